@@ -1,0 +1,13 @@
+//! Makes an ifm O3R VPU match a `deploy.toml`.
+//!
+//! ```text
+//! deploy.toml ──load──▶ Manifest ──resolve (reads local files)──▶ Desired ──query──▶ Query ─┐
+//!                                                                    │                      ▼
+//!                                                                    │       VPU ──observe──▶ Observed
+//!                                                                    └─────plan(&Desired, &Observed)◀┘
+//! Plan ──render──▶ text | json | sh      Plan ──apply (the only writer)──▶ Report ──observe and plan again
+//! ```
+//!
+//! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
+
+pub mod shell;

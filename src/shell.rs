@@ -1,0 +1,114 @@
+//! Renders typed argument vectors as POSIX shell text; the only place that quotes a word.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// A command as typed words: `argv[0]` is the program, nothing in it is shell syntax.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Argv(Vec<String>);
+
+impl Argv {
+    /// Starts a vector with its program.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self(vec![program.into()])
+    }
+
+    /// `sh -c SCRIPT NAME ARGS…`: a checked-in script whose `$0` is `name`.
+    ///
+    /// The script comes as one word and its arguments as positional parameters, so that standard
+    /// input stays free for a payload (with `sh -s` the shell reads ahead and runs data).
+    pub fn script<I, S>(script: &str, name: &str, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        Self::new("sh").args(["-c", script, name]).args(args)
+    }
+
+    /// Appends one word.
+    #[must_use]
+    pub fn arg(mut self, word: impl Into<String>) -> Self {
+        self.0.push(word.into());
+        self
+    }
+
+    /// Appends words.
+    #[must_use]
+    pub fn args<I, S>(mut self, words: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        self.0.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The name of the checked-in script that this runs, if it was made by [`Argv::script`].
+    pub fn script_name(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [sh, dash_c, _, name, ..] if sh == "sh" && dash_c == "-c" => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The text that makes any POSIX shell run exactly these words.
+    pub fn to_shell(&self) -> String {
+        join(&self.0)
+    }
+
+    /// The text for people: a script is shown by its name and arguments, without its body.
+    pub fn to_display(&self) -> String {
+        match self.script_name() {
+            Some(_) => join(&self.0[3..]),
+            None => join(&self.0),
+        }
+    }
+}
+
+fn join(words: &[String]) -> String {
+    words
+        .iter()
+        .map(|word| quote(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Quotes one word for a POSIX shell: unchanged where safe, else in single quotes.
+pub fn quote(word: &str) -> Cow<'_, str> {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
+    // A leading `=` or `~` is expanded by some shells; `NAME=value` in front is an assignment.
+    let plain = !word.is_empty() && word.bytes().all(safe) && !word.contains('=');
+    let option = word.starts_with("--") && word.bytes().all(safe);
+    if plain || option {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_where_needed() {
+        for (word, want) in [
+            ("plain", "plain"),
+            ("", "''"),
+            ("two words", "'two words'"),
+            ("it's", r"'it'\''s'"),
+            ("$(touch canary)", "'$(touch canary)'"),
+            ("A=b", "'A=b'"),
+            ("--driver=local", "--driver=local"),
+            ("~/share", "'~/share'"),
+        ] {
+            assert_eq!(quote(word), want, "{word}");
+        }
+    }
+}
