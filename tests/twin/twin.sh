@@ -1,0 +1,424 @@
+#!/usr/bin/env bash
+# Starts, stops, reboots and power-cuts test twins: containers that show what an O3R VPU shows. See README.md.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+state=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-twin}
+default_profile=fw1.4.30
+
+pull_timeout=30     # seconds; a registry that has not delivered 30 MB by then is taken as unreachable
+engine_timeout=60   # seconds for a dockerd to answer
+boot_timeout=120    # seconds; a twin boots in about 5, several at once on two cores take longer
+first_host=69       # twins take 127.0.0.69 and up
+last_host=254
+
+usage() {
+    cat <<USAGE
+usage: twin.sh COMMAND
+
+  engine                     make sure that a docker engine answers: install and start one if need be
+  engine-stop                stop the engine, if this script started it
+  build [PROFILE]            build the images: of all profiles, or of one
+  up NAME [--profile PROFILE] [--address 127.0.0.X]
+                             start a twin, wait until it is ready, print its variables
+  env NAME                   print a twin's variables: ADDRESS KEY KNOWN_HOSTS HOST_KEY SERIAL PROFILE
+  reboot NAME                reboot it and wait until it is ready
+  power-cut NAME             cut its power, start it again, wait until it is ready
+  ssh NAME [COMMAND...]      ssh as oem
+  root NAME COMMAND...       run a command in it as root
+  ls                         list the twins
+  down NAME... | --all       remove twins with all their data
+  purge                      remove all twins, their images and every cached file
+
+profiles: $(profiles)
+state:    $state   (O3R_TWIN_STATE)
+USAGE
+}
+
+say() { echo "twin: $*" >&2; }
+die() { say "$*"; exit 1; }
+misuse() { say "$*"; usage >&2; exit 2; }
+
+profiles() { (cd "$here/profiles" && echo *); }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Runs a command under a lock of that name. The lock is not handed down to what the command leaves running.
+locked() {
+    local name=$1
+    shift
+    mkdir -p "$state"
+    (
+        flock 9
+        "$@" 9>&-
+    ) 9>"$state/$name.lock"
+}
+
+# --- the engine ---------------------------------------------------------------------------------
+
+engine_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+engine() {
+    engine_answers || locked engine start_engine
+}
+
+apt_install() {
+    as_root apt-get update -q >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >&2
+}
+
+start_engine() {
+    engine_answers && return    # another process was faster
+    if ! command -v dockerd >/dev/null && [ ! -x /usr/sbin/dockerd ]; then
+        command -v apt-get >/dev/null || die "no docker engine is installed, and no apt-get to install one with"
+        say "installing docker"
+        apt_install docker.io iptables
+        engine_answers && return    # Debian's package starts it where systemd runs
+    fi
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl start docker
+    else
+        say "starting dockerd, its log is $state/dockerd.log"
+        as_root setsid "$(PATH=$PATH:/usr/sbin command -v dockerd)" >"$state/dockerd.log" 2>&1 </dev/null &
+    fi
+    local end=$((SECONDS + engine_timeout))
+    until engine_answers; do
+        [ $SECONDS -lt $end ] || die "the docker engine does not answer: may $(id -un) use it? see $state/dockerd.log"
+        sleep 0.5
+    done
+    if [ ! -d /run/systemd/system ]; then
+        cp /var/run/docker.pid "$state/dockerd.pid"
+    fi
+}
+
+engine_stop() {
+    [ -e "$state/dockerd.pid" ] || die "the engine was not started by this script"
+    local pid containerd
+    pid=$(cat "$state/dockerd.pid")
+    # A pid that was given to something else meanwhile is not ours to stop.
+    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
+        containerd=$(cat /var/run/docker/containerd/containerd.pid 2>/dev/null || true)
+        as_root kill "$pid"
+        say "waiting for dockerd to stop"
+        while [ -e "/proc/$pid" ]; do sleep 0.2; done
+        while [ -n "$containerd" ] && [ "$(cat "/proc/$containerd/comm" 2>/dev/null)" = containerd ]; do sleep 0.2; done
+    fi
+    rm -f "$state/dockerd.pid"
+}
+
+# --- images -------------------------------------------------------------------------------------
+
+# The tag is a digest of everything that goes into an image: what changed is rebuilt, what did not costs nothing.
+image_of() {
+    local profile=$1 digest
+    digest=$(cd "$here" && find Dockerfile api.py rootfs "profiles/$profile" -type f -printf '%m %p\n' -exec sha256sum {} + \
+        | LC_ALL=C sort | sha256sum | cut -c1-12)
+    echo "o3r-twin:$profile-$digest"
+}
+
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+build() {
+    local profile
+    engine
+    for profile in "$@"; do
+        has_image "$(image_of "$profile")" || locked build build_image "$profile"
+    done
+}
+
+build_image() {
+    local profile=$1 image
+    image=$(image_of "$profile")
+    has_image "$image" && return
+    build_base
+    say "building $image"
+    # The host's network: an engine's own is often cut off from package mirrors in sandboxes.
+    docker build --network host --build-arg BASE=o3r-twin-base:bookworm --build-arg "PROFILE=$profile" \
+        --label o3r-twin.image=1 --tag "$image" "$here" >"$state/build.log" 2>&1 \
+        || { tail -n 30 "$state/build.log" >&2; die "the build failed, see $state/build.log"; }
+}
+
+build_base() {
+    has_image o3r-twin-base:bookworm && return
+    if timeout "$pull_timeout" docker pull -q debian:bookworm-slim >/dev/null 2>&1; then
+        docker tag debian:bookworm-slim o3r-twin-base:bookworm
+        return
+    fi
+    say "debian:bookworm-slim cannot be pulled, making a base image with debootstrap"
+    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || apt_install debootstrap
+    local root
+    root=$(mktemp -d "$state/debootstrap.XXXXXX")
+    as_root env "PATH=$PATH:/usr/sbin" debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$state/debootstrap.log" 2>&1 \
+        || { tail "$state/debootstrap.log" >&2; die "debootstrap failed, see $state/debootstrap.log"; }
+    as_root tar -C "$root" --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\* -c . \
+        | docker import - o3r-twin-base:bookworm >/dev/null
+    as_root rm -rf --one-file-system "$root"
+}
+
+# --- addresses ----------------------------------------------------------------------------------
+
+# Whether something on this machine listens on an IPv4 address (0.0.0.0: on all) and TCP port.
+listens() {
+    local a b c d
+    IFS=. read -r a b c d <<<"$1"
+    grep -qiE "^ *[0-9]+: $(printf '%02X%02X%02X%02X:%04X' "$d" "$c" "$b" "$a" "$2") [0-9A-F:]+ 0A" /proc/net/tcp
+}
+
+listens_everywhere() {
+    listens 0.0.0.0 "$1" || grep -qiE "^ *[0-9]+: 0{32}:$(printf '%04X' "$1") [0-9A-F:]+ 0A" /proc/net/tcp6 2>/dev/null
+}
+
+# Where a service of this machine has port 22 or 80 on all addresses, twins get addresses on a bridge of their own instead.
+address_prefix() {
+    if listens_everywhere 22 || listens_everywhere 80; then echo 198.18.69; else echo 127.0.0; fi
+}
+
+taken() {
+    cat "$state"/twins/*/address 2>/dev/null | grep -qxF "$1" || listens "$1" 22 || listens "$1" 80
+}
+
+# Reserves an address for a twin by writing it down.
+reserve_address() {
+    local twin=$1 address=$2 prefix host
+    if [ -n "$address" ]; then
+        ! taken "$address" || die "$address is taken"
+    else
+        prefix=$(address_prefix)
+        for host in $(seq $first_host $last_host); do
+            if ! taken "$prefix.$host"; then
+                address=$prefix.$host
+                break
+            fi
+        done
+        [ -n "$address" ] || die "no address is free in $prefix.$first_host to $prefix.$last_host"
+    fi
+    echo "$address" >"$twin/address"
+}
+
+# --- twins --------------------------------------------------------------------------------------
+
+# Twins of another state directory may have the same name: the container's name tells them apart.
+container_of() { echo "o3r-twin-$(sha256sum <<<"$state" | cut -c1-6)-$1"; }
+
+exists() { docker container inspect "$(container_of "$1")" >/dev/null 2>&1; }
+running() { [ "$(docker container inspect --format '{{.State.Running}}' "$(container_of "$1")" 2>/dev/null)" = true ]; }
+
+need() {
+    [ -n "${1:-}" ] || misuse "which twin?"
+    engine_answers || die "no docker engine answers; try: twin.sh engine"
+    exists "$1" || die "there is no twin '$1'; try: twin.sh up $1"
+}
+
+up() {
+    local name=${1:-} profile='' address=''
+    [[ $name =~ ^[a-z0-9][a-z0-9-]*$ ]] || misuse "a twin's name is made of a-z, 0-9 and -, not '$name'"
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --profile) profile=${2:-}; shift ;;
+            --address) address=${2:-}; shift ;;
+            *) misuse "unknown argument '$1'" ;;
+        esac
+        shift || misuse "a value is missing"
+    done
+    [ -z "$profile" ] || [ -d "$here/profiles/$profile" ] || misuse "unknown profile '$profile'"
+    [ -z "$address" ] || [[ $address =~ ^127\.[0-9]+\.[0-9]+\.[0-9]+$ ]] || misuse "'$address' is not in 127.0.0.0/8"
+    engine
+    mkdir -p "$state/twins"
+    locked "twin-$name" up_locked "$name" "$profile" "$address"
+    print_env "$name"
+}
+
+up_locked() {
+    local name=$1 profile=$2 address=$3 twin=$state/twins/$1
+    if exists "$name"; then
+        [ -z "$profile" ] || [ "$profile" = "$(cat "$twin/profile")" ] || die "$name is a $(cat "$twin/profile"), take it down first"
+        [ -z "$address" ] || [ "$address" = "$(cat "$twin/address")" ] || die "$name is at $(cat "$twin/address"), take it down first"
+        running "$name" || docker start "$(container_of "$name")" >/dev/null
+    else
+        profile=${profile:-$default_profile}
+        build "$profile"
+        create "$name" "$profile" "$address"
+    fi
+    wait_ready "$name"
+}
+
+create() {
+    local name=$1 profile=$2 address=$3 twin=$state/twins/$1 container network
+    rm -rf "$twin"
+    mkdir -p "$twin"
+    echo "$profile" >"$twin/profile"
+    printf '0000%08d\n' $((0x$(sha256sum <<<"$name" | cut -c1-8) % 100000000)) >"$twin/serial"
+    locked key client_key
+    device_files "$twin"
+
+    container=$(container_of "$name")
+    # An address chosen here may be lost to somebody else before it is used: then another one is.
+    for _ in 1 2 3; do
+        locked address reserve_address "$twin" "$address"
+        read -ra network <<<"$(network_flags "$(cat "$twin/address")")"
+        docker create --name "$container" --hostname "$name" --label "o3r-twin.state=$state" \
+            --cap-add ALL --cap-drop SYS_RESOURCE \
+            --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
+            --device-cgroup-rule 'a *:* rwm' --cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw \
+            --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp:exec,mode=1777,size=64m \
+            --volume /var/lib/docker --restart on-failure "${network[@]}" "$(image_of "$profile")" >/dev/null
+        tar -C "$twin/device" --owner=0 --group=0 -c . | docker cp - "$container:/"
+        if docker start "$container" >/dev/null 2>"$twin/start.log"; then
+            say "$name starts at $(cat "$twin/address")"
+            echo "$(cat "$twin/address") $(cat "$twin/host_key")" >"$twin/known_hosts"
+            return
+        fi
+        docker rm --force --volumes "$container" >/dev/null
+        if [ -n "$address" ] || ! grep -qE 'address already in use|port is already allocated' "$twin/start.log"; then break; fi
+    done
+    cat "$twin/start.log" >&2
+    rm -rf "$twin"
+    die "$name cannot be started"
+}
+
+# The flags that give a twin its address and the standard ports 22 and 80.
+network_flags() {
+    case $1 in
+        127.*) echo "--publish $1:22:22 --publish $1:80:80" ;;
+        *)
+            docker network inspect o3r-twin >/dev/null 2>&1 || docker network create --subnet 198.18.69.0/24 o3r-twin >/dev/null
+            echo "--network o3r-twin --ip $1"
+            ;;
+    esac
+}
+
+# The key that tests log in with: one for all twins.
+client_key() {
+    [ -e "$state/id_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -C o3r-twin -f "$state/id_ed25519"
+}
+
+# What sets one twin apart from the others of its profile: host key, serial number, the authorised key.
+device_files() {
+    local twin=$1 device=$1/device
+    mkdir -p "$device/etc/ssh" "$device/etc/o3r-twin" "$device/var/lib/o3r-api"
+    ssh-keygen -q -t ed25519 -N '' -C '' -f "$device/etc/ssh/ssh_host_ed25519_key"
+    cut -d' ' -f1,2 "$device/etc/ssh/ssh_host_ed25519_key.pub" >"$twin/host_key"
+    echo "{\"serial\": \"$(cat "$twin/serial")\"}" >"$device/etc/o3r-twin/serial.json"
+    echo "{\"device\": {\"network\": {\"authorized_keys\": \"$(cat "$state/id_ed25519.pub")\"}}}" >"$device/var/lib/o3r-api/persistent.json"
+}
+
+print_env() {
+    local twin=$state/twins/$1
+    printf '%s=%q\n' ADDRESS "$(cat "$twin/address")" KEY "$state/id_ed25519" KNOWN_HOSTS "$twin/known_hosts"
+    printf "HOST_KEY='%s'\n" "$(cat "$twin/host_key")"
+    printf '%s=%q\n' SERIAL "$(cat "$twin/serial")" PROFILE "$(cat "$twin/profile")"
+}
+
+ssh_to() {
+    local name=$1
+    shift
+    ssh -F none -i "$state/id_ed25519" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=5 \
+        -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$state/twins/$name/known_hosts" \
+        "oem@$(cat "$state/twins/$name/address")" "$@"
+}
+
+# Ready is: sshd accepts the key, oem's lingering units have run, dockerd answers or waits for a call, the API answers.
+# Where dockerd waits for a call, none is made: it would start what the device leaves off.
+ready() {
+    # shellcheck disable=SC2016 # expanded in the twin
+    ssh_to "$1" 'systemctl --user is-active --quiet default.target && { [ -e /etc/o3r-twin/docker-on-demand ] || docker version >/dev/null; }' \
+        </dev/null >/dev/null 2>&1 && api_answers "$(cat "$state/twins/$1/address")"
+}
+
+api_answers() {
+    local call='<?xml version="1.0"?><methodCall><methodName>getInit</methodName><params/></methodCall>'
+    # shellcheck disable=SC2016 # expanded by the inner bash
+    timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/80" && printf %s "$2" >&3 && head -n 1 <&3' - "$1" \
+        "POST /api/rpc/v1/com.ifm.efector/ HTTP/1.1"$'\r\n'"Host: $1"$'\r\n'"Content-Type: text/xml"$'\r\n'"Content-Length: ${#call}"$'\r\n\r\n'"$call" \
+        2>/dev/null | grep -q ' 200 '
+}
+
+wait_ready() {
+    local end=$((SECONDS + boot_timeout))
+    until ready "$1"; do
+        [ $SECONDS -lt $end ] || die "$1 is not ready after $boot_timeout s; look at: twin.sh root $1 journalctl -b"
+        running "$1" || sleep 1
+        sleep 0.2
+    done
+}
+
+reboot() {
+    need "$@"
+    docker restart --time 10 "$(container_of "$1")" >/dev/null
+    wait_ready "$1"
+}
+
+power_cut() {
+    need "$@"
+    docker kill "$(container_of "$1")" >/dev/null
+    docker start "$(container_of "$1")" >/dev/null
+    wait_ready "$1"
+}
+
+down() {
+    local name
+    [ $# -gt 0 ] || misuse "which twin?"
+    if [ "$1" = --all ]; then
+        mapfile -t names < <(names)
+        set -- "${names[@]}"
+    fi
+    for name in "$@"; do
+        [ -d "$state/twins/$name" ] || die "there is no twin '$name'"
+    done
+    for name in "$@"; do
+        exists "$name" && docker rm --force --volumes "$(container_of "$name")" >/dev/null
+        rm -rf "${state:?}/twins/$name"
+    done
+}
+
+names() { ls "$state/twins" 2>/dev/null || true; }
+
+list() {
+    local name
+    for name in $(names); do
+        printf '%-20s %-10s %-15s %s\n' "$name" "$(cat "$state/twins/$name/profile")" "$(cat "$state/twins/$name/address")" \
+            "$(docker container inspect --format '{{.State.Status}}' "$(container_of "$name")" 2>/dev/null || echo lost)"
+    done
+}
+
+purge() {
+    if engine_answers; then
+        down --all
+        docker images --quiet --filter label=o3r-twin.image | sort -u | xargs -r docker rmi --force >/dev/null
+        docker rmi o3r-twin-base:bookworm >/dev/null 2>&1 || true
+        docker network rm o3r-twin >/dev/null 2>&1 || true
+    fi
+    [ ! -e "$state/dockerd.pid" ] || engine_stop
+    rm -rf "${state:?}"
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+    engine) engine ;;
+    engine-stop) engine_stop ;;
+    build)
+        [ $# -le 1 ] || misuse "one profile, or none for all"
+        [ -z "${1:-}" ] || [ -d "$here/profiles/$1" ] || misuse "unknown profile '$1'"
+        # shellcheck disable=SC2046,SC2086 # profile names are words
+        build ${1:-$(profiles)}
+        ;;
+    up) up "$@" ;;
+    env) need "$@"; print_env "$1" ;;
+    reboot) reboot "$@" ;;
+    power-cut) power_cut "$@" ;;
+    ssh) need "$@"; ssh_to "$@" ;;
+    root)
+        need "$@"
+        [ $# -gt 1 ] || misuse "which command?"
+        docker exec --interactive "$(container_of "$1")" "${@:2}"
+        ;;
+    ls) list ;;
+    down) down "$@" ;;
+    purge) purge ;;
+    -h | --help | help) usage ;;
+    *) misuse "unknown command '$command'" ;;
+esac
