@@ -433,8 +433,14 @@ class Handler(BaseHTTPRequestHandler):
 def write_daemon_json(path, state):
     persistent = read_json(state / "persistent.json", {})
     registries = persistent.get("device", {}).get("docker", {}).get("insecure-registries", [])
+    daemon = {"log-driver": "journald", "insecure-registries": registries}
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        # With cgroups v1, containers land beside the twin on the host, and outlive it there, unless told otherwise.
+        lines = Path("/proc/1/cgroup").read_text().splitlines()
+        twin = next(line.split(":")[2] for line in lines if line.split(":")[1] == "name=systemd")
+        daemon["cgroup-parent"] = twin.removesuffix("/init.scope") + "/docker"
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, json.dumps({"log-driver": "journald", "insecure-registries": registries}))
+    write_atomically(path, json.dumps(daemon))
 
 
 def main():
