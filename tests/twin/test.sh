@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tests the twin: the stand-in of the API (test_api.py), and that each profile does what README.md promises.
+# Scripts in single quotes are the twin's; the twins' names are words.
+# shellcheck disable=SC2016,SC2086
 set -euo pipefail
-# shellcheck disable=SC2016 # the scripts in single quotes are the twin's
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 state=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-twin}
@@ -69,8 +70,8 @@ host_key_matches() {
 load_tiny() { oem "$1" 'tar -C /bin -c busybox | docker import - tiny:1 >/dev/null'; }
 
 start_containers() {
-    oem "$1" 'docker run -d --name comes-back --restart unless-stopped tiny:1 /busybox sleep 10000 &&
-              docker run -d --name stays-down tiny:1 /busybox sleep 10000'
+    oem "$1" 'docker run -d --init --name comes-back --restart unless-stopped tiny:1 /busybox sleep 10000 &&
+              docker run -d --init --name stays-down tiny:1 /busybox sleep 10000'
 }
 running_containers() { oem "$1" 'docker ps --format "{{.Names}}" | sort | xargs'; }
 uptime_below() { [ "$(oem "$1" 'cut -d. -f1 /proc/uptime')" -lt "$2" ]; }
@@ -175,7 +176,6 @@ containers() { docker ps --all --quiet --filter "label=o3r-twin.state=$state" --
 volumes=$(for id in $(containers); do docker inspect -f '{{range .Mounts}}{{.Name}} {{end}}' "$id"; done)
 check "down" ./twin.sh down $new $newest $old
 check "no container is left" says "" containers
-# shellcheck disable=SC2086 # names are words
 check "no volume is left" refused docker volume inspect -f '{{.Name}}' $volumes
 
 echo "$passed passed, $failed failed"
