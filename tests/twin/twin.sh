@@ -28,7 +28,7 @@ usage: twin.sh COMMAND
   root NAME COMMAND...       run a command in it as root
   ls                         list the twins
   down NAME... | --all       remove twins with all their data
-  purge                      remove all twins, their images and every cached file
+  purge                      remove all twins, the images, every cached file; stop the engine if this script started it
 
 profiles: $(profiles)
 state:    $state   (O3R_TWIN_STATE)
@@ -49,11 +49,11 @@ as_root() {
 locked() {
     local name=$1
     shift
-    mkdir -p "$state"
+    mkdir -p "$state/locks"
     (
         flock 9
         "$@" 9>&-
-    ) 9>"$state/$name.lock"
+    ) 9>"$state/locks/$name"
 }
 
 # --- the engine ---------------------------------------------------------------------------------
@@ -110,13 +110,14 @@ engine_stop() {
 
 # --- images -------------------------------------------------------------------------------------
 
-# The tag is a digest of everything that goes into an image: what changed is rebuilt, what did not costs nothing.
-image_of() {
-    local profile=$1 digest
-    digest=$(cd "$here" && find Dockerfile api.py rootfs "profiles/$profile" -type f -printf '%m %p\n' -exec sha256sum {} + \
-        | LC_ALL=C sort | sha256sum | cut -c1-12)
-    echo "o3r-twin:$profile-$digest"
+# Everything that goes into a profile's image, as an archive that is the same from every checkout.
+context() {
+    tar -C "$here" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+        -c Dockerfile api.py rootfs "profiles/$1"
 }
+
+# The tag is the context's digest: what changed is rebuilt, what did not costs nothing.
+image_of() { echo "o3r-twin:$1-$(context "$1" | sha256sum | cut -c1-12)"; }
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -135,8 +136,8 @@ build_image() {
     build_base
     say "building $image"
     # The host's network: an engine's own is often cut off from package mirrors in sandboxes.
-    docker build --network host --build-arg BASE=o3r-twin-base:bookworm --build-arg "PROFILE=$profile" \
-        --label o3r-twin.image=1 --tag "$image" "$here" >"$state/build.log" 2>&1 \
+    context "$profile" | docker build --network host --build-arg BASE=o3r-twin-base:bookworm --build-arg "PROFILE=$profile" \
+        --tag "$image" - >"$state/build.log" 2>&1 \
         || { tail -n 30 "$state/build.log" >&2; die "the build failed, see $state/build.log"; }
 }
 
@@ -151,7 +152,7 @@ build_base() {
     local root
     root=$(mktemp -d "$state/debootstrap.XXXXXX")
     as_root env "PATH=$PATH:/usr/sbin" debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$state/debootstrap.log" 2>&1 \
-        || { tail "$state/debootstrap.log" >&2; die "debootstrap failed, see $state/debootstrap.log"; }
+        || { tail "$state/debootstrap.log" >&2; as_root rm -rf --one-file-system "$root"; die "debootstrap failed, see $state/debootstrap.log"; }
     as_root tar -C "$root" --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\* -c . \
         | docker import - o3r-twin-base:bookworm >/dev/null
     as_root rm -rf --one-file-system "$root"
@@ -233,7 +234,7 @@ up() {
 
 up_locked() {
     local name=$1 profile=$2 address=$3 twin=$state/twins/$1
-    if exists "$name"; then
+    if exists "$name" && [ -d "$twin" ]; then
         [ -z "$profile" ] || [ "$profile" = "$(cat "$twin/profile")" ] || die "$name is a $(cat "$twin/profile"), take it down first"
         [ -z "$address" ] || [ "$address" = "$(cat "$twin/address")" ] || die "$name is at $(cat "$twin/address"), take it down first"
         running "$name" || docker start "$(container_of "$name")" >/dev/null
@@ -255,6 +256,7 @@ create() {
     device_files "$twin"
 
     container=$(container_of "$name")
+    docker rm --force --volumes "$container" >/dev/null 2>&1 || true   # of a state directory that was deleted by hand
     # An address chosen here may be lost to somebody else before it is used: then another one is.
     for _ in 1 2 3; do
         locked address reserve_address "$twin" "$address"
@@ -369,25 +371,30 @@ down() {
         [ -d "$state/twins/$name" ] || die "there is no twin '$name'"
     done
     for name in "$@"; do
-        exists "$name" && docker rm --force --volumes "$(container_of "$name")" >/dev/null
-        rm -rf "${state:?}/twins/$name"
+        locked "twin-$name" remove "$name"
     done
+}
+
+remove() {
+    ! exists "$1" || docker rm --force --volumes "$(container_of "$1")" >/dev/null
+    rm -rf "${state:?}/twins/$1"
 }
 
 names() { ls "$state/twins" 2>/dev/null || true; }
 
 list() {
-    local name
+    local name status
     for name in $(names); do
-        printf '%-20s %-10s %-15s %s\n' "$name" "$(cat "$state/twins/$name/profile")" "$(cat "$state/twins/$name/address")" \
-            "$(docker container inspect --format '{{.State.Status}}' "$(container_of "$name")" 2>/dev/null || echo lost)"
+        status=$(docker container inspect --format '{{.State.Status}}' "$(container_of "$name")" 2>/dev/null) || status=unknown
+        printf '%-20s %-10s %-15s %s\n' "$name" "$(cat "$state/twins/$name/profile")" "$(cat "$state/twins/$name/address")" "$status"
     done
 }
 
 purge() {
     if engine_answers; then
         down --all
-        docker images --quiet --filter label=o3r-twin.image | sort -u | xargs -r docker rmi --force >/dev/null
+        # What twins of another state directory use stays.
+        docker images --format '{{.Repository}}:{{.Tag}}' o3r-twin | xargs -r docker rmi >/dev/null 2>&1 || true
         docker rmi o3r-twin-base:bookworm >/dev/null 2>&1 || true
         docker network rm o3r-twin >/dev/null 2>&1 || true
     fi
