@@ -10,4 +10,5 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
+pub mod manifest;
 pub mod shell;

@@ -1,0 +1,187 @@
+//! Parses the words of a manifest into newtypes, so that an invalid path, image reference or
+//! duration cannot exist behind the edge.
+
+mod firmware;
+mod image;
+mod path;
+mod quantity;
+mod word;
+
+use std::fmt;
+
+pub use firmware::{FirmwareRange, FirmwareVersion};
+pub use image::{ImageRef, PinnedImageRef};
+pub use path::{LocalPath, RelativePath, RemotePath, USUAL_HOME};
+pub use quantity::{ByteSize, Duration, FileMode};
+pub use word::{
+    DeviceName, EngineRef, HostKey, HostKeys, HostName, NameGlob, ProjectName, RegistryHost,
+    ReleaseName, ReleaseVersion, SerialNumber, ServiceName, UserName, VolumeName,
+};
+
+/// Why a word is not what the manifest wants at its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not {expected}: {problem}")]
+pub struct NameError {
+    /// The word, control characters escaped.
+    pub value: String,
+    /// What was wanted, with its article: `an image reference`.
+    pub expected: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+impl NameError {
+    fn new<T: Word>(value: &str, problem: impl Into<String>) -> Self {
+        Self {
+            value: escape(value),
+            expected: T::EXPECTED,
+            problem: problem.into(),
+            help: T::HELP.to_owned(),
+        }
+    }
+
+    fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
+        self
+    }
+}
+
+/// A parsed string of the manifest, as the schema and the diagnostics know it.
+pub trait Word: std::str::FromStr<Err = NameError> + fmt::Display {
+    /// The schema's `format`; also the key under which [`check`] finds the parser.
+    const FORMAT: &'static str;
+    /// What editors match a string against. It only catches slips while typing and lets
+    /// `${release.version}` pass; the parser decides.
+    const PATTERN: &'static str;
+    /// What it is, with its article.
+    const EXPECTED: &'static str;
+    /// What to write instead of a wrong one.
+    const HELP: &'static str;
+}
+
+/// Gives a [`Word`] its conversions: serde and the schema see it as a string.
+macro_rules! string_form {
+    ($($name:ident),+ $(,)?) => {$(
+        impl TryFrom<String> for $name {
+            type Error = $crate::manifest::names::NameError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                use $crate::manifest::names::Word;
+                schemars::json_schema!({
+                    "type": "string",
+                    "format": Self::FORMAT,
+                    "pattern": Self::PATTERN,
+                })
+            }
+        }
+    )+};
+}
+use string_form;
+
+/// A parser of a schema `format`, its result reduced to what a diagnostic needs.
+pub(crate) type Check = fn(&str) -> Result<(), NameError>;
+
+fn parses<T: Word>(text: &str) -> Result<(), NameError> {
+    text.parse::<T>().map(drop)
+}
+
+macro_rules! checks {
+    ($($name:ident),+ $(,)?) => {
+        /// Every `format` of the schema with its parser.
+        pub(crate) const CHECKS: &[(&str, Check)] = &[$(($name::FORMAT, parses::<$name>)),+];
+    };
+}
+checks!(
+    ByteSize,
+    DeviceName,
+    Duration,
+    EngineRef,
+    FileMode,
+    FirmwareRange,
+    FirmwareVersion,
+    HostKey,
+    HostName,
+    ImageRef,
+    LocalPath,
+    NameGlob,
+    PinnedImageRef,
+    ProjectName,
+    RegistryHost,
+    RelativePath,
+    ReleaseName,
+    ReleaseVersion,
+    RemotePath,
+    SerialNumber,
+    ServiceName,
+    UserName,
+    VolumeName,
+);
+
+/// Parses `text` as the schema's `format` wants it; a format that is not ours passes.
+///
+/// # Errors
+/// The error of the newtype's parser.
+pub fn check(format: &str, text: &str) -> Result<(), NameError> {
+    match CHECKS.iter().find(|(name, _)| *name == format) {
+        Some((_, parse)) => parse(text),
+        None => Ok(()),
+    }
+}
+
+/// Writes control characters as escapes, so that a hostile name cannot move the cursor.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unprintable(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Whether a character is a control character or one that changes the direction of the text.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The problem of a text that must not be empty and must be printable.
+fn printable_problem(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    text.contains(char::is_control)
+        .then_some("it contains a control character")
+}

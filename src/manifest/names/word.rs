@@ -1,0 +1,366 @@
+//! Names without structure of their own: volumes, projects, releases, hosts, keys.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{NameError, Word, image, printable_problem, string_form};
+
+/// Declares a newtype over a string with the function that finds what is wrong with one.
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $format:literal, $pattern:literal, $expected:literal, $help:literal, $problem:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Word for $name {
+            const FORMAT: &'static str = $format;
+            const PATTERN: &'static str = $pattern;
+            const EXPECTED: &'static str = $expected;
+            const HELP: &'static str = $help;
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let problem: fn(&str) -> Option<&'static str> = $problem;
+                match printable_problem(text).or_else(|| problem(text)) {
+                    Some(problem) => Err(NameError::new::<Self>(text, problem)),
+                    None => Ok(Self(text.to_owned())),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        string_form!($name);
+    };
+}
+
+word!(
+    /// A docker volume's name.
+    VolumeName,
+    "volume-name",
+    "^[A-Za-z0-9$][A-Za-z0-9_.${}-]*$",
+    "a volume name",
+    "use letters, digits, `_`, `.` and `-`, starting with a letter or digit",
+    |text| charset_problem(text, |b| b.is_ascii_alphanumeric(), b"_.-")
+);
+
+word!(
+    /// A compose project's name, which is also its directory's.
+    ProjectName,
+    "project-name",
+    "^[a-z0-9$][a-z0-9_.${}-]*$",
+    "a project name",
+    "use lower-case letters, digits, `_` and `-`, starting with a letter or digit",
+    |text| charset_problem(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit(), b"_-")
+);
+
+word!(
+    /// A release's name: the owner of everything a manifest makes, and part of image tags.
+    ReleaseName,
+    "release-name",
+    "^[a-z0-9$][a-z0-9_.${}-]*$",
+    "a release name",
+    "use lower-case letters and digits, with `.`, `_` or `-` between them",
+    |text| {
+        if text.len() > 128 {
+            Some("it is longer than 128 characters")
+        } else if image::is_component(text) {
+            None
+        } else {
+            Some("docker would not take it as part of an image name")
+        }
+    }
+);
+
+word!(
+    /// A release's version; free in form, and fit for a file name.
+    ReleaseVersion,
+    "release-version",
+    "^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
+    "a release version",
+    "use letters, digits, `.`, `+`, `_` and `-`, as in `1.4.0`",
+    |text| {
+        if text.len() > 128 {
+            return Some("it is longer than 128 characters");
+        }
+        charset_problem(text, |b| b.is_ascii_alphanumeric() || b == b'_', b"_.+-")
+    }
+);
+
+word!(
+    /// The name of the device in its JSON configuration.
+    DeviceName,
+    "device-name",
+    "^.",
+    "a device name",
+    "write a line of printable text",
+    |_| None
+);
+
+word!(
+    /// An address to connect to: a host name, an alias of the `ssh_config`, or an IP address.
+    HostName,
+    "host-name",
+    "^[^-]",
+    "a host",
+    "write a host name, an IP address or an alias of your ssh_config; the user and the port have \
+     keys of their own",
+    |text| {
+        if text.starts_with('-') {
+            Some("it starts with `-`, which ssh would read as an option")
+        } else if text.contains(char::is_whitespace) {
+            Some("it contains white space")
+        } else if text.contains(['@', '/']) {
+            Some("it is more than a host")
+        } else {
+            None
+        }
+    }
+);
+
+word!(
+    /// A user to log in as.
+    UserName,
+    "user-name",
+    "^[A-Za-z0-9_$][A-Za-z0-9_.${}-]*$",
+    "a user name",
+    "use letters, digits, `_`, `.` and `-`",
+    |text| charset_problem(text, |b| b.is_ascii_alphanumeric() || b == b'_', b"_.-")
+);
+
+word!(
+    /// A device's serial number, leading zeros kept.
+    SerialNumber,
+    "serial-number",
+    "^[0-9A-Za-z${}.-]+$",
+    "a serial number",
+    "write it as the device shows it, in quotes: \"000018988497\"",
+    |text| charset_problem(text, |b| b.is_ascii_alphanumeric(), b"-")
+);
+
+word!(
+    /// A systemd unit's instance name: an autostarted service of someone.
+    ServiceName,
+    "service-name",
+    "^[A-Za-z0-9$]",
+    "a service name",
+    "write NAME of `oem-dc@NAME`",
+    |text| charset_problem(text, |b| b.is_ascii_alphanumeric(), b"_.:-\\")
+);
+
+word!(
+    /// An image in this machine's docker: a name or an id.
+    EngineRef,
+    "engine-reference",
+    "^[A-Za-z0-9$]",
+    "an image of this machine's docker",
+    "write a name or an id that `docker image inspect` knows here",
+    |text| charset_problem(text, |b| b.is_ascii_alphanumeric(), b"_.:/@-")
+);
+
+word!(
+    /// A registry: `host` or `host:port`.
+    RegistryHost,
+    "registry-host",
+    "^[A-Za-z0-9$]",
+    "a registry",
+    "write `host` or `host:port`, without `http://`",
+    |text| (!image::is_registry(text)).then_some("it is not `host` or `host:port`")
+);
+
+word!(
+    /// A name or a glob (`demo-*`) of things on the VPU.
+    NameGlob,
+    "name-glob",
+    "^.",
+    "a name or a glob",
+    "write a name, with `*`, `?` or `[…]` for what varies",
+    |text| globset::Glob::new(text).is_err().then_some("its brackets or braces do not close")
+);
+
+word!(
+    /// An ssh public key of the VPU, as in `known_hosts` behind the host: `ssh-ed25519 AAAA…`.
+    HostKey,
+    "host-key",
+    "^[a-z0-9@.$-]+ +[A-Za-z0-9+/${]",
+    "an ssh host key",
+    "write key type and key as in known_hosts: `ssh-ed25519 AAAA…`",
+    host_key_problem
+);
+
+/// The problem of a name whose first byte is `first` and whose others are that or in `more`.
+fn charset_problem(text: &str, first: fn(u8) -> bool, more: &[u8]) -> Option<&'static str> {
+    if !text.bytes().next().is_some_and(first) {
+        Some("its first character is not allowed there")
+    } else if text.bytes().all(|b| first(b) || more.contains(&b)) {
+        None
+    } else {
+        Some("it contains a character that is not allowed")
+    }
+}
+
+fn host_key_problem(text: &str) -> Option<&'static str> {
+    let mut words = text.split_ascii_whitespace();
+    let (Some(kind), Some(key)) = (words.next(), words.next()) else {
+        return Some("it is not a key type and a key");
+    };
+    if !["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|prefix| kind.starts_with(prefix))
+    {
+        return Some("it does not start with a key type");
+    }
+    if kind.contains("-cert-") {
+        return Some("it is a certificate");
+    }
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+    // Every key starts with the length of its type as four bytes, hence with these letters.
+    if !key.starts_with("AAAA") || !key.bytes().all(is_base64) || !key.len().is_multiple_of(4) {
+        return Some("its second word is not a whole key in base64");
+    }
+    None
+}
+
+impl HostKey {
+    /// The key's type: `ssh-ed25519`.
+    pub fn kind(&self) -> &str {
+        self.0.split_ascii_whitespace().next().unwrap_or_default()
+    }
+
+    /// The key itself in base64.
+    pub fn base64(&self) -> &str {
+        self.0.split_ascii_whitespace().nth(1).unwrap_or_default()
+    }
+}
+
+/// The accepted host keys: written as one key or as a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct HostKeys(Vec<HostKey>);
+
+impl HostKeys {
+    /// The keys, at least one.
+    pub fn as_slice(&self) -> &[HostKey] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for HostKeys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> serde::de::Visitor<'de> for OneOrMany {
+            type Value = Vec<HostKey>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an ssh host key or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map(|key| vec![key]).map_err(E::custom)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut keys = Vec::new();
+                while let Some(key) = seq.next_element()? {
+                    keys.push(key);
+                }
+                if keys.is_empty() {
+                    return Err(serde::de::Error::invalid_length(
+                        0,
+                        &"at least one host key",
+                    ));
+                }
+                Ok(keys)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany).map(Self)
+    }
+}
+
+impl schemars::JsonSchema for HostKeys {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HostKeys".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let key = generator.subschema_for::<HostKey>();
+        schemars::json_schema!({
+            "anyOf": [key, { "type": "array", "items": key, "minItems": 1 }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar_of_their_owner() {
+        assert!("share_1.x-y".parse::<VolumeName>().is_ok());
+        assert!("1-a_b".parse::<ProjectName>().is_ok());
+        assert!("agv-17".parse::<HostName>().is_ok());
+        assert!("fe80::1%eth0".parse::<HostName>().is_ok());
+        assert!("demo-[0-9]*".parse::<NameGlob>().is_ok());
+        for text in ["", "_a", "a b", "a/b", "ä", "a\n"] {
+            assert!(text.parse::<VolumeName>().is_err(), "{text:?}");
+        }
+        for text in ["", "A", "-a", "a.b", "a b"] {
+            assert!(text.parse::<ProjectName>().is_err(), "{text:?}");
+        }
+        for text in ["a_", "A", "a/b", "a..b", ""] {
+            assert!(text.parse::<ReleaseName>().is_err(), "{text:?}");
+        }
+        for text in ["-oProxyCommand=x", "oem@host", "a b", "", "ssh://x"] {
+            assert!(text.parse::<HostName>().is_err(), "{text:?}");
+        }
+        for text in ["http://a:5000", "a:b", ""] {
+            assert!(text.parse::<RegistryHost>().is_err(), "{text:?}");
+        }
+        assert!("a[".parse::<NameGlob>().is_err());
+    }
+
+    #[test]
+    fn a_host_key_is_one_or_a_list() {
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKx4qOKaTLRhJhoDM7Vkj3w0x1WnZ1aBtk8UeVWKpYJf";
+        let one: HostKeys = serde_json::from_value(serde_json::json!(key)).unwrap();
+        let many: HostKeys = serde_json::from_value(serde_json::json!([key])).unwrap();
+        assert_eq!(one, many);
+        assert_eq!(one.as_slice()[0].kind(), "ssh-ed25519");
+        assert!(one.as_slice()[0].base64().starts_with("AAAA"));
+        for text in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA…",
+            "host ssh-ed25519 AAAA",
+            "ssh-rsa A",
+        ] {
+            assert!(text.parse::<HostKey>().is_err(), "{text:?}");
+        }
+        assert!(serde_json::from_value::<HostKeys>(serde_json::json!([])).is_err());
+    }
+}

@@ -1,0 +1,569 @@
+//! The tables of a `deploy.toml`; their doc comments are the schema's descriptions, what editors
+//! show on hovering and the reference page.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::names::{
+    ByteSize, DeviceName, Duration, EngineRef, FileMode, FirmwareRange, HostKeys, HostName,
+    ImageRef, LocalPath, NameGlob, PinnedImageRef, ProjectName, RegistryHost, RelativePath,
+    ReleaseName, ReleaseVersion, RemotePath, SerialNumber, ServiceName, UserName, VolumeName,
+};
+
+/// What an O3R VPU has to look like, and how it is reached.
+///
+/// Paths on this machine are relative to the manifest. Paths on the VPU are absolute or start with
+/// `~`, the home directory there. `${release.version}` is replaced in every string.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The VPU: how it is reached, and what it must be.
+    #[serde(default)]
+    pub vpu: Vpu,
+    /// Further VPUs for the same application. Each table overrides keys of `[vpu]` and is chosen
+    /// with `--vpu NAME`; they may also stand in `vpus.toml` beside the manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vpus: BTreeMap<String, VpuOverride>,
+    /// What is deployed: the owner of everything that this manifest makes.
+    pub release: Release,
+    /// Directories that exist on the VPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<Directory>,
+    /// Docker volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Docker images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
+    /// Files and directories copied to the VPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<Transfer>,
+    /// Files and directories that `o3r-deploy pull` copies from the VPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downloads: Vec<Download>,
+    /// Compose projects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compose: Vec<Compose>,
+    /// The autostart of services that are not declared here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub autostart: Autostart,
+    /// What must not be on the VPU; shown in the plan with what would be lost.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub absent: Absent,
+    /// What `o3r-deploy logs` collects.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub logs: Logs,
+    /// USB storage on the VPU.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub usb: Usb,
+    /// Registries that the VPU may pull from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub registries: Registries,
+    /// How `o3r-deploy apply` works.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub apply: Apply,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A VPU: how it is reached, and what it must be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Vpu {
+    /// The address: a host name, an IP address or an alias of your `ssh_config`. Default: the
+    /// environment variable `IFM3D_IP`, then `192.168.0.69`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// The device's name, set through its JSON configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DeviceName>,
+    /// The ssh port. Default: what your `ssh_config` says, else 22.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The ssh user. Default: what your `ssh_config` says, else `oem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The private ssh key to log in with, as `~/.ssh/id_ed25519`. Default: what your `ssh_config`
+    /// and agent offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<LocalPath>,
+    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; `o3r-deploy
+    /// authorize` writes it. Default: the keys in your `known_hosts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<HostKeys>,
+    /// The serial number. Any other box is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialNumber>,
+    /// The accepted firmware, as `>=1.4.30, <2`; builds are not compared. Any other is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareRange>,
+    /// The architecture that images must have.
+    #[serde(default)]
+    pub arch: Arch,
+    /// The port of the device's JSON configuration.
+    #[serde(default = "default_api_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub api_port: u16,
+}
+
+fn default_api_port() -> u16 {
+    80
+}
+
+impl Default for Vpu {
+    fn default() -> Self {
+        Self {
+            host: None,
+            name: None,
+            port: None,
+            user: None,
+            identity: None,
+            host_key: None,
+            serial: None,
+            firmware: None,
+            arch: Arch::default(),
+            api_port: default_api_port(),
+        }
+    }
+}
+
+/// Keys of `[vpu]` that differ for one VPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VpuOverride {
+    /// The address of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// The device's name, set through its JSON configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DeviceName>,
+    /// The ssh port of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The ssh user of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The private ssh key for this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<LocalPath>,
+    /// The ssh host key of this VPU, or a list of accepted ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<HostKeys>,
+    /// The serial number of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialNumber>,
+    /// The accepted firmware of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareRange>,
+    /// The architecture of this VPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+    /// The port of this VPU's JSON configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub api_port: Option<u16>,
+}
+
+/// An architecture, in docker's words.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// What every VPU is.
+    #[default]
+    Arm64,
+    /// What a twin on a PC may be.
+    Amd64,
+}
+
+impl Arch {
+    /// The word for it in docker and in image configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Arm64 => "arm64",
+            Self::Amd64 => "amd64",
+        }
+    }
+}
+
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The application's name: the owner of everything that this manifest makes.
+    pub name: ReleaseName,
+    /// The application's version; `--release-version` overrides it, and `${release.version}` stands
+    /// for it in every string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ReleaseVersion>,
+}
+
+/// A directory that exists on the VPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// The directory; missing parents are made too.
+    pub path: RemotePath,
+    /// Its permissions, as `"0775"`. Default: `0755` when it is made; those of one that exists are
+    /// left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
+}
+
+/// A docker volume bound to a directory (local driver, bind).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// The directory on the VPU that it shows; made if it is missing.
+    pub path: RemotePath,
+    /// Allows removing and making anew a volume of that name that differs.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// A docker image; at most one of `archive`, `engine`, `rootfs`, `registry` and `build` says where
+/// it comes from. Without any it must be on the VPU already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// What the image is called on the VPU, as `palletizer:1.4.0`.
+    pub name: ImageRef,
+    /// A file made by `docker save`, or an OCI archive; also compressed with gzip or zstd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<LocalPath>,
+    /// An image in this machine's docker, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRef>,
+    /// A bare file system, made into an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<Rootfs>,
+    /// A reference with a digest that the VPU pulls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<PinnedImageRef>,
+    /// A build for the VPU's architecture on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+}
+
+/// A bare file system that becomes an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rootfs {
+    /// The file system as a tar file, as `docker build -o type=tar` writes it.
+    pub file: LocalPath,
+    /// The image's command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cmd: Vec<String>,
+    /// The image's entrypoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// The image's environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// A build on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// The build context.
+    pub context: LocalPath,
+    /// The Dockerfile. Default: `Dockerfile` in the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<LocalPath>,
+}
+
+/// Files copied to the VPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// A file, or a directory, of which the contents are copied.
+    pub src: LocalPath,
+    /// Where it goes; ending in `/`, a directory that takes a file inside.
+    pub dst: RemotePath,
+    /// Makes the directory exactly `src`: what else is in it is removed.
+    #[serde(default)]
+    pub delete: bool,
+    /// What is neither copied nor removed, as globs relative to `src`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<NameGlob>,
+    /// The permissions of files. Default: `0644`, or `0755` for a file that is executable here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
+    /// The permissions of directories. Default: `0755`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir_mode: Option<FileMode>,
+    /// Compose projects to restart when something changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<ProjectName>,
+}
+
+/// Files copied from the VPU by `o3r-deploy pull`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// A file or directory on the VPU.
+    pub src: RemotePath,
+    /// Where it goes on this machine; ending in `/`, a directory that takes it inside.
+    pub dst: LocalPath,
+}
+
+/// A compose project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compose {
+    /// The project's name, and its directory's below `/usr/share/oem/docker/compose`.
+    pub name: ProjectName,
+    /// The compose file; it is called `docker-compose.yml` on the VPU.
+    #[serde(default = "default_compose_file")]
+    pub file: LocalPath,
+    /// Files and directories placed beside the compose file, their relative paths kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_files: Vec<RelativePath>,
+    /// What the project shall be.
+    #[serde(default)]
+    pub state: ComposeState,
+    /// Starts the project when the VPU boots.
+    #[serde(default)]
+    pub autostart: bool,
+    /// What must hold after a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// The compose file that is read where a project names none.
+pub const DEFAULT_COMPOSE_FILE: &str = "docker-compose.yml";
+
+#[expect(
+    clippy::expect_used,
+    reason = "a constant, parsed by every test that reads a manifest"
+)]
+fn default_compose_file() -> LocalPath {
+    DEFAULT_COMPOSE_FILE.parse().expect("the default is a path")
+}
+
+/// What a compose project shall be.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ComposeState {
+    /// Its containers run.
+    #[default]
+    Running,
+    /// Its containers are made and do not run.
+    Stopped,
+    /// It is down, and its files and autostart are gone; volumes stay.
+    Absent,
+}
+
+impl ComposeState {
+    /// The word for it in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+impl std::fmt::Display for ComposeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What must hold after a start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// How long everything may take to hold.
+    #[serde(default = "default_health_timeout")]
+    pub timeout: Duration,
+    /// How long it must go on to hold.
+    #[serde(default = "default_health_settle")]
+    pub settle: Duration,
+    /// A text that must appear in the log of a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_contains: Option<String>,
+    /// A command that must succeed on the VPU, as a list of words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+fn default_health_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn default_health_settle() -> Duration {
+    Duration::from_secs(5)
+}
+
+/// The autostart of services that are not declared here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autostart {
+    /// Services that shall not start when the VPU boots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disable: Vec<ServiceName>,
+}
+
+/// What must not be on the VPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Absent {
+    /// Files and directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<RemotePath>,
+    /// Containers, as names or globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<NameGlob>,
+    /// Images, as names or globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<NameGlob>,
+    /// Volumes, as names or globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<NameGlob>,
+}
+
+/// What `o3r-deploy logs` collects, and where it keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Files and directories on the VPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<RemotePath>,
+    /// The directory on this machine; `sn<SERIAL>_<NAME>/` is made below it.
+    #[serde(default = "default_logs_into")]
+    pub into: LocalPath,
+    /// Collects the journal too.
+    #[serde(default)]
+    pub journal: bool,
+    /// Collects at every apply.
+    #[serde(default)]
+    pub on_apply: bool,
+    /// How much of what was collected is kept. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a constant, parsed by every test that reads a manifest"
+)]
+fn default_logs_into() -> LocalPath {
+    "~/o3r_logs/From_VPUs"
+        .parse()
+        .expect("the default is a path")
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            paths: Vec::new(),
+            into: default_logs_into(),
+            journal: false,
+            on_apply: false,
+            keep: None,
+        }
+    }
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// The most that is kept for one VPU, as `500 MB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
+    /// The oldest that is kept, as `90 days`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<Duration>,
+}
+
+/// USB storage on the VPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Usb {
+    /// Mounts what is plugged in.
+    #[serde(default)]
+    pub mount: bool,
+}
+
+/// Registries that the VPU may pull from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registries {
+    /// Registries without TLS, at most three, as `192.168.0.10:5000`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub insecure: Vec<RegistryHost>,
+}
+
+/// How `o3r-deploy apply` works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// How many releases stay on the VPU for `o3r-deploy rollback`.
+    #[serde(default = "default_keep_releases")]
+    #[schemars(range(min = 1, max = 100))]
+    pub keep_releases: u32,
+    /// A directory on the VPU that gets a record of every apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<RemotePath>,
+    /// The VPU restores the previous release by itself when an apply is not heard of for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Duration>,
+}
+
+fn default_keep_releases() -> u32 {
+    2
+}
+
+impl Default for Apply {
+    fn default() -> Self {
+        Self {
+            keep_releases: default_keep_releases(),
+            stamp: None,
+            watchdog: None,
+        }
+    }
+}
