@@ -10,4 +10,6 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
+pub mod digest;
+pub mod image;
 pub mod shell;
