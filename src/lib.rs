@@ -10,5 +10,15 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
+pub mod apply;
+pub mod desired;
+pub mod device;
+pub mod digest;
+pub mod host;
+pub mod image;
 pub mod manifest;
+pub mod observe;
+pub mod plan;
+pub mod remote;
+pub mod render;
 pub mod shell;

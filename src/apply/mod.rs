@@ -1,0 +1,294 @@
+//! Executes a finished plan, exactly; the only writer. What to do is decided in [`crate::plan`].
+
+mod lock;
+mod log;
+mod payload;
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::watch;
+
+pub use lock::{Locked, lock};
+pub use log::Log;
+pub use payload::Payloads;
+
+use crate::{
+    host::{Host, HostError, Output, Stdin},
+    plan::{Action, Command, Phase, Plan, Step},
+};
+
+/// Lines of a failed command's output that are kept for people.
+const TAIL_LINES: usize = 20;
+
+/// What happens while a plan is executed, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step starts.
+    Started(&'a Step),
+    /// So many bytes of the current step's payload were sent in all.
+    Sent(u64),
+    /// A step is done.
+    Done(&'a Step),
+    /// A step failed.
+    Failed(&'a Step),
+    /// The commands that take steps back start.
+    Restoring,
+    /// A step is being taken back.
+    Undoing(&'a Step),
+}
+
+/// Receives events; called from several threads.
+pub trait Observer: Send + Sync + 'static {
+    /// One event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// How often Ctrl-C was pressed: once stops after the running step (or at once where nothing that
+/// runs is touched yet), twice at once.
+pub type Interrupts = watch::Receiver<u32>;
+
+/// How an execution ended.
+#[must_use]
+#[derive(Debug)]
+pub struct Report {
+    /// Steps that were completed.
+    pub completed: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All steps are done.
+    Done,
+    /// A step failed.
+    Failed(Box<Failure>),
+    /// Ctrl-C: in the middle of this step, or before it.
+    Interrupted {
+        /// The address of the step.
+        at: String,
+        /// Whether it had begun.
+        begun: bool,
+    },
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step's address.
+    pub address: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// The command, for reading.
+    pub command: String,
+    /// Why.
+    pub reason: FailureReason,
+    /// What was done about it.
+    pub restored: Restored,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum FailureReason {
+    /// It ran and said so.
+    Exit {
+        /// Its exit code.
+        code: i32,
+        /// The end of its output.
+        tail: String,
+    },
+    /// It could not be run.
+    Host(HostError),
+}
+
+/// What was done about a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// Nothing that runs was touched, so there was nothing to restore.
+    NotNeeded,
+    /// There is no earlier release to go back to.
+    NoPrevious,
+    /// `--no-rollback`.
+    NotWanted,
+    /// The previous release runs again.
+    Previous,
+    /// This undo step failed, too.
+    Failed {
+        /// Its address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How to execute.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether a failure in the switch brings the previous release back.
+    pub rollback: bool,
+}
+
+/// Runs every step of `plan` in order.
+pub async fn execute<H: Host>(
+    host: &H,
+    plan: &Plan,
+    payloads: &Payloads,
+    options: Options,
+    log: &Log,
+    observer: Arc<dyn Observer>,
+    interrupts: Interrupts,
+) -> Report {
+    let execution = Execution {
+        host,
+        payloads,
+        log,
+        observer,
+        interrupts,
+    };
+    for (completed, step) in plan.steps.iter().enumerate() {
+        if execution.interrupted(1) {
+            let at = step.address.to_string();
+            return Report {
+                completed,
+                outcome: Outcome::Interrupted { at, begun: false },
+            };
+        }
+        execution.observer.event(Event::Started(step));
+        let Err(stop) = execution.step(step).await else {
+            execution.observer.event(Event::Done(step));
+            continue;
+        };
+        let (command, reason) = match stop {
+            Stop::Interrupted => {
+                let at = step.address.to_string();
+                return Report {
+                    completed,
+                    outcome: Outcome::Interrupted { at, begun: true },
+                };
+            }
+            Stop::Failed(command, reason) => (command, reason),
+        };
+        execution.observer.event(Event::Failed(step));
+        let restored = if step.phase == Phase::Stage {
+            Restored::NotNeeded
+        } else {
+            execution.restore(plan, completed, options).await
+        };
+        let address = step.address.to_string();
+        let failure = Failure {
+            address,
+            phase: step.phase,
+            command,
+            reason,
+            restored,
+        };
+        return Report {
+            completed,
+            outcome: Outcome::Failed(Box::new(failure)),
+        };
+    }
+    Report {
+        completed: plan.steps.len(),
+        outcome: Outcome::Done,
+    }
+}
+
+/// Why a step stopped.
+enum Stop {
+    Failed(String, FailureReason),
+    Interrupted,
+}
+
+struct Execution<'a, H> {
+    host: &'a H,
+    payloads: &'a Payloads,
+    log: &'a Log,
+    observer: Arc<dyn Observer>,
+    interrupts: Interrupts,
+}
+
+impl<H: Host> Execution<'_, H> {
+    fn interrupted(&self, times: u32) -> bool {
+        *self.interrupts.borrow() >= times
+    }
+
+    async fn step(&self, step: &Step) -> Result<(), Stop> {
+        // Where nothing that runs is touched, the first Ctrl-C may end a transfer at once.
+        let patience = if step.phase == Phase::Stage { 1 } else { 2 };
+        let mut interrupts = self.interrupts.clone();
+        for command in &step.actions {
+            let result = tokio::select! {
+                result = self.command(command) => result,
+                _ = interrupts.wait_for(|times| *times >= patience) => return Err(Stop::Interrupted),
+            };
+            let reason = match result {
+                Ok(output) if output.success() => continue,
+                Ok(output) => FailureReason::Exit {
+                    code: output.code,
+                    tail: output.tail(TAIL_LINES),
+                },
+                Err(error) => FailureReason::Host(error),
+            };
+            return Err(Stop::Failed(command.argv.to_display(), reason));
+        }
+        Ok(())
+    }
+
+    async fn command(&self, command: &Command) -> Result<Output, HostError> {
+        let stdin = match &command.stdin {
+            None => Stdin::Empty,
+            Some(payload) => {
+                let observer = Arc::clone(&self.observer);
+                let sent = move |bytes| observer.event(Event::Sent(bytes));
+                Stdin::Stream(
+                    self.payloads
+                        .open(payload, sent)
+                        .map_err(HostError::Payload)?,
+                )
+            }
+        };
+        let start = Instant::now();
+        let result = self.host.run(&command.argv, stdin).await;
+        self.log.command(&command.argv, start.elapsed(), &result);
+        result
+    }
+
+    /// Runs the undo commands of the switch's steps up to and with `failed`, in the order in which
+    /// the steps ran: restoring is applying what was before, and files and names come before what
+    /// is started from them.
+    async fn restore(&self, plan: &Plan, failed: usize, options: Options) -> Restored {
+        if !options.rollback {
+            return Restored::NotWanted;
+        }
+        if first_release(plan) {
+            return Restored::NoPrevious;
+        }
+        self.observer.event(Event::Restoring);
+        for step in &plan.steps[..=failed] {
+            if step.undo.is_empty() {
+                continue;
+            }
+            self.observer.event(Event::Undoing(step));
+            for command in &step.undo {
+                let reason = match self.command(command).await {
+                    Ok(output) if output.success() => continue,
+                    Ok(output) => output.tail(TAIL_LINES),
+                    Err(error) => error.to_string(),
+                };
+                return Restored::Failed {
+                    address: step.address.to_string(),
+                    reason,
+                };
+            }
+        }
+        Restored::Previous
+    }
+}
+
+/// Whether nothing of this release was recorded before: then there is nothing to go back to.
+fn first_release(plan: &Plan) -> bool {
+    plan.steps
+        .iter()
+        .any(|step| step.action == Action::Create && step.address.as_str().starts_with("release."))
+}

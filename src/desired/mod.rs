@@ -1,0 +1,248 @@
+//! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
+
+mod resolve;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+pub use resolve::{ResolveError, resolve};
+
+use crate::{
+    digest::Digest,
+    image,
+    manifest::names::{FirmwareRange, RemotePath},
+    observe::Query,
+    plan::ManifestRef,
+    remote,
+};
+
+/// What a VPU shall be.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// Where it is written.
+    pub manifest: ManifestRef,
+    /// Whose it is.
+    pub release: Release,
+    /// What the box itself must be.
+    pub guards: Guards,
+    /// Directories.
+    pub directories: Vec<Directory>,
+    /// Bind volumes.
+    pub volumes: Vec<Volume>,
+    /// Images.
+    pub images: Vec<Image>,
+    /// Compose projects.
+    pub projects: Vec<Project>,
+}
+
+/// The owner of everything that the manifest makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// E.g. `palletizer`.
+    pub name: String,
+    /// E.g. `1.4.0`; empty where none is given.
+    pub version: String,
+    /// `deploy.toml:12`.
+    pub source: Option<String>,
+}
+
+/// What the box itself must be: any other is refused.
+#[derive(Debug, Clone)]
+pub struct Guards {
+    /// Docker's word, e.g. `arm64`.
+    pub arch: String,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// Firmware versions.
+    pub firmware: Option<FirmwareRange>,
+    /// TCP port of the device's API.
+    pub api_port: u16,
+}
+
+/// A directory that exists.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// Where.
+    pub path: RemotePath,
+    /// Permission bits; `None` leaves those of an existing one alone.
+    pub mode: Option<u32>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// A docker volume bound to a directory.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Name.
+    pub name: String,
+    /// The directory, created where it is missing.
+    pub path: RemotePath,
+    /// Whether a volume of that name that differs may be removed.
+    pub replace: bool,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// An image under its name.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// `name:tag`.
+    pub name: String,
+    /// What is to be sent if it is missing; `None` means that it must be there already.
+    pub content: Option<ImageContent>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What identifies an image, and the local image itself.
+#[derive(Debug, Clone)]
+pub struct ImageContent {
+    /// Of its configuration.
+    pub config_digest: Digest,
+    /// Of its layers, lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// Bytes of the archive that would be sent.
+    pub archive_bytes: u64,
+    /// The name under which it is staged.
+    pub staging_tag: String,
+    /// The bytes' source; `None` in tests of the planner.
+    pub local: Option<Arc<image::Image>>,
+}
+
+/// A compose project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Name of the project and its directory.
+    pub name: String,
+    /// What it shall be.
+    pub state: ProjectState,
+    /// The compose file, then the extra files, by relative path below the project's directory.
+    pub files: Vec<ProjectFile>,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What a compose project shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectState {
+    /// Containers run.
+    Running,
+    /// Containers are created and do not run.
+    Stopped,
+    /// No containers, no files.
+    Absent,
+}
+
+/// A file in a project's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// Below the project's directory; `docker-compose.yml` for the compose file.
+    pub relative: String,
+    /// On this machine.
+    pub local: Utf8PathBuf,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// How many.
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What matters of a compose service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Image as named in the compose file, with its tag.
+    pub image: Option<String>,
+    /// Fixed container name.
+    pub container_name: Option<String>,
+    /// Relative paths of extra files that it uses as more than interpolation.
+    pub files: Vec<String>,
+    /// Docker volumes that it mounts.
+    pub volumes: Vec<String>,
+    /// How many containers; 1 unless scaled.
+    pub replicas: usize,
+}
+
+/// The compose file's name in a project's directory.
+pub const COMPOSE_FILE: &str = "docker-compose.yml";
+
+impl Project {
+    /// Its directory on the VPU.
+    pub fn directory(&self) -> String {
+        remote::project_directory(&self.name)
+    }
+
+    /// A file's path on the VPU.
+    pub fn path(&self, file: &ProjectFile) -> String {
+        format!("{}/{}", self.directory(), file.relative)
+    }
+}
+
+impl Desired {
+    /// What to ask a VPU to be able to plan this.
+    pub fn query(&self) -> Query {
+        let directories = self.directories.iter().map(|directory| &directory.path);
+        let volumes = self.volumes.iter().map(|volume| &volume.path);
+        let mut paths: BTreeMap<String, Option<u64>> = directories
+            .chain(volumes)
+            .map(|path| (path.resolve("~"), None))
+            .collect();
+        for project in &self.projects {
+            for file in &project.files {
+                paths.insert(project.path(file), Some(file.bytes));
+            }
+        }
+        Query {
+            paths,
+            api_port: self.guards.api_port,
+        }
+    }
+
+    /// Digest over all that is declared, the way it is declared: what a release's record holds.
+    pub fn digest(&self) -> Digest {
+        #[derive(Serialize)]
+        struct Canonical<'a> {
+            version: &'a str,
+            directories: Vec<(String, Option<u32>)>,
+            volumes: Vec<(&'a str, String)>,
+            images: Vec<(&'a str, Option<Digest>)>,
+            projects: Vec<(&'a str, ProjectState, Vec<(&'a str, Digest, u32)>)>,
+        }
+        let canonical = Canonical {
+            version: &self.release.version,
+            directories: self
+                .directories
+                .iter()
+                .map(|d| (d.path.resolve("~"), d.mode))
+                .collect(),
+            volumes: self
+                .volumes
+                .iter()
+                .map(|v| (v.name.as_str(), v.path.resolve("~")))
+                .collect(),
+            images: self
+                .images
+                .iter()
+                .map(|i| (i.name.as_str(), i.content.as_ref().map(|c| c.config_digest)))
+                .collect(),
+            projects: self
+                .projects
+                .iter()
+                .map(|p| {
+                    let files = p
+                        .files
+                        .iter()
+                        .map(|f| (f.relative.as_str(), f.sha256, f.mode));
+                    (p.name.as_str(), p.state, files.collect())
+                })
+                .collect(),
+        };
+        // Strings, numbers and lists of them always serialise.
+        Digest::of(serde_json::to_vec(&canonical).unwrap_or_default())
+    }
+}

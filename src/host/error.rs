@@ -1,0 +1,125 @@
+//! Says why a host could not be reached or a command could not be run, and what to do about it.
+
+use std::io;
+
+/// A host that cannot run commands. A command that ran and failed is not one of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The ssh client is not installed, or could not be started.
+    #[error("cannot start {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No connection: wrong cable, wrong address, nothing listening.
+    #[error("cannot reach {host}: {reason}")]
+    Unreachable {
+        /// As given.
+        host: String,
+        /// ssh's words.
+        reason: String,
+    },
+    /// The VPU does not let us in.
+    #[error("{host} refuses the login of {user}: {reason}")]
+    Refused {
+        /// As given.
+        host: String,
+        /// The user that was tried.
+        user: String,
+        /// ssh's words.
+        reason: String,
+    },
+    /// No pinned or known host key.
+    #[error("the host key of {host} is not known")]
+    HostKeyUnknown {
+        /// As given.
+        host: String,
+        /// `ssh-ed25519 AAAA…` as the box presents it now, where it could be asked for.
+        presented: Option<PresentedKey>,
+    },
+    /// Another host key than the pinned or known one.
+    #[error("the host key of {host} is not the one that is {expected_by}")]
+    HostKeyChanged {
+        /// As given.
+        host: String,
+        /// `pinned in the manifest` or `in known_hosts`.
+        expected_by: &'static str,
+        /// As the box presents it now, where it could be asked for.
+        presented: Option<PresentedKey>,
+    },
+    /// The connection broke while a command ran.
+    #[error("the connection to {host} was lost")]
+    Disconnected {
+        /// As given.
+        host: String,
+    },
+    /// What was to be sent could not be read or made.
+    #[error("cannot send: {0}")]
+    Payload(#[source] io::Error),
+    /// Anything else of the transport.
+    #[error("{doing}: {reason}")]
+    Transport {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+/// A host key as the box presented it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentedKey {
+    /// `ssh-ed25519 AAAA…`
+    pub key: String,
+    /// `SHA256:…`
+    pub fingerprint: String,
+}
+
+impl HostError {
+    /// The next thing to do.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Start { .. } => {
+                Some("install the OpenSSH client: apt-get install openssh-client".into())
+            }
+            Self::Unreachable { .. } => Some(
+                "check the cable, the power and the address: `[vpu].host`, --host or $IFM3D_IP \
+                 (a VPU leaves the factory as 192.168.0.69)"
+                    .into(),
+            ),
+            Self::Refused { user, host, .. } => Some(format!(
+                "name your key as `identity` under [vpu], or load it into ssh-agent; firmware from \
+                 1.1.41 on takes keys only, older firmware also takes {user}'s password when there \
+                 is a terminal; try: ssh {user}@{host} true"
+            )),
+            Self::HostKeyUnknown {
+                presented: Some(key),
+                ..
+            } => Some(format!(
+                "the box presents {}\n\
+                 if that is the box you mean, pin it in the manifest:\n\n  [vpu]\n  host_key = \"{}\"",
+                key.fingerprint, key.key
+            )),
+            Self::HostKeyChanged {
+                presented: Some(key),
+                expected_by,
+                ..
+            } => Some(format!(
+                "the box presents {}\n\
+                 another VPU at the same address, or a firmware update, has another key; if that is \
+                 the box you mean, replace the key {expected_by}; in a manifest:\n\n  [vpu]\n  host_key = \"{}\"",
+                key.fingerprint, key.key
+            )),
+            Self::HostKeyUnknown { host, .. } | Self::HostKeyChanged { host, .. } => Some(format!(
+                "read the key on the box, or by: ssh-keyscan {host}; then set `host_key` under [vpu]"
+            )),
+            Self::Disconnected { .. } => {
+                Some("run apply again: it goes on from what is there".into())
+            }
+            Self::Payload(_) | Self::Transport { .. } => None,
+        }
+    }
+}

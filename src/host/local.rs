@@ -1,0 +1,161 @@
+//! Runs commands on this machine, with a shell and an environment of one's choice.
+
+use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _, process::Stdio};
+
+use tokio::io::AsyncBufReadExt as _;
+
+use super::{ByteStream, Held, Host, HostError, Output, Stdin, feed, payload_error, read_bounded};
+use crate::shell::Argv;
+
+/// This machine as a host: used where the tool runs on the VPU itself, and to try the scripts
+/// with every shell a VPU may have.
+#[derive(Debug, Clone)]
+pub struct LocalHost {
+    shell: Vec<OsString>,
+    env: Option<Vec<(OsString, OsString)>>,
+}
+
+impl Default for LocalHost {
+    fn default() -> Self {
+        Self {
+            shell: vec!["sh".into()],
+            env: None,
+        }
+    }
+}
+
+impl LocalHost {
+    /// A host whose login shell is `shell`, e.g. `["busybox", "sh"]`.
+    pub fn with_shell<S: Into<OsString>>(shell: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            shell: shell.into_iter().map(Into::into).collect(),
+            env: None,
+        }
+    }
+
+    /// Replaces the whole environment.
+    #[must_use]
+    pub fn with_env<K: Into<OsString>, V: Into<OsString>>(
+        mut self,
+        env: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.env = Some(
+            env.into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        );
+        self
+    }
+
+    fn command(&self, argv: &Argv) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.shell[0]);
+        command
+            .args(&self.shell[1..])
+            .arg("-c")
+            .arg(argv.to_shell());
+        if let Some(env) = &self.env {
+            command
+                .env_clear()
+                .envs(env.iter().map(|(key, value)| (key, value)));
+        }
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    fn start_error(&self, source: std::io::Error) -> HostError {
+        HostError::Start {
+            program: self.shell[0].to_string_lossy().into_owned(),
+            source,
+        }
+    }
+}
+
+impl Host for LocalHost {
+    async fn run(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
+        let mut process = self.command(command);
+        let feeder = match stdin.into_payload() {
+            None => {
+                process.stdin(Stdio::null());
+                None
+            }
+            Some(payload) => {
+                let (reader, task) = feed(payload).map_err(HostError::Payload)?;
+                process.stdin(OwnedFd::from(reader));
+                Some(task)
+            }
+        };
+        let mut child = process.spawn().map_err(|error| self.start_error(error))?;
+        drop(process);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let read = |error: std::io::Error| HostError::Transport {
+            doing: "reading a command's output".into(),
+            reason: error.to_string(),
+        };
+        let (stdout, stderr, status) = tokio::join!(
+            async {
+                if let Some(pipe) = stdout {
+                    read_bounded(pipe).await
+                } else {
+                    Ok(vec![])
+                }
+            },
+            async {
+                if let Some(pipe) = stderr {
+                    read_bounded(pipe).await
+                } else {
+                    Ok(vec![])
+                }
+            },
+            child.wait(),
+        );
+        if let Some(task) = feeder {
+            payload_error(task.await)?;
+        }
+        let status = status.map_err(read)?;
+        let code = status
+            .code()
+            .or(status.signal().map(|signal| 128 + signal))
+            .unwrap_or(-1);
+        Ok(Output {
+            code,
+            stdout: stdout.map_err(read)?,
+            stderr: stderr.map_err(read)?,
+        })
+    }
+
+    async fn hold(&self, command: &Argv) -> Result<Result<Held, Output>, HostError> {
+        let mut process = self.command(command);
+        process.stdin(Stdio::piped()).kill_on_drop(false);
+        let mut child = process.spawn().map_err(|error| self.start_error(error))?;
+        let mut first = String::new();
+        let mut stdout = child.stdout.take().map(tokio::io::BufReader::new);
+        if let Some(stdout) = &mut stdout {
+            let _ = stdout.read_line(&mut first).await;
+        }
+        if first.is_empty() {
+            let output = child
+                .wait_with_output()
+                .await
+                .map_err(|error| self.start_error(error))?;
+            return Ok(Err(Output {
+                code: output.status.code().unwrap_or(-1),
+                stdout: output.stdout,
+                stderr: output.stderr,
+            }));
+        }
+        Ok(Ok(Held::new((child, stdout))))
+    }
+
+    async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .map_err(|error| HostError::Transport {
+                doing: format!("connecting to port {port}"),
+                reason: error.to_string(),
+            })?;
+        Ok(Box::new(stream))
+    }
+}

@@ -1,0 +1,145 @@
+//! Runs commands somewhere: over ssh, on this machine, or in an in-memory VPU.
+
+mod error;
+mod known_hosts;
+mod local;
+mod ssh;
+
+use std::{future::Future, io};
+
+pub use error::HostError;
+pub use local::LocalHost;
+pub use ssh::{SshHost, SshOptions};
+
+use crate::shell::Argv;
+
+/// Most bytes of one command's stdout or stderr that are kept: a probe of a full VPU is well
+/// below 1 MiB, and a VPU gone wild must not fill this machine's memory.
+pub const OUTPUT_LIMIT: usize = 64 << 20;
+
+/// What runs commands.
+pub trait Host: Sync {
+    /// Runs one command to its end. An exit code other than 0 is not an error here.
+    fn run(
+        &self,
+        command: &Argv,
+        stdin: Stdin,
+    ) -> impl Future<Output = Result<Output, HostError>> + Send;
+
+    /// Starts a command that prints one line when it is ready and runs until [`Held`] is dropped
+    /// (its stdin then ends). Returns the output if it ended before printing that line.
+    fn hold(
+        &self,
+        command: &Argv,
+    ) -> impl Future<Output = Result<Result<Held, Output>, HostError>> + Send;
+
+    /// Opens a byte stream to a TCP port as seen from the host itself (`127.0.0.1:port` there).
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<Box<dyn ByteStream>, HostError>> + Send;
+}
+
+/// A two-way byte stream.
+pub trait ByteStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// Writes a payload; runs on a thread of its own and may block.
+///
+/// An error ends the command's stdin early: whatever reads it must detect a cut payload itself
+/// (by digest, or because `manifest.json` comes last), for a lost link looks the same.
+pub type Payload = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+/// What a command reads.
+pub enum Stdin {
+    /// Nothing.
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What the payload writes.
+    Stream(Payload),
+}
+
+impl Stdin {
+    /// As a payload, or nothing.
+    fn into_payload(self) -> Option<Payload> {
+        match self {
+            Self::Empty => None,
+            Self::Bytes(bytes) => Some(Box::new(move |out| out.write_all(&bytes))),
+            Self::Stream(payload) => Some(payload),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; 128 + n where a signal ended it.
+    pub code: i32,
+    /// At most [`OUTPUT_LIMIT`] bytes.
+    pub stdout: Vec<u8>,
+    /// At most [`OUTPUT_LIMIT`] bytes.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Whether the exit code is 0.
+    pub fn success(&self) -> bool {
+        self.code == 0
+    }
+
+    /// The last `lines` lines of stderr, or of stdout where stderr is empty.
+    pub fn tail(&self, lines: usize) -> String {
+        let bytes = if self.stderr.trim_ascii().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
+        let text = String::from_utf8_lossy(bytes);
+        let all: Vec<&str> = text.trim_end().lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// A running command that ends when this is dropped.
+pub struct Held {
+    _keep: Box<dyn Send + Sync>,
+}
+
+impl Held {
+    pub(crate) fn new(keep: impl Send + Sync + 'static) -> Self {
+        Self {
+            _keep: Box::new(keep),
+        }
+    }
+}
+
+/// Reads to the end, keeping at most [`OUTPUT_LIMIT`] bytes.
+async fn read_bounded<R: tokio::io::AsyncRead + Unpin>(reader: R) -> io::Result<Vec<u8>> {
+    use tokio::io::AsyncReadExt;
+    let mut kept = Vec::new();
+    let mut limited = reader.take(OUTPUT_LIMIT as u64);
+    limited.read_to_end(&mut kept).await?;
+    // Drain the rest, so that the command is not stopped by a full pipe.
+    tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await?;
+    Ok(kept)
+}
+
+/// The pipe whose reading end a command gets as stdin, fed by `payload` on a thread of its own.
+fn feed(
+    payload: Payload,
+) -> io::Result<(std::io::PipeReader, tokio::task::JoinHandle<io::Result<()>>)> {
+    let (reader, mut writer) = std::io::pipe()?;
+    let task = tokio::task::spawn_blocking(move || payload(&mut writer));
+    Ok((reader, task))
+}
+
+/// Tells a payload's own failure from the reader's having gone away, which the exit code explains.
+fn payload_error(result: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), HostError> {
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(Err(error)) => Err(HostError::Payload(error)),
+        Err(error) => Err(HostError::Payload(io::Error::other(error))),
+    }
+}

@@ -1,0 +1,390 @@
+//! Runs commands on a VPU over one OpenSSH connection, multiplexed.
+
+use std::{os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
+
+use camino::Utf8PathBuf;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::Semaphore,
+};
+
+use super::{
+    ByteStream, Held, Host, HostError, Output, Stdin, feed, known_hosts, payload_error,
+    read_bounded,
+};
+use crate::shell::Argv;
+
+/// sshd takes 10 sessions on one connection by default (`MaxSessions`); one is the master's own
+/// and one is left free for a person's `ssh -S`.
+const MAX_SESSIONS: usize = 8;
+
+/// How long a TCP connection may take: a VPU on a cable answers in milliseconds, one behind a
+/// plant's VPN in a second or two.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A dead link is noticed after three unanswered probes of this interval: within 15 s.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the master runs on the VPU: says that login worked and lives as long as our end.
+const MASTER_COMMAND: &str = "echo o3r-ready; exec cat >/dev/null";
+
+/// How to reach a VPU. What is `None` is left to the user's `ssh_config`.
+#[derive(Debug, Clone, Default)]
+pub struct SshOptions {
+    /// Host name, address or `ssh_config` alias.
+    pub host: String,
+    /// Port.
+    pub port: Option<u16>,
+    /// User; `oem` where neither this nor `ssh_config` names one.
+    pub user: Option<String>,
+    /// Private key file.
+    pub identity: Option<Utf8PathBuf>,
+    /// Pinned host keys (`ssh-ed25519 AAAA…`); empty means the user's `known_hosts`, strictly.
+    pub host_keys: Vec<String>,
+}
+
+/// A VPU behind ssh. Dropping it ends the connection.
+pub struct SshHost {
+    host: String,
+    session: openssh::Session,
+    sessions: Semaphore,
+    directory: tempfile::TempDir,
+    _master: Child,
+}
+
+impl SshHost {
+    /// Connects and logs in.
+    ///
+    /// Asks for a password or a key's passphrase on the terminal where there is one (ssh itself
+    /// asks; it never passes through this program), and never accepts a host key by itself.
+    pub async fn connect(options: &SshOptions) -> Result<Self, HostError> {
+        let directory = tempfile::Builder::new()
+            .prefix("o3r-ssh-")
+            .tempdir()
+            .map_err(|source| HostError::Start {
+                program: "ssh".into(),
+                source,
+            })?;
+        let control = directory.path().join("ctl");
+        let user = login_user(options).await;
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-M").arg("-S").arg(&control);
+        for option in client_options(options, directory.path().join("known_hosts"))? {
+            ssh.args(["-o", &option]);
+        }
+        if let Some(port) = options.port {
+            ssh.args(["-p", &port.to_string()]);
+        }
+        if let Some(identity) = &options.identity {
+            ssh.args(["-i", identity.as_str()]);
+        }
+        if let Some(user) = &user {
+            ssh.args(["-l", user]);
+        }
+        ssh.args(["--", &options.host, MASTER_COMMAND]);
+        ssh.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // Ctrl-C at the terminal is ours to handle: the connection must outlive it.
+        ssh.process_group(0);
+        let mut master = ssh.spawn().map_err(|source| HostError::Start {
+            program: "ssh".into(),
+            source,
+        })?;
+        let mut ready = String::new();
+        if let Some(stdout) = master.stdout.take() {
+            let _ = BufReader::new(stdout).read_line(&mut ready).await;
+        }
+        if ready.trim_end() != "o3r-ready" {
+            return Err(login_error(options, user.as_deref(), &ready, master).await);
+        }
+        if let Some(mut stderr) = master.stderr.take() {
+            // Whatever ssh says later (a lost link) is also seen as a failed command.
+            tokio::spawn(async move {
+                let mut line = Vec::new();
+                let _ = stderr.read_to_end(&mut line).await;
+                tracing::debug!(said = %String::from_utf8_lossy(&line).trim(), "ssh ended");
+            });
+        }
+        let session = openssh::Session::resume_mux(control.into_boxed_path(), None);
+        Ok(Self {
+            host: options.host.clone(),
+            session,
+            sessions: Semaphore::new(MAX_SESSIONS),
+            directory,
+            _master: master,
+        })
+    }
+
+    fn error(&self, doing: &str, error: &openssh::Error) -> HostError {
+        use openssh::Error as E;
+        match error {
+            E::Disconnected | E::RemoteProcessTerminated | E::SshMux(_) | E::Master(_) => {
+                HostError::Disconnected {
+                    host: self.host.clone(),
+                }
+            }
+            other => HostError::Transport {
+                doing: doing.into(),
+                reason: chain(other),
+            },
+        }
+    }
+}
+
+impl Host for SshHost {
+    async fn run(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
+        const DOING: &str = "running a command on the VPU";
+        let _permit = self.sessions.acquire().await;
+        let mut remote = self.session.raw_command(command.to_shell());
+        let feeder = match stdin.into_payload() {
+            None => {
+                remote.stdin(openssh::Stdio::null());
+                None
+            }
+            Some(payload) => {
+                let (reader, task) = feed(payload).map_err(HostError::Payload)?;
+                remote.stdin(OwnedFd::from(reader));
+                Some(task)
+            }
+        };
+        remote
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        let mut child = remote
+            .spawn()
+            .await
+            .map_err(|error| self.error(DOING, &error))?;
+        // The command owns our copy of the pipe's reading end: while it lives, a payload whose
+        // reader died would block for ever.
+        drop(remote);
+        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let read = |error: std::io::Error| HostError::Transport {
+            doing: "reading a command's output".into(),
+            reason: error.to_string(),
+        };
+        let (stdout, stderr, status) = tokio::join!(
+            async {
+                if let Some(pipe) = stdout {
+                    read_bounded(pipe).await
+                } else {
+                    Ok(vec![])
+                }
+            },
+            async {
+                if let Some(pipe) = stderr {
+                    read_bounded(pipe).await
+                } else {
+                    Ok(vec![])
+                }
+            },
+            child.wait(),
+        );
+        let status = status.map_err(|error| self.error(DOING, &error))?;
+        if let Some(task) = feeder {
+            payload_error(task.await)?;
+        }
+        let code = status.code().unwrap_or(-1);
+        Ok(Output {
+            code,
+            stdout: stdout.map_err(read)?,
+            stderr: stderr.map_err(read)?,
+        })
+    }
+
+    async fn hold(&self, command: &Argv) -> Result<Result<Held, Output>, HostError> {
+        const DOING: &str = "starting a command on the VPU";
+        let mut remote = self.session.raw_command(command.to_shell());
+        remote
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        let mut child = remote
+            .spawn()
+            .await
+            .map_err(|error| self.error(DOING, &error))?;
+        let stdin = child.stdin().take();
+        let mut first = String::new();
+        let mut stdout = child.stdout().take().map(BufReader::new);
+        if let Some(stdout) = &mut stdout {
+            let _ = stdout.read_line(&mut first).await;
+        }
+        if first.is_empty() {
+            let stderr = match child.stderr().take() {
+                Some(pipe) => read_bounded(pipe).await.unwrap_or_default(),
+                None => vec![],
+            };
+            let status = child
+                .wait()
+                .await
+                .map_err(|error| self.error(DOING, &error))?;
+            return Ok(Err(Output {
+                code: status.code().unwrap_or(-1),
+                stdout: vec![],
+                stderr,
+            }));
+        }
+        // Dropping stdin is what ends the command; the exit is awaited so that its clean-up is
+        // done when the connection closes.
+        Ok(Ok(Held::new((stdin, stdout))))
+    }
+
+    async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {
+        let path = self.directory.path().join(format!("port-{port}"));
+        if !path.exists() {
+            self.session
+                .request_port_forward(
+                    openssh::ForwardType::Local,
+                    openssh::Socket::UnixSocket {
+                        path: path.clone().into(),
+                    },
+                    openssh::Socket::TcpSocket {
+                        host: "127.0.0.1".into(),
+                        port,
+                    },
+                )
+                .await
+                .map_err(|error| self.error("forwarding a port", &error))?;
+        }
+        let stream = tokio::net::UnixStream::connect(&path)
+            .await
+            .map_err(|error| HostError::Transport {
+                doing: format!("connecting to port {port} of the VPU"),
+                reason: error.to_string(),
+            })?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// The `-o` options of the master connection.
+fn client_options(options: &SshOptions, pinned: PathBuf) -> Result<Vec<String>, HostError> {
+    let mut list = vec![
+        "StrictHostKeyChecking=yes".to_owned(),
+        "Compression=no".to_owned(),
+        "ForwardX11=no".to_owned(),
+        "ForwardAgent=no".to_owned(),
+        "ClearAllForwardings=yes".to_owned(),
+        "RequestTTY=no".to_owned(),
+        "PermitLocalCommand=no".to_owned(),
+        "LogLevel=ERROR".to_owned(),
+        format!("ConnectTimeout={}", CONNECT_TIMEOUT.as_secs()),
+        format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
+        "ServerAliveCountMax=3".to_owned(),
+        "ControlPersist=no".to_owned(),
+    ];
+    if !std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("SSH_ASKPASS").is_none()
+    {
+        list.push("BatchMode=yes".to_owned());
+    }
+    if !options.host_keys.is_empty() {
+        known_hosts::write(&pinned, &options.host_keys).map_err(|source| HostError::Start {
+            program: "ssh".into(),
+            source,
+        })?;
+        list.push(format!("UserKnownHostsFile={}", pinned.display()));
+        list.push("GlobalKnownHostsFile=/dev/null".to_owned());
+        list.push(format!("HostKeyAlias={}", known_hosts::ALIAS));
+        list.push("UpdateHostKeys=no".to_owned());
+    }
+    Ok(list)
+}
+
+/// The user to log in as: the given one; else `None` where `ssh_config` names one; else `oem`.
+///
+/// `ssh -G` prints the local user's name where no `User` line applies.
+async fn login_user(options: &SshOptions) -> Option<String> {
+    if options.user.is_some() {
+        return options.user.clone();
+    }
+    let output = Command::new("ssh")
+        .args(["-G", "--", &options.host])
+        .output()
+        .await
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let configured = text.lines().find_map(|line| line.strip_prefix("user "))?;
+    let local = Command::new("id").arg("-un").output().await.ok()?;
+    let local = String::from_utf8_lossy(&local.stdout).trim().to_owned();
+    (configured == local).then(|| "oem".to_owned())
+}
+
+/// Turns ssh's words into one of ours. OpenSSH has no codes: its messages are stable since 2000
+/// and in English whatever the locale.
+async fn login_error(
+    options: &SshOptions,
+    user: Option<&str>,
+    first_line: &str,
+    mut master: Child,
+) -> HostError {
+    let mut said = String::new();
+    if let Some(stderr) = &mut master.stderr {
+        let _ = stderr.read_to_string(&mut said).await;
+    }
+    let _ = master.wait().await;
+    let host = options.host.clone();
+    let pinned = !options.host_keys.is_empty();
+    let expected_by = if pinned {
+        "pinned in the manifest"
+    } else {
+        "in known_hosts"
+    };
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = lines.last().copied().unwrap_or_default().to_owned();
+    if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED")
+        || (pinned && said.contains("host key is known for"))
+        || (pinned && said.contains("no matching host key type"))
+    {
+        let presented = known_hosts::presented(&host, options.port).await;
+        return HostError::HostKeyChanged {
+            host,
+            expected_by,
+            presented,
+        };
+    }
+    if said.contains("host key is known for") || said.contains("Host key verification failed") {
+        let presented = known_hosts::presented(&host, options.port).await;
+        return HostError::HostKeyUnknown { host, presented };
+    }
+    if said.contains("Permission denied") || said.contains("Too many authentication failures") {
+        let user = user.unwrap_or("the user in ssh_config").to_owned();
+        return HostError::Refused {
+            host,
+            user,
+            reason: last,
+        };
+    }
+    if last.is_empty() {
+        let reason = if first_line.is_empty() {
+            "ssh ended without a word".to_owned()
+        } else {
+            format!(
+                "the login shell prints «{}» before any command runs",
+                first_line.trim_end()
+            )
+        };
+        return HostError::Transport {
+            doing: format!("logging in to {host}"),
+            reason,
+        };
+    }
+    HostError::Unreachable { host, reason: last }
+}
+
+/// An error and all its sources on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

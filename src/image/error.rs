@@ -1,0 +1,220 @@
+//! Says what is wrong with a local image, where, and what to do about it.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use super::Platform;
+use crate::digest::Digest;
+
+/// Why a local image cannot be opened or sent.
+///
+/// `origin` is the file, or the engine's image, that the user named.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file system refused.
+    #[error("cannot read {origin}")]
+    Unreadable {
+        /// The file named by the user.
+        origin: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The scratch directory, which holds unpacked archives, cannot be used.
+    #[error("cannot write a scratch file in {dir}")]
+    Scratch {
+        /// The scratch directory.
+        dir: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file ends before its content does.
+    #[error("{origin} is cut off: {part} ends at byte {needed}, the file at byte {len}")]
+    Truncated {
+        /// The file named by the user.
+        origin: String,
+        /// The member that is incomplete.
+        part: String,
+        /// Where the member would end, in the uncompressed file.
+        needed: u64,
+        /// Where the file ends, uncompressed.
+        len: u64,
+    },
+    /// Not an image archive at all.
+    #[error("{origin} is not an image archive but {looks_like}")]
+    NotAnImage {
+        /// The file named by the user.
+        origin: String,
+        /// What it seems to be.
+        looks_like: &'static str,
+        /// What to do with such a file.
+        remedy: &'static str,
+    },
+    /// Compressed in a way that is not read here.
+    #[error("{origin} is compressed with {format}, which is not supported")]
+    Compression {
+        /// The file named by the user.
+        origin: String,
+        /// The compression's program.
+        format: &'static str,
+    },
+    /// Compressed or packed bytes that cannot be decoded.
+    #[error("{origin} is damaged near byte {offset}: {problem}")]
+    Damaged {
+        /// The file named by the user.
+        origin: String,
+        /// Position in the uncompressed file.
+        offset: u64,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A manifest, index or configuration that cannot be used.
+    #[error("{origin}: {part}: {problem}")]
+    Metadata {
+        /// The file named by the user.
+        origin: String,
+        /// The document inside it.
+        part: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Something larger than any real image has it.
+    #[error("{origin}: {part} has {found}, more than the {limit} that are accepted")]
+    TooMuch {
+        /// The file named by the user.
+        origin: String,
+        /// What is too large.
+        part: String,
+        /// Its size with the unit.
+        found: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// A document names a member that the archive does not hold.
+    #[error("{origin} lacks {part}, which {needed_by} names")]
+    Missing {
+        /// The file named by the user.
+        origin: String,
+        /// The member that is absent.
+        part: String,
+        /// The document that refers to it.
+        needed_by: String,
+    },
+    /// Content that is not what its name or its manifest says.
+    #[error("{origin}: {part} has the digest {found}, not {expected}")]
+    DigestMismatch {
+        /// The file named by the user.
+        origin: String,
+        /// Which content.
+        part: String,
+        /// The digest that was promised.
+        expected: Digest,
+        /// The digest of the bytes that are there.
+        found: Digest,
+    },
+    /// Several images, none of which is the one asked for.
+    #[error("{origin} holds {} images, none of them the one {wanted:?}: {}", names.len(), names.join(", "))]
+    Several {
+        /// The file named by the user.
+        origin: String,
+        /// The name that the manifest declares.
+        wanted: String,
+        /// What the archive offers.
+        names: Vec<String>,
+    },
+    /// An image for another processor or operating system.
+    #[error("{origin} is for {}, wanted is {wanted}", list(found))]
+    WrongPlatform {
+        /// The file or the engine's image named by the user.
+        origin: String,
+        /// What the image is for; several for a multi-platform archive.
+        found: Vec<Platform>,
+        /// What the VPU needs.
+        wanted: Platform,
+    },
+    /// The `docker` program could not be started.
+    #[error("cannot run docker on this machine")]
+    EngineMissing {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The docker program reaches no engine.
+    #[error("this machine's docker engine does not answer: {said}")]
+    EngineDown {
+        /// Docker's words.
+        said: String,
+    },
+    /// The engine does not have the image.
+    #[error("this machine's docker has no image {name:?}: {said}")]
+    NoSuchImage {
+        /// The image as the user named it.
+        name: String,
+        /// Docker's words.
+        said: String,
+    },
+    /// A docker command failed in another way.
+    #[error("`{command}` failed: {said}")]
+    EngineFailed {
+        /// The command.
+        command: String,
+        /// Docker's words.
+        said: String,
+    },
+    /// The receiver of the archive failed; nothing is wrong with the image.
+    #[error("the archive could not be passed on")]
+    Output {
+        /// What the writer said.
+        source: io::Error,
+    },
+}
+
+fn list(platforms: &[Platform]) -> String {
+    platforms
+        .iter()
+        .map(Platform::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl ImageError {
+    /// The next thing to do or type.
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Truncated { .. } | Self::Damaged { .. } | Self::DigestMismatch { .. } => {
+                "the file was copied or written incompletely; make or copy it again".to_owned()
+            }
+            Self::Missing { .. } => "the archive is incomplete; make it again with \
+                                     `docker save -o FILE IMAGE`"
+                .to_owned(),
+            Self::NotAnImage { remedy, .. } => (*remedy).to_owned(),
+            Self::Compression { format, .. } => {
+                format!("unpack it with `{format} -d FILE`, or compress it with gzip or zstd")
+            }
+            Self::Several { names, .. } => match names.first() {
+                Some(name) => format!("set `name` to one of them, for example {name:?}"),
+                None => "save the one image with `docker save -o FILE IMAGE`".to_owned(),
+            },
+            Self::WrongPlatform { wanted, .. } => {
+                format!("build it with `docker build --platform {wanted} …`, or set [vpu].arch")
+            }
+            Self::Scratch { .. } => {
+                "free some space there, or set XDG_CACHE_HOME to a directory with room".to_owned()
+            }
+            Self::EngineMissing { .. } => {
+                "install the docker CLI, or give the image as `archive = \"FILE\"`".to_owned()
+            }
+            Self::EngineDown { .. } => {
+                "start docker, or set DOCKER_HOST; `docker info` must answer".to_owned()
+            }
+            Self::NoSuchImage { name, .. } => {
+                format!("build or pull it first; `docker image inspect {name}` must answer")
+            }
+            Self::Unreadable { .. }
+            | Self::Metadata { .. }
+            | Self::TooMuch { .. }
+            | Self::EngineFailed { .. }
+            | Self::Output { .. } => return None,
+        };
+        Some(help)
+    }
+}

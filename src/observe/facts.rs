@@ -1,0 +1,242 @@
+//! What is known of a VPU: the facts that plans depend on, and readings that move by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// A VPU's state as queried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What plans depend on.
+    pub facts: Facts,
+    /// What moves by itself; no plan depends on it.
+    pub readings: Readings,
+}
+
+/// A probe's answer. A failed probe is never taken for "absent".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probed<T> {
+    /// The answer.
+    Known(T),
+    /// Why there is none.
+    Unknown(String),
+}
+
+impl<T> Probed<T> {
+    /// The answer, if there is one.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// The answer, or why there is none.
+    pub fn as_result(&self) -> Result<&T, &str> {
+        match self {
+            Self::Known(value) => Ok(value),
+            Self::Unknown(reason) => Err(reason),
+        }
+    }
+}
+
+impl<T, E: ToString> From<Result<T, E>> for Probed<T> {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(value) => Self::Known(value),
+            Err(error) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// What plans depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The login: home directory, user, architecture.
+    pub system: System,
+    /// What the device's own API says.
+    pub device: Probed<Device>,
+    /// The docker engine.
+    pub docker: Probed<Docker>,
+    /// docker-compose's version, e.g. `1.29.2`.
+    pub compose: Probed<String>,
+    /// What is at each path asked for, by the path as asked.
+    pub paths: BTreeMap<String, Probed<PathFact>>,
+    /// Volumes by name.
+    pub volumes: Probed<BTreeMap<String, Volume>>,
+    /// All images, dangling ones too, by docker's id.
+    pub images: Probed<BTreeMap<String, Image>>,
+    /// All containers, stopped ones too, by id.
+    pub containers: Probed<BTreeMap<String, Container>>,
+    /// What earlier applies recorded.
+    pub records: Probed<Records>,
+}
+
+/// Who and what we are logged in to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// `$HOME`, absolute.
+    pub home: String,
+    /// `id -u`.
+    pub uid: u32,
+    /// Docker's word for `uname -m`: `arm64`, `amd64`, …
+    pub arch: String,
+    /// Kernel's boot id; empty where there is no /proc.
+    pub boot_id: String,
+}
+
+/// The device's identity, from its JSON configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `/device/info/name`.
+    pub name: String,
+    /// `/device/info/serialNumber`.
+    pub serial: String,
+    /// `/device/swVersion/firmware`, e.g. `1.4.30-5230`.
+    pub firmware: String,
+}
+
+/// The docker engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Docker {
+    /// Server version, e.g. `20.10.24`.
+    pub version: String,
+    /// Docker's word for the architecture that it runs.
+    pub arch: String,
+    /// Whether images live in the containerd store, whose ids are not config digests.
+    pub containerd_store: bool,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PathFact {
+    /// Nothing.
+    Missing,
+    /// A directory, or a symbolic link to one.
+    Directory {
+        /// Permission bits, e.g. `0o775`.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+    },
+    /// A regular file.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Bytes.
+        size: u64,
+        /// Of the contents; `None` where the size alone already differs from the wanted one.
+        sha256: Option<Digest>,
+    },
+    /// Something else: a dangling symbolic link, a device, a socket.
+    Other,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// `local`, …
+    pub driver: String,
+    /// Driver options as created.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The release that created it, by our label.
+    #[serde(default)]
+    pub owner: Option<String>,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `name:tag`s.
+    pub tags: BTreeSet<String>,
+    /// Diff ids of its layers, lowest first.
+    pub layers: Vec<Digest>,
+    /// `arm64`, …
+    pub arch: String,
+    /// `linux`.
+    pub os: String,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Without the leading `/`.
+    pub name: String,
+    /// Docker's id of the image that it was created from.
+    pub image: String,
+    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
+    pub status: String,
+    /// Of the last run.
+    pub exit_code: i64,
+    /// `no`, `on-failure`, `always`, `unless-stopped`.
+    pub restart_policy: String,
+    /// Compose project, by label.
+    #[serde(default)]
+    pub project: String,
+    /// Compose service, by label.
+    #[serde(default)]
+    pub service: String,
+    /// Directory that compose ran in, by label.
+    #[serde(default)]
+    pub working_dir: String,
+    /// Made by `docker-compose run`.
+    #[serde(default)]
+    pub one_off: bool,
+    /// Names of the volumes that it mounts.
+    #[serde(default)]
+    pub volumes: BTreeSet<String>,
+}
+
+/// What earlier applies recorded below `~/.o3r-deploy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Records {
+    /// What each compose project's containers were started from.
+    pub started: BTreeMap<String, Started>,
+    /// The last record of each release, by the release's name.
+    pub releases: BTreeMap<String, Release>,
+}
+
+/// What a compose project's containers were started from, recorded after they came up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Digests by input, e.g. `file docker-compose.yml`.
+    pub inputs: BTreeMap<String, String>,
+    /// The containers, by id.
+    pub containers: BTreeSet<String>,
+    /// The boot in which they were started.
+    pub boot_id: String,
+}
+
+/// One successful apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// `[release].version`.
+    pub version: String,
+    /// Digest over all that was declared.
+    pub desired: Digest,
+    /// The compose projects that it owns.
+    #[serde(default)]
+    pub projects: BTreeSet<String>,
+}
+
+/// What moves by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readings {
+    /// Whole seconds since boot.
+    pub uptime: u64,
+    /// Free bytes where `$HOME` is.
+    pub home_free: Option<u64>,
+    /// Free bytes where docker keeps images.
+    pub docker_free: Option<u64>,
+    /// Whether a tool for sha256 is there.
+    pub sha256_tool: bool,
+    /// Containers' health, by id, where they have a health check.
+    pub health: BTreeMap<String, String>,
+}

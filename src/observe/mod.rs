@@ -1,0 +1,95 @@
+//! Queries a VPU's state in one batched script, and never changes anything.
+
+mod facts;
+mod parse;
+
+use std::collections::BTreeMap;
+
+pub use facts::{
+    Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
+    Release, Started, System, Volume,
+};
+pub use parse::{ParseError, parse};
+
+use crate::{
+    device,
+    host::{Host, HostError, Stdin},
+    shell::Argv,
+};
+
+/// The probe, as run by any POSIX shell.
+pub const PROBE: &str = include_str!("probe.sh");
+
+/// The probe's `$0`, by which an in-memory VPU knows it.
+pub const PROBE_NAME: &str = "o3r-probe";
+
+/// What to ask a VPU beyond what is always asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
+    pub paths: BTreeMap<String, Option<u64>>,
+    /// TCP port of the device's API, as seen from the VPU itself.
+    pub api_port: u16,
+}
+
+/// A VPU whose state cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// The connection failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The probe script did not run to its end.
+    #[error("the probe failed on the VPU with exit code {code}: {tail}")]
+    Probe {
+        /// The shell's exit code.
+        code: i32,
+        /// The end of its output.
+        tail: String,
+    },
+    /// Its output is not what the script prints.
+    #[error("the probe's output is damaged")]
+    Parse(#[from] ParseError),
+}
+
+/// Observes a VPU: one script and, at the same time, one request to the device's API.
+pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
+    let nonce = nonce();
+    let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
+    let (output, device) = tokio::join!(
+        host.run(&command, Stdin::Bytes(query_lines(query).into_bytes())),
+        device::identify(host, query.api_port),
+    );
+    let output = output?;
+    if !output.success() {
+        return Err(ObserveError::Probe {
+            code: output.code,
+            tail: output.tail(5),
+        });
+    }
+    let mut observed = parse(&String::from_utf8_lossy(&output.stdout), &nonce, query)?;
+    observed.facts.device = device.into();
+    Ok(observed)
+}
+
+/// The probe's standard input.
+fn query_lines(query: &Query) -> String {
+    let mut lines = String::new();
+    for (path, size) in &query.paths {
+        let (kind, size) = match size {
+            Some(size) => ("f", size.to_string()),
+            None => ("d", "-".to_owned()),
+        };
+        lines.push_str(&format!("path {kind} {size} {path}\n"));
+    }
+    lines
+}
+
+/// A word that no probed text contains by accident.
+fn nonce() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!(
+        "o3r-{:016x}",
+        RandomState::new().hash_one(std::process::id())
+    )
+}

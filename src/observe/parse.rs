@@ -1,0 +1,429 @@
+//! Parses the probe's output; takes text, never a host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::{
+    Query,
+    facts::{
+        Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records, Release,
+        Started, System, Volume,
+    },
+};
+use crate::digest::Digest;
+
+/// Largest file whose bytes are taken over in place of a hash where the VPU has no sha256 tool.
+const HEX_LIMIT: usize = 64 << 20;
+
+/// Output that the probe script cannot have printed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// A section is missing or cut short.
+    #[error("section {0} is missing or was cut short")]
+    Section(&'static str),
+    /// A line that the section cannot have.
+    #[error("section {section}: unexpected line {line:?}")]
+    Line {
+        /// The section.
+        section: &'static str,
+        /// The line.
+        line: String,
+    },
+}
+
+/// One section: its text and exit code.
+struct Section<'a> {
+    text: &'a str,
+    code: i32,
+}
+
+/// Parses what the probe printed for `query`. The device's part is left unknown.
+pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, ParseError> {
+    let section = |name: &'static str| find(output, nonce, name).ok_or(ParseError::Section(name));
+    let mut readings = Readings::default();
+    let system = system(section("system")?.text, &mut readings)?;
+    let containers = containers(&section("containers")?, &mut readings);
+    let facts = Facts {
+        device: Probed::Unknown("not asked".into()),
+        docker: docker(&section("docker")?),
+        compose: compose(&section("compose")?),
+        paths: paths(&section("paths")?, query)?,
+        volumes: volumes(&section("volumes")?),
+        images: images(&section("images")?),
+        containers,
+        records: records(&section("records")?).into(),
+        system,
+    };
+    Ok(Observed { facts, readings })
+}
+
+fn find<'a>(output: &'a str, nonce: &str, name: &str) -> Option<Section<'a>> {
+    let begin = format!("{nonce} begin {name}\n");
+    let end = format!("\n{nonce} end {name} ");
+    let start = output.find(&begin)? + begin.len();
+    let rest = &output[start..];
+    // An empty section is `begin` and `end` with one newline between.
+    let length = rest.find(&end)?;
+    let code = rest[length + end.len()..]
+        .lines()
+        .next()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Section {
+        text: &rest[..length],
+        code,
+    })
+}
+
+impl Section<'_> {
+    /// Why the section failed: what the command said, else its exit code.
+    fn reason(&self, what: &str) -> String {
+        let said: Vec<&str> = self
+            .text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty() && !l.starts_with('{'))
+            .collect();
+        match said.last() {
+            Some(last) => format!("{what}: {last}"),
+            None => format!("{what} failed with exit code {}", self.code),
+        }
+    }
+
+    /// The section's JSON lines. Other lines are warnings that a command printed.
+    fn json_lines<T: for<'de> Deserialize<'de>>(&self, what: &str) -> Result<Vec<T>, String> {
+        if self.code != 0 {
+            return Err(self.reason(what));
+        }
+        self.text
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| {
+                serde_json::from_str(line).map_err(|error| format!("{what}: {error} in {line}"))
+            })
+            .collect()
+    }
+}
+
+fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
+    let values: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    let get = |key: &str| values.get(key).copied().unwrap_or_default();
+    let bad = || ParseError::Line {
+        section: "system",
+        line: text.to_owned(),
+    };
+    let kilobytes = |key: &str| get(key).parse::<u64>().ok().map(|kb| kb * 1024);
+    readings.uptime = get("uptime")
+        .split('.')
+        .next()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
+    readings.sha256_tool = get("sha256") != "none";
+    readings.home_free = kilobytes("home_free_kb");
+    readings.docker_free = kilobytes("docker_free_kb");
+    let home = get("home");
+    if !home.starts_with('/') {
+        return Err(bad());
+    }
+    Ok(System {
+        home: home.trim_end_matches('/').to_owned(),
+        uid: get("uid").parse().map_err(|_| bad())?,
+        arch: docker_arch(get("machine")).to_owned(),
+        boot_id: get("boot_id").to_owned(),
+    })
+}
+
+/// Docker's word for what `uname -m` says.
+fn docker_arch(machine: &str) -> &str {
+    match machine {
+        "aarch64" => "arm64",
+        "x86_64" => "amd64",
+        "armv7l" | "armv6l" => "arm",
+        "i686" | "i386" => "386",
+        other => other,
+    }
+}
+
+fn docker(section: &Section<'_>) -> Probed<Docker> {
+    #[derive(Deserialize)]
+    struct Line {
+        version: String,
+        arch: String,
+        #[serde(default)]
+        status: Option<Vec<Vec<String>>>,
+    }
+    let lines = match section.json_lines::<Line>("docker info") {
+        Ok(lines) => lines,
+        Err(reason) => return Probed::Unknown(reason),
+    };
+    match lines.into_iter().next() {
+        // With the engine down, `docker info` prints an empty answer and still may exit 0.
+        Some(line) if !line.version.is_empty() => Probed::Known(Docker {
+            version: line.version,
+            arch: docker_arch(&line.arch).to_owned(),
+            containerd_store: line
+                .status
+                .iter()
+                .flatten()
+                .flatten()
+                .any(|word| word.starts_with("io.containerd.snapshotter")),
+        }),
+        _ => Probed::Unknown(section.reason("docker info")),
+    }
+}
+
+fn compose(section: &Section<'_>) -> Probed<String> {
+    let version = section.text.lines().map(str::trim).find(|line| {
+        let line = line.strip_prefix('v').unwrap_or(line);
+        line.starts_with(|c: char| c.is_ascii_digit()) && line.contains('.')
+    });
+    match version {
+        Some(version) if section.code == 0 => Probed::Known(version.to_owned()),
+        _ => Probed::Unknown(section.reason("docker-compose version")),
+    }
+}
+
+fn volumes(section: &Section<'_>) -> Probed<BTreeMap<String, Volume>> {
+    #[derive(Deserialize)]
+    struct Line {
+        name: String,
+        driver: String,
+        options: Option<BTreeMap<String, String>>,
+        owner: Option<String>,
+    }
+    let lines = section.json_lines::<Line>("docker volume inspect");
+    lines
+        .map(|lines| {
+            lines
+                .into_iter()
+                .map(|line| {
+                    let owner = line.owner.filter(|owner| !owner.is_empty());
+                    let options = line.options.unwrap_or_default();
+                    (
+                        line.name,
+                        Volume {
+                            driver: line.driver,
+                            options,
+                            owner,
+                        },
+                    )
+                })
+                .collect()
+        })
+        .into()
+}
+
+fn images(section: &Section<'_>) -> Probed<BTreeMap<String, Image>> {
+    #[derive(Deserialize)]
+    struct Line {
+        id: String,
+        tags: Option<BTreeSet<String>>,
+        layers: Option<Vec<Digest>>,
+        arch: String,
+        os: String,
+    }
+    let lines = section.json_lines::<Line>("docker image inspect");
+    lines
+        .map(|lines| {
+            lines
+                .into_iter()
+                .map(|line| {
+                    let tags = line.tags.unwrap_or_default();
+                    let layers = line.layers.unwrap_or_default();
+                    (
+                        line.id,
+                        Image {
+                            tags,
+                            layers,
+                            arch: line.arch,
+                            os: line.os,
+                        },
+                    )
+                })
+                .collect()
+        })
+        .into()
+}
+
+fn containers(
+    section: &Section<'_>,
+    readings: &mut Readings,
+) -> Probed<BTreeMap<String, Container>> {
+    #[derive(Deserialize)]
+    struct Line {
+        id: String,
+        name: String,
+        image: String,
+        status: String,
+        exit_code: i64,
+        health: Option<String>,
+        restart_policy: String,
+        project: String,
+        service: String,
+        working_dir: String,
+        one_off: String,
+        volumes: BTreeSet<String>,
+    }
+    let lines = match section.json_lines::<Line>("docker container inspect") {
+        Ok(lines) => lines,
+        Err(reason) => return Probed::Unknown(reason),
+    };
+    let mut containers = BTreeMap::new();
+    for mut line in lines {
+        if let Some(health) = line.health {
+            readings.health.insert(line.id.clone(), health);
+        }
+        line.volumes.remove(""); // a plain bind mount has no volume's name
+        let container = Container {
+            name: line.name.trim_start_matches('/').to_owned(),
+            image: line.image,
+            status: line.status,
+            exit_code: line.exit_code,
+            restart_policy: line.restart_policy,
+            project: line.project,
+            service: line.service,
+            working_dir: line.working_dir,
+            one_off: line.one_off == "True",
+            volumes: line.volumes,
+        };
+        containers.insert(line.id, container);
+    }
+    Probed::Known(containers)
+}
+
+fn paths(
+    section: &Section<'_>,
+    query: &Query,
+) -> Result<BTreeMap<String, Probed<PathFact>>, ParseError> {
+    let mut lines = section.text.lines().filter(|line| !line.is_empty());
+    let mut facts = BTreeMap::new();
+    for (index, path) in query.paths.keys().enumerate() {
+        let line = lines.next().ok_or(ParseError::Section("paths"))?;
+        let bad = || ParseError::Line {
+            section: "paths",
+            line: line.to_owned(),
+        };
+        let rest = line.strip_prefix(&format!("{index} ")).ok_or_else(bad)?;
+        let fact = path_fact(rest).ok_or_else(bad)?;
+        facts.insert(path.clone(), fact);
+    }
+    Ok(facts)
+}
+
+fn path_fact(line: &str) -> Option<Probed<PathFact>> {
+    let mut words = line.split(' ');
+    let fact = match words.next()? {
+        "missing" => PathFact::Missing,
+        "other" => PathFact::Other,
+        "unknown" => return Some(Probed::Unknown(line.strip_prefix("unknown ")?.to_owned())),
+        "directory" => PathFact::Directory {
+            mode: permission_bits(words.next()?)?,
+            uid: words.next()?.parse().ok()?,
+        },
+        "file" => {
+            let mode = permission_bits(words.next()?)?;
+            let uid = words.next()?.parse().ok()?;
+            let size = words.next()?.parse().ok()?;
+            let sha256 = match words.next().unwrap_or_default() {
+                "-" => None,
+                "" => return Some(Probed::Unknown("it could not be read".into())),
+                hex if hex.starts_with('x') => Some(Digest::of(&unhex(&hex[1..])?)),
+                hex => Some(format!("sha256:{hex}").parse().ok()?),
+            };
+            PathFact::File {
+                mode,
+                uid,
+                size,
+                sha256,
+            }
+        }
+        _ => return None,
+    };
+    Some(Probed::Known(fact))
+}
+
+/// `drwxr-sr-t` as `0o3755`; what `ls -l` prints, the one listing that every VPU has.
+fn permission_bits(text: &str) -> Option<u32> {
+    let flags = text.as_bytes().get(1..10)?;
+    let mut mode = 0;
+    for (index, flag) in flags.iter().enumerate() {
+        let bit = 1 << (8 - index);
+        let special = 1 << (11 - index / 3);
+        match flag {
+            b'-' => {}
+            b'r' | b'w' | b'x' => mode |= bit,
+            b's' | b't' => mode |= bit | special,
+            b'S' | b'T' => mode |= special,
+            _ => return None,
+        }
+    }
+    Some(mode)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() > 2 * HEX_LIMIT || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+/// Records are ours alone: one that cannot be read counts as a failure, not as none.
+fn records(section: &Section<'_>) -> Result<Records, String> {
+    if section.code != 0 {
+        return Err(section.reason("reading ~/.o3r-deploy"));
+    }
+    let mut records = Records::default();
+    let mut lines = section.text.lines();
+    while let Some(head) = lines.next() {
+        if head.is_empty() {
+            continue;
+        }
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != ".").collect();
+        match head.split_once(' ') {
+            Some(("started", project)) => {
+                records.started.insert(project.to_owned(), started(&body));
+            }
+            Some(("release", name)) => {
+                let line = body.iter().rfind(|line| !line.trim().is_empty());
+                let release = line.and_then(|line| serde_json::from_str::<Release>(line).ok());
+                // A damaged line (a power cut) means: recorded nothing; the next apply records.
+                if let Some(release) = release {
+                    records.releases.insert(name.to_owned(), release);
+                }
+            }
+            _ => return Err(format!("unexpected line {head:?} among the records")),
+        }
+    }
+    Ok(records)
+}
+
+/// `input NAME\tDIGEST`, `boot ID` and `container ID` lines. An unknown line voids the record:
+/// then nothing is taken for granted and the containers are made anew.
+fn started(body: &[&str]) -> Started {
+    let mut started = Started::default();
+    for line in body {
+        match line.split_once(' ') {
+            Some(("input", rest)) => match rest.rsplit_once('\t') {
+                Some((name, digest)) => {
+                    started.inputs.insert(name.to_owned(), digest.to_owned());
+                }
+                None => return Started::default(),
+            },
+            Some(("boot", id)) => id.clone_into(&mut started.boot_id),
+            Some(("container", id)) => {
+                started.containers.insert(id.to_owned());
+            }
+            _ => return Started::default(),
+        }
+    }
+    started
+}

@@ -1,0 +1,180 @@
+# Prints a VPU's state as sections framed by a nonce, changing nothing.
+# $1: nonce. Standard input: one query a line:
+#   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
+# Every section ends with its exit code, so that a failed probe is never taken for "absent".
+main() {
+    nonce=$1
+    set -f
+    umask 077
+    LC_ALL=C
+    export LC_ALL
+    queries=$(cat)
+    # The slow ones run side by side, each waiting in its pipe until it is its turn to be read.
+    section compose compose_version | {
+        section images images | {
+            section containers containers | {
+                section volumes volumes | {
+                    section docker docker_engine
+                    section system system
+                    section paths paths
+                    section records records
+                    cat
+                }
+                cat
+            }
+            cat
+        }
+        cat
+    }
+}
+
+section() {
+    name=$1
+    shift
+    printf '%s begin %s\n' "$nonce" "$name"
+    "$@" </dev/null 2>&1
+    code=$?
+    printf '\n%s end %s %s\n' "$nonce" "$name" "$code"
+}
+
+compose_version() {
+    docker-compose version --short
+}
+
+docker_engine() {
+    docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}}}'
+}
+
+# A thing that vanishes between being listed and being inspected is one retry, then a failure.
+twice() {
+    out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
+    printf '%s\n' "$out"
+}
+
+volumes() { twice volumes_once; }
+volumes_once() {
+    ids=$(docker volume ls -q) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086 # one word an id; globbing is off
+    docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"owner":{{if .Labels}}{{json (index .Labels "o3r-deploy.release")}}{{else}}null{{end}}}' $ids
+}
+
+images() { twice images_once; }
+images_once() {
+    ids=$(docker image ls -aq --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker image inspect --format '{"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
+}
+
+containers() { twice containers_once; }
+containers_once() {
+    ids=$(docker container ls -aq --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker container inspect --format '{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}]}' $ids
+}
+
+system() {
+    printf 'home=%s\n' "$HOME"
+    printf 'uid=%s\n' "$(id -u)"
+    printf 'machine=%s\n' "$(uname -m)"
+    [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
+    [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
+    printf 'sha256=%s\n' "$(sha256_tool)"
+    df -Pk "$HOME" 2>/dev/null | { read -r head; read -r fs blocks used free rest; printf 'home_free_kb=%s\n' "$free"; }
+    root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
+    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | { read -r head; read -r fs blocks used free rest; printf 'docker_free_kb=%s\n' "$free"; }
+    return 0
+}
+
+sha256_tool() {
+    for tool in sha256sum openssl busybox; do
+        command -v "$tool" >/dev/null 2>&1 && { echo "$tool"; return; }
+    done
+    echo none
+}
+
+# Prints the hash of the file $1 as its first field; without any tool, the bytes in hex after `x`.
+sha256() {
+    case $tool in
+        sha256sum) sha256sum <"$1" ;;
+        openssl) openssl dgst -sha256 -r <"$1" ;;
+        busybox) busybox sha256sum <"$1" ;;
+        *) printf 'x'; od -An -v -tx1 <"$1" | tr -d ' \n' ;;
+    esac
+}
+
+paths() {
+    tool=$(sha256_tool)
+    index=0
+    [ -z "$queries" ] && return 0
+    printf '%s\n' "$queries" | while read -r word kind size path; do
+        [ "$word" = path ] || continue
+        case $path in
+            "~") path=$HOME ;;
+            "~/"*) path=$HOME/${path#"~/"} ;;
+        esac
+        printf '%s ' "$index"
+        look "$path" "$kind" "$size"
+        index=$((index + 1))
+    done
+}
+
+look() {
+    if [ -d "$1" ]; then type=d
+    elif [ -f "$1" ] && [ ! -h "$1" ]; then type=f
+    elif [ -e "$1" ] || [ -h "$1" ]; then echo other; return
+    elif reachable "$1"; then echo missing; return
+    else echo "unknown no permission to look at it"; return
+    fi
+    # The symbolic link to a directory is followed by the trailing /.
+    if [ "$type" = d ]; then listing=$(ls -ldn -- "$1/"); else listing=$(ls -ldn -- "$1"); fi || { echo "unknown cannot list it"; return; }
+    # shellcheck disable=SC2086
+    set -- "$1" "$2" "$3" $listing
+    # Now: path kind wanted-size permissions links uid gid size …
+    if [ "$type" = d ]; then
+        printf 'directory %s %s\n' "$4" "$6"
+    elif [ "$2" = f ] && [ "$3" = "$8" ]; then
+        if [ -r "$1" ]; then printf 'file %s %s %s %s\n' "$4" "$6" "$8" "$(sha256 "$1")"
+        else echo "unknown no permission to read it"
+        fi
+    else
+        printf 'file %s %s %s -\n' "$4" "$6" "$8"
+    fi
+}
+
+# Whether "it is not there" can be trusted: its nearest existing parent can be searched.
+reachable() {
+    parent=$1
+    while :; do
+        case $parent in
+            /*/*) parent=${parent%/*} ;;
+            *) return 0 ;;
+        esac
+        [ -d "$parent" ] && { [ -x "$parent" ]; return; }
+        { [ -e "$parent" ] || [ -h "$parent" ]; } && return 0
+    done
+}
+
+records() {
+    base=$HOME/.o3r-deploy
+    [ -e "$base" ] || return 0
+    set +f
+    for file in "$base"/started/*; do
+        [ -f "$file" ] || continue
+        printf 'started %s\n' "${file##*/}"
+        cat -- "$file" || return
+        printf '.\n'
+    done
+    for file in "$base"/releases/*.jsonl; do
+        [ -f "$file" ] || continue
+        name=${file##*/}
+        printf 'release %s\n' "${name%.jsonl}"
+        tail -n 1 -- "$file" || return
+        printf '.\n'
+    done
+    set -f
+}
+
+main "$@"

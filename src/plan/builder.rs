@@ -1,0 +1,211 @@
+//! Collects steps while the differs run, and puts them in order at the end.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    desired::Desired,
+    observe::{Facts, Observed},
+    plan::{
+        Action, Address, Blocked, Cause, Command, Phase, Plan, Step, Summary, Vpu, fingerprint,
+    },
+    remote,
+};
+
+/// The version of the plan document's shape.
+const FORMAT: u32 = 1;
+
+/// What the differs read and add to.
+pub(super) struct Builder<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) facts: &'a Facts,
+    steps: Vec<Step>,
+    blocked: Vec<Blocked>,
+    pub(super) notes: Vec<String>,
+    pub(super) unmanaged: BTreeSet<Address>,
+    unchanged: usize,
+}
+
+/// A step without what the builder fills in.
+pub(super) struct Draft {
+    pub(super) address: Address,
+    pub(super) action: Action,
+    pub(super) phase: Phase,
+    pub(super) cause: Cause,
+    pub(super) also: Vec<Cause>,
+    pub(super) depends_on: Vec<Address>,
+    pub(super) source: Option<String>,
+    pub(super) actions: Vec<Command>,
+    pub(super) undo: Vec<Command>,
+}
+
+impl Draft {
+    pub(super) fn new(address: Address, action: Action, phase: Phase, cause: Cause) -> Self {
+        Self {
+            address,
+            action,
+            phase,
+            cause,
+            also: vec![],
+            depends_on: vec![],
+            source: None,
+            actions: vec![],
+            undo: vec![],
+        }
+    }
+
+    pub(super) fn source(mut self, source: Option<&String>) -> Self {
+        self.source = source.cloned();
+        self
+    }
+
+    pub(super) fn after(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
+        self.depends_on.extend(addresses);
+        self
+    }
+
+    pub(super) fn run(mut self, commands: impl IntoIterator<Item = Command>) -> Self {
+        self.actions.extend(commands);
+        self
+    }
+
+    pub(super) fn undo(mut self, commands: impl IntoIterator<Item = Command>) -> Self {
+        self.undo.extend(commands);
+        self
+    }
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
+        Self {
+            desired,
+            facts: &observed.facts,
+            steps: vec![],
+            blocked: vec![],
+            notes: vec![],
+            unmanaged: BTreeSet::new(),
+            unchanged: 0,
+        }
+    }
+
+    /// Our state's paths on this VPU.
+    pub(super) fn state(&self) -> remote::State<'a> {
+        remote::State {
+            home: &self.facts.system.home,
+        }
+    }
+
+    pub(super) fn step(&mut self, draft: Draft) {
+        let commands = draft
+            .actions
+            .iter()
+            .map(|command| command.argv.to_display())
+            .collect();
+        let bytes_to_send = draft
+            .actions
+            .iter()
+            .filter_map(|c| c.stdin.as_ref())
+            .map(|p| p.bytes)
+            .sum();
+        self.steps.push(Step {
+            id: 0,
+            address: draft.address,
+            action: draft.action,
+            phase: draft.phase,
+            cause: draft.cause,
+            also: draft.also,
+            depends_on: draft.depends_on,
+            source: draft.source,
+            actions: draft.actions,
+            commands,
+            bytes_to_send,
+            undo: draft.undo,
+        });
+    }
+
+    pub(super) fn block(
+        &mut self,
+        address: Address,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        // One failed probe blocks many resources; it is said once for each address.
+        if self
+            .blocked
+            .iter()
+            .all(|blocked| blocked.address != address)
+        {
+            self.blocked.push(Blocked {
+                address,
+                reason: reason.into(),
+                remedy: remedy.into(),
+            });
+        }
+    }
+
+    pub(super) fn unchanged(&mut self) {
+        self.unchanged += 1;
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Whether anything is planned so far.
+    pub(super) fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Whether a step with this address is planned.
+    pub(super) fn changes(&self, address: &Address) -> bool {
+        self.steps.iter().any(|step| step.address == *address)
+    }
+
+    /// Orders the steps by phase (within one, as the differs added them) and numbers them.
+    pub(super) fn finish(mut self, host: &str) -> Plan {
+        self.steps.sort_by_key(|step| step.phase);
+        let mut summary = Summary {
+            unchanged: self.unchanged,
+            blocked: self.blocked.len(),
+            ..Summary::default()
+        };
+        for (index, step) in self.steps.iter_mut().enumerate() {
+            step.id = index + 1;
+            match step.action {
+                Action::Create => summary.create += 1,
+                Action::Update => summary.update += 1,
+                Action::Replace => summary.replace += 1,
+                Action::Remove => summary.remove += 1,
+                Action::Run => summary.run += 1,
+            }
+        }
+        Plan {
+            format: FORMAT,
+            tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
+            vpu: vpu(self.facts, host),
+            manifest: self.desired.manifest.clone(),
+            fingerprint: fingerprint::fingerprint(self.desired, self.facts),
+            steps: self.steps,
+            blocked: self.blocked,
+            notes: self.notes,
+            unmanaged: self.unmanaged.into_iter().collect(),
+            summary,
+        }
+    }
+}
+
+fn vpu(facts: &Facts, host: &str) -> Vpu {
+    let device = facts.device.known().cloned().unwrap_or_default();
+    Vpu {
+        host: host.to_owned(),
+        name: device.name,
+        serial: device.serial,
+        firmware: device.firmware,
+        arch: facts.system.arch.clone(),
+        docker: facts
+            .docker
+            .known()
+            .map(|docker| docker.version.clone())
+            .unwrap_or_default(),
+        compose: facts.compose.known().cloned().unwrap_or_default(),
+    }
+}

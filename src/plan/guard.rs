@@ -1,0 +1,107 @@
+//! Refuses a box that is not the one meant, and one whose docker cannot be asked.
+
+use super::{Address, builder::Builder};
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let facts = builder.facts;
+    let guards = &builder.desired.guards;
+    if facts.system.arch != guards.arch {
+        builder.block(
+            Address::new("vpu", "arch"),
+            format!(
+                "the box is {}, the manifest is for {}",
+                facts.system.arch, guards.arch
+            ),
+            format!(
+                "check [vpu].host; where the box is right, say `arch = \"{}\"` under [vpu]",
+                facts.system.arch
+            ),
+        );
+    }
+    device(builder);
+    let uses_docker = !builder.desired.volumes.is_empty()
+        || !builder.desired.images.is_empty()
+        || !builder.desired.projects.is_empty();
+    if uses_docker && let Err(reason) = facts.docker.as_result() {
+        builder.block(
+            Address::new("vpu", "docker"),
+            reason,
+            "see on the VPU: docker info; journalctl -u docker",
+        );
+    }
+    if !builder.desired.projects.is_empty()
+        && let Err(reason) = facts.compose.as_result()
+    {
+        builder.block(
+            Address::new("vpu", "docker-compose"),
+            reason,
+            "see on the VPU: docker-compose version",
+        );
+    }
+    if let Err(reason) = facts.records.as_result() {
+        builder.block(
+            Address::new("vpu", "records"),
+            reason,
+            "make ~/.o3r-deploy on the VPU readable, or move it away",
+        );
+    }
+}
+
+/// Serial number and firmware.
+fn device(builder: &mut Builder<'_>) {
+    let guards = &builder.desired.guards;
+    let device = match builder.facts.device.as_result() {
+        Ok(device) => device,
+        Err(reason) => {
+            let asked = [
+                ("serial", guards.serial.is_some()),
+                ("firmware", guards.firmware.is_some()),
+            ];
+            for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+                builder.block(
+                    Address::new("vpu", name),
+                    format!("{name} cannot be checked: {reason}"),
+                    format!(
+                        "see whether the device answers on port {} (`api_port` under [vpu]), or \
+                         leave `{name}` out of the manifest",
+                        guards.api_port
+                    ),
+                );
+            }
+            builder
+                .notes
+                .push(format!("name, serial and firmware are not known: {reason}"));
+            return;
+        }
+    };
+    if let Some(serial) = &guards.serial
+        && device.serial != *serial
+    {
+        builder.block(
+            Address::new("vpu", "serial"),
+            format!(
+                "this is the box with serial {}, not {serial}",
+                device.serial
+            ),
+            "check the cable and [vpu].host; every VPU ships with the same address",
+        );
+    }
+    if let Some(range) = &guards.firmware {
+        match device.firmware.parse() {
+            Ok(version) if range.matches(&version) => {}
+            Ok(_) => builder.block(
+                Address::new("vpu", "firmware"),
+                format!(
+                    "firmware is {}, the manifest wants {range}",
+                    device.firmware
+                ),
+                "update the firmware, or widen `firmware` under [vpu] once it is tested",
+            ),
+            Err(error) => builder.block(
+                Address::new("vpu", "firmware"),
+                format!("firmware cannot be checked: {error}"),
+                "leave `firmware` out of the manifest",
+            ),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Plans images: loaded under a staging name while the old one runs, named in the switch.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+    builder::{Builder, Draft},
+};
+use crate::{
+    desired::{self, ImageContent},
+    observe, remote,
+};
+
+pub(super) fn address(name: &str) -> Address {
+    Address::new("image", name)
+}
+
+/// The address of giving an image its name.
+pub(super) fn tag_address(name: &str) -> Address {
+    Address::new("tag", name)
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let images = match builder.facts.images.as_result() {
+        Ok(images) => images,
+        Err(reason) => {
+            for image in &builder.desired.images {
+                builder.block(
+                    address(&image.name),
+                    reason,
+                    "see on the VPU: docker image ls",
+                );
+            }
+            return;
+        }
+    };
+    let containerd = builder
+        .facts
+        .docker
+        .known()
+        .is_some_and(|docker| docker.containerd_store);
+    for image in &builder.desired.images {
+        match &image.content {
+            None => already_there(builder, image, images),
+            Some(_) if containerd => builder.block(
+                address(&image.name),
+                "docker on the VPU keeps images in the containerd store, whose ids say nothing of \
+                 an image's contents",
+                "switch the engine to its classic store",
+            ),
+            Some(content) => wanted(builder, image, content, images),
+        }
+    }
+}
+
+/// An image without a source: it has to be there.
+fn already_there(
+    builder: &mut Builder<'_>,
+    image: &desired::Image,
+    images: &BTreeMap<String, observe::Image>,
+) {
+    match images
+        .values()
+        .find(|found| found.tags.contains(&image.name))
+    {
+        Some(found) if found.arch == builder.desired.guards.arch => builder.unchanged(),
+        Some(found) => builder.block(
+            address(&image.name),
+            format!("the image on the VPU is for {}", found.arch),
+            "give it an `archive`, `engine` or `rootfs` of the right architecture",
+        ),
+        None => builder.block(
+            address(&image.name),
+            "it is not on the VPU, and the manifest names no source for it",
+            "give it an `archive`, `engine` or `rootfs`",
+        ),
+    }
+}
+
+fn wanted(
+    builder: &mut Builder<'_>,
+    image: &desired::Image,
+    content: &ImageContent,
+    images: &BTreeMap<String, observe::Image>,
+) {
+    let id = content.config_digest.to_string();
+    let found = images.get(&id);
+    if found.is_some_and(|found| found.tags.contains(&image.name)) {
+        return builder.unchanged();
+    }
+    let old = images
+        .iter()
+        .find(|(_, found)| found.tags.contains(&image.name));
+    let cause = match old {
+        Some((old, _)) => Cause::differs("content", short(old), content.config_digest.short()),
+        None => Cause::Missing,
+    };
+    let action = if old.is_some() {
+        Action::Update
+    } else {
+        Action::Create
+    };
+    let load = address(&image.name);
+    // Two names of one image are one load.
+    let staged = builder
+        .desired
+        .images
+        .iter()
+        .take_while(|other| other.name != image.name)
+        .find(|other| {
+            other
+                .content
+                .as_ref()
+                .is_some_and(|c| c.config_digest == content.config_digest)
+        });
+    let mut after = vec![];
+    if let (None, Some(other)) = (found, staged) {
+        after.push(address(&other.name));
+    } else if found.is_none() {
+        let payload = Payload {
+            from: PayloadSource::Stream(image.name.clone()),
+            sha256: content.config_digest,
+            bytes: content.archive_bytes,
+        };
+        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone());
+        let draft = draft.source(image.source.as_ref());
+        builder.step(draft.run([Command::with(remote::load_image(), payload)]));
+        after.push(load);
+    }
+    let undo = match old {
+        Some((old, _)) => remote::tag_image(old, &image.name),
+        None => remote::untag_image(&image.name),
+    };
+    let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
+    let draft = draft.source(image.source.as_ref()).after(after);
+    let tag = remote::tag_image(&id, &image.name);
+    builder.step(draft.run([Command::new(tag)]).undo([Command::new(undo)]));
+}
+
+/// The first 12 digits of docker's id, as people know it.
+fn short(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}

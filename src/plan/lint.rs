@@ -1,0 +1,73 @@
+//! Checks a finished plan for what must hold of every plan, whatever made it.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Address, PayloadSource, Phase, Plan, Step};
+
+/// Everything that is wrong with a plan; empty for every plan that this crate makes.
+pub fn lint(plan: &Plan) -> Vec<String> {
+    let mut findings = vec![];
+    let addresses: BTreeSet<&Address> = plan.steps.iter().map(|step| &step.address).collect();
+    let mut done = BTreeSet::new();
+    let mut phase = Phase::Stage;
+    for (index, step) in plan.steps.iter().enumerate() {
+        if step.id != index + 1 {
+            findings.push(format!("step {} has id {}", index + 1, step.id));
+        }
+        if step.phase < phase {
+            findings.push(format!(
+                "{}: {:?} comes after {phase:?}",
+                step.address, step.phase
+            ));
+        }
+        phase = step.phase;
+        if step.actions.is_empty() {
+            findings.push(format!("{}: no command", step.address));
+        }
+        for needed in &step.depends_on {
+            if !done.contains(needed) {
+                findings.push(format!("{} runs before {needed}", step.address));
+            }
+        }
+        if !done.insert(&step.address) {
+            findings.push(format!("{} is planned twice", step.address));
+        }
+        findings.extend(step_findings(step));
+    }
+    for blocked in &plan.blocked {
+        if addresses.contains(&blocked.address) {
+            findings.push(format!("{} is blocked and planned", blocked.address));
+        }
+    }
+    findings
+}
+
+fn step_findings(step: &Step) -> Vec<String> {
+    let mut findings = vec![];
+    for command in step.actions.iter().chain(&step.undo) {
+        let words = command.argv.words();
+        let destructive = words.iter().any(|word| word == "rm")
+            && matches!(words.first().map(String::as_str), Some("docker"));
+        let allowed = matches!(step.action, Action::Replace | Action::Remove);
+        if destructive && !allowed && step.actions.contains(command) {
+            findings.push(format!(
+                "{}: {:?} removes something",
+                step.address, step.action
+            ));
+        }
+        // 128 KiB is the limit of one word of a command line on Linux.
+        if words.iter().any(|word| word.len() >= 128 << 10) {
+            findings.push(format!("{}: a word of 128 KiB or more", step.address));
+        }
+        if let Some(payload) = &command.stdin
+            && let PayloadSource::Inline(text) = &payload.from
+            && (text.len() as u64 != payload.bytes)
+        {
+            findings.push(format!(
+                "{}: an inline payload of another length",
+                step.address
+            ));
+        }
+    }
+    findings
+}

@@ -1,0 +1,275 @@
+//! Names what a plan is made of; data only.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{digest::Digest, shell::Argv};
+
+/// Everything that `apply` will do, in order, and why.
+///
+/// A plan leaves nothing to choose: every name, digest and argument is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// Version of this document's shape.
+    pub format: u32,
+    /// The program that made it, e.g. `o3r-deploy 0.1.0`.
+    pub tool: String,
+    /// The VPU that it was made for.
+    pub vpu: Vpu,
+    /// The manifest that it was made from.
+    pub manifest: ManifestRef,
+    /// Digest of the facts that it depends on.
+    pub fingerprint: Digest,
+    /// What to do, in this order.
+    pub steps: Vec<Step>,
+    /// What cannot be planned; while there is any, `apply` does nothing.
+    pub blocked: Vec<Blocked>,
+    /// What is worth knowing and changes nothing.
+    pub notes: Vec<String>,
+    /// What carries our mark and no manifest declares any more.
+    pub unmanaged: Vec<Address>,
+    /// Counts.
+    pub summary: Summary,
+}
+
+/// The VPU that a plan was made for. What could not be told is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Vpu {
+    /// Host name or address as connected to.
+    pub host: String,
+    /// The device's name.
+    pub name: String,
+    /// Serial number.
+    pub serial: String,
+    /// Firmware version.
+    pub firmware: String,
+    /// Docker's word for the architecture.
+    pub arch: String,
+    /// Docker's version.
+    pub docker: String,
+    /// docker-compose's version.
+    pub compose: String,
+}
+
+/// The manifest that a plan was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestRef {
+    /// As given.
+    pub path: String,
+    /// Of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// One resource's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// From 1, in order.
+    pub id: usize,
+    /// The resource.
+    pub address: Address,
+    /// What happens to it.
+    pub action: Action,
+    /// When.
+    pub phase: Phase,
+    /// Why.
+    pub cause: Cause,
+    /// Further reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Cause>,
+    /// Resources whose steps come first.
+    pub depends_on: Vec<Address>,
+    /// Where it is declared, e.g. `deploy.toml:12`.
+    pub source: Option<String>,
+    /// The commands that do it.
+    pub actions: Vec<Command>,
+    /// The same for reading: scripts by name, without their bodies.
+    pub commands: Vec<String>,
+    /// Bytes of payload.
+    pub bytes_to_send: u64,
+    /// The commands that take it back if this or a later step fails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<Command>,
+}
+
+/// A resource's name in plans: its kind, a dot, its name.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Address(String);
+
+impl Address {
+    /// E.g. `("volume", "share")` as `volume.share`.
+    pub fn new(kind: &str, name: impl fmt::Display) -> Self {
+        Self(format!("{kind}.{name}"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happens to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is not there and will be.
+    Create,
+    /// It is there and changes in place.
+    Update,
+    /// It is removed and made anew.
+    Replace,
+    /// It goes.
+    Remove,
+    /// Something runs.
+    Run,
+}
+
+/// When a step runs: whatever is big or slow is staged before the first running thing is touched.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Touches nothing that runs.
+    Stage,
+    /// Changes what runs.
+    Switch,
+    /// Records and cleans up.
+    Settle,
+}
+
+/// Why a step is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// It is not there.
+    Missing,
+    /// It is there and differs.
+    Differs {
+        /// In what.
+        attribute: String,
+        /// The VPU's value.
+        found: String,
+        /// The manifest's value.
+        wanted: String,
+    },
+    /// Another resource changes.
+    DependsOn {
+        /// That resource.
+        address: Address,
+    },
+    /// The manifest does not declare it any more, or declares it absent.
+    #[serde(rename = "no longer declared")]
+    NoLongerDeclared,
+}
+
+impl Cause {
+    /// A difference.
+    pub fn differs(
+        attribute: impl Into<String>,
+        found: impl Into<String>,
+        wanted: impl Into<String>,
+    ) -> Self {
+        Self::Differs {
+            attribute: attribute.into(),
+            found: found.into(),
+            wanted: wanted.into(),
+        }
+    }
+}
+
+/// One command on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Command {
+    /// Its words.
+    pub argv: Argv,
+    /// What it reads; null for nothing.
+    pub stdin: Option<Payload>,
+}
+
+impl Command {
+    /// A command that reads nothing.
+    pub fn new(argv: Argv) -> Self {
+        Self { argv, stdin: None }
+    }
+
+    /// A command with a payload.
+    pub fn with(argv: Argv, stdin: Payload) -> Self {
+        Self {
+            argv,
+            stdin: Some(stdin),
+        }
+    }
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Payload {
+    /// Where the bytes come from.
+    #[serde(flatten)]
+    pub from: PayloadSource,
+    /// Digest of the bytes; of a stream, of what it is made from.
+    pub sha256: Digest,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// Where a payload's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadSource {
+    /// A local file, by path.
+    File(String),
+    /// The text itself; never a secret.
+    Inline(String),
+    /// Made while it is sent: the archive of the image declared under this name.
+    Stream(String),
+}
+
+/// A resource that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blocked {
+    /// The resource.
+    pub address: Address,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Steps by action; `unchanged` counts resources.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each is the action of that name")]
+pub struct Summary {
+    pub create: usize,
+    pub update: usize,
+    pub replace: usize,
+    pub remove: usize,
+    pub run: usize,
+    /// Resources that are as declared.
+    pub unchanged: usize,
+    /// Resources that cannot be planned.
+    pub blocked: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do and nothing in the way.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.blocked.is_empty()
+    }
+
+    /// All bytes of payload.
+    pub fn bytes_to_send(&self) -> u64 {
+        self.steps.iter().map(|step| step.bytes_to_send).sum()
+    }
+}

@@ -1,0 +1,10 @@
+# Removes files and then the directory that they are in, if nothing else is left in it.
+# $1 directory  $2… files
+main() {
+    directory=$1
+    shift
+    rm -f -- "$@" || exit
+    rmdir -- "$directory" 2>/dev/null || :
+}
+
+main "$@"

@@ -1,0 +1,34 @@
+# Waits and checks that a project's containers stay up: running and not restarted meanwhile, or
+# done with exit code 0 where their restart policy lets them be.
+# $1 project  $2 seconds
+main() {
+    ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$1") || exit
+    [ -z "$ids" ] && { echo "project $1 has no container" >&2; exit 1; }
+    first=$(sample) || exit
+    sleep "$2"
+    second=$(sample) || exit
+    failed=$(printf '%s\n' "$second" | while read -r id count status code policy name; do
+        case $first in
+            *"$id $count "*) ;;
+            *) echo "$id ${name#/} was restarted after exit code $code"; continue ;;
+        esac
+        case $status:$code:$policy in
+            running:*) ;;
+            exited:0:no | exited:0:on-failure) ;;
+            *) echo "$id ${name#/} is $status with exit code $code" ;;
+        esac
+    done)
+    [ -z "$failed" ] && return
+    printf '%s\n' "$failed" | while read -r id what; do
+        echo "container $what; its last output:" >&2
+        docker logs --tail 10 "$id" 2>&1 </dev/null | sed 's/^/  /' >&2
+    done
+    exit 1
+}
+
+sample() {
+    # shellcheck disable=SC2086 # one word an id
+    docker container inspect --format '{{.Id}} {{.RestartCount}} {{.State.Status}} {{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}} {{.Name}}' $ids
+}
+
+main "$@"

@@ -1,0 +1,29 @@
+//! Turns plans into text: for people, for programs, for a shell. Prints nothing itself.
+
+mod sh;
+mod text;
+mod units;
+
+pub use sh::{Script, SecretPayload, sh};
+pub use text::{Style, paint, text};
+pub use units::{bytes, duration};
+
+use crate::plan::Plan;
+
+/// The plan document, as `schemas/plan.schema.json` describes it, with a final newline.
+pub fn json(plan: &Plan) -> String {
+    // Every key is a string and every number finite: this cannot fail.
+    let mut text = serde_json::to_string_pretty(plan).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The schema of the plan document (JSON Schema 2020-12), with a final newline.
+pub fn plan_schema() -> String {
+    let schema = schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Plan>();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,136 @@
+//! Renders a plan as a POSIX script that a person runs on the VPU, with the payloads it expects.
+
+use std::fmt::Write as _;
+
+use crate::{
+    plan::{Payload, PayloadSource, Plan},
+    shell::quote,
+};
+
+/// A script and the files that it reads from the directory `payload` beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The text.
+    pub text: String,
+    /// Payloads by file name below `payload/`; secrets are not among them.
+    pub payloads: Vec<(String, Payload)>,
+    /// Secret files that the person has to put there.
+    pub secrets: Vec<SecretPayload>,
+}
+
+/// A file whose contents appear neither in a plan nor beside a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPayload {
+    /// Its file name below `payload/`.
+    pub name: String,
+    /// Where it is on this machine.
+    pub local: String,
+}
+
+/// Renders the plan. The script stops at the first command that fails, and may be run again.
+pub fn sh(plan: &Plan) -> Script {
+    let mut script = Script {
+        text: String::new(),
+        payloads: vec![],
+        secrets: vec![],
+    };
+    let out = &mut script.text;
+    let vpu = &plan.vpu;
+    let _ = writeln!(
+        out,
+        "#!/bin/sh\n\
+         # Made by {} from {} for the VPU with serial {}.\n\
+         # Run it on the VPU as its ordinary user: sh deploy.sh\n\
+         set -eu\n\
+         payload=$(dirname \"$0\")/payload\n",
+        plan.tool,
+        one_line(&plan.manifest.path),
+        if vpu.serial.is_empty() {
+            "(not known)"
+        } else {
+            &vpu.serial
+        },
+    );
+    let total = plan.steps.len();
+    for step in &plan.steps {
+        let title = format!(
+            "[{}/{total}] {} {}",
+            step.id,
+            step.action.verb(),
+            step.address
+        );
+        let _ = writeln!(out, "echo {}", quote(&title));
+        for command in &step.actions {
+            let line = command.argv.to_shell();
+            match &command.stdin {
+                None => {
+                    let _ = writeln!(out, "{line} </dev/null");
+                }
+                Some(Payload {
+                    from: PayloadSource::Inline(text),
+                    ..
+                }) => {
+                    let _ = writeln!(out, "printf '%s' {} | {line}", quote(text));
+                }
+                Some(payload) => {
+                    let name = payload_name(payload);
+                    let _ = writeln!(out, "{line} <\"$payload\"/{}", quote(&name));
+                    keep(&mut script.payloads, &mut script.secrets, name, payload);
+                }
+            }
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(out, "echo done");
+    script
+}
+
+/// A name that is its content's digest, so that two payloads never meet, and what it is.
+fn payload_name(payload: &Payload) -> String {
+    let (what, ending) = match &payload.from {
+        PayloadSource::File(path) => (path.as_str(), ""),
+        PayloadSource::Inline(_) => ("inline", ""),
+        PayloadSource::Stream(name) => (name.as_str(), ".tar"),
+    };
+    let base = what.rsplit('/').next().unwrap_or(what);
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let base: String = base.chars().map(safe).collect();
+    format!("{}-{base}{ending}", payload.sha256.short())
+}
+
+fn keep(
+    payloads: &mut Vec<(String, Payload)>,
+    secrets: &mut Vec<SecretPayload>,
+    name: String,
+    payload: &Payload,
+) {
+    match &payload.from {
+        PayloadSource::File(path) if is_secret(path) => {
+            let secret = SecretPayload {
+                name,
+                local: path.clone(),
+            };
+            if !secrets.contains(&secret) {
+                secrets.push(secret);
+            }
+        }
+        _ if payloads.iter().any(|(known, _)| *known == name) => {}
+        _ => payloads.push((name, payload.clone())),
+    }
+}
+
+/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
+pub(crate) fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}

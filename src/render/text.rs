@@ -1,0 +1,206 @@
+//! Renders a plan for people; signs say what colours say.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use super::units;
+use crate::plan::{Action, Cause, Phase, Plan, Step, Summary};
+
+/// How to render.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// With ANSI colours.
+    pub color: bool,
+    /// With the commands of every step.
+    pub commands: bool,
+}
+
+/// Colours `text` where `color` says so.
+pub fn paint(color: bool, style: Ansi, text: &str) -> String {
+    if color {
+        format!("{style}{text}{style:#}")
+    } else {
+        text.to_owned()
+    }
+}
+
+const BOLD: Ansi = Ansi::new().bold();
+const DIM: Ansi = Ansi::new().dimmed();
+const RED: Ansi = AnsiColor::Red.on_default();
+
+impl Action {
+    /// The sign in front of a step.
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Update => "~",
+            Self::Replace => "±",
+            Self::Remove => "-",
+            Self::Run => "▸",
+        }
+    }
+
+    fn style(self) -> Ansi {
+        match self {
+            Self::Create => AnsiColor::Green.on_default(),
+            Self::Update | Self::Run => AnsiColor::Yellow.on_default(),
+            Self::Replace | Self::Remove => RED,
+        }
+    }
+
+    /// The verb for people.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Remove => "remove",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// The whole plan.
+pub fn text(plan: &Plan, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(plan)));
+    for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
+        let steps: Vec<&Step> = plan
+            .steps
+            .iter()
+            .filter(|step| step.phase == phase)
+            .collect();
+        if steps.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "\n{}", paint(style.color, DIM, phase_heading(phase)));
+        for step in steps {
+            self::step(&mut out, step, style);
+        }
+    }
+    for blocked in &plan.blocked {
+        let sign = paint(style.color, RED, "✗");
+        let address = paint(style.color, BOLD, blocked.address.as_str());
+        let _ = writeln!(out, "\n{sign} {address} is blocked: {}", blocked.reason);
+        let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
+    }
+    if !plan.notes.is_empty() || !plan.unmanaged.is_empty() {
+        out.push('\n');
+    }
+    for note in &plan.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    for address in &plan.unmanaged {
+        let _ = writeln!(
+            out,
+            "note: {address} was made by an earlier release and is no longer declared; it is left alone"
+        );
+    }
+    let _ = writeln!(out, "\n{}", count_line(plan));
+    out
+}
+
+fn heading(plan: &Plan) -> String {
+    let vpu = &plan.vpu;
+    let name = if vpu.name.is_empty() {
+        &vpu.host
+    } else {
+        &vpu.name
+    };
+    let facts = [
+        ("", vpu.host.as_str()),
+        ("serial ", &vpu.serial),
+        ("firmware ", &vpu.firmware),
+        ("", &vpu.arch),
+        ("docker ", &vpu.docker),
+    ];
+    let facts: Vec<String> = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty() && *value != name.as_str())
+        .map(|(what, value)| format!("{what}{value}"))
+        .collect();
+    format!("{name} ({})", facts.join(", "))
+}
+
+fn phase_heading(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Stage => "stage (touches nothing that runs)",
+        Phase::Switch => "switch",
+        Phase::Settle => "settle",
+    }
+}
+
+fn step(out: &mut String, step: &Step, style: Style) {
+    let sign = paint(style.color, step.action.style(), step.action.sign());
+    let address = paint(style.color, BOLD, step.address.as_str());
+    let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
+    if step.bytes_to_send > 0 {
+        let _ = write!(line, "  ({} to send)", units::bytes(step.bytes_to_send));
+    }
+    let _ = writeln!(out, "{line}");
+    for cause in std::iter::once(&step.cause).chain(&step.also) {
+        if let Some(text) = cause_text(cause) {
+            let _ = writeln!(out, "            {text}");
+        }
+    }
+    if style.commands {
+        for command in &step.commands {
+            let command = format!("$ {}", indented(command, "              "));
+            let _ = writeln!(out, "            {}", paint(style.color, DIM, &command));
+        }
+    }
+}
+
+fn cause_text(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::Missing => None,
+        Cause::Differs {
+            attribute,
+            found,
+            wanted,
+        } => Some(format!("{attribute}: {found} -> {wanted}")),
+        Cause::DependsOn { address } => Some(format!("because of {address}")),
+        Cause::NoLongerDeclared => Some("no longer declared".to_owned()),
+    }
+}
+
+/// `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
+fn count_line(plan: &Plan) -> String {
+    let Summary {
+        create,
+        update,
+        replace,
+        remove,
+        run,
+        unchanged,
+        blocked,
+    } = plan.summary;
+    let counts = [
+        (create, "to create"),
+        (update, "to update"),
+        (replace, "to replace"),
+        (remove, "to remove"),
+        (run, "to run"),
+        (unchanged, "unchanged"),
+        (blocked, "blocked"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if plan.is_empty() {
+        return format!("Nothing to do: {unchanged} unchanged");
+    }
+    let mut line = format!("Plan: {}", counts.join(", "));
+    if plan.bytes_to_send() > 0 {
+        let _ = write!(line, "; {} to send", units::bytes(plan.bytes_to_send()));
+    }
+    line
+}
+
+/// Text whose further lines are indented.
+fn indented(text: &str, indent: &str) -> String {
+    text.trim_end().replace('\n', &format!("\n{indent}"))
+}
