@@ -50,6 +50,12 @@ pub enum ImageError {
         /// What to do with such a file.
         remedy: &'static str,
     },
+    /// An image archive where a bare file system is declared.
+    #[error("{origin} is an image archive, not a bare file system")]
+    NotAFileSystem {
+        /// The file named by the user.
+        origin: String,
+    },
     /// Compressed in a way that is not read here.
     #[error("{origin} is compressed with {format}, which is not supported")]
     Compression {
@@ -187,6 +193,9 @@ impl ImageError {
                                      `docker save -o FILE IMAGE`"
                 .to_owned(),
             Self::NotAnImage { remedy, .. } => (*remedy).to_owned(),
+            Self::NotAFileSystem { .. } => {
+                "declare it as `archive = \"FILE\"` instead of `rootfs`".to_owned()
+            }
             Self::Compression { format, .. } => {
                 format!("unpack it with `{format} -d FILE`, or compress it with gzip or zstd")
             }

@@ -5,15 +5,30 @@
 //! archive is found by position in the file: nothing is ever extracted under a name that an archive
 //! chose, and memory does not grow with the image.
 
+mod archive;
+mod compress;
+mod contents;
+mod docker;
+mod engine;
 mod error;
+mod names;
+mod oci;
 mod platform;
+mod rootfs;
 mod scratch;
+mod slice;
+mod tarindex;
+mod tarwalk;
+mod write;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
 
+use self::contents::Contents;
+use self::engine::Engine;
 pub use self::error::ImageError;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
@@ -82,78 +97,229 @@ impl LayerSelection {
 /// A local image, opened.
 #[derive(Debug)]
 pub struct Image {
+    identity: Identity,
+    bytes: Bytes,
+}
+
+/// Where an image's bytes are.
+#[derive(Debug)]
+enum Bytes {
+    /// In a file that is open.
+    Here(Contents),
+    /// With the engine, until they are needed.
+    Engine(Fetch),
+}
+
+/// What is known of an image without its bytes.
+#[derive(Debug)]
+struct Identity {
     config_digest: Digest,
     platform: Platform,
     repo_tags: Vec<String>,
-    layers: Vec<Layer>,
+    diff_ids: Vec<Digest>,
+    /// Bytes of all files, as far as docker says.
+    estimate: u64,
+}
+
+/// Saves an image of the engine once, whoever asks first.
+#[derive(Debug)]
+struct Fetch {
+    engine: Engine,
+    scratch: ScratchDir,
+    running: Mutex<()>,
+    fetched: OnceLock<Contents>,
+}
+
+impl Fetch {
+    fn contents(&self, identity: &Identity) -> Result<&Contents, ImageError> {
+        // A poisoned lock only means that another thread failed to fetch.
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(contents) = self.fetched.get() {
+            return Ok(contents);
+        }
+        let Identity {
+            config_digest,
+            platform,
+            ..
+        } = identity;
+        let contents = self
+            .engine
+            .save_id(*config_digest, platform, &self.scratch)?;
+        Ok(self.fetched.get_or_init(|| contents))
+    }
 }
 
 impl Image {
     /// Opens the image `name` of `source`, for `platform`.
     ///
     /// An archive with one image is that image, whatever it is called; `name` chooses among several.
-    /// Blocks; compressed input is unpacked into `scratch`.
+    /// Blocks. A file that is compressed as a whole is unpacked into `scratch`; of an engine's image
+    /// only the identity is asked for, unless its store does not know it (containerd's).
     pub fn open(
         source: &Source,
         name: &str,
         platform: &Platform,
         scratch: &ScratchDir,
     ) -> Result<Self, ImageError> {
-        let _ = (source, name, platform, scratch);
-        todo!("readers follow")
+        match source {
+            Source::Archive(path) => archive::open(path, name, platform, scratch).map(Self::ready),
+            Source::Rootfs(rootfs) => rootfs::open(rootfs, platform).map(Self::ready),
+            Source::Engine(image) => Self::open_engine(Engine::default(), image, platform, scratch),
+        }
+    }
+
+    fn ready(contents: Contents) -> Self {
+        let identity = Identity {
+            config_digest: contents.config_digest,
+            platform: contents.platform.clone(),
+            repo_tags: contents.repo_tags.clone(),
+            diff_ids: contents.layers.iter().map(|layer| layer.diff_id).collect(),
+            estimate: 0,
+        };
+        Self {
+            identity,
+            bytes: Bytes::Here(contents),
+        }
+    }
+
+    fn open_engine(
+        engine: Engine,
+        image: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+    ) -> Result<Self, ImageError> {
+        let inspected = engine.inspect(image)?;
+        let Some(config_digest) = inspected.id().filter(|_| !inspected.diff_ids().is_empty())
+        else {
+            return engine.save(image, platform, scratch).map(Self::ready);
+        };
+        if !engine.has_classic_store()? {
+            return engine.save(image, platform, scratch).map(Self::ready);
+        }
+        if !inspected.platform().fits(platform) {
+            return Err(ImageError::WrongPlatform {
+                origin: engine::origin(image),
+                found: vec![inspected.platform()],
+                wanted: platform.clone(),
+            });
+        }
+        let identity = Identity {
+            config_digest,
+            platform: inspected.platform(),
+            repo_tags: inspected.repo_tags().to_vec(),
+            diff_ids: inspected.diff_ids().to_vec(),
+            estimate: inspected.size(),
+        };
+        let fetch = Fetch {
+            engine,
+            scratch: scratch.clone(),
+            running: Mutex::new(()),
+            fetched: OnceLock::new(),
+        };
+        Ok(Self {
+            identity,
+            bytes: Bytes::Engine(fetch),
+        })
+    }
+
+    /// The bytes, fetched from the engine at the first call.
+    fn contents(&self) -> Result<&Contents, ImageError> {
+        match &self.bytes {
+            Bytes::Here(contents) => Ok(contents),
+            Bytes::Engine(fetch) => fetch.contents(&self.identity),
+        }
+    }
+
+    /// The bytes if they are at hand.
+    fn at_hand(&self) -> Option<&Contents> {
+        match &self.bytes {
+            Bytes::Here(contents) => Some(contents),
+            Bytes::Engine(fetch) => fetch.fetched.get(),
+        }
     }
 
     /// The digest of the configuration: what identifies the image everywhere.
     pub fn config_digest(&self) -> Digest {
-        self.config_digest
+        self.identity.config_digest
     }
 
     /// What the image runs on.
     pub fn platform(&self) -> &Platform {
-        &self.platform
+        &self.identity.platform
     }
 
     /// The names found with the image.
     pub fn repo_tags(&self) -> &[String] {
-        &self.repo_tags
+        &self.identity.repo_tags
     }
 
     /// The layers, lowest first; one diff id may occur twice.
-    pub fn layers(&self) -> &[Layer] {
-        &self.layers
+    pub fn layers(&self) -> Vec<Layer> {
+        match self.at_hand() {
+            Some(contents) => contents
+                .layers
+                .iter()
+                .map(|layer| Layer {
+                    diff_id: layer.diff_id,
+                    size: Some(layer.size),
+                })
+                .collect(),
+            None => self
+                .identity
+                .diff_ids
+                .iter()
+                .map(|diff_id| Layer {
+                    diff_id: *diff_id,
+                    size: None,
+                })
+                .collect(),
+        }
     }
 
     /// The exact bytes of the configuration; runs `docker save` for an engine's image.
-    pub fn config(&self) -> Result<Vec<u8>, ImageError> {
-        todo!("readers follow")
+    pub fn config(&self) -> Result<&[u8], ImageError> {
+        self.contents().map(|contents| contents.config.as_slice())
     }
 
     /// Fetches what is needed to send: runs `docker save` into scratch for an engine's image, once.
     ///
     /// Not necessary before [`Image::write_archive`], but sizes are exact after it.
     pub fn prepare(&self) -> Result<(), ImageError> {
-        todo!("readers follow")
+        self.contents().map(|_| ())
+    }
+
+    /// Whether [`Image::archive_len`] and the layers' sizes are exact.
+    pub fn is_prepared(&self) -> bool {
+        self.at_hand().is_some()
     }
 
     /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
     /// docker's image size for an engine's image before [`Image::prepare`].
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
-        let _ = (tag, include);
-        todo!("readers follow")
+        if let Some(contents) = self.at_hand() {
+            return write::len(contents, tag, include);
+        }
+        let diff_ids = &self.identity.diff_ids;
+        let selected = diff_ids
+            .iter()
+            .filter(|diff_id| include.contains(diff_id))
+            .count();
+        let share =
+            u128::from(self.identity.estimate) * selected as u128 / (diff_ids.len().max(1) as u128);
+        u64::try_from(share).unwrap_or(u64::MAX)
     }
 
     /// Streams the image as `docker save` writes it, named `tag`, with the layers of `include`.
     ///
     /// The same image, tag and selection give the same bytes. Every layer is checked against its
     /// digest on the way; a mismatch ends the stream inside that layer, so that a loader which is
-    /// handed the incomplete stream fails too.
+    /// handed the incomplete stream fails too. Memory does not grow with the image.
     pub fn write_archive(
         &self,
         tag: &str,
         include: &LayerSelection,
         out: &mut dyn Write,
     ) -> Result<(), ImageError> {
-        let _ = (tag, include, out);
-        todo!("readers follow")
+        write::write(self.contents()?, tag, include, out)
     }
 }

@@ -28,7 +28,8 @@ impl Platform {
             "armhf" | "armv7l" => "arm",
             other => other,
         };
-        let variant = variant.filter(|v| !v.is_empty() && !(architecture == "arm64" && *v == "v8"));
+        let implied = if architecture == "arm64" { "v8" } else { "" };
+        let variant = variant.filter(|v| !v.is_empty() && *v != implied);
         Self {
             os: os.to_owned(),
             architecture: architecture.to_owned(),

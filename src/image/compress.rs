@@ -1,0 +1,208 @@
+//! Recognises how bytes are packed and unpacks them.
+
+use std::io::{self, BufReader, Read, Write};
+
+use super::slice::Slice;
+use super::{ImageError, ScratchDir};
+
+/// Most bytes that anything unpacks to. The VPU has 16 GB of flash, so that more cannot be an image
+/// for it, and a crafted file must not fill this machine's disk.
+const MAX_UNPACKED: u64 = 32 << 30;
+
+/// Bytes that are moved at once.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+/// Bytes that [`Format::of`] needs to see.
+pub(super) const SNIFF: u64 = 512;
+
+/// What the first bytes of a file say that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Tar,
+    Gzip,
+    Zstd,
+    /// Compressed by the named program, which is not supported.
+    Foreign(&'static str),
+    /// Something else: what it is, and what to do with it.
+    Other(&'static str, &'static str),
+}
+
+const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
+
+impl Format {
+    /// Tells from the first [`SNIFF`] bytes.
+    pub(super) fn of(start: &[u8]) -> Self {
+        const COMPRESSED: [(&[u8], Format); 6] = [
+            (b"\x1f\x8b", Format::Gzip),
+            (b"\x28\xb5\x2f\xfd", Format::Zstd),
+            (b"\xfd7zXZ\0", Format::Foreign("xz")),
+            (b"BZh", Format::Foreign("bzip2")),
+            (b"\x04\x22\x4d\x18", Format::Foreign("lz4")),
+            (b"LZIP", Format::Foreign("lzip")),
+        ];
+        const OTHERS: [(&[u8], &str, &str); 8] = [
+            (
+                b"PK\x03\x04",
+                "a zip file",
+                "unzip it; the image archive may be inside",
+            ),
+            (
+                b"7z\xbc\xaf\x27\x1c",
+                "a 7z file",
+                "unpack it; the image archive may be inside",
+            ),
+            (b"hsqs", "a squashfs file system", SAVE),
+            (b"\x7fELF", "a program", SAVE),
+            (
+                b"version https://git-lfs",
+                "a git-lfs pointer",
+                "fetch the file with `git lfs pull`",
+            ),
+            (
+                b"<",
+                "a web page or XML",
+                "the download may have failed; open the file and see",
+            ),
+            (b"{", "a JSON text", SAVE),
+            (
+                b"FROM ",
+                "a Dockerfile",
+                "build it: `docker build -t NAME .`, then `engine = \"NAME\"`",
+            ),
+        ];
+        if start.is_empty() {
+            return Self::Other("an empty file", SAVE);
+        }
+        if start.get(257..262) == Some(b"ustar") {
+            return Self::Tar;
+        }
+        if let Some((_, format)) = COMPRESSED
+            .iter()
+            .find(|(magic, _)| start.starts_with(magic))
+        {
+            return *format;
+        }
+        for (magic, looks_like, remedy) in OTHERS {
+            if start.starts_with(magic) {
+                return Self::Other(looks_like, remedy);
+            }
+        }
+        // An old tar has no magic, an empty one only zeros.
+        if super::tarwalk::is_header(start) || start.iter().all(|byte| *byte == 0) {
+            return Self::Tar;
+        }
+        Self::Other("a file of an unknown kind", SAVE)
+    }
+}
+
+/// How a layer's or a file system's tar is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// Tells from the first bytes of `slice`; `origin` names it in errors.
+    pub(super) fn of(slice: &Slice, origin: &str) -> Result<Self, ImageError> {
+        let start = slice
+            .start(SNIFF)
+            .map_err(|error| read_error(origin, 0, error))?;
+        match Format::of(&start) {
+            Format::Gzip => Ok(Self::Gzip),
+            Format::Zstd => Ok(Self::Zstd),
+            Format::Foreign(format) => Err(ImageError::Compression {
+                origin: origin.to_owned(),
+                format,
+            }),
+            Format::Tar | Format::Other(..) => Ok(Self::Plain),
+        }
+    }
+}
+
+/// Reads `slice` unpacked.
+pub(super) fn unpacked(slice: &Slice, encoding: Encoding) -> io::Result<Box<dyn Read>> {
+    let packed = BufReader::with_capacity(CHUNK, slice.reader());
+    Ok(match encoding {
+        Encoding::Plain => Box::new(packed),
+        Encoding::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        Encoding::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
+    })
+}
+
+/// Copies all of `slice`, unpacked, to `out`; gives the number of bytes.
+///
+/// The outer result is about reading; what `out` says comes back through `out_error`.
+pub(super) fn copy_unpacked(
+    slice: &Slice,
+    encoding: Encoding,
+    origin: &str,
+    out: &mut dyn Write,
+    out_error: impl Fn(io::Error) -> ImageError,
+) -> Result<u64, ImageError> {
+    let mut reader = unpacked(slice, encoding).map_err(|error| read_error(origin, 0, error))?;
+    let mut chunk = vec![0; CHUNK];
+    let mut len = 0;
+    loop {
+        let n =
+            read_some(&mut reader, &mut chunk).map_err(|error| read_error(origin, len, error))?;
+        if n == 0 {
+            return Ok(len);
+        }
+        len += n as u64;
+        if len > MAX_UNPACKED {
+            return Err(ImageError::TooMuch {
+                origin: origin.to_owned(),
+                part: "the unpacked content".to_owned(),
+                found: "more bytes".to_owned(),
+                limit: MAX_UNPACKED,
+            });
+        }
+        out.write_all(&chunk[..n]).map_err(&out_error)?;
+    }
+}
+
+/// Unpacks into an unnamed scratch file.
+pub(super) fn to_scratch(
+    slice: &Slice,
+    encoding: Encoding,
+    origin: &str,
+    scratch: &ScratchDir,
+) -> Result<Slice, ImageError> {
+    let mut file = scratch.file()?;
+    copy_unpacked(slice, encoding, origin, &mut file, |error| {
+        scratch.error(error)
+    })?;
+    Slice::whole(file).map_err(|error| scratch.error(error))
+}
+
+/// Reads once, again when interrupted.
+pub(super) fn read_some(reader: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Tells damage of packed bytes, found at `offset` of the unpacked ones, from a failing disk.
+pub(super) fn read_error(origin: &str, offset: u64, error: io::Error) -> ImageError {
+    let origin = origin.to_owned();
+    if error.raw_os_error().is_some() {
+        return ImageError::Unreadable {
+            origin,
+            source: error,
+        };
+    }
+    let problem = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the compressed bytes end too early".to_owned(),
+        _ => error.to_string(),
+    };
+    ImageError::Damaged {
+        origin,
+        offset,
+        problem,
+    }
+}

@@ -1,0 +1,177 @@
+//! Holds what a reader found: the configuration and where each layer's bytes are.
+
+use serde::Deserialize;
+
+use super::compress::{self, Encoding};
+use super::slice::Slice;
+use super::{ImageError, Platform};
+use crate::digest::{Digest, DigestWriter};
+
+/// Largest configuration; real ones have some kilobytes, labels and history included.
+pub(super) const MAX_CONFIG: u64 = 8 << 20;
+
+/// Largest manifest or index.
+pub(super) const MAX_MANIFEST: u64 = 4 << 20;
+
+/// Docker's layer store refuses a longer chain (`max depth exceeded`).
+const MAX_LAYERS: usize = 125;
+
+/// An image whose bytes are at hand.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// What the user named.
+    pub(super) origin: String,
+    /// The configuration, byte for byte.
+    pub(super) config: Vec<u8>,
+    pub(super) config_digest: Digest,
+    pub(super) platform: Platform,
+    pub(super) repo_tags: Vec<String>,
+    pub(super) layers: Vec<LayerBytes>,
+}
+
+/// The bytes of one layer.
+#[derive(Debug)]
+pub(super) struct LayerBytes {
+    pub(super) diff_id: Digest,
+    pub(super) stored: Slice,
+    pub(super) encoding: Encoding,
+    /// The digest of the stored bytes, where the source promises one.
+    pub(super) stored_digest: Option<Digest>,
+    /// Bytes as they are sent.
+    pub(super) size: u64,
+}
+
+impl LayerBytes {
+    /// Takes a layer as it is stored; `part` names it in errors.
+    ///
+    /// A zstd layer is unpacked once to learn its size, since docker 20.10 takes no zstd.
+    pub(super) fn new(
+        diff_id: Digest,
+        stored: Slice,
+        stored_digest: Option<Digest>,
+        origin: &str,
+        part: &str,
+    ) -> Result<Self, ImageError> {
+        let name = format!("{origin}: {part}");
+        let encoding = Encoding::of(&stored, &name)?;
+        let size = match encoding {
+            Encoding::Plain | Encoding::Gzip => stored.len(),
+            Encoding::Zstd => {
+                let (found, size) = measure(&stored, encoding, &name)?;
+                check(origin, part, diff_id, found)?;
+                size
+            }
+        };
+        Ok(Self {
+            diff_id,
+            stored,
+            encoding,
+            stored_digest,
+            size,
+        })
+    }
+
+    /// Takes a layer whose unpacked bytes have been measured.
+    pub(super) fn measured(
+        diff_id: Digest,
+        stored: Slice,
+        encoding: Encoding,
+        unpacked: u64,
+    ) -> Self {
+        let size = if encoding == Encoding::Zstd {
+            unpacked
+        } else {
+            stored.len()
+        };
+        Self {
+            diff_id,
+            stored,
+            encoding,
+            stored_digest: None,
+            size,
+        }
+    }
+}
+
+/// The digest and number of the unpacked bytes.
+pub(super) fn measure(
+    slice: &Slice,
+    encoding: Encoding,
+    origin: &str,
+) -> Result<(Digest, u64), ImageError> {
+    let mut sink = DigestWriter::new(std::io::sink());
+    compress::copy_unpacked(slice, encoding, origin, &mut sink, |source| {
+        ImageError::Output { source }
+    })?;
+    let (_, digest, size) = sink.finish();
+    Ok((digest, size))
+}
+
+/// Compares a digest with the promised one.
+pub(super) fn check(
+    origin: &str,
+    part: &str,
+    expected: Digest,
+    found: Digest,
+) -> Result<(), ImageError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(ImageError::DigestMismatch {
+        origin: origin.to_owned(),
+        part: part.to_owned(),
+        expected,
+        found,
+    })
+}
+
+/// What of a configuration is looked at.
+#[derive(Debug, Deserialize)]
+pub(super) struct Config {
+    architecture: String,
+    os: String,
+    variant: Option<String>,
+    rootfs: RootFs,
+}
+
+#[derive(Debug, Deserialize)]
+struct RootFs {
+    #[serde(default)]
+    diff_ids: Option<Vec<Digest>>,
+}
+
+impl Config {
+    /// Parses and checks a configuration for an image of `layers` layers.
+    pub(super) fn parse(origin: &str, bytes: &[u8], layers: usize) -> Result<Self, ImageError> {
+        let problem = |problem: String| ImageError::Metadata {
+            origin: origin.to_owned(),
+            part: "the image's configuration".to_owned(),
+            problem,
+        };
+        let config: Self =
+            serde_json::from_slice(bytes).map_err(|error| problem(error.to_string()))?;
+        let diff_ids = config.diff_ids().len();
+        if diff_ids != layers {
+            return Err(problem(format!(
+                "names {diff_ids} layers, the manifest {layers}"
+            )));
+        }
+        if layers > MAX_LAYERS {
+            return Err(ImageError::TooMuch {
+                origin: origin.to_owned(),
+                part: "the image".to_owned(),
+                found: format!("{layers} layers"),
+                limit: MAX_LAYERS as u64,
+            });
+        }
+        Ok(config)
+    }
+
+    pub(super) fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    pub(super) fn diff_ids(&self) -> &[Digest] {
+        self.rootfs.diff_ids.as_deref().unwrap_or_default()
+    }
+}

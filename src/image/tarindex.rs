@@ -1,0 +1,204 @@
+//! Finds the members of an archive by name and gives their place in the file.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+
+use super::ImageError;
+use super::slice::Slice;
+use super::tarwalk::{Kind, Walker};
+
+/// Members that are indexed. Docker takes 125 layers with at most four members each; a tar with
+/// more than this is something else, and its index would only take memory.
+const MAX_MEMBERS: usize = 16_384;
+
+/// Longest name that is indexed; docker's own have 77 characters.
+const MAX_NAME: usize = 1024;
+
+/// Links followed from one name; docker save's duplicates need one.
+const MAX_LINKS: usize = 8;
+
+#[derive(Debug)]
+enum Member {
+    File { offset: u64, len: u64 },
+    Link(Option<String>),
+    Sparse,
+}
+
+/// The members of a tar file.
+#[derive(Debug)]
+pub(super) struct TarIndex {
+    slice: Slice,
+    origin: String,
+    members: HashMap<String, Member>,
+    /// A first name that a file system would have and an image archive would not.
+    file_system: bool,
+}
+
+impl TarIndex {
+    /// Reads the headers of the tar in `slice`; `origin` names it in errors.
+    pub(super) fn read(slice: Slice, origin: &str) -> Result<Self, ImageError> {
+        let mut members = HashMap::new();
+        let mut file_system = false;
+        let mut walker = Walker::new(slice.reader(), origin);
+        while let Some(entry) = walker.next()? {
+            if members.len() >= MAX_MEMBERS {
+                break;
+            }
+            if entry.name.len() > MAX_NAME {
+                continue;
+            }
+            // A name outside the archive's root can be named by no manifest.
+            let Some(name) = normalise(&entry.name) else {
+                continue;
+            };
+            file_system |= name.starts_with("usr/") || name.starts_with("etc/");
+            let member = match entry.kind {
+                Kind::File => Member::File {
+                    offset: entry.offset,
+                    len: entry.len,
+                },
+                Kind::Hardlink(target) => Member::Link(normalise(&target)),
+                Kind::Symlink(target) => Member::Link(relative(&name, &target)),
+                Kind::Sparse => Member::Sparse,
+                Kind::Directory | Kind::Other => continue,
+            };
+            members.insert(name, member); // the last of one name counts, as in unpacking
+        }
+        Ok(Self {
+            slice,
+            origin: origin.to_owned(),
+            members,
+            file_system,
+        })
+    }
+
+    /// The file named by the user.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether a member of this name is there.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Whether the members look like those of a file system.
+    pub(super) fn looks_like_a_file_system(&self) -> bool {
+        self.file_system
+    }
+
+    /// Whether there is a member `name` below some directory.
+    pub(super) fn contains_below(&self, name: &str) -> bool {
+        self.members.keys().any(|member| {
+            member
+                .strip_suffix(name)
+                .is_some_and(|directory| directory.ends_with('/'))
+        })
+    }
+
+    /// The bytes of the member `name`, links followed; `needed_by` is the document that names it.
+    pub(super) fn find(&self, name: &str, needed_by: &str) -> Result<Slice, ImageError> {
+        let missing = || ImageError::Missing {
+            origin: self.origin.clone(),
+            part: name.escape_debug().take(MAX_NAME).collect(),
+            needed_by: needed_by.to_owned(),
+        };
+        let mut at = normalise(name).ok_or_else(missing)?;
+        for _ in 0..=MAX_LINKS {
+            match self.members.get(&at).ok_or_else(missing)? {
+                Member::File { offset, len } => return Ok(self.slice.part(*offset, *len)),
+                Member::Link(Some(target)) => at.clone_from(target),
+                Member::Link(None) => return Err(missing()),
+                Member::Sparse => {
+                    return Err(self.metadata(name, "a sparse member, which no image writer makes"));
+                }
+            }
+        }
+        Err(self.metadata(name, "links that lead nowhere"))
+    }
+
+    /// A whole member of at most `limit` bytes.
+    pub(super) fn document(
+        &self,
+        name: &str,
+        needed_by: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, ImageError> {
+        let slice = self.find(name, needed_by)?;
+        if slice.len() > limit {
+            return Err(ImageError::TooMuch {
+                origin: self.origin.clone(),
+                part: name.to_owned(),
+                found: format!("{} bytes", slice.len()),
+                limit,
+            });
+        }
+        slice
+            .start(limit)
+            .map_err(|source| super::compress::read_error(&self.origin, 0, source))
+    }
+
+    /// Parses a JSON document; `part` names it in errors.
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        part: &str,
+        bytes: &[u8],
+    ) -> Result<T, ImageError> {
+        serde_json::from_slice(bytes).map_err(|error| self.metadata(part, &error.to_string()))
+    }
+
+    /// An error about the document `part`.
+    pub(super) fn metadata(&self, part: &str, problem: &str) -> ImageError {
+        ImageError::Metadata {
+            origin: self.origin.clone(),
+            part: part.escape_debug().take(MAX_NAME).collect(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+/// The name without `.`, `..`, doubled and leading slashes; none if it leaves the root.
+fn normalise(name: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// Where the symlink `name` leads.
+fn relative(name: &str, target: &str) -> Option<String> {
+    if target.len() > MAX_NAME {
+        return None;
+    }
+    let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+    if target.starts_with('/') {
+        normalise(target)
+    } else {
+        normalise(&format!("{directory}/{target}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside() {
+        assert_eq!(normalise("./a//b/../c"), Some("a/c".into()));
+        assert_eq!(normalise("/etc/passwd"), Some("etc/passwd".into()));
+        assert_eq!(normalise("a/../../b"), None);
+        assert_eq!(
+            relative("x/layer.tar", "../y/layer.tar"),
+            Some("y/layer.tar".into())
+        );
+        assert_eq!(relative("layer.tar", "../y"), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Writes an image as an archive for `docker load`, whole or without layers that are there already.
+//!
+//! The layout is the old one of `docker save`, which every docker since 1.10 and podman read:
+//! `manifest.json`, the configuration, and one tar per layer. A layer that an image has twice is
+//! written once and named twice.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+
+use serde::Serialize;
+use tar::{EntryType, Header};
+
+use super::compress::{self, CHUNK, Encoding};
+use super::contents::{self, Contents, LayerBytes};
+use super::docker::MANIFEST;
+use super::tarwalk::BLOCK;
+use super::{ImageError, LayerSelection};
+use crate::digest::{Digest, DigestWriter};
+
+/// The end of a tar: two blocks of zeros.
+const END: u64 = 2 * BLOCK;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item<'a> {
+    config: String,
+    repo_tags: [&'a str; 1],
+    layers: Vec<String>,
+}
+
+fn config_name(config_digest: Digest) -> String {
+    format!("{}.json", config_digest.hex())
+}
+
+fn layer_name(diff_id: Digest) -> String {
+    format!("{}/layer.tar", diff_id.hex())
+}
+
+fn manifest(contents: &Contents, tag: &str) -> Vec<u8> {
+    let item = Item {
+        config: config_name(contents.config_digest),
+        repo_tags: [tag],
+        layers: contents
+            .layers
+            .iter()
+            .map(|layer| layer_name(layer.diff_id))
+            .collect(),
+    };
+    let mut json = serde_json::json!([item]).to_string().into_bytes();
+    json.push(b'\n');
+    json
+}
+
+/// The layers to write, each once.
+fn selected<'a>(contents: &'a Contents, include: &LayerSelection) -> Vec<&'a LayerBytes> {
+    let mut seen = BTreeSet::new();
+    contents
+        .layers
+        .iter()
+        .filter(|layer| include.contains(&layer.diff_id) && seen.insert(layer.diff_id))
+        .collect()
+}
+
+/// A member's bytes with its header and padding.
+fn member_len(len: u64) -> u64 {
+    BLOCK + len.next_multiple_of(BLOCK)
+}
+
+/// The exact number of bytes that [`write`] writes.
+pub(super) fn len(contents: &Contents, tag: &str, include: &LayerSelection) -> u64 {
+    let documents = [manifest(contents, tag).len(), contents.config.len()];
+    let layers = selected(contents, include)
+        .into_iter()
+        .map(|layer| layer.size);
+    documents
+        .map(|len| len as u64)
+        .into_iter()
+        .chain(layers)
+        .map(member_len)
+        .sum::<u64>()
+        + END
+}
+
+/// Writes the archive; see [`super::Image::write_archive`].
+pub(super) fn write(
+    contents: &Contents,
+    tag: &str,
+    include: &LayerSelection,
+    out: &mut dyn Write,
+) -> Result<(), ImageError> {
+    document(out, MANIFEST, &manifest(contents, tag)).map_err(output)?;
+    document(out, &config_name(contents.config_digest), &contents.config).map_err(output)?;
+    for layer in selected(contents, include) {
+        out.write_all(
+            header(&layer_name(layer.diff_id), layer.size)
+                .map_err(output)?
+                .as_bytes(),
+        )
+        .map_err(output)?;
+        body(contents, layer, out)?;
+        pad(out, layer.size).map_err(output)?;
+    }
+    zeros(out, END).and_then(|()| out.flush()).map_err(output)
+}
+
+fn output(source: io::Error) -> ImageError {
+    ImageError::Output { source }
+}
+
+/// A header that is the same for the same name and size.
+fn header(name: &str, len: u64) -> io::Result<Header> {
+    let mut header = Header::new_ustar();
+    header.set_path(name)?;
+    header.set_size(len);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_entry_type(EntryType::Regular);
+    header.set_cksum();
+    Ok(header)
+}
+
+fn document(out: &mut dyn Write, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let len = bytes.len() as u64;
+    out.write_all(header(name, len)?.as_bytes())?;
+    out.write_all(bytes)?;
+    pad(out, len)
+}
+
+fn pad(out: &mut dyn Write, len: u64) -> io::Result<()> {
+    zeros(out, len.wrapping_neg() % BLOCK)
+}
+
+fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(len), out).map(|_| ())
+}
+
+/// Copies a layer and checks it. The last piece is held back until the digest is known, so that a
+/// damaged layer leaves the archive cut off in the middle of a member.
+fn body(contents: &Contents, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
+    let part = format!("layer {}", layer.diff_id);
+    let name = format!("{}: {part}", contents.origin);
+    let failed = |at, error| compress::read_error(&name, at, error);
+
+    // A gzip layer goes through as it is.
+    let unpack = if layer.encoding == Encoding::Zstd {
+        Encoding::Zstd
+    } else {
+        Encoding::Plain
+    };
+    let mut reader = compress::unpacked(&layer.stored, unpack).map_err(|e| failed(0, e))?;
+    let mut check = Check::new(layer);
+    let (mut piece, mut held) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));
+    let mut len = 0;
+    loop {
+        let n = compress::read_some(&mut reader, &mut piece).map_err(|e| failed(len, e))?;
+        len += n as u64;
+        if n == 0 || len > layer.size {
+            break;
+        }
+        check.write_all(&piece[..n]).map_err(|e| failed(len, e))?;
+        out.write_all(&held).map_err(output)?;
+        held.clear();
+        held.extend_from_slice(&piece[..n]);
+    }
+    if len != layer.size {
+        let problem = format!("{} bytes were expected; did the file change?", layer.size);
+        return Err(ImageError::Damaged {
+            origin: name,
+            offset: len,
+            problem,
+        });
+    }
+    let (expected, found) = check.finish().map_err(|e| failed(len, e))?;
+    contents::check(&contents.origin, &part, expected, found)?;
+    out.write_all(&held).map_err(output)
+}
+
+/// Hashes a layer as it passes: as stored where the source promises a digest of that, else
+/// unpacked.
+enum Check {
+    Stored(Digest, DigestWriter<io::Sink>),
+    Unpacked(
+        Digest,
+        Box<flate2::write::MultiGzDecoder<DigestWriter<io::Sink>>>,
+    ),
+}
+
+impl Check {
+    fn new(layer: &LayerBytes) -> Self {
+        let hash = DigestWriter::new(io::sink());
+        match (layer.encoding, layer.stored_digest) {
+            (Encoding::Gzip, Some(stored)) => Self::Stored(stored, hash),
+            (Encoding::Gzip, None) => Self::Unpacked(
+                layer.diff_id,
+                Box::new(flate2::write::MultiGzDecoder::new(hash)),
+            ),
+            (Encoding::Plain | Encoding::Zstd, _) => Self::Stored(layer.diff_id, hash),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stored(_, hash) => hash.write_all(bytes),
+            Self::Unpacked(_, gunzip) => gunzip.write_all(bytes),
+        }
+    }
+
+    /// The digest that was promised and the one that was found.
+    fn finish(self) -> io::Result<(Digest, Digest)> {
+        let (expected, hash) = match self {
+            Self::Stored(expected, hash) => (expected, hash),
+            Self::Unpacked(expected, gunzip) => (expected, gunzip.finish()?),
+        };
+        Ok((expected, hash.finish().1))
+    }
+}
