@@ -3,7 +3,18 @@
 //!
 //! Must not talk to a VPU: whatever is found here is found offline.
 
+pub mod diagnostics;
+mod interpolate;
+mod load;
+pub mod meaning;
 pub mod names;
+pub mod schema;
+pub mod spans;
 pub mod types;
+mod validate;
 
+pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
+pub use load::{LoadError, Loaded, Options, check, load, load_with, parse};
+pub use schema::schema;
+pub use spans::SpanMap;
 pub use types::Manifest;

@@ -1,0 +1,370 @@
+//! Holds what is wrong with a manifest: findings with a code, labelled places and a help line.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+/// The most findings that one document reports; whoever has more starts with these.
+const MAX_FINDINGS: usize = 100;
+
+/// A document's name and text, shared by everything that points into it.
+#[derive(Debug, Clone)]
+pub struct Source(Arc<NamedSource<String>>);
+
+impl Source {
+    /// A document by the name that findings call it.
+    pub fn new(name: &str, text: String) -> Self {
+        Self(Arc::new(NamedSource::new(name, text)))
+    }
+
+    /// The name, as given by the user.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        self.0.inner()
+    }
+
+    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
+        let text = self.text();
+        let before = &text.as_bytes()[..offset.min(text.len())];
+        let line_start = before
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |at| at + 1);
+        let line = before.split(|&b| b == b'\n').count();
+        // Counts the bytes that start a character.
+        let column = 1 + before[line_start..]
+            .iter()
+            .filter(|&&b| b & 0xC0 != 0x80)
+            .count();
+        (line, column)
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.text() == other.text()
+    }
+}
+
+impl Eq for Source {}
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The manifest cannot be used.
+    Error,
+    /// It can be used, and may not do what its author thinks.
+    Warning,
+}
+
+/// A place in the document and what to see there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The bytes of the document.
+    pub span: Range<usize>,
+    /// What to see there.
+    pub text: String,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The kind of finding: `o3r::manifest::unknown_key`.
+    pub code: &'static str,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// What is wrong, in lower case without a full stop.
+    pub message: String,
+    /// The JSON pointer of the key it is about; empty for the document.
+    pub pointer: String,
+    /// Where to look; the first label is the place of the finding.
+    pub labels: Vec<Label>,
+    /// What to type next.
+    pub help: Option<String>,
+    /// The document.
+    pub source: Source,
+}
+
+impl Diagnostic {
+    /// An error without a place yet.
+    pub fn error(code: &'static str, source: &Source, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            pointer: String::new(),
+            labels: Vec::new(),
+            help: None,
+            source: source.clone(),
+        }
+    }
+
+    /// Makes it a warning.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Says which key it is about.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        pointer.clone_into(&mut self.pointer);
+        self
+    }
+
+    /// Adds a place to look at.
+    #[must_use]
+    pub fn label(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
+        self.labels.push(Label {
+            span,
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Says what to type next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Line and column of its first label, counted from 1; the document's start without one.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        self.source.line_and_column(self.offset())
+    }
+
+    /// Whether the manifest cannot be used because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    fn offset(&self) -> usize {
+        self.labels.first().map_or(0, |label| label.span.start)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&*self.source.0)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let text = self.source.text();
+        Some(Box::new(self.labels.iter().map(|label| {
+            LabeledSpan::new_with_span(Some(label.text.clone()), first_line(text, &label.span))
+        })))
+    }
+}
+
+/// The part of a span on its first line: a label over a whole table hides what is around it.
+fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = span.start.min(text.len());
+    let end = span.end.min(text.len()).max(start);
+    let length = text.as_bytes()[start..end]
+        .iter()
+        .position(|&b| b == b'\n' || b == b'\r')
+        .unwrap_or(end - start);
+    start..start + length
+}
+
+/// The form of `check --format json`.
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (line, column) = self.line_and_column();
+        let mut object = serializer.serialize_struct("Diagnostic", 7)?;
+        object.serialize_field("code", self.code)?;
+        object.serialize_field("severity", &self.severity)?;
+        object.serialize_field("message", &self.message)?;
+        object.serialize_field("pointer", &self.pointer)?;
+        object.serialize_field("line", &line)?;
+        object.serialize_field("column", &column)?;
+        object.serialize_field("help", &self.help)?;
+        object.end()
+    }
+}
+
+/// All findings of one document, in the order of their places.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Diagnostics {
+    findings: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// Puts findings in the order of their places, errors first at one place, each once.
+    pub fn new(mut findings: Vec<Diagnostic>) -> Self {
+        findings.sort_by(|a, b| {
+            (a.offset(), a.severity, a.code, &a.message).cmp(&(
+                b.offset(),
+                b.severity,
+                b.code,
+                &b.message,
+            ))
+        });
+        findings.dedup();
+        // The errors decide, so the warnings go first where there are too many.
+        if findings.len() > MAX_FINDINGS {
+            findings.sort_by_key(|finding| finding.severity);
+            findings.truncate(MAX_FINDINGS);
+        }
+        Self { findings }
+    }
+
+    /// The findings.
+    pub fn as_slice(&self) -> &[Diagnostic] {
+        &self.findings
+    }
+
+    /// Takes the findings out.
+    pub fn into_vec(self) -> Vec<Diagnostic> {
+        self.findings
+    }
+
+    /// Whether there is no finding at all.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// Whether a finding makes the manifest unusable.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(Diagnostic::is_error)
+    }
+
+    /// Renders every finding, one below the other, without colours, `width` columns wide.
+    pub fn render_plain(&self, width: usize) -> String {
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+            .with_width(width)
+            .with_links(false);
+        let mut rendered = String::new();
+        for finding in &self.findings {
+            // Writing to a string fails only where the report itself does.
+            if handler.render_report(&mut rendered, finding).is_err() {
+                rendered.push_str(&finding.message);
+            }
+            rendered.push('\n');
+        }
+        // Guides end in blanks, which neither editors nor git keep.
+        rendered
+            .lines()
+            .flat_map(|line| [line.trim_end(), "\n"])
+            .collect()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = self
+            .findings
+            .iter()
+            .filter(|finding| finding.is_error())
+            .count();
+        let warnings = self.findings.len() - errors;
+        let count = |number: usize, word: &str| {
+            (number > 0).then(|| format!("{number} {word}{}", if number == 1 { "" } else { "s" }))
+        };
+        let counts: Vec<String> = [count(errors, "error"), count(warnings, "warning")]
+            .into_iter()
+            .flatten()
+            .collect();
+        let name = self
+            .findings
+            .first()
+            .map_or("the manifest", |finding| finding.source.name());
+        if counts.is_empty() {
+            return write!(f, "{name} has no findings");
+        }
+        write!(f, "{name} has {}", counts.join(" and "))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// One report whose related reports are the findings.
+impl miette::Diagnostic for Diagnostics {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new("o3r::manifest"))
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        Some(Box::new(
+            self.findings
+                .iter()
+                .map(|finding| finding as &dyn miette::Diagnostic),
+        ))
+    }
+}
+
+/// `did you mean` for a word and the words that may stand there.
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    /// Half of the letters in their place: `serail` is `serial`, `name` is not `mode`.
+    const LIKE: f64 = 0.6;
+    known
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::normalized_damerau_levenshtein(word, candidate),
+                candidate,
+            )
+        })
+        .filter(|(likeness, _)| *likeness >= LIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_from_one_in_characters() {
+        let source = Source::new("deploy.toml", "aé\nbü = 1\n".to_owned());
+        assert_eq!(source.line_and_column(0), (1, 1));
+        assert_eq!(source.line_and_column(4), (2, 1));
+        assert_eq!(source.line_and_column(7), (2, 3));
+        assert_eq!(source.line_and_column(999), (3, 1));
+    }
+
+    #[test]
+    fn the_closest_word_is_meant() {
+        assert_eq!(did_you_mean("serail", ["host", "serial"]), Some("serial"));
+        assert_eq!(did_you_mean("image", ["images", "usb"]), Some("images"));
+        assert_eq!(did_you_mean("colour", ["host", "serial"]), None);
+    }
+}
