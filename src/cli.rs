@@ -5,7 +5,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Makes an ifm O3R VPU match a deploy.toml
 #[derive(Debug, Parser)]
-#[command(name = "o3r-deploy", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "o3r-deploy",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -19,7 +24,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// The manifest
-    #[arg(short, long, global = true, default_value = "deploy.toml", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "deploy.toml",
+        value_name = "FILE"
+    )]
     pub file: Utf8PathBuf,
     /// The VPU's address [default: `[vpu].host`, then $IFM3D_IP, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
@@ -34,7 +45,12 @@ pub struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
     /// Where logs of applies are kept
-    #[arg(long, global = true, default_value = "~/o3r_logs/Deployments", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "~/o3r_logs/Deployments",
+        value_name = "DIR"
+    )]
     pub log_dir: Utf8PathBuf,
 }
 

@@ -11,6 +11,9 @@
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
 pub mod apply;
+pub mod cli;
+pub mod commands;
+pub mod compose;
 pub mod desired;
 pub mod device;
 pub mod digest;
@@ -22,3 +25,4 @@ pub mod plan;
 pub mod remote;
 pub mod render;
 pub mod shell;
+pub mod ui;

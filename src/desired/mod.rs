@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-pub use resolve::{ResolveError, resolve};
+pub use resolve::{is_secret, resolve};
 
 use crate::{
     digest::Digest,

@@ -1,9 +1,356 @@
-//! stub
-use super::Desired;
-/// stub
-#[derive(Debug)]
-pub struct ResolveError;
-/// stub
-pub fn resolve() -> Result<Desired, ResolveError> {
-    Err(ResolveError)
+//! Reads and hashes everything on this machine that a manifest points to.
+
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    COMPOSE_FILE, Desired, Directory, Guards, Image, ImageContent, Project, ProjectFile,
+    ProjectState, Release, Service, Volume,
+};
+use crate::{
+    compose::{ComposeFile, parse_env},
+    digest::Digest,
+    image::{self, LayerSelection, Platform, ScratchDir},
+    manifest::{
+        Diagnostic, Loaded,
+        names::{ImageRef, RelativePath, escape},
+        types::{self, ComposeState},
+    },
+    plan::ManifestRef,
+};
+
+/// Reads what the manifest points to; opens its images, using `scratch` for what has to be
+/// unpacked. Blocks.
+///
+/// # Errors
+/// Everything that cannot be read or is not what it should be, each at its place in the manifest.
+pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Diagnostic>> {
+    let manifest = &loaded.manifest;
+    let mut resolver = Resolver {
+        loaded,
+        scratch,
+        home: home(),
+        findings: vec![],
+    };
+    let place = |pointer: &str| Some(loaded.place(pointer));
+    let release = Release {
+        name: manifest.release.name.to_string(),
+        version: manifest
+            .release
+            .version
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        source: place("/release"),
+    };
+    let desired = Desired {
+        manifest: ManifestRef {
+            path: loaded.path.to_string(),
+            sha256: loaded.sha256.clone(),
+        },
+        guards: Guards {
+            arch: manifest.vpu.arch.to_string(),
+            serial: manifest.vpu.serial.as_ref().map(ToString::to_string),
+            firmware: manifest.vpu.firmware.clone(),
+            api_port: manifest.vpu.api_port,
+        },
+        directories: numbered(&manifest.directories)
+            .map(|(n, directory)| Directory {
+                path: directory.path.clone(),
+                mode: directory.mode.map(|mode| mode.bits()),
+                source: place(&format!("/directories/{n}")),
+            })
+            .collect(),
+        volumes: numbered(&manifest.volumes)
+            .map(|(n, volume)| Volume {
+                name: volume.name.to_string(),
+                path: volume.path.clone(),
+                replace: volume.replace,
+                source: place(&format!("/volumes/{n}")),
+            })
+            .collect(),
+        images: numbered(&manifest.images)
+            .filter_map(|(n, image)| resolver.image(n, image, &release.name))
+            .collect(),
+        projects: numbered(&manifest.compose)
+            .filter_map(|(n, compose)| resolver.project(n, compose))
+            .collect(),
+        release,
+    };
+    if resolver.findings.is_empty() {
+        Ok(desired)
+    } else {
+        Err(resolver.findings)
+    }
+}
+
+fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    items.iter().enumerate()
+}
+
+fn home() -> Option<Utf8PathBuf> {
+    std::env::var("HOME").ok().map(Utf8PathBuf::from)
+}
+
+/// The name under which an image is loaded while the old one still runs; it also marks the image
+/// as ours, for an image cannot be labelled without becoming another one.
+pub(crate) fn staging_tag(release: &str, config_digest: &Digest) -> String {
+    format!("o3r-deploy/{release}:{}", config_digest.short())
+}
+
+struct Resolver<'a> {
+    loaded: &'a Loaded,
+    scratch: &'a ScratchDir,
+    home: Option<Utf8PathBuf>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn find(&mut self, pointer: &str, message: impl Into<String>, label: &str, help: &str) {
+        let code = "o3r::manifest::local_file";
+        self.findings
+            .push(self.loaded.diagnostic(pointer, code, message, label, help));
+    }
+
+    fn image(&mut self, number: usize, image: &types::Image, release: &str) -> Option<Image> {
+        let at = |key: &str| format!("/images/{number}/{key}");
+        let base = self.loaded.base();
+        let home = self.home.as_deref();
+        let source = if let Some(archive) = &image.archive {
+            Some((
+                at("archive"),
+                image::Source::Archive(archive.resolve(base, home)),
+            ))
+        } else if let Some(engine) = &image.engine {
+            Some((at("engine"), image::Source::Engine(engine.to_string())))
+        } else {
+            image.rootfs.as_ref().map(|rootfs| {
+                let env = rootfs
+                    .env
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"));
+                let source = image::Rootfs {
+                    file: rootfs.file.resolve(base, home),
+                    cmd: rootfs.cmd.clone(),
+                    entrypoint: rootfs.entrypoint.clone(),
+                    env: env.collect(),
+                    working_dir: None,
+                    user: None,
+                };
+                (at("rootfs/file"), image::Source::Rootfs(source))
+            })
+        };
+        let name = image.name.canonical();
+        let content = match source {
+            None => None,
+            Some((pointer, source)) => Some(self.open(&pointer, &source, &name, release)?),
+        };
+        Some(Image {
+            name,
+            content,
+            source: Some(self.loaded.place(&format!("/images/{number}"))),
+        })
+    }
+
+    fn open(
+        &mut self,
+        pointer: &str,
+        source: &image::Source,
+        name: &str,
+        release: &str,
+    ) -> Option<ImageContent> {
+        let platform = Platform::linux(self.loaded.manifest.vpu.arch.as_str());
+        match image::Image::open(source, name, &platform, self.scratch) {
+            Ok(image) => {
+                let config_digest = image.config_digest();
+                let staging_tag = staging_tag(release, &config_digest);
+                Some(ImageContent {
+                    config_digest,
+                    diff_ids: image.layers().iter().map(|layer| layer.diff_id).collect(),
+                    archive_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
+                    staging_tag,
+                    local: Some(Arc::new(image)),
+                })
+            }
+            Err(error) => {
+                let help = error.help().unwrap_or_default();
+                self.find(pointer, error.to_string(), "this image", &help);
+                None
+            }
+        }
+    }
+
+    fn project(&mut self, number: usize, compose: &types::Compose) -> Option<Project> {
+        let before = self.findings.len();
+        let base = self.loaded.base().to_owned();
+        let at = |key: &str| format!("/compose/{number}/{key}");
+        let path = compose.file.resolve(&base, self.home.as_deref());
+        let (file, text) = self.file(&at("file"), COMPOSE_FILE.to_owned(), &path)?;
+        let mut files = vec![file];
+        for (index, extra) in compose.extra_files.iter().enumerate() {
+            self.extra(
+                &at(&format!("extra_files/{index}")),
+                &base,
+                extra,
+                &mut files,
+            );
+        }
+        let env = files.iter().find(|file| file.relative == ".env");
+        let env = env
+            .and_then(|file| fs_err::read_to_string(&file.local).ok())
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let parsed = match ComposeFile::parse_with(&text, &parse_env(&env)) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let message = format!("{path} is not a compose file: {error}");
+                self.find(&at("file"), message, "this file", "mend the compose file");
+                return None;
+            }
+        };
+        let state = match compose.state {
+            ComposeState::Running => ProjectState::Running,
+            ComposeState::Stopped => ProjectState::Stopped,
+            ComposeState::Absent => ProjectState::Absent,
+        };
+        (self.findings.len() == before).then(|| Project {
+            name: compose.name.to_string(),
+            state,
+            services: services(&parsed, &files),
+            files,
+            source: Some(self.loaded.place(&format!("/compose/{number}"))),
+        })
+    }
+
+    /// An extra file, or all files below an extra directory.
+    fn extra(
+        &mut self,
+        pointer: &str,
+        base: &Utf8Path,
+        extra: &RelativePath,
+        files: &mut Vec<ProjectFile>,
+    ) {
+        let root = base.join(extra.bare());
+        let entries = walkdir::WalkDir::new(&root)
+            .follow_links(true)
+            .sort_by_file_name();
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    return self.find(pointer, error.to_string(), "below this", "make it readable");
+                }
+            };
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            let Some(local) = Utf8Path::from_path(entry.path()) else {
+                let name = escape(&entry.path().to_string_lossy());
+                let message = format!("the name of {name} is not UTF-8");
+                return self.find(pointer, message, "below this", "rename the file");
+            };
+            let below = local.strip_prefix(base).unwrap_or(local).to_string();
+            if below.contains(char::is_control) {
+                let message = format!("{} has a control character in its name", escape(&below));
+                return self.find(pointer, message, "below this", "rename the file");
+            }
+            if !entry.file_type().is_file() {
+                let message = format!("{local} is neither a file nor a directory");
+                return self.find(
+                    pointer,
+                    message,
+                    "below this",
+                    "name files and directories only",
+                );
+            }
+            if let Some((file, _)) = self.file(pointer, below, local) {
+                files.push(file);
+            }
+        }
+    }
+
+    /// Reads and hashes one file. Its bytes are returned, for they are few and looked into.
+    fn file(
+        &mut self,
+        pointer: &str,
+        relative: String,
+        local: &Utf8Path,
+    ) -> Option<(ProjectFile, Vec<u8>)> {
+        let read = fs_err::metadata(local).and_then(|meta| Ok((meta, fs_err::read(local)?)));
+        match read {
+            Ok((metadata, bytes)) => {
+                let executable = metadata.permissions().mode() & 0o100 != 0;
+                let mode = if is_secret(&relative) {
+                    0o600
+                } else if executable {
+                    0o755
+                } else {
+                    0o644
+                };
+                let file = ProjectFile {
+                    relative,
+                    local: local.to_owned(),
+                    sha256: Digest::of(&bytes),
+                    bytes: bytes.len() as u64,
+                    mode,
+                };
+                Some((file, bytes))
+            }
+            Err(error) => {
+                self.find(pointer, error.to_string(), "this file", "make it readable");
+                None
+            }
+        }
+    }
+}
+
+/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
+pub fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
+}
+
+/// What matters of each service.
+fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Service> {
+    let mut services: BTreeMap<String, Service> = parsed
+        .services
+        .iter()
+        .map(|service| {
+            let image = service.image.as_ref().map(|image| &image.value);
+            let image = image.map(|name| match name.parse::<ImageRef>() {
+                Ok(parsed) => parsed.canonical(),
+                Err(_) => name.clone(), // by digest: no name that this tool manages
+            });
+            let matters = Service {
+                image,
+                container_name: service.container_name.clone(),
+                files: vec![],
+                volumes: vec![],
+                // docker-compose 1.x starts one whatever `deploy.replicas` says.
+                replicas: usize::from(service.replicas != Some(0)),
+            };
+            (service.name.clone(), matters)
+        })
+        .collect();
+    for file in files.iter().filter(|file| file.relative != COMPOSE_FILE) {
+        for name in parsed.services_using_file(&file.relative) {
+            if let Some(service) = services.get_mut(&name) {
+                service.files.push(file.relative.clone());
+            }
+        }
+    }
+    for volume in parsed
+        .volumes
+        .iter()
+        .filter(|v| v.external || v.name.is_some())
+    {
+        let docker_name = volume.external_name();
+        for name in parsed.services_using_volume(docker_name) {
+            if let Some(service) = services.get_mut(&name) {
+                service.volumes.push(docker_name.to_owned());
+            }
+        }
+    }
+    services
 }

@@ -11,6 +11,7 @@ pub mod names;
 pub mod schema;
 pub mod spans;
 pub mod types;
+pub mod unsupported;
 mod validate;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};

@@ -157,7 +157,11 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         return builder.unchanged();
     };
 
-    let recreate = services_to_recreate(project, &changed_files, &replaced, &stale);
+    let recreate = if none_yet {
+        Recreate::None
+    } else {
+        services_to_recreate(project, &changed_files, &replaced, &stale)
+    };
     let (action, first) = if none_yet {
         (Action::Create, Cause::Missing)
     } else {

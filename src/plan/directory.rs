@@ -1,6 +1,6 @@
 //! Plans directories: the declared ones, and those that volumes are bound to.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{
     Action, Address, Cause, Command, Phase,
@@ -22,23 +22,23 @@ pub(super) fn address(path: &RemotePath) -> Address {
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let desired = builder.desired;
-    let mut seen = BTreeSet::new();
-    for directory in &desired.directories {
-        seen.insert(directory.path.resolve("~"));
-        one(builder, directory);
-    }
+    // By path, so that a parent comes before what is below it.
+    let mut directories: BTreeMap<String, Directory> = desired
+        .directories
+        .iter()
+        .map(|directory| (directory.path.resolve("~"), directory.clone()))
+        .collect();
     for volume in &desired.volumes {
-        if seen.insert(volume.path.resolve("~")) {
-            let source = volume.source.clone();
-            one(
-                builder,
-                &Directory {
-                    path: volume.path.clone(),
-                    mode: None,
-                    source,
-                },
-            );
-        }
+        directories
+            .entry(volume.path.resolve("~"))
+            .or_insert_with(|| Directory {
+                path: volume.path.clone(),
+                mode: None,
+                source: volume.source.clone(),
+            });
+    }
+    for directory in directories.values() {
+        one(builder, directory);
     }
 }
 

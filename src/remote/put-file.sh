@@ -18,10 +18,15 @@ main() {
         exit 1
     fi
     chmod "$mode" "$path.o3r-new" || exit
-    sync
+    flush "$path.o3r-new"
     if [ -f "$path" ]; then cp -p -- "$path" "$kept" || exit; else rm -f -- "$kept"; fi
     if [ -n "$record" ]; then rm -f -- "$record"; fi
-    mv -f -- "$path.o3r-new" "$path" && sync
+    mv -f -- "$path.o3r-new" "$path" && flush "${path%/*}"
+}
+
+# Puts one file or directory on the disk; everything, where sync takes no names.
+flush() {
+    sync -- "$1" 2>/dev/null || sync
 }
 
 # The file's sha256 in hex; nothing where no tool can tell.

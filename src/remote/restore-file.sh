@@ -2,10 +2,10 @@
 # $1 PATH  $2 where the old file is kept
 main() {
     if [ -f "$2" ]; then
-        cp -p -- "$2" "$1.o3r-new" && sync && mv -f -- "$1.o3r-new" "$1" && sync
+        cp -p -- "$2" "$1.o3r-new" && sync && mv -f -- "$1.o3r-new" "$1"
     else
         rm -f -- "$1"
-    fi
+    fi && sync
 }
 
 main "$@"

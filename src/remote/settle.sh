@@ -28,7 +28,7 @@ main() {
 
 sample() {
     # shellcheck disable=SC2086 # one word an id
-    docker container inspect --format '{{.Id}} {{.RestartCount}} {{.State.Status}} {{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}} {{.Name}}' $ids
+    docker container inspect --format '{{.ID}} {{.RestartCount}} {{.State.Status}} {{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}} {{.Name}}' $ids
 }
 
 main "$@"

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
+    desired::is_secret,
     plan::{Payload, PayloadSource, Plan},
     shell::quote,
 };
@@ -123,12 +124,6 @@ fn keep(
         _ if payloads.iter().any(|(known, _)| *known == name) => {}
         _ => payloads.push((name, payload.clone())),
     }
-}
-
-/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
-pub(crate) fn is_secret(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
 }
 
 fn one_line(text: &str) -> String {

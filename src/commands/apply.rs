@@ -1,0 +1,343 @@
+//! `apply`: makes the VPU match the manifest, then observes and plans again: that plan must be
+//! empty.
+
+use std::{sync::Arc, time::SystemTime};
+
+use camino::Utf8PathBuf;
+use serde_json::json;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{CommandError, Exit, session::Session};
+use crate::{
+    apply::{self, Failure, FailureReason, Interrupts, Locked, Log, Outcome, Payloads, Restored},
+    cli::{self, Global, TextOrJson},
+    host::HostError,
+    plan::{Phase, Plan},
+    render,
+    ui::Ui,
+};
+
+pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Exit, CommandError> {
+    let mut result = Applied::default();
+    let ended = run_inner(global, args, ui, &mut result).await;
+    if args.format == TextOrJson::Json {
+        let (exit, error) = match &ended {
+            Ok(exit) => (*exit, None),
+            Err(error) => (error.exit, Some(error.text())),
+        };
+        let document = json!({
+            "format": 1,
+            "exit_code": exit as u8,
+            "error": error,
+            "plan": result.plan,
+            "completed": result.completed,
+            "remaining": result.remaining,
+            "log": result.log.as_ref().map(|path| path.as_str()),
+        });
+        let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+        ui.data(&format!("{text}\n"));
+    }
+    ended
+}
+
+/// What is known at the end, however it ended.
+#[derive(Default)]
+struct Applied {
+    plan: Option<Plan>,
+    completed: usize,
+    remaining: Option<Plan>,
+    log: Option<Utf8PathBuf>,
+}
+
+async fn run_inner(
+    global: &Global,
+    args: &cli::Apply,
+    ui: Ui,
+    result: &mut Applied,
+) -> Result<Exit, CommandError> {
+    let saved = args.plan.as_deref().map(read_plan).transpose()?;
+    let session = Session::open(global, ui).await?;
+    let plan = session.plan(&session.observe().await?);
+    result.plan = Some(plan.clone());
+    if let Some(saved) = &saved {
+        same(saved, &plan, "since it was saved")?;
+    }
+    if args.format == TextOrJson::Text && (!plan.steps.is_empty() || !plan.blocked.is_empty()) {
+        ui.data(&render::text(&plan, ui.plan_style()));
+    }
+    if !plan.blocked.is_empty() {
+        let count = plan.blocked.len();
+        let what = if count == 1 {
+            "1 resource is".to_owned()
+        } else {
+            format!("{count} resources are")
+        };
+        return Err(CommandError::message(
+            Exit::Blocked,
+            format!("{what} blocked; nothing was done"),
+            Some("see the help line of each above".into()),
+        ));
+    }
+    if plan.steps.is_empty() {
+        if args.format == TextOrJson::Text {
+            ui.data(&render::text(&plan, ui.plan_style()));
+        }
+        return Ok(Exit::Done);
+    }
+    if !args.yes && saved.is_none() {
+        confirm(ui)?;
+    }
+    execute(global, args, ui, &session, &plan, result).await
+}
+
+fn confirm(ui: Ui) -> Result<(), CommandError> {
+    if !ui.can_ask() {
+        return Err(CommandError::message(
+            Exit::Usage,
+            "there is no terminal to ask on; nothing was done",
+            Some("say yes beforehand: o3r-deploy apply --yes".into()),
+        ));
+    }
+    if ui.confirm("Apply this plan?") {
+        return Ok(());
+    }
+    Err(CommandError::message(
+        Exit::Usage,
+        "declined; nothing was done",
+        None,
+    ))
+}
+
+async fn execute(
+    global: &Global,
+    args: &cli::Apply,
+    ui: Ui,
+    session: &Session,
+    plan: &Plan,
+    result: &mut Applied,
+) -> Result<Exit, CommandError> {
+    let interrupts = listen();
+    let log = log(global, ui);
+    result.log = Some(log.path().to_owned());
+    log.line(&format!(
+        "{} applies {} to {}",
+        plan.tool, plan.manifest.path, plan.vpu.host
+    ));
+    let lock = apply::lock(&session.host, &who(), args.break_lock)
+        .await
+        .map_err(locked)?;
+    // Between the first look and the lock, another apply may have finished.
+    let now = session.plan(&session.observe().await?);
+    same(plan, &now, "while it waited to be applied")?;
+
+    let progress = Arc::new(ui.progress(plan.steps.len()));
+    let options = apply::Options {
+        rollback: !args.no_rollback,
+    };
+    let payloads = Payloads::new(&session.desired);
+    let report = apply::execute(
+        &session.host,
+        plan,
+        &payloads,
+        options,
+        &log,
+        progress,
+        interrupts,
+    )
+    .await;
+    result.completed = report.completed;
+    match report.outcome {
+        Outcome::Done => {}
+        Outcome::Interrupted { at, begun } => {
+            return Err(interrupted(&at, begun, report.completed, plan));
+        }
+        Outcome::Failed(failure) => return Err(failed(&failure, &log)),
+    }
+    let remaining = session.plan(&session.observe().await?);
+    drop(lock);
+    if remaining.is_empty() {
+        log.line("applied; a second plan is empty");
+        ui.say(&format!(
+            "{} the VPU matches {}",
+            ui.good("✓"),
+            plan.manifest.path
+        ));
+        return Ok(Exit::Done);
+    }
+    if args.format == TextOrJson::Text {
+        ui.data(&render::text(&remaining, ui.plan_style()));
+    }
+    log.line("applied, but a second plan is not empty");
+    let count = remaining.steps.len() + remaining.blocked.len();
+    result.remaining = Some(remaining);
+    Err(CommandError::message(
+        Exit::NotConverged,
+        format!("all steps were done, and still {count} would be needed: see the plan above"),
+        Some("something on the VPU undoes what was applied; look at its containers' logs".into()),
+    ))
+}
+
+fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
+    let help = || Some("make it with: o3r-deploy plan -o FILE".to_owned());
+    let text = fs_err::read(path)
+        .map_err(|error| CommandError::message(Exit::Usage, error.to_string(), help()))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        CommandError::message(
+            Exit::Usage,
+            format!("{path} is not a plan: {error}"),
+            help(),
+        )
+    })
+}
+
+/// A plan is stale when what would be done now is not, byte for byte, what it says.
+fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
+    if plan == now {
+        return Ok(());
+    }
+    let what = if plan.manifest.sha256 != now.manifest.sha256 {
+        "the manifest changed".to_owned()
+    } else if plan.vpu != now.vpu {
+        format!("it is for {} (serial {})", plan.vpu.host, plan.vpu.serial)
+    } else if plan.fingerprint != now.fingerprint {
+        "the VPU changed".to_owned()
+    } else {
+        "local files changed".to_owned()
+    };
+    Err(CommandError::message(
+        Exit::Stale,
+        format!("the plan is stale: {what} {when}; nothing was done"),
+        Some("plan again and look at it: o3r-deploy plan -o FILE".into()),
+    ))
+}
+
+fn locked(error: Locked) -> CommandError {
+    match error {
+        Locked::Host(error) => error.into(),
+        Locked::Busy { .. } => CommandError::message(
+            Exit::Locked,
+            format!("{error}; nothing was done"),
+            Some("wait for it; if you know that it is dead: o3r-deploy apply --break-lock".into()),
+        ),
+        Locked::Failed(_) => CommandError::message(Exit::Failed, error.to_string(), None),
+    }
+}
+
+fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) -> CommandError {
+    let total = plan.steps.len();
+    let state = if begun {
+        format!("in the middle of {at}, after {completed} of {total} steps")
+    } else {
+        format!("before {at}, after {completed} of {total} steps")
+    };
+    let touched = plan.steps[..completed]
+        .iter()
+        .any(|step| step.phase != Phase::Stage);
+    let what = if touched {
+        "what was done stays as it is"
+    } else {
+        "nothing that runs was touched"
+    };
+    CommandError::message(
+        Exit::Interrupted,
+        format!("interrupted {state}; {what}"),
+        Some("run apply again: it goes on from what is there".into()),
+    )
+}
+
+fn failed(failure: &Failure, log: &Log) -> CommandError {
+    let (exit, restored) = match &failure.restored {
+        Restored::NotNeeded => (Exit::Failed, "nothing that runs was touched".to_owned()),
+        Restored::NoPrevious => (
+            Exit::Failed,
+            "there is no earlier release to go back to".to_owned(),
+        ),
+        Restored::NotWanted => (
+            Exit::Failed,
+            "nothing was restored (--no-rollback)".to_owned(),
+        ),
+        Restored::Previous => (
+            Exit::Restored,
+            "the previous release was restored".to_owned(),
+        ),
+        Restored::Failed { address, reason } => (
+            Exit::Failed,
+            format!("the previous release could not be restored: {address}: {reason}"),
+        ),
+    };
+    let (reason, hint) = match &failure.reason {
+        FailureReason::Exit { code, tail } => {
+            let said = if tail.trim().is_empty() {
+                "it said nothing"
+            } else {
+                tail.trim()
+            };
+            (
+                format!("exit code {code} from: {}\n{said}", failure.command),
+                None,
+            )
+        }
+        FailureReason::Host(error) => (super::error::chain(error), error.help()),
+    };
+    log.line(&format!("{} failed: {reason}; {restored}", failure.address));
+    let connection_lost = matches!(
+        failure.reason,
+        FailureReason::Host(HostError::Disconnected { .. })
+    );
+    let help = hint.filter(|_| connection_lost).unwrap_or_else(|| {
+        format!(
+            "mend it and run apply again; all commands are in {}",
+            log.path()
+        )
+    });
+    let message = format!("{} failed; {restored}\n{reason}", failure.address);
+    CommandError::message(exit, message, Some(help))
+}
+
+/// The log of this apply; where it cannot be written, that is said and apply goes on.
+fn log(global: &Global, ui: Ui) -> Log {
+    let directory = match (global.log_dir.strip_prefix("~"), std::env::var("HOME")) {
+        (Ok(rest), Ok(home)) => Utf8PathBuf::from(home).join(rest),
+        _ => global.log_dir.clone(),
+    };
+    match Log::create(&directory, SystemTime::now()) {
+        Ok(log) => log,
+        Err(error) => {
+            ui.note(&format!("no log is kept: {error}"));
+            Log::none()
+        }
+    }
+}
+
+/// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
+fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    format!("\"at\":{},\"by\":{}", json!(at), json!(by))
+}
+
+/// Counts Ctrl-C, SIGTERM and SIGHUP from now on, in place of dying of them.
+fn listen() -> Interrupts {
+    let (sender, receiver) = watch::channel(0);
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        let Ok(mut signals) = signal(kind) else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    receiver
+}
