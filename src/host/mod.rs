@@ -1,6 +1,7 @@
 //! Runs commands somewhere: over ssh, on this machine, or in an in-memory VPU.
 
 mod error;
+pub mod fake;
 mod known_hosts;
 mod local;
 mod ssh;

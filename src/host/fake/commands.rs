@@ -1,0 +1,326 @@
+//! Runs the commands of plans on the in-memory VPU.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+};
+
+use super::world::{Container, Image, Volume, World};
+use crate::{
+    compose::{ComposeFile, MountSource, parse_env},
+    digest::Digest,
+    remote,
+    shell::Argv,
+};
+
+/// stdout, or exit code and stderr.
+type Ran = Result<String, (i32, String)>;
+
+fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
+    Err((1, reason.into()))
+}
+
+pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
+    let words: Vec<&str> = command.words().iter().map(String::as_str).collect();
+    if let Some(name) = command.script_name() {
+        return script(world, name, &words[4..], stdin);
+    }
+    let docker = matches!(words.first(), Some(&"docker"));
+    if docker && !world.docker_runs {
+        return fail("Cannot connect to the Docker daemon");
+    }
+    match words.as_slice() {
+        ["mkdir", "-p", "--", path] => world.make_directory(path),
+        ["chmod", mode, "--", path] => {
+            let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
+            match world.directories.get_mut(*path) {
+                Some(entry) => entry.0 = mode,
+                None => return fail(format!("chmod: {path}: No such file or directory")),
+            }
+        }
+        ["docker", "volume", "rm", name] => {
+            if world.containers.values().any(|c| c.volumes.contains(*name)) {
+                return fail("volume is in use");
+            }
+            if world.volumes.remove(*name).is_none() {
+                return fail("no such volume");
+            }
+        }
+        ["docker", "load", "--quiet"] => return load(world, stdin),
+        ["docker", "image", "tag", image, name] => {
+            let Some(id) = world.image_id(image) else {
+                return fail("no such image");
+            };
+            for image in world.images.values_mut() {
+                image.tags.remove(*name);
+            }
+            world
+                .images
+                .entry(id)
+                .or_default()
+                .tags
+                .insert((*name).to_owned());
+        }
+        ["docker", "image", "rm", "--no-prune", name] => {
+            let Some(id) = world.image_id(name) else {
+                return fail("no such image");
+            };
+            let image = world.images.entry(id.clone()).or_default();
+            image.tags.remove(*name);
+            if image.tags.is_empty() {
+                world.images.remove(&id);
+            }
+        }
+        ["docker", "container", "rm", "--force", ids @ ..] => {
+            for id in ids {
+                world.containers.remove(*id);
+            }
+        }
+        _ => return Err((127, format!("{}: not understood", command.to_display()))),
+    }
+    Ok(String::new())
+}
+
+fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
+    match (name, args) {
+        ("o3r-create-volume", [name, device, label]) => {
+            let owner = label.split_once('=').map(|(_, release)| release.to_owned());
+            let options = [("type", "none"), ("o", "bind"), ("device", device)];
+            let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let wanted = Volume {
+                options: BTreeMap::from(options),
+                owner,
+            };
+            let found = world.volumes.entry((*name).to_owned()).or_insert(wanted);
+            if found.options.get("device").map(String::as_str) != Some(device) {
+                return fail("volume exists already");
+            }
+        }
+        ("o3r-put-file", [path, sha256, mode, kept, record]) => {
+            if Digest::of(stdin).hex() != *sha256 {
+                return fail("what arrived is not what was planned");
+            }
+            match world.files.get(*path).cloned() {
+                Some(file) => world.write(kept, &file.bytes, file.mode),
+                None => drop(world.files.remove(*kept)),
+            }
+            world.files.remove(*record);
+            let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
+            world.write(path, stdin, mode);
+        }
+        ("o3r-restore-file", [path, kept]) => match world.files.get(*kept).cloned() {
+            Some(file) => world.write(path, &file.bytes, file.mode),
+            None => drop(world.files.remove(*path)),
+        },
+        ("o3r-remove-files", [directory, files @ ..]) => {
+            for file in files {
+                world.files.remove(*file);
+            }
+            if world.files_below(directory).is_empty() {
+                world.directories.remove(*directory);
+            }
+        }
+        ("o3r-in", [directory, "docker-compose", compose @ ..]) => {
+            let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
+            return docker_compose(world, &project, compose);
+        }
+        ("o3r-settle", [project, _]) => {
+            let down = world
+                .containers
+                .values()
+                .find(|container| container.project == *project && container.status != "running");
+            if let Some(container) = down {
+                return fail(format!(
+                    "container {} is {}",
+                    container.name, container.status
+                ));
+            }
+        }
+        ("o3r-record-started", [project, record]) => {
+            let mut text = String::from_utf8_lossy(stdin).into_owned();
+            text.push_str(&format!("boot {}\n", world.boot_id));
+            for (id, container) in &world.containers {
+                if container.project == *project {
+                    text.push_str(&format!("container {id}\n"));
+                }
+            }
+            world.write(record, text.as_bytes(), 0o600);
+        }
+        ("o3r-record-release", [history, _]) => {
+            let mut bytes = world
+                .files
+                .get(*history)
+                .map(|f| f.bytes.clone())
+                .unwrap_or_default();
+            bytes.extend_from_slice(stdin);
+            world.write(history, &bytes, 0o600);
+        }
+        ("o3r-remove-project", [project, record]) => {
+            world.files.remove(*record);
+            world
+                .containers
+                .retain(|_, container| container.project != *project);
+        }
+        _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+/// `docker load`: the archive's manifest and configuration decide, as in docker.
+fn load(world: &mut World, archive: &[u8]) -> Ran {
+    let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut reader = tar::Archive::new(archive);
+    let io = |error: std::io::Error| (1, error.to_string());
+    for entry in reader.entries().map_err(io)? {
+        let mut entry = entry.map_err(io)?;
+        let name = entry.path().map_err(io)?.to_string_lossy().into_owned();
+        let mut bytes = vec![];
+        entry.read_to_end(&mut bytes).map_err(io)?;
+        entries.insert(name, bytes);
+    }
+    let json = |name: &str| -> Result<serde_json::Value, (i32, String)> {
+        let bytes = entries
+            .get(name)
+            .ok_or((1, format!("open {name}: no such file")))?;
+        serde_json::from_slice(bytes).map_err(|error| (1, error.to_string()))
+    };
+    let manifest = json("manifest.json")?;
+    let config_name = manifest[0]["Config"].as_str().unwrap_or_default();
+    let config = json(config_name)?;
+    let layers: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
+        .map_err(|error| (1, error.to_string()))?;
+    let id = Digest::of(&entries[config_name]).to_string();
+    let arch = config["architecture"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let tag = manifest[0]["RepoTags"][0]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    for image in world.images.values_mut() {
+        image.tags.remove(&tag);
+    }
+    let fresh = Image {
+        tags: BTreeSet::new(),
+        layers,
+        arch,
+    };
+    world
+        .images
+        .entry(id)
+        .or_insert(fresh)
+        .tags
+        .insert(tag.clone());
+    Ok(format!("Loaded image: {tag}"))
+}
+
+fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
+    match args {
+        ["rm", "--stop", "--force", services @ ..] => {
+            world.containers.retain(|_, container| {
+                container.project != project || !services.contains(&container.service.as_str())
+            });
+            Ok(String::new())
+        }
+        ["stop"] => {
+            for container in world
+                .containers
+                .values_mut()
+                .filter(|c| c.project == project)
+            {
+                "exited".clone_into(&mut container.status);
+            }
+            Ok(String::new())
+        }
+        ["up", how, "--remove-orphans", force @ ..] => compose_up(
+            world,
+            project,
+            *how == "-d",
+            force.contains(&"--force-recreate"),
+        ),
+        _ => Err((127, format!("docker-compose {args:?}: not understood"))),
+    }
+}
+
+/// `docker-compose up`, with containers recreated where the compose file or the image changed.
+pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
+    let directory = remote::project_directory(project);
+    let Some(file) = world.files.get(&format!("{directory}/docker-compose.yml")) else {
+        return fail("no docker-compose.yml");
+    };
+    let text = String::from_utf8_lossy(&file.bytes).into_owned();
+    let env = world.files.get(&format!("{directory}/.env"));
+    let env = env
+        .map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
+        .unwrap_or_default();
+    let parsed = ComposeFile::parse_with(&text, &parse_env(&env));
+    let parsed = parsed.map_err(|error| (1, error.to_string()))?;
+    world.containers.retain(|_, container| {
+        container.project != project
+            || parsed
+                .services
+                .iter()
+                .any(|service| service.name == container.service)
+    });
+    for service in &parsed.services {
+        let name = service
+            .image
+            .as_ref()
+            .map(|image| image.value.clone())
+            .unwrap_or_default();
+        let Some(image) = world.image_id(&name) else {
+            return fail(format!("no image {name}"));
+        };
+        let config_hash = Digest::of(format!("{text}{env}{image}"));
+        let volumes = service
+            .mounts
+            .iter()
+            .filter_map(|mount| match &mount.source {
+                MountSource::Volume(key) => Some(key.clone()),
+                _ => None,
+            });
+        let volumes: BTreeSet<String> = volumes.collect();
+        let mut mounted = BTreeMap::new();
+        for volume in &volumes {
+            let Some(found) = world.volumes.get(volume) else {
+                return fail("no such volume");
+            };
+            let device = found.options.get("device").cloned().unwrap_or_default();
+            mounted.insert(volume.clone(), device);
+        }
+        let status = match (start, world.crashing.contains(&image)) {
+            (true, true) => "restarting",
+            (true, false) => "running",
+            (false, _) => "created",
+        };
+        let own = |c: &Container| c.project == project && c.service == service.name;
+        let keep = world
+            .containers
+            .values_mut()
+            .find(|container| own(container) && container.config_hash == config_hash && !force);
+        if let Some(container) = keep {
+            if start {
+                status.clone_into(&mut container.status);
+            }
+            continue;
+        }
+        world.containers.retain(|_, container| !own(container));
+        let id = format!("{:064x}", world.next_id);
+        world.next_id += 1;
+        let container = Container {
+            name: format!("{project}_{}_1", service.name),
+            image,
+            status: status.to_owned(),
+            project: project.to_owned(),
+            service: service.name.clone(),
+            working_dir: directory.clone(),
+            volumes,
+            config_hash,
+            made_from: world.files_below(&directory),
+            mounted,
+        };
+        world.containers.insert(id, container);
+    }
+    Ok(String::new())
+}

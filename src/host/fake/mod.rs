@@ -1,0 +1,152 @@
+//! An in-memory VPU for tests, with fault injection: it understands the commands that plans are
+//! made of, and answers the probe as a real one does.
+//!
+//! What it does not understand it refuses with exit code 127, so that a new command cannot pass
+//! unnoticed.
+
+mod commands;
+mod probe;
+mod world;
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{ByteStream, Held, Host, HostError, Output, Stdin};
+use crate::{observe::PROBE_NAME, shell::Argv};
+
+pub use world::{Container, File, Image, Volume, World};
+
+/// What goes wrong, and when: the number counts commands that change something, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This command does nothing and exits with 1.
+    Fails(usize),
+    /// The link breaks before this command: it and all later ones do nothing.
+    LinkLostBefore(usize),
+    /// The link breaks after this command did its work and before its answer arrived.
+    LinkLostAfter(usize),
+}
+
+/// The in-memory VPU.
+#[derive(Debug, Default)]
+pub struct FakeVpu {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    world: World,
+    fault: Option<Fault>,
+    commands: Vec<String>,
+}
+
+impl FakeVpu {
+    /// A VPU in this state.
+    pub fn new(world: World) -> Self {
+        let inner = Inner {
+            world,
+            ..Inner::default()
+        };
+        Self {
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Looks at, or changes, the state from outside.
+    pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        look(&mut self.lock().world)
+    }
+
+    /// Injects a fault, or none, and counts commands from 0 again.
+    pub fn inject(&self, fault: Option<Fault>) {
+        let mut inner = self.lock();
+        inner.fault = fault;
+        inner.commands.clear();
+    }
+
+    /// The commands that changed something since the last injection, for reading.
+    pub fn commands(&self) -> Vec<String> {
+        self.lock().commands.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn lost() -> HostError {
+        HostError::Disconnected {
+            host: "fake".into(),
+        }
+    }
+
+    fn change(&self, command: &Argv, stdin: &[u8]) -> Result<Output, HostError> {
+        let mut inner = self.lock();
+        let number = inner.commands.len();
+        inner.commands.push(command.to_display());
+        match inner.fault {
+            Some(Fault::Fails(at)) if at == number => {
+                return Ok(output(1, "", "injected failure"));
+            }
+            Some(Fault::LinkLostBefore(at)) if number >= at => return Err(Self::lost()),
+            Some(Fault::LinkLostAfter(at)) if number > at => return Err(Self::lost()),
+            _ => {}
+        }
+        let result = commands::run(&mut inner.world, command, stdin);
+        if inner.fault == Some(Fault::LinkLostAfter(number)) {
+            return Err(Self::lost());
+        }
+        Ok(match result {
+            Ok(stdout) => output(0, &stdout, ""),
+            Err((code, stderr)) => output(code, "", &stderr),
+        })
+    }
+}
+
+fn output(code: i32, stdout: &str, stderr: &str) -> Output {
+    Output {
+        code,
+        stdout: stdout.as_bytes().to_vec(),
+        stderr: stderr.as_bytes().to_vec(),
+    }
+}
+
+impl Host for FakeVpu {
+    async fn run(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
+        let mut bytes = vec![];
+        if let Some(payload) = stdin.into_payload() {
+            payload(&mut bytes).map_err(HostError::Payload)?;
+        }
+        if command.script_name() == Some(PROBE_NAME) {
+            let nonce = command.words().last().cloned().unwrap_or_default();
+            let text = probe::answer(&self.lock().world, &nonce, &bytes);
+            return Ok(output(0, &text, ""));
+        }
+        self.change(command, &bytes)
+    }
+
+    async fn hold(&self, _: &Argv) -> Result<Result<Held, Output>, HostError> {
+        Ok(Ok(Held::new(())))
+    }
+
+    async fn connect(&self, _: u16) -> Result<Box<dyn ByteStream>, HostError> {
+        let body = probe::device_answer(&self.lock().world);
+        let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+        tokio::spawn(async move {
+            let mut request = vec![];
+            let mut chunk = [0; 4096];
+            while !request.windows(13).any(|window| window == b"</methodCall>") {
+                match theirs.read(&mut chunk).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => request.extend_from_slice(&chunk[..count]),
+                }
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n";
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            let _ = theirs.write_all(answer.as_bytes()).await;
+        });
+        Ok(Box::new(ours))
+    }
+}

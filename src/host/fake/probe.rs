@@ -1,0 +1,158 @@
+//! Answers the probe and the device's API for the in-memory VPU.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::world::World;
+use crate::digest::Digest;
+
+/// What the probe script would print.
+pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
+    let mut out = String::new();
+    let docker = |text: String| {
+        if world.docker_runs {
+            (text, 0)
+        } else {
+            ("Cannot connect to the Docker daemon".to_owned(), 1)
+        }
+    };
+    let sections = [
+        ("compose", ("1.29.2\n".to_owned(), 0)),
+        ("images", docker(images(world))),
+        ("containers", docker(containers(world))),
+        ("volumes", docker(volumes(world))),
+        ("docker", docker(engine(world))),
+        ("system", (system(world), 0)),
+        (
+            "paths",
+            (paths(world, &String::from_utf8_lossy(queries)), 0),
+        ),
+        ("records", (records(world), 0)),
+    ];
+    for (name, (text, code)) in sections {
+        let _ = write!(
+            out,
+            "{nonce} begin {name}\n{text}\n{nonce} end {name} {code}\n"
+        );
+    }
+    out
+}
+
+/// The device's answer to `get`, as XML.
+pub(super) fn device_answer(world: &World) -> String {
+    let config = json!({"device": {
+        "info": {"name": "", "serialNumber": world.serial},
+        "swVersion": {"firmware": world.firmware},
+    }});
+    format!(
+        "<?xml version='1.0'?><methodResponse><params><param><value><string>{config}</string>\
+         </value></param></params></methodResponse>"
+    )
+}
+
+fn system(world: &World) -> String {
+    let World {
+        home,
+        machine,
+        boot_id,
+        ..
+    } = world;
+    format!(
+        "home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=1.0\nsha256=sha256sum\n"
+    )
+}
+
+fn engine(world: &World) -> String {
+    json!({"version": "20.10.24", "arch": world.machine, "status": [["Backing Filesystem", "extfs"]]})
+        .to_string()
+}
+
+fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
+    values.map(|value| format!("{value}\n")).collect()
+}
+
+fn images(world: &World) -> String {
+    lines(world.images.iter().map(|(id, image)| {
+        json!({"id": id, "tags": image.tags, "layers": image.layers, "arch": image.arch, "os": "linux"})
+    }))
+}
+
+fn volumes(world: &World) -> String {
+    lines(world.volumes.iter().map(|(name, volume)| {
+        json!({"name": name, "driver": "local", "options": volume.options, "owner": volume.owner})
+    }))
+}
+
+fn containers(world: &World) -> String {
+    lines(world.containers.iter().map(|(id, container)| {
+        json!({
+            "id": id, "name": format!("/{}", container.name), "image": container.image,
+            "status": container.status, "exit_code": i32::from(container.status == "exited"),
+            "health": null, "restart_policy": "unless-stopped", "project": container.project,
+            "service": container.service, "working_dir": container.working_dir, "one_off": "False",
+            "volumes": container.volumes,
+        })
+    }))
+}
+
+fn paths(world: &World, queries: &str) -> String {
+    let mut out = String::new();
+    for (index, line) in queries.lines().enumerate() {
+        let mut words = line.splitn(4, ' ').skip(1);
+        let (kind, size, path) = (words.next(), words.next(), words.next().unwrap_or_default());
+        let path = path.replacen('~', &world.home, usize::from(path.starts_with('~')));
+        let _ = write!(out, "{index} ");
+        if let Some((mode, uid)) = world.directories.get(&path) {
+            let _ = writeln!(out, "directory d{} {uid}", permissions(*mode));
+        } else if let Some(file) = world.files.get(&path) {
+            let length = file.bytes.len();
+            let hash = if kind == Some("f") && size == Some(&length.to_string()) {
+                format!("{}  -", Digest::of(&file.bytes).hex())
+            } else {
+                "-".to_owned()
+            };
+            let _ = writeln!(out, "file -{} 989 {length} {hash}", permissions(file.mode));
+        } else {
+            out.push_str("missing\n");
+        }
+    }
+    out
+}
+
+fn permissions(mode: u32) -> String {
+    let letters = "rwxrwxrwx".chars().enumerate();
+    letters
+        .map(|(index, c)| {
+            if mode & (1 << (8 - index)) == 0 {
+                '-'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn records(world: &World) -> String {
+    let base = format!("{}/.o3r-deploy", world.home);
+    let mut out = String::new();
+    for (path, bytes) in world.files_below(&format!("{base}/started")) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let _ = write!(
+            out,
+            "started {name}\n{}.\n",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+    for (path, bytes) in world.files_below(&format!("{base}/releases")) {
+        let name = path
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".jsonl");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let last = text.lines().last().unwrap_or_default();
+        let _ = write!(out, "release {name}\n{last}\n.\n");
+    }
+    out
+}

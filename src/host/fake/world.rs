@@ -1,0 +1,181 @@
+//! The state of the in-memory VPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::digest::Digest;
+
+/// Everything that the in-memory VPU has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct World {
+    /// Home directory.
+    pub home: String,
+    /// Boot id.
+    pub boot_id: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// Device serial number.
+    pub serial: String,
+    /// Device firmware.
+    pub firmware: String,
+    /// Whether the docker engine answers.
+    pub docker_runs: bool,
+    /// Directories with their mode and owner.
+    pub directories: BTreeMap<String, (u32, u32)>,
+    /// Files.
+    pub files: BTreeMap<String, File>,
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Images by id.
+    pub images: BTreeMap<String, Image>,
+    /// Containers by id.
+    pub containers: BTreeMap<String, Container>,
+    /// Ids of images whose containers exit at once with code 1.
+    pub crashing: BTreeSet<String>,
+    /// Makes container ids.
+    pub next_id: u64,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Contents.
+    pub bytes: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// Our label's value.
+    pub owner: Option<String>,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// Names.
+    pub tags: BTreeSet<String>,
+    /// Diff ids.
+    pub layers: Vec<Digest>,
+    /// Docker's word.
+    pub arch: String,
+}
+
+/// A container, and what it was really made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Name.
+    pub name: String,
+    /// Image id.
+    pub image: String,
+    /// Docker's word.
+    pub status: String,
+    /// Compose project.
+    pub project: String,
+    /// Compose service.
+    pub service: String,
+    /// Directory that compose ran in.
+    pub working_dir: String,
+    /// Volumes.
+    pub volumes: BTreeSet<String>,
+    /// Digest of the compose file and image that compose's own hash covers.
+    pub config_hash: Digest,
+    /// The files of the project's directory as they were when the container was made: what the
+    /// application really sees.
+    pub made_from: BTreeMap<String, Vec<u8>>,
+    /// What its volumes were bound to then.
+    pub mounted: BTreeMap<String, String>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let home = "/home/oem".to_owned();
+        let compose = "/usr/share/oem/docker/compose".to_owned();
+        Self {
+            directories: BTreeMap::from([
+                ("/".to_owned(), (0o755, 0)),
+                ("/home".to_owned(), (0o755, 0)),
+                (home.clone(), (0o755, 989)),
+                (compose, (0o755, 989)),
+            ]),
+            home,
+            boot_id: "boot-1".into(),
+            machine: "aarch64".into(),
+            serial: "000012345678".into(),
+            firmware: "1.4.30-5230".into(),
+            docker_runs: true,
+            files: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            images: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            crashing: BTreeSet::new(),
+            next_id: 1,
+        }
+    }
+}
+
+impl World {
+    /// The id of the image that a name or id means.
+    pub fn image_id(&self, name: &str) -> Option<String> {
+        if self.images.contains_key(name) {
+            return Some(name.to_owned());
+        }
+        let tagged = |image: &&String| self.images[*image].tags.contains(name);
+        self.images.keys().find(tagged).cloned()
+    }
+
+    /// Makes a directory and its parents.
+    pub fn make_directory(&mut self, path: &str) {
+        let mut path = path.trim_end_matches('/');
+        while !path.is_empty() && !self.directories.contains_key(path) {
+            self.directories.insert(path.to_owned(), (0o755, 989));
+            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        }
+    }
+
+    /// Writes a file and makes its directory.
+    pub fn write(&mut self, path: &str, bytes: &[u8], mode: u32) {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.make_directory(parent);
+        }
+        self.files.insert(
+            path.to_owned(),
+            File {
+                bytes: bytes.to_vec(),
+                mode,
+            },
+        );
+    }
+
+    /// The files below a directory, by path.
+    pub fn files_below(&self, directory: &str) -> BTreeMap<String, Vec<u8>> {
+        let prefix = format!("{directory}/");
+        let below = self
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with(&prefix));
+        below
+            .map(|(path, file)| (path.clone(), file.bytes.clone()))
+            .collect()
+    }
+
+    /// What a boot with the old autostart generation does: containers of the projects go and are
+    /// made anew from the files that are there.
+    pub fn reboot(&mut self) {
+        self.boot_id.push('+');
+        let projects: BTreeSet<String> = self
+            .containers
+            .values()
+            .map(|container| container.project.clone())
+            .filter(|project| !project.is_empty())
+            .collect();
+        for project in projects {
+            self.containers
+                .retain(|_, container| container.project != project);
+            let _ = super::commands::compose_up(self, &project, true, false);
+        }
+    }
+}
