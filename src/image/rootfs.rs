@@ -58,6 +58,8 @@ fn survey(
             machines.extend(elf_machine(&walker.peek(ELF_START)?));
         }
     }
+    // Nothing else would tell that members are missing.
+    walker.require_end()?;
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];
     // What follows the end marker belongs to the layer's digest too.
