@@ -1,5 +1,10 @@
 //! Builds archives as the various tools write them, and reads ours as docker does.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests: a panic is its report"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
