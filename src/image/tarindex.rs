@@ -55,10 +55,7 @@ impl TarIndex {
             let Some(name) = normalise(&entry.name) else {
                 continue;
             };
-            file_system |= name
-                .split('/')
-                .next()
-                .is_some_and(|top| FILE_SYSTEM.contains(&top));
+            file_system |= is_in_file_system(&name);
             let member = match entry.kind {
                 Kind::File => Member::File {
                     offset: entry.offset,
@@ -162,6 +159,12 @@ impl TarIndex {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// Whether a member of this name is where only a file system has one.
+pub(super) fn is_in_file_system(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(top, _)| FILE_SYSTEM.contains(&top))
 }
 
 /// The name without `.`, `..`, doubled and leading slashes; none if it leaves the root.

@@ -105,6 +105,15 @@ fn an_image_is_not_a_file_system() {
 }
 
 #[test]
+fn a_file_system_may_have_a_manifest() {
+    let web = Tar::default()
+        .file("manifest.json", "{}")
+        .file("usr/share/x", "x")
+        .end();
+    open(&Input::new(&web), |_| {}).unwrap();
+}
+
+#[test]
 fn a_variable_without_a_value() {
     let input = Input::new(&file_system(ARM64));
     let error = open(&input, |rootfs| rootfs.env = vec!["HOME".into()]).unwrap_err();
