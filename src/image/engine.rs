@@ -20,16 +20,18 @@ const VARIANT: &str = r#","variant":{{json .Variant}}}"#;
 /// Characters of docker's words that are shown.
 const MAX_SAID: usize = 2000;
 
-/// The docker program.
+/// The docker program, with arguments that come before all others.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
     program: String,
+    leading: Vec<String>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
         Self {
             program: "docker".to_owned(),
+            leading: Vec::new(),
         }
     }
 }
@@ -148,6 +150,7 @@ impl Engine {
             "asking this machine's docker"
         );
         Command::new(&self.program)
+            .args(&self.leading)
             .args(args)
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -193,12 +196,7 @@ fn failure(command: &str, name: &str, output: &Output) -> ImageError {
         "trying to connect to",
     ]) {
         ImageError::EngineDown { said }
-    } else if has(&[
-        "no such image",
-        "no such object",
-        "image not known",
-        "not found",
-    ]) {
+    } else if has(&["no such image", "no such object", "image not known"]) {
         ImageError::NoSuchImage {
             name: name.to_owned(),
             said,
@@ -208,5 +206,221 @@ fn failure(command: &str, name: &str, output: &Output) -> ImageError {
             command: command.to_owned(),
             said,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::image::{Image, LayerSelection};
+
+    const LAYER: [u8; 1024] = [0; 1024];
+
+    /// A docker program that answers from files, and keeps a list of what it was asked.
+    struct Docker {
+        dir: tempfile::TempDir,
+    }
+
+    impl Docker {
+        /// `info` is what `docker info` prints; `id` and `arch` what `docker image inspect` says.
+        fn new(info: &str, id: &str, arch: &str) -> Self {
+            let docker = Self {
+                dir: tempfile::tempdir().unwrap(),
+            };
+            docker.write("info", info);
+            docker.write(
+                "inspect",
+                &format!(
+                    r#"{{"id":"{id}","tags":["app:dev"],"layers":["{}"],"os":"linux","architecture":"{arch}","size":4000,"variant":""}}"#,
+                    Digest::of(LAYER)
+                ),
+            );
+            fs_err::write(docker.dir.path().join("save"), saved(arch)).unwrap();
+            docker.script(
+                r#"case $1 in
+                image) cat "$d/inspect";;
+                info) cat "$d/info";;
+                save) cat "$d/save";;
+                esac"#,
+            );
+            docker
+        }
+
+        fn failing(words: &str) -> Self {
+            let docker = Self {
+                dir: tempfile::tempdir().unwrap(),
+            };
+            docker.script(&format!("echo '{words}' >&2; exit 1"));
+            docker
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs_err::write(self.dir.path().join(name), text).unwrap();
+        }
+
+        fn script(&self, body: &str) {
+            let dir = self.dir.path().display();
+            self.write(
+                "docker",
+                &format!("d={dir}\necho \"$1\" >>\"$d/asked\"\n{body}\n"),
+            );
+        }
+
+        fn open(&self, arch: &str) -> Result<Image, ImageError> {
+            let path = |name| Utf8PathBuf::from_path_buf(self.dir.path().join(name)).unwrap();
+            // Through sh: running a file that was just written may fail while another thread forks.
+            let leading = vec![path("docker").into_string()];
+            let engine = Engine {
+                program: "sh".to_owned(),
+                leading,
+            };
+            let scratch = ScratchDir::new(path("scratch"));
+            Image::open_engine(engine, "app:dev", &Platform::linux(arch), &scratch)
+        }
+
+        fn asked(&self) -> String {
+            fs_err::read_to_string(self.dir.path().join("asked"))
+                .unwrap()
+                .replace('\n', " ")
+        }
+    }
+
+    fn config(arch: &str) -> Vec<u8> {
+        let layer = Digest::of(LAYER);
+        format!(r#"{{"architecture":"{arch}","os":"linux","rootfs":{{"diff_ids":["{layer}"]}}}}"#)
+            .into_bytes()
+    }
+
+    fn saved(arch: &str) -> Vec<u8> {
+        let manifest = r#"[{"Config":"c.json","RepoTags":null,"Layers":["l.tar"]}]"#;
+        let mut tar = tar::Builder::new(Vec::new());
+        let config = config(arch);
+        for (name, bytes) in [
+            ("c.json", config.as_slice()),
+            ("l.tar", &LAYER),
+            ("manifest.json", manifest.as_bytes()),
+        ] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    const CLASSIC: &str = r#"[["Backing Filesystem","extfs"]]"#;
+    const CONTAINERD: &str = r#"[["driver-type","io.containerd.snapshotter.v1"]]"#;
+
+    #[test]
+    fn the_classic_store_is_only_asked_until_bytes_are_needed() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+        let image = docker.open("arm64").unwrap();
+        assert_eq!(image.config_digest(), Digest::of(config("arm64")));
+        assert_eq!(image.repo_tags(), ["app:dev"]);
+        assert_eq!(image.layers()[0].diff_id, Digest::of(LAYER));
+        assert_eq!(image.layers()[0].size, None);
+        assert!(!image.is_prepared());
+        assert_eq!(image.archive_len("a", &LayerSelection::All), 4000);
+        assert_eq!(docker.asked(), "image info ");
+
+        let mut out = Vec::new();
+        image
+            .write_archive("a", &LayerSelection::All, &mut out)
+            .unwrap();
+        image.prepare().unwrap();
+        assert_eq!(
+            image.archive_len("a", &LayerSelection::All),
+            out.len() as u64
+        );
+        assert_eq!(image.layers()[0].size, Some(1024));
+        assert_eq!(docker.asked(), "image info save ", "saved once");
+    }
+
+    #[test]
+    fn the_containerd_store_is_saved_to_know_the_image() {
+        let id = Digest::of("an index").to_string();
+        for info in [CONTAINERD, "", "null"] {
+            let docker = Docker::new(info, &id, "arm64");
+            let image = docker.open("arm64").unwrap();
+            assert_eq!(image.config_digest(), Digest::of(config("arm64")), "{info}");
+            assert!(image.is_prepared());
+        }
+    }
+
+    #[test]
+    fn podman_leaves_the_algorithm_out() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).hex(), "arm64");
+        assert_eq!(
+            docker.open("arm64").unwrap().config_digest(),
+            Digest::of(config("arm64"))
+        );
+    }
+
+    #[test]
+    fn another_image_than_was_looked_at() {
+        let docker = Docker::new(CLASSIC, &Digest::of("other").to_string(), "arm64");
+        let error = docker
+            .open("arm64")
+            .unwrap()
+            .prepare()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the image's configuration has the digest"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_processor() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("amd64")).to_string(), "amd64");
+        let error = docker.open("arm64").unwrap_err();
+        assert_snapshot!(error, @"this machine's docker image app:dev is for linux/amd64, wanted is linux/arm64");
+    }
+
+    #[test]
+    fn docker_that_cannot_answer() {
+        let error = |words| {
+            let error = Docker::failing(words).open("arm64").unwrap_err();
+            format!("{error}\nhelp: {}", error.help().unwrap_or_default())
+        };
+        let answers = [
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?",
+            "permission denied while trying to connect to the Docker daemon socket",
+            "Error: No such image: app:dev",
+            "something new",
+            "",
+        ];
+        assert_snapshot!(answers.map(error).join("\n\n"), @r#"
+        this machine's docker engine does not answer: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?
+        help: start docker, or set DOCKER_HOST; `docker info` must answer
+
+        this machine's docker engine does not answer: permission denied while trying to connect to the Docker daemon socket
+        help: start docker, or set DOCKER_HOST; `docker info` must answer
+
+        this machine's docker has no image "app:dev": Error: No such image: app:dev
+        help: build or pull it first; `docker image inspect app:dev` must answer
+
+        `docker image inspect` failed: something new
+        help: 
+
+        `docker image inspect` failed: exit status: 1
+        help:
+        "#);
+    }
+
+    #[test]
+    fn no_docker_at_all() {
+        let engine = Engine {
+            program: "/nowhere/docker".to_owned(),
+            leading: Vec::new(),
+        };
+        let error = engine.inspect("a").unwrap_err();
+        assert_snapshot!(format!("{error}\nhelp: {}", error.help().unwrap_or_default()), @r#"
+        cannot run docker on this machine
+        help: install the docker CLI, or give the image as `archive = "FILE"`
+        "#);
     }
 }

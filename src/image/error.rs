@@ -218,6 +218,9 @@ impl ImageError {
             Self::NoSuchImage { name, .. } => {
                 format!("build or pull it first; `docker image inspect {name}` must answer")
             }
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "build the file first; its path is relative to the manifest".to_owned()
+            }
             Self::Unreadable { .. }
             | Self::Metadata { .. }
             | Self::TooMuch { .. }

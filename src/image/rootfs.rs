@@ -10,7 +10,7 @@ use super::compress::{self, CHUNK};
 use super::contents::{Contents, LayerBytes};
 use super::slice::Skip;
 use super::tarwalk::{Kind, Walker};
-use super::{ImageError, Platform, Rootfs};
+use super::{ImageError, Platform, Rootfs, tarindex};
 use crate::digest::{Digest, DigestWriter};
 
 /// The search path that docker gives an image without one.
@@ -47,17 +47,22 @@ fn survey(
 ) -> Result<(Digest, u64), ImageError> {
     let mut walker = Walker::new(Hashing::new(packed), origin);
     let mut machines = BTreeSet::new();
+    let (mut is_image, mut is_file_system) = (false, false);
     while let Some(entry) = walker.next()? {
         let name = entry.name.trim_start_matches("./");
-        if matches!(name, "manifest.json" | "oci-layout") && entry.kind == Kind::File {
-            return Err(ImageError::NotAFileSystem {
-                origin: origin.to_owned(),
-            });
-        }
+        is_image |= matches!(name, "manifest.json" | "oci-layout");
+        is_file_system |= tarindex::is_in_file_system(name);
         if entry.kind == Kind::File {
             machines.extend(elf_machine(&walker.peek(ELF_START)?));
         }
     }
+    if is_image && !is_file_system {
+        return Err(ImageError::NotAFileSystem {
+            origin: origin.to_owned(),
+        });
+    }
+    // Nothing else would tell that members are missing.
+    walker.require_end()?;
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];
     // What follows the end marker belongs to the layer's digest too.

@@ -18,6 +18,9 @@ const MAX_NAME: usize = 1024;
 /// Links followed from one name; docker save's duplicates need one.
 const MAX_LINKS: usize = 8;
 
+/// Directories that a file system has and an image archive has not.
+const FILE_SYSTEM: [&str; 7] = ["bin", "etc", "home", "lib", "sbin", "usr", "var"];
+
 #[derive(Debug)]
 enum Member {
     File { offset: u64, len: u64 },
@@ -31,7 +34,7 @@ pub(super) struct TarIndex {
     slice: Slice,
     origin: String,
     members: HashMap<String, Member>,
-    /// A first name that a file system would have and an image archive would not.
+    /// Whether one of them is where only a file system has one.
     file_system: bool,
 }
 
@@ -52,7 +55,7 @@ impl TarIndex {
             let Some(name) = normalise(&entry.name) else {
                 continue;
             };
-            file_system |= name.starts_with("usr/") || name.starts_with("etc/");
+            file_system |= is_in_file_system(&name);
             let member = match entry.kind {
                 Kind::File => Member::File {
                     offset: entry.offset,
@@ -156,6 +159,12 @@ impl TarIndex {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// Whether a member of this name is where only a file system has one.
+pub(super) fn is_in_file_system(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(top, _)| FILE_SYSTEM.contains(&top))
 }
 
 /// The name without `.`, `..`, doubled and leading slashes; none if it leaves the root.

@@ -59,6 +59,8 @@ pub(super) struct Walker<'a, R> {
     body: u64,
     padding: u64,
     name: String,
+    /// Whether the end marker has been seen.
+    ended: bool,
 }
 
 impl<'a, R: Skip> Walker<'a, R> {
@@ -71,7 +73,17 @@ impl<'a, R: Skip> Walker<'a, R> {
             body: 0,
             padding: 0,
             name: String::new(),
+            ended: false,
         }
+    }
+
+    /// An error unless the walk came to an end marker: without one, members may be missing.
+    pub(super) fn require_end(&mut self) -> Result<(), ImageError> {
+        if self.ended {
+            return Ok(());
+        }
+        "the end marker".clone_into(&mut self.name);
+        Err(self.truncated(self.position + 2 * BLOCK))
     }
 
     /// The input, after the end marker or wherever the walk stopped.
@@ -192,6 +204,7 @@ impl<'a, R: Skip> Walker<'a, R> {
             return Err(self.truncated(at + BLOCK));
         }
         if block.iter().all(|byte| *byte == 0) {
+            self.ended = true;
             return Ok(None);
         }
         if !is_header(header.as_bytes()) {

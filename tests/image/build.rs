@@ -1,0 +1,334 @@
+//! Builds archives as the various tools write them, and reads ours as docker does.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests: a panic is its report"
+)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::digest::Digest;
+use o3r_deploy::image::{Image, ImageError, LayerSelection, Platform, ScratchDir, Source};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+/// A tar in the making.
+#[derive(Default, Clone)]
+pub(crate) struct Tar(Vec<u8>);
+
+impl Tar {
+    pub(crate) fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.member(EntryType::Regular, name, "", bytes.as_ref())
+    }
+
+    pub(crate) fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
+        self.member(kind, name, target, b"")
+    }
+
+    /// Adds a member with any name at all; the tar crate would refuse some.
+    pub(crate) fn member(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        target: &str,
+        bytes: &[u8],
+    ) -> Self {
+        let mut header = Header::new_ustar();
+        let old = header.as_old_mut();
+        old.name[..name.len()].copy_from_slice(name.as_bytes());
+        old.linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    /// Adds bytes as they are.
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn end(mut self) -> Vec<u8> {
+        self.0.resize(self.0.len() + 1024, 0);
+        self.0
+    }
+}
+
+/// A layer with one file.
+pub(crate) fn layer(name: &str, content: &str) -> Vec<u8> {
+    Tar::default().file(name, content).end()
+}
+
+/// Layers of the usual test image: the last is the first again.
+pub(crate) fn layers() -> Vec<Vec<u8>> {
+    vec![
+        layer("a", "base"),
+        layer("b", &"app ".repeat(1000)),
+        layer("a", "base"),
+    ]
+}
+
+pub(crate) fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+    let diff_ids: Vec<_> = layers.iter().map(Digest::of).collect();
+    json!({
+        "architecture": arch, "os": "linux",
+        "config": { "Cmd": ["/a"], "Env": ["SECRET=1"] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// The layout of docker before 25: duplicate layers are symlinks, the manifest comes late.
+pub(crate) fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+    let config = config(arch, layers);
+    let config_name = format!("{}.json", Digest::of(&config).hex());
+    let mut tar = Tar::default();
+    let mut first = BTreeMap::new();
+    let mut names = Vec::new();
+    for (number, bytes) in layers.iter().enumerate() {
+        let id = Digest::of(format!("v1 id {number}")).hex();
+        let name = format!("{id}/layer.tar");
+        tar = tar.file(&format!("{id}/VERSION"), "1.0");
+        let digest = Digest::of(bytes);
+        tar = match first.get(&digest) {
+            Some(other) => tar.link(EntryType::Symlink, &name, &format!("../{other}")),
+            None => tar.file(&name, bytes),
+        };
+        first.entry(digest).or_insert(name.clone());
+        names.push(name);
+    }
+    let manifest = json!([{ "Config": config_name, "RepoTags": [tag], "Layers": names }]);
+    tar.file(&config_name, config)
+        .file("manifest.json", manifest.to_string())
+        .file("repositories", "{}")
+        .end()
+}
+
+/// What an OCI archive is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    pub(crate) fn pack(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain => bytes.to_vec(),
+            Self::Gzip => {
+                let mut gzip =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gzip.write_all(bytes).unwrap();
+                gzip.finish().unwrap()
+            }
+            Self::Zstd => zstd::encode_all(bytes, 3).unwrap(),
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gzip => "+gzip",
+            Self::Zstd => "+zstd",
+        }
+    }
+}
+
+/// The blobs of an OCI layout in the making.
+#[derive(Default)]
+pub(crate) struct Blobs(BTreeMap<Digest, Vec<u8>>);
+
+impl Blobs {
+    pub(crate) fn add(&mut self, media_type: &str, bytes: impl Into<Vec<u8>>) -> Value {
+        let bytes = bytes.into();
+        let digest = Digest::of(&bytes);
+        let size = bytes.len();
+        self.0.insert(digest, bytes);
+        json!({ "mediaType": media_type, "digest": digest, "size": size })
+    }
+
+    /// Adds an image and gives the descriptor of its manifest.
+    pub(crate) fn image(&mut self, arch: &str, layers: &[Vec<u8>], packing: Packing) -> Value {
+        let config = self.add(
+            "application/vnd.oci.image.config.v1+json",
+            config(arch, layers),
+        );
+        let media_type = format!("application/vnd.oci.image.layer.v1.tar{}", packing.suffix());
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|layer| self.add(&media_type, packing.pack(layer)))
+            .collect();
+        let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
+        let mut descriptor = self.add(
+            "application/vnd.oci.image.manifest.v1+json",
+            manifest.to_string(),
+        );
+        descriptor["platform"] = json!({ "os": "linux", "architecture": arch });
+        descriptor
+    }
+
+    /// The statement that buildx puts beside an image.
+    pub(crate) fn attestation(&mut self) -> Value {
+        let layer = self.add("application/vnd.in-toto+json", "{}");
+        let config = self.add("application/vnd.oci.image.config.v1+json", "{}");
+        let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+        let mut descriptor = self.add(
+            "application/vnd.oci.image.manifest.v1+json",
+            manifest.to_string(),
+        );
+        descriptor["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+        descriptor["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+        descriptor
+    }
+
+    pub(crate) fn index(&mut self, manifests: &[Value]) -> Value {
+        let index = json!({ "schemaVersion": 2, "manifests": manifests });
+        self.add("application/vnd.oci.image.index.v1+json", index.to_string())
+    }
+
+    /// Packs the layout with `manifests` in `index.json`, without the blob `except`.
+    pub(crate) fn pack(self, manifests: &[Value], except: Option<Digest>) -> Tar {
+        let index = json!({ "schemaVersion": 2, "manifests": manifests });
+        let tar = Tar::default()
+            .file("./oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .file("./index.json", index.to_string());
+        self.0
+            .into_iter()
+            .filter(|(digest, _)| Some(*digest) != except)
+            .fold(tar, |tar, (digest, bytes)| {
+                tar.file(&format!("./blobs/sha256/{}", digest.hex()), bytes)
+            })
+    }
+}
+
+/// The descriptor with a name, as skopeo writes it.
+pub(crate) fn named(mut descriptor: Value, name: &str) -> Value {
+    descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+    descriptor
+}
+
+/// An OCI archive of one image.
+pub(crate) fn oci(arch: &str, layers: &[Vec<u8>], packing: Packing) -> Vec<u8> {
+    let mut blobs = Blobs::default();
+    let image = blobs.image(arch, layers, packing);
+    blobs.pack(&[named(image, "app:1")], None).end()
+}
+
+/// The layout of docker 25 and later: docker's manifest names OCI blobs.
+pub(crate) fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+    let mut blobs = Blobs::default();
+    let image = blobs.image(arch, layers, Packing::Plain);
+    let attestation = blobs.attestation();
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    let manifest = json!([{
+        "Config": blob(&config(arch, layers)),
+        "RepoTags": [tag],
+        "Layers": layers.iter().map(|layer| blob(layer)).collect::<Vec<_>>(),
+    }]);
+    blobs
+        .pack(&[named(image, "1"), attestation], None)
+        .file("manifest.json", manifest.to_string())
+        .end()
+}
+
+/// A directory with a file in it, for as long as it lives.
+pub(crate) struct Input {
+    pub(crate) path: Utf8PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Input {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("image.tar")).unwrap();
+        fs_err::write(&path, bytes).unwrap();
+        Self { path, dir }
+    }
+
+    pub(crate) fn scratch(&self) -> ScratchDir {
+        ScratchDir::new(Utf8PathBuf::from_path_buf(self.dir.path().join("scratch")).unwrap())
+    }
+
+    pub(crate) fn open_as(&self, name: &str, arch: &str) -> Result<Image, ImageError> {
+        let source = Source::Archive(self.path.clone());
+        Image::open(&source, name, &Platform::linux(arch), &self.scratch())
+    }
+
+    /// The error's text, without the directory that the test made.
+    pub(crate) fn error(&self, error: &ImageError) -> String {
+        let help = error
+            .help()
+            .map(|help| format!("\nhelp: {help}"))
+            .unwrap_or_default();
+        format!("{error}{help}").replace(self.dir.path().to_str().unwrap(), "DIR")
+    }
+}
+
+/// Opens bytes as an image archive for arm64.
+pub(crate) fn open(bytes: &[u8]) -> Result<Image, ImageError> {
+    Input::new(bytes).open_as("app:1", "arm64")
+}
+
+/// The archive as it would be sent.
+pub(crate) fn sent(image: &Image, include: &LayerSelection) -> Vec<u8> {
+    let mut out = Vec::new();
+    image
+        .write_archive("app:staged", include, &mut out)
+        .unwrap();
+    assert_eq!(out.len() as u64, image.archive_len("app:staged", include));
+    out
+}
+
+/// What docker finds in an archive.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) tags: Vec<String>,
+    pub(crate) config: Vec<u8>,
+    /// The unpacked digest of each layer, none where the archive leaves it out.
+    pub(crate) layers: Vec<Option<Digest>>,
+    /// Names in the order of the archive.
+    pub(crate) members: Vec<String>,
+}
+
+/// Reads an archive as `docker load` of 20.10 does: gzip layers are taken, zstd ones not.
+pub(crate) fn load(archive: &[u8]) -> Loaded {
+    let mut members = Vec::new();
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        members.push(name.clone());
+        assert!(files.insert(name, bytes).is_none(), "a member twice");
+    }
+    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    let unpack = |bytes: &Vec<u8>| {
+        if bytes.starts_with(b"\x1f\x8b") {
+            Digest::of_reader(flate2::read::MultiGzDecoder::new(bytes.as_slice()))
+                .unwrap()
+                .0
+        } else {
+            Digest::of(bytes)
+        }
+    };
+    Loaded {
+        tags: texts(&manifest[0]["RepoTags"]),
+        config: files[manifest[0]["Config"].as_str().unwrap()].clone(),
+        layers: texts(&manifest[0]["Layers"])
+            .iter()
+            .map(|name| files.get(name).map(unpack))
+            .collect(),
+        members,
+    }
+}
