@@ -147,5 +147,17 @@ fn what_is_supported_is_not_refused() {
 fn findings_have_a_form_for_programs() {
     let path = Utf8Path::new(DOCUMENTS).join("invalid/schema/unknown_key.toml");
     let findings = check(&path).unwrap_err();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&findings).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&findings).unwrap(), @r#"
+    [
+      {
+        "code": "o3r::manifest::unknown_key",
+        "severity": "error",
+        "message": "unknown key `serail` in [vpu]",
+        "pointer": "/vpu/serail",
+        "line": 6,
+        "column": 1,
+        "help": "did you mean `serial`?"
+      }
+    ]
+    "#);
 }

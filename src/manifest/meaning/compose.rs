@@ -271,7 +271,10 @@ impl Project<'_, '_> {
         let (canonical, problem) = match written.parse::<ImageRef>() {
             Ok(image) if declared.iter().any(|declared| declared.name == image) => return,
             Ok(image) => (image.canonical(), "no [[images]] declares".to_owned()),
-            Err(error) => (written.to_owned(), format!("{}:", error.problem)),
+            Err(error) => (
+                written.to_owned(),
+                format!("is not {}: {}", error.expected, error.problem),
+            ),
         };
         let names: Vec<String> = declared
             .iter()
@@ -281,7 +284,7 @@ impl Project<'_, '_> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("add [[images]] with `name = \"{canonical}\"`"),
         };
-        let message = format!("runs `{service}` from an image that {problem} `{written}`");
+        let message = format!("runs `{service}` from `{written}`, which {problem}");
         self.error(IMAGE, Some(line), &message, &help);
     }
 
