@@ -1,15 +1,354 @@
-//! Checks what a manifest means.
+//! Checks what a manifest means as far as that can be told without a VPU: names given twice,
+//! paths in each other's way, local files, and what compose files ask for.
 
-use super::{diagnostics::Diagnostic, load::Loaded};
-use camino::Utf8Path;
-/// Files.
-pub trait LocalFiles {}
-/// Disk.
-#[derive(Debug)]
+mod compose;
+mod paths;
+
+use std::{collections::BTreeMap, io};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    diagnostics::{Diagnostic, did_you_mean},
+    load::Loaded,
+    names::{LocalPath, escape},
+    types::{ComposeState, Image},
+};
+
+/// What the checks need to know of this machine's files.
+pub trait LocalFiles {
+    /// What a path is, links followed.
+    fn kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
+    /// The contents of a small file.
+    fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>>;
+    /// The directory that `~` stands for.
+    fn home(&self) -> Option<Utf8PathBuf>;
+}
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A socket, a device or the like.
+    Other,
+}
+
+/// The files of this machine.
+#[derive(Debug, Clone, Copy)]
 pub struct Disk;
-impl LocalFiles for Disk {}
-/// Checks.
-pub fn check(_: &Loaded, _: &dyn LocalFiles) -> Vec<Diagnostic> {
-    let _ = Utf8Path::new("");
-    Vec::new()
+
+/// More than any compose file or `.env` has.
+const MAX_READ: u64 = 4 << 20;
+
+impl LocalFiles for Disk {
+    fn kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        let metadata = fs_err::metadata(path)?;
+        Ok(if metadata.is_file() {
+            FileKind::File
+        } else if metadata.is_dir() {
+            FileKind::Directory
+        } else {
+            FileKind::Other
+        })
+    }
+
+    fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
+        let metadata = fs_err::metadata(path)?;
+        if metadata.len() > MAX_READ {
+            return Err(io::Error::other(format!(
+                "the file has {} bytes",
+                metadata.len()
+            )));
+        }
+        fs_err::read(path)
+    }
+
+    fn home(&self) -> Option<Utf8PathBuf> {
+        let home = std::env::home_dir()?;
+        Utf8PathBuf::from_path_buf(home).ok()
+    }
+}
+
+/// Everything that is wrong with what a manifest means.
+pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
+    let mut checker = Checker {
+        loaded,
+        files,
+        findings: Vec::new(),
+    };
+    checker.unique_names();
+    checker.image_sources();
+    checker.local_files();
+    checker.restarts();
+    paths::check(&mut checker);
+    compose::check(&mut checker);
+    checker.findings
+}
+
+struct Checker<'a> {
+    loaded: &'a Loaded,
+    files: &'a dyn LocalFiles,
+    findings: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn error(
+        &mut self,
+        pointer: &str,
+        code: &'static str,
+        message: String,
+        label: &str,
+        help: impl Into<String>,
+    ) {
+        self.findings
+            .push(self.loaded.diagnostic(pointer, code, message, label, help));
+    }
+
+    /// Reports things of one kind that have one name.
+    fn unique(
+        &mut self,
+        what: &str,
+        names: impl IntoIterator<Item = (String, String)>,
+        help: &str,
+    ) {
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
+        for (pointer, name) in names {
+            let Some(earlier) = first.get(&name) else {
+                first.insert(name, pointer);
+                continue;
+            };
+            let finding = self
+                .loaded
+                .diagnostic(
+                    &pointer,
+                    "o3r::manifest::duplicate",
+                    format!("{what} `{}` is declared twice", escape(&name)),
+                    "declared again here",
+                    help,
+                )
+                .label(self.loaded.spans.value(earlier), "declared here");
+            self.findings.push(finding);
+        }
+    }
+
+    fn unique_names(&mut self) {
+        let manifest = &self.loaded.manifest;
+        let images = manifest.images.iter().map(|image| image.name.canonical());
+        self.unique(
+            "the image",
+            pointers("images", "name", images),
+            "remove one of the two",
+        );
+        let volumes = manifest
+            .volumes
+            .iter()
+            .map(|volume| volume.name.to_string());
+        self.unique(
+            "the volume",
+            pointers("volumes", "name", volumes),
+            "remove one of the two",
+        );
+        let projects = manifest
+            .compose
+            .iter()
+            .map(|compose| compose.name.to_string());
+        self.unique(
+            "the compose project",
+            pointers("compose", "name", projects),
+            "a project has one compose file; give the other one another name",
+        );
+        for (index, compose) in manifest.compose.iter().enumerate() {
+            let list = format!("compose/{index}/extra_files");
+            let files = compose
+                .extra_files
+                .iter()
+                .map(|file| file.bare().to_owned());
+            let pointers = files
+                .enumerate()
+                .map(|(at, file)| (format!("/{list}/{at}"), file));
+            self.unique("the extra file", pointers, "remove one of the two");
+        }
+    }
+
+    fn image_sources(&mut self) {
+        for (index, image) in self.loaded.manifest.images.iter().enumerate() {
+            let sources = sources_of(image);
+            let [first, rest @ ..] = sources.as_slice() else {
+                continue;
+            };
+            if rest.is_empty() {
+                continue;
+            }
+            let pointer = |key: &str| format!("/images/{index}/{key}");
+            let mut finding = self.loaded.diagnostic(
+                &pointer(first),
+                "o3r::manifest::two_sources",
+                format!("the image `{}` has more than one source", image.name),
+                "one source",
+                "keep one of them; without any the image must be on the VPU already",
+            );
+            for key in rest {
+                finding = finding.label(self.loaded.spans.value(&pointer(key)), "another source");
+            }
+            self.findings.push(finding);
+        }
+    }
+
+    fn local_files(&mut self) {
+        let loaded = self.loaded;
+        for (index, image) in loaded.manifest.images.iter().enumerate() {
+            let pointer = |key: &str| format!("/images/{index}/{key}");
+            if let Some(archive) = &image.archive {
+                self.expect(&pointer("archive"), archive, FileKind::File);
+            }
+            if let Some(rootfs) = &image.rootfs {
+                self.expect(&pointer("rootfs/file"), &rootfs.file, FileKind::File);
+            }
+            if let Some(build) = &image.build {
+                self.expect(
+                    &pointer("build/context"),
+                    &build.context,
+                    FileKind::Directory,
+                );
+            }
+        }
+        for (index, transfer) in loaded.manifest.transfers.iter().enumerate() {
+            let pointer = format!("/transfers/{index}/src");
+            let is_directory = transfer.delete || transfer.src.is_dir_hint();
+            self.exists(
+                &pointer,
+                &transfer.src,
+                is_directory.then_some(FileKind::Directory),
+            );
+        }
+    }
+
+    fn restarts(&mut self) {
+        let loaded = self.loaded;
+        let projects: Vec<&str> = loaded
+            .manifest
+            .compose
+            .iter()
+            .map(|compose| compose.name.as_str())
+            .collect();
+        for (index, transfer) in loaded.manifest.transfers.iter().enumerate() {
+            for (at, project) in transfer.restart.iter().enumerate() {
+                if !projects.contains(&project.as_str()) {
+                    self.error(
+                        &format!("/transfers/{index}/restart/{at}"),
+                        "o3r::manifest::undeclared_project",
+                        format!("no [[compose]] declares the project `{project}`"),
+                        "restarted here",
+                        match did_you_mean(project.as_str(), projects.iter().copied()) {
+                            Some(meant) => format!("did you mean `{meant}`?"),
+                            None => format!("add [[compose]] with `name = \"{project}\"`"),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// The absolute or manifest-relative path on this machine.
+    fn local(&self, path: &LocalPath) -> Utf8PathBuf {
+        path.resolve(self.loaded.base(), self.files.home().as_deref())
+    }
+
+    /// Reports a path that does not exist or is not what it must be.
+    fn expect(&mut self, pointer: &str, path: &LocalPath, kind: FileKind) -> bool {
+        self.exists(pointer, path, Some(kind)).is_some()
+    }
+
+    fn exists(
+        &mut self,
+        pointer: &str,
+        path: &LocalPath,
+        wanted: Option<FileKind>,
+    ) -> Option<FileKind> {
+        let resolved = self.local(path);
+        self.exists_at(pointer, path.as_str(), &resolved, wanted)
+    }
+
+    fn exists_at(
+        &mut self,
+        pointer: &str,
+        written: &str,
+        resolved: &Utf8Path,
+        wanted: Option<FileKind>,
+    ) -> Option<FileKind> {
+        match self.files.kind(resolved) {
+            Ok(kind) if wanted.is_none_or(|wanted| wanted == kind) => return Some(kind),
+            Ok(kind) => {
+                let is = match kind {
+                    FileKind::File => "a file",
+                    FileKind::Directory => "a directory",
+                    FileKind::Other => "neither a file nor a directory",
+                };
+                let help = match wanted {
+                    Some(FileKind::Directory) => "name a directory",
+                    _ => "name a file",
+                };
+                let message = format!("`{written}` is {is}");
+                self.error(
+                    pointer,
+                    "o3r::manifest::wrong_file",
+                    message,
+                    "named here",
+                    help,
+                );
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.error(
+                pointer,
+                "o3r::manifest::missing_file",
+                format!("`{written}` does not exist"),
+                "named here",
+                format!("it was looked for as {resolved}"),
+            ),
+            Err(error) => self.error(
+                pointer,
+                "o3r::manifest::missing_file",
+                format!("`{written}` cannot be read: {error}"),
+                "named here",
+                format!("it was looked for as {resolved}"),
+            ),
+        }
+        None
+    }
+}
+
+/// The keys of an image that say where it comes from.
+fn sources_of(image: &Image) -> Vec<&'static str> {
+    let sources = [
+        ("archive", image.archive.is_some()),
+        ("engine", image.engine.is_some()),
+        ("rootfs", image.rootfs.is_some()),
+        ("registry", image.registry.is_some()),
+        ("build", image.build.is_some()),
+    ];
+    sources
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(key, _)| key)
+        .collect()
+}
+
+/// The values of one key in a list of tables, with their pointers.
+fn pointers(
+    list: &str,
+    key: &str,
+    values: impl IntoIterator<Item = String>,
+) -> Vec<(String, String)> {
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| (format!("/{list}/{index}/{key}"), value))
+        .collect()
+}
+
+/// Whether a project's local files are read at all.
+fn is_read(state: ComposeState) -> bool {
+    state != ComposeState::Absent
 }

@@ -82,9 +82,12 @@ impl Transform for ForToml {
 fn unwrap_paragraphs(text: &str) -> String {
     let paragraphs: Vec<String> = text
         .split("\n\n")
-        .map(|paragraph| match paragraph.starts_with("- ") {
-            true => paragraph.to_owned(),
-            false => paragraph.lines().collect::<Vec<_>>().join(" "),
+        .map(|paragraph| {
+            if paragraph.starts_with("- ") {
+                paragraph.to_owned()
+            } else {
+                paragraph.lines().collect::<Vec<_>>().join(" ")
+            }
         })
         .collect();
     paragraphs.join("\n\n")

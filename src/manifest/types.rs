@@ -343,7 +343,8 @@ pub struct Compose {
     /// The compose file; it is called `docker-compose.yml` on the VPU.
     #[serde(default = "default_compose_file")]
     pub file: LocalPath,
-    /// Files and directories placed beside the compose file, their relative paths kept.
+    /// Files and directories placed beside the compose file, as paths relative to it here; they keep
+    /// these paths there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_files: Vec<RelativePath>,
     /// What the project shall be.
@@ -357,7 +358,17 @@ pub struct Compose {
     pub health: Option<Health>,
 }
 
-/// The compose file that is read where a project names none.
+/// The directory on the VPU that holds a directory for every compose project.
+pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
+
+impl Compose {
+    /// The project's directory on the VPU.
+    pub fn directory(&self) -> String {
+        format!("{COMPOSE_ROOT}/{}", self.name)
+    }
+}
+
+/// The compose file that is read where a project names none, and its name on the VPU.
 pub const DEFAULT_COMPOSE_FILE: &str = "docker-compose.yml";
 
 #[expect(

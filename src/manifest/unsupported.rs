@@ -1,6 +1,69 @@
-//! stub
-use super::{diagnostics::Diagnostic, load::Loaded};
-/// stub
-pub fn unsupported(_: &Loaded) -> Vec<Diagnostic> {
-    vec![]
+//! Finds keys whose behaviour this version does not have; `plan` and `apply` refuse them instead
+//! of ignoring them.
+
+use serde_json::Value;
+
+use super::{diagnostics::Diagnostic, load::Loaded, names::escape, spans::split_last};
+
+/// The keys to come, as pointers with `*` for any one key. Whoever brings a behaviour removes its
+/// line.
+const LATER: &[&str] = &[
+    "/vpu/name",
+    "/vpus/*",
+    "/images/*/registry",
+    "/images/*/build",
+    "/transfers/*",
+    "/downloads/*",
+    "/compose/*/autostart",
+    "/compose/*/health",
+    "/autostart/*",
+    "/absent/*",
+    "/logs/*",
+    "/usb/*",
+    "/registries/*",
+    "/apply/*",
+];
+
+/// An error for every key in the manifest whose behaviour comes later. A key that is `false` asks
+/// for nothing and passes.
+pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
+    let value = serde_json::to_value(&loaded.manifest).unwrap_or_default();
+    let is_asked_for = |pointer: &str| value.pointer(pointer) != Some(&Value::Bool(false));
+    loaded
+        .spans
+        .pointers()
+        .filter(|pointer| LATER.iter().any(|pattern| matches(pattern, pointer)))
+        .filter(|pointer| is_asked_for(pointer))
+        .map(|pointer| {
+            loaded.diagnostic(
+                pointer,
+                "o3r::manifest::unsupported",
+                format!("{} is not supported yet", name(pointer)),
+                "this would be ignored",
+                "remove it, or use a version of o3r-deploy that supports it",
+            )
+        })
+        .collect()
+}
+
+fn matches(pattern: &str, pointer: &str) -> bool {
+    let mut keys = pointer.split('/');
+    pattern
+        .split('/')
+        .all(|part| keys.next().is_some_and(|key| part == "*" || part == key))
+        && keys.next().is_none()
+}
+
+/// What a key is called: `[[transfers]]`, or `` `health` ``.
+fn name(pointer: &str) -> String {
+    match split_last(pointer) {
+        Some((list, index)) if index.parse::<usize>().is_ok() => {
+            format!("[[{}]]", list.trim_start_matches('/'))
+        }
+        Some((table, key)) if table.matches('/').count() == 1 => {
+            format!("`{}` in [{}]", escape(&key), table.trim_start_matches('/'))
+        }
+        Some((_, key)) => format!("`{}`", escape(&key)),
+        None => "the manifest".to_owned(),
+    }
 }

@@ -196,8 +196,8 @@ impl fmt::Display for LocalPath {
     }
 }
 
-/// A relative path without `..`, used on both sides: below the manifest here, below the project's
-/// directory there.
+/// A relative path without `..`, used on both sides: below the compose file's directory here, below
+/// the project's there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativePath(String);
 
@@ -226,7 +226,7 @@ impl RelativePath {
 impl Word for RelativePath {
     const FORMAT: &'static str = "relative-path";
     const PATTERN: &'static str = "^[^/~]";
-    const EXPECTED: &'static str = "a path below the manifest";
+    const EXPECTED: &'static str = "a path below the compose file";
     const HELP: &'static str = "write a relative path without `..`, as `conf/app.json`";
 }
 
@@ -252,7 +252,7 @@ impl FromStr for RelativePath {
             return Err(refuse("it contains `..`"));
         }
         if segments.is_empty() {
-            return Err(refuse("it names the manifest's own directory"));
+            return Err(refuse("it names the whole directory"));
         }
         let slash = if text.ends_with('/') { "/" } else { "" };
         Ok(Self(segments.join("/") + slash))

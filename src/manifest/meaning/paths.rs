@@ -1,0 +1,304 @@
+//! Checks paths on the VPU: can oem write there, do two things want one place, would a deletion
+//! take something that is declared.
+
+use camino::Utf8Path;
+use globset::GlobSet;
+
+use super::{Checker, FileKind, pointers};
+use crate::manifest::{
+    names::{NameGlob, RemotePath, USUAL_HOME},
+    types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
+};
+
+/// Where user oem can make files: its home, ifm's directory for it, what every user can write, and
+/// where USB storage is mounted. Everything else belongs to root, and there is no sudo.
+const WRITABLE: &[&str] = &[
+    USUAL_HOME,
+    "/usr/share/oem",
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    "/run/user",
+    "/media",
+];
+
+/// The directory of our own state on the VPU.
+const STATE: &str = "/home/oem/.o3r-deploy";
+
+/// The user whose permissions are known.
+const USUAL_USER: &str = "oem";
+
+/// A path on the VPU that the manifest declares.
+struct Declared {
+    pointer: String,
+    what: &'static str,
+    /// Absolute, without a trailing slash.
+    path: String,
+}
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    writable(checker);
+    unique_targets(checker);
+    deletions(checker);
+}
+
+fn absolute(path: &RemotePath) -> String {
+    path.resolve(USUAL_HOME)
+}
+
+fn is_within(path: &str, directory: &str) -> bool {
+    Utf8Path::new(path).starts_with(directory)
+}
+
+fn writable(checker: &mut Checker<'_>) {
+    let manifest = &checker.loaded.manifest;
+    if manifest
+        .vpu
+        .user
+        .as_ref()
+        .is_some_and(|user| user.as_str() != USUAL_USER)
+    {
+        return;
+    }
+    let directories = manifest.directories.iter().map(|directory| &directory.path);
+    let volumes = manifest.volumes.iter().map(|volume| &volume.path);
+    let transfers = manifest.transfers.iter().map(|transfer| &transfer.dst);
+    let stamp = manifest
+        .apply
+        .stamp
+        .iter()
+        .map(|stamp| ("/apply/stamp".to_owned(), stamp, false));
+    let written: Vec<(String, &RemotePath, bool)> = located("directories", "path", directories)
+        .map(|(pointer, path)| (pointer, path, false))
+        .chain(located("volumes", "path", volumes).map(|(pointer, path)| (pointer, path, true)))
+        .chain(located("transfers", "dst", transfers).map(|(pointer, path)| (pointer, path, false)))
+        .chain(stamp)
+        .collect();
+    for (pointer, path, may_exist) in written {
+        let resolved = absolute(path);
+        if is_within(&resolved, STATE) {
+            checker.error(
+                &pointer,
+                "o3r::manifest::reserved_path",
+                format!("`{path}` is where o3r-deploy keeps its own state"),
+                "declared here",
+                "choose another directory",
+            );
+        } else if !WRITABLE
+            .iter()
+            .any(|directory| is_within(&resolved, directory))
+        {
+            let finding = checker.loaded.diagnostic(
+                &pointer,
+                "o3r::manifest::unwritable_path",
+                format!("user oem cannot write `{path}` on a VPU"),
+                "declared here",
+                "choose a path below `~`, `/usr/share/oem` or `/tmp`",
+            );
+            // A volume may show a directory that is there already, as `/dev`.
+            checker.findings.push(if may_exist {
+                finding
+                    .warning()
+                    .help("the volume only works if the directory exists already")
+            } else {
+                finding
+            });
+        }
+    }
+}
+
+fn located<'a>(
+    list: &'static str,
+    key: &'static str,
+    paths: impl Iterator<Item = &'a RemotePath>,
+) -> impl Iterator<Item = (String, &'a RemotePath)> {
+    paths
+        .enumerate()
+        .map(move |(index, path)| (format!("/{list}/{index}/{key}"), path))
+}
+
+/// Where a transfer's file or directory ends up.
+fn target(checker: &Checker<'_>, transfer: &Transfer) -> String {
+    let dst = absolute(&transfer.dst);
+    let source = checker.local(&transfer.src);
+    let is_directory = transfer.src.is_dir_hint()
+        || matches!(checker.files.kind(&source), Ok(FileKind::Directory));
+    match source.file_name() {
+        Some(name) if transfer.dst.is_dir_hint() && !is_directory => format!("{dst}/{name}"),
+        _ => dst,
+    }
+}
+
+fn unique_targets(checker: &mut Checker<'_>) {
+    let loaded = checker.loaded;
+    let directories = loaded
+        .manifest
+        .directories
+        .iter()
+        .map(|d| absolute(&d.path));
+    let directories = pointers("directories", "path", directories);
+    checker.unique("the directory", directories, "remove one of the two");
+    let mut targets: Vec<(String, String)> = Vec::new();
+    for (index, compose) in loaded.manifest.compose.iter().enumerate() {
+        let directory = compose.directory();
+        targets.push((
+            format!("/compose/{index}/file"),
+            format!("{directory}/{DEFAULT_COMPOSE_FILE}"),
+        ));
+        for (at, file) in compose.extra_files.iter().enumerate() {
+            let pointer = format!("/compose/{index}/extra_files/{at}");
+            targets.push((pointer, format!("{directory}/{}", file.bare())));
+        }
+    }
+    let transfers = &loaded.manifest.transfers;
+    let transfers = transfers.iter().map(|transfer| target(checker, transfer));
+    targets.extend(pointers("transfers", "dst", transfers));
+    checker.unique(
+        "the target",
+        targets,
+        "two sources cannot share a target; change one of the two",
+    );
+}
+
+/// What the manifest puts on the VPU or reads from it.
+fn declared(checker: &Checker<'_>) -> Vec<Declared> {
+    let manifest = &checker.loaded.manifest;
+    let mut declared = Vec::new();
+    let mut add = |what: &'static str, places: Vec<(String, String)>| {
+        declared.extend(places.into_iter().map(|(pointer, path)| Declared {
+            pointer,
+            what,
+            path,
+        }));
+    };
+    let paths = manifest
+        .directories
+        .iter()
+        .map(|directory| absolute(&directory.path));
+    add("the directory", pointers("directories", "path", paths));
+    let paths = manifest.volumes.iter().map(|volume| absolute(&volume.path));
+    add("the volume at", pointers("volumes", "path", paths));
+    let paths = manifest
+        .transfers
+        .iter()
+        .map(|transfer| target(checker, transfer));
+    add("the transfer to", pointers("transfers", "dst", paths));
+    let paths = manifest
+        .downloads
+        .iter()
+        .map(|download| absolute(&download.src));
+    add("the download of", pointers("downloads", "src", paths));
+    let paths = manifest
+        .compose
+        .iter()
+        .map(crate::manifest::types::Compose::directory);
+    add("the compose project in", pointers("compose", "name", paths));
+    let paths = manifest.logs.paths.iter().map(absolute).enumerate();
+    add(
+        "the logs in",
+        paths
+            .map(|(at, path)| (format!("/logs/paths/{at}"), path))
+            .collect(),
+    );
+    let stamp = manifest.apply.stamp.iter().map(absolute);
+    add(
+        "the stamps in",
+        stamp
+            .map(|path| ("/apply/stamp".to_owned(), path))
+            .collect(),
+    );
+    declared
+}
+
+/// Reports what a transfer with `delete` or an absent path would take away.
+fn deletions(checker: &mut Checker<'_>) {
+    let declared = declared(checker);
+    let manifest = &checker.loaded.manifest;
+    for (index, transfer) in manifest
+        .transfers
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| t.delete)
+    {
+        let pointer = format!("/transfers/{index}/dst");
+        let directory = absolute(&transfer.dst);
+        let excluded = globs(&transfer.exclude);
+        let takes = |path: &str| {
+            path != directory
+                && is_within(path, &directory)
+                && !protects(&excluded, &directory, path)
+        };
+        report(checker, &pointer, &transfer.dst, &declared, takes);
+    }
+    for (index, path) in manifest.absent.paths.iter().enumerate() {
+        let directory = absolute(path);
+        let pointer = format!("/absent/paths/{index}");
+        report(checker, &pointer, path, &declared, |path| {
+            is_within(path, &directory)
+        });
+    }
+}
+
+fn report(
+    checker: &mut Checker<'_>,
+    pointer: &str,
+    directory: &RemotePath,
+    declared: &[Declared],
+    takes: impl Fn(&str) -> bool,
+) {
+    const CODE: &str = "o3r::manifest::conflicting_paths";
+    for own in [STATE, COMPOSE_ROOT] {
+        if takes(own) {
+            checker.error(
+                pointer,
+                CODE,
+                format!("deleting in `{directory}` would take `{own}`"),
+                "deleted from here",
+                "choose a directory of its own",
+            );
+        }
+    }
+    for other in declared.iter().filter(|other| takes(&other.path)) {
+        let finding = checker
+            .loaded
+            .diagnostic(
+                pointer,
+                CODE,
+                format!(
+                    "deleting in `{directory}` would take {} `{}`",
+                    other.what, other.path
+                ),
+                "deleted from here",
+                "move one of the two, or `exclude` what is to stay",
+            )
+            .label(
+                checker.loaded.spans.value(&other.pointer),
+                "this would be lost",
+            );
+        checker.findings.push(finding);
+    }
+}
+
+fn globs(exclude: &[NameGlob]) -> GlobSet {
+    let mut set = globset::GlobSetBuilder::new();
+    for glob in exclude
+        .iter()
+        .filter_map(|glob| globset::Glob::new(glob.as_str()).ok())
+    {
+        set.add(glob);
+    }
+    set.build().unwrap_or_default()
+}
+
+/// Whether an exclusion keeps `path`, or a directory on the way to it, out of a deletion.
+fn protects(excluded: &GlobSet, directory: &str, path: &str) -> bool {
+    let Ok(relative) = Utf8Path::new(path).strip_prefix(directory) else {
+        return false;
+    };
+    relative
+        .ancestors()
+        .filter(|part| !part.as_str().is_empty())
+        .any(|part| {
+            excluded.is_match(part) || part.file_name().is_some_and(|n| excluded.is_match(n))
+        })
+}
