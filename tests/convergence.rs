@@ -1,0 +1,584 @@
+//! Whatever is desired and whatever is there: after an apply a second plan is empty, what runs was
+//! really made from what is declared, and a crash or failure at any command is made good by a
+//! second apply. On the in-memory VPU.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
+    desired::{
+        Desired, Directory, Guards, Image, ImageContent, Project, ProjectFile, ProjectState,
+        Release, Service, Volume,
+    },
+    digest::Digest,
+    host::fake::{FakeVpu, Fault, World},
+    image::{self, LayerSelection, Platform, ScratchDir},
+    observe::observe,
+    plan::{self, ManifestRef, Plan},
+    remote, render,
+};
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+/// Local files of all tests: images and project files, by content.
+fn store() -> &'static tempfile::TempDir {
+    static STORE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    STORE.get_or_init(|| tempfile::tempdir().unwrap())
+}
+
+fn local(bytes: &[u8]) -> Utf8PathBuf {
+    let path = store().path().join(Digest::of(bytes).hex());
+    if !path.exists() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    Utf8PathBuf::from_path_buf(path).unwrap()
+}
+
+/// One of a few images, each with one file.
+fn image_content(version: u8) -> ImageContent {
+    static IMAGES: OnceLock<Vec<ImageContent>> = OnceLock::new();
+    let make = |version: u8| {
+        let mut builder = tar::Builder::new(vec![]);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        builder
+            .append_data(&mut header, "version", &[b'0' + version][..])
+            .unwrap();
+        let file = local(&builder.into_inner().unwrap());
+        let source = image::Source::Rootfs(image::Rootfs {
+            file,
+            ..image::Rootfs::default()
+        });
+        let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(store().path().into()).unwrap());
+        let image =
+            image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap();
+        let config_digest = image.config_digest();
+        let staging_tag = format!("o3r-deploy/app:{}", config_digest.short());
+        ImageContent {
+            config_digest,
+            diff_ids: image.layers().iter().map(|layer| layer.diff_id).collect(),
+            archive_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
+            staging_tag,
+            local: Some(Arc::new(image)),
+        }
+    };
+    IMAGES.get_or_init(|| (0..3).map(make).collect())[usize::from(version)].clone()
+}
+
+/// What a test varies.
+#[derive(Debug, Clone, PartialEq)]
+struct Shape {
+    image: u8,
+    /// Contents of the extra file.
+    extra: u8,
+    /// A comment in the compose file.
+    comment: u8,
+    /// What the volume is bound to.
+    bound: u8,
+    mode: Option<u32>,
+    state: ProjectState,
+    two_services: bool,
+    dotenv: Option<u8>,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    (
+        0..3u8,
+        0..3u8,
+        0..2u8,
+        0..2u8,
+        prop_oneof![Just(None), Just(Some(0o700)), Just(Some(0o775))],
+        prop_oneof![
+            4 => Just(ProjectState::Running),
+            1 => Just(ProjectState::Stopped),
+            1 => Just(ProjectState::Absent),
+        ],
+        any::<bool>(),
+        prop_oneof![Just(None), (0..2u8).prop_map(Some)],
+    )
+        .prop_map(
+            |(image, extra, comment, bound, mode, state, two_services, dotenv)| Shape {
+                image,
+                extra,
+                comment,
+                bound,
+                mode,
+                state,
+                two_services,
+                dotenv,
+            },
+        )
+}
+
+const BASE: Shape = Shape {
+    image: 0,
+    extra: 0,
+    comment: 0,
+    bound: 0,
+    mode: Some(0o775),
+    state: ProjectState::Running,
+    two_services: true,
+    dotenv: Some(0),
+};
+
+fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
+    ProjectFile {
+        relative: relative.to_owned(),
+        local: local(bytes),
+        sha256: Digest::of(bytes),
+        bytes: bytes.len() as u64,
+        mode: 0o644,
+    }
+}
+
+fn desired(shape: &Shape) -> Desired {
+    let second = if shape.two_services {
+        "  side:\n    image: app:1\n"
+    } else {
+        ""
+    };
+    let compose = format!(
+        "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
+         volumes: [\"share:/share\"]\n{second}volumes:\n  share:\n    external: true\n",
+        shape.comment
+    );
+    let extra = format!("value={}\n", shape.extra);
+    let mut files = vec![
+        file("docker-compose.yml", compose.as_bytes()),
+        file("conf/app.conf", extra.as_bytes()),
+    ];
+    if let Some(value) = shape.dotenv {
+        files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
+    }
+    let main = Service {
+        image: Some("app:1".into()),
+        files: vec!["conf/app.conf".into()],
+        volumes: vec!["share".into()],
+        replicas: 1,
+        ..Service::default()
+    };
+    let side = Service {
+        image: Some("app:1".into()),
+        replicas: 1,
+        ..Service::default()
+    };
+    let mut services = BTreeMap::from([("main".to_owned(), main)]);
+    if shape.two_services {
+        services.insert("side".to_owned(), side);
+    }
+    Desired {
+        manifest: ManifestRef {
+            path: "deploy.toml".into(),
+            sha256: "0".repeat(64),
+        },
+        release: Release {
+            name: "app".into(),
+            version: "1".into(),
+            source: None,
+        },
+        guards: Guards {
+            arch: "arm64".into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![Directory {
+            path: "~/data".parse().unwrap(),
+            mode: shape.mode,
+            source: None,
+        }],
+        volumes: vec![Volume {
+            name: "share".into(),
+            path: format!("~/share{}", shape.bound).parse().unwrap(),
+            replace: true,
+            source: None,
+        }],
+        images: vec![Image {
+            name: "app:1".into(),
+            content: Some(image_content(shape.image)),
+            source: None,
+        }],
+        projects: vec![Project {
+            name: "app".into(),
+            state: shape.state,
+            files,
+            services,
+            source: None,
+        }],
+    }
+}
+
+struct Silent;
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
+async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
+    let observed = observe(vpu, &desired.query()).await.unwrap();
+    let plan = plan::plan(desired, &observed, "fake");
+    assert_eq!(
+        plan::lint::lint(&plan),
+        Vec::<String>::new(),
+        "{}",
+        render::json(&plan)
+    );
+    assert_eq!(
+        render::json(&plan),
+        render::json(&plan::plan(desired, &observed, "fake")),
+        "same input, same bytes"
+    );
+    plan
+}
+
+async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
+    let (_sender, interrupts) = watch::channel(0);
+    let payloads = Payloads::new(desired);
+    let options = Options { rollback: true };
+    apply::execute(
+        vpu,
+        plan,
+        &payloads,
+        options,
+        &Log::none(),
+        Arc::new(Silent),
+        interrupts,
+    )
+    .await
+}
+
+/// Applies and checks that nothing is left to do, and that what runs is what is declared.
+async fn converge(vpu: &FakeVpu, desired: &Desired) {
+    let plan = plan_for(vpu, desired).await;
+    assert_eq!(plan.blocked, vec![]);
+    let report = execute(vpu, desired, &plan).await;
+    assert!(
+        matches!(report.outcome, Outcome::Done),
+        "{report:?}\n{}",
+        render::json(&plan)
+    );
+    converged(vpu, desired).await;
+}
+
+async fn converged(vpu: &FakeVpu, desired: &Desired) {
+    let plan = plan_for(vpu, desired).await;
+    assert!(
+        plan.is_empty(),
+        "a second plan is not empty:\n{}",
+        render::json(&plan)
+    );
+    vpu.world(|world| is_real(world, desired));
+}
+
+/// What the tool cannot see and users care about: containers were made from the declared files,
+/// image and volume.
+fn is_real(world: &mut World, desired: &Desired) {
+    let project = &desired.projects[0];
+    let containers: Vec<_> = world
+        .containers
+        .values()
+        .filter(|c| c.project == "app")
+        .collect();
+    if project.state == ProjectState::Absent {
+        assert!(containers.is_empty());
+        return;
+    }
+    assert_eq!(containers.len(), project.services.len());
+    let image = desired.images[0]
+        .content
+        .as_ref()
+        .unwrap()
+        .config_digest
+        .to_string();
+    let directory = remote::project_directory("app");
+    for container in containers {
+        assert_eq!(container.image, image);
+        assert_eq!(
+            container.status == "running",
+            project.state == ProjectState::Running
+        );
+        let service = &project.services[&container.service];
+        for file in project.files.iter().filter(|file| {
+            file.relative == "docker-compose.yml" || service.files.contains(&file.relative)
+        }) {
+            let path = format!("{directory}/{}", file.relative);
+            let seen = container.made_from.get(&path).map(Digest::of);
+            assert_eq!(
+                seen,
+                Some(file.sha256),
+                "{} was made from another {path}",
+                container.name
+            );
+        }
+        if service.volumes.contains(&"share".to_owned()) {
+            let bound = desired.volumes[0].path.resolve(&world.home);
+            assert_eq!(container.mounted.get("share"), Some(&bound));
+        }
+    }
+}
+
+/// What can happen to a VPU between two applies.
+#[derive(Debug, Clone)]
+enum Drift {
+    RemoveDirectory,
+    ChangeMode,
+    RemoveVolume,
+    Untag,
+    RemoveImage,
+    EditCompose,
+    EditExtra,
+    RemoveExtra,
+    StopContainers,
+    RemoveContainers,
+    RemakeContainers,
+    Reboot,
+    ForgetStarted,
+    ForgetAll,
+}
+
+fn drifts() -> impl Strategy<Value = Drift> {
+    use Drift as D;
+    prop::sample::select(vec![
+        D::RemoveDirectory,
+        D::ChangeMode,
+        D::RemoveVolume,
+        D::Untag,
+        D::RemoveImage,
+        D::EditCompose,
+        D::EditExtra,
+        D::RemoveExtra,
+        D::StopContainers,
+        D::RemoveContainers,
+        D::RemakeContainers,
+        D::Reboot,
+        D::ForgetStarted,
+        D::ForgetAll,
+    ])
+}
+
+fn drift(world: &mut World, drift: &Drift) {
+    let directory = remote::project_directory("app");
+    let extra = format!("{directory}/conf/app.conf");
+    let compose = format!("{directory}/docker-compose.yml");
+    match drift {
+        Drift::RemoveDirectory => drop(world.directories.remove("/home/oem/data")),
+        Drift::ChangeMode => drop(
+            world
+                .directories
+                .insert("/home/oem/data".into(), (0o711, 989)),
+        ),
+        Drift::RemoveVolume => {
+            world.containers.clear();
+            world.volumes.clear();
+        }
+        Drift::Untag => world
+            .images
+            .values_mut()
+            .for_each(|image| image.tags.clear()),
+        Drift::RemoveImage => {
+            world.containers.clear();
+            world.images.clear();
+        }
+        Drift::EditCompose => {
+            if let Some(file) = world.files.get_mut(&compose) {
+                file.bytes.extend_from_slice(b"# edited\n");
+            }
+        }
+        Drift::EditExtra => {
+            if let Some(file) = world.files.get_mut(&extra) {
+                file.bytes.push(b'#');
+            }
+        }
+        Drift::RemoveExtra => drop(world.files.remove(&extra)),
+        Drift::StopContainers => {
+            world
+                .containers
+                .values_mut()
+                .for_each(|c| c.status = "exited".into());
+        }
+        Drift::RemoveContainers => world.containers.clear(),
+        Drift::RemakeContainers => {
+            // Someone edits, makes the containers anew, and takes the edit back.
+            let before = world.files.get(&extra).cloned();
+            if let (Some(before), false) = (before, world.containers.is_empty()) {
+                world.write(&extra, b"value=edited\n", 0o644);
+                let ids: Vec<String> = world.containers.keys().cloned().collect();
+                for id in ids {
+                    let mut container = world.containers.remove(&id).unwrap();
+                    container.made_from = world.files_below(&directory);
+                    world.containers.insert(format!("f{}", &id[1..]), container);
+                }
+                world.files.insert(extra, before);
+            }
+        }
+        Drift::Reboot => world.reboot(),
+        Drift::ForgetStarted => {
+            world
+                .files
+                .retain(|path, _| !path.contains("/.o3r-deploy/started/"));
+        }
+        Drift::ForgetAll => world
+            .files
+            .retain(|path, _| !path.contains("/.o3r-deploy/")),
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Enough cases to meet every pair of shapes' attributes, few enough for the inner loop.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn after_an_apply_a_second_plan_is_empty(
+        first in shapes(),
+        drifted in prop::collection::vec(drifts(), 0..4),
+        second in shapes(),
+    ) {
+        run(async {
+            let vpu = FakeVpu::default();
+            converge(&vpu, &desired(&first)).await;
+            for one in &drifted {
+                vpu.world(|world| drift(world, one));
+            }
+            converge(&vpu, &desired(&second)).await;
+        });
+    }
+
+}
+
+proptest! {
+    #![proptest_config(cases(30))]
+
+    #[test]
+    fn a_fault_at_any_command_is_made_good_by_a_second_apply(
+        first in prop::option::of(shapes()),
+        second in shapes(),
+        reboots in any::<bool>(),
+        back in any::<bool>(),
+    ) {
+        run(async {
+            let fresh = || async {
+                let vpu = FakeVpu::default();
+                if let Some(first) = &first {
+                    converge(&vpu, &desired(first)).await;
+                }
+                vpu.inject(None);
+                vpu
+            };
+            let wanted = desired(&second);
+            let vpu = fresh().await;
+            let plan = plan_for(&vpu, &wanted).await;
+            let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
+            for at in 0..count {
+                for fault in [Fault::Fails(at), Fault::LinkLostBefore(at), Fault::LinkLostAfter(at)] {
+                    let vpu = fresh().await;
+                    vpu.inject(Some(fault));
+                    let report = execute(&vpu, &wanted, &plan_for(&vpu, &wanted).await).await;
+                    assert!(!matches!(report.outcome, Outcome::Done), "{fault:?}: {report:?}");
+                    vpu.inject(None);
+                    if reboots {
+                        vpu.world(World::reboot);
+                    }
+                    // Going on, or back to what was there before, must both work.
+                    match &first {
+                        Some(first) if back => converge(&vpu, &desired(first)).await,
+                        _ => converge(&vpu, &wanted).await,
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_release_that_crashes_is_taken_back() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&BASE);
+        converge(&vpu, &old).await;
+        let new = desired(&Shape {
+            image: 1,
+            extra: 1,
+            comment: 1,
+            ..BASE
+        });
+        let crashing = new.images[0]
+            .content
+            .as_ref()
+            .unwrap()
+            .config_digest
+            .to_string();
+        vpu.world(|world| world.crashing.insert(crashing));
+        let plan = plan_for(&vpu, &new).await;
+        let report = execute(&vpu, &new, &plan).await;
+        let Outcome::Failed(failure) = report.outcome else {
+            panic!("{report:?}")
+        };
+        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+        assert_eq!(failure.address, "compose.app");
+        converged(&vpu, &old).await;
+    });
+}
+
+#[test]
+fn a_first_release_that_crashes_has_nothing_to_go_back_to() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let new = desired(&BASE);
+        let crashing = new.images[0]
+            .content
+            .as_ref()
+            .unwrap()
+            .config_digest
+            .to_string();
+        vpu.world(|world| world.crashing.insert(crashing));
+        let plan = plan_for(&vpu, &new).await;
+        let report = execute(&vpu, &new, &plan).await;
+        let Outcome::Failed(failure) = report.outcome else {
+            panic!("{report:?}")
+        };
+        assert_eq!(failure.restored, Restored::NoPrevious);
+    });
+}
+
+#[test]
+fn with_docker_down_everything_is_blocked_and_nothing_planned_away() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| world.docker_runs = false);
+        let plan = plan_for(
+            &vpu,
+            &desired(&Shape {
+                state: ProjectState::Absent,
+                ..BASE
+            }),
+        )
+        .await;
+        assert!(plan.steps.is_empty(), "{}", render::json(&plan));
+        assert!(
+            plan.blocked
+                .iter()
+                .any(|blocked| blocked.address.as_str() == "vpu.docker")
+        );
+    });
+}

@@ -1,0 +1,391 @@
+//! The quoter and every script, run by the shells that a VPU may have: dash and busybox.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use o3r_deploy::{
+    digest::Digest,
+    host::{Host as _, LocalHost, Output, Stdin},
+    observe::{self, PathFact, Probed, Query},
+    remote,
+    shell::Argv,
+};
+use proptest::prelude::*;
+
+const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
+
+/// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
+const TOOLS: &[&str] = &[
+    "cat", "chmod", "cp", "df", "id", "kill", "ls", "mkdir", "mv", "od", "printf", "rm", "rmdir",
+    "sed", "sh", "sleep", "sync", "tail", "tr", "uname",
+];
+
+/// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.
+struct Box {
+    directory: tempfile::TempDir,
+    host: LocalHost,
+}
+
+impl Box {
+    fn new(shell: &[&str], more: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (bin, home) = (directory.path().join("bin"), directory.path().join("home"));
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::create_dir_all(&home).unwrap();
+        let busybox = find("busybox");
+        for tool in TOOLS.iter().chain(more) {
+            std::os::unix::fs::symlink(&busybox, bin.join(tool)).unwrap();
+        }
+        std::os::unix::fs::symlink(find("dash"), bin.join("dash")).unwrap();
+        // The login shell is found before the environment is cleared.
+        let mut shell: Vec<String> = shell.iter().map(ToString::to_string).collect();
+        shell[0] = find(&shell[0]).to_string_lossy().into_owned();
+        let host = LocalHost::with_shell(shell).with_env([("PATH", &bin), ("HOME", &home)]);
+        Self { directory, host }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.directory.path().join("bin").join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    async fn run(&self, argv: &Argv, stdin: &[u8]) -> Output {
+        self.host
+            .run(argv, Stdin::Bytes(stdin.to_vec()))
+            .await
+            .unwrap()
+    }
+}
+
+fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| panic!("{program} is needed: apt-get install dash busybox-static"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Words made of what shells care about.
+fn hostile_word() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "a",
+        "'",
+        "\"",
+        "$",
+        "`",
+        "\\",
+        " ",
+        "\n",
+        "\t",
+        "$(touch canary)",
+        "`touch canary`",
+        ";",
+        "&",
+        "|",
+        ">",
+        "<",
+        "*",
+        "?",
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ")",
+        "~",
+        "#",
+        "!",
+        "=",
+        "-",
+        "--",
+        "%",
+        "^",
+        "é",
+        "\u{202e}",
+        "$HOME",
+        "${IFS}",
+        "\\'",
+        "'\\''",
+        "\u{1b}[31m",
+    ];
+    prop::collection::vec(prop::sample::select(pieces), 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_word_survives_every_shell(words in prop::collection::vec(hostile_word(), 1..6)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for shell in SHELLS {
+            let script = "for word; do printf '%s\\0' \"$word\"; done";
+            let argv = Argv::script(script, "name", words.clone());
+            let host = LocalHost::with_shell(shell.to_vec());
+            let output = runtime.block_on(host.run(&argv, Stdin::Empty)).unwrap();
+            let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();
+            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
+            prop_assert_eq!(output.code, 0);
+        }
+        prop_assert!(!Path::new("canary").exists());
+    }
+}
+
+/// Answers the probe's queries as docker 20.10 did on a VPU with nothing on it.
+const EMPTY_DOCKER: &str = "#!/bin/sh\ncase $1 in info) \
+    echo '{\"version\":\"20.10.25\",\"arch\":\"aarch64\",\"status\":null,\"root\":\"/\"}';; esac\n";
+
+async fn observe_in(fixture: &Box, query: &Query) -> observe::Observed {
+    fixture.program("docker", EMPTY_DOCKER);
+    fixture.program("docker-compose", "#!/bin/sh\necho 1.29.2\n");
+    observe::observe(&fixture.host, query).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
+    for shell in SHELLS {
+        for tools in [&["sha256sum"][..], &["busybox"], &[]] {
+            let fixture = Box::new(shell, tools);
+            let home = fixture.home();
+            std::fs::create_dir(home.join("dir")).unwrap();
+            let odd = "odd 'name' $(touch canary) \\ \"*\"";
+            std::fs::write(home.join(odd), b"hello").unwrap();
+            std::fs::set_permissions(home.join(odd), std::fs::Permissions::from_mode(0o640))
+                .unwrap();
+            std::os::unix::fs::symlink("nowhere", home.join("dangling")).unwrap();
+            let odd_path = format!("~/{odd}");
+            let query = Query {
+                paths: BTreeMap::from([
+                    ("~".into(), None),
+                    ("~/dir".into(), None),
+                    ("~/none".into(), None),
+                    ("~/dangling".into(), None),
+                    (odd_path.clone(), Some(5)),
+                    (format!("{}/{odd}/below a file", text(&home)), Some(6)),
+                ]),
+                api_port: 1,
+            };
+            let facts = observe_in(&fixture, &query).await.facts;
+            assert_eq!(facts.system.home, text(&home));
+            assert_eq!(facts.docker.known().unwrap().version, "20.10.25");
+            assert_eq!(facts.docker.known().unwrap().arch, "arm64");
+            assert_eq!(facts.compose, Probed::Known("1.29.2".into()));
+            assert_eq!(facts.containers, Probed::Known(BTreeMap::new()));
+            let known = |path: &str| facts.paths[path].known().unwrap().clone();
+            assert!(matches!(known("~"), PathFact::Directory { .. }));
+            assert!(matches!(
+                known("~/dir"),
+                PathFact::Directory {
+                    mode: 0o755 | 0o775,
+                    ..
+                }
+            ));
+            assert_eq!(known("~/none"), PathFact::Missing);
+            assert_eq!(known("~/dangling"), PathFact::Other);
+            let PathFact::File {
+                mode, size, sha256, ..
+            } = known(&odd_path)
+            else {
+                panic!()
+            };
+            assert_eq!((mode, size), (0o640, 5));
+            assert_eq!(sha256, Some(Digest::of(b"hello")), "{shell:?} {tools:?}");
+            assert!(!Path::new("canary").exists() && !home.join("canary").exists());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_docker_that_fails_is_unknown_and_not_empty() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &["sha256sum"]);
+        let failing = "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n";
+        fixture.program("docker", failing);
+        let query = Query {
+            paths: BTreeMap::new(),
+            api_port: 1,
+        };
+        let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
+        for reason in [
+            facts.docker.as_result().map(drop),
+            facts.images.as_result().map(drop),
+            facts.volumes.as_result().map(drop),
+            facts.containers.as_result().map(drop),
+        ] {
+            let reason = reason.unwrap_err();
+            assert!(
+                reason.contains("Cannot connect to the Docker daemon"),
+                "{reason}"
+            );
+        }
+        let reason = facts.compose.as_result().unwrap_err();
+        assert!(reason.contains("not found"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &["sha256sum"]);
+        // The first inspection meets a volume that is gone; the second lists again.
+        let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
+            'volume ls') [ -e \"$HOME/gone\" ] && echo b || printf 'a\\nb\\n' ;;\n\
+            'volume inspect') [ -e \"$HOME/gone\" ] || { : >\"$HOME/gone\"; echo 'no such volume: a' >&2; exit 1; }\n\
+            echo '{\"name\":\"b\",\"driver\":\"local\",\"options\":null,\"owner\":null}' ;;\n\
+            esac\n";
+        fixture.program("docker", docker);
+        let query = Query {
+            paths: BTreeMap::new(),
+            api_port: 1,
+        };
+        let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
+        let names: Vec<&String> = facts.volumes.known().unwrap().keys().collect();
+        assert_eq!(names, ["b"]);
+    }
+}
+
+#[tokio::test]
+async fn put_file_replaces_whole_files_or_nothing() {
+    for shell in SHELLS {
+        for tools in [&["sha256sum"][..], &["busybox"]] {
+            let fixture = Box::new(shell, tools);
+            let at = |name: &str| fixture.home().join(name);
+            let (target, kept) = (at("new dir/it's a file"), at(".o3r-deploy/previous/x"));
+            let record = at("record");
+            std::fs::write(&record, "old").unwrap();
+            let put = |bytes: &[u8]| {
+                let sha256 = Digest::of(bytes).hex();
+                remote::put_file(text(&target), &sha256, 0o640, text(&kept), text(&record))
+            };
+            let output = fixture.run(&put(b"one"), b"one").await;
+            assert!(output.success(), "{output:?}");
+            assert_eq!(std::fs::read(&target).unwrap(), b"one");
+            assert_eq!(
+                std::fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
+                0o640
+            );
+            assert!(!kept.exists() && !record.exists());
+
+            // A payload that was cut, and one that is another: nothing changes.
+            std::fs::write(&record, "new").unwrap();
+            for wrong in [&b"tw"[..], b"owt", b""] {
+                let output = fixture.run(&put(b"two"), wrong).await;
+                assert_eq!(output.code, 1);
+                assert!(
+                    output.tail(1).contains("not what was planned"),
+                    "{output:?}"
+                );
+                assert_eq!(std::fs::read(&target).unwrap(), b"one");
+                assert!(record.exists());
+            }
+            let left: Vec<_> = std::fs::read_dir(target.parent().unwrap())
+                .unwrap()
+                .collect();
+            assert_eq!(left.len(), 1, "a temporary file is left");
+
+            let output = fixture.run(&put(b"two"), b"two").await;
+            assert!(output.success(), "{output:?}");
+            assert_eq!(std::fs::read(&kept).unwrap(), b"one");
+            let restore = remote::restore_file(text(&target), text(&kept));
+            assert!(fixture.run(&restore, b"").await.success());
+            assert_eq!(std::fs::read(&target).unwrap(), b"one");
+
+            // Where nothing was replaced, restoring removes.
+            std::fs::remove_file(&target).unwrap();
+            assert!(fixture.run(&put(b"two"), b"two").await.success());
+            assert!(fixture.run(&restore, b"").await.success());
+            assert!(!target.exists());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let owner = fixture.home().join(".o3r-deploy/lock/owner");
+        let lock = |take| remote::lock(r#""at":"now","by":"me@here""#, take);
+        let first = fixture.host.hold(&lock(false)).await.unwrap().ok().unwrap();
+        let refused = fixture
+            .host
+            .hold(&lock(false))
+            .await
+            .unwrap()
+            .err()
+            .unwrap();
+        assert_eq!(refused.code, remote::LOCKED);
+        assert_eq!(refused.tail(1), r#""at":"now","by":"me@here""#);
+
+        let taken = fixture.host.hold(&lock(true)).await.unwrap().ok().unwrap();
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(
+            owner.exists(),
+            "the end of a broken lock's holder frees the new one's"
+        );
+        drop(taken);
+        for _ in 0..50 {
+            if !owner.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!owner.exists(), "the lock outlives its holder");
+
+        // Left behind by a process that is gone, and by another boot.
+        for stale in ["999999999\nBOOT\nx\n", "1\nanother-boot\nx\n"] {
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+            std::fs::create_dir_all(owner.parent().unwrap()).unwrap();
+            std::fs::write(&owner, stale.replace("BOOT", boot.trim())).unwrap();
+            let held = fixture.host.hold(&lock(false)).await.unwrap();
+            assert!(held.is_ok(), "{stale:?}");
+            drop(held);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let record = remote::record_release(text(&history));
+        for number in 0..60 {
+            let line = format!("{{\"version\":\"{number}\"}}\n");
+            assert!(fixture.run(&record, line.as_bytes()).await.success());
+        }
+        let written = std::fs::read_to_string(&history).unwrap();
+        assert_eq!(written.lines().count(), 51);
+        assert_eq!(written.lines().last(), Some(r#"{"version":"59"}"#));
+
+        let _lock = fixture
+            .host
+            .hold(&remote::lock(r#""by":"me""#, false))
+            .await
+            .unwrap();
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"60\"}\n")
+                .await
+                .success()
+        );
+        let written = std::fs::read_to_string(&history).unwrap();
+        assert_eq!(
+            written.lines().last(),
+            Some(r#"{"by":"me","version":"60"}"#)
+        );
+    }
+}
