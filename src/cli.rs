@@ -32,7 +32,7 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub file: Utf8PathBuf,
-    /// The VPU's address [default: `[vpu].host`, then $IFM3D_IP, then 192.168.0.69]
+    /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<String>,
     /// Say more: the commands of a plan; twice: what happens inside

@@ -1,9 +1,5 @@
 //! Prints: data to stdout, everything else to stderr. The only file that does.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one door to the terminal"
-)]
+#![expect(clippy::print_stderr, reason = "the one door to the terminal")]
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
@@ -26,6 +22,10 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of the terminal"
+)]
 pub struct Ui {
     quiet: bool,
     verbose: u8,
@@ -232,7 +232,7 @@ impl Progress {
         let mut line = format!("{sign} {} ({}", running.title, render::duration(took));
         // The rate of a few bytes says nothing.
         if running.bytes >= 1 << 20 {
-            line.push_str(&format!(", {}", rate(running.bytes, took)));
+            line = format!("{line}, {}", rate(running.bytes, took));
         }
         self.ui.say(&format!("{line})"));
     }

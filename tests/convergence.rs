@@ -1,6 +1,7 @@
 //! Whatever is desired and whatever is there: after an apply a second plan is empty, what runs was
 //! really made from what is declared, and a crash or failure at any command is made good by a
 //! second apply. On the in-memory VPU.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     collections::BTreeMap,

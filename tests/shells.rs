@@ -1,4 +1,5 @@
 //! The quoter and every script, run by the shells that a VPU may have: dash and busybox.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     collections::BTreeMap,
@@ -135,7 +136,7 @@ proptest! {
             let argv = Argv::script(script, "name", words.clone());
             let host = LocalHost::with_shell(shell.to_vec());
             let output = runtime.block_on(host.run(&argv, Stdin::Empty)).unwrap();
-            let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();
+            let wanted = words.join("\0") + "\0";
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
             prop_assert_eq!(output.code, 0);
         }

@@ -3,7 +3,7 @@
 use super::{CommandError, Exit, session};
 use crate::{
     cli::{self, Global, TextOrJson},
-    manifest::{self, Diagnostics, LoadError, unsupported::unsupported},
+    manifest::{self, Diagnostic, Diagnostics, LoadError, unsupported::unsupported},
     ui::Ui,
 };
 
@@ -13,11 +13,7 @@ pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Ex
         Err(error @ LoadError::Read { .. }) => return Err(session::load_error(error)),
         Ok(loaded) => {
             let mut findings = loaded.warnings.clone();
-            findings.extend(
-                unsupported(&loaded)
-                    .into_iter()
-                    .map(|finding| finding.warning()),
-            );
+            findings.extend(unsupported(&loaded).into_iter().map(Diagnostic::warning));
             findings.extend(session::resolve(&loaded).await.err().unwrap_or_default());
             Diagnostics::new(findings)
         }

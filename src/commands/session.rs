@@ -9,7 +9,8 @@ use crate::{
     host::{SshHost, SshOptions},
     image::ScratchDir,
     manifest::{
-        self, Diagnostic, Diagnostics, LoadError, Loaded, types::Vpu, unsupported::unsupported,
+        self, Diagnostic, Diagnostics, LoadError, Loaded, names::HostKeys, types::Vpu,
+        unsupported::unsupported,
     },
     observe::{self, Observed},
     plan::{self, Plan},
@@ -117,7 +118,7 @@ fn ssh_options(global: &Global, loaded: &Loaded) -> SshOptions {
         .clone()
         .or_else(|| host.as_ref().map(ToString::to_string));
     let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
-    let keys = host_key.iter().flat_map(|keys| keys.as_slice());
+    let keys = host_key.iter().flat_map(HostKeys::as_slice);
     SshOptions {
         host: host
             .or_else(environment)

@@ -206,12 +206,18 @@ impl Desired {
     /// Digest over all that is declared, the way it is declared: what a release's record holds.
     pub fn digest(&self) -> Digest {
         #[derive(Serialize)]
+        struct CanonicalProject<'a> {
+            name: &'a str,
+            state: ProjectState,
+            files: Vec<(&'a str, Digest, u32)>,
+        }
+        #[derive(Serialize)]
         struct Canonical<'a> {
             version: &'a str,
             directories: Vec<(String, Option<u32>)>,
             volumes: Vec<(&'a str, String)>,
             images: Vec<(&'a str, Option<Digest>)>,
-            projects: Vec<(&'a str, ProjectState, Vec<(&'a str, Digest, u32)>)>,
+            projects: Vec<CanonicalProject<'a>>,
         }
         let canonical = Canonical {
             version: &self.release.version,
@@ -233,12 +239,14 @@ impl Desired {
             projects: self
                 .projects
                 .iter()
-                .map(|p| {
-                    let files = p
+                .map(|project| CanonicalProject {
+                    name: &project.name,
+                    state: project.state,
+                    files: project
                         .files
                         .iter()
-                        .map(|f| (f.relative.as_str(), f.sha256, f.mode));
-                    (p.name.as_str(), p.state, files.collect())
+                        .map(|file| (file.relative.as_str(), file.sha256, file.mode))
+                        .collect(),
                 })
                 .collect(),
         };

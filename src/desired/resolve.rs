@@ -14,7 +14,7 @@ use crate::{
     image::{self, LayerSelection, Platform, ScratchDir},
     manifest::{
         Diagnostic, Loaded,
-        names::{ImageRef, RelativePath, escape},
+        names::{FileMode, ImageRef, RelativePath, escape},
         types::{self, ComposeState},
     },
     plan::ManifestRef,
@@ -58,7 +58,7 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
         directories: numbered(&manifest.directories)
             .map(|(n, directory)| Directory {
                 path: directory.path.clone(),
-                mode: directory.mode.map(|mode| mode.bits()),
+                mode: directory.mode.map(FileMode::bits),
                 source: place(&format!("/directories/{n}")),
             })
             .collect(),
@@ -308,7 +308,7 @@ impl Resolver<'_> {
 /// Whether a file's contents are taken for secret: compose's `.env` and its kin.
 pub fn is_secret(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
+    name.starts_with(".env") || name.split('.').next_back() == Some("env")
 }
 
 /// What matters of each service.

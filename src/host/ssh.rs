@@ -1,6 +1,6 @@
 //! Runs commands on a VPU over one OpenSSH connection, multiplexed.
 
-use std::{os::fd::OwnedFd, path::PathBuf, process::Stdio, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
 use camino::Utf8PathBuf;
 use tokio::{
@@ -70,7 +70,7 @@ impl SshHost {
         let user = login_user(options).await;
         let mut ssh = Command::new("ssh");
         ssh.arg("-M").arg("-S").arg(&control);
-        for option in client_options(options, directory.path().join("known_hosts"))? {
+        for option in client_options(options, &directory.path().join("known_hosts"))? {
             ssh.args(["-o", &option]);
         }
         if let Some(port) = options.port {
@@ -259,7 +259,7 @@ impl Host for SshHost {
 }
 
 /// The `-o` options of the master connection.
-fn client_options(options: &SshOptions, pinned: PathBuf) -> Result<Vec<String>, HostError> {
+fn client_options(options: &SshOptions, pinned: &Path) -> Result<Vec<String>, HostError> {
     let mut list = vec![
         "StrictHostKeyChecking=yes".to_owned(),
         "Compression=no".to_owned(),
@@ -280,7 +280,7 @@ fn client_options(options: &SshOptions, pinned: PathBuf) -> Result<Vec<String>, 
         list.push("BatchMode=yes".to_owned());
     }
     if !options.host_keys.is_empty() {
-        known_hosts::write(&pinned, &options.host_keys).map_err(|source| HostError::Start {
+        known_hosts::write(pinned, &options.host_keys).map_err(|source| HostError::Start {
             program: "ssh".into(),
             source,
         })?;

@@ -3,7 +3,7 @@
 mod facts;
 mod parse;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 pub use facts::{
     Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
@@ -80,7 +80,7 @@ fn query_lines(query: &Query) -> String {
             Some(size) => ("f", size.to_string()),
             None => ("d", "-".to_owned()),
         };
-        lines.push_str(&format!("path {kind} {size} {path}\n"));
+        let _ = writeln!(lines, "path {kind} {size} {path}");
     }
     lines
 }

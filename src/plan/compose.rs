@@ -1,6 +1,9 @@
 //! Plans compose projects: their files, and what their containers were started from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use super::{
     Action, Address, Cause, Command, Payload, PayloadSource, Phase,
@@ -621,10 +624,10 @@ fn up(project: &Project, state: ProjectState, recreate: &Recreate) -> Vec<Comman
 }
 
 fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String>) -> Command {
-    let lines: String = inputs
-        .iter()
-        .map(|(name, digest)| format!("input {name}\t{digest}\n"))
-        .collect();
+    let mut lines = String::new();
+    for (name, digest) in inputs {
+        let _ = writeln!(lines, "input {name}\t{digest}");
+    }
     let payload = Payload {
         sha256: Digest::of(&lines),
         bytes: lines.len() as u64,

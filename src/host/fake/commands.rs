@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     io::Read as _,
 };
 
@@ -138,10 +139,10 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         ("o3r-record-started", [project, record]) => {
             let mut text = String::from_utf8_lossy(stdin).into_owned();
-            text.push_str(&format!("boot {}\n", world.boot_id));
+            let _ = writeln!(text, "boot {}", world.boot_id);
             for (id, container) in &world.containers {
                 if container.project == *project {
-                    text.push_str(&format!("container {id}\n"));
+                    let _ = writeln!(text, "container {id}");
                 }
             }
             world.write(record, text.as_bytes(), 0o600);

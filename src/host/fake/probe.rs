@@ -69,7 +69,11 @@ fn engine(world: &World) -> String {
 }
 
 fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
-    values.map(|value| format!("{value}\n")).collect()
+    let mut text = String::new();
+    for value in values {
+        let _ = writeln!(text, "{value}");
+    }
+    text
 }
 
 fn images(world: &World) -> String {
