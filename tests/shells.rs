@@ -363,7 +363,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
-        let record = remote::record_release(text(&history));
+        let record = remote::record_release(text(&history), "1.29.2");
         for number in 0..60 {
             let line = format!("{{\"version\":\"{number}\"}}\n");
             assert!(fixture.run(&record, line.as_bytes()).await.success());
@@ -371,6 +371,20 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
         let written = std::fs::read_to_string(&history).unwrap();
         assert_eq!(written.lines().count(), 51);
         assert_eq!(written.lines().last(), Some(r#"{"version":"59"}"#));
+
+        // The probe takes the version from there, while it is the same program.
+        let slow = "#!/bin/sh\necho 1.25.4\n";
+        fixture.program("docker-compose", slow);
+        assert!(fixture.run(&record, b"{}\n").await.success());
+        let observed = observe::observe(&fixture.host, &Query::default())
+            .await
+            .unwrap();
+        assert_eq!(observed.facts.compose, Probed::Known("1.29.2".into()));
+        fixture.program("docker-compose", &format!("{slow}# another one\n"));
+        let observed = observe::observe(&fixture.host, &Query::default())
+            .await
+            .unwrap();
+        assert_eq!(observed.facts.compose, Probed::Known("1.25.4".into()));
 
         let _lock = fixture
             .host

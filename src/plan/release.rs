@@ -56,11 +56,20 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         bytes: line.len() as u64,
         from: PayloadSource::Inline(line),
     };
+    let compose = builder
+        .facts
+        .compose
+        .known()
+        .map(String::as_str)
+        .unwrap_or_default();
     let history = builder.state().history(&desired.release.name);
     let address = Address::new("release", &desired.release.name);
     let draft = Draft::new(address, action, Phase::Settle, cause);
     let draft = draft.source(desired.release.source.as_ref());
-    builder.step(draft.run([Command::with(remote::record_release(&history), payload)]));
+    builder.step(draft.run([Command::with(
+        remote::record_release(&history, compose),
+        payload,
+    )]));
 }
 
 /// Projects that the last release had and this manifest does not name.

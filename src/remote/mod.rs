@@ -151,13 +151,14 @@ pub fn remove_project(project: &str, record: &str) -> Argv {
     )
 }
 
-/// Adds the JSON line on stdin to a release's history.
-pub fn record_release(history: &str) -> Argv {
+/// Adds the JSON line on stdin to a release's history, and keeps docker-compose's version (may be
+/// empty) for the next probe.
+pub fn record_release(history: &str, compose_version: &str) -> Argv {
     let lines = HISTORY_LINES.to_string();
     Argv::script(
         include_str!("record-release.sh"),
         "o3r-record-release",
-        [history, &lines],
+        [history, &lines, compose_version],
     )
 }
 

@@ -1,6 +1,6 @@
 # Adds a line to a release's history: the JSON object on standard input, and who applied it when,
 # which is the third line of the lock.
-# $1 history file  $2 lines to keep
+# $1 history file  $2 lines to keep  $3 docker-compose's version, kept for the probe; may be empty
 main() {
     umask 077
     mkdir -p -- "${1%/*}" || exit
@@ -13,6 +13,8 @@ main() {
     } >"$1.new" || exit
     sync
     mv -f -- "$1.new" "$1" && sync
+    program=$(command -v docker-compose) && [ -n "$3" ] || return 0
+    printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$3" >"$HOME/.o3r-deploy/compose-version"
 }
 
 main "$@"

@@ -147,7 +147,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             }
             world.write(record, text.as_bytes(), 0o600);
         }
-        ("o3r-record-release", [history, _]) => {
+        ("o3r-record-release", [history, _, _]) => {
             let mut bytes = world
                 .files
                 .get(*history)
