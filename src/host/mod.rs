@@ -104,11 +104,11 @@ impl Output {
 
 /// A running command that ends when this is dropped.
 pub struct Held {
-    _keep: Box<dyn Send + Sync>,
+    _keep: Box<dyn Send>,
 }
 
 impl Held {
-    pub(crate) fn new(keep: impl Send + Sync + 'static) -> Self {
+    pub(crate) fn new(keep: impl Send + 'static) -> Self {
         Self {
             _keep: Box::new(keep),
         }

@@ -1,6 +1,6 @@
 //! Runs commands on a VPU over one OpenSSH connection, multiplexed.
 
-use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
 use tokio::{
@@ -47,7 +47,7 @@ pub struct SshOptions {
 /// A VPU behind ssh. Dropping it ends the connection.
 pub struct SshHost {
     host: String,
-    session: openssh::Session,
+    session: Arc<openssh::Session>,
     sessions: Semaphore,
     directory: tempfile::TempDir,
     _master: Child,
@@ -109,6 +109,7 @@ impl SshHost {
             });
         }
         let session = openssh::Session::resume_mux(control.into_boxed_path(), None);
+        let session = Arc::new(session);
         Ok(Self {
             host: options.host.clone(),
             session,
@@ -196,7 +197,8 @@ impl Host for SshHost {
 
     async fn hold(&self, command: &Argv) -> Result<Result<Held, Output>, HostError> {
         const DOING: &str = "starting a command on the VPU";
-        let mut remote = self.session.raw_command(command.to_shell());
+        let session = Arc::clone(&self.session);
+        let mut remote = session.arc_raw_command(command.to_shell());
         remote
             .stdin(openssh::Stdio::piped())
             .stdout(openssh::Stdio::piped())
@@ -226,9 +228,8 @@ impl Host for SshHost {
                 stderr,
             }));
         }
-        // Dropping stdin is what ends the command; the exit is awaited so that its clean-up is
-        // done when the connection closes.
-        Ok(Ok(Held::new((stdin, stdout))))
+        // Dropping stdin is what ends the command; dropping the child would end it now.
+        Ok(Ok(Held::new((stdin, stdout, child))))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {
