@@ -166,6 +166,8 @@ impl LocalPath {
             (Some(rest), Some(home)) if rest.starts_with('/') => {
                 home.join(rest.trim_start_matches('/'))
             }
+            // Findings show the path, and `./` before it says nothing.
+            _ if base == "." => self.0.clone().into(),
             _ => base.join(&self.0),
         }
     }
