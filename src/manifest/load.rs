@@ -1,6 +1,6 @@
 //! Reads a manifest: bytes to text, text to a document, a document to types, all findings at once.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value};
@@ -19,6 +19,9 @@ use super::{
 
 /// No manifest is larger; whatever is, is some other file.
 const MAX_BYTES: usize = 1 << 20;
+
+/// Nobody reads a longer line, and a report that points into one cannot be laid out.
+const MAX_LINE_BYTES: usize = 8 << 10;
 
 /// A manifest with everything that later stages need to point into it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +78,9 @@ impl Loaded {
             .help(help)
     }
 }
+
+/// With more findings than this nobody misses those about the meaning.
+const MAX_PRUNED: usize = 50;
 
 /// What the command line says beside the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,7 +189,7 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
     }
     let mut findings = tree.findings;
     findings.extend(interpolate(&mut value, &spans, &source));
-    let refused: Vec<String> = findings
+    let refused: BTreeSet<String> = findings
         .iter()
         .map(|finding| finding.pointer.clone())
         .collect();
@@ -215,7 +221,8 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
             .iter()
             .map(|error| syntax_finding(error, &spans, &source)),
     );
-    if !errors.is_empty() || !validate::prune(&mut value, &mut spans) {
+    let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
+    if is_hopeless || !validate::prune(&mut value, &mut spans) {
         return (None, findings);
     }
     match serde_json::from_value::<Manifest>(value) {
@@ -253,6 +260,15 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), Vec<Diag
         return Err(vec![
             Diagnostic::error("o3r::manifest::too_large", &source, message)
                 .help("name the right file with `-f FILE`"),
+        ]);
+    }
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    if let Some(line) = lines.position(|line| line.len() > MAX_LINE_BYTES) {
+        let source = Source::new(name, String::new());
+        let message = format!("line {} is longer than {MAX_LINE_BYTES} bytes", line + 1);
+        return Err(vec![
+            Diagnostic::error("o3r::manifest::too_large", &source, message)
+                .help("break it, or name the right file with `-f FILE`"),
         ]);
     }
     let text = match str::from_utf8(bytes) {
