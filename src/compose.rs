@@ -4,11 +4,13 @@
 
 mod interpolate;
 mod node;
+mod service;
 
 use std::collections::BTreeMap;
 
 pub use interpolate::{Environment, parse_env};
 use node::{Node, Value};
+pub use service::{Mount, MountSource, Service};
 
 /// A compose file, its variables replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,63 +47,6 @@ pub struct Version {
     pub is_string: bool,
     /// The line.
     pub line: usize,
-}
-
-/// One service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// Its line.
-    pub line: usize,
-    /// Its image.
-    pub image: Option<At<String>>,
-    /// Variables without a value in its image.
-    pub unset_in_image: Vec<String>,
-    /// Its container's name, where one is chosen.
-    pub container_name: Option<String>,
-    /// Its restart policy: `always`, `unless-stopped`, `on-failure[:n]` or `no`, the default.
-    pub restart: Option<String>,
-    /// Files with environment variables.
-    pub env_files: Vec<At<String>>,
-    /// What is mounted into it.
-    pub mounts: Vec<Mount>,
-    /// The line of `build:`.
-    pub build: Option<usize>,
-    /// The line of `profiles:`.
-    pub profiles: Option<usize>,
-    /// The line of `extends:`, which may bring an image from elsewhere.
-    pub extends: Option<usize>,
-    /// Its network mode.
-    pub network_mode: Option<String>,
-    /// Its container runtime, as `nvidia`.
-    pub runtime: Option<At<String>>,
-    /// The ports it takes on the VPU.
-    pub published_ports: Vec<u16>,
-    /// How many containers it wants, where it says so.
-    pub replicas: Option<u64>,
-    /// Files of top-level secrets and configs that it uses.
-    pub secret_files: Vec<String>,
-}
-
-/// Something mounted into a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// What is mounted.
-    pub source: MountSource,
-    /// The line.
-    pub line: usize,
-}
-
-/// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountSource {
-    /// A path on the VPU: absolute, below `~`, or relative to the project's directory.
-    Bind(String),
-    /// A volume, by its key among the top-level volumes.
-    Volume(String),
-    /// A volume without a name, or memory.
-    Anonymous,
 }
 
 /// A top-level volume.
@@ -211,7 +156,7 @@ impl ComposeFile {
         let configs = files_of(root.get("configs"));
         for (key, line, node) in entries(root.get("services"), "services")? {
             let service = node.map(&format!("services.{key}"))?;
-            let mut read = read_service(key, line, service, &unset)?;
+            let mut read = service::read(key, line, service, &unset)?;
             for (kind, files) in [("secrets", &secrets), ("configs", &configs)] {
                 let used = service.get(kind).map(names_in).unwrap_or_default();
                 read.secret_files
@@ -360,135 +305,6 @@ fn names_in(node: &Node) -> Vec<String> {
         .filter_map(|entry| entry.text().or_else(|| entry.get("source")?.text()))
         .map(str::to_owned)
         .collect()
-}
-
-fn read_service(
-    name: &str,
-    line: usize,
-    service: &node::Map,
-    unset: &[(String, usize)],
-) -> Result<Service, ComposeError> {
-    let text = |key: &str| service.get(key).and_then(Node::text).map(str::to_owned);
-    let at = |key: &str| {
-        let node = service.get(key)?;
-        Some(At {
-            value: node.text()?.to_owned(),
-            line: node.line,
-        })
-    };
-    let image = at("image");
-    let unset_in_image = match &image {
-        Some(image) => unset
-            .iter()
-            .filter(|(_, line)| *line == image.line)
-            .map(|(n, _)| n.clone())
-            .collect(),
-        None => Vec::new(),
-    };
-    let mut mounts = Vec::new();
-    for entry in service.get("volumes").into_iter().flat_map(Node::elements) {
-        mounts.push(read_mount(name, entry)?);
-    }
-    let env_files = service
-        .get("env_file")
-        .into_iter()
-        .flat_map(Node::one_or_many)
-        .filter_map(|entry| {
-            let path = entry.text().or_else(|| entry.get("path")?.text())?;
-            Some(At {
-                value: path.to_owned(),
-                line: entry.line,
-            })
-        })
-        .collect();
-    let replicas = service
-        .get("deploy")
-        .and_then(|deploy| deploy.get("replicas"))
-        .or_else(|| service.get("scale"))
-        .and_then(Node::number);
-    Ok(Service {
-        name: name.to_owned(),
-        line,
-        unset_in_image,
-        container_name: text("container_name"),
-        restart: text("restart"),
-        env_files,
-        mounts,
-        build: service.line_of("build"),
-        profiles: service.line_of("profiles"),
-        extends: service.line_of("extends"),
-        network_mode: text("network_mode"),
-        runtime: at("runtime"),
-        published_ports: service
-            .get("ports")
-            .into_iter()
-            .flat_map(Node::elements)
-            .flat_map(published)
-            .collect(),
-        replicas,
-        secret_files: Vec::new(),
-        image,
-    })
-}
-
-fn read_mount(service: &str, entry: &Node) -> Result<Mount, ComposeError> {
-    let source = match &entry.value {
-        Value::String(short) => match short.split_once(':') {
-            Some((source, _)) => mount_source(source),
-            None => MountSource::Anonymous,
-        },
-        Value::Map(long) => {
-            let source = long
-                .get("source")
-                .or_else(|| long.get("src"))
-                .and_then(Node::text);
-            match (long.get("type").and_then(Node::text), source) {
-                (Some("bind"), Some(source)) => MountSource::Bind(source.to_owned()),
-                (Some("volume"), Some(source)) => MountSource::Volume(source.to_owned()),
-                (None, Some(source)) => mount_source(source),
-                _ => MountSource::Anonymous,
-            }
-        }
-        _ => {
-            return Err(ComposeError::Shape {
-                key: format!("services.{service}.volumes"),
-                expected: "strings or tables",
-                line: entry.line,
-            });
-        }
-    };
-    Ok(Mount {
-        source,
-        line: entry.line,
-    })
-}
-
-/// In the short form only what looks like a path is one.
-fn mount_source(text: &str) -> MountSource {
-    if text.starts_with(['.', '/', '~']) {
-        MountSource::Bind(text.to_owned())
-    } else {
-        MountSource::Volume(text.to_owned())
-    }
-}
-
-/// The ports on the VPU of one entry of `ports:`: `8080:80`, `127.0.0.1:8080-8081:80-81/tcp`, or a
-/// table; a port that docker chooses is none.
-fn published(entry: &Node) -> Vec<u16> {
-    let range = if let Value::Map(long) = &entry.value {
-        long.get("published")
-            .and_then(Node::text)
-            .unwrap_or_default()
-    } else {
-        let text = entry.text().unwrap_or_default();
-        let text = text.split_once('/').map_or(text, |(ports, _)| ports);
-        text.rsplit(':').nth(1).unwrap_or_default()
-    };
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) => (first..=last).collect(),
-        _ => Vec::new(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Reads every document in `tests/manifests` and compares all that is said about it with the
 //! snapshot beside it. `O3R_DEPLOY_UPDATE=1` writes the snapshots anew.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{env, fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -1,19 +1,61 @@
 //! Keeps the committed schema and the example current.
 
-use std::{env, fs};
+use std::{collections::BTreeSet, env, fs};
+
+use o3r_deploy::manifest;
+use serde_json::Value;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/deploy.schema.json");
 
 #[test]
 fn the_committed_schema_is_current() {
-    let schema = o3r_deploy::manifest::schema::schema();
+    let schema = manifest::schema();
     let generated = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-    if env::var_os("O3R_DEPLOY_UPDATE_SCHEMA").is_some() {
+    if env::var_os("O3R_DEPLOY_UPDATE").is_some() {
         fs::write(COMMITTED, &generated).unwrap();
     }
     let committed = fs::read_to_string(COMMITTED).unwrap_or_default();
     assert!(
         committed == generated,
-        "schemas/deploy.schema.json is stale: O3R_DEPLOY_UPDATE_SCHEMA=1 cargo test --test manifest_schema"
+        "schemas/deploy.schema.json is stale: O3R_DEPLOY_UPDATE=1 cargo test --test manifest_schema"
     );
+}
+
+#[test]
+fn the_example_says_everything_that_can_be_said() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/o3r-deploy.toml.example");
+    let loaded = manifest::parse("o3r-deploy.toml.example", &fs::read(path).unwrap())
+        .unwrap_or_else(|findings| panic!("{}", findings.render_plain(100)));
+    assert_eq!(loaded.warnings, []);
+    let written: BTreeSet<String> = loaded.spans.pointers().map(without_positions).collect();
+    let mut known = BTreeSet::new();
+    keys(&manifest::schema(), "", &mut known);
+    let missing: Vec<&String> = known.difference(&written).collect();
+    assert!(missing.is_empty(), "the example lacks {missing:?}");
+}
+
+/// A pointer with `*` for positions in lists and for names that the user chooses.
+fn without_positions(pointer: &str) -> String {
+    let mut keys: Vec<&str> = pointer.split('/').collect();
+    let is_named = |keys: &[&str]| keys.last().is_some_and(|table| *table == "vpus");
+    for at in 0..keys.len() {
+        if keys[at].parse::<usize>().is_ok() || is_named(&keys[..at]) {
+            keys[at] = "*";
+        }
+    }
+    keys.join("/")
+}
+
+/// Collects the pointers of every key that a schema knows.
+fn keys(schema: &Value, pointer: &str, known: &mut BTreeSet<String>) {
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let pointer = format!("{pointer}/{key}");
+        keys(property, &pointer, known);
+        known.insert(pointer);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            keys(&schema[inner], &format!("{pointer}/*"), known);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Reads a manifest: bytes to text, text to a document, a document to types, all findings at once.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value};
@@ -19,6 +19,9 @@ use super::{
 
 /// No manifest is larger; whatever is, is some other file.
 const MAX_BYTES: usize = 1 << 20;
+
+/// Nobody reads a longer line, and a report that points into one cannot be laid out.
+const MAX_LINE_BYTES: usize = 8 << 10;
 
 /// A manifest with everything that later stages need to point into it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +78,9 @@ impl Loaded {
             .help(help)
     }
 }
+
+/// With more findings than this nobody misses those about the meaning.
+const MAX_PRUNED: usize = 50;
 
 /// What the command line says beside the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -176,17 +182,23 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
         Err(findings) => return (None, findings),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut findings: Vec<Diagnostic> = errors
-        .iter()
-        .map(|error| syntax_finding(error, &source))
-        .collect();
     let tree = spans::convert(table.get_ref(), &source);
     let (mut value, mut spans) = (tree.value, tree.spans);
-    findings.extend(tree.findings);
     if let Some(version) = &options.release_version {
         set_version(&mut value, version);
     }
+    let mut findings = tree.findings;
     findings.extend(interpolate(&mut value, &spans, &source));
+    let refused: BTreeSet<String> = findings
+        .iter()
+        .map(|finding| finding.pointer.clone())
+        .collect();
+    let invalid = validate::validate(&value, &spans, &source);
+    findings.extend(
+        invalid
+            .into_iter()
+            .filter(|finding| !refused.contains(&finding.pointer)),
+    );
 
     // What the parser made of a broken document is only sure above the first break, and what is
     // missing there may stand below.
@@ -195,22 +207,22 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
         .filter_map(toml::de::Error::span)
         .map(|span| span.start)
         .min();
-    let refused: Vec<String> = findings
-        .iter()
-        .map(|finding| finding.pointer.clone())
-        .collect();
+    if let Some(first_break) = first_break {
+        findings.retain(|finding| {
+            finding.code != "o3r::manifest::missing_key"
+                && finding
+                    .labels
+                    .iter()
+                    .all(|label| label.span.end <= first_break)
+        });
+    }
     findings.extend(
-        validate::validate(&value, &spans, &source)
-            .into_iter()
-            .filter(|finding| {
-                let is_sure = first_break.is_none_or(|at| {
-                    finding.code != "o3r::manifest::missing_key"
-                        && finding.labels.iter().all(|label| label.span.end < at)
-                });
-                is_sure && !refused.contains(&finding.pointer)
-            }),
+        errors
+            .iter()
+            .map(|error| syntax_finding(error, &spans, &source)),
     );
-    if first_break.is_some() || !validate::prune(&mut value, &mut spans) {
+    let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
+    if is_hopeless || !validate::prune(&mut value, &mut spans) {
         return (None, findings);
     }
     match serde_json::from_value::<Manifest>(value) {
@@ -248,6 +260,15 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), Vec<Diag
         return Err(vec![
             Diagnostic::error("o3r::manifest::too_large", &source, message)
                 .help("name the right file with `-f FILE`"),
+        ]);
+    }
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    if let Some(line) = lines.position(|line| line.len() > MAX_LINE_BYTES) {
+        let source = Source::new(name, String::new());
+        let message = format!("line {} is longer than {MAX_LINE_BYTES} bytes", line + 1);
+        return Err(vec![
+            Diagnostic::error("o3r::manifest::too_large", &source, message)
+                .help("break it, or name the right file with `-f FILE`"),
         ]);
     }
     let text = match str::from_utf8(bytes) {
@@ -305,17 +326,32 @@ fn printable(text: &str) -> String {
     shown
 }
 
-fn syntax_finding(error: &toml::de::Error, source: &Source) -> Diagnostic {
-    let end = source.text().len();
-    let span = error.span().unwrap_or(end..end);
-    let is_duplicate = error.message().contains("duplicate key");
-    let finding = Diagnostic::error("o3r::manifest::syntax", source, escape(error.message()));
-    if is_duplicate {
-        finding
-            .label(span, "written before")
-            .help("remove one of the two")
-    } else {
-        finding.label(span, "here")
+fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> Diagnostic {
+    const CODE: &str = "o3r::manifest::syntax";
+    let text = source.text();
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let key = text
+        .get(span.clone())
+        .filter(|_| error.message() == "duplicate key");
+    if let Some(key) = key {
+        let finding = Diagnostic::error(CODE, source, format!("`{}` is given twice", escape(key)))
+            .label(span.clone(), "given again here")
+            .help("remove one of the two");
+        return match spans.last_key_before(span.start, key, text) {
+            Some(first) => finding.label(first, "given here"),
+            None => finding,
+        };
+    }
+    let (message, wanted) = match error.message().split_once(", expected ") {
+        Some((message, wanted)) => (message, Some(wanted).filter(|wanted| *wanted != "nothing")),
+        None => (error.message(), None),
+    };
+    let finding = Diagnostic::error(CODE, source, escape(message)).label(span, "here");
+    match wanted {
+        // What the parser calls a literal string is one in single quotes; both kinds will do.
+        Some("literal string") => finding.help("write text in quotes: \"…\""),
+        Some(wanted) => finding.help(format!("expected {}", escape(wanted))),
+        None => finding,
     }
 }
 

@@ -36,6 +36,16 @@ pub enum FileKind {
     Other,
 }
 
+impl std::fmt::Display for FileKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File => "a file",
+            Self::Directory => "a directory",
+            Self::Other => "neither a file nor a directory",
+        })
+    }
+}
+
 /// The files of this machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Disk;
@@ -160,17 +170,6 @@ impl Checker<'_> {
             pointers("compose", "name", projects),
             "a project has one compose file; give the other one another name",
         );
-        for (index, compose) in manifest.compose.iter().enumerate() {
-            let list = format!("compose/{index}/extra_files");
-            let files = compose
-                .extra_files
-                .iter()
-                .map(|file| file.bare().to_owned());
-            let pointers = files
-                .enumerate()
-                .map(|(at, file)| (format!("/{list}/{at}"), file));
-            self.unique("the extra file", pointers, "remove one of the two");
-        }
     }
 
     fn image_sources(&mut self) {
@@ -279,41 +278,44 @@ impl Checker<'_> {
         resolved: &Utf8Path,
         wanted: Option<FileKind>,
     ) -> Option<FileKind> {
-        match self.files.kind(resolved) {
+        let found = match self.files.kind(resolved) {
             Ok(kind) if wanted.is_none_or(|wanted| wanted == kind) => return Some(kind),
+            found => found,
+        };
+        let label = if self.loaded.spans.contains(pointer) {
+            "named here".to_owned()
+        } else {
+            format!("takes `{written}`, as it names none")
+        };
+        match found {
             Ok(kind) => {
-                let is = match kind {
-                    FileKind::File => "a file",
-                    FileKind::Directory => "a directory",
-                    FileKind::Other => "neither a file nor a directory",
+                let wanted = wanted.unwrap_or(FileKind::File);
+                let message = format!("`{written}` is {kind}, not {wanted}");
+                let help = format!("name {wanted}");
+                self.error(pointer, "o3r::manifest::wrong_file", message, &label, help);
+            }
+            Err(error) => {
+                let message = match error.kind() {
+                    io::ErrorKind::NotFound => format!("`{written}` does not exist"),
+                    _ => format!("`{written}` cannot be read"),
                 };
-                let help = match wanted {
-                    Some(FileKind::Directory) => "name a directory",
-                    _ => "name a file",
+                let help = match error.kind() {
+                    io::ErrorKind::NotFound if resolved == written => {
+                        "make it, or correct the path".to_owned()
+                    }
+                    io::ErrorKind::NotFound => {
+                        format!("make it, or correct the path; it was looked for at {resolved}")
+                    }
+                    _ => error.to_string(),
                 };
-                let message = format!("`{written}` is {is}");
                 self.error(
                     pointer,
-                    "o3r::manifest::wrong_file",
+                    "o3r::manifest::missing_file",
                     message,
-                    "named here",
+                    &label,
                     help,
                 );
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.error(
-                pointer,
-                "o3r::manifest::missing_file",
-                format!("`{written}` does not exist"),
-                "named here",
-                format!("it was looked for as {resolved}"),
-            ),
-            Err(error) => self.error(
-                pointer,
-                "o3r::manifest::missing_file",
-                format!("`{written}` cannot be read: {error}"),
-                "named here",
-                format!("it was looked for as {resolved}"),
-            ),
         }
         None
     }

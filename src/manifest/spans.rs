@@ -55,6 +55,18 @@ impl SpanMap {
         }
     }
 
+    /// The last key with this text that starts before a byte of the document.
+    pub(super) fn last_key_before(
+        &self,
+        offset: usize,
+        key: &str,
+        text: &str,
+    ) -> Option<Range<usize>> {
+        let keys = self.places.values().filter_map(|place| place.key.clone());
+        keys.filter(|span| span.start < offset && text.get(span.clone()) == Some(key))
+            .max_by_key(|span| span.start)
+    }
+
     fn closest(&self, mut pointer: &str) -> Option<&Place> {
         loop {
             if let Some(place) = self.places.get(pointer) {
@@ -173,7 +185,12 @@ impl Converter<'_> {
             DeValue::Integer(integer) => {
                 match i64::from_str_radix(integer.as_str(), integer.radix()) {
                     Ok(number) => Value::Number(number.into()),
-                    Err(_) => self.refuse(pointer, span, "this number is too large"),
+                    Err(_) => self.refuse(
+                        pointer,
+                        span,
+                        "this number is too large",
+                        "write a smaller one",
+                    ),
                 }
             }
             DeValue::Float(float) => {
@@ -184,10 +201,20 @@ impl Converter<'_> {
                     .and_then(Number::from_f64)
                 {
                     Some(number) => Value::Number(number),
-                    None => self.refuse(pointer, span, "this number is not finite"),
+                    None => self.refuse(
+                        pointer,
+                        span,
+                        "this number is not finite",
+                        "write a finite one",
+                    ),
                 }
             }
-            DeValue::Datetime(_) => self.refuse(pointer, span, "no key takes a date or a time"),
+            DeValue::Datetime(_) => self.refuse(
+                pointer,
+                span,
+                "no key takes a date or a time",
+                "write text in quotes",
+            ),
             DeValue::Array(elements) => Value::Array(
                 elements
                     .iter()
@@ -201,12 +228,12 @@ impl Converter<'_> {
         }
     }
 
-    fn refuse(&mut self, pointer: &str, span: Range<usize>, message: &str) -> Value {
+    fn refuse(&mut self, pointer: &str, span: Range<usize>, message: &str, help: &str) -> Value {
         self.findings.push(
             Diagnostic::error("o3r::manifest::wrong_type", self.source, message)
                 .at(pointer)
                 .label(span, "here")
-                .help("write text in quotes"),
+                .help(help),
         );
         Value::Null
     }

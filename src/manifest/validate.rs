@@ -183,15 +183,18 @@ impl Context<'_> {
         } else {
             format!("known keys: {}", known.join(", "))
         };
-        let place = if table.is_empty() {
-            "here".to_owned()
+        let key = names::escape(key);
+        let (message, label) = if table.is_empty() {
+            (format!("unknown key `{key}`"), "not a key of a manifest")
         } else {
-            format!("in {}", header(table))
+            (
+                format!("unknown key `{key}` in {}", header(table)),
+                "not a key of this table",
+            )
         };
-        let message = format!("unknown key `{}` {place}", names::escape(key));
         Diagnostic::error("o3r::manifest::unknown_key", self.source, message)
             .at(&pointer)
-            .label(self.spans.key(&pointer), "not a key of this table")
+            .label(self.spans.key(&pointer), label)
             .help(help)
     }
 

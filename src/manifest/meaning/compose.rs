@@ -268,23 +268,28 @@ impl Project<'_, '_> {
 
     fn image(&mut self, service: &str, written: &str, line: usize) {
         let declared = &self.checker.loaded.manifest.images;
-        let (canonical, problem) = match written.parse::<ImageRef>() {
-            Ok(image) if declared.iter().any(|declared| declared.name == image) => return,
-            Ok(image) => (image.canonical(), "no [[images]] declares".to_owned()),
-            Err(error) => (
-                written.to_owned(),
-                format!("is not {}: {}", error.expected, error.problem),
-            ),
+        let image = match written.parse::<ImageRef>() {
+            Ok(image) => image,
+            Err(error) => {
+                let message = format!(
+                    "runs `{service}` from `{written}`, which is not {}: {}",
+                    error.expected, error.problem
+                );
+                return self.error(IMAGE, Some(line), &message, &error.help);
+            }
         };
+        if declared.iter().any(|declared| declared.name == image) {
+            return;
+        }
         let names: Vec<String> = declared
             .iter()
             .map(|image| image.name.canonical())
             .collect();
-        let help = match did_you_mean(&canonical, names.iter().map(String::as_str)) {
+        let help = match did_you_mean(&image.canonical(), names.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("add [[images]] with `name = \"{canonical}\"`"),
+            None => format!("add [[images]] with `name = \"{image}\"`"),
         };
-        let message = format!("runs `{service}` from `{written}`, which {problem}");
+        let message = format!("runs `{service}` from `{written}`, which no [[images]] declares");
         self.error(IMAGE, Some(line), &message, &help);
     }
 

@@ -1,10 +1,12 @@
 //! Checks paths on the VPU: can oem write there, do two things want one place, would a deletion
 //! take something that is declared.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8Path;
 use globset::GlobSet;
 
-use super::{Checker, FileKind, pointers};
+use super::{Checker, FileKind, is_read, pointers};
 use crate::manifest::{
     names::{NameGlob, RemotePath, USUAL_HOME},
     types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
@@ -139,7 +141,12 @@ fn unique_targets(checker: &mut Checker<'_>) {
     let directories = pointers("directories", "path", directories);
     checker.unique("the directory", directories, "remove one of the two");
     let mut targets: Vec<(String, String)> = Vec::new();
+    let mut projects = BTreeSet::new();
     for (index, compose) in loaded.manifest.compose.iter().enumerate() {
+        // A project that is declared twice is reported as such.
+        if !is_read(compose.state) || !projects.insert(&compose.name) {
+            continue;
+        }
         let directory = compose.directory();
         targets.push((
             format!("/compose/{index}/file"),
@@ -228,14 +235,21 @@ fn deletions(checker: &mut Checker<'_>) {
                 && is_within(path, &directory)
                 && !protects(&excluded, &directory, path)
         };
-        report(checker, &pointer, &transfer.dst, &declared, takes);
+        let help = "move one of the two, or `exclude` what is to stay";
+        report(checker, &pointer, &transfer.dst, &declared, help, takes);
     }
     for (index, path) in manifest.absent.paths.iter().enumerate() {
         let directory = absolute(path);
         let pointer = format!("/absent/paths/{index}");
-        report(checker, &pointer, path, &declared, |path| {
-            is_within(path, &directory)
-        });
+        let takes = |path: &str| is_within(path, &directory);
+        report(
+            checker,
+            &pointer,
+            path,
+            &declared,
+            "remove one of the two",
+            takes,
+        );
     }
 }
 
@@ -244,6 +258,7 @@ fn report(
     pointer: &str,
     directory: &RemotePath,
     declared: &[Declared],
+    help: &str,
     takes: impl Fn(&str) -> bool,
 ) {
     const CODE: &str = "o3r::manifest::conflicting_paths";
@@ -269,7 +284,7 @@ fn report(
                     other.what, other.path
                 ),
                 "deleted from here",
-                "move one of the two, or `exclude` what is to stay",
+                help,
             )
             .label(
                 checker.loaded.spans.value(&other.pointer),

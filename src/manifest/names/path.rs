@@ -166,6 +166,8 @@ impl LocalPath {
             (Some(rest), Some(home)) if rest.starts_with('/') => {
                 home.join(rest.trim_start_matches('/'))
             }
+            // Findings show the path, and `./` before it says nothing.
+            _ if base == "." => self.0.clone().into(),
             _ => base.join(&self.0),
         }
     }
@@ -328,14 +330,14 @@ mod tests {
 
     #[test]
     fn local_paths_resolve_below_the_manifest() {
-        let base = Utf8Path::new("/work/app");
+        let base = Utf8Path::new("/home/me/app");
         let home = Some(Utf8Path::new("/home/me"));
         for (written, resolved) in [
-            ("dist/x.tar", "/work/app/dist/x.tar"),
-            ("../x.tar", "/work/app/../x.tar"),
+            ("dist/x.tar", "/home/me/app/dist/x.tar"),
+            ("../x.tar", "/home/me/app/../x.tar"),
             ("/x.tar", "/x.tar"),
             ("~/x.tar", "/home/me/x.tar"),
-            ("~x", "/work/app/~x"),
+            ("~x", "/home/me/app/~x"),
         ] {
             assert_eq!(
                 written.parse::<LocalPath>().unwrap().resolve(base, home),

@@ -1,10 +1,13 @@
 //! Names without structure of their own: volumes, projects, releases, hosts, keys.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::{NameError, Word, image, printable_problem, string_form};
+
+/// What is wrong with a word.
+type Problem = Cow<'static, str>;
 
 /// Declares a newtype over a string with the function that finds what is wrong with one.
 macro_rules! word {
@@ -31,8 +34,8 @@ macro_rules! word {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                let problem: fn(&str) -> Option<&'static str> = $problem;
-                match printable_problem(text).or_else(|| problem(text)) {
+                let problem: fn(&str) -> Option<Problem> = $problem;
+                match printable_problem(text).map(Problem::from).or_else(|| problem(text)) {
                     Some(problem) => Err(NameError::new::<Self>(text, problem)),
                     None => Ok(Self(text.to_owned())),
                 }
@@ -78,11 +81,11 @@ word!(
     "use lower-case letters and digits, with `.`, `_` or `-` between them",
     |text| {
         if text.len() > 128 {
-            Some("it is longer than 128 characters")
+            Some("it is longer than 128 characters".into())
         } else if image::is_component(text) {
             None
         } else {
-            Some("docker would not take it as part of an image name")
+            Some("docker would not take it as part of an image name".into())
         }
     }
 );
@@ -96,7 +99,7 @@ word!(
     "use letters, digits, `.`, `+`, `_` and `-`, as in `1.4.0`",
     |text| {
         if text.len() > 128 {
-            return Some("it is longer than 128 characters");
+            return Some("it is longer than 128 characters".into());
         }
         charset_problem(text, |b| b.is_ascii_alphanumeric() || b == b'_', b"_.+-")
     }
@@ -122,11 +125,11 @@ word!(
      keys of their own",
     |text| {
         if text.starts_with('-') {
-            Some("it starts with `-`, which ssh would read as an option")
+            Some("it starts with `-`, which ssh would read as an option".into())
         } else if text.contains(char::is_whitespace) {
-            Some("it contains white space")
+            Some("it contains white space".into())
         } else if text.contains(['@', '/']) {
-            Some("it is more than a host")
+            Some("it is more than a host".into())
         } else {
             None
         }
@@ -180,7 +183,7 @@ word!(
     "^[A-Za-z0-9$]",
     "a registry",
     "write `host` or `host:port`, without `http://`",
-    |text| (!image::is_registry(text)).then_some("it is not `host` or `host:port`")
+    |text| (!image::is_registry(text)).then(|| "it is not `host` or `host:port`".into())
 );
 
 word!(
@@ -190,7 +193,7 @@ word!(
     "^.",
     "a name or a glob",
     "write a name, with `*`, `?` or `[…]` for what varies",
-    |text| globset::Glob::new(text).is_err().then_some("its brackets or braces do not close")
+    |text| globset::Glob::new(text).is_err().then(|| "its brackets or braces do not close".into())
 );
 
 word!(
@@ -204,34 +207,33 @@ word!(
 );
 
 /// The problem of a name whose first byte is `first` and whose others are that or in `more`.
-fn charset_problem(text: &str, first: fn(u8) -> bool, more: &[u8]) -> Option<&'static str> {
-    if !text.bytes().next().is_some_and(first) {
-        Some("its first character is not allowed there")
-    } else if text.bytes().all(|b| first(b) || more.contains(&b)) {
-        None
-    } else {
-        Some("it contains a character that is not allowed")
+fn charset_problem(text: &str, first: fn(u8) -> bool, more: &[u8]) -> Option<Problem> {
+    let fits = |c: char, more: &[u8]| u8::try_from(c).is_ok_and(|b| first(b) || more.contains(&b));
+    if let Some(c) = text.chars().next().filter(|&c| !fits(c, &[])) {
+        return Some(format!("it starts with `{c}`").into());
     }
+    let c = text.chars().find(|&c| !fits(c, more))?;
+    Some(format!("it contains `{c}`").into())
 }
 
-fn host_key_problem(text: &str) -> Option<&'static str> {
+fn host_key_problem(text: &str) -> Option<Problem> {
     let mut words = text.split_ascii_whitespace();
     let (Some(kind), Some(key)) = (words.next(), words.next()) else {
-        return Some("it is not a key type and a key");
+        return Some("it is not a key type and a key".into());
     };
     if !["ssh-", "ecdsa-", "sk-"]
         .iter()
         .any(|prefix| kind.starts_with(prefix))
     {
-        return Some("it does not start with a key type");
+        return Some("it does not start with a key type".into());
     }
     if kind.contains("-cert-") {
-        return Some("it is a certificate");
+        return Some("it is a certificate".into());
     }
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
     // Every key starts with the length of its type as four bytes, hence with these letters.
     if !key.starts_with("AAAA") || !key.bytes().all(is_base64) || !key.len().is_multiple_of(4) {
-        return Some("its second word is not a whole key in base64");
+        return Some("its second word is not a whole key in base64".into());
     }
     None
 }
