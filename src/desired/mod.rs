@@ -153,6 +153,20 @@ pub struct ProjectFile {
     pub mode: u32,
 }
 
+impl ProjectFile {
+    /// A file of which only the name matters, because it shall not be there.
+    fn named(relative: String) -> Self {
+        let sha256 = Digest::of(b"");
+        Self {
+            relative,
+            local: Utf8PathBuf::new(),
+            sha256,
+            bytes: 0,
+            mode: 0,
+        }
+    }
+}
+
 /// What matters of a compose service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {

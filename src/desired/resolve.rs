@@ -185,13 +185,34 @@ impl Resolver<'_> {
         let before = self.findings.len();
         let base = self.loaded.base().to_owned();
         let at = |key: &str| format!("/compose/{number}/{key}");
+        let source = Some(self.loaded.place(&format!("/compose/{number}")));
+        let name = compose.name.to_string();
+        if compose.state == ComposeState::Absent {
+            // What goes need not exist here any more.
+            let extras = compose
+                .extra_files
+                .iter()
+                .map(|extra| extra.bare().to_owned());
+            let names = std::iter::once(COMPOSE_FILE.to_owned()).chain(extras);
+            let files = names.map(ProjectFile::named).collect();
+            let state = ProjectState::Absent;
+            return Some(Project {
+                name,
+                state,
+                files,
+                services: BTreeMap::new(),
+                source,
+            });
+        }
         let path = compose.file.resolve(&base, self.home.as_deref());
         let (file, text) = self.file(&at("file"), COMPOSE_FILE.to_owned(), &path)?;
         let mut files = vec![file];
+        // Their relative paths are those that the compose file uses.
+        let beside = path.parent().unwrap_or(&base);
         for (index, extra) in compose.extra_files.iter().enumerate() {
             self.extra(
                 &at(&format!("extra_files/{index}")),
-                &base,
+                beside,
                 extra,
                 &mut files,
             );
@@ -211,15 +232,14 @@ impl Resolver<'_> {
         };
         let state = match compose.state {
             ComposeState::Running => ProjectState::Running,
-            ComposeState::Stopped => ProjectState::Stopped,
-            ComposeState::Absent => ProjectState::Absent,
+            ComposeState::Stopped | ComposeState::Absent => ProjectState::Stopped,
         };
         (self.findings.len() == before).then(|| Project {
-            name: compose.name.to_string(),
+            name,
             state,
             services: services(&parsed, &files),
             files,
-            source: Some(self.loaded.place(&format!("/compose/{number}"))),
+            source,
         })
     }
 

@@ -674,7 +674,12 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         .map(|file| project.path(file))
         .filter(|path| {
             let fact = builder.facts.paths.get(path);
-            matches!(fact, Some(Probed::Known(PathFact::File { .. })))
+            matches!(
+                fact,
+                Some(Probed::Known(
+                    PathFact::File { .. } | PathFact::Directory { .. }
+                ))
+            )
         })
         .collect();
     if found.containers.is_empty() && files.is_empty() && found.started.is_none() {

@@ -1,0 +1,110 @@
+//! Recorded answers of the probe, parsed: what it means, and what damage to it does.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+
+use o3r_deploy::observe::{Observed, ParseError, PathFact, Probed, Query, parse};
+use proptest::prelude::*;
+
+const NONCE: &str = "o3r-0123456789abcdef";
+/// Recorded on a twin: docker 20.10.24, docker-compose 1.29.2.
+const DOCKER_20: &str = include_str!("fixtures/probe/docker-20.10.24.txt");
+/// The same VPU as docker 19.03.8 and docker-compose 1.25.4 say it; see the README beside it.
+const DOCKER_19: &str = include_str!("fixtures/probe/docker-19.03.8.txt");
+
+fn query() -> Query {
+    let compose = "/usr/share/oem/docker/compose/hello/docker-compose.yml";
+    Query {
+        paths: BTreeMap::from([
+            ("/root/secret".into(), None),
+            (compose.into(), Some(263)),
+            ("~/none".into(), None),
+            ("~/share".into(), None),
+            ("~/share/logs".into(), None),
+        ]),
+        api_port: 80,
+    }
+}
+
+fn observed(text: &str) -> Observed {
+    parse(text, NONCE, &query()).unwrap()
+}
+
+#[test]
+fn docker_20_10() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&observed(DOCKER_20)).unwrap());
+}
+
+#[test]
+fn docker_19_03() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&observed(DOCKER_19)).unwrap());
+}
+
+#[test]
+fn both_generations_say_the_same_of_volumes_images_and_containers() {
+    let (old, new) = (observed(DOCKER_19).facts, observed(DOCKER_20).facts);
+    assert_eq!(old.volumes, new.volumes);
+    assert_eq!(old.images, new.images);
+    assert_eq!(old.containers, new.containers);
+    assert_eq!(old.paths, new.paths);
+}
+
+#[test]
+fn a_missing_permission_is_unknown_and_not_missing() {
+    let facts = observed(DOCKER_20).facts;
+    assert!(matches!(&facts.paths["/root/secret"], Probed::Unknown(_)));
+    assert_eq!(facts.paths["~/none"], Probed::Known(PathFact::Missing));
+}
+
+#[test]
+fn a_cut_answer_is_an_error_wherever_it_is_cut() {
+    let end = DOCKER_20.rfind("end compose").unwrap();
+    for (index, _) in DOCKER_20
+        .char_indices()
+        .take_while(|(index, _)| *index < end)
+    {
+        let result = parse(&DOCKER_20[..index], NONCE, &query());
+        assert!(result.is_err(), "cut at {index}");
+    }
+}
+
+#[test]
+fn another_runs_frames_are_not_ours() {
+    let result = parse(DOCKER_20, "o3r-fedcba9876543210", &query());
+    assert_eq!(result.unwrap_err(), ParseError::Section("system"));
+}
+
+#[test]
+fn a_failed_section_is_unknown_with_its_last_words() {
+    let failed = DOCKER_20.replace(
+        &format!("{NONCE} end volumes 0"),
+        &format!("Error: connection reset\n{NONCE} end volumes 1"),
+    );
+    let reason = observed(&failed).facts.volumes;
+    let wanted = "docker volume inspect: Error: connection reset".to_owned();
+    assert_eq!(reason, Probed::Unknown(wanted));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_answers_never_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = DOCKER_20.as_bytes().to_vec();
+        for (index, byte) in edits {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len() * 4).max(bytes.len() / 2));
+        let _ = parse(&String::from_utf8_lossy(&bytes), NONCE, &query());
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,400}", section in "[a-z]{4,10}") {
+        let framed = format!("{NONCE} begin {section}\n{text}\n{NONCE} end {section} 0\n");
+        let _ = parse(&framed, NONCE, &query());
+    }
+}
