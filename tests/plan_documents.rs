@@ -1,5 +1,4 @@
 //! Whole plans, as text and as JSON, and the schema that they keep.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 
