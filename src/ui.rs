@@ -9,6 +9,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style as Ansi};
 use indicatif::{ProgressBar, ProgressStyle};
+use textwrap::{WordSeparator, WordSplitter, core::Word};
 
 use crate::{
     apply::{Event, Observer},
@@ -92,6 +93,9 @@ impl Ui {
         };
         let handler = miette::GraphicalReportHandler::new_themed(theme)
             .with_width(width())
+            .with_word_separator(WordSeparator::Custom(words))
+            .with_word_splitter(WordSplitter::NoHyphenation)
+            .with_break_words(false)
             .with_links(false);
         let mut text = String::new();
         match handler.render_report(&mut text, report) {
@@ -134,6 +138,15 @@ impl Ui {
 
     fn bold(self, text: &str) -> String {
         paint(self.color_err, Ansi::new().bold(), text)
+    }
+}
+
+/// Where a line may be broken: an indented one is something to copy, and stays whole.
+fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
+    if line.starts_with("  ") {
+        Box::new(std::iter::once(Word::from(line)))
+    } else {
+        WordSeparator::AsciiSpace.find_words(line)
     }
 }
 

@@ -1,7 +1,154 @@
 #!/usr/bin/env bash
-# Runs every check: formatting, clippy, unit, property, transcript and twin tests.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-cargo fmt --all --check
-cargo clippy --all-targets --locked -- -D warnings
-cargo test --locked
+# Runs every check, on any Debian or Ubuntu machine with Rust, as root or with sudo: installs what is missing, and
+# leaves nothing running.
+#
+#   tests/run.sh            all parts
+#   tests/run.sh PART...    some of them
+#
+# parts: format clippy shell build tests doctests docs schema twin readme quickstart
+# `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+parts=(format clippy shell build tests doctests docs schema twin readme quickstart)
+case ${1:-} in
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
+esac
+for part in "$@"; do
+    [[ " ${parts[*]} " == *" $part "* ]] || { echo "run.sh: no part '$part'; there are: ${parts[*]}" >&2; exit 2; }
+done
+[ $# -eq 0 ] || parts=("$@")
+
+# A world of its own: twins that someone plays with are not touched.
+export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-tests}
+export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
+mkdir -p "$O3R_TWIN_STATE"
+exec 9>"$O3R_TWIN_STATE/run.lock"
+flock -n 9 || { echo "run.sh: another run is at work" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# need PROGRAM PACKAGE...: installs the packages where the program is missing.
+need() {
+    ! command -v "$1" >/dev/null || return 0
+    command -v apt-get >/dev/null || { echo "run.sh: $1 is missing, and there is no apt-get" >&2; return 1; }
+    echo "installing ${*:2}"
+    as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${@:2}" >/dev/null
+}
+
+# --- the parts: each runs in a shell of its own, where the first failing command ends it ---------
+
+part_format() {
+    cargo fmt --all --check
+}
+
+part_clippy() {
+    cargo clippy --all-targets --locked --quiet -- -D warnings
+}
+
+# The scripts that run on a VPU must be POSIX and pass the parsers of dash and busybox.
+part_shell() {
+    need shellcheck shellcheck
+    need busybox busybox-static
+    need dash dash
+    local remote=(src/remote/*.sh src/observe/probe.sh)
+    for script in "${remote[@]}"; do
+        dash -n "$script"
+        busybox sh -n "$script"
+    done
+    shellcheck -s sh "${remote[@]}"
+    git ls-files '*.sh' .ci/run | grep -vxF "$(printf '%s\n' "${remote[@]}")" | xargs shellcheck
+    echo "shellcheck, dash and busybox accept all"
+}
+
+part_build() {
+    cargo build --all-targets --locked --quiet
+}
+
+# Unit, property, fault, transcript and twin tests.
+part_tests() {
+    need busybox busybox-static
+    need dash dash
+    need sshd openssh-server
+    if cargo nextest --version >/dev/null 2>&1; then
+        local profile=()
+        ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
+        cargo nextest run --locked --no-fail-fast --status-level slow --final-status-level slow "${profile[@]}"
+    else
+        cargo test --locked --quiet --all-targets --no-fail-fast
+    fi
+}
+
+part_doctests() {
+    cargo test --locked --quiet --doc
+}
+
+part_docs() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --quiet
+}
+
+part_schema() {
+    if [ -e tests/schema/check.sh ]; then tests/schema/check.sh; fi
+}
+
+part_twin() {
+    need python3 python3
+    tests/twin/test.sh
+}
+
+part_readme() {
+    need python3 python3
+    cargo build --locked --quiet
+    tests/readme.py
+}
+
+part_quickstart() {
+    examples/quickstart.sh
+}
+
+# --- running them ---------------------------------------------------------------------------------
+
+passed=0
+failed=()
+started=$SECONDS
+
+finish() {
+    trap - EXIT INT TERM
+    if [ -n "$(ls "$O3R_TWIN_STATE/twins" 2>/dev/null)" ]; then
+        tests/twin/twin.sh down --all 9>&-
+    fi
+    # Containers of others keep the engine.
+    if [ -e "$O3R_TWIN_STATE/dockerd.pid" ] && [ -z "$(docker ps -q 2>/dev/null)" ]; then
+        tests/twin/twin.sh engine-stop 9>&-
+    fi
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+command -v cargo >/dev/null || { echo "run.sh: Rust is missing; https://rustup.rs installs it" >&2; exit 1; }
+need cc gcc libc6-dev || exit
+need ssh openssh-client || exit
+
+for part in "${parts[@]}"; do
+    printf '\n━━ %s\n' "$part"
+    since=$SECONDS
+    (set -e; "part_$part") 9>&- </dev/null
+    code=$?
+    if [ $code = 0 ]; then
+        passed=$((passed + 1))
+        printf '━━ %s passed in %d s\n' "$part" $((SECONDS - since))
+    else
+        failed+=("$part")
+        printf '━━ %s FAILED with %d after %d s\n' "$part" $code $((SECONDS - since))
+    fi
+done
+
+finish
+printf '\n%d s' $((SECONDS - started))
+[ ${#failed[@]} = 0 ] || printf '; failed: %s' "${failed[*]}"
+printf '\n%d passed, %d failed\n' "$passed" ${#failed[@]}
+[ ${#failed[@]} = 0 ]

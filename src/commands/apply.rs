@@ -203,7 +203,8 @@ fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
     } else if plan.vpu != now.vpu {
         format!("it is for {} (serial {})", plan.vpu.host, plan.vpu.serial)
     } else if plan.fingerprint != now.fingerprint {
-        "the VPU changed".to_owned()
+        // A file of another size is looked at in another way, which shows in the fingerprint too.
+        "the VPU or a local file changed".to_owned()
     } else {
         "local files changed".to_owned()
     };

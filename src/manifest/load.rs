@@ -110,7 +110,7 @@ impl LoadError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("name the manifest with `-f FILE`, or write one with `o3r-deploy init`")
+                Some("name the manifest with `-f FILE`")
             }
             Self::Read { .. } | Self::Invalid(_) => None,
         }

@@ -91,9 +91,9 @@ system() {
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'sha256=%s\n' "$(sha256_tool)"
-    df -Pk "$HOME" 2>/dev/null | { read -r head; read -r fs blocks used free rest; printf 'home_free_kb=%s\n' "$free"; }
+    df -Pk "$HOME" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'home_free_kb=%s\n' "$free"; }
     root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
-    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | { read -r head; read -r fs blocks used free rest; printf 'docker_free_kb=%s\n' "$free"; }
+    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'docker_free_kb=%s\n' "$free"; }
     return 0
 }
 
@@ -120,6 +120,7 @@ paths() {
     [ -z "$queries" ] && return 0
     printf '%s\n' "$queries" | while read -r word kind size path; do
         [ "$word" = path ] || continue
+        # shellcheck disable=SC2088 # the tilde is the manifest's, not the shell's
         case $path in
             "~") path=$HOME ;;
             "~/"*) path=$HOME/${path#"~/"} ;;

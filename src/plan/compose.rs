@@ -231,12 +231,16 @@ fn file_cause(
             (*mode != file.mode).then(|| {
                 Cause::differs("mode", format!("{mode:04o}"), format!("{:04o}", file.mode))
             })
+        } else if let Some(found) = sha256 {
+            Some(Cause::differs(
+                "content",
+                found.short(),
+                file.sha256.short(),
+            ))
         } else {
-            let found = match sha256 {
-                Some(digest) => digest.short(),
-                None => format!("{size} bytes"),
-            };
-            Some(Cause::differs("content", found, file.sha256.short()))
+            // Of another size: its hash was not asked for.
+            let bytes = |count: u64| format!("{count} bytes");
+            Some(Cause::differs("size", bytes(*size), bytes(file.bytes)))
         }),
         Some(Probed::Known(PathFact::Directory { .. })) => {
             Err((format!("{path} is a directory"), look()))

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# From a fresh Debian or Ubuntu machine with Rust to a deployed application: builds o3r-deploy, starts a test twin
+# (a container that behaves like a VPU), and deploys examples/hello to it. Needs root or sudo.
+#
+#   examples/quickstart.sh           cleans up after itself
+#   examples/quickstart.sh --keep    leaves the twin and the files, to play with
+set -euo pipefail
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-quickstart
+name=quickstart
+twin() { "$project/tests/twin/twin.sh" "$@"; }
+
+keep=
+case ${1:-} in
+    '') ;;
+    --keep) keep=yes ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit ;;
+    *) echo "quickstart: unknown option '$1'; there is only --keep" >&2; exit 2 ;;
+esac
+
+start=$SECONDS
+say() { printf '\n── %s (%d s)\n' "$*" $((SECONDS - start)); }
+die() { printf 'quickstart: %s\n' "$*" >&2; exit 1; }
+# What a real VPU needs in place of what is shown.
+aside() { printf '   %s\n' "$@"; }
+
+# run COMMAND...: shows a command, then what it says; one that fails ends the quickstart.
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@" 2>&1 || die "that failed with exit code $?; $work has the manifest"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# need PROGRAM PACKAGE...: installs the packages where the program is missing.
+need() {
+    ! command -v "$1" >/dev/null || return 0
+    command -v apt-get >/dev/null || die "$1 is missing, and there is no apt-get to install it with"
+    say "installing ${*:2}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${@:2}" >/dev/null
+}
+
+ended=
+cleanup() {
+    local code=$?
+    trap - EXIT
+    if [ -n "$keep" ] && [ -n "$ended" ]; then exit $code; fi
+    if [ -n "$twin_is_ours" ]; then twin down "$name" || true; fi
+    # Twins of others keep the engine.
+    if [ -n "$engine_is_ours" ] && [ -z "$(docker ps -q)" ]; then twin engine-stop || true; fi
+    [ -n "$keep" ] || [ "$code" != 0 ] || rm -rf "$work"
+    exit $code
+}
+twin_is_ours=
+engine_is_ours=
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
+command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
+[ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "root or sudo is needed to install packages and to run docker"
+need cc gcc libc6-dev
+need ssh openssh-client
+
+say "building o3r-deploy"
+cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
+target=${CARGO_TARGET_DIR:-$project/target}
+PATH=$(cd "$target/debug" && pwd):$PATH
+
+rm -rf "$work"
+mkdir -p "$work"
+if [ "$(id -u)" != 0 ] && ! docker version >/dev/null 2>&1; then
+    # Whoever is not in the group docker asks for the engine by sudo.
+    mkdir "$work/bin"
+    # shellcheck disable=SC2016 # for the script written
+    printf '#!/bin/sh\nPATH=${PATH#*:} exec sudo docker "$@"\n' >"$work/bin/docker"
+    chmod +x "$work/bin/docker"
+    PATH=$work/bin:$PATH
+fi
+
+say "starting a twin, the stand-in for a VPU (the first time, its image is built: a few minutes)"
+docker version >/dev/null 2>&1 || engine_is_ours=yes
+twin engine
+twin build fw1.4.30
+twin down "$name" 2>/dev/null || true    # one left by --keep
+twin_is_ours=yes
+twin up "$name" >"$work/twin.env"
+
+say "building the image of examples/hello, and a manifest for the twin"
+"$project/examples/hello/for-twin.sh" "$name" "$work"
+cd "$work"
+run head -n 8 deploy.toml
+aside "for a real VPU:" \
+    "  host      its address; 192.168.0.69 is where it leaves the factory" \
+    "  identity  your key, if ssh does not find it by itself; it must be authorised on the VPU" \
+    "  host_key  the first plan shows the line to paste" \
+    "  serial    optional: refuses every other box" \
+    "  arch      \"arm64\", and the image built for it: examples/hello/build.sh arm64"
+
+say "deploying"
+run o3r-deploy check
+run o3r-deploy plan
+run o3r-deploy apply --yes
+aside "" "the plan is empty now: --exit-code would exit with 2 if anything were left to do"
+run o3r-deploy plan --exit-code
+
+variables=$(twin env "$name")
+eval "$variables"
+vpu() { ssh -F none -i "$KEY" -o "UserKnownHostsFile=$KNOWN_HOSTS" "oem@$ADDRESS" "$@" </dev/null; }
+printf '\n$ ssh oem@%s docker exec hello_web_1 wget -qO- localhost:8000\n' "$ADDRESS"
+greeting=$(vpu docker exec hello_web_1 wget -qO- localhost:8000) || die "the application does not answer"
+echo "$greeting"
+
+ended=yes
+if [ -n "$keep" ]; then
+    say "done; the twin and the files stay"
+    aside "cd $work                change app.env, and plan again" \
+        "export PATH=$target/debug:\$PATH" \
+        "$project/tests/twin/twin.sh ssh $name docker ps" \
+        "$project/tests/twin/twin.sh down $name"
+else
+    say "done"
+fi
