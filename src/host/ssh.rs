@@ -139,6 +139,7 @@ impl Host for SshHost {
     async fn run(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
         const DOING: &str = "running a command on the VPU";
         let _permit = self.sessions.acquire().await;
+        tracing::debug!(command = %command.to_display(), "session on the VPU");
         let mut remote = self.session.raw_command(command.to_shell());
         let feeder = match stdin.into_payload() {
             None => {
@@ -235,6 +236,7 @@ impl Host for SshHost {
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {
         let path = self.directory.path().join(format!("port-{port}"));
         if !path.exists() {
+            tracing::debug!(port, "session on the VPU: a forwarded port");
             self.session
                 .request_port_forward(
                     openssh::ForwardType::Local,

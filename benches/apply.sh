@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Measures check, a no-op plan and the apply of a large image on a test twin, each side by side with
+# what one would do by hand, and prints a table. Runs for some minutes; needs docker (see
+# tests/twin/README.md).
+#
+#   benches/apply.sh [MEGABYTES [RUNS]]      default: 400 3
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+megabytes=${1:-400}
+runs=${2:-3}
+twin=bench-$$
+export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-bench}
+
+cargo build --release --locked --quiet
+tool=$PWD/target/release/o3r-deploy
+work=$(mktemp -d)
+clean() {
+    tests/twin/twin.sh down "$twin" >&2 || true
+    docker image rm -f "bench:$$" >/dev/null 2>&1 || true
+    tests/twin/twin.sh engine-stop >&2 || true
+    rm -rf "$work"
+}
+trap clean EXIT
+tests/twin/twin.sh engine >&2
+eval "$(tests/twin/twin.sh up "$twin")"
+ssh_to_twin=(ssh -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$KNOWN_HOSTS" -i "$KEY" "oem@$ADDRESS")
+
+# Half of it random, half of it text, in files of 4 MB, as software is neither.
+mkdir "$work/root"
+for ((i = 0; i < megabytes / 8; i++)); do
+    head -c 4000000 /dev/urandom >"$work/root/random-$i"
+    seq "$((i * 1000000))" "$((i * 1000000 + 1000000))" | head -c 4000000 >"$work/root/text-$i"
+done
+tar -C "$work/root" -c . | docker import - "bench:$$" >/dev/null
+docker save "bench:$$" -o "$work/bench.tar"
+cat >"$work/deploy.toml" <<TOML
+[vpu]
+host = "$ADDRESS"
+identity = "$KEY"
+host_key = "$HOST_KEY"
+arch = "$(docker version --format '{{.Server.Arch}}')"
+
+[release]
+name = "bench"
+version = "1"
+
+[[images]]
+name = "bench:1"
+archive = "bench.tar"
+TOML
+cd "$work"
+
+# median SECONDS…
+median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+# seconds COMMAND…: wall time; its peak resident memory in KiB goes to $work/memory
+seconds() {
+    /usr/bin/time -f '%e %M' -o "$work/time" "$@" >/dev/null 2>"$work/stderr" || { cat "$work/stderr" >&2; return 1; }
+    cut -d' ' -f2 "$work/time" >"$work/memory"
+    cut -d' ' -f1 "$work/time"
+}
+forget() { "${ssh_to_twin[@]}" 'docker image ls -q | sort -u | xargs -r docker image rm -f >/dev/null; rm -rf ~/.o3r-deploy'; }
+by_hand() { docker save "bench:$$" | "${ssh_to_twin[@]}" docker load; }
+export -f by_hand
+
+check=() plan=() bare=() apply=() hand=() memory=()
+for ((run = 0; run < runs; run++)); do
+    forget
+    start=$EPOCHREALTIME
+    by_hand >/dev/null
+    hand+=("$(awk "BEGIN { print $EPOCHREALTIME - $start }")")
+    forget
+    apply+=("$(seconds "$tool" apply --yes)")
+    memory+=("$(cat "$work/memory")")
+    check+=("$(seconds "$tool" check)")
+    for _ in 1 2 3; do
+        bare+=("$(seconds "${ssh_to_twin[@]}" true)")
+        plan+=("$(seconds "$tool" plan)")
+    done
+done
+sessions=$("$tool" -vv plan 2>&1 >/dev/null | grep -c 'session on the VPU')
+
+row() { printf '| %-52s | %10s |\n' "$1" "$2"; }
+ratio() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
+row "what (medians of $runs; plan and ssh: $((3 * runs)))" "figure"
+row "---" "---"
+row "check, s" "$(median "${check[@]}")"
+row "bare ssh oem@twin true, new connection, s" "$(median "${bare[@]}")"
+row "plan, nothing to do, s" "$(median "${plan[@]}")"
+row "plan / bare ssh" "$(ratio "$(median "${plan[@]}")" "$(median "${bare[@]}")")"
+row "ssh sessions of a plan beside the login's" "$sessions"
+row "docker save | ssh docker load, $megabytes MB, s" "$(median "${hand[@]}")"
+row "apply, $megabytes MB image, s" "$(median "${apply[@]}")"
+row "apply / by hand" "$(ratio "$(median "${apply[@]}")" "$(median "${hand[@]}")")"
+row "apply, peak resident memory here, KiB" "$(median "${memory[@]}")"
