@@ -139,8 +139,48 @@ fn feed(
 fn payload_error(result: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), HostError> {
     match result {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(Err(error)) if is_broken_pipe(&error) => Ok(()),
         Ok(Err(error)) => Err(HostError::Payload(error)),
         Err(error) => Err(HostError::Payload(io::Error::other(error))),
+    }
+}
+
+/// Whether an error, or what it wraps, is a reader that went away.
+fn is_broken_pipe(error: &io::Error) -> bool {
+    let mut inner: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = inner {
+        if let Some(error) = current.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        // `io::Error::other` shows its content's source, not its content.
+        let content = current
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        inner = match content {
+            Some(content) => Some(content),
+            None => current.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write the archive")]
+    struct Wrapper(#[source] io::Error);
+
+    #[test]
+    fn a_reader_that_went_away_is_known_through_wrappers() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&pipe()));
+        assert!(is_broken_pipe(&io::Error::other(Wrapper(pipe()))));
+        assert!(!is_broken_pipe(&io::Error::other(Wrapper(
+            io::Error::other("disk")
+        ))));
     }
 }

@@ -29,6 +29,20 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// What the master runs on the VPU: says that login worked and lives as long as our end.
 const MASTER_COMMAND: &str = "echo o3r-ready; exec cat >/dev/null";
 
+/// The line by which [`MASTER_COMMAND`] says that login worked.
+const READY: &str = "o3r-ready";
+
+/// Most bytes that a login shell may print before its first command.
+const GREETING_LIMIT: u64 = 64 << 10;
+
+/// Starts ssh with signals ignored that a terminal sends to all its processes: Ctrl-C is ours to
+/// handle, and the connection must outlive it. (A process group of its own would do the same, but
+/// then ssh could not ask for a password.)
+const UNINTERRUPTED: &str = "trap '' INT QUIT HUP; exec \"$0\" \"$@\"";
+
+/// The shell's exit code for a program that is not there.
+const COMMAND_NOT_FOUND: i32 = 127;
+
 /// How to reach a VPU. What is `None` is left to the user's `ssh_config`.
 #[derive(Debug, Clone, Default)]
 pub struct SshOptions {
@@ -68,8 +82,9 @@ impl SshHost {
             })?;
         let control = directory.path().join("ctl");
         let user = login_user(options).await;
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-M").arg("-S").arg(&control);
+        let mut ssh = Command::new("sh");
+        ssh.args(["-c", UNINTERRUPTED, "ssh", "-M", "-S"])
+            .arg(&control);
         for option in client_options(options, &directory.path().join("known_hosts"))? {
             ssh.args(["-o", &option]);
         }
@@ -87,18 +102,16 @@ impl SshHost {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // Ctrl-C at the terminal is ours to handle: the connection must outlive it.
-        ssh.process_group(0);
         let mut master = ssh.spawn().map_err(|source| HostError::Start {
             program: "ssh".into(),
             source,
         })?;
-        let mut ready = String::new();
-        if let Some(stdout) = master.stdout.take() {
-            let _ = BufReader::new(stdout).read_line(&mut ready).await;
-        }
-        if ready.trim_end() != "o3r-ready" {
-            return Err(login_error(options, user.as_deref(), &ready, master).await);
+        let ready = match master.stdout.take() {
+            Some(stdout) => is_ready(stdout).await,
+            None => false,
+        };
+        if !ready {
+            return Err(login_error(options, user.as_deref(), master).await);
         }
         if let Some(mut stderr) = master.stderr.take() {
             // Whatever ssh says later (a lost link) is also seen as a failed command.
@@ -295,6 +308,17 @@ fn client_options(options: &SshOptions, pinned: &Path) -> Result<Vec<String>, Ho
     Ok(list)
 }
 
+/// Whether the login's command runs. What a login shell prints before it is passed over.
+async fn is_ready(stdout: tokio::process::ChildStdout) -> bool {
+    let mut lines = BufReader::new(stdout.take(GREETING_LIMIT)).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line == READY {
+            return true;
+        }
+    }
+    false
+}
+
 /// The user to log in as: the given one; else `None` where `ssh_config` names one; else `oem`.
 ///
 /// `ssh -G` prints the local user's name where no `User` line applies.
@@ -316,17 +340,19 @@ async fn login_user(options: &SshOptions) -> Option<String> {
 
 /// Turns ssh's words into one of ours. OpenSSH has no codes: its messages are stable since 2000
 /// and in English whatever the locale.
-async fn login_error(
-    options: &SshOptions,
-    user: Option<&str>,
-    first_line: &str,
-    mut master: Child,
-) -> HostError {
+async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child) -> HostError {
     let mut said = String::new();
     if let Some(stderr) = &mut master.stderr {
         let _ = stderr.read_to_string(&mut said).await;
     }
-    let _ = master.wait().await;
+    let status = master.wait().await;
+    if status.is_ok_and(|status| status.code() == Some(COMMAND_NOT_FOUND)) {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return HostError::Start {
+            program: "ssh".into(),
+            source,
+        };
+    }
     let host = options.host.clone();
     let pinned = !options.host_keys.is_empty();
     let expected_by = if pinned {
@@ -364,14 +390,7 @@ async fn login_error(
         };
     }
     if last.is_empty() {
-        let reason = if first_line.is_empty() {
-            "ssh ended without a word".to_owned()
-        } else {
-            format!(
-                "the login shell prints «{}» before any command runs",
-                first_line.trim_end()
-            )
-        };
+        let reason = "ssh ended without a word, or the login shell runs no commands".to_owned();
         return HostError::Transport {
             doing: format!("logging in to {host}"),
             reason,
