@@ -72,7 +72,6 @@ part_build() {
 part_tests() {
     need busybox busybox-static
     need dash dash
-    need sshd openssh-server
     if cargo nextest --version >/dev/null 2>&1; then
         local profile=()
         ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
@@ -90,15 +89,19 @@ part_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --quiet
 }
 
+# The manifest's schema with taplo and tombi.
 part_schema() {
-    if [ -e tests/schema/check.sh ]; then tests/schema/check.sh; fi
+    need python3 python3
+    tests/schema/check.sh
 }
 
+# The twin itself.
 part_twin() {
     need python3 python3
     tests/twin/test.sh
 }
 
+# The sessions in the README, on a twin.
 part_readme() {
     need python3 python3
     cargo build --locked --quiet
