@@ -77,7 +77,7 @@ part_tests() {
         ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
         cargo nextest run --locked --no-fail-fast --status-level slow --final-status-level slow "${profile[@]}"
     else
-        cargo test --locked --quiet --all-targets --no-fail-fast
+        cargo test --locked --quiet --lib --bins --tests --no-fail-fast
     fi
 }
 
