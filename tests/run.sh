@@ -23,6 +23,7 @@ done
 export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-tests}
 export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 mkdir -p "$O3R_TWIN_STATE"
+log=$O3R_TWIN_STATE/apt.log
 exec 9>"$O3R_TWIN_STATE/run.lock"
 flock -n 9 || { echo "run.sh: another run is at work" >&2; exit 1; }
 
@@ -35,8 +36,10 @@ need() {
     ! command -v "$1" >/dev/null || return 0
     command -v apt-get >/dev/null || { echo "run.sh: $1 is missing, and there is no apt-get" >&2; return 1; }
     echo "installing ${*:2}"
-    as_root apt-get update -qq &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${@:2}" >/dev/null
+    {
+        as_root apt-get update -q &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${@:2}"
+    } >"$log" 2>&1 || { cat "$log"; return 1; }
 }
 
 # --- the parts: each runs in a shell of its own, where the first failing command ends it ---------
