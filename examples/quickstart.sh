@@ -35,13 +35,17 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# need PROGRAM PACKAGE...: installs the packages where the program is missing.
-need() {
-    ! command -v "$1" >/dev/null || return 0
-    command -v apt-get >/dev/null || die "$1 is missing, and there is no apt-get to install it with"
-    say "installing ${*:2}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${@:2}" >/dev/null
+# install PACKAGE...: shows apt's words only where it fails.
+install() {
+    command -v apt-get >/dev/null || die "missing, and there is no apt-get to install them with: $*"
+    say "installing $*"
+    local log
+    log=$(mktemp)
+    {
+        as_root apt-get update -q &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
+    } >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get failed, see $log"; }
+    rm "$log"
 }
 
 ended=
@@ -64,8 +68,10 @@ trap 'exit 143' TERM
 PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
 [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "root or sudo is needed to install packages and to run docker"
-need cc gcc libc6-dev
-need ssh openssh-client
+packages=()
+command -v cc >/dev/null || packages+=(gcc libc6-dev)
+command -v ssh >/dev/null || packages+=(openssh-client)
+[ ${#packages[@]} = 0 ] || install "${packages[@]}"
 
 say "building o3r-deploy"
 cargo build --locked --quiet --manifest-path "$project/Cargo.toml"

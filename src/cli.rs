@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub struct Cli {
     /// Options of every command.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub global: Global,
     /// What to do.
     #[command(subcommand)]

@@ -187,7 +187,7 @@ fn deep_nesting_and_huge_documents() {
 fn a_missing_file_says_what_to_type() {
     let error = manifest::load(Utf8Path::new("nowhere/deploy.toml")).unwrap_err();
     assert_eq!(error.to_string(), "cannot read nowhere/deploy.toml");
-    assert!(error.help().unwrap().contains("o3r-deploy init"));
+    assert!(error.help().unwrap().contains("-f FILE"));
 }
 
 /// A manifest that uses every key, to be damaged.

@@ -23,6 +23,7 @@ done
 export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-tests}
 export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 mkdir -p "$O3R_TWIN_STATE"
+log=$O3R_TWIN_STATE/apt.log
 exec 9>"$O3R_TWIN_STATE/run.lock"
 flock -n 9 || { echo "run.sh: another run is at work" >&2; exit 1; }
 
@@ -35,8 +36,10 @@ need() {
     ! command -v "$1" >/dev/null || return 0
     command -v apt-get >/dev/null || { echo "run.sh: $1 is missing, and there is no apt-get" >&2; return 1; }
     echo "installing ${*:2}"
-    as_root apt-get update -qq &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${@:2}" >/dev/null
+    {
+        as_root apt-get update -q &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${@:2}"
+    } >"$log" 2>&1 || { cat "$log"; return 1; }
 }
 
 # --- the parts: each runs in a shell of its own, where the first failing command ends it ---------
@@ -72,13 +75,12 @@ part_build() {
 part_tests() {
     need busybox busybox-static
     need dash dash
-    need sshd openssh-server
     if cargo nextest --version >/dev/null 2>&1; then
         local profile=()
         ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
         cargo nextest run --locked --no-fail-fast --status-level slow --final-status-level slow "${profile[@]}"
     else
-        cargo test --locked --quiet --all-targets --no-fail-fast
+        cargo test --locked --quiet --lib --bins --tests --no-fail-fast
     fi
 }
 
@@ -90,15 +92,19 @@ part_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --quiet
 }
 
+# The manifest's schema with taplo and tombi.
 part_schema() {
-    if [ -e tests/schema/check.sh ]; then tests/schema/check.sh; fi
+    need python3 python3
+    tests/schema/check.sh
 }
 
+# The twin itself.
 part_twin() {
     need python3 python3
     tests/twin/test.sh
 }
 
+# The sessions in the README, on a twin.
 part_readme() {
     need python3 python3
     cargo build --locked --quiet

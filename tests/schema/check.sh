@@ -11,11 +11,14 @@ schema="$PWD/schemas/deploy.schema.json"
 make_venv() {
     python3 -m venv "$1" && return
     # Debian ships venv apart from python3.
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || {
+    if ! command -v apt-get >/dev/null; then
         echo "check.sh: install python3-venv" >&2
         return 1
-    }
-    apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv
+    fi
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get update -q
+    "${sudo[@]}" apt-get install -q -y --no-install-recommends python3-venv
     rm -rf "$1"
     python3 -m venv "$1"
 }

@@ -65,8 +65,10 @@ engine() {
 }
 
 apt_install() {
-    as_root apt-get update -q >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >&2
+    {
+        as_root apt-get update -q &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
+    } >"$state/apt.log" 2>&1 || { tail -n 20 "$state/apt.log" >&2; die "$* cannot be installed, see $state/apt.log"; }
 }
 
 start_engine() {
@@ -148,7 +150,10 @@ build_base() {
         return
     fi
     say "debian:bookworm-slim cannot be pulled, making a base image with debootstrap"
-    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || apt_install debootstrap
+    if ! PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null; then
+        say "installing debootstrap"
+        apt_install debootstrap
+    fi
     local root
     root=$(mktemp -d "$state/debootstrap.XXXXXX")
     as_root env "PATH=$PATH:/usr/sbin" debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$state/debootstrap.log" 2>&1 \

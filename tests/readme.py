@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Runs the README's sessions on a test twin and compares what they print; with --update, writes it into the README.
+
+Blocks marked `console,ignore` are run in their order; so are comments `<!-- twin: COMMAND -->`, unseen. Sizes, times, digests and
+keys may differ. The twin's address and serial number are shown as those of a VPU.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+TWIN = PROJECT / "tests/twin/twin.sh"
+NAME = f"readme{os.getpid()}"
+TIMEOUT = 300  # seconds for one command
+
+# What may differ from run to run, and what stands for it in the comparison.
+VARIES = [
+    (r"\d+(\.\d+)? ([KMG]i)?B(/s)?\b", "SIZE"),
+    (r"\b\d+ bytes", "SIZE"),
+    (r"\(\d+\.\d s", "(TIME"),
+    (r"\b(sha256:)?[0-9a-f]{12,64}\b", "DIGEST"),
+    (r"SHA256:[A-Za-z0-9+/]+", "FINGERPRINT"),
+    (r"ssh-ed25519 AAAA[A-Za-z0-9+/=]+", "KEY"),
+    (r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ", "DATE"),
+    (r"\b(amd64|arm64)\b", "ARCH"),
+    (r"\bdocker \d[\w.+~-]*", "docker VERSION"),
+]
+
+
+def output(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def shape(text):
+    """The text without what varies and without line ends' spaces."""
+    for pattern, stands_for in VARIES:
+        text = re.sub(pattern, stands_for, text)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def same(one, other):
+    """Whether two texts say the same; lines with long paths may break elsewhere."""
+    return shape(one).replace("│", " ").split() == shape(other).replace("│", " ").split()
+
+
+class Session:
+    def __init__(self, work):
+        self.work = work
+        variables = output(TWIN, "up", NAME)
+        self.twin = dict(re.findall(r"^(\w+)='?(.*?)'?$", variables, re.M))
+        subprocess.run([PROJECT / "examples/hello/for-twin.sh", NAME, work], check=True)
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
+        self.environment = dict(
+            os.environ,
+            PATH=f"{target.resolve() / 'debug'}:{os.environ['PATH']}",
+            HOME=str(work / "home"),
+            O3R_TWIN_STATE=str(pathlib.Path(self.twin["KEY"]).parent),
+            NO_COLOR="1",
+            USER="you",
+        )
+        (work / "home").mkdir()
+
+    def run(self, command):
+        """What a command says on stdout and stderr, as the README shows it, and its exit code."""
+        here = command.replace("192.168.0.69", self.twin["ADDRESS"]).replace("000018988497", self.twin["SERIAL"])
+        # Logging in as a reader would, but to the twin; o3r-deploy has its own ssh.
+        script = f'ssh() {{ "{TWIN}" ssh {NAME} "${{@:2}}"; }}\n{here}\n'
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.work,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        text = done.stdout.replace(self.twin["ADDRESS"], "192.168.0.69").replace(self.twin["SERIAL"], "000018988497")
+        text = text.replace(str(self.work / "home"), "/home/you")
+        return text.rstrip("\n"), done.returncode
+
+    def transcript(self, block):
+        """The commands of a block with what they say now."""
+        parts = []
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                text, code = self.run(line[2:])
+                part = [line] + ([f"? {code}"] if code else []) + ([text] if text else [])
+                parts.append("\n".join(part))
+        return "\n\n".join(parts)
+
+
+def main():
+    update = sys.argv[1:] == ["--update"]
+    if sys.argv[1:] and not update:
+        sys.exit("usage: readme.py [--update]")
+    text = README.read_text()
+    work = pathlib.Path(tempfile.mkdtemp(prefix="o3r-readme."))
+    passed = failed = 0
+    # Engine and image are there before the twin is, so that what they say is not lost in it.
+    subprocess.run([TWIN, "build", "fw1.4.30"], check=True)
+    try:
+        session = Session(work)
+
+        def check(match):
+            nonlocal passed, failed
+            hidden, block = match.group("hidden"), match.group("block")
+            if hidden is not None:
+                said, code = session.run(hidden)
+                if code:
+                    failed += 1
+                    print(f"FAILED  {hidden}: exit code {code}\n{said}")
+                return match.group(0)
+            found = session.transcript(block)
+            first = block.splitlines()[0]
+            if update or same(found, block):
+                passed += 1
+                print(f"ok      {first}", flush=True)
+            else:
+                failed += 1
+                print(f"FAILED  {first}")
+                for line in difflib.unified_diff(
+                    shape(block).splitlines(), shape(found).splitlines(), "README.md", "now", lineterm=""
+                ):
+                    print(f"        {line}")
+            return f"```console,ignore\n{found}\n```" if update else match.group(0)
+
+        pattern = r"<!-- twin: (?P<hidden>.*?) -->|```console,ignore\n(?P<block>.*?)\n```"
+        new = re.sub(pattern, check, text, flags=re.S)
+        if update:
+            README.write_text(new)
+    finally:
+        subprocess.run([TWIN, "down", NAME], check=False)
+        shutil.rmtree(work)
+    if passed == 0:
+        failed += 1
+        print("FAILED  README.md has no session")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
