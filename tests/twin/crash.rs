@@ -1,0 +1,283 @@
+//! Interrupts, crashes, lost links and power cuts: a second apply always converges.
+
+use std::{thread::sleep, time::Duration};
+
+use crate::support::{App, Layout, Link, Packing, Running, Site, Twin};
+
+/// Applying must converge, and the container must run what is declared.
+#[track_caller]
+fn converges(site: &Site, twin: &Twin, app: &App) {
+    site.apply();
+    app.runs_on(twin);
+    site.nothing_to_do();
+}
+
+/// Starts applying `app` and waits until a step of this name is done.
+fn apply_until(site: &Site, app: &App, step: &str) -> Running {
+    app.write(site);
+    let mut apply = site.start(&["apply", "--yes"]);
+    if !apply.wait_for(step) {
+        panic!("{step} was not done: {:?}", apply.finish());
+    }
+    apply
+}
+
+#[test]
+fn interrupt_while_an_image_is_sent() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let app = App::new("1.0.0");
+    app.write_files(&site);
+    let image = app.image().filled(20 << 20);
+    image.write(
+        &site.path("dist/hello-1.0.0.tar"),
+        Layout::Docker,
+        Packing::Plain,
+    );
+    link.slow(500_000);
+    let mut apply = site.start(&["apply", "--yes"]);
+    assert!(apply.wait_for("create volume.share"));
+    sleep(Duration::from_secs(1));
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted in the middle of image.hello:1.0.0, after 3 of 10 steps; nothing that runs was touched");
+    ran.says("run apply again");
+    assert_eq!(twin.oem("docker image ls -aq"), "");
+    link.slow(0);
+    site.apply();
+    app.runs_on(&twin);
+    site.nothing_to_do();
+}
+
+#[test]
+fn interrupt_in_the_switch() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+
+    let app = App::new("1.1.0");
+    let apply = apply_until(&site, &app, "tag.hello:1.1.0");
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted before")
+        .says("of 7 steps; what was done stays as it is");
+    converges(&site, &twin, &app);
+
+    // Once: the running step is finished, and no other one begun.
+    let app = App::new("1.2.0");
+    let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
+    sleep(Duration::from_millis(500));
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted before release.hello, after 6 of 7 steps; what was done stays as it is");
+    app.runs_on(&twin);
+    assert_eq!(site.steps(), ["update release.hello"]);
+    converges(&site, &twin, &app);
+
+    // Twice: at once.
+    let app = App::new("1.3.0");
+    let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
+    sleep(Duration::from_millis(300));
+    apply.signal("INT");
+    sleep(Duration::from_millis(200));
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted in the middle of compose.hello, after 5 of 7 steps; what was done stays as it is");
+    converges(&site, &twin, &app);
+}
+
+#[test]
+fn terminate_stops_as_an_interrupt_does() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = App::new("1.0.0");
+    for (signal, step) in [
+        ("TERM", "create volume.share"),
+        ("HUP", "create tag.hello:1.0.0"),
+    ] {
+        let apply = apply_until(&site, &app, step);
+        apply.signal(signal);
+        apply.finish().exits(130).says("interrupted");
+        twin.oem("rm -rf share; docker volume rm share");
+    }
+    converges(&site, &twin, &app);
+}
+
+/// Kills the deployer right after each of `steps` (and `wait` later), each time on the way to a
+/// new version.
+fn killed_after(steps: &[(&str, u64)]) {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    for (number, (step, wait)) in steps.iter().enumerate() {
+        let app = App::new(&format!("1.1.{number}"));
+        let apply = apply_until(&site, &app, step);
+        sleep(Duration::from_millis(*wait));
+        apply.signal("KILL");
+        apply.finish().exits(137);
+        converges(&site, &twin, &app);
+    }
+}
+
+#[test]
+fn killed_while_files_change() {
+    killed_after(&[
+        ("image.hello", 0),
+        ("tag.hello", 0),
+        ("file.hello/docker-compose.yml", 0),
+        ("file.hello/app.env", 0),
+    ]);
+}
+
+#[test]
+fn killed_while_containers_change() {
+    killed_after(&[
+        ("file.hello/conf/greeting.txt", 0),
+        ("file.hello/conf/greeting.txt", 300),
+        ("file.hello/conf/greeting.txt", 1000),
+        ("file.hello/conf/greeting.txt", 2000),
+        ("compose.hello", 0),
+    ]);
+}
+
+#[test]
+fn killed_where_only_a_file_differs() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    app.write(&site);
+    site.apply();
+    // The file is written, the container still has the old one: compose would see no change.
+    app.greeting = "another".to_owned();
+    let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    converges(&site, &twin, &app);
+}
+
+#[test]
+fn power_cut() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    for (number, step) in [
+        "image.hello",
+        "file.hello/app.env",
+        "file.hello/conf/greeting.txt",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let app = App::new(&format!("1.1.{number}"));
+        let apply = apply_until(&site, &app, step);
+        twin.power_cut();
+        let ran = apply.finish().exits(4);
+        ran.says("the connection to")
+            .says("was lost")
+            .says("run apply again");
+        converges(&site, &twin, &app);
+    }
+}
+
+#[test]
+fn link_that_is_lost() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let app = App::new("1.0.0");
+    app.write_files(&site);
+    let image = app.image().filled(20 << 20);
+    image.write(
+        &site.path("dist/hello-1.0.0.tar"),
+        Layout::Docker,
+        Packing::Plain,
+    );
+    link.slow(500_000);
+    let mut apply = site.start(&["apply", "--yes"]);
+    assert!(apply.wait_for("create volume.share"));
+    sleep(Duration::from_secs(1));
+    link.cut();
+    link.slow(0);
+    let ran = apply.finish().exits(4);
+    ran.says("image.hello:1.0.0 failed; nothing that runs was touched")
+        .says("was lost")
+        .says("run apply again");
+    site.apply();
+    app.runs_on(&twin);
+
+    let app = App::new("1.1.0");
+    let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
+    link.cut();
+    let ran = apply.finish().exits(4);
+    ran.says("compose.hello failed")
+        .says("was lost")
+        .says("run apply again");
+    converges(&site, &twin, &app);
+}
+
+#[test]
+fn one_apply_at_a_time() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    let other = Site::new(&twin);
+    app.write(&other);
+
+    let first = apply_until(&site, &app, "directory.~/share/logs");
+    first.signal("STOP");
+    let ran = other.run(&["apply", "--yes"]).exits(7);
+    ran.says("another apply is working on this VPU: tester@")
+        .says("nothing was done")
+        .says("--break-lock");
+    other.run(&["plan"]).exits(0);
+    first.signal("CONT");
+    first.finish().exits(0);
+    other.nothing_to_do();
+
+    // A holder that is killed holds nothing.
+    app.setting = "second".to_owned();
+    app.write(&other);
+    let second = apply_until(&site, &app, "file.hello/app.env");
+    second.signal("STOP");
+    other.run(&["apply", "--yes"]).exits(7);
+    second.signal("KILL");
+    second.finish().exits(137);
+    converges(&other, &twin, &app);
+
+    // Nor does one whose VPU lost its power.
+    app.setting = "third".to_owned();
+    app.write(&other);
+    let third = apply_until(&site, &app, "file.hello/app.env");
+    third.signal("STOP");
+    twin.power_cut();
+    converges(&other, &twin, &app);
+    third.signal("CONT");
+    third.finish().exits(4);
+    other.nothing_to_do();
+}
+
+#[test]
+fn lock_can_be_broken() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let other = Site::new(&twin);
+    let app = App::new("1.0.0");
+    app.write(&other);
+    let first = apply_until(&site, &app, "directory.~/share/logs");
+    first.signal("STOP");
+    other.run(&["apply", "--yes"]).exits(7);
+    other.run(&["apply", "--yes", "--break-lock"]).exits(0);
+    first.signal("KILL");
+    first.finish().exits(137);
+    app.runs_on(&twin);
+    other.nothing_to_do();
+    // The killed one's end takes nothing from the next.
+    let mut next = App::new("1.1.0");
+    next.setting = "next".to_owned();
+    next.write(&other);
+    converges(&other, &twin, &next);
+}

@@ -1,0 +1,124 @@
+//! Applies that fail: exit codes 4, 5 and 6.
+
+use crate::support::{App, Site, Twin};
+
+#[test]
+fn first_release_that_crashes() {
+    for restart in ["no", "unless-stopped"] {
+        let twin = Twin::up();
+        let site = Site::new(&twin);
+        let mut app = App::new("1.0.0");
+        app.restart = restart.to_owned();
+        app.command = "echo no camera found; exit 3".to_owned();
+        app.write(&site);
+        let ran = site.run(&["apply", "--yes"]).exits(4);
+        ran.says("compose.hello failed; there is no earlier release to go back to");
+        ran.says("exit code 3")
+            .says("no camera found")
+            .says("mend it and run apply again");
+        assert!(site.logs().contains("no camera found"));
+
+        let mended = App::new("1.0.0");
+        mended.write(&site);
+        site.apply();
+        mended.runs_on(&twin);
+        site.nothing_to_do();
+    }
+}
+
+#[test]
+fn next_release_that_crashes_is_taken_back() {
+    for restart in ["no", "unless-stopped"] {
+        let twin = Twin::up();
+        let site = Site::new(&twin);
+        let good = App::new("1.0.0");
+        good.write(&site);
+        site.apply();
+        let image = "docker inspect -f '{{.Image}} {{.Config.Image}}' hello_web_1";
+        let files = "cd /usr/share/oem/docker/compose/hello && find . -type f -printf '%p %m\\n' -exec sha256sum {} + | sort";
+        let before = (twin.oem(image), twin.oem(files));
+
+        let mut bad = App::new("1.1.0");
+        bad.restart = restart.to_owned();
+        bad.command = "echo no camera found; exit 3".to_owned();
+        bad.write(&site);
+        site.write("conf/new.txt", "new in 1.1.0");
+        let ran = site.run(&["apply", "--yes"]).exits(6);
+        ran.says("compose.hello failed; the previous release was restored")
+            .says("no camera found");
+        insta::allow_duplicates!(insta::assert_snapshot!(
+            "rollback",
+            site.redact(&progress(&ran.stderr))
+        ));
+        assert_eq!((twin.oem(image), twin.oem(files)), before);
+        good.runs_on(&twin);
+
+        std::fs::remove_file(site.path("conf/new.txt")).unwrap();
+        good.write(&site);
+        site.nothing_to_do();
+        let next = App::new("1.2.0");
+        next.write(&site);
+        site.apply();
+        next.runs_on(&twin);
+    }
+}
+
+/// The lines that say what was done.
+fn progress(stderr: &str) -> String {
+    let lines = stderr
+        .lines()
+        .take_while(|line| !line.trim_start().starts_with('×'));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn next_release_that_crashes_stays_with_no_rollback() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    let mut bad = App::new("1.1.0");
+    bad.command = "exit 3".to_owned();
+    bad.write(&site);
+    site.run(&["apply", "--yes", "--no-rollback"])
+        .exits(4)
+        .says("nothing was restored (--no-rollback)");
+    assert_eq!(
+        twin.oem("docker inspect -f '{{.Config.Image}}' hello_web_1"),
+        "hello:1.1.0"
+    );
+    site.run(&["plan", "--exit-code"]).exits(2);
+    let next = App::new("1.2.0");
+    next.write(&site);
+    site.apply();
+    next.runs_on(&twin);
+}
+
+#[test]
+fn container_that_undoes_what_was_applied() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    app.command = format!("chmod 700 /share/logs; {}", app.command);
+    app.write(&site);
+    let ran = site.run(&["apply", "--yes"]).exits(5);
+    ran.says("update directory.~/share/logs")
+        .says("mode: 0700 -> 0775");
+    ran.says("all steps were done, and still 1 would be needed")
+        .says("something on the VPU undoes");
+}
+
+#[test]
+fn image_that_does_not_arrive_whole() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = App::new("1.0.0");
+    app.write(&site);
+    // No room: docker cannot unpack it.
+    twin.root("mount -t tmpfs -o size=100k none /var/lib/docker/tmp");
+    let ran = site.run(&["apply", "--yes"]).exits(4);
+    ran.says("image.hello:1.0.0 failed; nothing that runs was touched");
+    twin.root("umount /var/lib/docker/tmp");
+    site.apply();
+    app.runs_on(&twin);
+}

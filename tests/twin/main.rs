@@ -1,0 +1,21 @@
+//! Runs the real binary against twins: machines with a real systemd, sshd, dockerd and
+//! docker-compose that behave like a VPU (README.md beside this file).
+//!
+//! `cargo nextest run --profile twin` runs them, three twins at a time; nextest's default profile
+//! leaves them out. Plain `cargo test --test twin` runs them too. A twin that cannot be started
+//! is a failure, never a skipped test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and its standard error is its report"
+)]
+
+mod apply;
+mod boot;
+mod crash;
+mod drift;
+mod failed;
+mod plan;
+mod refused;
+mod support;
+mod words;

@@ -1,0 +1,149 @@
+//! `plan` changes nothing, and what it writes can be used.
+
+use crate::support::{App, Site, Twin};
+
+/// Everything on a twin that a plan could leave a trace in.
+fn trace(twin: &Twin) -> String {
+    twin.root(
+        r"find /home/oem /usr/share/oem /tmp /var/tmp -printf '%p %T@ %C@ %s %m\n' | sort
+        docker container inspect $(docker ps -aq) 2>/dev/null
+        docker image inspect $(docker image ls -aq) 2>/dev/null
+        docker volume inspect $(docker volume ls -q) 2>/dev/null
+        docker network ls --no-trunc",
+    )
+}
+
+#[test]
+fn plan_leaves_no_trace() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    let look = || {
+        let before = trace(&twin);
+        for args in [
+            &["plan"][..],
+            &["plan", "--format", "json", "-o", "plan.json"],
+            &["plan", "--format", "sh", "-o", "script"],
+            &["-vv", "plan", "--exit-code"],
+        ] {
+            let _ = site.run(args);
+        }
+        similar_asserts(&before, &trace(&twin));
+    };
+    app.write(&site);
+    look();
+    site.apply();
+    look();
+    twin.oem("docker stop hello_web_1; rmdir share/logs");
+    app.setting = "another".to_owned();
+    app.write(&site);
+    look();
+    // Nor does an apply that is not confirmed.
+    let before = trace(&twin);
+    site.run(&["apply"]).exits(1);
+    similar_asserts(&before, &trace(&twin));
+}
+
+/// Shows the lines that differ only.
+#[track_caller]
+fn similar_asserts(before: &str, after: &str) {
+    let only = |these: &str, those: &str| -> Vec<String> {
+        let those: std::collections::BTreeSet<&str> = those.lines().collect();
+        these
+            .lines()
+            .filter(|line| !those.contains(line))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(only(before, after), only(after, before));
+}
+
+#[test]
+fn script_does_what_apply_does() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = App::new("1.0.0");
+    app.write(&site);
+    let ran = site
+        .run(&["plan", "--format", "sh", "-o", "script"])
+        .exits(0);
+    ran.says("app.env holds secrets and was not copied");
+    twin.copy(&site.path("script"), "script");
+
+    // Without the secret it stops there, and says which file it misses.
+    let missing = twin.try_oem("sh script/deploy.sh");
+    assert_ne!(missing.code, Some(0), "{missing:?}");
+    missing.says("-app.env");
+    assert_eq!(twin.oem("docker ps -aq"), "");
+
+    let name = ran
+        .stderr
+        .split_whitespace()
+        .find(|word| word.ends_with("-app.env"))
+        .unwrap();
+    let name = name.rsplit('/').next().unwrap();
+    std::fs::copy(site.path("app.env"), site.path("script/payload").join(name)).unwrap();
+    twin.copy(&site.path("script"), "script");
+    twin.oem("sh script/deploy.sh");
+    app.runs_on(&twin);
+    site.nothing_to_do();
+    twin.oem("sh script/deploy.sh");
+    app.runs_on(&twin);
+}
+
+#[test]
+fn saved_plan_is_applied_or_stale() {
+    let twin = Twin::up();
+    let mut site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    app.write(&site);
+    site.run(&["plan", "-o", "first.json"]).exits(0);
+    let first = std::fs::read_to_string(site.path("first.json")).unwrap();
+    let json = site.run(&["plan", "--format", "json"]).exits(0);
+    assert_eq!(json.stdout, first, "the same input gives the same bytes");
+    site.run(&["apply", "first.json"]).exits(0);
+    app.runs_on(&twin);
+
+    let again = site.run(&["apply", "first.json"]).exits(8);
+    again.says("the plan is stale: the VPU changed since it was saved; nothing was done");
+    again.says("o3r-deploy plan -o FILE");
+
+    app.setting = "second".to_owned();
+    app.write(&site);
+    site.run(&["plan", "-o", "second.json"]).exits(0);
+    let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+    site.write("deploy.toml", &format!("{manifest}\n# a comment\n"));
+    site.run(&["apply", "second.json"])
+        .exits(8)
+        .says("the plan is stale: the manifest changed");
+    site.write("deploy.toml", &manifest);
+    app.setting = "third".to_owned();
+    app.write(&site);
+    site.run(&["apply", "second.json"])
+        .exits(8)
+        .says("local files changed");
+    app.setting = "second".to_owned();
+    app.write(&site);
+    twin.oem("chmod 700 share/logs");
+    site.run(&["apply", "second.json"])
+        .exits(8)
+        .says("the VPU changed");
+    twin.oem("chmod 775 share/logs");
+
+    let other = Twin::up();
+    site.vpu = Site::new(&other).vpu;
+    app.write(&site);
+    site.run(&["apply", "second.json"]).exits(8);
+    assert_eq!(other.oem("docker ps -aq; docker volume ls -q"), "");
+    site.vpu = Site::new(&twin).vpu;
+    app.write(&site);
+    site.run(&["apply", "second.json"]).exits(0);
+    app.runs_on(&twin);
+
+    site.run(&["apply", "no-such.json"])
+        .exits(1)
+        .says("no-such.json");
+    site.run(&["apply", "deploy.toml"])
+        .exits(1)
+        .says("is not a plan");
+}

@@ -1,0 +1,283 @@
+//! Makes tiny images of nothing but busybox, in every format that images come in.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use o3r_deploy::digest::Digest;
+use serde_json::json;
+
+use super::site::architecture;
+
+/// The format of an image archive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layout {
+    /// `docker save` up to 24: `manifest.json` and a directory for each layer.
+    Docker,
+    /// `docker save` from 25: `manifest.json` and `index.json` over `blobs/`.
+    Docker25,
+    /// An OCI archive: `index.json` over `blobs/`.
+    Oci,
+}
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// An image with busybox, and its version in `/version`.
+#[derive(Debug, Clone)]
+pub(crate) struct TinyImage {
+    name: String,
+    version: String,
+    filler: usize,
+}
+
+impl TinyImage {
+    pub(crate) fn new(name: &str, version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            filler: 0,
+        }
+    }
+
+    /// Adds a layer of so many bytes that do not compress.
+    pub(crate) fn filled(mut self, bytes: usize) -> Self {
+        self.filler = bytes;
+        self
+    }
+
+    fn layers(&self) -> Vec<Vec<u8>> {
+        let mut layers = vec![
+            busybox_layer(),
+            file_layer("version", self.version.as_bytes()),
+        ];
+        if self.filler > 0 {
+            layers.push(file_layer("filler", &noise(self.filler)));
+        }
+        layers
+    }
+
+    /// Writes an archive of the image.
+    pub(crate) fn write(&self, path: &Path, layout: Layout, packing: Packing) {
+        let layers = self.layers();
+        let diff_ids: Vec<String> = layers
+            .iter()
+            .map(|layer| Digest::of(layer).to_string())
+            .collect();
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "2026-01-01T00:00:00Z",
+            "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+            "history": diff_ids.iter().map(|_| json!({ "created_by": "test" })).collect::<Vec<_>>(),
+        });
+        let config = serde_json::to_vec(&config).unwrap();
+        let files = match layout {
+            Layout::Docker => self.docker(&config, &layers),
+            Layout::Docker25 => {
+                let mut files = self.oci(&config, &layers, true);
+                let names: Vec<String> = layers.iter().map(|layer| blob(layer)).collect();
+                files.push((
+                    "manifest.json".into(),
+                    self.docker_manifest(&blob(&config), &names),
+                ));
+                files
+            }
+            Layout::Oci => self.oci(&config, &layers, false),
+        };
+        let mut archive = tar::Builder::new(vec![]);
+        for (name, bytes) in files {
+            append(&mut archive, &name, &bytes, 0o644);
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, pack(&archive.into_inner().unwrap(), packing)).unwrap();
+    }
+
+    fn docker(&self, config: &[u8], layers: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
+        let mut files = vec![];
+        let mut names = vec![];
+        for (number, layer) in layers.iter().enumerate() {
+            // Any name would do: docker's own are hashes of the layer's history.
+            let id = Digest::of(format!("{number} {}", Digest::of(layer))).hex();
+            files.push((format!("{id}/VERSION"), b"1.0".to_vec()));
+            files.push((
+                format!("{id}/json"),
+                format!("{{\"id\":\"{id}\"}}").into_bytes(),
+            ));
+            files.push((format!("{id}/layer.tar"), layer.clone()));
+            names.push(format!("{id}/layer.tar"));
+        }
+        let config_name = format!("{}.json", Digest::of(config).hex());
+        files.push((config_name.clone(), config.to_vec()));
+        files.push((
+            "manifest.json".into(),
+            self.docker_manifest(&config_name, &names),
+        ));
+        files
+    }
+
+    fn docker_manifest(&self, config: &str, layers: &[String]) -> Vec<u8> {
+        let manifest = json!([{ "Config": config, "RepoTags": [self.name], "Layers": layers }]);
+        serde_json::to_vec(&manifest).unwrap()
+    }
+
+    fn oci(&self, config: &[u8], layers: &[Vec<u8>], docker: bool) -> Vec<(String, Vec<u8>)> {
+        let kind = |oci: &str, other: &str| {
+            if docker {
+                other.to_owned()
+            } else {
+                oci.to_owned()
+            }
+        };
+        // An OCI archive's layers usually are compressed; `docker save` writes them plain.
+        let layers: Vec<Vec<u8>> = layers
+            .iter()
+            .map(|layer| {
+                if docker {
+                    layer.clone()
+                } else {
+                    pack(layer, Packing::Gzip)
+                }
+            })
+            .collect();
+        let layer_type = kind(
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.oci.image.layer.v1.tar",
+        );
+        let describe = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len() });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": describe("application/vnd.oci.image.config.v1+json", config),
+            "layers": layers.iter().map(|layer| describe(&layer_type, layer)).collect::<Vec<_>>(),
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let mut entry = describe("application/vnd.oci.image.manifest.v1+json", &manifest);
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": self.name });
+        let index = json!({ "schemaVersion": 2, "manifests": [entry] });
+        let mut files = vec![
+            (
+                "oci-layout".to_owned(),
+                br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+            ),
+            ("index.json".to_owned(), serde_json::to_vec(&index).unwrap()),
+        ];
+        for bytes in layers.into_iter().chain([config.to_vec(), manifest]) {
+            files.push((blob(&bytes), bytes));
+        }
+        files
+    }
+}
+
+fn blob(bytes: &[u8]) -> String {
+    format!("blobs/sha256/{}", Digest::of(bytes).hex())
+}
+
+/// A bare file system with busybox, and `version` in `/version`.
+pub(crate) fn rootfs(path: &Path, version: &str) {
+    let mut archive = tar::Builder::new(vec![]);
+    add_busybox(&mut archive);
+    append(&mut archive, "version", version.as_bytes(), 0o644);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, archive.into_inner().unwrap()).unwrap();
+}
+
+fn pack(bytes: &[u8], packing: Packing) -> Vec<u8> {
+    match packing {
+        Packing::Plain => bytes.to_vec(),
+        Packing::Gzip => {
+            let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+            gzip.write_all(bytes).unwrap();
+            gzip.finish().unwrap()
+        }
+        Packing::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+    }
+}
+
+type Archive = tar::Builder<Vec<u8>>;
+
+fn append(archive: &mut Archive, name: &str, bytes: &[u8], mode: u32) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
+    header.set_mtime(1);
+    archive.append_data(&mut header, name, bytes).unwrap();
+}
+
+fn file_layer(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(vec![]);
+    append(&mut archive, name, bytes, 0o644);
+    archive.into_inner().unwrap()
+}
+
+fn busybox_layer() -> Vec<u8> {
+    static LAYER: OnceLock<Vec<u8>> = OnceLock::new();
+    let make = || {
+        let mut archive = tar::Builder::new(vec![]);
+        add_busybox(&mut archive);
+        archive.into_inner().unwrap()
+    };
+    LAYER.get_or_init(make).clone()
+}
+
+fn add_busybox(archive: &mut Archive) {
+    let busybox = busybox();
+    append(archive, "bin/busybox", &fs::read(&busybox).unwrap(), 0o755);
+    let list = Command::new(&busybox).arg("--list").output().unwrap();
+    for applet in String::from_utf8(list.stdout)
+        .unwrap()
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        header.set_mtime(1);
+        archive
+            .append_link(&mut header, format!("bin/{applet}"), "busybox")
+            .unwrap();
+    }
+}
+
+/// A busybox that needs no library.
+fn busybox() -> PathBuf {
+    let found = ["/bin/busybox", "/usr/bin/busybox"]
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file());
+    let path = found.expect("no busybox here; install it: apt-get install busybox-static");
+    let bytes = fs::read(&path).unwrap();
+    let loader = b"/ld-linux";
+    let dynamic = bytes.windows(loader.len()).any(|window| window == loader);
+    assert!(
+        !dynamic,
+        "{} needs libraries; apt-get install busybox-static",
+        path.display()
+    );
+    path
+}
+
+/// Bytes that do not compress, the same every time (xorshift).
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}

@@ -1,0 +1,79 @@
+//! A link to a twin that can be slow, and that can be cut.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::Twin;
+
+/// Bytes that are passed on at once; with the rate, this is how even the flow is.
+const CHUNK: usize = 16 << 10;
+
+/// A port of this machine behind which a twin's sshd is.
+pub(crate) struct Link {
+    pub(crate) port: u16,
+    /// Bytes a second towards the twin; 0 is as many as can be.
+    rate: Arc<AtomicU64>,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Link {
+    pub(crate) fn to(twin: &Twin) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = Self {
+            port: listener.local_addr().unwrap().port(),
+            rate: Arc::default(),
+            sockets: Arc::default(),
+        };
+        let (rate, sockets) = (Arc::clone(&link.rate), Arc::clone(&link.sockets));
+        let target = format!("{}:22", twin.address);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(&target) else {
+                    continue;
+                };
+                for socket in [&near, &far] {
+                    sockets.lock().unwrap().push(socket.try_clone().unwrap());
+                }
+                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                let rate = Arc::clone(&rate);
+                std::thread::spawn(move || pass(near, far, &rate));
+                std::thread::spawn(move || pass(far_too, near_too, &AtomicU64::new(0)));
+            }
+        });
+        link
+    }
+
+    /// From now on so many bytes a second go to the twin; 0 is as many as can be.
+    pub(crate) fn slow(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// Cuts all connections. New ones can be made.
+    pub(crate) fn cut(&self) {
+        for socket in self.sockets.lock().unwrap().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, rate: &AtomicU64) {
+    let mut buffer = [0; CHUNK];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        let rate = rate.load(Ordering::Relaxed);
+        if rate > 0 {
+            std::thread::sleep(Duration::from_micros(count as u64 * 1_000_000 / rate));
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,15 @@
+//! What the twin tests are made of.
+
+mod app;
+mod image;
+mod link;
+mod process;
+mod site;
+mod twin;
+
+pub(crate) use app::App;
+pub(crate) use image::{Layout, Packing, TinyImage, rootfs};
+pub(crate) use link::Link;
+pub(crate) use process::{Ran, Running, run};
+pub(crate) use site::{Site, architecture};
+pub(crate) use twin::{Profile, Twin};

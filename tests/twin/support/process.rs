@@ -1,0 +1,216 @@
+//! Runs programs to their end or to a point, and keeps all that they said.
+
+use std::{
+    fmt,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Long enough for anything but a hang, on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program that ended.
+pub(crate) struct Ran {
+    /// Its exit code; of one that a signal ended, 128 and the signal, as a shell says it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    what: String,
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            code,
+            stdout,
+            stderr,
+            what,
+        } = self;
+        write!(
+            f,
+            "{what}\nended with {code:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}\n---"
+        )
+    }
+}
+
+impl Ran {
+    fn new(command: &Command, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Self {
+        Self {
+            code: status
+                .code()
+                .or_else(|| status.signal().map(|signal| 128 + signal)),
+            stdout: String::from_utf8_lossy(stdout).into_owned(),
+            stderr: String::from_utf8_lossy(stderr).into_owned(),
+            what: format!("{command:?}"),
+        }
+    }
+
+    /// Panics, showing everything, unless it ended with `code`.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert!(self.code == Some(code), "wanted exit code {code}: {self:?}");
+        self
+    }
+
+    /// Panics, showing everything, unless it said this (line breaks and miette's margin apart).
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) -> &Self {
+        let all = plain(&format!("{} {}", self.stdout, self.stderr));
+        assert!(all.contains(&plain(text)), "wanted «{text}»: {self:?}");
+        self
+    }
+
+    /// Panics, showing everything, if it said this.
+    #[track_caller]
+    pub(crate) fn says_not(&self, text: &str) -> &Self {
+        let all = plain(&format!("{} {}", self.stdout, self.stderr));
+        assert!(!all.contains(&plain(text)), "not wanted «{text}»: {self:?}");
+        self
+    }
+}
+
+/// One line, without the margin of a wrapped report.
+fn plain(text: &str) -> String {
+    let words = text
+        .split_whitespace()
+        .filter(|word| *word != "│" && *word != "×");
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command that reads nothing to its end.
+#[must_use]
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Ran::new(command, output.status, &output.stdout, &output.stderr)
+}
+
+/// Runs a command that reads `input` to its end.
+#[must_use]
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // What it says is little: it fits its pipes while it is fed.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    Ran::new(command, output.status, &output.stdout, &output.stderr)
+}
+
+/// Runs a command on a terminal of its own on which `typed` is typed; all that the terminal shows
+/// is its standard output.
+#[must_use]
+pub(crate) fn in_terminal(command: &Command, typed: &str) -> Ran {
+    let mut script = Command::new("script");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    script.args([
+        "--quiet",
+        "--return",
+        "--command",
+        &line.join(" "),
+        "/dev/null",
+    ]);
+    script.env_clear();
+    for (name, value) in command.get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    if let Some(directory) = command.get_current_dir() {
+        script.current_dir(directory);
+    }
+    feed(&mut script, typed.as_bytes())
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: String,
+    stdout: JoinHandle<String>,
+    what: String,
+}
+
+impl Running {
+    /// Starts a command that reads nothing.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut pipe = child.stdout.take().unwrap();
+        let stdout = std::thread::spawn(move || {
+            let mut text = vec![];
+            let _ = pipe.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self {
+            child,
+            lines,
+            seen: String::new(),
+            stdout,
+            what: format!("{command:?}"),
+        }
+    }
+
+    #[must_use]
+    /// Waits until it says a line with `text` on its standard error; false if it ends before.
+    pub(crate) fn wait_for(&mut self, text: &str) -> bool {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                return false;
+            };
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if line.contains(text) {
+                return true;
+            }
+        }
+    }
+
+    /// Sends it a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        run(Command::new("kill").args(["-s", name, &pid])).exits(0);
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub(crate) fn finish(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        let stdout = self.stdout.join().unwrap();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+        }
+        Ran {
+            code: status
+                .code()
+                .or_else(|| status.signal().map(|signal| 128 + signal)),
+            stdout,
+            stderr: self.seen,
+            what: self.what,
+        }
+    }
+}
