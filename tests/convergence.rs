@@ -467,7 +467,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(30))]
+    #![proptest_config(cases(12))]
 
     #[test]
     fn a_fault_at_any_command_is_made_good_by_a_second_apply(
