@@ -8,19 +8,42 @@ main() {
     mkdir -p -- "$base" || exit
     if ! mkdir -- "$base/lock" 2>/dev/null; then
         [ -d "$base/lock" ] || { echo "cannot make $base/lock" >&2; exit 1; }
-        if [ "$2" != break ] && alive; then
-            sed -n 3p "$base/lock/owner" >&2
-            exit 75
-        fi
-        # Only one of several who find it stale gets to move it away.
-        mv -- "$base/lock" "$base/lock.$$" 2>/dev/null && rm -rf -- "$base/lock.$$"
-        mkdir -- "$base/lock" 2>/dev/null || { echo "another apply was quicker" >&2; exit 75; }
+        if [ "$2" != break ] && alive; then busy; fi
+        take_over "$2"
     fi
-    printf '%s\n%s\n%s\n' "$$" "$boot" "$1" >"$base/lock/owner" || exit
+    own "$1" || exit
     trap 'release; exit' HUP INT TERM PIPE
     echo locked
     cat >/dev/null
     release
+}
+
+own() {
+    printf '%s\n%s\n%s\n' "$$" "$boot" "$1" >"$base/lock/owner"
+}
+
+busy() {
+    sed -n 3p "$base/lock/owner" >&2
+    exit 75
+}
+
+# Removes a lock that is stale or to be broken. Several may find it so at once: they take turns,
+# and look again when it is theirs. A turn lasts milliseconds; one of over a second was cut off.
+take_over() {
+    mkdir -- "$base/lock.turn" 2>/dev/null || {
+        sleep 1
+        rmdir -- "$base/lock.turn" 2>/dev/null
+        mkdir -- "$base/lock.turn" 2>/dev/null || busy
+    }
+    if [ "$1" = break ] || ! alive; then
+        rm -rf -- "$base/lock"
+        mkdir -- "$base/lock" 2>/dev/null && own ""
+        code=$?
+    else
+        code=1
+    fi
+    rmdir -- "$base/lock.turn"
+    [ "$code" = 0 ] || busy
 }
 
 # Whether the lock's holder still runs. A holder of another boot, or one that is gone, does not.
