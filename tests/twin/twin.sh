@@ -102,7 +102,7 @@ engine_stop() {
     # A pid that was given to something else meanwhile is not ours to stop.
     if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
         containerd=$(cat /var/run/docker/containerd/containerd.pid 2>/dev/null || true)
-        as_root kill "$pid"
+        as_root sh -c "kill $pid"    # the shell's own: a minimal system has no other
         say "waiting for dockerd to stop"
         while [ -e "/proc/$pid" ]; do sleep 0.2; done
         while [ -n "$containerd" ] && [ "$(cat "/proc/$containerd/comm" 2>/dev/null)" = containerd ]; do sleep 0.2; done
