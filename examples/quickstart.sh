@@ -76,7 +76,8 @@ command -v ssh >/dev/null || packages+=(openssh-client)
 say "building o3r-deploy"
 cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
 target=${CARGO_TARGET_DIR:-$project/target}
-PATH=$(cd "$target/debug" && pwd):$PATH
+own_path=$(cd "$target/debug" && pwd):
+PATH=$own_path$PATH
 
 rm -rf "$work"
 mkdir -p "$work"
@@ -87,6 +88,7 @@ if [ "$(id -u)" != 0 ] && ! docker version >/dev/null 2>&1; then
     printf '#!/bin/sh\nPATH=${PATH#*:} exec sudo docker "$@"\n' >"$work/bin/docker"
     chmod +x "$work/bin/docker"
     PATH=$work/bin:$PATH
+    own_path=$work/bin:$own_path
 fi
 
 say "starting a twin, the stand-in for a VPU (the first time, its image is built: a few minutes)"
@@ -126,7 +128,7 @@ ended=yes
 if [ -n "$keep" ]; then
     say "done; the twin and the files stay"
     aside "cd $work                change app.env, and plan again" \
-        "export PATH=$target/debug:\$PATH" \
+        "export PATH=$own_path\$PATH" \
         "$project/tests/twin/twin.sh ssh $name docker ps" \
         "$project/tests/twin/twin.sh down $name"
 else
