@@ -9,6 +9,8 @@ set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-quickstart
 name=quickstart
+# There while an engine runs that twin.sh started.
+engine_pid=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-twin}/dockerd.pid
 twin() { "$project/tests/twin/twin.sh" "$@"; }
 
 keep=
@@ -54,8 +56,8 @@ cleanup() {
     trap - EXIT
     if [ -n "$keep" ] && [ -n "$ended" ]; then exit $code; fi
     if [ -n "$twin_is_ours" ]; then twin down "$name" || true; fi
-    # Twins of others keep the engine.
-    if [ -n "$engine_is_ours" ] && [ -z "$(docker ps -q)" ]; then twin engine-stop || true; fi
+    # One that others started before or use now stays.
+    if [ -n "$engine_is_ours" ] && [ -e "$engine_pid" ]; then twin engine-stop || true; fi
     [ -n "$keep" ] || [ "$code" != 0 ] || rm -rf "$work"
     exit $code
 }
@@ -80,17 +82,8 @@ PATH=$(cd "$target/debug" && pwd):$PATH
 
 rm -rf "$work"
 mkdir -p "$work"
-if [ "$(id -u)" != 0 ] && ! docker version >/dev/null 2>&1; then
-    # Whoever is not in the group docker asks for the engine by sudo.
-    mkdir "$work/bin"
-    # shellcheck disable=SC2016 # for the script written
-    printf '#!/bin/sh\nPATH=${PATH#*:} exec sudo docker "$@"\n' >"$work/bin/docker"
-    chmod +x "$work/bin/docker"
-    PATH=$work/bin:$PATH
-fi
-
 say "starting a twin, the stand-in for a VPU (the first time, its image is built: a few minutes)"
-docker version >/dev/null 2>&1 || engine_is_ours=yes
+[ -e "/proc/$(cat "$engine_pid" 2>/dev/null)/comm" ] || engine_is_ours=yes
 twin engine
 twin build fw1.4.30
 twin down "$name" 2>/dev/null || true    # one left by --keep

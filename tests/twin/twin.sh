@@ -17,7 +17,7 @@ usage() {
 usage: twin.sh COMMAND
 
   engine                     make sure that a docker engine answers: install and start one if need be
-  engine-stop                stop the engine, if this script started it
+  engine-stop                stop the engine, if this script started it and no container runs
   build [PROFILE]            build the images: of all profiles, or of one
   up NAME [--profile PROFILE] [--address 127.0.0.X]
                              start a twin, wait until it is ready, print its variables
@@ -44,6 +44,15 @@ profiles() { (cd "$here/profiles" && echo *); }
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
+
+# Who may not use the engine directly asks for it by sudo: also through timeout and xargs, so it has to be a program.
+if [ "$(id -u)" != 0 ] && [ ! -w /var/run/docker.sock ]; then
+    mkdir -p "$state/bin"
+    # shellcheck disable=SC2016 # for the script written
+    printf '#!/bin/sh\nPATH=${PATH#*:} exec sudo docker "$@"\n' >"$state/bin/docker"
+    chmod +x "$state/bin/docker"
+    PATH=$state/bin:$PATH
+fi
 
 # Runs a command under a lock of that name. The lock is not handed down to what the command leaves running.
 locked() {
@@ -102,7 +111,7 @@ engine_stop() {
     # A pid that was given to something else meanwhile is not ours to stop.
     if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
         containerd=$(cat /var/run/docker/containerd/containerd.pid 2>/dev/null || true)
-        as_root kill "$pid"
+        as_root sh -c "kill $pid"    # the shell's own: a minimal system has no other
         say "waiting for dockerd to stop"
         while [ -e "/proc/$pid" ]; do sleep 0.2; done
         while [ -n "$containerd" ] && [ "$(cat "/proc/$containerd/comm" 2>/dev/null)" = containerd ]; do sleep 0.2; done
@@ -411,7 +420,10 @@ command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
     engine) engine ;;
-    engine-stop) engine_stop ;;
+    engine-stop)
+        [ -z "$(docker ps -q 2>/dev/null)" ] || die "containers are running"
+        engine_stop
+        ;;
     build)
         [ $# -le 1 ] || misuse "one profile, or none for all"
         [ -z "${1:-}" ] || [ -d "$here/profiles/$1" ] || misuse "unknown profile '$1'"
