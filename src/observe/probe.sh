@@ -118,8 +118,12 @@ paths() {
     tool=$(sha256_tool)
     index=0
     [ -z "$queries" ] && return 0
-    printf '%s\n' "$queries" | while read -r word kind size path; do
-        [ "$word" = path ] || continue
+    printf '%s\n' "$queries" | while IFS= read -r line; do
+        rest=${line#path }
+        [ "$rest" = "$line" ] && continue
+        # Not by `read`, which takes spaces off a path's end.
+        kind=${rest%% *} rest=${rest#* }
+        size=${rest%% *} path=${rest#* }
         # shellcheck disable=SC2088 # the tilde is the manifest's, not the shell's
         case $path in
             "~") path=$HOME ;;
