@@ -3,7 +3,8 @@
 main() {
     cd -- "$1" || exit
     shift
-    exec "$@" </dev/null
+    # Not by exec: while it runs, this shell's name tells lock.sh that it does.
+    "$@" </dev/null
 }
 
 main "$@"

@@ -13,6 +13,7 @@ main() {
     fi
     own "$1" || exit
     trap 'release; exit' HUP INT TERM PIPE
+    [ "$2" = break ] || leftovers || { release; exit 75; }
     echo locked
     cat >/dev/null
     release
@@ -44,6 +45,18 @@ take_over() {
     fi
     rmdir -- "$base/lock.turn"
     [ "$code" = 0 ] || busy
+}
+
+# Waits for a docker-compose whose apply died or lost its link: it goes on by itself, and two of them on
+# one project fail. in-directory.sh has it as its child; the brackets keep this script from finding itself.
+leftovers() {
+    tries=0
+    while grep -ls 'o3r-[i]n' /proc/[0-9]*/cmdline >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        # A container may take 10 seconds to stop; this is several.
+        [ "$tries" -le 60 ] || return 1
+        sleep 1
+    done
 }
 
 # Whether the lock's holder still runs. A holder of another boot, or one that is gone, does not.
