@@ -29,10 +29,11 @@ impl Project {
     /// Whether a container is of this project, or sits on a name that it needs.
     pub(super) fn touches(&self, container: &Container) -> bool {
         container.project == self.name
-            || self
-                .services
-                .values()
-                .any(|service| service.container_name.as_ref() == Some(&container.name))
+            || self.services.iter().any(|(name, service)| {
+                let needed = service.container_name.clone();
+                // docker-compose 1.x joins the words of a name by `_`.
+                needed.unwrap_or_else(|| format!("{}_{name}_1", self.name)) == container.name
+            })
     }
 }
 
@@ -189,7 +190,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         draft.depends_on = files.chain(tags).chain(volumes).collect();
     }
     let draft = draft.source(project.source.as_ref());
-    let draft = draft.run(start(builder, project, &recreate, &inputs));
+    let draft = draft.run(start(builder, project, found, &recreate, &inputs));
     let undo = restore(builder, project, found, &recreate);
     builder.step(draft.undo(undo));
 }
@@ -590,11 +591,17 @@ impl Project {
 fn start(
     builder: &Builder<'_>,
     project: &Project,
+    found: &Found<'_>,
     recreate: &Recreate,
     inputs: &BTreeMap<String, String>,
 ) -> Vec<Command> {
     let name = &project.name;
-    let mut commands = up(project, project.state, recreate);
+    let mut commands = vec![];
+    if found.containers.values().any(|c| c.status == "paused") {
+        // `up` leaves a paused container paused.
+        commands.push(Command::new(remote::compose(name, ["unpause"])));
+    }
+    commands.extend(up(project, project.state, recreate));
     match project.state {
         ProjectState::Running => commands.push(Command::new(remote::settle(name))),
         ProjectState::Stopped | ProjectState::Absent => {
