@@ -61,12 +61,28 @@ async fn run_inner(
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
     let session = Session::open(global, ui).await?;
     let plan = session.plan(&session.observe().await?);
-    result.plan = Some(plan.clone());
     if let Some(saved) = &saved {
         same(saved, &plan, "since it was saved")?;
     }
-    if args.format == TextOrJson::Text && (!plan.steps.is_empty() || !plan.blocked.is_empty()) {
-        ui.data(&render::text(&plan, ui.plan_style()));
+    if !present(args, ui, &plan, result)? {
+        return Ok(Exit::Done);
+    }
+    if !args.yes && saved.is_none() {
+        confirm(ui)?;
+    }
+    execute(global, args, ui, &session, plan, result).await
+}
+
+/// Shows a plan; whether there is anything to do.
+fn present(
+    args: &cli::Apply,
+    ui: Ui,
+    plan: &Plan,
+    result: &mut Applied,
+) -> Result<bool, CommandError> {
+    result.plan = Some(plan.clone());
+    if args.format == TextOrJson::Text {
+        ui.data(&render::text(plan, ui.plan_style()));
     }
     if !plan.blocked.is_empty() {
         let count = plan.blocked.len();
@@ -81,16 +97,7 @@ async fn run_inner(
             Some("see the help line of each above".into()),
         ));
     }
-    if plan.steps.is_empty() {
-        if args.format == TextOrJson::Text {
-            ui.data(&render::text(&plan, ui.plan_style()));
-        }
-        return Ok(Exit::Done);
-    }
-    if !args.yes && saved.is_none() {
-        confirm(ui)?;
-    }
-    execute(global, args, ui, &session, &plan, result).await
+    Ok(!plan.steps.is_empty())
 }
 
 fn confirm(ui: Ui) -> Result<(), CommandError> {
@@ -116,7 +123,7 @@ async fn execute(
     args: &cli::Apply,
     ui: Ui,
     session: &Session,
-    plan: &Plan,
+    planned: Plan,
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
     let interrupts = listen();
@@ -124,14 +131,24 @@ async fn execute(
     result.log = Some(log.path().to_owned());
     log.line(&format!(
         "{} applies {} to {}",
-        plan.tool, plan.manifest.path, plan.vpu.host
+        planned.tool, planned.manifest.path, planned.vpu.host
     ));
     let lock = apply::lock(&session.host, &who(), args.break_lock)
         .await
         .map_err(locked)?;
     // Between the first look and the lock, another apply may have finished.
-    let now = session.plan(&session.observe().await?);
-    same(plan, &now, "while it waited to be applied")?;
+    let plan = &session.plan(&session.observe().await?);
+    if args.plan.is_some() {
+        same(&planned, plan, "while it waited to be applied")?;
+    } else if !plan.does_the_same(&planned) {
+        ui.note("the VPU changed meanwhile; this is the plan now:");
+        if !present(args, ui, plan, result)? {
+            return Ok(Exit::Done);
+        }
+        if !args.yes {
+            confirm(ui)?;
+        }
+    }
 
     let progress = Arc::new(ui.progress(plan.steps.len()));
     let options = apply::Options {
@@ -195,7 +212,7 @@ fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
 
 /// A plan is stale when what would be done now is not, byte for byte, what it says.
 fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
-    if plan == now {
+    if plan.does_the_same(now) {
         return Ok(());
     }
     let what = if plan.manifest.sha256 != now.manifest.sha256 {
@@ -234,7 +251,7 @@ fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) -> CommandE
     } else {
         format!("before {at}, after {completed} of {total} steps")
     };
-    let touched = plan.steps[..completed]
+    let touched = plan.steps[..completed + usize::from(begun)]
         .iter()
         .any(|step| step.phase != Phase::Stage);
     let what = if touched {

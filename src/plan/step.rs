@@ -268,6 +268,23 @@ impl Plan {
         self.steps.is_empty() && self.blocked.is_empty()
     }
 
+    /// Whether this plan does to the same VPU what `other` does, whatever the reasons: a container
+    /// that crashes and is restarted all the time is seen in another state each time.
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        let same = |(one, two): (&Step, &Step)| {
+            one.address == two.address
+                && one.action == two.action
+                && one.phase == two.phase
+                && one.actions == two.actions
+                && one.undo == two.undo
+        };
+        self.vpu == other.vpu
+            && self.manifest == other.manifest
+            && self.blocked == other.blocked
+            && self.steps.len() == other.steps.len()
+            && self.steps.iter().zip(&other.steps).all(same)
+    }
+
     /// All bytes of payload.
     pub fn bytes_to_send(&self) -> u64 {
         self.steps.iter().map(|step| step.bytes_to_send).sum()
