@@ -117,7 +117,14 @@ impl Twin {
 
 impl Drop for Twin {
     fn drop(&mut self) {
-        let ran = run(script().args(["down", &self.name]));
+        let down = || run(script().args(["down", &self.name]));
+        let mut ran = down();
+        if ran.code != Some(0) {
+            // What is paused cannot be killed.
+            let unpause = "docker ps -q --filter status=paused | xargs -r docker unpause";
+            let _ = run(script().args(["root", &self.name, "sh", "-c", unpause]));
+            ran = down();
+        }
         // A panic while a test panics would hide the first one.
         if ran.code != Some(0) {
             eprintln!("{} was not taken down: {ran:?}", self.name);
