@@ -46,7 +46,7 @@ as_root() {
 }
 
 # Who may not use the engine directly asks for it by sudo: also through timeout and xargs, so it has to be a program.
-if [ "$(id -u)" != 0 ] && [ ! -w /var/run/docker.sock ]; then
+if [ "$(id -u)" != 0 ] && [ ! -w /var/run/docker.sock ] && ! docker version >/dev/null 2>&1; then
     mkdir -p "$state/bin"
     # shellcheck disable=SC2016 # for the script written
     printf '#!/bin/sh\nPATH=${PATH#*:} exec sudo docker "$@"\n' >"$state/bin/docker"
