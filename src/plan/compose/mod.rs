@@ -1,0 +1,234 @@
+//! Plans compose projects: their files, and what their containers were started from.
+
+mod files;
+mod start;
+mod started;
+mod states;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    files::files,
+    start::{Recreate, restore, services_to_recreate, start},
+    started::{changed_images, covered_input, inputs, stale_inputs},
+    states::states,
+};
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+    image, volume,
+};
+use crate::{
+    desired::{Project, ProjectState},
+    observe::{Container, PathFact, Probed, Started},
+    remote,
+};
+
+pub(super) fn address(project: &str) -> Address {
+    Address::new("compose", project)
+}
+
+fn file_address(project: &str, relative: &str) -> Address {
+    Address::new("file", format_args!("{project}/{relative}"))
+}
+
+impl Project {
+    /// Whether a container is of this project, or sits on a name that it needs.
+    pub(super) fn touches(&self, container: &Container) -> bool {
+        container.project == self.name
+            || self.services.iter().any(|(name, service)| {
+                let needed = service.container_name.clone();
+                // docker-compose 1.x joins the words of a name by `_`.
+                needed.unwrap_or_else(|| format!("{}_{name}_1", self.name)) == container.name
+            })
+    }
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let desired = builder.desired;
+    if desired.projects.is_empty() {
+        return;
+    }
+    let facts = builder.facts;
+    let (containers, started) = match (facts.containers.as_result(), facts.records.as_result()) {
+        (Ok(containers), Ok(records)) => (containers, &records.started),
+        (Err(reason), _) | (_, Err(reason)) => {
+            for project in &desired.projects {
+                let remedy = "see on the VPU: docker container ls -a";
+                builder.block(address(&project.name), reason, remedy);
+            }
+            return;
+        }
+    };
+    for project in &desired.projects {
+        if let Some((reason, remedy)) = conflict(project, containers) {
+            builder.block(address(&project.name), reason, remedy);
+            continue;
+        }
+        let own = containers
+            .iter()
+            .filter(|(_, c)| c.project == project.name && !c.one_off);
+        let found = Found {
+            containers: own.collect(),
+            started: started.get(&project.name),
+        };
+        match project.state {
+            ProjectState::Absent => absent(builder, project, &found),
+            ProjectState::Running | ProjectState::Stopped => present(builder, project, &found),
+        }
+    }
+}
+
+/// What is there of a project.
+struct Found<'a> {
+    containers: BTreeMap<&'a String, &'a Container>,
+    started: Option<&'a Started>,
+}
+
+/// Containers of others that are in the way: why, and what to do.
+fn conflict(
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+) -> Option<(String, String)> {
+    let foreign = containers.values().find(|container| {
+        project.touches(container)
+            && !(container.project == project.name && container.working_dir == project.directory())
+    })?;
+    let (origin, remedy) = if foreign.working_dir.is_empty() {
+        (
+            "was not made by docker-compose".to_owned(),
+            format!("look at it and remove it: docker rm -f {}", foreign.name),
+        )
+    } else {
+        (
+            format!(
+                "belongs to project {} in {}",
+                foreign.project, foreign.working_dir
+            ),
+            format!(
+                "take that project down (cd {} && docker-compose down), or choose another name",
+                foreign.working_dir
+            ),
+        )
+    };
+    Some((
+        format!("container {} is in the way: it {origin}", foreign.name),
+        remedy,
+    ))
+}
+
+fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let address = address(&project.name);
+    let Ok(changed_files) = files(builder, project) else {
+        return;
+    };
+    let inputs = inputs(builder, project);
+    let mut causes = vec![];
+    for relative in &changed_files {
+        causes.push(Cause::DependsOn {
+            address: file_address(&project.name, relative),
+        });
+    }
+    let changed_images = changed_images(builder, project);
+    for name in &changed_images {
+        causes.push(Cause::DependsOn {
+            address: image::tag_address(name),
+        });
+    }
+    let volumes = project
+        .services
+        .values()
+        .flat_map(|service| &service.volumes);
+    let replaced: BTreeSet<&String> = volumes
+        .filter(|name| builder.changes(&volume::address(name)))
+        .collect();
+    for name in &replaced {
+        causes.push(Cause::DependsOn {
+            address: volume::address(name),
+        });
+    }
+    let none_yet = found.containers.is_empty();
+    let stale = if none_yet {
+        BTreeMap::new()
+    } else {
+        stale_inputs(builder, found, &inputs)
+    };
+    let known: BTreeSet<String> = causes
+        .iter()
+        .filter_map(|cause| covered_input(project, cause))
+        .collect();
+    for (input, (was, is)) in stale.iter().filter(|(input, _)| !known.contains(*input)) {
+        causes.push(Cause::differs(format!("started from {input}"), was, is));
+    }
+    for cause in states(builder, project, found, &changed_images) {
+        causes.push(cause);
+    }
+    let mut causes = causes.into_iter();
+    let Some(first) = causes.next() else {
+        return builder.unchanged();
+    };
+
+    let recreate = if none_yet {
+        Recreate::None
+    } else {
+        services_to_recreate(project, &changed_files, &replaced, &stale)
+    };
+    let (action, first) = if none_yet {
+        (Action::Create, Cause::Missing)
+    } else {
+        (Action::Update, first)
+    };
+    let mut draft = Draft::new(address, action, Phase::Switch, first.clone());
+    draft.also = if none_yet { vec![] } else { causes.collect() };
+    draft.depends_on = std::iter::once(first)
+        .chain(draft.also.iter().cloned())
+        .filter_map(|cause| match cause {
+            Cause::DependsOn { address } => Some(address),
+            _ => None,
+        })
+        .collect();
+    if none_yet {
+        // The same resources, though the cause is that nothing is there yet.
+        let files = changed_files
+            .iter()
+            .map(|relative| file_address(&project.name, relative));
+        let tags = changed_images.iter().map(|name| image::tag_address(name));
+        let volumes = replaced.iter().map(|name| volume::address(name));
+        draft.depends_on = files.chain(tags).chain(volumes).collect();
+    }
+    let draft = draft.source(project.source.as_ref());
+    let draft = draft.run(start(builder, project, found, &recreate, &inputs));
+    let undo = restore(builder, project, found, &recreate);
+    builder.step(draft.undo(undo));
+}
+
+fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let files: Vec<String> = project
+        .files
+        .iter()
+        .map(|file| project.path(file))
+        .filter(|path| {
+            let fact = builder.facts.paths.get(path);
+            matches!(
+                fact,
+                Some(Probed::Known(
+                    PathFact::File { .. } | PathFact::Directory { .. }
+                ))
+            )
+        })
+        .collect();
+    if found.containers.is_empty() && files.is_empty() && found.started.is_none() {
+        return builder.unchanged();
+    }
+    let record = builder.state().started(&project.name);
+    let mut actions = vec![Command::new(remote::remove_project(&project.name, &record))];
+    if !files.is_empty() {
+        actions.push(Command::new(remote::remove_files(
+            &project.directory(),
+            files,
+        )));
+    }
+    let cause = Cause::NoLongerDeclared;
+    let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
+    builder.step(draft.source(project.source.as_ref()).run(actions));
+}

@@ -1,0 +1,129 @@
+//! Compares what a project's containers were started from with what they shall be started from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use crate::{
+    desired::Project,
+    digest::Digest,
+    plan::{Cause, builder::Builder, image},
+};
+
+/// Names of images whose tag moves in this plan and which the project uses.
+pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeSet<String> {
+    let images = project
+        .services
+        .values()
+        .filter_map(|service| service.image.as_ref());
+    images
+        .filter(|name| builder.changes(&image::tag_address(name)))
+        .cloned()
+        .collect()
+}
+
+/// What the project's containers are started from, as recorded after they are up.
+pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
+    let mut inputs = BTreeMap::new();
+    for file in &project.files {
+        inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
+    }
+    for service in project.services.values() {
+        if let Some(name) = &service.image
+            && let Some(id) = image_id(builder, name)
+        {
+            inputs.insert(format!("image {name}"), id);
+        }
+        for name in &service.volumes {
+            let declared = builder
+                .desired
+                .volumes
+                .iter()
+                .find(|volume| volume.name == *name);
+            if let Some(volume) = declared {
+                let path = volume.path.resolve(&builder.facts.system.home);
+                inputs.insert(format!("volume {name}"), Digest::of(path).to_string());
+            }
+        }
+    }
+    inputs
+}
+
+/// The id that an image name has after the plan.
+pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
+    let declared = builder
+        .desired
+        .images
+        .iter()
+        .find(|image| image.name == name);
+    if let Some(content) = declared.and_then(|image| image.content.as_ref()) {
+        return Some(content.config_digest.to_string());
+    }
+    let images = builder.facts.images.known()?;
+    images
+        .iter()
+        .find(|(_, image)| image.tags.contains(name))
+        .map(|(id, _)| id.clone())
+}
+
+/// Inputs that differ from the recorded ones: `(recorded, wanted)`.
+///
+/// Containers that were not there when the record was written were made by someone else from
+/// files that may have been others; after another boot it was the boot unit, from the files that
+/// the record speaks of (whoever writes one of them removes the record first).
+pub(super) fn stale_inputs(
+    builder: &Builder<'_>,
+    found: &Found<'_>,
+    inputs: &BTreeMap<String, String>,
+) -> BTreeMap<String, (String, String)> {
+    let Some(started) = found.started else {
+        return BTreeMap::from([(
+            "record".to_owned(),
+            (
+                "nothing recorded".to_owned(),
+                "a start by this tool".to_owned(),
+            ),
+        )]);
+    };
+    let mut stale = BTreeMap::new();
+    for (input, wanted) in inputs {
+        let recorded = started
+            .inputs
+            .get(input)
+            .map(String::as_str)
+            .unwrap_or_default();
+        if recorded != wanted {
+            stale.insert(input.clone(), (brief(recorded), brief(wanted)));
+        }
+    }
+    if started.boot_id == builder.facts.system.boot_id {
+        for (id, container) in &found.containers {
+            if !started.containers.contains(*id) {
+                let what = (container.name.clone(), "a start by this tool".to_owned());
+                stale.insert("record".to_owned(), what);
+            }
+        }
+    }
+    stale
+}
+
+pub(super) fn brief(digest: &str) -> String {
+    match digest.parse::<Digest>() {
+        Ok(digest) => digest.short(),
+        Err(_) if digest.is_empty() => "nothing".to_owned(),
+        Err(_) => digest.to_owned(),
+    }
+}
+
+/// The input that a dependency already speaks of.
+pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<String> {
+    let Cause::DependsOn { address } = cause else {
+        return None;
+    };
+    let address = address.as_str();
+    if let Some(file) = address.strip_prefix(&format!("file.{}/", project.name)) {
+        return Some(format!("file {file}"));
+    }
+    let (kind, name) = address.split_once('.')?;
+    let kind = if kind == "tag" { "image" } else { kind };
+    Some(format!("{kind} {name}"))
+}
