@@ -452,7 +452,7 @@ proptest! {
     fn after_an_apply_a_second_plan_is_empty(
         first in shapes(),
         drifted in prop::collection::vec(drifts(), 0..4),
-        second in shapes(),
+        second in prop::option::of(shapes()),
     ) {
         run(async {
             let vpu = FakeVpu::default();
@@ -460,7 +460,8 @@ proptest! {
             for one in &drifted {
                 vpu.world(|world| drift(world, one));
             }
-            converge(&vpu, &desired(&second)).await;
+            // Often the same again: then drift is all that there is to find.
+            converge(&vpu, &desired(second.as_ref().unwrap_or(&first))).await;
         });
     }
 
