@@ -21,7 +21,11 @@ use crate::{
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     match &cli.command {
         Command::Check(args) => check::run(&cli.global, args, ui).await,
-        Command::Plan(args) => plan::run(&cli.global, args, ui).await,
+        // A plan changes nothing, so that it may end anywhere; but it ends by cleaning up after itself.
+        Command::Plan(args) => tokio::select! {
+            ended = plan::run(&cli.global, args, ui) => ended,
+            Ok(()) = tokio::signal::ctrl_c() => Err(CommandError::silent(Exit::Interrupted)),
+        },
         Command::Apply(args) => apply::run(&cli.global, args, ui).await,
         Command::Schema(args) => Ok(schema::run(args, ui)),
     }
