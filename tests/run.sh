@@ -124,9 +124,10 @@ started=$SECONDS
 
 finish() {
     trap - EXIT INT TERM
-    if [ -n "$(ls "$O3R_TWIN_STATE/twins" 2>/dev/null)" ]; then
-        tests/twin/twin.sh down --all 9>&-
-    fi
+    local twin
+    for twin in "$O3R_TWIN_STATE"/twins/*/; do
+        [ ! -d "$twin" ] || tests/twin/twin.sh down "$(basename "$twin")" 9>&-
+    done
     # Containers of others keep the engine.
     if [ -e "$O3R_TWIN_STATE/dockerd.pid" ]; then
         tests/twin/twin.sh engine-stop 9>&-

@@ -105,7 +105,9 @@ fn saved_plan_is_applied_or_stale() {
     app.runs_on(&twin);
 
     let again = site.run(&["apply", "first.json"]).exits(8);
-    again.says("the plan is stale: the VPU changed since it was saved; nothing was done");
+    again.says(
+        "the plan is stale: the VPU or a local file changed since it was saved; nothing was done",
+    );
     again.says("o3r-deploy plan -o FILE");
 
     app.setting = "second".to_owned();
@@ -127,7 +129,7 @@ fn saved_plan_is_applied_or_stale() {
     twin.oem("chmod 700 share/logs");
     site.run(&["apply", "second.json"])
         .exits(8)
-        .says("the VPU changed");
+        .says("the VPU or a local file changed");
     twin.oem("chmod 775 share/logs");
 
     let other = Twin::up();
