@@ -361,14 +361,24 @@ wait_ready() {
     done
 }
 
+# Lets paused containers in a twin go on: with cgroups v1 a frozen process cannot be killed, and so neither can the twin.
+thaw() {
+    # shellcheck disable=SC2016 # expanded in the twin
+    docker exec "$(container_of "$1")" sh -c 'for state in /sys/fs/cgroup/freezer/docker/"$1"/docker/*/freezer.state; do
+            [ ! -e "$state" ] || echo THAWED >"$state"
+        done' sh "$(docker container inspect --format '{{.Id}}' "$(container_of "$1")")" 2>/dev/null || true
+}
+
 reboot() {
     need "$@"
+    thaw "$1"
     docker restart --time 10 "$(container_of "$1")" >/dev/null
     wait_ready "$1"
 }
 
 power_cut() {
     need "$@"
+    thaw "$1"
     docker kill "$(container_of "$1")" >/dev/null
     docker start "$(container_of "$1")" >/dev/null
     wait_ready "$1"
@@ -390,7 +400,10 @@ down() {
 }
 
 remove() {
-    ! exists "$1" || docker rm --force --volumes "$(container_of "$1")" >/dev/null
+    if exists "$1"; then
+        thaw "$1"
+        docker rm --force --volumes "$(container_of "$1")" >/dev/null
+    fi
     rm -rf "${state:?}/twins/$1"
 }
 
