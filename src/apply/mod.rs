@@ -265,8 +265,13 @@ impl<H: Host> Execution<'_, H> {
             return Restored::NoPrevious;
         }
         self.observer.event(Event::Restoring);
+        let mut lost = None;
         for step in &plan.steps[..=failed] {
             if step.undo.is_empty() {
+                // What was only added stays, and the record is the last thing of all.
+                if step.phase == Phase::Switch {
+                    lost = lost.or(Some(&step.address));
+                }
                 continue;
             }
             self.observer.event(Event::Undoing(step));
@@ -282,7 +287,13 @@ impl<H: Host> Execution<'_, H> {
                 };
             }
         }
-        Restored::Previous
+        match lost {
+            None => Restored::Previous,
+            Some(address) => Restored::Failed {
+                address: address.to_string(),
+                reason: "what it removed cannot be brought back".to_owned(),
+            },
+        }
     }
 }
 

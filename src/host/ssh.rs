@@ -180,7 +180,7 @@ impl Host for SshHost {
             doing: "reading a command's output".into(),
             reason: error.to_string(),
         };
-        let (stdout, stderr, status) = tokio::join!(
+        let (stdout, stderr) = tokio::join!(
             async {
                 if let Some(pipe) = stdout {
                     read_bounded(pipe).await
@@ -195,9 +195,13 @@ impl Host for SshHost {
                     Ok(vec![])
                 }
             },
-            child.wait(),
         );
-        let status = status.map_err(|error| self.error(DOING, &error))?;
+        // Not before all output is read: the exit code may come first, and to take it ends the
+        // session, with what the master has not passed on by then (seen on a busy machine).
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| self.error(DOING, &error))?;
         if let Some(task) = feeder {
             payload_error(task.await)?;
         }

@@ -1,6 +1,6 @@
 //! First and second applies; images of every kind; what is not ours.
 
-use std::process::Command;
+use std::{fmt::Write as _, process::Command};
 
 use crate::support::{App, Layout, Packing, Site, TinyImage, Twin, rootfs, run};
 
@@ -72,7 +72,7 @@ fn images_come_from_every_kind_of_source() {
     let mut manifest = "[release]\nname = \"images\"\n".to_owned();
     let mut wanted = vec![];
     let mut declare = |name: String, source: &str| {
-        manifest.push_str(&format!("[[images]]\nname = \"{name}:1\"\n{source}\n"));
+        write!(manifest, "[[images]]\nname = \"{name}:1\"\n{source}\n").unwrap();
         wanted.push(name);
     };
     for layout in [Layout::Docker, Layout::Docker25, Layout::Oci] {

@@ -16,10 +16,10 @@ fn converges(site: &Site, twin: &Twin, app: &App) {
 fn apply_until(site: &Site, app: &App, step: &str) -> Running {
     app.write(site);
     let mut apply = site.start(&["apply", "--yes"]);
-    if !apply.wait_for(step) {
-        panic!("{step} was not done: {:?}", apply.finish());
+    if apply.wait_for(step) {
+        return apply;
     }
-    apply
+    panic!("{step} was not done: {:?}", apply.finish());
 }
 
 #[test]

@@ -24,13 +24,13 @@ fn usage() {
     let ran = site.run(&["apply"]).exits(1);
     ran.says("there is no terminal to ask on; nothing was done");
     ran.says("o3r-deploy apply --yes");
-    let ran = site.run_in_terminal(&["apply"], "n\n").exits(1);
+    let ran = site.run_in_terminal(&["apply"], "[y/N]", "n\n").exits(1);
     ran.says("Apply this plan? [y/N]")
         .says("declined; nothing was done");
-    site.run_in_terminal(&["apply"], "\n")
+    site.run_in_terminal(&["apply"], "[y/N]", "\n")
         .exits(1)
         .says("declined");
-    site.run_in_terminal(&["apply"], "\x03").exits(130);
+    site.run_in_terminal(&["apply"], "[y/N]", "\x03").exits(130);
     is_untouched(&twin);
 
     site.run(&["apply", "--no-such-flag"])
@@ -47,7 +47,7 @@ fn usage() {
     is_untouched(&twin);
 
     App::new("1.0.0").write(&site);
-    site.run_in_terminal(&["apply"], "y\n")
+    site.run_in_terminal(&["apply"], "[y/N]", "y\n")
         .exits(0)
         .says("the VPU matches deploy.toml");
 }
@@ -173,10 +173,10 @@ fn password_login_needs_a_terminal() {
         .says("Permission denied")
         .says("password when there is a terminal");
     is_untouched(&twin);
-    site.run_in_terminal(&["plan"], "oem\n")
+    site.run_in_terminal(&["plan"], "password:", "oem\n")
         .exits(0)
         .says("create compose.hello");
-    site.run_in_terminal(&["plan"], "wrong\nwrong\nwrong\n")
+    site.run_in_terminal(&["plan"], "password:", "wrong\n")
         .exits(3)
         .says("refuses the login of oem");
 }

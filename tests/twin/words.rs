@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,9 +47,11 @@ fn hostile_names_are_names() {
     let mut app = App::new("1.0.0");
     for (number, name) in HOSTILE.iter().enumerate() {
         site.write(&format!("conf/{name}"), &format!("content {number}"));
-        app.more.push_str(&format!(
+        write!(
+            app.more,
             "[[directories]]\npath = '''~/share/{name}'''\nmode = \"0750\"\n"
-        ));
+        )
+        .unwrap();
     }
     app.write(&site);
     site.run(&["plan", "--format", "sh"]).exits(0);

@@ -69,9 +69,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, rate: &AtomicU64) {
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
-        let rate = rate.load(Ordering::Relaxed);
-        if rate > 0 {
-            std::thread::sleep(Duration::from_micros(count as u64 * 1_000_000 / rate));
+        let micros = (count as u64 * 1_000_000).checked_div(rate.load(Ordering::Relaxed));
+        if let Some(micros) = micros {
+            std::thread::sleep(Duration::from_micros(micros));
         }
     }
     let _ = from.shutdown(Shutdown::Both);

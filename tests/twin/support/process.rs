@@ -104,10 +104,10 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
     Ran::new(command, output.status, &output.stdout, &output.stderr)
 }
 
-/// Runs a command on a terminal of its own on which `typed` is typed; all that the terminal shows
-/// is its standard output.
+/// Runs a command on a terminal of its own, on which `typed` is typed each time it shows `prompt`;
+/// all that the terminal shows is its standard output.
 #[must_use]
-pub(crate) fn in_terminal(command: &Command, typed: &str) -> Ran {
+pub(crate) fn in_terminal(command: &Command, prompt: &str, typed: &str) -> Ran {
     let mut script = Command::new("script");
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
@@ -125,7 +125,29 @@ pub(crate) fn in_terminal(command: &Command, typed: &str) -> Ran {
     if let Some(directory) = command.get_current_dir() {
         script.current_dir(directory);
     }
-    feed(&mut script, typed.as_bytes())
+    let mut child = script
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{script:?}: {error}"));
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let mut shown = vec![];
+    let mut answered = 0;
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = screen.read(&mut chunk) {
+        shown.extend_from_slice(&chunk[..count]);
+        let text = String::from_utf8_lossy(&shown);
+        let prompts = text.matches(prompt).count();
+        if prompts > answered {
+            answered = prompts;
+            let _ = keyboard.write_all(typed.as_bytes());
+        }
+    }
+    drop(keyboard);
+    let output = child.wait_with_output().unwrap();
+    Ran::new(&script, output.status, &shown, &output.stderr)
 }
 
 fn quoted(word: &str) -> String {

@@ -112,10 +112,10 @@ impl Site {
         run(&mut self.command(args))
     }
 
-    /// Runs the tool on a terminal on which `typed` is typed.
+    /// Runs the tool on a terminal on which `typed` is typed when it shows `prompt`.
     #[must_use]
-    pub(crate) fn run_in_terminal(&self, args: &[&str], typed: &str) -> Ran {
-        in_terminal(&self.command(args), typed)
+    pub(crate) fn run_in_terminal(&self, args: &[&str], prompt: &str, typed: &str) -> Ran {
+        in_terminal(&self.command(args), prompt, typed)
     }
 
     /// Starts the tool.
