@@ -4,6 +4,7 @@ use std::fmt;
 
 use miette::Diagnostic;
 
+pub(super) use crate::host::chain;
 use crate::{host::HostError, observe::ObserveError};
 
 /// How a command ended: the exit codes of the contract.
@@ -103,18 +104,6 @@ impl Diagnostic for Message {
             .as_ref()
             .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
-}
-
-/// An error and all its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 impl From<HostError> for CommandError {

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _,
 
 use tokio::io::AsyncBufReadExt as _;
 
-use super::{ByteStream, Held, Host, HostError, Output, Stdin, feed, payload_error, read_bounded};
+use super::{ByteStream, Held, Host, HostError, Output, Stdin, feed, payload_error, read_outputs};
 use crate::shell::Argv;
 
 /// This machine as a host: used where the tool runs on the VPU itself, and to try the scripts
@@ -90,39 +90,20 @@ impl Host for LocalHost {
         let mut child = process.spawn().map_err(|error| self.start_error(error))?;
         drop(process);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let read = |error: std::io::Error| HostError::Transport {
-            doing: "reading a command's output".into(),
-            reason: error.to_string(),
-        };
-        let (stdout, stderr, status) = tokio::join!(
-            async {
-                if let Some(pipe) = stdout {
-                    read_bounded(pipe).await
-                } else {
-                    Ok(vec![])
-                }
-            },
-            async {
-                if let Some(pipe) = stderr {
-                    read_bounded(pipe).await
-                } else {
-                    Ok(vec![])
-                }
-            },
-            child.wait(),
-        );
+        let (outputs, status) = tokio::join!(read_outputs(stdout, stderr), child.wait());
         if let Some(task) = feeder {
             payload_error(task.await)?;
         }
-        let status = status.map_err(read)?;
+        let status = status.map_err(|error| self.start_error(error))?;
         let code = status
             .code()
             .or(status.signal().map(|signal| 128 + signal))
             .unwrap_or(-1);
+        let (stdout, stderr) = outputs?;
         Ok(Output {
             code,
-            stdout: stdout.map_err(read)?,
-            stderr: stderr.map_err(read)?,
+            stdout,
+            stderr,
         })
     }
 

@@ -9,6 +9,7 @@ mod ssh;
 use std::{future::Future, io};
 
 pub use error::HostError;
+pub(crate) use error::chain;
 pub use local::LocalHost;
 pub use ssh::{SshHost, SshOptions};
 
@@ -124,6 +125,27 @@ async fn read_bounded<R: tokio::io::AsyncRead + Unpin>(reader: R) -> io::Result<
     // Drain the rest, so that the command is not stopped by a full pipe.
     tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await?;
     Ok(kept)
+}
+
+/// Reads both outputs of a command to their ends.
+async fn read_outputs<O, E>(
+    stdout: Option<O>,
+    stderr: Option<E>,
+) -> Result<(Vec<u8>, Vec<u8>), HostError>
+where
+    O: tokio::io::AsyncRead + Unpin,
+    E: tokio::io::AsyncRead + Unpin,
+{
+    async fn read<R: tokio::io::AsyncRead + Unpin>(pipe: Option<R>) -> io::Result<Vec<u8>> {
+        match pipe {
+            Some(pipe) => read_bounded(pipe).await,
+            None => Ok(vec![]),
+        }
+    }
+    tokio::try_join!(read(stdout), read(stderr)).map_err(|error| HostError::Transport {
+        doing: "reading a command's output".into(),
+        reason: error.to_string(),
+    })
 }
 
 /// The pipe whose reading end a command gets as stdin, fed by `payload` on a thread of its own.

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    ByteStream, Held, Host, HostError, Output, Stdin, feed, known_hosts, payload_error,
-    read_bounded,
+    ByteStream, Held, Host, HostError, Output, Stdin, chain, feed, known_hosts, payload_error,
+    read_bounded, read_outputs,
 };
 use crate::shell::Argv;
 
@@ -176,26 +176,7 @@ impl Host for SshHost {
         // reader died would block for ever.
         drop(remote);
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
-        let read = |error: std::io::Error| HostError::Transport {
-            doing: "reading a command's output".into(),
-            reason: error.to_string(),
-        };
-        let (stdout, stderr) = tokio::join!(
-            async {
-                if let Some(pipe) = stdout {
-                    read_bounded(pipe).await
-                } else {
-                    Ok(vec![])
-                }
-            },
-            async {
-                if let Some(pipe) = stderr {
-                    read_bounded(pipe).await
-                } else {
-                    Ok(vec![])
-                }
-            },
-        );
+        let outputs = read_outputs(stdout, stderr).await;
         // Not before all output is read: the exit code may come first, and to take it ends the
         // session, with what the master has not passed on by then (seen on a busy machine).
         let status = child
@@ -206,10 +187,11 @@ impl Host for SshHost {
             payload_error(task.await)?;
         }
         let code = status.code().unwrap_or(-1);
+        let (stdout, stderr) = outputs?;
         Ok(Output {
             code,
-            stdout: stdout.map_err(read)?,
-            stderr: stderr.map_err(read)?,
+            stdout,
+            stderr,
         })
     }
 
@@ -401,16 +383,4 @@ async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child
         };
     }
     HostError::Unreachable { host, reason: last }
-}
-
-/// An error and all its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
