@@ -137,8 +137,7 @@ fn killed_while_containers_change() {
     killed_after(&[
         ("file.hello/conf/greeting.txt", 0),
         ("file.hello/conf/greeting.txt", 300),
-        ("file.hello/conf/greeting.txt", 1000),
-        ("file.hello/conf/greeting.txt", 2000),
+        ("file.hello/conf/greeting.txt", 1500),
         ("compose.hello", 0),
     ]);
 }

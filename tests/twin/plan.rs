@@ -149,3 +149,38 @@ fn saved_plan_is_applied_or_stale() {
         .exits(1)
         .says("is not a plan");
 }
+
+/// Panics, naming what is wrong, unless a plan document fits its schema.
+#[track_caller]
+fn fits_schema(document: &str) {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/plan.schema.json");
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let document = serde_json::from_str(document).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+}
+
+#[test]
+fn every_plan_fits_the_schema() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    let json = |code: i32| {
+        let ran = site.run(&["plan", "--format", "json", "--exit-code"]);
+        fits_schema(&ran.exits(code).stdout);
+    };
+    app.write(&site);
+    json(2);
+    site.apply();
+    json(0);
+    twin.oem("rmdir share/logs; docker stop hello_web_1");
+    app.setting = "another".to_owned();
+    app.write(&site);
+    json(2);
+    twin.oem("rm -rf share && echo >share");
+    json(9);
+}

@@ -175,7 +175,7 @@ fn password_login_needs_a_terminal() {
     is_untouched(&twin);
     site.run_in_terminal(&["plan"], "password:", "oem\n")
         .exits(0)
-        .says("create compose.hello");
+        .says("compose.hello");
     site.run_in_terminal(&["plan"], "password:", "wrong\n")
         .exits(3)
         .says("refuses the login of oem");
