@@ -584,3 +584,26 @@ fn with_docker_down_everything_is_blocked_and_nothing_planned_away() {
         );
     });
 }
+
+#[test]
+fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| {
+            let (_, mut foreign) = world.containers.pop_first().unwrap();
+            foreign.project = String::new();
+            foreign.working_dir = String::new();
+            world.containers.insert("f".repeat(64), foreign);
+        });
+        let plan = plan_for(&vpu, &desired(&BASE)).await;
+        assert_eq!(plan.blocked.len(), 1, "{}", render::json(&plan));
+        assert!(plan.blocked[0].reason.contains("is in the way"));
+        let gone = desired(&Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        });
+        converge(&vpu, &gone).await;
+        vpu.world(|world| assert!(world.containers.contains_key(&"f".repeat(64))));
+    });
+}

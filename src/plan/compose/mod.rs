@@ -90,8 +90,10 @@ fn conflict(
     project: &Project,
     containers: &BTreeMap<String, Container>,
 ) -> Option<(String, String)> {
+    // A project that goes needs no names.
+    let needs_names = project.state != ProjectState::Absent;
     let foreign = containers.values().find(|container| {
-        project.touches(container)
+        (container.project == project.name || (needs_names && project.touches(container)))
             && !(container.project == project.name && container.working_dir == project.directory())
     })?;
     let (origin, remedy) = if foreign.working_dir.is_empty() {
