@@ -6,6 +6,7 @@
 #   benches/apply.sh [MEGABYTES [RUNS]]      default: 400 3
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
 megabytes=${1:-400}
 runs=${2:-3}
 twin=bench-$$
@@ -15,9 +16,9 @@ cargo build --release --locked --quiet
 tool=$PWD/target/release/o3r-deploy
 work=$(mktemp -d)
 clean() {
-    tests/twin/twin.sh down "$twin" >&2 || true
+    "$root/tests/twin/twin.sh" down "$twin" >&2 || true
     docker image rm -f "bench:$$" >/dev/null 2>&1 || true
-    tests/twin/twin.sh engine-stop >&2 || true
+    "$root/tests/twin/twin.sh" engine-stop >&2 2>/dev/null || true
     rm -rf "$work"
 }
 trap clean EXIT
@@ -29,7 +30,7 @@ ssh_to_twin=(ssh -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$KNOWN_HOST
 mkdir "$work/root"
 for ((i = 0; i < megabytes / 8; i++)); do
     head -c 4000000 /dev/urandom >"$work/root/random-$i"
-    seq "$((i * 1000000))" "$((i * 1000000 + 1000000))" | head -c 4000000 >"$work/root/text-$i"
+    head -c 4000000 <(seq "$((i * 1000000))" "$((i * 1000000 + 1000000))") >"$work/root/text-$i"
 done
 tar -C "$work/root" -c . | docker import - "bench:$$" >/dev/null
 docker save "bench:$$" -o "$work/bench.tar"
