@@ -405,7 +405,9 @@ fn drift(world: &mut World, drift: &Drift) {
         Drift::RemakeContainers => {
             // Someone edits, makes the containers anew, and takes the edit back.
             let before = world.files.get(&extra).cloned();
-            if let (Some(before), false) = (before, world.containers.is_empty()) {
+            // After a reboot it cannot be told from what the boot unit makes: a known limit.
+            let rebooted = world.boot_id.contains('+');
+            if let (Some(before), false) = (before, world.containers.is_empty() || rebooted) {
                 world.write(&extra, b"value=edited\n", 0o644);
                 let ids: Vec<String> = world.containers.keys().cloned().collect();
                 for id in ids {
