@@ -513,30 +513,31 @@ proptest! {
     }
 }
 
+/// Applies a release whose containers exit at once.
+async fn apply_crashing(vpu: &FakeVpu, desired: &Desired) -> apply::Failure {
+    let content = desired.images[0].content.as_ref().unwrap();
+    let image = content.config_digest.to_string();
+    vpu.world(|world| world.crashing.insert(image));
+    let report = execute(vpu, desired, &plan_for(vpu, desired).await).await;
+    match report.outcome {
+        Outcome::Failed(failure) => *failure,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_release_that_crashes_is_taken_back() {
     run(async {
         let vpu = FakeVpu::default();
         let old = desired(&BASE);
         converge(&vpu, &old).await;
-        let new = desired(&Shape {
+        let new = Shape {
             image: 1,
             extra: 1,
             comment: 1,
             ..BASE
-        });
-        let crashing = new.images[0]
-            .content
-            .as_ref()
-            .unwrap()
-            .config_digest
-            .to_string();
-        vpu.world(|world| world.crashing.insert(crashing));
-        let plan = plan_for(&vpu, &new).await;
-        let report = execute(&vpu, &new, &plan).await;
-        let Outcome::Failed(failure) = report.outcome else {
-            panic!("{report:?}")
         };
+        let failure = apply_crashing(&vpu, &desired(&new)).await;
         assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
         assert_eq!(failure.address, "compose.app");
         converged(&vpu, &old).await;
@@ -546,20 +547,7 @@ fn a_release_that_crashes_is_taken_back() {
 #[test]
 fn a_first_release_that_crashes_has_nothing_to_go_back_to() {
     run(async {
-        let vpu = FakeVpu::default();
-        let new = desired(&BASE);
-        let crashing = new.images[0]
-            .content
-            .as_ref()
-            .unwrap()
-            .config_digest
-            .to_string();
-        vpu.world(|world| world.crashing.insert(crashing));
-        let plan = plan_for(&vpu, &new).await;
-        let report = execute(&vpu, &new, &plan).await;
-        let Outcome::Failed(failure) = report.outcome else {
-            panic!("{report:?}")
-        };
+        let failure = apply_crashing(&FakeVpu::default(), &desired(&BASE)).await;
         assert_eq!(failure.restored, Restored::NoPrevious);
     });
 }
