@@ -209,6 +209,7 @@ fn desired(shape: &Shape) -> Desired {
             state: shape.state,
             files,
             services,
+            refused_by_old_compose: None,
             source: None,
         }],
     }

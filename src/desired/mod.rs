@@ -10,6 +10,7 @@ use serde::Serialize;
 pub use resolve::{is_secret, resolve};
 
 use crate::{
+    compose::HostPort,
     digest::Digest,
     image,
     manifest::names::{FirmwareRange, RemotePath},
@@ -122,6 +123,8 @@ pub struct Project {
     pub files: Vec<ProjectFile>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
+    /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
+    pub refused_by_old_compose: Option<String>,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -180,6 +183,10 @@ pub struct Service {
     pub volumes: Vec<String>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
+    /// The ports that it takes on the VPU.
+    pub ports: Vec<HostPort>,
+    /// Its container runtime, as `nvidia`, where one is chosen.
+    pub runtime: Option<String>,
 }
 
 /// The compose file's name in a project's directory.

@@ -9,7 +9,7 @@ use super::{
     ProjectState, Release, Service, Volume,
 };
 use crate::{
-    compose::{ComposeFile, parse_env},
+    compose::{ComposeFile, parse_env, refused_by_old},
     digest::Digest,
     image::{self, LayerSelection, Platform, ScratchDir},
     manifest::{
@@ -201,6 +201,7 @@ impl Resolver<'_> {
                 state,
                 files,
                 services: BTreeMap::new(),
+                refused_by_old_compose: None,
                 source,
             });
         }
@@ -238,6 +239,7 @@ impl Resolver<'_> {
             name,
             state,
             services: services(&parsed, &files),
+            refused_by_old_compose: refused_by_old(&parsed).map(|refused| refused.reason),
             files,
             source,
         })
@@ -349,6 +351,11 @@ fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Ser
                 volumes: vec![],
                 // docker-compose 1.x starts one whatever `deploy.replicas` says.
                 replicas: usize::from(service.replicas != Some(0)),
+                ports: service.published_ports.clone(),
+                runtime: service
+                    .runtime
+                    .as_ref()
+                    .map(|runtime| runtime.value.clone()),
             };
             (service.name.clone(), matters)
         })

@@ -1,6 +1,7 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
 mod facts;
+mod listeners;
 mod parse;
 
 use std::{collections::BTreeMap, fmt::Write as _};

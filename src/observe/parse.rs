@@ -10,6 +10,7 @@ use super::{
         Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records, Release,
         Started, System, Volume,
     },
+    listeners,
 };
 use crate::digest::Digest;
 
@@ -54,6 +55,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         images: images(&section("images")?),
         containers,
         records: records(&section("records")?).into(),
+        listeners: listeners::parse(section("listeners")?.text),
         system,
     };
     Ok(Observed { facts, readings })
@@ -124,6 +126,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         .next()
         .and_then(|s| s.parse().ok())
         .unwrap_or(0);
+    readings.clock = get("clock").parse().ok();
     readings.sha256_tool = get("sha256") != "none";
     readings.home_free = kilobytes("home_free_kb");
     readings.docker_free = kilobytes("docker_free_kb");
@@ -157,6 +160,8 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
         arch: String,
         #[serde(default)]
         status: Option<Vec<Vec<String>>>,
+        #[serde(default)]
+        runtimes: Vec<Option<String>>,
     }
     let lines = match section.json_lines::<Line>("docker info") {
         Ok(lines) => lines,
@@ -173,6 +178,7 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
                 .flatten()
                 .flatten()
                 .any(|word| word.starts_with("io.containerd.snapshotter")),
+            runtimes: line.runtimes.into_iter().flatten().collect(),
         }),
         _ => Probed::Unknown(section.reason("docker info")),
     }
@@ -269,6 +275,8 @@ fn containers(
         working_dir: String,
         one_off: String,
         volumes: BTreeSet<String>,
+        #[serde(default)]
+        ports: Option<BTreeMap<String, Option<Vec<listeners::Binding>>>>,
     }
     let lines = match section.json_lines::<Line>("docker container inspect") {
         Ok(lines) => lines,
@@ -291,6 +299,7 @@ fn containers(
             working_dir: line.working_dir,
             one_off: line.one_off == "True",
             volumes: line.volumes,
+            ports: listeners::bound(line.ports.unwrap_or_default()),
         };
         containers.insert(line.id, container);
     }
@@ -321,6 +330,10 @@ fn path_fact(line: &str) -> Option<Probed<PathFact>> {
     let fact = match words.next()? {
         "missing" => PathFact::Missing,
         "other" => PathFact::Other,
+        "unwritable" => PathFact::Unwritable {
+            uid: words.next()?.parse().ok()?,
+            parent: line.splitn(3, ' ').nth(2)?.to_owned(),
+        },
         "unknown" => return Some(Probed::Unknown(line.strip_prefix("unknown ")?.to_owned())),
         "directory" => PathFact::Directory {
             mode: permission_bits(words.next()?)?,

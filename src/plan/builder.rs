@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::Desired,
-    observe::{Facts, Observed},
+    observe::{Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Command, Phase, Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Command, Payload, PayloadSource, Phase, Plan, Step,
+        Summary, Vpu, fingerprint,
     },
     remote,
 };
@@ -18,6 +19,8 @@ const FORMAT: u32 = 1;
 pub(super) struct Builder<'a> {
     pub(super) desired: &'a Desired,
     pub(super) facts: &'a Facts,
+    /// What moves by itself: for notes, and for blocks that say what will not fit.
+    pub(super) readings: &'a Readings,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
@@ -79,6 +82,7 @@ impl<'a> Builder<'a> {
         Self {
             desired,
             facts: &observed.facts,
+            readings: &observed.readings,
             steps: vec![],
             blocked: vec![],
             notes: vec![],
@@ -148,6 +152,19 @@ impl<'a> Builder<'a> {
 
     pub(super) fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
+    }
+
+    /// Bytes of each image archive that is to be loaded.
+    pub(super) fn archives(&self) -> impl Iterator<Item = u64> {
+        let commands = self.steps.iter().flat_map(|step| &step.actions);
+        commands.filter_map(|command| match command.stdin.as_ref()? {
+            Payload {
+                from: PayloadSource::Stream(_),
+                bytes,
+                ..
+            } => Some(*bytes),
+            _ => None,
+        })
     }
 
     /// Whether anything is planned so far.

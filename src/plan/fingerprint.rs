@@ -25,6 +25,8 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
+    // A port that another program takes or frees shows as a blocked project.
+    rest.listeners = emptied(&facts.listeners);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
     let digests: Vec<String> = desired
         .images

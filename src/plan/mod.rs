@@ -11,6 +11,7 @@ mod guard;
 mod image;
 pub mod lint;
 mod release;
+mod space;
 mod step;
 mod volume;
 
@@ -28,6 +29,7 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     directory::plan(&mut builder);
     volume::plan(&mut builder);
     image::plan(&mut builder);
+    space::plan(&mut builder);
     compose::plan(&mut builder);
     release::plan(&mut builder);
     builder.finish(host)

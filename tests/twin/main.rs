@@ -13,6 +13,7 @@
 mod apply;
 mod boot;
 mod crash;
+mod day;
 mod drift;
 mod failed;
 mod plan;

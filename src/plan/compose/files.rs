@@ -9,6 +9,7 @@ use crate::{
     plan::{
         Action, Address, Cause, Command, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
+        directory::unwritable,
     },
     remote,
 };
@@ -61,6 +62,9 @@ fn file_cause(
             let bytes = |count: u64| format!("{count} bytes");
             Some(Cause::differs("size", bytes(*size), bytes(file.bytes)))
         }),
+        Some(Probed::Known(PathFact::Unwritable { parent, uid })) => {
+            Err(unwritable(path, parent, *uid))
+        }
         Some(Probed::Known(PathFact::Directory { .. })) => {
             Err((format!("{path} is a directory"), look()))
         }
