@@ -186,6 +186,7 @@ impl Observer for Progress {
                 self.start(title, step.bytes_to_send);
             }
             Event::Sent(bytes) => self.sent(bytes),
+            Event::FellBack(bytes) => self.fell_back(bytes),
             Event::Done(_) => self.end(&self.ui.good("✓")),
             Event::Failed(_) => self.end(&self.ui.bad("✗")),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
@@ -229,6 +230,25 @@ impl Progress {
                 running.title
             ));
         }
+    }
+
+    fn fell_back(&self, bytes: u64) {
+        let Ok(mut current) = self.current.lock() else {
+            return;
+        };
+        let Some(running) = current.as_mut() else {
+            return;
+        };
+        if let Some(bar) = running.bar.take() {
+            bar.finish_and_clear();
+        }
+        let title = &running.title;
+        self.ui.say(&format!(
+            "  {title} failed that way (a layer is gone there?); now whole, {}",
+            render::bytes(bytes)
+        ));
+        running.bytes = bytes;
+        running.bar = self.ui.draws.then(|| bar(title, bytes));
     }
 
     fn end(&self, sign: &str) {

@@ -200,8 +200,8 @@ fn image_that_does_not_fit() {
         name: "app:1".into(),
         content: Some(ImageContent {
             config_digest: Digest::of("config"),
-            diff_ids: vec![],
-            archive_bytes: 448 << 20,
+            layers: vec![],
+            base_bytes: 448 << 20,
             staging_tag: "o3r-deploy/app:0".into(),
             local: None,
         }),

@@ -2,7 +2,10 @@
 
 mod resolve;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -12,7 +15,7 @@ pub use resolve::{is_secret, resolve};
 use crate::{
     compose::HostPort,
     digest::Digest,
-    image,
+    image::{self, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
     observe::Query,
     plan::ManifestRef,
@@ -102,14 +105,60 @@ pub struct Image {
 pub struct ImageContent {
     /// Of its configuration.
     pub config_digest: Digest,
-    /// Of its layers, lowest first.
-    pub diff_ids: Vec<Digest>,
-    /// Bytes of the archive that would be sent.
-    pub archive_bytes: u64,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// Bytes of an archive without any layer.
+    pub base_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
     /// The bytes' source; `None` in tests of the planner.
     pub local: Option<Arc<image::Image>>,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Digest of its uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes that it adds to an archive.
+    pub bytes: u64,
+}
+
+impl ImageContent {
+    /// What is to be sent of `image`, named `staging_tag` there.
+    pub fn new(image: image::Image, staging_tag: String) -> Self {
+        let size = |selection: &LayerSelection| image.archive_len(&staging_tag, selection);
+        let base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
+        let layers = image.layers().into_iter().map(|layer| {
+            let only = LayerSelection::Only([layer.diff_id].into());
+            Layer {
+                diff_id: layer.diff_id,
+                bytes: size(&only).saturating_sub(base_bytes),
+            }
+        });
+        Self {
+            config_digest: image.config_digest(),
+            layers: layers.collect(),
+            base_bytes,
+            staging_tag,
+            local: Some(Arc::new(image)),
+        }
+    }
+
+    /// Bytes of an archive with these layers.
+    pub fn archive_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let mut left = layers.clone();
+        let sent = self
+            .layers
+            .iter()
+            .filter(|layer| left.remove(&layer.diff_id));
+        self.base_bytes + sent.map(|layer| layer.bytes).sum::<u64>()
+    }
+
+    /// The diff ids of all layers.
+    pub fn diff_ids(&self) -> BTreeSet<Digest> {
+        self.layers.iter().map(|layer| layer.diff_id).collect()
+    }
 }
 
 /// A compose project.

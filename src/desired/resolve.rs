@@ -1,6 +1,6 @@
 //! Reads and hashes everything on this machine that a manifest points to.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     compose::{ComposeFile, parse_env, refused_by_old},
     digest::Digest,
-    image::{self, LayerSelection, Platform, ScratchDir},
+    image::{self, Platform, ScratchDir},
     manifest::{
         Diagnostic, Loaded,
         names::{FileMode, ImageRef, RelativePath, escape},
@@ -163,15 +163,8 @@ impl Resolver<'_> {
         let platform = Platform::linux(self.loaded.manifest.vpu.arch.as_str());
         match image::Image::open(source, name, &platform, self.scratch) {
             Ok(image) => {
-                let config_digest = image.config_digest();
-                let staging_tag = staging_tag(release, &config_digest);
-                Some(ImageContent {
-                    config_digest,
-                    diff_ids: image.layers().iter().map(|layer| layer.diff_id).collect(),
-                    archive_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
-                    staging_tag,
-                    local: Some(Arc::new(image)),
-                })
+                let staging_tag = staging_tag(release, &image.config_digest());
+                Some(ImageContent::new(image, staging_tag))
             }
             Err(error) => {
                 let help = error.help().unwrap_or_default();

@@ -6,8 +6,8 @@ use crate::{
     desired::Desired,
     observe::{Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Command, Payload, PayloadSource, Phase, Plan, Step,
-        Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Command, PayloadSource, Phase, Plan, Step, Summary, Vpu,
+        fingerprint,
     },
     remote,
 };
@@ -35,6 +35,7 @@ pub(super) struct Draft {
     pub(super) phase: Phase,
     pub(super) cause: Cause,
     pub(super) also: Vec<Cause>,
+    pub(super) detail: Option<String>,
     pub(super) depends_on: Vec<Address>,
     pub(super) source: Option<String>,
     pub(super) actions: Vec<Command>,
@@ -49,6 +50,7 @@ impl Draft {
             phase,
             cause,
             also: vec![],
+            detail: None,
             depends_on: vec![],
             source: None,
             actions: vec![],
@@ -58,6 +60,11 @@ impl Draft {
 
     pub(super) fn source(mut self, source: Option<&String>) -> Self {
         self.source = source.cloned();
+        self
+    }
+
+    pub(super) fn detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
         self
     }
 
@@ -117,6 +124,7 @@ impl<'a> Builder<'a> {
             phase: draft.phase,
             cause: draft.cause,
             also: draft.also,
+            detail: draft.detail,
             depends_on: draft.depends_on,
             source: draft.source,
             actions: draft.actions,
@@ -157,14 +165,10 @@ impl<'a> Builder<'a> {
     /// Bytes of each image archive that is to be loaded.
     pub(super) fn archives(&self) -> impl Iterator<Item = u64> {
         let commands = self.steps.iter().flat_map(|step| &step.actions);
-        commands.filter_map(|command| match command.stdin.as_ref()? {
-            Payload {
-                from: PayloadSource::Stream(_),
-                bytes,
-                ..
-            } => Some(*bytes),
-            _ => None,
-        })
+        let payloads = commands.filter_map(|command| command.stdin.as_ref());
+        payloads
+            .filter(|payload| matches!(payload.from, PayloadSource::Stream(_)))
+            .map(|payload| payload.bytes)
     }
 
     /// Whether anything is planned so far.

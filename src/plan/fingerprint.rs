@@ -33,6 +33,15 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         .iter()
         .filter_map(|image| Some(image.content.as_ref()?.config_digest.to_string()))
         .collect();
+    // Images that share layers with ours: what they have need not be sent.
+    let contents = desired
+        .images
+        .iter()
+        .filter_map(|image| image.content.as_ref());
+    let bottoms: Vec<Option<&Digest>> = contents
+        .filter_map(|content| content.layers.first())
+        .map(|layer| Some(&layer.diff_id))
+        .collect();
     let relevant = Relevant {
         facts: &rest,
         volumes: relevant(&facts.volumes, |name, volume| {
@@ -40,7 +49,9 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 || volume.owner.as_ref() == Some(&desired.release.name)
         }),
         images: relevant(&facts.images, |id, image| {
-            digests.contains(id) || names.iter().any(|name| image.tags.contains(*name))
+            digests.contains(id)
+                || names.iter().any(|name| image.tags.contains(*name))
+                || bottoms.contains(&image.layers.first())
         }),
         containers: relevant(&facts.containers, |_, container| {
             desired

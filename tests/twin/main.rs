@@ -16,6 +16,7 @@ mod crash;
 mod day;
 mod drift;
 mod failed;
+mod layers;
 mod plan;
 mod refused;
 mod support;

@@ -91,11 +91,8 @@ fn put(
     let path = project.path(file);
     let kept = builder.state().kept(&project.name, &file.relative);
     let record = builder.state().started(&project.name);
-    let payload = Payload {
-        from: PayloadSource::File(file.local.to_string()),
-        sha256: file.sha256,
-        bytes: file.bytes,
-    };
+    let from = PayloadSource::File(file.local.to_string());
+    let payload = Payload::new(from, file.sha256, file.bytes);
     let action = if cause == Cause::Missing {
         Action::Create
     } else {

@@ -1,14 +1,19 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
-use std::collections::BTreeMap;
+mod layers;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::layers::Chains;
 use super::{
     Action, Address, Cause, Command, Payload, PayloadSource, Phase,
     builder::{Builder, Draft},
 };
 use crate::{
     desired::{self, ImageContent},
+    digest::Digest,
     observe, remote,
+    render::bytes,
 };
 
 pub(super) fn address(name: &str) -> Address {
@@ -39,6 +44,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         .docker
         .known()
         .is_some_and(|docker| docker.containerd_store);
+    let mut chains = Chains::of(images.values().map(|image| image.layers.as_slice()));
     for image in &builder.desired.images {
         match &image.content {
             None => already_there(builder, image, images),
@@ -48,7 +54,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
                  an image's contents",
                 "switch the engine to its classic store",
             ),
-            Some(content) => wanted(builder, image, content, images),
+            Some(content) => wanted(builder, image, content, images, &mut chains),
         }
     }
 }
@@ -82,6 +88,7 @@ fn wanted(
     image: &desired::Image,
     content: &ImageContent,
     images: &BTreeMap<String, observe::Image>,
+    chains: &mut Chains,
 ) {
     let id = content.config_digest.to_string();
     let found = images.get(&id);
@@ -117,14 +124,13 @@ fn wanted(
     if let (None, Some(other)) = (found, staged) {
         after.push(address(&other.name));
     } else if found.is_none() {
-        let payload = Payload {
-            from: PayloadSource::Stream(image.name.clone()),
-            sha256: content.config_digest,
-            bytes: content.archive_bytes,
-        };
-        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone());
-        let draft = draft.source(image.source.as_ref());
-        builder.step(draft.run([Command::with(remote::load_image(), payload)]));
+        let diff_ids: Vec<Digest> = content.layers.iter().map(|layer| layer.diff_id).collect();
+        let missing = chains.missing(&diff_ids);
+        chains.add(&diff_ids);
+        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
+            .source(image.source.as_ref())
+            .detail(detail(content, &missing));
+        builder.step(draft.run([load_command(image, content, missing)]));
         after.push(load);
     }
     let undo = match old {
@@ -135,6 +141,41 @@ fn wanted(
     let draft = draft.source(image.source.as_ref()).after(after);
     let tag = remote::tag_image(&id, &image.name);
     builder.step(draft.run([Command::new(tag)]).undo([Command::new(undo)]));
+}
+
+/// Loads the image without the layers that are there; whole, if that fails because one of them
+/// went meanwhile.
+fn load_command(
+    image: &desired::Image,
+    content: &ImageContent,
+    missing: BTreeSet<Digest>,
+) -> Command {
+    let load = |layers: Option<BTreeSet<Digest>>, bytes| {
+        let from = PayloadSource::Stream(image.name.clone());
+        let mut payload = Payload::new(from, content.config_digest, bytes);
+        payload.layers = layers;
+        Command::with(remote::load_image(), payload)
+    };
+    let all = content.diff_ids();
+    let whole = load(None, content.archive_bytes(&all));
+    if missing == all {
+        return whole;
+    }
+    let bytes = content.archive_bytes(&missing);
+    load(Some(missing), bytes).or_else(whole)
+}
+
+/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
+fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
+    let all = content.diff_ids();
+    let plural = if all.len() == 1 { "" } else { "s" };
+    format!(
+        "load, {} of {} layer{plural} missing, {} of {} to send",
+        missing.len(),
+        all.len(),
+        bytes(content.archive_bytes(missing)),
+        bytes(content.archive_bytes(&all)),
+    )
 }
 
 /// The first 12 digits of docker's id, as people know it.
