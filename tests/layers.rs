@@ -119,6 +119,13 @@ async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> (Report, Vec<
     (report, told)
 }
 
+/// Executes without any trouble.
+async fn applied(vpu: &FakeVpu, desired: &Desired, plan: &Plan) {
+    let (report, fell_back) = execute(vpu, desired, plan).await;
+    assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    assert_eq!(fell_back, Vec::<u64>::new());
+}
+
 /// What the step of `name` says, and its bytes.
 fn load(plan: &Plan, name: &str) -> Option<(String, u64)> {
     let address = format!("image.{name}");
@@ -143,8 +150,7 @@ async fn only_what_is_missing_is_sent() {
         said,
         "load, 3 of 3 layers missing, 498 KiB of 498 KiB to send"
     );
-    let (report, _) = execute(&vpu, &first, &plan).await;
-    assert!(matches!(report.outcome, Outcome::Done));
+    applied(&vpu, &first, &plan).await;
 
     let next = desired(vec![image(&files, "app:2", &[BASE, DEPS, ("app", 1001)])]);
     let plan = plan_for(&vpu, &next).await;
@@ -154,9 +160,7 @@ async fn only_what_is_missing_is_sent() {
         "load, 1 of 3 layers missing, 6.00 KiB of 498 KiB to send"
     );
     assert_eq!(bytes, 6144);
-    let (report, fell_back) = execute(&vpu, &next, &plan).await;
-    assert!(matches!(report.outcome, Outcome::Done));
-    assert_eq!(fell_back, Vec::<u64>::new());
+    applied(&vpu, &next, &plan).await;
     assert!(plan_for(&vpu, &next).await.is_empty());
 
     // The same layers under another configuration: no layer is sent at all.
@@ -164,7 +168,7 @@ async fn only_what_is_missing_is_sent() {
     let plan = plan_for(&vpu, &renamed).await;
     let (said, _) = load(&plan, "other:1").unwrap();
     assert!(said.starts_with("load, 0 of 3 layers missing"), "{said}");
-    execute(&vpu, &renamed, &plan).await.0.completed;
+    applied(&vpu, &renamed, &plan).await;
     assert!(plan_for(&vpu, &renamed).await.is_empty());
 }
 
@@ -179,9 +183,7 @@ async fn images_of_one_release_share_layers() {
     let plan = plan_for(&vpu, &both).await;
     let (said, _) = load(&plan, "tool:1").unwrap();
     assert!(said.starts_with("load, 1 of 3 layers missing"), "{said}");
-    let (report, fell_back) = execute(&vpu, &both, &plan).await;
-    assert!(matches!(report.outcome, Outcome::Done));
-    assert_eq!(fell_back, Vec::<u64>::new());
+    applied(&vpu, &both, &plan).await;
     assert!(plan_for(&vpu, &both).await.is_empty());
 }
 
@@ -190,10 +192,7 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let first = desired(vec![image(&files, "app:1", &[BASE, DEPS, ("app", 1000)])]);
-    execute(&vpu, &first, &plan_for(&vpu, &first).await)
-        .await
-        .0
-        .completed;
+    applied(&vpu, &first, &plan_for(&vpu, &first).await).await;
     let next = desired(vec![image(&files, "app:2", &[BASE, DEPS, ("app", 1001)])]);
     let plan = plan_for(&vpu, &next).await;
     insta::assert_snapshot!(render::text(&plan, render::Style::default()), @"
