@@ -4,9 +4,9 @@ use crate::support::{App, Layout, Packing, Site, TinyImage, Twin};
 
 /// A manifest of one image, `hello` of that version, without a project.
 fn write(site: &Site, version: &str, layout: Layout) {
-    site.manifest(&format!(
-        "[release]\nname = \"hello\"\n[[images]]\nname = \"hello:1\"\narchive = \"hello.tar\"\n"
-    ));
+    site.manifest(
+        "[release]\nname = \"hello\"\n[[images]]\nname = \"hello:1\"\narchive = \"hello.tar\"\n",
+    );
     let image = TinyImage::new("hello:1", version);
     image.write(&site.path("hello.tar"), layout, Packing::Plain);
 }
