@@ -14,12 +14,17 @@ use textwrap::{WordSeparator, WordSplitter, core::Word};
 use crate::{
     apply::{Event, Observer},
     cli::{Color, Global},
+    digest::Digest,
+    image::Prepared,
     render::{self, paint},
 };
 
 /// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
 /// job's timeout) takes it for hung.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Fewer bytes are done before a bar could be read.
+const BAR_FROM: u64 = 1 << 20;
 
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +109,14 @@ impl Ui {
         }
     }
 
+    /// Shows how layers are compressed.
+    pub fn preparing(self) -> Preparing {
+        Preparing {
+            ui: self,
+            bar: Mutex::new(None),
+        }
+    }
+
     /// Whether a person can be asked.
     pub fn can_ask(self) -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -154,6 +167,45 @@ fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
 fn width() -> usize {
     let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
     columns.clamp(40, 100)
+}
+
+/// Shows how layers are compressed, which takes a while for large ones.
+pub struct Preparing {
+    ui: Ui,
+    bar: Mutex<Option<(Digest, ProgressBar)>>,
+}
+
+impl Preparing {
+    /// A layer of `image` is so far.
+    pub fn layer(&self, image: &str, prepared: Prepared) {
+        if !self.ui.draws || prepared.total < BAR_FROM {
+            return;
+        }
+        let Ok(mut current) = self.bar.lock() else {
+            return;
+        };
+        if current
+            .as_ref()
+            .is_none_or(|(diff_id, _)| *diff_id != prepared.diff_id)
+        {
+            if let Some((_, bar)) = current.take() {
+                bar.finish_and_clear();
+            }
+            let title = format!("compressing layer {} of {image}", prepared.diff_id.short());
+            *current = Some((prepared.diff_id, bar(&title, prepared.total)));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_position(prepared.done);
+        }
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        if let Ok(Some((_, bar))) = self.bar.get_mut().map(Option::take) {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Shows an apply: bars on a terminal, plain lines elsewhere.
@@ -277,8 +329,7 @@ fn rate(bytes: u64, took: Duration) -> String {
 }
 
 fn bar(title: &str, bytes: u64) -> ProgressBar {
-    // Small payloads are done before a bar could be read.
-    let (bar, template) = if bytes >= 1 << 20 {
+    let (bar, template) = if bytes >= BAR_FROM {
         let template = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
         (ProgressBar::new(bytes), template)
     } else {

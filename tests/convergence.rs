@@ -59,7 +59,7 @@ fn image_content(version: u8) -> ImageContent {
         let image =
             image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap();
         let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
-        ImageContent::new(image, staging_tag)
+        ImageContent::new(Arc::new(image), staging_tag)
     };
     IMAGES.get_or_init(|| (0..3).map(make).collect())[usize::from(version)].clone()
 }

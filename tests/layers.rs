@@ -62,7 +62,7 @@ fn image(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) ->
     let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
     Image {
         name: name.into(),
-        content: Some(ImageContent::new(image, staging_tag)),
+        content: Some(ImageContent::new(Arc::new(image), staging_tag)),
         source: None,
     }
 }

@@ -202,6 +202,7 @@ fn image_that_does_not_fit() {
             config_digest: Digest::of("config"),
             layers: vec![],
             base_bytes: 448 << 20,
+            whole_bytes: 448 << 20,
             staging_tag: "o3r-deploy/app:0".into(),
             local: None,
         }),

@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
     let session = Session::open(global, ui).await?;
     let observed = session.observe().await?;
-    let plan = session.plan(&observed);
+    let plan = session.plan(&observed).await?;
     match (args.format, &args.output) {
         (PlanFormat::Sh, Some(directory)) => {
             write_script(directory, &plan, &Payloads::new(&session.desired), ui)?;

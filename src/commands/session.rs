@@ -7,7 +7,7 @@ use crate::{
     cli::Global,
     desired::{self, Desired},
     host::{SshHost, SshOptions},
-    image::ScratchDir,
+    image::{LayerCache, Level, ScratchDir},
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, names::HostKeys, types::Vpu,
         unsupported::unsupported,
@@ -49,12 +49,17 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
     CommandError::new(Exit::Usage, Diagnostics::new(findings))
 }
 
-/// Where images are unpacked that cannot be read in place.
-fn scratch() -> ScratchDir {
+/// Our directory in the user's cache.
+fn cache() -> Utf8PathBuf {
     let home = || std::env::var("HOME").map(|home| format!("{home}/.cache"));
     let cache = std::env::var("XDG_CACHE_HOME").or_else(|_| home());
     let base = cache.unwrap_or_else(|_| std::env::temp_dir().to_string_lossy().into_owned());
-    ScratchDir::new(Utf8PathBuf::from(base).join("o3r-deploy/scratch"))
+    Utf8PathBuf::from(base).join("o3r-deploy")
+}
+
+/// Where images are unpacked that cannot be read in place.
+fn scratch() -> ScratchDir {
+    ScratchDir::new(cache().join("scratch"))
 }
 
 /// A connected VPU and what is wanted of it.
@@ -62,6 +67,7 @@ pub(super) struct Session {
     pub(super) desired: Desired,
     pub(super) host: SshHost,
     address: String,
+    ui: Ui,
 }
 
 impl Session {
@@ -82,6 +88,7 @@ impl Session {
             desired: desired.map_err(findings_error)?,
             host: host?,
             address,
+            ui,
         })
     }
 
@@ -90,11 +97,32 @@ impl Session {
         Ok(observe::observe(&self.host, &self.desired.query()).await?)
     }
 
-    /// The plan for what was observed.
-    pub(super) fn plan(&self, observed: &Observed) -> Plan {
-        let plan = plan::plan(&self.desired, observed, &self.address);
+    /// The plan for what was observed; first makes ready what would be sent.
+    pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
+        let mut desired = self.desired.clone();
+        let facts = observed.facts.clone();
+        let preparing = self.ui.preparing();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let progress = |image: &str, prepared| preparing.layer(image, prepared);
+            desired::prepare(
+                &mut desired,
+                &facts,
+                &LayerCache::new(cache()),
+                Level::Fast,
+                &progress,
+            )
+            .map(|()| desired)
+        });
+        let desired = match prepared.await {
+            Ok(prepared) => prepared.map_err(|error| {
+                let help = error.source.help();
+                CommandError::message(Exit::Usage, super::error::chain(&error), help)
+            })?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let plan = plan::plan(&desired, observed, &self.address);
         debug_assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
-        plan
+        Ok(plan)
     }
 }
 

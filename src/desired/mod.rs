@@ -1,5 +1,6 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
+mod prepare;
 mod resolve;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+pub use prepare::prepare;
 pub use resolve::{is_secret, resolve};
 
 use crate::{
@@ -109,6 +111,8 @@ pub struct ImageContent {
     pub layers: Vec<Layer>,
     /// Bytes of an archive without any layer.
     pub base_bytes: u64,
+    /// Bytes of the whole image as its source has it.
+    pub whole_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
     /// The bytes' source; `None` in tests of the planner.
@@ -126,23 +130,32 @@ pub struct Layer {
 
 impl ImageContent {
     /// What is to be sent of `image`, named `staging_tag` there.
-    pub fn new(image: image::Image, staging_tag: String) -> Self {
-        let size = |selection: &LayerSelection| image.archive_len(&staging_tag, selection);
-        let base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
+    pub fn new(image: Arc<image::Image>, staging_tag: String) -> Self {
+        let mut content = Self {
+            config_digest: image.config_digest(),
+            layers: vec![],
+            base_bytes: 0,
+            whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
+            staging_tag,
+            local: Some(image),
+        };
+        content.measure();
+        content
+    }
+
+    /// Takes the sizes of what is ready to be sent by now.
+    pub(super) fn measure(&mut self) {
+        let Some(image) = &self.local else { return };
+        let size = |selection: &LayerSelection| image.archive_len(&self.staging_tag, selection);
+        self.base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
         let layers = image.layers().into_iter().map(|layer| {
             let only = LayerSelection::Only([layer.diff_id].into());
             Layer {
                 diff_id: layer.diff_id,
-                bytes: size(&only).saturating_sub(base_bytes),
+                bytes: size(&only).saturating_sub(self.base_bytes),
             }
         });
-        Self {
-            config_digest: image.config_digest(),
-            layers: layers.collect(),
-            base_bytes,
-            staging_tag,
-            local: Some(Arc::new(image)),
-        }
+        self.layers = layers.collect();
     }
 
     /// Bytes of an archive with these layers.

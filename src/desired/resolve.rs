@@ -1,6 +1,6 @@
 //! Reads and hashes everything on this machine that a manifest points to.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -164,7 +164,7 @@ impl Resolver<'_> {
         match image::Image::open(source, name, &platform, self.scratch) {
             Ok(image) => {
                 let staging_tag = staging_tag(release, &image.config_digest());
-                Some(ImageContent::new(image, staging_tag))
+                Some(ImageContent::new(Arc::new(image), staging_tag))
             }
             Err(error) => {
                 let help = error.help().unwrap_or_default();

@@ -15,6 +15,7 @@ mod space;
 mod step;
 mod volume;
 
+pub use image::layers_to_send;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
     Step, Summary, Vpu,
