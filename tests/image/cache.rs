@@ -173,7 +173,8 @@ fn what_does_not_compress_is_sent_as_it_is() {
     let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
     prepare(&image, &kept.cache());
     let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();
-    assert!(names[0].ends_with(".tar"), "{names:?}");
+    let ending = names[0].rsplit('.').next();
+    assert_eq!(ending, Some("tar"), "{names:?}");
     assert_eq!(
         load(&sent(&image, &LayerSelection::All)).layers,
         [Some(Digest::of(&layers[0]))]
