@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    COMPOSE_FILE, Desired, Directory, Guards, Image, ImageContent, Project, ProjectFile,
-    ProjectState, Release, Service, Volume,
+    COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, Project,
+    ProjectFile, ProjectState, Release, Service, Volume,
 };
 use crate::{
     compose::{ComposeFile, parse_env},
@@ -75,6 +75,16 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             .collect(),
         projects: numbered(&manifest.compose)
             .filter_map(|(n, compose)| resolver.project(n, compose))
+            .collect(),
+        device_name: manifest.vpu.name.as_ref().map(|name| DeviceName {
+            name: name.to_string(),
+            source: place("/vpu/name"),
+        }),
+        disabled: numbered(&manifest.autostart.disable)
+            .map(|(n, name)| Disabled {
+                name: name.to_string(),
+                source: place(&format!("/autostart/disable/{n}")),
+            })
             .collect(),
         release,
     };
@@ -201,6 +211,7 @@ impl Resolver<'_> {
                 state,
                 files,
                 services: BTreeMap::new(),
+                autostart: compose.autostart,
                 source,
             });
         }
@@ -238,6 +249,7 @@ impl Resolver<'_> {
             name,
             state,
             services: services(&parsed, &files),
+            autostart: compose.autostart,
             files,
             source,
         })
@@ -349,6 +361,7 @@ fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Ser
                 volumes: vec![],
                 // docker-compose 1.x starts one whatever `deploy.replicas` says.
                 replicas: usize::from(service.replicas != Some(0)),
+                restart: service.restart.clone(),
             };
             (service.name.clone(), matters)
         })

@@ -8,6 +8,7 @@ use crate::{
     desired::Desired,
     digest::Digest,
     observe::{Container, Facts, Image, Probed, Volume},
+    plan::autostart,
 };
 
 /// Only what the desired resources touch: another tool's container that comes or goes does not
@@ -25,6 +26,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
+    rest.autostart = autostart::relevant(desired, &facts.autostart);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
     let digests: Vec<String> = desired
         .images
@@ -45,6 +47,10 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 .projects
                 .iter()
                 .any(|project| project.touches(container))
+                || desired
+                    .disabled
+                    .iter()
+                    .any(|disabled| disabled.project() == container.project)
                 || desired
                     .volumes
                     .iter()

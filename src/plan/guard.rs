@@ -1,6 +1,7 @@
 //! Refuses a box that is not the one meant, and one whose docker cannot be asked.
 
 use super::{Address, builder::Builder};
+use crate::observe::Facts;
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let facts = builder.facts;
@@ -47,6 +48,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
+/// What to do about a device's API that did not answer as it should.
+pub(super) fn api_help(facts: &Facts, port: u16) -> String {
+    facts.device_help.clone().unwrap_or_else(|| {
+        format!("see whether the device answers on port {port} (`api_port` under [vpu])")
+    })
+}
+
 /// Serial number and firmware.
 fn device(builder: &mut Builder<'_>) {
     let guards = &builder.desired.guards;
@@ -62,9 +70,8 @@ fn device(builder: &mut Builder<'_>) {
                     Address::new("vpu", name),
                     format!("{name} cannot be checked: {reason}"),
                     format!(
-                        "see whether the device answers on port {} (`api_port` under [vpu]), or \
-                         leave `{name}` out of the manifest",
-                        guards.api_port
+                        "{}; or leave `{name}` out of the manifest",
+                        api_help(builder.facts, guards.api_port)
                     ),
                 );
             }
@@ -87,6 +94,13 @@ fn device(builder: &mut Builder<'_>) {
         );
     }
     if let Some(range) = &guards.firmware {
+        if device.firmware.is_empty() {
+            return builder.block(
+                Address::new("vpu", "firmware"),
+                "firmware cannot be checked: the device does not say which one it has",
+                "leave `firmware` out of the manifest once you know that the device is right",
+            );
+        }
         match device.firmware.parse() {
             Ok(version) if range.matches(&version) => {}
             Ok(_) => builder.block(
@@ -100,7 +114,8 @@ fn device(builder: &mut Builder<'_>) {
             Err(error) => builder.block(
                 Address::new("vpu", "firmware"),
                 format!("firmware cannot be checked: {error}"),
-                "leave `firmware` out of the manifest",
+                "the device names it in a way that is not known here; leave `firmware` out of the \
+                 manifest",
             ),
         }
     }

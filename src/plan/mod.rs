@@ -3,8 +3,10 @@
 //! Pure: [`plan`] is sync, total and deterministic; it sees no host, no clock and no randomness.
 //! Same input, same bytes.
 
+mod autostart;
 mod builder;
 mod compose;
+mod device_name;
 mod directory;
 mod fingerprint;
 mod guard;
@@ -16,7 +18,7 @@ mod volume;
 
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
-    Step, Summary, Vpu,
+    Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};
@@ -27,8 +29,10 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     guard::plan(&mut builder);
     directory::plan(&mut builder);
     volume::plan(&mut builder);
+    device_name::plan(&mut builder);
     image::plan(&mut builder);
     compose::plan(&mut builder);
+    autostart::plan(&mut builder);
     release::plan(&mut builder);
     builder.finish(host)
 }

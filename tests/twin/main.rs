@@ -11,6 +11,7 @@
 )]
 
 mod apply;
+mod autostart;
 mod boot;
 mod crash;
 mod drift;
