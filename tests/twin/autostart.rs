@@ -12,7 +12,9 @@ fn app(autostart: bool, restart: &str) -> App {
 /// How many containers of a project run.
 fn running(twin: &Twin, project: &str) -> usize {
     let filter = format!("label=com.docker.compose.project={project}");
-    twin.oem(&format!("docker ps -q --filter {filter}")).lines().count()
+    twin.oem(&format!("docker ps -q --filter {filter}"))
+        .lines()
+        .count()
 }
 
 #[test]
@@ -44,7 +46,10 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
 
     app.command = App::new("1.0.0").command;
     app.write(&site);
-    assert_eq!(site.steps(), ["remove autostart.hello", "update release.hello"]);
+    assert_eq!(
+        site.steps(),
+        ["remove autostart.hello", "update release.hello"]
+    );
     site.apply();
     site.nothing_to_do();
     twin.reboot();
@@ -161,7 +166,8 @@ fn what_is_removed_does_not_start() {
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     let without = manifest.split("[[compose]]").next().unwrap().to_owned();
     site.write("deploy.toml", &without);
-    site.apply().says("autostart.hello was made by an earlier release");
+    site.apply()
+        .says("autostart.hello was made by an earlier release");
     site.run(&["plan", "--exit-code"])
         .exits(0)
         .says("autostart.hello was made by an earlier release");
@@ -170,12 +176,19 @@ fn what_is_removed_does_not_start() {
     app.write(&site);
     assert_eq!(
         site.steps(),
-        ["remove compose.hello", "remove autostart.hello", "update release.hello"]
+        [
+            "remove compose.hello",
+            "remove autostart.hello",
+            "update release.hello"
+        ]
     );
     site.apply();
     site.nothing_to_do();
     twin.reboot();
-    assert_eq!(twin.oem("docker ps -aq; systemctl --user list-units --no-legend 'oem-dc*'"), "");
+    assert_eq!(
+        twin.oem("docker ps -aq; systemctl --user list-units --no-legend 'oem-dc*'"),
+        ""
+    );
     site.nothing_to_do();
 }
 
@@ -196,23 +209,34 @@ fn a_box_that_cannot_start_it_is_refused() {
     twin.root("loginctl enable-linger oem");
 
     let unit = ".config/systemd/user/oem-dc@.service";
-    twin.oem(&format!("cp {unit} kept && sed -i 's,^Working.*,WorkingDirectory=/home/oem/%i,' {unit}"));
+    twin.oem(&format!(
+        "cp {unit} kept && sed -i 's,^Working.*,WorkingDirectory=/home/oem/%i,' {unit}"
+    ));
     refused(
         "oem-dc@hello.service starts the compose file of /home/oem/hello, and \
          /usr/share/oem/docker/compose/hello is what is deployed",
         "WorkingDirectory=/usr/share/oem/docker/compose/%i",
     );
     twin.oem(&format!("mv {unit} away && systemctl --user daemon-reload"));
-    refused("this firmware has neither oem-dc@.service nor", "list-unit-files");
-    twin.oem(&format!("ln -s /dev/null {unit} && systemctl --user daemon-reload"));
-    refused("oem-dc@.service is masked", "systemctl --user unmask oem-dc@.service");
+    refused(
+        "this firmware has neither oem-dc@.service nor",
+        "list-unit-files",
+    );
+    twin.oem(&format!(
+        "ln -s /dev/null {unit} && systemctl --user daemon-reload"
+    ));
+    refused(
+        "oem-dc@.service is masked",
+        "systemctl --user unmask oem-dc@.service",
+    );
 
     // A drop-in that names the very file by -f works, and is said.
     twin.oem(&format!(
         "rm {unit}; cp kept {unit} && mkdir {unit}.d && cat >{unit}.d/ours.conf <<'END'\n[Service]\nWorkingDirectory=/\nExecStart=\n\
          ExecStart=/usr/bin/docker-compose -f /usr/share/oem/docker/compose/%i/docker-compose.yml up -d\nEND\nsystemctl --user daemon-reload"
     ));
-    site.apply().says("names the compose file by -f and runs in /");
+    site.apply()
+        .says("names the compose file by -f and runs in /");
     twin.reboot();
     site.run(&["plan", "--exit-code"]).exits(0);
     app.runs_on(&twin);

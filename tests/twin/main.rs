@@ -14,6 +14,7 @@ mod apply;
 mod autostart;
 mod boot;
 mod crash;
+mod device_name;
 mod drift;
 mod failed;
 mod plan;
