@@ -17,6 +17,9 @@ use o3r_deploy::{
 };
 use proptest::prelude::*;
 
+#[path = "shells/boot.rs"]
+mod boot;
+
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
 /// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.

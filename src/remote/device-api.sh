@@ -39,8 +39,8 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 call = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "text/xml"})
 sys.stdout.buffer.write(opener.open(call, timeout=20).read())' "$url"
     elif has wget; then
-        wget -q -Y off -T 20 -O - --header 'Content-Type: text/xml' --post-data "$call" "$url" </dev/null ||
-            wget -q --no-proxy -T 20 -O - --header 'Content-Type: text/xml' --post-data "$call" "$url" </dev/null
+        # Without a time limit: with one, busybox 1.35 may crash.
+        wget -q -Y off -O - --header 'Content-Type: text/xml' --post-data "$call" "$url" </dev/null
     elif has nc; then raw nc
     elif has busybox && busybox --list 2>/dev/null | grep -q -x nc; then raw busybox nc
     else
