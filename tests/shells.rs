@@ -25,7 +25,7 @@ const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 /// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
 const TOOLS: &[&str] = &[
     "cat", "chmod", "cp", "df", "grep", "id", "kill", "ls", "mkdir", "mv", "od", "printf", "rm",
-    "rmdir", "sed", "sh", "sleep", "sync", "tail", "tr", "uname",
+    "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
 ];
 
 /// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.
@@ -45,6 +45,8 @@ impl Box {
             std::os::unix::fs::symlink(&busybox, bin.join(tool)).unwrap();
         }
         std::os::unix::fs::symlink(find("dash"), bin.join("dash")).unwrap();
+        // Scripts are run by `sh`, whatever the login shell.
+        std::os::unix::fs::symlink(find(shell[0]), bin.join("sh")).unwrap();
         // The login shell is found before the environment is cleared.
         let mut shell: Vec<String> = shell.iter().map(ToString::to_string).collect();
         shell[0] = find(&shell[0]).to_string_lossy().into_owned();

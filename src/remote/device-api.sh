@@ -19,7 +19,7 @@ main() {
         *"<methodResponse>"*) return ;;
     esac
     echo "the device's API refused $method:" >&2
-    printf '%s\n' "$answer" | sed 's/<[^>]*>/ /g; s/  */ /g' >&2
+    printf '%s\n' "${answer#*"<fault>"}" | sed 's/<[^>]*>/ /g; s/  */ /g' >&2
     exit 1
 }
 
