@@ -79,7 +79,11 @@ fn request_body(words: &[&str]) -> Result<String, DeviceError> {
         name: words[0].into(),
         params: params.map_err(|_| bad())?,
     };
-    let xml = call.to_xml().map_err(|_| bad())?;
+    let mut xml = call.to_xml().map_err(|_| bad())?;
+    if call.params.is_empty() {
+        // The element may be left out; ifm's own clients never do.
+        xml = xml.replace("</methodCall>", "<params/></methodCall>");
+    }
     Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{xml}"))
 }
 
@@ -142,4 +146,97 @@ fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
     let response = dxr::MethodResponse::from_xml(text).map_err(|_| garbage())?;
     // What `set` and `saveInit` answer says nothing, in whatever type.
     Ok(String::try_from_value(&response.value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ANSWER: &str = "<?xml version='1.0'?><methodResponse><params><param><value><string>{\"a\": \"&lt;\"}\
+                          </string></value></param></params></methodResponse>";
+
+    #[test]
+    fn an_answer_is_a_string_a_fault_or_garbage() {
+        assert_eq!(parse_answer(ANSWER.as_bytes()).unwrap(), "{\"a\": \"<\"}");
+        let nothing = ANSWER.replace("<string>{\"a\": \"&lt;\"}</string>", "<boolean>1</boolean>");
+        assert_eq!(parse_answer(nothing.as_bytes()).unwrap(), "");
+        let fault = b"<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name>\
+                      <value><int>104012</int></value></member><member><name>faultString</name><value><string>JSON \
+                      Path not valid: /x</string></value></member></struct></value></fault></methodResponse>";
+        let refused = parse_answer(fault).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("fault 104012: JSON Path not valid: /x"),
+            "{refused}"
+        );
+        for garbage in [
+            &b""[..],
+            b"\x00\xff",
+            b"<html></html>",
+            b"{}",
+            b"<methodResponse>",
+        ] {
+            let error = parse_answer(garbage).unwrap_err();
+            assert!(matches!(error, DeviceError::Garbage { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_endless_depth_is_garbage() {
+        let deep = "<value><array><data>".repeat(50_000);
+        let answer = format!("<?xml version='1.0'?><methodResponse><params><param>{deep}");
+        let error = parse_answer(answer.as_bytes()).unwrap_err();
+        assert!(matches!(error, DeviceError::Garbage { .. }), "{error}");
+    }
+
+    #[test]
+    fn methods_take_what_the_api_takes() {
+        for (words, part) in [
+            (
+                &["getInit"][..],
+                "<methodName>getInit</methodName><params/></methodCall>",
+            ),
+            (
+                &["set", "<&>"],
+                "<param><value><string>&lt;&amp;&gt;</string></value></param>",
+            ),
+            (&["get"], "<array><data"),
+            (
+                &["saveInit", "/a"],
+                "<array><data><value><string>/a</string></value></data></array>",
+            ),
+        ] {
+            let body = request_body(words).unwrap();
+            assert!(body.contains(part), "{body}");
+        }
+        for words in [
+            &["reboot"][..],
+            &["set"],
+            &["set", "a", "b"],
+            &["getInit", "x"],
+            &[],
+        ] {
+            assert!(
+                matches!(request_body(words), Err(DeviceError::Method { .. })),
+                "{words:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_answers_never_panic(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = ANSWER.as_bytes().to_vec();
+            for (index, byte) in edits {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() * 3));
+            let _ = parse_answer(&bytes);
+        }
+    }
 }

@@ -86,7 +86,10 @@ impl DeviceError {
                  take its power away and give it back"
                     .to_owned()
             }
-            Self::Status { status: 404, port } | Self::Status { status: 405, port } => format!(
+            Self::Status {
+                status: 404 | 405,
+                port,
+            } => format!(
                 "something else than the device's API seems to be on port {port}: see whether \
                  `api_port` under [vpu] is right (devices use 80)"
             ),

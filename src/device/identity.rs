@@ -18,7 +18,7 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Optio
     let Some(wanted) = &query.device_name else {
         return (Probed::Known(device), None);
     };
-    let saved = saved::saved(host, query.api_port, &device.name, wanted).await;
+    let saved = saved::saved(host, query.api_port, wanted).await;
     let help = saved.as_ref().err().and_then(DeviceError::help);
     device.saved = Some(saved.into());
     (Probed::Known(device), help)

@@ -7,12 +7,10 @@ use serde_json::Value;
 use super::{DeviceError, NAME, call, json};
 use crate::{host::Host, observe::Saved};
 
-/// What is saved. Current values are compared only where the name has to be saved: `current` is the
-/// device's name now, `wanted` the declared one.
+/// What is saved. Current values are compared only where `wanted`, the declared name, is not.
 pub(super) async fn saved<H: Host>(
     host: &H,
     port: u16,
-    current: &str,
     wanted: &str,
 ) -> Result<Saved, DeviceError> {
     let init = call(host, port, &["getInit"]).await?;
@@ -22,7 +20,7 @@ pub(super) async fn saved<H: Host>(
         json(&init)?
     };
     let mut saved = read(&init);
-    let is_saved = current == wanted && saved.name.as_deref() == Some(wanted);
+    let is_saved = saved.name.as_deref() == Some(wanted);
     if is_saved || saved.pointers.iter().all(|pointer| pointer == NAME) {
         return Ok(saved);
     }

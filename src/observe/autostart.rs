@@ -73,11 +73,10 @@ pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostar
     while let Some(line) = lines.next() {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         match words.as_slice() {
-            [""] => {}
             ["file", TEMPLATE, state] => found.template = Some((*state).to_owned()),
             ["file", SERVICE, state] => found.service = Some((*state).to_owned()),
-            // Newer systemd lists enabled instances, too; the links tell as much.
-            ["file", _, _] => {}
+            // Newer systemd lists enabled instances as files, too; the links tell as much.
+            [""] | ["file", _, _] => {}
             ["enabled", "own", name] => drop(found.enabled.insert((*name).to_owned())),
             ["enabled", "all", name] => drop(found.enabled_for_all.insert((*name).to_owned())),
             ["lingering", word] => {

@@ -47,13 +47,16 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     if is_saved && device.name == wanted.name {
         return builder.unchanged();
     }
-    if let Some((reason, remedy)) = in_the_way(saved) {
+    if !is_saved && let Some((reason, remedy)) = in_the_way(saved) {
         return builder.block(address, reason, remedy);
     }
     let draft = draft(address, device, saved, wanted);
     let port = builder.desired.guards.api_port;
-    let calls = apply(device, saved, wanted);
-    let undo = restore(device, saved);
+    let (calls, undo) = if is_saved {
+        (vec![set(&wanted.name)], vec![set(&device.name)])
+    } else {
+        (apply(device, saved, wanted), restore(device, saved))
+    };
     let call = |words: Argv| Command::device_api(port, words);
     builder.step(
         draft
@@ -105,7 +108,7 @@ fn in_the_way(saved: &Saved) -> Option<(String, String)> {
                 "saving the name would lose saved settings of what is not there now: {}",
                 listed(&saved.missing)
             ),
-            "connect what is missing (a camera's port, it seems) and plan again".to_owned(),
+            "connect what is missing (such as a camera) and plan again".to_owned(),
         ));
     }
     None
@@ -129,6 +132,7 @@ fn save<'a>(pointers: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::new("saveInit").args(pointers)
 }
 
+/// Sets the name, where it has to be, and saves it with all that is saved already.
 fn apply(device: &Device, saved: &Saved, wanted: &DeviceName) -> Vec<Argv> {
     let mut pointers: BTreeSet<&str> = saved.pointers.iter().map(String::as_str).collect();
     pointers.insert(NAME);

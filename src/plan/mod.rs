@@ -16,6 +16,7 @@ mod release;
 mod step;
 mod volume;
 
+pub use autostart::brings_back;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
     Step, Summary, Through, Vpu,

@@ -3,10 +3,11 @@
 use crate::support::{App, Profile, Site, Twin};
 
 fn app(autostart: bool, restart: &str) -> App {
-    let mut app = App::new("1.0.0");
-    app.compose = format!("autostart = {autostart}");
-    app.restart = restart.to_owned();
-    app
+    App {
+        compose: format!("autostart = {autostart}"),
+        restart: restart.to_owned(),
+        ..App::new("1.0.0")
+    }
 }
 
 /// How many containers of a project run.
@@ -64,7 +65,9 @@ fn restart_policies_bring_the_project_back() {
     app(true, "on-failure").write(&site);
     let blocked = site.run(&["apply", "--yes"]).exits(9);
     blocked.says("autostart.hello is blocked: on this firmware containers come back");
-    blocked.says("service web (`restart: on-failure`) in docker-compose.yml does not have one");
+    blocked.says(
+        "service web (`restart: on-failure`) in docker-compose.yml has none that brings it back",
+    );
     blocked.says("add to it in docker-compose.yml the line: restart: unless-stopped");
     assert_eq!(twin.oem("docker ps -aq"), "");
 

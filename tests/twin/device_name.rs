@@ -6,8 +6,8 @@ const NAMED: &str = "[release]\nname = \"fleet\"\n";
 
 fn site(twin: &Twin, name: &str) -> Site {
     let mut site = Site::new(twin);
-    site.vpu
-        .push_str(&format!("name = {}\n", serde_json::json!(name)));
+    let quoted = serde_json::json!(name);
+    site.vpu = format!("{}name = {quoted}\n", site.vpu);
     site.manifest(NAMED);
     site
 }
@@ -89,7 +89,7 @@ fn nobodys_temporary_settings_become_permanent() {
         format!(r#"d.set(json.dumps({{"ports": {{"port2": {{"state": "{state}"}}}}}}))"#)
     };
     // The clock and the serial number were saved, too: they are no settings.
-    api(&twin, &format!(r#"{} + d.saveInit([])"#, port("RUN")));
+    api(&twin, &format!("{} + d.saveInit([])", port("RUN")));
     api(&twin, &port("IDLE"));
     let blocked = site.run(&["apply", "--yes"]).exits(9);
     blocked.says("vpu.name is blocked: saving the name would make permanent");

@@ -1,11 +1,13 @@
 //! Plans what starts when the VPU boots, in both generations of its autostart.
 
+mod call;
 mod disable;
 mod policy;
 mod unit;
 
 use std::collections::BTreeSet;
 
+pub use self::policy::brings_back;
 use super::{
     Action, Address, Cause, Command, Phase,
     builder::{Builder, Draft},

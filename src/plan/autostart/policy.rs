@@ -11,7 +11,7 @@ use crate::{
 
 /// Whether dockerd starts a container with this policy again after a boot, if it ran before it.
 /// `on-failure` is for containers that fail while dockerd runs.
-pub(super) fn brings_back(policy: &str) -> bool {
+pub fn brings_back(policy: &str) -> bool {
     matches!(policy, "always" | "unless-stopped")
 }
 
@@ -67,15 +67,15 @@ pub(super) fn missing(project: &Project) -> Option<(String, String)> {
         return None;
     }
     let file = compose_file(project);
-    let (what, has, each) = if lacking.len() == 1 {
-        ("service", "does", "it")
+    let (what, has, it, each) = if lacking.len() == 1 {
+        ("service", "has", "it", "it")
     } else {
-        ("services", "do", "each")
+        ("services", "have", "them", "each")
     };
     Some((
         format!(
             "on this firmware containers come back after a boot by their restart policy alone, and \
-             {what} {} in {file} {has} not have one that does so",
+             {what} {} in {file} {has} none that brings {it} back",
             lacking.join(", ")
         ),
         format!("add to {each} in {file} the line: restart: unless-stopped"),

@@ -1,35 +1,15 @@
 //! Judges whether a boot unit starts what is deployed: ifm does not publish its text, so that it is
 //! read on every VPU.
 
-use std::collections::BTreeSet;
-
+use super::call::{Call, absolute, expand, words};
 use crate::{
     desired::{COMPOSE_FILE, Project},
     observe::Unit,
+    remote::COMPOSE_ROOT,
 };
 
 /// The first docker-compose that takes `.env` from beside a compose file named by `-f`.
 const ENV_BESIDE_FILE: (u32, u32) = (1, 28);
-
-/// Options of docker-compose, before its command, that take a value.
-const WITH_VALUE: &[&str] = &[
-    "-f",
-    "--file",
-    "-p",
-    "--project-name",
-    "--project-directory",
-    "--env-file",
-    "-H",
-    "--host",
-    "-c",
-    "--context",
-    "--profile",
-    "--ansi",
-    "--log-level",
-    "--tlscacert",
-    "--tlscert",
-    "--tlskey",
-];
 
 /// Why, and what to do about it.
 type Refusal = (String, String);
@@ -43,9 +23,6 @@ pub(super) fn judge(
     home: &str,
 ) -> Result<Vec<String>, Refusal> {
     let name = super::unit_name(&project.name);
-    let mend = |what: &str| {
-        format!("{what}: systemctl --user edit oem-dc@.service; or leave `autostart` out")
-    };
     if unit.wanted_by.is_empty() {
         return Err((
             format!("{name} has no WantedBy=, so that it cannot be enabled"),
@@ -61,17 +38,11 @@ pub(super) fn judge(
         ));
     }
     let expand = |text: &str| expand(text, &project.name, home);
-    let calls: Vec<Vec<String>> = unit
-        .exec_start
-        .iter()
-        .map(|line| words(&expand(line)))
-        .collect();
-    let Some(call) = calls.iter().find_map(|words| Call::parse(words)) else {
-        let runs = unit.exec_start.join("; ");
-        let runs = if runs.is_empty() {
-            "nothing".to_owned()
-        } else {
-            format!("`{runs}`")
+    let mut lines = unit.exec_start.iter().map(|line| words(&expand(line)));
+    let Some(call) = lines.find_map(|words| Call::parse(&words)) else {
+        let runs = match unit.exec_start.join("; ") {
+            nothing if nothing.is_empty() => "nothing".to_owned(),
+            lines => format!("`{lines}`"),
         };
         notes.push(format!(
             "{name} runs {runs}, and not plainly docker-compose up: whether it starts the project \
@@ -79,9 +50,6 @@ pub(super) fn judge(
         ));
         return Ok(notes);
     };
-    let wanted = project.directory();
-    let own = expand(unit.working_directory.trim_start_matches('-'));
-    let own = own.trim_end_matches('/');
     if let Some(other) = call
         .project_name
         .as_deref()
@@ -92,64 +60,80 @@ pub(super) fn judge(
             mend("on the VPU, take --project-name out of the unit"),
         ));
     }
+    let runs_in = expand(unit.working_directory.trim_start_matches('-'));
+    let note = compose_file(&call, runs_in.trim_end_matches('/'), project, compose)?;
+    notes.extend(note);
+    Ok(notes)
+}
+
+fn mend(what: &str) -> String {
+    format!("{what}: systemctl --user edit oem-dc@.service; or leave `autostart` out")
+}
+
+/// Whether the call, made in a directory, starts the compose file that is deployed; a note where it
+/// does so in its own way.
+fn compose_file(
+    call: &Call,
+    runs_in: &str,
+    project: &Project,
+    compose: Option<&str>,
+) -> Result<Option<String>, Refusal> {
+    let name = super::unit_name(&project.name);
+    let wanted = project.directory();
+    let set_directory = || {
+        mend(&format!(
+            "on the VPU, set WorkingDirectory={COMPOSE_ROOT}/%i"
+        ))
+    };
     if call.files.is_empty() {
-        let directory = call.directory.as_deref().unwrap_or(own);
-        if directory.trim_end_matches('/') != wanted {
-            let place = if directory.is_empty() {
-                "no directory of its own"
-            } else {
-                directory
-            };
-            return Err((
-                format!(
-                    "{name} starts the compose file of {place}, and {wanted} is what is deployed"
-                ),
-                mend(&format!(
-                    "on the VPU, set WorkingDirectory={}",
-                    wanted_specifier()
-                )),
-            ));
+        let directory = call.directory.as_deref().unwrap_or(runs_in);
+        if directory.trim_end_matches('/') == wanted {
+            return Ok(None);
         }
-        return Ok(notes);
+        let place = if directory.is_empty() {
+            "the root directory"
+        } else {
+            directory
+        };
+        return Err((
+            format!("{name} starts the compose file of {place}, and {wanted} is what is deployed"),
+            set_directory(),
+        ));
     }
-    let files: BTreeSet<String> = call.files.iter().map(|file| absolute(file, own)).collect();
-    if files != BTreeSet::from([format!("{wanted}/{COMPOSE_FILE}")]) {
+    let deployed = format!("{wanted}/{COMPOSE_FILE}");
+    if !call
+        .files
+        .iter()
+        .all(|file| absolute(file, runs_in) == deployed)
+    {
         return Err((
             format!(
-                "{name} starts {}, and {wanted}/{COMPOSE_FILE} is what is deployed",
+                "{name} starts {}, and {deployed} is what is deployed",
                 call.files.join(" and ")
             ),
             mend("on the VPU, take -f out of the unit"),
         ));
     }
     let has_env = project.files.iter().any(|file| file.relative == ".env");
-    if own != wanted && has_env && !compose.is_some_and(reads_env_beside_file) {
+    if runs_in != wanted && has_env && !compose.is_some_and(reads_env_beside_file) {
         return Err((
             format!(
                 "{name} names the compose file by -f and runs elsewhere, where docker-compose {} \
                  does not read the project's .env",
                 compose.unwrap_or("of this version")
             ),
-            mend(&format!(
-                "on the VPU, set WorkingDirectory={}",
-                wanted_specifier()
-            )),
+            set_directory(),
         ));
     }
-    let place = if own == wanted {
+    let place = if runs_in == wanted {
         String::new()
     } else {
-        format!(" and runs in {own}/")
+        format!(" and runs in {runs_in}/")
     };
-    notes.push(format!(
+    Ok(Some(format!(
         "{name} names the compose file by -f{place}, other than ifm's units known here; it is the one \
          that is deployed"
-    ));
-    Ok(notes)
-}
-
-fn wanted_specifier() -> String {
-    format!("{}/%i", crate::remote::COMPOSE_ROOT)
+    )))
 }
 
 fn reads_env_beside_file(version: &str) -> bool {
@@ -161,85 +145,6 @@ fn reads_env_beside_file(version: &str) -> bool {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= ENV_BESIDE_FILE,
         _ => false,
     }
-}
-
-/// A call of `docker-compose up`.
-#[derive(Default)]
-struct Call {
-    files: Vec<String>,
-    project_name: Option<String>,
-    directory: Option<String>,
-}
-
-impl Call {
-    fn parse(words: &[String]) -> Option<Self> {
-        let mut words = words.iter().map(String::as_str);
-        // Characters before the program change how systemd runs it, not what.
-        let program = words
-            .next()?
-            .trim_start_matches(['-', '@', ':', '+', '!', '|']);
-        match program.rsplit('/').next()? {
-            "docker-compose" => {}
-            "docker" if words.next() == Some("compose") => {}
-            _ => return None,
-        }
-        let mut call = Self::default();
-        while let Some(word) = words.next() {
-            if !word.starts_with('-') {
-                return (word == "up").then_some(call);
-            }
-            let (option, value) = match word.split_once('=') {
-                Some((option, value)) if word.starts_with("--") => (option, value),
-                _ if WITH_VALUE.contains(&word) => (word, words.next()?),
-                _ => continue,
-            };
-            let value = value.to_owned();
-            match option {
-                "-f" | "--file" => call.files.push(value),
-                "-p" | "--project-name" => call.project_name = Some(value),
-                "--project-directory" => call.directory = Some(value),
-                _ => {}
-            }
-        }
-        None
-    }
-}
-
-/// The words of a command line as systemd splits it, for those that matter here.
-fn words(line: &str) -> Vec<String> {
-    let unquoted = |word: &str| word.trim_matches(['"', '\'']).to_owned();
-    line.split_whitespace().map(unquoted).collect()
-}
-
-fn absolute(path: &str, directory: &str) -> String {
-    let path = path.strip_prefix("./").unwrap_or(path);
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("{directory}/{path}")
-    }
-}
-
-/// Replaces the specifiers that name the instance, and the home directory.
-fn expand(text: &str, instance: &str, home: &str) -> String {
-    let mut expanded = String::new();
-    let mut rest = text
-        .strip_prefix('~')
-        .map_or_else(|| text.to_owned(), |rest| format!("%h{rest}"));
-    while let Some(at) = rest.find('%') {
-        expanded.push_str(&rest[..at]);
-        let specifier = rest[at + 1..].chars().next();
-        match specifier {
-            Some('i' | 'I') => expanded.push_str(instance),
-            Some('n') => expanded.push_str(&super::unit_name(instance)),
-            Some('h') => expanded.push_str(home),
-            Some('%') => expanded.push('%'),
-            Some(other) => expanded.extend(['%', other]),
-            None => expanded.push('%'),
-        }
-        rest = rest[at + 1 + specifier.map_or(0, char::len_utf8)..].to_owned();
-    }
-    expanded + &rest
 }
 
 #[cfg(test)]
@@ -351,11 +256,5 @@ mod tests {
         note: oem-dc@app.service is started by multi-user.target, not by default.target: whether a boot reaches it cannot be told | oem-dc@app.service runs `/usr/libexec/oem-dc %i`, and not plainly docker-compose up: whether it starts the project cannot be told
         blocked: oem-dc@app.service has no WantedBy=, so that it cannot be enabled; help: on the VPU, add WantedBy=default.target below [Install]: systemctl --user edit oem-dc@.service; or leave `autostart` out
         ");
-    }
-
-    #[test]
-    fn specifiers_are_expanded() {
-        assert_eq!(expand("~/%i/%%/%q%", "a", "/h"), "/h/a/%/%q%");
-        assert_eq!(expand("%n", "a", "/h"), "oem-dc@a.service");
     }
 }
