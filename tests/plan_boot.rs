@@ -82,7 +82,7 @@ fn boot(plan: &Plan) -> String {
         .skip(1)
         .filter(|line| !line.starts_with("Plan: ") && !line.starts_with("Nothing to do"))
         .filter(|line| !line.is_empty());
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 async fn planned(world: World, more: &str, restart: &str) -> String {
