@@ -660,7 +660,7 @@ fn a_release_that_crashes_is_taken_back() {
     run(async {
         let vpu = FakeVpu::default();
         vpu.world(|world| {
-            world.saved_settings = serde_json::json!({"ports": {"port0": {"state": "RUN"}}})
+            world.saved_settings = serde_json::json!({"ports": {"port0": {"state": "RUN"}}});
         });
         let old = Shape {
             name: Some(0),

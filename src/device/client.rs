@@ -9,7 +9,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 
 use super::DeviceError;
-use crate::host::{Host, HostError};
+use crate::{
+    host::{Host, HostError},
+    manifest::names::escape,
+};
 
 /// The API's path; the trailing slash is needed.
 const PATH: &str = "/api/rpc/v1/com.ifm.efector/";
@@ -140,7 +143,7 @@ fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
     if let Ok(dxr::FaultResponse { fault }) = dxr::FaultResponse::from_xml(text) {
         return Err(DeviceError::Fault {
             code: fault.code(),
-            text: fault.string().to_owned(),
+            text: escape(fault.string()),
         });
     }
     let response = dxr::MethodResponse::from_xml(text).map_err(|_| garbage())?;

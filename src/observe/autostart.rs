@@ -37,6 +37,13 @@ impl Autostart {
         older.or_else(|| self.service.as_deref().map(Generation::RestartPolicies))
     }
 
+    /// Whether this user's unit of a project starts at boot: a link to a template that is gone or
+    /// masked starts nothing, and cannot be disabled.
+    pub fn starts(&self, project: &str) -> bool {
+        let template = self.template.as_deref();
+        template.is_some_and(|state| state != "masked") && self.enabled.contains(project)
+    }
+
     /// Whether the instance of a project is enabled, by whomever.
     pub fn is_enabled(&self, project: &str) -> bool {
         self.enabled.contains(project) || self.enabled_for_all.contains(project)

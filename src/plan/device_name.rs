@@ -11,6 +11,7 @@ use super::{
 use crate::{
     desired::DeviceName,
     device::{NAME, name_fragment},
+    manifest::names::escape,
     observe::{Device, Probed, Saved},
     shell::Argv,
 };
@@ -71,7 +72,7 @@ fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) 
         if name.is_empty() {
             "(none)".to_owned()
         } else {
-            name.to_owned()
+            escape(name)
         }
     };
     let cause =
@@ -116,7 +117,7 @@ fn in_the_way(saved: &Saved) -> Option<(String, String)> {
 
 fn listed(pointers: &BTreeSet<String>) -> String {
     let shown: Vec<&str> = pointers.iter().map(String::as_str).take(LISTED).collect();
-    let text = shown.join(", ");
+    let text = escape(&shown.join(", "));
     match pointers.len() - shown.len() {
         0 => text,
         more => format!("{text} and {more} more"),

@@ -18,6 +18,19 @@ fn running(twin: &Twin, project: &str) -> usize {
         .count()
 }
 
+/// After a reboot and a power cut the application runs, and there is nothing to do.
+#[track_caller]
+fn comes_back(twin: &Twin, site: &Site, app: &App) {
+    twin.reboot();
+    // Before anyone asks docker.
+    twin.root("pidof dockerd");
+    site.nothing_to_do();
+    app.runs_on(twin);
+    twin.power_cut();
+    site.nothing_to_do();
+    app.runs_on(twin);
+}
+
 #[test]
 fn the_unit_is_enabled_and_brings_the_project_back() {
     let twin = Twin::of(Profile::Fw1_4_30);
@@ -27,12 +40,7 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     app.write(&site);
     site.apply().says("autostart.hello");
     site.nothing_to_do();
-    twin.reboot();
-    site.nothing_to_do();
-    app.runs_on(&twin);
-    twin.power_cut();
-    site.nothing_to_do();
-    app.runs_on(&twin);
+    comes_back(&twin, &site, &app);
 
     twin.oem("systemctl --user disable oem-dc@hello");
     assert_eq!(site.steps(), ["create autostart.hello"]);
@@ -75,14 +83,7 @@ fn restart_policies_bring_the_project_back() {
     app.write(&site);
     site.apply().says("service.oem-dc-autostart");
     site.nothing_to_do();
-    twin.reboot();
-    // Before anyone asks docker.
-    twin.root("pidof dockerd");
-    site.nothing_to_do();
-    app.runs_on(&twin);
-    twin.power_cut();
-    site.nothing_to_do();
-    app.runs_on(&twin);
+    comes_back(&twin, &site, &app);
 
     twin.oem("systemctl --user disable oem-dc-autostart; docker update --restart=no hello_web_1");
     assert_eq!(

@@ -27,7 +27,7 @@ pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Pr
     if enabled_by_root(builder, found, &project.name) {
         return;
     }
-    if !found.enabled.contains(&project.name) {
+    if !found.starts(&project.name) {
         if !is_absent {
             builder.unchanged();
         }
@@ -87,7 +87,7 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
         Err(reason) => return builder.block(address, reason, "see on the VPU: docker ps -a"),
     };
     let by_policy = coming_back(other, containers);
-    let is_enabled = found.enabled.contains(&other.name);
+    let is_enabled = found.starts(&other.name);
     let mut causes = vec![];
     let (mut run, mut undo) = (vec![], vec![]);
     if is_enabled {

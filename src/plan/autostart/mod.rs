@@ -182,6 +182,12 @@ fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
             builder.step(draft.source(project.source.as_ref()).run(run).undo(undo));
         }
     }
+    if state == "static" {
+        builder.notes.push(format!(
+            "{SERVICE} cannot be enabled (it has no [Install] section): whether a boot starts it cannot \
+             be told"
+        ));
+    }
     let service = service_address();
     if ON.contains(&state) || builder.changes(&service) {
         return;
@@ -232,7 +238,7 @@ fn unmanaged(builder: &mut Builder<'_>) {
     };
     let recorded = records.releases.get(&builder.desired.release.name);
     let left = recorded.iter().flat_map(|release| &release.autostart);
-    for name in left.filter(|name| found.enabled.contains(*name)) {
+    for name in left.filter(|name| found.starts(name)) {
         if !is_declared(builder.desired, name) {
             builder.unmanaged.insert(address(name));
         }

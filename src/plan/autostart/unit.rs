@@ -4,6 +4,7 @@
 use super::call::{Call, absolute, expand, words};
 use crate::{
     desired::{COMPOSE_FILE, Project},
+    manifest::names::escape,
     observe::Unit,
     remote::COMPOSE_ROOT,
 };
@@ -42,7 +43,7 @@ pub(super) fn judge(
     let Some(call) = lines.find_map(|words| Call::parse(&words)) else {
         let runs = match unit.exec_start.join("; ") {
             nothing if nothing.is_empty() => "nothing".to_owned(),
-            lines => format!("`{lines}`"),
+            lines => format!("`{}`", escape(&lines)),
         };
         notes.push(format!(
             "{name} runs {runs}, and not plainly docker-compose up: whether it starts the project \
