@@ -85,6 +85,8 @@ fn desired(images: Vec<Image>) -> Desired {
         volumes: vec![],
         images,
         projects: vec![],
+        device_name: None,
+        disabled: vec![],
     }
 }
 

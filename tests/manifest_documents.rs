@@ -137,6 +137,7 @@ fn what_is_supported_is_not_refused() {
         "vpu",
         "compose",
         "compose_absent",
+        "autostart",
         "image_sources",
         "odd_names",
     ] {

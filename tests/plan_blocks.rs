@@ -41,6 +41,7 @@ fn project(name: &str, services: &[(&str, Service)]) -> Project {
         files: vec![],
         services: services.collect(),
         refused_by_old_compose: None,
+        autostart: None,
         source: None,
     }
 }
@@ -63,6 +64,8 @@ fn desired(projects: Vec<Project>) -> Desired {
         volumes: vec![],
         images: vec![],
         projects,
+        device_name: None,
+        disabled: vec![],
     }
 }
 

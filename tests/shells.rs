@@ -17,12 +17,15 @@ use o3r_deploy::{
 };
 use proptest::prelude::*;
 
+#[path = "shells/boot.rs"]
+mod boot;
+
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
 /// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
 const TOOLS: &[&str] = &[
     "cat", "chmod", "cp", "date", "df", "grep", "id", "kill", "ls", "mkdir", "mv", "od", "printf",
-    "rm", "rmdir", "sed", "sh", "sleep", "sync", "tail", "tr", "uname",
+    "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
 ];
 
 /// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.
@@ -42,6 +45,8 @@ impl Box {
             std::os::unix::fs::symlink(&busybox, bin.join(tool)).unwrap();
         }
         std::os::unix::fs::symlink(find("dash"), bin.join("dash")).unwrap();
+        // Scripts are run by `sh`, whatever the login shell.
+        std::os::unix::fs::symlink(find(shell[0]), bin.join("sh")).unwrap();
         // The login shell is found before the environment is cleared.
         let mut shell: Vec<String> = shell.iter().map(ToString::to_string).collect();
         shell[0] = find(&shell[0]).to_string_lossy().into_owned();
@@ -177,6 +182,7 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
                     (format!("{}/{odd}/below a file", text(&home)), Some(6)),
                 ]),
                 api_port: 1,
+                ..Query::default()
             };
             let facts = observe_in(&fixture, &query).await.facts;
             assert_eq!(facts.system.home, text(&home));
@@ -217,6 +223,7 @@ async fn a_docker_that_fails_is_unknown_and_not_empty() {
         let query = Query {
             paths: BTreeMap::new(),
             api_port: 1,
+            ..Query::default()
         };
         let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
         for reason in [
@@ -250,6 +257,7 @@ async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
         let query = Query {
             paths: BTreeMap::new(),
             api_port: 1,
+            ..Query::default()
         };
         let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
         let names: Vec<&String> = facts.volumes.known().unwrap().keys().collect();

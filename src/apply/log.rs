@@ -1,6 +1,7 @@
 //! Writes the log of an apply: every command with its exit code, duration and output's end.
 
 use std::{
+    fmt::Display,
     io::Write as _,
     sync::Mutex,
     time::{Duration, SystemTime},
@@ -8,10 +9,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{
-    host::{HostError, Output},
-    shell::Argv,
-};
+use crate::host::Output;
 
 /// Lines of each command's output that are kept.
 const TAIL_LINES: usize = 40;
@@ -78,8 +76,7 @@ impl Log {
     }
 
     /// Adds a command that ran, or could not be run.
-    pub fn command(&self, argv: &Argv, took: Duration, result: &Result<Output, HostError>) {
-        let command = argv.to_display();
+    pub fn command<E: Display>(&self, command: &str, took: Duration, result: &Result<Output, E>) {
         let seconds = took.as_secs_f64();
         match result {
             Ok(output) => {

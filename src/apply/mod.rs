@@ -4,7 +4,7 @@ mod lock;
 mod log;
 mod payload;
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
@@ -13,8 +13,9 @@ pub use log::Log;
 pub use payload::Payloads;
 
 use crate::{
+    device::{self, DeviceError},
     host::{Host, HostError, Output, Stdin},
-    plan::{Action, Command, Phase, Plan, Step},
+    plan::{Action, Command, Phase, Plan, Step, Through},
 };
 
 /// Lines of a failed command's output that are kept for people.
@@ -102,6 +103,33 @@ pub enum FailureReason {
     },
     /// It could not be run.
     Host(HostError),
+    /// The device's API did not do it.
+    Device(DeviceError),
+}
+
+impl From<HostError> for FailureReason {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<DeviceError> for FailureReason {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Connect(error) => Self::Host(error),
+            other => Self::Device(other),
+        }
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit { tail, .. } => f.write_str(tail),
+            Self::Host(error) => write!(f, "{error}"),
+            Self::Device(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// What was done about a failure.
@@ -224,37 +252,52 @@ impl<H: Host> Execution<'_, H> {
                 result = self.command(command) => result,
                 _ = interrupts.wait_for(|times| *times >= patience) => return Err(Stop::Interrupted),
             };
-            let reason = match result {
-                Ok(output) if output.success() => continue,
-                Ok(output) => FailureReason::Exit {
-                    code: output.code,
-                    tail: output.tail(TAIL_LINES),
-                },
-                Err(error) => FailureReason::Host(error),
-            };
-            return Err(Stop::Failed(command.argv.to_display(), reason));
+            if let Err(reason) = result {
+                return Err(Stop::Failed(command.to_display(), reason));
+            }
         }
         Ok(())
     }
 
     /// Runs a command, and what is to be run instead if it fails.
-    async fn command(&self, command: &Command) -> Result<Output, HostError> {
+    async fn command(&self, command: &Command) -> Result<(), FailureReason> {
         let mut command = command;
         loop {
-            let result = self.once(command).await?;
-            match &command.fallback {
-                Some(fallback) if !result.success() => {
+            let result = self.once(command).await;
+            match (&command.fallback, result) {
+                (Some(fallback), Err(FailureReason::Exit { .. })) => {
                     let bytes = fallback.stdin.as_ref().map_or(0, |payload| payload.bytes);
                     self.log.line("that failed; it is done the surer way");
                     self.observer.event(Event::FellBack(bytes));
                     command = fallback;
                 }
-                _ => return Ok(result),
+                (_, result) => return result,
             }
         }
     }
 
-    async fn once(&self, command: &Command) -> Result<Output, HostError> {
+    async fn once(&self, command: &Command) -> Result<(), FailureReason> {
+        let start = Instant::now();
+        let result = match command.through {
+            Through::Shell => self.shell(command).await.map_err(FailureReason::from),
+            Through::DeviceApi { port } => {
+                let answer = device::call(self.host, port, command.argv.words()).await;
+                answer.map(Output::said).map_err(FailureReason::from)
+            }
+        };
+        self.log
+            .command(&command.to_display(), start.elapsed(), &result);
+        let output = result?;
+        if output.success() {
+            return Ok(());
+        }
+        Err(FailureReason::Exit {
+            code: output.code,
+            tail: output.tail(TAIL_LINES),
+        })
+    }
+
+    async fn shell(&self, command: &Command) -> Result<Output, HostError> {
         let stdin = match &command.stdin {
             None => Stdin::Empty,
             Some(payload) => {
@@ -267,10 +310,7 @@ impl<H: Host> Execution<'_, H> {
                 )
             }
         };
-        let start = Instant::now();
-        let result = self.host.run(&command.argv, stdin).await;
-        self.log.command(&command.argv, start.elapsed(), &result);
-        result
+        self.host.run(&command.argv, stdin).await
     }
 
     /// Runs the undo commands of the switch's steps up to and with `failed`, in the order in which
@@ -295,15 +335,12 @@ impl<H: Host> Execution<'_, H> {
             }
             self.observer.event(Event::Undoing(step));
             for command in &step.undo {
-                let reason = match self.command(command).await {
-                    Ok(output) if output.success() => continue,
-                    Ok(output) => output.tail(TAIL_LINES),
-                    Err(error) => error.to_string(),
-                };
-                return Restored::Failed {
-                    address: step.address.to_string(),
-                    reason,
-                };
+                if let Err(reason) = self.command(command).await {
+                    return Restored::Failed {
+                        address: step.address.to_string(),
+                        reason: reason.to_string(),
+                    };
+                }
             }
         }
         match lost {

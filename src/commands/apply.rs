@@ -299,18 +299,23 @@ fn failed(failure: &Failure, log: &Log) -> CommandError {
             )
         }
         FailureReason::Host(error) => (super::error::chain(error), error.help()),
+        FailureReason::Device(error) => (error.to_string(), error.help()),
     };
     log.line(&format!("{} failed: {reason}; {restored}", failure.address));
     let connection_lost = matches!(
         failure.reason,
         FailureReason::Host(HostError::Disconnected { .. })
     );
-    let help = hint.filter(|_| connection_lost).unwrap_or_else(|| {
-        format!(
-            "mend it and run apply again; all commands are in {}",
-            log.path()
-        )
-    });
+    let refused = matches!(failure.reason, FailureReason::Device(_));
+    let again = format!(
+        "mend it and run apply again; all commands are in {}",
+        log.path()
+    );
+    let help = match hint {
+        Some(hint) if connection_lost => hint,
+        Some(hint) if refused => format!("{hint}\n{again}"),
+        _ => again,
+    };
     let message = format!("{} failed; {restored}\n{reason}", failure.address);
     CommandError::message(exit, message, Some(help))
 }

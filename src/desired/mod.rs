@@ -41,6 +41,28 @@ pub struct Desired {
     pub images: Vec<Image>,
     /// Compose projects.
     pub projects: Vec<Project>,
+    /// The device's own name; `None` leaves it alone.
+    pub device_name: Option<DeviceName>,
+    /// Services of others that shall not start when the VPU boots.
+    pub disabled: Vec<Disabled>,
+}
+
+/// The device's own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceName {
+    /// E.g. `agv-17-front`.
+    pub name: String,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// A service of others that shall not start when the VPU boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disabled {
+    /// NAME of `oem-dc@NAME`, and the compose project.
+    pub name: String,
+    /// Where it is declared.
+    pub source: Option<String>,
 }
 
 /// The owner of everything that the manifest makes.
@@ -187,6 +209,8 @@ pub struct Project {
     pub services: BTreeMap<String, Service>,
     /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
     pub refused_by_old_compose: Option<String>,
+    /// Whether it starts when the VPU boots; `None` leaves that as it is.
+    pub autostart: Option<bool>,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -249,6 +273,8 @@ pub struct Service {
     pub ports: Vec<HostPort>,
     /// Its container runtime, as `nvidia`, where one is chosen.
     pub runtime: Option<String>,
+    /// `restart:` as written, e.g. `unless-stopped`.
+    pub restart: Option<String>,
 }
 
 /// The compose file's name in a project's directory.
@@ -258,6 +284,11 @@ impl Project {
     /// Its directory on the VPU.
     pub fn directory(&self) -> String {
         remote::project_directory(&self.name)
+    }
+
+    /// Whether it shall start when the VPU boots.
+    pub fn starts_at_boot(&self) -> bool {
+        self.autostart == Some(true) && self.state != ProjectState::Absent
     }
 
     /// A file's path on the VPU.
@@ -280,8 +311,11 @@ impl Desired {
                 paths.insert(project.path(file), Some(file.bytes));
             }
         }
+        let starting = self.projects.iter().filter(|p| p.starts_at_boot());
         Query {
             paths,
+            units: starting.map(|project| project.name.clone()).collect(),
+            device_name: self.device_name.as_ref().map(|device| device.name.clone()),
             api_port: self.guards.api_port,
         }
     }
@@ -293,6 +327,8 @@ impl Desired {
             name: &'a str,
             state: ProjectState,
             files: Vec<(&'a str, Digest, u32)>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            autostart: Option<bool>,
         }
         #[derive(Serialize)]
         struct Canonical<'a> {
@@ -301,6 +337,11 @@ impl Desired {
             volumes: Vec<(&'a str, String)>,
             images: Vec<(&'a str, Option<Digest>)>,
             projects: Vec<CanonicalProject<'a>>,
+            // Left out where they are not declared, so that older records keep their digest.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            device_name: Option<&'a str>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            disabled: Vec<&'a str>,
         }
         let canonical = Canonical {
             version: &self.release.version,
@@ -330,8 +371,11 @@ impl Desired {
                         .iter()
                         .map(|file| (file.relative.as_str(), file.sha256, file.mode))
                         .collect(),
+                    autostart: project.autostart,
                 })
                 .collect(),
+            device_name: self.device_name.as_ref().map(|device| device.name.as_str()),
+            disabled: self.disabled.iter().map(|d| d.name.as_str()).collect(),
         };
         // Strings, numbers and lists of them always serialise.
         Digest::of(serde_json::to_vec(&canonical).unwrap_or_default())

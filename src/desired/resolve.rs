@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    COMPOSE_FILE, Desired, Directory, Guards, Image, ImageContent, Project, ProjectFile,
-    ProjectState, Release, Service, Volume,
+    COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, Project,
+    ProjectFile, ProjectState, Release, Service, Volume,
 };
 use crate::{
     compose::{ComposeFile, parse_env, refused_by_old},
@@ -75,6 +75,16 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             .collect(),
         projects: numbered(&manifest.compose)
             .filter_map(|(n, compose)| resolver.project(n, compose))
+            .collect(),
+        device_name: manifest.vpu.name.as_ref().map(|name| DeviceName {
+            name: name.to_string(),
+            source: place("/vpu/name"),
+        }),
+        disabled: numbered(&manifest.autostart.disable)
+            .map(|(n, name)| Disabled {
+                name: name.to_string(),
+                source: place(&format!("/autostart/disable/{n}")),
+            })
             .collect(),
         release,
     };
@@ -195,6 +205,7 @@ impl Resolver<'_> {
                 files,
                 services: BTreeMap::new(),
                 refused_by_old_compose: None,
+                autostart: compose.autostart,
                 source,
             });
         }
@@ -233,6 +244,7 @@ impl Resolver<'_> {
             state,
             services: services(&parsed, &files),
             refused_by_old_compose: refused_by_old(&parsed).map(|refused| refused.reason),
+            autostart: compose.autostart,
             files,
             source,
         })
@@ -349,6 +361,7 @@ fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Ser
                     .runtime
                     .as_ref()
                     .map(|runtime| runtime.value.clone()),
+                restart: service.restart.clone(),
             };
             (service.name.clone(), matters)
         })

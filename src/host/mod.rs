@@ -85,6 +85,15 @@ pub struct Output {
 }
 
 impl Output {
+    /// The output of what ended well and said this.
+    pub(crate) fn said(text: String) -> Self {
+        Self {
+            code: 0,
+            stdout: text.into_bytes(),
+            stderr: vec![],
+        }
+    }
+
     /// Whether the exit code is 0.
     pub fn success(&self) -> bool {
         self.code == 0

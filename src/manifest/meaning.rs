@@ -1,6 +1,7 @@
 //! Checks what a manifest means as far as that can be told without a VPU: names given twice,
 //! paths in each other's way, local files, and what compose files ask for.
 
+mod autostart;
 mod compose;
 mod paths;
 
@@ -95,6 +96,7 @@ pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
     checker.restarts();
     paths::check(&mut checker);
     compose::check(&mut checker);
+    autostart::check(&mut checker);
     checker.findings
 }
 

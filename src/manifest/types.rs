@@ -350,9 +350,9 @@ pub struct Compose {
     /// What the project shall be.
     #[serde(default)]
     pub state: ComposeState,
-    /// Starts the project when the VPU boots.
-    #[serde(default)]
-    pub autostart: bool,
+    /// Whether the project starts when the VPU boots. Default: left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
     /// What must hold after a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -452,7 +452,8 @@ fn default_health_settle() -> Duration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Autostart {
-    /// Services that shall not start when the VPU boots.
+    /// Services of others that shall not start when the VPU boots, as NAME of `oem-dc@NAME` or the
+    /// name of a compose project.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<ServiceName>,
 }

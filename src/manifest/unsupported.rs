@@ -8,15 +8,12 @@ use super::{diagnostics::Diagnostic, load::Loaded, names::escape, spans::split_l
 /// The keys to come, as pointers with `*` for any one key. Whoever brings a behaviour removes its
 /// line.
 const LATER: &[&str] = &[
-    "/vpu/name",
     "/vpus/*",
     "/images/*/registry",
     "/images/*/build",
     "/transfers/*",
     "/downloads/*",
-    "/compose/*/autostart",
     "/compose/*/health",
-    "/autostart/*",
     "/absent/*",
     "/logs/*",
     "/usb/*",

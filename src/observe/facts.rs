@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Autostart;
 use crate::{compose::HostPort, digest::Digest};
 
 /// A VPU's state as queried.
@@ -59,6 +60,8 @@ pub struct Facts {
     pub system: System,
     /// What the device's own API says.
     pub device: Probed<Device>,
+    /// What to do about an API that does not answer as it should.
+    pub device_help: Option<String>,
     /// The docker engine.
     pub docker: Probed<Docker>,
     /// docker-compose's version, e.g. `1.29.2`.
@@ -76,6 +79,8 @@ pub struct Facts {
     /// The ports that programs on the VPU listen on, docker's proxies for containers among them.
     #[serde(default = "not_asked")]
     pub listeners: Probed<BTreeSet<HostPort>>,
+    /// What starts compose projects when the VPU boots.
+    pub autostart: Probed<Autostart>,
 }
 
 /// For observations written by older versions.
@@ -103,8 +108,26 @@ pub struct Device {
     pub name: String,
     /// `/device/info/serialNumber`.
     pub serial: String,
-    /// `/device/swVersion/firmware`, e.g. `1.4.30-5230`.
+    /// `/device/swVersion/firmware`, e.g. `1.4.30-5230`; firmware 0.13 says it as `os`.
     pub firmware: String,
+    /// What is saved for the next boot, where it was asked for.
+    #[serde(default)]
+    pub saved: Option<Probed<Saved>>,
+}
+
+/// What the device saved for its next boot: pointers into its JSON configuration, and no values,
+/// for keys are among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The saved name; `None` where none is, and the next boot forgets the name.
+    pub name: Option<String>,
+    /// The pointers of all saved values.
+    pub pointers: BTreeSet<String>,
+    /// Those whose value now is another one: someone's temporary settings. Only looked for where
+    /// the name has to be saved.
+    pub differing: BTreeSet<String>,
+    /// Those that are not there now: of a camera that is unplugged. Looked for likewise.
+    pub missing: BTreeSet<String>,
 }
 
 /// The docker engine.
@@ -245,6 +268,9 @@ pub struct Release {
     /// The compose projects that it owns.
     #[serde(default)]
     pub projects: BTreeSet<String>,
+    /// The projects whose autostart it, or a release before it, turned on.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub autostart: BTreeSet<String>,
 }
 
 /// What moves by itself.

@@ -1,14 +1,19 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
+mod autostart;
 mod facts;
 mod listeners;
 mod parse;
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
+pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
 pub use facts::{
     Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
-    Release, Started, System, Volume,
+    Release, Saved, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
 
@@ -29,6 +34,10 @@ pub const PROBE_NAME: &str = "o3r-probe";
 pub struct Query {
     /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,
+    /// Instances of the unit `oem-dc@` whose text matters.
+    pub units: BTreeSet<String>,
+    /// The name that the device shall have, where one is declared.
+    pub device_name: Option<String>,
     /// TCP port of the device's API, as seen from the VPU itself.
     pub api_port: u16,
 }
@@ -53,13 +62,13 @@ pub enum ObserveError {
     Parse(#[from] ParseError),
 }
 
-/// Observes a VPU: one script and, at the same time, one request to the device's API.
+/// Observes a VPU: one script and, at the same time, requests to the device's API.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
     let nonce = nonce();
     let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
-    let (output, device) = tokio::join!(
+    let (output, (device, device_help)) = tokio::join!(
         host.run(&command, Stdin::Bytes(query_lines(query).into_bytes())),
-        device::identify(host, query.api_port),
+        device::observe(host, query),
     );
     let output = output?;
     if !output.success() {
@@ -69,7 +78,8 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
         });
     }
     let mut observed = parse(&String::from_utf8_lossy(&output.stdout), &nonce, query)?;
-    observed.facts.device = device.into();
+    observed.facts.device = device;
+    observed.facts.device_help = device_help;
     Ok(observed)
 }
 
@@ -82,6 +92,9 @@ fn query_lines(query: &Query) -> String {
             None => ("d", "-".to_owned()),
         };
         let _ = writeln!(lines, "path {kind} {size} {path}");
+    }
+    for unit in &query.units {
+        let _ = writeln!(lines, "unit {unit}");
     }
     lines
 }

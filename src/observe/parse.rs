@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{
-    Query,
+    Query, autostart,
     facts::{
         Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records, Release,
         Started, System, Volume,
@@ -35,9 +35,9 @@ pub enum ParseError {
 }
 
 /// One section: its text and exit code.
-struct Section<'a> {
-    text: &'a str,
-    code: i32,
+pub(super) struct Section<'a> {
+    pub(super) text: &'a str,
+    pub(super) code: i32,
 }
 
 /// Parses what the probe printed for `query`. The device's part is left unknown.
@@ -48,6 +48,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
     let containers = containers(&section("containers")?, &mut readings);
     let facts = Facts {
         device: Probed::Unknown("not asked".into()),
+        device_help: None,
         docker: docker(&section("docker")?),
         compose: compose(&section("compose")?),
         paths: paths(&section("paths")?, query)?,
@@ -56,6 +57,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         containers,
         records: records(&section("records")?).into(),
         listeners: listeners::parse(section("listeners")?.text),
+        autostart: autostart::autostart(&section("autostart")?, query).into(),
         system,
     };
     Ok(Observed { facts, readings })
@@ -82,7 +84,7 @@ fn find<'a>(output: &'a str, nonce: &str, name: &str) -> Option<Section<'a>> {
 
 impl Section<'_> {
     /// Why the section failed: what the command said, else its exit code.
-    fn reason(&self, what: &str) -> String {
+    pub(super) fn reason(&self, what: &str) -> String {
         let said: Vec<&str> = self
             .text
             .lines()

@@ -1,6 +1,7 @@
 # Prints a VPU's state as sections framed by a nonce, changing nothing.
 # $1: nonce. Standard input: one query a line:
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
+#   unit NAME             show the text of oem-dc@NAME
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
 main() {
     nonce=$1
@@ -14,11 +15,14 @@ main() {
         section images images | {
             section containers containers | {
                 section volumes volumes | {
-                    section docker docker_engine
-                    section system system
-                    section listeners listeners
-                    section paths paths
-                    section records records
+                    section autostart autostart | {
+                        section docker docker_engine
+                        section system system
+                        section listeners listeners
+                        section paths paths
+                        section records records
+                        cat
+                    }
                     cat
                 }
                 cat
@@ -190,6 +194,56 @@ reachable() {
         [ -d "$parent" ] && { [ -x "$parent" ]; return; }
         { [ -e "$parent" ] || [ -h "$parent" ]; } && return 0
     done
+}
+
+# Which generation of autostart there is, and what of it is enabled. Nothing found is exit code 1 without
+# a word (systemd 252) or 0; a manager that cannot be reached says so.
+autostart() {
+    files=$(systemctl --user list-unit-files 'oem-dc*' --no-legend --no-pager 2>&1) || {
+        code=$?
+        if [ "$code" != 1 ] || [ -n "$files" ]; then
+            printf 'systemctl --user list-unit-files: %s\n' "$files"
+            return "$code"
+        fi
+    }
+    printf '%s\n' "$files" | while read -r file state _; do
+        if [ -n "$file" ]; then printf 'file %s %s\n' "$file" "$state"; fi
+    done
+    printf 'lingering %s\n' "$(lingering)"
+    set +f
+    # systemctl does not list instances of a template: they are links.
+    for link in "${XDG_CONFIG_HOME:-$HOME/.config}"/systemd/user/*.wants/oem-dc@*.service; do enabled own "$link"; done
+    for link in /etc/systemd/user/*.wants/oem-dc@*.service; do enabled all "$link"; done
+    set -f
+    case $files in *oem-dc@.service*) units ;; esac
+}
+
+# $1 own, or all for what root enabled for every user  $2 link
+enabled() {
+    { [ -e "$2" ] || [ -h "$2" ]; } || return
+    instance=${2##*/oem-dc@}
+    printf 'enabled %s %s\n' "$1" "${instance%.service}"
+}
+
+units() {
+    printf '%s\n' "$queries" | while IFS= read -r line; do
+        unit=${line#unit }
+        [ "$unit" = "$line" ] && continue
+        text=$(systemctl --user cat "oem-dc@$unit.service" 2>&1)
+        printf 'unit %s %s\n' "$?" "$unit"
+        printf '%s\n' "$text" | sed 's/^/ /'
+    done
+}
+
+# Whether this user's services run without a login: yes, no or unknown.
+lingering() {
+    user=$(id -un)
+    if [ -e "/var/lib/systemd/linger/$user" ]; then echo yes; return; fi
+    case $(loginctl show-user "$user" --property Linger 2>/dev/null) in
+        *=yes) echo yes ;;
+        *=no) echo no ;;
+        *) if [ -x /var/lib/systemd ]; then echo no; else echo unknown; fi ;;
+    esac
 }
 
 records() {

@@ -106,11 +106,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn step(&mut self, draft: Draft) {
-        let commands = draft
-            .actions
-            .iter()
-            .map(|command| command.argv.to_display())
-            .collect();
+        let commands = draft.actions.iter().map(Command::to_display).collect();
         let bytes_to_send = draft
             .actions
             .iter()

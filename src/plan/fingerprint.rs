@@ -8,6 +8,7 @@ use crate::{
     desired::Desired,
     digest::Digest,
     observe::{Container, Facts, Image, Probed, Volume},
+    plan::autostart,
 };
 
 /// Only what the desired resources touch: another tool's container that comes or goes does not
@@ -27,6 +28,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.containers = emptied(&facts.containers);
     // A port that another program takes or frees shows as a blocked project.
     rest.listeners = emptied(&facts.listeners);
+    rest.autostart = autostart::relevant(desired, &facts.autostart);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
     let digests: Vec<String> = desired
         .images
@@ -58,6 +60,10 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 .projects
                 .iter()
                 .any(|project| project.touches(container))
+                || desired
+                    .disabled
+                    .iter()
+                    .any(|disabled| disabled.project() == container.project)
                 || desired
                     .volumes
                     .iter()

@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Address, builder::Builder};
+use crate::observe::Facts;
 
 /// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
 const CLOCK_IS_SET: u64 = 1_609_459_200;
@@ -69,6 +70,13 @@ fn clock(builder: &mut Builder<'_>) {
     }
 }
 
+/// What to do about a device's API that did not answer as it should.
+pub(super) fn api_help(facts: &Facts, port: u16) -> String {
+    facts.device_help.clone().unwrap_or_else(|| {
+        format!("see whether the device answers on port {port} (`api_port` under [vpu])")
+    })
+}
+
 /// Serial number and firmware.
 fn device(builder: &mut Builder<'_>) {
     let guards = &builder.desired.guards;
@@ -84,9 +92,8 @@ fn device(builder: &mut Builder<'_>) {
                     Address::new("vpu", name),
                     format!("{name} cannot be checked: {reason}"),
                     format!(
-                        "see whether the device answers on port {} (`api_port` under [vpu]), or \
-                         leave `{name}` out of the manifest",
-                        guards.api_port
+                        "{}; or leave `{name}` out of the manifest",
+                        api_help(builder.facts, guards.api_port)
                     ),
                 );
             }
@@ -109,6 +116,13 @@ fn device(builder: &mut Builder<'_>) {
         );
     }
     if let Some(range) = &guards.firmware {
+        if device.firmware.is_empty() {
+            return builder.block(
+                Address::new("vpu", "firmware"),
+                "firmware cannot be checked: the device does not say which one it has",
+                "leave `firmware` out of the manifest once you know that the device is right",
+            );
+        }
         match device.firmware.parse() {
             Ok(version) if range.matches(&version) => {}
             Ok(_) => builder.block(
@@ -122,7 +136,8 @@ fn device(builder: &mut Builder<'_>) {
             Err(error) => builder.block(
                 Address::new("vpu", "firmware"),
                 format!("firmware cannot be checked: {error}"),
-                "leave `firmware` out of the manifest",
+                "the device names it in a way that is not known here; leave `firmware` out of the \
+                 manifest",
             ),
         }
     }

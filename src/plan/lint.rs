@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Address, PayloadSource, Phase, Plan, Step};
+use super::{Action, Address, PayloadSource, Phase, Plan, Step, Through};
 
 /// Everything that is wrong with a plan; empty for every plan that this crate makes.
 pub fn lint(plan: &Plan) -> Vec<String> {
@@ -46,6 +46,19 @@ fn step_findings(step: &Step) -> Vec<String> {
     let mut findings = vec![];
     for command in step.actions.iter().chain(&step.undo) {
         let words = command.argv.words();
+        let is_call = matches!(words.first().map(String::as_str), Some("set" | "saveInit"))
+            && command.stdin.is_none();
+        if command.through != Through::Shell && !is_call {
+            findings.push(format!(
+                "{}: the device's API takes no {}",
+                step.address,
+                command.to_display()
+            ));
+        }
+        // The device takes an empty list for everything that is set now.
+        if command.through != Through::Shell && words.len() < 2 {
+            findings.push(format!("{}: saves everything", step.address));
+        }
         let destructive = words.iter().any(|word| word == "rm")
             && matches!(words.first().map(String::as_str), Some("docker"));
         let allowed = matches!(step.action, Action::Replace | Action::Remove);

@@ -3,8 +3,10 @@
 //! Pure: [`plan`] is sync, total and deterministic; it sees no host, no clock and no randomness.
 //! Same input, same bytes.
 
+mod autostart;
 mod builder;
 mod compose;
+mod device_name;
 mod directory;
 mod fingerprint;
 mod guard;
@@ -15,10 +17,11 @@ mod space;
 mod step;
 mod volume;
 
+pub use autostart::brings_back;
 pub use image::layers_to_send;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
-    Step, Summary, Vpu,
+    Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};
@@ -29,9 +32,11 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     guard::plan(&mut builder);
     directory::plan(&mut builder);
     volume::plan(&mut builder);
+    device_name::plan(&mut builder);
     image::plan(&mut builder);
     space::plan(&mut builder);
     compose::plan(&mut builder);
+    autostart::plan(&mut builder);
     release::plan(&mut builder);
     builder.finish(host)
 }

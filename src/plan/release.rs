@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    Action, Address, Cause, Command, Payload, Phase,
+    Action, Address, Cause, Command, Payload, Phase, autostart,
     builder::{Builder, Draft},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         version: desired.release.version.clone(),
         desired: desired.digest(),
         projects,
+        autostart: autostart::made(desired, recorded),
     };
     let cause = match recorded {
         Some(recorded) if *recorded == wanted => return builder.unchanged(),

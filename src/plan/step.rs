@@ -194,6 +194,9 @@ impl Cause {
 /// One command on the VPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
+    /// What runs it; a shell where nothing is said.
+    #[serde(default, skip_serializing_if = "Through::is_shell")]
+    pub through: Through,
     /// Its words.
     pub argv: Argv,
     /// What it reads; null for nothing.
@@ -203,10 +206,33 @@ pub struct Command {
     pub fallback: Option<Box<Command>>,
 }
 
+/// What runs a command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Through {
+    /// The VPU's shell.
+    #[default]
+    Shell,
+    /// The device's API: the words are a method and its parameters.
+    DeviceApi {
+        /// Its TCP port, as seen from the VPU itself.
+        port: u16,
+    },
+}
+
+impl Through {
+    /// Whether it is the shell.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_shell(&self) -> bool {
+        *self == Self::Shell
+    }
+}
+
 impl Command {
     /// A command that reads nothing.
     pub fn new(argv: Argv) -> Self {
         Self {
+            through: Through::Shell,
             argv,
             stdin: None,
             fallback: None,
@@ -216,9 +242,25 @@ impl Command {
     /// A command with a payload.
     pub fn with(argv: Argv, stdin: Payload) -> Self {
         Self {
-            argv,
             stdin: Some(stdin),
-            fallback: None,
+            ..Self::new(argv)
+        }
+    }
+
+    /// A call of the device's API.
+    pub fn device_api(port: u16, call: Argv) -> Self {
+        Self {
+            through: Through::DeviceApi { port },
+            ..Self::new(call)
+        }
+    }
+
+    /// The text for people: a script is shown by its name and arguments, without its body.
+    pub fn to_display(&self) -> String {
+        let words = self.argv.to_display();
+        match self.through {
+            Through::Shell => words,
+            Through::DeviceApi { port } => format!("device-api:{port} {words}"),
         }
     }
 

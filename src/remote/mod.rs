@@ -162,6 +162,43 @@ pub fn record_release(history: &str, compose_version: &str) -> Argv {
     )
 }
 
+/// Turns a unit of this user's on or off for the next boots; `sync` is to follow.
+pub fn systemctl(verb: &str, unit: &str) -> Argv {
+    Argv::new("systemctl").args(["--user", verb, "--", unit])
+}
+
+/// Puts what was written on the disk, for power may be cut at any time.
+pub fn sync() -> Argv {
+    Argv::new("sync")
+}
+
+/// Sets the restart policy of containers, running or not, by id.
+pub fn restart_policy<'a>(policy: &str, ids: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::new("docker")
+        .args(["container", "update"])
+        .arg(format!("--restart={policy}"))
+        .args(ids)
+}
+
+/// Sets the restart policy of a service's containers, whichever there are then.
+pub fn service_restart_policy(project: &str, service: &str, policy: &str) -> Argv {
+    Argv::script(
+        include_str!("restart-policy.sh"),
+        "o3r-restart-policy",
+        [project, service, policy],
+    )
+}
+
+/// Calls the device's API from the VPU's own shell: what a script for people does in place of us.
+pub fn device_api(port: u16, call: &[String]) -> Argv {
+    Argv::script(
+        include_str!("device-api.sh"),
+        "o3r-device-api",
+        [port.to_string()],
+    )
+    .args(call.iter().cloned())
+}
+
 /// Holds the VPU's lock; `who` is members of a JSON object.
 pub fn lock(who: &str, take: bool) -> Argv {
     let word = if take { "break" } else { "keep" };

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::{
     desired::is_secret,
-    plan::{Payload, PayloadSource, Plan},
+    plan::{Payload, PayloadSource, Plan, Through},
+    remote,
     shell::quote,
 };
 
@@ -62,7 +63,12 @@ pub fn sh(plan: &Plan) -> Script {
         );
         let _ = writeln!(out, "echo {}", quote(&title));
         for command in &step.actions {
-            let line = command.argv.to_shell();
+            let line = match command.through {
+                Through::Shell => command.argv.to_shell(),
+                Through::DeviceApi { port } => {
+                    remote::device_api(port, command.argv.words()).to_shell()
+                }
+            };
             match &command.stdin {
                 None => {
                     let _ = writeln!(out, "{line} </dev/null");

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::units;
-use crate::plan::{Action, Cause, Phase, Plan, Step, Summary};
+use crate::{
+    manifest::names::escape,
+    plan::{Action, Cause, Phase, Plan, Step, Summary},
+};
 
 /// How to render.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +123,7 @@ fn heading(plan: &Plan) -> String {
         .filter(|(_, value)| !value.is_empty() && *value != name.as_str())
         .map(|(what, value)| format!("{what}{value}"))
         .collect();
-    format!("{name} ({})", facts.join(", "))
+    escape(&format!("{name} ({})", facts.join(", ")))
 }
 
 fn phase_heading(phase: Phase) -> &'static str {

@@ -11,9 +11,11 @@
 )]
 
 mod apply;
+mod autostart;
 mod boot;
 mod crash;
 mod day;
+mod device_name;
 mod drift;
 mod failed;
 mod layers;

@@ -77,6 +77,27 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 world.containers.remove(*id);
             }
         }
+        ["sync"] => {}
+        [
+            "systemctl",
+            "--user",
+            verb @ ("enable" | "disable"),
+            "--",
+            unit,
+        ] => {
+            if !world.autostart.set(unit, *verb == "enable") {
+                return fail(format!("Unit file {unit} does not exist."));
+            }
+        }
+        ["docker", "container", "update", policy, ids @ ..] => {
+            let policy = policy.trim_start_matches("--restart=");
+            for id in ids {
+                match world.containers.get_mut(*id) {
+                    Some(container) => policy.clone_into(&mut container.restart_policy),
+                    None => return fail(format!("No such container: {id}")),
+                }
+            }
+        }
         _ => return Err((127, format!("{}: not understood", command.to_display()))),
     }
     Ok(String::new())
@@ -155,6 +176,13 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .unwrap_or_default();
             bytes.extend_from_slice(stdin);
             world.write(history, &bytes, 0o600);
+        }
+        ("o3r-restart-policy", [project, service, policy]) => {
+            for container in world.containers.values_mut() {
+                if container.project == *project && container.service == *service {
+                    (*policy).clone_into(&mut container.restart_policy);
+                }
+            }
         }
         ("o3r-remove-project", [project, record]) => {
             world.files.remove(*record);
@@ -325,6 +353,7 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
             name: format!("{project}_{}_1", service.name),
             image,
             status: status.to_owned(),
+            restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
             project: project.to_owned(),
             service: service.name.clone(),
             working_dir: directory.clone(),

@@ -4,17 +4,20 @@
 //! What it does not understand it refuses with exit code 127, so that a new command cannot pass
 //! unnoticed.
 
+mod boot;
 mod commands;
+mod device;
 mod probe;
 mod world;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{observe::PROBE_NAME, shell::Argv};
 
+pub use boot::Autostart;
 pub use world::{Container, File, Image, Volume, World};
 
 /// What goes wrong, and when: the number counts commands that change something, from 0.
@@ -31,7 +34,7 @@ pub enum Fault {
 /// The in-memory VPU.
 #[derive(Debug, Default)]
 pub struct FakeVpu {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ impl FakeVpu {
             ..Inner::default()
         };
         Self {
-            inner: Mutex::new(inner),
+            inner: Arc::new(Mutex::new(inner)),
         }
     }
 
@@ -71,9 +74,7 @@ impl FakeVpu {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.inner)
     }
 
     fn lost() -> HostError {
@@ -105,6 +106,12 @@ impl FakeVpu {
     }
 }
 
+fn locked(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {
+    inner
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn output(code: i32, stdout: &str, stderr: &str) -> Output {
     Output {
         code,
@@ -132,8 +139,19 @@ impl Host for FakeVpu {
     }
 
     async fn connect(&self, _: u16) -> Result<Box<dyn ByteStream>, HostError> {
-        let body = probe::device_answer(&self.lock().world);
+        {
+            let inner = self.lock();
+            let count = inner.commands.len();
+            let lost = matches!(
+                inner.fault,
+                Some(Fault::LinkLostBefore(at) | Fault::LinkLostAfter(at)) if count > at
+            );
+            if lost {
+                return Err(Self::lost());
+            }
+        }
         let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+        let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             let mut request = vec![];
             let mut chunk = [0; 4096];
@@ -143,6 +161,11 @@ impl Host for FakeVpu {
                     Ok(count) => request.extend_from_slice(&chunk[..count]),
                 }
             }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let call = request.find("<?xml").map_or("", |at| &request[at..]);
+            let Some(body) = device::answer(&mut locked(&inner), call) else {
+                return;
+            };
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n";
             let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
             let _ = theirs.write_all(answer.as_bytes()).await;

@@ -1,10 +1,10 @@
-//! Answers the probe and the device's API for the in-memory VPU.
+//! Answers the probe for the in-memory VPU.
 
 use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::world::World;
+use super::{boot::Autostart, world::World};
 use crate::digest::Digest;
 
 /// What the probe script would print.
@@ -30,6 +30,10 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
             (paths(world, &String::from_utf8_lossy(queries)), 0),
         ),
         ("records", (records(world), 0)),
+        (
+            "autostart",
+            (autostart(world, &String::from_utf8_lossy(queries)), 0),
+        ),
     ];
     for (name, (text, code)) in sections {
         let _ = write!(
@@ -40,16 +44,44 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
     out
 }
 
-/// The device's answer to `get`, as XML.
-pub(super) fn device_answer(world: &World) -> String {
-    let config = json!({"device": {
-        "info": {"name": "", "serialNumber": world.serial},
-        "swVersion": {"firmware": world.firmware},
-    }});
-    format!(
-        "<?xml version='1.0'?><methodResponse><params><param><value><string>{config}</string>\
-         </value></param></params></methodResponse>"
-    )
+fn autostart(world: &World, queries: &str) -> String {
+    let Autostart {
+        units,
+        service,
+        enabled,
+        lingering,
+        working_directory,
+    } = &world.autostart;
+    let mut out = String::new();
+    if *units {
+        let state = if enabled.is_empty() {
+            "disabled"
+        } else {
+            "indirect"
+        };
+        let _ = writeln!(out, "file oem-dc@.service {state}");
+    }
+    if let Some(service) = service {
+        let state = if *service { "enabled" } else { "disabled" };
+        let _ = writeln!(out, "file oem-dc-autostart.service {state}");
+    }
+    let _ = writeln!(out, "lingering {}", if *lingering { "yes" } else { "no" });
+    for instance in enabled {
+        let _ = writeln!(out, "enabled own {instance}");
+    }
+    for instance in queries
+        .lines()
+        .filter_map(|line| line.strip_prefix("unit "))
+    {
+        if *units {
+            let _ = writeln!(
+                out,
+                "unit 0 {instance}\n [Service]\n WorkingDirectory={working_directory}\n \
+                 ExecStart=/usr/bin/docker-compose up -d\n [Install]\n WantedBy=default.target"
+            );
+        }
+    }
+    out
 }
 
 fn system(world: &World) -> String {
@@ -94,7 +126,7 @@ fn containers(world: &World) -> String {
         json!({
             "id": id, "name": format!("/{}", container.name), "image": container.image,
             "status": container.status, "exit_code": i32::from(container.status == "exited"),
-            "health": null, "restart_policy": "unless-stopped", "project": container.project,
+            "health": null, "restart_policy": container.restart_policy, "project": container.project,
             "service": container.service, "working_dir": container.working_dir, "one_off": "False",
             "volumes": container.volumes,
         })
@@ -103,7 +135,8 @@ fn containers(world: &World) -> String {
 
 fn paths(world: &World, queries: &str) -> String {
     let mut out = String::new();
-    for (index, line) in queries.lines().enumerate() {
+    let lines = queries.lines().filter(|line| line.starts_with("path "));
+    for (index, line) in lines.enumerate() {
         let mut words = line.splitn(4, ' ').skip(1);
         let (kind, size, path) = (words.next(), words.next(), words.next().unwrap_or_default());
         let path = path.replacen('~', &world.home, usize::from(path.starts_with('~')));

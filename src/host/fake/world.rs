@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
+use super::boot::Autostart;
 use crate::digest::Digest;
 
 /// Everything that the in-memory VPU has.
@@ -17,6 +20,12 @@ pub struct World {
     pub serial: String,
     /// Device firmware.
     pub firmware: String,
+    /// The device's settings as they are.
+    pub settings: Value,
+    /// Its settings as saved for the next boot.
+    pub saved_settings: Value,
+    /// What starts projects at boot.
+    pub autostart: Autostart,
     /// Whether the docker engine answers.
     pub docker_runs: bool,
     /// Directories with their mode and owner.
@@ -73,6 +82,8 @@ pub struct Container {
     pub image: String,
     /// Docker's word.
     pub status: String,
+    /// Restart policy.
+    pub restart_policy: String,
     /// Compose project.
     pub project: String,
     /// Compose service.
@@ -106,6 +117,12 @@ impl Default for World {
             machine: "aarch64".into(),
             serial: "000012345678".into(),
             firmware: "1.4.30-5230".into(),
+            settings: json!({
+                "device": {"info": {"name": ""}},
+                "ports": {"port0": {"state": "RUN"}, "port2": {"state": "RUN"}},
+            }),
+            saved_settings: json!({}),
+            autostart: Autostart::default(),
             docker_runs: true,
             files: BTreeMap::new(),
             volumes: BTreeMap::new(),
@@ -160,22 +177,5 @@ impl World {
         below
             .map(|(path, file)| (path.clone(), file.bytes.clone()))
             .collect()
-    }
-
-    /// What a boot with the old autostart generation does: containers of the projects go and are
-    /// made anew from the files that are there.
-    pub fn reboot(&mut self) {
-        self.boot_id.push('+');
-        let projects: BTreeSet<String> = self
-            .containers
-            .values()
-            .map(|container| container.project.clone())
-            .filter(|project| !project.is_empty())
-            .collect();
-        for project in projects {
-            self.containers
-                .retain(|_, container| container.project != project);
-            let _ = super::commands::compose_up(self, &project, true, false);
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Checker, FileKind, is_read};
+use super::{Checker, FileKind, autostart, is_read};
 use crate::{
     compose::{ComposeFile, Environment, HostPort, Service, parse_env, refused_by_old},
     manifest::{
@@ -25,6 +25,7 @@ fn is_system_port(port: &HostPort) -> bool {
 const IMAGE: &str = "o3r::manifest::compose_image";
 const KEY: &str = "o3r::manifest::compose_key";
 const PORT: &str = "o3r::manifest::compose_port";
+const RESTART: &str = "o3r::manifest::compose_restart";
 const SYNTAX: &str = "o3r::manifest::compose_syntax";
 const VERSION: &str = "o3r::manifest::compose_version";
 const VOLUME: &str = "o3r::manifest::compose_volume";
@@ -79,6 +80,7 @@ fn project(checker: &mut Checker<'_>, index: usize, compose: &Compose) {
         Ok(file) => {
             project.file(&file);
             project.environment_files(&file, compose);
+            project.restart_policies(&file, compose);
         }
         Err(error) => {
             let message = format!("cannot be read: {error}");
@@ -311,6 +313,17 @@ impl Project<'_, '_> {
                 None => format!("add [[volumes]] with `name = \"{name}\"` and a `path`"),
             };
             self.error(VOLUME, Some(volume.line), &message, &help);
+        }
+    }
+
+    fn restart_policies(&mut self, file: &ComposeFile, compose: &Compose) {
+        let firmware = self.checker.loaded.manifest.vpu.firmware.as_ref();
+        let problems = file.services.iter().filter_map(|service| {
+            let problem = autostart::policy_problem(firmware, compose, service)?;
+            Some((service.line, problem))
+        });
+        for (line, (message, help)) in problems.collect::<Vec<_>>() {
+            self.warning(RESTART, Some(line), &message, help);
         }
     }
 

@@ -68,8 +68,9 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
 /// Inputs that differ from the recorded ones: `(recorded, wanted)`.
 ///
 /// Containers that were not there when the record was written were made by someone else from
-/// files that may have been others; after another boot it was the boot unit, from the files that
-/// the record speaks of (whoever writes one of them removes the record first).
+/// files that may have been others; after another boot it was the boot unit (where there is one:
+/// other firmware makes no containers), from the files that the record speaks of (whoever writes
+/// one of them removes the record first).
 pub(super) fn stale_inputs(
     builder: &Builder<'_>,
     found: &Found<'_>,
@@ -95,7 +96,9 @@ pub(super) fn stale_inputs(
             stale.insert(input.clone(), (brief(recorded), brief(wanted)));
         }
     }
-    if started.boot_id == builder.facts.system.boot_id {
+    let autostart = builder.facts.autostart.known();
+    let made_at_boot = autostart.is_none_or(|found| found.template.is_some());
+    if started.boot_id == builder.facts.system.boot_id || !made_at_boot {
         for (id, container) in &found.containers {
             if !started.containers.contains(*id) {
                 let what = (container.name.clone(), "a start by this tool".to_owned());

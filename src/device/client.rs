@@ -1,0 +1,245 @@
+//! Calls the device's own API: XML-RPC over HTTP, through the host's connection.
+
+use std::time::Duration;
+
+use dxr::{TryFromValue as _, TryToParams as _};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{Request, body::Bytes};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
+
+use super::DeviceError;
+use crate::{
+    host::{Host, HostError},
+    manifest::names::escape,
+};
+
+/// The API's path; the trailing slash is needed.
+const PATH: &str = "/api/rpc/v1/com.ifm.efector/";
+
+/// A healthy box answers in a few milliseconds; one that boots or computes may take seconds.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How soon a tunnel to a port where nothing listens is closed: one round trip, by VPN too.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The whole configuration of an O3R with six cameras is some 200 kB.
+const ANSWER_LIMIT: usize = 8 << 20;
+
+/// The methods that are called, by the shape of their parameters.
+const OF_NOTHING: &[&str] = &["getInit", "getSchema"];
+const OF_A_STRING: &[&str] = &["set"];
+const OF_A_LIST: &[&str] = &["get", "saveInit"];
+
+/// Calls a method: `words` is the method and its parameters, as `["get", "/device/info", …]`,
+/// `["set", "{…}"]`, `["saveInit", "/device/info/name", …]` or `["getInit"]`. Gives the string that
+/// it answers, which is empty for a method that only does something.
+///
+/// # Errors
+/// No answer, another one than the API gives, or its refusal.
+pub async fn call<H: Host, S: AsRef<str> + Sync>(
+    host: &H,
+    port: u16,
+    words: &[S],
+) -> Result<String, DeviceError> {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let body = request_body(&words)?;
+    let exchange = async {
+        let stream = host.connect(port).await?;
+        post(stream, port, body).await
+    };
+    let result = tokio::time::timeout(TIMEOUT, exchange).await;
+    let method = words.first().copied().unwrap_or_default().to_owned();
+    match result {
+        Ok(Ok(answer)) => parse_answer(&answer),
+        Ok(Err(DeviceError::Cut { port })) if !listens(host, port).await? => {
+            Err(DeviceError::NotListening { port })
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(DeviceError::Timeout { port, method }),
+    }
+}
+
+/// Whether something listens on a port: through a tunnel, a port where nothing does looks like a
+/// connection that is closed at once.
+async fn listens<H: Host>(host: &H, port: u16) -> Result<bool, HostError> {
+    let mut stream = host.connect(port).await?;
+    let first = tokio::time::timeout(CLOSED_WITHIN, stream.read(&mut [0; 1])).await;
+    Ok(first.is_err())
+}
+
+fn request_body(words: &[&str]) -> Result<String, DeviceError> {
+    let bad = || DeviceError::Method {
+        words: words.join(" "),
+    };
+    let params = match words {
+        [method] if OF_NOTHING.contains(method) => Ok(vec![]),
+        [method, text] if OF_A_STRING.contains(method) => (*text,).try_to_params(),
+        [method, list @ ..] if OF_A_LIST.contains(method) => (list.to_vec(),).try_to_params(),
+        _ => return Err(bad()),
+    };
+    let call = dxr::MethodCall {
+        name: words[0].into(),
+        params: params.map_err(|_| bad())?,
+    };
+    let mut xml = call.to_xml().map_err(|_| bad())?;
+    if call.params.is_empty() {
+        // The element may be left out; ifm's own clients never do.
+        xml = xml.replace("</methodCall>", "<params/></methodCall>");
+    }
+    Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{xml}"))
+}
+
+/// One HTTP exchange on a connection of its own.
+async fn post(
+    stream: Box<dyn crate::host::ByteStream>,
+    port: u16,
+    body: String,
+) -> Result<Bytes, DeviceError> {
+    let http = |error: hyper::Error| {
+        if error.is_parse() {
+            DeviceError::Garbage { expected: "HTTP" }
+        } else {
+            DeviceError::Cut { port }
+        }
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(http)?;
+    let connection = tokio::spawn(connection);
+    let request = Request::post(PATH)
+        .header("Host", "127.0.0.1")
+        .header("Content-Type", "text/xml")
+        .header("Connection", "close")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| DeviceError::Garbage { expected: "HTTP" })?;
+    let response = sender.send_request(request).await.map_err(http)?;
+    let status = response.status();
+    let answer = Limited::new(response.into_body(), ANSWER_LIMIT)
+        .collect()
+        .await
+        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => DeviceError::TooLong,
+            None => DeviceError::Truncated { port },
+        })?
+        .to_bytes();
+    connection.abort();
+    if status.is_success() {
+        Ok(answer)
+    } else {
+        Err(DeviceError::Status {
+            port,
+            status: status.as_u16(),
+        })
+    }
+}
+
+/// The string in an XML-RPC answer, or its fault.
+fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
+    let garbage = || DeviceError::Garbage {
+        expected: "XML-RPC",
+    };
+    let text = std::str::from_utf8(answer).map_err(|_| garbage())?;
+    if let Ok(dxr::FaultResponse { fault }) = dxr::FaultResponse::from_xml(text) {
+        return Err(DeviceError::Fault {
+            code: fault.code(),
+            text: escape(fault.string()),
+        });
+    }
+    let response = dxr::MethodResponse::from_xml(text).map_err(|_| garbage())?;
+    // What `set` and `saveInit` answer says nothing, in whatever type.
+    Ok(String::try_from_value(&response.value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ANSWER: &str = "<?xml version='1.0'?><methodResponse><params><param><value><string>{\"a\": \"&lt;\"}\
+                          </string></value></param></params></methodResponse>";
+
+    #[test]
+    fn an_answer_is_a_string_a_fault_or_garbage() {
+        assert_eq!(parse_answer(ANSWER.as_bytes()).unwrap(), "{\"a\": \"<\"}");
+        let nothing = ANSWER.replace("<string>{\"a\": \"&lt;\"}</string>", "<boolean>1</boolean>");
+        assert_eq!(parse_answer(nothing.as_bytes()).unwrap(), "");
+        let fault = b"<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name>\
+                      <value><int>104012</int></value></member><member><name>faultString</name><value><string>JSON \
+                      Path not valid: /x</string></value></member></struct></value></fault></methodResponse>";
+        let refused = parse_answer(fault).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("fault 104012: JSON Path not valid: /x"),
+            "{refused}"
+        );
+        for garbage in [
+            &b""[..],
+            b"\x00\xff",
+            b"<html></html>",
+            b"{}",
+            b"<methodResponse>",
+        ] {
+            let error = parse_answer(garbage).unwrap_err();
+            assert!(matches!(error, DeviceError::Garbage { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_endless_depth_is_garbage() {
+        let deep = "<value><array><data>".repeat(50_000);
+        let answer = format!("<?xml version='1.0'?><methodResponse><params><param>{deep}");
+        let error = parse_answer(answer.as_bytes()).unwrap_err();
+        assert!(matches!(error, DeviceError::Garbage { .. }), "{error}");
+    }
+
+    #[test]
+    fn methods_take_what_the_api_takes() {
+        for (words, part) in [
+            (
+                &["getInit"][..],
+                "<methodName>getInit</methodName><params/></methodCall>",
+            ),
+            (
+                &["set", "<&>"],
+                "<param><value><string>&lt;&amp;&gt;</string></value></param>",
+            ),
+            (&["get"], "<array><data"),
+            (
+                &["saveInit", "/a"],
+                "<array><data><value><string>/a</string></value></data></array>",
+            ),
+        ] {
+            let body = request_body(words).unwrap();
+            assert!(body.contains(part), "{body}");
+        }
+        for words in [
+            &["reboot"][..],
+            &["set"],
+            &["set", "a", "b"],
+            &["getInit", "x"],
+            &[],
+        ] {
+            assert!(
+                matches!(request_body(words), Err(DeviceError::Method { .. })),
+                "{words:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_answers_never_panic(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = ANSWER.as_bytes().to_vec();
+            for (index, byte) in edits {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() * 3));
+            let _ = parse_answer(&bytes);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Says why the device's API did not do what was asked, and what to do about it.
+
+use super::client::TIMEOUT;
+use crate::host::HostError;
+
+/// A device API that does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The host's own connection failed.
+    #[error("the device's API cannot be reached: {0}")]
+    Connect(#[from] HostError),
+    /// Nothing listens on the port.
+    #[error("nothing listens on port {port}, where the device's API should be")]
+    NotListening {
+        /// The port asked.
+        port: u16,
+    },
+    /// The connection ended before an answer.
+    #[error("the device's API on port {port} closed the connection without an answer")]
+    Cut {
+        /// The port asked.
+        port: u16,
+    },
+    /// The connection ended in the middle of the answer.
+    #[error("the answer of the device's API on port {port} was cut short")]
+    Truncated {
+        /// The port asked.
+        port: u16,
+    },
+    /// An answer longer than any.
+    #[error("the answer of the device's API is too long to be one")]
+    TooLong,
+    /// No answer in time.
+    #[error("the device's API on port {port} did not answer `{method}` within {} s", TIMEOUT.as_secs())]
+    Timeout {
+        /// The port asked.
+        port: u16,
+        /// What was asked.
+        method: String,
+    },
+    /// An HTTP status other than 200.
+    #[error("the device's API on port {port} answered with HTTP status {status}")]
+    Status {
+        /// The port asked.
+        port: u16,
+        /// Such as 404.
+        status: u16,
+    },
+    /// Not what the API says.
+    #[error("the device's API answered with something else than {expected}")]
+    Garbage {
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// The API's own refusal.
+    #[error("the device's API refused with fault {code}: {text}")]
+    Fault {
+        /// Such as 104012.
+        code: i32,
+        /// The API's words.
+        text: String,
+    },
+    /// A method that no plan of this version asks for.
+    #[error("the device's API is not asked for `{words}`")]
+    Method {
+        /// The method and its parameters.
+        words: String,
+    },
+}
+
+impl DeviceError {
+    /// The next thing to do.
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Connect(error) => return error.help(),
+            Self::NotListening { port } => format!(
+                "wait until the device has booted; if it stays, see whether `api_port` under [vpu] \
+                 is right (it is {port}; devices use 80)"
+            ),
+            Self::Cut { .. } | Self::Truncated { .. } => {
+                "try again; if it stays, restart the device: its API breaks off".to_owned()
+            }
+            Self::Timeout { .. } => {
+                "the device may still be booting, or too busy: try again in a minute; if it stays, \
+                 take its power away and give it back"
+                    .to_owned()
+            }
+            Self::Status {
+                status: 404 | 405,
+                port,
+            } => format!(
+                "something else than the device's API seems to be on port {port}: see whether \
+                 `api_port` under [vpu] is right (devices use 80)"
+            ),
+            Self::Status { .. } => {
+                "the device cannot answer now: try again, and restart it if it stays".to_owned()
+            }
+            Self::Garbage { .. } | Self::TooLong => {
+                "something else than the device's API may be on this port: see whether `api_port` \
+                 under [vpu] is right (devices use 80)"
+                    .to_owned()
+            }
+            Self::Fault { code: 104_010, .. } => {
+                "the device could not read what was sent as JSON: report this as a bug".to_owned()
+            }
+            Self::Fault { code: 104_011, .. } => {
+                "the device's schema does not allow this value: choose a shorter or plainer `name` \
+                 under [vpu]"
+                    .to_owned()
+            }
+            Self::Fault { code: 104_012, .. } => {
+                "this firmware does not know that setting; the manifest's `firmware` can say which \
+                 ones do"
+                    .to_owned()
+            }
+            Self::Fault { code: 104_014, .. } => {
+                "the device finds its configuration as a whole invalid: look at it with ifm3d or \
+                 the ifmVisionAssistant, and mend it first"
+                    .to_owned()
+            }
+            Self::Fault { .. } => "look the fault up in ifm's documentation; a device whose \
+                                   settings are sealed needs its password removed first"
+                .to_owned(),
+            Self::Method { .. } => "apply a plan that this version made".to_owned(),
+        };
+        Some(text)
+    }
+}

@@ -1,0 +1,66 @@
+//! Asks the device who it is, and what it would be called after a boot.
+
+use serde_json::Value;
+
+use super::{DeviceError, call, json, saved};
+use crate::{
+    host::Host,
+    observe::{Device, Probed, Query},
+};
+
+/// Name, serial number and firmware; where the query has a name, also what is saved. Where
+/// something fails: why, and what to do about it.
+pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Option<String>) {
+    let mut device = match identify(host, query.api_port).await {
+        Ok(device) => device,
+        Err(error) => return (Probed::Unknown(error.to_string()), error.help()),
+    };
+    let Some(wanted) = &query.device_name else {
+        return (Probed::Known(device), None);
+    };
+    let saved = saved::saved(host, query.api_port, wanted).await;
+    let help = saved.as_ref().err().and_then(DeviceError::help);
+    device.saved = Some(saved.into());
+    (Probed::Known(device), help)
+}
+
+async fn identify<H: Host>(host: &H, port: u16) -> Result<Device, DeviceError> {
+    let answer = call(host, port, &["get", "/device/info", "/device/swVersion"]).await?;
+    Ok(device(&json(&answer)?))
+}
+
+fn device(config: &Value) -> Device {
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str);
+    // Firmware 0.13 calls it by another name.
+    let firmware = text("/device/swVersion/firmware").or_else(|| text("/device/swVersion/os"));
+    let owned = |text: Option<&str>| text.unwrap_or_default().trim().to_owned();
+    Device {
+        name: text(super::NAME).unwrap_or_default().to_owned(),
+        serial: owned(text("/device/info/serialNumber")),
+        firmware: owned(firmware),
+        saved: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn firmware_is_found_under_both_names() {
+        for (version, wanted) in [
+            (json!({"firmware": "1.4.30-5230"}), "1.4.30-5230"),
+            (json!({"os": "0.13.13-1045"}), "0.13.13-1045"),
+            (json!({"firmware": "1.0.14", "os": "x"}), "1.0.14"),
+            (json!({}), ""),
+            (json!({"firmware": 7}), ""),
+        ] {
+            let config = json!({"device": {"info": {"name": " a "}, "swVersion": version}});
+            let device = device(&config);
+            assert_eq!(device.firmware, wanted, "{config}");
+            assert_eq!(device.name, " a ");
+        }
+    }
+}

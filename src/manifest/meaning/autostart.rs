@@ -1,0 +1,60 @@
+//! Checks what a manifest says about booting.
+
+use super::Checker;
+use crate::{
+    compose::Service,
+    manifest::{names::FirmwareRange, types::Compose},
+    plan::brings_back,
+};
+
+/// The first firmware that is documented to start containers by their restart policy alone.
+const BY_POLICY: [u64; 3] = [1, 21, 0];
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    let manifest = &checker.loaded.manifest;
+    for (index, name) in manifest.autostart.disable.iter().enumerate() {
+        let declared = manifest.compose.iter();
+        let declared = declared
+            .into_iter()
+            .position(|c| c.name.as_str() == name.as_str());
+        let Some(project) = declared else {
+            continue;
+        };
+        let finding = checker.loaded.diagnostic(
+            &format!("/autostart/disable/{index}"),
+            "o3r::manifest::autostart_declared",
+            format!("`{name}` is a project of this manifest, and no service of others"),
+            "disabled here",
+            "remove it here, and write `autostart = false` in its [[compose]]",
+        );
+        let place = checker
+            .loaded
+            .spans
+            .value(&format!("/compose/{project}/name"));
+        checker.findings.push(finding.label(place, "declared here"));
+    }
+}
+
+/// What is wrong with the restart policy of a service of a project that is to start at boot, where
+/// the firmware tells that restart policies matter: the words and the help.
+pub(super) fn policy_problem(
+    firmware: Option<&FirmwareRange>,
+    compose: &Compose,
+    service: &Service,
+) -> Option<(String, &'static str)> {
+    let by_policy = firmware.is_some_and(|range| range.is_at_least(BY_POLICY));
+    let starts = compose.autostart == Some(true) && service.replicas != Some(0);
+    if !by_policy || !starts || service.restart.as_deref().is_some_and(brings_back) {
+        return None;
+    }
+    let has = match &service.restart {
+        Some(policy) => format!("restarts `{}` by `{policy}`", service.name),
+        None => format!("does not restart `{}`", service.name),
+    };
+    Some((
+        format!(
+            "{has}, and firmware from 1.21 on starts containers after a boot by restart policy"
+        ),
+        "add `restart: unless-stopped` to the service, or it does not start with the VPU",
+    ))
+}

@@ -1,0 +1,115 @@
+//! Reads the command lines of boot units as far as they matter: which compose file they start.
+
+/// Options of docker-compose, before its command, that take a value.
+const WITH_VALUE: &[&str] = &[
+    "-f",
+    "--file",
+    "-p",
+    "--project-name",
+    "--project-directory",
+    "--env-file",
+    "-H",
+    "--host",
+    "-c",
+    "--context",
+    "--profile",
+    "--ansi",
+    "--log-level",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
+];
+
+/// A call of `docker-compose up`.
+#[derive(Default)]
+pub(super) struct Call {
+    /// `-f`.
+    pub(super) files: Vec<String>,
+    /// `-p`.
+    pub(super) project_name: Option<String>,
+    /// `--project-directory`.
+    pub(super) directory: Option<String>,
+}
+
+impl Call {
+    /// The call that words are, if they are one.
+    pub(super) fn parse(words: &[String]) -> Option<Self> {
+        let mut words = words.iter().map(String::as_str);
+        // Characters before the program change how systemd runs it, not what.
+        let program = words
+            .next()?
+            .trim_start_matches(['-', '@', ':', '+', '!', '|']);
+        match program.rsplit('/').next()? {
+            "docker-compose" => {}
+            "docker" if words.next() == Some("compose") => {}
+            _ => return None,
+        }
+        let mut call = Self::default();
+        while let Some(word) = words.next() {
+            if !word.starts_with('-') {
+                return (word == "up").then_some(call);
+            }
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) if word.starts_with("--") => (option, value),
+                _ if WITH_VALUE.contains(&word) => (word, words.next()?),
+                _ => continue,
+            };
+            let value = value.to_owned();
+            match option {
+                "-f" | "--file" => call.files.push(value),
+                "-p" | "--project-name" => call.project_name = Some(value),
+                "--project-directory" => call.directory = Some(value),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The words of a command line as systemd splits it, for those that matter here.
+pub(super) fn words(line: &str) -> Vec<String> {
+    let unquoted = |word: &str| word.trim_matches(['"', '\'']).to_owned();
+    line.split_whitespace().map(unquoted).collect()
+}
+
+/// A path as seen from a directory.
+pub(super) fn absolute(path: &str, directory: &str) -> String {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{directory}/{path}")
+    }
+}
+
+/// Replaces the specifiers that name the instance, and the home directory.
+pub(super) fn expand(text: &str, instance: &str, home: &str) -> String {
+    let mut expanded = String::new();
+    let mut rest = text
+        .strip_prefix('~')
+        .map_or_else(|| text.to_owned(), |rest| format!("%h{rest}"));
+    while let Some(at) = rest.find('%') {
+        expanded.push_str(&rest[..at]);
+        let specifier = rest[at + 1..].chars().next();
+        match specifier {
+            Some('i' | 'I') => expanded.push_str(instance),
+            Some('n') => expanded.push_str(&super::unit_name(instance)),
+            Some('h') => expanded.push_str(home),
+            Some('%') | None => expanded.push('%'),
+            Some(other) => expanded.extend(['%', other]),
+        }
+        rest = rest[at + 1 + specifier.map_or(0, char::len_utf8)..].to_owned();
+    }
+    expanded + &rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifiers_are_expanded() {
+        assert_eq!(expand("~/%i/%%/%q%", "a", "/h"), "/h/a/%/%q%");
+        assert_eq!(expand("%n", "a", "/h"), "oem-dc@a.service");
+    }
+}

@@ -1,0 +1,170 @@
+//! Knows which restart policies bring a container back after a boot.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    desired::{COMPOSE_FILE, Project, ProjectState},
+    observe::Container,
+    plan::{Cause, Command, builder::Builder},
+    remote,
+};
+
+/// Whether dockerd starts a container with this policy again after a boot, if it ran before it.
+/// `on-failure` is for containers that fail while dockerd runs.
+pub fn brings_back(policy: &str) -> bool {
+    matches!(policy, "always" | "unless-stopped")
+}
+
+/// A service that dockerd starts again after a boot.
+struct ComesBack {
+    service: String,
+    policy: String,
+}
+
+impl ComesBack {
+    /// The service and its policy, for reading.
+    fn text(&self) -> String {
+        format!("{} (`restart: {}`)", self.service, self.policy)
+    }
+}
+
+/// The project's services that dockerd starts again after a boot.
+fn coming_back(project: &Project) -> Vec<ComesBack> {
+    let services = project.services.iter().filter(|(_, s)| s.replicas > 0);
+    let with_policy = services.filter_map(|(name, service)| {
+        let policy = service.restart.as_deref()?;
+        // What was stopped stays so, unless it is to run always.
+        let comes = match project.state {
+            ProjectState::Running => brings_back(policy),
+            ProjectState::Stopped | ProjectState::Absent => policy == "always",
+        };
+        comes.then(|| ComesBack {
+            service: name.clone(),
+            policy: policy.to_owned(),
+        })
+    });
+    with_policy.collect()
+}
+
+/// The compose file on this machine, else its name.
+fn compose_file(project: &Project) -> &str {
+    let file = project.files.iter().find(|f| f.relative == COMPOSE_FILE);
+    file.map_or(COMPOSE_FILE, |file| file.local.as_str())
+}
+
+/// Why and how to mend it, where services have no policy that brings them back.
+pub(super) fn missing(project: &Project) -> Option<(String, String)> {
+    let lacking: Vec<String> = project
+        .services
+        .iter()
+        .filter(|(_, s)| s.replicas > 0 && !s.restart.as_deref().is_some_and(brings_back))
+        .map(|(name, service)| match &service.restart {
+            Some(policy) => format!("{name} (`restart: {policy}`)"),
+            None => name.clone(),
+        })
+        .collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let file = compose_file(project);
+    let (what, has, it, each) = if lacking.len() == 1 {
+        ("service", "has", "it", "it")
+    } else {
+        ("services", "have", "them", "each")
+    };
+    Some((
+        format!(
+            "on this firmware containers come back after a boot by their restart policy alone, and \
+             {what} {} in {file} {has} none that brings {it} back",
+            lacking.join(", ")
+        ),
+        format!("add to {each} in {file} the line: restart: unless-stopped"),
+    ))
+}
+
+/// Says of a project that is not to start at boot which of it will, and why.
+pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project) {
+    let back = coming_back(project);
+    if back.is_empty() {
+        return;
+    }
+    let services: Vec<String> = back.iter().map(ComesBack::text).collect();
+    builder.notes.push(format!(
+        "project {} has `autostart = false`, and still dockerd starts {} after a boot, by restart \
+         policy; take `restart:` out of {} to keep it down",
+        project.name,
+        services.join(", "),
+        compose_file(project)
+    ));
+}
+
+/// What a boot does with a project that is to start with it and is stopped.
+pub(super) fn stopped_note(project: &Project) -> String {
+    let name = &project.name;
+    let back = coming_back(project);
+    if back.is_empty() {
+        return format!(
+            "project {name} is stopped (`state = \"stopped\"`), and `autostart = true` does not start \
+             it after a boot: dockerd starts what ran before"
+        );
+    }
+    let services: Vec<String> = back.iter().map(ComesBack::text).collect();
+    format!(
+        "dockerd starts {} of project {name} after a boot (`autostart = true`), and the next apply \
+         stops it again (`state = \"stopped\"`)",
+        services.join(", ")
+    )
+}
+
+/// Services of which a container has another policy than the compose file says, so that it would
+/// not come back: docker-compose does not see that.
+pub(super) fn drift(
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+) -> Vec<(String, Cause)> {
+    let mut drift: Vec<(String, Cause)> = vec![];
+    for (name, service) in &project.services {
+        let Some(wanted) = service.restart.as_deref().filter(|p| brings_back(p)) else {
+            continue;
+        };
+        let changed = own(project, name, containers).find(|(_, c)| c.restart_policy != wanted);
+        if let Some((_, container)) = changed {
+            let attribute = format!("container {}: restart policy", container.name);
+            let cause = Cause::differs(attribute, &container.restart_policy, wanted);
+            drift.push((name.clone(), cause));
+        }
+    }
+    drift
+}
+
+/// The commands that mend the drift, whatever containers there are then, and those that bring the
+/// former policies back.
+pub(super) fn commands(
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+    drift: &[(String, Cause)],
+) -> (Vec<Command>, Vec<Command>) {
+    let (mut run, mut undo) = (vec![], vec![]);
+    for (service, _) in drift {
+        let set = |policy: &str| {
+            let argv = remote::service_restart_policy(&project.name, service, policy);
+            Command::new(argv)
+        };
+        let wanted = project.services[service].restart.as_deref();
+        run.push(set(wanted.unwrap_or("no")));
+        let found = own(project, service, containers).next();
+        let before = found.map(|(_, container)| container.restart_policy.as_str());
+        undo.push(set(before.filter(|p| !p.is_empty()).unwrap_or("no")));
+    }
+    (run, undo)
+}
+
+fn own<'a>(
+    project: &'a Project,
+    service: &'a str,
+    containers: &'a BTreeMap<String, Container>,
+) -> impl Iterator<Item = (&'a String, &'a Container)> {
+    containers
+        .iter()
+        .filter(move |(_, c)| c.project == project.name && c.service == service && !c.one_off)
+}
