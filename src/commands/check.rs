@@ -10,7 +10,7 @@ use crate::{
 pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Exit, CommandError> {
     let findings = match manifest::load(&global.file) {
         Err(LoadError::Invalid(findings)) => findings,
-        Err(error @ LoadError::Read { .. }) => return Err(session::load_error(error)),
+        Err(error) => return Err(session::load_error(error)),
         Ok(loaded) => {
             let mut findings = loaded.warnings.clone();
             findings.extend(unsupported(&loaded).into_iter().map(Diagnostic::warning));

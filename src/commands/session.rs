@@ -28,8 +28,8 @@ pub(super) fn load(global: &Global) -> Result<Loaded, CommandError> {
 pub(super) fn load_error(error: LoadError) -> CommandError {
     match error {
         LoadError::Invalid(findings) => CommandError::new(Exit::Usage, findings),
-        error @ LoadError::Read { .. } => {
-            let help = error.help().map(str::to_owned);
+        error @ (LoadError::Read { .. } | LoadError::UnknownVpu(_)) => {
+            let help = error.help();
             CommandError::message(Exit::Usage, super::error::chain(&error), help)
         }
     }
