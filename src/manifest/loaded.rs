@@ -84,6 +84,13 @@ impl Loaded {
         }
     }
 
+    /// Where a key stands in the manifest itself, whichever VPU is chosen.
+    pub fn source_place(&self, pointer: &str) -> String {
+        let span = self.spans.key(pointer);
+        let line = self.source.line_and_column(span.start).0;
+        format!("{}:{line}", self.source.name())
+    }
+
     /// An error at a key's value.
     pub fn diagnostic(
         &self,

@@ -1,13 +1,16 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
+mod document;
 mod facts;
 mod parse;
+mod redact;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+pub use document::{Document, DocumentError};
 pub use facts::{
-    Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
-    Release, Started, System, Volume,
+    Applied, Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
+    Records, Release, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
 

@@ -76,12 +76,27 @@ images_once() {
     docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
 }
 
-containers() { twice containers_once; }
+containers() { twice containers_once && starts "$out"; }
 containers_once() {
     ids=$(docker container ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
     # shellcheck disable=SC2086
-    docker container inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}]}' $ids
+    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}]}' $ids
+}
+
+# When the process of each container in $1 was started, in clock ticks since boot: docker tells it
+# by the wall clock alone, and that jumps.
+starts() {
+    printf '%s\n' "$1" | while IFS= read -r line; do
+        pid=${line#'{"pid":'} pid=${pid%%,*}
+        case $pid in 0 | '' | *[!0-9]*) continue ;; esac
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        # The name, in parentheses, may hold anything; field 22 is the 20th behind it.
+        # shellcheck disable=SC2086
+        set -- ${stat##*) }
+        printf 'started %s %s\n' "$pid" "${20}"
+    done
+    return 0
 }
 
 system() {
@@ -91,10 +106,23 @@ system() {
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'sha256=%s\n' "$(sha256_tool)"
-    df -Pk "$HOME" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'home_free_kb=%s\n' "$free"; }
+    df -Pk "$HOME" 2>/dev/null | space home
     root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
-    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'docker_free_kb=%s\n' "$free"; }
+    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
+    [ -r /proc/meminfo ] && while read -r key value _; do
+        case $key in
+            MemTotal:) printf 'memory_kb=%s\n' "$value" ;;
+            MemAvailable:) printf 'memory_available_kb=%s\n' "$value"; break ;;
+        esac
+    done </proc/meminfo
     return 0
+}
+
+# Says of df's answer what is there and what is free, as that of $1.
+space() {
+    read -r _
+    read -r _ total _ free _
+    printf '%s_kb=%s\n%s_free_kb=%s\n' "$1" "$total" "$1" "$free"
 }
 
 sha256_tool() {

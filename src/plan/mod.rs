@@ -14,6 +14,7 @@ mod release;
 mod step;
 mod volume;
 
+pub(crate) use builder::vpu;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
     Step, Summary, Vpu,
