@@ -24,10 +24,11 @@ pub struct Status {
     pub vpu: Vpu,
     /// Whole seconds since it booted.
     pub uptime_seconds: u64,
-    /// What was deployed, sorted by name.
-    pub releases: Vec<Release>,
-    /// Compose projects by name; containers of no project are in the one without a name.
-    pub projects: Vec<Project>,
+    /// What was deployed, sorted by name; null where the VPU could not be asked.
+    pub releases: Option<Vec<Release>>,
+    /// Compose projects by name, containers of no project in the one without a name; null where the
+    /// VPU could not be asked.
+    pub projects: Option<Vec<Project>>,
     /// Space on the VPU.
     pub disks: Vec<Disk>,
     /// RAM; null where the VPU does not say.
@@ -177,26 +178,25 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
     }
 }
 
-fn releases(observed: &Observed) -> Vec<Release> {
-    let records = observed.facts.records.known();
-    let releases = records.into_iter().flat_map(|records| &records.releases);
-    releases
-        .map(|(name, release)| {
-            let applied = observed.readings.applied.get(name).cloned();
-            let applied = applied.unwrap_or_default();
-            Release {
-                name: name.clone(),
-                version: release.version.clone(),
-                at: applied.at,
-                by: applied.by,
-                projects: release.projects.iter().cloned().collect(),
-            }
-        })
-        .collect()
+fn releases(observed: &Observed) -> Option<Vec<Release>> {
+    let records = observed.facts.records.known()?;
+    let releases = records.releases.iter().map(|(name, release)| {
+        let applied = observed.readings.applied.get(name).cloned();
+        let applied = applied.unwrap_or_default();
+        Release {
+            name: name.clone(),
+            version: release.version.clone(),
+            at: applied.at,
+            by: applied.by,
+            projects: release.projects.iter().cloned().collect(),
+        }
+    });
+    Some(releases.collect())
 }
 
-fn projects(observed: &Observed) -> Vec<Project> {
+fn projects(observed: &Observed) -> Option<Vec<Project>> {
     let Observed { facts, readings } = observed;
+    let containers = facts.containers.known()?;
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     let records = facts.records.known();
     for (name, release) in records.into_iter().flat_map(|records| &records.releases) {
@@ -204,22 +204,20 @@ fn projects(observed: &Observed) -> Vec<Project> {
     }
     let mut projects: BTreeMap<&str, Vec<ContainerStatus>> =
         owners.keys().map(|project| (*project, vec![])).collect();
-    for (id, container) in facts.containers.known().into_iter().flatten() {
+    for (id, container) in containers {
         let status = container_status(id, container, facts, readings);
         let project = projects.entry(&container.project).or_default();
         project.push(status);
     }
-    projects
-        .into_iter()
-        .map(|(name, mut containers)| {
-            containers.sort_by(|one, two| one.name.cmp(&two.name));
-            Project {
-                name: name.to_owned(),
-                release: owners.get(name).map(ToString::to_string),
-                containers,
-            }
-        })
-        .collect()
+    let projects = projects.into_iter().map(|(name, mut containers)| {
+        containers.sort_by(|one, two| one.name.cmp(&two.name));
+        Project {
+            name: name.to_owned(),
+            release: owners.get(name).map(ToString::to_string),
+            containers,
+        }
+    });
+    Some(projects.collect())
 }
 
 fn container_status(
@@ -301,4 +299,98 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Query, parse};
+    use crate::render::{Style, status_text};
+
+    const NONCE: &str = "n";
+
+    /// What the probe of a VPU says that runs one project of ours, one of somebody else's, and a
+    /// container of nobody's; with `docker` it answers for docker.
+    fn observed(docker: i32) -> Observed {
+        let container = |pid: u32,
+                         id: &str,
+                         project: &str,
+                         state: &str,
+                         code: i32,
+                         health: &str| {
+            format!(
+                "{{\"pid\":{pid},\"id\":\"{id}\",\"name\":\"/{id}\",\"image\":\"sha256:{}\",\"status\":\"{state}\",\
+                 \"exit_code\":{code},\"health\":{health},\"restart_policy\":\"no\",\"project\":\"{project}\",\
+                 \"service\":\"web\",\"working_dir\":\"\",\"one_off\":\"\",\"volumes\":[]}}\n",
+                "ab".repeat(32)
+            )
+        };
+        let containers = [
+            container(7, "hello_web_1", "hello", "running", 0, "\"healthy\""),
+            container(0, "hello_job_1", "hello", "exited", 0, "null"),
+            container(0, "demo_web_1", "demo", "restarting", 139, "null"),
+            container(8, "sick", "", "running", 0, "\"unhealthy\""),
+        ];
+        let image = format!(
+            "{{\"id\":\"sha256:{}\",\"tags\":[\"hello:1.0\",\"a-name:2\",\"o3r-deploy/hello:abab\"],\"layers\":[],\"arch\":\"arm64\",\"os\":\"linux\"}}",
+            "ab".repeat(32)
+        );
+        let release = format!(
+            "release hello\n{{\"at\":\"2026-11-23T01:20:00Z\",\"by\":\"you@pc\",\"version\":\"1.0\",\"desired\":\"sha256:{}\",\"projects\":[\"gone\",\"hello\"]}}\n.\n",
+            "cd".repeat(32)
+        );
+        let system = "home=/home/oem\nuid=989\nmachine=aarch64\nboot_id=b\nuptime=90061.5\nsha256=sha256sum\n\
+                      home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
+                      memory_kb=3800000\nmemory_available_kb=1900000\n";
+        let mut text = String::new();
+        for (name, content, code) in [
+            ("compose", "1.29.2", 0),
+            ("images", image.as_str(), 0),
+            (
+                "containers",
+                &format!(
+                    "{}started 7 8987600\nstarted 8 9000000\n",
+                    containers.concat()
+                ),
+                docker,
+            ),
+            ("volumes", "", 0),
+            (
+                "docker",
+                "{\"version\":\"20.10.25\",\"arch\":\"aarch64\"}",
+                0,
+            ),
+            ("system", system, 0),
+            ("paths", "", 0),
+            ("records", release.as_str(), 0),
+        ] {
+            text.push_str(&format!(
+                "{NONCE} begin {name}\n{content}\n{NONCE} end {name} {code}\n"
+            ));
+        }
+        parse(&text, NONCE, &Query::default()).unwrap()
+    }
+
+    fn rendered(docker: i32) -> String {
+        let reason = Err("there is no deploy.toml here".to_owned());
+        status_text(
+            &status("192.168.0.69", &observed(docker), reason),
+            Style::default(),
+        )
+    }
+
+    #[test]
+    fn everything_at_a_glance() {
+        insta::assert_snapshot!(rendered(0), @"");
+    }
+
+    #[test]
+    fn what_docker_does_not_tell_is_not_called_absent() {
+        let text = rendered(1);
+        assert!(
+            text.contains("✗ containers is not known: docker container inspect"),
+            "{text}"
+        );
+        assert!(!text.contains("has no containers"), "{text}");
+    }
 }

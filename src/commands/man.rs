@@ -11,6 +11,9 @@ use crate::{
     ui::Ui,
 };
 
+/// What the exit codes mean, as the README has it.
+const EXIT_STATUS: &str = include_str!("exit-status.roff");
+
 pub(super) fn run(args: &cli::Man, ui: Ui) -> Result<Exit, CommandError> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
@@ -29,7 +32,11 @@ pub(super) fn run(args: &cli::Man, ui: Ui) -> Result<Exit, CommandError> {
 /// One page: the program, then every command with its own options.
 fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    Man::new(command.clone()).render(&mut page)?;
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_options_section(&mut page)?;
     for command in command.get_subcommands() {
         // Those of every command are said once.
         let own = command.clone().mut_args(|arg| {
@@ -48,5 +55,6 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
         let name = command.get_name().to_uppercase();
         page.extend(format!(".SH {name}\n{}", part.replacen(".SH ", ".SS ", 1)).bytes());
     }
+    page.extend(EXIT_STATUS.bytes());
     Ok(page)
 }

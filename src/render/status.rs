@@ -18,26 +18,20 @@ pub fn status_text(status: &Status, style: Style) -> String {
     let _ = writeln!(out, "{}", paint(style.color, BOLD, &head));
 
     section(&mut out, style, "releases");
-    for release in &status.releases {
+    listed(&mut out, status.releases.as_deref(), |out, release| {
         let _ = writeln!(out, "  {}", release_line(release, style));
-    }
-    if status.releases.is_empty() {
-        out.push_str("  none\n");
-    }
+    });
     section(&mut out, style, "containers");
-    let width = status
-        .projects
-        .iter()
+    let projects = status.projects.as_deref();
+    let names = projects.into_iter().flatten();
+    let width = names
         .flat_map(|project| &project.containers)
         .map(|container| container.name.chars().count())
         .max()
         .unwrap_or(0);
-    for project in &status.projects {
-        self::project(&mut out, project, width, style);
-    }
-    if status.projects.is_empty() {
-        out.push_str("  none\n");
-    }
+    listed(&mut out, projects, |out, project| {
+        self::project(out, project, width, style);
+    });
     if !status.disks.is_empty() || status.memory.is_some() {
         section(&mut out, style, "space");
         for Disk { holds, total, free } in &status.disks {
@@ -68,6 +62,14 @@ pub fn status_text(status: &Status, style: Style) -> String {
 /// The schema of the status document (JSON Schema 2020-12), with a final newline.
 pub fn status_schema() -> String {
     super::schema_text::<Status>()
+}
+
+fn listed<T>(out: &mut String, items: Option<&[T]>, mut item: impl FnMut(&mut String, &T)) {
+    match items {
+        None => out.push_str("  not known; see below\n"),
+        Some([]) => out.push_str("  none\n"),
+        Some(items) => items.iter().for_each(|one| item(out, one)),
+    }
 }
 
 fn section(out: &mut String, style: Style, name: &str) {

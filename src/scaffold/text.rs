@@ -23,11 +23,11 @@ pub fn text(found: &Found, schema: &str) -> String {
 # identity = \"~/.ssh/id_ed25519\"  # default: what your ssh_config and agent offer
 
 [release]
-name = {}                # the owner of everything below
-version = {}             # ${{release.version}} stands for it in every string
+{:<32}# the owner of everything below
+{:<32}# ${{release.version}} stands for it in every string
 ",
-        quoted(&found.name),
-        quoted(&version(found)),
+        format!("name = {}", quoted(&found.name)),
+        format!("version = {}", quoted(&version(found))),
     );
     let nothing = Compose::default();
     let compose = found.compose.as_ref().unwrap_or(&nothing);
@@ -88,15 +88,19 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
             continue;
         }
         if found.compose.is_none() {
-            tables.extend(archive.names.iter().map(|name| image(name, Some(archive))));
+            let unnamed = format!("{}:{DEFAULT_VERSION}", found.name);
+            let names = match archive.names.as_slice() {
+                [] => std::slice::from_ref(&unnamed),
+                names => names,
+            };
+            tables.extend(names.iter().map(|name| image(name, Some(archive))));
         } else {
             let _ = writeln!(
                 unused,
-                "# found, and not used by {}: {} ({}, {})",
+                "# found, and not used by {}: {} ({})",
                 compose.file,
                 archive.file,
-                archive.names.join(", "),
-                archive.arch
+                contents(archive)
             );
         }
     }
@@ -125,6 +129,18 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
             archive_for(&name)
         );
     }
+}
+
+/// `hello:1.0, arm64`.
+fn contents(archive: &Archive) -> String {
+    let arch = std::iter::once(archive.arch.as_str());
+    let words: Vec<&str> = archive
+        .names
+        .iter()
+        .map(String::as_str)
+        .chain(arch)
+        .collect();
+    words.join(", ")
 }
 
 fn image(name: &str, archive: Option<&Archive>) -> String {

@@ -5,3 +5,4 @@ mod errors;
 mod hostile;
 mod layouts;
 mod rootfs;
+mod scaffold;
