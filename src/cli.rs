@@ -45,7 +45,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<String>,
     /// The version that is deployed, in place of `[release].version`
-    #[arg(long, global = true, value_name = "VERSION")]
+    #[arg(long, global = true, value_name = "V")]
     pub release_version: Option<ReleaseVersion>,
     /// Say more: the commands of a plan; twice: what happens inside
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
@@ -88,9 +88,9 @@ pub enum Command {
     Plan(Plan),
     /// Make the VPU match the manifest
     Apply(Apply),
-    /// Show what is deployed, what runs, and what differs from the manifest
+    /// Show what is deployed, what runs and what drifted
     Status(Status),
-    /// Write down all that a plan needs to know of the VPU, for `plan --observed`
+    /// Write down what a plan has to know of the VPU
     Observe(Observe),
     /// Print the JSON schema of deploy.toml, or of another document
     Schema(Schema),

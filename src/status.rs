@@ -303,6 +303,8 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::observe::{Query, parse};
     use crate::render::{Style, status_text};
@@ -364,9 +366,10 @@ mod tests {
             ("paths", "", 0),
             ("records", release.as_str(), 0),
         ] {
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "{NONCE} begin {name}\n{content}\n{NONCE} end {name} {code}\n"
-            ));
+            );
         }
         parse(&text, NONCE, &Query::default()).unwrap()
     }
@@ -381,14 +384,40 @@ mod tests {
 
     #[test]
     fn everything_at_a_glance() {
-        insta::assert_snapshot!(rendered(0), @"");
+        insta::assert_snapshot!(rendered(0), @r"
+        192.168.0.69 (arm64, docker 20.10.25), up 1 d 01 h
+
+        releases
+          hello 1.0  applied 2026-11-23T01:20:00Z by you@pc
+
+        containers
+          of no project
+            ✗ sick         running for 1 min 01 s, unhealthy  a-name:2
+          demo, of no recorded release
+            ✗ demo_web_1   restarting with 139                a-name:2
+          gone, of release hello
+            ✗ has no containers
+          hello
+            ✓ hello_job_1  exited with 0                      a-name:2
+            ✓ hello_web_1  running for 3 min 05 s, healthy    a-name:2
+
+        space
+          home    4.77 GiB free of 7.63 GiB
+          docker  8.58 GiB free of 15.3 GiB
+          memory  1.81 GiB available of 3.62 GiB
+
+        drift
+          not looked at: there is no deploy.toml here
+
+        ✗ device: not known: not asked
+        ");
     }
 
     #[test]
     fn what_docker_does_not_tell_is_not_called_absent() {
         let text = rendered(1);
         assert!(
-            text.contains("✗ containers is not known: docker container inspect"),
+            text.contains("✗ containers: not known: docker container inspect"),
             "{text}"
         );
         assert!(!text.contains("has no containers"), "{text}");

@@ -75,8 +75,8 @@ async fn from_document(
     ui: Ui,
 ) -> Result<(Desired, Plan), CommandError> {
     let document = Document::read(file).map_err(|error| {
-        let help = "make it with: o3r-deploy observe -o FILE";
-        CommandError::message(Exit::Usage, error.to_string(), Some(help.into()))
+        let help = error.help().to_owned();
+        CommandError::message(Exit::Usage, error.to_string(), Some(help))
     })?;
     let desired = session::desired(&session::supported(global, ui)?).await?;
     let host = document.host.clone();

@@ -60,6 +60,18 @@ pub enum DocumentError {
     },
 }
 
+impl DocumentError {
+    /// The next thing to type.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Format { .. } => "observe again, or use the version of o3r-deploy that wrote it",
+            Self::Read(_) | Self::TooLarge { .. } | Self::Json { .. } => {
+                "make it with: o3r-deploy observe -o FILE"
+            }
+        }
+    }
+}
+
 impl Document {
     /// What was observed on `host`.
     pub fn new(host: &str, observed: Observed) -> Self {

@@ -432,8 +432,9 @@ fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, St
                 // A damaged line (a power cut) means: recorded nothing; the next apply records.
                 if let Some(release) = release {
                     records.releases.insert(name.to_owned(), release);
-                    let applied = applied.unwrap_or_default();
-                    readings.applied.insert(name.to_owned(), applied);
+                    if let Some(applied) = applied.filter(|applied| !applied.at.is_empty()) {
+                        readings.applied.insert(name.to_owned(), applied);
+                    }
                 }
             }
             _ => return Err(format!("unexpected line {head:?} among the records")),

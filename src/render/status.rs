@@ -23,14 +23,16 @@ pub fn status_text(status: &Status, style: Style) -> String {
     });
     section(&mut out, style, "containers");
     let projects = status.projects.as_deref();
-    let names = projects.into_iter().flatten();
-    let width = names
-        .flat_map(|project| &project.containers)
-        .map(|container| container.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let containers = projects.into_iter().flatten().flat_map(|p| &p.containers);
+    let widths = containers.fold((0, 0), |(name, state), container| {
+        let characters = |text: &str| text.chars().count();
+        (
+            name.max(characters(&container.name)),
+            state.max(characters(&self::state(container))),
+        )
+    });
     listed(&mut out, projects, |out, project| {
-        self::project(out, project, width, style);
+        self::project(out, project, widths, style);
     });
     if !status.disks.is_empty() || status.memory.is_some() {
         section(&mut out, style, "space");
@@ -52,7 +54,7 @@ pub fn status_text(status: &Status, style: Style) -> String {
         let sign = paint(style.color, RED, "✗");
         let _ = writeln!(
             out,
-            "{sign} {} is not known: {}",
+            "{sign} {}: not known: {}",
             unknown.what, unknown.reason
         );
     }
@@ -96,7 +98,12 @@ fn release_line(release: &Release, style: Style) -> String {
     line
 }
 
-fn project(out: &mut String, project: &Project, width: usize, style: Style) {
+fn project(
+    out: &mut String,
+    project: &Project,
+    (name_width, state_width): (usize, usize),
+    style: Style,
+) {
     let name = match project.name.as_str() {
         "" => "of no project".to_owned(),
         name => paint(style.color, BOLD, name),
@@ -117,7 +124,10 @@ fn project(out: &mut String, project: &Project, width: usize, style: Style) {
         };
         let ContainerStatus { name, image, .. } = container;
         let state = state(container);
-        let _ = writeln!(out, "    {sign} {name:<width$}  {state}  {image}");
+        let _ = writeln!(
+            out,
+            "    {sign} {name:<name_width$}  {state:<state_width$}  {image}"
+        );
     }
     if project.containers.is_empty() {
         let sign = paint(style.color, RED, "✗");

@@ -133,18 +133,18 @@ fn home_directory(source: &str) -> Option<String> {
         .strip_prefix("~/")
         .or_else(|| source.strip_prefix(USUAL_HOME)?.strip_prefix('/'))?;
     let below = below.trim_end_matches('/');
-    (!below.is_empty()).then(|| format!("~/{below}"))
+    // `~/settings.json` is more likely a file, which must not be made a directory.
+    let is_directory = !below.is_empty() && Utf8Path::new(below).extension().is_none();
+    is_directory.then(|| format!("~/{below}"))
 }
 
 /// A file or directory beside the compose file, as `extra_files` has it.
 fn beside(folder: &Utf8Path, path: &str) -> Option<String> {
     let relative = path.strip_prefix("./").unwrap_or(path);
     let relative = relative.trim_end_matches('/');
-    let is_inside = !relative.is_empty()
-        && !relative.starts_with(['/', '~', '.'])
-        && !relative.split('/').any(|part| part == "..");
-    let is_hidden_file = relative.starts_with('.') && !relative.starts_with("..");
-    if !is_inside && !is_hidden_file {
+    let is_outside =
+        relative.starts_with(['/', '~']) || relative.split('/').any(|part| part == "..");
+    if matches!(relative, "" | ".") || is_outside {
         return None;
     }
     match folder.join(relative) {
@@ -239,6 +239,7 @@ mod tests {
             ("~/share/", Some("~/share")),
             ("/home/oem/a b", Some("~/a b")),
             ("/home/oem", None),
+            ("/home/oem/settings.json", None),
             ("/home/oemx/y", None),
             ("/dev", None),
             ("./conf", None),

@@ -29,7 +29,7 @@ fn archives_are_found_by_what_is_in_them() {
         &Packing::Gzip.pack(&docker_25("amd64", "db:7", &layers())),
     );
     write(
-        "unnamed.tar.zst",
+        "other.tar.zst",
         &Packing::Zstd.pack(&oci("arm64", &layers(), Packing::Gzip)),
     );
     write(
@@ -61,7 +61,7 @@ fn archives_are_found_by_what_is_in_them() {
         [
             ("dist/deep/db.tar.gz", "db:7".to_owned(), "amd64"),
             ("dist/web.tar", "web:1.2".to_owned(), "arm64"),
-            ("unnamed.tar.zst", String::new(), "arm64"),
+            ("other.tar.zst", "app:1".to_owned(), "arm64"),
         ]
     );
     assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
@@ -87,7 +87,7 @@ fn archives_are_found_by_what_is_in_them() {
     assert_eq!(manifest.compose[0].extra_files[0].as_str(), "web.env");
     assert_eq!(manifest.release.version.unwrap().as_str(), "1.2");
     assert!(
-        text.contains("# found, and not used by compose.yml: unnamed.tar.zst"),
+        text.contains("# found, and not used by compose.yml: other.tar.zst (app:1, arm64)"),
         "{text}"
     );
 }
