@@ -241,13 +241,11 @@ fn container_status(
 fn image_name(id: &str, facts: &Facts) -> String {
     let image = facts.images.known().and_then(|images| images.get(id));
     let mut tags = image.into_iter().flat_map(|image| &image.tags);
-    match tags.find(|tag| !tag.starts_with("o3r-deploy/")) {
-        Some(tag) => tag.clone(),
-        None => {
-            let hex = id.strip_prefix("sha256:").unwrap_or(id);
-            hex.chars().take(12).collect()
-        }
-    }
+    let name = tags.find(|tag| !tag.starts_with("o3r-deploy/"));
+    name.cloned().unwrap_or_else(|| {
+        let hex = id.strip_prefix("sha256:").unwrap_or(id);
+        hex.chars().take(12).collect()
+    })
 }
 
 fn disks(readings: &Readings) -> Vec<Disk> {

@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn colours_as_the_environment_wants_them() {
-        let cases: &[(&[(&str, &str)], bool, bool)] = &[
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: &[(Variables, bool, bool)] = &[
             (&[], true, true),
             (&[], false, false),
             (&[("NO_COLOR", "1")], true, false),

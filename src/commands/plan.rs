@@ -20,13 +20,12 @@ use crate::{
 };
 
 pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
-    let (desired, plan) = match &args.observed {
-        Some(file) => from_document(global, file, ui).await?,
-        None => {
-            let session = Session::open(global, ui).await?;
-            let plan = session.plan(&session.observe().await?);
-            (session.desired, plan)
-        }
+    let (desired, plan) = if let Some(file) = &args.observed {
+        from_document(global, file, ui).await?
+    } else {
+        let session = Session::open(global, ui).await?;
+        let plan = session.plan(&session.observe().await?);
+        (session.desired, plan)
     };
     match (args.format, &args.output) {
         (PlanFormat::Sh, Some(directory)) => {

@@ -1,5 +1,7 @@
 //! Holds a manifest with everything that later stages need to point into it.
 
+use std::collections::btree_map::Entry;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -129,18 +131,23 @@ impl Loaded {
         let mut findings = Vec::new();
         for (name, vpu) in vpus.vpus {
             let pointer = child("/vpus", &name);
-            if self.manifest.vpus.contains_key(&name) {
-                let message = format!("the VPU `{}` is declared twice", escape(&name));
-                let finding = Diagnostic::error("o3r::manifest::duplicate", &file.source, message)
-                    .at(&pointer)
-                    .label(file.spans.key(&pointer), "declared again here")
-                    .help(format!(
-                        "it is declared at {}, too; remove one of the two",
-                        self.place(&pointer)
-                    ));
-                findings.push(finding);
-            } else {
-                self.manifest.vpus.insert(name, vpu);
+            let earlier = self.place(&pointer);
+            match self.manifest.vpus.entry(name) {
+                Entry::Vacant(entry) => {
+                    entry.insert(vpu);
+                }
+                Entry::Occupied(entry) => {
+                    let name = escape(entry.key());
+                    let message = format!("the VPU `{name}` is declared twice");
+                    let finding =
+                        Diagnostic::error("o3r::manifest::duplicate", &file.source, message)
+                            .at(&pointer)
+                            .label(file.spans.key(&pointer), "declared again here")
+                            .help(format!(
+                                "it is declared at {earlier}, too; remove one of the two"
+                            ));
+                    findings.push(finding);
+                }
             }
         }
         self.vpus_file = Some(file);

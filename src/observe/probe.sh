@@ -2,6 +2,7 @@
 # $1: nonce. Standard input: one query a line:
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
+# shellcheck disable=SC2030,SC2031 # who reads `engine` is in the subshell that sets it
 main() {
     nonce=$1
     set -f
@@ -14,7 +15,10 @@ main() {
         section images images | {
             section containers containers | {
                 section volumes volumes | {
-                    section docker docker_engine
+                    # Asked once: where its files are is needed again.
+                    engine=$(docker_engine </dev/null 2>&1)
+                    engine_code=$?
+                    section docker docker_said
                     section system system
                     section paths paths
                     section records records
@@ -52,6 +56,11 @@ compose_version() {
 
 docker_engine() {
     docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}}}'
+}
+
+docker_said() {
+    printf '%s\n' "$engine"
+    return "$engine_code"
 }
 
 # A thing that vanishes between being listed and being inspected is one retry, then a failure.
@@ -107,8 +116,8 @@ system() {
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'sha256=%s\n' "$(sha256_tool)"
     df -Pk "$HOME" 2>/dev/null | space home
-    root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
-    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
+    root=${engine##*'"root":"'} root=${root%%'"'*}
+    [ "$engine_code" = 0 ] && [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
     [ -r /proc/meminfo ] && while read -r key value _; do
         case $key in
             MemTotal:) printf 'memory_kb=%s\n' "$value" ;;
