@@ -8,7 +8,8 @@ use super::{CommandError, Exit, session};
 use crate::{
     cli::{self, Global, TextOrJson},
     manifest::{
-        self, Diagnostic, Diagnostics, LoadError, Loaded, meaning, unsupported::unsupported,
+        self, Diagnostic, Diagnostics, LoadError, Loaded, meaning, names::escape,
+        unsupported::unsupported,
     },
     render,
     ui::Ui,
@@ -58,11 +59,17 @@ async fn all_findings(loaded: &Loaded) -> Vec<Diagnostic> {
     // Images are the same for all of one architecture.
     let mut seen = BTreeSet::from([loaded.manifest.vpu.arch()]);
     let others = loaded.manifest.vpus.keys();
-    for other in others.filter_map(|name| loaded.for_vpu(name)) {
-        findings.extend(meaning::check(&other, &meaning::Disk));
+    for (name, other) in others.filter_map(|name| Some((name, loaded.for_vpu(name)?))) {
+        let mut found = meaning::check(&other, &meaning::Disk);
         if seen.insert(other.manifest.vpu.arch()) {
-            findings.extend(session::resolve(&other).await.err().unwrap_or_default());
+            found.extend(session::resolve(&other).await.err().unwrap_or_default());
         }
+        // What is wrong for every one is said once, the rest with the one it is wrong for.
+        found.retain(|finding| !findings.contains(finding));
+        for finding in &mut found {
+            finding.message = format!("{}, with --vpu {}", finding.message, escape(name));
+        }
+        findings.extend(found);
     }
     findings
 }
