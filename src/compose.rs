@@ -4,13 +4,17 @@
 
 mod interpolate;
 mod node;
+mod port;
 mod service;
+mod version;
 
 use std::collections::BTreeMap;
 
 pub use interpolate::{Environment, parse_env};
 use node::{Node, Value};
+pub use port::HostPort;
 pub use service::{Mount, MountSource, Service};
+pub use version::{Refused, Version, refused_by_old};
 
 /// A compose file, its variables replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,17 +38,6 @@ pub struct ComposeFile {
 pub struct At<T> {
     /// The value.
     pub value: T,
-    /// The line.
-    pub line: usize,
-}
-
-/// The file format that a compose file says it is written in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// As written, `2.4`.
-    pub text: String,
-    /// Whether it is a string; docker-compose takes no number.
-    pub is_string: bool,
     /// The line.
     pub line: usize,
 }
@@ -141,7 +134,7 @@ impl ComposeFile {
         let unset = interpolate::interpolate(&mut root, environment)?;
         let root = root.map("the file")?;
         let mut file = Self {
-            version: root.get("version").and_then(version),
+            version: root.get("version").and_then(version::read),
             name: root.line_of("name"),
             unset: unset
                 .iter()
@@ -259,19 +252,6 @@ fn entries<'a>(
         return Ok(Vec::new());
     };
     Ok(node.map(key)?.iter().collect())
-}
-
-fn version(node: &Node) -> Option<Version> {
-    let (text, is_string) = match &node.value {
-        Value::String(text) => (text.clone(), true),
-        Value::Other(text) => (text.clone(), false),
-        _ => return None,
-    };
-    Some(Version {
-        text,
-        is_string,
-        line: node.line,
-    })
 }
 
 /// Name and externality of a top-level volume or network, in the old form and the new.

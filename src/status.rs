@@ -361,6 +361,7 @@ mod tests {
                 0,
             ),
             ("system", system, 0),
+            ("listeners", "tcp", 0),
             ("paths", "", 0),
             ("records", release.as_str(), 0),
         ] {

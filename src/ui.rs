@@ -13,12 +13,17 @@ use textwrap::{WordSeparator, WordSplitter, core::Word};
 use crate::{
     apply::{Event, Observer},
     cli::{Color, Global},
+    digest::Digest,
+    image::Prepared,
     render::{self, paint},
 };
 
 /// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
 /// job's timeout) takes it for hung.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Fewer bytes are done before a bar could be read.
+const BAR_FROM: u64 = 1 << 20;
 
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +113,14 @@ impl Ui {
         match handler.render_report(&mut text, report) {
             Ok(()) => err(&format!("{}\n", text.trim_end())),
             Err(_) => err(&format!("error: {report}\n")),
+        }
+    }
+
+    /// Shows how layers are compressed.
+    pub fn preparing(self) -> Preparing {
+        Preparing {
+            ui: self,
+            bar: Mutex::new(None),
         }
     }
 
@@ -215,6 +228,45 @@ fn width() -> usize {
     columns.clamp(40, 100)
 }
 
+/// Shows how layers are compressed, which takes a while for large ones.
+pub struct Preparing {
+    ui: Ui,
+    bar: Mutex<Option<(Digest, ProgressBar)>>,
+}
+
+impl Preparing {
+    /// A layer of `image` is so far.
+    pub fn layer(&self, image: &str, prepared: Prepared) {
+        if !self.ui.draws || prepared.total < BAR_FROM {
+            return;
+        }
+        let Ok(mut current) = self.bar.lock() else {
+            return;
+        };
+        if current
+            .as_ref()
+            .is_none_or(|(diff_id, _)| *diff_id != prepared.diff_id)
+        {
+            if let Some((_, bar)) = current.take() {
+                bar.finish_and_clear();
+            }
+            let title = format!("compressing layer {} of {image}", prepared.diff_id.short());
+            *current = Some((prepared.diff_id, bar(&title, prepared.total)));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_position(prepared.done);
+        }
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        if let Ok(Some((_, bar))) = self.bar.get_mut().map(Option::take) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Shows an apply: bars on a terminal, plain lines elsewhere.
 pub struct Progress {
     ui: Ui,
@@ -245,6 +297,7 @@ impl Observer for Progress {
                 self.start(title, step.bytes_to_send);
             }
             Event::Sent(bytes) => self.sent(bytes),
+            Event::FellBack(bytes) => self.fell_back(bytes),
             Event::Done(_) => self.end(&self.ui.good("✓")),
             Event::Failed(_) => self.end(&self.ui.bad("✗")),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
@@ -290,6 +343,25 @@ impl Progress {
         }
     }
 
+    fn fell_back(&self, bytes: u64) {
+        let Ok(mut current) = self.current.lock() else {
+            return;
+        };
+        let Some(running) = current.as_mut() else {
+            return;
+        };
+        if let Some(bar) = running.bar.take() {
+            bar.finish_and_clear();
+        }
+        let title = &running.title;
+        self.ui.say(&format!(
+            "  {title} failed that way (a layer is gone there?); now whole, {}",
+            render::bytes(bytes)
+        ));
+        running.bytes = bytes;
+        running.bar = self.ui.draws.then(|| bar(title, bytes));
+    }
+
     fn end(&self, sign: &str) {
         let running = self
             .current
@@ -316,8 +388,7 @@ fn rate(bytes: u64, took: Duration) -> String {
 }
 
 fn bar(title: &str, bytes: u64) -> ProgressBar {
-    // Small payloads are done before a bar could be read.
-    let (bar, template) = if bytes >= 1 << 20 {
+    let (bar, template) = if bytes >= BAR_FROM {
         let template = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
         (ProgressBar::new(bytes), template)
     } else {

@@ -17,7 +17,7 @@ use o3r_deploy::{
     },
     digest::Digest,
     host::fake::{FakeVpu, Fault, World},
-    image::{self, LayerSelection, Platform, ScratchDir},
+    image::{self, Platform, ScratchDir},
     observe::{Document, observe},
     plan::{self, ManifestRef, Plan},
     remote, render, status,
@@ -58,15 +58,8 @@ fn image_content(version: u8) -> ImageContent {
         let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(store().path().into()).unwrap());
         let image =
             image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap();
-        let config_digest = image.config_digest();
-        let staging_tag = format!("o3r-deploy/app:{}", config_digest.short());
-        ImageContent {
-            config_digest,
-            diff_ids: image.layers().iter().map(|layer| layer.diff_id).collect(),
-            archive_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
-            staging_tag,
-            local: Some(Arc::new(image)),
-        }
+        let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
+        ImageContent::new(Arc::new(image), staging_tag)
     };
     IMAGES.get_or_init(|| (0..3).map(make).collect())[usize::from(version)].clone()
 }
@@ -209,6 +202,7 @@ fn desired(shape: &Shape) -> Desired {
             state: shape.state,
             files,
             services,
+            refused_by_old_compose: None,
             source: None,
         }],
     }

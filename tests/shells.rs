@@ -21,8 +21,8 @@ const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
 /// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
 const TOOLS: &[&str] = &[
-    "cat", "chmod", "cp", "df", "grep", "id", "kill", "ls", "mkdir", "mv", "od", "printf", "rm",
-    "rmdir", "sed", "sh", "sleep", "sync", "tail", "tr", "uname",
+    "cat", "chmod", "cp", "date", "df", "grep", "id", "kill", "ls", "mkdir", "mv", "od", "printf",
+    "rm", "rmdir", "sed", "sh", "sleep", "sync", "tail", "tr", "uname",
 ];
 
 /// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.

@@ -27,6 +27,8 @@ pub enum Event<'a> {
     Started(&'a Step),
     /// So many bytes of the current step's payload were sent in all.
     Sent(u64),
+    /// A command failed and is done another way, in which so many bytes are sent in all.
+    FellBack(u64),
     /// A step is done.
     Done(&'a Step),
     /// A step failed.
@@ -235,7 +237,24 @@ impl<H: Host> Execution<'_, H> {
         Ok(())
     }
 
+    /// Runs a command, and what is to be run instead if it fails.
     async fn command(&self, command: &Command) -> Result<Output, HostError> {
+        let mut command = command;
+        loop {
+            let result = self.once(command).await?;
+            match &command.fallback {
+                Some(fallback) if !result.success() => {
+                    let bytes = fallback.stdin.as_ref().map_or(0, |payload| payload.bytes);
+                    self.log.line("that failed; it is done the surer way");
+                    self.observer.event(Event::FellBack(bytes));
+                    command = fallback;
+                }
+                _ => return Ok(result),
+            }
+        }
+    }
+
+    async fn once(&self, command: &Command) -> Result<Output, HostError> {
         let stdin = match &command.stdin {
             None => Stdin::Empty,
             Some(payload) => {

@@ -56,9 +56,13 @@ impl Payloads {
                 let content = content.ok_or_else(missing)?;
                 let image = Arc::clone(content.local.as_ref().ok_or_else(missing)?);
                 let tag = content.staging_tag.clone();
+                let layers = match &payload.layers {
+                    None => LayerSelection::All,
+                    Some(layers) => LayerSelection::Only(layers.clone()),
+                };
                 Box::new(move |out| {
                     image
-                        .write_archive(&tag, &LayerSelection::All, out)
+                        .write_archive(&tag, &layers, out)
                         .map_err(io::Error::other)
                 })
             }

@@ -59,7 +59,7 @@ async fn run_inner(
 ) -> Result<Exit, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
     let session = Session::open(global, ui).await?;
-    let plan = session.plan(&session.observe().await?);
+    let plan = session.plan(&session.observe().await?).await?;
     if let Some(saved) = &saved {
         same(saved, &plan, "since it was saved")?;
     }
@@ -136,7 +136,7 @@ async fn execute(
         .await
         .map_err(locked)?;
     // Between the first look and the lock, another apply may have finished.
-    let plan = &session.plan(&session.observe().await?);
+    let plan = &session.plan(&session.observe().await?).await?;
     if args.plan.is_some() {
         same(&planned, plan, "while it waited to be applied")?;
     } else if !plan.does_the_same(&planned) {
@@ -172,7 +172,7 @@ async fn execute(
         }
         Outcome::Failed(failure) => return Err(failed(&failure, &log)),
     }
-    let remaining = session.plan(&session.observe().await?);
+    let remaining = session.plan(&session.observe().await?).await?;
     drop(lock);
     if remaining.is_empty() {
         log.line("applied; a second plan is empty");

@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
         from_document(global, file, ui).await?
     } else {
         let session = Session::open(global, ui).await?;
-        let plan = session.plan(&session.observe().await?);
+        let plan = session.plan(&session.observe().await?).await?;
         (session.desired, plan)
     };
     match (args.format, &args.output) {
@@ -80,7 +80,7 @@ async fn from_document(
     let desired = session::desired(&session::supported(global, ui)?).await?;
     let host = document.host.clone();
     let observed = document.answer(&desired.query());
-    let plan = session::plan(&desired, &observed, &host);
+    let plan = session::plan(&desired, &observed, &host, ui).await?;
     Ok((desired, plan))
 }
 

@@ -7,7 +7,7 @@ use crate::{
     cli::Global,
     desired::{self, Desired},
     host::SshHost,
-    image::ScratchDir,
+    image::{LayerCache, Level, ScratchDir},
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
@@ -73,19 +73,50 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
     CommandError::findings(Diagnostics::new(findings))
 }
 
-/// Where images are unpacked that cannot be read in place.
-pub(super) fn scratch() -> ScratchDir {
+/// Our directory in the user's cache.
+fn cache() -> Utf8PathBuf {
     let home = || std::env::var("HOME").map(|home| format!("{home}/.cache"));
     let cache = std::env::var("XDG_CACHE_HOME").or_else(|_| home());
     let base = cache.unwrap_or_else(|_| std::env::temp_dir().to_string_lossy().into_owned());
-    ScratchDir::new(Utf8PathBuf::from(base).join("o3r-deploy/scratch"))
+    Utf8PathBuf::from(base).join("o3r-deploy")
 }
 
-/// The plan for what was observed.
-pub(super) fn plan(desired: &Desired, observed: &Observed, address: &str) -> Plan {
-    let plan = plan::plan(desired, observed, address);
+/// Where images are unpacked that cannot be read in place.
+pub(super) fn scratch() -> ScratchDir {
+    ScratchDir::new(cache().join("scratch"))
+}
+
+/// The plan for what was observed; first makes ready what would be sent.
+pub(super) async fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    address: &str,
+    ui: Ui,
+) -> Result<Plan, CommandError> {
+    let mut desired = desired.clone();
+    let facts = observed.facts.clone();
+    let preparing = ui.preparing();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let progress = |image: &str, prepared| preparing.layer(image, prepared);
+        desired::prepare(
+            &mut desired,
+            &facts,
+            &LayerCache::new(cache()),
+            Level::Fast,
+            &progress,
+        )
+        .map(|()| desired)
+    });
+    let desired = match prepared.await {
+        Ok(prepared) => prepared.map_err(|error| {
+            let help = error.source.help();
+            CommandError::message(Exit::Usage, super::error::chain(&error), help)
+        })?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let plan = plan::plan(&desired, observed, address);
     debug_assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
-    plan
+    Ok(plan)
 }
 
 /// A connected VPU.
@@ -115,6 +146,7 @@ pub(super) struct Session {
     pub(super) desired: Desired,
     pub(super) host: SshHost,
     address: String,
+    ui: Ui,
 }
 
 impl Session {
@@ -129,6 +161,7 @@ impl Session {
             desired,
             host,
             address,
+            ui,
         })
     }
 
@@ -137,8 +170,8 @@ impl Session {
         Ok(observe::observe(&self.host, &self.desired.query()).await?)
     }
 
-    /// The plan for what was observed.
-    pub(super) fn plan(&self, observed: &Observed) -> Plan {
-        plan(&self.desired, observed, &self.address)
+    /// The plan for what was observed; first makes ready what would be sent.
+    pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
+        plan(&self.desired, observed, &self.address, self.ui).await
     }
 }

@@ -4,11 +4,10 @@
 use super::{
     CommandError, Exit,
     look::{Look, Wanted},
-    session,
 };
 use crate::{
     cli::{self, Global, TextOrJson},
-    render,
+    plan, render,
     status::{Drift, status},
     ui::Ui,
 };
@@ -26,7 +25,8 @@ pub(super) async fn run(global: &Global, args: &cli::Status, ui: Ui) -> Result<E
     }
     let observed = look.observe().await?;
     let plan = match &look.wanted {
-        Wanted::Known(desired) => Ok(session::plan(desired, &observed, look.address())),
+        // What would be sent is not made ready: nothing is.
+        Wanted::Known(desired) => Ok(plan::plan(desired, &observed, look.address())),
         Wanted::Unknown(reason) => Err(reason.clone()),
     };
     let status = status(

@@ -1,7 +1,7 @@
 //! One service of a compose file.
 
 use super::{
-    At, ComposeError,
+    At, ComposeError, HostPort,
     node::{Map, Node, Value},
 };
 
@@ -35,7 +35,7 @@ pub struct Service {
     /// Its container runtime, as `nvidia`.
     pub runtime: Option<At<String>>,
     /// The ports it takes on the VPU.
-    pub published_ports: Vec<u16>,
+    pub published_ports: Vec<HostPort>,
     /// How many containers it wants, where it says so.
     pub replicas: Option<u64>,
     /// Files of top-level secrets and configs that it uses.
@@ -175,19 +175,25 @@ fn mount_source(text: &str) -> MountSource {
 
 /// The ports on the VPU of one entry of `ports:`: `8080:80`, `127.0.0.1:8080-8081:80-81/tcp`, or a
 /// table; a port that docker chooses is none.
-fn published(entry: &Node) -> Vec<u16> {
-    let range = if let Value::Map(long) = &entry.value {
-        long.get("published")
-            .and_then(Node::text)
-            .unwrap_or_default()
+fn published(entry: &Node) -> Vec<HostPort> {
+    let (address, range, protocol) = if let Value::Map(long) = &entry.value {
+        let text = |key: &str| long.get(key).and_then(Node::text).unwrap_or_default();
+        (text("host_ip"), text("published"), text("protocol"))
     } else {
         let text = entry.text().unwrap_or_default();
-        let text = text.split_once('/').map_or(text, |(ports, _)| ports);
-        text.rsplit(':').nth(1).unwrap_or_default()
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let Some((host, _container)) = ports.rsplit_once(':') else {
+            return Vec::new();
+        };
+        let (address, range) = host.rsplit_once(':').unwrap_or(("", host));
+        (address.trim_matches(['[', ']']), range, protocol)
     };
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) => (first..=last).collect(),
-        _ => Vec::new(),
-    }
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
+        return Vec::new();
+    };
+    let ports = first..=last;
+    ports
+        .map(|port| HostPort::new(address, port, protocol == "udp"))
+        .collect()
 }

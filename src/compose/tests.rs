@@ -64,7 +64,20 @@ fn the_keys_that_matter_are_read() {
     );
     assert_eq!(web.runtime.as_ref().unwrap().value, "nvidia");
     assert_eq!(web.container_name.as_deref(), Some("web-1"));
-    assert_eq!(web.published_ports, [8080, 9000, 9001, 7000]);
+    let ports: Vec<String> = web
+        .published_ports
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            "8080/tcp",
+            "127.0.0.1:9000/tcp",
+            "127.0.0.1:9001/tcp",
+            "7000/tcp"
+        ]
+    );
     let sources: Vec<&MountSource> = web.mounts.iter().map(|mount| &mount.source).collect();
     assert_eq!(
         sources,

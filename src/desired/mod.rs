@@ -1,17 +1,23 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
+mod prepare;
 mod resolve;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+pub use prepare::prepare;
 pub use resolve::{is_secret, resolve};
 
 use crate::{
+    compose::HostPort,
     digest::Digest,
-    image,
+    image::{self, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
     observe::Query,
     plan::ManifestRef,
@@ -101,14 +107,71 @@ pub struct Image {
 pub struct ImageContent {
     /// Of its configuration.
     pub config_digest: Digest,
-    /// Of its layers, lowest first.
-    pub diff_ids: Vec<Digest>,
-    /// Bytes of the archive that would be sent.
-    pub archive_bytes: u64,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// Bytes of an archive without any layer.
+    pub base_bytes: u64,
+    /// Bytes of the whole image as its source has it.
+    pub whole_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
     /// The bytes' source; `None` in tests of the planner.
     pub local: Option<Arc<image::Image>>,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Digest of its uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes that it adds to an archive.
+    pub bytes: u64,
+}
+
+impl ImageContent {
+    /// What is to be sent of `image`, named `staging_tag` there.
+    pub fn new(image: Arc<image::Image>, staging_tag: String) -> Self {
+        let mut content = Self {
+            config_digest: image.config_digest(),
+            layers: vec![],
+            base_bytes: 0,
+            whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
+            staging_tag,
+            local: Some(image),
+        };
+        content.measure();
+        content
+    }
+
+    /// Takes the sizes of what is ready to be sent by now.
+    pub(super) fn measure(&mut self) {
+        let Some(image) = &self.local else { return };
+        let size = |selection: &LayerSelection| image.archive_len(&self.staging_tag, selection);
+        self.base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
+        let layers = image.layers().into_iter().map(|layer| {
+            let only = LayerSelection::Only([layer.diff_id].into());
+            Layer {
+                diff_id: layer.diff_id,
+                bytes: size(&only).saturating_sub(self.base_bytes),
+            }
+        });
+        self.layers = layers.collect();
+    }
+
+    /// Bytes of an archive with these layers.
+    pub fn archive_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let mut left = layers.clone();
+        let sent = self
+            .layers
+            .iter()
+            .filter(|layer| left.remove(&layer.diff_id));
+        self.base_bytes + sent.map(|layer| layer.bytes).sum::<u64>()
+    }
+
+    /// The diff ids of all layers.
+    pub fn diff_ids(&self) -> BTreeSet<Digest> {
+        self.layers.iter().map(|layer| layer.diff_id).collect()
+    }
 }
 
 /// A compose project.
@@ -122,6 +185,8 @@ pub struct Project {
     pub files: Vec<ProjectFile>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
+    /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
+    pub refused_by_old_compose: Option<String>,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -180,6 +245,10 @@ pub struct Service {
     pub volumes: Vec<String>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
+    /// The ports that it takes on the VPU.
+    pub ports: Vec<HostPort>,
+    /// Its container runtime, as `nvidia`, where one is chosen.
+    pub runtime: Option<String>,
 }
 
 /// The compose file's name in a project's directory.

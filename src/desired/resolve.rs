@@ -9,9 +9,9 @@ use super::{
     ProjectState, Release, Service, Volume,
 };
 use crate::{
-    compose::{ComposeFile, parse_env},
+    compose::{ComposeFile, parse_env, refused_by_old},
     digest::Digest,
-    image::{self, LayerSelection, Platform, ScratchDir},
+    image::{self, Platform, ScratchDir},
     manifest::{
         Diagnostic, Loaded,
         names::{FileMode, ImageRef, RelativePath, escape},
@@ -163,15 +163,8 @@ impl Resolver<'_> {
         let platform = Platform::linux(self.loaded.manifest.vpu.arch().as_str());
         match image::Image::open(source, name, &platform, self.scratch) {
             Ok(image) => {
-                let config_digest = image.config_digest();
-                let staging_tag = staging_tag(release, &config_digest);
-                Some(ImageContent {
-                    config_digest,
-                    diff_ids: image.layers().iter().map(|layer| layer.diff_id).collect(),
-                    archive_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
-                    staging_tag,
-                    local: Some(Arc::new(image)),
-                })
+                let staging_tag = staging_tag(release, &image.config_digest());
+                Some(ImageContent::new(Arc::new(image), staging_tag))
             }
             Err(error) => {
                 let help = error.help().unwrap_or_default();
@@ -201,6 +194,7 @@ impl Resolver<'_> {
                 state,
                 files,
                 services: BTreeMap::new(),
+                refused_by_old_compose: None,
                 source,
             });
         }
@@ -238,6 +232,7 @@ impl Resolver<'_> {
             name,
             state,
             services: services(&parsed, &files),
+            refused_by_old_compose: refused_by_old(&parsed).map(|refused| refused.reason),
             files,
             source,
         })
@@ -349,6 +344,11 @@ fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Ser
                 volumes: vec![],
                 // docker-compose 1.x starts one whatever `deploy.replicas` says.
                 replicas: usize::from(service.replicas != Some(0)),
+                ports: service.published_ports.clone(),
+                runtime: service
+                    .runtime
+                    .as_ref()
+                    .map(|runtime| runtime.value.clone()),
             };
             (service.name.clone(), matters)
         })

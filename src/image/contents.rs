@@ -1,5 +1,7 @@
 //! Holds what a reader found: the configuration and where each layer's bytes are.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::compress::{self, Encoding};
@@ -29,8 +31,16 @@ pub(super) struct Contents {
     pub(super) layers: Vec<LayerBytes>,
 }
 
+impl Contents {
+    /// The layers, each once.
+    pub(super) fn by_diff_id(&self) -> BTreeMap<Digest, &LayerBytes> {
+        let layers = self.layers.iter();
+        layers.map(|layer| (layer.diff_id, layer)).collect()
+    }
+}
+
 /// The bytes of one layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LayerBytes {
     pub(super) diff_id: Digest,
     pub(super) stored: Slice,
@@ -39,6 +49,8 @@ pub(super) struct LayerBytes {
     pub(super) stored_digest: Option<Digest>,
     /// Bytes as they are sent.
     pub(super) size: u64,
+    /// Bytes unpacked, where that is known.
+    pub(super) unpacked: Option<u64>,
 }
 
 impl LayerBytes {
@@ -54,12 +66,13 @@ impl LayerBytes {
     ) -> Result<Self, ImageError> {
         let name = format!("{origin}: {part}");
         let encoding = Encoding::of(&stored, &name)?;
-        let size = match encoding {
-            Encoding::Plain | Encoding::Gzip => stored.len(),
+        let (size, unpacked) = match encoding {
+            Encoding::Plain => (stored.len(), Some(stored.len())),
+            Encoding::Gzip => (stored.len(), None),
             Encoding::Zstd => {
                 let (found, size) = measure(&stored, encoding, &name)?;
                 check(origin, part, diff_id, found)?;
-                size
+                (size, Some(size))
             }
         };
         Ok(Self {
@@ -68,6 +81,7 @@ impl LayerBytes {
             encoding,
             stored_digest,
             size,
+            unpacked,
         })
     }
 
@@ -89,6 +103,7 @@ impl LayerBytes {
             encoding,
             stored_digest: None,
             size,
+            unpacked: Some(unpacked),
         }
     }
 }

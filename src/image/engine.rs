@@ -215,7 +215,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::image::{Image, LayerSelection};
+    use crate::image::{Image, LayerCache, LayerSelection, Level};
 
     const LAYER: [u8; 1024] = [0; 1024];
 
@@ -336,6 +336,27 @@ mod tests {
         );
         assert_eq!(image.layers()[0].size, Some(1024));
         assert_eq!(docker.asked(), "image info save ", "saved once");
+    }
+
+    #[test]
+    fn an_image_whose_layers_are_cached_is_not_saved() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+        let cache =
+            LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
+        let wanted = [Digest::of(LAYER)].into();
+        let prepared = |image: Image| {
+            image
+                .prepare_layers(&wanted, &cache, Level::Fast, &|_| {})
+                .unwrap();
+            let all = LayerSelection::All;
+            let mut out = Vec::new();
+            image.write_archive("a", &all, &mut out).unwrap();
+            assert_eq!(image.archive_len("a", &all), out.len() as u64);
+            out
+        };
+        let first = prepared(docker.open("arm64").unwrap());
+        assert_eq!(prepared(docker.open("arm64").unwrap()), first);
+        assert_eq!(docker.asked(), "image info save image info ", "saved once");
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! chose, and memory does not grow with the image.
 
 mod archive;
+mod cache;
 mod compress;
 mod contents;
+mod deflate;
 mod docker;
 mod engine;
 mod error;
@@ -21,17 +23,21 @@ mod tarindex;
 mod tarwalk;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
 
-use self::contents::Contents;
+pub use self::cache::LayerCache;
+use self::compress::Encoding;
+use self::contents::{Contents, LayerBytes};
+pub use self::deflate::Level;
 use self::engine::Engine;
 pub use self::error::ImageError;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
+use self::write::Parts;
 use crate::digest::Digest;
 
 /// Where a local image comes from.
@@ -67,9 +73,19 @@ pub struct Rootfs {
 pub struct Layer {
     /// The digest of the layer's uncompressed tar.
     pub diff_id: Digest,
-    /// Bytes as they are sent (a gzip layer stays compressed); not known for an engine's image
-    /// before [`Image::prepare`].
+    /// Bytes as they are sent; not known for an engine's image before [`Image::prepare`].
     pub size: Option<u64>,
+}
+
+/// How far [`Image::prepare_layers`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prepared {
+    /// The layer that is being compressed.
+    pub diff_id: Digest,
+    /// Its bytes that are done.
+    pub done: u64,
+    /// All its bytes.
+    pub total: u64,
 }
 
 /// Which layers go into an archive.
@@ -99,6 +115,14 @@ impl LayerSelection {
 pub struct Image {
     identity: Identity,
     bytes: Bytes,
+    ready: Mutex<Ready>,
+}
+
+/// What is ready to be sent without asking the source.
+#[derive(Debug, Default)]
+struct Ready {
+    config: Option<Vec<u8>>,
+    layers: BTreeMap<Digest, LayerBytes>,
 }
 
 /// Where an image's bytes are.
@@ -179,6 +203,7 @@ impl Image {
         Self {
             identity,
             bytes: Bytes::Here(contents),
+            ready: Mutex::default(),
         }
     }
 
@@ -219,6 +244,7 @@ impl Image {
         Ok(Self {
             identity,
             bytes: Bytes::Engine(fetch),
+            ready: Mutex::default(),
         })
     }
 
@@ -253,27 +279,97 @@ impl Image {
         &self.identity.repo_tags
     }
 
+    fn ready_parts(&self) -> MutexGuard<'_, Ready> {
+        // What is in it is whole whenever it is seen.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The layers, lowest first; one diff id may occur twice.
     pub fn layers(&self) -> Vec<Layer> {
-        match self.at_hand() {
-            Some(contents) => contents
+        let ready = self.ready_parts();
+        let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
+        let sizes = |diff_id: &Digest| {
+            let bytes = ready
                 .layers
-                .iter()
-                .map(|layer| Layer {
-                    diff_id: layer.diff_id,
-                    size: Some(layer.size),
-                })
-                .collect(),
-            None => self
-                .identity
-                .diff_ids
-                .iter()
-                .map(|diff_id| Layer {
-                    diff_id: *diff_id,
-                    size: None,
-                })
-                .collect(),
+                .get(diff_id)
+                .or_else(|| here.get(diff_id).copied());
+            bytes.map(|bytes| bytes.size)
+        };
+        let diff_ids = self.identity.diff_ids.iter();
+        diff_ids
+            .map(|diff_id| Layer {
+                diff_id: *diff_id,
+                size: sizes(diff_id),
+            })
+            .collect()
+    }
+
+    /// Makes these layers ready to be sent: compressed, from the cache where it has them. Runs
+    /// `docker save` for an engine's image only if the cache lacks one. Blocks.
+    ///
+    /// # Errors
+    /// The source cannot be read, or a layer is not what it should be. A cache that cannot be
+    /// written is no error: then the layers are sent as they are.
+    pub fn prepare_layers(
+        &self,
+        wanted: &BTreeSet<Digest>,
+        cache: &LayerCache,
+        level: Level,
+        progress: &dyn Fn(Prepared),
+    ) -> Result<(), ImageError> {
+        let mut missing = vec![];
+        let has = |diff_id: &Digest| self.ready_parts().layers.contains_key(diff_id);
+        for diff_id in wanted.iter().filter(|diff_id| !has(diff_id)) {
+            match cache.layer(*diff_id) {
+                Some(layer) => self.make_ready(layer),
+                None => missing.push(*diff_id),
+            }
         }
+        if self.ready_parts().config.is_none() {
+            let config = cache.config(self.config_digest());
+            self.ready_parts().config = config;
+        }
+        if missing.is_empty() && self.ready_parts().config.is_some() {
+            return Ok(());
+        }
+        let contents = self.contents()?;
+        if self.ready_parts().config.is_none() {
+            if let Err(error) = cache.add_config(&contents.config) {
+                tracing::warn!(%error, "the layer cache cannot be written");
+            }
+            self.ready_parts().config = Some(contents.config.clone());
+        }
+        let here = contents.by_diff_id();
+        for diff_id in missing {
+            let Some(layer) = here.get(&diff_id) else {
+                continue;
+            };
+            if layer.encoding == Encoding::Gzip {
+                self.make_ready((*layer).clone());
+                continue;
+            }
+            let total = layer.unpacked.unwrap_or(layer.size);
+            let told = |done| {
+                progress(Prepared {
+                    diff_id,
+                    done,
+                    total,
+                });
+            };
+            match cache.add(layer, &contents.origin, level, &told) {
+                Ok(layer) => self.make_ready(layer),
+                Err(error @ ImageError::Scratch { .. }) => {
+                    tracing::warn!(%error, "the layer cache cannot be written");
+                    self.make_ready((*layer).clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn make_ready(&self, layer: LayerBytes) {
+        self.ready_parts().layers.insert(layer.diff_id, layer);
     }
 
     /// The exact bytes of the configuration; runs `docker save` for an engine's image.
@@ -296,10 +392,25 @@ impl Image {
     /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
     /// docker's image size for an engine's image before [`Image::prepare`].
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
-        if let Some(contents) = self.at_hand() {
-            return write::len(contents, tag, include);
-        }
+        let ready = self.ready_parts();
+        let here = self.at_hand();
+        let config = ready
+            .config
+            .as_deref()
+            .or_else(|| here.map(|c| c.config.as_slice()));
+        let layers = merged(&ready, here);
         let diff_ids = &self.identity.diff_ids;
+        let known = |diff_id: &&Digest| layers.contains_key(*diff_id) || !include.contains(diff_id);
+        if let (Some(config), true) = (config, diff_ids.iter().all(|diff_id| known(&diff_id))) {
+            let parts = Parts {
+                origin: "",
+                config,
+                config_digest: self.config_digest(),
+                diff_ids,
+                layers,
+            };
+            return write::len(&parts, tag, include);
+        }
         let selected = diff_ids
             .iter()
             .filter(|diff_id| include.contains(diff_id))
@@ -320,6 +431,35 @@ impl Image {
         include: &LayerSelection,
         out: &mut dyn Write,
     ) -> Result<(), ImageError> {
-        write::write(self.contents()?, tag, include, out)
+        let (config, layers) = {
+            let ready = self.ready_parts();
+            (ready.config.clone(), ready.layers.clone())
+        };
+        let diff_ids = &self.identity.diff_ids;
+        let needed = |diff_id: &Digest| include.contains(diff_id);
+        let mut parts = Parts {
+            origin: "the layer cache",
+            config: config.as_deref().unwrap_or_default(),
+            config_digest: self.config_digest(),
+            diff_ids,
+            layers,
+        };
+        let mut diff_ids = diff_ids.iter().filter(|diff_id| needed(diff_id));
+        if config.is_none() || !diff_ids.all(|diff_id| parts.layers.contains_key(diff_id)) {
+            let contents = self.contents()?;
+            parts.origin = &contents.origin;
+            parts.config = &contents.config;
+            parts.layers = merged(&self.ready_parts(), Some(contents));
+        }
+        write::write(&parts, tag, include, out)
     }
+}
+
+/// All layers whose bytes are known, those first that are ready.
+fn merged(ready: &Ready, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
+    let mut layers = ready.layers.clone();
+    for layer in here.iter().flat_map(|contents| &contents.layers) {
+        layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
+    }
+    layers
 }

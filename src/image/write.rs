@@ -4,14 +4,14 @@
 //! `manifest.json`, the configuration, and one tar per layer. A layer that an image has twice is
 //! written once and named twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use serde::Serialize;
 use tar::{EntryType, Header};
 
 use super::compress::{self, CHUNK, Encoding};
-use super::contents::{self, Contents, LayerBytes};
+use super::contents::{self, LayerBytes};
 use super::docker::MANIFEST;
 use super::tarwalk::BLOCK;
 use super::{ImageError, LayerSelection};
@@ -19,6 +19,19 @@ use crate::digest::{Digest, DigestWriter};
 
 /// The end of a tar: two blocks of zeros.
 const END: u64 = 2 * BLOCK;
+
+/// What an archive is made of.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    /// What the user named.
+    pub(super) origin: &'a str,
+    pub(super) config: &'a [u8],
+    pub(super) config_digest: Digest,
+    /// Of all layers, lowest first.
+    pub(super) diff_ids: &'a [Digest],
+    /// The bytes of those that may be asked for.
+    pub(super) layers: BTreeMap<Digest, LayerBytes>,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -36,15 +49,12 @@ fn layer_name(diff_id: Digest) -> String {
     format!("{}/layer.tar", diff_id.hex())
 }
 
-fn manifest(contents: &Contents, tag: &str) -> Vec<u8> {
+fn manifest(parts: &Parts<'_>, tag: &str) -> Vec<u8> {
+    let layers = parts.diff_ids.iter().copied();
     let item = Item {
-        config: config_name(contents.config_digest),
+        config: config_name(parts.config_digest),
         repo_tags: [tag],
-        layers: contents
-            .layers
-            .iter()
-            .map(|layer| layer_name(layer.diff_id))
-            .collect(),
+        layers: layers.map(layer_name).collect(),
     };
     let mut json = serde_json::json!([item]).to_string().into_bytes();
     json.push(b'\n');
@@ -52,12 +62,12 @@ fn manifest(contents: &Contents, tag: &str) -> Vec<u8> {
 }
 
 /// The layers to write, each once.
-fn selected<'a>(contents: &'a Contents, include: &LayerSelection) -> Vec<&'a LayerBytes> {
+fn selected<'a>(parts: &'a Parts<'_>, include: &LayerSelection) -> Vec<&'a LayerBytes> {
     let mut seen = BTreeSet::new();
-    contents
-        .layers
-        .iter()
-        .filter(|layer| include.contains(&layer.diff_id) && seen.insert(layer.diff_id))
+    let diff_ids = parts.diff_ids.iter();
+    diff_ids
+        .filter(|diff_id| include.contains(diff_id) && seen.insert(**diff_id))
+        .filter_map(|diff_id| parts.layers.get(diff_id))
         .collect()
 }
 
@@ -67,11 +77,9 @@ fn member_len(len: u64) -> u64 {
 }
 
 /// The exact number of bytes that [`write`] writes.
-pub(super) fn len(contents: &Contents, tag: &str, include: &LayerSelection) -> u64 {
-    let documents = [manifest(contents, tag).len(), contents.config.len()];
-    let layers = selected(contents, include)
-        .into_iter()
-        .map(|layer| layer.size);
+pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> u64 {
+    let documents = [manifest(parts, tag).len(), parts.config.len()];
+    let layers = selected(parts, include).into_iter().map(|layer| layer.size);
     documents
         .map(|len| len as u64)
         .into_iter()
@@ -83,21 +91,21 @@ pub(super) fn len(contents: &Contents, tag: &str, include: &LayerSelection) -> u
 
 /// Writes the archive; see [`super::Image::write_archive`].
 pub(super) fn write(
-    contents: &Contents,
+    parts: &Parts<'_>,
     tag: &str,
     include: &LayerSelection,
     out: &mut dyn Write,
 ) -> Result<(), ImageError> {
-    document(out, MANIFEST, &manifest(contents, tag)).map_err(output)?;
-    document(out, &config_name(contents.config_digest), &contents.config).map_err(output)?;
-    for layer in selected(contents, include) {
+    document(out, MANIFEST, &manifest(parts, tag)).map_err(output)?;
+    document(out, &config_name(parts.config_digest), parts.config).map_err(output)?;
+    for layer in selected(parts, include) {
         out.write_all(
             header(&layer_name(layer.diff_id), layer.size)
                 .map_err(output)?
                 .as_bytes(),
         )
         .map_err(output)?;
-        body(contents, layer, out)?;
+        body(parts, layer, out)?;
         pad(out, layer.size).map_err(output)?;
     }
     zeros(out, END).and_then(|()| out.flush()).map_err(output)
@@ -138,9 +146,9 @@ fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
 
 /// Copies a layer and checks it. The last piece is held back until the digest is known, so that a
 /// damaged layer leaves the archive cut off in the middle of a member.
-fn body(contents: &Contents, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
+fn body(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     let part = format!("layer {}", layer.diff_id);
-    let name = format!("{}: {part}", contents.origin);
+    let name = format!("{}: {part}", parts.origin);
     let failed = |at, error| compress::read_error(&name, at, error);
 
     // A gzip layer goes through as it is.
@@ -173,7 +181,7 @@ fn body(contents: &Contents, layer: &LayerBytes, out: &mut dyn Write) -> Result<
         });
     }
     let (expected, found) = check.finish().map_err(|e| failed(len, e))?;
-    contents::check(&contents.origin, &part, expected, found)?;
+    contents::check(parts.origin, &part, expected, found)?;
     out.write_all(&held).map_err(output)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::{compose::HostPort, digest::Digest};
 
 /// A VPU's state as queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,14 @@ pub struct Facts {
     pub containers: Probed<BTreeMap<String, Container>>,
     /// What earlier applies recorded.
     pub records: Probed<Records>,
+    /// The ports that programs on the VPU listen on, docker's proxies for containers among them.
+    #[serde(default = "not_asked")]
+    pub listeners: Probed<BTreeSet<HostPort>>,
+}
+
+/// For observations written by older versions.
+fn not_asked<T>() -> Probed<T> {
+    Probed::Unknown("it was not asked".to_owned())
 }
 
 /// Who and what we are logged in to.
@@ -108,6 +116,9 @@ pub struct Docker {
     pub arch: String,
     /// Whether images live in the containerd store, whose ids are not config digests.
     pub containerd_store: bool,
+    /// Names of the container runtimes, `runc` among them.
+    #[serde(default)]
+    pub runtimes: BTreeSet<String>,
 }
 
 /// What is at a path.
@@ -116,6 +127,13 @@ pub struct Docker {
 pub enum PathFact {
     /// Nothing.
     Missing,
+    /// Nothing, and we may not make it.
+    Unwritable {
+        /// The nearest directory above it that is there.
+        parent: String,
+        /// Who that belongs to.
+        uid: u32,
+    },
     /// A directory, or a symbolic link to one.
     Directory {
         /// Permission bits, e.g. `0o775`.
@@ -192,6 +210,9 @@ pub struct Container {
     /// Names of the volumes that it mounts.
     #[serde(default)]
     pub volumes: BTreeSet<String>,
+    /// The ports that it takes on the VPU while it runs.
+    #[serde(default)]
+    pub ports: BTreeSet<HostPort>,
 }
 
 /// What earlier applies recorded below `~/.o3r-deploy`.
@@ -232,6 +253,8 @@ pub struct Release {
 pub struct Readings {
     /// Whole seconds since boot.
     pub uptime: u64,
+    /// Seconds since 1970 by the VPU's clock.
+    pub clock: Option<u64>,
     /// Bytes of the file system where `$HOME` is.
     pub home_total: Option<u64>,
     /// Free bytes there.

@@ -2,6 +2,7 @@
 
 mod document;
 mod facts;
+mod listeners;
 mod parse;
 mod redact;
 

@@ -10,6 +10,7 @@ use super::{
         Applied, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
         Release, Started, System, Volume,
     },
+    listeners,
     redact::redact,
 };
 use crate::digest::Digest;
@@ -55,6 +56,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         images: images(&section("images")?),
         containers,
         records: records(&section("records")?, &mut readings).into(),
+        listeners: listeners::parse(section("listeners")?.text),
         system,
     };
     Ok(Observed { facts, readings })
@@ -130,6 +132,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         .next()
         .and_then(|s| s.parse().ok())
         .unwrap_or(0);
+    readings.clock = get("clock").parse().ok();
     readings.sha256_tool = get("sha256") != "none";
     readings.home_total = kilobytes("home_kb");
     readings.home_free = kilobytes("home_free_kb");
@@ -167,6 +170,8 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
         arch: String,
         #[serde(default)]
         status: Option<Vec<Vec<String>>>,
+        #[serde(default)]
+        runtimes: Vec<Option<String>>,
     }
     let lines = match section.json_lines::<Line>("docker info") {
         Ok(lines) => lines,
@@ -183,6 +188,7 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
                 .flatten()
                 .flatten()
                 .any(|word| word.starts_with("io.containerd.snapshotter")),
+            runtimes: line.runtimes.into_iter().flatten().collect(),
         }),
         _ => Probed::Unknown(section.reason("docker info")),
     }
@@ -282,6 +288,8 @@ fn containers(
         working_dir: String,
         one_off: String,
         volumes: BTreeSet<String>,
+        #[serde(default)]
+        ports: Option<BTreeMap<String, Option<Vec<listeners::Binding>>>>,
     }
     let lines = match section.json_lines::<Line>("docker container inspect") {
         Ok(lines) => lines,
@@ -309,6 +317,7 @@ fn containers(
             working_dir: line.working_dir,
             one_off: line.one_off == "True",
             volumes: line.volumes,
+            ports: listeners::bound(line.ports.unwrap_or_default()),
         };
         containers.insert(line.id, container);
     }
@@ -354,6 +363,10 @@ fn path_fact(line: &str) -> Option<Probed<PathFact>> {
     let fact = match words.next()? {
         "missing" => PathFact::Missing,
         "other" => PathFact::Other,
+        "unwritable" => PathFact::Unwritable {
+            uid: words.next()?.parse().ok()?,
+            parent: line.splitn(3, ' ').nth(2)?.to_owned(),
+        },
         "unknown" => return Some(Probed::Unknown(line.strip_prefix("unknown ")?.to_owned())),
         "directory" => PathFact::Directory {
             mode: permission_bits(words.next()?)?,

@@ -20,6 +20,7 @@ main() {
                     engine_code=$?
                     section docker docker_said
                     section system system
+                    section listeners listeners
                     section paths paths
                     section records records
                     cat
@@ -55,7 +56,7 @@ compose_version() {
 }
 
 docker_engine() {
-    docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}}}'
+    docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}},"runtimes":[{{range $name, $r := .Runtimes}}{{json $name}},{{end}}null]}'
 }
 
 docker_said() {
@@ -90,7 +91,7 @@ containers_once() {
     ids=$(docker container ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
     # shellcheck disable=SC2086
-    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}]}' $ids
+    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}],"ports":{{json .HostConfig.PortBindings}}}' $ids
 }
 
 # When the process of each container in $1 was started, in clock ticks since boot: docker tells it
@@ -114,6 +115,7 @@ system() {
     printf 'machine=%s\n' "$(uname -m)"
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
+    printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"
     df -Pk "$HOME" 2>/dev/null | space home
     root=${engine##*'"root":"'} root=${root%%'"'*}
@@ -132,6 +134,16 @@ space() {
     read -r _
     read -r _ total _ free _
     printf '%s_kb=%s\n%s_free_kb=%s\n' "$1" "$total" "$1" "$free"
+}
+
+# Sockets that listen (TCP, state 0A) or are bound to no peer (UDP, state 07), as the kernel lists them.
+listeners() {
+    for table in tcp tcp6 udp udp6; do
+        [ -r "/proc/net/$table" ] || continue
+        printf '%s\n' "$table"
+        grep -E '^ *[0-9]+: [0-9A-F]+:[0-9A-F]{4} 0+:0000 0[A7] ' "/proc/net/$table"
+    done
+    [ -r /proc/net/tcp ]
 }
 
 sha256_tool() {
@@ -176,7 +188,7 @@ look() {
     if [ -d "$1" ]; then type=d
     elif [ -f "$1" ] && [ ! -h "$1" ]; then type=f
     elif [ -e "$1" ] || [ -h "$1" ]; then echo other; return
-    elif reachable "$1"; then echo missing; return
+    elif reachable "$1"; then missing; return
     else echo "unknown no permission to look at it"; return
     fi
     # The symbolic link to a directory is followed by the trailing /.
@@ -195,13 +207,22 @@ look() {
     fi
 }
 
+# The path whose nearest existing parent `reachable` has found is not there.
+missing() {
+    if [ ! -d "$parent" ] || [ -w "$parent" ]; then echo missing; return; fi
+    listing=$(ls -ldn -- "$parent/") || { echo "unknown cannot list $parent"; return; }
+    # shellcheck disable=SC2086
+    set -- $listing
+    printf 'unwritable %s %s\n' "$3" "$parent"
+}
+
 # Whether "it is not there" can be trusted: its nearest existing parent can be searched.
 reachable() {
     parent=$1
     while :; do
         case $parent in
             /*/*) parent=${parent%/*} ;;
-            *) return 0 ;;
+            *) parent=/; return 0 ;;
         esac
         [ -d "$parent" ] && { [ -x "$parent" ]; return; }
         { [ -e "$parent" ] || [ -h "$parent" ]; } && return 0

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::Desired,
-    observe::{Facts, Observed},
+    observe::{Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Command, Phase, Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Command, PayloadSource, Phase, Plan, Step, Summary, Vpu,
+        fingerprint,
     },
     remote,
 };
@@ -18,6 +19,8 @@ const FORMAT: u32 = 1;
 pub(super) struct Builder<'a> {
     pub(super) desired: &'a Desired,
     pub(super) facts: &'a Facts,
+    /// What moves by itself: for notes, and for blocks that say what will not fit.
+    pub(super) readings: &'a Readings,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
@@ -32,6 +35,7 @@ pub(super) struct Draft {
     pub(super) phase: Phase,
     pub(super) cause: Cause,
     pub(super) also: Vec<Cause>,
+    pub(super) detail: Option<String>,
     pub(super) depends_on: Vec<Address>,
     pub(super) source: Option<String>,
     pub(super) actions: Vec<Command>,
@@ -46,6 +50,7 @@ impl Draft {
             phase,
             cause,
             also: vec![],
+            detail: None,
             depends_on: vec![],
             source: None,
             actions: vec![],
@@ -55,6 +60,11 @@ impl Draft {
 
     pub(super) fn source(mut self, source: Option<&String>) -> Self {
         self.source = source.cloned();
+        self
+    }
+
+    pub(super) fn detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
         self
     }
 
@@ -79,6 +89,7 @@ impl<'a> Builder<'a> {
         Self {
             desired,
             facts: &observed.facts,
+            readings: &observed.readings,
             steps: vec![],
             blocked: vec![],
             notes: vec![],
@@ -113,6 +124,7 @@ impl<'a> Builder<'a> {
             phase: draft.phase,
             cause: draft.cause,
             also: draft.also,
+            detail: draft.detail,
             depends_on: draft.depends_on,
             source: draft.source,
             actions: draft.actions,
@@ -148,6 +160,15 @@ impl<'a> Builder<'a> {
 
     pub(super) fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
+    }
+
+    /// Bytes of each image archive that is to be loaded.
+    pub(super) fn archives(&self) -> impl Iterator<Item = u64> {
+        let commands = self.steps.iter().flat_map(|step| &step.actions);
+        let payloads = commands.filter_map(|command| command.stdin.as_ref());
+        payloads
+            .filter(|payload| matches!(payload.from, PayloadSource::Stream(_)))
+            .map(|payload| payload.bytes)
     }
 
     /// Whether anything is planned so far.

@@ -64,6 +64,10 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
             let draft = draft.source(directory.source.as_ref());
             return builder.step(draft.run(commands.map(Command::new)));
         }
+        PathFact::Unwritable { parent, uid } => {
+            let (reason, remedy) = unwritable(&path, parent, *uid);
+            return builder.block(address, reason, remedy);
+        }
         PathFact::File { .. } | PathFact::Other => {
             return builder.block(
                 address,
@@ -88,4 +92,17 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
         }
         _ => builder.unchanged(),
     }
+}
+
+/// Why something cannot be made at `path`, and what to do.
+pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> (String, String) {
+    (
+        format!(
+            "{path} cannot be made: {parent} belongs to user {uid}, and only that user may write there"
+        ),
+        format!(
+            "choose another path, or have the owner open it: docker run --rm --user {uid} -v \
+             {parent}:/d IMAGE chmod o+w /d"
+        ),
+    )
 }

@@ -25,11 +25,22 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
+    // A port that another program takes or frees shows as a blocked project.
+    rest.listeners = emptied(&facts.listeners);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
     let digests: Vec<String> = desired
         .images
         .iter()
         .filter_map(|image| Some(image.content.as_ref()?.config_digest.to_string()))
+        .collect();
+    // Images that share layers with ours: what they have need not be sent.
+    let contents = desired
+        .images
+        .iter()
+        .filter_map(|image| image.content.as_ref());
+    let bottoms: Vec<Option<&Digest>> = contents
+        .filter_map(|content| content.layers.first())
+        .map(|layer| Some(&layer.diff_id))
         .collect();
     let relevant = Relevant {
         facts: &rest,
@@ -38,7 +49,9 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 || volume.owner.as_ref() == Some(&desired.release.name)
         }),
         images: relevant(&facts.images, |id, image| {
-            digests.contains(id) || names.iter().any(|name| image.tags.contains(*name))
+            digests.contains(id)
+                || names.iter().any(|name| image.tags.contains(*name))
+                || bottoms.contains(&image.layers.first())
         }),
         containers: relevant(&facts.containers, |_, container| {
             desired

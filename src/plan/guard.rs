@@ -1,6 +1,11 @@
 //! Refuses a box that is not the one meant, and one whose docker cannot be asked.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::{Address, builder::Builder};
+
+/// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
+const CLOCK_IS_SET: u64 = 1_609_459_200;
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let facts = builder.facts;
@@ -19,6 +24,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         );
     }
     device(builder);
+    clock(builder);
     let uses_docker = !builder.desired.volumes.is_empty()
         || !builder.desired.images.is_empty()
         || !builder.desired.projects.is_empty();
@@ -44,6 +50,22 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             reason,
             "make ~/.o3r-deploy on the VPU readable, or move it away",
         );
+    }
+}
+
+/// Nothing here depends on the VPU's clock, but people read dates there.
+fn clock(builder: &mut Builder<'_>) {
+    if let Some(seconds) = builder
+        .readings
+        .clock
+        .filter(|seconds| *seconds < CLOCK_IS_SET)
+    {
+        let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
+        let date: String = time.to_string().chars().take(10).collect();
+        builder.notes.push(format!(
+            "the VPU's clock says {date}: dates in its logs and in docker's lists are wrong until \
+             it has a time server"
+        ));
     }
 }
 

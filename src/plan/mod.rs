@@ -11,10 +11,12 @@ mod guard;
 mod image;
 pub mod lint;
 mod release;
+mod space;
 mod step;
 mod volume;
 
 pub(crate) use builder::vpu;
+pub use image::layers_to_send;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
     Step, Summary, Vpu,
@@ -29,6 +31,7 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     directory::plan(&mut builder);
     volume::plan(&mut builder);
     image::plan(&mut builder);
+    space::plan(&mut builder);
     compose::plan(&mut builder);
     release::plan(&mut builder);
     builder.finish(host)

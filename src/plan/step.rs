@@ -1,6 +1,6 @@
 //! Names what a plan is made of; data only.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,9 @@ pub struct Step {
     /// Further reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Cause>,
+    /// How it is done, where that is worth knowing, such as how much of an image is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Resources whose steps come first.
     pub depends_on: Vec<Address>,
     /// Where it is declared, e.g. `deploy.toml:12`.
@@ -195,12 +198,19 @@ pub struct Command {
     pub argv: Argv,
     /// What it reads; null for nothing.
     pub stdin: Option<Payload>,
+    /// What is run instead if it fails: the surer and dearer way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Box<Command>>,
 }
 
 impl Command {
     /// A command that reads nothing.
     pub fn new(argv: Argv) -> Self {
-        Self { argv, stdin: None }
+        Self {
+            argv,
+            stdin: None,
+            fallback: None,
+        }
     }
 
     /// A command with a payload.
@@ -208,7 +218,15 @@ impl Command {
         Self {
             argv,
             stdin: Some(stdin),
+            fallback: None,
         }
+    }
+
+    /// With what is run instead if it fails.
+    #[must_use]
+    pub fn or_else(mut self, fallback: Self) -> Self {
+        self.fallback = Some(Box::new(fallback));
+        self
     }
 }
 
@@ -222,6 +240,27 @@ pub struct Payload {
     pub sha256: Digest,
     /// How many.
     pub bytes: u64,
+    /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<BTreeSet<Digest>>,
+}
+
+impl Payload {
+    /// Bytes from a source that is sent whole.
+    pub fn new(from: PayloadSource, sha256: Digest, bytes: u64) -> Self {
+        Self {
+            from,
+            sha256,
+            bytes,
+            layers: None,
+        }
+    }
+
+    /// Text that is in the plan itself.
+    pub fn inline(text: String) -> Self {
+        let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
+        Self::new(PayloadSource::Inline(text), sha256, bytes)
+    }
 }
 
 /// Where a payload's bytes come from.

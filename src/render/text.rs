@@ -136,7 +136,8 @@ fn step(out: &mut String, step: &Step, style: Style) {
     let sign = sign_of(step.action, style);
     let address = paint(style.color, BOLD, step.address.as_str());
     let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
-    if step.bytes_to_send > 0 {
+    // A detail says how much is sent, too.
+    if step.bytes_to_send > 0 && step.detail.is_none() {
         let _ = write!(line, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
     let _ = writeln!(out, "{line}");
@@ -144,6 +145,9 @@ fn step(out: &mut String, step: &Step, style: Style) {
         if let Some(text) = cause_text(cause) {
             let _ = writeln!(out, "            {text}");
         }
+    }
+    if let Some(detail) = &step.detail {
+        let _ = writeln!(out, "            {detail}");
     }
     if style.commands {
         for command in &step.commands {

@@ -1,6 +1,7 @@
 //! Opens images of every kind and checks what would be handed to `docker load`.
 
 mod build;
+mod cache;
 mod errors;
 mod hostile;
 mod layouts;

@@ -13,8 +13,10 @@
 mod apply;
 mod boot;
 mod crash;
+mod day;
 mod drift;
 mod failed;
+mod layers;
 mod plan;
 mod refused;
 mod status;

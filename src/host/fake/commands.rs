@@ -190,6 +190,18 @@ fn load(world: &mut World, archive: &[u8]) -> Ran {
     let config = json(config_name)?;
     let layers: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
         .map_err(|error| (1, error.to_string()))?;
+    let names: Vec<String> = serde_json::from_value(manifest[0]["Layers"].clone())
+        .map_err(|error| (1, error.to_string()))?;
+    for (index, name) in names.iter().enumerate() {
+        let chain = &layers[..=index];
+        let there = world
+            .images
+            .values()
+            .any(|image| image.layers.starts_with(chain));
+        if !there && !entries.contains_key(name) {
+            return fail(format!("open {name}: no such file or directory"));
+        }
+    }
     let id = Digest::of(&entries[config_name]).to_string();
     let arch = config["architecture"]
         .as_str()

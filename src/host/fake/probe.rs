@@ -24,6 +24,7 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
         ("volumes", docker(volumes(world))),
         ("docker", docker(engine(world))),
         ("system", (system(world), 0)),
+        ("listeners", ("tcp\n".to_owned(), 0)),
         (
             "paths",
             (paths(world, &String::from_utf8_lossy(queries)), 0),

@@ -4,10 +4,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Checker, FileKind, is_read};
 use crate::{
-    compose::{ComposeFile, Environment, Service, parse_env},
+    compose::{ComposeFile, Environment, HostPort, Service, parse_env, refused_by_old},
     manifest::{
         diagnostics::{Diagnostic, did_you_mean},
-        names::{ImageRef, escape},
+        names::{FirmwareRange, ImageRef, escape},
         types::Compose,
     },
 };
@@ -15,11 +15,16 @@ use crate::{
 /// The first firmware with docker-compose 1.29.2; those before have 1.25.4.
 const NEW_COMPOSE: [u64; 3] = [1, 4, 30];
 
-/// The last minor of format 3 that docker-compose 1.25.4 takes.
-const LAST_OLD_MINOR: u32 = 7;
+/// Ports that the VPU's own software listens on (ifm's documentation).
+fn is_system_port(port: &HostPort) -> bool {
+    let number = port.port;
+    let single = [22, 80, 8080, 8888].contains(&number);
+    !port.udp && (single || matches!(number, 50010..=50025 | 51010..=51025))
+}
 
 const IMAGE: &str = "o3r::manifest::compose_image";
 const KEY: &str = "o3r::manifest::compose_key";
+const PORT: &str = "o3r::manifest::compose_port";
 const SYNTAX: &str = "o3r::manifest::compose_syntax";
 const VERSION: &str = "o3r::manifest::compose_version";
 const VOLUME: &str = "o3r::manifest::compose_volume";
@@ -177,51 +182,33 @@ impl Project<'_, '_> {
 
     fn version(&mut self, file: &ComposeFile) {
         const HELP: &str = "write `version: \"2.4\"`, which every firmware takes";
-        let is_new = match &self.checker.loaded.manifest.vpu.firmware {
-            Some(range) => range.is_at_least(NEW_COMPOSE),
-            None => false,
-        };
-        let Some(version) = &file.version else {
-            if !is_new {
-                let message = "has no `version:`, which docker-compose 1.25 on firmware before \
-                               1.4.30 refuses";
-                self.warning(VERSION, None, message, HELP);
+        if let Some(version) = &file.version {
+            let line = Some(version.line);
+            let (major, minor) = version.text.split_once('.').unwrap_or((&version.text, "0"));
+            if !version.is_string {
+                let message = format!("gives the version {} as a number", version.text);
+                let help = format!("write `version: \"{}\"`", version.text);
+                return self.error(VERSION, line, &message, &help);
             }
+            if !matches!(major, "2" | "3") || minor.parse::<u32>().is_err() {
+                let message = format!(
+                    "has the version `{}`, which docker-compose 1 refuses",
+                    version.text
+                );
+                return self.error(VERSION, line, &message, HELP);
+            }
+        }
+        let firmware = &self.checker.loaded.manifest.vpu.firmware;
+        let is_new = |range: &FirmwareRange| range.is_at_least(NEW_COMPOSE);
+        if firmware.as_ref().is_some_and(is_new) {
             return;
-        };
-        let line = Some(version.line);
-        let (major, minor) = version.text.split_once('.').unwrap_or((&version.text, "0"));
-        let minor = minor.parse::<u32>().ok();
-        if !version.is_string {
-            let message = format!("gives the version {} as a number", version.text);
-            self.error(
-                VERSION,
-                line,
-                &message,
-                &format!("write `version: \"{}\"`", version.text),
-            );
-        } else if !matches!(major, "2" | "3") || minor.is_none() {
+        }
+        if let Some(refused) = refused_by_old(file) {
             let message = format!(
-                "has the version `{}`, which docker-compose 1 refuses",
-                version.text
+                "{}, which docker-compose 1.25 on firmware before 1.4.30 refuses",
+                refused.reason
             );
-            self.error(VERSION, line, &message, HELP);
-        } else if major == "3" && minor > Some(LAST_OLD_MINOR) && !is_new {
-            let message = format!(
-                "has the version `{}`, which docker-compose 1.25 on firmware before 1.4.30 refuses",
-                version.text
-            );
-            self.warning(VERSION, line, &message, HELP);
-        } else if major == "3"
-            && !is_new
-            && let Some(runtime) = file.services.iter().find_map(|s| s.runtime.as_ref())
-        {
-            let message = format!(
-                "sets `runtime:` in version `{}`, which docker-compose 1.25 on firmware before \
-                 1.4.30 refuses",
-                version.text
-            );
-            self.warning(VERSION, Some(runtime.line), &message, HELP);
+            self.warning(VERSION, refused.line, &message, HELP);
         }
     }
 
@@ -242,6 +229,17 @@ impl Project<'_, '_> {
                 &message,
                 "move the service to a [[compose]] project of its own",
             );
+        }
+        for port in service
+            .published_ports
+            .iter()
+            .filter(|port| is_system_port(port))
+        {
+            let message = format!(
+                "publishes {port} for `{}`, which the VPU's own software uses",
+                service.name
+            );
+            self.warning(PORT, Some(service.line), &message, "publish another port");
         }
         match &service.image {
             Some(_) if !service.unset_in_image.is_empty() => self.unset_image(service),

@@ -9,6 +9,7 @@ use crate::{
     plan::{
         Action, Address, Cause, Command, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
+        directory::unwritable,
     },
     remote,
 };
@@ -61,6 +62,9 @@ fn file_cause(
             let bytes = |count: u64| format!("{count} bytes");
             Some(Cause::differs("size", bytes(*size), bytes(file.bytes)))
         }),
+        Some(Probed::Known(PathFact::Unwritable { parent, uid })) => {
+            Err(unwritable(path, parent, *uid))
+        }
         Some(Probed::Known(PathFact::Directory { .. })) => {
             Err((format!("{path} is a directory"), look()))
         }
@@ -87,11 +91,8 @@ fn put(
     let path = project.path(file);
     let kept = builder.state().kept(&project.name, &file.relative);
     let record = builder.state().started(&project.name);
-    let payload = Payload {
-        from: PayloadSource::File(file.local.to_string()),
-        sha256: file.sha256,
-        bytes: file.bytes,
-    };
+    let from = PayloadSource::File(file.local.to_string());
+    let payload = Payload::new(from, file.sha256, file.bytes);
     let action = if cause == Cause::Missing {
         Action::Create
     } else {

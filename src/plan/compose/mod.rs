@@ -1,6 +1,7 @@
 //! Plans compose projects: their files, and what their containers were started from.
 
 mod files;
+mod needs;
 mod start;
 mod started;
 mod states;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::{
     files::files,
+    needs::unmet,
     start::{Recreate, restore, services_to_recreate, start},
     started::{changed_images, covered_input, inputs, stale_inputs},
     states::states,
@@ -61,7 +63,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     };
     for project in &desired.projects {
-        if let Some((reason, remedy)) = conflict(project, containers) {
+        let obstacle =
+            conflict(project, containers).or_else(|| unmet(builder, project, containers));
+        if let Some((reason, remedy)) = obstacle {
             builder.block(address(&project.name), reason, remedy);
             continue;
         }

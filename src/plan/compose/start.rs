@@ -8,8 +8,7 @@ use std::{
 use super::Found;
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    digest::Digest,
-    plan::{Command, Payload, PayloadSource, builder::Builder},
+    plan::{Command, Payload, builder::Builder},
     remote,
 };
 
@@ -140,11 +139,7 @@ fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String
     for (name, digest) in inputs {
         let _ = writeln!(lines, "input {name}\t{digest}");
     }
-    let payload = Payload {
-        sha256: Digest::of(&lines),
-        bytes: lines.len() as u64,
-        from: PayloadSource::Inline(lines),
-    };
+    let payload = Payload::inline(lines);
     let path = builder.state().started(project);
     Command::with(remote::record_started(project, &path), payload)
 }

@@ -38,6 +38,7 @@ pub(crate) struct TinyImage {
     name: String,
     version: String,
     filler: usize,
+    architecture: &'static str,
 }
 
 impl TinyImage {
@@ -46,12 +47,19 @@ impl TinyImage {
             name: name.to_owned(),
             version: version.to_owned(),
             filler: 0,
+            architecture: architecture(),
         }
     }
 
     /// Adds a layer of so many bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
         self.filler = bytes;
+        self
+    }
+
+    /// Says that it is for another processor than this machine's.
+    pub(crate) fn for_architecture(mut self, architecture: &'static str) -> Self {
+        self.architecture = architecture;
         self
     }
 
@@ -74,7 +82,7 @@ impl TinyImage {
             .map(|layer| Digest::of(layer).to_string())
             .collect();
         let config = json!({
-            "architecture": architecture(),
+            "architecture": self.architecture,
             "os": "linux",
             "created": "2026-01-01T00:00:00Z",
             "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },

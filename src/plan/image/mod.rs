@@ -1,14 +1,20 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
-use std::collections::BTreeMap;
+mod layers;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::layers::Chains;
 use super::{
     Action, Address, Cause, Command, Payload, PayloadSource, Phase,
     builder::{Builder, Draft},
 };
 use crate::{
-    desired::{self, ImageContent},
-    observe, remote,
+    desired::{self, Desired, ImageContent},
+    digest::Digest,
+    observe::{self, Facts},
+    remote,
+    render::bytes,
 };
 
 pub(super) fn address(name: &str) -> Address {
@@ -39,6 +45,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         .docker
         .known()
         .is_some_and(|docker| docker.containerd_store);
+    let to_send = layers_to_send(builder.desired, builder.facts);
     for image in &builder.desired.images {
         match &image.content {
             None => already_there(builder, image, images),
@@ -48,9 +55,34 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
                  an image's contents",
                 "switch the engine to its classic store",
             ),
-            Some(content) => wanted(builder, image, content, images),
+            Some(content) => {
+                let missing = to_send.get(&image.name);
+                wanted(builder, image, content, images, missing);
+            }
         }
     }
+}
+
+/// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
+/// one image are one load, and layers that an earlier one brings are there for the next.
+pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTreeSet<Digest>> {
+    let Some(images) = facts.images.known() else {
+        return BTreeMap::new();
+    };
+    let mut there: BTreeSet<String> = images.keys().cloned().collect();
+    let mut chains = Chains::of(images.values().map(|image| image.layers.as_slice()));
+    let mut to_send = BTreeMap::new();
+    for image in &desired.images {
+        let Some(content) = &image.content else {
+            continue;
+        };
+        if there.insert(content.config_digest.to_string()) {
+            let diff_ids: Vec<Digest> = content.layers.iter().map(|layer| layer.diff_id).collect();
+            to_send.insert(image.name.clone(), chains.missing(&diff_ids));
+            chains.add(&diff_ids);
+        }
+    }
+    to_send
 }
 
 /// An image without a source: it has to be there.
@@ -82,6 +114,7 @@ fn wanted(
     image: &desired::Image,
     content: &ImageContent,
     images: &BTreeMap<String, observe::Image>,
+    missing: Option<&BTreeSet<Digest>>,
 ) {
     let id = content.config_digest.to_string();
     let found = images.get(&id);
@@ -101,31 +134,21 @@ fn wanted(
         Action::Create
     };
     let load = address(&image.name);
-    // Two names of one image are one load.
-    let staged = builder
-        .desired
-        .images
-        .iter()
-        .take_while(|other| other.name != image.name)
-        .find(|other| {
-            other
-                .content
-                .as_ref()
-                .is_some_and(|c| c.config_digest == content.config_digest)
-        });
     let mut after = vec![];
-    if let (None, Some(other)) = (found, staged) {
-        after.push(address(&other.name));
-    } else if found.is_none() {
-        let payload = Payload {
-            from: PayloadSource::Stream(image.name.clone()),
-            sha256: content.config_digest,
-            bytes: content.archive_bytes,
-        };
-        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone());
-        let draft = draft.source(image.source.as_ref());
-        builder.step(draft.run([Command::with(remote::load_image(), payload)]));
+    if let Some(missing) = missing {
+        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
+            .source(image.source.as_ref())
+            .detail(detail(content, missing));
+        builder.step(draft.run([load_command(image, content, missing)]));
         after.push(load);
+    } else if found.is_none() {
+        // Another name of an image that this plan loads.
+        let same = |other: &&desired::Image| {
+            let content_of_other = other.content.as_ref();
+            content_of_other.is_some_and(|c| c.config_digest == content.config_digest)
+        };
+        let loaded = builder.desired.images.iter().find(same);
+        after.extend(loaded.map(|image| address(&image.name)));
     }
     let undo = match old {
         Some((old, _)) => remote::tag_image(old, &image.name),
@@ -135,6 +158,41 @@ fn wanted(
     let draft = draft.source(image.source.as_ref()).after(after);
     let tag = remote::tag_image(&id, &image.name);
     builder.step(draft.run([Command::new(tag)]).undo([Command::new(undo)]));
+}
+
+/// Loads the image without the layers that are there; whole, if that fails because one of them
+/// went meanwhile.
+fn load_command(
+    image: &desired::Image,
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+) -> Command {
+    let load = |layers: Option<BTreeSet<Digest>>, bytes| {
+        let from = PayloadSource::Stream(image.name.clone());
+        let mut payload = Payload::new(from, content.config_digest, bytes);
+        payload.layers = layers;
+        Command::with(remote::load_image(), payload)
+    };
+    let all = content.diff_ids();
+    let whole = load(None, content.archive_bytes(&all));
+    if *missing == all {
+        return whole;
+    }
+    let bytes = content.archive_bytes(missing);
+    load(Some(missing.clone()), bytes).or_else(whole)
+}
+
+/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
+fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
+    let all = content.diff_ids();
+    let plural = if all.len() == 1 { "" } else { "s" };
+    format!(
+        "load, {} of {} layer{plural} missing, {} of {} to send",
+        missing.len(),
+        all.len(),
+        bytes(content.archive_bytes(missing)),
+        bytes(content.whole_bytes),
+    )
 }
 
 /// The first 12 digits of docker's id, as people know it.

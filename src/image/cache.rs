@@ -1,0 +1,239 @@
+//! Keeps layers compressed in the user's cache directory, so that none is compressed twice, nor asked
+//! of this machine's docker twice: not for the next robot, and not for the next release.
+//!
+//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` (or `.tar`, where compressing does not pay) holds a
+//! layer: its names say what it unpacks to, what its bytes hash to, and how long it is unpacked.
+//! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
+//! there; whoever has it open can read it to the end although it is removed. So processes share the
+//! directory without locks.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    time::SystemTime,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    ImageError,
+    compress::{self, Encoding},
+    contents::{self, LayerBytes, MAX_CONFIG},
+    deflate::{self, Level},
+    slice::Slice,
+};
+use crate::digest::{Digest, DigestWriter};
+
+/// Most bytes that the cache keeps: several releases of the largest applications that fit a VPU,
+/// whose flash has 8 GB for the user.
+const LIMIT: u64 = 8 << 30;
+
+/// Compressing pays where at least a thirtieth is saved.
+const PAYS: u64 = 30;
+
+/// The cache.
+#[derive(Debug, Clone)]
+pub struct LayerCache {
+    dir: Utf8PathBuf,
+    limit: u64,
+}
+
+/// What a cached file's name says.
+struct Name {
+    diff_id: Digest,
+    stored: Digest,
+    unpacked: u64,
+    encoding: Encoding,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split('.');
+        let (diff_id, stored, unpacked) = (parts.next()?, parts.next()?, parts.next()?);
+        let encoding = match (parts.next()?, parts.next()) {
+            ("gz", None) => Encoding::Gzip,
+            ("tar", None) => Encoding::Plain,
+            _ => return None,
+        };
+        Some(Self {
+            diff_id: Digest::from_hex(diff_id)?,
+            stored: Digest::from_hex(stored)?,
+            unpacked: unpacked.parse().ok()?,
+            encoding,
+        })
+    }
+
+    /// The layer that is in the file of this name.
+    fn bytes(&self, stored: Slice) -> LayerBytes {
+        LayerBytes {
+            diff_id: self.diff_id,
+            size: stored.len(),
+            stored,
+            encoding: self.encoding,
+            stored_digest: Some(self.stored),
+            unpacked: Some(self.unpacked),
+        }
+    }
+
+    fn text(&self) -> String {
+        let ending = match self.encoding {
+            Encoding::Gzip => "gz",
+            Encoding::Plain | Encoding::Zstd => "tar",
+        };
+        let (diff_id, stored) = (self.diff_id.hex(), self.stored.hex());
+        format!("{diff_id}.{stored}.{}.{ending}", self.unpacked)
+    }
+}
+
+impl LayerCache {
+    /// Uses `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<Utf8PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            limit: LIMIT,
+        }
+    }
+
+    /// Keeps at most so many bytes.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    fn layers(&self) -> Utf8PathBuf {
+        self.dir.join("layers")
+    }
+
+    fn config_path(&self, digest: Digest) -> Utf8PathBuf {
+        self.dir
+            .join("configs")
+            .join(format!("{}.json", digest.hex()))
+    }
+
+    /// A layer, its bytes checked. One that is damaged is removed and counts as none.
+    pub(super) fn layer(&self, diff_id: Digest) -> Option<LayerBytes> {
+        let prefix = format!("{}.", diff_id.hex());
+        let entries = self.layers().read_dir_utf8().ok()?;
+        for entry in entries.filter_map(Result::ok) {
+            let Some(name) = Some(entry.file_name())
+                .filter(|name| name.starts_with(&prefix))
+                .and_then(Name::parse)
+            else {
+                continue;
+            };
+            match Self::open(entry.path(), &name) {
+                Ok(Some(layer)) => return Some(layer),
+                Ok(None) => {
+                    tracing::warn!(file = %entry.path(), "damaged, removed from the cache");
+                    let _ = fs_err::remove_file(entry.path());
+                }
+                Err(error) => tracing::debug!(%error, "a cached layer cannot be read"),
+            }
+        }
+        None
+    }
+
+    fn open(path: &Utf8Path, name: &Name) -> io::Result<Option<LayerBytes>> {
+        let file = File::open(path)?;
+        // For `prune`: the least recently used go first.
+        let _ = file.set_modified(SystemTime::now());
+        let stored = Slice::whole(file)?;
+        let (found, len) = Digest::of_reader(stored.reader())?;
+        Ok((found == name.stored && len > 0).then(|| name.bytes(stored)))
+    }
+
+    /// Compresses a layer into the cache and gives it from there. `progress` is told how many bytes
+    /// were read so far.
+    ///
+    /// # Errors
+    /// A layer that cannot be read or is not what it should be; a cache that cannot be written.
+    pub(super) fn add(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        level: Level,
+        progress: &dyn Fn(u64),
+    ) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let part = format!("layer {}", layer.diff_id);
+        let unreadable = |source| compress::read_error(&format!("{origin}: {part}"), 0, source);
+        fs_err::create_dir_all(&layers).map_err(failed)?;
+        let file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
+        let mut read = compress::unpacked(&layer.stored, layer.encoding).map_err(unreadable)?;
+        let mut out = DigestWriter::new(file);
+        let packed =
+            deflate::gzip(&mut read, level, &mut out, progress).map_err(|error| match error {
+                deflate::Error::Read(source) => unreadable(source),
+                deflate::Error::Write(source) => failed(source),
+            })?;
+        contents::check(origin, &part, layer.diff_id, packed.digest)?;
+        let (mut file, mut stored, len) = out.finish();
+        let mut encoding = Encoding::Gzip;
+        if packed.read.saturating_sub(len) < packed.read / PAYS {
+            encoding = Encoding::Plain;
+            stored = layer.diff_id;
+            file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
+            let origin = format!("{origin}: {part}");
+            compress::copy_unpacked(&layer.stored, layer.encoding, &origin, &mut file, failed)?;
+        }
+        let name = Name {
+            diff_id: layer.diff_id,
+            stored,
+            unpacked: packed.read,
+            encoding,
+        };
+        let path = layers.join(name.text());
+        let file = file.persist(&path).map_err(|error| failed(error.error))?;
+        self.prune(&path);
+        Ok(name.bytes(Slice::whole(file).map_err(failed)?))
+    }
+
+    /// An image's configuration.
+    pub(super) fn config(&self, digest: Digest) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.config_path(digest)).ok()?;
+        file.take(MAX_CONFIG).read_to_end(&mut bytes).ok()?;
+        (Digest::of(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Keeps an image's configuration.
+    pub(super) fn add_config(&self, bytes: &[u8]) -> io::Result<()> {
+        let path = self.config_path(Digest::of(bytes));
+        let dir = path.parent().unwrap_or(&self.dir);
+        fs_err::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.persist(&path).map(drop).map_err(|error| error.error)
+    }
+
+    /// Removes the least recently used layers until the rest fits; not the one at `but`.
+    fn prune(&self, but: &Utf8Path) {
+        let Ok(entries) = self.layers().read_dir_utf8() else {
+            return;
+        };
+        let mut files: Vec<(SystemTime, u64, Utf8PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.into_path()))
+            })
+            .collect();
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in files {
+            if total <= self.limit {
+                break;
+            }
+            if path == but {
+                continue;
+            }
+            total -= len;
+            let _ = fs_err::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Compresses with all cores at once, into a gzip file of many members, which every gunzip and
+//! docker read as one.
+
+use std::{
+    io::{self, Read, Write},
+    num::NonZero,
+    thread,
+};
+
+use libdeflater::{CompressionLvl, Compressor};
+
+use super::compress::read_some;
+use crate::digest::{Digest, DigestWriter};
+
+/// Bytes that become one member. Smaller ones compress worse (level 1: a ratio of .285 at 256 KiB,
+/// .283 at 1 MiB and at 4 MiB, of Python's library), larger ones take more memory.
+const MEMBER: usize = 1 << 20;
+
+/// Members that one core compresses between two writes: few enough for some 20 MiB of memory, many
+/// enough that starting threads costs nothing.
+const MEMBERS_EACH: usize = 4;
+
+/// More cores than this wait for the one that hashes.
+const MOST_CORES: usize = 4;
+
+/// How hard to try. Measured on Python's library, one core: 126 MB/s at a ratio of .283, and 66 MB/s
+/// at .260.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For links that are faster than compressing.
+    Fast,
+    /// For links where every byte counts.
+    Small,
+}
+
+impl Level {
+    fn number(self) -> i32 {
+        match self {
+            Self::Fast => 1,
+            Self::Small => 6,
+        }
+    }
+
+    fn compressor(self) -> Compressor {
+        Compressor::new(CompressionLvl::new(self.number()).unwrap_or_default())
+    }
+}
+
+/// What was compressed.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// Of the bytes that were read.
+    pub(super) digest: Digest,
+    /// How many.
+    pub(super) read: u64,
+}
+
+/// Which side failed.
+#[derive(Debug)]
+pub(super) enum Error {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Compresses all of `read` to `out`; tells `progress` after every few megabytes how many were read.
+pub(super) fn gzip(
+    read: &mut dyn Read,
+    level: Level,
+    out: &mut dyn Write,
+    progress: &dyn Fn(u64),
+) -> Result<Packed, Error> {
+    let cores = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MOST_CORES);
+    let mut hash = DigestWriter::new(io::sink());
+    let mut members = vec![vec![]; cores * MEMBERS_EACH];
+    let mut total = 0;
+    loop {
+        let mut filled = 0;
+        for member in &mut members {
+            fill(read, member).map_err(Error::Read)?;
+            total += member.len() as u64;
+            if member.is_empty() {
+                break;
+            }
+            filled += 1;
+        }
+        // Of nothing, too, there has to be one member.
+        let round = &members[..filled.max(usize::from(total == 0))];
+        let each = filled.div_ceil(cores).max(1);
+        let packed = thread::scope(|scope| {
+            let workers: Vec<_> = round
+                .chunks(each)
+                .map(|members| scope.spawn(move || compress(members, level)))
+                .collect();
+            for member in round {
+                hash.write_all(member)?;
+            }
+            let results = workers.into_iter().map(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            results.collect::<io::Result<Vec<_>>>()
+        });
+        for bytes in packed.map_err(Error::Write)? {
+            out.write_all(&bytes).map_err(Error::Write)?;
+        }
+        progress(total);
+        if filled < members.len() {
+            break;
+        }
+    }
+    out.flush().map_err(Error::Write)?;
+    let (_, digest, read) = hash.finish();
+    Ok(Packed { digest, read })
+}
+
+/// Reads the next member: whole, except at the end.
+fn fill(read: &mut dyn Read, member: &mut Vec<u8>) -> io::Result<()> {
+    member.resize(MEMBER, 0);
+    let mut filled = 0;
+    while filled < MEMBER {
+        match read_some(read, &mut member[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    member.truncate(filled);
+    Ok(())
+}
+
+fn compress(members: &[Vec<u8>], level: Level) -> io::Result<Vec<u8>> {
+    let mut compressor = level.compressor();
+    let mut out = vec![];
+    for member in members {
+        let start = out.len();
+        out.resize(start + compressor.gzip_compress_bound(member.len()), 0);
+        let len = compressor
+            .gzip_compress(member, &mut out[start..])
+            .map_err(io::Error::other)?;
+        out.truncate(start + len);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_length_is_read_back() {
+        let text: Vec<u8> = (0..9 * MEMBER + 5)
+            .map(|n| ((n * n) >> 7).to_le_bytes()[0])
+            .collect();
+        for len in [0, 1, MEMBER - 1, MEMBER, MEMBER + 1, 8 * MEMBER, text.len()] {
+            for level in [Level::Fast, Level::Small] {
+                let mut out = vec![];
+                let seen = std::cell::Cell::new(0);
+                let packed = gzip(&mut &text[..len], level, &mut out, &|n| seen.set(n)).unwrap();
+                assert_eq!(packed.read, len as u64);
+                assert_eq!(seen.get(), len as u64);
+                assert_eq!(packed.digest, Digest::of(&text[..len]));
+                let mut back = vec![];
+                let mut gunzip = flate2::read::MultiGzDecoder::new(out.as_slice());
+                gunzip.read_to_end(&mut back).unwrap();
+                assert!(back == text[..len], "{len}");
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What the VPU lacks is found by the plan, before anything is touched.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+
+use o3r_deploy::{
+    desired::{
+        Desired, Directory, Guards, Image, ImageContent, Project, ProjectState, Release, Service,
+    },
+    digest::Digest,
+    observe::{Container, Observed, PathFact, Probed, Query, parse},
+    plan::{ManifestRef, Plan, plan},
+};
+
+const NONCE: &str = "o3r-0123456789abcdef";
+const DOCKER_20: &str = include_str!("fixtures/probe/docker-20.10.24.txt");
+
+/// A VPU as recorded, with none of the paths that were asked for then.
+fn observed() -> Observed {
+    let query = Query::default();
+    let mut observed = parse(DOCKER_20, NONCE, &query).unwrap();
+    observed.facts.records = Probed::Known(o3r_deploy::observe::Records::default());
+    observed
+}
+
+fn service(ports: &[&str]) -> Service {
+    Service {
+        replicas: 1,
+        ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+        ..Service::default()
+    }
+}
+
+fn project(name: &str, services: &[(&str, Service)]) -> Project {
+    let services = services
+        .iter()
+        .map(|(name, service)| ((*name).to_owned(), service.clone()));
+    Project {
+        name: name.into(),
+        state: ProjectState::Running,
+        files: vec![],
+        services: services.collect(),
+        refused_by_old_compose: None,
+        source: None,
+    }
+}
+
+fn desired(projects: Vec<Project>) -> Desired {
+    Desired {
+        manifest: ManifestRef::default(),
+        release: Release {
+            name: "app".into(),
+            version: String::new(),
+            source: None,
+        },
+        guards: Guards {
+            arch: "amd64".into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![],
+        volumes: vec![],
+        images: vec![],
+        projects,
+    }
+}
+
+fn planned(desired: &Desired, observed: &Observed) -> Plan {
+    plan(desired, observed, "192.168.0.69")
+}
+
+/// Reasons and remedies.
+fn blocked(plan: &Plan) -> String {
+    let blocked = plan.blocked.iter();
+    let lines = blocked.map(|b| format!("{}: {}\n  help: {}", b.address, b.reason, b.remedy));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[track_caller]
+fn is_free(desired: &Desired, observed: &Observed) {
+    assert_eq!(blocked(&planned(desired, observed)), "");
+}
+
+/// A running container of someone else's that has port 9000 of one address.
+fn foreign(project: &str) -> Container {
+    Container {
+        name: "camera-test".into(),
+        image: "sha256:0".into(),
+        status: "running".into(),
+        exit_code: 0,
+        restart_policy: "no".into(),
+        project: project.into(),
+        service: "web".into(),
+        working_dir: format!("/usr/share/oem/docker/compose/{project}"),
+        one_off: false,
+        volumes: [].into(),
+        ports: ["127.0.0.1:9000/tcp".parse().unwrap()].into(),
+    }
+}
+
+fn with_container(container: Container) -> Observed {
+    let mut observed = observed();
+    observed.facts.containers = Probed::Known(BTreeMap::from([("1".to_owned(), container)]));
+    observed
+}
+
+#[test]
+fn port_of_another_container() {
+    let observed = with_container(foreign("other"));
+    let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
+    insta::assert_snapshot!(blocked(&planned(&wants("9000/tcp"), &observed)), @"
+    compose.app: service web publishes 9000/tcp, which container camera-test has
+      help: stop it (docker stop camera-test), or publish another port
+    ");
+    is_free(&wants("9001/tcp"), &observed);
+    is_free(&wants("9000/udp"), &observed);
+    is_free(&wants("127.0.0.2:9000/tcp"), &observed);
+
+    let mut ended = foreign("other");
+    ended.status = "exited".into();
+    is_free(&wants("9000/tcp"), &with_container(ended));
+}
+
+#[test]
+fn port_of_an_own_container_may_move_in_this_plan() {
+    let mut own = foreign("app");
+    own.name = "app_web_1".into();
+    let mut observed = with_container(own);
+    observed.facts.listeners = Probed::Known(["9000/tcp".parse().unwrap()].into());
+    let both = vec![
+        project("app", &[("web", service(&["9001/tcp"]))]),
+        project("new", &[("web", service(&["9000/tcp"]))]),
+    ];
+    is_free(&desired(both), &observed);
+}
+
+#[test]
+fn port_of_a_program() {
+    // Recorded on a twin: sshd and the device's API.
+    let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
+    insta::assert_snapshot!(blocked(&planned(&wants("22/tcp"), &observed())), @"
+    compose.app: service web publishes 22/tcp, which a program on the VPU has
+      help: stop it, or publish another port
+    ");
+    let mut blind = observed();
+    blind.facts.listeners = Probed::Unknown("no /proc".into());
+    is_free(&wants("22/tcp"), &blind);
+}
+
+#[test]
+fn port_that_two_services_want() {
+    let same = vec![
+        project("app", &[("web", service(&["9000/tcp"]))]),
+        project("other", &[("api", service(&["9000/tcp"]))]),
+    ];
+    insta::assert_snapshot!(blocked(&planned(&desired(same.clone()), &observed())), @"
+    compose.other: service api publishes 9000/tcp, which service web of project app has
+      help: change one of them, or publish another port
+    ");
+    let mut stopped = same;
+    stopped[0].state = ProjectState::Stopped;
+    is_free(&desired(stopped), &observed());
+}
+
+#[test]
+fn compose_file_for_a_newer_docker_compose() {
+    let mut app = project("app", &[("web", service(&[]))]);
+    app.refused_by_old_compose = Some("has no `version:`".into());
+    let desired = desired(vec![app]);
+    is_free(&desired, &observed());
+    let mut old = observed();
+    old.facts.compose = Probed::Known("1.25.4".into());
+    insta::assert_snapshot!(blocked(&planned(&desired, &old)), @r#"
+    compose.app: the compose file has no `version:`, which docker-compose 1.25.4 refuses
+      help: write `version: "2.4"`, which every firmware takes
+    "#);
+}
+
+#[test]
+fn runtime_that_docker_does_not_have() {
+    let mut gpu = service(&[]);
+    gpu.runtime = Some("nvidia".into());
+    let desired = desired(vec![project("app", &[("gpu", gpu)])]);
+    let mut observed = observed();
+    let Probed::Known(docker) = &mut observed.facts.docker else {
+        panic!("{:?}", observed.facts.docker);
+    };
+    docker.runtimes = ["runc".to_owned()].into();
+    insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
+    compose.app: service gpu wants the container runtime nvidia, and docker there has runc
+      help: take `runtime: nvidia` out of the compose file, or use a box that has it
+    ");
+}
+
+#[test]
+fn image_that_does_not_fit() {
+    let mut desired = desired(vec![]);
+    desired.images.push(Image {
+        name: "app:1".into(),
+        content: Some(ImageContent {
+            config_digest: Digest::of("config"),
+            layers: vec![],
+            base_bytes: 448 << 20,
+            whole_bytes: 448 << 20,
+            staging_tag: "o3r-deploy/app:0".into(),
+            local: None,
+        }),
+        source: None,
+    });
+    let mut observed = observed();
+    let mut with = |free| {
+        observed.readings.docker_free = Some(free);
+        planned(&desired, &observed)
+    };
+    insta::assert_snapshot!(blocked(&with(300 << 20)), @"
+    vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the largest image before it unpacks it
+      help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
+    ");
+    let tight = with(500 << 20);
+    assert_eq!(tight.blocked, []);
+    insta::assert_snapshot!(tight.notes.join("\n"), @"
+    name, serial and firmware are not known: not asked
+    docker's disk has 500 MiB free; the images may need 896 MiB while they are received and unpacked
+    ");
+    assert!(!with(1 << 30).notes.iter().any(|note| note.contains("free")));
+}
+
+#[test]
+fn directory_that_may_not_be_made() {
+    let mut desired = desired(vec![]);
+    desired.directories.push(Directory {
+        path: "/opt/app".parse().unwrap(),
+        mode: None,
+        source: None,
+    });
+    let mut observed = observed();
+    let fact = PathFact::Unwritable {
+        parent: "/opt".into(),
+        uid: 0,
+    };
+    observed
+        .facts
+        .paths
+        .insert("/opt/app".into(), Probed::Known(fact));
+    insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
+    directory./opt/app: /opt/app cannot be made: /opt belongs to user 0, and only that user may write there
+      help: choose another path, or have the owner open it: docker run --rm --user 0 -v /opt:/d IMAGE chmod o+w /d
+    ");
+}
+
+#[test]
+fn clock_of_a_vpu_without_a_time_server() {
+    let mut observed = observed();
+    observed.readings.clock = Some(1_581_090_786);
+    let plan = planned(&desired(vec![]), &observed);
+    insta::assert_snapshot!(plan.notes.join("\n"), @"
+    name, serial and firmware are not known: not asked
+    the VPU's clock says 2020-02-07: dates in its logs and in docker's lists are wrong until it has a time server
+    ");
+    observed.readings.clock = Some(1_795_646_007);
+    let plan = planned(&desired(vec![]), &observed);
+    assert!(!plan.notes.iter().any(|note| note.contains("clock")));
+}
