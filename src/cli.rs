@@ -2,6 +2,12 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::manifest::names::{ReleaseName, ReleaseVersion};
+
+/// The manifest where none is named.
+pub const DEFAULT_FILE: &str = "deploy.toml";
 
 /// Makes an ifm O3R VPU match a deploy.toml
 #[derive(Debug, Parser)]
@@ -28,13 +34,19 @@ pub struct Global {
         short,
         long,
         global = true,
-        default_value = "deploy.toml",
+        default_value = DEFAULT_FILE,
         value_name = "FILE"
     )]
     pub file: Utf8PathBuf,
+    /// Which of several VPUs: the keys of its `[vpus.NAME]` override `[vpu]`
+    #[arg(long, global = true, value_name = "NAME")]
+    pub vpu: Option<String>,
     /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<String>,
+    /// The version that is deployed, in place of `[release].version`
+    #[arg(long, global = true, value_name = "V")]
+    pub release_version: Option<ReleaseVersion>,
     /// Say more: the commands of a plan; twice: what happens inside
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
@@ -57,7 +69,7 @@ pub struct Global {
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` means a terminal.
     Auto,
     /// Always.
     Always,
@@ -68,14 +80,46 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a deploy.toml for what is in this folder
+    Init(Init),
     /// Validate the manifest and all it points to, without a VPU
     Check(Check),
     /// Show what apply would do; changes nothing
     Plan(Plan),
     /// Make the VPU match the manifest
     Apply(Apply),
-    /// Print the JSON schema of deploy.toml, or of plan documents
+    /// Show what is deployed, what runs and what drifted
+    Status(Status),
+    /// Write down what a plan has to know of the VPU
+    Observe(Observe),
+    /// Print the JSON schema of deploy.toml, or of another document
     Schema(Schema),
+    /// Print a script that completes commands and options in your shell
+    Completions(Completions),
+    /// Print the manual page
+    Man(Man),
+}
+
+impl Command {
+    /// Whether standard output carries one JSON document, whatever happens.
+    pub fn prints_json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.format == TextOrJson::Json,
+            Self::Plan(args) => args.format == PlanFormat::Json,
+            Self::Apply(args) => args.format == TextOrJson::Json,
+            Self::Status(args) => args.format == TextOrJson::Json,
+            Self::Observe(args) => args.output.is_none(),
+            Self::Init(_) | Self::Schema(_) | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The release's name [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ReleaseName>,
 }
 
 /// `check`.
@@ -99,6 +143,9 @@ pub struct Plan {
     /// Exit with 2 if there is anything to do
     #[arg(long)]
     pub exit_code: bool,
+    /// Plan for a VPU as `observe -o FILE` wrote it down, without connecting
+    #[arg(long, value_name = "FILE", conflicts_with = "host")]
+    pub observed: Option<Utf8PathBuf>,
 }
 
 /// `apply`.
@@ -120,6 +167,44 @@ pub struct Apply {
     pub break_lock: bool,
 }
 
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
+    /// Exit with 2 if the VPU differs from the manifest, with 9 if that cannot be told
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// `observe`.
+#[derive(Debug, Args)]
+pub struct Observe {
+    /// Where to write it [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = OnlyJson::Json)]
+    pub format: OnlyJson,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for every command into this directory instead
+    #[arg(short, long, value_name = "DIRECTORY")]
+    pub output: Option<Utf8PathBuf>,
+}
+
 /// `schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
@@ -133,8 +218,13 @@ pub struct Schema {
 pub enum Document {
     /// `deploy.toml`.
     Manifest,
+    /// `vpus.toml`.
+    #[value(alias = "vpu")]
+    Vpus,
     /// What `plan --format json` prints.
     Plan,
+    /// What `status --format json` prints.
+    Status,
 }
 
 /// An output format.
@@ -155,4 +245,21 @@ pub enum PlanFormat {
     Json,
     /// A POSIX shell script that does the same by hand.
     Sh,
+}
+
+/// The format of what is only for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnlyJson {
+    /// For programs.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Cli::command().debug_assert();
+    }
 }

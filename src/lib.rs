@@ -24,5 +24,7 @@ pub mod observe;
 pub mod plan;
 pub mod remote;
 pub mod render;
+pub mod scaffold;
 pub mod shell;
+pub mod status;
 pub mod ui;

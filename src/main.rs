@@ -2,28 +2,36 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 use o3r_deploy::{
     cli::Cli,
     commands::{self, Exit},
-    ui::Ui,
+    ui::{self, Ui},
 };
 
+/// A bug: what was begun failed, and nothing was restored.
+const BUG: Exit = Exit::Failed;
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    ui::explain_panics();
+    let ended = std::panic::catch_unwind(run);
+    ExitCode::from(ended.unwrap_or(BUG) as u8)
+}
+
+fn run() -> Exit {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            let code = if error.use_stderr() {
+            return if error.use_stderr() {
                 Exit::Usage
             } else {
                 Exit::Done
             };
-            return ExitCode::from(code as u8);
         }
     };
     let ui = Ui::new(&cli.global);
-    trace(cli.global.verbose);
+    trace(cli.global.verbose, ui);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -31,13 +39,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             ui.say(&format!("error: cannot start: {error}"));
-            return ExitCode::from(Exit::Usage as u8);
+            return Exit::Usage;
         }
     };
     let result = runtime.block_on(commands::run(&cli, ui));
     // A payload's thread may still wait for a dead link.
     runtime.shutdown_background();
-    let exit = match result {
+    match result {
         Ok(exit) => exit,
         Err(error) => {
             if let Some(report) = error.report() {
@@ -45,12 +53,31 @@ fn main() -> ExitCode {
             }
             error.exit
         }
+    }
+}
+
+/// The command line. What is wrong with it, and the help, are coloured as it says, too.
+fn parse() -> Result<Cli, clap::Error> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let wants = |when: &str| {
+        let pair = words.windows(2);
+        pair.filter(|pair| pair[0] == "--color")
+            .any(|pair| pair[1] == when)
+            || words.iter().any(|word| *word == *format!("--color={when}"))
     };
-    ExitCode::from(exit as u8)
+    let color = if wants("never") {
+        ColorChoice::Never
+    } else if wants("always") {
+        ColorChoice::Always
+    } else {
+        ColorChoice::Auto
+    };
+    let matches = Cli::command().color(color).try_get_matches_from(&words)?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// `-vv` shows what happens inside; `RUST_LOG` chooses.
-fn trace(verbose: u8) {
+fn trace(verbose: u8, ui: Ui) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose > 1 {
         "o3r_deploy=debug"
@@ -61,7 +88,9 @@ fn trace(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(ui.colors_errors())
+        // Nobody may listen any more; its own complaint about that would panic.
+        .log_internal_errors(false)
         .without_time()
         .init();
 }

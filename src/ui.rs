@@ -1,5 +1,4 @@
 //! Prints: data to stdout, everything else to stderr. The only file that does.
-#![expect(clippy::print_stderr, reason = "the one door to the terminal")]
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
@@ -43,13 +42,9 @@ pub struct Ui {
 impl Ui {
     /// The terminal as the command line wants it.
     pub fn new(global: &Global) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let color = |terminal: bool| match global.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !no_color && !dumb,
-        };
+        let variable = |name: &str| std::env::var(name).ok();
+        let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+        let color = |terminal: bool| has_color(global.color, terminal && !dumb, variable);
         let terminal = std::io::stderr().is_terminal();
         Self {
             quiet: global.quiet,
@@ -58,6 +53,11 @@ impl Ui {
             color_err: color(terminal),
             draws: terminal && !dumb && !global.quiet && global.verbose < 2,
         }
+    }
+
+    /// Whether standard error is coloured.
+    pub fn colors_errors(self) -> bool {
+        self.color_err
     }
 
     /// How plans are rendered on stdout.
@@ -80,13 +80,20 @@ impl Ui {
     /// Says something, unless quiet.
     pub fn say(self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            err(&format!("{text}\n"));
         }
     }
 
     /// Says a note, unless quiet.
     pub fn note(self, text: &str) {
         self.say(&format!("note: {text}"));
+    }
+
+    /// Prints a report of what is no error, unless quiet.
+    pub fn warn(self, report: &dyn miette::Diagnostic) {
+        if !self.quiet {
+            self.report(report);
+        }
     }
 
     /// Prints a report of what is wrong.
@@ -104,8 +111,8 @@ impl Ui {
             .with_links(false);
         let mut text = String::new();
         match handler.render_report(&mut text, report) {
-            Ok(()) => eprintln!("{}", text.trim_end()),
-            Err(_) => eprintln!("error: {report}"),
+            Ok(()) => err(&format!("{}\n", text.trim_end())),
+            Err(_) => err(&format!("error: {report}\n")),
         }
     }
 
@@ -124,9 +131,8 @@ impl Ui {
 
     /// Asks a yes-or-no question; anything but y or yes is no.
     pub fn confirm(self, question: &str) -> bool {
-        eprint!("{question} [y/N] ");
+        err(&format!("{question} [y/N] "));
         let mut answer = String::new();
-        let _ = std::io::stderr().flush();
         let read = std::io::stdin().lock().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
@@ -152,6 +158,59 @@ impl Ui {
     fn bold(self, text: &str) -> String {
         paint(self.color_err, Ansi::new().bold(), text)
     }
+}
+
+/// Writes to standard error. Nobody may listen any more (`2>&1 | head`); that is no error of ours,
+/// where `eprintln!` would panic.
+fn err(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr
+        .write_all(text.as_bytes())
+        .and_then(|()| stderr.flush());
+}
+
+/// Whether a stream is coloured. `NO_COLOR` beats `CLICOLOR_FORCE`, and the command line both.
+fn has_color(wanted: Color, terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let forced =
+        variable("CLICOLOR_FORCE").is_some_and(|value| !matches!(value.as_str(), "" | "0"));
+    let off = variable("CLICOLOR").is_some_and(|value| value == "0");
+    match wanted {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => !is_set("NO_COLOR") && (forced || (terminal && !off)),
+    }
+}
+
+/// Says of every panic what it is: a bug, and how to report it. To be called once.
+pub fn explain_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let payload = panic.payload();
+        let what = payload.downcast_ref::<&str>().copied();
+        let what = what.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let thread = std::thread::current();
+        err(&bug_report(
+            what.unwrap_or("no words"),
+            place.as_deref().unwrap_or("an unknown place"),
+            thread.name().unwrap_or("unnamed"),
+        ));
+        // Only with RUST_BACKTRACE, as everywhere.
+        let backtrace = std::backtrace::Backtrace::capture();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            err(&format!("{backtrace}\n"));
+        }
+    }));
+}
+
+fn bug_report(what: &str, place: &str, thread: &str) -> String {
+    format!(
+        "error: this is a bug in o3r-deploy: {what}\n  \
+         at {place}, in thread {thread}, {}\n  \
+         help: what was done before it stays done, and `o3r-deploy plan` shows the rest; please report the lines\n        \
+         above with the command line and, if you may, the manifest; RUST_BACKTRACE=1 tells more\n",
+        concat!("o3r-deploy ", env!("CARGO_PKG_VERSION"))
+    )
 }
 
 /// Where a line may be broken: an indented one is something to copy, and stays whole.
@@ -341,4 +400,34 @@ fn bar(title: &str, bytes: u64) -> ProgressBar {
     bar.set_message(title.to_owned());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_as_the_environment_wants_them() {
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: &[(Variables, bool, bool)] = &[
+            (&[], true, true),
+            (&[], false, false),
+            (&[("NO_COLOR", "1")], true, false),
+            (&[("NO_COLOR", "")], true, true),
+            (&[("CLICOLOR", "0")], true, false),
+            (&[("CLICOLOR_FORCE", "1")], false, true),
+            (&[("CLICOLOR_FORCE", "0")], false, false),
+            (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], true, false),
+        ];
+        for (environment, terminal, expected) in cases {
+            let variable = |name: &str| {
+                let found = environment.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let auto = has_color(Color::Auto, *terminal, variable);
+            assert_eq!(auto, *expected, "{environment:?}");
+            assert!(has_color(Color::Always, *terminal, variable));
+            assert!(!has_color(Color::Never, *terminal, variable));
+        }
+    }
 }

@@ -32,3 +32,98 @@ fn transcripts() {
 fn the_readme() {
     hermetic().case("README.md");
 }
+
+fn program(args: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_o3r-deploy"));
+    command.args(args).current_dir("tests/cmd/check.in");
+    command
+}
+
+/// A pipe whose reader is gone, as behind `| head -1`.
+fn broken_pipe() -> std::process::Stdio {
+    let (reader, writer) = std::io::pipe().expect("there are pipes");
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for (args, code) in [
+        (&["schema"][..], 0),
+        (&["check"], 0),
+        (&["man"], 0),
+        (&["--help"], 0),
+        (&["-f", "typos.toml", "check"], 1),
+        (&["-f", "absent.toml", "plan", "-vv"], 1),
+        (&["plan", "--format", "yaml"], 1),
+    ] {
+        let status = program(args)
+            .env("RUST_LOG", "trace")
+            .stdout(broken_pipe())
+            .stderr(broken_pipe())
+            .status();
+        let code_found = status.expect("it starts").code();
+        assert_eq!(code_found, Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pages = directory.path().join("man1");
+    let written = program(&["man", "-o", pages.to_str().expect("UTF-8")]).status();
+    assert!(written.expect("it starts").success());
+    let help = program(&["--help"]).output().expect("it starts").stdout;
+    let help = String::from_utf8_lossy(&help);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let mut count = 0;
+    for line in commands.take_while(|line| !line.is_empty()) {
+        let name = line.split_whitespace().next().expect("a name");
+        if name != "help" {
+            let page = pages.join(format!("o3r-deploy-{name}.1"));
+            let text = std::fs::read_to_string(&page).expect("a page");
+            assert!(text.contains(".SH NAME"), "{page:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 6, "{help}");
+}
+
+#[test]
+fn every_shell_gets_completions_that_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = program(&["completions", shell])
+            .output()
+            .expect("it starts");
+        let script = String::from_utf8_lossy(&output.stdout);
+        for word in ["observe", "release-version", "vpu"] {
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+    }
+}
+
+/// Runs itself anew to see what a panic says and does not say.
+#[test]
+fn a_panic_is_called_a_bug() {
+    if std::env::var_os("O3R_TEST_PANICS").is_some() {
+        o3r_deploy::ui::explain_panics();
+        panic!("the moon is full");
+    }
+    let itself = std::env::current_exe().expect("it has a name");
+    let output = std::process::Command::new(itself)
+        .args(["--exact", "a_panic_is_called_a_bug", "--nocapture"])
+        .env("O3R_TEST_PANICS", "1")
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("error: this is a bug in o3r-deploy: the moon is full"),
+        "{said}"
+    );
+    assert!(
+        said.contains("at tests/cli.rs:") && said.contains("help: "),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}

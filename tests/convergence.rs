@@ -18,9 +18,9 @@ use o3r_deploy::{
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, World},
     image::{self, Platform, ScratchDir},
-    observe::observe,
+    observe::{Document, observe},
     plan::{self, ManifestRef, Plan},
-    remote, render,
+    remote, render, status,
 };
 use proptest::prelude::*;
 use tokio::sync::watch;
@@ -259,6 +259,19 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
         render::json(&plan::plan(desired, &observed, "fake")),
         "same input, same bytes"
     );
+    let written = render::document(&Document::new("fake", observed.clone()));
+    let read: Document = serde_json::from_str(&written).unwrap();
+    let from_document = plan::plan(desired, &read.answer(&desired.query()), "fake");
+    assert_eq!(
+        render::json(&from_document),
+        render::json(&plan),
+        "written down and read again"
+    );
+    let status = status::status("fake", &observed, Ok(&plan));
+    let text = render::status_text(&status, render::Style::default());
+    for container in observed.facts.containers.known().into_iter().flatten() {
+        assert!(text.contains(&container.1.name), "{text}");
+    }
     plan
 }
 

@@ -2,9 +2,35 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use camino::Utf8Path;
-use o3r_deploy::manifest::{self, Diagnostics, Options, meaning::Disk, unsupported::unsupported};
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use o3r_deploy::manifest::{
+    self, Diagnostics, Options,
+    meaning::{Disk, FileKind, LocalFiles},
+    unsupported::unsupported,
+};
 use proptest::prelude::*;
+
+const VPUS: &str = include_str!("manifests/vpus/beside/vpus.toml");
+
+/// A folder with a manifest and these bytes as its vpus.toml.
+struct Beside(Vec<u8>);
+
+impl LocalFiles for Beside {
+    fn kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        Disk.kind(path)
+    }
+
+    fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
+        assert_eq!(path, "vpus.toml");
+        Ok(self.0.clone())
+    }
+
+    fn home(&self) -> Option<Utf8PathBuf> {
+        None
+    }
+}
 
 /// Reads, checks and renders a document as the commands do.
 fn read(bytes: &[u8]) -> Result<String, Diagnostics> {
@@ -223,6 +249,32 @@ proptest! {
         let end = (at + removed).min(EXAMPLE.len());
         let bytes = [&EXAMPLE.as_bytes()[..at], &inserted, &EXAMPLE.as_bytes()[end..]].concat();
         let _ = read(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_list_of_vpus(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
+        chosen in proptest::option::of("agv-1[78]|\\PC{0,5}"),
+    ) {
+        let mut bytes = VPUS.as_bytes().to_vec();
+        for (index, byte) in edits {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len() * 4).max(bytes.len() / 2));
+        let options = Options { vpu: chosen.clone(), ..Options::default() };
+        match manifest::check("deploy.toml", b"[release]\nname = 'a'\n", &options, &Beside(bytes)) {
+            Ok(loaded) => {
+                let is_known = chosen.is_some_and(|name| loaded.manifest.vpus.contains_key(&name));
+                prop_assert_eq!(loaded.chosen.is_some(), is_known);
+            }
+            Err(findings) => {
+                let rendered = findings.render_plain(100);
+                prop_assert!(rendered.contains("vpus.toml"), "{}", rendered);
+                prop_assert!(rendered.chars().all(|c| c == '\n' || c == '\t' || !c.is_control()));
+            }
+        }
     }
 
     #[test]

@@ -157,10 +157,93 @@ fn findings_have_a_form_for_programs() {
         "severity": "error",
         "message": "unknown key `serail` in [vpu]",
         "pointer": "/vpu/serail",
+        "file": "unknown_key.toml",
         "line": 6,
         "column": 1,
         "help": "did you mean `serial`?"
       }
     ]
     "#);
+}
+
+fn vpus(case: &str) -> Utf8PathBuf {
+    Utf8Path::new(DOCUMENTS).join(format!("vpus/{case}/deploy.toml"))
+}
+
+#[test]
+fn vpus_may_stand_in_either_file() {
+    let loaded = check(&vpus("beside")).unwrap();
+    let names: Vec<&String> = loaded.manifest.vpus.keys().collect();
+    assert_eq!(names, ["agv-17", "agv-18"]);
+    assert_eq!(unsupported(&loaded), []);
+    let host = |loaded: &Loaded| loaded.manifest.vpu.host.as_ref().unwrap().to_string();
+    let here = loaded.for_vpu("agv-17").unwrap();
+    assert_eq!(
+        (host(&here), here.place("/vpu/host")),
+        ("10.1.4.17".into(), "deploy.toml:11".into())
+    );
+    let there = loaded.for_vpu("agv-18").unwrap();
+    assert_eq!(
+        (host(&there), there.place("/vpu/host")),
+        ("10.1.4.18".into(), "vpus.toml:2".into())
+    );
+    assert_eq!(there.manifest.vpu.arch().as_str(), "amd64");
+    assert_eq!(there.place("/vpu/firmware"), "deploy.toml:4");
+    assert_eq!(
+        there.manifest.vpu.firmware, loaded.manifest.vpu.firmware,
+        "not overridden"
+    );
+    let identity = there.manifest.vpu.identity.as_ref().unwrap();
+    assert_eq!(
+        identity.as_str(),
+        "keys/agv-18-1.4.0",
+        "the version is the manifest's"
+    );
+    assert_eq!(
+        there.for_vpu("agv-17").unwrap(),
+        here,
+        "whatever was chosen before"
+    );
+    assert!(loaded.for_vpu("agv-19").is_none());
+}
+
+#[test]
+fn findings_in_vpus_point_into_their_file() {
+    let mut differences = Vec::new();
+    for case in ["twice", "typos", "wrong_version"] {
+        let path = vpus(case);
+        let findings = check(&path).expect_err(case);
+        differences.extend(differs(&path, &findings.render_plain(100)));
+    }
+    report(&differences);
+}
+
+#[test]
+fn the_command_line_chooses_version_and_vpu() {
+    let path = vpus("beside");
+    let bytes = fs::read(&path).unwrap();
+    let options = Options {
+        release_version: Some("2.0.0-rc.1".parse().unwrap()),
+        vpu: Some("agv-18".into()),
+        words_only: false,
+    };
+    let files = Below(path.parent().unwrap());
+    let loaded = manifest::check("deploy.toml", &bytes, &options, &files).unwrap();
+    assert_eq!(loaded.chosen.as_deref(), Some("agv-18"));
+    let identity = loaded.manifest.vpu.identity.as_ref().unwrap();
+    assert_eq!(identity.as_str(), "keys/agv-18-2.0.0-rc.1");
+
+    let unknown = Options {
+        vpu: Some("agv-19".into()),
+        ..Options::default()
+    };
+    let error = manifest::load_with(&path, &unknown).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("there is no VPU `agv-19` in {path}")
+    );
+    assert_eq!(
+        error.help().unwrap(),
+        "did you mean --vpu agv-18? there are: agv-17, agv-18"
+    );
 }

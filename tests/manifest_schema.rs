@@ -5,20 +5,24 @@ use std::{collections::BTreeSet, env, fs};
 use o3r_deploy::manifest;
 use serde_json::Value;
 
-const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/deploy.schema.json");
-
 #[test]
-fn the_committed_schema_is_current() {
-    let schema = manifest::schema();
-    let generated = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-    if env::var_os("O3R_DEPLOY_UPDATE").is_some() {
-        fs::write(COMMITTED, &generated).unwrap();
+fn the_committed_schemas_are_current() {
+    for (document, name) in [
+        (manifest::Document::Manifest, "deploy"),
+        (manifest::Document::Vpus, "vpus"),
+    ] {
+        let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let schema = manifest::schema_of(document);
+        let generated = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if env::var_os("O3R_DEPLOY_UPDATE").is_some() {
+            fs::write(&path, &generated).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == generated,
+            "{path} is stale: O3R_DEPLOY_UPDATE=1 cargo test --test manifest_schema"
+        );
     }
-    let committed = fs::read_to_string(COMMITTED).unwrap_or_default();
-    assert!(
-        committed == generated,
-        "schemas/deploy.schema.json is stale: O3R_DEPLOY_UPDATE=1 cargo test --test manifest_schema"
-    );
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn boot(plan: &Plan) -> String {
         own.iter()
             .any(|kind| step.address.as_str().starts_with(kind))
     });
+    plan.summary = plan::Summary::default();
     let style = render::Style {
         color: false,
         commands: true,

@@ -4,19 +4,21 @@ use std::fs;
 
 use o3r_deploy::{plan::Plan, render};
 
-const SCHEMA: &str = "schemas/plan.schema.json";
-
 #[test]
-fn the_committed_schema_is_current() {
-    let generated = render::plan_schema();
-    if std::env::var_os("O3R_DEPLOY_UPDATE").is_some() {
-        fs::write(SCHEMA, &generated).unwrap();
+fn the_committed_schemas_are_current() {
+    for (path, generated) in [
+        ("schemas/plan.schema.json", render::plan_schema()),
+        ("schemas/status.schema.json", render::status_schema()),
+    ] {
+        if std::env::var_os("O3R_DEPLOY_UPDATE").is_some() {
+            fs::write(path, &generated).unwrap();
+        }
+        let committed = fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == generated,
+            "{path} is stale: O3R_DEPLOY_UPDATE=1 cargo test --test plan_documents"
+        );
     }
-    let committed = fs::read_to_string(SCHEMA).unwrap_or_default();
-    assert!(
-        committed == generated,
-        "{SCHEMA} is stale: O3R_DEPLOY_UPDATE=1 cargo test --test plan_documents"
-    );
 }
 
 /// A plan document of an earlier version of this program: it must parse for ever.

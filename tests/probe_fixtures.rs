@@ -12,6 +12,9 @@ const DOCKER_20: &str = include_str!("fixtures/probe/docker-20.10.24.txt");
 /// The same VPU as docker 19.03.8 and docker-compose 1.25.4 say it; see the README beside it.
 const DOCKER_19: &str = include_str!("fixtures/probe/docker-19.03.8.txt");
 
+/// Recorded later, with readings for `status`.
+const HEALTH: &str = include_str!("fixtures/probe/docker-20.10.24-health.txt");
+
 fn query() -> Query {
     let compose = "/usr/share/oem/docker/compose/hello/docker-compose.yml";
     Query {
@@ -39,6 +42,21 @@ fn docker_20_10() {
 #[test]
 fn docker_19_03() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&observed(DOCKER_19)).unwrap());
+}
+
+#[test]
+fn readings() {
+    let query = Query {
+        paths: query()
+            .paths
+            .into_iter()
+            .filter(|(path, _)| path != "~/share/logs")
+            .collect(),
+        ..query()
+    };
+    let Observed { facts, readings } = parse(HEALTH, NONCE, &query).unwrap();
+    assert_eq!(facts.containers.known().unwrap().len(), 2);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&readings).unwrap());
 }
 
 #[test]

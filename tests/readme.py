@@ -28,7 +28,9 @@ VARIES = [
     (r"\b(sha256:)?[0-9a-f]{12,64}\b", "DIGEST"),
     (r"SHA256:[A-Za-z0-9+/]+", "FINGERPRINT"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/=]+", "KEY"),
-    (r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ", "DATE"),
+    (r"\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\dZ", "DATE"),
+    (r"\b(up|for) \d+ (s|min \d\d s|h \d\d min|d \d\d h)", "AGE"),
+    (r"\byou@\S+", "YOU"),
     (r"\b(amd64|arm64)\b", "ARCH"),
     (r"\bdocker \d[\w.+~-]*", "docker VERSION"),
 ]

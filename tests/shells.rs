@@ -11,7 +11,7 @@ use std::{
 use o3r_deploy::{
     digest::Digest,
     host::{Host as _, LocalHost, Output, Stdin},
-    observe::{self, PathFact, Probed, Query},
+    observe::{self, PathFact, Probed, Query, Readings},
     remote,
     shell::Argv,
 };
@@ -410,5 +410,47 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
             written.lines().last(),
             Some(r#"{"by":"me","version":"60"}"#)
         );
+    }
+}
+
+#[tokio::test]
+async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &["sha256sum"]);
+        let mut process = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let container = |pid: u32, id: &str| {
+            format!(
+                "echo '{{\"pid\":{pid},\"id\":\"{id}\",\"name\":\"/{id}\",\"image\":\"i\",\"status\":\"running\",\"exit_code\":0,\
+                 \"health\":null,\"restart_policy\":\"no\",\"project\":\"\",\"service\":\"\",\"working_dir\":\"\",\"one_off\":\"\",\
+                 \"volumes\":[]}}'\n"
+            )
+        };
+        let docker = format!(
+            "#!/bin/sh\ncase \"$1 $2\" in\n'container ls') echo a; echo b; echo c ;;\n'container inspect') {}{}{} ;;\nesac\n",
+            container(process.id(), "young"),
+            container(0, "stopped"),
+            // Above what Linux gives to any process.
+            container(99_999_999, "vanished")
+        );
+        fixture.program("docker", &docker);
+        let observed = observe::observe(&fixture.host, &Query::default()).await;
+        let Readings {
+            container_uptime,
+            memory_total,
+            memory_available,
+            home_total,
+            home_free,
+            ..
+        } = observed.unwrap().readings;
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let ids: Vec<&String> = container_uptime.keys().collect();
+        assert_eq!(ids, ["young"], "{shell:?}");
+        assert!(container_uptime["young"] < 30, "{container_uptime:?}");
+        assert!(memory_total > memory_available && memory_available > Some(0));
+        assert!(home_total >= home_free && home_free > Some(0));
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Ex
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
             Ok(exit) => (*exit, None),
-            Err(error) => (error.exit, Some(error.text())),
+            Err(error) => (error.exit, Some(error.document())),
         };
         let document = json!({
             "format": 1,
@@ -37,8 +37,7 @@ pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Ex
             "remaining": result.remaining,
             "log": result.log.as_ref().map(|path| path.as_str()),
         });
-        let text = serde_json::to_string_pretty(&document).unwrap_or_default();
-        ui.data(&format!("{text}\n"));
+        ui.data(&render::document(&document));
     }
     ended
 }

@@ -1,37 +1,46 @@
-//! `check`: validates the manifest and all it points to, without a VPU.
+//! `check`: validates the manifest and all it points to, for every VPU it names, without one.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
 
 use super::{CommandError, Exit, session};
 use crate::{
     cli::{self, Global, TextOrJson},
-    manifest::{self, Diagnostic, Diagnostics, LoadError, unsupported::unsupported},
+    manifest::{
+        self, Diagnostic, Diagnostics, LoadError, Loaded, meaning, names::escape,
+        unsupported::unsupported,
+    },
+    render,
     ui::Ui,
 };
 
 pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Exit, CommandError> {
-    let findings = match manifest::load(&global.file) {
+    let findings = match manifest::load_with(&global.file, &session::options(global)) {
         Err(LoadError::Invalid(findings)) => findings,
-        Err(error @ LoadError::Read { .. }) => return Err(session::load_error(error)),
-        Ok(loaded) => {
-            let mut findings = loaded.warnings.clone();
-            findings.extend(unsupported(&loaded).into_iter().map(Diagnostic::warning));
-            findings.extend(session::resolve(&loaded).await.err().unwrap_or_default());
-            Diagnostics::new(findings)
-        }
+        Err(error) => return Err(session::load_error(error)),
+        Ok(loaded) => Diagnostics::new(all_findings(&loaded).await),
     };
     let failed = findings.has_errors();
     match args.format {
         TextOrJson::Json => {
-            let text = serde_json::to_string_pretty(&findings).unwrap_or_default();
-            ui.data(&format!("{text}\n"));
+            let exit = if failed { Exit::Usage } else { Exit::Done };
+            let error = json!({ "message": findings.to_string(), "help": null });
+            ui.data(&render::document(&json!({
+                "format": 1,
+                "exit_code": exit as u8,
+                "error": failed.then_some(error),
+                "manifest": global.file.as_str(),
+                "findings": findings,
+            })));
         }
         TextOrJson::Text if findings.is_empty() => {
             ui.say(&format!("{}: {}", global.file, ui.good("valid")));
         }
+        TextOrJson::Text if failed => ui.report(&findings),
         TextOrJson::Text => {
-            ui.report(&findings);
-            if !failed {
-                ui.say(&format!("{}: valid, with warnings", global.file));
-            }
+            ui.warn(&findings);
+            ui.say(&format!("{}: valid, with warnings", global.file));
         }
     }
     if failed {
@@ -39,4 +48,28 @@ pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Ex
     } else {
         Ok(Exit::Done)
     }
+}
+
+/// Everything that is wrong with a manifest which could be read: for the chosen VPU, and for every
+/// other one.
+async fn all_findings(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut findings = loaded.warnings.clone();
+    findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
+    findings.extend(session::resolve(loaded).await.err().unwrap_or_default());
+    // Images are the same for all of one architecture.
+    let mut seen = BTreeSet::from([loaded.manifest.vpu.arch()]);
+    let others = loaded.manifest.vpus.keys();
+    for (name, other) in others.filter_map(|name| Some((name, loaded.for_vpu(name)?))) {
+        let mut found = meaning::check(&other, &meaning::Disk);
+        if seen.insert(other.manifest.vpu.arch()) {
+            found.extend(session::resolve(&other).await.err().unwrap_or_default());
+        }
+        // What is wrong for every one is said once, the rest with the one it is wrong for.
+        found.retain(|finding| !findings.contains(finding));
+        for finding in &mut found {
+            finding.message = format!("{}, with --vpu {}", finding.message, escape(name));
+        }
+        findings.extend(found);
+    }
+    findings
 }

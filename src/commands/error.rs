@@ -3,9 +3,10 @@
 use std::fmt;
 
 use miette::Diagnostic;
+use serde_json::{Value, json};
 
 pub(super) use crate::host::chain;
-use crate::{host::HostError, observe::ObserveError};
+use crate::{host::HostError, manifest::Diagnostics, observe::ObserveError};
 
 /// How a command ended: the exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct CommandError {
     /// The exit code.
     pub exit: Exit,
     report: Option<Box<dyn Diagnostic + Send + Sync>>,
+    /// Of a manifest, as [`Diagnostics`] writes them for programs.
+    findings: Option<Value>,
 }
 
 impl CommandError {
@@ -49,6 +52,16 @@ impl CommandError {
         Self {
             exit,
             report: Some(Box::new(report)),
+            findings: None,
+        }
+    }
+
+    /// What is wrong with a manifest.
+    pub fn findings(findings: Diagnostics) -> Self {
+        let value = serde_json::to_value(&findings).ok();
+        Self {
+            findings: value,
+            ..Self::new(Exit::Usage, findings)
         }
     }
 
@@ -65,7 +78,11 @@ impl CommandError {
 
     /// An exit code alone; what there is to say was said.
     pub fn silent(exit: Exit) -> Self {
-        Self { exit, report: None }
+        Self {
+            exit,
+            report: None,
+            findings: None,
+        }
     }
 
     /// What to show.
@@ -75,12 +92,20 @@ impl CommandError {
             .map(|report| report as &dyn Diagnostic)
     }
 
-    /// What it says, on one line, for JSON.
-    pub fn text(&self) -> String {
-        self.report
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+    /// What it says, for programs: `{"message", "help"}`, with the `findings` in a manifest where
+    /// it is about those. Null where all was said.
+    pub fn document(&self) -> Value {
+        let Some(report) = &self.report else {
+            return Value::Null;
+        };
+        let mut error = json!({
+            "message": report.to_string(),
+            "help": report.help().map(|help| help.to_string()),
+        });
+        if let Some(findings) = &self.findings {
+            error["findings"] = findings.clone();
+        }
+        error
     }
 }
 

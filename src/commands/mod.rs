@@ -2,31 +2,76 @@
 
 mod apply;
 mod check;
+mod completions;
 mod error;
+mod files;
+mod init;
+mod look;
+mod man;
+mod observe;
 mod plan;
 mod schema;
 mod session;
+mod status;
+mod target;
 
 pub use error::{CommandError, Exit};
+use serde_json::json;
 
 use crate::{
     cli::{Cli, Command},
+    render,
     ui::Ui,
 };
 
 /// Runs a command line to its end.
 ///
 /// # Errors
-/// What goes to stderr as a report, with the exit code that belongs to it.
+/// What goes to stderr as a report, with the exit code that belongs to it. Where JSON is asked for,
+/// it is on stdout, too.
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
+    let ended = run_command(cli, ui).await;
+    // Apply has more to tell of an end like this, and tells it.
+    let is_told = matches!(cli.command, Command::Apply(_));
+    if let Err(error) = &ended
+        && error.report().is_some()
+        && cli.command.prints_json()
+        && !is_told
+    {
+        ui.data(&render::document(&json!({
+            "format": 1,
+            "exit_code": error.exit as u8,
+            "error": error.document(),
+        })));
+    }
+    ended
+}
+
+async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
+    let global = &cli.global;
     match &cli.command {
-        Command::Check(args) => check::run(&cli.global, args, ui).await,
-        // A plan changes nothing, so that it may end anywhere; but it ends by cleaning up after itself.
-        Command::Plan(args) => tokio::select! {
-            ended = plan::run(&cli.global, args, ui) => ended,
-            Ok(()) = tokio::signal::ctrl_c() => Err(CommandError::silent(Exit::Interrupted)),
-        },
-        Command::Apply(args) => apply::run(&cli.global, args, ui).await,
+        Command::Init(args) => init::run(global, args, ui).await,
+        Command::Check(args) => check::run(global, args, ui).await,
+        Command::Plan(args) => until_interrupted(plan::run(global, args, ui)).await,
+        Command::Apply(args) => apply::run(global, args, ui).await,
+        Command::Status(args) => until_interrupted(status::run(global, args, ui)).await,
+        Command::Observe(args) => until_interrupted(observe::run(global, args, ui)).await,
         Command::Schema(args) => Ok(schema::run(args, ui)),
+        Command::Completions(args) => Ok(completions::run(args, ui)),
+        Command::Man(args) => man::run(args, ui),
+    }
+}
+
+/// What changes nothing may end anywhere; but it ends by cleaning up after itself.
+async fn until_interrupted(
+    command: impl Future<Output = Result<Exit, CommandError>>,
+) -> Result<Exit, CommandError> {
+    tokio::select! {
+        ended = command => ended,
+        Ok(()) = tokio::signal::ctrl_c() => Err(CommandError::message(
+            Exit::Interrupted,
+            "interrupted; nothing was changed",
+            None,
+        )),
     }
 }

@@ -4,22 +4,32 @@ use std::io::Write as _;
 
 use camino::Utf8Path;
 
-use super::{CommandError, Exit, session::Session};
+use super::{
+    CommandError, Exit,
+    files::{cannot_write, write},
+    session::{self, Session},
+};
 use crate::{
     apply::Payloads,
     cli::{self, Global, PlanFormat},
+    desired::Desired,
+    observe::Document,
     plan::Plan,
     render,
     ui::Ui,
 };
 
 pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
-    let session = Session::open(global, ui).await?;
-    let observed = session.observe().await?;
-    let plan = session.plan(&observed).await?;
+    let (desired, plan) = if let Some(file) = &args.observed {
+        from_document(global, file, ui).await?
+    } else {
+        let session = Session::open(global, ui).await?;
+        let plan = session.plan(&session.observe().await?).await?;
+        (session.desired, plan)
+    };
     match (args.format, &args.output) {
         (PlanFormat::Sh, Some(directory)) => {
-            write_script(directory, &plan, &Payloads::new(&session.desired), ui)?;
+            write_script(directory, &plan, &Payloads::new(&desired), ui)?;
         }
         (PlanFormat::Sh, None) => {
             let script = render::sh(&plan);
@@ -57,6 +67,23 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
     })
 }
 
+/// The plan for a VPU as it was written down.
+async fn from_document(
+    global: &Global,
+    file: &Utf8Path,
+    ui: Ui,
+) -> Result<(Desired, Plan), CommandError> {
+    let document = Document::read(file).map_err(|error| {
+        let help = error.help().to_owned();
+        CommandError::message(Exit::Usage, error.to_string(), Some(help))
+    })?;
+    let desired = session::desired(&session::supported(global, ui)?).await?;
+    let host = document.host.clone();
+    let observed = document.answer(&desired.query());
+    let plan = session::plan(&desired, &observed, &host, ui).await?;
+    Ok((desired, plan))
+}
+
 /// Writes `deploy.sh` and `payload/` into a directory, which may exist.
 fn write_script(
     directory: &Utf8Path,
@@ -90,22 +117,4 @@ fn write_script(
         "deploy.sh"
     ));
     Ok(())
-}
-
-fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {
-    let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(|error| cannot_write(&error))
-}
-
-fn cannot_write(error: &std::io::Error) -> CommandError {
-    CommandError::message(
-        Exit::Usage,
-        error.to_string(),
-        Some("choose another -o".into()),
-    )
 }

@@ -1,4 +1,4 @@
-//! `schema`: prints the JSON schema of a document.
+//! `schema`: prints the JSON schema of a document, as committed in `schemas/`.
 
 use super::Exit;
 use crate::{
@@ -7,17 +7,17 @@ use crate::{
     ui::Ui,
 };
 
-/// As committed in `schemas/deploy.schema.json`.
-fn manifest_schema() -> String {
-    let mut text = serde_json::to_string_pretty(&manifest::schema()).unwrap_or_default();
-    text.push('\n');
-    text
+/// The schema of `deploy.toml`.
+pub(super) fn manifest_schema() -> String {
+    render::document(&manifest::schema())
 }
 
 pub(super) fn run(args: &cli::Schema, ui: Ui) -> Exit {
-    match args.document {
-        Document::Manifest => ui.data(&manifest_schema()),
-        Document::Plan => ui.data(&render::plan_schema()),
-    }
+    ui.data(&match args.document {
+        Document::Manifest => manifest_schema(),
+        Document::Vpus => render::document(&manifest::schema_of(manifest::Document::Vpus)),
+        Document::Plan => render::plan_schema(),
+        Document::Status => render::status_schema(),
+    });
     Exit::Done
 }

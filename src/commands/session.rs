@@ -2,35 +2,54 @@
 
 use camino::Utf8PathBuf;
 
-use super::{CommandError, Exit};
+use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
     desired::{self, Desired},
-    host::{SshHost, SshOptions},
+    host::SshHost,
     image::{LayerCache, Level, ScratchDir},
     manifest::{
-        self, Diagnostic, Diagnostics, LoadError, Loaded, names::HostKeys, types::Vpu,
-        unsupported::unsupported,
+        self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
     observe::{self, Observed},
     plan::{self, Plan},
     ui::Ui,
 };
 
-/// The address that every VPU ships with.
-const FACTORY_ADDRESS: &str = "192.168.0.69";
+/// What the command line says beside the manifest.
+pub(super) fn options(global: &Global) -> Options {
+    Options {
+        release_version: global.release_version.clone(),
+        vpu: global.vpu.clone(),
+        words_only: false,
+    }
+}
 
-/// Reads the manifest and checks all that can be checked offline but the contents of images.
-pub(super) fn load(global: &Global) -> Result<Loaded, CommandError> {
-    manifest::load(&global.file).map_err(load_error)
+/// Reads the manifest, checks all that can be checked offline but the contents of images, and
+/// refuses what is not supported yet.
+pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError> {
+    let loaded = manifest::load_with(&global.file, &options(global)).map_err(load_error)?;
+    for warning in &loaded.warnings {
+        ui.warn(warning);
+    }
+    let refused = unsupported(&loaded);
+    if refused.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(findings_error(refused))
+    }
 }
 
 pub(super) fn load_error(error: LoadError) -> CommandError {
     match error {
-        LoadError::Invalid(findings) => CommandError::new(Exit::Usage, findings),
-        error @ LoadError::Read { .. } => {
-            let help = error.help().map(str::to_owned);
-            CommandError::message(Exit::Usage, super::error::chain(&error), help)
+        LoadError::Invalid(findings) => CommandError::findings(findings),
+        error @ (LoadError::Read { .. } | LoadError::UnknownVpu(_)) => {
+            let help = error.help();
+            let message = match &error {
+                LoadError::UnknownVpu(unknown) => unknown.to_string(),
+                _ => super::error::chain(&error),
+            };
+            CommandError::message(Exit::Usage, message, help)
         }
     }
 }
@@ -45,8 +64,13 @@ pub(super) async fn resolve(loaded: &Loaded) -> Result<Desired, Vec<Diagnostic>>
     }
 }
 
+/// The same, or the error that ends a command.
+pub(super) async fn desired(loaded: &Loaded) -> Result<Desired, CommandError> {
+    resolve(loaded).await.map_err(findings_error)
+}
+
 fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
-    CommandError::new(Exit::Usage, Diagnostics::new(findings))
+    CommandError::findings(Diagnostics::new(findings))
 }
 
 /// Our directory in the user's cache.
@@ -58,8 +82,63 @@ fn cache() -> Utf8PathBuf {
 }
 
 /// Where images are unpacked that cannot be read in place.
-fn scratch() -> ScratchDir {
+pub(super) fn scratch() -> ScratchDir {
     ScratchDir::new(cache().join("scratch"))
+}
+
+/// The plan for what was observed; first makes ready what would be sent.
+pub(super) async fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    address: &str,
+    ui: Ui,
+) -> Result<Plan, CommandError> {
+    let mut desired = desired.clone();
+    let facts = observed.facts.clone();
+    let preparing = ui.preparing();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let progress = |image: &str, prepared| preparing.layer(image, prepared);
+        desired::prepare(
+            &mut desired,
+            &facts,
+            &LayerCache::new(cache()),
+            Level::Fast,
+            &progress,
+        )
+        .map(|()| desired)
+    });
+    let desired = match prepared.await {
+        Ok(prepared) => prepared.map_err(|error| {
+            let help = error.source.help();
+            CommandError::message(Exit::Usage, super::error::chain(&error), help)
+        })?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let plan = plan::plan(&desired, observed, address);
+    debug_assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
+    Ok(plan)
+}
+
+/// A connected VPU.
+pub(super) struct Connection {
+    pub(super) host: SshHost,
+    /// As connected to.
+    pub(super) address: String,
+}
+
+impl Connection {
+    /// Connects to the VPU that command line, manifest and environment mean.
+    pub(super) async fn open(
+        global: &Global,
+        loaded: Option<&Loaded>,
+    ) -> Result<Self, CommandError> {
+        let options = target::ssh_options(global, loaded)?;
+        let host = SshHost::connect(&options).await?;
+        Ok(Self {
+            host,
+            address: options.host,
+        })
+    }
 }
 
 /// A connected VPU and what is wanted of it.
@@ -73,20 +152,14 @@ pub(super) struct Session {
 impl Session {
     /// Loads, refuses what is not supported yet, and connects while local files are read.
     pub(super) async fn open(global: &Global, ui: Ui) -> Result<Self, CommandError> {
-        let loaded = load(global)?;
-        for warning in &loaded.warnings {
-            ui.report(warning);
-        }
-        let refused = unsupported(&loaded);
-        if !refused.is_empty() {
-            return Err(findings_error(refused));
-        }
-        let options = ssh_options(global, &loaded);
-        let address = options.host.clone();
-        let (desired, host) = tokio::join!(resolve(&loaded), SshHost::connect(&options));
+        let loaded = supported(global, ui)?;
+        let connect = Connection::open(global, Some(&loaded));
+        let (desired, connection) = tokio::join!(desired(&loaded), connect);
+        let desired = desired?;
+        let Connection { host, address } = connection?;
         Ok(Self {
-            desired: desired.map_err(findings_error)?,
-            host: host?,
+            desired,
+            host,
             address,
             ui,
         })
@@ -99,63 +172,6 @@ impl Session {
 
     /// The plan for what was observed; first makes ready what would be sent.
     pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
-        let mut desired = self.desired.clone();
-        let facts = observed.facts.clone();
-        let preparing = self.ui.preparing();
-        let prepared = tokio::task::spawn_blocking(move || {
-            let progress = |image: &str, prepared| preparing.layer(image, prepared);
-            desired::prepare(
-                &mut desired,
-                &facts,
-                &LayerCache::new(cache()),
-                Level::Fast,
-                &progress,
-            )
-            .map(|()| desired)
-        });
-        let desired = match prepared.await {
-            Ok(prepared) => prepared.map_err(|error| {
-                let help = error.source.help();
-                CommandError::message(Exit::Usage, super::error::chain(&error), help)
-            })?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        let plan = plan::plan(&desired, observed, &self.address);
-        debug_assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
-        Ok(plan)
-    }
-}
-
-/// How to reach the VPU: the command line, then the manifest, then the environment.
-fn ssh_options(global: &Global, loaded: &Loaded) -> SshOptions {
-    let Vpu {
-        host,
-        user,
-        identity,
-        host_key,
-        ..
-    } = &loaded.manifest.vpu;
-    let port = loaded.manifest.vpu.port;
-    let environment = || {
-        std::env::var("IFM3D_IP")
-            .ok()
-            .filter(|address| !address.is_empty())
-    };
-    let host = global
-        .host
-        .clone()
-        .or_else(|| host.as_ref().map(ToString::to_string));
-    let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
-    let keys = host_key.iter().flat_map(HostKeys::as_slice);
-    SshOptions {
-        host: host
-            .or_else(environment)
-            .unwrap_or_else(|| FACTORY_ADDRESS.to_owned()),
-        port,
-        user: user.as_ref().map(ToString::to_string),
-        identity: identity
-            .as_ref()
-            .map(|path| path.resolve(loaded.base(), home.as_deref())),
-        host_keys: keys.map(ToString::to_string).collect(),
+        plan(&self.desired, observed, &self.address, self.ui).await
     }
 }

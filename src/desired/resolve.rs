@@ -50,10 +50,10 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             sha256: loaded.sha256.clone(),
         },
         guards: Guards {
-            arch: manifest.vpu.arch.to_string(),
+            arch: manifest.vpu.arch().to_string(),
             serial: manifest.vpu.serial.as_ref().map(ToString::to_string),
             firmware: manifest.vpu.firmware.clone(),
-            api_port: manifest.vpu.api_port,
+            api_port: manifest.vpu.api_port(),
         },
         directories: numbered(&manifest.directories)
             .map(|(n, directory)| Directory {
@@ -170,7 +170,7 @@ impl Resolver<'_> {
         name: &str,
         release: &str,
     ) -> Option<ImageContent> {
-        let platform = Platform::linux(self.loaded.manifest.vpu.arch.as_str());
+        let platform = Platform::linux(self.loaded.manifest.vpu.arch().as_str());
         match image::Image::open(source, name, &platform, self.scratch) {
             Ok(image) => {
                 let staging_tag = staging_tag(release, &image.config_digest());

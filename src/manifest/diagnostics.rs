@@ -205,11 +205,12 @@ fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (line, column) = self.line_and_column();
-        let mut object = serializer.serialize_struct("Diagnostic", 7)?;
+        let mut object = serializer.serialize_struct("Diagnostic", 8)?;
         object.serialize_field("code", self.code)?;
         object.serialize_field("severity", &self.severity)?;
         object.serialize_field("message", &self.message)?;
         object.serialize_field("pointer", &self.pointer)?;
+        object.serialize_field("file", self.source.name())?;
         object.serialize_field("line", &line)?;
         object.serialize_field("column", &column)?;
         object.serialize_field("help", &self.help)?;
@@ -217,7 +218,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// All findings of one document, in the order of their places.
+/// All findings of a manifest and of what stands beside it, in the order of their places.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics {
@@ -228,7 +229,8 @@ impl Diagnostics {
     /// Puts findings in the order of their places, errors first at one place, each once.
     pub fn new(mut findings: Vec<Diagnostic>) -> Self {
         findings.sort_by(|a, b| {
-            (a.offset(), a.severity, a.code, &a.message).cmp(&(
+            (a.source.name(), a.offset(), a.severity, a.code, &a.message).cmp(&(
+                b.source.name(),
                 b.offset(),
                 b.severity,
                 b.code,
@@ -300,14 +302,13 @@ impl fmt::Display for Diagnostics {
             .into_iter()
             .flatten()
             .collect();
-        let name = self
-            .findings
-            .first()
-            .map_or("the manifest", |finding| finding.source.name());
-        if counts.is_empty() {
-            return write!(f, "{name} has no findings");
+        let mut names: Vec<&str> = self.findings.iter().map(|f| f.source.name()).collect();
+        names.dedup();
+        match names.as_slice() {
+            [] => f.write_str("the manifest has no findings"),
+            [name] => write!(f, "{name} has {}", counts.join(" and ")),
+            names => write!(f, "{} have {}", names.join(" and "), counts.join(" and ")),
         }
-        write!(f, "{name} has {}", counts.join(" and "))
     }
 }
 

@@ -4,19 +4,47 @@ use serde_json::Value;
 
 use super::{
     diagnostics::{Diagnostic, Source, did_you_mean},
-    names::escape,
+    names::{ReleaseVersion, escape},
     spans::{SpanMap, child},
 };
 
 /// How a variable of ours starts; any other `${…}` is left to whoever reads the string.
 const START: &str = "${release.";
 
-/// Replaces the variable everywhere but in `release.version` itself.
-pub(super) fn interpolate(value: &mut Value, spans: &SpanMap, source: &Source) -> Vec<Diagnostic> {
-    let version = value
-        .pointer("/release/version")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+/// What `${release.version}` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Version {
+    /// This.
+    Known(String),
+    /// Nothing: none is given.
+    Missing,
+    /// Nothing usable; a finding of its own says why.
+    Wrong,
+}
+
+impl Version {
+    /// What a manifest says.
+    pub(super) fn of(manifest: &Value) -> Self {
+        match manifest.pointer("/release/version") {
+            None => Self::Missing,
+            Some(Value::String(text)) if text.parse::<ReleaseVersion>().is_ok() => {
+                Self::Known(text.clone())
+            }
+            Some(_) => Self::Wrong,
+        }
+    }
+}
+
+/// What stands in a string for a version that is wrong, so that only that is found.
+const PLACEHOLDER: &str = "0";
+
+/// Replaces the variable in every string but `release.version` itself.
+pub(super) fn interpolate(
+    value: &mut Value,
+    version: &Version,
+    spans: &SpanMap,
+    source: &Source,
+) -> Vec<Diagnostic> {
     let mut walk = Walk {
         version,
         spans,
@@ -28,7 +56,7 @@ pub(super) fn interpolate(value: &mut Value, spans: &SpanMap, source: &Source) -
 }
 
 struct Walk<'a> {
-    version: Option<String>,
+    version: &'a Version,
     spans: &'a SpanMap,
     source: &'a Source,
     findings: Vec<Diagnostic>,
@@ -61,9 +89,10 @@ impl Walk<'_> {
             replaced.push_str(&rest[..at]);
             let name_and_rest = &rest[at + START.len()..];
             let name = name_and_rest.find('}').map(|end| &name_and_rest[..end]);
-            match (name, &self.version) {
-                (Some("version"), Some(version)) => replaced.push_str(version),
-                (Some("version"), None) => self.finding(
+            match (name, self.version) {
+                (Some("version"), Version::Known(version)) => replaced.push_str(version),
+                (Some("version"), Version::Wrong) => replaced.push_str(PLACEHOLDER),
+                (Some("version"), Version::Missing) => self.finding(
                     pointer,
                     "`${release.version}` is not known".to_owned(),
                     "set `version` in [release], or give `--release-version`".to_owned(),
@@ -96,5 +125,74 @@ impl Walk<'_> {
                 .label(self.spans.value(pointer), "in this string")
                 .help(help),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn interpolated(mut value: Value) -> (Value, Vec<String>) {
+        let version = Version::of(&value);
+        let source = Source::new("deploy.toml", String::new());
+        let findings = interpolate(&mut value, &version, &SpanMap::default(), &source);
+        (value, findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_string_but_the_version_itself() {
+        let (value, findings) = interpolated(json!({
+            "release": {"name": "app-${release.version}", "version": "1.4"},
+            "images": [{"name": "app:${release.version}", "rootfs": {"env": {"V": "${release.version}+${release.version}"}}}],
+            "list": ["a", "${release.version}"],
+            "number": 7,
+        }));
+        assert_eq!(findings, Vec::<String>::new());
+        assert_eq!(
+            value,
+            json!({
+                "release": {"name": "app-1.4", "version": "1.4"},
+                "images": [{"name": "app:1.4", "rootfs": {"env": {"V": "1.4+1.4"}}}],
+                "list": ["a", "1.4"],
+                "number": 7,
+            })
+        );
+    }
+
+    #[test]
+    fn other_variables_are_left_to_whoever_reads_the_string() {
+        let text = "${HOME} $release.version ${release} $${x}";
+        let (value, findings) = interpolated(json!({"release": {"version": "1"}, "a": text}));
+        assert_eq!((value["a"].as_str(), findings.len()), (Some(text), 0));
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_found_once() {
+        let found =
+            |release: Value, text: &str| interpolated(json!({"release": release, "a": text})).1;
+        assert_eq!(
+            found(json!({}), "${release.version}"),
+            ["`${release.version}` is not known"]
+        );
+        assert_eq!(
+            found(
+                json!({"version": "1"}),
+                "${release.vresion} ${release.name} ${release.ver"
+            ),
+            [
+                "there is no variable `${release.vresion}`",
+                "there is no variable `${release.name}`",
+                "a variable does not close"
+            ]
+        );
+        // A version that is wrong has a finding of its own.
+        for wrong in [json!(1.4), json!("a b"), json!("${release.version}")] {
+            assert_eq!(
+                found(json!({"version": wrong}), "app:${release.version}"),
+                Vec::<String>::new()
+            );
+        }
     }
 }

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     diagnostics::{Diagnostic, did_you_mean},
-    load::Loaded,
+    loaded::Loaded,
     names::{LocalPath, escape},
     types::{ComposeState, Image},
 };

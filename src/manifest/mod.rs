@@ -4,8 +4,10 @@
 //! Must not talk to a VPU: whatever is found here is found offline.
 
 pub mod diagnostics;
+mod document;
 mod interpolate;
 mod load;
+mod loaded;
 pub mod meaning;
 pub mod names;
 pub mod schema;
@@ -13,9 +15,12 @@ pub mod spans;
 pub mod types;
 pub mod unsupported;
 mod validate;
+mod vpu;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
-pub use load::{LoadError, Loaded, Options, check, load, load_with, parse};
-pub use schema::schema;
+pub use load::{LoadError, Options, check, load, load_with, parse};
+pub use loaded::{Loaded, Sidecar};
+pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;
+pub use vpu::{UnknownVpu, VPUS_FILE};

@@ -10,16 +10,40 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
-use super::Manifest;
+use super::{Manifest, vpu::Vpus};
+
+/// A TOML document with a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// `deploy.toml`.
+    Manifest,
+    /// `vpus.toml`.
+    Vpus,
+}
 
 /// The schema of a `deploy.toml`, in draft 2020-12, everything inlined.
 pub fn schema() -> Value {
+    schema_of(Document::Manifest)
+}
+
+/// The schema of a document, in draft 2020-12, everything inlined.
+pub fn schema_of(document: Document) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.transforms = vec![Box::new(ForToml)];
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<Manifest>();
-    schema.insert("title".to_owned(), json!("deploy.toml of o3r-deploy"));
+    let generator = settings.into_generator();
+    let (mut schema, title) = match document {
+        Document::Manifest => (
+            generator.into_root_schema_for::<Manifest>(),
+            "deploy.toml of o3r-deploy",
+        ),
+        Document::Vpus => (
+            generator.into_root_schema_for::<Vpus>(),
+            "vpus.toml of o3r-deploy",
+        ),
+    };
+    schema.insert("title".to_owned(), json!(title));
     schema.to_value()
 }
 
@@ -122,9 +146,14 @@ mod tests {
         }
     }
 
+    fn both(see: &mut impl FnMut(&serde_json::Map<String, Value>)) {
+        walk(&schema(), see);
+        walk(&schema_of(Document::Vpus), see);
+    }
+
     #[test]
     fn only_keywords_that_both_tools_read() {
-        walk(&schema(), &mut |object| {
+        both(&mut |object| {
             for keyword in [
                 "$ref",
                 "$defs",
@@ -142,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_key_is_described_and_every_table_closed() {
-        walk(&schema(), &mut |object| {
+        both(&mut |object| {
             let Some(properties) = object.get("properties").and_then(Value::as_object) else {
                 return;
             };

@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::{
-    ByteSize, DeviceName, Duration, EngineRef, FileMode, FirmwareRange, HostKeys, HostName,
-    ImageRef, LocalPath, NameGlob, PinnedImageRef, ProjectName, RegistryHost, RelativePath,
-    ReleaseName, ReleaseVersion, RemotePath, SerialNumber, ServiceName, UserName, VolumeName,
+    ByteSize, Duration, EngineRef, FileMode, ImageRef, LocalPath, NameGlob, PinnedImageRef,
+    ProjectName, RegistryHost, RelativePath, ReleaseName, ReleaseVersion, RemotePath, ServiceName,
+    VolumeName,
 };
+pub use super::vpu::{Vpu, Vpus};
 
 /// What an O3R VPU has to look like, and how it is reached.
 ///
@@ -25,7 +26,7 @@ pub struct Manifest {
     /// Further VPUs for the same application. Each table overrides keys of `[vpu]` and is chosen
     /// with `--vpu NAME`; they may also stand in `vpus.toml` beside the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub vpus: BTreeMap<String, VpuOverride>,
+    pub vpus: BTreeMap<String, Vpu>,
     /// What is deployed: the owner of everything that this manifest makes.
     pub release: Release,
     /// Directories that exist on the VPU.
@@ -68,106 +69,6 @@ pub struct Manifest {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// A VPU: how it is reached, and what it must be.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Vpu {
-    /// The address: a host name, an IP address or an alias of your `ssh_config`. Default: the
-    /// environment variable `IFM3D_IP`, then `192.168.0.69`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostName>,
-    /// The device's name, set through its JSON configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<DeviceName>,
-    /// The ssh port. Default: what your `ssh_config` says, else 22.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<u16>,
-    /// The ssh user. Default: what your `ssh_config` says, else `oem`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserName>,
-    /// The private ssh key to log in with, as `~/.ssh/id_ed25519`. Default: what your `ssh_config`
-    /// and agent offer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<LocalPath>,
-    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; `o3r-deploy
-    /// authorize` writes it. Default: the keys in your `known_hosts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_key: Option<HostKeys>,
-    /// The serial number. Any other box is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<SerialNumber>,
-    /// The accepted firmware, as `>=1.4.30, <2`; builds are not compared. Any other is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub firmware: Option<FirmwareRange>,
-    /// The architecture that images must have.
-    #[serde(default)]
-    pub arch: Arch,
-    /// The port of the device's JSON configuration.
-    #[serde(default = "default_api_port")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub api_port: u16,
-}
-
-fn default_api_port() -> u16 {
-    80
-}
-
-impl Default for Vpu {
-    fn default() -> Self {
-        Self {
-            host: None,
-            name: None,
-            port: None,
-            user: None,
-            identity: None,
-            host_key: None,
-            serial: None,
-            firmware: None,
-            arch: Arch::default(),
-            api_port: default_api_port(),
-        }
-    }
-}
-
-/// Keys of `[vpu]` that differ for one VPU.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VpuOverride {
-    /// The address of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostName>,
-    /// The device's name, set through its JSON configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<DeviceName>,
-    /// The ssh port of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<u16>,
-    /// The ssh user of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserName>,
-    /// The private ssh key for this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<LocalPath>,
-    /// The ssh host key of this VPU, or a list of accepted ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_key: Option<HostKeys>,
-    /// The serial number of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<SerialNumber>,
-    /// The accepted firmware of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub firmware: Option<FirmwareRange>,
-    /// The architecture of this VPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arch: Option<Arch>,
-    /// The port of this VPU's JSON configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub api_port: Option<u16>,
 }
 
 /// An architecture, in docker's words.

@@ -3,12 +3,11 @@
 
 use serde_json::Value;
 
-use super::{diagnostics::Diagnostic, load::Loaded, names::escape, spans::split_last};
+use super::{diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split_last};
 
 /// The keys to come, as pointers with `*` for any one key. Whoever brings a behaviour removes its
 /// line.
 const LATER: &[&str] = &[
-    "/vpus/*",
     "/images/*/registry",
     "/images/*/build",
     "/transfers/*",
@@ -27,7 +26,6 @@ pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
     let value = serde_json::to_value(&loaded.manifest).unwrap_or_default();
     let is_asked_for = |pointer: &str| value.pointer(pointer) != Some(&Value::Bool(false));
     loaded
-        .spans
         .pointers()
         .filter(|pointer| LATER.iter().any(|pattern| matches(pattern, pointer)))
         .filter(|pointer| is_asked_for(pointer))

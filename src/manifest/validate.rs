@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     diagnostics::{Diagnostic, Source, did_you_mean},
     names,
-    schema::schema,
+    schema::{Document, schema_of},
     spans::{SpanMap, child, split_last},
 };
 
@@ -25,10 +25,15 @@ struct Compiled {
     clippy::expect_used,
     reason = "the schema is ours, and every test compiles it"
 )]
-fn compiled() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
-    COMPILED.get_or_init(|| {
-        let mut schema = schema();
+fn compiled(document: Document) -> &'static Compiled {
+    static MANIFEST: OnceLock<Compiled> = OnceLock::new();
+    static VPUS: OnceLock<Compiled> = OnceLock::new();
+    let compiled = match document {
+        Document::Manifest => &MANIFEST,
+        Document::Vpus => &VPUS,
+    };
+    compiled.get_or_init(|| {
+        let mut schema = schema_of(document);
         // Patterns are for editors. The formats' parsers decide, and say what is wrong.
         remove_patterns(&mut schema);
         let mut options = jsonschema::options().should_validate_formats(true);
@@ -56,9 +61,15 @@ fn remove_patterns(schema: &mut Value) {
 }
 
 /// Everything in `value` that the schema does not allow.
-pub(super) fn validate(value: &Value, spans: &SpanMap, source: &Source) -> Vec<Diagnostic> {
-    let Compiled { schema, validator } = compiled();
+pub(super) fn validate(
+    document: Document,
+    value: &Value,
+    spans: &SpanMap,
+    source: &Source,
+) -> Vec<Diagnostic> {
+    let Compiled { schema, validator } = compiled(document);
     let context = Context {
+        document,
         schema,
         spans,
         source,
@@ -71,11 +82,11 @@ pub(super) fn validate(value: &Value, spans: &SpanMap, source: &Source) -> Vec<D
 
 /// Takes out what the schema does not allow, so that the rest can be looked at; elements of lists
 /// keep their places in `spans`. Returns whether the rest is a whole manifest.
-pub(super) fn prune(value: &mut Value, spans: &mut SpanMap) -> bool {
+pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) -> bool {
     /// More than this is not worth a look at the meaning.
     const MAX_REMOVALS: usize = 100;
     for _ in 0..MAX_REMOVALS {
-        let Some(error) = compiled().validator.iter_errors(value).next() else {
+        let Some(error) = compiled(document).validator.iter_errors(value).next() else {
             return true;
         };
         let mut pointer = error.instance_path().as_str().to_owned();
@@ -120,6 +131,7 @@ fn remove(value: &mut Value, spans: &mut SpanMap, pointer: &str) -> bool {
 
 /// What an explanation looks things up in.
 struct Context<'a> {
+    document: Document,
     schema: &'a Value,
     spans: &'a SpanMap,
     source: &'a Source,
@@ -178,6 +190,8 @@ impl Context<'_> {
             .collect();
         let help = if let Some(meant) = did_you_mean(key, known.iter().copied()) {
             format!("did you mean `{meant}`?")
+        } else if self.document == Document::Vpus && table.is_empty() {
+            format!("write `[vpus.{}]`", names::escape(key))
         } else if let Some(owner) = self.owner_of(key) {
             format!("`{key}` is a key of {owner}")
         } else {
@@ -185,7 +199,11 @@ impl Context<'_> {
         };
         let key = names::escape(key);
         let (message, label) = if table.is_empty() {
-            (format!("unknown key `{key}`"), "not a key of a manifest")
+            let label = match self.document {
+                Document::Manifest => "not a key of a manifest",
+                Document::Vpus => "not a key of vpus.toml",
+            };
+            (format!("unknown key `{key}`"), label)
         } else {
             (
                 format!("unknown key `{key}` in {}", header(table)),

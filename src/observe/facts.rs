@@ -80,6 +80,7 @@ pub struct Facts {
     #[serde(default = "not_asked")]
     pub listeners: Probed<BTreeSet<HostPort>>,
     /// What starts compose projects when the VPU boots.
+    #[serde(default = "not_asked")]
     pub autostart: Probed<Autostart>,
 }
 
@@ -273,20 +274,42 @@ pub struct Release {
     pub autostart: BTreeSet<String>,
 }
 
-/// What moves by itself.
+/// What moves by itself, and what no plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Readings {
     /// Whole seconds since boot.
     pub uptime: u64,
     /// Seconds since 1970 by the VPU's clock.
-    #[serde(default)]
     pub clock: Option<u64>,
-    /// Free bytes where `$HOME` is.
+    /// Bytes of the file system where `$HOME` is.
+    pub home_total: Option<u64>,
+    /// Free bytes there.
     pub home_free: Option<u64>,
-    /// Free bytes where docker keeps images.
+    /// Bytes of the file system where docker keeps images.
+    pub docker_total: Option<u64>,
+    /// Free bytes there.
     pub docker_free: Option<u64>,
+    /// Bytes of RAM.
+    pub memory_total: Option<u64>,
+    /// Bytes of RAM that a program could get.
+    pub memory_available: Option<u64>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.
     pub health: BTreeMap<String, String>,
+    /// Whole seconds since a running container was started, by id; no clock is involved that jumps.
+    pub container_uptime: BTreeMap<String, u64>,
+    /// Who applied the last release, and when, by the release's name.
+    pub applied: BTreeMap<String, Applied>,
+}
+
+/// Who applied a release, and when, as the machine said that applied it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Applied {
+    /// E.g. `2026-11-23T01:20:00Z`, by the clock of that machine; the VPU's lies.
+    pub at: String,
+    /// E.g. `user@machine`.
+    pub by: String,
 }

@@ -1,9 +1,11 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
 mod autostart;
+mod document;
 mod facts;
 mod listeners;
 mod parse;
+mod redact;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +13,10 @@ use std::{
 };
 
 pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
+pub use document::{Document, DocumentError};
 pub use facts::{
-    Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
-    Release, Saved, Started, System, Volume,
+    Applied, Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
+    Records, Release, Saved, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
 

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use super::{
     Query, autostart,
     facts::{
-        Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records, Release,
-        Started, System, Volume,
+        Applied, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
+        Release, Started, System, Volume,
     },
     listeners,
+    redact::redact,
 };
 use crate::digest::Digest;
 
@@ -55,7 +56,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         volumes: volumes(&section("volumes")?),
         images: images(&section("images")?),
         containers,
-        records: records(&section("records")?).into(),
+        records: records(&section("records")?, &mut readings).into(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),
         system,
@@ -122,7 +123,12 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         section: "system",
         line: text.to_owned(),
     };
-    let kilobytes = |key: &str| get(key).parse::<u64>().ok().map(|kb| kb * 1024);
+    let kilobytes = |key: &str| {
+        get(key)
+            .parse::<u64>()
+            .ok()
+            .map(|kb| kb.saturating_mul(1024))
+    };
     readings.uptime = get("uptime")
         .split('.')
         .next()
@@ -130,8 +136,12 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         .unwrap_or(0);
     readings.clock = get("clock").parse().ok();
     readings.sha256_tool = get("sha256") != "none";
+    readings.home_total = kilobytes("home_kb");
     readings.home_free = kilobytes("home_free_kb");
+    readings.docker_total = kilobytes("docker_kb");
     readings.docker_free = kilobytes("docker_free_kb");
+    readings.memory_total = kilobytes("memory_kb");
+    readings.memory_available = kilobytes("memory_available_kb");
     let home = get("home");
     if !home.starts_with('/') {
         return Err(bad());
@@ -212,7 +222,7 @@ fn volumes(section: &Section<'_>) -> Probed<BTreeMap<String, Volume>> {
                 .into_iter()
                 .map(|line| {
                     let owner = line.owner.filter(|owner| !owner.is_empty());
-                    let options = line.options.unwrap_or_default();
+                    let options = redact(line.options.unwrap_or_default());
                     (
                         line.name,
                         Volume {
@@ -265,6 +275,9 @@ fn containers(
 ) -> Probed<BTreeMap<String, Container>> {
     #[derive(Deserialize)]
     struct Line {
+        /// Of the first process; 0 where none runs.
+        #[serde(default)]
+        pid: u32,
         id: String,
         name: String,
         image: String,
@@ -284,8 +297,13 @@ fn containers(
         Ok(lines) => lines,
         Err(reason) => return Probed::Unknown(reason),
     };
+    let started = started_after(section.text);
     let mut containers = BTreeMap::new();
     for mut line in lines {
+        if let Some(after) = started.get(&line.pid) {
+            let uptime = readings.uptime.saturating_sub(*after);
+            readings.container_uptime.insert(line.id.clone(), uptime);
+        }
         if let Some(health) = line.health {
             readings.health.insert(line.id.clone(), health);
         }
@@ -306,6 +324,21 @@ fn containers(
         containers.insert(line.id, container);
     }
     Probed::Known(containers)
+}
+
+/// Seconds from boot to each process's start, by its id, from lines `started PID TICKS`.
+fn started_after(text: &str) -> BTreeMap<u32, u64> {
+    /// Of the clock that Linux shows to programs, whatever the kernel's own one is.
+    const TICKS_PER_SECOND: u64 = 100;
+    text.lines()
+        .filter_map(|line| {
+            let (pid, ticks) = line.strip_prefix("started ")?.split_once(' ')?;
+            Some((
+                pid.parse().ok()?,
+                ticks.parse::<u64>().ok()? / TICKS_PER_SECOND,
+            ))
+        })
+        .collect()
 }
 
 fn paths(
@@ -392,7 +425,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Records are ours alone: one that cannot be read counts as a failure, not as none.
-fn records(section: &Section<'_>) -> Result<Records, String> {
+fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, String> {
     if section.code != 0 {
         return Err(section.reason("reading ~/.o3r-deploy"));
     }
@@ -410,9 +443,13 @@ fn records(section: &Section<'_>) -> Result<Records, String> {
             Some(("release", name)) => {
                 let line = body.iter().rfind(|line| !line.trim().is_empty());
                 let release = line.and_then(|line| serde_json::from_str::<Release>(line).ok());
+                let applied = line.and_then(|line| serde_json::from_str::<Applied>(line).ok());
                 // A damaged line (a power cut) means: recorded nothing; the next apply records.
                 if let Some(release) = release {
                     records.releases.insert(name.to_owned(), release);
+                    if let Some(applied) = applied.filter(|applied| !applied.at.is_empty()) {
+                        readings.applied.insert(name.to_owned(), applied);
+                    }
                 }
             }
             _ => return Err(format!("unexpected line {head:?} among the records")),

@@ -3,6 +3,7 @@
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
 #   unit NAME             show the text of oem-dc@NAME
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
+# shellcheck disable=SC2030,SC2031 # who reads `engine` is in the subshell that sets it
 main() {
     nonce=$1
     set -f
@@ -16,7 +17,10 @@ main() {
             section containers containers | {
                 section volumes volumes | {
                     section autostart autostart | {
-                        section docker docker_engine
+                        # Asked once: where its files are is needed again.
+                        engine=$(docker_engine </dev/null 2>&1)
+                        engine_code=$?
+                        section docker docker_said
                         section system system
                         section listeners listeners
                         section paths paths
@@ -59,6 +63,11 @@ docker_engine() {
     docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}},"runtimes":[{{range $name, $r := .Runtimes}}{{json $name}},{{end}}null]}'
 }
 
+docker_said() {
+    printf '%s\n' "$engine"
+    return "$engine_code"
+}
+
 # A thing that vanishes between being listed and being inspected is one retry, then a failure.
 twice() {
     out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
@@ -81,12 +90,27 @@ images_once() {
     docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
 }
 
-containers() { twice containers_once; }
+containers() { twice containers_once && starts "$out"; }
 containers_once() {
     ids=$(docker container ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
     # shellcheck disable=SC2086
-    docker container inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}],"ports":{{json .HostConfig.PortBindings}}}' $ids
+    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}],"ports":{{json .HostConfig.PortBindings}}}' $ids
+}
+
+# When the process of each container in $1 was started, in clock ticks since boot: docker tells it
+# by the wall clock alone, and that jumps.
+starts() {
+    printf '%s\n' "$1" | while IFS= read -r line; do
+        pid=${line#'{"pid":'} pid=${pid%%,*}
+        case $pid in 0 | '' | *[!0-9]*) continue ;; esac
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        # The name, in parentheses, may hold anything; field 22 is the 20th behind it.
+        # shellcheck disable=SC2086
+        set -- ${stat##*) }
+        printf 'started %s %s\n' "$pid" "${20}"
+    done
+    return 0
 }
 
 system() {
@@ -97,9 +121,15 @@ system() {
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"
-    df -Pk "$HOME" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'home_free_kb=%s\n' "$free"; }
-    root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
-    [ -n "$root" ] && df -Pk "$root" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf 'docker_free_kb=%s\n' "$free"; }
+    df -Pk "$HOME" 2>/dev/null | space home
+    root=${engine##*'"root":"'} root=${root%%'"'*}
+    [ "$engine_code" = 0 ] && [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
+    [ -r /proc/meminfo ] && while read -r key value _; do
+        case $key in
+            MemTotal:) printf 'memory_kb=%s\n' "$value" ;;
+            MemAvailable:) printf 'memory_available_kb=%s\n' "$value"; break ;;
+        esac
+    done </proc/meminfo
     return 0
 }
 
@@ -111,6 +141,13 @@ listeners() {
         grep -E '^ *[0-9]+: [0-9A-F]+:[0-9A-F]{4} 0+:0000 0[A7] ' "/proc/net/$table"
     done
     [ -r /proc/net/tcp ]
+}
+
+# Says of df's answer what is there and what is free, as that of $1.
+space() {
+    read -r _
+    read -r _ total _ free _
+    printf '%s_kb=%s\n%s_free_kb=%s\n' "$1" "$total" "$1" "$free"
 }
 
 sha256_tool() {

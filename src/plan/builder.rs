@@ -210,7 +210,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn vpu(facts: &Facts, host: &str) -> Vpu {
+/// Who a VPU is, as far as it can be told.
+pub(crate) fn vpu(facts: &Facts, host: &str) -> Vpu {
     let device = facts.device.known().cloned().unwrap_or_default();
     Vpu {
         host: host.to_owned(),

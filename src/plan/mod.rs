@@ -18,6 +18,7 @@ mod step;
 mod volume;
 
 pub use autostart::brings_back;
+pub(crate) use builder::vpu;
 pub use image::layers_to_send;
 pub use step::{
     Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use super::units;
 use crate::{
     manifest::names::escape,
-    plan::{Action, Cause, Phase, Plan, Step, Summary},
+    plan::{Action, Cause, Phase, Plan, Step, Summary, Vpu},
 };
 
 /// How to render.
@@ -28,9 +28,10 @@ pub fn paint(color: bool, style: Ansi, text: &str) -> String {
     }
 }
 
-const BOLD: Ansi = Ansi::new().bold();
-const DIM: Ansi = Ansi::new().dimmed();
-const RED: Ansi = AnsiColor::Red.on_default();
+pub(super) const BOLD: Ansi = Ansi::new().bold();
+pub(super) const DIM: Ansi = Ansi::new().dimmed();
+pub(super) const RED: Ansi = AnsiColor::Red.on_default();
+pub(super) const GREEN: Ansi = AnsiColor::Green.on_default();
 
 impl Action {
     /// The sign in front of a step.
@@ -46,7 +47,7 @@ impl Action {
 
     fn style(self) -> Ansi {
         match self {
-            Self::Create => AnsiColor::Green.on_default(),
+            Self::Create => GREEN,
             Self::Update | Self::Run => AnsiColor::Yellow.on_default(),
             Self::Replace | Self::Remove => RED,
         }
@@ -67,7 +68,7 @@ impl Action {
 /// The whole plan.
 pub fn text(plan: &Plan, style: Style) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(plan)));
+    let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(&plan.vpu)));
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
         let steps: Vec<&Step> = plan
             .steps
@@ -104,8 +105,8 @@ pub fn text(plan: &Plan, style: Style) -> String {
     out
 }
 
-fn heading(plan: &Plan) -> String {
-    let vpu = &plan.vpu;
+/// `agv-17-front (192.168.0.69, serial …, firmware …, arm64, docker …)`.
+pub(super) fn heading(vpu: &Vpu) -> String {
     let name = if vpu.name.is_empty() {
         &vpu.host
     } else {
@@ -135,7 +136,7 @@ fn phase_heading(phase: Phase) -> &'static str {
 }
 
 fn step(out: &mut String, step: &Step, style: Style) {
-    let sign = paint(style.color, step.action.style(), step.action.sign());
+    let sign = sign_of(step.action, style);
     let address = paint(style.color, BOLD, step.address.as_str());
     let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
     // A detail says how much is sent, too.
@@ -174,6 +175,19 @@ fn cause_text(cause: &Cause) -> Option<String> {
 
 /// `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
 fn count_line(plan: &Plan) -> String {
+    let line = summary_line(&plan.summary);
+    if plan.is_empty() {
+        return line;
+    }
+    let mut line = format!("Plan: {line}");
+    if plan.bytes_to_send() > 0 {
+        let _ = write!(line, "; {} to send", units::bytes(plan.bytes_to_send()));
+    }
+    line
+}
+
+/// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
+pub(super) fn summary_line(summary: &Summary) -> String {
     let Summary {
         create,
         update,
@@ -182,7 +196,10 @@ fn count_line(plan: &Plan) -> String {
         run,
         unchanged,
         blocked,
-    } = plan.summary;
+    } = *summary;
+    if create + update + replace + remove + run + blocked == 0 {
+        return format!("Nothing to do: {unchanged} unchanged");
+    }
     let counts = [
         (create, "to create"),
         (update, "to update"),
@@ -197,14 +214,12 @@ fn count_line(plan: &Plan) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    if plan.is_empty() {
-        return format!("Nothing to do: {unchanged} unchanged");
-    }
-    let mut line = format!("Plan: {}", counts.join(", "));
-    if plan.bytes_to_send() > 0 {
-        let _ = write!(line, "; {} to send", units::bytes(plan.bytes_to_send()));
-    }
-    line
+    counts.join(", ")
+}
+
+/// The sign in front of a step, coloured.
+pub(super) fn sign_of(action: Action, style: Style) -> String {
+    paint(style.color, action.style(), action.sign())
 }
 
 /// Text whose further lines are indented.

@@ -38,6 +38,16 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long something has been so, in its two largest units: `45 s`, `3 h 05 min`, `12 d 03 h`.
+pub(super) fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..86_400 => duration(age),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +68,14 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(420)), "0.4 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 05 s");
         assert_eq!(duration(Duration::from_secs(3660)), "1 h 01 min");
+        for (seconds, want) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (125, "2 min 05 s"),
+            (86_399, "23 h 59 min"),
+            (1_047_600, "12 d 03 h"),
+        ] {
+            assert_eq!(age(Duration::from_secs(seconds)), want);
+        }
     }
 }

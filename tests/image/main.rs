@@ -6,3 +6,4 @@ mod errors;
 mod hostile;
 mod layouts;
 mod rootfs;
+mod scaffold;

@@ -69,6 +69,21 @@ for tool in taplo tombi; do
 done
 cd "$OLDPWD"
 
+# The list of VPUs beside a manifest has a schema of its own.
+vpus=$(mktemp -d)
+trap 'rm -rf "$work" "$vpus"' EXIT
+cp tests/manifests/vpus/beside/vpus.toml "$vpus/good.toml"
+cp tests/manifests/vpus/typos/vpus.toml "$vpus/bad.toml"
+schema="$PWD/schemas/vpus.schema.json"
+sed "s|^path = .*|path = \"$schema\"|" "$work/tombi.toml" >"$vpus/tombi.toml"
+cd "$vpus"
+for tool in taplo tombi; do
+    if lint $tool good.toml; then passed=$((passed + 1)); else fail "$tool refuses vpus.toml"; fi
+    if lint $tool bad.toml; then fail "$tool accepts a bad vpus.toml"; else passed=$((passed + 1)); fi
+done
+cd "$OLDPWD"
+schema="$PWD/schemas/deploy.schema.json"
+
 if python3 tests/schema/lsp.py "$schema" "$cache/bin/tombi" lsp --offline; then
     passed=$((passed + 1))
 else

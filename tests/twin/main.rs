@@ -21,5 +21,6 @@ mod failed;
 mod layers;
 mod plan;
 mod refused;
+mod status;
 mod support;
 mod words;

@@ -25,6 +25,8 @@ fn plan_leaves_no_trace() {
             &["plan", "--format", "json", "-o", "plan.json"],
             &["plan", "--format", "sh", "-o", "script"],
             &["-vv", "plan", "--exit-code"],
+            &["status"],
+            &["observe", "-o", "seen.json"],
         ] {
             let _ = site.run(args);
         }

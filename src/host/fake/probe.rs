@@ -92,7 +92,9 @@ fn system(world: &World) -> String {
         ..
     } = world;
     format!(
-        "home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=1.0\nsha256=sha256sum\n"
+        "home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
+         home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
+         memory_kb=3800000\nmemory_available_kb=1900000\n"
     )
 }
 
@@ -122,15 +124,22 @@ fn volumes(world: &World) -> String {
 }
 
 fn containers(world: &World) -> String {
-    lines(world.containers.iter().map(|(id, container)| {
+    let started = "started 4711 4000\n";
+    let containers = lines(world.containers.iter().map(|(id, container)| {
+        let pid = if container.status == "running" {
+            4711
+        } else {
+            0
+        };
         json!({
-            "id": id, "name": format!("/{}", container.name), "image": container.image,
+            "pid": pid, "id": id, "name": format!("/{}", container.name), "image": container.image,
             "status": container.status, "exit_code": i32::from(container.status == "exited"),
             "health": null, "restart_policy": container.restart_policy, "project": container.project,
             "service": container.service, "working_dir": container.working_dir, "one_off": "False",
             "volumes": container.volumes,
         })
-    }))
+    }));
+    containers + started
 }
 
 fn paths(world: &World, queries: &str) -> String {

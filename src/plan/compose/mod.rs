@@ -209,6 +209,13 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
 }
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    for file in &project.files {
+        let path = project.path(file);
+        if let Some(Probed::Unknown(reason)) = builder.facts.paths.get(&path) {
+            let remedy = format!("see on the VPU: ls -l {path}");
+            return builder.block(file_address(&project.name, &file.relative), reason, remedy);
+        }
+    }
     let files: Vec<String> = project
         .files
         .iter()

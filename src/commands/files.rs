@@ -1,0 +1,26 @@
+//! Writes the files that a command line asks for.
+
+use std::io::Write as _;
+
+use camino::Utf8Path;
+
+use super::{CommandError, Exit};
+
+/// Writes a file anew, with this mode where it is made.
+pub(super) fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|error| cannot_write(&error))
+}
+
+pub(super) fn cannot_write(error: &std::io::Error) -> CommandError {
+    CommandError::message(
+        Exit::Usage,
+        error.to_string(),
+        Some("choose another -o".into()),
+    )
+}

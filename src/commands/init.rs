@@ -1,0 +1,116 @@
+//! `init`: writes a commented manifest for what is in a folder, and never over anything.
+
+use std::io::{self, Write as _};
+
+use camino::Utf8Path;
+
+use super::{CommandError, Exit, schema, session};
+use crate::{
+    cli::{self, Global},
+    manifest::{self, Diagnostics, LoadError},
+    scaffold::{self, Found},
+    ui::Ui,
+};
+
+/// The schema's file beside the manifest.
+const SCHEMA_FILE: &str = "deploy.schema.json";
+
+pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exit, CommandError> {
+    let path = &global.file;
+    // Before anything is looked for; creating it decides.
+    if path.symlink_metadata().is_ok() {
+        return Err(exists(path));
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_str().is_empty() => parent,
+        _ => Utf8Path::new("."),
+    };
+    let mut found = scaffold::find(folder, &session::scratch());
+    if let Some(name) = &args.name {
+        found.name = name.to_string();
+    }
+    for note in &found.notes {
+        ui.note(note);
+    }
+    let text = scaffold::text(&found, &format!("./{SCHEMA_FILE}"));
+    create(path, &text)?;
+    ui.say(&format!("{} {path}: {}", ui.good("wrote"), summary(&found)));
+    let schema = path.with_file_name(SCHEMA_FILE);
+    match create_new(&schema, &schema::manifest_schema()) {
+        Ok(()) => ui.say(&format!(
+            "{} {schema}: with it, editors explain and complete",
+            ui.good("wrote")
+        )),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => ui.note(&format!("no schema for editors: {error}")),
+    }
+    let findings = findings(path).await?;
+    if findings.is_empty() {
+        ui.say(&format!(
+            "next: look at {path}, name your VPU in [vpu], and see: o3r-deploy plan"
+        ));
+    } else {
+        ui.report(&findings);
+        ui.say(&format!(
+            "next: mend this in {path}, and see: o3r-deploy check"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// What the new manifest still lacks.
+async fn findings(path: &Utf8Path) -> Result<Diagnostics, CommandError> {
+    match manifest::load(path) {
+        Err(LoadError::Invalid(findings)) => Ok(findings),
+        Err(error) => Err(session::load_error(error)),
+        Ok(loaded) => {
+            let mut findings = loaded.warnings.clone();
+            findings.extend(session::resolve(&loaded).await.err().unwrap_or_default());
+            Ok(Diagnostics::new(findings))
+        }
+    }
+}
+
+fn create(path: &Utf8Path, text: &str) -> Result<(), CommandError> {
+    create_new(path, text).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(path),
+        _ => CommandError::message(
+            Exit::Usage,
+            error.to_string(),
+            Some("name another file with `-f FILE`".into()),
+        ),
+    })
+}
+
+fn create_new(path: &Utf8Path, text: &str) -> io::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn exists(path: &Utf8Path) -> CommandError {
+    CommandError::message(
+        Exit::Usage,
+        format!("{path} exists; nothing was written"),
+        Some("move it away, or name another file with `-f FILE`".into()),
+    )
+}
+
+/// `release hello; docker-compose.yml with 1 image, 2 archives`.
+fn summary(found: &Found) -> String {
+    let count = |number: usize, what: &str| {
+        format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    };
+    let mut parts = Vec::new();
+    if let Some(compose) = &found.compose {
+        let images = count(compose.images.len(), "image");
+        parts.push(format!("{} with {images}", compose.file));
+    }
+    if !found.archives.is_empty() {
+        parts.push(count(found.archives.len(), "archive"));
+    }
+    if parts.is_empty() {
+        parts.push("no compose file and no archives found".to_owned());
+    }
+    format!("release {}; {}", found.name, parts.join(", "))
+}

@@ -1,0 +1,118 @@
+//! Takes the way that status and observe share: they look at a VPU with a manifest or without.
+
+use super::{
+    CommandError, Exit,
+    session::{self, Connection},
+};
+use crate::{
+    cli::{DEFAULT_FILE, Global},
+    desired::Desired,
+    manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
+    observe::{Observed, Query},
+    ui::Ui,
+};
+
+/// The port of the device's API where no manifest names one.
+const API_PORT: u16 = 80;
+
+/// A connected VPU.
+pub(super) struct Look {
+    /// What is wanted of it.
+    pub(super) wanted: Wanted,
+    connection: Connection,
+    api_port: u16,
+}
+
+/// What is wanted of a VPU.
+pub(super) enum Wanted {
+    /// What the manifest says.
+    Known(Box<Desired>),
+    /// That is not known, and why.
+    Unknown(String),
+}
+
+impl Look {
+    /// Connects. A manifest that is not there, or whose files are not, is no reason not to look.
+    pub(super) async fn open(global: &Global, ui: Ui) -> Result<Self, CommandError> {
+        let (loaded, reason) = read(global)?;
+        for warning in loaded.iter().flat_map(|loaded| &loaded.warnings) {
+            ui.warn(warning);
+        }
+        let api_port = loaded
+            .as_ref()
+            .map_or(API_PORT, |l| l.manifest.vpu.api_port());
+        let connect = Connection::open(global, loaded.as_ref());
+        let (wanted, connection) = match (&loaded, reason) {
+            (Some(loaded), None) => {
+                let (desired, connection) = tokio::join!(session::resolve(loaded), connect);
+                let wanted = match desired {
+                    Ok(desired) => Wanted::Known(Box::new(desired)),
+                    Err(findings) => Wanted::Unknown(faulty(
+                        &crate::manifest::Diagnostics::new(findings).to_string(),
+                    )),
+                };
+                (wanted, connection?)
+            }
+            (_, reason) => (Wanted::Unknown(reason.unwrap_or_default()), connect.await?),
+        };
+        Ok(Self {
+            wanted,
+            connection,
+            api_port,
+        })
+    }
+
+    /// Asks the VPU what is there.
+    pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
+        let query = match &self.wanted {
+            Wanted::Known(desired) => desired.query(),
+            Wanted::Unknown(_) => Query {
+                api_port: self.api_port,
+                ..Query::default()
+            },
+        };
+        Ok(crate::observe::observe(&self.connection.host, &query).await?)
+    }
+
+    /// The VPU's address.
+    pub(super) fn address(&self) -> &str {
+        &self.connection.address
+    }
+}
+
+fn faulty(what: &str) -> String {
+    format!("{what}; see: o3r-deploy check")
+}
+
+/// The manifest as far as it can be read, and why it cannot be compared with.
+fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
+    let options = session::options(global);
+    // Only who asks for nothing that is in a manifest can do without.
+    let needs_none = global.file == DEFAULT_FILE && options == Options::default();
+    match load_with(&global.file, &options) {
+        Ok(loaded) => {
+            let refused = unsupported(&loaded);
+            let reason = refused.first().map(|first| faulty(&first.message));
+            Ok((Some(loaded), reason))
+        }
+        Err(error) if error.is_not_found() && needs_none => {
+            Ok((None, Some(format!("there is no {DEFAULT_FILE} here"))))
+        }
+        Err(LoadError::Invalid(findings)) => {
+            let words_only = Options {
+                words_only: true,
+                ..options
+            };
+            match load_with(&global.file, &words_only) {
+                Ok(loaded) => Ok((Some(loaded), Some(faulty(&findings.to_string())))),
+                Err(LoadError::UnknownVpu(unknown)) => Err(CommandError::message(
+                    Exit::Usage,
+                    unknown.to_string(),
+                    Some(unknown.help()),
+                )),
+                Err(_) => Err(CommandError::findings(findings)),
+            }
+        }
+        Err(error) => Err(session::load_error(error)),
+    }
+}

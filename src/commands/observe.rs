@@ -1,0 +1,38 @@
+//! `observe`: writes down all that a plan needs to know of a VPU; read-only by construction.
+
+use super::{
+    CommandError, Exit,
+    files::write,
+    look::{Look, Wanted},
+};
+use crate::{
+    cli::{self, Global},
+    observe::Document,
+    render,
+    ui::Ui,
+};
+
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Observe,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let look = Look::open(global, ui).await?;
+    let observed = look.observe().await?;
+    if let Wanted::Unknown(reason) = &look.wanted {
+        ui.note(&format!("no paths are looked at: {reason}"));
+    }
+    let text = render::document(&Document::new(look.address(), observed));
+    match &args.output {
+        None => ui.data(&text),
+        Some(file) => {
+            // What runs on a robot is nobody else's business.
+            write(file, text.as_bytes(), 0o600)?;
+            ui.say(&format!(
+                "{file}: {} as it is now; plan for it with: o3r-deploy plan --observed {file}",
+                look.address()
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}

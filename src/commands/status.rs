@@ -1,0 +1,46 @@
+//! `status`: shows what is deployed, what runs, and what differs from the manifest; read-only by
+//! construction.
+
+use super::{
+    CommandError, Exit,
+    look::{Look, Wanted},
+};
+use crate::{
+    cli::{self, Global, TextOrJson},
+    plan, render,
+    status::{Drift, status},
+    ui::Ui,
+};
+
+pub(super) async fn run(global: &Global, args: &cli::Status, ui: Ui) -> Result<Exit, CommandError> {
+    let look = Look::open(global, ui).await?;
+    if let Wanted::Unknown(reason) = &look.wanted
+        && args.exit_code
+    {
+        return Err(CommandError::message(
+            Exit::Usage,
+            format!("--exit-code compares with a manifest, and {reason}"),
+            None,
+        ));
+    }
+    let observed = look.observe().await?;
+    let plan = match &look.wanted {
+        // What would be sent is not made ready: nothing is.
+        Wanted::Known(desired) => Ok(plan::plan(desired, &observed, look.address())),
+        Wanted::Unknown(reason) => Err(reason.clone()),
+    };
+    let status = status(
+        look.address(),
+        &observed,
+        plan.as_ref().map_err(Clone::clone),
+    );
+    match args.format {
+        TextOrJson::Json => ui.data(&render::document(&status)),
+        TextOrJson::Text => ui.data(&render::status_text(&status, ui.plan_style())),
+    }
+    Ok(match &status.drift {
+        Drift::Known { blocked, .. } if args.exit_code && !blocked.is_empty() => Exit::Blocked,
+        Drift::Known { changes, .. } if args.exit_code && !changes.is_empty() => Exit::Changes,
+        _ => Exit::Done,
+    })
+}

@@ -1,0 +1,112 @@
+//! Decides which box is talked to, and refuses an address that is another one's.
+
+use camino::Utf8PathBuf;
+
+use super::{CommandError, Exit};
+use crate::{
+    cli::Global,
+    host::SshOptions,
+    manifest::{Loaded, names::HostKeys, names::escape, types::Vpu},
+};
+
+/// The address that every VPU ships with.
+const FACTORY_ADDRESS: &str = "192.168.0.69";
+
+/// How to reach the VPU: the command line, then the manifest, then the environment.
+///
+/// # Errors
+/// `--host` is the address of another box that the manifest knows and tells from this one.
+pub(super) fn ssh_options(
+    global: &Global,
+    loaded: Option<&Loaded>,
+) -> Result<SshOptions, CommandError> {
+    let declared = loaded.map(|loaded| loaded.manifest.vpu.clone());
+    let Vpu {
+        host,
+        port,
+        user,
+        identity,
+        host_key,
+        ..
+    } = declared.unwrap_or_default();
+    if let (Some(address), Some(loaded)) = (&global.host, loaded) {
+        let is_declared = host.as_ref().is_some_and(|host| host.as_str() == address);
+        if let Some(other) = other_box(loaded, address).filter(|_| !is_declared) {
+            return Err(refused(address, &other, loaded));
+        }
+    }
+    let environment = || {
+        std::env::var("IFM3D_IP")
+            .ok()
+            .filter(|address| !address.is_empty())
+    };
+    let host = global.host.clone().or_else(|| host.map(|h| h.to_string()));
+    let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
+    let keys = host_key.iter().flat_map(HostKeys::as_slice);
+    Ok(SshOptions {
+        host: host
+            .or_else(environment)
+            .unwrap_or_else(|| FACTORY_ADDRESS.to_owned()),
+        port,
+        user: user.map(|user| user.to_string()),
+        identity: identity
+            .zip(loaded)
+            .map(|(path, loaded)| path.resolve(loaded.base(), home.as_deref())),
+        host_keys: keys.map(ToString::to_string).collect(),
+    })
+}
+
+/// A box with this address that is not the chosen one: its pins contradict those of the chosen, or
+/// only it has any.
+struct OtherBox {
+    /// Its `[vpus.NAME]`; none for `[vpu]`.
+    name: Option<String>,
+    /// Where its address is written.
+    place: String,
+}
+
+fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
+    let chosen = &loaded.manifest.vpu;
+    let has_address = |vpu: &Vpu| {
+        vpu.host
+            .as_ref()
+            .is_some_and(|host| host.as_str() == address)
+    };
+    let is_other = |vpu: &Vpu| {
+        has_address(vpu) && vpu.is_pinned() && !(chosen.is_pinned() && chosen.may_be(vpu))
+    };
+    let named = loaded.manifest.vpus.keys().filter_map(|name| {
+        let other = loaded.for_vpu(name)?;
+        is_other(&other.manifest.vpu).then(|| OtherBox {
+            name: Some(name.clone()),
+            place: other.place("/vpu/host"),
+        })
+    });
+    let unnamed = is_other(&loaded.declared_vpu).then(|| OtherBox {
+        name: None,
+        place: loaded.source_place("/vpu/host"),
+    });
+    named.chain(unnamed).next()
+}
+
+fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
+    let chosen = match &loaded.chosen {
+        Some(name) => format!("[vpus.{}]", escape(name)),
+        None => "[vpu]".to_owned(),
+    };
+    let (owner, help) = match &other.name {
+        Some(name) => (
+            format!("[vpus.{}]", escape(name)),
+            format!("choose that box: --vpu {}", escape(name)),
+        ),
+        None => ("[vpu]".to_owned(), "leave out --vpu".to_owned()),
+    };
+    CommandError::message(
+        Exit::Usage,
+        format!(
+            "--host {address} is the address of {owner} at {}, another box than {chosen}; nothing was done",
+            other.place
+        ),
+        Some(help),
+    )
+}

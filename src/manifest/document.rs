@@ -1,0 +1,212 @@
+//! Reads a TOML document against a schema: bytes to text, text to a tree, all findings at once.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use toml::de::DeTable;
+
+use super::{
+    diagnostics::{Diagnostic, Source},
+    interpolate::{Version, interpolate},
+    names::{escape, is_unprintable},
+    schema::Document,
+    spans::{self, SpanMap},
+    validate,
+};
+
+/// No manifest is larger; whatever is, is some other file.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Nobody reads a longer line, and a report that points into one cannot be laid out.
+const MAX_LINE_BYTES: usize = 8 << 10;
+
+/// With more findings than this nobody misses those about the meaning.
+const MAX_PRUNED: usize = 50;
+
+/// What a document says.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// What is left without all that is wrong, if that is a whole document of its kind.
+    pub(super) value: Option<Value>,
+    /// Where everything stands in it.
+    pub(super) spans: SpanMap,
+    /// Its name and text.
+    pub(super) source: Source,
+    /// What is wrong.
+    pub(super) findings: Vec<Diagnostic>,
+    /// What `${release.version}` stands for.
+    pub(super) version: Version,
+}
+
+/// Reads what can be read. `prepare` may change the tree, and says what `${release.version}` is.
+pub(super) fn read(
+    document: Document,
+    name: &str,
+    bytes: &[u8],
+    prepare: impl FnOnce(&mut Value) -> Version,
+) -> Read {
+    let (text, source) = match decode(name, bytes) {
+        Ok(decoded) => decoded,
+        Err((source, findings)) => {
+            return Read {
+                value: None,
+                spans: SpanMap::default(),
+                source,
+                findings,
+                version: Version::Wrong,
+            };
+        }
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let tree = spans::convert(table.get_ref(), &source);
+    let (mut value, mut spans) = (tree.value, tree.spans);
+    let version = prepare(&mut value);
+    let mut findings = tree.findings;
+    findings.extend(interpolate(&mut value, &version, &spans, &source));
+    let refused: BTreeSet<String> = findings
+        .iter()
+        .map(|finding| finding.pointer.clone())
+        .collect();
+    let invalid = validate::validate(document, &value, &spans, &source);
+    findings.extend(
+        invalid
+            .into_iter()
+            .filter(|finding| !refused.contains(&finding.pointer)),
+    );
+
+    // What the parser made of a broken document is only sure above the first break, and what is
+    // missing there may stand below.
+    let first_break = errors
+        .iter()
+        .filter_map(toml::de::Error::span)
+        .map(|span| span.start)
+        .min();
+    if let Some(first_break) = first_break {
+        findings.retain(|finding| {
+            finding.code != "o3r::manifest::missing_key"
+                && finding
+                    .labels
+                    .iter()
+                    .all(|label| label.span.end <= first_break)
+        });
+    }
+    findings.extend(
+        errors
+            .iter()
+            .map(|error| syntax_finding(error, &spans, &source)),
+    );
+    let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
+    let is_whole = !is_hopeless && validate::prune(document, &mut value, &mut spans);
+    Read {
+        value: is_whole.then_some(value),
+        spans,
+        source,
+        findings,
+        version,
+    }
+}
+
+/// The document as text, and as it is shown: the same bytes long, without characters that would
+/// move the cursor.
+fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source, Vec<Diagnostic>)> {
+    if bytes.len() > MAX_BYTES {
+        let source = Source::new(name, String::new());
+        let message = format!(
+            "the file has {} bytes, far more than a manifest",
+            bytes.len()
+        );
+        let finding = Diagnostic::error("o3r::manifest::too_large", &source, message)
+            .help("name the right file with `-f FILE`");
+        return Err((source, vec![finding]));
+    }
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    if let Some(line) = lines.position(|line| line.len() > MAX_LINE_BYTES) {
+        let source = Source::new(name, String::new());
+        let message = format!("line {} is longer than {MAX_LINE_BYTES} bytes", line + 1);
+        let finding = Diagnostic::error("o3r::manifest::too_large", &source, message)
+            .help("break it, or name the right file with `-f FILE`");
+        return Err((source, vec![finding]));
+    }
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let source = Source::new(name, printable(&String::from_utf8_lossy(bytes)));
+            let at = error.valid_up_to();
+            let byte = bytes.get(at).copied().unwrap_or_default();
+            let finding =
+                Diagnostic::error("o3r::manifest::encoding", &source, "the file is not UTF-8")
+                    .label(
+                        at..at + char::REPLACEMENT_CHARACTER.len_utf8(),
+                        format!("byte 0x{byte:02x}"),
+                    )
+                    .help("save the file as UTF-8");
+            return Err((source, vec![finding]));
+        }
+    };
+    let source = Source::new(name, printable(text));
+    let controls: Vec<Diagnostic> = text
+        .char_indices()
+        .filter(|(_, c)| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r'))
+        .map(|(at, c)| {
+            let message = format!(
+                "the file contains the control character U+{:04X}",
+                u32::from(c)
+            );
+            Diagnostic::error("o3r::manifest::control_character", &source, message)
+                .label(at..at + 1, "here")
+                .help("remove it; in a string in double quotes it is written as an escape")
+        })
+        .collect();
+    if controls.is_empty() {
+        Ok((text, source))
+    } else {
+        Err((source, controls))
+    }
+}
+
+/// Replaces every character that would move the cursor by something as many bytes long.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\t' | '\n' => shown.push(c),
+            '\r' if chars.peek() == Some(&'\n') => shown.push(' '),
+            c if is_unprintable(c) && c.len_utf8() == char::REPLACEMENT_CHARACTER.len_utf8() => {
+                shown.push(char::REPLACEMENT_CHARACTER);
+            }
+            c if is_unprintable(c) => shown.extend(std::iter::repeat_n('?', c.len_utf8())),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> Diagnostic {
+    const CODE: &str = "o3r::manifest::syntax";
+    let text = source.text();
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let key = text
+        .get(span.clone())
+        .filter(|_| error.message() == "duplicate key");
+    if let Some(key) = key {
+        let finding = Diagnostic::error(CODE, source, format!("`{}` is given twice", escape(key)))
+            .label(span.clone(), "given again here")
+            .help("remove one of the two");
+        return match spans.last_key_before(span.start, key, text) {
+            Some(first) => finding.label(first, "given here"),
+            None => finding,
+        };
+    }
+    let (message, wanted) = match error.message().split_once(", expected ") {
+        Some((message, wanted)) => (message, Some(wanted).filter(|wanted| *wanted != "nothing")),
+        None => (error.message(), None),
+    };
+    let finding = Diagnostic::error(CODE, source, escape(message)).label(span, "here");
+    match wanted {
+        // What the parser calls a literal string is one in single quotes; both kinds will do.
+        Some("literal string") => finding.help("write text in quotes: \"…\""),
+        Some(wanted) => finding.help(format!("expected {}", escape(wanted))),
+        None => finding,
+    }
+}

@@ -1,0 +1,210 @@
+//! The tables that describe a VPU: `[vpu]`, and `[vpus.NAME]` that overrides it, which may also
+//! stand in `vpus.toml` beside the manifest.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    names::{
+        DeviceName, FirmwareRange, HostKeys, HostName, LocalPath, SerialNumber, UserName, escape,
+    },
+    types::Arch,
+};
+
+/// The file beside a manifest that may hold `[vpus.NAME]` tables.
+pub const VPUS_FILE: &str = "vpus.toml";
+
+/// The port of the device's JSON configuration where none is named.
+const DEFAULT_API_PORT: u16 = 80;
+
+/// A VPU: how it is reached, and what it must be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Vpu {
+    /// The address: a host name, an IP address or an alias of your `ssh_config`. Default: the
+    /// environment variable `IFM3D_IP`, then `192.168.0.69`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// The device's name, set through its JSON configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DeviceName>,
+    /// The ssh port. Default: what your `ssh_config` says, else 22.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The ssh user. Default: what your `ssh_config` says, else `oem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The private ssh key to log in with, as `~/.ssh/id_ed25519`. Default: what your `ssh_config`
+    /// and agent offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<LocalPath>,
+    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; `o3r-deploy
+    /// authorize` writes it. Default: the keys in your `known_hosts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<HostKeys>,
+    /// The serial number. Any other box is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialNumber>,
+    /// The accepted firmware, as `>=1.4.30, <2`; builds are not compared. Any other is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareRange>,
+    /// The architecture that images must have. Default: `arm64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+    /// The port of the device's JSON configuration. Default: 80.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub api_port: Option<u16>,
+}
+
+impl Vpu {
+    /// The architecture that images must have.
+    pub fn arch(&self) -> Arch {
+        self.arch.unwrap_or_default()
+    }
+
+    /// The port of the device's JSON configuration.
+    pub fn api_port(&self) -> u16 {
+        self.api_port.unwrap_or(DEFAULT_API_PORT)
+    }
+
+    /// This VPU where `over` says nothing, else what `over` says.
+    #[must_use]
+    pub fn overridden_by(&self, over: &Self) -> Self {
+        // Named one by one, so that a new key cannot be forgotten here.
+        let Self {
+            host,
+            name,
+            port,
+            user,
+            identity,
+            host_key,
+            serial,
+            firmware,
+            arch,
+            api_port,
+        } = over.clone();
+        let base = self.clone();
+        Self {
+            host: host.or(base.host),
+            name: name.or(base.name),
+            port: port.or(base.port),
+            user: user.or(base.user),
+            identity: identity.or(base.identity),
+            host_key: host_key.or(base.host_key),
+            serial: serial.or(base.serial),
+            firmware: firmware.or(base.firmware),
+            arch: arch.or(base.arch),
+            api_port: api_port.or(base.api_port),
+        }
+    }
+
+    /// Whether both may be one box: no pin of one contradicts a pin of the other.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let keys = |vpu: &Self| vpu.host_key.as_ref().map(|keys| keys.as_slice().to_vec());
+        let share_a_key = match (keys(self), keys(other)) {
+            (Some(one), Some(two)) => one.iter().any(|key| two.contains(key)),
+            _ => true,
+        };
+        share_a_key
+            && (self.serial.is_none() || other.serial.is_none() || self.serial == other.serial)
+    }
+
+    /// Whether another box than the one meant would be noticed.
+    pub fn is_pinned(&self) -> bool {
+        self.serial.is_some() || self.host_key.is_some()
+    }
+}
+
+/// Further VPUs for the application of the `deploy.toml` beside this file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Vpus {
+    /// Each table overrides keys of `[vpu]` in `deploy.toml`, and is chosen with `--vpu NAME`.
+    #[serde(default)]
+    pub vpus: BTreeMap<String, Vpu>,
+}
+
+/// A name that no `[vpus.NAME]` has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no VPU `{}` in {manifest}", escape(.name))]
+pub struct UnknownVpu {
+    /// As asked for.
+    pub name: String,
+    /// The manifest.
+    pub manifest: String,
+    /// Those that there are.
+    pub known: Vec<String>,
+}
+
+impl UnknownVpu {
+    /// The next thing to type.
+    pub fn help(&self) -> String {
+        let known = self.known.iter().map(String::as_str);
+        match super::diagnostics::did_you_mean(&self.name, known) {
+            _ if self.known.is_empty() => format!(
+                "add `[vpus.NAME]` to the manifest, or to {VPUS_FILE} beside it; --vpu chooses one"
+            ),
+            Some(meant) => format!(
+                "did you mean --vpu {}? there are: {}",
+                escape(meant),
+                self.list()
+            ),
+            None => format!("there are: {}", self.list()),
+        }
+    }
+
+    fn list(&self) -> String {
+        let names: Vec<String> = self.known.iter().map(|name| escape(name)).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vpu(text: &str) -> Vpu {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_key_is_overridden_and_kept() {
+        let base = "host = '10.0.0.1'\nname = 'a'\nport = 1\nuser = 'u'\nidentity = 'i'\n\
+                    host_key = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKx4qOKaTLRhJhoDM7Vkj3w0x1WnZ1aBtk8UeVWKpYJf'\n\
+                    serial = '1'\nfirmware = '1.4'\narch = 'amd64'\napi_port = 1";
+        let base = vpu(base);
+        assert_eq!(base.overridden_by(&Vpu::default()), base);
+        assert_eq!(Vpu::default().overridden_by(&base), base);
+        let over = vpu("host = '10.0.0.2'");
+        let both = base.overridden_by(&over);
+        assert_eq!(both.host, over.host);
+        assert_eq!(both.serial, base.serial);
+    }
+
+    #[test]
+    fn pins_tell_boxes_apart() {
+        let (one, two) = (vpu("serial = '1'"), vpu("serial = '2'"));
+        assert!(!one.may_be(&two) && one.may_be(&one));
+        assert!(one.may_be(&Vpu::default()) && !Vpu::default().is_pinned());
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_there_are() {
+        let unknown = |known: &[&str]| UnknownVpu {
+            name: "agv-18-frnt".into(),
+            manifest: "deploy.toml".into(),
+            known: known.iter().map(ToString::to_string).collect(),
+        };
+        let help = unknown(&["agv-17-front", "agv-18-front"]).help();
+        assert_eq!(
+            help,
+            "did you mean --vpu agv-18-front? there are: agv-17-front, agv-18-front"
+        );
+        assert_eq!(unknown(&["other"]).help(), "there are: other");
+        assert!(unknown(&[]).help().contains("[vpus.NAME]"));
+    }
+}

@@ -1,0 +1,217 @@
+//! Keeps an observation as a document, so that it can be planned from elsewhere: in a review, in
+//! CI, for a bug report.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Observed, PathFact, Probed, Query, Readings};
+
+/// The version of the document's shape.
+const FORMAT: u32 = 1;
+
+/// More than any observation has; whatever is larger is some other file.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// An observation, and of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Version of this document's shape.
+    pub format: u32,
+    /// The program that made it, e.g. `o3r-deploy 0.1.0`.
+    pub tool: String,
+    /// The VPU's address as connected to.
+    pub host: String,
+    /// What plans depend on.
+    pub facts: Facts,
+    /// What moves by itself.
+    pub readings: Readings,
+}
+
+/// A file that is not an observation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// Larger than any observation.
+    #[error("{path} has {bytes} bytes, far more than an observation")]
+    TooLarge {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Something else.
+    #[error("{path} is not an observation: {source}")]
+    Json {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// A later version's.
+    #[error("{path} has the format {found}; this version reads {FORMAT}")]
+    Format {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+impl DocumentError {
+    /// The next thing to type.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Format { .. } => "observe again, or use the version of o3r-deploy that wrote it",
+            Self::Read(_) | Self::TooLarge { .. } | Self::Json { .. } => {
+                "make it with: o3r-deploy observe -o FILE"
+            }
+        }
+    }
+}
+
+impl Document {
+    /// What was observed on `host`.
+    pub fn new(host: &str, observed: Observed) -> Self {
+        Self {
+            format: FORMAT,
+            tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: host.to_owned(),
+            facts: observed.facts,
+            readings: observed.readings,
+        }
+    }
+
+    /// Reads one that `observe` wrote.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is something else.
+    pub fn read(path: &Utf8Path) -> Result<Self, DocumentError> {
+        /// Looked at first: a later format may have other keys.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let bytes = fs_err::metadata(path)?.len();
+        if bytes > MAX_BYTES {
+            let path = path.to_owned();
+            return Err(DocumentError::TooLarge { path, bytes });
+        }
+        let text = fs_err::read(path)?;
+        let json = |source| DocumentError::Json {
+            path: path.to_owned(),
+            source,
+        };
+        let Head { format } = serde_json::from_slice(&text).map_err(json)?;
+        if format != FORMAT {
+            let path = path.to_owned();
+            return Err(DocumentError::Format {
+                path,
+                found: format,
+            });
+        }
+        serde_json::from_slice(&text).map_err(json)
+    }
+
+    /// The observation as an answer to `query`: what was not asked then is unknown, never absent,
+    /// and what is not asked now is left out, as a VPU would.
+    pub fn answer(self, query: &Query) -> Observed {
+        let mut facts = self.facts;
+        let mut found = facts.paths;
+        facts.paths = query
+            .paths
+            .iter()
+            .map(|(path, size)| (path.clone(), answer(found.remove(path), *size)))
+            .collect();
+        Observed {
+            facts,
+            readings: self.readings,
+        }
+    }
+}
+
+/// What was found at a path, as said to someone who looks for a file of `size` bytes there.
+fn answer(found: Option<Probed<PathFact>>, size: Option<u64>) -> Probed<PathFact> {
+    let unknown = |what: &str| {
+        let again = "observe again with this manifest";
+        Probed::Unknown(format!("the observation was made without {what}; {again}"))
+    };
+    match found {
+        None => unknown("looking at it"),
+        Some(Probed::Known(PathFact::File {
+            mode,
+            uid,
+            size: found,
+            sha256,
+        })) => {
+            let is_asked = size == Some(found);
+            if is_asked && sha256.is_none() {
+                return unknown("reading it");
+            }
+            Probed::Known(PathFact::File {
+                mode,
+                uid,
+                size: found,
+                sha256: sha256.filter(|_| is_asked),
+            })
+        }
+        Some(other) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn file(size: u64, hashed: bool) -> Probed<PathFact> {
+        Probed::Known(PathFact::File {
+            mode: 0o644,
+            uid: 989,
+            size,
+            sha256: hashed.then(|| Digest::of(b"x")),
+        })
+    }
+
+    #[test]
+    fn what_was_not_asked_is_unknown_and_not_absent() {
+        let missing = Probed::Known(PathFact::Missing);
+        assert_eq!(answer(Some(missing.clone()), None), missing);
+        for (found, size) in [
+            (None, None),
+            (None, Some(3)),
+            (Some(file(3, false)), Some(3)),
+        ] {
+            let answer = answer(found, size);
+            assert!(matches!(answer, Probed::Unknown(_)), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_said_to_whom_the_vpu_would_say_it() {
+        assert_eq!(answer(Some(file(3, true)), Some(3)), file(3, true));
+        assert_eq!(answer(Some(file(3, true)), Some(4)), file(3, false));
+        assert_eq!(answer(Some(file(3, true)), None), file(3, false));
+        assert_eq!(answer(Some(file(3, false)), Some(4)), file(3, false));
+    }
+
+    #[test]
+    fn other_files_are_refused_by_what_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::try_from(directory.path().join("file.json")).unwrap();
+        let refused = |text: &str| {
+            fs_err::write(&path, text).unwrap();
+            let error = Document::read(&path).unwrap_err().to_string();
+            error.replace(path.as_str(), "FILE")
+        };
+        let later = "{\"format\":2,\"everything\":\"else\"}";
+        assert_eq!(
+            refused(later),
+            "FILE has the format 2; this version reads 1"
+        );
+        assert!(refused("[release]").starts_with("FILE is not an observation: "));
+        assert!(refused("{\"format\":1}").contains("missing field `tool`"));
+    }
+}

@@ -1,0 +1,64 @@
+//! Takes secrets out of what docker tells, before anything else sees them.
+
+use std::collections::BTreeMap;
+
+/// What stands for a secret.
+const REDACTED: &str = "***";
+
+/// Keys of mount options whose values are secrets, as with a volume on a Windows share.
+const SECRETS: &[&str] = &["password", "pass", "passwd", "password2", "cred", "secret"];
+
+/// A volume's driver options without passwords: `username=me,password=***`.
+pub(super) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options
+        .into_iter()
+        .map(|(key, value)| {
+            let value = if is_secret(&key) {
+                REDACTED.to_owned()
+            } else {
+                value.split(',').map(word).collect::<Vec<_>>().join(",")
+            };
+            (key, value)
+        })
+        .collect()
+}
+
+fn word(word: &str) -> String {
+    match word.split_once('=') {
+        Some((key, _)) if is_secret(key) => format!("{key}={REDACTED}"),
+        _ => word.to_owned(),
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.trim().to_ascii_lowercase();
+    SECRETS.contains(&key.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_go_and_all_else_stays() {
+        let options = [
+            ("type", "cifs"),
+            ("o", "username=me,Password=s3cret,vers=3.0,ro"),
+            ("device", "//server/share,x=1"),
+            ("password", "s3cret"),
+        ];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let redacted = redact(BTreeMap::from(options));
+        let expected = [
+            ("device", "//server/share,x=1"),
+            ("o", "username=me,Password=***,vers=3.0,ro"),
+            ("password", "***"),
+            ("type", "cifs"),
+        ];
+        let found: Vec<(&str, &str)> = redacted
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+}

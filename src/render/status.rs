@@ -1,0 +1,186 @@
+//! Renders a VPU's status for people, and its schema for programs.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{
+    text::{BOLD, DIM, RED, Style, heading, paint, sign_of, summary_line},
+    units,
+};
+use crate::status::{ContainerStatus, Disk, Drift, Memory, Project, Release, Status};
+
+/// The whole status.
+pub fn status_text(status: &Status, style: Style) -> String {
+    let mut out = String::new();
+    let mut head = heading(&status.vpu);
+    if status.uptime_seconds > 0 {
+        let _ = write!(head, ", up {}", age(status.uptime_seconds));
+    }
+    let _ = writeln!(out, "{}", paint(style.color, BOLD, &head));
+
+    section(&mut out, style, "releases");
+    listed(&mut out, status.releases.as_deref(), |out, release| {
+        let _ = writeln!(out, "  {}", release_line(release, style));
+    });
+    section(&mut out, style, "containers");
+    let projects = status.projects.as_deref();
+    let containers = projects.into_iter().flatten().flat_map(|p| &p.containers);
+    let widths = containers.fold((0, 0), |(name, state), container| {
+        let characters = |text: &str| text.chars().count();
+        (
+            name.max(characters(&container.name)),
+            state.max(characters(&self::state(container))),
+        )
+    });
+    listed(&mut out, projects, |out, project| {
+        self::project(out, project, widths, style);
+    });
+    if !status.disks.is_empty() || status.memory.is_some() {
+        section(&mut out, style, "space");
+        for Disk { holds, total, free } in &status.disks {
+            let (free, total) = (units::bytes(*free), units::bytes(*total));
+            let _ = writeln!(out, "  {holds:<7} {free} free of {total}");
+        }
+        if let Some(Memory { total, available }) = &status.memory {
+            let (available, total) = (units::bytes(*available), units::bytes(*total));
+            let _ = writeln!(out, "  memory  {available} available of {total}");
+        }
+    }
+    section(&mut out, style, "drift");
+    drift(&mut out, &status.drift, style);
+    if !status.unknown.is_empty() {
+        out.push('\n');
+    }
+    for unknown in &status.unknown {
+        let sign = paint(style.color, RED, "✗");
+        let _ = writeln!(
+            out,
+            "{sign} {}: not known: {}",
+            unknown.what, unknown.reason
+        );
+    }
+    out
+}
+
+/// The schema of the status document (JSON Schema 2020-12), with a final newline.
+pub fn status_schema() -> String {
+    super::schema_text::<Status>()
+}
+
+fn listed<T>(out: &mut String, items: Option<&[T]>, mut item: impl FnMut(&mut String, &T)) {
+    match items {
+        None => out.push_str("  not known; see below\n"),
+        Some([]) => out.push_str("  none\n"),
+        Some(items) => items.iter().for_each(|one| item(out, one)),
+    }
+}
+
+fn section(out: &mut String, style: Style, name: &str) {
+    let _ = writeln!(out, "\n{}", paint(style.color, DIM, name));
+}
+
+/// `hello 1.0.0  applied 2026-11-23T01:20:00Z by you@pc`.
+fn release_line(release: &Release, style: Style) -> String {
+    let Release {
+        name,
+        version,
+        at,
+        by,
+        ..
+    } = release;
+    let name = paint(style.color, BOLD, name);
+    let mut line = format!("{name} {version}").trim_end().to_owned();
+    if !at.is_empty() {
+        let _ = write!(line, "  applied {at}");
+        if !by.is_empty() {
+            let _ = write!(line, " by {by}");
+        }
+    }
+    line
+}
+
+fn project(
+    out: &mut String,
+    project: &Project,
+    (name_width, state_width): (usize, usize),
+    style: Style,
+) {
+    let name = match project.name.as_str() {
+        "" => "of no project".to_owned(),
+        name => paint(style.color, BOLD, name),
+    };
+    // What is known of a project as a whole belongs here, behind its name: its autostart.
+    let owner = match &project.release {
+        Some(release) if *release != project.name => format!(", of release {release}"),
+        Some(_) => String::new(),
+        None if project.name.is_empty() => String::new(),
+        None => ", of no recorded release".to_owned(),
+    };
+    let _ = writeln!(out, "  {name}{owner}");
+    for container in &project.containers {
+        let sign = if container.is_well() {
+            paint(style.color, super::text::GREEN, "✓")
+        } else {
+            paint(style.color, RED, "✗")
+        };
+        let ContainerStatus { name, image, .. } = container;
+        let state = state(container);
+        let _ = writeln!(
+            out,
+            "    {sign} {name:<name_width$}  {state:<state_width$}  {image}"
+        );
+    }
+    if project.containers.is_empty() {
+        let sign = paint(style.color, RED, "✗");
+        let _ = writeln!(out, "    {sign} has no containers");
+    }
+}
+
+/// `running for 3 min 05 s, healthy`, `exited with 1`, `created`.
+fn state(container: &ContainerStatus) -> String {
+    let mut text = container.state.clone();
+    match (container.state.as_str(), container.uptime_seconds) {
+        ("exited" | "restarting" | "dead", _) => {
+            let _ = write!(text, " with {}", container.exit_code);
+        }
+        (_, Some(seconds)) => {
+            let _ = write!(text, " for {}", age(seconds));
+        }
+        _ => {}
+    }
+    if let Some(health) = &container.health
+        && container.state == "running"
+    {
+        let _ = write!(text, ", {health}");
+    }
+    text
+}
+
+fn drift(out: &mut String, drift: &Drift, style: Style) {
+    let (summary, changes, blocked) = match drift {
+        Drift::Unknown { reason } => {
+            let _ = writeln!(out, "  not looked at: {reason}");
+            return;
+        }
+        Drift::Known {
+            summary,
+            changes,
+            blocked,
+            ..
+        } => (summary, changes, blocked),
+    };
+    for change in changes {
+        let sign = sign_of(change.action, style);
+        let address = paint(style.color, BOLD, change.address.as_str());
+        let _ = writeln!(out, "  {sign} {:<7} {address}", change.action.verb());
+    }
+    for blocked in blocked {
+        let sign = paint(style.color, RED, "✗");
+        let address = paint(style.color, BOLD, blocked.address.as_str());
+        let _ = writeln!(out, "  {sign} {address} is blocked: {}", blocked.reason);
+    }
+    let _ = writeln!(out, "  {}", summary_line(summary));
+}
+
+fn age(seconds: u64) -> String {
+    units::age(Duration::from_secs(seconds))
+}

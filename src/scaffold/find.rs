@@ -1,0 +1,272 @@
+//! Looks for what a manifest could name.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use walkdir::{DirEntry, WalkDir};
+
+use super::{Archive, Compose, Found};
+use crate::{
+    compose::{ComposeFile, MountSource, parse_env},
+    image::{Image, ImageError, Platform, ScratchDir, Source},
+    manifest::names::USUAL_HOME,
+};
+
+/// The names that compose itself looks for, in its order of preference on a VPU.
+const COMPOSE_FILES: &[&str] = &[
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "compose.yml",
+    "compose.yaml",
+];
+
+/// How deep archives are looked for: `dist/arm64/app.tar`.
+const MAX_DEPTH: usize = 3;
+
+/// Entries looked at before the folder is taken for something else, as a home directory.
+const MAX_ENTRIES: usize = 20_000;
+
+/// Archives looked into; each may have to be unpacked.
+const MAX_ARCHIVES: usize = 50;
+
+/// Directories that hold others' files, and many.
+const SKIPPED: &[&str] = &["target", "node_modules", "venv", "__pycache__"];
+
+/// The release where a folder's name has no usable character.
+const DEFAULT_NAME: &str = "app";
+
+/// Finds what is in a folder. Blocks; archives that are compressed are unpacked into `scratch`.
+pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
+    let mut found = Found {
+        name: name_of(folder),
+        has_dockerfile: folder.join("Dockerfile").is_file(),
+        ..Found::default()
+    };
+    if let Some(file) = COMPOSE_FILES
+        .iter()
+        .find(|file| folder.join(file).is_file())
+    {
+        found.compose = Some(compose(folder, file, &mut found.notes));
+    }
+    for file in archives(folder) {
+        match peek(folder, &file, scratch) {
+            Ok(Some(archive)) => found.archives.push(archive),
+            Ok(None) => {}
+            Err(error) => found.notes.push(crate::host::chain(&error)),
+        }
+    }
+    found
+}
+
+/// A release's name from the folder's.
+fn name_of(folder: &Utf8Path) -> String {
+    let absolute = folder.canonicalize_utf8();
+    let name = absolute.as_ref().ok().and_then(|path| path.file_name());
+    let mut clean = String::new();
+    for c in name.unwrap_or_default().to_lowercase().chars() {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            clean.push(c);
+        } else if !clean.is_empty() && !clean.ends_with('-') {
+            clean.push('-');
+        }
+    }
+    match clean.trim_end_matches('-') {
+        "" => DEFAULT_NAME.to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
+    let mut found = Compose {
+        file: file.to_owned(),
+        ..Compose::default()
+    };
+    let read = |name: &str| fs_err::read_to_string(folder.join(name));
+    let env = read(".env").ok();
+    let parsed = match read(file) {
+        Ok(text) => {
+            let env = parse_env(env.as_deref().unwrap_or_default());
+            ComposeFile::parse_with(&text, &env).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            notes.push(format!("{file} was not read: {reason}"));
+            return found;
+        }
+    };
+    if env.is_some() {
+        found.extra_files.push(".env".to_owned());
+    }
+    for service in &parsed.services {
+        let image = service.image.iter().map(|image| image.value.clone());
+        push_new(&mut found.images, image);
+        let files = service.env_files.iter().map(|file| file.value.as_str());
+        let files = files.chain(service.secret_files.iter().map(String::as_str));
+        let beside = files.filter_map(|path| beside(folder, path));
+        push_new(&mut found.extra_files, beside);
+        for mount in &service.mounts {
+            let MountSource::Bind(source) = &mount.source else {
+                continue;
+            };
+            push_new(&mut found.directories, home_directory(source));
+            push_new(&mut found.extra_files, self::beside(folder, source));
+        }
+    }
+    let external = parsed.volumes.iter().filter(|volume| volume.external);
+    let names = external.map(|volume| volume.external_name().to_owned());
+    push_new(&mut found.volumes, names);
+    found
+}
+
+fn push_new(list: &mut Vec<String>, items: impl IntoIterator<Item = String>) {
+    for item in items {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+}
+
+/// A path on the VPU below the home directory, as `~/data`; a path with a variable is none.
+fn home_directory(source: &str) -> Option<String> {
+    let below = source
+        .strip_prefix("~/")
+        .or_else(|| source.strip_prefix(USUAL_HOME)?.strip_prefix('/'))?;
+    let below = below.trim_end_matches('/');
+    // `~/settings.json` is more likely a file, which must not be made a directory.
+    let is_directory = !below.is_empty() && Utf8Path::new(below).extension().is_none();
+    is_directory.then(|| format!("~/{below}"))
+}
+
+/// A file or directory beside the compose file, as `extra_files` has it.
+fn beside(folder: &Utf8Path, path: &str) -> Option<String> {
+    let relative = path.strip_prefix("./").unwrap_or(path);
+    let relative = relative.trim_end_matches('/');
+    let is_outside =
+        relative.starts_with(['/', '~']) || relative.split('/').any(|part| part == "..");
+    if matches!(relative, "" | ".") || is_outside {
+        return None;
+    }
+    match folder.join(relative) {
+        path if path.is_dir() => Some(format!("{relative}/")),
+        path if path.is_file() => Some(relative.to_owned()),
+        _ => None,
+    }
+}
+
+/// Files that are called like archives, relative to the folder, sorted.
+fn archives(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let is_wanted = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || !(name.starts_with('.') || SKIPPED.contains(&name.as_ref()))
+    };
+    let entries = WalkDir::new(folder)
+        .max_depth(MAX_DEPTH)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(is_wanted);
+    entries
+        .take(MAX_ENTRIES)
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| Utf8PathBuf::from_path_buf(entry.into_path()).ok())
+        .filter(|path| {
+            [".tar", ".tar.gz", ".tgz", ".tar.zst"]
+                .iter()
+                .any(|ending| path.as_str().ends_with(ending))
+        })
+        .filter_map(|path| Some(path.strip_prefix(folder).ok()?.to_owned()))
+        .take(MAX_ARCHIVES)
+        .collect()
+}
+
+/// What is in an archive; nothing where it is no image.
+fn peek(
+    folder: &Utf8Path,
+    file: &Utf8Path,
+    scratch: &ScratchDir,
+) -> Result<Option<Archive>, ImageError> {
+    let source = Source::Archive(folder.join(file));
+    // Whatever it is called, and for a VPU where there is a choice.
+    let open = |name: &str, platform: &Platform| Image::open(&source, name, platform, scratch);
+    let for_any = |name: &str| match open(name, &Platform::linux("arm64")) {
+        Err(ImageError::WrongPlatform { found, wanted, .. }) => {
+            open(name, found.first().unwrap_or(&wanted))
+        }
+        opened => opened,
+    };
+    let (names, first) = match for_any("") {
+        Ok(image) => (image.repo_tags().to_vec(), image),
+        Err(ImageError::Several { names, .. }) => {
+            let first = for_any(names.first().map_or("", String::as_str))?;
+            (names, first)
+        }
+        Err(ImageError::NotAnImage { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(Archive {
+        file: file.to_owned(),
+        names,
+        arch: first.platform().architecture.clone(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_a_release() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(directory.path()).unwrap();
+        for (folder, name) in [
+            ("My App (2)", "my-app-2"),
+            ("palletizer", "palletizer"),
+            ("_x.y_", "x-y"),
+            ("ßß", "app"),
+        ] {
+            let folder = base.join(folder);
+            fs_err::create_dir(&folder).unwrap();
+            assert_eq!(name_of(&folder), name);
+            let parsed = name.parse::<crate::manifest::names::ReleaseName>();
+            assert!(parsed.is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_home_directory_is_ours_to_make() {
+        for (source, found) in [
+            ("~/share/", Some("~/share")),
+            ("/home/oem/a b", Some("~/a b")),
+            ("/home/oem", None),
+            ("/home/oem/settings.json", None),
+            ("/home/oemx/y", None),
+            ("/dev", None),
+            ("./conf", None),
+        ] {
+            assert_eq!(home_directory(source).as_deref(), found, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_is_placed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(directory.path()).unwrap();
+        fs_err::create_dir(folder.join("conf")).unwrap();
+        fs_err::write(folder.join("app.env"), "").unwrap();
+        fs_err::write(folder.join(".env.prod"), "").unwrap();
+        for (path, found) in [
+            ("./conf", Some("conf/")),
+            ("conf/", Some("conf/")),
+            ("app.env", Some("app.env")),
+            (".env.prod", Some(".env.prod")),
+            ("./missing", None),
+            ("../x", None),
+            ("conf/../../x", None),
+            (".", None),
+            ("/etc", None),
+        ] {
+            assert_eq!(beside(folder, path).as_deref(), found, "{path}");
+        }
+    }
+}

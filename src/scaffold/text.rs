@@ -1,0 +1,297 @@
+//! Makes the text of a first manifest: what was found, with comments that say what else there is.
+
+use std::fmt::Write as _;
+
+use super::{Archive, Compose, Found};
+use crate::manifest::names::{ImageRef, ReleaseVersion};
+
+/// The version where no image tells one.
+const DEFAULT_VERSION: &str = "0.1.0";
+
+/// A manifest for what was found; `schema` is where its schema is, relative to it.
+pub fn text(found: &Found, schema: &str) -> String {
+    let mut out = format!(
+        "#:schema {schema}
+
+# What an O3R VPU has to look like. `o3r-deploy check` validates this file, `plan` shows what it would
+# change on the VPU, `apply` does it.
+
+[vpu]
+# host = \"192.168.0.69\"           # default: $IFM3D_IP, then this address, which every VPU ships with
+# serial = \"000018988497\"         # any other box is refused; `o3r-deploy status` shows it
+# firmware = \">=1.4.30, <2\"       # any other firmware is refused
+# identity = \"~/.ssh/id_ed25519\"  # default: what your ssh_config and agent offer
+
+[release]
+{:<32}# the owner of everything below
+{:<32}# ${{release.version}} stands for it in every string
+",
+        format!("name = {}", quoted(&found.name)),
+        format!("version = {}", quoted(&version(found))),
+    );
+    let nothing = Compose::default();
+    let compose = found.compose.as_ref().unwrap_or(&nothing);
+    directories(&mut out, compose);
+    volumes(&mut out, compose);
+    images(&mut out, found, compose);
+    projects(&mut out, found);
+    out
+}
+
+/// The version of the first image that tells one.
+fn version(found: &Found) -> String {
+    let compose = found.compose.iter().flat_map(|compose| &compose.images);
+    let archived = found.archives.iter().flat_map(|archive| &archive.names);
+    compose
+        .chain(archived)
+        .filter_map(|name| Some(canonical(name)?.rsplit_once(':')?.1.to_owned()))
+        .find(|tag| tag != "latest" && tag.parse::<ReleaseVersion>().is_ok())
+        .unwrap_or_else(|| DEFAULT_VERSION.to_owned())
+}
+
+fn directories(out: &mut String, compose: &Compose) {
+    out.push_str("\n# Directories that exist on the VPU; `~` is /home/oem.\n");
+    if compose.directories.is_empty() {
+        out.push_str("# [[directories]]\n# path = \"~/share/logs\"\n# mode = \"0775\"\n");
+    }
+    let tables = compose.directories.iter();
+    let tables: Vec<String> = tables
+        .map(|path| format!("[[directories]]\npath = {}\n", quoted(path)))
+        .collect();
+    out.push_str(&tables.join("\n"));
+}
+
+fn volumes(out: &mut String, compose: &Compose) {
+    out.push_str("\n# Docker volumes that show a directory of the VPU.\n");
+    if compose.volumes.is_empty() {
+        out.push_str("# [[volumes]]\n# name = \"share\"\n# path = \"~/share\"\n");
+    }
+    let tables = compose.volumes.iter().map(|name| {
+        let path = quoted(&format!("~/{name}"));
+        format!("[[volumes]]\nname = {}\npath = {path}\n", quoted(name))
+    });
+    out.push_str(&tables.collect::<Vec<_>>().join("\n"));
+}
+
+fn images(out: &mut String, found: &Found, compose: &Compose) {
+    out.push_str("\n# Images. Without a source, an image must be on the VPU already.\n");
+    let mut tables = Vec::new();
+    let mut used = Vec::new();
+    for name in &compose.images {
+        let archive = found.archives.iter().find(|archive| holds(archive, name));
+        used.extend(archive);
+        tables.push(image(name, archive));
+    }
+    let mut unused = String::new();
+    for archive in &found.archives {
+        if used.contains(&archive) {
+            continue;
+        }
+        if found.compose.is_none() {
+            let unnamed = format!("{}:{DEFAULT_VERSION}", found.name);
+            let names = match archive.names.as_slice() {
+                [] => std::slice::from_ref(&unnamed),
+                names => names,
+            };
+            tables.extend(names.iter().map(|name| image(name, Some(archive))));
+        } else {
+            let _ = writeln!(
+                unused,
+                "# found, and not used by {}: {} ({})",
+                compose.file,
+                archive.file,
+                contents(archive)
+            );
+        }
+    }
+    if tables.is_empty() {
+        let example = format!("{}:${{release.version}}", found.name);
+        let _ = write!(
+            out,
+            "# [[images]]\n# name = {}\n# archive = \"dist/{}.tar\"   # docker save or OCI archive, also .gz or .zst\n",
+            quoted(&example),
+            found.name
+        );
+    }
+    out.push_str(&tables.join("\n"));
+    out.push_str(&unused);
+    if found.has_dockerfile {
+        let name = compose.images.first();
+        let name = name.map_or_else(
+            || format!("{}:{}", found.name, version(found)),
+            Clone::clone,
+        );
+        let _ = write!(
+            out,
+            "# From the Dockerfile here, for the VPU's architecture:\n\
+             #   docker build --platform linux/arm64 -t {name} .\n\
+             #   docker save -o {} {name}\n",
+            archive_for(&name)
+        );
+    }
+}
+
+/// `hello:1.0, arm64`.
+fn contents(archive: &Archive) -> String {
+    let arch = std::iter::once(archive.arch.as_str());
+    let words: Vec<&str> = archive
+        .names
+        .iter()
+        .map(String::as_str)
+        .chain(arch)
+        .collect();
+    words.join(", ")
+}
+
+fn image(name: &str, archive: Option<&Archive>) -> String {
+    let mut table = format!("[[images]]\nname = {}\n", quoted(name));
+    match archive {
+        Some(archive) => {
+            let _ = writeln!(table, "archive = {}", quoted(archive.file.as_str()));
+        }
+        None => {
+            let _ = writeln!(
+                table,
+                "# archive = {}   # docker save -o FILE {name}",
+                quoted(&archive_for(name))
+            );
+        }
+    }
+    table
+}
+
+/// Where the archive of an image could be: `dist/palletizer-1.4.0.tar`.
+fn archive_for(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    format!("dist/{}.tar", last.replace([':', '@'], "-"))
+}
+
+fn projects(out: &mut String, found: &Found) {
+    out.push_str("\n# Compose projects; each has a directory below /usr/share/oem/docker/compose on the VPU.\n");
+    let project: String = found.name.replace('.', "-");
+    match &found.compose {
+        None => {
+            let _ = write!(
+                out,
+                "# [[compose]]\n# name = {}\n# file = \"docker-compose.yml\"\n",
+                quoted(&project)
+            );
+        }
+        Some(compose) => {
+            let _ = write!(
+                out,
+                "[[compose]]\nname = {}\nfile = {}\n",
+                quoted(&project),
+                quoted(&compose.file)
+            );
+            if !compose.extra_files.is_empty() {
+                let files: Vec<String> = compose.extra_files.iter().map(|f| quoted(f)).collect();
+                let _ = writeln!(
+                    out,
+                    "extra_files = [{}]   # placed beside it",
+                    files.join(", ")
+                );
+            }
+        }
+    }
+}
+
+fn holds(archive: &Archive, name: &str) -> bool {
+    let wanted = canonical(name);
+    let mut names = archive.names.iter();
+    wanted.is_some() && names.any(|found| canonical(found) == wanted)
+}
+
+fn canonical(name: &str) -> Option<String> {
+    Some(name.parse::<ImageRef>().ok()?.canonical())
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest;
+
+    fn archive(file: &str, name: &str) -> Archive {
+        Archive {
+            file: file.into(),
+            names: vec![name.to_owned()],
+            arch: "arm64".to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn parsed(found: &Found) -> manifest::Loaded {
+        let text = text(found, "./deploy.schema.json");
+        let parsed = manifest::parse("deploy.toml", text.as_bytes());
+        parsed.unwrap_or_else(|findings| panic!("{text}\n{}", findings.render_plain(100)))
+    }
+
+    #[test]
+    fn an_empty_folder_gives_a_manifest_of_comments_that_work() {
+        let found = Found {
+            name: "app".into(),
+            ..Found::default()
+        };
+        let loaded = parsed(&found);
+        assert_eq!(loaded.manifest.release.version.unwrap().as_str(), "0.1.0");
+        // Whoever removes the `#` in front of a table gets one that is right.
+        let text = text(&found, "./x.json");
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.starts_with('[') || rest.contains(" = ") => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let loaded = manifest::parse("deploy.toml", uncommented.as_bytes());
+        let manifest = loaded
+            .unwrap_or_else(|f| panic!("{}", f.render_plain(100)))
+            .manifest;
+        assert_eq!((manifest.images.len(), manifest.compose.len()), (1, 1));
+        assert!(manifest.vpu.serial.is_some() && manifest.vpu.firmware.is_some());
+    }
+
+    #[test]
+    fn what_was_found_is_declared() {
+        let found = Found {
+            name: "palletizer".into(),
+            compose: Some(Compose {
+                file: "docker-compose.yml".into(),
+                images: vec!["palletizer:1.4.0".into(), "broker".into()],
+                volumes: vec!["share".into()],
+                directories: vec!["~/data \"x\"".into()],
+                extra_files: vec![".env".into(), "conf/".into()],
+            }),
+            archives: vec![
+                archive("dist/p.tar.gz", "docker.io/library/palletizer:1.4.0"),
+                archive("dist/old.tar", "palletizer:1.3.0"),
+            ],
+            has_dockerfile: true,
+            notes: vec![],
+        };
+        let manifest = parsed(&found).manifest;
+        assert_eq!(manifest.release.version.unwrap().as_str(), "1.4.0");
+        let archive = manifest.images[0].archive.as_ref();
+        assert_eq!(archive.unwrap().as_str(), "dist/p.tar.gz");
+        assert!(manifest.images[1].archive.is_none());
+        assert_eq!(manifest.volumes[0].name.as_str(), "share");
+        assert_eq!(manifest.directories[0].path.resolve("~"), "~/data \"x\"");
+        assert_eq!(manifest.compose[0].extra_files.len(), 2);
+        insta::assert_snapshot!(text(&found, "./deploy.schema.json"));
+    }
+
+    #[test]
+    fn without_a_compose_file_every_archive_is_an_image() {
+        let found = Found {
+            name: "app".into(),
+            archives: vec![archive("a.tar", "a:1"), archive("b.tar", "b:2")],
+            ..Found::default()
+        };
+        assert_eq!(parsed(&found).manifest.images.len(), 2);
+    }
+}
