@@ -23,6 +23,7 @@ fn query() -> Query {
             ("~/share/logs".into(), None),
         ]),
         api_port: 80,
+        ..Query::default()
     }
 }
 

@@ -177,6 +177,7 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
                     (format!("{}/{odd}/below a file", text(&home)), Some(6)),
                 ]),
                 api_port: 1,
+                ..Query::default()
             };
             let facts = observe_in(&fixture, &query).await.facts;
             assert_eq!(facts.system.home, text(&home));
@@ -217,6 +218,7 @@ async fn a_docker_that_fails_is_unknown_and_not_empty() {
         let query = Query {
             paths: BTreeMap::new(),
             api_port: 1,
+            ..Query::default()
         };
         let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
         for reason in [
@@ -250,6 +252,7 @@ async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
         let query = Query {
             paths: BTreeMap::new(),
             api_port: 1,
+            ..Query::default()
         };
         let facts = observe::observe(&fixture.host, &query).await.unwrap().facts;
         let names: Vec<&String> = facts.volumes.known().unwrap().keys().collect();

@@ -1,13 +1,18 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
+mod archive;
 mod resolve;
+mod transfers;
+mod walk;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+pub use archive::{archive_len, write_archive};
 pub use resolve::{is_secret, resolve};
+pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
     digest::Digest,
@@ -33,6 +38,8 @@ pub struct Desired {
     pub volumes: Vec<Volume>,
     /// Images.
     pub images: Vec<Image>,
+    /// Files and directories that are copied.
+    pub transfers: Vec<Transfer>,
     /// Compose projects.
     pub projects: Vec<Project>,
 }
@@ -178,6 +185,8 @@ pub struct Service {
     pub files: Vec<String>,
     /// Docker volumes that it mounts.
     pub volumes: Vec<String>,
+    /// Paths on the VPU that it mounts; absolute or below `~`.
+    pub binds: Vec<String>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
 }
@@ -213,6 +222,7 @@ impl Desired {
         }
         Query {
             paths,
+            trees: self.transfers.iter().map(Transfer::query).collect(),
             api_port: self.guards.api_port,
         }
     }
@@ -231,6 +241,8 @@ impl Desired {
             directories: Vec<(String, Option<u32>)>,
             volumes: Vec<(&'a str, String)>,
             images: Vec<(&'a str, Option<Digest>)>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            transfers: Vec<(String, bool, Digest)>,
             projects: Vec<CanonicalProject<'a>>,
         }
         let canonical = Canonical {
@@ -249,6 +261,11 @@ impl Desired {
                 .images
                 .iter()
                 .map(|i| (i.name.as_str(), i.content.as_ref().map(|c| c.config_digest)))
+                .collect(),
+            transfers: self
+                .transfers
+                .iter()
+                .map(|t| (t.name(), t.delete, t.digest()))
                 .collect(),
             projects: self
                 .projects

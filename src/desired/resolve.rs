@@ -5,19 +5,20 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    COMPOSE_FILE, Desired, Directory, Guards, Image, ImageContent, Project, ProjectFile,
-    ProjectState, Release, Service, Volume,
+    COMPOSE_FILE, Desired, Directory, Entry, Guards, Image, ImageContent, Project, ProjectFile,
+    ProjectState, Release, Service, Transfer, Volume, walk,
 };
 use crate::{
-    compose::{ComposeFile, parse_env},
+    compose::{self, ComposeFile, MountSource, parse_env},
     digest::Digest,
     image::{self, LayerSelection, Platform, ScratchDir},
     manifest::{
-        Diagnostic, Loaded,
+        Diagnostic, Exclude, Loaded,
         names::{FileMode, ImageRef, RelativePath, escape},
         types::{self, ComposeState},
     },
     plan::ManifestRef,
+    remote,
 };
 
 /// Reads what the manifest points to; opens its images, using `scratch` for what has to be
@@ -44,7 +45,7 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             .unwrap_or_default(),
         source: place("/release"),
     };
-    let desired = Desired {
+    let mut desired = Desired {
         manifest: ManifestRef {
             path: loaded.path.to_string(),
             sha256: loaded.sha256.clone(),
@@ -73,11 +74,15 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
         images: numbered(&manifest.images)
             .filter_map(|(n, image)| resolver.image(n, image, &release.name))
             .collect(),
+        transfers: numbered(&manifest.transfers)
+            .filter_map(|(n, transfer)| resolver.transfer(n, transfer))
+            .collect(),
         projects: numbered(&manifest.compose)
             .filter_map(|(n, compose)| resolver.project(n, compose))
             .collect(),
         release,
     };
+    resolver.settle(&mut desired);
     if resolver.findings.is_empty() {
         Ok(desired)
     } else {
@@ -181,6 +186,62 @@ impl Resolver<'_> {
         }
     }
 
+    fn transfer(&mut self, number: usize, transfer: &types::Transfer) -> Option<Transfer> {
+        let pointer = format!("/transfers/{number}/src");
+        let root = transfer
+            .src
+            .resolve(self.loaded.base(), self.home.as_deref());
+        let exclude = Exclude::new(&transfer.exclude);
+        let entries = match walk::read(&root, transfer, &exclude) {
+            Ok(entries) => entries,
+            Err(problems) => {
+                for problem in problems {
+                    self.find(&pointer, problem.message, "this source", problem.help);
+                }
+                return None;
+            }
+        };
+        let is_file = !matches!(entries.get(""), Some(Entry::Directory { .. }));
+        let name = root.file_name().unwrap_or_default();
+        let target = match name.parse() {
+            Ok(name) if is_file && transfer.dst.is_dir_hint() => transfer.dst.join(&name),
+            _ => transfer.dst.clone(),
+        };
+        Some(Transfer {
+            target,
+            entries,
+            delete: transfer.delete,
+            exclude,
+            restart: transfer.restart.iter().map(ToString::to_string).collect(),
+            source: Some(self.loaded.place(&format!("/transfers/{number}"))),
+        })
+    }
+
+    /// Finds what transfers say twice.
+    fn settle(&mut self, desired: &mut Desired) {
+        let mut others = BTreeMap::new();
+        for project in &desired.projects {
+            if project.state != ProjectState::Absent {
+                let files = project.files.iter();
+                others.extend(files.map(|file| (project.path(file), "file of a compose project")));
+            }
+        }
+        let directories = desired.directories.iter().map(|directory| &directory.path);
+        let volumes = desired.volumes.iter().map(|volume| &volume.path);
+        others.extend(
+            directories
+                .chain(volumes)
+                .map(|path| (path.resolve("~"), "directory")),
+        );
+        if desired.transfers.len() < self.loaded.manifest.transfers.len() {
+            return; // their numbers are not those of the manifest
+        }
+        for (number, problem) in walk::settle(&mut desired.transfers, &others) {
+            let pointer = format!("/transfers/{number}/src");
+            self.find(&pointer, problem.message, "this source", problem.help);
+        }
+    }
+
     fn project(&mut self, number: usize, compose: &types::Compose) -> Option<Project> {
         let before = self.findings.len();
         let base = self.loaded.base().to_owned();
@@ -235,9 +296,9 @@ impl Resolver<'_> {
             ComposeState::Stopped | ComposeState::Absent => ProjectState::Stopped,
         };
         (self.findings.len() == before).then(|| Project {
-            name,
             state,
-            services: services(&parsed, &files),
+            services: services(&parsed, &files, &remote::project_directory(&name)),
+            name,
             files,
             source,
         })
@@ -331,8 +392,45 @@ pub fn is_secret(path: &str) -> bool {
     name.starts_with(".env") || name.split('.').next_back() == Some("env")
 }
 
+/// The paths on the VPU that a service mounts; a relative one is meant from the project's directory.
+fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
+    let mounts = service
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Bind(path) => Some(path),
+            MountSource::Volume(_) | MountSource::Anonymous => None,
+        });
+    let mounts = mounts.map(|path| {
+        if path.starts_with(['/', '~']) {
+            path.clone()
+        } else {
+            format!("{directory}/{path}")
+        }
+    });
+    mounts.map(|path| normalised(&path)).collect()
+}
+
+/// A path without `.`, `..` and trailing slashes.
+fn normalised(path: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/').skip(usize::from(path.starts_with('/'))) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
 /// What matters of each service.
-fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Service> {
+fn services(
+    parsed: &ComposeFile,
+    files: &[ProjectFile],
+    directory: &str,
+) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = parsed
         .services
         .iter()
@@ -347,6 +445,7 @@ fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Ser
                 container_name: service.container_name.clone(),
                 files: vec![],
                 volumes: vec![],
+                binds: binds(service, directory),
                 // docker-compose 1.x starts one whatever `deploy.replicas` says.
                 replicas: usize::from(service.replicas != Some(0)),
             };

@@ -4,6 +4,7 @@
 //! Must not talk to a VPU: whatever is found here is found offline.
 
 pub mod diagnostics;
+mod exclude;
 mod interpolate;
 mod load;
 pub mod meaning;
@@ -15,6 +16,7 @@ pub mod unsupported;
 mod validate;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
+pub use exclude::Exclude;
 pub use load::{LoadError, Loaded, Options, check, load, load_with, parse};
 pub use schema::schema;
 pub use spans::SpanMap;

@@ -12,7 +12,6 @@ const LATER: &[&str] = &[
     "/vpus/*",
     "/images/*/registry",
     "/images/*/build",
-    "/transfers/*",
     "/downloads/*",
     "/compose/*/autostart",
     "/compose/*/health",
@@ -54,7 +53,7 @@ fn matches(pattern: &str, pointer: &str) -> bool {
         && keys.next().is_none()
 }
 
-/// What a key is called: `[[transfers]]`, or `` `health` ``.
+/// What a key is called: `[[downloads]]`, or `` `health` ``.
 fn name(pointer: &str) -> String {
     match split_last(pointer) {
         Some((list, index)) if index.parse::<usize>().is_ok() => {

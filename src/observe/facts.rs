@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::trees::Trees;
 use crate::digest::Digest;
 
 /// A VPU's state as queried.
@@ -11,7 +12,7 @@ use crate::digest::Digest;
 pub struct Observed {
     /// What plans depend on.
     pub facts: Facts,
-    /// What moves by itself; no plan depends on it.
+    /// What moves by itself; no step depends on it.
     pub readings: Readings,
 }
 
@@ -65,6 +66,9 @@ pub struct Facts {
     pub compose: Probed<String>,
     /// What is at each path asked for, by the path as asked.
     pub paths: BTreeMap<String, Probed<PathFact>>,
+    /// What is at the targets of transfers.
+    #[serde(default, skip_serializing_if = "Trees::is_empty")]
+    pub trees: Trees,
     /// Volumes by name.
     pub volumes: Probed<BTreeMap<String, Volume>>,
     /// All images, dangling ones too, by docker's id.
@@ -226,7 +230,7 @@ pub struct Release {
     pub projects: BTreeSet<String>,
 }
 
-/// What moves by itself.
+/// What moves by itself. No step depends on it; want of space blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readings {
     /// Whole seconds since boot.
@@ -235,6 +239,9 @@ pub struct Readings {
     pub home_free: Option<u64>,
     /// Free bytes where docker keeps images.
     pub docker_free: Option<u64>,
+    /// Free bytes where transfers go, by mount point.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub free: BTreeMap<String, u64>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

@@ -2,6 +2,7 @@
 
 mod facts;
 mod parse;
+mod trees;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -10,6 +11,7 @@ pub use facts::{
     Release, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
+pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
     device,
@@ -28,6 +30,8 @@ pub const PROBE_NAME: &str = "o3r-probe";
 pub struct Query {
     /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,
+    /// Targets of transfers.
+    pub trees: Vec<TreeQuery>,
     /// TCP port of the device's API, as seen from the VPU itself.
     pub api_port: u16,
 }
@@ -52,13 +56,15 @@ pub enum ObserveError {
     Parse(#[from] ParseError),
 }
 
-/// Observes a VPU: one script and, at the same time, one request to the device's API.
+/// Observes a VPU: one script and, at the same time, one request to the device's API and what there
+/// is to ask of transfers.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
     let nonce = nonce();
     let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
-    let (output, device) = tokio::join!(
+    let (output, device, trees) = tokio::join!(
         host.run(&command, Stdin::Bytes(query_lines(query).into_bytes())),
         device::identify(host, query.api_port),
+        trees::observe(host, &query.trees, &nonce),
     );
     let output = output?;
     if !output.success() {
@@ -69,6 +75,10 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
     }
     let mut observed = parse(&String::from_utf8_lossy(&output.stdout), &nonce, query)?;
     observed.facts.device = device.into();
+    if let Some((trees, readings)) = trees? {
+        observed.facts.trees = trees;
+        observed.readings.free = readings.free;
+    }
     Ok(observed)
 }
 

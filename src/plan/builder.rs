@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::Desired,
-    observe::{Facts, Observed},
+    observe::{Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Command, Phase, Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, Phase, Plan, Step, Summary, Vpu,
+        fingerprint,
     },
     remote,
 };
@@ -18,6 +19,8 @@ const FORMAT: u32 = 1;
 pub(super) struct Builder<'a> {
     pub(super) desired: &'a Desired,
     pub(super) facts: &'a Facts,
+    /// Steps must not depend on them.
+    pub(super) readings: &'a Readings,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
@@ -34,6 +37,7 @@ pub(super) struct Draft {
     pub(super) also: Vec<Cause>,
     pub(super) depends_on: Vec<Address>,
     pub(super) source: Option<String>,
+    pub(super) changes: Vec<Change>,
     pub(super) actions: Vec<Command>,
     pub(super) undo: Vec<Command>,
 }
@@ -48,6 +52,7 @@ impl Draft {
             also: vec![],
             depends_on: vec![],
             source: None,
+            changes: vec![],
             actions: vec![],
             undo: vec![],
         }
@@ -79,6 +84,7 @@ impl<'a> Builder<'a> {
         Self {
             desired,
             facts: &observed.facts,
+            readings: &observed.readings,
             steps: vec![],
             blocked: vec![],
             notes: vec![],
@@ -115,6 +121,7 @@ impl<'a> Builder<'a> {
             also: draft.also,
             depends_on: draft.depends_on,
             source: draft.source,
+            changes: draft.changes,
             actions: draft.actions,
             commands,
             bytes_to_send,
@@ -158,6 +165,12 @@ impl<'a> Builder<'a> {
     /// Whether a step with this address is planned.
     pub(super) fn changes(&self, address: &Address) -> bool {
         self.steps.iter().any(|step| step.address == *address)
+    }
+
+    /// What the step with this address does to files.
+    pub(super) fn changes_of(&self, address: &Address) -> &[Change] {
+        let step = self.steps.iter().find(|step| step.address == *address);
+        step.map_or(&[], |step| &step.changes)
     }
 
     /// Orders the steps by phase (within one, as the differs added them) and numbers them.

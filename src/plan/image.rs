@@ -121,6 +121,7 @@ fn wanted(
             from: PayloadSource::Stream(image.name.clone()),
             sha256: content.config_digest,
             bytes: content.archive_bytes,
+            members: vec![],
         };
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone());
         let draft = draft.source(image.source.as_ref());

@@ -12,11 +12,12 @@ mod image;
 pub mod lint;
 mod release;
 mod step;
+mod transfer;
 mod volume;
 
 pub use step::{
-    Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
-    Step, Summary, Vpu,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, Payload,
+    PayloadSource, Phase, Plan, Step, Summary, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};
@@ -28,6 +29,7 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     directory::plan(&mut builder);
     volume::plan(&mut builder);
     image::plan(&mut builder);
+    transfer::plan(&mut builder);
     compose::plan(&mut builder);
     release::plan(&mut builder);
     builder.finish(host)

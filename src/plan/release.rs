@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+    Action, Address, Cause, Command, Payload, Phase,
     builder::{Builder, Draft},
 };
 use crate::{
     desired::ProjectState,
-    digest::Digest,
     observe::{self, Records},
     remote,
 };
@@ -51,11 +50,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Action::Create
     };
     let line = json_line(&wanted);
-    let payload = Payload {
-        sha256: Digest::of(&line),
-        bytes: line.len() as u64,
-        from: PayloadSource::Inline(line),
-    };
+    let payload = Payload::inline(line);
     let compose = builder
         .facts
         .compose

@@ -5,6 +5,7 @@
 //! unnoticed.
 
 mod commands;
+mod files;
 mod probe;
 mod world;
 
@@ -13,7 +14,10 @@ use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
-use crate::{observe::PROBE_NAME, shell::Argv};
+use crate::{
+    observe::{PROBE_NAME, TREES_NAME},
+    shell::Argv,
+};
 
 pub use world::{Container, File, Image, Volume, World};
 
@@ -122,6 +126,11 @@ impl Host for FakeVpu {
         if command.script_name() == Some(PROBE_NAME) {
             let nonce = command.words().last().cloned().unwrap_or_default();
             let text = probe::answer(&self.lock().world, &nonce, &bytes);
+            return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(TREES_NAME) {
+            let words = command.words();
+            let text = files::answer(&self.lock().world, &words[4], &words[5], &bytes);
             return Ok(output(0, &text, ""));
         }
         self.change(command, &bytes)

@@ -23,6 +23,8 @@ pub struct World {
     pub directories: BTreeMap<String, (u32, u32)>,
     /// Files.
     pub files: BTreeMap<String, File>,
+    /// Symbolic links and where they point.
+    pub links: BTreeMap<String, String>,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Volume>,
     /// Images by id.
@@ -108,6 +110,7 @@ impl Default for World {
             firmware: "1.4.30-5230".into(),
             docker_runs: true,
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             containers: BTreeMap::new(),

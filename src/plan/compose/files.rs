@@ -91,6 +91,7 @@ fn put(
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,
         bytes: file.bytes,
+        members: vec![],
     };
     let action = if cause == Cause::Missing {
         Action::Create

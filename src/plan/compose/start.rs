@@ -8,8 +8,7 @@ use std::{
 use super::Found;
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    digest::Digest,
-    plan::{Command, Payload, PayloadSource, builder::Builder},
+    plan::{Command, Payload, builder::Builder},
     remote,
 };
 
@@ -21,6 +20,21 @@ pub(super) enum Recreate {
     Services(BTreeSet<String>),
     /// It cannot be told which.
     All,
+}
+
+impl Recreate {
+    /// These services, too; `None` means that it cannot be told which.
+    pub(super) fn and(self, more: Option<BTreeSet<String>>) -> Self {
+        match (self, more) {
+            (Self::All, _) | (_, None) => Self::All,
+            (one, Some(more)) if more.is_empty() => one,
+            (Self::None, Some(more)) => Self::Services(more),
+            (Self::Services(mut services), Some(more)) => {
+                services.extend(more);
+                Self::Services(services)
+            }
+        }
+    }
 }
 
 /// Compose's own hash covers the compose file, what is interpolated into it, and images; it does
@@ -140,13 +154,11 @@ fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String
     for (name, digest) in inputs {
         let _ = writeln!(lines, "input {name}\t{digest}");
     }
-    let payload = Payload {
-        sha256: Digest::of(&lines),
-        bytes: lines.len() as u64,
-        from: PayloadSource::Inline(lines),
-    };
     let path = builder.state().started(project);
-    Command::with(remote::record_started(project, &path), payload)
+    Command::with(
+        remote::record_started(project, &path),
+        Payload::inline(lines),
+    )
 }
 
 /// The commands that, once files, names and volumes are restored, bring back what ran before.
