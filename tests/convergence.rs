@@ -183,6 +183,13 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
             secret: false,
         })
     };
+    let secret = |bytes: &[u8]| match entry(bytes) {
+        Entry::File(file) => Entry::File(FileEntry {
+            secret: true,
+            ..file
+        }),
+        other => other,
+    };
     let link = |target: &str| Entry::Symlink {
         target: target.to_owned(),
     };
@@ -194,6 +201,7 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
         ("same".to_owned(), entry(b"same")),
         ("sub".to_owned(), directory()),
         ("sub/it's $(odd)".to_owned(), entry(&[b'a' + version / 2])),
+        ("sub/.env".to_owned(), secret(&[b'0' + version / 2])),
         (
             "link".to_owned(),
             link(if version < 2 { "same" } else { "main.json" }),

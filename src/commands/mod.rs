@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod details;
 mod error;
 mod plan;
 mod schema;

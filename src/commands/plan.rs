@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use camino::Utf8Path;
 
-use super::{CommandError, Exit, session::Session};
+use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
     apply::Payloads,
     cli::{self, Global, PlanFormat},
@@ -43,7 +43,10 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
             }
             match format {
                 PlanFormat::Json => ui.data(&render::json(&plan)),
-                _ => ui.data(&render::text(&plan, ui.plan_style())),
+                _ => {
+                    let details = details(&session, &observed, &plan, ui).await?;
+                    ui.data(&render::text_with(&plan, ui.plan_style(), &details));
+                }
             }
         }
     }

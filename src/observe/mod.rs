@@ -1,11 +1,13 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
+mod contents;
 mod facts;
 mod parse;
 mod trees;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+pub use contents::{CONTENTS_NAME, contents};
 pub use facts::{
     Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
     Release, Started, System, Volume,

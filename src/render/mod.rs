@@ -1,11 +1,13 @@
 //! Turns plans into text: for people, for programs, for a shell. Prints nothing itself.
 
+mod changes;
 mod sh;
 mod text;
 mod units;
 
+pub use changes::Details;
 pub use sh::{Script, SecretPayload, sh};
-pub use text::{Style, paint, text};
+pub use text::{Style, paint, text, text_with};
 pub use units::{bytes, duration};
 
 use crate::plan::Plan;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::units;
+use super::{Details, changes::changes, units};
 use crate::plan::{Action, Cause, Phase, Plan, Step, Summary};
 
 /// How to render.
@@ -12,7 +12,7 @@ use crate::plan::{Action, Cause, Phase, Plan, Step, Summary};
 pub struct Style {
     /// With ANSI colours.
     pub color: bool,
-    /// With the commands of every step.
+    /// With the commands of every step, and all that happens to files.
     pub commands: bool,
 }
 
@@ -63,6 +63,11 @@ impl Action {
 
 /// The whole plan.
 pub fn text(plan: &Plan, style: Style) -> String {
+    text_with(plan, style, &Details::new())
+}
+
+/// The whole plan, with text diffs of files.
+pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(plan)));
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
@@ -76,7 +81,7 @@ pub fn text(plan: &Plan, style: Style) -> String {
         }
         let _ = writeln!(out, "\n{}", paint(style.color, DIM, phase_heading(phase)));
         for step in steps {
-            self::step(&mut out, step, style);
+            self::step(&mut out, step, style, details);
         }
     }
     for blocked in &plan.blocked {
@@ -131,7 +136,7 @@ fn phase_heading(phase: Phase) -> &'static str {
     }
 }
 
-fn step(out: &mut String, step: &Step, style: Style) {
+fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     let sign = paint(style.color, step.action.style(), step.action.sign());
     let address = paint(style.color, BOLD, step.address.as_str());
     let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
@@ -144,6 +149,7 @@ fn step(out: &mut String, step: &Step, style: Style) {
             let _ = writeln!(out, "            {text}");
         }
     }
+    changes(out, step, style, details);
     if style.commands {
         for command in &step.commands {
             let command = format!("$ {}", indented(command, "              "));

@@ -18,4 +18,5 @@ mod failed;
 mod plan;
 mod refused;
 mod support;
+mod transfers;
 mod words;

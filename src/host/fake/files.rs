@@ -185,6 +185,21 @@ fn list(world: &World, shown: &str, path: &str, out: &mut String) {
     }
 }
 
+/// What `contents.sh` would print.
+pub(super) fn contents(world: &World, paths: &[u8]) -> String {
+    let mut out = String::new();
+    for path in String::from_utf8_lossy(paths).lines() {
+        if let Some(file) = world.files.get(path) {
+            out.push('=');
+            for byte in &file.bytes {
+                let _ = write!(out, "{byte:02x}");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Unpacks the archive, if it is what it says.
 pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
     let io = |error: std::io::Error| (1, error.to_string());

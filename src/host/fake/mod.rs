@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{
-    observe::{PROBE_NAME, TREES_NAME},
+    observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME},
     shell::Argv,
 };
 
@@ -131,6 +131,10 @@ impl Host for FakeVpu {
         if command.script_name() == Some(TREES_NAME) {
             let words = command.words();
             let text = files::answer(&self.lock().world, &words[4], &words[5], &bytes);
+            return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(CONTENTS_NAME) {
+            let text = files::contents(&self.lock().world, &bytes);
             return Ok(output(0, &text, ""));
         }
         self.change(command, &bytes)

@@ -26,6 +26,8 @@ pub(super) struct Diff {
     pub(super) changes: Vec<Change>,
     /// What has to be sent, by path below the target.
     pub(super) members: Vec<String>,
+    /// Secret files, which are sent one by one: no archive of them is ever written down.
+    pub(super) secrets: Vec<String>,
     pub(super) moves: Moves,
     /// Whether nothing is there yet.
     pub(super) is_new: bool,
@@ -55,6 +57,7 @@ pub(super) fn diff(
         whole: None,
         changes: vec![],
         members: vec![],
+        secrets: vec![],
         moves: Collected::default(),
         problems: vec![],
     };
@@ -84,6 +87,7 @@ pub(super) fn diff(
     Ok(Diff {
         changes: differ.changes,
         members: differ.members,
+        secrets: differ.secrets,
         moves: differ.moves.write(),
         is_new,
     })
@@ -140,6 +144,7 @@ struct Differ<'a> {
     whole: Option<&'a str>,
     changes: Vec<Change>,
     members: Vec<String>,
+    secrets: Vec<String>,
     moves: Collected,
     problems: Vec<Problem>,
 }
@@ -193,9 +198,10 @@ impl<'a> Differ<'a> {
             (Entry::Directory { mode }, None) => self.new_directory(name, entry, *mode),
             (_, None) => {
                 self.writable(name)?;
-                self.member(name, entry);
-                self.moves.new.push(name.to_owned());
-                self.moves.moved.push(name.to_owned());
+                if self.member(name, entry) {
+                    self.moves.new.push(name.to_owned());
+                    self.moves.moved.push(name.to_owned());
+                }
                 self.added(name, entry);
                 Ok(())
             }
@@ -237,7 +243,9 @@ impl<'a> Differ<'a> {
                 };
                 self.ours(name, *uid)?;
                 self.writable(name)?;
-                self.moves.kept.push(name.to_owned());
+                if !file.secret {
+                    self.moves.kept.push(name.to_owned());
+                }
                 self.replaced(name, entry, Some(found.0), Some(found.1));
                 Ok(())
             }
@@ -313,7 +321,12 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    fn member(&mut self, name: &str, entry: &Entry) {
+    /// Whether it comes with the archive.
+    fn member(&mut self, name: &str, entry: &Entry) -> bool {
+        if matches!(entry, Entry::File(file) if file.secret) {
+            self.secrets.push(name.to_owned());
+            return false;
+        }
         self.members.push(name.to_owned());
         if let Entry::Directory { mode: Some(mode) } = entry
             && mode & OPEN != OPEN
@@ -321,6 +334,7 @@ impl<'a> Differ<'a> {
             // It arrives open, so that it can be filled.
             self.moves.modes.push((None, *mode, name.to_owned()));
         }
+        true
     }
 
     fn added(&mut self, name: &str, entry: &Entry) {
@@ -346,8 +360,9 @@ impl<'a> Differ<'a> {
         found: Option<String>,
         wanted: Option<String>,
     ) {
-        self.member(name, entry);
-        self.moves.moved.push(name.to_owned());
+        if self.member(name, entry) {
+            self.moves.moved.push(name.to_owned());
+        }
         self.change(name, ChangeKind::Changed, found, wanted);
     }
 

@@ -17,7 +17,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::{Entry, Transfer, archive_len},
+    desired::{Entry, FileEntry, Transfer, archive_len},
     digest::Digest,
     observe::{HIDDEN_STAGING, Probed, Tree},
     remote, render,
@@ -83,7 +83,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             }
         }
     }
-    free_space(builder, &planned);
+    let full = without_space(builder, &planned);
+    planned.retain(|one| !full.contains(one.mount));
     let uploaded = upload(builder, &planned);
     leftovers(builder, &uploaded);
     for one in &planned {
@@ -133,23 +134,30 @@ fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Problem]) {
     builder.block(address(transfer), reason, first.remedy.clone());
 }
 
-/// Blocks what does not fit: all files arrive before the first old one goes.
-fn free_space(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
+/// Blocks what does not fit, for all files arrive before the first old one goes; gives the mount
+/// points of the file systems that are too full.
+fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTreeSet<&'a str> {
+    let mut full = BTreeSet::new();
     let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
     for one in planned {
-        let sum = needed.entry(one.mount).or_default();
-        *sum += one
-            .files()
-            .map(|bytes| bytes.next_multiple_of(BLOCK))
-            .sum::<u64>();
+        let files = one.files().map(|bytes| bytes.next_multiple_of(BLOCK));
+        *needed.entry(one.mount).or_default() += files.sum::<u64>();
+    }
+    for one in planned {
+        let needed = needed[one.mount];
         let free = builder.readings.free.get(one.mount).copied();
-        if let Some(free) = free.filter(|free| *sum > *free) {
-            let (sum, free) = (render::bytes(*sum), render::bytes(free));
-            let reason = format!("{sum} are to arrive on {}, and {free} are free", one.mount);
+        if let Some(free) = free.filter(|free| needed > *free) {
+            let (needed, free) = (render::bytes(needed), render::bytes(free));
+            let reason = format!(
+                "{needed} are to arrive on {}, and {free} are free",
+                one.mount
+            );
             let remedy = "make room on the VPU: see df -h, du -sh ~/* and docker system df";
             builder.block(address(one.transfer), reason, remedy);
+            full.insert(one.mount);
         }
     }
+    full
 }
 
 impl Planned<'_> {
@@ -265,10 +273,41 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     draft.changes.clone_from(&one.diff.changes);
     let after = (!one.diff.members.is_empty()).then(upload_address);
     let Moves { list, undo } = &one.diff.moves;
-    let draft = draft
+    let mut draft = draft
         .source(transfer.source.as_ref())
         .after(after)
         .run([Command::with(command, Payload::inline(list.clone()))])
         .undo([Command::with(back, Payload::inline(undo.clone()))]);
+    for name in &one.diff.secrets {
+        if let Some(Entry::File(file)) = transfer.entries.get(name) {
+            let (put, restore) = secret(builder, transfer, name, file);
+            draft = draft.run([put]).undo([restore]);
+        }
+    }
     builder.step(draft);
+}
+
+/// Puts one secret file, and takes that back.
+fn secret(
+    builder: &Builder<'_>,
+    transfer: &Transfer,
+    name: &str,
+    file: &FileEntry,
+) -> (Command, Command) {
+    let slash = if name.is_empty() { "" } else { "/" };
+    let path = format!(
+        "{}{slash}{name}",
+        transfer.target.resolve(&builder.facts.system.home)
+    );
+    // No project has such a name.
+    let kept = builder.state().kept(".transfers", &path);
+    let payload = Payload {
+        from: PayloadSource::File(file.local.to_string()),
+        sha256: file.sha256,
+        bytes: file.bytes,
+        members: vec![],
+    };
+    let put = remote::put_file(&path, &file.sha256.hex(), file.mode, &kept, "");
+    let restore = remote::restore_file(&path, &kept);
+    (Command::with(put, payload), Command::new(restore))
 }
