@@ -62,7 +62,7 @@ by_hand_synced() { tar -C files -c . | "${ssh_to_twin[@]}" 'mkdir -p by-hand && 
 hash_there() { "${ssh_to_twin[@]}" 'cd files && find . -type f -exec sha256sum {} +'; }
 # The steps of an apply that transfer, by its log: the rest of it plans, twice, and records.
 transferred() {
-    sed -n 's/^[^ ]* exit 0 after \([0-9.]*\) s: o3r-\(stage\|move\)-files .*/\1/p' "$(ls -t logs/*.log | head -n 1)" |
+    sed -n 's/^[^ ]* exit 0 after \([0-9.]*\) s: o3r-\(stage\|move\)-files .*/\1/p' "$(find logs -name '*.log' | sort | tail -n 1)" |
         awk '{ sum += $1 } END { printf "%.3f", sum }'
 }
 
