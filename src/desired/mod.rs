@@ -2,6 +2,7 @@
 
 mod archive;
 mod resolve;
+mod services;
 mod transfers;
 mod walk;
 

@@ -351,7 +351,7 @@ fn path_fact(line: &str) -> Option<Probed<PathFact>> {
 }
 
 /// `drwxr-sr-t` as `0o3755`; what `ls -l` prints, the one listing that every VPU has.
-pub(super) fn permission_bits(text: &str) -> Option<u32> {
+pub(in crate::observe) fn permission_bits(text: &str) -> Option<u32> {
     let flags = text.as_bytes().get(1..10)?;
     let mut mode = 0;
     for (index, flag) in flags.iter().enumerate() {
@@ -368,7 +368,7 @@ pub(super) fn permission_bits(text: &str) -> Option<u32> {
     Some(mode)
 }
 
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(in crate::observe) fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() > 2 * HEX_LIMIT || !text.len().is_multiple_of(2) {
         return None;
     }

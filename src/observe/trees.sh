@@ -96,7 +96,7 @@ nodes() {
         [ "$how" = ls ] || stat -c "= %f %u %s %n" "$@"
         for path; do
             if [ -h "$path" ]; then
-                target=$(readlink "$path" || { list=$(ls -ldn "$path") && printf %s "${list#*" -> "}"; })
+                target=$(readlink "$path" || busybox readlink "$path" || { list=$(ls -ldn "$path") && printf %s "${list#*" -> "}"; })
                 case $target in *"
 "*) target= ;; esac
                 printf "@ %s\n%s\n" "$path" "$target"

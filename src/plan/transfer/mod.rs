@@ -4,6 +4,7 @@
 mod diff;
 mod lost;
 mod moves;
+mod neighbours;
 
 use std::collections::{BTreeMap, BTreeSet};
 
