@@ -41,12 +41,11 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
             if let Some(file) = output {
                 write(file, render::json(&plan).as_bytes(), 0o644)?;
             }
-            match format {
-                PlanFormat::Json => ui.data(&render::json(&plan)),
-                _ => {
-                    let details = details(&session, &observed, &plan, ui).await?;
-                    ui.data(&render::text_with(&plan, ui.plan_style(), &details));
-                }
+            if format == PlanFormat::Json {
+                ui.data(&render::json(&plan));
+            } else {
+                let details = details(&session, &observed, &plan, ui).await?;
+                ui.data(&render::text_with(&plan, ui.plan_style(), &details));
             }
         }
     }

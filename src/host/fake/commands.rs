@@ -127,9 +127,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         ("o3r-stage-files", [staging]) => return files::stage(world, staging, stdin),
         ("o3r-move-files", [target, new, old, records @ ..]) => {
-            records
-                .iter()
-                .for_each(|record| drop(world.files.remove(*record)));
+            for record in records {
+                world.files.remove(*record);
+            }
             return files::move_files(world, [target, new, old], stdin);
         }
         ("o3r-in", [directory, "docker-compose", compose @ ..]) => {

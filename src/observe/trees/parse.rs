@@ -44,10 +44,9 @@ pub(super) fn parse(
         // What cannot be understood leaves its file without a hash, which blocks.
         if let Ok(line) = std::str::from_utf8(line)
             && let Some((digest, path)) = hashed(line)
+            && let Some(answer) = answers.get_mut(path.as_ref())
         {
-            if let Some(answer) = answers.get_mut(path.as_ref()) {
-                answer.sha256 = Some(digest);
-            }
+            answer.sha256 = Some(digest);
         }
     }
     let mut trees = Trees::default();

@@ -80,8 +80,8 @@ pub(super) fn changed(builder: &Builder<'_>, project: &Project) -> Changed {
     let mut changed = Changed::default();
     for transfer in &builder.desired.transfers {
         let address = transfer::address(transfer);
-        let changes = builder.changes_of(&address);
-        if changes.is_empty() {
+        let files = builder.changes_of(&address);
+        if files.is_empty() {
             continue;
         }
         if transfer.restart.contains(&project.name) {
@@ -90,7 +90,7 @@ pub(super) fn changed(builder: &Builder<'_>, project: &Project) -> Changed {
         let before = changed.mounted.len();
         for service in project.services.values() {
             let mounted = mounted_files(builder, transfer, service).into_iter();
-            let replaced = mounted.filter(|(_, name)| is_replaced(changes, name));
+            let replaced = mounted.filter(|(_, name)| is_replaced(files, name));
             changed.mounted.extend(replaced.map(|(bind, _)| bind));
         }
         if transfer.restart.contains(&project.name) || changed.mounted.len() > before {

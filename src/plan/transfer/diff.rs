@@ -7,6 +7,7 @@ use super::{
     lost::Lost,
     moves::{Collected, Moves},
     neighbours::{made, protected},
+    problem::{Problem, chown, foreign, in_the_way},
 };
 use crate::{
     desired::{Entry, FileEntry, Transfer},
@@ -32,13 +33,6 @@ pub(super) struct Diff {
     pub(super) moves: Moves,
     /// Whether nothing is there yet.
     pub(super) is_new: bool,
-}
-
-/// Something in the way: why, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) reason: String,
-    pub(super) remedy: String,
 }
 
 /// Compares; lists everything that is in the way.
@@ -161,102 +155,103 @@ impl<'a> Differ<'a> {
             (Entry::Directory { mode }, None) => self.new_directory(name, entry, *mode),
             (_, None) => {
                 self.writable(name)?;
-                if self.member(name, entry) {
-                    self.moves.new.push(name.to_owned());
-                    self.moves.moved.push(name.to_owned());
-                }
+                self.member(name, entry);
+                self.moves.new.push(name.to_owned());
+                self.moves.moved.push(name.to_owned());
                 self.added(name, entry);
                 Ok(())
             }
-            (_, Some(Node::Special)) => Err(self.in_the_way(name, "a device, socket or pipe")),
-            (
-                Entry::Directory { mode },
-                Some(Node::Directory {
-                    mode: found, uid, ..
-                }),
-            ) => match mode {
-                Some(mode) if mode != found => self.mode(name, *found, *mode, *uid),
-                _ => Ok(()),
-            },
-            (
-                Entry::File(file),
-                Some(Node::File {
-                    mode,
-                    uid,
-                    size,
-                    sha256,
-                }),
-            ) => {
-                if *sha256 == Some(file.sha256) {
-                    return if *mode == file.mode {
-                        Ok(())
-                    } else {
-                        self.mode(name, *mode, file.mode, *uid)
-                    };
-                }
-                if sha256.is_none() && *size == file.bytes {
-                    return Err(Problem {
-                        reason: format!("{} cannot be read", self.at(name)),
-                        remedy: chown(&self.target),
-                    });
-                }
-                let found = match sha256 {
-                    Some(sha256) => (sha256.short(), file.sha256.short()),
-                    None => (format!("{size} bytes"), format!("{} bytes", file.bytes)),
-                };
-                self.ours(name, *uid)?;
-                self.writable(name)?;
-                if !file.secret {
-                    self.moves.kept.push(name.to_owned());
-                }
-                self.replaced(name, entry, Some(found.0), Some(found.1));
-                Ok(())
+            (_, Some(Node::Special)) => Err(in_the_way(&self.at(name), "a device, socket or pipe")),
+            (Entry::Directory { mode: wanted }, Some(Node::Directory { mode, uid, .. })) => {
+                self.mode(name, *mode, wanted.unwrap_or(*mode), *uid)
+            }
+            (Entry::File(wanted), Some(found @ Node::File { .. })) => {
+                self.file(name, entry, wanted, found)
             }
             (Entry::Symlink { target: wanted }, Some(Node::Symlink { target, .. }))
                 if wanted == target =>
             {
                 Ok(())
             }
-            (Entry::Directory { .. }, Some(Node::File { uid, .. } | Node::Symlink { uid, .. })) => {
-                if !self.transfer.delete {
-                    return Err(self.in_the_way(name, "no directory"));
-                }
-                self.ours(name, *uid)?;
-                self.writable(name)?;
-                self.moves.away.push(name.to_owned());
-                self.replaced(name, entry, Some("no directory".to_owned()), None);
-                self.whole = Some(name);
-                Ok(())
-            }
-            (_, Some(Node::Directory { uid, writable, .. })) => {
+            (_, Some(found)) => self.another_kind(name, entry, found),
+        }
+    }
+
+    /// A file where a file is.
+    fn file(
+        &mut self,
+        name: &str,
+        entry: &Entry,
+        wanted: &FileEntry,
+        found: &Node,
+    ) -> Result<(), Problem> {
+        let Node::File {
+            mode,
+            uid,
+            size,
+            sha256,
+        } = found
+        else {
+            return Ok(());
+        };
+        if *sha256 == Some(wanted.sha256) {
+            return self.mode(name, *mode, wanted.mode, *uid);
+        }
+        if sha256.is_none() && *size == wanted.bytes {
+            return Err(Problem {
+                reason: format!("{} cannot be read", self.at(name)),
+                remedy: chown(&self.target),
+            });
+        }
+        self.ours(name, *uid)?;
+        self.writable(name)?;
+        self.moves.kept.push(name.to_owned());
+        let (found, wanted) = match sha256 {
+            Some(sha256) => (sha256.short(), wanted.sha256.short()),
+            None => (format!("{size} bytes"), format!("{} bytes", wanted.bytes)),
+        };
+        self.replaced(name, entry, Some(found), Some(wanted));
+        Ok(())
+    }
+
+    /// A file, directory or link where something of another kind, or another link, is.
+    fn another_kind(&mut self, name: &'a str, entry: &Entry, found: &Node) -> Result<(), Problem> {
+        let is_directory = matches!(entry, Entry::Directory { .. });
+        let what = match found {
+            Node::Directory { uid, writable, .. } => {
                 if !self.transfer.delete || name.is_empty() {
-                    return Err(self.in_the_way(name, "a directory"));
+                    return Err(in_the_way(&self.at(name), "a directory"));
                 }
                 if !writable {
-                    return Err(self.foreign(name, *uid));
+                    return Err(foreign(&self.at(name), &self.target, *uid));
                 }
-                self.writable(name)?;
-                self.moves.away.push(name.to_owned());
-                self.replaced(name, entry, Some("a directory".to_owned()), None);
-                Ok(())
+                "a directory".to_owned()
             }
-            // A link in place of a file, a file in place of a link, another link.
-            (_, Some(Node::File { uid, .. } | Node::Symlink { uid, .. })) => {
-                let found = match node {
-                    Some(Node::Symlink { target, .. }) => format!("link to {target}"),
-                    _ => "a file".to_owned(),
-                };
+            _ if is_directory && !self.transfer.delete => {
+                return Err(in_the_way(&self.at(name), "no directory"));
+            }
+            Node::Symlink { uid, target } => {
                 self.ours(name, *uid)?;
-                self.writable(name)?;
-                self.moves.away.push(name.to_owned());
-                let wanted = match entry {
-                    Entry::Symlink { target } => format!("link to {target}"),
-                    _ => "a file".to_owned(),
-                };
-                self.replaced(name, entry, Some(found), Some(wanted));
-                Ok(())
+                format!("link to {target}")
             }
+            Node::File { uid, .. } => {
+                self.ours(name, *uid)?;
+                "a file".to_owned()
+            }
+            Node::Special => "a device".to_owned(),
+        };
+        self.writable(name)?;
+        self.moves.away.push(name.to_owned());
+        let wanted = match entry {
+            Entry::Directory { .. } => "a directory".to_owned(),
+            Entry::Symlink { target } => format!("link to {target}"),
+            Entry::File(_) => "a file".to_owned(),
+        };
+        self.replaced(name, entry, Some(what), Some(wanted));
+        if is_directory {
+            self.whole = Some(name);
         }
+        Ok(())
     }
 
     /// A directory that is not there moves with all that is in it, unless something else makes it.
@@ -284,11 +279,9 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// Whether it comes with the archive.
-    fn member(&mut self, name: &str, entry: &Entry) -> bool {
+    fn member(&mut self, name: &str, entry: &Entry) {
         if matches!(entry, Entry::File(file) if file.secret) {
-            self.secrets.push(name.to_owned());
-            return false;
+            return self.secrets.push(name.to_owned());
         }
         self.members.push(name.to_owned());
         if let Entry::Directory { mode: Some(mode) } = entry
@@ -297,7 +290,6 @@ impl<'a> Differ<'a> {
             // It arrives open, so that it can be filled.
             self.moves.modes.push((None, *mode, name.to_owned()));
         }
-        true
     }
 
     fn added(&mut self, name: &str, entry: &Entry) {
@@ -323,13 +315,15 @@ impl<'a> Differ<'a> {
         found: Option<String>,
         wanted: Option<String>,
     ) {
-        if self.member(name, entry) {
-            self.moves.moved.push(name.to_owned());
-        }
+        self.member(name, entry);
+        self.moves.moved.push(name.to_owned());
         self.change(name, ChangeKind::Changed, found, wanted);
     }
 
     fn mode(&mut self, name: &str, found: u32, wanted: u32, uid: u32) -> Result<(), Problem> {
+        if found == wanted {
+            return Ok(());
+        }
         self.ours(name, uid)?;
         self.moves
             .modes
@@ -364,26 +358,7 @@ impl<'a> Differ<'a> {
         if uid == self.uid {
             return Ok(());
         }
-        Err(self.foreign(name, uid))
-    }
-
-    fn foreign(&self, name: &str, uid: u32) -> Problem {
-        Problem {
-            reason: format!("{} belongs to user {uid}", self.at(name)),
-            remedy: chown(&self.target),
-        }
-    }
-
-    fn in_the_way(&self, name: &str, what: &str) -> Problem {
-        let path = self.at(name);
-        let quoted = quote(&path);
-        Problem {
-            reason: format!("{path} is {what}"),
-            remedy: format!(
-                "look at it and move it away: mv {quoted} {}; or allow it with `delete = true`",
-                quote(&format!("{path}.old"))
-            ),
-        }
+        Err(foreign(&self.at(name), &self.target, uid))
     }
 
     fn deletions(&mut self, lost: &Lost<'_>) {
@@ -433,14 +408,4 @@ pub(super) fn is_below(name: &str, directory: &str) -> bool {
         || name
             .strip_prefix(directory)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Only root can give a file away, and docker is root: any image with a chown does. All of the
-/// target, for one of its files is seldom alone.
-fn chown(path: &str) -> String {
-    let mount = quote(&format!("{path}:/d")).into_owned();
-    format!(
-        "give it to the login's user with any image there that has chown: \
-         docker run --rm -v {mount} IMAGE chown -R \"$(id -u):$(id -g)\" /d"
-    )
 }

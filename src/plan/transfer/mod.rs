@@ -5,12 +5,17 @@ mod diff;
 mod lost;
 mod moves;
 mod neighbours;
+mod problem;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use self::{
-    diff::{Diff, Problem, diff},
+    diff::{Diff, diff},
     moves::Moves,
+    problem::Problem,
 };
 use super::{
     Action, Address, Cause, Change, ChangeKind, Command, Payload, PayloadSource, Phase,
@@ -86,8 +91,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     let full = without_space(builder, &planned);
     planned.retain(|one| !full.contains(one.mount));
-    let uploaded = upload(builder, &planned);
-    leftovers(builder, &uploaded);
+    let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
+    let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
+    leftovers(builder, &cleared);
+    upload(builder, &planned);
     for one in &planned {
         switch(builder, one);
     }
@@ -130,7 +137,9 @@ fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Problem]) {
     match problems.len() - 1 {
         0 => {}
         1 => reason.push_str("; and 1 more like it"),
-        more => reason.push_str(&format!("; and {more} more like it")),
+        more => {
+            let _ = write!(reason, "; and {more} more like it");
+        }
     }
     builder.block(address(transfer), reason, first.remedy.clone());
 }
@@ -172,14 +181,11 @@ impl Planned<'_> {
     }
 }
 
-/// One stream for each file system, which is nearly always one; gives the staging directories.
-fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) -> BTreeSet<String> {
+/// One stream for each file system, which is nearly always one, and secret files one by one.
+fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
     let mut streams: BTreeMap<&String, Vec<&Planned<'_>>> = BTreeMap::new();
     for one in planned.iter().filter(|one| !one.diff.members.is_empty()) {
         streams.entry(&one.staging).or_default().push(one);
-    }
-    if streams.is_empty() {
-        return BTreeSet::new();
     }
     let commands = streams.iter().map(|(staging, parts)| {
         let mut canonical = String::new();
@@ -202,10 +208,18 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) -> BTreeSet<String
         };
         Command::with(remote::stage_files(staging), payload)
     });
-    let draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
-    let draft = draft.run(commands);
-    builder.step(draft);
-    streams.into_keys().cloned().collect()
+    let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
+    draft = draft.run(commands);
+    for one in planned {
+        for name in &one.diff.secrets {
+            if let Some(Entry::File(file)) = one.transfer.entries.get(name) {
+                draft = draft.run([secret(one, name, file)]);
+            }
+        }
+    }
+    if !draft.actions.is_empty() {
+        builder.step(draft);
+    }
 }
 
 /// A name in the archive: `0/sub/file`, or `0` for the target itself.
@@ -218,12 +232,12 @@ fn member(number: usize, name: &str) -> String {
 }
 
 /// What interrupted applies left, where no upload clears it.
-fn leftovers(builder: &mut Builder<'_>, uploaded: &BTreeSet<String>) {
+fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
     let home = &builder.facts.system.home;
     let left = builder.facts.trees.left.iter();
     let left: BTreeSet<String> = left
         .map(|path| absolute(path, home))
-        .filter(|path| !uploaded.contains(path))
+        .filter(|path| !cleared.contains(path))
         .collect();
     if left.is_empty() {
         return;
@@ -272,36 +286,23 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     };
     let mut draft = Draft::new(address(transfer), action, Phase::Switch, cause);
     draft.changes.clone_from(&one.diff.changes);
-    let after = (!one.diff.members.is_empty()).then(upload_address);
+    let sent = !one.diff.members.is_empty() || !one.diff.secrets.is_empty();
+    let after = sent.then(upload_address);
     let Moves { list, undo } = &one.diff.moves;
-    let mut draft = draft
+    let draft = draft
         .source(transfer.source.as_ref())
         .after(after)
         .run([Command::with(command, Payload::inline(list.clone()))])
         .undo([Command::with(back, Payload::inline(undo.clone()))]);
-    for name in &one.diff.secrets {
-        if let Some(Entry::File(file)) = transfer.entries.get(name) {
-            let (put, restore) = secret(builder, transfer, name, file);
-            draft = draft.run([put]).undo([restore]);
-        }
-    }
     builder.step(draft);
 }
 
-/// Puts one secret file, and takes that back.
-fn secret(
-    builder: &Builder<'_>,
-    transfer: &Transfer,
-    name: &str,
-    file: &FileEntry,
-) -> (Command, Command) {
-    let slash = if name.is_empty() { "" } else { "/" };
-    let path = format!(
-        "{}{slash}{name}",
-        transfer.target.resolve(&builder.facts.system.home)
-    );
-    // No project has such a name.
-    let kept = builder.state().kept(".transfers", &path);
+/// Stages one secret file.
+fn secret(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
+    let member = member(one.number, name);
+    let path = format!("{}/new/{member}", one.staging);
+    // Nothing is replaced there.
+    let kept = format!("{}/kept/{member}", one.staging);
     let payload = Payload {
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,
@@ -309,6 +310,5 @@ fn secret(
         members: vec![],
     };
     let put = remote::put_file(&path, &file.sha256.hex(), file.mode, &kept, "");
-    let restore = remote::restore_file(&path, &kept);
-    (Command::with(put, payload), Command::new(restore))
+    Command::with(put, payload)
 }
