@@ -3,6 +3,7 @@
 # one would do by hand, and prints a table. Runs for some minutes; needs docker (see tests/twin/README.md).
 #
 #   benches/transfers.sh [FILES [RUNS]]      default: 10000 5
+# O3R_DEPLOY=PROGRAM measures that program instead of building one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -11,8 +12,8 @@ runs=${2:-5}
 twin=bench-$$
 export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-bench}
 
-cargo build --release --locked --quiet
-tool=$PWD/target/release/o3r-deploy
+tool=${O3R_DEPLOY:-$PWD/target/release/o3r-deploy}
+[ "${O3R_DEPLOY:-}" ] || cargo build --release --locked --quiet
 work=$(mktemp -d)
 clean() {
     "$root/tests/twin/twin.sh" down "$twin" >&2 || true
