@@ -21,6 +21,12 @@ use o3r_deploy::{
     plan::{self, ChangeKind, PayloadSource, Plan, Step},
 };
 
+/// What an observation is changed by.
+type Change = Box<dyn FnOnce(&mut Tree)>;
+
+/// What makes a local tree one that cannot be transferred.
+type Spoil = fn(&Path);
+
 /// A manifest and its local files.
 struct Site(tempfile::TempDir);
 
@@ -259,7 +265,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         world.write("/home/oem/config/a", b"old", 0o644);
         world.write("/home/oem/config/sub/b", b"old", 0o644);
     };
-    let file = |sha256, size| {
+    let roots = |sha256, size| {
         Probed::Known(Node::File {
             mode: 0o600,
             uid: 0,
@@ -278,15 +284,14 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         writable: false,
     };
     let chown = "docker run --rm -v /home/oem/config:/d IMAGE chown -R \"$(id -u):$(id -g)\" /d";
-    type Change = Box<dyn FnOnce(&mut Tree)>;
     let cases: Vec<(Change, &str, &str)> = vec![
         (
-            Box::new(move |tree| drop(tree.nodes.insert("a".into(), file(None, 2)))),
+            Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 2)))),
             "/home/oem/config/a belongs to user 0",
             chown,
         ),
         (
-            Box::new(move |tree| drop(tree.nodes.insert("a".into(), file(None, 1)))),
+            Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 1)))),
             "/home/oem/config/a cannot be read",
             chown,
         ),
@@ -443,35 +448,30 @@ fn a_file_goes_inside_or_becomes_the_target() {
 
 #[test]
 fn what_cannot_be_transferred_is_named_and_nothing_else_is_read() {
-    let cases: &[(&str, fn(&Path), &str)] = &[
+    let cases: &[(Spoil, &str)] = &[
         (
-            "",
             |d| symlink("/etc/passwd", d.join("l")).unwrap(),
             "the symbolic link config/l points outside the tree, to /etc/passwd",
         ),
         (
-            "",
             |d| symlink("sub/../../x", d.join("l")).unwrap(),
             "the symbolic link config/l points outside the tree, to sub/../../x",
         ),
         (
-            "",
             |d| fs::write(d.join("new\nline"), "").unwrap(),
             "config/new\\nline has a control character in its name",
         ),
         (
-            "",
             |d| fs::write(d.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap(),
             "config/\\xff is not UTF-8",
         ),
         (
-            "",
             |d| drop(std::os::unix::net::UnixListener::bind(d.join("s")).unwrap()),
             "config/s is neither a file, a directory nor a symbolic link",
         ),
     ];
-    for (more, make, wanted) in cases {
-        let site = Site::new(&transfer(more));
+    for (make, wanted) in cases {
+        let site = Site::new(&transfer(""));
         site.write("config/a", "a");
         make(&site.path().join("config"));
         let found = site.resolve().err().unwrap();

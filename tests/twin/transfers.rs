@@ -162,12 +162,12 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
             "docker inspect -f '{{{{.Id}}}}' hello_{service}_1"
         ))
     };
-    let (web, side) = (id("web"), id("side"));
+    let (web, beside) = (id("web"), id("side"));
 
     // A file in a mounted directory is seen at once.
     site.write("settings/other.json", "two");
     site.apply();
-    assert_eq!((id("web"), id("side")), (web.clone(), side.clone()));
+    assert_eq!((id("web"), id("side")), (web.clone(), beside.clone()));
     assert_eq!(
         twin.oem("docker exec hello_side_1 cat /settings/other.json"),
         "two"
@@ -182,7 +182,7 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
     site.apply();
     assert_eq!(twin.oem("docker exec hello_web_1 cat /main.json"), "two");
     assert_ne!(id("web"), web);
-    assert_eq!(id("side"), side);
+    assert_eq!(id("side"), beside);
     site.nothing_to_do();
 
     // `restart`: the service that uses it.
@@ -190,7 +190,7 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
     site.write("calibration", "two");
     site.apply();
     assert_ne!(id("web"), web);
-    assert_eq!(id("side"), side);
+    assert_eq!(id("side"), beside);
     assert_eq!(
         twin.oem("docker exec hello_web_1 cat /share/calibration"),
         "two"

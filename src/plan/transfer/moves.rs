@@ -45,26 +45,15 @@ impl Collected {
             .sort_by(|one, two| (one.1, by_directory(&one.2)).cmp(&(two.1, by_directory(&two.2))));
         let mut moves = Moves::default();
         let list = &mut moves.list;
-        let mut lines = |op: char, paths: &[String]| {
-            for path in paths {
-                let _ = writeln!(list, "{op} {path}");
-            }
-        };
-        lines('x', &self.away);
-        lines('k', &self.kept);
+        write_lines(list, 'x', &self.away);
+        write_lines(list, 'k', &self.kept);
         for (mode, path) in &self.made {
-            let _ = writeln!(moves.list, "d {mode:04o} {path}");
+            let _ = writeln!(list, "d {mode:04o} {path}");
         }
-        let list = &mut moves.list;
-        let mut lines = |op: char, paths: &[String]| {
-            for path in paths {
-                let _ = writeln!(list, "{op} {path}");
-            }
-        };
-        lines('m', &self.moved);
-        lines('x', &self.deleted);
+        write_lines(list, 'm', &self.moved);
+        write_lines(list, 'x', &self.deleted);
         for (_, mode, path) in &self.modes {
-            let _ = writeln!(moves.list, "c {mode:04o} {path}");
+            let _ = writeln!(list, "c {mode:04o} {path}");
         }
         let undo = &mut moves.undo;
         // A directory has to be open again before anything is put back into it.
@@ -73,11 +62,9 @@ impl Collected {
                 let _ = writeln!(undo, "c {was:04o} {path}");
             }
         }
-        for path in &self.new {
-            let _ = writeln!(undo, "r {path}");
-        }
-        for path in self.away.iter().chain(&self.kept).chain(&self.deleted) {
-            let _ = writeln!(undo, "b {path}");
+        write_lines(undo, 'r', &self.new);
+        for paths in [&self.away, &self.kept, &self.deleted] {
+            write_lines(undo, 'b', paths);
         }
         moves
     }
@@ -86,4 +73,11 @@ impl Collected {
 /// What is in one directory stands together: one command moves it.
 fn by_directory(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn write_lines(out: &mut String, op: char, paths: &[String]) {
+    for path in paths {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{op} {path}");
+    }
 }
