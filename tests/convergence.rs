@@ -601,6 +601,21 @@ fn drift(world: &mut World, drift: &Drift) {
             }
         }
         Drift::Reboot => world.reboot(),
+        Drift::ForgetStarted => {
+            world
+                .files
+                .retain(|path, _| !path.contains("/.o3r-deploy/started/"));
+        }
+        Drift::ForgetAll => world
+            .files
+            .retain(|path, _| !path.contains("/.o3r-deploy/")),
+        _ => drift_of_files(world, drift),
+    }
+}
+
+/// What happens to what transfers put there.
+fn drift_of_files(world: &mut World, drift: &Drift) {
+    match drift {
         Drift::EditFile => {
             for path in ["/home/oem/conf/main.json", "/home/oem/single file"] {
                 if world.files.contains_key(path) {
@@ -655,14 +670,7 @@ fn drift(world: &mut World, drift: &Drift) {
                 0o600,
             );
         }
-        Drift::ForgetStarted => {
-            world
-                .files
-                .retain(|path, _| !path.contains("/.o3r-deploy/started/"));
-        }
-        Drift::ForgetAll => world
-            .files
-            .retain(|path, _| !path.contains("/.o3r-deploy/")),
+        other => unreachable!("{other:?} is none of files"),
     }
 }
 
