@@ -69,7 +69,7 @@ fn a_tree_is_copied_changed_and_made_exact() {
     assert_eq!(lines(&seen), lines(&format!("{wanted}\n{more}")));
     assert_eq!(
         twin.oem("ls -A ~/share ~/.o3r-deploy; ls ~/canary 2>/dev/null; true"),
-        "/home/oem/.o3r-deploy:\ncompose-version\nprevious\nreleases\n\n/home/oem/share:\nconfig"
+        "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nconfig"
     );
 }
 
