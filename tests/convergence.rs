@@ -12,12 +12,13 @@ use camino::Utf8PathBuf;
 use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
     desired::{
-        Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, Project,
-        ProjectFile, ProjectState, Release, Service, Volume,
+        Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image, ImageContent,
+        Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
     },
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, World},
     image::{self, Platform, ScratchDir},
+    manifest::Exclude,
     observe::{Document, observe},
     plan::{self, ManifestRef, Plan},
     remote, render, status,
@@ -82,6 +83,31 @@ struct Shape {
     restart: bool,
     autostart: Option<bool>,
     name: Option<u8>,
+    tree: Tree,
+}
+
+/// What a test varies of a transfer.
+#[derive(Debug, Clone, PartialEq)]
+struct Tree {
+    version: u8,
+    delete: bool,
+    restart: bool,
+    file_mode: u32,
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    (
+        0..4u8,
+        any::<bool>(),
+        any::<bool>(),
+        prop::sample::select(vec![0o644, 0o600]),
+    )
+        .prop_map(|(version, delete, restart, file_mode)| Tree {
+            version,
+            delete,
+            restart,
+            file_mode,
+        })
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -103,9 +129,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
             any::<Option<bool>>(),
             prop::option::of(0..2u8),
         ),
+        trees(),
     )
         .prop_map(
-            |(image, extra, comment, bound, mode, state, two_services, dotenv, boot)| Shape {
+            |(image, extra, comment, bound, mode, state, two_services, dotenv, boot, tree)| Shape {
                 image,
                 extra,
                 comment,
@@ -117,6 +144,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 restart: boot.0,
                 autostart: boot.1,
                 name: boot.2,
+                tree,
             },
         )
 }
@@ -133,6 +161,12 @@ const BASE: Shape = Shape {
     restart: true,
     autostart: None,
     name: None,
+    tree: Tree {
+        version: 0,
+        delete: true,
+        restart: true,
+        file_mode: 0o644,
+    },
 };
 
 fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
@@ -143,6 +177,79 @@ fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
         bytes: bytes.len() as u64,
         mode: 0o644,
     }
+}
+
+/// A tree with a file that changes, one that comes and goes, directories, links and odd names; what
+/// is a directory in one version and a file in another is only there where that is allowed.
+fn transfers(tree: &Tree) -> Vec<Transfer> {
+    let entry = |bytes: &[u8]| {
+        Entry::File(FileEntry {
+            local: local(bytes),
+            sha256: Digest::of(bytes),
+            bytes: bytes.len() as u64,
+            mode: tree.file_mode,
+            secret: false,
+        })
+    };
+    let secret = |bytes: &[u8]| match entry(bytes) {
+        Entry::File(file) => Entry::File(FileEntry {
+            secret: true,
+            ..file
+        }),
+        other => other,
+    };
+    let link = |target: &str| Entry::Symlink {
+        target: target.to_owned(),
+    };
+    let directory = || Entry::Directory { mode: Some(0o755) };
+    let version = tree.version;
+    let mut entries = BTreeMap::from([
+        (String::new(), Entry::Directory { mode: None }),
+        ("main.json".to_owned(), entry(&[b'0' + version])),
+        ("same".to_owned(), entry(b"same")),
+        ("sub".to_owned(), directory()),
+        ("sub/it's $(odd)".to_owned(), entry(&[b'a' + version / 2])),
+        ("sub/.env".to_owned(), secret(&[b'0' + version / 2])),
+        (
+            "link".to_owned(),
+            link(if version < 2 { "same" } else { "main.json" }),
+        ),
+    ]);
+    if version % 2 == 1 {
+        entries.insert("new".to_owned(), directory());
+        entries.insert("new/deep".to_owned(), directory());
+        entries.insert("new/deep/file".to_owned(), entry(b"deep"));
+        entries.insert("new/link".to_owned(), link("../same"));
+    }
+    if tree.delete && version < 2 {
+        entries.insert("swap".to_owned(), directory());
+        entries.insert("swap/file".to_owned(), entry(b"swapped"));
+    } else if tree.delete {
+        entries.insert("swap".to_owned(), entry(b"a file"));
+    }
+    let single = BTreeMap::from([(String::new(), entry(&[b'0' + version]))]);
+    let transfer = |target: &str, entries| Transfer {
+        target: target.parse().unwrap(),
+        entries,
+        delete: tree.delete,
+        exclude: Exclude::new(&["*.keep".parse().unwrap()]),
+        restart: vec![],
+        source: None,
+    };
+    vec![
+        Transfer {
+            restart: if tree.restart {
+                vec!["app".to_owned()]
+            } else {
+                vec![]
+            },
+            ..transfer("~/conf", entries)
+        },
+        Transfer {
+            delete: false,
+            ..transfer("~/single file", single)
+        },
+    ]
 }
 
 fn desired(shape: &Shape) -> Desired {
@@ -159,7 +266,7 @@ fn desired(shape: &Shape) -> Desired {
     };
     let compose = format!(
         "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
-         volumes: [\"share:/share\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
+         volumes: [\"share:/share\", \"~/single file:/single\", \"~/conf:/conf\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
         shape.comment
     );
     let extra = format!("value={}\n", shape.extra);
@@ -174,6 +281,7 @@ fn desired(shape: &Shape) -> Desired {
         image: Some("app:1".into()),
         files: vec!["conf/app.conf".into()],
         volumes: vec!["share".into()],
+        binds: vec!["~/single file".into(), "~/conf".into()],
         replicas: 1,
         restart: restart.clone(),
         ..Service::default()
@@ -220,6 +328,7 @@ fn desired(shape: &Shape) -> Desired {
             content: Some(image_content(shape.image)),
             source: None,
         }],
+        transfers: transfers(&shape.tree),
         projects: vec![Project {
             name: "app".into(),
             state: shape.state,
@@ -347,6 +456,10 @@ fn survives_a_boot(world: &World, desired: &Desired) {
 /// What the tool cannot see and users care about: containers were made from the declared files,
 /// image and volume.
 fn is_real(world: &mut World, desired: &Desired) {
+    for transfer in &desired.transfers {
+        is_there(world, transfer);
+    }
+    assert_eq!(world.below("/home/oem/.o3r-deploy/staging").len(), 0);
     let project = &desired.projects[0];
     let containers: Vec<_> = world
         .containers
@@ -384,9 +497,64 @@ fn is_real(world: &mut World, desired: &Desired) {
                 container.name
             );
         }
+        for transfer in &desired.transfers {
+            let target = transfer.target.resolve(&world.home);
+            // A file that is mounted by itself is never seen old.
+            let must = transfer.is_file() || transfer.restart.contains(&project.name);
+            for (name, entry) in transfer
+                .entries
+                .iter()
+                .filter(|_| must && container.service == "main")
+            {
+                let path = format!("{target}/{name}");
+                let path = path.trim_end_matches('/');
+                if let Entry::File(file) = entry {
+                    let seen = container.made_from.get(path).map(Digest::of);
+                    assert_eq!(
+                        seen,
+                        Some(file.sha256),
+                        "{} saw another {path}",
+                        container.name
+                    );
+                }
+            }
+        }
         if service.volumes.contains(&"share".to_owned()) {
             let bound = desired.volumes[0].path.resolve(&world.home);
             assert_eq!(container.mounted.get("share"), Some(&bound));
+        }
+    }
+}
+
+fn is_there(world: &World, transfer: &Transfer) {
+    let target = transfer.target.resolve(&world.home);
+    let at = |name: &str| format!("{target}/{name}").trim_end_matches('/').to_owned();
+    for (name, entry) in &transfer.entries {
+        let path = at(name);
+        match entry {
+            Entry::File(file) => {
+                let found = &world.files[&path];
+                assert_eq!(
+                    (Digest::of(&found.bytes), found.mode),
+                    (file.sha256, file.mode),
+                    "{path}"
+                );
+            }
+            Entry::Directory { mode } => {
+                let found = world.directories[&path].0;
+                assert_eq!(mode.unwrap_or(found), found, "{path}");
+            }
+            Entry::Symlink { target } => assert_eq!(&world.links[&path], target, "{path}"),
+        }
+    }
+    if transfer.delete {
+        for path in world.below(&target) {
+            let name = path.strip_prefix(&format!("{target}/")).unwrap();
+            let kept = path.contains(".keep") || path == at("kept");
+            assert!(
+                kept || transfer.entries.contains_key(name),
+                "{path} is left"
+            );
         }
     }
 }
@@ -414,6 +582,13 @@ enum Drift {
     Rename,
     ForgetName,
     StartDemo,
+    EditFile,
+    RemoveFile,
+    ChangeFileMode,
+    LinkForFile,
+    AddFiles,
+    RemoveTree,
+    LeaveStaging,
 }
 
 fn drifts() -> impl Strategy<Value = Drift> {
@@ -439,6 +614,13 @@ fn drifts() -> impl Strategy<Value = Drift> {
         D::Rename,
         D::ForgetName,
         D::StartDemo,
+        D::EditFile,
+        D::RemoveFile,
+        D::ChangeFileMode,
+        D::LinkForFile,
+        D::AddFiles,
+        D::RemoveTree,
+        D::LeaveStaging,
     ])
 }
 
@@ -531,6 +713,68 @@ fn drift(world: &mut World, drift: &Drift) {
         Drift::Rename => world.settings["device"]["info"]["name"] = "theirs".into(),
         Drift::ForgetName => world.saved_settings = serde_json::json!({}),
         Drift::StartDemo => start_demo(world),
+        _ => drift_of_files(world, drift),
+    }
+}
+
+/// What happens to what transfers put there.
+fn drift_of_files(world: &mut World, drift: &Drift) {
+    match drift {
+        Drift::EditFile => {
+            for path in ["/home/oem/conf/main.json", "/home/oem/single file"] {
+                if world.files.contains_key(path) {
+                    world.write(path, b"edited", 0o644);
+                }
+            }
+        }
+        Drift::RemoveFile => {
+            world.files.remove("/home/oem/conf/sub/it's $(odd)");
+            world.files.remove("/home/oem/single file");
+        }
+        Drift::ChangeFileMode => {
+            if let Some(file) = world.files.get_mut("/home/oem/conf/same") {
+                file.mode = 0o666;
+            }
+            if let Some(sub) = world.directories.get_mut("/home/oem/conf/sub") {
+                sub.0 = 0o700;
+            }
+        }
+        Drift::LinkForFile => {
+            world.files.remove("/home/oem/conf/same");
+            world
+                .links
+                .insert("/home/oem/conf/same".into(), "main.json".into());
+        }
+        Drift::AddFiles => {
+            world.write("/home/oem/conf/sub/other", b"other", 0o644);
+            world.write("/home/oem/conf/more/deep/other", b"other", 0o644);
+            world.write("/home/oem/conf/kept/x.keep", b"kept", 0o644);
+            world.write("/home/oem/conf/kept/other", b"other", 0o644);
+        }
+        Drift::RemoveTree => {
+            world
+                .files
+                .retain(|path, _| !path.starts_with("/home/oem/conf/"));
+            world
+                .links
+                .retain(|path, _| !path.starts_with("/home/oem/conf/"));
+            world
+                .directories
+                .retain(|path, _| !path.starts_with("/home/oem/conf"));
+        }
+        Drift::LeaveStaging => {
+            world.write(
+                "/home/oem/.o3r-deploy/staging/old/0/main.json",
+                b"old",
+                0o600,
+            );
+            world.write(
+                "/home/oem/.o3r-deploy/staging/new/0/main.json",
+                b"new",
+                0o600,
+            );
+        }
+        other => unreachable!("{other:?} is none of files"),
     }
 }
 

@@ -85,6 +85,7 @@ fn desired(images: Vec<Image>) -> Desired {
         volumes: vec![],
         images,
         projects: vec![],
+        transfers: vec![],
         device_name: None,
         disabled: vec![],
     }

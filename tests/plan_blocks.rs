@@ -64,6 +64,7 @@ fn desired(projects: Vec<Project>) -> Desired {
         volumes: vec![],
         images: vec![],
         projects,
+        transfers: vec![],
         device_name: None,
         disabled: vec![],
     }

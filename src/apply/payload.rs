@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    desired::{Desired, ImageContent},
+    desired::{Desired, ImageContent, Transfer, write_archive},
     host,
     image::LayerSelection,
     plan::{Payload, PayloadSource},
@@ -16,10 +16,11 @@ use crate::{
 /// Bytes between two progress reports: a few hundred a second on the fastest link.
 const REPORT_EVERY: u64 = 256 << 10;
 
-/// Where payloads come from: local files, the plan itself, and the desired images.
+/// Where payloads come from: local files, the plan itself, the desired images and transfers.
 #[derive(Debug, Default)]
 pub struct Payloads {
     images: BTreeMap<String, ImageContent>,
+    transfers: Arc<Vec<Transfer>>,
 }
 
 impl Payloads {
@@ -29,6 +30,7 @@ impl Payloads {
         let images = images.filter_map(|image| Some((image.name.clone(), image.content.clone()?)));
         Self {
             images: images.collect(),
+            transfers: Arc::new(desired.transfers.clone()),
         }
     }
 
@@ -49,6 +51,10 @@ impl Payloads {
             PayloadSource::File(path) => {
                 let mut file = fs_err::File::open(path)?;
                 Box::new(move |out| io::copy(&mut file, out).map(drop))
+            }
+            PayloadSource::Stream(_) if !payload.members.is_empty() => {
+                let (transfers, members) = (Arc::clone(&self.transfers), payload.members.clone());
+                Box::new(move |out| write_archive(&transfers, &members, out))
             }
             PayloadSource::Stream(name) => {
                 let content = self.images.get(name);

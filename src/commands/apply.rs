@@ -10,13 +10,13 @@ use tokio::{
     sync::watch,
 };
 
-use super::{CommandError, Exit, session::Session};
+use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
     apply::{self, Failure, FailureReason, Interrupts, Locked, Log, Outcome, Payloads, Restored},
     cli::{self, Global, TextOrJson},
     host::HostError,
     plan::{Phase, Plan},
-    render,
+    render::{self, Details},
     ui::Ui,
 };
 
@@ -59,11 +59,13 @@ async fn run_inner(
 ) -> Result<Exit, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
     let session = Session::open(global, ui).await?;
-    let plan = session.plan(&session.observe().await?).await?;
+    let observed = session.observe().await?;
+    let plan = session.plan(&observed).await?;
     if let Some(saved) = &saved {
         same(saved, &plan, "since it was saved")?;
     }
-    if !present(args, ui, &plan, result)? {
+    let shown = details(&session, &observed, &plan, ui).await?;
+    if !present(args, ui, &plan, &shown, result)? {
         return Ok(Exit::Done);
     }
     if !args.yes && saved.is_none() {
@@ -77,11 +79,12 @@ fn present(
     args: &cli::Apply,
     ui: Ui,
     plan: &Plan,
+    shown: &Details,
     result: &mut Applied,
 ) -> Result<bool, CommandError> {
     result.plan = Some(plan.clone());
     if args.format == TextOrJson::Text {
-        ui.data(&render::text(plan, ui.plan_style()));
+        ui.data(&render::text_with(plan, ui.plan_style(), shown));
     }
     if !plan.blocked.is_empty() {
         let count = plan.blocked.len();
@@ -136,12 +139,14 @@ async fn execute(
         .await
         .map_err(locked)?;
     // Between the first look and the lock, another apply may have finished.
-    let plan = &session.plan(&session.observe().await?).await?;
+    let observed = session.observe().await?;
+    let plan = &session.plan(&observed).await?;
     if args.plan.is_some() {
         same(&planned, plan, "while it waited to be applied")?;
     } else if !plan.does_the_same(&planned) {
         ui.note("the VPU changed meanwhile; this is the plan now:");
-        if !present(args, ui, plan, result)? {
+        let shown = details(session, &observed, plan, ui).await?;
+        if !present(args, ui, plan, &shown, result)? {
             return Ok(Exit::Done);
         }
         if !args.yes {

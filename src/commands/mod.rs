@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod completions;
+mod details;
 mod error;
 mod files;
 mod init;

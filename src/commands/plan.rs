@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::{
     CommandError, Exit,
+    details::details,
     files::{cannot_write, write},
     session::{self, Session},
 };
@@ -20,12 +21,16 @@ use crate::{
 };
 
 pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
+    let mut looked = None;
     let (desired, plan) = if let Some(file) = &args.observed {
         from_document(global, file, ui).await?
     } else {
         let session = Session::open(global, ui).await?;
-        let plan = session.plan(&session.observe().await?).await?;
-        (session.desired, plan)
+        let observed = session.observe().await?;
+        let plan = session.plan(&observed).await?;
+        let desired = session.desired.clone();
+        looked = Some((session, observed));
+        (desired, plan)
     };
     match (args.format, &args.output) {
         (PlanFormat::Sh, Some(directory)) => {
@@ -51,9 +56,15 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
             if let Some(file) = output {
                 write(file, render::json(&plan).as_bytes(), 0o644)?;
             }
-            match format {
-                PlanFormat::Json => ui.data(&render::json(&plan)),
-                _ => ui.data(&render::text(&plan, ui.plan_style())),
+            if format == PlanFormat::Json {
+                ui.data(&render::json(&plan));
+            } else {
+                let details = match &looked {
+                    Some((session, observed)) => details(session, observed, &plan, ui).await?,
+                    // Nobody is there to ask for what changes.
+                    None => render::Details::default(),
+                };
+                ui.data(&render::text_with(&plan, ui.plan_style(), &details));
             }
         }
     }

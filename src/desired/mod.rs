@@ -1,7 +1,11 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
+mod archive;
 mod prepare;
 mod resolve;
+mod services;
+mod transfers;
+mod walk;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,8 +15,10 @@ use std::{
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+pub use archive::{archive_len, write_archive};
 pub use prepare::prepare;
 pub use resolve::{is_secret, resolve};
+pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
     compose::HostPort,
@@ -39,6 +45,8 @@ pub struct Desired {
     pub volumes: Vec<Volume>,
     /// Images.
     pub images: Vec<Image>,
+    /// Files and directories that are copied.
+    pub transfers: Vec<Transfer>,
     /// Compose projects.
     pub projects: Vec<Project>,
     /// The device's own name; `None` leaves it alone.
@@ -267,6 +275,8 @@ pub struct Service {
     pub files: Vec<String>,
     /// Docker volumes that it mounts.
     pub volumes: Vec<String>,
+    /// Paths on the VPU that it mounts; absolute or below `~`.
+    pub binds: Vec<String>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
     /// The ports that it takes on the VPU.
@@ -316,6 +326,7 @@ impl Desired {
             paths,
             units: starting.map(|project| project.name.clone()).collect(),
             device_name: self.device_name.as_ref().map(|device| device.name.clone()),
+            trees: self.transfers.iter().map(Transfer::query).collect(),
             api_port: self.guards.api_port,
         }
     }
@@ -336,6 +347,8 @@ impl Desired {
             directories: Vec<(String, Option<u32>)>,
             volumes: Vec<(&'a str, String)>,
             images: Vec<(&'a str, Option<Digest>)>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            transfers: Vec<(String, bool, Digest)>,
             projects: Vec<CanonicalProject<'a>>,
             // Left out where they are not declared, so that older records keep their digest.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,6 +372,11 @@ impl Desired {
                 .images
                 .iter()
                 .map(|i| (i.name.as_str(), i.content.as_ref().map(|c| c.config_digest)))
+                .collect(),
+            transfers: self
+                .transfers
+                .iter()
+                .map(|t| (t.name(), t.delete, t.digest()))
                 .collect(),
             projects: self
                 .projects

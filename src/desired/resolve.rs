@@ -5,19 +5,20 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, Project,
-    ProjectFile, ProjectState, Release, Service, Volume,
+    COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
+    Project, ProjectFile, ProjectState, Release, Transfer, Volume, services::services, walk,
 };
 use crate::{
     compose::{ComposeFile, parse_env, refused_by_old},
     digest::Digest,
     image::{self, Platform, ScratchDir},
     manifest::{
-        Diagnostic, Loaded,
-        names::{FileMode, ImageRef, RelativePath, escape},
+        Diagnostic, Exclude, Loaded,
+        names::{FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
     plan::ManifestRef,
+    remote,
 };
 
 /// Reads what the manifest points to; opens its images, using `scratch` for what has to be
@@ -44,7 +45,7 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             .unwrap_or_default(),
         source: place("/release"),
     };
-    let desired = Desired {
+    let mut desired = Desired {
         manifest: ManifestRef {
             path: loaded.path.to_string(),
             sha256: loaded.sha256.clone(),
@@ -73,6 +74,9 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
         images: numbered(&manifest.images)
             .filter_map(|(n, image)| resolver.image(n, image, &release.name))
             .collect(),
+        transfers: numbered(&manifest.transfers)
+            .filter_map(|(n, transfer)| resolver.transfer(n, transfer))
+            .collect(),
         projects: numbered(&manifest.compose)
             .filter_map(|(n, compose)| resolver.project(n, compose))
             .collect(),
@@ -88,6 +92,7 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
             .collect(),
         release,
     };
+    resolver.settle(&mut desired);
     if resolver.findings.is_empty() {
         Ok(desired)
     } else {
@@ -184,6 +189,62 @@ impl Resolver<'_> {
         }
     }
 
+    fn transfer(&mut self, number: usize, transfer: &types::Transfer) -> Option<Transfer> {
+        let pointer = format!("/transfers/{number}/src");
+        let root = transfer
+            .src
+            .resolve(self.loaded.base(), self.home.as_deref());
+        let exclude = Exclude::new(&transfer.exclude);
+        let entries = match walk::read(&root, transfer, &exclude) {
+            Ok(entries) => entries,
+            Err(problems) => {
+                for problem in problems {
+                    self.find(&pointer, problem.message, "this source", problem.help);
+                }
+                return None;
+            }
+        };
+        let is_file = !matches!(entries.get(""), Some(Entry::Directory { .. }));
+        let name = root.file_name().unwrap_or_default();
+        let target = match name.parse() {
+            Ok(name) if is_file && transfer.dst.is_dir_hint() => transfer.dst.join(&name),
+            _ => transfer.dst.clone(),
+        };
+        Some(Transfer {
+            target,
+            entries,
+            delete: transfer.delete,
+            exclude,
+            restart: transfer.restart.iter().map(ToString::to_string).collect(),
+            source: Some(self.loaded.place(&format!("/transfers/{number}"))),
+        })
+    }
+
+    /// Finds what transfers say twice.
+    fn settle(&mut self, desired: &mut Desired) {
+        let mut others = BTreeMap::new();
+        for project in &desired.projects {
+            if project.state != ProjectState::Absent {
+                let files = project.files.iter();
+                others.extend(files.map(|file| (project.path(file), "file of a compose project")));
+            }
+        }
+        let directories = desired.directories.iter().map(|directory| &directory.path);
+        let volumes = desired.volumes.iter().map(|volume| &volume.path);
+        others.extend(
+            directories
+                .chain(volumes)
+                .map(|path| (path.resolve("~"), "directory")),
+        );
+        if desired.transfers.len() < self.loaded.manifest.transfers.len() {
+            return; // their numbers are not those of the manifest
+        }
+        for (number, problem) in walk::settle(&mut desired.transfers, &others) {
+            let pointer = format!("/transfers/{number}/src");
+            self.find(&pointer, problem.message, "this source", problem.help);
+        }
+    }
+
     fn project(&mut self, number: usize, compose: &types::Compose) -> Option<Project> {
         let before = self.findings.len();
         let base = self.loaded.base().to_owned();
@@ -240,11 +301,11 @@ impl Resolver<'_> {
             ComposeState::Stopped | ComposeState::Absent => ProjectState::Stopped,
         };
         (self.findings.len() == before).then(|| Project {
-            name,
             state,
-            services: services(&parsed, &files),
+            services: services(&parsed, &files, &remote::project_directory(&name)),
             refused_by_old_compose: refused_by_old(&parsed).map(|refused| refused.reason),
             autostart: compose.autostart,
+            name,
             files,
             source,
         })
@@ -336,54 +397,4 @@ impl Resolver<'_> {
 pub fn is_secret(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with(".env") || name.split('.').next_back() == Some("env")
-}
-
-/// What matters of each service.
-fn services(parsed: &ComposeFile, files: &[ProjectFile]) -> BTreeMap<String, Service> {
-    let mut services: BTreeMap<String, Service> = parsed
-        .services
-        .iter()
-        .map(|service| {
-            let image = service.image.as_ref().map(|image| &image.value);
-            let image = image.map(|name| match name.parse::<ImageRef>() {
-                Ok(parsed) => parsed.canonical(),
-                Err(_) => name.clone(), // by digest: no name that this tool manages
-            });
-            let matters = Service {
-                image,
-                container_name: service.container_name.clone(),
-                files: vec![],
-                volumes: vec![],
-                // docker-compose 1.x starts one whatever `deploy.replicas` says.
-                replicas: usize::from(service.replicas != Some(0)),
-                ports: service.published_ports.clone(),
-                runtime: service
-                    .runtime
-                    .as_ref()
-                    .map(|runtime| runtime.value.clone()),
-                restart: service.restart.clone(),
-            };
-            (service.name.clone(), matters)
-        })
-        .collect();
-    for file in files.iter().filter(|file| file.relative != COMPOSE_FILE) {
-        for name in parsed.services_using_file(&file.relative) {
-            if let Some(service) = services.get_mut(&name) {
-                service.files.push(file.relative.clone());
-            }
-        }
-    }
-    for volume in parsed
-        .volumes
-        .iter()
-        .filter(|v| v.external || v.name.is_some())
-    {
-        let docker_name = volume.external_name();
-        for name in parsed.services_using_volume(docker_name) {
-            if let Some(service) = services.get_mut(&name) {
-                service.volumes.push(docker_name.to_owned());
-            }
-        }
-    }
-    services
 }

@@ -5,6 +5,7 @@
 
 pub mod diagnostics;
 mod document;
+mod exclude;
 mod interpolate;
 mod load;
 mod loaded;
@@ -18,6 +19,7 @@ mod validate;
 mod vpu;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
+pub use exclude::Exclude;
 pub use load::{LoadError, Options, check, load, load_with, parse};
 pub use loaded::{Loaded, Sidecar};
 pub use schema::{Document, schema, schema_of};

@@ -10,7 +10,6 @@ use super::{diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split
 const LATER: &[&str] = &[
     "/images/*/registry",
     "/images/*/build",
-    "/transfers/*",
     "/downloads/*",
     "/compose/*/health",
     "/absent/*",
@@ -49,7 +48,7 @@ fn matches(pattern: &str, pointer: &str) -> bool {
         && keys.next().is_none()
 }
 
-/// What a key is called: `[[transfers]]`, or `` `health` ``.
+/// What a key is called: `[[downloads]]`, or `` `health` ``.
 fn name(pointer: &str) -> String {
     match split_last(pointer) {
         Some((list, index)) if index.parse::<usize>().is_ok() => {

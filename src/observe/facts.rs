@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Autostart;
+use super::{Autostart, trees::Trees};
 use crate::{compose::HostPort, digest::Digest};
 
 /// A VPU's state as queried.
@@ -12,7 +12,7 @@ use crate::{compose::HostPort, digest::Digest};
 pub struct Observed {
     /// What plans depend on.
     pub facts: Facts,
-    /// What moves by itself; no plan depends on it.
+    /// What moves by itself; no step depends on it.
     pub readings: Readings,
 }
 
@@ -68,6 +68,9 @@ pub struct Facts {
     pub compose: Probed<String>,
     /// What is at each path asked for, by the path as asked.
     pub paths: BTreeMap<String, Probed<PathFact>>,
+    /// What is at the targets of transfers.
+    #[serde(default, skip_serializing_if = "Trees::is_empty")]
+    pub trees: Trees,
     /// Volumes by name.
     pub volumes: Probed<BTreeMap<String, Volume>>,
     /// All images, dangling ones too, by docker's id.
@@ -274,7 +277,7 @@ pub struct Release {
     pub autostart: BTreeSet<String>,
 }
 
-/// What moves by itself, and what no plan depends on.
+/// What moves by itself. No step depends on it; want of space blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readings {
@@ -294,6 +297,9 @@ pub struct Readings {
     pub memory_total: Option<u64>,
     /// Bytes of RAM that a program could get.
     pub memory_available: Option<u64>,
+    /// Free bytes where transfers go, by mount point.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub free: BTreeMap<String, u64>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

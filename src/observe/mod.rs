@@ -1,11 +1,13 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
 mod autostart;
+mod contents;
 mod document;
 mod facts;
 mod listeners;
 mod parse;
 mod redact;
+mod trees;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,12 +15,14 @@ use std::{
 };
 
 pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
+pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
 pub use facts::{
     Applied, Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
     Records, Release, Saved, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
+pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
     device,
@@ -41,6 +45,8 @@ pub struct Query {
     pub units: BTreeSet<String>,
     /// The name that the device shall have, where one is declared.
     pub device_name: Option<String>,
+    /// Targets of transfers.
+    pub trees: Vec<TreeQuery>,
     /// TCP port of the device's API, as seen from the VPU itself.
     pub api_port: u16,
 }
@@ -65,13 +71,15 @@ pub enum ObserveError {
     Parse(#[from] ParseError),
 }
 
-/// Observes a VPU: one script and, at the same time, requests to the device's API.
+/// Observes a VPU: one script and, at the same time, requests to the device's API and what there is
+/// to ask of transfers.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
     let nonce = nonce();
     let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
-    let (output, (device, device_help)) = tokio::join!(
+    let (output, (device, device_help), trees) = tokio::join!(
         host.run(&command, Stdin::Bytes(query_lines(query).into_bytes())),
         device::observe(host, query),
+        trees::observe(host, &query.trees, &nonce),
     );
     let output = output?;
     if !output.success() {
@@ -83,6 +91,10 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
     let mut observed = parse(&String::from_utf8_lossy(&output.stdout), &nonce, query)?;
     observed.facts.device = device;
     observed.facts.device_help = device_help;
+    if let Some((trees, readings)) = trees? {
+        observed.facts.trees = trees;
+        observed.readings.free = readings.free;
+    }
     Ok(observed)
 }
 

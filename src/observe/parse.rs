@@ -12,6 +12,7 @@ use super::{
     },
     listeners,
     redact::redact,
+    trees::Trees,
 };
 use crate::digest::Digest;
 
@@ -53,6 +54,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         docker: docker(&section("docker")?),
         compose: compose(&section("compose")?),
         paths: paths(&section("paths")?, query)?,
+        trees: Trees::default(),
         volumes: volumes(&section("volumes")?),
         images: images(&section("images")?),
         containers,
@@ -397,7 +399,7 @@ fn path_fact(line: &str) -> Option<Probed<PathFact>> {
 }
 
 /// `drwxr-sr-t` as `0o3755`; what `ls -l` prints, the one listing that every VPU has.
-fn permission_bits(text: &str) -> Option<u32> {
+pub(in crate::observe) fn permission_bits(text: &str) -> Option<u32> {
     let flags = text.as_bytes().get(1..10)?;
     let mut mode = 0;
     for (index, flag) in flags.iter().enumerate() {
@@ -414,7 +416,7 @@ fn permission_bits(text: &str) -> Option<u32> {
     Some(mode)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(in crate::observe) fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() > 2 * HEX_LIMIT || !text.len().is_multiple_of(2) {
         return None;
     }

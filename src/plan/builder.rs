@@ -6,8 +6,8 @@ use crate::{
     desired::Desired,
     observe::{Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Command, PayloadSource, Phase, Plan, Step, Summary, Vpu,
-        fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, PayloadSource, Phase, Plan, Step,
+        Summary, Vpu, fingerprint,
     },
     remote,
 };
@@ -38,6 +38,7 @@ pub(super) struct Draft {
     pub(super) detail: Option<String>,
     pub(super) depends_on: Vec<Address>,
     pub(super) source: Option<String>,
+    pub(super) changes: Vec<Change>,
     pub(super) actions: Vec<Command>,
     pub(super) undo: Vec<Command>,
 }
@@ -53,6 +54,7 @@ impl Draft {
             detail: None,
             depends_on: vec![],
             source: None,
+            changes: vec![],
             actions: vec![],
             undo: vec![],
         }
@@ -123,6 +125,7 @@ impl<'a> Builder<'a> {
             detail: draft.detail,
             depends_on: draft.depends_on,
             source: draft.source,
+            changes: draft.changes,
             actions: draft.actions,
             commands,
             bytes_to_send,
@@ -163,7 +166,9 @@ impl<'a> Builder<'a> {
         let commands = self.steps.iter().flat_map(|step| &step.actions);
         let payloads = commands.filter_map(|command| command.stdin.as_ref());
         payloads
-            .filter(|payload| matches!(payload.from, PayloadSource::Stream(_)))
+            .filter(|payload| {
+                matches!(payload.from, PayloadSource::Stream(_)) && payload.members.is_empty()
+            })
             .map(|payload| payload.bytes)
     }
 
@@ -175,6 +180,12 @@ impl<'a> Builder<'a> {
     /// Whether a step with this address is planned.
     pub(super) fn changes(&self, address: &Address) -> bool {
         self.steps.iter().any(|step| step.address == *address)
+    }
+
+    /// What the step with this address does to files.
+    pub(super) fn changes_of(&self, address: &Address) -> &[Change] {
+        let step = self.steps.iter().find(|step| step.address == *address);
+        step.map_or(&[], |step| &step.changes)
     }
 
     /// Orders the steps by phase (within one, as the differs added them) and numbers them.

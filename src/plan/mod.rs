@@ -15,14 +15,15 @@ pub mod lint;
 mod release;
 mod space;
 mod step;
+mod transfer;
 mod volume;
 
 pub use autostart::brings_back;
 pub(crate) use builder::vpu;
 pub use image::layers_to_send;
 pub use step::{
-    Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
-    Step, Summary, Through, Vpu,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, Payload,
+    PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};
@@ -36,6 +37,7 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     device_name::plan(&mut builder);
     image::plan(&mut builder);
     space::plan(&mut builder);
+    transfer::plan(&mut builder);
     compose::plan(&mut builder);
     autostart::plan(&mut builder);
     release::plan(&mut builder);

@@ -85,6 +85,9 @@ pub struct Step {
     pub depends_on: Vec<Address>,
     /// Where it is declared, e.g. `deploy.toml:12`.
     pub source: Option<String>,
+    /// What happens to each file, where the resource is made of files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// The commands that do it.
     pub actions: Vec<Command>,
     /// The same for reading: scripts by name, without their bodies.
@@ -94,6 +97,37 @@ pub struct Step {
     /// The commands that take it back if this or a later step fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Command>,
+}
+
+/// One file's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// Below the resource's path; empty for the resource itself, ending in `/` for a directory.
+    pub path: String,
+    /// What happens.
+    pub change: ChangeKind,
+    /// The VPU's digest, size or mode, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The manifest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+}
+
+/// What happens to a file.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is not there and will be.
+    Added,
+    /// It is there with other contents, or is something else.
+    Changed,
+    /// It is there with other permissions.
+    Mode,
+    /// It goes.
+    Deleted,
 }
 
 /// A resource's name in plans: its kind, a dot, its name.
@@ -285,6 +319,9 @@ pub struct Payload {
     /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<BTreeSet<Digest>>,
+    /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 impl Payload {
@@ -295,6 +332,7 @@ impl Payload {
             sha256,
             bytes,
             layers: None,
+            members: vec![],
         }
     }
 
@@ -313,7 +351,8 @@ pub enum PayloadSource {
     File(String),
     /// The text itself; never a secret.
     Inline(String),
-    /// Made while it is sent: the archive of the image declared under this name.
+    /// Made while it is sent: the archive of the image declared under this name or, where it is a
+    /// directory of the VPU, a tar archive of files of transfers.
     Stream(String),
 }
 

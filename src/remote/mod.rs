@@ -36,6 +36,11 @@ impl State<'_> {
         format!("{}/.o3r-deploy/releases/{release}.jsonl", self.home)
     }
 
+    /// Where files of transfers arrive, and what they replace is kept until all is well.
+    pub fn staging(self) -> String {
+        format!("{}/.o3r-deploy/staging", self.home)
+    }
+
     /// Where the file that `put_file` replaces is kept: below the project, slashes written as `%`.
     pub fn kept(self, project: &str, relative: &str) -> String {
         let name = relative.replace('%', "%25").replace('/', "%2F");
@@ -108,6 +113,33 @@ pub fn restore_file(path: &str, kept: &str) -> Argv {
         "o3r-restore-file",
         [path, kept],
     )
+}
+
+/// Unpacks the archive of files on stdin into a staging directory, and checks it.
+pub fn stage_files(staging: &str) -> Argv {
+    let script = include_str!("stage-files.sh");
+    Argv::script(script, "o3r-stage-files", [staging])
+}
+
+/// Moves what is staged for the transfer with this number to its target, as the list on stdin says,
+/// and takes it back with another list. Removes `records` before.
+pub fn move_files(
+    target: &str,
+    staging: &str,
+    number: usize,
+    records: impl IntoIterator<Item = String>,
+) -> Argv {
+    let (new, old) = (
+        format!("{staging}/new/{number}"),
+        format!("{staging}/old/{number}"),
+    );
+    let script = include_str!("move-files.sh");
+    Argv::script(script, "o3r-move-files", [target, &new, &old]).args(records)
+}
+
+/// Removes staging directories with all that is in them.
+pub fn remove_staging(directories: impl IntoIterator<Item = String>) -> Argv {
+    Argv::new("rm").args(["-rf", "--"]).args(directories)
 }
 
 /// Removes a project's files and its directory, if that is then empty.

@@ -1,13 +1,15 @@
 //! Turns plans into text: for people, for programs, for a shell. Prints nothing itself.
 
+mod changes;
 mod sh;
 mod status;
 mod text;
 mod units;
 
+pub use changes::Details;
 pub use sh::{Script, SecretPayload, sh};
 pub use status::{status_schema, status_text};
-pub use text::{Style, paint, text};
+pub use text::{Style, paint, text, text_with};
 pub use units::{bytes, duration};
 
 use crate::plan::Plan;

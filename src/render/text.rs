@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::units;
+use super::{Details, changes::changes, units};
 use crate::{
     manifest::names::escape,
     plan::{Action, Cause, Phase, Plan, Step, Summary, Vpu},
@@ -15,7 +15,7 @@ use crate::{
 pub struct Style {
     /// With ANSI colours.
     pub color: bool,
-    /// With the commands of every step.
+    /// With the commands of every step, and all that happens to files.
     pub commands: bool,
 }
 
@@ -67,6 +67,11 @@ impl Action {
 
 /// The whole plan.
 pub fn text(plan: &Plan, style: Style) -> String {
+    text_with(plan, style, &Details::new())
+}
+
+/// The whole plan, with text diffs of files.
+pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(&plan.vpu)));
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
@@ -80,7 +85,7 @@ pub fn text(plan: &Plan, style: Style) -> String {
         }
         let _ = writeln!(out, "\n{}", paint(style.color, DIM, phase_heading(phase)));
         for step in steps {
-            self::step(&mut out, step, style);
+            self::step(&mut out, step, style, details);
         }
     }
     for blocked in &plan.blocked {
@@ -135,7 +140,7 @@ fn phase_heading(phase: Phase) -> &'static str {
     }
 }
 
-fn step(out: &mut String, step: &Step, style: Style) {
+fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     let sign = sign_of(step.action, style);
     let address = paint(style.color, BOLD, step.address.as_str());
     let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
@@ -152,6 +157,7 @@ fn step(out: &mut String, step: &Step, style: Style) {
     if let Some(detail) = &step.detail {
         let _ = writeln!(out, "            {detail}");
     }
+    changes(out, step, style, details);
     if style.commands {
         for command in &step.commands {
             let command = format!("$ {}", indented(command, "              "));

@@ -23,4 +23,5 @@ mod plan;
 mod refused;
 mod status;
 mod support;
+mod transfers;
 mod words;

@@ -6,18 +6,21 @@ use std::{
     io::Read as _,
 };
 
-use super::world::{Container, Image, Volume, World};
+use super::{
+    files,
+    world::{Container, Image, Volume, World},
+};
 use crate::{
-    compose::{ComposeFile, MountSource, parse_env},
+    compose::{self, ComposeFile, MountSource, parse_env},
     digest::Digest,
     remote,
     shell::Argv,
 };
 
 /// stdout, or exit code and stderr.
-type Ran = Result<String, (i32, String)>;
+pub(super) type Ran = Result<String, (i32, String)>;
 
-fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
+pub(super) fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
     Err((1, reason.into()))
 }
 
@@ -39,6 +42,7 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 None => return fail(format!("chmod: {path}: No such file or directory")),
             }
         }
+        ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
         ["docker", "volume", "rm", name] => {
             if world.containers.values().any(|c| c.volumes.contains(*name)) {
                 return fail("volume is in use");
@@ -141,6 +145,13 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             if world.files_below(directory).is_empty() {
                 world.directories.remove(*directory);
             }
+        }
+        ("o3r-stage-files", [staging]) => return files::stage(world, staging, stdin),
+        ("o3r-move-files", [target, new, old, records @ ..]) => {
+            for record in records {
+                world.files.remove(*record);
+            }
+            return files::move_files(world, [target, new, old], stdin);
         }
         ("o3r-in", [directory, "docker-compose", compose @ ..]) => {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
@@ -284,6 +295,23 @@ fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
     }
 }
 
+/// The files that a container made now sees: those of the project's directory, and what it mounts.
+fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<String, Vec<u8>> {
+    let mut seen = world.files_below(directory);
+    for mount in &service.mounts {
+        if let MountSource::Bind(path) = &mount.source
+            && let Some(rest) = path.strip_prefix('~')
+        {
+            let path = format!("{}{rest}", world.home);
+            seen.extend(world.files_below(&path));
+            if let Some(file) = world.files.get(&path) {
+                seen.insert(path, file.bytes.clone());
+            }
+        }
+    }
+    seen
+}
+
 /// `docker-compose up`, with containers recreated where the compose file or the image changed.
 pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
     let directory = remote::project_directory(project);
@@ -359,7 +387,7 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
             working_dir: directory.clone(),
             volumes,
             config_hash,
-            made_from: world.files_below(&directory),
+            made_from: seen(world, &directory, service),
             mounted,
         };
         world.containers.insert(id, container);

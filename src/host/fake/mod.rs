@@ -7,6 +7,7 @@
 mod boot;
 mod commands;
 mod device;
+mod files;
 mod probe;
 mod world;
 
@@ -15,7 +16,10 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
-use crate::{observe::PROBE_NAME, shell::Argv};
+use crate::{
+    observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME},
+    shell::Argv,
+};
 
 pub use boot::Autostart;
 pub use world::{Container, File, Image, Volume, World};
@@ -129,6 +133,15 @@ impl Host for FakeVpu {
         if command.script_name() == Some(PROBE_NAME) {
             let nonce = command.words().last().cloned().unwrap_or_default();
             let text = probe::answer(&self.lock().world, &nonce, &bytes);
+            return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(TREES_NAME) {
+            let words = command.words();
+            let text = files::answer(&self.lock().world, &words[4], &words[5], &bytes);
+            return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(CONTENTS_NAME) {
+            let text = files::contents(&self.lock().world, &bytes);
             return Ok(output(0, &text, ""));
         }
         self.change(command, &bytes)

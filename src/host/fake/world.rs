@@ -32,6 +32,8 @@ pub struct World {
     pub directories: BTreeMap<String, (u32, u32)>,
     /// Files.
     pub files: BTreeMap<String, File>,
+    /// Symbolic links and where they point.
+    pub links: BTreeMap<String, String>,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Volume>,
     /// Images by id.
@@ -125,6 +127,7 @@ impl Default for World {
             autostart: Autostart::default(),
             docker_runs: true,
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             containers: BTreeMap::new(),

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
-use globset::GlobSet;
 
 use super::{Checker, FileKind, is_read, pointers};
 use crate::manifest::{
-    names::{NameGlob, RemotePath, USUAL_HOME},
+    Exclude,
+    names::{RemotePath, USUAL_HOME},
     types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
 };
 
@@ -229,7 +229,7 @@ fn deletions(checker: &mut Checker<'_>) {
     {
         let pointer = format!("/transfers/{index}/dst");
         let directory = absolute(&transfer.dst);
-        let excluded = globs(&transfer.exclude);
+        let excluded = Exclude::new(&transfer.exclude);
         let takes = |path: &str| {
             path != directory
                 && is_within(path, &directory)
@@ -294,26 +294,8 @@ fn report(
     }
 }
 
-fn globs(exclude: &[NameGlob]) -> GlobSet {
-    let mut set = globset::GlobSetBuilder::new();
-    for glob in exclude
-        .iter()
-        .filter_map(|glob| globset::Glob::new(glob.as_str()).ok())
-    {
-        set.add(glob);
-    }
-    set.build().unwrap_or_default()
-}
-
 /// Whether an exclusion keeps `path`, or a directory on the way to it, out of a deletion.
-fn protects(excluded: &GlobSet, directory: &str, path: &str) -> bool {
-    let Ok(relative) = Utf8Path::new(path).strip_prefix(directory) else {
-        return false;
-    };
-    relative
-        .ancestors()
-        .filter(|part| !part.as_str().is_empty())
-        .any(|part| {
-            excluded.is_match(part) || part.file_name().is_some_and(|n| excluded.is_match(n))
-        })
+fn protects(excluded: &Exclude, directory: &str, path: &str) -> bool {
+    let relative = Utf8Path::new(path).strip_prefix(directory);
+    relative.is_ok_and(|relative| excluded.covers(relative.as_str()))
 }

@@ -5,9 +5,11 @@ mod needs;
 mod start;
 mod started;
 mod states;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::transfers::affected;
 use self::{
     files::files,
     needs::unmet,
@@ -153,6 +155,10 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             address: volume::address(name),
         });
     }
+    let changed_transfers = transfers::changed(builder, project);
+    for address in changed_transfers.addresses() {
+        causes.push(Cause::DependsOn { address });
+    }
     let none_yet = found.containers.is_empty();
     let stale = if none_yet {
         BTreeMap::new()
@@ -177,7 +183,9 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let recreate = if none_yet {
         Recreate::None
     } else {
-        services_to_recreate(project, &changed_files, &replaced, &stale)
+        let by_transfers = transfers::services(builder, project, &changed_transfers, &stale);
+        transfers::note(builder, project, &changed_transfers);
+        services_to_recreate(project, &changed_files, &replaced, &stale).and(by_transfers)
     };
     let (action, first) = if none_yet {
         (Action::Create, Cause::Missing)
@@ -200,7 +208,8 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             .map(|relative| file_address(&project.name, relative));
         let tags = changed_images.iter().map(|name| image::tag_address(name));
         let volumes = replaced.iter().map(|name| volume::address(name));
-        draft.depends_on = files.chain(tags).chain(volumes).collect();
+        let transfers = changed_transfers.addresses();
+        draft.depends_on = files.chain(tags).chain(volumes).chain(transfers).collect();
     }
     let draft = draft.source(project.source.as_ref());
     let draft = draft.run(start(builder, project, found, &recreate, &inputs));

@@ -22,6 +22,21 @@ pub(super) enum Recreate {
     All,
 }
 
+impl Recreate {
+    /// These services, too; `None` means that it cannot be told which.
+    pub(super) fn and(self, more: Option<BTreeSet<String>>) -> Self {
+        match (self, more) {
+            (Self::All, _) | (_, None) => Self::All,
+            (one, Some(more)) if more.is_empty() => one,
+            (Self::None, Some(more)) => Self::Services(more),
+            (Self::Services(mut services), Some(more)) => {
+                services.extend(more);
+                Self::Services(services)
+            }
+        }
+    }
+}
+
 /// Compose's own hash covers the compose file, what is interpolated into it, and images; it does
 /// not cover the contents of other files, nor volumes.
 pub(super) fn services_to_recreate(
@@ -139,9 +154,11 @@ fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String
     for (name, digest) in inputs {
         let _ = writeln!(lines, "input {name}\t{digest}");
     }
-    let payload = Payload::inline(lines);
     let path = builder.state().started(project);
-    Command::with(remote::record_started(project, &path), payload)
+    Command::with(
+        remote::record_started(project, &path),
+        Payload::inline(lines),
+    )
 }
 
 /// The commands that, once files, names and volumes are restored, bring back what ran before.

@@ -23,7 +23,7 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
 
 /// What the project's containers are started from, as recorded after they are up.
 pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
-    let mut inputs = BTreeMap::new();
+    let mut inputs = super::transfers::inputs(builder, project);
     for file in &project.files {
         inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
     }

@@ -1,0 +1,111 @@
+//! Shows what changes in small text files: for `-v`, and nothing depends on it.
+
+use similar::TextDiff;
+
+use super::{CommandError, session::Session};
+use crate::{
+    desired::{Entry, FileEntry},
+    observe::{Node, Observed, Probed, contents},
+    plan::{Address, ChangeKind, Plan},
+    render::Details,
+    ui::Ui,
+};
+
+/// Larger files are not read by people.
+const FILE_LIMIT: u64 = 64 << 10;
+
+/// More files are not read by people, either; it bounds what is fetched.
+const FILES: usize = 50;
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+
+/// A file whose change is shown.
+struct Shown<'a> {
+    address: Address,
+    name: String,
+    file: &'a FileEntry,
+    there: String,
+}
+
+/// The text diffs of a plan, fetched only where they are shown.
+pub(super) async fn details(
+    session: &Session,
+    observed: &Observed,
+    plan: &Plan,
+    ui: Ui,
+) -> Result<Details, CommandError> {
+    if !ui.plan_style().commands {
+        return Ok(Details::new());
+    }
+    let shown = shown(session, observed, plan);
+    if shown.is_empty() {
+        return Ok(Details::new());
+    }
+    let paths: Vec<String> = shown.iter().map(|shown| shown.there.clone()).collect();
+    let found = contents(&session.host, &paths, FILE_LIMIT).await?;
+    let diffs = shown.iter().zip(found).filter_map(|(shown, found)| {
+        let here = fs_err::read(&shown.file.local).ok()?;
+        let diff = diff(&found?, &here)?;
+        Some(((shown.address.clone(), shown.name.clone()), diff))
+    });
+    Ok(diffs.collect())
+}
+
+fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
+    let home = &observed.facts.system.home;
+    let mut shown = vec![];
+    for transfer in &session.desired.transfers {
+        let address = Address::new("transfer", transfer.name());
+        let Some(Probed::Known(tree)) = observed.facts.trees.targets.get(&transfer.name()) else {
+            continue;
+        };
+        let step = plan.steps.iter().find(|step| step.address == address);
+        let changes = step.map_or(&[][..], |step| &step.changes);
+        for change in changes.iter().filter(|c| c.change == ChangeKind::Changed) {
+            let (Some(Entry::File(file)), Some(Probed::Known(Node::File { size, .. }))) = (
+                transfer.entries.get(&change.path),
+                tree.nodes.get(&change.path),
+            ) else {
+                continue;
+            };
+            if file.secret || file.bytes.max(*size) > FILE_LIMIT || shown.len() >= FILES {
+                continue;
+            }
+            let target = transfer.target.resolve(home);
+            shown.push(Shown {
+                address: address.clone(),
+                name: change.path.clone(),
+                file,
+                there: format!("{target}/{}", change.path)
+                    .trim_end_matches('/')
+                    .to_owned(),
+            });
+        }
+    }
+    shown
+}
+
+/// A unified diff, if both are text.
+fn diff(found: &[u8], here: &[u8]) -> Option<String> {
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        (!text.contains('\0')).then(|| text.to_owned())
+    };
+    let (found, here) = (text(found)?, text(here)?);
+    let diff = TextDiff::from_lines(&found, &here);
+    Some(diff.unified_diff().context_radius(CONTEXT).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_compared_by_lines_and_other_files_are_not() {
+        let shown = diff(b"a\nb\n", b"a\nc\n").unwrap();
+        assert_eq!(shown, "@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
+        assert_eq!(diff(b"a\0", b"b"), None);
+        assert_eq!(diff(b"\xff", b"b"), None);
+    }
+}

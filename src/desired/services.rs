@@ -1,0 +1,97 @@
+//! Keeps what matters of the services of a compose file.
+
+use std::collections::BTreeMap;
+
+use super::{COMPOSE_FILE, ProjectFile, Service};
+use crate::{
+    compose::{self, ComposeFile, MountSource},
+    manifest::names::ImageRef,
+};
+
+/// The paths on the VPU that a service mounts; a relative one is meant from the project's directory.
+fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
+    let mounts = service
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Bind(path) => Some(path),
+            MountSource::Volume(_) | MountSource::Anonymous => None,
+        });
+    let mounts = mounts.map(|path| {
+        if path.starts_with(['/', '~']) {
+            path.clone()
+        } else {
+            format!("{directory}/{path}")
+        }
+    });
+    mounts.map(|path| normalised(&path)).collect()
+}
+
+/// A path without `.`, `..` and trailing slashes.
+fn normalised(path: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/').skip(usize::from(path.starts_with('/'))) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
+/// What matters of each service.
+pub(super) fn services(
+    parsed: &ComposeFile,
+    files: &[ProjectFile],
+    directory: &str,
+) -> BTreeMap<String, Service> {
+    let mut services: BTreeMap<String, Service> = parsed
+        .services
+        .iter()
+        .map(|service| {
+            let image = service.image.as_ref().map(|image| &image.value);
+            let image = image.map(|name| match name.parse::<ImageRef>() {
+                Ok(parsed) => parsed.canonical(),
+                Err(_) => name.clone(), // by digest: no name that this tool manages
+            });
+            let matters = Service {
+                image,
+                container_name: service.container_name.clone(),
+                files: vec![],
+                volumes: vec![],
+                binds: binds(service, directory),
+                // docker-compose 1.x starts one whatever `deploy.replicas` says.
+                replicas: usize::from(service.replicas != Some(0)),
+                ports: service.published_ports.clone(),
+                runtime: service
+                    .runtime
+                    .as_ref()
+                    .map(|runtime| runtime.value.clone()),
+                restart: service.restart.clone(),
+            };
+            (service.name.clone(), matters)
+        })
+        .collect();
+    for file in files.iter().filter(|file| file.relative != COMPOSE_FILE) {
+        for name in parsed.services_using_file(&file.relative) {
+            if let Some(service) = services.get_mut(&name) {
+                service.files.push(file.relative.clone());
+            }
+        }
+    }
+    for volume in parsed
+        .volumes
+        .iter()
+        .filter(|v| v.external || v.name.is_some())
+    {
+        let docker_name = volume.external_name();
+        for name in parsed.services_using_volume(docker_name) {
+            if let Some(service) = services.get_mut(&name) {
+                service.volumes.push(docker_name.to_owned());
+            }
+        }
+    }
+    services
+}

@@ -1,0 +1,95 @@
+//! What a transfer puts on the VPU: a file, or a tree of files, directories and links.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use crate::{digest::Digest, manifest::Exclude, manifest::names::RemotePath, observe::TreeQuery};
+
+/// A file or directory that is copied.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// Where it ends up: the file itself, or the directory whose contents are meant.
+    pub target: RemotePath,
+    /// What is to be there, by path below the target; the target itself is the empty path.
+    pub entries: BTreeMap<String, Entry>,
+    /// Whether nothing else shall be there.
+    pub delete: bool,
+    /// What is left alone on both sides.
+    pub exclude: Exclude,
+    /// Projects whose containers are made anew when something changed.
+    pub restart: Vec<String>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What is to be at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// A regular file.
+    File(FileEntry),
+    /// A directory.
+    Directory {
+        /// Permission bits; `None` leaves those of an existing one alone.
+        mode: Option<u32>,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points, within the tree.
+        target: String,
+    },
+}
+
+/// A file of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileEntry {
+    /// On this machine.
+    #[serde(skip)]
+    pub local: Utf8PathBuf,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// How many.
+    #[serde(skip)]
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Whether its contents appear nowhere but on the VPU.
+    #[serde(skip)]
+    pub secret: bool,
+}
+
+impl Transfer {
+    /// Whether it is a single file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.entries.get(""), Some(Entry::File(_)))
+    }
+
+    /// The target as plans name it.
+    pub fn name(&self) -> String {
+        self.target.resolve("~")
+    }
+
+    /// Digest of everything that it puts there.
+    pub fn digest(&self) -> Digest {
+        // Strings, numbers and maps of them always serialise.
+        Digest::of(serde_json::to_vec(&self.entries).unwrap_or_default())
+    }
+
+    /// What to ask a VPU about it.
+    pub(super) fn query(&self) -> TreeQuery {
+        let size = |entry: &Entry| match entry {
+            Entry::File(file) => Some(file.bytes),
+            Entry::Directory { .. } | Entry::Symlink { .. } => None,
+        };
+        let names = self.entries.iter();
+        TreeQuery {
+            target: self.name(),
+            all: self.delete,
+            names: names
+                .map(|(name, entry)| (name.clone(), size(entry)))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Reads small files of a VPU, to show what a change of them is.
+
+use super::parse::unhex;
+use crate::{
+    host::{Host, HostError, Stdin},
+    shell::Argv,
+};
+
+/// The script's `$0`, by which an in-memory VPU knows it.
+pub const CONTENTS_NAME: &str = "o3r-contents";
+
+/// The contents of files of at most `limit` bytes, by their absolute paths, which have no line
+/// ends; `None` for what is larger, cannot be read or is not there.
+///
+/// # Errors
+/// The connection failed.
+pub async fn contents<H: Host>(
+    host: &H,
+    paths: &[String],
+    limit: u64,
+) -> Result<Vec<Option<Vec<u8>>>, HostError> {
+    let script = include_str!("contents.sh");
+    let command = Argv::script(script, CONTENTS_NAME, [limit.to_string()]);
+    let mut list = paths.join("\n");
+    list.push('\n');
+    let output = host.run(&command, Stdin::Bytes(list.into_bytes())).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let read = |_| lines.next()?.strip_prefix('=').and_then(unhex);
+    Ok(paths.iter().map(read).collect())
+}

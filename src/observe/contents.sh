@@ -1,0 +1,17 @@
+# Prints the contents of small files in hexadecimal digits, one file a line, `=` in front; an empty line for a file
+# that is large or cannot be read. Changes nothing.
+# $1 largest file, in bytes
+# Standard input: absolute paths, one a line
+main() {
+    LC_ALL=C
+    export LC_ALL
+    while IFS= read -r path; do
+        if [ -f "$path" ] && [ -r "$path" ] && [ "$(wc -c <"$path")" -le "$1" ]; then
+            printf '='
+            od -An -v -tx1 <"$path" | tr -d ' \n'
+        fi
+        echo
+    done
+}
+
+main "$@"

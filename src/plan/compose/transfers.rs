@@ -1,0 +1,198 @@
+//! Tells which services of a project use what a transfer changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    desired::{Entry, Project, ProjectState, Service, Transfer},
+    plan::{Address, Change, ChangeKind, builder::Builder, transfer},
+};
+
+/// What a project's containers see of transfers, by the name under which it is recorded.
+pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
+    let mut inputs = BTreeMap::new();
+    for transfer in &builder.desired.transfers {
+        if transfer.restart.contains(&project.name) {
+            let name = format!("transfer {}", transfer.name());
+            inputs.insert(name, transfer.digest().to_string());
+        }
+        for service in project.services.values() {
+            for (bind, name) in mounted_files(builder, transfer, service) {
+                if let Some(Entry::File(file)) = transfer.entries.get(name.as_str()) {
+                    inputs.insert(format!("mounted {bind}"), file.sha256.to_string());
+                }
+            }
+        }
+    }
+    inputs
+}
+
+/// The files of a transfer that a service mounts each by itself: as mounted, and below the target.
+/// Such a mount shows the old file for ever: it is of the file, and not of its name.
+fn mounted_files(
+    builder: &Builder<'_>,
+    transfer: &Transfer,
+    service: &Service,
+) -> Vec<(String, String)> {
+    let home = &builder.facts.system.home;
+    let target = transfer.target.resolve(home);
+    let mut files = vec![];
+    for bind in &service.binds {
+        let path = resolve(bind, home);
+        let Some(rest) = path.strip_prefix(target.as_str()) else {
+            continue;
+        };
+        let name = match rest.strip_prefix('/') {
+            Some(name) => name,
+            None if rest.is_empty() => "",
+            None => continue,
+        };
+        if matches!(transfer.entries.get(name), Some(Entry::File(_))) {
+            files.push((bind.clone(), name.to_owned()));
+        }
+    }
+    files
+}
+
+fn resolve(path: &str, home: &str) -> String {
+    match path.strip_prefix('~') {
+        Some(rest) => format!("{home}{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+/// What changes in this plan for a project: names of transfers that want it restarted, and mounted
+/// files that are replaced.
+#[derive(Default)]
+pub(super) struct Changed {
+    pub(super) transfers: BTreeSet<String>,
+    pub(super) mounted: BTreeSet<String>,
+    addresses: BTreeSet<Address>,
+}
+
+impl Changed {
+    /// The transfers' addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.addresses.iter().cloned()
+    }
+}
+
+pub(super) fn changed(builder: &Builder<'_>, project: &Project) -> Changed {
+    let mut changed = Changed::default();
+    for transfer in &builder.desired.transfers {
+        let address = transfer::address(transfer);
+        let files = builder.changes_of(&address);
+        if files.is_empty() {
+            continue;
+        }
+        if transfer.restart.contains(&project.name) {
+            changed.transfers.insert(transfer.name());
+        }
+        let before = changed.mounted.len();
+        for service in project.services.values() {
+            let mounted = mounted_files(builder, transfer, service).into_iter();
+            let replaced = mounted.filter(|(_, name)| is_replaced(files, name));
+            changed.mounted.extend(replaced.map(|(bind, _)| bind));
+        }
+        if transfer.restart.contains(&project.name) || changed.mounted.len() > before {
+            changed.addresses.insert(address);
+        }
+    }
+    changed
+}
+
+/// Permissions change in place.
+fn is_replaced(changes: &[Change], name: &str) -> bool {
+    changes
+        .iter()
+        .any(|change| change.path == name && change.change != ChangeKind::Mode)
+}
+
+/// The projects whose containers must not be taken for made from the new files while these arrive.
+pub(in crate::plan) fn affected(
+    builder: &Builder<'_>,
+    transfer: &Transfer,
+    changes: &[Change],
+) -> Vec<String> {
+    let projects = builder.desired.projects.iter();
+    let uses = |project: &&Project| {
+        project.state != ProjectState::Absent
+            && (transfer.restart.contains(&project.name)
+                || project.services.values().any(|service| {
+                    let mounted = mounted_files(builder, transfer, service);
+                    mounted.iter().any(|(_, name)| is_replaced(changes, name))
+                }))
+    };
+    projects
+        .filter(uses)
+        .map(|project| project.name.clone())
+        .collect()
+}
+
+/// The services to make anew; `None` where it cannot be told.
+pub(super) fn services(
+    builder: &Builder<'_>,
+    project: &Project,
+    changed: &Changed,
+    stale: &BTreeMap<String, (String, String)>,
+) -> Option<BTreeSet<String>> {
+    let stale_names = |kind: &str| {
+        let names = stale
+            .keys()
+            .filter_map(|input| input.strip_prefix(kind)?.strip_prefix(' '));
+        names.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let mut services = BTreeSet::new();
+    for name in changed.transfers.union(&stale_names("transfer")) {
+        let transfer = builder
+            .desired
+            .transfers
+            .iter()
+            .find(|t| t.name() == *name)?;
+        let users: Vec<&String> = project
+            .services
+            .iter()
+            .filter(|(_, service)| uses(builder, transfer, service))
+            .map(|(name, _)| name)
+            .collect();
+        if users.is_empty() {
+            return None;
+        }
+        services.extend(users.into_iter().cloned());
+    }
+    for bind in changed.mounted.union(&stale_names("mounted")) {
+        let users = project
+            .services
+            .iter()
+            .filter(|(_, s)| s.binds.contains(bind));
+        services.extend(users.map(|(name, _)| name.clone()));
+    }
+    Some(services)
+}
+
+/// Whether a service mounts the target, something above or something below it.
+fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
+    let home = &builder.facts.system.home;
+    let target = transfer.target.resolve(home);
+    let volumes = builder.desired.volumes.iter();
+    let volumes = volumes.filter(|volume| service.volumes.contains(&volume.name));
+    let volumes = volumes.map(|volume| volume.path.resolve(home));
+    let binds = service.binds.iter().map(|bind| resolve(bind, home));
+    let within = |one: &str, two: &str| {
+        one.strip_prefix(two)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    volumes
+        .chain(binds)
+        .any(|path| within(&path, &target) || within(&target, &path))
+}
+
+/// Why a container has to be made anew though nobody asked for it.
+pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Changed) {
+    for bind in &changed.mounted {
+        builder.notes.push(format!(
+            "compose.{} mounts the file {bind} by itself, and would see the old one until its \
+             container is made anew",
+            project.name
+        ));
+    }
+}

@@ -1,0 +1,39 @@
+//! Says what is in the way of a transfer, and what to do about it.
+
+use crate::shell::quote;
+
+/// Something in the way: why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) reason: String,
+    pub(super) remedy: String,
+}
+
+/// Something of another user.
+pub(super) fn foreign(path: &str, target: &str, uid: u32) -> Problem {
+    Problem {
+        reason: format!("{path} belongs to user {uid}"),
+        remedy: chown(target),
+    }
+}
+
+pub(super) fn in_the_way(path: &str, what: &str) -> Problem {
+    let quoted = quote(path);
+    Problem {
+        reason: format!("{path} is {what}"),
+        remedy: format!(
+            "look at it and move it away: mv {quoted} {}; or allow it with `delete = true`",
+            quote(&format!("{path}.old"))
+        ),
+    }
+}
+
+/// Only root can give a file away, and docker is root: any image with a chown does. All of the
+/// target, for one of its files is seldom alone.
+pub(super) fn chown(path: &str) -> String {
+    let mount = quote(&format!("{path}:/d")).into_owned();
+    format!(
+        "give it to the login's user with any image there that has chown: \
+         docker run --rm -v {mount} IMAGE chown -R \"$(id -u):$(id -g)\" /d"
+    )
+}

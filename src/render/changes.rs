@@ -1,0 +1,135 @@
+//! Renders what happens to single files: a few of many, and the rest as counts.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anstyle::AnsiColor;
+
+use super::text::{Style, paint};
+use crate::{
+    manifest::names::escape,
+    plan::{Address, Change, ChangeKind, Step},
+};
+
+/// Unified text diffs, by step and path of the change.
+pub type Details = BTreeMap<(Address, String), String>;
+
+/// Changes that are shown of a step with many; `-v` shows all.
+const FEW: usize = 10;
+
+/// Left margin.
+const INDENT: &str = "            ";
+
+/// The lines of a step's changes.
+pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Details) {
+    // A resource that is one file has nothing to list but, perhaps, its diff.
+    let listed = step.changes.iter().filter(|change| !change.path.is_empty());
+    let listed: Vec<&Change> = listed.collect();
+    let shown = if style.commands || listed.len() <= FEW + 1 {
+        listed.len()
+    } else {
+        FEW
+    };
+    for change in &listed[..shown] {
+        let (sign, color) = match change.change {
+            ChangeKind::Added => ("+", AnsiColor::Green),
+            ChangeKind::Changed | ChangeKind::Mode => ("~", AnsiColor::Yellow),
+            ChangeKind::Deleted => ("-", AnsiColor::Red),
+        };
+        let sign = paint(style.color, color.on_default(), sign);
+        let mut line = format!("{INDENT}{sign} {}", escape(&change.path));
+        if let (Some(found), Some(wanted)) = (&change.found, &change.wanted) {
+            let what = if change.change == ChangeKind::Mode {
+                "mode "
+            } else {
+                ""
+            };
+            let _ = write!(line, "  ({what}{} -> {})", escape(found), escape(wanted));
+        }
+        let _ = writeln!(out, "{line}");
+        diff(out, step, change, style, details);
+    }
+    if shown < listed.len() {
+        let rest = &listed[shown..];
+        let _ = writeln!(
+            out,
+            "{INDENT}and {} more: {}",
+            number(rest.len()),
+            counts(rest)
+        );
+    }
+    for change in step.changes.iter().filter(|change| change.path.is_empty()) {
+        diff(out, step, change, style, details);
+    }
+}
+
+fn diff(out: &mut String, step: &Step, change: &Change, style: Style, details: &Details) {
+    let key = (step.address.clone(), change.path.clone());
+    for line in details
+        .get(&key)
+        .map(String::as_str)
+        .unwrap_or_default()
+        .lines()
+    {
+        let color = match line.as_bytes().first() {
+            Some(b'+') => Some(AnsiColor::Green),
+            Some(b'-') => Some(AnsiColor::Red),
+            Some(b'@') => Some(AnsiColor::Cyan),
+            _ => None,
+        };
+        // A file's own bytes must not move the cursor; tabs are harmless.
+        let line = line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
+        let line = match color {
+            Some(color) => paint(style.color, color.on_default(), &line),
+            None => line,
+        };
+        let _ = writeln!(out, "{INDENT}    {line}");
+    }
+}
+
+/// `9,000 added, 990 changed`.
+fn counts(changes: &[&Change]) -> String {
+    let kinds = [
+        (ChangeKind::Added, "added"),
+        (ChangeKind::Changed, "changed"),
+        (ChangeKind::Mode, "with other permissions"),
+        (ChangeKind::Deleted, "deleted"),
+    ];
+    let counts = kinds.iter().filter_map(|(kind, name)| {
+        let count = changes
+            .iter()
+            .filter(|change| change.change == *kind)
+            .count();
+        (count > 0).then(|| format!("{} {name}", number(count)))
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// `12,345`.
+fn number(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_groups_of_three() {
+        for (count, want) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(number(count), want);
+        }
+    }
+}

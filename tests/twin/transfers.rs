@@ -1,0 +1,282 @@
+//! Files and directories: copied, changed, removed, in the way; and what runs on them.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+use crate::support::{App, Layout, Link, Packing, Site, TinyImage, Twin, run};
+
+/// A name with everything that a shell could stumble over.
+const ODD: &str = "it's $(touch canary) \"*\" \\ é;&|<>";
+
+/// The manifest of a release with one transfer.
+fn manifest(transfer: &str) -> String {
+    format!("[release]\nname = \"files\"\nversion = \"1\"\n\n[[transfers]]\n{transfer}\n")
+}
+
+/// Everything below a directory of the twin: type, mode, path, and contents or target.
+fn tree(twin: &Twin, directory: &str) -> String {
+    twin.oem(&format!(
+        "cd {directory} && find . -printf '%y %m %P' \\( -type f -printf ' ' -exec cat {{}} \\; -o -type l -printf ' %l' -o -true \\) -printf '\\n' | sort"
+    ))
+}
+
+#[test]
+fn a_tree_is_copied_changed_and_made_exact() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    site.manifest(&manifest(
+        "src = \"config/\"\ndst = \"~/share/config/\"\ndelete = true\nexclude = [\"*.tmp\", \"logs\"]",
+    ));
+    site.write("config/main.json", "one\n");
+    site.write("config/run.sh", "#!/bin/sh\n");
+    fs::set_permissions(
+        site.path("config/run.sh"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    site.write(&format!("config/sub/{ODD}"), "odd");
+    site.write("config/sub/.env", "SECRET=1");
+    site.write("config/skipped.tmp", "no");
+    std::os::unix::fs::symlink("../main.json", site.path("config/sub/link")).unwrap();
+    // The umask of the login says nothing.
+    twin.oem("echo 'umask 077' >>~/.profile");
+
+    site.run(&["check"]).exits(0);
+    let plan = site.run(&["plan", "--exit-code"]).exits(2);
+    insta::assert_snapshot!("transfer_first_plan", site.redact(&plan.stdout));
+    site.apply();
+    let seen = tree(&twin, "~/share/config");
+    let wanted = format!(
+        "d 755 \nd 755 sub\nf 600 sub/.env SECRET=1\nf 644 main.json one\n\nf 644 sub/{ODD} odd\n\
+         f 755 run.sh #!/bin/sh\n\nl 777 sub/link ../main.json"
+    );
+    assert_eq!(lines(&seen), lines(&wanted));
+    site.nothing_to_do();
+
+    // Both sides change; what is excluded stays on both.
+    twin.oem(
+        "cd ~/share/config && mkdir -p logs more/deep && echo log >logs/x && echo kept >here.tmp && \
+         echo new >more/deep/file && echo edited >main.json && chmod 600 run.sh && rm sub/link",
+    );
+    site.write("config/main.json", "one\ntwo\n");
+    let plan = site.run(&["plan", "-v"]).exits(0);
+    insta::assert_snapshot!("transfer_next_plan", site.redact(&plan.stdout));
+    plan.says_not("SECRET");
+    site.apply();
+    site.nothing_to_do();
+    let wanted = wanted.replace("main.json one\n", "main.json one\ntwo\n");
+    let seen = tree(&twin, "~/share/config");
+    let more = "d 755 logs\nf 644 here.tmp kept\n\nf 644 logs/x log\n";
+    assert_eq!(lines(&seen), lines(&format!("{wanted}\n{more}")));
+    assert_eq!(
+        twin.oem("ls -A ~/share ~/.o3r-deploy; ls ~/canary 2>/dev/null; true"),
+        "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nconfig"
+    );
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn what_is_in_the_way_blocks_with_a_remedy() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let transfer = "src = \"config/\"\ndst = \"~/config\"";
+    site.manifest(&manifest(transfer));
+    site.write("config/a/file", "a");
+    site.write("config/b", "b");
+    site.apply();
+    // A container wrote there as root.
+    twin.root("echo root >/home/oem/config/b");
+    twin.root("chown root:root /home/oem/config/b");
+    site.run(&["apply", "--yes"])
+        .exits(9)
+        .says("transfer.~/config is blocked: /home/oem/config/b belongs to user 0")
+        .says("docker run --rm -v /home/oem/config:/d IMAGE chown -R \"$(id -u):$(id -g)\" /d");
+    TinyImage::new("tool:1", "1").write(&site.path("tool.tar"), Layout::Docker, Packing::Plain);
+    twin.copy(&site.path("."), "~/site");
+    twin.oem("docker load -qi ~/site/tool.tar && docker run --rm -v /home/oem/config:/d tool:1 chown -R \"$(id -u):$(id -g)\" /d");
+    site.apply();
+    assert_eq!(twin.oem("cat ~/config/b"), "b");
+
+    twin.root("chown root:root /home/oem/config/a");
+    twin.oem("rm -f ~/config/b && mkdir -p ~/config/b/c");
+    site.run(&["plan"])
+        .exits(9)
+        .says("/home/oem/config/b is a directory")
+        .says("or allow it with `delete = true`");
+    site.manifest(&manifest(&format!("{transfer}\ndelete = true")));
+    site.write("config/a/file", "changed");
+    site.run(&["plan"])
+        .exits(9)
+        .says("we cannot write in /home/oem/config/a");
+    twin.root("chown oem: /home/oem/config/a");
+    twin.oem("touch \"$(printf '/home/oem/config/a/new\\nline')\"");
+    site.run(&["plan"])
+        .exits(9)
+        .says("it holds `a/new\\nline`, a name that cannot be handled");
+    twin.oem("rm ~/config/a/new*");
+    site.apply();
+    assert_eq!(twin.oem("cat ~/config/b ~/config/a/file"), "bchanged");
+    site.nothing_to_do();
+
+    // More than fits.
+    twin.root("mkdir /media/stick && mount -t tmpfs -o size=1m,uid=989 none /media/stick");
+    site.manifest(&manifest(
+        "src = \"config/\"\ndst = \"/media/stick/config\"",
+    ));
+    site.write("config/big", &"x".repeat(2 << 20));
+    site.run(&["apply", "--yes"])
+        .exits(9)
+        .says("are to arrive on /media/stick, and 1.00 MiB are free");
+    site.write("config/big", "small");
+    site.apply();
+    assert_eq!(
+        twin.oem("ls -A /media/stick; cat /media/stick/config/big"),
+        "config\nsmall"
+    );
+    site.nothing_to_do();
+}
+
+#[test]
+fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    app.services = "      - ~/settings/main.json:/main.json:ro\n  side:\n    image: hello:1.0.0\n    \
+                    command: [\"sleep\", \"9999\"]\n    stop_signal: SIGKILL\n    volumes:\n      - ~/settings:/settings\n"
+        .to_owned();
+    app.more = "[[transfers]]\nsrc = \"settings/\"\ndst = \"~/settings\"\n\n[[transfers]]\nsrc = \"calibration\"\ndst = \
+                \"~/share/\"\nrestart = [\"hello\"]\n"
+        .to_owned();
+    app.write(&site);
+    site.write("settings/main.json", "one");
+    site.write("settings/other.json", "one");
+    site.write("calibration", "one");
+    site.apply();
+    site.nothing_to_do();
+    let id = |service: &str| {
+        twin.oem(&format!(
+            "docker inspect -f '{{{{.Id}}}}' hello_{service}_1"
+        ))
+    };
+    let (web, beside) = (id("web"), id("side"));
+
+    // A file in a mounted directory is seen at once.
+    site.write("settings/other.json", "two");
+    site.apply();
+    assert_eq!((id("web"), id("side")), (web.clone(), beside.clone()));
+    assert_eq!(
+        twin.oem("docker exec hello_side_1 cat /settings/other.json"),
+        "two"
+    );
+
+    // One that is mounted by itself is not.
+    site.write("settings/main.json", "two");
+    site.run(&["plan"])
+        .exits(0)
+        .says("compose.hello mounts the file ~/settings/main.json by itself")
+        .says("because of transfer.~/settings");
+    site.apply();
+    assert_eq!(twin.oem("docker exec hello_web_1 cat /main.json"), "two");
+    assert_ne!(id("web"), web);
+    assert_eq!(id("side"), beside);
+    site.nothing_to_do();
+
+    // `restart`: the service that uses it.
+    let web = id("web");
+    site.write("calibration", "two");
+    site.apply();
+    assert_ne!(id("web"), web);
+    assert_eq!(id("side"), beside);
+    assert_eq!(
+        twin.oem("docker exec hello_web_1 cat /share/calibration"),
+        "two"
+    );
+    site.nothing_to_do();
+
+    // A release that does not come up takes its files back.
+    site.write("settings/main.json", "three");
+    site.write("settings/new.json", "three");
+    site.write("calibration", "three");
+    app.command = "exit 3".to_owned();
+    app.write_files(&site);
+    site.run(&["apply", "--yes"])
+        .exits(6)
+        .says("the previous release was restored");
+    assert_eq!(
+        twin.oem("cat ~/settings/main.json ~/share/calibration; ls ~/settings"),
+        "twotwomain.json\nother.json"
+    );
+    assert_eq!(twin.oem("docker exec hello_web_1 cat /main.json"), "two");
+}
+
+#[test]
+fn a_large_file_that_is_cut_off_arrives_by_the_next_apply() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    site.manifest(&manifest("src = \"big/\"\ndst = \"~/big\"\ndelete = true"));
+    site.write("big/small", "small");
+    let path = site.path("big/large");
+    let make = Command::new("dd")
+        .args(["if=/dev/urandom", "bs=1M", "count=200", "status=none"])
+        .arg(format!("of={}", path.display()))
+        .status();
+    assert!(make.unwrap().success());
+    link.slow(20 << 20);
+    let mut apply = site.start(&["apply", "--yes", "-vv"]);
+    assert!(apply.wait_for("o3r-stage-files"), "{:?}", apply.finish());
+    // 200 MB in 64 MB of /tmp would have been noticed.
+    while twin
+        .oem("du -sk ~/.o3r-deploy/staging 2>/dev/null | cut -f1 || echo 0")
+        .parse::<u64>()
+        .unwrap_or(0)
+        < 20_000
+    {}
+    link.cut();
+    let ran = apply.finish().exits(4);
+    ran.says("nothing that runs was touched");
+    assert_eq!(twin.oem("ls -A ~/big 2>/dev/null; true"), "");
+
+    link.slow(0);
+    site.apply();
+    site.nothing_to_do();
+    let here = run(Command::new("sha256sum").arg(&path)).exits(0).stdout;
+    let there = twin.oem("sha256sum ~/big/large");
+    assert_eq!(here.split(' ').next(), there.split(' ').next());
+    assert_eq!(
+        twin.oem("ls ~/.o3r-deploy; find /tmp -type f -size +100k 2>/dev/null; true"),
+        "compose-version\nreleases"
+    );
+}
+
+#[test]
+fn a_script_sends_files_by_hand_and_keeps_secrets() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    site.manifest(&manifest("src = \"config/\"\ndst = \"~/config\""));
+    site.write("config/main.json", "one");
+    site.write("config/.env", "PASSWORD=hunter2\n");
+    let ran = site
+        .run(&["plan", "--format", "sh", "-o", "by-hand"])
+        .exits(0);
+    ran.says("config/.env holds secrets and was not copied");
+    let secret = ran
+        .stderr
+        .split_whitespace()
+        .find(|word| word.starts_with("payload/"))
+        .unwrap()
+        .to_owned();
+    let found = run(Command::new("grep")
+        .args(["-r", "hunter2"])
+        .arg(site.path("by-hand")));
+    found.exits(1);
+    twin.copy(&site.path("by-hand"), "~/by-hand");
+    twin.oem(&format!(
+        "printf 'PASSWORD=hunter2\\n' >~/by-hand/{secret} && sh ~/by-hand/deploy.sh"
+    ));
+    site.nothing_to_do();
+}
