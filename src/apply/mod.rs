@@ -113,7 +113,7 @@ pub enum Restored {
     NotWanted,
     /// The previous release runs again.
     Previous,
-    /// This undo step failed, too.
+    /// What could be restored was, and this could not.
     Failed {
         /// Its address.
         address: String,
@@ -254,10 +254,15 @@ impl<H: Host> Execution<'_, H> {
         result
     }
 
-    /// Runs the undo commands of the switch's steps up to and with `failed`, in the order in which
-    /// the steps ran: restoring is applying what was before, and files and names come before what
-    /// is started from them.
+    /// Runs the undo commands of the switch's steps up to and with `failed` (and of those that are
+    /// always undone), in the order in which the steps run: restoring is applying what was before,
+    /// and files and names come before what is started from them. One that fails does not keep the
+    /// others from running: more of what ran before is better than less.
     async fn restore(&self, plan: &Plan, failed: usize, options: Options) -> Restored {
+        let touched = |step: &&Step| step.phase == Phase::Switch;
+        if !plan.steps[..=failed].iter().any(|step| touched(&step)) {
+            return Restored::NotNeeded;
+        }
         if !options.rollback {
             return Restored::NotWanted;
         }
@@ -265,12 +270,18 @@ impl<H: Host> Execution<'_, H> {
             return Restored::NoPrevious;
         }
         self.observer.event(Event::Restoring);
-        let mut lost = None;
-        for step in &plan.steps[..=failed] {
+        let mut failures = vec![];
+        for (index, step) in plan.steps.iter().enumerate() {
+            if index > failed && !step.always_undone {
+                continue;
+            }
             if step.undo.is_empty() {
                 // What was only added stays, and the record is the last thing of all.
                 if step.phase == Phase::Switch {
-                    lost = lost.or(Some(&step.address));
+                    failures.push((
+                        &step.address,
+                        "what it removed cannot be brought back".into(),
+                    ));
                 }
                 continue;
             }
@@ -281,17 +292,17 @@ impl<H: Host> Execution<'_, H> {
                     Ok(output) => output.tail(TAIL_LINES),
                     Err(error) => error.to_string(),
                 };
-                return Restored::Failed {
-                    address: step.address.to_string(),
-                    reason,
-                };
+                failures.push((&step.address, reason));
+                break;
             }
         }
-        match lost {
+        let unknown = plan.not_restorable.iter();
+        let unknown = unknown.map(|resource| (&resource.address, resource.reason.clone()));
+        match failures.into_iter().chain(unknown).next() {
             None => Restored::Previous,
-            Some(address) => Restored::Failed {
+            Some((address, reason)) => Restored::Failed {
                 address: address.to_string(),
-                reason: "what it removed cannot be brought back".to_owned(),
+                reason,
             },
         }
     }

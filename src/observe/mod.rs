@@ -6,7 +6,7 @@ mod parse;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 pub use facts::{
-    Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
+    Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed, Readings, Records,
     Release, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};

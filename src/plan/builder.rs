@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::Desired,
-    observe::{Facts, Observed},
+    observe::{self, Facts, Observed},
     plan::{
-        Action, Address, Blocked, Cause, Command, Phase, Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Command, NotRestorable, Phase, Plan, Step, Summary, Vpu,
+        fingerprint,
     },
     remote,
 };
@@ -21,6 +22,7 @@ pub(super) struct Builder<'a> {
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
+    not_restorable: Vec<NotRestorable>,
     pub(super) unmanaged: BTreeSet<Address>,
     unchanged: usize,
 }
@@ -36,6 +38,7 @@ pub(super) struct Draft {
     pub(super) source: Option<String>,
     pub(super) actions: Vec<Command>,
     pub(super) undo: Vec<Command>,
+    pub(super) always_undone: bool,
 }
 
 impl Draft {
@@ -50,6 +53,7 @@ impl Draft {
             source: None,
             actions: vec![],
             undo: vec![],
+            always_undone: false,
         }
     }
 
@@ -72,6 +76,11 @@ impl Draft {
         self.undo.extend(commands);
         self
     }
+
+    pub(super) fn always_undone(mut self, always_undone: bool) -> Self {
+        self.always_undone = always_undone;
+        self
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -82,9 +91,29 @@ impl<'a> Builder<'a> {
             steps: vec![],
             blocked: vec![],
             notes: vec![],
+            not_restorable: vec![],
             unmanaged: BTreeSet::new(),
             unchanged: 0,
         }
+    }
+
+    /// The last recorded release of this name: what a failed apply goes back to.
+    pub(super) fn previous(&self) -> Option<&'a observe::Release> {
+        let records = self.facts.records.known()?;
+        records.releases.get(&self.desired.release.name)
+    }
+
+    /// What the previous release has for an input (`image app:1`) of any of its projects.
+    pub(super) fn previous_input(&self, input: &str) -> Option<&'a str> {
+        let mut made = self.previous()?.made.values();
+        made.find_map(|made| made.inputs.get(input))
+            .map(String::as_str)
+    }
+
+    /// Says that a failure of this plan would not bring something back.
+    pub(super) fn not_restorable(&mut self, address: Address, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.not_restorable.push(NotRestorable { address, reason });
     }
 
     /// Our state's paths on this VPU.
@@ -119,6 +148,7 @@ impl<'a> Builder<'a> {
             commands,
             bytes_to_send,
             undo: draft.undo,
+            always_undone: draft.always_undone,
         });
     }
 
@@ -157,7 +187,13 @@ impl<'a> Builder<'a> {
 
     /// Whether a step with this address is planned.
     pub(super) fn changes(&self, address: &Address) -> bool {
-        self.steps.iter().any(|step| step.address == *address)
+        self.action(address).is_some()
+    }
+
+    /// What the step with this address does, if one is planned.
+    pub(super) fn action(&self, address: &Address) -> Option<Action> {
+        let mut steps = self.steps.iter();
+        Some(steps.find(|step| step.address == *address)?.action)
     }
 
     /// Orders the steps by phase (within one, as the differs added them) and numbers them.
@@ -188,6 +224,7 @@ impl<'a> Builder<'a> {
             blocked: self.blocked,
             notes: self.notes,
             unmanaged: self.unmanaged.into_iter().collect(),
+            not_restorable: self.not_restorable,
             summary,
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     manifest::names::RemotePath,
     observe::{PathFact, Probed},
     remote,
+    shell::quote,
 };
 
 /// The mode of a directory that is created and whose mode is not declared.
@@ -45,10 +46,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 fn one(builder: &mut Builder<'_>, directory: &Directory) {
     let address = address(&directory.path);
     let path = directory.path.resolve(&builder.facts.system.home);
+    let quoted = quote(&path);
     let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {
         Some(Probed::Known(fact)) => fact,
         Some(Probed::Unknown(reason)) => {
-            return builder.block(address, reason, format!("see on the VPU: ls -ld {path}"));
+            return builder.block(address, reason, format!("see on the VPU: ls -ld {quoted}"));
         }
         None => return builder.block(address, "it was not probed", "report this as a bug"),
     };
@@ -68,7 +70,10 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
             return builder.block(
                 address,
                 format!("{path} is there and is not a directory"),
-                format!("look at it and move it away: mv {path} {path}.old"),
+                format!(
+                    "look at it and move it away: mv {quoted} {}",
+                    quote(&format!("{path}.old"))
+                ),
             );
         }
     };
@@ -78,7 +83,7 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
                 return builder.block(
                     address,
                     format!("{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"),
-                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {path}:/d IMAGE chmod {mode:04o} /d"),
+                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d", quote(&format!("{path}:/d"))),
                 );
             }
             let cause = Cause::differs("mode", format!("{found:04o}"), format!("{mode:04o}"));

@@ -127,14 +127,40 @@ fn wanted(
         builder.step(draft.run([Command::with(remote::load_image(), payload)]));
         after.push(load);
     }
-    let undo = match old {
-        Some((old, _)) => remote::tag_image(old, &image.name),
-        None => remote::untag_image(&image.name),
-    };
     let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
     let draft = draft.source(image.source.as_ref()).after(after);
-    let tag = remote::tag_image(&id, &image.name);
-    builder.step(draft.run([Command::new(tag)]).undo([Command::new(undo)]));
+    let draft = draft.run([Command::new(remote::tag_image(&id, &image.name))]);
+    let old = old.map(|(old, _)| old.as_str());
+    let draft = restorable(builder, &image.name, old, images, draft);
+    builder.step(draft);
+}
+
+/// Adds how the name is given back to the image that had it in the previous release; where none of
+/// its projects used it, to the one that has it now.
+fn restorable(
+    builder: &mut Builder<'_>,
+    name: &str,
+    now: Option<&str>,
+    images: &BTreeMap<String, observe::Image>,
+    draft: Draft,
+) -> Draft {
+    if builder.previous().is_none() {
+        return draft;
+    }
+    let recorded = builder.previous_input(&format!("image {name}"));
+    let undo = match recorded.or(now) {
+        Some(old) if images.contains_key(old) => remote::tag_image(old, name),
+        Some(_) => {
+            let reason = "the image that the previous release has is gone from the VPU";
+            builder.not_restorable(tag_address(name), reason);
+            return draft;
+        }
+        None => remote::untag_image(name),
+    };
+    let always_undone = recorded.is_some() && recorded != now;
+    draft
+        .undo([Command::new(undo)])
+        .always_undone(always_undone)
 }
 
 /// The first 12 digits of docker's id, as people know it.

@@ -15,8 +15,8 @@ mod step;
 mod volume;
 
 pub use step::{
-    Action, Address, Blocked, Cause, Command, ManifestRef, Payload, PayloadSource, Phase, Plan,
-    Step, Summary, Vpu,
+    Action, Address, Blocked, Cause, Command, ManifestRef, NotRestorable, Payload, PayloadSource,
+    Phase, Plan, Step, Summary, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};

@@ -6,7 +6,10 @@ use std::{
     io::Read as _,
 };
 
-use super::world::{Container, Image, Volume, World};
+use super::{
+    files,
+    world::{Container, Image, Volume, World},
+};
 use crate::{
     compose::{ComposeFile, MountSource, parse_env},
     digest::Digest,
@@ -15,9 +18,9 @@ use crate::{
 };
 
 /// stdout, or exit code and stderr.
-type Ran = Result<String, (i32, String)>;
+pub(super) type Ran = Result<String, (i32, String)>;
 
-fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
+pub(super) fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
     Err((1, reason.into()))
 }
 
@@ -39,14 +42,6 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 None => return fail(format!("chmod: {path}: No such file or directory")),
             }
         }
-        ["docker", "volume", "rm", name] => {
-            if world.containers.values().any(|c| c.volumes.contains(*name)) {
-                return fail("volume is in use");
-            }
-            if world.volumes.remove(*name).is_none() {
-                return fail("no such volume");
-            }
-        }
         ["docker", "load", "--quiet"] => return load(world, stdin),
         ["docker", "image", "tag", image, name] => {
             let Some(id) = world.image_id(image) else {
@@ -61,21 +56,6 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 .or_default()
                 .tags
                 .insert((*name).to_owned());
-        }
-        ["docker", "image", "rm", "--no-prune", name] => {
-            let Some(id) = world.image_id(name) else {
-                return fail("no such image");
-            };
-            let image = world.images.entry(id.clone()).or_default();
-            image.tags.remove(*name);
-            if image.tags.is_empty() {
-                world.images.remove(&id);
-            }
-        }
-        ["docker", "container", "rm", "--force", ids @ ..] => {
-            for id in ids {
-                world.containers.remove(*id);
-            }
         }
         _ => return Err((127, format!("{}: not understood", command.to_display()))),
     }
@@ -97,25 +77,30 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 return fail("volume exists already");
             }
         }
-        ("o3r-put-file", [path, sha256, mode, kept, record]) => {
-            if Digest::of(stdin).hex() != *sha256 {
-                return fail("what arrived is not what was planned");
-            }
-            match world.files.get(*path).cloned() {
-                Some(file) => world.write(kept, &file.bytes, file.mode),
-                None => drop(world.files.remove(*kept)),
-            }
-            world.files.remove(*record);
-            let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
-            world.write(path, stdin, mode);
+        ("o3r-replace-volume", [name, device, label, projects @ ..]) => {
+            let owner = label.split_once('=').map(|(_, release)| release.to_owned());
+            return replace_volume(world, name, device, owner, projects);
         }
-        ("o3r-restore-file", [path, kept]) => match world.files.get(*kept).cloned() {
-            Some(file) => world.write(path, &file.bytes, file.mode),
-            None => drop(world.files.remove(*path)),
-        },
+        ("o3r-untag-image", [name]) => {
+            if let Some(id) = world.image_id(name) {
+                let image = world.images.entry(id.clone()).or_default();
+                image.tags.remove(*name);
+                if image.tags.is_empty() {
+                    world.images.remove(&id);
+                }
+            }
+        }
+        ("o3r-remove-services", [project, services @ ..]) => {
+            world.containers.retain(|_, container| {
+                container.project != *project || !services.contains(&container.service.as_str())
+            });
+        }
+        ("o3r-put-file", _) | ("o3r-remove-file", _) | ("o3r-restore-file", _) => {
+            return files::script(world, name, args, stdin);
+        }
         ("o3r-remove-files", [directory, files @ ..]) => {
             for file in files {
-                world.files.remove(*file);
+                world.remove_below(file);
             }
             if world.files_below(directory).is_empty() {
                 world.directories.remove(*directory);
@@ -147,7 +132,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             }
             world.write(record, text.as_bytes(), 0o600);
         }
-        ("o3r-record-release", [history, _, _]) => {
+        ("o3r-record-release", [history, _, _, kept @ ..]) => {
             let mut bytes = world
                 .files
                 .get(*history)
@@ -155,6 +140,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .unwrap_or_default();
             bytes.extend_from_slice(stdin);
             world.write(history, &bytes, 0o600);
+            for directory in kept {
+                world.remove_below(directory);
+            }
         }
         ("o3r-remove-project", [project, record]) => {
             world.files.remove(*record);
@@ -164,6 +152,31 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
+    Ok(String::new())
+}
+
+fn replace_volume(
+    world: &mut World,
+    name: &str,
+    device: &str,
+    owner: Option<String>,
+    projects: &[&str],
+) -> Ran {
+    let options = [("type", "none"), ("o", "bind"), ("device", device)];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let options = BTreeMap::from(options);
+    let found = world.volumes.get(name);
+    if found.is_some_and(|found| found.options == options) {
+        return Ok(String::new());
+    }
+    let has_it = |container: &Container| container.volumes.contains(name);
+    let mut users = world.containers.values().filter(|c| has_it(c));
+    if users.any(|container| !projects.contains(&container.project.as_str())) {
+        return fail("a container that is not of this release has the volume");
+    }
+    world.containers.retain(|_, container| !has_it(container));
+    let volume = Volume { options, owner };
+    world.volumes.insert(name.to_owned(), volume);
     Ok(String::new())
 }
 
@@ -219,6 +232,11 @@ fn load(world: &mut World, archive: &[u8]) -> Ran {
 fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
     match args {
         ["rm", "--stop", "--force", services @ ..] => {
+            let known = compose_file(world, project)?.services;
+            let known = |name: &&&str| known.iter().any(|service| service.name == **name);
+            if let Some(unknown) = services.iter().find(|name| !known(name)) {
+                return fail(format!("No such service: {unknown}"));
+            }
             world.containers.retain(|_, container| {
                 container.project != project || !services.contains(&container.service.as_str())
             });
@@ -244,19 +262,30 @@ fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
     }
 }
 
+/// The project's compose file, its variables replaced.
+fn compose_file(world: &World, project: &str) -> Result<ComposeFile, (i32, String)> {
+    let (text, env) = compose_texts(world, project)?;
+    ComposeFile::parse_with(&text, &parse_env(&env)).map_err(|error| (1, error.to_string()))
+}
+
+/// The texts of the project's compose file and of its `.env`.
+fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32, String)> {
+    let directory = remote::project_directory(project);
+    let text = |name: &str| {
+        let file = world.files.get(&format!("{directory}/{name}"))?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    };
+    let Some(compose) = text("docker-compose.yml") else {
+        return fail("no docker-compose.yml");
+    };
+    Ok((compose, text(".env").unwrap_or_default()))
+}
+
 /// `docker-compose up`, with containers recreated where the compose file or the image changed.
 pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
     let directory = remote::project_directory(project);
-    let Some(file) = world.files.get(&format!("{directory}/docker-compose.yml")) else {
-        return fail("no docker-compose.yml");
-    };
-    let text = String::from_utf8_lossy(&file.bytes).into_owned();
-    let env = world.files.get(&format!("{directory}/.env"));
-    let env = env
-        .map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
-        .unwrap_or_default();
-    let parsed = ComposeFile::parse_with(&text, &parse_env(&env));
-    let parsed = parsed.map_err(|error| (1, error.to_string()))?;
+    let (text, env) = compose_texts(world, project)?;
+    let parsed = compose_file(world, project)?;
     world.containers.retain(|_, container| {
         container.project != project
             || parsed

@@ -5,6 +5,7 @@
 //! unnoticed.
 
 mod commands;
+mod files;
 mod probe;
 mod world;
 

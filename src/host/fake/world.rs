@@ -162,6 +162,14 @@ impl World {
             .collect()
     }
 
+    /// Removes a file, or a directory with all that is in it.
+    pub fn remove_below(&mut self, path: &str) {
+        let below = format!("{path}/");
+        let stays = |other: &String| other != path && !other.starts_with(&below);
+        self.files.retain(|other, _| stays(other));
+        self.directories.retain(|other, _| stays(other));
+    }
+
     /// What a boot with the old autostart generation does: containers of the projects go and are
     /// made anew from the files that are there.
     pub fn reboot(&mut self) {

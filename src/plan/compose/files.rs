@@ -2,19 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::file_address;
+use super::{
+    file_address,
+    previous::{Previous, added},
+};
 use crate::{
     desired::{Project, ProjectFile},
     observe::{PathFact, Probed},
     plan::{
-        Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+        Action, Cause, Command, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
     },
-    remote,
+    remote::{self, PreviousFile},
+    shell::quote,
 };
 
-/// Plans the project's files; gives the relative paths of those that change.
-pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTreeSet<String>, ()> {
+/// Plans the project's files, those too that it does not have any more; gives the relative paths of
+/// those that change.
+pub(super) fn files<'a>(
+    builder: &mut Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> Result<BTreeSet<String>, ()> {
     let mut changed = BTreeSet::new();
     let mut blocked = false;
     for file in &project.files {
@@ -24,7 +33,7 @@ pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTre
             Ok(None) => builder.unchanged(),
             Ok(Some(cause)) => {
                 changed.insert(file.relative.clone());
-                put(builder, project, file, address, cause);
+                put(builder, project, file, previous, cause);
             }
             Err((reason, remedy)) => {
                 builder.block(address, reason, remedy);
@@ -32,7 +41,27 @@ pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTre
             }
         }
     }
-    if blocked { Err(()) } else { Ok(changed) }
+    if blocked {
+        return Err(());
+    }
+    for relative in dropped(builder, project, previous) {
+        changed.insert(relative.to_owned());
+        remove(builder, project, relative, previous);
+    }
+    Ok(changed)
+}
+
+/// The files that the last release, or an apply after it that was cut off, put into the project's
+/// directory, and that the manifest does not declare.
+pub(super) fn dropped<'a>(
+    builder: &Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> BTreeSet<&'a str> {
+    let recorded = previous.into_iter().flat_map(Previous::files);
+    let is_declared = |relative: &str| project.files.iter().any(|file| file.relative == relative);
+    let files = added(builder, project).into_iter().chain(recorded);
+    files.filter(|relative| !is_declared(relative)).collect()
 }
 
 /// Why a file has to be written, or why and how it cannot be.
@@ -41,7 +70,11 @@ fn file_cause(
     file: &ProjectFile,
     path: &str,
 ) -> Result<Option<Cause>, (String, String)> {
-    let look = || format!("look at it and move it away: mv {path} {path}.old");
+    let quoted = quote(path);
+    let look = || {
+        let away = format!("{path}.old");
+        format!("look at it and move it away: mv {quoted} {}", quote(&away))
+    };
     match fact {
         Some(Probed::Known(PathFact::Missing)) => Ok(Some(Cause::Missing)),
         Some(Probed::Known(PathFact::File {
@@ -68,7 +101,7 @@ fn file_cause(
             Err((format!("{path} is neither a file nor a directory"), look()))
         }
         Some(Probed::Unknown(reason)) => {
-            Err((reason.clone(), format!("see on the VPU: ls -l {path}")))
+            Err((reason.clone(), format!("see on the VPU: ls -l {quoted}")))
         }
         None => Err((
             "it was not probed".to_owned(),
@@ -81,12 +114,15 @@ fn put(
     builder: &mut Builder<'_>,
     project: &Project,
     file: &ProjectFile,
-    address: Address,
+    previous: Option<&Previous<'_>>,
     cause: Cause,
 ) {
     let path = project.path(file);
     let kept = builder.state().kept(&project.name, &file.relative);
     let record = builder.state().started(&project.name);
+    let old = previous.map_or(PreviousFile::None, |previous| {
+        previous.file(builder, project, &file.relative)
+    });
     let payload = Payload {
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,
@@ -97,12 +133,41 @@ fn put(
     } else {
         Action::Update
     };
-    let put = remote::put_file(&path, &file.sha256.hex(), file.mode, &kept, &record);
-    let draft = Draft::new(address, action, Phase::Switch, cause);
-    let draft = draft.source(project.source.as_ref());
-    builder.step(
-        draft
-            .run([Command::with(put, payload)])
-            .undo([Command::new(remote::restore_file(&path, &kept))]),
-    );
+    let contents = (file.sha256, file.bytes);
+    let put = remote::put_file(&path, contents, file.mode, (&kept, old), &record);
+    let address = file_address(&project.name, &file.relative);
+    let mut draft = Draft::new(address, action, Phase::Switch, cause);
+    draft = draft.source(project.source.as_ref());
+    draft = draft.run([Command::with(put, payload)]);
+    if let Some(previous) = previous {
+        draft = draft.undo([Command::new(remote::restore_file(&path, (&kept, old)))]);
+        draft = draft.always_undone(previous.is_touched());
+    }
+    builder.step(draft);
+}
+
+/// Removes a file that an earlier apply put there.
+fn remove(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    relative: &str,
+    previous: Option<&Previous<'_>>,
+) {
+    let path = format!("{}/{relative}", project.directory());
+    let kept = builder.state().kept(&project.name, relative);
+    let record = builder.state().started(&project.name);
+    let old = previous.map_or(PreviousFile::None, |previous| {
+        previous.file(builder, project, relative)
+    });
+    let remove = remote::remove_file(&path, (&kept, old), &record, &project.directory());
+    let address = file_address(&project.name, relative);
+    let cause = Cause::NoLongerDeclared;
+    let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
+    let mut draft = draft.source(project.source.as_ref());
+    draft = draft.run([Command::new(remove)]);
+    if let Some(previous) = previous {
+        draft = draft.undo([Command::new(remote::restore_file(&path, (&kept, old)))]);
+        draft = draft.always_undone(previous.is_touched());
+    }
+    builder.step(draft);
 }

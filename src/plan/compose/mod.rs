@@ -1,16 +1,19 @@
 //! Plans compose projects: their files, and what their containers were started from.
 
 mod files;
+mod previous;
 mod start;
 mod started;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::started::{brief, inputs};
 use self::{
-    files::files,
-    start::{Recreate, restore, services_to_recreate, start},
-    started::{changed_images, covered_input, inputs, stale_inputs},
+    files::{dropped, files},
+    previous::Previous,
+    start::{Recreate, services_to_recreate, start},
+    started::{changed_images, covered_input, stale_inputs},
     states::states,
 };
 use super::{
@@ -21,7 +24,8 @@ use super::{
 use crate::{
     desired::{Project, ProjectState},
     observe::{Container, PathFact, Probed, Started},
-    remote,
+    remote::{self, PreviousFile},
+    shell::quote,
 };
 
 pub(super) fn address(project: &str) -> Address {
@@ -121,7 +125,8 @@ fn conflict(
 
 fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let address = address(&project.name);
-    let Ok(changed_files) = files(builder, project) else {
+    let previous = Previous::of(builder, project, found);
+    let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
         return;
     };
     let inputs = inputs(builder, project);
@@ -200,37 +205,81 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     let draft = draft.source(project.source.as_ref());
     let draft = draft.run(start(builder, project, found, &recreate, &inputs));
-    let undo = restore(builder, project, found, &recreate);
-    builder.step(draft.undo(undo));
+    let draft = match previous {
+        None => draft,
+        Some(previous) => {
+            let undo = previous.restore(builder, project, found, &changed_files, &recreate);
+            let broken = loses_containers(builder, found) || previous.is_touched();
+            draft.undo(undo).always_undone(broken)
+        }
+    };
+    builder.step(draft);
+}
+
+/// Whether an earlier step removes containers of the project: replacing a volume takes them along.
+fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
+    let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
+    volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
 }
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
-    let files: Vec<String> = project
-        .files
-        .iter()
-        .map(|file| project.path(file))
-        .filter(|path| {
-            let fact = builder.facts.paths.get(path);
-            matches!(
-                fact,
-                Some(Probed::Known(
-                    PathFact::File { .. } | PathFact::Directory { .. }
-                ))
-            )
-        })
-        .collect();
-    if found.containers.is_empty() && files.is_empty() && found.started.is_none() {
+    let previous = Previous::of(builder, project, found);
+    let dropped = dropped(builder, project, previous.as_ref());
+    let mut files = vec![];
+    let mut directories = vec![];
+    for file in &project.files {
+        let path = project.path(file);
+        match builder.facts.paths.get(&path) {
+            Some(Probed::Known(PathFact::Missing)) => {}
+            Some(Probed::Known(PathFact::Directory { .. })) => directories.push(path),
+            Some(Probed::Known(PathFact::File { .. } | PathFact::Other)) => {
+                files.push(file.relative.as_str());
+            }
+            Some(Probed::Unknown(reason)) => {
+                let remedy = format!("see on the VPU: ls -l {}", quote(&path));
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, reason.clone(), remedy);
+                return;
+            }
+            None => {
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, "it was not probed", "report this as a bug");
+                return;
+            }
+        }
+    }
+    let nothing = found.containers.is_empty() && found.started.is_none();
+    if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
         return builder.unchanged();
     }
     let record = builder.state().started(&project.name);
-    let mut actions = vec![Command::new(remote::remove_project(&project.name, &record))];
-    if !files.is_empty() {
-        actions.push(Command::new(remote::remove_files(
+    let mut actions = vec![remote::remove_project(&project.name, &record)];
+    let mut undo = vec![];
+    let mut changed = BTreeSet::new();
+    for relative in files.into_iter().chain(dropped) {
+        changed.insert(relative.to_owned());
+        let path = format!("{}/{relative}", project.directory());
+        let kept = builder.state().kept(&project.name, relative);
+        let old = previous.as_ref().map_or(PreviousFile::None, |previous| {
+            previous.file(builder, project, relative)
+        });
+        actions.push(remote::remove_file(
+            &path,
+            (&kept, old),
+            &record,
             &project.directory(),
-            files,
-        )));
+        ));
+        undo.push(Command::new(remote::restore_file(&path, (&kept, old))));
     }
+    actions.push(remote::remove_files(&project.directory(), directories));
     let cause = Cause::NoLongerDeclared;
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
-    builder.step(draft.source(project.source.as_ref()).run(actions));
+    let mut draft = draft.source(project.source.as_ref());
+    draft = draft.run(actions.into_iter().map(Command::new));
+    if let Some(previous) = previous {
+        undo.extend(previous.restore(builder, project, found, &changed, &Recreate::None));
+        let broken = loses_containers(builder, found) || previous.is_touched();
+        draft = draft.undo(undo).always_undone(broken);
+    }
+    builder.step(draft);
 }

@@ -6,7 +6,7 @@ use super::Found;
 use crate::{
     desired::Project,
     digest::Digest,
-    plan::{Cause, builder::Builder, image},
+    plan::{Cause, builder::Builder, image, volume},
 };
 
 /// Names of images whose tag moves in this plan and which the project uses.
@@ -22,7 +22,10 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
 }
 
 /// What the project's containers are started from, as recorded after they are up.
-pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
+pub(in crate::plan) fn inputs(
+    builder: &Builder<'_>,
+    project: &Project,
+) -> BTreeMap<String, String> {
     let mut inputs = BTreeMap::new();
     for file in &project.files {
         inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
@@ -41,7 +44,7 @@ pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Strin
                 .find(|volume| volume.name == *name);
             if let Some(volume) = declared {
                 let path = volume.path.resolve(&builder.facts.system.home);
-                inputs.insert(format!("volume {name}"), Digest::of(path).to_string());
+                inputs.insert(volume::input(name), path);
             }
         }
     }
@@ -106,7 +109,7 @@ pub(super) fn stale_inputs(
     stale
 }
 
-pub(super) fn brief(digest: &str) -> String {
+pub(in crate::plan) fn brief(digest: &str) -> String {
     match digest.parse::<Digest>() {
         Ok(digest) => digest.short(),
         Err(_) if digest.is_empty() => "nothing".to_owned(),
