@@ -292,7 +292,8 @@ impl File {
     }
 
     async fn restore(&self, previous: PreviousFile) -> Output {
-        let argv = remote::restore_file(text(&self.path), (text(&self.kept), previous));
+        let kept = (text(&self.kept), previous);
+        let argv = remote::restore_file(text(&self.path), kept, text(&self.record));
         self.fixture.run(&argv, b"").await
     }
 
@@ -359,6 +360,9 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
         for tools in [&["sha256sum"][..], &["busybox"]] {
             let file = File::new(shell, tools);
             file.write(b"one");
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+            let record = format!("input file x\tsha256:1\nboot {boot}container 1\n");
+            std::fs::write(&file.record, &record).unwrap();
             // An apply that was cut off put another one, and the next one a third: the first stays kept.
             assert!(file.put(b"two", is(b"one"), b"two").await.success());
             assert!(file.put(b"three", is(b"one"), b"three").await.success());
@@ -367,7 +371,14 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
                 let output = file.restore(is(b"one")).await;
                 assert!(output.success(), "{output:?}");
                 assert_eq!(file.read().unwrap(), b"one");
+                assert_eq!(std::fs::read_to_string(&file.record).unwrap(), record);
             }
+            // What another boot started may be something else by now.
+            let other = record.replace(boot.trim(), "another");
+            std::fs::write(&file.record, other).unwrap();
+            assert!(file.put(b"two", is(b"one"), b"two").await.success());
+            assert!(file.restore(is(b"one")).await.success());
+            assert!(!file.record.exists());
             // A copy of an older release is not taken for that of the last one.
             assert!(file.put(b"two", PreviousFile::None, b"two").await.success());
             let output = file.put(b"three", is(b"two"), b"cut").await;

@@ -20,6 +20,20 @@ added() {
     printf '%s/%%added-%s' "${1%/*}" "${1##*/}"
 }
 
+# Takes the record $1 of what was started away: it is not to be trusted once a file is another. It is kept
+# beside $2, for those containers may come through.
+forget() {
+    [ -f "$1" ] || return 0
+    mkdir -p -- "${2%/*}" && mv -f -- "$1" "${2%/*}/%started"
+}
+
+# Takes forget back, in the same boot: in another one, nobody knows who made the containers.
+remember() {
+    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+    if [ -f "$1" ] || ! grep -Fqx "boot $boot" "${2%/*}/%started" 2>/dev/null; then return 0; fi
+    mv -f -- "${2%/*}/%started" "$1"
+}
+
 # Whether the file $1 is there and has the sha256 $2.
 is() {
     [ -f "$1" ] && [ "$(digest "$1")" = "$2" ]

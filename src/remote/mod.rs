@@ -129,8 +129,8 @@ pub fn untag_image(name: &str) -> Argv {
     Argv::script(include_str!("untag-image.sh"), "o3r-untag-image", [name])
 }
 
-/// Puts the file on stdin at `path`: `bytes` of them. `record` is removed, for it speaks of the
-/// old file.
+/// Puts the file on stdin at `path`: `bytes` of them. `record` is taken away, for it speaks of
+/// the old file.
 pub fn put_file(
     path: &str,
     (sha256, bytes): (Digest, u64),
@@ -148,7 +148,7 @@ pub fn put_file(
         .arg(record)
 }
 
-/// Removes a file of the project in `directory`, and `record`, which speaks of it.
+/// Removes a file of the project in `directory`; `record`, which speaks of it, is taken away.
 pub fn remove_file(
     path: &str,
     (kept, previous): (&str, PreviousFile),
@@ -162,9 +162,11 @@ pub fn remove_file(
 }
 
 /// Takes [`put_file`] or [`remove_file`] back.
-pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile)) -> Argv {
+pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: &str) -> Argv {
     let script = concat!(include_str!("kept.sh"), include_str!("restore-file.sh"));
-    Argv::script(script, "o3r-restore-file", [path, kept]).arg(previous.word())
+    Argv::script(script, "o3r-restore-file", [path, kept])
+        .arg(previous.word())
+        .arg(record)
 }
 
 /// Stops and removes the containers of services, whether its compose file knows them or not.

@@ -1,7 +1,7 @@
 # Puts standard input at PATH: complete, checked and synced, or not at all.
 # $1 PATH  $2 sha256 in hex  $3 bytes  $4 octal mode
 # $5 where the file that it replaces is kept, if it is the previous release's, which $6 says
-# $7 record of what was started from the old file, removed before the new one is in place
+# $7 record of what was started from the old file, taken away before the new one is in place
 main() {
     path=$1 sha256=$2 bytes=$3 mode=$4 kept=$5 previous=$6 record=$7
     umask 077
@@ -24,7 +24,7 @@ main() {
     fi
     chmod "$mode" "$path.o3r-new" || exit
     flush "$path.o3r-new"
-    if [ -n "$record" ]; then rm -f -- "$record"; fi
+    forget "$record" "$kept" || exit
     mv -f -- "$path.o3r-new" "$path" && flush "${path%/*}"
 }
 

@@ -17,5 +17,6 @@ mod drift;
 mod failed;
 mod plan;
 mod refused;
+mod restore;
 mod support;
 mod words;

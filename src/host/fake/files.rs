@@ -17,16 +17,16 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
                 world.write(&added(kept), b"", 0o600);
             }
             let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
-            world.files.remove(*record);
+            rename(world, record, &beside(kept, "%started"));
             world.write(path, stdin, mode);
         }
         ("o3r-remove-file", [path, kept, previous, record, _]) => {
             keep(world, path, kept, previous);
-            world.files.remove(*record);
+            rename(world, record, &beside(kept, "%started"));
             world.files.remove(*path);
             world.files.remove(&added(kept));
         }
-        ("o3r-restore-file", [path, kept, previous]) => {
+        ("o3r-restore-file", [path, kept, previous, record]) => {
             let is = |world: &World, path: &str| {
                 let file = world.files.get(path);
                 file.is_some_and(|file| Digest::of(&file.bytes).hex() == *previous)
@@ -50,6 +50,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
                     }
                 }
             }
+            remember(world, record, kept);
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
@@ -57,8 +58,30 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
 }
 
 fn added(kept: &str) -> String {
-    let (directory, name) = kept.rsplit_once('/').unwrap_or_default();
-    format!("{directory}/%added-{name}")
+    let name = kept.rsplit('/').next().unwrap_or_default();
+    beside(kept, &format!("%added-{name}"))
+}
+
+fn beside(kept: &str, name: &str) -> String {
+    let (directory, _) = kept.rsplit_once('/').unwrap_or_default();
+    format!("{directory}/{name}")
+}
+
+fn rename(world: &mut World, from: &str, to: &str) {
+    if let Some(file) = world.files.remove(from) {
+        world.write(to, &file.bytes, file.mode);
+    }
+}
+
+fn remember(world: &mut World, record: &str, kept: &str) {
+    let aside = beside(kept, "%started");
+    let boot = format!("boot {}", world.boot_id);
+    let text = |file: &super::File| String::from_utf8_lossy(&file.bytes).into_owned();
+    let kept = world.files.get(&aside);
+    let is_this_boot = kept.is_some_and(|file| text(file).lines().any(|line| line == boot));
+    if is_this_boot && !world.files.contains_key(record) {
+        rename(world, &aside, record);
+    }
 }
 
 fn keep(world: &mut World, path: &str, kept: &str, previous: &str) {

@@ -140,7 +140,11 @@ fn put(
     draft = draft.source(project.source.as_ref());
     draft = draft.run([Command::with(put, payload)]);
     if let Some(previous) = previous {
-        draft = draft.undo([Command::new(remote::restore_file(&path, (&kept, old)))]);
+        draft = draft.undo([Command::new(remote::restore_file(
+            &path,
+            (&kept, old),
+            &record,
+        ))]);
         draft = draft.always_undone(previous.is_touched());
     }
     builder.step(draft);
@@ -166,7 +170,11 @@ fn remove(
     let mut draft = draft.source(project.source.as_ref());
     draft = draft.run([Command::new(remove)]);
     if let Some(previous) = previous {
-        draft = draft.undo([Command::new(remote::restore_file(&path, (&kept, old)))]);
+        draft = draft.undo([Command::new(remote::restore_file(
+            &path,
+            (&kept, old),
+            &record,
+        ))]);
         draft = draft.always_undone(previous.is_touched());
     }
     builder.step(draft);

@@ -269,7 +269,11 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             &record,
             &project.directory(),
         ));
-        undo.push(Command::new(remote::restore_file(&path, (&kept, old))));
+        undo.push(Command::new(remote::restore_file(
+            &path,
+            (&kept, old),
+            &record,
+        )));
     }
     actions.push(remote::remove_files(&project.directory(), directories));
     let cause = Cause::NoLongerDeclared;

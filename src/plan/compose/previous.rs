@@ -145,7 +145,9 @@ impl<'a> Previous<'a> {
             };
             if !is_it && !changed.contains(&file.relative) {
                 let kept = builder.state().kept(&project.name, &file.relative);
-                let restore = remote::restore_file(&project.path(file), (&kept, previous));
+                let record = builder.state().started(&project.name);
+                let path = project.path(file);
+                let restore = remote::restore_file(&path, (&kept, previous), &record);
                 commands.push(Command::new(restore));
             }
         }
