@@ -18,7 +18,7 @@ use o3r_deploy::{
     digest::Digest,
     host::fake::{FakeVpu, Fault, World},
     image::{self, LayerSelection, Platform, ScratchDir},
-    observe::observe,
+    observe::{PathFact, Probed, observe},
     plan::{self, ManifestRef, Plan},
     remote, render,
 };
@@ -85,6 +85,10 @@ struct Shape {
     state: ProjectState,
     two_services: bool,
     dotenv: Option<u8>,
+    /// Whether the service reads `.env` itself, too.
+    mounts_dotenv: bool,
+    /// Containers of the service.
+    scale: usize,
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -101,9 +105,11 @@ fn shapes() -> impl Strategy<Value = Shape> {
         ],
         any::<bool>(),
         prop_oneof![Just(None), (0..2u8).prop_map(Some)],
+        any::<bool>(),
+        1..3usize,
     )
         .prop_map(
-            |(image, extra, comment, bound, mode, state, two_services, dotenv)| Shape {
+            |(
                 image,
                 extra,
                 comment,
@@ -112,6 +118,19 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 state,
                 two_services,
                 dotenv,
+                mounts_dotenv,
+                scale,
+            )| Shape {
+                image,
+                extra,
+                comment,
+                bound,
+                mode,
+                state,
+                two_services,
+                dotenv,
+                mounts_dotenv,
+                scale,
             },
         )
 }
@@ -125,6 +144,8 @@ const BASE: Shape = Shape {
     state: ProjectState::Running,
     two_services: true,
     dotenv: Some(0),
+    mounts_dotenv: false,
+    scale: 1,
 };
 
 fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
@@ -145,8 +166,8 @@ fn desired(shape: &Shape) -> Desired {
     };
     let compose = format!(
         "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
-         volumes: [\"share:/share\"]\n{second}volumes:\n  share:\n    external: true\n",
-        shape.comment
+         scale: {}\n    volumes: [\"share:/share\"]\n{second}volumes:\n  share:\n    external: true\n",
+        shape.comment, shape.scale
     );
     let extra = format!("value={}\n", shape.extra);
     let mut files = vec![
@@ -156,13 +177,16 @@ fn desired(shape: &Shape) -> Desired {
     if let Some(value) = shape.dotenv {
         files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
     }
-    let main = Service {
+    let mut main = Service {
         image: Some("app:1".into()),
         files: vec!["conf/app.conf".into()],
         volumes: vec!["share".into()],
-        replicas: 1,
+        replicas: shape.scale,
         ..Service::default()
     };
+    if shape.dotenv.is_some() && shape.mounts_dotenv {
+        main.files.push(".env".into());
+    }
     let side = Service {
         image: Some("app:1".into()),
         replicas: 1,
@@ -284,11 +308,21 @@ fn is_real(world: &mut World, desired: &Desired) {
         .values()
         .filter(|c| c.project == "app")
         .collect();
+    let there = world.files_below(&remote::project_directory("app"));
+    let there: Vec<&String> = there.keys().collect();
     if project.state == ProjectState::Absent {
-        assert!(containers.is_empty());
+        assert!(containers.is_empty() && there.is_empty(), "{there:?}");
         return;
     }
-    assert_eq!(containers.len(), project.services.len());
+    let mut declared: Vec<String> = project.files.iter().map(|f| project.path(f)).collect();
+    declared.sort();
+    assert_eq!(there, declared.iter().collect::<Vec<_>>());
+    let wanted: usize = project
+        .services
+        .values()
+        .map(|service| service.replicas)
+        .sum();
+    assert_eq!(containers.len(), wanted);
     let image = desired.images[0]
         .content
         .as_ref()
@@ -335,6 +369,7 @@ enum Drift {
     RemoveExtra,
     StopContainers,
     RemoveContainers,
+    RemoveOneContainer,
     RemakeContainers,
     Reboot,
     ForgetStarted,
@@ -354,6 +389,7 @@ fn drifts() -> impl Strategy<Value = Drift> {
         D::RemoveExtra,
         D::StopContainers,
         D::RemoveContainers,
+        D::RemoveOneContainer,
         D::RemakeContainers,
         D::Reboot,
         D::ForgetStarted,
@@ -402,6 +438,7 @@ fn drift(world: &mut World, drift: &Drift) {
                 .for_each(|c| c.status = "exited".into());
         }
         Drift::RemoveContainers => world.containers.clear(),
+        Drift::RemoveOneContainer => drop(world.containers.pop_first()),
         Drift::RemakeContainers => {
             // Someone edits, makes the containers anew, and takes the edit back.
             let before = world.files.get(&extra).cloned();
@@ -424,9 +461,11 @@ fn drift(world: &mut World, drift: &Drift) {
                 .files
                 .retain(|path, _| !path.contains("/.o3r-deploy/started/"));
         }
-        Drift::ForgetAll => world
-            .files
-            .retain(|path, _| !path.contains("/.o3r-deploy/")),
+        Drift::ForgetAll => {
+            // That of `.env` nobody knows any more whose it was is a known limit.
+            let known = |path: &String| !path.contains("/.o3r-deploy/") && !path.ends_with("/.env");
+            world.files.retain(|path, _| known(path));
+        }
     }
 }
 
@@ -796,5 +835,150 @@ fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
         });
         converge(&vpu, &gone).await;
         vpu.world(|world| assert!(world.containers.contains_key(&"f".repeat(64))));
+    });
+}
+
+#[test]
+fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is_odd_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let gone = desired(&Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        });
+        let compose = format!("{}/docker-compose.yml", remote::project_directory("app"));
+        let mut observed = observe(&vpu, &gone.query()).await.unwrap();
+        let paths = &mut observed.facts.paths;
+        paths.insert(compose.clone(), Probed::Unknown("no permission".into()));
+        let plan = plan::plan(&gone, &observed, "fake");
+        assert_eq!(plan.blocked[0].reason, "no permission");
+        // Such as a symbolic link, which a boot would start.
+        observed
+            .facts
+            .paths
+            .insert(compose.clone(), Probed::Known(PathFact::Other));
+        let plan = plan::plan(&gone, &observed, "fake");
+        let removed = format!("o3r-remove-file {compose} ");
+        let commands = plan.steps.iter().flat_map(|step| &step.commands);
+        assert!(
+            commands
+                .into_iter()
+                .any(|command| command.starts_with(&removed))
+        );
+    });
+}
+
+#[test]
+fn regression_a_directory_in_two_spellings_is_one() {
+    run(async {
+        let mut twice = desired(&BASE);
+        let mut other = twice.directories[0].clone();
+        other.path = "/home/oem/data".parse().unwrap();
+        other.mode = None;
+        twice.directories.insert(0, other.clone());
+        let vpu = FakeVpu::default();
+        converge(&vpu, &twice).await;
+        vpu.world(|world| assert_eq!(world.directories["/home/oem/data"].0, 0o775));
+
+        twice.directories[0].mode = Some(0o700);
+        let plan = plan_for(&vpu, &twice).await;
+        assert_eq!(plan.blocked[0].address.as_str(), "directory.~/data");
+        assert_eq!(
+            plan.blocked[0].reason,
+            "it is declared twice, with modes 0700 and 0775"
+        );
+    });
+}
+
+#[test]
+fn regression_a_project_takes_the_place_of_one_that_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&BASE);
+        converge(&vpu, &old).await;
+        let mut renamed = desired(&Shape { extra: 1, ..BASE });
+        let mut new = renamed.projects[0].clone();
+        new.name = "new".into();
+        // A fixed name that the old one's container has.
+        let main = new.services.get_mut("main").unwrap();
+        main.container_name = Some("app_main_1".into());
+        renamed.projects.insert(0, new);
+        renamed.projects[1].state = ProjectState::Absent;
+        let plan = plan_for(&vpu, &renamed).await;
+        assert_eq!(plan.blocked, vec![]);
+        let at = |address: &str| {
+            let mut steps = plan.steps.iter();
+            steps
+                .position(|step| step.address.as_str() == address)
+                .unwrap()
+        };
+        assert!(at("compose.app") < at("compose.new"));
+        let before = vpu.world(|world| world.clone());
+        for number in 0.. {
+            vpu.world(|world| *world = before.clone());
+            if !fails_and_restores(&vpu, &renamed, number, &before).await {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| world.boot_id.push('+'));
+        converged(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| {
+            let (_, container) = world.containers.pop_first().unwrap();
+            world.containers.insert("f".repeat(64), container);
+        });
+        let plan = plan_for(&vpu, &desired(&BASE)).await;
+        assert_eq!(plan.steps.len(), 1, "{}", render::json(&plan));
+    });
+}
+
+#[test]
+fn regression_remedies_are_words_of_a_shell() {
+    run(async {
+        let mut odd = desired(&BASE);
+        odd.directories[0].path = "~/it's; reboot".parse().unwrap();
+        let vpu = FakeVpu::default();
+        vpu.world(|world| world.write("/home/oem/it's; reboot", b"", 0o644));
+        let plan = plan_for(&vpu, &odd).await;
+        let quoted = r"mv '/home/oem/it'\''s; reboot' '/home/oem/it'\''s; reboot.old'";
+        let remedy = &plan.blocked[0].remedy;
+        assert!(remedy.ends_with(quoted), "{remedy}");
+    });
+}
+
+#[test]
+fn regression_images_of_releases_before_are_listed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let next = desired(&Shape { image: 1, ..BASE });
+        converge(&vpu, &next).await;
+        let old = image_content(0).staging_tag;
+        let plan = plan_for(&vpu, &next).await;
+        let unmanaged: Vec<&str> = plan.unmanaged.iter().map(plan::Address::as_str).collect();
+        assert_eq!(unmanaged, [format!("image.{old}")]);
+    });
+}
+
+#[test]
+fn a_command_that_no_shell_takes_is_found_by_the_lint() {
+    run(async {
+        let mut plan = plan_for(&FakeVpu::default(), &desired(&BASE)).await;
+        let words = vec!["'"; 20_000];
+        let long = o3r_deploy::shell::Argv::new("echo").args(words);
+        plan.steps[0].actions[0].argv = long;
+        let findings = plan::lint::lint(&plan);
+        assert!(
+            findings[0].ends_with("a command of 128 KiB or more"),
+            "{findings:?}"
+        );
     });
 }

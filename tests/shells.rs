@@ -493,6 +493,50 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
 }
 
 #[tokio::test]
+async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let path = fixture.directory.path().join("bin");
+        let start = |script: &str, name: &str, args: &[&str]| {
+            let mut command = std::process::Command::new(path.join("sh"));
+            command.args(["-c", script, name]).args(args);
+            command.stdin(std::process::Stdio::piped());
+            command.env("PATH", &path).spawn().unwrap()
+        };
+        // As an application's container may be called, and what looks for ours.
+        let mut others = [
+            start("read -r line", "o3r-inspector.sh", &[]),
+            start("read -r line; : the word o3r-in in a text", "sh", &[]),
+        ];
+        let lock = remote::lock(r#""by":"me""#, false);
+        let held = fixture.host.hold(&lock).await.unwrap();
+        assert!(held.is_ok(), "{shell:?}");
+        drop(held);
+        others.iter_mut().for_each(|child| child.kill().unwrap());
+
+        let mut ours = start(
+            "sleep 2; :",
+            "o3r-in",
+            &["/a project", "docker-compose", "up"],
+        );
+        let mut impatient = lock.words().to_vec();
+        *impatient.last_mut().unwrap() = "0".to_owned();
+        let impatient = Argv::new(&impatient[0]).args(&impatient[1..]);
+        let refused = fixture.host.hold(&impatient).await.unwrap().err().unwrap();
+        assert_eq!(refused.code, remote::LEFTOVER);
+        let words = format!("{} /a project docker-compose up ", ours.id());
+        assert_eq!(
+            String::from_utf8_lossy(&refused.stderr).trim_end_matches('\n'),
+            words
+        );
+        let held = fixture.host.hold(&lock).await.unwrap();
+        assert!(held.is_ok(), "{shell:?}");
+        ours.wait().unwrap();
+        others.iter_mut().for_each(|child| drop(child.wait()));
+    }
+}
+
+#[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);

@@ -31,6 +31,8 @@ pub enum Event<'a> {
     Done(&'a Step),
     /// A step failed.
     Failed(&'a Step),
+    /// A step was interrupted.
+    Interrupted(&'a Step),
     /// The commands that take steps back start.
     Restoring,
     /// A step is being taken back.
@@ -149,6 +151,7 @@ pub async fn execute<H: Host>(
     for (completed, step) in plan.steps.iter().enumerate() {
         if execution.interrupted(1) {
             let at = step.address.to_string();
+            log.line(&format!("interrupted before {at}"));
             return Report {
                 completed,
                 outcome: Outcome::Interrupted { at, begun: false },
@@ -161,6 +164,7 @@ pub async fn execute<H: Host>(
         };
         let (command, reason) = match stop {
             Stop::Interrupted => {
+                execution.observer.event(Event::Interrupted(step));
                 let at = step.address.to_string();
                 return Report {
                     completed,
@@ -220,7 +224,10 @@ impl<H: Host> Execution<'_, H> {
         for command in &step.actions {
             let result = tokio::select! {
                 result = self.command(command) => result,
-                _ = interrupts.wait_for(|times| *times >= patience) => return Err(Stop::Interrupted),
+                _ = interrupts.wait_for(|times| *times >= patience) => {
+                    self.log.line(&format!("interrupted: {}", command.argv.to_display()));
+                    return Err(Stop::Interrupted);
+                }
             };
             let reason = match result {
                 Ok(output) if output.success() => continue,

@@ -17,26 +17,53 @@ use crate::{
 /// The mode of a directory that is created and whose mode is not declared.
 const DEFAULT_MODE: u32 = 0o755;
 
-pub(super) fn address(path: &RemotePath) -> Address {
-    Address::new("directory", path.resolve("~"))
+/// A directory's address: one for each, however its path is spelled.
+pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
+    let home = &builder.facts.system.home;
+    let path = path.resolve(home);
+    match path.strip_prefix(home.as_str()) {
+        Some("") => Address::new("directory", "~"),
+        Some(below) if below.starts_with('/') => {
+            Address::new("directory", format_args!("~{below}"))
+        }
+        _ => Address::new("directory", path),
+    }
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let desired = builder.desired;
-    // By path, so that a parent comes before what is below it.
-    let mut directories: BTreeMap<String, Directory> = desired
-        .directories
-        .iter()
-        .map(|directory| (directory.path.resolve("~"), directory.clone()))
-        .collect();
+    let home = &builder.facts.system.home;
+    // By path, so that a parent comes before what is below it; and once, however it is spelled.
+    let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
+    let mut in_two_modes = vec![];
+    for directory in &desired.directories {
+        let known = directories
+            .entry(directory.path.resolve(home))
+            .or_insert_with(|| directory.clone());
+        match (known.mode, directory.mode) {
+            (Some(one), Some(other)) if one != other => {
+                in_two_modes.push((directory.path.clone(), one, other));
+            }
+            (None, mode) => known.mode = mode,
+            _ => {}
+        }
+    }
     for volume in &desired.volumes {
         directories
-            .entry(volume.path.resolve("~"))
+            .entry(volume.path.resolve(home))
             .or_insert_with(|| Directory {
                 path: volume.path.clone(),
                 mode: None,
                 source: volume.source.clone(),
             });
+    }
+    for (path, one, other) in in_two_modes {
+        directories.remove(&path.resolve(home));
+        builder.block(
+            address(builder, &path),
+            format!("it is declared twice, with modes {one:04o} and {other:04o}"),
+            format!("declare it once (`~` is {home})"),
+        );
     }
     for directory in directories.values() {
         one(builder, directory);
@@ -44,7 +71,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 }
 
 fn one(builder: &mut Builder<'_>, directory: &Directory) {
-    let address = address(&directory.path);
+    let address = address(builder, &directory.path);
     let path = directory.path.resolve(&builder.facts.system.home);
     let quoted = quote(&path);
     let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {

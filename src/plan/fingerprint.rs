@@ -38,7 +38,8 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 || volume.owner.as_ref() == Some(&desired.release.name)
         }),
         images: relevant(&facts.images, |id, image| {
-            digests.contains(id) || names.iter().any(|name| image.tags.contains(*name))
+            let staged = || image.tags.iter().any(|tag| desired.release.staged(tag));
+            digests.contains(id) || staged() || names.iter().any(|name| image.tags.contains(*name))
         }),
         containers: relevant(&facts.containers, |_, container| {
             desired

@@ -1,6 +1,6 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, Address, Cause, Command, Payload, PayloadSource, Phase,
@@ -34,6 +34,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return;
         }
     };
+    unmanaged(builder, images);
     let containerd = builder
         .facts
         .docker
@@ -50,6 +51,20 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             ),
             Some(content) => wanted(builder, image, content, images),
         }
+    }
+}
+
+/// Our images that no declared one is: of releases before, or of an apply that failed.
+fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, observe::Image>) {
+    let desired = builder.desired;
+    let contents = desired
+        .images
+        .iter()
+        .filter_map(|image| image.content.as_ref());
+    let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
+    for (_, image) in images.iter().filter(|(id, _)| !wanted.contains(*id)) {
+        let tags = image.tags.iter().filter(|tag| desired.release.staged(tag));
+        builder.unmanaged.extend(tags.map(|tag| address(tag)));
     }
 }
 

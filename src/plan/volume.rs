@@ -48,7 +48,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&obser
     let path = volume.path.resolve(&builder.facts.system.home);
     let release = &builder.desired.release.name;
     let create = remote::create_volume(&volume.name, &path, release);
-    let directory = directory::address(&volume.path);
+    let directory = directory::address(builder, &volume.path);
     let after: Vec<Address> = builder
         .changes(&directory)
         .then_some(directory)

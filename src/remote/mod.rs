@@ -18,6 +18,12 @@ const HISTORY_LINES: u32 = 50;
 /// The exit code of [`lock`] when another apply has it (`EX_TEMPFAIL`).
 pub const LOCKED: i32 = 75;
 
+/// The exit code of [`lock`] when what a dead apply left running does not end.
+pub const LEFTOVER: i32 = 76;
+
+/// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
+const LEFTOVER_SECONDS: u32 = 60;
+
 /// Paths of our own state on a VPU with the home directory `home`.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
@@ -235,5 +241,10 @@ pub fn record_release(
 /// Holds the VPU's lock; `who` is members of a JSON object.
 pub fn lock(who: &str, take: bool) -> Argv {
     let word = if take { "break" } else { "keep" };
-    Argv::script(include_str!("lock.sh"), "o3r-lock", [who, word])
+    let patience = LEFTOVER_SECONDS.to_string();
+    Argv::script(
+        include_str!("lock.sh"),
+        "o3r-lock",
+        [who, word, patience.as_str()],
+    )
 }

@@ -22,7 +22,7 @@ use super::{
     image, volume,
 };
 use crate::{
-    desired::{Project, ProjectState},
+    desired::{Desired, Project, ProjectState},
     observe::{Container, PathFact, Probed, Started},
     remote::{self, PreviousFile},
     shell::quote,
@@ -37,13 +37,21 @@ fn file_address(project: &str, relative: &str) -> Address {
 }
 
 impl Project {
+    /// Whether a container is of this project and made in its directory.
+    fn owns(&self, container: &Container) -> bool {
+        container.project == self.name && container.working_dir == self.directory()
+    }
+
     /// Whether a container is of this project, or sits on a name that it needs.
     pub(super) fn touches(&self, container: &Container) -> bool {
         container.project == self.name
             || self.services.iter().any(|(name, service)| {
-                let needed = service.container_name.clone();
                 // docker-compose 1.x joins the words of a name by `_`.
-                needed.unwrap_or_else(|| format!("{}_{name}_1", self.name)) == container.name
+                let mut numbers = 1..=service.replicas;
+                match &service.container_name {
+                    Some(needed) => *needed == container.name,
+                    None => numbers.any(|n| format!("{}_{name}_{n}", self.name) == container.name),
+                }
             })
     }
 }
@@ -64,8 +72,12 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return;
         }
     };
-    for project in &desired.projects {
-        if let Some((reason, remedy)) = conflict(project, containers) {
+    // What goes makes room for what comes.
+    let goes = |project: &&Project| project.state == ProjectState::Absent;
+    let first = desired.projects.iter().filter(goes);
+    let then = desired.projects.iter().filter(|project| !goes(project));
+    for project in first.chain(then) {
+        if let Some((reason, remedy)) = conflict(desired, project, containers) {
             builder.block(address(&project.name), reason, remedy);
             continue;
         }
@@ -91,6 +103,7 @@ struct Found<'a> {
 
 /// Containers of others that are in the way: why, and what to do.
 fn conflict(
+    desired: &Desired,
     project: &Project,
     containers: &BTreeMap<String, Container>,
 ) -> Option<(String, String)> {
@@ -98,7 +111,11 @@ fn conflict(
     let needs_names = project.state != ProjectState::Absent;
     let foreign = containers.values().find(|container| {
         (container.project == project.name || (needs_names && project.touches(container)))
-            && !(container.project == project.name && container.working_dir == project.directory())
+            && !project.owns(container)
+            && !desired
+                .projects
+                .iter()
+                .any(|other| other.state == ProjectState::Absent && other.owns(container))
     })?;
     let (origin, remedy) = if foreign.working_dir.is_empty() {
         (
@@ -281,6 +298,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let mut draft = draft.source(project.source.as_ref());
     draft = draft.run(actions.into_iter().map(Command::new));
     if let Some(previous) = previous {
+        undo.splice(0..0, previous::make_room(builder));
         undo.extend(previous.restore(builder, project, found, &changed, &Recreate::None));
         let broken = loses_containers(builder, found) || previous.is_touched();
         draft = draft.undo(undo).always_undone(broken);

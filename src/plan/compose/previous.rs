@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Found, address,
     start::{Recreate, record, up},
+    started::stranger,
 };
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
@@ -27,15 +28,11 @@ impl<'a> Previous<'a> {
     /// `None` where no release was recorded: then there is nothing to go back to.
     pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Option<Self> {
         let made = builder.previous()?.made.get(&project.name);
-        // Whoever puts another file in place first removes the record of what was started, and whoever
-        // replaces a volume removes its containers. A boot unit makes others, as many.
+        // Whoever puts another file in place takes the record of what was started away first, and
+        // whoever replaces a volume removes its containers.
         let started = found.started.zip(made).is_some_and(|(started, made)| {
-            let same_boot = started.boot_id == builder.facts.system.boot_id;
-            let same_containers = if same_boot {
-                found.containers.keys().copied().eq(&started.containers)
-            } else {
-                found.containers.len() == started.containers.len()
-            };
+            let same_containers = found.containers.len() == started.containers.len()
+                && stranger(builder, found, started).is_none();
             let runs_as_recorded = made.running || !any_runs(found);
             let same_inputs = started.inputs == made.inputs && names_are(builder, made);
             same_inputs && same_containers && runs_as_recorded
@@ -209,6 +206,29 @@ pub(super) fn added<'a>(builder: &Builder<'a>, project: &Project) -> BTreeSet<&'
     let records = builder.facts.records.known();
     let added = records.and_then(|records| records.added.get(&project.name));
     added.into_iter().flatten().map(String::as_str).collect()
+}
+
+/// The commands that remove projects which the last release did not have: they may be in the way of
+/// one that comes back, and their own steps come after its.
+pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
+    let Some(previous) = builder.previous() else {
+        return vec![];
+    };
+    let new = builder.desired.projects.iter().filter(|project| {
+        project.state != ProjectState::Absent && !previous.made.contains_key(&project.name)
+    });
+    let containers = builder.facts.containers.known();
+    let is_there = |project: &Project| {
+        let mut all = containers.into_iter().flatten();
+        all.any(|(_, container)| container.project == project.name)
+            && !added(builder, project).contains(COMPOSE_FILE)
+    };
+    let new = new.filter(|project| !is_there(project));
+    new.map(|project| {
+        let started = builder.state().started(&project.name);
+        Command::new(remote::remove_project(&project.name, &started))
+    })
+    .collect()
 }
 
 /// Image names that another apply moved already. A name that this plan moves has its own undo.

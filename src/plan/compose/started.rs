@@ -6,6 +6,7 @@ use super::Found;
 use crate::{
     desired::Project,
     digest::Digest,
+    observe::{Container, Started},
     plan::{Cause, builder::Builder, image, volume},
 };
 
@@ -69,10 +70,6 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
 }
 
 /// Inputs that differ from the recorded ones: `(recorded, wanted)`.
-///
-/// Containers that were not there when the record was written were made by someone else from
-/// files that may have been others; after another boot it was the boot unit, from the files that
-/// the record speaks of (whoever writes one of them removes the record first).
 pub(super) fn stale_inputs(
     builder: &Builder<'_>,
     found: &Found<'_>,
@@ -98,15 +95,31 @@ pub(super) fn stale_inputs(
             stale.insert(input.clone(), (brief(recorded), brief(wanted)));
         }
     }
-    if started.boot_id == builder.facts.system.boot_id {
-        for (id, container) in &found.containers {
-            if !started.containers.contains(*id) {
-                let what = (container.name.clone(), "a start by this tool".to_owned());
-                stale.insert("record".to_owned(), what);
-            }
-        }
+    if let Some(container) = stranger(builder, found, started) {
+        let what = (container.name.clone(), "a start by this tool".to_owned());
+        stale.insert("record".to_owned(), what);
     }
     stale
+}
+
+/// A container that was not there when the record was written: someone else made it, from files
+/// that may have been others.
+///
+/// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
+/// the record away first): it makes all of them anew. Where some are left, containers survive boots.
+pub(super) fn stranger<'a>(
+    builder: &Builder<'_>,
+    found: &Found<'a>,
+    started: &Started,
+) -> Option<&'a Container> {
+    let is_known = |id: &&String| started.containers.contains(*id);
+    let booted = started.boot_id != builder.facts.system.boot_id;
+    if booted && !found.containers.keys().any(|id| is_known(&id)) {
+        return None;
+    }
+    let mut containers = found.containers.iter();
+    let (_, container) = containers.find(|(id, _)| !is_known(id))?;
+    Some(container)
 }
 
 pub(in crate::plan) fn brief(digest: &str) -> String {

@@ -27,7 +27,7 @@ pub(super) fn states(
             .filter(|c| c.service == *name)
             .copied()
             .collect();
-        if own.len() < service.replicas {
+        if own.len() != service.replicas {
             let count = if own.is_empty() {
                 "no container".into()
             } else {
