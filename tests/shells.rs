@@ -512,7 +512,10 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
         let held = fixture.host.hold(&lock).await.unwrap();
         assert!(held.is_ok(), "{shell:?}");
         drop(held);
-        others.iter_mut().for_each(|child| child.kill().unwrap());
+        for child in &mut others {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
 
         let mut ours = start(
             "sleep 2; :",
@@ -532,7 +535,6 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
         let held = fixture.host.hold(&lock).await.unwrap();
         assert!(held.is_ok(), "{shell:?}");
         ours.wait().unwrap();
-        others.iter_mut().for_each(|child| drop(child.wait()));
     }
 }
 

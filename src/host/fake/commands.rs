@@ -95,7 +95,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 container.project != *project || !services.contains(&container.service.as_str())
             });
         }
-        ("o3r-put-file", _) | ("o3r-remove-file", _) | ("o3r-restore-file", _) => {
+        ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
         }
         ("o3r-remove-files", [directory, files @ ..]) => {

@@ -112,13 +112,17 @@ pub(super) fn stranger<'a>(
     found: &Found<'a>,
     started: &Started,
 ) -> Option<&'a Container> {
-    let is_known = |id: &&String| started.containers.contains(*id);
     let booted = started.boot_id != builder.facts.system.boot_id;
-    if booted && !found.containers.keys().any(|id| is_known(&id)) {
+    if booted
+        && !found
+            .containers
+            .keys()
+            .any(|id| started.containers.contains(*id))
+    {
         return None;
     }
     let mut containers = found.containers.iter();
-    let (_, container) = containers.find(|(id, _)| !is_known(id))?;
+    let (_, container) = containers.find(|(id, _)| !started.containers.contains(**id))?;
     Some(container)
 }
 
