@@ -3,6 +3,11 @@
 //! second apply. On the in-memory VPU.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "convergence/regressions.rs"]
+mod regressions;
+#[path = "convergence/restored.rs"]
+mod restored;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -18,7 +23,7 @@ use o3r_deploy::{
     digest::Digest,
     host::fake::{FakeVpu, Fault, World},
     image::{self, LayerSelection, Platform, ScratchDir},
-    observe::{PathFact, Probed, observe},
+    observe::observe,
     plan::{self, ManifestRef, Plan},
     remote, render,
 };
@@ -552,103 +557,6 @@ proptest! {
     }
 }
 
-/// What a user would see of a release, as lines: files, containers, whatever their ids, and the names
-/// and volumes that they use.
-fn seen(world: &World) -> Vec<String> {
-    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    let root = format!("{}/", remote::COMPOSE_ROOT);
-    let files = world.files.iter();
-    let files = files.filter(|(path, _)| path.starts_with(&root));
-    let files = files.map(|(path, file)| format!("{path} {:o} {}", file.mode, text(&file.bytes)));
-    let in_use = |id: &&String| world.containers.values().any(|c| c.image == **id);
-    let names = world.images.iter().filter(|(id, _)| in_use(id));
-    let names = names.flat_map(|(id, image)| {
-        let tags = image.tags.iter();
-        let tags = tags.filter(|tag| !tag.starts_with("o3r-deploy/"));
-        tags.map(move |tag| format!("{tag} {id}"))
-    });
-    let has_it = |name: &String| world.containers.values().any(|c| c.volumes.contains(name));
-    let volumes = world.volumes.iter().filter(|(name, _)| has_it(name));
-    let volumes = volumes.map(|(name, volume)| format!("{name} {volume:?}"));
-    let containers = world.containers.values().map(|container| {
-        let runs = container.status == "running";
-        let made_from = container.made_from.iter();
-        let made_from: Vec<String> = made_from.map(|(path, b)| path.clone() + &text(b)).collect();
-        let (name, image, mounted) = (&container.name, &container.image, &container.mounted);
-        format!("{name} runs={runs} {image} {mounted:?} {made_from:?}")
-    });
-    let mut lines: Vec<String> = files
-        .chain(names)
-        .chain(volumes)
-        .chain(containers)
-        .collect();
-    lines.sort();
-    lines
-}
-
-/// Applies `wanted`, whose command number `at` fails, and checks that what was there is restored.
-/// False where the plan has no such command.
-async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: &World) -> bool {
-    let plan = plan_for(vpu, wanted).await;
-    vpu.inject(Some(Fault::Fails(at)));
-    let report = execute(vpu, wanted, &plan).await;
-    let commands = vpu.commands();
-    vpu.inject(None);
-    let Outcome::Failed(failure) = report.outcome else {
-        return false;
-    };
-    let untouched = plan.steps[..=report.completed]
-        .iter()
-        .all(|step| step.phase != plan::Phase::Switch);
-    let wanted = if untouched {
-        Restored::NotNeeded
-    } else {
-        Restored::Previous
-    };
-    assert_eq!(failure.restored, wanted, "command {at} of {commands:#?}");
-    if !untouched {
-        let now = vpu.world(|world| seen(world));
-        assert_eq!(now, seen(before), "command {at} of {commands:#?}");
-    }
-    true
-}
-
-proptest! {
-    #![proptest_config(cases(24))]
-
-    #[test]
-    fn what_is_called_restored_is_what_was_there(
-        first in shapes(),
-        cut_off in prop::option::of((shapes(), 0..20usize)),
-        second in shapes(),
-    ) {
-        run(async {
-            let vpu = FakeVpu::default();
-            converge(&vpu, &desired(&first)).await;
-            let before = vpu.world(|world| world.clone());
-            // Another apply may have been cut off on the way to this or to another release.
-            let mut begun = false;
-            if let Some((shape, at)) = &cut_off {
-                vpu.inject(Some(Fault::LinkLostBefore(*at)));
-                let halfway = desired(shape);
-                let report = execute(&vpu, &halfway, &plan_for(&vpu, &halfway).await).await;
-                vpu.inject(None);
-                begun = !matches!(report.outcome, Outcome::Done);
-            }
-            if cut_off.is_some() && !begun {
-                return; // it came to its end, and is the release to go back to
-            }
-            let start = vpu.world(|world| world.clone());
-            for at in 0.. {
-                vpu.world(|world| *world = start.clone());
-                if !fails_and_restores(&vpu, &desired(&second), at, &before).await {
-                    break;
-                }
-            }
-        });
-    }
-}
-
 /// Applies a release whose containers exit at once.
 async fn apply_crashing(vpu: &FakeVpu, desired: &Desired) -> apply::Failure {
     let content = desired.images[0].content.as_ref().unwrap();
@@ -677,110 +585,6 @@ fn a_release_that_crashes_is_taken_back() {
         assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
         assert_eq!(failure.address, "compose.app");
         converged(&vpu, &old).await;
-    });
-}
-
-#[test]
-fn regression_a_put_that_fails_leaves_the_file_and_the_release() {
-    run(async {
-        let vpu = FakeVpu::default();
-        converge(&vpu, &desired(&BASE)).await;
-        let next = Shape { comment: 1, ..BASE };
-        converge(&vpu, &desired(&next)).await;
-        let before = vpu.world(|world| world.clone());
-        let third = Shape { extra: 2, ..next };
-        // The first command is the file's; what the first release had there was once kept.
-        assert!(fails_and_restores(&vpu, &desired(&third), 0, &before).await);
-    });
-}
-
-#[test]
-fn regression_a_release_that_adds_a_service_is_taken_back() {
-    run(async {
-        let vpu = FakeVpu::default();
-        let old = desired(&Shape {
-            two_services: false,
-            ..BASE
-        });
-        converge(&vpu, &old).await;
-        let failure = apply_crashing(
-            &vpu,
-            &desired(&Shape {
-                image: 1,
-                bound: 1,
-                ..BASE
-            }),
-        )
-        .await;
-        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
-        converged(&vpu, &old).await;
-    });
-}
-
-#[test]
-fn regression_what_someone_stopped_is_not_started_by_a_restore() {
-    run(async {
-        let vpu = FakeVpu::default();
-        let stopped = Shape {
-            state: ProjectState::Stopped,
-            ..BASE
-        };
-        converge(&vpu, &desired(&BASE)).await;
-        converge(&vpu, &desired(&stopped)).await;
-        apply_crashing(&vpu, &desired(&Shape { image: 1, ..BASE })).await;
-        vpu.world(|world| assert!(world.containers.values().all(|c| c.status != "running")));
-        converged(&vpu, &desired(&stopped)).await;
-    });
-}
-
-#[test]
-fn regression_an_apply_that_goes_on_with_a_crashing_release_goes_back_to_the_one_before() {
-    run(async {
-        let new = Shape {
-            image: 1,
-            extra: 1,
-            comment: 1,
-            bound: 1,
-            dotenv: None,
-            ..BASE
-        };
-        let vpu = FakeVpu::default();
-        let old = desired(&BASE);
-        converge(&vpu, &old).await;
-        let steps = plan_for(&vpu, &desired(&new)).await.steps;
-        let count: usize = steps.iter().map(|step| step.actions.len()).sum();
-        let before = vpu.world(|world| world.clone());
-        for at in 0..count {
-            vpu.world(|world| *world = before.clone());
-            vpu.inject(Some(Fault::LinkLostBefore(at)));
-            let _ = execute(&vpu, &desired(&new), &plan_for(&vpu, &desired(&new)).await).await;
-            vpu.inject(None);
-            // The container's own record was written last: then it did not crash.
-            if at + 1 == count {
-                continue;
-            }
-            let failure = apply_crashing(&vpu, &desired(&new)).await;
-            assert_eq!(failure.restored, Restored::Previous, "{at}: {failure:?}");
-            converged(&vpu, &old).await;
-        }
-    });
-}
-
-#[test]
-fn regression_a_release_that_no_longer_starts_is_not_called_restored() {
-    run(async {
-        for status in ["exited", "restarting"] {
-            let vpu = FakeVpu::default();
-            converge(&vpu, &desired(&BASE)).await;
-            vpu.world(|world| {
-                for container in world.containers.values_mut() {
-                    status.clone_into(&mut container.status);
-                }
-            });
-            let failure = apply_crashing(&vpu, &desired(&BASE)).await;
-            let failed = matches!(failure.restored, Restored::Failed { .. });
-            assert!(failed, "{failure:?}");
-        }
     });
 }
 
@@ -835,150 +639,5 @@ fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
         });
         converge(&vpu, &gone).await;
         vpu.world(|world| assert!(world.containers.contains_key(&"f".repeat(64))));
-    });
-}
-
-#[test]
-fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is_odd_goes() {
-    run(async {
-        let vpu = FakeVpu::default();
-        converge(&vpu, &desired(&BASE)).await;
-        let gone = desired(&Shape {
-            state: ProjectState::Absent,
-            ..BASE
-        });
-        let compose = format!("{}/docker-compose.yml", remote::project_directory("app"));
-        let mut observed = observe(&vpu, &gone.query()).await.unwrap();
-        let paths = &mut observed.facts.paths;
-        paths.insert(compose.clone(), Probed::Unknown("no permission".into()));
-        let plan = plan::plan(&gone, &observed, "fake");
-        assert_eq!(plan.blocked[0].reason, "no permission");
-        // Such as a symbolic link, which a boot would start.
-        observed
-            .facts
-            .paths
-            .insert(compose.clone(), Probed::Known(PathFact::Other));
-        let plan = plan::plan(&gone, &observed, "fake");
-        let removed = format!("o3r-remove-file {compose} ");
-        let commands = plan.steps.iter().flat_map(|step| &step.commands);
-        assert!(
-            commands
-                .into_iter()
-                .any(|command| command.starts_with(&removed))
-        );
-    });
-}
-
-#[test]
-fn regression_a_directory_in_two_spellings_is_one() {
-    run(async {
-        let mut twice = desired(&BASE);
-        let mut other = twice.directories[0].clone();
-        other.path = "/home/oem/data".parse().unwrap();
-        other.mode = None;
-        twice.directories.insert(0, other.clone());
-        let vpu = FakeVpu::default();
-        converge(&vpu, &twice).await;
-        vpu.world(|world| assert_eq!(world.directories["/home/oem/data"].0, 0o775));
-
-        twice.directories[0].mode = Some(0o700);
-        let plan = plan_for(&vpu, &twice).await;
-        assert_eq!(plan.blocked[0].address.as_str(), "directory.~/data");
-        assert_eq!(
-            plan.blocked[0].reason,
-            "it is declared twice, with modes 0700 and 0775"
-        );
-    });
-}
-
-#[test]
-fn regression_a_project_takes_the_place_of_one_that_goes() {
-    run(async {
-        let vpu = FakeVpu::default();
-        let old = desired(&BASE);
-        converge(&vpu, &old).await;
-        let mut renamed = desired(&Shape { extra: 1, ..BASE });
-        let mut new = renamed.projects[0].clone();
-        new.name = "new".into();
-        // A fixed name that the old one's container has.
-        let main = new.services.get_mut("main").unwrap();
-        main.container_name = Some("app_main_1".into());
-        renamed.projects.insert(0, new);
-        renamed.projects[1].state = ProjectState::Absent;
-        let plan = plan_for(&vpu, &renamed).await;
-        assert_eq!(plan.blocked, vec![]);
-        let at = |address: &str| {
-            let mut steps = plan.steps.iter();
-            steps
-                .position(|step| step.address.as_str() == address)
-                .unwrap()
-        };
-        assert!(at("compose.app") < at("compose.new"));
-        let before = vpu.world(|world| world.clone());
-        for number in 0.. {
-            vpu.world(|world| *world = before.clone());
-            if !fails_and_restores(&vpu, &renamed, number, &before).await {
-                break;
-            }
-        }
-    });
-}
-
-#[test]
-fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
-    run(async {
-        let vpu = FakeVpu::default();
-        converge(&vpu, &desired(&BASE)).await;
-        vpu.world(|world| world.boot_id.push('+'));
-        converged(&vpu, &desired(&BASE)).await;
-        vpu.world(|world| {
-            let (_, container) = world.containers.pop_first().unwrap();
-            world.containers.insert("f".repeat(64), container);
-        });
-        let plan = plan_for(&vpu, &desired(&BASE)).await;
-        assert_eq!(plan.steps.len(), 1, "{}", render::json(&plan));
-    });
-}
-
-#[test]
-fn regression_remedies_are_words_of_a_shell() {
-    run(async {
-        let mut odd = desired(&BASE);
-        odd.directories[0].path = "~/it's; reboot".parse().unwrap();
-        let vpu = FakeVpu::default();
-        vpu.world(|world| world.write("/home/oem/it's; reboot", b"", 0o644));
-        let plan = plan_for(&vpu, &odd).await;
-        let quoted = r"mv '/home/oem/it'\''s; reboot' '/home/oem/it'\''s; reboot.old'";
-        let remedy = &plan.blocked[0].remedy;
-        assert!(remedy.ends_with(quoted), "{remedy}");
-    });
-}
-
-#[test]
-fn regression_images_of_releases_before_are_listed() {
-    run(async {
-        let vpu = FakeVpu::default();
-        converge(&vpu, &desired(&BASE)).await;
-        let next = desired(&Shape { image: 1, ..BASE });
-        converge(&vpu, &next).await;
-        let old = image_content(0).staging_tag;
-        let plan = plan_for(&vpu, &next).await;
-        let unmanaged: Vec<&str> = plan.unmanaged.iter().map(plan::Address::as_str).collect();
-        assert_eq!(unmanaged, [format!("image.{old}")]);
-    });
-}
-
-#[test]
-fn a_command_that_no_shell_takes_is_found_by_the_lint() {
-    run(async {
-        let mut plan = plan_for(&FakeVpu::default(), &desired(&BASE)).await;
-        let words = vec!["'"; 20_000];
-        let long = o3r_deploy::shell::Argv::new("echo").args(words);
-        plan.steps[0].actions[0].argv = long;
-        let findings = plan::lint::lint(&plan);
-        assert!(
-            findings[0].ends_with("a command of 128 KiB or more"),
-            "{findings:?}"
-        );
     });
 }
