@@ -14,7 +14,7 @@ use crate::{
         builder::{Builder, Draft},
     },
     remote::{self, PreviousFile},
-    shell::quote,
+    shell::{Argv, quote},
 };
 
 /// Plans the project's files, those too that it does not have any more; gives the relative paths of
@@ -117,12 +117,7 @@ fn put(
     previous: Option<&Previous<'_>>,
     cause: Cause,
 ) {
-    let path = project.path(file);
-    let kept = builder.state().kept(&project.name, &file.relative);
-    let record = builder.state().started(&project.name);
-    let old = previous.map_or(PreviousFile::None, |previous| {
-        previous.file(builder, project, &file.relative)
-    });
+    let place = Place::of(builder, project, &file.relative, previous);
     let payload = Payload {
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,
@@ -133,21 +128,8 @@ fn put(
     } else {
         Action::Update
     };
-    let contents = (file.sha256, file.bytes);
-    let put = remote::put_file(&path, contents, file.mode, (&kept, old), &record);
-    let address = file_address(&project.name, &file.relative);
-    let mut draft = Draft::new(address, action, Phase::Switch, cause);
-    draft = draft.source(project.source.as_ref());
-    draft = draft.run([Command::with(put, payload)]);
-    if let Some(previous) = previous {
-        draft = draft.undo([Command::new(remote::restore_file(
-            &path,
-            (&kept, old),
-            &record,
-        ))]);
-        draft = draft.always_undone(previous.is_touched());
-    }
-    builder.step(draft);
+    let command = Command::with(place.put(file), payload);
+    step(builder, project, &place, previous, (action, cause), command);
 }
 
 /// Removes a file that an earlier apply put there.
@@ -157,25 +139,77 @@ fn remove(
     relative: &str,
     previous: Option<&Previous<'_>>,
 ) {
-    let path = format!("{}/{relative}", project.directory());
-    let kept = builder.state().kept(&project.name, relative);
-    let record = builder.state().started(&project.name);
-    let old = previous.map_or(PreviousFile::None, |previous| {
-        previous.file(builder, project, relative)
-    });
-    let remove = remote::remove_file(&path, (&kept, old), &record, &project.directory());
-    let address = file_address(&project.name, relative);
-    let cause = Cause::NoLongerDeclared;
-    let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
-    let mut draft = draft.source(project.source.as_ref());
-    draft = draft.run([Command::new(remove)]);
+    let place = Place::of(builder, project, relative, previous);
+    let what = (Action::Remove, Cause::NoLongerDeclared);
+    let command = Command::new(place.remove());
+    step(builder, project, &place, previous, what, command);
+}
+
+fn step(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    place: &Place,
+    previous: Option<&Previous<'_>>,
+    (action, cause): (Action, Cause),
+    command: Command,
+) {
+    let address = file_address(&project.name, &place.relative);
+    let draft = Draft::new(address, action, Phase::Switch, cause);
+    let mut draft = draft.source(project.source.as_ref()).run([command]);
     if let Some(previous) = previous {
-        draft = draft.undo([Command::new(remote::restore_file(
-            &path,
-            (&kept, old),
-            &record,
-        ))]);
+        draft = draft.undo([Command::new(place.restore())]);
         draft = draft.always_undone(previous.is_touched());
     }
     builder.step(draft);
+}
+
+/// Where a project's file is, what the last release has there, and where that is kept.
+pub(super) struct Place {
+    relative: String,
+    directory: String,
+    path: String,
+    kept: String,
+    record: String,
+    previous: PreviousFile,
+}
+
+impl Place {
+    pub(super) fn of(
+        builder: &Builder<'_>,
+        project: &Project,
+        relative: &str,
+        previous: Option<&Previous<'_>>,
+    ) -> Self {
+        let directory = project.directory();
+        Self {
+            relative: relative.to_owned(),
+            path: format!("{directory}/{relative}"),
+            directory,
+            kept: builder.state().kept(&project.name, relative),
+            record: builder.state().started(&project.name),
+            previous: previous.map_or(PreviousFile::None, |previous| {
+                previous.file(builder, project, relative)
+            }),
+        }
+    }
+
+    fn put(&self, file: &ProjectFile) -> Argv {
+        let contents = (file.sha256, file.bytes);
+        let kept = (self.kept.as_str(), self.previous);
+        remote::put_file(&self.path, contents, file.mode, kept, &self.record)
+    }
+
+    pub(super) fn remove(&self) -> Argv {
+        let kept = (self.kept.as_str(), self.previous);
+        remote::remove_file(&self.path, kept, &self.record, &self.directory)
+    }
+
+    pub(super) fn restore(&self) -> Argv {
+        remote::restore_file(&self.path, (&self.kept, self.previous), &self.record)
+    }
+
+    /// Whether the last release has just this file there.
+    pub(super) fn had(&self, file: &ProjectFile) -> bool {
+        self.previous == PreviousFile::Is(file.sha256)
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use self::started::{brief, inputs};
 use self::{
-    files::{dropped, files},
+    files::{Place, dropped, files},
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
     started::{changed_images, covered_input, stale_inputs},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     desired::{Desired, Project, ProjectState},
     observe::{Container, PathFact, Probed, Started},
-    remote::{self, PreviousFile},
+    remote,
     shell::quote,
 };
 
@@ -275,22 +275,9 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let mut changed = BTreeSet::new();
     for relative in files.into_iter().chain(dropped) {
         changed.insert(relative.to_owned());
-        let path = format!("{}/{relative}", project.directory());
-        let kept = builder.state().kept(&project.name, relative);
-        let old = previous.as_ref().map_or(PreviousFile::None, |previous| {
-            previous.file(builder, project, relative)
-        });
-        actions.push(remote::remove_file(
-            &path,
-            (&kept, old),
-            &record,
-            &project.directory(),
-        ));
-        undo.push(Command::new(remote::restore_file(
-            &path,
-            (&kept, old),
-            &record,
-        )));
+        let place = Place::of(builder, project, relative, previous.as_ref());
+        actions.push(place.remove());
+        undo.push(Command::new(place.restore()));
     }
     actions.push(remote::remove_files(&project.directory(), directories));
     let cause = Cause::NoLongerDeclared;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Found, address,
+    files::Place,
     start::{Recreate, record, up},
     started::stranger,
 };
@@ -134,18 +135,10 @@ impl<'a> Previous<'a> {
     ) -> Vec<Command> {
         let mut commands = vec![];
         for file in &project.files {
-            let previous = self.file(builder, project, &file.relative);
-            let is_it = match previous {
-                PreviousFile::Is(_) if project.state == ProjectState::Absent => false,
-                PreviousFile::Is(sha256) => sha256 == file.sha256,
-                PreviousFile::None | PreviousFile::Whatever => false,
-            };
+            let place = Place::of(builder, project, &file.relative, Some(self));
+            let is_it = project.state != ProjectState::Absent && place.had(file);
             if !is_it && !changed.contains(&file.relative) {
-                let kept = builder.state().kept(&project.name, &file.relative);
-                let record = builder.state().started(&project.name);
-                let path = project.path(file);
-                let restore = remote::restore_file(&path, (&kept, previous), &record);
-                commands.push(Command::new(restore));
+                commands.push(Command::new(place.restore()));
             }
         }
         commands
