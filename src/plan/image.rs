@@ -54,15 +54,18 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Our images that no declared one is: of releases before, or of an apply that failed.
+/// Our images of releases before the last one, or of an apply that failed.
 fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, observe::Image>) {
     let desired = builder.desired;
-    let contents = desired
-        .images
-        .iter()
-        .filter_map(|image| image.content.as_ref());
+    let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
     let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
-    for (_, image) in images.iter().filter(|(id, _)| !wanted.contains(*id)) {
+    let made = builder.previous().into_iter().flat_map(|r| r.made.values());
+    // What a failure would go back to.
+    let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
+    let old = images
+        .iter()
+        .filter(|(id, _)| !wanted.contains(*id) && !last.contains(id));
+    for (_, image) in old {
         let tags = image.tags.iter().filter(|tag| desired.release.staged(tag));
         builder.unmanaged.extend(tags.map(|tag| address(tag)));
     }

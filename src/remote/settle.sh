@@ -10,7 +10,12 @@ main() {
     failed=$(printf '%s\n' "$second" | while read -r id count status code name policy; do
         case $first in
             *"$id $count "*) ;;
-            *) echo "$id ${name#/} was restarted after exit code $code"; continue ;;
+            *)
+                # While it runs, docker says 0 of a run that ended otherwise.
+                after=" after exit code $code"
+                [ "$status" = running ] && after=
+                echo "$id ${name#/} was restarted$after"
+                continue ;;
         esac
         case $status:$code:$policy in
             running:*) ;;

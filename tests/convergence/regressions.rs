@@ -98,6 +98,8 @@ fn regression_images_of_releases_before_are_listed() {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;
         let next = desired(&Shape { image: 1, ..BASE });
+        let plan = plan_for(&vpu, &next).await;
+        assert_eq!(plan.unmanaged, vec![], "a failure would go back to it");
         converge(&vpu, &next).await;
         let old = image_content(0).staging_tag;
         let plan = plan_for(&vpu, &next).await;
