@@ -77,6 +77,15 @@ impl Ui {
             .and_then(|()| stdout.flush());
     }
 
+    /// Shows what a question is about, on the side where it is asked, quiet or not.
+    pub fn show(self, render: impl FnOnce(render::Style) -> String) {
+        let style = render::Style {
+            color: self.color_err,
+            commands: self.verbose > 0,
+        };
+        eprint!("{}", render(style));
+    }
+
     /// Says something, unless quiet.
     pub fn say(self, text: &str) {
         if !self.quiet {
@@ -299,7 +308,7 @@ impl Observer for Progress {
             Event::Sent(bytes) => self.sent(bytes),
             Event::FellBack(bytes) => self.fell_back(bytes),
             Event::Done(_) => self.end(&self.ui.good("✓")),
-            Event::Failed(_) => self.end(&self.ui.bad("✗")),
+            Event::Failed(_) | Event::Interrupted(_) => self.end(&self.ui.bad("✗")),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
             Event::Undoing(step) => self.ui.say(&format!("  restoring {}", step.address)),
         }

@@ -209,10 +209,12 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
       + create  tag.app:2
 
     settle
-      ~ update  release.app  (113 B to send)
+      ~ update  release.app  (123 B to send)
                 declared: 2b2224e27c80 -> d1be27f9ca85
 
-    Plan: 2 to create, 1 to update; 6.11 KiB to send
+    note: image.o3r-deploy/app:e02e11117970 was made by an earlier release and is no longer declared; it is left alone
+
+    Plan: 2 to create, 1 to update; 6.12 KiB to send
     ");
     vpu.world(|world| world.images.clear());
     let (report, fell_back) = execute(&vpu, &next, &plan).await;

@@ -12,7 +12,7 @@ use o3r_deploy::{
     digest::Digest,
     host::{Host as _, LocalHost, Output, Stdin},
     observe::{self, PathFact, Probed, Query, Readings},
-    remote,
+    remote::{self, PreviousFile},
     shell::Argv,
 };
 use proptest::prelude::*;
@@ -265,57 +265,191 @@ async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
     }
 }
 
+/// A project's file on a box, and where everything about it is.
+struct File {
+    fixture: Box,
+    path: PathBuf,
+    kept: PathBuf,
+    record: PathBuf,
+}
+
+impl File {
+    fn new(shell: &[&str], tools: &[&str]) -> Self {
+        let fixture = Box::new(shell, tools);
+        let at = |name: &str| fixture.home().join(name);
+        Self {
+            path: at("project/new dir/it's a file"),
+            kept: at(".o3r-deploy/previous/app/new dir%2F.it's%25"),
+            record: at("record"),
+            fixture,
+        }
+    }
+
+    async fn put(&self, planned: &[u8], previous: PreviousFile, sent: &[u8]) -> Output {
+        let contents = (Digest::of(planned), planned.len() as u64);
+        let kept = (text(&self.kept), previous);
+        let argv = remote::put_file(text(&self.path), contents, 0o640, kept, text(&self.record));
+        self.fixture.run(&argv, sent).await
+    }
+
+    async fn remove(&self, previous: PreviousFile) -> Output {
+        let project = self.fixture.home().join("project");
+        let kept = (text(&self.kept), previous);
+        let argv = remote::remove_file(text(&self.path), kept, text(&self.record), text(&project));
+        self.fixture.run(&argv, b"").await
+    }
+
+    async fn restore(&self, previous: PreviousFile) -> Output {
+        let kept = (text(&self.kept), previous);
+        let argv = remote::restore_file(text(&self.path), kept, text(&self.record));
+        self.fixture.run(&argv, b"").await
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        std::fs::create_dir_all(self.path.parent().unwrap()).unwrap();
+        std::fs::write(&self.path, bytes).unwrap();
+    }
+
+    /// Its contents, if it is there.
+    fn read(&self) -> Option<Vec<u8>> {
+        std::fs::read(&self.path).ok()
+    }
+}
+
+fn is(bytes: &[u8]) -> PreviousFile {
+    PreviousFile::Is(Digest::of(bytes))
+}
+
 #[tokio::test]
 async fn put_file_replaces_whole_files_or_nothing() {
     for shell in SHELLS {
-        for tools in [&["sha256sum"][..], &["busybox"]] {
-            let fixture = Box::new(shell, tools);
-            let at = |name: &str| fixture.home().join(name);
-            let (target, kept) = (at("new dir/it's a file"), at(".o3r-deploy/previous/x"));
-            let record = at("record");
-            std::fs::write(&record, "old").unwrap();
-            let put = |bytes: &[u8]| {
-                let sha256 = Digest::of(bytes).hex();
-                remote::put_file(text(&target), &sha256, 0o640, text(&kept), text(&record))
-            };
-            let output = fixture.run(&put(b"one"), b"one").await;
+        for tools in [&["sha256sum"][..], &["busybox"], &[]] {
+            let file = File::new(shell, tools);
+            std::fs::write(&file.record, "old").unwrap();
+            let output = file.put(b"one", PreviousFile::None, b"one").await;
             assert!(output.success(), "{output:?}");
-            assert_eq!(std::fs::read(&target).unwrap(), b"one");
-            assert_eq!(
-                std::fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
-                0o640
-            );
-            assert!(!kept.exists() && !record.exists());
+            assert_eq!(file.read().unwrap(), b"one");
+            let mode = std::fs::metadata(&file.path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o640);
+            assert!(!file.kept.exists() && !file.record.exists());
+            let records = observe_in(&file.fixture, &Query::default()).await;
+            let added = &records.facts.records.known().unwrap().added["app"];
+            assert!(added.contains("new dir/.it's%"), "{added:?}");
 
             // A payload that was cut, and one that is another: nothing changes.
-            std::fs::write(&record, "new").unwrap();
+            std::fs::write(&file.record, "new").unwrap();
+            let hashes = !tools.is_empty();
             for wrong in [&b"tw"[..], b"owt", b""] {
-                let output = fixture.run(&put(b"two"), wrong).await;
-                assert_eq!(output.code, 1);
-                assert!(
-                    output.tail(1).contains("not what was planned"),
-                    "{output:?}"
-                );
-                assert_eq!(std::fs::read(&target).unwrap(), b"one");
-                assert!(record.exists());
+                if wrong.len() == 3 && !hashes {
+                    continue; // without a tool its size is all that can be told
+                }
+                let output = file.put(b"two", is(b"one"), wrong).await;
+                assert_eq!(output.code, 1, "{tools:?}");
+                let said = output.tail(1);
+                assert!(said.contains("not what was planned"), "{output:?}");
+                assert_eq!(file.read().unwrap(), b"one");
+                assert!(file.record.exists());
+                if hashes {
+                    assert!(file.restore(is(b"one")).await.success());
+                    assert_eq!(file.read().unwrap(), b"one");
+                }
             }
-            let left: Vec<_> = std::fs::read_dir(target.parent().unwrap())
+            let left: Vec<_> = std::fs::read_dir(file.path.parent().unwrap())
                 .unwrap()
                 .collect();
             assert_eq!(left.len(), 1, "a temporary file is left");
+        }
+    }
+}
 
-            let output = fixture.run(&put(b"two"), b"two").await;
-            assert!(output.success(), "{output:?}");
-            assert_eq!(std::fs::read(&kept).unwrap(), b"one");
-            let restore = remote::restore_file(text(&target), text(&kept));
-            assert!(fixture.run(&restore, b"").await.success());
-            assert_eq!(std::fs::read(&target).unwrap(), b"one");
+#[tokio::test]
+async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
+    for shell in SHELLS {
+        for tools in [&["sha256sum"][..], &["busybox"]] {
+            let file = File::new(shell, tools);
+            file.write(b"one");
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+            let record = format!("input file x\tsha256:1\nboot {boot}container 1\n");
+            std::fs::write(&file.record, &record).unwrap();
+            // An apply that was cut off put another one, and the next one a third: the first stays kept.
+            assert!(file.put(b"two", is(b"one"), b"two").await.success());
+            assert!(file.put(b"three", is(b"one"), b"three").await.success());
+            assert!(file.put(b"three", is(b"one"), b"three").await.success());
+            for _ in 0..2 {
+                let output = file.restore(is(b"one")).await;
+                assert!(output.success(), "{output:?}");
+                assert_eq!(file.read().unwrap(), b"one");
+                assert_eq!(std::fs::read_to_string(&file.record).unwrap(), record);
+            }
+            // What another boot started may be something else by now.
+            let other = record.replace(boot.trim(), "another");
+            std::fs::write(&file.record, other).unwrap();
+            assert!(file.put(b"two", is(b"one"), b"two").await.success());
+            assert!(file.restore(is(b"one")).await.success());
+            assert!(!file.record.exists());
+            // A copy of an older release is not taken for that of the last one.
+            assert!(file.put(b"two", PreviousFile::None, b"two").await.success());
+            let output = file.put(b"three", is(b"two"), b"cut").await;
+            assert_eq!(output.code, 1);
+            assert!(file.restore(is(b"two")).await.success());
+            assert_eq!(file.read().unwrap(), b"two");
+            std::fs::write(&file.kept, "older").unwrap();
+            file.write(b"someone's");
+            let output = file.restore(is(b"two")).await;
+            assert!(output.tail(1).contains("no copy of that one is kept"));
+            assert_eq!(file.read().unwrap(), b"someone's");
 
-            // Where nothing was replaced, restoring removes.
-            std::fs::remove_file(&target).unwrap();
-            assert!(fixture.run(&put(b"two"), b"two").await.success());
-            assert!(fixture.run(&restore, b"").await.success());
-            assert!(!target.exists());
+            // Removed, and back with its directory; twice does not lose it.
+            file.write(b"two");
+            std::fs::write(&file.record, "new").unwrap();
+            for _ in 0..2 {
+                let output = file.remove(is(b"two")).await;
+                assert!(output.success(), "{output:?}");
+                assert!(!file.path.parent().unwrap().exists() && !file.record.exists());
+                assert!(file.fixture.home().join("project").exists());
+            }
+            assert!(file.restore(is(b"two")).await.success());
+            assert_eq!(file.read().unwrap(), b"two");
+
+            // Where the release had none, restoring removes; someone else's file comes back.
+            assert!(file.restore(PreviousFile::None).await.success());
+            assert_eq!(file.read(), None);
+            file.write(b"someone's");
+            std::fs::remove_file(&file.kept).unwrap(); // as recording a release does
+            let whatever = PreviousFile::Whatever;
+            assert_eq!(file.put(b"four", whatever, b"cut").await.code, 1);
+            assert!(file.restore(whatever).await.success());
+            assert_eq!(file.read().unwrap(), b"someone's");
+            assert!(file.put(b"four", whatever, b"four").await.success());
+            assert!(file.restore(whatever).await.success());
+            assert_eq!(file.read().unwrap(), b"someone's");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_ended_well_has_settled_unless_it_is_to_run_for_ever() {
+    for shell in SHELLS {
+        for (state, settles) in [
+            ("running 0 /app unless-stopped", true),
+            ("exited 0 /app ", true),
+            ("exited 0 /app no", true),
+            ("exited 0 /app on-failure", true),
+            ("exited 0 /app always", false),
+            ("exited 1 /app ", false),
+            ("restarting 1 /app always", false),
+        ] {
+            let fixture = Box::new(shell, &[]);
+            let docker = format!(
+                "#!/bin/sh\ncase \"$1 $2\" in\n\
+                 'container ls') echo c1 ;;\n\
+                 'container inspect') case $4 in *RestartPolicy.Name}}}}) echo 'c1 0 {state}' ;; esac ;;\n\
+                 logs*) echo its last words ;;\nesac\n"
+            );
+            fixture.program("docker", &docker);
+            let output = fixture.run(&remote::settle("app"), b"").await;
+            assert_eq!(output.success(), settles, "{state}: {output:?}");
+            assert_eq!(output.tail(1).contains("its last words"), !settles);
         }
     }
 }
@@ -367,17 +501,70 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
 }
 
 #[tokio::test]
+async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let path = fixture.directory.path().join("bin");
+        let start = |script: &str, name: &str, args: &[&str]| {
+            let mut command = std::process::Command::new(path.join("sh"));
+            command.args(["-c", script, name]).args(args);
+            command.stdin(std::process::Stdio::piped());
+            command.env("PATH", &path).spawn().unwrap()
+        };
+        // As an application's container may be called, and what looks for ours.
+        let mut others = [
+            start("read -r line", "o3r-inspector.sh", &[]),
+            start("read -r line; : the word o3r-in in a text", "sh", &[]),
+        ];
+        let lock = remote::lock(r#""by":"me""#, false);
+        let held = fixture.host.hold(&lock).await.unwrap();
+        assert!(held.is_ok(), "{shell:?}");
+        drop(held);
+        for child in &mut others {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+
+        let mut ours = start(
+            "sleep 2; :",
+            "o3r-in",
+            &["/a project", "docker-compose", "up"],
+        );
+        let mut impatient = lock.words().to_vec();
+        *impatient.last_mut().unwrap() = "0".to_owned();
+        let impatient = Argv::new(&impatient[0]).args(&impatient[1..]);
+        let refused = fixture.host.hold(&impatient).await.unwrap().err().unwrap();
+        assert_eq!(refused.code, remote::LEFTOVER);
+        let words = format!("{} /a project docker-compose up ", ours.id());
+        assert_eq!(
+            String::from_utf8_lossy(&refused.stderr).trim_end_matches('\n'),
+            words
+        );
+        let held = fixture.host.hold(&lock).await.unwrap();
+        assert!(held.is_ok(), "{shell:?}");
+        ours.wait().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
-        let record = remote::record_release(text(&history), "1.29.2");
+        let kept = fixture.home().join(".o3r-deploy/previous/app");
+        std::fs::create_dir_all(&kept).unwrap();
+        std::fs::write(kept.join(".env"), "SECRET=1").unwrap();
+        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
         for number in 0..60 {
             let line = format!("{{\"version\":\"{number}\"}}\n");
             assert!(fixture.run(&record, line.as_bytes()).await.success());
         }
         let written = std::fs::read_to_string(&history).unwrap();
         assert_eq!(written.lines().count(), 51);
+        assert!(
+            !kept.exists(),
+            "what was kept of the release before is left"
+        );
         assert_eq!(written.lines().last(), Some(r#"{"version":"59"}"#));
 
         // The probe takes the version from there, while it is the same program.

@@ -236,7 +236,6 @@ async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
                 "upload.files",
                 "transfer.~/share/config",
                 "transfer.~/a",
-                "staging.files",
                 "release.app"
             ],
             "{kind:?}"

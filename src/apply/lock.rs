@@ -19,6 +19,16 @@ pub enum Locked {
         /// The holder's line: members of a JSON object, as given to [`lock`].
         holder: String,
     },
+    /// A docker-compose of an apply that died runs on.
+    #[error(
+        "a docker-compose that an earlier apply started still runs on the VPU: process {pid}: {words}"
+    )]
+    Leftover {
+        /// Its number there.
+        pid: String,
+        /// Its directory and command.
+        words: String,
+    },
     /// The lock could not be made.
     #[error("cannot lock the VPU: {0}")]
     Failed(String),
@@ -44,6 +54,14 @@ pub async fn lock<H: Host>(host: &H, who: &str, take: bool) -> Result<Held, Lock
         Err(output) if output.code == remote::LOCKED => Err(Locked::Busy {
             holder: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }),
+        Err(output) if output.code == remote::LEFTOVER => {
+            let said = output.tail(1);
+            let (pid, words) = said.split_once(' ').unwrap_or((&said, ""));
+            Err(Locked::Leftover {
+                pid: pid.to_owned(),
+                words: words.trim().to_owned(),
+            })
+        }
         Err(output) => Err(Locked::Failed(output.tail(5))),
     }
 }

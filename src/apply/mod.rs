@@ -34,6 +34,8 @@ pub enum Event<'a> {
     Done(&'a Step),
     /// A step failed.
     Failed(&'a Step),
+    /// A step was interrupted.
+    Interrupted(&'a Step),
     /// The commands that take steps back start.
     Restoring,
     /// A step is being taken back.
@@ -143,7 +145,7 @@ pub enum Restored {
     NotWanted,
     /// The previous release runs again.
     Previous,
-    /// This undo step failed, too.
+    /// What could be restored was, and this could not.
     Failed {
         /// Its address.
         address: String,
@@ -179,6 +181,7 @@ pub async fn execute<H: Host>(
     for (completed, step) in plan.steps.iter().enumerate() {
         if execution.interrupted(1) {
             let at = step.address.to_string();
+            log.line(&format!("interrupted before {at}"));
             return Report {
                 completed,
                 outcome: Outcome::Interrupted { at, begun: false },
@@ -191,6 +194,7 @@ pub async fn execute<H: Host>(
         };
         let (command, reason) = match stop {
             Stop::Interrupted => {
+                execution.observer.event(Event::Interrupted(step));
                 let at = step.address.to_string();
                 return Report {
                     completed,
@@ -250,7 +254,10 @@ impl<H: Host> Execution<'_, H> {
         for command in &step.actions {
             let result = tokio::select! {
                 result = self.command(command) => result,
-                _ = interrupts.wait_for(|times| *times >= patience) => return Err(Stop::Interrupted),
+                _ = interrupts.wait_for(|times| *times >= patience) => {
+                    self.log.line(&format!("interrupted: {}", command.argv.to_display()));
+                    return Err(Stop::Interrupted);
+                }
             };
             if let Err(reason) = result {
                 return Err(Stop::Failed(command.to_display(), reason));
@@ -313,10 +320,15 @@ impl<H: Host> Execution<'_, H> {
         self.host.run(&command.argv, stdin).await
     }
 
-    /// Runs the undo commands of the switch's steps up to and with `failed`, in the order in which
-    /// the steps ran: restoring is applying what was before, and files and names come before what
-    /// is started from them.
+    /// Runs the undo commands of the switch's steps up to and with `failed` (and of those that are
+    /// always undone), in the order in which the steps run: restoring is applying what was before,
+    /// and files and names come before what is started from them. One that fails does not keep the
+    /// others from running: more of what ran before is better than less.
     async fn restore(&self, plan: &Plan, failed: usize, options: Options) -> Restored {
+        let touched = |step: &&Step| step.phase == Phase::Switch;
+        if !plan.steps[..=failed].iter().any(|step| touched(&step)) {
+            return Restored::NotNeeded;
+        }
         if !options.rollback {
             return Restored::NotWanted;
         }
@@ -324,30 +336,36 @@ impl<H: Host> Execution<'_, H> {
             return Restored::NoPrevious;
         }
         self.observer.event(Event::Restoring);
-        let mut lost = None;
-        for step in &plan.steps[..=failed] {
+        let mut failures = vec![];
+        for (index, step) in plan.steps.iter().enumerate() {
+            if index > failed && !step.always_undone {
+                continue;
+            }
             if step.undo.is_empty() {
                 // What was only added stays, and the record is the last thing of all.
                 if step.phase == Phase::Switch {
-                    lost = lost.or(Some(&step.address));
+                    failures.push((
+                        &step.address,
+                        "what it removed cannot be brought back".into(),
+                    ));
                 }
                 continue;
             }
             self.observer.event(Event::Undoing(step));
             for command in &step.undo {
                 if let Err(reason) = self.command(command).await {
-                    return Restored::Failed {
-                        address: step.address.to_string(),
-                        reason: reason.to_string(),
-                    };
+                    failures.push((&step.address, reason.to_string()));
+                    break;
                 }
             }
         }
-        match lost {
+        let unknown = plan.not_restorable.iter();
+        let unknown = unknown.map(|resource| (&resource.address, resource.reason.clone()));
+        match failures.into_iter().chain(unknown).next() {
             None => Restored::Previous,
-            Some(address) => Restored::Failed {
+            Some((address, reason)) => Restored::Failed {
                 address: address.to_string(),
-                reason: "what it removed cannot be brought back".to_owned(),
+                reason,
             },
         }
     }

@@ -1,7 +1,10 @@
 //! `apply`: makes the VPU match the manifest, then observes and plans again: that plan must be
 //! empty.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use camino::Utf8PathBuf;
 use serde_json::json;
@@ -69,7 +72,7 @@ async fn run_inner(
         return Ok(Exit::Done);
     }
     if !args.yes && saved.is_none() {
-        confirm(ui)?;
+        confirm(args.format, ui, &plan)?;
     }
     execute(global, args, ui, &session, plan, result).await
 }
@@ -102,13 +105,17 @@ fn present(
     Ok(!plan.steps.is_empty())
 }
 
-fn confirm(ui: Ui) -> Result<(), CommandError> {
+fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> {
     if !ui.can_ask() {
         return Err(CommandError::message(
             Exit::Usage,
             "there is no terminal to ask on; nothing was done",
             Some("say yes beforehand: o3r-deploy apply --yes".into()),
         ));
+    }
+    if format != TextOrJson::Text {
+        // stdout is for the document.
+        ui.show(|style| render::text(plan, style));
     }
     if ui.confirm("Apply this plan?") {
         return Ok(());
@@ -135,11 +142,17 @@ async fn execute(
         "{} applies {} to {}",
         planned.tool, planned.manifest.path, planned.vpu.host
     ));
-    let lock = apply::lock(&session.host, &who(), args.break_lock)
-        .await
-        .map_err(locked)?;
+    let waiting = Waiting {
+        interrupts: interrupts.clone(),
+        log: &log,
+    };
+    let who = who();
+    let lock = apply::lock(&session.host, &who, args.break_lock);
+    let lock = waiting.on("waiting for the lock", lock).await?;
+    let lock = lock.map_err(|error| locked(error, &log))?;
     // Between the first look and the lock, another apply may have finished.
-    let observed = session.observe().await?;
+    let observed = waiting.on("looking at the VPU", session.observe()).await?;
+    let observed = observed?;
     let plan = &session.plan(&observed).await?;
     if args.plan.is_some() {
         same(&planned, plan, "while it waited to be applied")?;
@@ -150,7 +163,10 @@ async fn execute(
             return Ok(Exit::Done);
         }
         if !args.yes {
-            confirm(ui)?;
+            let (format, plan) = (args.format, plan.clone());
+            let answer = tokio::task::spawn_blocking(move || confirm(format, ui, &plan));
+            let answer = waiting.on("asking", answer).await?;
+            answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         }
     }
 
@@ -177,7 +193,9 @@ async fn execute(
         }
         Outcome::Failed(failure) => return Err(failed(&failure, &log)),
     }
-    let remaining = session.plan(&session.observe().await?).await?;
+    let observed = session.observe();
+    let observed = waiting.on("looking at the VPU, all steps done", observed);
+    let remaining = session.plan(&observed.await??).await?;
     drop(lock);
     if remaining.is_empty() {
         log.line("applied; a second plan is empty");
@@ -236,13 +254,50 @@ fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
     ))
 }
 
-fn locked(error: Locked) -> CommandError {
+/// What is waited for outside the plan's steps: one Ctrl-C ends it.
+struct Waiting<'a> {
+    interrupts: Interrupts,
+    log: &'a Log,
+}
+
+impl Waiting<'_> {
+    /// Waits for something, and logs how long it took.
+    async fn on<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, CommandError> {
+        let start = Instant::now();
+        let mut interrupts = self.interrupts.clone();
+        let result = tokio::select! {
+            result = future => Ok(result),
+            _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
+                Exit::Interrupted,
+                format!("interrupted while {what}"),
+                Some("run apply again: it goes on from what is there".into()),
+            )),
+        };
+        let how = if result.is_ok() {
+            "done"
+        } else {
+            "interrupted"
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        self.log
+            .line(&format!("{how} after {seconds:.3} s: {what}"));
+        result
+    }
+}
+
+fn locked(error: Locked, log: &Log) -> CommandError {
+    log.line(&error.to_string());
     match error {
         Locked::Host(error) => error.into(),
         Locked::Busy { .. } => CommandError::message(
             Exit::Locked,
             format!("{error}; nothing was done"),
             Some("wait for it; if you know that it is dead: o3r-deploy apply --break-lock".into()),
+        ),
+        Locked::Leftover { ref pid, .. } => CommandError::message(
+            Exit::Locked,
+            format!("{error}; nothing was done"),
+            Some(format!("wait for it, or end it on the VPU: kill {pid}")),
         ),
         Locked::Failed(_) => CommandError::message(Exit::Failed, error.to_string(), None),
     }

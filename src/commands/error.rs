@@ -20,7 +20,7 @@ pub enum Exit {
     Changes = 2,
     /// The VPU cannot be reached, or refuses us, or its host key is not the pinned one.
     Unreachable = 3,
-    /// A step failed and nothing was restored.
+    /// A step failed, and nothing or not all was restored.
     Failed = 4,
     /// Applied but not converged.
     NotConverged = 5,

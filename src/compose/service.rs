@@ -36,8 +36,9 @@ pub struct Service {
     pub runtime: Option<At<String>>,
     /// The ports it takes on the VPU.
     pub published_ports: Vec<HostPort>,
-    /// How many containers it wants, where it says so.
-    pub replicas: Option<u64>,
+    /// How many containers it wants, where it says so by `scale:`; docker-compose 1.x does not look
+    /// at `deploy.replicas`.
+    pub scale: Option<usize>,
     /// Files of top-level secrets and configs that it uses.
     pub secret_files: Vec<String>,
 }
@@ -102,11 +103,7 @@ pub(super) fn read(
             })
         })
         .collect();
-    let replicas = service
-        .get("deploy")
-        .and_then(|deploy| deploy.get("replicas"))
-        .or_else(|| service.get("scale"))
-        .and_then(Node::number);
+    let scale = service.get("scale").and_then(Node::number);
     Ok(Service {
         name: name.to_owned(),
         line,
@@ -126,7 +123,7 @@ pub(super) fn read(
             .flat_map(Node::elements)
             .flat_map(published)
             .collect(),
-        replicas,
+        scale: scale.and_then(|count| usize::try_from(count).ok()),
         secret_files: Vec::new(),
         image,
     })

@@ -91,7 +91,12 @@ fn the_keys_that_matter_are_read() {
     );
     assert!(worker.build.is_some() && worker.profiles.is_some());
     assert_eq!(worker.network_mode.as_deref(), Some("host"));
-    assert_eq!(worker.replicas, Some(3));
+    assert_eq!(
+        worker.scale, None,
+        "docker-compose 1.x does not look at deploy.replicas"
+    );
+    let scaled = ComposeFile::parse("services:\n  web:\n    image: a\n    scale: 3\n").unwrap();
+    assert_eq!(scaled.services[0].scale, Some(3));
     let externals: Vec<_> = file
         .volumes
         .iter()

@@ -84,6 +84,16 @@ pub struct Release {
     pub source: Option<String>,
 }
 
+impl Release {
+    /// Whether an image's name is one that this release loaded it under.
+    pub fn staged(&self, tag: &str) -> bool {
+        let version = tag.strip_prefix("o3r-deploy/");
+        version
+            .and_then(|rest| rest.strip_prefix(self.name.as_str()))
+            .is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
 /// What the box itself must be: any other is refused.
 #[derive(Debug, Clone)]
 pub struct Guards {

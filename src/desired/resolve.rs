@@ -1,6 +1,10 @@
 //! Reads and hashes everything on this machine that a manifest points to.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
+    sync::Arc,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -257,6 +261,7 @@ impl Resolver<'_> {
                 .extra_files
                 .iter()
                 .map(|extra| extra.bare().to_owned());
+            let extras: BTreeSet<String> = extras.filter(|name| name != COMPOSE_FILE).collect();
             let names = std::iter::once(COMPOSE_FILE.to_owned()).chain(extras);
             let files = names.map(ProjectFile::named).collect();
             let state = ProjectState::Absent;
@@ -351,6 +356,10 @@ impl Resolver<'_> {
                     "below this",
                     "name files and directories only",
                 );
+            }
+            // One file may be named twice, by itself and by a directory that it is in.
+            if files.iter().any(|file| file.relative == below) {
+                continue;
             }
             if let Some((file, _)) = self.file(pointer, below, local) {
                 files.push(file);

@@ -62,8 +62,7 @@ pub(super) fn services(
                 files: vec![],
                 volumes: vec![],
                 binds: binds(service, directory),
-                // docker-compose 1.x starts one whatever `deploy.replicas` says.
-                replicas: usize::from(service.replicas != Some(0)),
+                replicas: service.scale.unwrap_or(1),
                 ports: service.published_ports.clone(),
                 runtime: service
                     .runtime

@@ -39,6 +39,8 @@ pub enum HostError {
         host: String,
         /// `ssh-ed25519 AAAA…` as the box presents it now, where it could be asked for.
         presented: Option<PresentedKey>,
+        /// The command that shows the key, where one does.
+        scan: Option<String>,
     },
     /// Another host key than the pinned or known one.
     #[error("the host key of {host} is not the one that is {expected_by}")]
@@ -49,6 +51,8 @@ pub enum HostError {
         expected_by: &'static str,
         /// As the box presents it now, where it could be asked for.
         presented: Option<PresentedKey>,
+        /// The command that shows the key, where one does.
+        scan: Option<String>,
     },
     /// The connection broke while a command ran.
     #[error("the connection to {host} was lost")]
@@ -113,9 +117,13 @@ impl HostError {
                  the box you mean, replace the key {expected_by}; in a manifest:\n\n  [vpu]\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
-            Self::HostKeyUnknown { host, .. } | Self::HostKeyChanged { host, .. } => Some(format!(
-                "read the key on the box, or by: ssh-keyscan {host}; then set `host_key` under [vpu]"
-            )),
+            Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
+                let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
+                Some(format!(
+                    "read the key on the box (ssh-keyscan localhost){}; then set `host_key` under [vpu]",
+                    by.unwrap_or_default()
+                ))
+            }
             Self::Disconnected { .. } => {
                 Some("run apply again: it goes on from what is there".into())
             }

@@ -10,8 +10,11 @@ use tokio::{
 };
 
 use super::{
-    ByteStream, Held, Host, HostError, Output, Stdin, chain, feed, known_hosts, payload_error,
-    read_bounded, read_outputs,
+    ByteStream, Held, Host, HostError, Output, Stdin, chain,
+    error::PresentedKey,
+    feed,
+    known_hosts::{self, Destination},
+    payload_error, read_bounded, read_outputs,
 };
 use crate::shell::Argv;
 
@@ -324,6 +327,14 @@ async fn login_user(options: &SshOptions) -> Option<String> {
     (configured == local).then(|| "oem".to_owned())
 }
 
+/// The key that the box presents, and the command that shows it, where they can be told.
+async fn presented_key(options: &SshOptions) -> (Option<PresentedKey>, Option<String>) {
+    match Destination::of(&options.host, options.port).await {
+        Some(there) => (there.presented().await, there.scan()),
+        None => (None, None),
+    }
+}
+
 /// Turns ssh's words into one of ours. OpenSSH has no codes: its messages are stable since 2000
 /// and in English whatever the locale.
 async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child) -> HostError {
@@ -356,16 +367,21 @@ async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child
         || (pinned && said.contains("host key is known for"))
         || (pinned && said.contains("no matching host key type"))
     {
-        let presented = known_hosts::presented(&host, options.port).await;
+        let (presented, scan) = presented_key(options).await;
         return HostError::HostKeyChanged {
             host,
             expected_by,
             presented,
+            scan,
         };
     }
     if said.contains("host key is known for") || said.contains("Host key verification failed") {
-        let presented = known_hosts::presented(&host, options.port).await;
-        return HostError::HostKeyUnknown { host, presented };
+        let (presented, scan) = presented_key(options).await;
+        return HostError::HostKeyUnknown {
+            host,
+            presented,
+            scan,
+        };
     }
     if said.contains("Permission denied") || said.contains("Too many authentication failures") {
         let user = user.unwrap_or("the user in ssh_config").to_owned();

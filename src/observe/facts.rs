@@ -249,12 +249,16 @@ pub struct Records {
     pub started: BTreeMap<String, Started>,
     /// The last record of each release, by the release's name.
     pub releases: BTreeMap<String, Release>,
+    /// Files that were put into projects' directories since, by project: an apply was cut off.
+    #[serde(default)]
+    pub added: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a compose project's containers were started from, recorded after they came up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// Digests by input, e.g. `file docker-compose.yml`.
+    /// By input: the digest of `file docker-compose.yml`, the id of `image app:1`, the directory
+    /// of `volume share`.
     pub inputs: BTreeMap<String, String>,
     /// The containers, by id.
     pub containers: BTreeSet<String>,
@@ -275,6 +279,18 @@ pub struct Release {
     /// The projects whose autostart it, or a release before it, turned on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub autostart: BTreeSet<String>,
+    /// What each of them is made of: what a failed apply goes back to.
+    #[serde(default)]
+    pub made: BTreeMap<String, Made>,
+}
+
+/// What a compose project is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Whether its containers are to run.
+    pub running: bool,
+    /// By input, as in [`Started`].
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// What moves by itself. No step depends on it; want of space blocks.

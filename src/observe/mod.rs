@@ -18,7 +18,7 @@ pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
 pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
 pub use facts::{
-    Applied, Container, Device, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
+    Applied, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed, Readings,
     Records, Release, Saved, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};

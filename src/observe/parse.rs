@@ -454,6 +454,13 @@ fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, St
                     }
                 }
             }
+            Some(("added", path)) => {
+                if let Some((project, name)) = path.split_once("/%added-") {
+                    let relative = name.replace("%2F", "/").replace("%25", "%");
+                    let added = records.added.entry(project.to_owned());
+                    added.or_default().insert(relative);
+                }
+            }
             _ => return Err(format!("unexpected line {head:?} among the records")),
         }
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::Desired,
-    observe::{Facts, Observed, Readings},
+    observe::{self, Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Change, Command, PayloadSource, Phase, Plan, Step,
-        Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, PayloadSource, Phase,
+        Plan, Step, Summary, Vpu, fingerprint,
     },
     remote,
 };
@@ -24,6 +24,7 @@ pub(super) struct Builder<'a> {
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
+    not_restorable: Vec<NotRestorable>,
     pub(super) unmanaged: BTreeSet<Address>,
     unchanged: usize,
 }
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     pub(super) changes: Vec<Change>,
     pub(super) actions: Vec<Command>,
     pub(super) undo: Vec<Command>,
+    pub(super) always_undone: bool,
 }
 
 impl Draft {
@@ -57,6 +59,7 @@ impl Draft {
             changes: vec![],
             actions: vec![],
             undo: vec![],
+            always_undone: false,
         }
     }
 
@@ -84,6 +87,11 @@ impl Draft {
         self.undo.extend(commands);
         self
     }
+
+    pub(super) fn always_undone(mut self, always_undone: bool) -> Self {
+        self.always_undone = always_undone;
+        self
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -95,9 +103,29 @@ impl<'a> Builder<'a> {
             steps: vec![],
             blocked: vec![],
             notes: vec![],
+            not_restorable: vec![],
             unmanaged: BTreeSet::new(),
             unchanged: 0,
         }
+    }
+
+    /// The last recorded release of this name: what a failed apply goes back to.
+    pub(super) fn previous(&self) -> Option<&'a observe::Release> {
+        let records = self.facts.records.known()?;
+        records.releases.get(&self.desired.release.name)
+    }
+
+    /// What the previous release has for an input (`image app:1`) of any of its projects.
+    pub(super) fn previous_input(&self, input: &str) -> Option<&'a str> {
+        let mut made = self.previous()?.made.values();
+        made.find_map(|made| made.inputs.get(input))
+            .map(String::as_str)
+    }
+
+    /// Says that a failure of this plan would not bring something back.
+    pub(super) fn not_restorable(&mut self, address: Address, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.not_restorable.push(NotRestorable { address, reason });
     }
 
     /// Our state's paths on this VPU.
@@ -130,6 +158,7 @@ impl<'a> Builder<'a> {
             commands,
             bytes_to_send,
             undo: draft.undo,
+            always_undone: draft.always_undone,
         });
     }
 
@@ -179,7 +208,13 @@ impl<'a> Builder<'a> {
 
     /// Whether a step with this address is planned.
     pub(super) fn changes(&self, address: &Address) -> bool {
-        self.steps.iter().any(|step| step.address == *address)
+        self.action(address).is_some()
+    }
+
+    /// What the step with this address does, if one is planned.
+    pub(super) fn action(&self, address: &Address) -> Option<Action> {
+        let mut steps = self.steps.iter();
+        Some(steps.find(|step| step.address == *address)?.action)
     }
 
     /// What the step with this address does to files.
@@ -216,6 +251,7 @@ impl<'a> Builder<'a> {
             blocked: self.blocked,
             notes: self.notes,
             unmanaged: self.unmanaged.into_iter().collect(),
+            not_restorable: self.not_restorable,
             summary,
         }
     }

@@ -11,31 +11,59 @@ use crate::{
     manifest::names::RemotePath,
     observe::{PathFact, Probed},
     remote,
+    shell::quote,
 };
 
 /// The mode of a directory that is created and whose mode is not declared.
 const DEFAULT_MODE: u32 = 0o755;
 
-pub(super) fn address(path: &RemotePath) -> Address {
-    Address::new("directory", path.resolve("~"))
+/// A directory's address: one for each, however its path is spelled.
+pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
+    let home = &builder.facts.system.home;
+    let path = path.resolve(home);
+    match path.strip_prefix(home.as_str()) {
+        Some("") => Address::new("directory", "~"),
+        Some(below) if below.starts_with('/') => {
+            Address::new("directory", format_args!("~{below}"))
+        }
+        _ => Address::new("directory", path),
+    }
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let desired = builder.desired;
-    // By path, so that a parent comes before what is below it.
-    let mut directories: BTreeMap<String, Directory> = desired
-        .directories
-        .iter()
-        .map(|directory| (directory.path.resolve("~"), directory.clone()))
-        .collect();
+    let home = &builder.facts.system.home;
+    // By path, so that a parent comes before what is below it; and once, however it is spelled.
+    let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
+    let mut in_two_modes = vec![];
+    for directory in &desired.directories {
+        let known = directories
+            .entry(directory.path.resolve(home))
+            .or_insert_with(|| directory.clone());
+        match (known.mode, directory.mode) {
+            (Some(one), Some(other)) if one != other => {
+                in_two_modes.push((directory.path.clone(), one, other));
+            }
+            (None, mode) => known.mode = mode,
+            _ => {}
+        }
+    }
     for volume in &desired.volumes {
         directories
-            .entry(volume.path.resolve("~"))
+            .entry(volume.path.resolve(home))
             .or_insert_with(|| Directory {
                 path: volume.path.clone(),
                 mode: None,
                 source: volume.source.clone(),
             });
+    }
+    for (path, one, other) in in_two_modes {
+        directories.remove(&path.resolve(home));
+        builder.block(
+            address(builder, &path),
+            format!("it is declared twice, with modes {one:04o} and {other:04o}"),
+            format!("declare it once (`~` is {home})"),
+        );
     }
     for directory in directories.values() {
         one(builder, directory);
@@ -43,12 +71,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 }
 
 fn one(builder: &mut Builder<'_>, directory: &Directory) {
-    let address = address(&directory.path);
+    let address = address(builder, &directory.path);
     let path = directory.path.resolve(&builder.facts.system.home);
+    let quoted = quote(&path);
     let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {
         Some(Probed::Known(fact)) => fact,
         Some(Probed::Unknown(reason)) => {
-            return builder.block(address, reason, format!("see on the VPU: ls -ld {path}"));
+            return builder.block(address, reason, format!("see on the VPU: ls -ld {quoted}"));
         }
         None => return builder.block(address, "it was not probed", "report this as a bug"),
     };
@@ -72,7 +101,10 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
             return builder.block(
                 address,
                 format!("{path} is there and is not a directory"),
-                format!("look at it and move it away: mv {path} {path}.old"),
+                format!(
+                    "look at it and move it away: mv {quoted} {}",
+                    quote(&format!("{path}.old"))
+                ),
             );
         }
     };
@@ -82,7 +114,7 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
                 return builder.block(
                     address,
                     format!("{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"),
-                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {path}:/d IMAGE chmod {mode:04o} /d"),
+                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d", quote(&format!("{path}:/d"))),
                 );
             }
             let cause = Cause::differs("mode", format!("{found:04o}"), format!("{mode:04o}"));

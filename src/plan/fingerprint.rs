@@ -51,7 +51,9 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 || volume.owner.as_ref() == Some(&desired.release.name)
         }),
         images: relevant(&facts.images, |id, image| {
+            let staged = || image.tags.iter().any(|tag| desired.release.staged(tag));
             digests.contains(id)
+                || staged()
                 || names.iter().any(|name| image.tags.contains(*name))
                 || bottoms.contains(&image.layers.first())
         }),

@@ -68,9 +68,9 @@ fn step_findings(step: &Step) -> Vec<String> {
                 step.address, step.action
             ));
         }
-        // 128 KiB is the limit of one word of a command line on Linux.
-        if words.iter().any(|word| word.len() >= 128 << 10) {
-            findings.push(format!("{}: a word of 128 KiB or more", step.address));
+        // sshd runs the command as one word of a shell's, of which 128 KiB is the limit on Linux.
+        if command.argv.to_shell().len() >= 128 << 10 {
+            findings.push(format!("{}: a command of 128 KiB or more", step.address));
         }
         if let Some(payload) = &command.stdin
             && let PayloadSource::Inline(text) = &payload.from

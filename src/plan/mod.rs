@@ -22,8 +22,8 @@ pub use autostart::brings_back;
 pub(crate) use builder::vpu;
 pub use image::layers_to_send;
 pub use step::{
-    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, Payload,
-    PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, NotRestorable,
+    Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};
@@ -37,9 +37,11 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     device_name::plan(&mut builder);
     image::plan(&mut builder);
     space::plan(&mut builder);
-    transfer::plan(&mut builder);
+    let staging = transfer::plan(&mut builder);
     compose::plan(&mut builder);
     autostart::plan(&mut builder);
-    release::plan(&mut builder);
+    if !release::plan(&mut builder, &staging) {
+        transfer::clean(&mut builder, staging);
+    }
     builder.finish(host)
 }

@@ -1,29 +1,40 @@
 //! Plans the release's record, the last step of every apply that changes what is deployed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{
     Action, Address, Cause, Command, Payload, Phase, autostart,
     builder::{Builder, Draft},
+    compose,
 };
 use crate::{
     desired::ProjectState,
-    observe::{self, Records},
+    observe::{self, Made, Records},
     remote,
 };
 
-pub(super) fn plan(builder: &mut Builder<'_>) {
+/// Tells whether a record is planned: then it also removes the directories of `staging`.
+pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> bool {
     let Some(records) = builder.facts.records.known() else {
-        return;
+        return false;
     };
     let desired = builder.desired;
     let present = desired
         .projects
         .iter()
         .filter(|p| p.state != ProjectState::Absent);
-    let projects: BTreeSet<String> = present.map(|project| project.name.clone()).collect();
+    let made: BTreeMap<String, Made> = present
+        .map(|project| {
+            let made = Made {
+                running: project.state == ProjectState::Running,
+                inputs: compose::inputs(builder, project),
+            };
+            (project.name.clone(), made)
+        })
+        .collect();
+    let projects: BTreeSet<String> = made.keys().cloned().collect();
     let recorded = records.releases.get(&desired.release.name);
     unmanaged_projects(builder, records, recorded);
     let wanted = observe::Release {
@@ -31,19 +42,24 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         desired: desired.digest(),
         projects,
         autostart: autostart::made(desired, recorded),
+        made,
     };
     let cause = match recorded {
-        Some(recorded) if *recorded == wanted => return builder.unchanged(),
+        Some(recorded) if *recorded == wanted => {
+            builder.unchanged();
+            return false;
+        }
         None => Cause::Missing,
         Some(recorded) if recorded.version != wanted.version => {
             Cause::differs("version", &recorded.version, &wanted.version)
         }
-        Some(recorded) => {
+        Some(recorded) if recorded.desired != wanted.desired => {
             Cause::differs("declared", recorded.desired.short(), wanted.desired.short())
         }
+        Some(recorded) => made_differently(recorded, &wanted),
     };
     if builder.is_blocked() && !builder.has_steps() {
-        return; // nothing else is planned, so there is nothing to record
+        return false; // nothing else is planned, so there is nothing to record
     }
     let action = if recorded.is_some() {
         Action::Update
@@ -61,10 +77,31 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let address = Address::new("release", &desired.release.name);
     let draft = Draft::new(address, action, Phase::Settle, cause);
     let draft = draft.source(desired.release.source.as_ref());
+    let state = builder.state();
+    let kept = desired.projects.iter();
+    let kept = kept.map(|project| state.kept_directory(&project.name));
+    let kept = kept.chain(staging.iter().cloned());
     builder.step(draft.run([Command::with(
-        remote::record_release(&history, compose),
+        remote::record_release(&history, compose, kept),
         payload,
     )]));
+    true
+}
+
+/// What differs where the same is declared: an image without a source, that is another one now.
+fn made_differently(recorded: &observe::Release, wanted: &observe::Release) -> Cause {
+    for (project, made) in &wanted.made {
+        let old = recorded.made.get(project);
+        for (input, value) in &made.inputs {
+            let was = old.and_then(|old| old.inputs.get(input));
+            if was != Some(value) {
+                let was = was.map(String::as_str).unwrap_or_default();
+                let attribute = format!("{project} made from {input}");
+                return Cause::differs(attribute, compose::brief(was), compose::brief(value));
+            }
+        }
+    }
+    Cause::differs("record", "incomplete", "complete")
 }
 
 /// Projects that the last release had and this manifest does not name.

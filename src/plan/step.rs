@@ -30,8 +30,20 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What carries our mark and no manifest declares any more.
     pub unmanaged: Vec<Address>,
+    /// What a failure of this plan would not bring back, though a release was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_restorable: Vec<NotRestorable>,
     /// Counts.
     pub summary: Summary,
+}
+
+/// A resource that cannot be made again what the last recorded release has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotRestorable {
+    /// The resource.
+    pub address: Address,
+    /// Why.
+    pub reason: String,
 }
 
 /// The VPU that a plan was made for. What could not be told is empty.
@@ -94,9 +106,14 @@ pub struct Step {
     pub commands: Vec<String>,
     /// Bytes of payload.
     pub bytes_to_send: u64,
-    /// The commands that take it back if this or a later step fails.
+    /// The commands that take it back if this or a later step fails: each makes the resource what
+    /// the last recorded release has, whatever it is by then, and may run twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Command>,
+    /// Whether `undo` runs even where this step was not reached: for an apply was cut off or someone
+    /// changed it, and it is not what the last recorded release has; or an earlier step breaks it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_undone: bool,
 }
 
 /// One file's change.

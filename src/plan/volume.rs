@@ -48,7 +48,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&obser
     let path = volume.path.resolve(&builder.facts.system.home);
     let release = &builder.desired.release.name;
     let create = remote::create_volume(&volume.name, &path, release);
-    let directory = directory::address(&volume.path);
+    let directory = directory::address(builder, &volume.path);
     let after: Vec<Address> = builder
         .changes(&directory)
         .then_some(directory)
@@ -77,59 +77,61 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&obser
             ),
         );
     }
-    let users = match users(builder, &volume.name) {
-        Ok(users) => users,
-        Err(reason) => {
-            return builder.block(
-                address,
-                reason,
-                "remove that container, or choose another name",
-            );
-        }
-    };
-    let mut actions = vec![];
-    if !users.is_empty() {
-        actions.push(Command::new(remote::remove_containers(users)));
+    if let Err(reason) = users_are_ours(builder, &volume.name) {
+        return builder.block(
+            address,
+            reason,
+            "remove that container, or choose another name",
+        );
     }
-    actions.push(Command::new(remote::remove_volume(&volume.name)));
-    actions.push(Command::new(create));
+    let replace = |device: &str, owner| {
+        let projects = builder.desired.projects.iter();
+        let projects = projects.map(|project| project.name.as_str());
+        Command::new(remote::replace_volume(
+            &volume.name,
+            device,
+            owner,
+            projects,
+        ))
+    };
     let mut draft = Draft::new(address, Action::Replace, Phase::Switch, cause);
     draft.also = causes.collect();
-    let mut draft = draft
-        .source(volume.source.as_ref())
-        .after(after)
-        .run(actions);
-    if let Some(device) = found.bound_to() {
-        let owner = found.owner.as_deref().unwrap_or(release);
-        draft = draft.undo([
-            Command::new(remote::remove_volume(&volume.name)),
-            Command::new(remote::create_volume(&volume.name, device, owner)),
-        ]);
+    draft = draft.source(volume.source.as_ref()).after(after);
+    draft = draft.run([replace(&path, Some(release))]);
+    let recorded = builder.previous_input(&input(&volume.name));
+    // A volume that holds data is gone with them.
+    if builder.previous().is_some()
+        && let Some(device) = found.bound_to()
+    {
+        let old = recorded.unwrap_or(device);
+        draft = draft.undo([replace(old, found.owner.as_deref())]);
+        draft = draft.always_undone(old != device);
     }
     builder.step(draft);
 }
 
-/// The containers that have the volume, all of them in our projects; else the one that is not.
-fn users(builder: &Builder<'_>, volume: &str) -> Result<Vec<String>, String> {
+/// What records call a volume.
+pub(super) fn input(name: &str) -> String {
+    format!("volume {name}")
+}
+
+/// Whether all containers that have the volume are in our projects; else why not.
+fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
     let containers = builder.facts.containers.as_result()?;
-    let mut users = vec![];
-    for (id, container) in containers
-        .iter()
-        .filter(|(_, c)| c.volumes.contains(volume))
-    {
-        let ours = builder.desired.projects.iter().any(|project| {
-            project.name == container.project && project.directory() == container.working_dir
-        });
-        if !ours {
-            return Err(format!(
-                "the volume differs and cannot be replaced: container {}, which is not of this \
-                 manifest, has it",
-                container.name
-            ));
-        }
-        users.push(id.clone());
+    let foreign = containers.values().find(|container| {
+        container.volumes.contains(volume)
+            && !builder.desired.projects.iter().any(|project| {
+                project.name == container.project && project.directory() == container.working_dir
+            })
+    });
+    match foreign {
+        None => Ok(()),
+        Some(container) => Err(format!(
+            "the volume differs and cannot be replaced: container {}, which is not of this \
+             manifest, has it",
+            container.name
+        )),
     }
-    Ok(users)
 }
 
 /// How an existing volume differs from a bind of `path`.
@@ -187,7 +189,7 @@ fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 impl observe::Volume {
     /// The directory, where it is a plain bind.
-    fn bound_to(&self) -> Option<&str> {
+    pub(super) fn bound_to(&self) -> Option<&str> {
         let bind = self.driver == "local" && normalised(&self.options).get("o")? == "bind";
         self.options
             .get("device")

@@ -1,8 +1,11 @@
 # Holds the VPU's lock while standard input stays open: it ends with the connection.
 # $1 who and when, as members of a JSON object  $2 "break" takes the lock from its holder
-# Prints one line when the lock is held; exits 75, naming the holder, when another has it.
+# $3 seconds to wait for what a dead apply left running
+# Prints one line when the lock is held; exits 75, naming the holder, when another has it, and 76, naming
+# the process, when what was left running does not end.
 main() {
     umask 077
+    patience=$3
     base=$HOME/.o3r-deploy
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
     mkdir -p -- "$base" || exit
@@ -13,7 +16,7 @@ main() {
     fi
     own "$1" || exit
     trap 'release; exit' HUP INT TERM PIPE
-    [ "$2" = break ] || leftovers || { release; exit 75; }
+    [ "$2" = break ] || leftovers || { release; exit 76; }
     echo locked
     cat >/dev/null
     release
@@ -48,15 +51,29 @@ take_over() {
 }
 
 # Waits for a docker-compose whose apply died or lost its link: it goes on by itself, and two of them on
-# one project fail. in-directory.sh has it as its child; the brackets keep this script from finding itself.
+# one project fail. in-directory.sh has it as its child. Names the one that outlasts our patience.
 leftovers() {
     tries=0
-    while grep -ls 'o3r-[i]n' /proc/[0-9]*/cmdline >/dev/null 2>&1; do
+    while left=$(leftover); do
         tries=$((tries + 1))
-        # A container may take 10 seconds to stop; this is several.
-        [ "$tries" -le 60 ] || return 1
+        [ "$tries" -le "$patience" ] || { printf '%s\n' "$left" >&2; return 1; }
         sleep 1
     done
+}
+
+# Prints one by number and words. The first look is quick and finds the letters anywhere, in containers,
+# too; the second wants our own process with just that word.
+leftover() {
+    # shellcheck disable=SC2013 # they are words
+    for file in $(grep -ls 'o3r-[i]n' /proc/[0-9]*/cmdline 2>/dev/null); do
+        [ -O "$file" ] || continue
+        words=$(tr '\0' '\n' <"$file" 2>/dev/null)
+        printf '%s\n' "$words" | grep -Fqx o3r-in || continue
+        pid=${file#/proc/}
+        printf '%s %s\n' "${pid%/cmdline}" "$(printf '%s\n' "$words" | sed '1,/^o3r-in$/d' | tr '\n' ' ')"
+        return
+    done
+    return 1
 }
 
 # Whether the lock's holder still runs. A holder of another boot, or one that is gone, does not.

@@ -1,6 +1,6 @@
 //! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
 
-use crate::shell::Argv;
+use crate::{digest::Digest, shell::Argv};
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
@@ -12,11 +12,17 @@ pub const LABEL: &str = "o3r-deploy.release";
 /// within a second; more would be felt in every apply.
 const SETTLE_SECONDS: u32 = 2;
 
-/// Lines of history kept on the VPU; one is below 1 kB.
+/// Lines of history kept on the VPU; one is 0.1 kB for every file, image and volume.
 const HISTORY_LINES: u32 = 50;
 
 /// The exit code of [`lock`] when another apply has it (`EX_TEMPFAIL`).
 pub const LOCKED: i32 = 75;
+
+/// The exit code of [`lock`] when what a dead apply left running does not end.
+pub const LEFTOVER: i32 = 76;
+
+/// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
+const LEFTOVER_SECONDS: u32 = 60;
 
 /// Paths of our own state on a VPU with the home directory `home`.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +47,15 @@ impl State<'_> {
         format!("{}/.o3r-deploy/staging", self.home)
     }
 
-    /// Where the file that `put_file` replaces is kept: below the project, slashes written as `%`.
+    /// Where the previous release's files of a project are kept.
+    pub fn kept_directory(self, project: &str) -> String {
+        format!("{}/.o3r-deploy/previous/{project}", self.home)
+    }
+
+    /// Where one of them is kept: below the project, slashes written as `%2F`.
     pub fn kept(self, project: &str, relative: &str) -> String {
         let name = relative.replace('%', "%25").replace('/', "%2F");
-        format!("{}/.o3r-deploy/previous/{project}/{name}", self.home)
+        format!("{}/{name}", self.kept_directory(project))
     }
 }
 
@@ -65,16 +76,53 @@ pub fn change_mode(path: &str, mode: u32) -> Argv {
         .args(["--", path])
 }
 
-/// Creates a bind volume labelled with its release.
-pub fn create_volume(name: &str, directory: &str, release: &str) -> Argv {
-    let label = format!("{LABEL}={release}");
-    let script = include_str!("create-volume.sh");
-    Argv::script(script, "o3r-create-volume", [name, directory, &label])
+/// What the previous release has at a path: which file [`put_file`] and [`remove_file`] keep, and
+/// [`restore_file`] brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviousFile {
+    /// This one.
+    Is(Digest),
+    /// None.
+    None,
+    /// None of its own, but someone else's, whatever that is.
+    Whatever,
 }
 
-/// Removes a volume; fails while a container has it.
-pub fn remove_volume(name: &str) -> Argv {
-    Argv::new("docker").args(["volume", "rm", name])
+impl PreviousFile {
+    fn word(self) -> String {
+        match self {
+            Self::Is(sha256) => sha256.hex(),
+            Self::None => "-".to_owned(),
+            Self::Whatever => "?".to_owned(),
+        }
+    }
+}
+
+fn label(release: &str) -> String {
+    format!("{LABEL}={release}")
+}
+
+/// Creates a bind volume labelled with its release.
+pub fn create_volume(name: &str, directory: &str, release: &str) -> Argv {
+    let script = include_str!("create-volume.sh");
+    Argv::script(
+        script,
+        "o3r-create-volume",
+        [name, directory, &label(release)],
+    )
+}
+
+/// Makes a volume a bind of a directory: where it is something else, it and the containers of
+/// `projects` that have it are removed first. `release` is whose it is, if it is ours.
+pub fn replace_volume<'a>(
+    name: &str,
+    directory: &str,
+    release: Option<&str>,
+    projects: impl IntoIterator<Item = &'a str>,
+) -> Argv {
+    let label = release.map(label).unwrap_or_default();
+    let script = include_str!("replace-volume.sh");
+    Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
 }
 
 /// Loads the image archive on stdin.
@@ -87,32 +135,55 @@ pub fn tag_image(image: &str, name: &str) -> Argv {
     Argv::new("docker").args(["image", "tag", image, name])
 }
 
-/// Takes a name away from its image; the image stays while it has another one.
+/// Takes a name away from its image, if it has it; the image stays while it has another one.
 pub fn untag_image(name: &str) -> Argv {
-    Argv::new("docker").args(["image", "rm", "--no-prune", name])
+    Argv::script(include_str!("untag-image.sh"), "o3r-untag-image", [name])
 }
 
-/// Removes containers, running or not.
-pub fn remove_containers(ids: impl IntoIterator<Item = String>) -> Argv {
-    Argv::new("docker")
-        .args(["container", "rm", "--force"])
-        .args(ids)
+/// Puts the file on stdin at `path`: `bytes` of them. `record` is taken away, for it speaks of
+/// the old file.
+pub fn put_file(
+    path: &str,
+    (sha256, bytes): (Digest, u64),
+    mode: u32,
+    (kept, previous): (&str, PreviousFile),
+    record: &str,
+) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("put-file.sh"));
+    Argv::script(script, "o3r-put-file", [path])
+        .arg(sha256.hex())
+        .arg(bytes.to_string())
+        .arg(format!("{mode:04o}"))
+        .arg(kept)
+        .arg(previous.word())
+        .arg(record)
 }
 
-/// Puts the file on stdin at `path`.
-pub fn put_file(path: &str, sha256: &str, mode: u32, kept: &str, record: &str) -> Argv {
-    let mode = format!("{mode:04o}");
-    let script = include_str!("put-file.sh");
-    Argv::script(script, "o3r-put-file", [path, sha256, &mode, kept, record])
+/// Removes a file of the project in `directory`; `record`, which speaks of it, is taken away.
+pub fn remove_file(
+    path: &str,
+    (kept, previous): (&str, PreviousFile),
+    record: &str,
+    directory: &str,
+) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("remove-file.sh"));
+    Argv::script(script, "o3r-remove-file", [path, kept])
+        .arg(previous.word())
+        .args([record, directory])
 }
 
-/// Takes [`put_file`] back.
-pub fn restore_file(path: &str, kept: &str) -> Argv {
-    Argv::script(
-        include_str!("restore-file.sh"),
-        "o3r-restore-file",
-        [path, kept],
-    )
+/// Takes [`put_file`] or [`remove_file`] back.
+pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: &str) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("restore-file.sh"));
+    Argv::script(script, "o3r-restore-file", [path, kept])
+        .arg(previous.word())
+        .arg(record)
+}
+
+/// Stops and removes the containers of services, whether its compose file knows them or not.
+pub fn remove_services<'a>(project: &str, services: impl IntoIterator<Item = &'a str>) -> Argv {
+    let script = include_str!("remove-services.sh");
+    Argv::script(script, "o3r-remove-services", [project]).args(services)
 }
 
 /// Unpacks the archive of files on stdin into a staging directory, and checks it.
@@ -183,15 +254,20 @@ pub fn remove_project(project: &str, record: &str) -> Argv {
     )
 }
 
-/// Adds the JSON line on stdin to a release's history, and keeps docker-compose's version (may be
-/// empty) for the next probe.
-pub fn record_release(history: &str, compose_version: &str) -> Argv {
+/// Adds the JSON line on stdin to a release's history, keeps docker-compose's version (may be
+/// empty) for the next probe, and removes the directories `kept`.
+pub fn record_release(
+    history: &str,
+    compose_version: &str,
+    kept: impl IntoIterator<Item = String>,
+) -> Argv {
     let lines = HISTORY_LINES.to_string();
     Argv::script(
         include_str!("record-release.sh"),
         "o3r-record-release",
         [history, &lines, compose_version],
     )
+    .args(kept)
 }
 
 /// Turns a unit of this user's on or off for the next boots; `sync` is to follow.
@@ -234,5 +310,10 @@ pub fn device_api(port: u16, call: &[String]) -> Argv {
 /// Holds the VPU's lock; `who` is members of a JSON object.
 pub fn lock(who: &str, take: bool) -> Argv {
     let word = if take { "break" } else { "keep" };
-    Argv::script(include_str!("lock.sh"), "o3r-lock", [who, word])
+    let patience = LEFTOVER_SECONDS.to_string();
+    Argv::script(
+        include_str!("lock.sh"),
+        "o3r-lock",
+        [who, word, patience.as_str()],
+    )
 }

@@ -1,41 +1,37 @@
 # Puts standard input at PATH: complete, checked and synced, or not at all.
-# $1 PATH  $2 sha256 in hex  $3 octal mode  $4 where the file that it replaces is kept
-# $5 record of what was started from the old file, removed before the new one is in place
+# $1 PATH  $2 sha256 in hex  $3 bytes  $4 octal mode
+# $5 where the file that it replaces is kept, if it is the previous release's, which $6 says
+# $7 record of what was started from the old file, taken away before the new one is in place
 main() {
-    path=$1 sha256=$2 mode=$3 kept=$4 record=$5
+    path=$1 sha256=$2 bytes=$3 mode=$4 kept=$5 previous=$6 record=$7
     umask 077
-    mkdir -p -- "${kept%/*}" || exit
     (umask 022 && mkdir -p -- "${path%/*}") || exit
     if [ -d "$path" ]; then
         echo "$path is a directory" >&2
         exit 1
     fi
-    cat >"$path.o3r-new" || exit
+    keep "$path" "$kept" "$previous" || exit
+    if [ "$previous" = - ]; then
+        mkdir -p -- "${kept%/*}" && : >"$(added "$kept")" || exit
+    fi
+    cat >"$path.o3r-new" || refuse "$path could not be written"
+    # The size is all there is to compare where no tool can hash.
+    # shellcheck disable=SC2012 # the name is known; ls is on every VPU, stat is not
+    size=$(ls -ln -- "$path.o3r-new" | { read -r _ _ _ _ size _ && echo "$size"; })
     found=$(digest "$path.o3r-new")
-    if [ -n "$found" ] && [ "$found" != "$sha256" ]; then
-        rm -f -- "$path.o3r-new"
-        echo "$path: what arrived is not what was planned (the file changed here, or the link broke)" >&2
-        exit 1
+    if [ "$size" != "$bytes" ] || [ "${found:-$sha256}" != "$sha256" ]; then
+        refuse "$path: what arrived is not what was planned (the file changed here, or the link broke)"
     fi
     chmod "$mode" "$path.o3r-new" || exit
     flush "$path.o3r-new"
-    if [ -f "$path" ]; then cp -p -- "$path" "$kept" || exit; else rm -f -- "$kept"; fi
-    if [ -n "$record" ]; then rm -f -- "$record"; fi
+    forget "$record" "$kept" || exit
     mv -f -- "$path.o3r-new" "$path" && flush "${path%/*}"
 }
 
-# Puts one file or directory on the disk; everything, where sync takes no names.
-flush() {
-    sync -- "$1" 2>/dev/null || sync
-}
-
-# The file's sha256 in hex; nothing where no tool can tell.
-digest() {
-    if command -v sha256sum >/dev/null 2>&1; then set -- "$(sha256sum <"$1")"
-    elif command -v openssl >/dev/null 2>&1; then set -- "$(openssl dgst -sha256 -r <"$1")"
-    else set -- "$(busybox sha256sum <"$1" 2>/dev/null)"
-    fi
-    printf '%s' "${1%% *}"
+refuse() {
+    rm -f -- "$path.o3r-new"
+    echo "$1" >&2
+    exit 1
 }
 
 main "$@"

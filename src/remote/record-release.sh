@@ -1,6 +1,7 @@
 # Adds a line to a release's history: the JSON object on standard input, and who applied it when,
-# which is the third line of the lock.
+# which is the third line of the lock. What was kept of the release before is then of no more use.
 # $1 history file  $2 lines to keep  $3 docker-compose's version, kept for the probe; may be empty
+# $4… directories of kept files
 main() {
     umask 077
     mkdir -p -- "${1%/*}" || exit
@@ -12,9 +13,12 @@ main() {
         printf '%s\n' "$record"
     } >"$1.new" || exit
     sync
-    mv -f -- "$1.new" "$1" && sync
-    program=$(command -v docker-compose) && [ -n "$3" ] || return 0
-    printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$3" >"$HOME/.o3r-deploy/compose-version"
+    mv -f -- "$1.new" "$1" && sync || exit
+    version=$3
+    shift 3
+    [ $# = 0 ] || rm -rf -- "$@"
+    program=$(command -v docker-compose) && [ -n "$version" ] || return 0
+    printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$version" >"$HOME/.o3r-deploy/compose-version"
 }
 
 main "$@"

@@ -94,11 +94,18 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         let _ = writeln!(out, "\n{sign} {address} is blocked: {}", blocked.reason);
         let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
     }
-    if !plan.notes.is_empty() || !plan.unmanaged.is_empty() {
+    if !(plan.notes.is_empty() && plan.not_restorable.is_empty() && plan.unmanaged.is_empty()) {
         out.push('\n');
     }
     for note in &plan.notes {
         let _ = writeln!(out, "note: {note}");
+    }
+    for resource in &plan.not_restorable {
+        let _ = writeln!(
+            out,
+            "note: should a step fail, {} cannot be restored: {}",
+            resource.address, resource.reason
+        );
     }
     for address in &plan.unmanaged {
         let _ = writeln!(

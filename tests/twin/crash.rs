@@ -260,6 +260,25 @@ fn one_apply_at_a_time() {
 }
 
 #[test]
+fn interrupt_while_the_lock_is_waited_for() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = App::new("1.0.0");
+    app.write(&site);
+    twin.oem("nohup sh -c 'sleep 50; :' o3r-in /a docker-compose up >/dev/null 2>&1 </dev/null &");
+    let apply = site.start(&["apply", "--yes"]);
+    sleep(Duration::from_secs(4));
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted while waiting for the lock");
+    let log = site.logs();
+    assert!(log.contains("waiting for the lock"), "{log}");
+    twin.oem("pkill -x sleep; true");
+    converges(&site, &twin, &app);
+    assert!(site.logs().contains("looking at the VPU"));
+}
+
+#[test]
 fn lock_can_be_broken() {
     let twin = Twin::up();
     let site = Site::new(&twin);

@@ -21,6 +21,7 @@ mod failed;
 mod layers;
 mod plan;
 mod refused;
+mod restore;
 mod status;
 mod support;
 mod transfers;

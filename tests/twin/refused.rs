@@ -47,6 +47,10 @@ fn usage() {
     is_untouched(&twin);
 
     App::new("1.0.0").write(&site);
+    // What is asked about is shown, also where stdout is for a program.
+    site.run_in_terminal(&["apply", "--format", "json"], "[y/N]", "n\n")
+        .exits(1)
+        .says("Plan:");
     site.run_in_terminal(&["apply"], "[y/N]", "y\n")
         .exits(0)
         .says("the VPU matches deploy.toml");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    files,
+    files, transfers,
     world::{Container, Image, Volume, World},
 };
 use crate::{
@@ -43,14 +43,6 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
             }
         }
         ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
-        ["docker", "volume", "rm", name] => {
-            if world.containers.values().any(|c| c.volumes.contains(*name)) {
-                return fail("volume is in use");
-            }
-            if world.volumes.remove(*name).is_none() {
-                return fail("no such volume");
-            }
-        }
         ["docker", "load", "--quiet"] => return load(world, stdin),
         ["docker", "image", "tag", image, name] => {
             let Some(id) = world.image_id(image) else {
@@ -65,21 +57,6 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 .or_default()
                 .tags
                 .insert((*name).to_owned());
-        }
-        ["docker", "image", "rm", "--no-prune", name] => {
-            let Some(id) = world.image_id(name) else {
-                return fail("no such image");
-            };
-            let image = world.images.entry(id.clone()).or_default();
-            image.tags.remove(*name);
-            if image.tags.is_empty() {
-                world.images.remove(&id);
-            }
-        }
-        ["docker", "container", "rm", "--force", ids @ ..] => {
-            for id in ids {
-                world.containers.remove(*id);
-            }
         }
         ["sync"] => {}
         [
@@ -122,36 +99,41 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 return fail("volume exists already");
             }
         }
-        ("o3r-put-file", [path, sha256, mode, kept, record]) => {
-            if Digest::of(stdin).hex() != *sha256 {
-                return fail("what arrived is not what was planned");
-            }
-            match world.files.get(*path).cloned() {
-                Some(file) => world.write(kept, &file.bytes, file.mode),
-                None => drop(world.files.remove(*kept)),
-            }
-            world.files.remove(*record);
-            let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
-            world.write(path, stdin, mode);
+        ("o3r-replace-volume", [name, device, label, projects @ ..]) => {
+            let owner = label.split_once('=').map(|(_, release)| release.to_owned());
+            return replace_volume(world, name, device, owner, projects);
         }
-        ("o3r-restore-file", [path, kept]) => match world.files.get(*kept).cloned() {
-            Some(file) => world.write(path, &file.bytes, file.mode),
-            None => drop(world.files.remove(*path)),
-        },
+        ("o3r-untag-image", [name]) => {
+            if let Some(id) = world.image_id(name) {
+                let image = world.images.entry(id.clone()).or_default();
+                image.tags.remove(*name);
+                if image.tags.is_empty() {
+                    world.images.remove(&id);
+                }
+            }
+        }
+        ("o3r-remove-services", [project, services @ ..]) => {
+            world.containers.retain(|_, container| {
+                container.project != *project || !services.contains(&container.service.as_str())
+            });
+        }
+        ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
+            return files::script(world, name, args, stdin);
+        }
         ("o3r-remove-files", [directory, files @ ..]) => {
             for file in files {
-                world.files.remove(*file);
+                world.remove_below(file);
             }
             if world.files_below(directory).is_empty() {
                 world.directories.remove(*directory);
             }
         }
-        ("o3r-stage-files", [staging]) => return files::stage(world, staging, stdin),
+        ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
         ("o3r-move-files", [target, new, old, records @ ..]) => {
             for record in records {
                 world.files.remove(*record);
             }
-            return files::move_files(world, [target, new, old], stdin);
+            return transfers::move_files(world, [target, new, old], stdin);
         }
         ("o3r-in", [directory, "docker-compose", compose @ ..]) => {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
@@ -179,7 +161,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             }
             world.write(record, text.as_bytes(), 0o600);
         }
-        ("o3r-record-release", [history, _, _]) => {
+        ("o3r-record-release", [history, _, _, kept @ ..]) => {
             let mut bytes = world
                 .files
                 .get(*history)
@@ -187,6 +169,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .unwrap_or_default();
             bytes.extend_from_slice(stdin);
             world.write(history, &bytes, 0o600);
+            for directory in kept {
+                drop(world.take(directory));
+            }
         }
         ("o3r-restart-policy", [project, service, policy]) => {
             for container in world.containers.values_mut() {
@@ -203,6 +188,31 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
+    Ok(String::new())
+}
+
+fn replace_volume(
+    world: &mut World,
+    name: &str,
+    device: &str,
+    owner: Option<String>,
+    projects: &[&str],
+) -> Ran {
+    let options = [("type", "none"), ("o", "bind"), ("device", device)];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let options = BTreeMap::from(options);
+    let found = world.volumes.get(name);
+    if found.is_some_and(|found| found.options == options) {
+        return Ok(String::new());
+    }
+    let has_it = |container: &Container| container.volumes.contains(name);
+    let mut users = world.containers.values().filter(|c| has_it(c));
+    if users.any(|container| !projects.contains(&container.project.as_str())) {
+        return fail("a container that is not of this release has the volume");
+    }
+    world.containers.retain(|_, container| !has_it(container));
+    let volume = Volume { options, owner };
+    world.volumes.insert(name.to_owned(), volume);
     Ok(String::new())
 }
 
@@ -270,6 +280,11 @@ fn load(world: &mut World, archive: &[u8]) -> Ran {
 fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
     match args {
         ["rm", "--stop", "--force", services @ ..] => {
+            let known = compose_file(world, project)?.services;
+            let known = |name: &&&str| known.iter().any(|service| service.name == **name);
+            if let Some(unknown) = services.iter().find(|name| !known(name)) {
+                return fail(format!("No such service: {unknown}"));
+            }
             world.containers.retain(|_, container| {
                 container.project != project || !services.contains(&container.service.as_str())
             });
@@ -312,19 +327,30 @@ fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<
     seen
 }
 
+/// The project's compose file, its variables replaced.
+fn compose_file(world: &World, project: &str) -> Result<ComposeFile, (i32, String)> {
+    let (text, env) = compose_texts(world, project)?;
+    ComposeFile::parse_with(&text, &parse_env(&env)).map_err(|error| (1, error.to_string()))
+}
+
+/// The texts of the project's compose file and of its `.env`.
+fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32, String)> {
+    let directory = remote::project_directory(project);
+    let text = |name: &str| {
+        let file = world.files.get(&format!("{directory}/{name}"))?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    };
+    let Some(compose) = text("docker-compose.yml") else {
+        return fail("no docker-compose.yml");
+    };
+    Ok((compose, text(".env").unwrap_or_default()))
+}
+
 /// `docker-compose up`, with containers recreated where the compose file or the image changed.
 pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
     let directory = remote::project_directory(project);
-    let Some(file) = world.files.get(&format!("{directory}/docker-compose.yml")) else {
-        return fail("no docker-compose.yml");
-    };
-    let text = String::from_utf8_lossy(&file.bytes).into_owned();
-    let env = world.files.get(&format!("{directory}/.env"));
-    let env = env
-        .map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
-        .unwrap_or_default();
-    let parsed = ComposeFile::parse_with(&text, &parse_env(&env));
-    let parsed = parsed.map_err(|error| (1, error.to_string()))?;
+    let (text, _) = compose_texts(world, project)?;
+    let parsed = compose_file(world, project)?;
     world.containers.retain(|_, container| {
         container.project != project
             || parsed
@@ -341,7 +367,8 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
         let Some(image) = world.image_id(&name) else {
             return fail(format!("no image {name}"));
         };
-        let config_hash = Digest::of(format!("{text}{env}{image}"));
+        // The values of `.env` are not in it: no test's compose file has variables.
+        let config_hash = Digest::of(format!("{text}{image}"));
         let volumes = service
             .mounts
             .iter()
@@ -364,33 +391,46 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
             (false, _) => "created",
         };
         let own = |c: &Container| c.project == project && c.service == service.name;
-        let keep = world
-            .containers
-            .values_mut()
-            .find(|container| own(container) && container.config_hash == config_hash && !force);
-        if let Some(container) = keep {
-            if start {
-                status.clone_into(&mut container.status);
-            }
-            continue;
+        let wanted = service.scale.unwrap_or(1);
+        let name_of = |number: usize| format!("{project}_{}_{number}", service.name);
+        let extra = |c: &Container| own(c) && !(1..=wanted).any(|n| name_of(n) == c.name);
+        world.containers.retain(|_, container| !extra(container));
+        for number in 1..=wanted {
+            let fresh = Container {
+                name: name_of(number),
+                image: image.clone(),
+                status: status.to_owned(),
+                restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
+                project: project.to_owned(),
+                service: service.name.clone(),
+                working_dir: directory.clone(),
+                volumes: volumes.clone(),
+                config_hash,
+                made_from: seen(world, &directory, service),
+                mounted: mounted.clone(),
+            };
+            make(world, fresh, start, force);
         }
-        world.containers.retain(|_, container| !own(container));
-        let id = format!("{:064x}", world.next_id);
-        world.next_id += 1;
-        let container = Container {
-            name: format!("{project}_{}_1", service.name),
-            image,
-            status: status.to_owned(),
-            restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
-            project: project.to_owned(),
-            service: service.name.clone(),
-            working_dir: directory.clone(),
-            volumes,
-            config_hash,
-            made_from: seen(world, &directory, service),
-            mounted,
-        };
-        world.containers.insert(id, container);
     }
     Ok(String::new())
+}
+
+/// Makes a container, unless one is there that is to be kept.
+fn make(world: &mut World, fresh: Container, start: bool, force: bool) {
+    let mut containers = world.containers.values_mut();
+    let found = containers.find(|c| c.project == fresh.project && c.name == fresh.name);
+    match found {
+        Some(found) if found.config_hash == fresh.config_hash && !force => {
+            if start {
+                found.status = fresh.status;
+            }
+            return;
+        }
+        _ => {}
+    }
+    let same = |c: &Container| c.project == fresh.project && c.name == fresh.name;
+    world.containers.retain(|_, container| !same(container));
+    let id = format!("{:064x}", world.next_id);
+    world.next_id += 1;
+    world.containers.insert(id, fresh);
 }

@@ -9,6 +9,7 @@ mod commands;
 mod device;
 mod files;
 mod probe;
+mod transfers;
 mod world;
 
 use std::sync::{Arc, Mutex};
@@ -137,11 +138,11 @@ impl Host for FakeVpu {
         }
         if command.script_name() == Some(TREES_NAME) {
             let words = command.words();
-            let text = files::answer(&self.lock().world, &words[4], &words[5], &bytes);
+            let text = transfers::answer(&self.lock().world, &words[4], &words[5], &bytes);
             return Ok(output(0, &text, ""));
         }
         if command.script_name() == Some(CONTENTS_NAME) {
-            let text = files::contents(&self.lock().world, &bytes);
+            let text = transfers::contents(&self.lock().world, &bytes);
             return Ok(output(0, &text, ""));
         }
         self.change(command, &bytes)

@@ -201,5 +201,11 @@ fn records(world: &World) -> String {
         let last = text.lines().last().unwrap_or_default();
         let _ = write!(out, "release {name}\n{last}\n.\n");
     }
+    let kept = format!("{base}/previous");
+    for path in world.files_below(&kept).keys() {
+        if path.contains("/%added-") {
+            let _ = write!(out, "added {}\n.\n", &path[kept.len() + 1..]);
+        }
+    }
     out
 }

@@ -181,4 +181,12 @@ impl World {
             .map(|(path, file)| (path.clone(), file.bytes.clone()))
             .collect()
     }
+
+    /// Removes a file, or a directory with all that is in it.
+    pub fn remove_below(&mut self, path: &str) {
+        let below = format!("{path}/");
+        let stays = |other: &String| other != path && !other.starts_with(&below);
+        self.files.retain(|other, _| stays(other));
+        self.directories.retain(|other, _| stays(other));
+    }
 }

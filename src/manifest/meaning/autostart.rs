@@ -43,7 +43,7 @@ pub(super) fn policy_problem(
     service: &Service,
 ) -> Option<(String, &'static str)> {
     let by_policy = firmware.is_some_and(|range| range.is_at_least(BY_POLICY));
-    let starts = compose.autostart == Some(true) && service.replicas != Some(0);
+    let starts = compose.autostart == Some(true) && service.scale != Some(0);
     if !by_policy || !starts || service.restart.as_deref().is_some_and(brings_back) {
         return None;
     }

@@ -2,20 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use super::file_address;
+use super::{
+    file_address,
+    previous::{Previous, added},
+};
 use crate::{
     desired::{Project, ProjectFile},
     observe::{PathFact, Probed},
     plan::{
-        Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+        Action, Cause, Command, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
         directory::unwritable,
     },
-    remote,
+    remote::{self, PreviousFile},
+    shell::{Argv, quote},
 };
 
-/// Plans the project's files; gives the relative paths of those that change.
-pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTreeSet<String>, ()> {
+/// Plans the project's files, those too that it does not have any more; gives the relative paths of
+/// those that change.
+pub(super) fn files<'a>(
+    builder: &mut Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> Result<BTreeSet<String>, ()> {
     let mut changed = BTreeSet::new();
     let mut blocked = false;
     for file in &project.files {
@@ -25,7 +34,7 @@ pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTre
             Ok(None) => builder.unchanged(),
             Ok(Some(cause)) => {
                 changed.insert(file.relative.clone());
-                put(builder, project, file, address, cause);
+                put(builder, project, file, previous, cause);
             }
             Err((reason, remedy)) => {
                 builder.block(address, reason, remedy);
@@ -33,7 +42,27 @@ pub(super) fn files(builder: &mut Builder<'_>, project: &Project) -> Result<BTre
             }
         }
     }
-    if blocked { Err(()) } else { Ok(changed) }
+    if blocked {
+        return Err(());
+    }
+    for relative in dropped(builder, project, previous) {
+        changed.insert(relative.to_owned());
+        remove(builder, project, relative, previous);
+    }
+    Ok(changed)
+}
+
+/// The files that the last release, or an apply after it that was cut off, put into the project's
+/// directory, and that the manifest does not declare.
+pub(super) fn dropped<'a>(
+    builder: &Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> BTreeSet<&'a str> {
+    let recorded = previous.into_iter().flat_map(Previous::files);
+    let is_declared = |relative: &str| project.files.iter().any(|file| file.relative == relative);
+    let files = added(builder, project).into_iter().chain(recorded);
+    files.filter(|relative| !is_declared(relative)).collect()
 }
 
 /// Why a file has to be written, or why and how it cannot be.
@@ -42,7 +71,11 @@ fn file_cause(
     file: &ProjectFile,
     path: &str,
 ) -> Result<Option<Cause>, (String, String)> {
-    let look = || format!("look at it and move it away: mv {path} {path}.old");
+    let quoted = quote(path);
+    let look = || {
+        let away = format!("{path}.old");
+        format!("look at it and move it away: mv {quoted} {}", quote(&away))
+    };
     match fact {
         Some(Probed::Known(PathFact::Missing)) => Ok(Some(Cause::Missing)),
         Some(Probed::Known(PathFact::File {
@@ -72,7 +105,7 @@ fn file_cause(
             Err((format!("{path} is neither a file nor a directory"), look()))
         }
         Some(Probed::Unknown(reason)) => {
-            Err((reason.clone(), format!("see on the VPU: ls -l {path}")))
+            Err((reason.clone(), format!("see on the VPU: ls -l {quoted}")))
         }
         None => Err((
             "it was not probed".to_owned(),
@@ -85,12 +118,10 @@ fn put(
     builder: &mut Builder<'_>,
     project: &Project,
     file: &ProjectFile,
-    address: Address,
+    previous: Option<&Previous<'_>>,
     cause: Cause,
 ) {
-    let path = project.path(file);
-    let kept = builder.state().kept(&project.name, &file.relative);
-    let record = builder.state().started(&project.name);
+    let place = Place::of(builder, project, &file.relative, previous);
     let from = PayloadSource::File(file.local.to_string());
     let payload = Payload::new(from, file.sha256, file.bytes);
     let action = if cause == Cause::Missing {
@@ -98,12 +129,88 @@ fn put(
     } else {
         Action::Update
     };
-    let put = remote::put_file(&path, &file.sha256.hex(), file.mode, &kept, &record);
+    let command = Command::with(place.put(file), payload);
+    step(builder, project, &place, previous, (action, cause), command);
+}
+
+/// Removes a file that an earlier apply put there.
+fn remove(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    relative: &str,
+    previous: Option<&Previous<'_>>,
+) {
+    let place = Place::of(builder, project, relative, previous);
+    let what = (Action::Remove, Cause::NoLongerDeclared);
+    let command = Command::new(place.remove());
+    step(builder, project, &place, previous, what, command);
+}
+
+fn step(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    place: &Place,
+    previous: Option<&Previous<'_>>,
+    (action, cause): (Action, Cause),
+    command: Command,
+) {
+    let address = file_address(&project.name, &place.relative);
     let draft = Draft::new(address, action, Phase::Switch, cause);
-    let draft = draft.source(project.source.as_ref());
-    builder.step(
-        draft
-            .run([Command::with(put, payload)])
-            .undo([Command::new(remote::restore_file(&path, &kept))]),
-    );
+    let mut draft = draft.source(project.source.as_ref()).run([command]);
+    if let Some(previous) = previous {
+        draft = draft.undo([Command::new(place.restore())]);
+        draft = draft.always_undone(previous.is_touched());
+    }
+    builder.step(draft);
+}
+
+/// Where a project's file is, what the last release has there, and where that is kept.
+pub(super) struct Place {
+    relative: String,
+    directory: String,
+    path: String,
+    kept: String,
+    record: String,
+    previous: PreviousFile,
+}
+
+impl Place {
+    pub(super) fn of(
+        builder: &Builder<'_>,
+        project: &Project,
+        relative: &str,
+        previous: Option<&Previous<'_>>,
+    ) -> Self {
+        let directory = project.directory();
+        Self {
+            relative: relative.to_owned(),
+            path: format!("{directory}/{relative}"),
+            directory,
+            kept: builder.state().kept(&project.name, relative),
+            record: builder.state().started(&project.name),
+            previous: previous.map_or(PreviousFile::None, |previous| {
+                previous.file(builder, project, relative)
+            }),
+        }
+    }
+
+    fn put(&self, file: &ProjectFile) -> Argv {
+        let contents = (file.sha256, file.bytes);
+        let kept = (self.kept.as_str(), self.previous);
+        remote::put_file(&self.path, contents, file.mode, kept, &self.record)
+    }
+
+    pub(super) fn remove(&self) -> Argv {
+        let kept = (self.kept.as_str(), self.previous);
+        remote::remove_file(&self.path, kept, &self.record, &self.directory)
+    }
+
+    pub(super) fn restore(&self) -> Argv {
+        remote::restore_file(&self.path, (&self.kept, self.previous), &self.record)
+    }
+
+    /// Whether the last release has just this file there.
+    pub(super) fn had(&self, file: &ProjectFile) -> bool {
+        self.previous == PreviousFile::Is(file.sha256)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod needs;
+mod previous;
 mod start;
 mod started;
 mod states;
@@ -9,13 +10,17 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use self::transfers::affected;
 use self::{
-    files::files,
+    files::{Place, dropped, files},
     needs::unmet,
-    start::{Recreate, restore, services_to_recreate, start},
-    started::{changed_images, covered_input, inputs, stale_inputs},
+    previous::Previous,
+    start::{Recreate, services_to_recreate, start},
+    started::{changed_images, covered_input, stale_inputs},
     states::states,
+};
+pub(super) use self::{
+    started::{brief, inputs},
+    transfers::affected,
 };
 use super::{
     Action, Address, Cause, Command, Phase,
@@ -23,9 +28,10 @@ use super::{
     image, volume,
 };
 use crate::{
-    desired::{Project, ProjectState},
+    desired::{Desired, Project, ProjectState},
     observe::{Container, PathFact, Probed, Started},
     remote,
+    shell::quote,
 };
 
 pub(super) fn address(project: &str) -> Address {
@@ -37,13 +43,21 @@ fn file_address(project: &str, relative: &str) -> Address {
 }
 
 impl Project {
+    /// Whether a container is of this project and made in its directory.
+    fn owns(&self, container: &Container) -> bool {
+        container.project == self.name && container.working_dir == self.directory()
+    }
+
     /// Whether a container is of this project, or sits on a name that it needs.
     pub(super) fn touches(&self, container: &Container) -> bool {
         container.project == self.name
             || self.services.iter().any(|(name, service)| {
-                let needed = service.container_name.clone();
                 // docker-compose 1.x joins the words of a name by `_`.
-                needed.unwrap_or_else(|| format!("{}_{name}_1", self.name)) == container.name
+                let mut numbers = 1..=service.replicas;
+                match &service.container_name {
+                    Some(needed) => *needed == container.name,
+                    None => numbers.any(|n| format!("{}_{name}_{n}", self.name) == container.name),
+                }
             })
     }
 }
@@ -64,9 +78,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return;
         }
     };
-    for project in &desired.projects {
+    // What goes makes room for what comes.
+    let goes = |project: &&Project| project.state == ProjectState::Absent;
+    let first = desired.projects.iter().filter(goes);
+    let then = desired.projects.iter().filter(|project| !goes(project));
+    for project in first.chain(then) {
         let obstacle =
-            conflict(project, containers).or_else(|| unmet(builder, project, containers));
+            conflict(desired, project, containers).or_else(|| unmet(builder, project, containers));
         if let Some((reason, remedy)) = obstacle {
             builder.block(address(&project.name), reason, remedy);
             continue;
@@ -93,6 +111,7 @@ struct Found<'a> {
 
 /// Containers of others that are in the way: why, and what to do.
 fn conflict(
+    desired: &Desired,
     project: &Project,
     containers: &BTreeMap<String, Container>,
 ) -> Option<(String, String)> {
@@ -100,7 +119,11 @@ fn conflict(
     let needs_names = project.state != ProjectState::Absent;
     let foreign = containers.values().find(|container| {
         (container.project == project.name || (needs_names && project.touches(container)))
-            && !(container.project == project.name && container.working_dir == project.directory())
+            && !project.owns(container)
+            && !desired
+                .projects
+                .iter()
+                .any(|other| other.state == ProjectState::Absent && other.owns(container))
     })?;
     let (origin, remedy) = if foreign.working_dir.is_empty() {
         (
@@ -127,7 +150,8 @@ fn conflict(
 
 fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let address = address(&project.name);
-    let Ok(changed_files) = files(builder, project) else {
+    let previous = Previous::of(builder, project, found);
+    let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
         return;
     };
     let inputs = inputs(builder, project);
@@ -213,44 +237,73 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     let draft = draft.source(project.source.as_ref());
     let draft = draft.run(start(builder, project, found, &recreate, &inputs));
-    let undo = restore(builder, project, found, &recreate);
-    builder.step(draft.undo(undo));
+    let draft = match previous {
+        None => draft,
+        Some(previous) => {
+            let undo = previous.restore(builder, project, found, &changed_files, &recreate);
+            let broken = loses_containers(builder, found) || previous.is_touched();
+            draft.undo(undo).always_undone(broken)
+        }
+    };
+    builder.step(draft);
+}
+
+/// Whether an earlier step removes containers of the project: replacing a volume takes them along.
+fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
+    let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
+    volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
 }
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let previous = Previous::of(builder, project, found);
+    let dropped = dropped(builder, project, previous.as_ref());
+    let mut files = vec![];
+    let mut directories = vec![];
     for file in &project.files {
         let path = project.path(file);
-        if let Some(Probed::Unknown(reason)) = builder.facts.paths.get(&path) {
-            let remedy = format!("see on the VPU: ls -l {path}");
-            return builder.block(file_address(&project.name, &file.relative), reason, remedy);
+        match builder.facts.paths.get(&path) {
+            Some(Probed::Known(PathFact::Missing | PathFact::Unwritable { .. })) => {}
+            Some(Probed::Known(PathFact::Directory { .. })) => directories.push(path),
+            Some(Probed::Known(PathFact::File { .. } | PathFact::Other)) => {
+                files.push(file.relative.as_str());
+            }
+            Some(Probed::Unknown(reason)) => {
+                let remedy = format!("see on the VPU: ls -l {}", quote(&path));
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, reason.clone(), remedy);
+                return;
+            }
+            None => {
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, "it was not probed", "report this as a bug");
+                return;
+            }
         }
     }
-    let files: Vec<String> = project
-        .files
-        .iter()
-        .map(|file| project.path(file))
-        .filter(|path| {
-            let fact = builder.facts.paths.get(path);
-            matches!(
-                fact,
-                Some(Probed::Known(
-                    PathFact::File { .. } | PathFact::Directory { .. }
-                ))
-            )
-        })
-        .collect();
-    if found.containers.is_empty() && files.is_empty() && found.started.is_none() {
+    let nothing = found.containers.is_empty() && found.started.is_none();
+    if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
         return builder.unchanged();
     }
     let record = builder.state().started(&project.name);
-    let mut actions = vec![Command::new(remote::remove_project(&project.name, &record))];
-    if !files.is_empty() {
-        actions.push(Command::new(remote::remove_files(
-            &project.directory(),
-            files,
-        )));
+    let mut actions = vec![remote::remove_project(&project.name, &record)];
+    let mut undo = vec![];
+    let mut changed = BTreeSet::new();
+    for relative in files.into_iter().chain(dropped) {
+        changed.insert(relative.to_owned());
+        let place = Place::of(builder, project, relative, previous.as_ref());
+        actions.push(place.remove());
+        undo.push(Command::new(place.restore()));
     }
+    actions.push(remote::remove_files(&project.directory(), directories));
     let cause = Cause::NoLongerDeclared;
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
-    builder.step(draft.source(project.source.as_ref()).run(actions));
+    let mut draft = draft.source(project.source.as_ref());
+    draft = draft.run(actions.into_iter().map(Command::new));
+    if let Some(previous) = previous {
+        undo.splice(0..0, previous::make_room(builder));
+        undo.extend(previous.restore(builder, project, found, &changed, &Recreate::None));
+        let broken = loses_containers(builder, found) || previous.is_touched();
+        draft = draft.undo(undo).always_undone(broken);
+    }
+    builder.step(draft);
 }

@@ -18,6 +18,8 @@ pub(super) enum Recreate {
     None,
     /// These.
     Services(BTreeSet<String>),
+    /// These, which the compose file may not know any more or not yet.
+    Left(BTreeSet<String>),
     /// It cannot be told which.
     All,
 }
@@ -32,6 +34,10 @@ impl Recreate {
             (Self::Services(mut services), Some(more)) => {
                 services.extend(more);
                 Self::Services(services)
+            }
+            (Self::Left(mut services), Some(more)) => {
+                services.extend(more);
+                Self::Left(services)
             }
         }
     }
@@ -63,10 +69,9 @@ pub(super) fn services_to_recreate(
     if stale.contains_key("record") {
         return Recreate::All;
     }
-    for file in files
-        .into_iter()
-        .filter(|file| *file != COMPOSE_FILE && *file != ".env")
-    {
+    // Of `.env` compose sees what became of its variables, unless a service reads the file itself.
+    let is_seen = |file: &str| file == COMPOSE_FILE || (file == ".env" && !project.uses(file));
+    for file in files.into_iter().filter(|file| !is_seen(file)) {
         let users = project
             .services
             .iter()
@@ -127,7 +132,8 @@ pub(super) fn start(
     commands
 }
 
-fn up(project: &Project, state: ProjectState, recreate: &Recreate) -> Vec<Command> {
+/// The commands that make the project's containers.
+pub(super) fn up(project: &Project, state: ProjectState, recreate: &Recreate) -> Vec<Command> {
     let name = &project.name;
     let mut up = match state {
         ProjectState::Running => vec!["up", "-d", "--remove-orphans"],
@@ -144,12 +150,22 @@ fn up(project: &Project, state: ProjectState, recreate: &Recreate) -> Vec<Comman
             let words = remove.chain(services.iter().map(String::as_str));
             commands.push(Command::new(remote::compose(name, words)));
         }
+        Recreate::Left(services) if services.is_empty() => {}
+        Recreate::Left(services) => {
+            let services = services.iter().map(String::as_str);
+            commands.push(Command::new(remote::remove_services(name, services)));
+        }
     }
     commands.push(Command::new(remote::compose(name, up)));
     commands
 }
 
-fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String>) -> Command {
+/// The command that records what the project's containers were started from.
+pub(super) fn record(
+    builder: &Builder<'_>,
+    project: &str,
+    inputs: &BTreeMap<String, String>,
+) -> Command {
     let mut lines = String::new();
     for (name, digest) in inputs {
         let _ = writeln!(lines, "input {name}\t{digest}");
@@ -159,34 +175,4 @@ fn record(builder: &Builder<'_>, project: &str, inputs: &BTreeMap<String, String
         remote::record_started(project, &path),
         Payload::inline(lines),
     )
-}
-
-/// The commands that, once files, names and volumes are restored, bring back what ran before.
-pub(super) fn restore(
-    builder: &Builder<'_>,
-    project: &Project,
-    found: &Found<'_>,
-    recreate: &Recreate,
-) -> Vec<Command> {
-    let record_path = builder.state().started(&project.name);
-    if found.containers.is_empty() {
-        return vec![Command::new(remote::remove_project(
-            &project.name,
-            &record_path,
-        ))];
-    }
-    let ran = found
-        .containers
-        .values()
-        .any(|container| container.status != "created");
-    let state = if ran {
-        ProjectState::Running
-    } else {
-        ProjectState::Stopped
-    };
-    let mut commands = up(project, state, recreate);
-    if let Some(started) = found.started {
-        commands.push(record(builder, &project.name, &started.inputs));
-    }
-    commands
 }

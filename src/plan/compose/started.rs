@@ -6,7 +6,8 @@ use super::Found;
 use crate::{
     desired::Project,
     digest::Digest,
-    plan::{Cause, builder::Builder, image},
+    observe::{Container, Started},
+    plan::{Cause, builder::Builder, image, volume},
 };
 
 /// Names of images whose tag moves in this plan and which the project uses.
@@ -22,7 +23,10 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
 }
 
 /// What the project's containers are started from, as recorded after they are up.
-pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
+pub(in crate::plan) fn inputs(
+    builder: &Builder<'_>,
+    project: &Project,
+) -> BTreeMap<String, String> {
     let mut inputs = super::transfers::inputs(builder, project);
     for file in &project.files {
         inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
@@ -41,7 +45,7 @@ pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Strin
                 .find(|volume| volume.name == *name);
             if let Some(volume) = declared {
                 let path = volume.path.resolve(&builder.facts.system.home);
-                inputs.insert(format!("volume {name}"), Digest::of(path).to_string());
+                inputs.insert(volume::input(name), path);
             }
         }
     }
@@ -66,11 +70,6 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
 }
 
 /// Inputs that differ from the recorded ones: `(recorded, wanted)`.
-///
-/// Containers that were not there when the record was written were made by someone else from
-/// files that may have been others; after another boot it was the boot unit (where there is one:
-/// other firmware makes no containers), from the files that the record speaks of (whoever writes
-/// one of them removes the record first).
 pub(super) fn stale_inputs(
     builder: &Builder<'_>,
     found: &Found<'_>,
@@ -96,20 +95,38 @@ pub(super) fn stale_inputs(
             stale.insert(input.clone(), (brief(recorded), brief(wanted)));
         }
     }
-    let autostart = builder.facts.autostart.known();
-    let made_at_boot = autostart.is_none_or(|found| found.template.is_some());
-    if started.boot_id == builder.facts.system.boot_id || !made_at_boot {
-        for (id, container) in &found.containers {
-            if !started.containers.contains(*id) {
-                let what = (container.name.clone(), "a start by this tool".to_owned());
-                stale.insert("record".to_owned(), what);
-            }
-        }
+    if let Some(container) = stranger(builder, found, started) {
+        let what = (container.name.clone(), "a start by this tool".to_owned());
+        stale.insert("record".to_owned(), what);
     }
     stale
 }
 
-pub(super) fn brief(digest: &str) -> String {
+/// A container that was not there when the record was written: someone else made it, from files
+/// that may have been others.
+///
+/// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
+/// the record away first): it makes all of them anew. Where some are left, containers survive boots.
+pub(super) fn stranger<'a>(
+    builder: &Builder<'_>,
+    found: &Found<'a>,
+    started: &Started,
+) -> Option<&'a Container> {
+    let booted = started.boot_id != builder.facts.system.boot_id;
+    if booted
+        && !found
+            .containers
+            .keys()
+            .any(|id| started.containers.contains(*id))
+    {
+        return None;
+    }
+    let mut containers = found.containers.iter();
+    let (_, container) = containers.find(|(id, _)| !started.containers.contains(**id))?;
+    Some(container)
+}
+
+pub(in crate::plan) fn brief(digest: &str) -> String {
     match digest.parse::<Digest>() {
         Ok(digest) => digest.short(),
         Err(_) if digest.is_empty() => "nothing".to_owned(),

@@ -27,7 +27,7 @@ pub(super) fn states(
             .filter(|c| c.service == *name)
             .copied()
             .collect();
-        if own.len() < service.replicas {
+        if own.len() != service.replicas {
             let count = if own.is_empty() {
                 "no container".into()
             } else {
@@ -66,9 +66,7 @@ pub(super) fn states(
 /// lets it be; or, where the project is to be stopped, simply not running.
 fn state(project: &Project, container: &Container) -> Option<Cause> {
     let running = container.status == "running";
-    let done = container.status == "exited"
-        && container.exit_code == 0
-        && matches!(container.restart_policy.as_str(), "no" | "on-failure" | "");
+    let done = container.is_done();
     let (satisfied, wanted) = match project.state {
         ProjectState::Running => (running || done, "running"),
         ProjectState::Stopped | ProjectState::Absent => (
@@ -93,6 +91,15 @@ fn state(project: &Project, container: &Container) -> Option<Cause> {
         found,
         wanted,
     ))
+}
+
+impl Container {
+    /// Whether it ended well and its restart policy lets it be.
+    pub(super) fn is_done(&self) -> bool {
+        self.status == "exited"
+            && self.exit_code == 0
+            && matches!(self.restart_policy.as_str(), "no" | "on-failure" | "")
+    }
 }
 
 /// A container of another image than the one that its service names, where the plan does not

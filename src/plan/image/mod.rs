@@ -40,6 +40,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return;
         }
     };
+    unmanaged(builder, images);
     let containerd = builder
         .facts
         .docker
@@ -83,6 +84,23 @@ pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTre
         }
     }
     to_send
+}
+
+/// Our images of releases before the last one, or of an apply that failed.
+fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, observe::Image>) {
+    let desired = builder.desired;
+    let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
+    let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
+    let made = builder.previous().into_iter().flat_map(|r| r.made.values());
+    // What a failure would go back to.
+    let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
+    let old = images
+        .iter()
+        .filter(|(id, _)| !wanted.contains(*id) && !last.contains(id));
+    for (_, image) in old {
+        let tags = image.tags.iter().filter(|tag| desired.release.staged(tag));
+        builder.unmanaged.extend(tags.map(|tag| address(tag)));
+    }
 }
 
 /// An image without a source: it has to be there.
@@ -150,14 +168,40 @@ fn wanted(
         let loaded = builder.desired.images.iter().find(same);
         after.extend(loaded.map(|image| address(&image.name)));
     }
-    let undo = match old {
-        Some((old, _)) => remote::tag_image(old, &image.name),
-        None => remote::untag_image(&image.name),
-    };
     let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
     let draft = draft.source(image.source.as_ref()).after(after);
-    let tag = remote::tag_image(&id, &image.name);
-    builder.step(draft.run([Command::new(tag)]).undo([Command::new(undo)]));
+    let draft = draft.run([Command::new(remote::tag_image(&id, &image.name))]);
+    let old = old.map(|(old, _)| old.as_str());
+    let draft = restorable(builder, &image.name, old, images, draft);
+    builder.step(draft);
+}
+
+/// Adds how the name is given back to the image that had it in the previous release; where none of
+/// its projects used it, to the one that has it now.
+fn restorable(
+    builder: &mut Builder<'_>,
+    name: &str,
+    now: Option<&str>,
+    images: &BTreeMap<String, observe::Image>,
+    draft: Draft,
+) -> Draft {
+    if builder.previous().is_none() {
+        return draft;
+    }
+    let recorded = builder.previous_input(&format!("image {name}"));
+    let undo = match recorded.or(now) {
+        Some(old) if images.contains_key(old) => remote::tag_image(old, name),
+        Some(_) => {
+            let reason = "the image that the previous release has is gone from the VPU";
+            builder.not_restorable(tag_address(name), reason);
+            return draft;
+        }
+        None => remote::untag_image(name),
+    };
+    let always_undone = recorded.is_some() && recorded != now;
+    draft
+        .undo([Command::new(undo)])
+        .always_undone(always_undone)
 }
 
 /// Loads the image without the layers that are there; whole, if that fails because one of them

@@ -50,7 +50,9 @@ struct Planned<'a> {
     mount: &'a str,
 }
 
-pub(super) fn plan(builder: &mut Builder<'_>) {
+/// Plans the transfers; gives the directories to be cleaned up when all is done: what they keep for
+/// a restore must not go before the release is recorded.
+pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let (desired, facts) = (builder.desired, builder.facts);
     let mut planned: Vec<Planned<'_>> = vec![];
     for (number, transfer) in desired.transfers.iter().enumerate() {
@@ -94,21 +96,33 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
     let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
     leftovers(builder, &cleared);
+    if !builder.facts.trees.left.is_empty() && builder.previous().is_some() {
+        let reason = "an apply was cut off with files on their way, and which of them the last \
+                      recorded release had is not known";
+        builder.not_restorable(upload_address(), reason);
+    }
     upload(builder, &planned);
     for one in &planned {
         switch(builder, one);
     }
-    if let Some(first) = planned.first() {
-        let used: BTreeSet<String> = planned.iter().map(|one| one.staging.clone()).collect();
-        let cause = Cause::DependsOn {
-            address: address(first.transfer),
-        };
-        let staging = Address::new("staging", "files");
-        let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
-        let after = planned.iter().map(|one| address(one.transfer));
-        let remove = Command::new(remote::remove_staging(used));
-        builder.step(draft.after(after).run([remove]));
-    }
+    planned.iter().map(|one| one.staging.clone()).collect()
+}
+
+/// Cleans up where no release is recorded, because what is declared is the same.
+pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
+    let transfers = builder.desired.transfers.iter();
+    let after: Vec<Address> = transfers
+        .map(address)
+        .filter(|address| builder.changes(address))
+        .collect();
+    let Some(address) = after.first().cloned() else {
+        return;
+    };
+    let cause = Cause::DependsOn { address };
+    let staging = Address::new("staging", "files");
+    let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
+    let remove = Command::new(remote::remove_staging(used));
+    builder.step(draft.after(after).run([remove]));
 }
 
 /// Files are renamed in place, so that they have to arrive on the target's file system.
@@ -311,6 +325,13 @@ fn secret(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
         bytes: file.bytes,
         members: vec![],
     };
-    let put = remote::put_file(&path, &file.sha256.hex(), file.mode, &kept, "");
+    let contents = (file.sha256, file.bytes);
+    let put = remote::put_file(
+        &path,
+        contents,
+        file.mode,
+        (&kept, remote::PreviousFile::None),
+        "",
+    );
     Command::with(put, payload)
 }

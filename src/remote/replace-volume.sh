@@ -1,0 +1,33 @@
+# Binds a volume to a directory: one of that name that is something else goes, with the containers that
+# have it. Does nothing where it is that already.
+# $1 name  $2 directory  $3 label; may be empty  $4… the compose projects whose containers may go
+main() {
+    name=$1 device=$2 label=$3
+    shift 3
+    volumes=$(docker volume ls -q) || exit
+    if printf '%s\n' "$volumes" | grep -Fqx -- "$name"; then
+        found=$(describe) || exit
+        [ "$found" = "local device=$device;o=bind;type=none;" ] && return
+        ids=$(docker container ls -aq --no-trunc --filter "volume=$name") || exit
+        for id in $ids; do may_go "$id" "$@" || exit; done
+        for id in $ids; do docker container rm --force "$id" >/dev/null </dev/null || exit; done
+        docker volume rm "$name" >/dev/null || exit
+    fi
+    docker volume create --driver local --opt type=none --opt o=bind --opt "device=$device" \
+        ${label:+--label "$label"} "$name" >/dev/null
+}
+
+describe() {
+    docker volume inspect --format '{{.Driver}} {{range $key, $value := .Options}}{{$key}}={{$value}};{{end}}' "$name"
+}
+
+may_go() {
+    project=$(docker container inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$1") || return
+    id=$1
+    shift
+    for ours; do [ "$project" = "$ours" ] && return; done
+    echo "container $id has volume $name and is not of this release" >&2
+    return 1
+}
+
+main "$@"

@@ -1,0 +1,8 @@
+# Takes a name away from its image, if it has it; the image stays while it has another one.
+# $1 name
+main() {
+    docker image inspect --format '{{.ID}}' "$1" >/dev/null 2>&1 || return 0
+    docker image rm --no-prune "$1"
+}
+
+main "$@"

@@ -1,0 +1,124 @@
+//! One test for each mended fault that the properties do not meet by themselves.
+
+use o3r_deploy::{
+    desired::ProjectState,
+    host::fake::FakeVpu,
+    observe::{PathFact, Probed, observe},
+    plan, remote, render,
+};
+
+use super::{BASE, Shape, converge, converged, desired, image_content, plan_for, run};
+
+#[test]
+fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is_odd_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let gone = desired(&Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        });
+        let compose = format!("{}/docker-compose.yml", remote::project_directory("app"));
+        let mut observed = observe(&vpu, &gone.query()).await.unwrap();
+        let paths = &mut observed.facts.paths;
+        paths.insert(compose.clone(), Probed::Unknown("no permission".into()));
+        let plan = plan::plan(&gone, &observed, "fake");
+        assert_eq!(plan.blocked[0].reason, "no permission");
+        // Such as a symbolic link, which a boot would start.
+        observed
+            .facts
+            .paths
+            .insert(compose.clone(), Probed::Known(PathFact::Other));
+        let plan = plan::plan(&gone, &observed, "fake");
+        let removed = format!("o3r-remove-file {compose} ");
+        let commands = plan.steps.iter().flat_map(|step| &step.commands);
+        assert!(
+            commands
+                .into_iter()
+                .any(|command| command.starts_with(&removed))
+        );
+    });
+}
+
+#[test]
+fn regression_a_directory_in_two_spellings_is_one() {
+    run(async {
+        let mut twice = desired(&BASE);
+        let mut other = twice.directories[0].clone();
+        other.path = "/home/oem/data".parse().unwrap();
+        other.mode = None;
+        twice.directories.insert(0, other.clone());
+        let vpu = FakeVpu::default();
+        converge(&vpu, &twice).await;
+        vpu.world(|world| assert_eq!(world.directories["/home/oem/data"].0, 0o775));
+
+        twice.directories[0].mode = Some(0o700);
+        let plan = plan_for(&vpu, &twice).await;
+        assert_eq!(plan.blocked[0].address.as_str(), "directory.~/data");
+        assert_eq!(
+            plan.blocked[0].reason,
+            "it is declared twice, with modes 0700 and 0775"
+        );
+    });
+}
+
+#[test]
+fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| world.boot_id.push('+'));
+        converged(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| {
+            let (_, container) = world.containers.pop_first().unwrap();
+            world.containers.insert("f".repeat(64), container);
+        });
+        let plan = plan_for(&vpu, &desired(&BASE)).await;
+        assert_eq!(plan.steps.len(), 1, "{}", render::json(&plan));
+    });
+}
+
+#[test]
+fn regression_remedies_are_words_of_a_shell() {
+    run(async {
+        let mut odd = desired(&BASE);
+        odd.directories[0].path = "~/it's; reboot".parse().unwrap();
+        let vpu = FakeVpu::default();
+        vpu.world(|world| world.write("/home/oem/it's; reboot", b"", 0o644));
+        let plan = plan_for(&vpu, &odd).await;
+        let quoted = r"mv '/home/oem/it'\''s; reboot' '/home/oem/it'\''s; reboot.old'";
+        let remedy = &plan.blocked[0].remedy;
+        assert!(remedy.ends_with(quoted), "{remedy}");
+    });
+}
+
+#[test]
+fn regression_images_of_releases_before_are_listed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let next = desired(&Shape { image: 1, ..BASE });
+        let plan = plan_for(&vpu, &next).await;
+        assert_eq!(plan.unmanaged, vec![], "a failure would go back to it");
+        converge(&vpu, &next).await;
+        let old = image_content(0).staging_tag;
+        let plan = plan_for(&vpu, &next).await;
+        let unmanaged: Vec<&str> = plan.unmanaged.iter().map(plan::Address::as_str).collect();
+        assert_eq!(unmanaged, [format!("image.{old}")]);
+    });
+}
+
+#[test]
+fn a_command_that_no_shell_takes_is_found_by_the_lint() {
+    run(async {
+        let mut plan = plan_for(&FakeVpu::default(), &desired(&BASE)).await;
+        let words = vec!["'"; 20_000];
+        let long = o3r_deploy::shell::Argv::new("echo").args(words);
+        plan.steps[0].actions[0].argv = long;
+        let findings = plan::lint::lint(&plan);
+        assert!(
+            findings[0].ends_with("a command of 128 KiB or more"),
+            "{findings:?}"
+        );
+    });
+}

@@ -1,0 +1,259 @@
+//! What a failed apply calls restored is what was there, however far it and one before it had come.
+
+use o3r_deploy::{
+    apply::{Outcome, Restored},
+    desired::{Desired, ProjectState},
+    host::fake::{FakeVpu, Fault, World},
+    plan, remote,
+};
+use proptest::prelude::*;
+
+use super::{
+    BASE, Shape, apply_crashing, cases, converge, converged, desired, execute, plan_for, run,
+    shapes,
+};
+
+/// What a user would see of a release, as lines: files, containers, whatever their ids, and the names
+/// and volumes that they use.
+fn seen(world: &World) -> Vec<String> {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let root = format!("{}/", remote::COMPOSE_ROOT);
+    let files = world.files.iter();
+    let files = files.filter(|(path, _)| path.starts_with(&root));
+    let files = files.map(|(path, file)| format!("{path} {:o} {}", file.mode, text(&file.bytes)));
+    let in_use = |id: &&String| world.containers.values().any(|c| c.image == **id);
+    let names = world.images.iter().filter(|(id, _)| in_use(id));
+    let names = names.flat_map(|(id, image)| {
+        let tags = image.tags.iter();
+        let tags = tags.filter(|tag| !tag.starts_with("o3r-deploy/"));
+        tags.map(move |tag| format!("{tag} {id}"))
+    });
+    let has_it = |name: &String| world.containers.values().any(|c| c.volumes.contains(name));
+    let volumes = world.volumes.iter().filter(|(name, _)| has_it(name));
+    let volumes = volumes.map(|(name, volume)| format!("{name} {volume:?}"));
+    let containers = world.containers.values().map(|container| {
+        let runs = container.status == "running";
+        let made_from = container.made_from.iter();
+        let made_from: Vec<String> = made_from.map(|(path, b)| path.clone() + &text(b)).collect();
+        let (name, image, mounted) = (&container.name, &container.image, &container.mounted);
+        format!("{name} runs={runs} {image} {mounted:?} {made_from:?}")
+    });
+    let mut lines: Vec<String> = files
+        .chain(names)
+        .chain(volumes)
+        .chain(containers)
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Applies `wanted`, whose command number `at` fails, and checks that what was there is restored.
+/// False where the plan has no such command.
+async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: &World) -> bool {
+    let plan = plan_for(vpu, wanted).await;
+    vpu.inject(Some(Fault::Fails(at)));
+    let report = execute(vpu, wanted, &plan).await;
+    let commands = vpu.commands();
+    vpu.inject(None);
+    let Outcome::Failed(failure) = report.outcome else {
+        return false;
+    };
+    let untouched = plan.steps[..=report.completed]
+        .iter()
+        .all(|step| step.phase != plan::Phase::Switch);
+    let lost = !plan.not_restorable.is_empty();
+    if lost && !untouched {
+        // It was said beforehand, and is not called restored.
+        let said = matches!(failure.restored, Restored::Failed { .. });
+        assert!(
+            said,
+            "command {at} of {commands:#?}: {:?}",
+            failure.restored
+        );
+        return true;
+    }
+    let wanted = if untouched {
+        Restored::NotNeeded
+    } else {
+        Restored::Previous
+    };
+    assert_eq!(failure.restored, wanted, "command {at} of {commands:#?}");
+    if !untouched {
+        let now = vpu.world(|world| seen(world));
+        assert_eq!(now, seen(before), "command {at} of {commands:#?}");
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn what_is_called_restored_is_what_was_there(
+        first in shapes(),
+        cut_off in prop::option::of((shapes(), 0..20usize)),
+        second in shapes(),
+    ) {
+        run(async {
+            let vpu = FakeVpu::default();
+            converge(&vpu, &desired(&first)).await;
+            let before = vpu.world(|world| world.clone());
+            // Another apply may have been cut off on the way to this or to another release.
+            let mut begun = false;
+            if let Some((shape, at)) = &cut_off {
+                vpu.inject(Some(Fault::LinkLostBefore(*at)));
+                let halfway = desired(shape);
+                let report = execute(&vpu, &halfway, &plan_for(&vpu, &halfway).await).await;
+                vpu.inject(None);
+                begun = !matches!(report.outcome, Outcome::Done);
+            }
+            if cut_off.is_some() && !begun {
+                return; // it came to its end, and is the release to go back to
+            }
+            let start = vpu.world(|world| world.clone());
+            for at in 0.. {
+                vpu.world(|world| *world = start.clone());
+                if !fails_and_restores(&vpu, &desired(&second), at, &before).await {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn regression_a_put_that_fails_leaves_the_file_and_the_release() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let next = Shape { comment: 1, ..BASE };
+        converge(&vpu, &desired(&next)).await;
+        let before = vpu.world(|world| world.clone());
+        let third = Shape { extra: 2, ..next };
+        // The first command is the file's; what the first release had there was once kept.
+        assert!(fails_and_restores(&vpu, &desired(&third), 0, &before).await);
+    });
+}
+
+#[test]
+fn regression_a_release_that_adds_a_service_is_taken_back() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&Shape {
+            two_services: false,
+            ..BASE
+        });
+        converge(&vpu, &old).await;
+        let failure = apply_crashing(
+            &vpu,
+            &desired(&Shape {
+                image: 1,
+                bound: 1,
+                ..BASE
+            }),
+        )
+        .await;
+        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+        converged(&vpu, &old).await;
+    });
+}
+
+#[test]
+fn regression_what_someone_stopped_is_not_started_by_a_restore() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let stopped = Shape {
+            state: ProjectState::Stopped,
+            ..BASE
+        };
+        converge(&vpu, &desired(&BASE)).await;
+        converge(&vpu, &desired(&stopped)).await;
+        apply_crashing(&vpu, &desired(&Shape { image: 1, ..BASE })).await;
+        vpu.world(|world| assert!(world.containers.values().all(|c| c.status != "running")));
+        converged(&vpu, &desired(&stopped)).await;
+    });
+}
+
+#[test]
+fn regression_an_apply_that_goes_on_with_a_crashing_release_goes_back_to_the_one_before() {
+    run(async {
+        let new = Shape {
+            image: 1,
+            extra: 1,
+            comment: 1,
+            bound: 1,
+            dotenv: None,
+            ..BASE
+        };
+        let vpu = FakeVpu::default();
+        let old = desired(&BASE);
+        converge(&vpu, &old).await;
+        let steps = plan_for(&vpu, &desired(&new)).await.steps;
+        let count: usize = steps.iter().map(|step| step.actions.len()).sum();
+        let before = vpu.world(|world| world.clone());
+        for at in 0..count {
+            vpu.world(|world| *world = before.clone());
+            vpu.inject(Some(Fault::LinkLostBefore(at)));
+            let _ = execute(&vpu, &desired(&new), &plan_for(&vpu, &desired(&new)).await).await;
+            vpu.inject(None);
+            // The container's own record was written last: then it did not crash.
+            if at + 1 == count {
+                continue;
+            }
+            let failure = apply_crashing(&vpu, &desired(&new)).await;
+            assert_eq!(failure.restored, Restored::Previous, "{at}: {failure:?}");
+            converged(&vpu, &old).await;
+        }
+    });
+}
+
+#[test]
+fn regression_a_release_that_no_longer_starts_is_not_called_restored() {
+    run(async {
+        for status in ["exited", "restarting"] {
+            let vpu = FakeVpu::default();
+            converge(&vpu, &desired(&BASE)).await;
+            vpu.world(|world| {
+                for container in world.containers.values_mut() {
+                    status.clone_into(&mut container.status);
+                }
+            });
+            let failure = apply_crashing(&vpu, &desired(&BASE)).await;
+            let failed = matches!(failure.restored, Restored::Failed { .. });
+            assert!(failed, "{failure:?}");
+        }
+    });
+}
+
+#[test]
+fn regression_a_project_takes_the_place_of_one_that_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&BASE);
+        converge(&vpu, &old).await;
+        let mut renamed = desired(&Shape { extra: 1, ..BASE });
+        let mut new = renamed.projects[0].clone();
+        new.name = "new".into();
+        // A fixed name that the old one's container has.
+        let main = new.services.get_mut("main").unwrap();
+        main.container_name = Some("app_main_1".into());
+        renamed.projects.insert(0, new);
+        renamed.projects[1].state = ProjectState::Absent;
+        let plan = plan_for(&vpu, &renamed).await;
+        assert_eq!(plan.blocked, vec![]);
+        let at = |address: &str| {
+            let mut steps = plan.steps.iter();
+            steps
+                .position(|step| step.address.as_str() == address)
+                .unwrap()
+        };
+        assert!(at("compose.app") < at("compose.new"));
+        let before = vpu.world(|world| world.clone());
+        for number in 0.. {
+            vpu.world(|world| *world = before.clone());
+            if !fails_and_restores(&vpu, &renamed, number, &before).await {
+                break;
+            }
+        }
+    });
+}
