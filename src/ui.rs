@@ -83,7 +83,7 @@ impl Ui {
             color: self.color_err,
             commands: self.verbose > 0,
         };
-        eprint!("{}", render(style));
+        err(&render(style));
     }
 
     /// Says something, unless quiet.

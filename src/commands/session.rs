@@ -167,7 +167,8 @@ impl Session {
 
     /// Asks the VPU what is there.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        Ok(observe::observe(&self.host, &self.desired.query()).await?)
+        // On the heap: it holds several conversations with the VPU at once.
+        Ok(Box::pin(observe::observe(&self.host, &self.desired.query())).await?)
     }
 
     /// The plan for what was observed; first makes ready what would be sent.

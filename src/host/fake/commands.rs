@@ -88,16 +88,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
         ("o3r-create-volume", [name, device, label]) => {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
-            let options = [("type", "none"), ("o", "bind"), ("device", device)];
-            let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let wanted = Volume {
-                options: BTreeMap::from(options),
-                owner,
-            };
-            let found = world.volumes.entry((*name).to_owned()).or_insert(wanted);
-            if found.options.get("device").map(String::as_str) != Some(device) {
-                return fail("volume exists already");
-            }
+            return create_volume(world, name, device, owner);
         }
         ("o3r-replace-volume", [name, device, label, projects @ ..]) => {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
@@ -187,6 +178,20 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .retain(|_, container| container.project != *project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+fn create_volume(world: &mut World, name: &str, device: &str, owner: Option<String>) -> Ran {
+    let options = [("type", "none"), ("o", "bind"), ("device", device)];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let wanted = Volume {
+        options: BTreeMap::from(options),
+        owner,
+    };
+    let found = world.volumes.entry(name.to_owned()).or_insert(wanted);
+    if found.options.get("device").map(String::as_str) != Some(device) {
+        return fail("volume exists already");
     }
     Ok(String::new())
 }
