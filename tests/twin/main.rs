@@ -17,6 +17,7 @@ mod crash;
 mod day;
 mod device_name;
 mod drift;
+mod examples;
 mod failed;
 mod layers;
 mod plan;

@@ -99,7 +99,7 @@ fn system(world: &World) -> String {
 }
 
 fn engine(world: &World) -> String {
-    json!({"version": "20.10.24", "arch": world.machine, "status": [["Backing Filesystem", "extfs"]]})
+    json!({"version": "20.10.24", "arch": world.machine, "status": [["Backing Filesystem", "extfs"]], "runtimes": world.runtimes})
         .to_string()
 }
 

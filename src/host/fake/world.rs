@@ -28,6 +28,8 @@ pub struct World {
     pub autostart: Autostart,
     /// Whether the docker engine answers.
     pub docker_runs: bool,
+    /// Names of its container runtimes.
+    pub runtimes: BTreeSet<String>,
     /// Directories with their mode and owner.
     pub directories: BTreeMap<String, (u32, u32)>,
     /// Files.
@@ -126,6 +128,7 @@ impl Default for World {
             saved_settings: json!({}),
             autostart: Autostart::default(),
             docker_runs: true,
+            runtimes: ["nvidia".to_owned(), "runc".to_owned()].into(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             volumes: BTreeMap::new(),

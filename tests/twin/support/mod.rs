@@ -10,6 +10,6 @@ mod twin;
 pub(crate) use app::App;
 pub(crate) use image::{Layout, Packing, TinyImage, rootfs};
 pub(crate) use link::Link;
-pub(crate) use process::{Ran, Running, run};
+pub(crate) use process::{Ran, Running, feed, run};
 pub(crate) use site::{Site, architecture};
 pub(crate) use twin::{Profile, Twin};

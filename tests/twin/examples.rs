@@ -1,0 +1,108 @@
+//! The examples that a twin can run. `hello` is what the quickstart and the README run.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::{Site, Twin, run};
+
+const PYTHON: &str = "o3r-twin:test-python";
+
+/// An image with Python; made once, and removed by `twin.sh purge` as the twins' own images are.
+fn python() -> &'static str {
+    let known = Command::new("docker")
+        .args(["image", "inspect", PYTHON])
+        .output();
+    if !known.unwrap().status.success() {
+        let dockerfile = "FROM o3r-twin-base:bookworm\nRUN apt-get update -q && apt-get install -qy --no-install-recommends python3 \
+                          && rm -rf /var/lib/apt/lists/*\n";
+        build(PYTHON, &[], dockerfile.as_bytes());
+    }
+    PYTHON
+}
+
+/// Builds an image; `input` is a Dockerfile, or empty where the last of `args` is a directory.
+fn build(name: &str, args: &[&str], input: &[u8]) {
+    let mut docker = Command::new("docker");
+    docker.env("DOCKER_BUILDKIT", "0");
+    docker
+        .args(["build", "--quiet", "--network", "host", "--tag", name])
+        .args(args);
+    if input.is_empty() {
+        run(&mut docker).exits(0);
+    } else {
+        crate::support::feed(docker.arg("-"), input).exits(0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn python_app() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python-app");
+    copy(&example, &site.path("."));
+    let manifest = fs::read_to_string(site.path("deploy.toml")).unwrap();
+    let (_, rest) = manifest.split_once("[release]").unwrap();
+    // Of its own name, so that another test's build is none of ours.
+    let image = format!("o3r-test-python-app-{}:1.0.0", std::process::id());
+    let rest = rest.replace(
+        "engine = \"python-app:${release.version}\"",
+        &format!("engine = \"{image}\""),
+    );
+    site.manifest(&format!("[release]{rest}"));
+    let built = || {
+        let directory = site.path(".").display().to_string();
+        let base = format!("BASE={}", python());
+        build(&image, &["--build-arg", &base, &directory], b"");
+    };
+    built();
+
+    site.run(&["check"]).exits(0);
+    site.apply();
+    site.nothing_to_do();
+    let answer = || {
+        twin.oem("for try in 1 2 3 4 5; do busybox wget -qO- localhost:8090 && exit; sleep 1; done; exit 1")
+    };
+    assert!(answer().contains("\"name\": \"gate 4\""), "{}", answer());
+    assert!(
+        twin.oem("cat share/logs/app.log")
+            .contains("started as gate 4")
+    );
+
+    // A setting: its lines are shown, only that file is sent, and the container reads it.
+    twin.oem("echo '{}' >share/config/site.local.json");
+    let settings = fs::read_to_string(site.path("config/app.json")).unwrap();
+    site.write("config/app.json", &settings.replace("gate 4", "gate 5"));
+    let plan = site.run(&["plan", "-v"]).exits(0);
+    plan.says("-  \"name\": \"gate 4\"")
+        .says("+  \"name\": \"gate 5\"");
+    site.apply();
+    assert!(answer().contains("gate 5"));
+    assert_eq!(twin.oem("cat share/config/site.local.json"), "{}");
+
+    // The program: its layer is sent, and Python is not.
+    let program = fs::read_to_string(site.path("app.py")).unwrap();
+    site.write("app.py", &program.replace("pallets\")", "boxes\")"));
+    built();
+    site.run(&["plan"])
+        .exits(0)
+        .says("load, 1 of 3 layers missing");
+    site.apply();
+    assert!(twin.oem("docker logs python-app_app_1").contains("boxes"));
+
+    twin.reboot();
+    assert!(answer().contains("gate 5"));
+    site.nothing_to_do();
+    run(Command::new("docker").args(["image", "rm", "--force", &image])).exits(0);
+}
