@@ -180,7 +180,11 @@ fn cause_text(cause: &Cause) -> Option<String> {
             attribute,
             found,
             wanted,
-        } => Some(format!("{attribute}: {found} -> {wanted}")),
+        } => Some(format!(
+            "{attribute}: {} -> {}",
+            shortened(found),
+            shortened(wanted)
+        )),
         Cause::DependsOn { address } => Some(format!("because of {address}")),
         Cause::NoLongerDeclared => Some("no longer declared".to_owned()),
     }
@@ -238,4 +242,37 @@ pub(super) fn sign_of(action: Action, style: Style) -> String {
 /// Text whose further lines are indented.
 fn indented(text: &str, indent: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{indent}"))
+}
+
+/// Characters of a value that are shown.
+const VALUE_WIDTH: usize = 60;
+
+/// A value with its middle left out, where it is long: what tells two of them apart mostly stands at an
+/// end. The JSON document has all of it.
+fn shortened(value: &str) -> String {
+    let length = value.chars().count();
+    if length <= VALUE_WIDTH {
+        return value.to_owned();
+    }
+    let half = VALUE_WIDTH / 2;
+    let head: String = value.chars().take(half).collect();
+    let tail: String = value.chars().skip(length - half + 1).collect();
+    format!("{head}…{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_keep_both_ends() {
+        assert_eq!(shortened("a short one"), "a short one");
+        let long = format!("/start/{}/end", "é".repeat(100));
+        let shown = shortened(&long);
+        assert_eq!(shown.chars().count(), VALUE_WIDTH);
+        assert!(
+            shown.starts_with("/start/") && shown.ends_with("/end"),
+            "{shown}"
+        );
+    }
 }
