@@ -472,3 +472,46 @@ async fn api_calls_are_part_of_the_plan_document_and_of_the_script() {
         "o3r-device-api 80 set '{\"device\":{\"info\":{\"name\":\"agv-17\"}}}' </dev/null"
     ));
 }
+
+#[tokio::test]
+async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
+    let vpu = FakeVpu::new(world());
+    let observe_for = |desired: Desired| {
+        let vpu = &vpu;
+        async move { (observe(vpu, &desired.query()).await.unwrap(), desired) }
+    };
+    let (mut seen, off) = observe_for(desired(OFF, "")).await;
+    let o3r_deploy::observe::Probed::Known(records) = &mut seen.facts.records else {
+        panic!("{:?}", seen.facts.records);
+    };
+    // The last release starts it, and nothing of that is left.
+    let release = serde_json::json!({
+        "version": "1", "desired": o3r_deploy::digest::Digest::of("v1"), "projects": ["app"],
+        "autostart": ["app"],
+    });
+    records
+        .releases
+        .insert("app".into(), serde_json::from_value(release).unwrap());
+    let plan = plan::plan(&off, &seen, "vpu");
+    let lost: Vec<&str> = plan
+        .not_restorable
+        .iter()
+        .map(|lost| lost.address.as_str())
+        .collect();
+    assert!(lost.contains(&"autostart.app"), "{lost:?}");
+
+    let mut enabled = seen.clone();
+    if let o3r_deploy::observe::Probed::Known(found) = &mut enabled.facts.autostart {
+        found.enabled.insert("app".into());
+    }
+    let plan = plan::plan(&off, &enabled, "vpu");
+    let lost: Vec<&str> = plan
+        .not_restorable
+        .iter()
+        .map(|lost| lost.address.as_str())
+        .collect();
+    assert!(
+        !lost.contains(&"autostart.app"),
+        "its own step takes it back: {lost:?}"
+    );
+}

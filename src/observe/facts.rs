@@ -249,6 +249,9 @@ pub struct Records {
     pub started: BTreeMap<String, Started>,
     /// The last record of each release, by the release's name.
     pub releases: BTreeMap<String, Release>,
+    /// Marks of transfers that were moved since the last release was recorded: an apply was cut off.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub moved: BTreeSet<String>,
     /// Files that were put into projects' directories since, by project: an apply was cut off.
     #[serde(default)]
     pub added: BTreeMap<String, BTreeSet<String>>,

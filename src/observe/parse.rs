@@ -454,6 +454,7 @@ fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, St
                     }
                 }
             }
+            Some(("moved", name)) => drop(records.moved.insert(name.to_owned())),
             Some(("added", path)) => {
                 if let Some((project, name)) = path.split_once("/%added-") {
                     let relative = name.replace("%2F", "/").replace("%25", "%");

@@ -300,6 +300,9 @@ records() {
         tail -n 1 -- "$file" || return
         printf '.\n'
     done
+    for file in "$base"/moved/*; do
+        [ -f "$file" ] && printf 'moved %s\n.\n' "${file##*/}"
+    done
     for file in "$base"/previous/*/%added-*; do
         [ -f "$file" ] && printf 'added %s\n.\n' "${file#"$base"/previous/}"
     done

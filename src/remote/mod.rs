@@ -42,6 +42,11 @@ impl State<'_> {
         format!("{}/.o3r-deploy/releases/{release}.jsonl", self.home)
     }
 
+    /// Files here say that transfers were moved and no release was recorded since.
+    pub fn moved(self) -> String {
+        format!("{}/.o3r-deploy/moved", self.home)
+    }
+
     /// Where files of transfers arrive, and what they replace is kept until all is well.
     pub fn staging(self) -> String {
         format!("{}/.o3r-deploy/staging", self.home)
@@ -198,6 +203,7 @@ pub fn move_files(
     target: &str,
     staging: &str,
     number: usize,
+    (marker, how): (&str, Move),
     records: impl IntoIterator<Item = String>,
 ) -> Argv {
     let (new, old) = (
@@ -205,7 +211,29 @@ pub fn move_files(
         format!("{staging}/old/{number}"),
     );
     let script = include_str!("move-files.sh");
-    Argv::script(script, "o3r-move-files", [target, &new, &old]).args(records)
+    let words = [target, &new, &old, marker, how.word()];
+    Argv::script(script, "o3r-move-files", words).args(records)
+}
+
+/// Which way [`move_files`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// In place.
+    Do,
+    /// Back: then all is as it was.
+    Undo,
+    /// Back, as far as this apply moved it: an earlier one was cut off.
+    UndoSome,
+}
+
+impl Move {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Do => "do",
+            Self::Undo => "undo",
+            Self::UndoSome => "undo-some",
+        }
+    }
 }
 
 /// Removes staging directories with all that is in them.

@@ -1,6 +1,8 @@
 # Moves staged files to their target, or takes that back, as the list on standard input says.
-# $1 target  $2 what is staged for it  $3 where what it replaces is kept  $4… records of what was started from the
-# old files, removed before the first new one is in place
+# $1 target  $2 what is staged for it  $3 where what it replaces is kept
+# $4 a file that is there from the first move on until the release is recorded, or all was taken back
+# $5 do, undo, or undo-some: what an earlier apply moved stays, and so does that file
+# $6… records of what was started from the old files, taken away before the first new one is in place
 # The list has one line for each step; PATH is below the target, or empty for the target itself:
 #   k PATH       keep a file that is about to be replaced: a second link, so that the name is never empty
 #   x PATH       take away what goes, to where it is kept
@@ -11,11 +13,20 @@
 #   b PATH       bring back what was kept
 # Each may run twice. Lines of one kind and directory that follow each other are one command.
 main() {
-    target=$1 new=$2 old=$3
-    shift 3
+    target=$1 new=$2 old=$3 marker=$4 how=$5
+    shift 5
     umask 022
     case $target in /*/*) mkdir -p -- "${target%/*}" || exit ;; esac
-    for record; do rm -f -- "$record" || exit; done
+    failed=
+    if [ "$how" = do ]; then
+        (umask 077 && mkdir -p -- "${marker%/*}" && : >"$marker") || exit
+        { sync -- "$marker" 2>/dev/null || sync; } || exit
+        for record; do
+            [ ! -e "$record" ] || mv -f -- "$record" "$marker.${record##*/}" || exit
+        done
+    fi
+    # One a line, as IFS will be.
+    records=$(for record; do printf '%s\n' "$record"; done)
     # Not by `read`, which takes a system call for each byte.
     list=$(cat)
     set -f
@@ -38,20 +49,27 @@ main() {
                 fi
                 ;;
             c | r) there "$at" || continue ;;
-            b) there "$kept" || continue ;;
+            b)
+                there "$kept" || continue
+                # Kept, and nothing came in its place: the two names are one file, which `mv` refuses.
+                if [ ! -h "$at" ] && [ ! -h "$kept" ] && [ "$at" -ef "$kept" ]; then
+                    rm -f -- "$kept"
+                    continue
+                fi
+                ;;
         esac
         case $path in
             */*) below=/${path%/*} ;;
             *) below= ;;
         esac
         if [ -z "$path" ]; then
-            run "$@" || exit
+            run "$@" || stop
             set --
-            itself || exit
+            itself || stop
             continue
         fi
         if [ "$op $mode $below" != "$group" ] || [ $# -ge 200 ]; then
-            run "$@" || exit
+            run "$@" || stop
             set --
             group="$op $mode $below" do=$op with=$mode in=$below
         fi
@@ -59,13 +77,27 @@ main() {
             m) set -- "$@" "$from" ;;
             b)
                 # Nothing can be renamed over a directory.
-                if is_directory "$at" || is_directory "$kept"; then rm -rf -- "$at" || exit; fi
+                if is_directory "$at" || is_directory "$kept"; then rm -rf -- "$at" || stop; fi
                 set -- "$@" "$kept"
                 ;;
             *) set -- "$@" "$at" ;;
         esac
     done
-    run "$@" && { sync -f "${target%/*}/" 2>/dev/null || sync; }
+    run "$@" || stop
+    { sync -f "${target%/*}/" 2>/dev/null || sync; } || exit
+    [ -z "$failed" ] || exit 1
+    [ "$how" = undo ] || return 0
+    for record in $records; do
+        [ -e "$record" ] || [ ! -e "$marker.${record##*/}" ] || mv -f -- "$marker.${record##*/}" "$record" || exit
+    done
+    rm -f -- "$marker"
+    for record in $records; do rm -f -- "$marker.${record##*/}"; done
+}
+
+# Something failed: no more is done, but what can be taken back is.
+stop() {
+    [ "$how" != do ] || exit 1
+    failed=yes
 }
 
 there() { [ -e "$1" ] || [ -h "$1" ]; }

@@ -120,11 +120,13 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             }
         }
         ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
-        ("o3r-move-files", [target, new, old, records @ ..]) => {
-            for record in records {
-                world.files.remove(*record);
+        ("o3r-move-files", [target, new, old, marker, how, records @ ..]) => {
+            transfers::mark(world, marker, how, records);
+            let moved = transfers::move_files(world, [target, new, old], stdin);
+            if moved.is_ok() {
+                transfers::unmark(world, marker, how, records);
             }
-            return transfers::move_files(world, [target, new, old], stdin);
+            return moved;
         }
         ("o3r-in", [directory, "docker-compose", compose @ ..]) => {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();

@@ -201,6 +201,10 @@ fn records(world: &World) -> String {
         let last = text.lines().last().unwrap_or_default();
         let _ = write!(out, "release {name}\n{last}\n.\n");
     }
+    let moved = format!("{base}/moved");
+    for path in world.files_below(&moved).keys() {
+        let _ = write!(out, "moved {}\n.\n", &path[moved.len() + 1..]);
+    }
     let kept = format!("{base}/previous");
     for path in world.files_below(&kept).keys() {
         if path.contains("/%added-") {

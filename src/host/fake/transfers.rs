@@ -240,6 +240,36 @@ pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
     Ok(String::new())
 }
 
+fn aside(marker: &str, record: &str) -> String {
+    format!("{marker}.{}", record.rsplit('/').next().unwrap_or_default())
+}
+
+/// What `move-files.sh` does before it moves anything.
+pub(super) fn mark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
+    if how == "do" {
+        world.write(marker, b"", 0o600);
+        for record in records {
+            if let Some(file) = world.files.remove(*record) {
+                world.write(&aside(marker, record), &file.bytes, file.mode);
+            }
+        }
+    }
+}
+
+/// What it does when all is taken back.
+pub(super) fn unmark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
+    if how == "undo" {
+        for record in records {
+            if let Some(file) = world.files.remove(&aside(marker, record))
+                && !world.files.contains_key(*record)
+            {
+                world.write(record, &file.bytes, file.mode);
+            }
+        }
+        world.files.remove(marker);
+    }
+}
+
 /// Does what `move-files.sh` does; `[target, new, old]`.
 pub(super) fn move_files(world: &mut World, [target, new, old]: [&str; 3], list: &[u8]) -> Ran {
     let list = String::from_utf8_lossy(list).into_owned();

@@ -59,6 +59,26 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     }
     disable::others(builder, found);
+    if let Some(Generation::Units(_)) = found.generation() {
+        touched_before(builder, found);
+    }
+}
+
+/// An apply that was cut off may have enabled or disabled what this plan need not touch any more: then
+/// none of its steps takes that back.
+fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
+    let Some(previous) = builder.previous() else {
+        return;
+    };
+    for project in &builder.desired.projects {
+        let name = &project.name;
+        let is_declared = project.autostart.is_some() || project.state == ProjectState::Absent;
+        let differs = previous.autostart.contains(name) != found.starts(name);
+        if is_declared && differs && !builder.changes(&address(name)) {
+            let reason = "whether a boot starts it is not what the last recorded release says";
+            builder.not_restorable(address(name), reason);
+        }
+    }
 }
 
 /// The names whose autostart is declared.

@@ -26,7 +26,8 @@ use crate::{
     desired::{Entry, FileEntry, Transfer, archive_len},
     digest::Digest,
     observe::{HIDDEN_STAGING, Probed, Tree},
-    remote, render,
+    remote::{self, Move},
+    render,
 };
 
 /// What a file takes on a file system beside its bytes, at the most.
@@ -96,7 +97,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
     let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
     leftovers(builder, &cleared);
-    if !builder.facts.trees.left.is_empty() && builder.previous().is_some() {
+    if cut_off(builder) && builder.previous().is_some() {
         let reason = "an apply was cut off with files on their way, and which of them the last \
                       recorded release had is not known";
         builder.not_restorable(upload_address(), reason);
@@ -105,7 +106,17 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     for one in &planned {
         switch(builder, one);
     }
-    planned.iter().map(|one| one.staging.clone()).collect()
+    let mut used: BTreeSet<String> = planned.iter().map(|one| one.staging.clone()).collect();
+    if !planned.is_empty() || cut_off(builder) {
+        used.insert(builder.state().moved());
+    }
+    used
+}
+
+/// Whether files were moved and no release was recorded since.
+fn cut_off(builder: &Builder<'_>) -> bool {
+    let records = builder.facts.records.known();
+    records.is_some_and(|records| !records.moved.is_empty())
 }
 
 /// Cleans up where no release is recorded, because what is declared is the same.
@@ -115,10 +126,13 @@ pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
         .map(address)
         .filter(|address| builder.changes(address))
         .collect();
-    let Some(address) = after.first().cloned() else {
+    if used.is_empty() {
         return;
+    }
+    let cause = match after.first().cloned() {
+        Some(address) => Cause::DependsOn { address },
+        None => Cause::NoLongerDeclared,
     };
-    let cause = Cause::DependsOn { address };
     let staging = Address::new("staging", "files");
     let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
     let remove = Command::new(remote::remove_staging(used));
@@ -187,7 +201,7 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
 impl Planned<'_> {
     /// The sizes of the files that are sent.
     fn files(&self) -> impl Iterator<Item = u64> {
-        let entries = self.diff.members.iter();
+        let entries = self.diff.members.iter().chain(&self.diff.secrets);
         entries.filter_map(|name| match self.transfer.entries.get(name) {
             Some(Entry::File(file)) => Some(file.bytes),
             _ => None,
@@ -270,8 +284,19 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     let state = builder.state();
     let projects = compose::affected(builder, transfer, &one.diff.changes);
     let records = projects.iter().map(|project| state.started(project));
-    let command = remote::move_files(&target, &one.staging, one.number, records);
-    let back = remote::move_files(&target, &one.staging, one.number, []);
+    let records: Vec<String> = records.collect();
+    let marker = format!("{}/{}", state.moved(), Digest::of(&target).short());
+    let undo = if cut_off(builder) {
+        Move::UndoSome
+    } else {
+        Move::Undo
+    };
+    let moves = |how, records| {
+        let way = (marker.as_str(), how);
+        remote::move_files(&target, &one.staging, one.number, way, records)
+    };
+    let command = moves(Move::Do, records.clone());
+    let back = moves(undo, records);
     let (action, cause) = if one.diff.is_new {
         (Action::Create, Cause::Missing)
     } else {

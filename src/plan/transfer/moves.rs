@@ -57,8 +57,9 @@ impl Collected {
         }
         let undo = &mut moves.undo;
         // A directory has to be open again before anything is put back into it.
-        for (was, _, path) in &self.modes {
-            if let Some(was) = was {
+        for (was, mode, path) in &self.modes {
+            let closed = (mode & 0o700 != 0o700).then_some(0o700);
+            if let Some(was) = was.or(closed) {
                 let _ = writeln!(undo, "c {was:04o} {path}");
             }
         }
