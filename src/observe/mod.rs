@@ -22,6 +22,7 @@ pub use facts::{
     Records, Release, Saved, Started, System, Volume,
 };
 pub use parse::{ParseError, parse};
+use serde::{Deserialize, Serialize};
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
@@ -37,7 +38,8 @@ pub const PROBE: &str = include_str!("probe.sh");
 pub const PROBE_NAME: &str = "o3r-probe";
 
 /// What to ask a VPU beyond what is always asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Query {
     /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,
