@@ -21,6 +21,7 @@ pub use facts::{
     Applied, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed, Readings,
     Records, Release, Saved, Started, System, Volume,
 };
+pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
 use serde::{Deserialize, Serialize};
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
