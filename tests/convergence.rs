@@ -832,6 +832,7 @@ fn start_demo(world: &mut World) {
         service: "web".into(),
         working_dir: "/home/oem/old-demo".into(),
         volumes: BTreeSet::new(),
+        host_network: false,
         config_hash: Digest::of(b""),
         made_from: BTreeMap::new(),
         mounted: BTreeMap::new(),

@@ -99,6 +99,7 @@ fn foreign(project: &str) -> Container {
         working_dir: format!("/usr/share/oem/docker/compose/{project}"),
         one_off: false,
         volumes: [].into(),
+        host_network: false,
         ports: ["127.0.0.1:9000/tcp".parse().unwrap()].into(),
     }
 }
@@ -150,6 +151,27 @@ fn port_of_a_program() {
     let mut blind = observed();
     blind.facts.listeners = Probed::Unknown("no /proc".into());
     is_free(&wants("22/tcp"), &blind);
+}
+
+#[test]
+fn port_of_an_own_container_on_the_network_of_the_vpu() {
+    let container = |project| Container {
+        host_network: true,
+        ports: [].into(),
+        ..foreign(project)
+    };
+    let wants = desired(vec![project("app", &[("web", service(&["22/tcp"]))])]);
+    let with = |container| {
+        let mut observed = with_container(container);
+        observed.facts.listeners = Probed::Known(["22/tcp".parse().unwrap()].into());
+        blocked(&planned(&wants, &observed))
+    };
+    assert_eq!(with(container("app")), "");
+    let taken = "compose.app: service web publishes 22/tcp, which a program on the VPU has";
+    let mut ended = container("app");
+    ended.status = "exited".into();
+    assert!(with(ended).starts_with(taken));
+    assert!(with(container("other")).starts_with(taken));
 }
 
 #[test]

@@ -304,6 +304,8 @@ fn containers(
         one_off: String,
         volumes: BTreeSet<String>,
         #[serde(default)]
+        network: String,
+        #[serde(default)]
         ports: Option<BTreeMap<String, Option<Vec<listeners::Binding>>>>,
     }
     let lines = match section.json_lines::<Line>("docker container inspect") {
@@ -332,6 +334,7 @@ fn containers(
             working_dir: line.working_dir,
             one_off: line.one_off == "True",
             volumes: line.volumes,
+            host_network: line.network == "host",
             ports: listeners::bound(line.ports.unwrap_or_default()),
         };
         containers.insert(line.id, container);
