@@ -10,6 +10,7 @@ use o3r_deploy::{
     digest::Digest,
     observe::{Container, Observed, PathFact, Probed, Query, parse},
     plan::{ManifestRef, Plan, plan},
+    status::{self, Drift},
 };
 
 const NONCE: &str = "o3r-0123456789abcdef";
@@ -243,6 +244,20 @@ fn image_that_does_not_fit() {
     vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the largest image before it unpacks it
       help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
     ");
+    // `status` makes no layers ready, so that these are not the sizes that would be sent.
+    let full = with(300 << 20);
+    let status = status::status("192.168.0.69", &observed, Ok(&full));
+    let Drift::Known {
+        blocked, summary, ..
+    } = status.drift
+    else {
+        unreachable!("there is a plan")
+    };
+    assert_eq!((blocked, summary.blocked), (vec![], 0));
+    let mut with = |free| {
+        observed.readings.docker_free = Some(free);
+        planned(&desired, &observed)
+    };
     let tight = with(500 << 20);
     assert_eq!(tight.blocked, []);
     insta::assert_snapshot!(tight.notes.join("\n"), @"
