@@ -270,11 +270,19 @@ fn drift(plan: &Plan) -> Drift {
         action: step.action,
         address: step.address.clone(),
     });
+    // What would be sent is not made ready here, so that its size is not known.
+    let space = plan::space::address();
+    let blocked = plan.blocked.iter().filter(|b| b.address != space);
+    let blocked: Vec<Blocked> = blocked.cloned().collect();
+    let mut summary = plan.summary;
+    summary.blocked = summary
+        .blocked
+        .saturating_sub(plan.blocked.len() - blocked.len());
     Drift::Known {
         manifest: plan.manifest.path.clone(),
-        summary: plan.summary,
+        summary,
         changes: changes.collect(),
-        blocked: plan.blocked.clone(),
+        blocked,
     }
 }
 

@@ -395,7 +395,7 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
         render::json(&plan::plan(desired, &observed, "fake")),
         "same input, same bytes"
     );
-    let written = render::document(&Document::new("fake", observed.clone()));
+    let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
     let read: Document = serde_json::from_str(&written).unwrap();
     let from_document = plan::plan(desired, &read.answer(&desired.query()), "fake");
     assert_eq!(
@@ -832,6 +832,7 @@ fn start_demo(world: &mut World) {
         service: "web".into(),
         working_dir: "/home/oem/old-demo".into(),
         volumes: BTreeSet::new(),
+        host_network: false,
         config_hash: Digest::of(b""),
         made_from: BTreeMap::new(),
         mounted: BTreeMap::new(),

@@ -10,6 +10,7 @@ use o3r_deploy::{
     digest::Digest,
     observe::{Container, Observed, PathFact, Probed, Query, parse},
     plan::{ManifestRef, Plan, plan},
+    status::{self, Drift},
 };
 
 const NONCE: &str = "o3r-0123456789abcdef";
@@ -99,6 +100,7 @@ fn foreign(project: &str) -> Container {
         working_dir: format!("/usr/share/oem/docker/compose/{project}"),
         one_off: false,
         volumes: [].into(),
+        host_network: false,
         ports: ["127.0.0.1:9000/tcp".parse().unwrap()].into(),
     }
 }
@@ -150,6 +152,27 @@ fn port_of_a_program() {
     let mut blind = observed();
     blind.facts.listeners = Probed::Unknown("no /proc".into());
     is_free(&wants("22/tcp"), &blind);
+}
+
+#[test]
+fn port_of_an_own_container_on_the_network_of_the_vpu() {
+    let container = |project| Container {
+        host_network: true,
+        ports: [].into(),
+        ..foreign(project)
+    };
+    let wants = desired(vec![project("app", &[("web", service(&["22/tcp"]))])]);
+    let with = |container| {
+        let mut observed = with_container(container);
+        observed.facts.listeners = Probed::Known(["22/tcp".parse().unwrap()].into());
+        blocked(&planned(&wants, &observed))
+    };
+    assert_eq!(with(container("app")), "");
+    let taken = "compose.app: service web publishes 22/tcp, which a program on the VPU has";
+    let mut ended = container("app");
+    ended.status = "exited".into();
+    assert!(with(ended).starts_with(taken));
+    assert!(with(container("other")).starts_with(taken));
 }
 
 #[test]
@@ -221,6 +244,20 @@ fn image_that_does_not_fit() {
     vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the largest image before it unpacks it
       help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
     ");
+    // `status` makes no layers ready, so that these are not the sizes that would be sent.
+    let full = with(300 << 20);
+    let status = status::status("192.168.0.69", &observed, Ok(&full));
+    let Drift::Known {
+        blocked, summary, ..
+    } = status.drift
+    else {
+        unreachable!("there is a plan")
+    };
+    assert_eq!((blocked, summary.blocked), (vec![], 0));
+    let mut with = |free| {
+        observed.readings.docker_free = Some(free);
+        planned(&desired, &observed)
+    };
     let tight = with(500 << 20);
     assert_eq!(tight.blocked, []);
     insta::assert_snapshot!(tight.notes.join("\n"), @"

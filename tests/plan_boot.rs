@@ -241,6 +241,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
             service: "web".into(),
             working_dir: "/elsewhere".into(),
             volumes: BTreeSet::new(),
+            host_network: false,
             config_hash: o3r_deploy::digest::Digest::of(b""),
             made_from: BTreeMap::new(),
             mounted: BTreeMap::new(),

@@ -62,16 +62,20 @@ impl Look {
         })
     }
 
-    /// Asks the VPU what is there.
-    pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        let query = match &self.wanted {
+    /// What to ask the VPU.
+    pub(super) fn query(&self) -> Query {
+        match &self.wanted {
             Wanted::Known(desired) => desired.query(),
             Wanted::Unknown(_) => Query {
                 api_port: self.api_port,
                 ..Query::default()
             },
-        };
-        Ok(crate::observe::observe(&self.connection.host, &query).await?)
+        }
+    }
+
+    /// Asks the VPU what is there.
+    pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
+        Ok(crate::observe::observe(&self.connection.host, &self.query()).await?)
     }
 
     /// The VPU's address.

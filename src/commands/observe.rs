@@ -22,7 +22,7 @@ pub(super) async fn run(
     if let Wanted::Unknown(reason) = &look.wanted {
         ui.note(&format!("no paths are looked at: {reason}"));
     }
-    let text = render::document(&Document::new(look.address(), observed));
+    let text = render::document(&Document::new(look.address(), look.query(), observed));
     match &args.output {
         None => ui.data(&text),
         Some(file) => {

@@ -32,7 +32,13 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
         looked = Some((session, observed));
         (desired, plan)
     };
+    let is_blocked = !plan.blocked.is_empty();
     match (args.format, &args.output) {
+        // A script would do the rest: the plan is shown in its place.
+        (PlanFormat::Sh, _) if is_blocked => {
+            let details = render::Details::default();
+            ui.data(&render::text_with(&plan, ui.plan_style(), &details));
+        }
         (PlanFormat::Sh, Some(directory)) => {
             write_script(directory, &plan, &Payloads::new(&desired), ui)?;
         }
@@ -68,7 +74,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
             }
         }
     }
-    if !plan.blocked.is_empty() {
+    if is_blocked {
         return Ok(Exit::Blocked);
     }
     Ok(if args.exit_code && !plan.steps.is_empty() {

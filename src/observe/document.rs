@@ -4,7 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Observed, PathFact, Probed, Query, Readings};
+use super::{Facts, Observed, PathFact, Probed, Query, Readings, trees};
 
 /// The version of the document's shape.
 const FORMAT: u32 = 1;
@@ -21,6 +21,9 @@ pub struct Document {
     pub tool: String,
     /// The VPU's address as connected to.
     pub host: String,
+    /// What was asked: what is not in here is not known. Nothing, where an older version wrote it.
+    #[serde(default)]
+    pub asked: Query,
     /// What plans depend on.
     pub facts: Facts,
     /// What moves by itself.
@@ -73,12 +76,13 @@ impl DocumentError {
 }
 
 impl Document {
-    /// What was observed on `host`.
-    pub fn new(host: &str, observed: Observed) -> Self {
+    /// What was observed on `host`, which was asked `query`.
+    pub fn new(host: &str, query: Query, observed: Observed) -> Self {
         Self {
             format: FORMAT,
             tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
             host: host.to_owned(),
+            asked: query,
             facts: observed.facts,
             readings: observed.readings,
         }
@@ -125,6 +129,24 @@ impl Document {
             .iter()
             .map(|(path, size)| (path.clone(), answer(found.remove(path), *size)))
             .collect();
+        let reason = unasked("looking at it");
+        facts.trees = trees::answer(facts.trees, &self.asked.trees, &query.trees, &reason);
+        // Without the template, no unit's text is shown.
+        if let Probed::Known(autostart) = &mut facts.autostart
+            && autostart.template.is_some()
+        {
+            for unit in &query.units {
+                let units = autostart.units.entry(unit.clone());
+                units.or_insert_with(|| Probed::Unknown(reason.clone()));
+            }
+        }
+        // What is in the way of saving a name is only looked for where that name is to be saved.
+        if query.device_name.is_some()
+            && query.device_name != self.asked.device_name
+            && let Probed::Known(device) = &mut facts.device
+        {
+            device.saved = Some(Probed::Unknown(reason));
+        }
         Observed {
             facts,
             readings: self.readings,
@@ -132,12 +154,13 @@ impl Document {
     }
 }
 
+fn unasked(what: &str) -> String {
+    format!("the observation was made without {what}; observe again with this manifest")
+}
+
 /// What was found at a path, as said to someone who looks for a file of `size` bytes there.
 fn answer(found: Option<Probed<PathFact>>, size: Option<u64>) -> Probed<PathFact> {
-    let unknown = |what: &str| {
-        let again = "observe again with this manifest";
-        Probed::Unknown(format!("the observation was made without {what}; {again}"))
-    };
+    let unknown = |what: &str| Probed::Unknown(unasked(what));
     match found {
         None => unknown("looking at it"),
         Some(Probed::Known(PathFact::File {
@@ -164,7 +187,7 @@ fn answer(found: Option<Probed<PathFact>>, size: Option<u64>) -> Probed<PathFact
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::{digest::Digest, observe::Autostart};
 
     fn file(size: u64, hashed: bool) -> Probed<PathFact> {
         Probed::Known(PathFact::File {
@@ -195,6 +218,31 @@ mod tests {
         assert_eq!(answer(Some(file(3, true)), Some(4)), file(3, false));
         assert_eq!(answer(Some(file(3, true)), None), file(3, false));
         assert_eq!(answer(Some(file(3, false)), Some(4)), file(3, false));
+    }
+
+    #[test]
+    fn units_and_a_name_that_were_not_asked_are_unknown() {
+        let text = include_str!("../../tests/cmd/observed.in/seen.json");
+        let mut document: Document = serde_json::from_str(text).unwrap();
+        document.facts.autostart = Probed::Known(Autostart {
+            template: Some("disabled".into()),
+            ..Autostart::default()
+        });
+        let query = Query {
+            units: ["app".to_owned()].into(),
+            device_name: Some("agv-17".into()),
+            ..Query::default()
+        };
+        let unknown = unasked("looking at it");
+        let facts = document.clone().answer(&query).facts;
+        let units = &facts.autostart.known().unwrap().units;
+        assert_eq!(units["app"], Probed::Unknown(unknown.clone()));
+        let device = facts.device.known().unwrap();
+        assert_eq!(device.saved, Some(Probed::Unknown(unknown)));
+
+        document.asked = query.clone();
+        let facts = document.answer(&query).facts;
+        assert_eq!(facts.device.known().unwrap().saved, None);
     }
 
     #[test]

@@ -237,7 +237,10 @@ pub struct Container {
     /// Names of the volumes that it mounts.
     #[serde(default)]
     pub volumes: BTreeSet<String>,
-    /// The ports that it takes on the VPU while it runs.
+    /// Whether it is on the VPU's own network: then docker does not know which ports it takes.
+    #[serde(default)]
+    pub host_network: bool,
+    /// The ports that docker gives it on the VPU while it runs.
     #[serde(default)]
     pub ports: BTreeSet<HostPort>,
 }

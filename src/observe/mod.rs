@@ -21,7 +21,9 @@ pub use facts::{
     Applied, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed, Readings,
     Records, Release, Saved, Started, System, Volume,
 };
+pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
+use serde::{Deserialize, Serialize};
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
@@ -37,7 +39,8 @@ pub const PROBE: &str = include_str!("probe.sh");
 pub const PROBE_NAME: &str = "o3r-probe";
 
 /// What to ask a VPU beyond what is always asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Query {
     /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,

@@ -156,15 +156,26 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
     })
 }
 
+/// What `uname -m` says, and docker's word for it.
+const MACHINES: &[(&str, &str)] = &[
+    ("aarch64", "arm64"),
+    ("x86_64", "amd64"),
+    ("armv7l", "arm"),
+    ("armv6l", "arm"),
+    ("i686", "386"),
+    ("i386", "386"),
+];
+
 /// Docker's word for what `uname -m` says.
 fn docker_arch(machine: &str) -> &str {
-    match machine {
-        "aarch64" => "arm64",
-        "x86_64" => "amd64",
-        "armv7l" | "armv6l" => "arm",
-        "i686" | "i386" => "386",
-        other => other,
-    }
+    let known = MACHINES.iter().find(|(name, _)| *name == machine);
+    known.map_or(machine, |(_, arch)| arch)
+}
+
+/// All that `uname -m` may say where docker says `arch`.
+pub(crate) fn machines(arch: &str) -> impl Iterator<Item = &str> {
+    let known = MACHINES.iter().filter(move |(_, known)| *known == arch);
+    known.map(|(machine, _)| *machine).chain([arch])
 }
 
 fn docker(section: &Section<'_>) -> Probed<Docker> {
@@ -293,6 +304,8 @@ fn containers(
         one_off: String,
         volumes: BTreeSet<String>,
         #[serde(default)]
+        network: String,
+        #[serde(default)]
         ports: Option<BTreeMap<String, Option<Vec<listeners::Binding>>>>,
     }
     let lines = match section.json_lines::<Line>("docker container inspect") {
@@ -321,6 +334,7 @@ fn containers(
             working_dir: line.working_dir,
             one_off: line.one_off == "True",
             volumes: line.volumes,
+            host_network: line.network == "host",
             ports: listeners::bound(line.ports.unwrap_or_default()),
         };
         containers.insert(line.id, container);

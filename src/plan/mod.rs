@@ -13,7 +13,7 @@ mod guard;
 mod image;
 pub mod lint;
 mod release;
-mod space;
+pub(crate) mod space;
 mod step;
 mod transfer;
 mod volume;

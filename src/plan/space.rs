@@ -3,6 +3,11 @@
 use super::{Address, builder::Builder};
 use crate::render::bytes;
 
+/// What is blocked where space is wanting.
+pub(crate) fn address() -> Address {
+    Address::new("vpu", "space")
+}
+
 /// Docker writes an archive to its own directory before it unpacks it.
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(free) = builder.readings.docker_free else {
@@ -12,7 +17,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let all: u64 = builder.archives().sum();
     if largest > free {
         builder.block(
-            Address::new("vpu", "space"),
+            address(),
             format!(
                 "docker's disk has {} free, and it needs {} to receive the largest image before \
                  it unpacks it",

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     desired::is_secret,
+    observe,
     plan::{Payload, PayloadSource, Plan, Through},
     remote,
     shell::quote,
@@ -48,11 +49,25 @@ pub fn sh(plan: &Plan) -> Script {
         plan.tool,
         one_line(&plan.manifest.path),
         if vpu.serial.is_empty() {
-            "(not known)"
+            "(not known)".to_owned()
         } else {
-            &vpu.serial
+            one_line(&vpu.serial)
         },
     );
+    if !vpu.arch.is_empty() {
+        let machines = observe::machines(&vpu.arch).map(quote);
+        let machines: Vec<_> = machines.collect();
+        let refusal = format!("this script is for a VPU with {}, not for", vpu.arch);
+        let _ = writeln!(
+            out,
+            "case $(uname -m) in\n    \
+             {}) ;;\n    \
+             *) printf '%s %s\\n' {} \"$(uname -m)\" >&2; exit 1 ;;\n\
+             esac\n",
+            machines.join(" | "),
+            quote(&one_line(&refusal)),
+        );
+    }
     let total = plan.steps.len();
     for step in &plan.steps {
         let title = format!(

@@ -412,6 +412,7 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
                 service: service.name.clone(),
                 working_dir: directory.clone(),
                 volumes: volumes.clone(),
+                host_network: service.network_mode.as_deref() == Some("host"),
                 config_hash,
                 made_from: seen(world, &directory, service),
                 mounted: mounted.clone(),

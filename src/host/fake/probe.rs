@@ -137,6 +137,7 @@ fn containers(world: &World) -> String {
             "health": null, "restart_policy": container.restart_policy, "project": container.project,
             "service": container.service, "working_dir": container.working_dir, "one_off": "False",
             "volumes": container.volumes,
+            "network": if container.host_network { "host" } else { "default" },
         })
     }));
     containers + started

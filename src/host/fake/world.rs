@@ -96,6 +96,8 @@ pub struct Container {
     pub working_dir: String,
     /// Volumes.
     pub volumes: BTreeSet<String>,
+    /// Whether it is on the VPU's own network.
+    pub host_network: bool,
     /// Digest of the compose file and image that compose's own hash covers.
     pub config_hash: Digest,
     /// The files of the project's directory as they were when the container was made: what the

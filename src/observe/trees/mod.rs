@@ -1,6 +1,7 @@
 //! Asks what is at and below the targets of transfers: thousands of names in two sessions that run
 //! side by side, one that looks and one that hashes.
 
+mod answer;
 mod parse;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::answer::answer;
 use self::parse::parse;
 use super::facts::{Probed, Readings};
 use crate::{
@@ -35,7 +37,7 @@ const BLOCK: u64 = 512;
 pub const HIDDEN_STAGING: &str = ".o3r-staging";
 
 /// What to ask about one target.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeQuery {
     /// The target, absolute or below `~`.
     pub target: String,

@@ -106,6 +106,11 @@ fn port(
                 let how = format!("stop it (docker stop {})", holder.name);
                 return taken(format!("container {}", holder.name), &how);
             }
+            // On the VPU's own network, it may be one of ours that listens.
+            None if containers
+                .values()
+                .filter(running)
+                .any(|container| container.host_network && own(container)) => {}
             None if listened_to(facts, port) => {
                 return taken("a program on the VPU".to_owned(), "stop it");
             }
