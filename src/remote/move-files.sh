@@ -18,7 +18,7 @@ main() {
     umask 022
     case $target in /*/*) mkdir -p -- "${target%/*}" || exit ;; esac
     failed=
-    if [ "$how" = do ]; then
+    if [ "$how" = "do" ]; then
         (umask 077 && mkdir -p -- "${marker%/*}" && : >"$marker") || exit
         { sync -- "$marker" 2>/dev/null || sync; } || exit
         for record; do
@@ -52,6 +52,7 @@ main() {
             b)
                 there "$kept" || continue
                 # Kept, and nothing came in its place: the two names are one file, which `mv` refuses.
+                # shellcheck disable=SC3013 # dash and busybox have -ef
                 if [ ! -h "$at" ] && [ ! -h "$kept" ] && [ "$at" -ef "$kept" ]; then
                     rm -f -- "$kept"
                     continue
@@ -96,7 +97,7 @@ main() {
 
 # Something failed: no more is done, but what can be taken back is.
 stop() {
-    [ "$how" != do ] || exit 1
+    [ "$how" != "do" ] || exit 1
     failed=yes
 }
 
