@@ -47,7 +47,7 @@ find /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/bin -xdev -type f
         total=$((${total:-0} + size))
         [ "$total" -lt 200000000 ] || break
         cp --parents "$file" "$context/deps/"
-    done
+    done || true    # the list ends in the middle
 head -c 8000000 /dev/urandom | base64 >"$context/app/model"
 build() {
     printf 'FROM o3r-twin-base:bookworm\nCOPY python /opt/python\nCOPY deps /opt/deps\nCOPY app /opt/app\n' |
