@@ -62,6 +62,9 @@ async fn run_inner(
 ) -> Result<Exit, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
     let session = Session::open(global, ui).await?;
+    if let Some(saved) = &saved {
+        session.as_in(saved);
+    }
     let observed = session.observe().await?;
     let plan = session.plan(&observed).await?;
     if let Some(saved) = &saved {

@@ -1,13 +1,15 @@
 //! Takes the way that plan and apply share: manifest, local files, connection, observation.
 
 use camino::Utf8PathBuf;
+use tokio::sync::OnceCell;
 
 use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
     desired::{self, Desired},
     host::SshHost,
-    image::{LayerCache, Level, ScratchDir},
+    image::{LayerCache, ScratchDir},
+    link,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
@@ -94,18 +96,12 @@ pub(super) async fn plan(
     ui: Ui,
 ) -> Result<Plan, CommandError> {
     let mut desired = desired.clone();
-    let facts = observed.facts.clone();
+    let seen = observed.clone();
     let preparing = ui.preparing();
     let prepared = tokio::task::spawn_blocking(move || {
         let progress = |image: &str, prepared| preparing.layer(image, prepared);
-        desired::prepare(
-            &mut desired,
-            &facts,
-            &LayerCache::new(cache()),
-            Level::Fast,
-            &progress,
-        )
-        .map(|()| desired)
+        desired::prepare(&mut desired, &seen, &LayerCache::new(cache()), &progress)
+            .map(|()| desired)
     });
     let desired = match prepared.await {
         Ok(prepared) => prepared.map_err(|error| {
@@ -146,6 +142,8 @@ pub(super) struct Session {
     pub(super) desired: Desired,
     pub(super) host: SshHost,
     address: String,
+    /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
+    link: OnceCell<Option<u64>>,
     ui: Ui,
 }
 
@@ -161,14 +159,26 @@ impl Session {
             desired,
             host,
             address,
+            link: OnceCell::new(),
             ui,
         })
     }
 
-    /// Asks the VPU what is there.
+    /// Takes the link's speed from a plan in place of measuring it, so that it chooses as that plan did.
+    pub(super) fn as_in(&self, plan: &Plan) {
+        // Only a speed that was asked for before could be in the way.
+        let _ = self.link.set(plan.link);
+    }
+
+    /// Asks the VPU what is there and, where there is much to send, how fast that will be.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         // On the heap: it holds several conversations with the VPU at once.
-        Ok(Box::pin(observe::observe(&self.host, &self.desired.query())).await?)
+        let mut observed = Box::pin(observe::observe(&self.host, &self.desired.query())).await?;
+        if desired::bytes_to_send(&self.desired, &observed.facts) >= link::WORTH_MEASURING {
+            let measured = self.link.get_or_try_init(|| link::measure(&self.host));
+            observed.readings.link = *measured.await?;
+        }
+        Ok(observed)
     }
 
     /// The plan for what was observed; first makes ready what would be sent.

@@ -16,7 +16,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use archive::{archive_len, write_archive};
-pub use prepare::prepare;
+pub use prepare::{bytes_to_send, prepare};
 pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
 

@@ -1,9 +1,10 @@
-//! Makes the layers ready that a VPU lacks: compressed, so that a plan can say how much is sent.
+//! Makes the layers ready that a VPU lacks: packed for the link, so that a plan can say how much is sent.
 
 use super::Desired;
 use crate::{
-    image::{ImageError, LayerCache, Level, Prepared},
-    observe::Facts,
+    image::{ImageError, LayerCache, Packing, Prepared},
+    link,
+    observe::{Facts, Observed},
     plan::layers_to_send,
 };
 
@@ -17,16 +18,16 @@ pub struct PrepareError {
     pub source: Box<ImageError>,
 }
 
-/// Makes ready what a VPU with these facts lacks, and takes over its sizes. `progress` is told the
-/// image and how far its layer is. Blocks.
+/// Makes ready what the observed VPU lacks, and takes over its sizes. `progress` is told the image and
+/// how far its layer is. Blocks.
 pub fn prepare(
     desired: &mut Desired,
-    facts: &Facts,
+    observed: &Observed,
     cache: &LayerCache,
-    level: Level,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
-    let to_send = layers_to_send(desired, facts);
+    let packing = Packing::for_link(observed.readings.link.unwrap_or(link::ASSUMED));
+    let to_send = layers_to_send(desired, &observed.facts);
     for image in &mut desired.images {
         let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
             continue;
@@ -36,7 +37,7 @@ pub fn prepare(
         };
         let name = &image.name;
         local
-            .prepare_layers(wanted, cache, level, &|prepared| progress(name, prepared))
+            .prepare_layers(wanted, cache, packing, &|prepared| progress(name, prepared))
             .map_err(|source| PrepareError {
                 name: name.clone(),
                 source: Box::new(source),
@@ -44,4 +45,14 @@ pub fn prepare(
         content.measure();
     }
     Ok(())
+}
+
+/// About how many bytes of images this VPU lacks, before they are packed.
+pub fn bytes_to_send(desired: &Desired, facts: &Facts) -> u64 {
+    let to_send = layers_to_send(desired, facts);
+    let images = desired.images.iter().filter_map(|image| {
+        let missing = to_send.get(&image.name)?;
+        Some(image.content.as_ref()?.archive_bytes(missing))
+    });
+    images.sum()
 }

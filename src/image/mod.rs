@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod names;
 mod oci;
+mod packing;
 mod platform;
 mod rootfs;
 mod scratch;
@@ -32,9 +33,9 @@ use camino::Utf8PathBuf;
 pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
-pub use self::deflate::Level;
 use self::engine::Engine;
 pub use self::error::ImageError;
+pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
 use self::write::Parts;
@@ -304,7 +305,7 @@ impl Image {
             .collect()
     }
 
-    /// Makes these layers ready to be sent: compressed, from the cache where it has them. Runs
+    /// Makes these layers ready to be sent: packed as wanted, from the cache where it has them. Runs
     /// `docker save` for an engine's image only if the cache lacks one. Blocks.
     ///
     /// # Errors
@@ -314,38 +315,36 @@ impl Image {
         &self,
         wanted: &BTreeSet<Digest>,
         cache: &LayerCache,
-        level: Level,
+        packing: Packing,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
         let mut missing = vec![];
-        let has = |diff_id: &Digest| self.ready_parts().layers.contains_key(diff_id);
-        for diff_id in wanted.iter().filter(|diff_id| !has(diff_id)) {
-            match cache.layer(*diff_id) {
+        let done = |diff_id: &Digest| {
+            self.ready_parts().layers.contains_key(diff_id)
+                || packing == Packing::Plain && self.is_plain_here(diff_id)
+        };
+        for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
+            match cache.layer(*diff_id, packing) {
                 Some(layer) => self.make_ready(layer),
                 None => missing.push(*diff_id),
             }
         }
-        if self.ready_parts().config.is_none() {
-            let config = cache.config(self.config_digest());
-            self.ready_parts().config = config;
-        }
-        if missing.is_empty() && self.ready_parts().config.is_some() {
-            return Ok(());
-        }
-        let contents = self.contents()?;
-        if self.ready_parts().config.is_none() {
-            if let Err(error) = cache.add_config(&contents.config) {
-                tracing::warn!(%error, "the layer cache cannot be written");
-            }
-            self.ready_parts().config = Some(contents.config.clone());
-        }
-        let here = contents.by_diff_id();
+        self.prepare_config(cache)?;
         for diff_id in missing {
-            let Some(layer) = here.get(&diff_id) else {
-                continue;
+            let put_by = cache.plain(diff_id);
+            let (layer, origin) = match &put_by {
+                Some(layer) => (layer, "the layer cache"),
+                None => {
+                    let contents = self.contents()?;
+                    let mut layers = contents.layers.iter();
+                    let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else {
+                        continue;
+                    };
+                    (layer, contents.origin.as_str())
+                }
             };
             if layer.encoding == Encoding::Gzip {
-                self.make_ready((*layer).clone());
+                self.make_ready(layer.clone());
                 continue;
             }
             let total = layer.unpacked.unwrap_or(layer.size);
@@ -356,16 +355,48 @@ impl Image {
                     total,
                 });
             };
-            match cache.add(layer, &contents.origin, level, &told) {
+            let kept = match packing.level() {
+                Some(level) => cache.add(layer, origin, level, &told),
+                None if self.is_plain_here(&diff_id) => continue,
+                None => cache.add_plain(layer, origin),
+            };
+            match kept {
                 Ok(layer) => self.make_ready(layer),
                 Err(error @ ImageError::Scratch { .. }) => {
                     tracing::warn!(%error, "the layer cache cannot be written");
-                    self.make_ready((*layer).clone());
+                    self.make_ready(layer.clone());
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Takes the configuration from the cache, and from the source, into the cache, where it lacks it.
+    fn prepare_config(&self, cache: &LayerCache) -> Result<(), ImageError> {
+        if self.ready_parts().config.is_some() {
+            return Ok(());
+        }
+        let known = cache.config(self.config_digest());
+        if known.is_some() {
+            self.ready_parts().config = known;
+            return Ok(());
+        }
+        let config = &self.contents()?.config;
+        if let Err(error) = cache.add_config(config) {
+            tracing::warn!(%error, "the layer cache cannot be written");
+        }
+        self.ready_parts().config = Some(config.clone());
+        Ok(())
+    }
+
+    /// Whether a layer is in a file here, uncompressed.
+    fn is_plain_here(&self, diff_id: &Digest) -> bool {
+        let Bytes::Here(contents) = &self.bytes else {
+            return false;
+        };
+        let mut layers = contents.layers.iter();
+        layers.any(|layer| layer.diff_id == *diff_id && layer.encoding == Encoding::Plain)
     }
 
     fn make_ready(&self, layer: LayerBytes) {

@@ -322,6 +322,9 @@ pub struct Readings {
     /// Free bytes where transfers go, by mount point.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub free: BTreeMap<String, u64>,
+    /// Bytes a second that the way to the VPU takes; `None` where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u64>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

@@ -250,6 +250,7 @@ impl<'a> Builder<'a> {
             steps: self.steps,
             blocked: self.blocked,
             notes: self.notes,
+            link: self.readings.link,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
             summary,

@@ -28,6 +28,10 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What is worth knowing and changes nothing.
     pub notes: Vec<String>,
+    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
+    /// sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u64>,
     /// What carries our mark and no manifest declares any more.
     pub unmanaged: Vec<Address>,
     /// What a failure of this plan would not bring back, though a release was recorded.
