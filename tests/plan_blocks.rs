@@ -231,6 +231,7 @@ fn image_that_does_not_fit() {
             base_bytes: 448 << 20,
             whole_bytes: 448 << 20,
             staging_tag: "o3r-deploy/app:0".into(),
+            parts: vec![],
             local: None,
         }),
         source: None,

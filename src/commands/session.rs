@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
-    desired::{self, Desired},
+    desired::{self, Desired, Division},
     host::SshHost,
     image::{LayerCache, ScratchDir},
     link,
@@ -100,7 +100,8 @@ pub(super) async fn plan(
     let preparing = ui.preparing();
     let prepared = tokio::task::spawn_blocking(move || {
         let progress = |image: &str, prepared| preparing.layer(image, prepared);
-        desired::prepare(&mut desired, &seen, &LayerCache::new(cache()), &progress)
+        let cache = LayerCache::new(cache());
+        desired::prepare(&mut desired, &seen, &cache, Division::default(), &progress)
             .map(|()| desired)
     });
     let desired = match prepared.await {

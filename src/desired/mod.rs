@@ -1,6 +1,7 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
 mod archive;
+mod parts;
 mod prepare;
 mod resolve;
 mod services;
@@ -16,6 +17,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use archive::{archive_len, write_archive};
+pub use parts::{Arriving, Division, ImagePart};
 pub use prepare::{bytes_to_send, prepare};
 pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
@@ -155,6 +157,8 @@ pub struct ImageContent {
     pub whole_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
+    /// The parts in which it is sent, in this order; none where it is sent at once.
+    pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
     pub local: Option<Arc<image::Image>>,
 }
@@ -177,6 +181,7 @@ impl ImageContent {
             base_bytes: 0,
             whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
             staging_tag,
+            parts: vec![],
             local: Some(image),
         };
         content.measure();

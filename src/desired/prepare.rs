@@ -1,6 +1,6 @@
 //! Makes the layers ready that a VPU lacks: packed for the link, so that a plan can say how much is sent.
 
-use super::Desired;
+use super::{Desired, Division, parts};
 use crate::{
     image::{ImageError, LayerCache, Packing, Prepared},
     link,
@@ -18,12 +18,13 @@ pub struct PrepareError {
     pub source: Box<ImageError>,
 }
 
-/// Makes ready what the observed VPU lacks, and takes over its sizes. `progress` is told the image and
+/// Makes ready what the observed VPU lacks, takes over its sizes, and divides what is large. `progress` is told the image and
 /// how far its layer is. Blocks.
 pub fn prepare(
     desired: &mut Desired,
     observed: &Observed,
     cache: &LayerCache,
+    division: Division,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
     let packing = Packing::for_link(observed.readings.link.unwrap_or(link::ASSUMED));
@@ -36,13 +37,15 @@ pub fn prepare(
             continue;
         };
         let name = &image.name;
+        let failed = |source| PrepareError {
+            name: name.clone(),
+            source: Box::new(source),
+        };
         local
             .prepare_layers(wanted, cache, packing, &|prepared| progress(name, prepared))
-            .map_err(|source| PrepareError {
-                name: name.clone(),
-                source: Box::new(source),
-            })?;
+            .map_err(failed)?;
         content.measure();
+        content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
     }
     Ok(())
 }

@@ -19,13 +19,13 @@ mod packing;
 mod platform;
 mod rootfs;
 mod scratch;
+mod send;
 mod slice;
 mod tarindex;
 mod tarwalk;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
@@ -38,7 +38,7 @@ pub use self::error::ImageError;
 pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
-use self::write::Parts;
+pub use self::send::{LayerSelection, PART_REPOSITORY, Part};
 use crate::digest::Digest;
 
 /// Where a local image comes from.
@@ -87,28 +87,6 @@ pub struct Prepared {
     pub done: u64,
     /// All its bytes.
     pub total: u64,
-}
-
-/// Which layers go into an archive.
-///
-/// `docker load` of a classic image store accepts an archive without the layers it has, as long as
-/// everything below them is there too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LayerSelection {
-    /// The whole image.
-    All,
-    /// Only the layers with these diff ids.
-    Only(BTreeSet<Digest>),
-}
-
-impl LayerSelection {
-    /// Whether the layer goes into the archive.
-    pub fn contains(&self, diff_id: &Digest) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(diff_ids) => diff_ids.contains(diff_id),
-        }
-    }
 }
 
 /// A local image, opened.
@@ -332,16 +310,15 @@ impl Image {
         self.prepare_config(cache)?;
         for diff_id in missing {
             let put_by = cache.plain(diff_id);
-            let (layer, origin) = match &put_by {
-                Some(layer) => (layer, "the layer cache"),
-                None => {
-                    let contents = self.contents()?;
-                    let mut layers = contents.layers.iter();
-                    let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else {
-                        continue;
-                    };
-                    (layer, contents.origin.as_str())
-                }
+            let (layer, origin) = if let Some(layer) = &put_by {
+                (layer, "the layer cache")
+            } else {
+                let contents = self.contents()?;
+                let mut layers = contents.layers.iter();
+                let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else {
+                    continue;
+                };
+                (layer, contents.origin.as_str())
             };
             if layer.encoding == Encoding::Gzip {
                 self.make_ready(layer.clone());
@@ -419,78 +396,4 @@ impl Image {
     pub fn is_prepared(&self) -> bool {
         self.at_hand().is_some()
     }
-
-    /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`Image::prepare`].
-    pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
-        let ready = self.ready_parts();
-        let here = self.at_hand();
-        let config = ready
-            .config
-            .as_deref()
-            .or_else(|| here.map(|c| c.config.as_slice()));
-        let layers = merged(&ready, here);
-        let diff_ids = &self.identity.diff_ids;
-        let known = |diff_id: &&Digest| layers.contains_key(*diff_id) || !include.contains(diff_id);
-        if let (Some(config), true) = (config, diff_ids.iter().all(|diff_id| known(&diff_id))) {
-            let parts = Parts {
-                origin: "",
-                config,
-                config_digest: self.config_digest(),
-                diff_ids,
-                layers,
-            };
-            return write::len(&parts, tag, include);
-        }
-        let selected = diff_ids
-            .iter()
-            .filter(|diff_id| include.contains(diff_id))
-            .count();
-        let share =
-            u128::from(self.identity.estimate) * selected as u128 / (diff_ids.len().max(1) as u128);
-        u64::try_from(share).unwrap_or(u64::MAX)
-    }
-
-    /// Streams the image as `docker save` writes it, named `tag`, with the layers of `include`.
-    ///
-    /// The same image, tag and selection give the same bytes. Every layer is checked against its
-    /// digest on the way; a mismatch ends the stream inside that layer, so that a loader which is
-    /// handed the incomplete stream fails too. Memory does not grow with the image.
-    pub fn write_archive(
-        &self,
-        tag: &str,
-        include: &LayerSelection,
-        out: &mut dyn Write,
-    ) -> Result<(), ImageError> {
-        let (config, layers) = {
-            let ready = self.ready_parts();
-            (ready.config.clone(), ready.layers.clone())
-        };
-        let diff_ids = &self.identity.diff_ids;
-        let needed = |diff_id: &Digest| include.contains(diff_id);
-        let mut parts = Parts {
-            origin: "the layer cache",
-            config: config.as_deref().unwrap_or_default(),
-            config_digest: self.config_digest(),
-            diff_ids,
-            layers,
-        };
-        let mut diff_ids = diff_ids.iter().filter(|diff_id| needed(diff_id));
-        if config.is_none() || !diff_ids.all(|diff_id| parts.layers.contains_key(diff_id)) {
-            let contents = self.contents()?;
-            parts.origin = &contents.origin;
-            parts.config = &contents.config;
-            parts.layers = merged(&self.ready_parts(), Some(contents));
-        }
-        write::write(&parts, tag, include, out)
-    }
-}
-
-/// All layers whose bytes are known, those first that are ready.
-fn merged(ready: &Ready, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
-    let mut layers = ready.layers.clone();
-    for layer in here.iter().flat_map(|contents| &contents.layers) {
-        layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
-    }
-    layers
 }

@@ -71,6 +71,9 @@ pub struct Facts {
     /// What is at the targets of transfers.
     #[serde(default, skip_serializing_if = "Trees::is_empty")]
     pub trees: Trees,
+    /// Files in which parts of images arrive, left by an apply that was cut off, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arrived: BTreeMap<String, Arrived>,
     /// Volumes by name.
     pub volumes: Probed<BTreeMap<String, Volume>>,
     /// All images, dangling ones too, by docker's id.
@@ -90,6 +93,15 @@ pub struct Facts {
 /// For observations written by older versions.
 fn not_asked<T>() -> Probed<T> {
     Probed::Unknown("it was not asked".to_owned())
+}
+
+/// A file in which a part of an image arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrived {
+    /// Bytes that are there.
+    pub bytes: u64,
+    /// Their digest; `None` where the VPU has no tool to tell.
+    pub sha256: Option<Digest>,
 }
 
 /// Who and what we are logged in to.

@@ -22,7 +22,7 @@ pub use autostart::brings_back;
 pub(crate) use builder::vpu;
 pub use image::layers_to_send;
 pub use step::{
-    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, NotRestorable,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, NotRestorable, Part,
     Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 

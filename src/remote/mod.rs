@@ -52,6 +52,11 @@ impl State<'_> {
         format!("{}/.o3r-deploy/staging", self.home)
     }
 
+    /// Where parts of images arrive.
+    pub fn arriving(self) -> String {
+        format!("{}/.o3r-deploy/arriving", self.home)
+    }
+
     /// Where the previous release's files of a project are kept.
     pub fn kept_directory(self, project: &str) -> String {
         format!("{}/.o3r-deploy/previous/{project}", self.home)
@@ -133,6 +138,27 @@ pub fn replace_volume<'a>(
 /// Loads the image archive on stdin.
 pub fn load_image() -> Argv {
     Argv::new("docker").args(["load", "--quiet"])
+}
+
+/// Appends stdin to the file at `path`, which has `have` bytes of a part of an image, and `bytes` when all
+/// are there.
+pub fn receive_part(path: &str, have: u64, bytes: u64) -> Argv {
+    let (have, bytes) = (have.to_string(), bytes.to_string());
+    Argv::script(
+        include_str!("receive-part.sh"),
+        "o3r-receive-part",
+        [path, &have, &bytes],
+    )
+}
+
+/// Loads the image archive in the file at `path`, and removes the file where that went well.
+pub fn load_part(path: &str) -> Argv {
+    Argv::script(include_str!("load-part.sh"), "o3r-load-part", [path])
+}
+
+/// Takes the names of parts of images away, where they are there.
+pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)
 }
 
 /// Gives an image (by id or name) a name.
@@ -236,9 +262,9 @@ impl Move {
     }
 }
 
-/// Removes staging directories with all that is in them.
-pub fn remove_staging(directories: impl IntoIterator<Item = String>) -> Argv {
-    Argv::new("rm").args(["-rf", "--"]).args(directories)
+/// Removes files, and directories with all that is in them.
+pub fn remove_paths(paths: impl IntoIterator<Item = String>) -> Argv {
+    Argv::new("rm").args(["-rf", "--"]).args(paths)
 }
 
 /// Removes a project's files and its directory, if that is then empty.

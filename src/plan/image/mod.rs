@@ -1,12 +1,14 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
 mod layers;
+mod leftovers;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::layers::Chains;
 use super::{
-    Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+    Action, Address, Cause, Command, Phase,
     builder::{Builder, Draft},
 };
 use crate::{
@@ -14,7 +16,6 @@ use crate::{
     digest::Digest,
     observe::{self, Facts},
     remote,
-    render::bytes,
 };
 
 pub(super) fn address(name: &str) -> Address {
@@ -62,6 +63,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             }
         }
     }
+    leftovers::plan(builder, images, &to_send);
 }
 
 /// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
@@ -156,8 +158,8 @@ fn wanted(
     if let Some(missing) = missing {
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
-            .detail(detail(content, missing));
-        builder.step(draft.run([load_command(image, content, missing)]));
+            .detail(load::detail(content, missing));
+        builder.step(draft.run(load::commands(image, content, missing, builder.state())));
         after.push(load);
     } else if found.is_none() {
         // Another name of an image that this plan loads.
@@ -202,41 +204,6 @@ fn restorable(
     draft
         .undo([Command::new(undo)])
         .always_undone(always_undone)
-}
-
-/// Loads the image without the layers that are there; whole, if that fails because one of them
-/// went meanwhile.
-fn load_command(
-    image: &desired::Image,
-    content: &ImageContent,
-    missing: &BTreeSet<Digest>,
-) -> Command {
-    let load = |layers: Option<BTreeSet<Digest>>, bytes| {
-        let from = PayloadSource::Stream(image.name.clone());
-        let mut payload = Payload::new(from, content.config_digest, bytes);
-        payload.layers = layers;
-        Command::with(remote::load_image(), payload)
-    };
-    let all = content.diff_ids();
-    let whole = load(None, content.archive_bytes(&all));
-    if *missing == all {
-        return whole;
-    }
-    let bytes = content.archive_bytes(missing);
-    load(Some(missing.clone()), bytes).or_else(whole)
-}
-
-/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
-fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
-    let all = content.diff_ids();
-    let plural = if all.len() == 1 { "" } else { "s" };
-    format!(
-        "load, {} of {} layer{plural} missing, {} of {} to send",
-        missing.len(),
-        all.len(),
-        bytes(content.archive_bytes(missing)),
-        bytes(content.whole_bytes),
-    )
 }
 
 /// The first 12 digits of docker's id, as people know it.
