@@ -7,7 +7,7 @@ use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
     desired::{self, Desired, Division},
-    host::SshHost,
+    host::{SshHost, SshOptions},
     image::{LayerCache, ScratchDir},
     link,
     manifest::{
@@ -119,6 +119,7 @@ pub(super) async fn plan(
 /// A connected VPU.
 pub(super) struct Connection {
     pub(super) host: SshHost,
+    options: SshOptions,
     /// As connected to.
     pub(super) address: String,
 }
@@ -133,7 +134,8 @@ impl Connection {
         let host = SshHost::connect(&options).await?;
         Ok(Self {
             host,
-            address: options.host,
+            address: options.host.clone(),
+            options,
         })
     }
 }
@@ -142,6 +144,7 @@ impl Connection {
 pub(super) struct Session {
     pub(super) desired: Desired,
     pub(super) host: SshHost,
+    options: SshOptions,
     address: String,
     /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
     link: OnceCell<Option<u64>>,
@@ -155,14 +158,25 @@ impl Session {
         let connect = Connection::open(global, Some(&loaded));
         let (desired, connection) = tokio::join!(desired(&loaded), connect);
         let desired = desired?;
-        let Connection { host, address } = connection?;
+        let Connection {
+            host,
+            options,
+            address,
+        } = connection?;
         Ok(Self {
             desired,
             host,
+            options,
             address,
             link: OnceCell::new(),
             ui,
         })
+    }
+
+    /// Connects again in place of a connection that broke.
+    pub(super) async fn reconnect(&mut self) -> Result<(), CommandError> {
+        self.host = SshHost::connect(&self.options).await?;
+        Ok(())
     }
 
     /// Takes the link's speed from a plan in place of measuring it, so that it chooses as that plan did.
