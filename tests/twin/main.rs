@@ -20,6 +20,7 @@ mod drift;
 mod examples;
 mod failed;
 mod layers;
+mod parts;
 mod plan;
 mod refused;
 mod restore;

@@ -37,7 +37,7 @@ pub(crate) enum Packing {
 pub(crate) struct TinyImage {
     name: String,
     version: String,
-    filler: usize,
+    fillers: Vec<usize>,
     architecture: &'static str,
 }
 
@@ -46,14 +46,14 @@ impl TinyImage {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
-            filler: 0,
+            fillers: vec![],
             architecture: architecture(),
         }
     }
 
-    /// Adds a layer of so many bytes that do not compress.
+    /// Adds another layer of so many bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
-        self.filler = bytes;
+        self.fillers.push(bytes);
         self
     }
 
@@ -68,8 +68,8 @@ impl TinyImage {
             busybox_layer(),
             file_layer("version", self.version.as_bytes()),
         ];
-        if self.filler > 0 {
-            layers.push(file_layer("filler", &noise(self.filler)));
+        for (number, bytes) in self.fillers.iter().enumerate() {
+            layers.push(file_layer(&format!("filler{number}"), &noise(*bytes)));
         }
         layers
     }
