@@ -170,6 +170,8 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes that it adds to an archive.
     pub bytes: u64,
+    /// Bytes of its uncompressed tar, where that is known.
+    pub unpacked: Option<u64>,
 }
 
 impl ImageContent {
@@ -198,6 +200,7 @@ impl ImageContent {
             Layer {
                 diff_id: layer.diff_id,
                 bytes: size(&only).saturating_sub(self.base_bytes),
+                unpacked: layer.unpacked,
             }
         });
         self.layers = layers.collect();

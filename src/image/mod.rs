@@ -76,6 +76,8 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes as they are sent; not known for an engine's image before [`Image::prepare`].
     pub size: Option<u64>,
+    /// Bytes of its uncompressed tar, where that is known without reading it.
+    pub unpacked: Option<u64>,
 }
 
 /// How far [`Image::prepare_layers`] is.
@@ -267,20 +269,16 @@ impl Image {
     pub fn layers(&self) -> Vec<Layer> {
         let ready = self.ready_parts();
         let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
-        let sizes = |diff_id: &Digest| {
-            let bytes = ready
-                .layers
-                .get(diff_id)
-                .or_else(|| here.get(diff_id).copied());
-            bytes.map(|bytes| bytes.size)
-        };
-        let diff_ids = self.identity.diff_ids.iter();
-        diff_ids
-            .map(|diff_id| Layer {
+        let layer = |diff_id: &Digest| {
+            let ready = ready.layers.get(diff_id);
+            let bytes = ready.or_else(|| here.get(diff_id).copied());
+            Layer {
                 diff_id: *diff_id,
-                size: sizes(diff_id),
-            })
-            .collect()
+                size: bytes.map(|bytes| bytes.size),
+                unpacked: bytes.and_then(|bytes| bytes.unpacked),
+            }
+        };
+        self.identity.diff_ids.iter().map(layer).collect()
     }
 
     /// Makes these layers ready to be sent: packed as wanted, from the cache where it has them. Runs

@@ -6,8 +6,8 @@ use crate::{
     desired::Desired,
     observe::{self, Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Change, Command, NotRestorable, PayloadSource, Phase,
-        Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Phase, Plan, Step,
+        Summary, Vpu, fingerprint,
     },
     remote,
 };
@@ -188,17 +188,6 @@ impl<'a> Builder<'a> {
 
     pub(super) fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
-    }
-
-    /// Bytes of each image archive that is to be loaded.
-    pub(super) fn archives(&self) -> impl Iterator<Item = u64> {
-        let commands = self.steps.iter().flat_map(|step| &step.actions);
-        let payloads = commands.filter_map(|command| command.stdin.as_ref());
-        payloads
-            .filter(|payload| {
-                matches!(payload.from, PayloadSource::Stream(_)) && payload.members.is_empty()
-            })
-            .map(|payload| payload.bytes)
     }
 
     /// Whether anything is planned so far.
