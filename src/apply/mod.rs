@@ -29,6 +29,8 @@ pub enum Event<'a> {
     Started(&'a Step),
     /// So many bytes of the current step's payload were sent in all.
     Sent(u64),
+    /// This part of so many of the current step's payload is on its way.
+    Part(usize, usize),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -326,6 +328,8 @@ impl<H: Host> Execution<'_, H> {
     async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
         let open = |part: &Part| {
             let before = payload.parts.iter().take_while(|other| *other != part);
+            let (number, of) = (before.clone().count() + 1, payload.parts.len());
+            self.observer.event(Event::Part(number, of));
             let before: u64 = before.map(Part::bytes_to_send).sum();
             let observer = Arc::clone(&self.observer);
             let sent = move |bytes| observer.event(Event::Sent(before + bytes));

@@ -14,8 +14,10 @@ use super::{
 use crate::{
     desired::{self, Desired, ImageContent},
     digest::Digest,
+    image::Packing,
     observe::{self, Facts},
     remote,
+    render::bytes,
 };
 
 pub(super) fn address(name: &str) -> Address {
@@ -64,6 +66,19 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     }
     leftovers::plan(builder, images, &to_send);
+    if let Some(link) = builder.readings.link
+        && !to_send.is_empty()
+    {
+        let how = match Packing::for_link(link) {
+            Packing::Plain => "as they are, for unpacking them there takes longer",
+            Packing::Fast => "compressed",
+            Packing::Small => "compressed as far as it goes",
+        };
+        builder.notes.push(format!(
+            "the link takes {}/s: layers are sent {how}",
+            bytes(link)
+        ));
+    }
 }
 
 /// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
