@@ -5,5 +5,6 @@ mod cache;
 mod errors;
 mod hostile;
 mod layouts;
+mod others;
 mod rootfs;
 mod scaffold;
