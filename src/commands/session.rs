@@ -8,7 +8,7 @@ use crate::{
     cli::Global,
     desired::{self, Desired, Division},
     host::{SshHost, SshOptions},
-    image::{LayerCache, ScratchDir},
+    image::{ImageIndex, LayerCache, ScratchDir},
     link,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
@@ -59,7 +59,9 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
 /// Reads everything that the manifest points to, on a thread that may block.
 pub(super) async fn resolve(loaded: &Loaded) -> Result<Desired, Vec<Diagnostic>> {
     let loaded = loaded.clone();
-    let resolved = tokio::task::spawn_blocking(move || desired::resolve(&loaded, &scratch()));
+    let index = ImageIndex::new(cache());
+    let resolved =
+        tokio::task::spawn_blocking(move || desired::resolve(&loaded, &scratch(), &index));
     match resolved.await {
         Ok(resolved) => resolved,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -13,6 +13,7 @@ mod deflate;
 mod docker;
 mod engine;
 mod error;
+mod index;
 mod names;
 mod oci;
 mod packing;
@@ -29,12 +30,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 
 pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
 use self::engine::Engine;
 pub use self::error::ImageError;
+pub use self::index::ImageIndex;
 pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
@@ -111,25 +114,25 @@ struct Ready {
 enum Bytes {
     /// In a file that is open.
     Here(Contents),
-    /// With the engine, until they are needed.
-    Engine(Fetch),
+    /// With the engine, or in a file that was looked into before, until they are needed.
+    Later(Box<Fetch>),
 }
 
 /// What is known of an image without its bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Identity {
     config_digest: Digest,
     platform: Platform,
     repo_tags: Vec<String>,
     diff_ids: Vec<Digest>,
-    /// Bytes of all files, as far as docker says.
+    /// Bytes of all files, as far as docker says, or of all layers.
     estimate: u64,
 }
 
-/// Saves an image of the engine once, whoever asks first.
+/// Gets an image's bytes once, whoever asks first.
 #[derive(Debug)]
 struct Fetch {
-    engine: Engine,
+    from: From,
     scratch: ScratchDir,
     running: Mutex<()>,
     fetched: OnceLock<Contents>,
@@ -147,10 +150,54 @@ impl Fetch {
             platform,
             ..
         } = identity;
-        let contents = self
-            .engine
-            .save_id(*config_digest, platform, &self.scratch)?;
+        let contents = match &self.from {
+            From::Engine(engine) => engine.save_id(*config_digest, platform, &self.scratch)?,
+            From::File(source, name, wanted) => {
+                let contents = open_file(source, name, wanted, &self.scratch)?;
+                let part = "the image's configuration";
+                let found = contents.config_digest;
+                contents::check(&contents.origin, part, *config_digest, found)?;
+                contents
+            }
+        };
         Ok(self.fetched.get_or_init(|| contents))
+    }
+}
+
+/// Where the bytes are that were not read so far.
+#[derive(Debug)]
+enum From {
+    Engine(Engine),
+    File(Source, String, Platform),
+}
+
+/// Opens an image that is in a file.
+fn open_file(
+    source: &Source,
+    name: &str,
+    platform: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
+    match source {
+        Source::Archive(path) => archive::open(path, name, platform, scratch),
+        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform),
+        Source::Engine(image) => Engine::default().save(image, platform, scratch),
+    }
+}
+
+/// Whether opening it reads all of it: then what was found is remembered.
+fn is_dear(source: &Source, contents: &Contents) -> bool {
+    let is_packed = |path| {
+        let file = archive::open_file(path).and_then(|file| archive::format(&file, ""));
+        file.is_ok_and(|encoding| encoding != Encoding::Plain)
+    };
+    let mut layers = contents.layers.iter();
+    match source {
+        Source::Rootfs(_) => true,
+        Source::Archive(path) => {
+            is_packed(path) || layers.any(|layer| layer.encoding == Encoding::Zstd)
+        }
+        Source::Engine(_) => false,
     }
 }
 
@@ -167,9 +214,50 @@ impl Image {
         scratch: &ScratchDir,
     ) -> Result<Self, ImageError> {
         match source {
-            Source::Archive(path) => archive::open(path, name, platform, scratch).map(Self::ready),
-            Source::Rootfs(rootfs) => rootfs::open(rootfs, platform).map(Self::ready),
             Source::Engine(image) => Self::open_engine(Engine::default(), image, platform, scratch),
+            file => open_file(file, name, platform, scratch).map(Self::ready),
+        }
+    }
+
+    /// Opens it; a file that has to be read to the end for that, only when its bytes are needed and it is not
+    /// the one of the last time.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_remembered(
+        source: &Source,
+        name: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+        index: &ImageIndex,
+    ) -> Result<Self, ImageError> {
+        let seen = match index.find(source, name, platform) {
+            Ok(identity) => {
+                let from = From::File(source.clone(), name.to_owned(), platform.clone());
+                return Ok(Self::later(identity, from, scratch));
+            }
+            Err(seen) => seen,
+        };
+        let image = Self::open(source, name, platform, scratch)?;
+        if let (Some(seen), Bytes::Here(contents)) = (seen, &image.bytes)
+            && is_dear(source, contents)
+        {
+            index.keep(seen, &image.identity);
+        }
+        Ok(image)
+    }
+
+    fn later(identity: Identity, from: From, scratch: &ScratchDir) -> Self {
+        let fetch = Fetch {
+            from,
+            scratch: scratch.clone(),
+            running: Mutex::new(()),
+            fetched: OnceLock::new(),
+        };
+        Self {
+            identity,
+            bytes: Bytes::Later(Box::new(fetch)),
+            ready: Mutex::default(),
         }
     }
 
@@ -179,7 +267,7 @@ impl Image {
             platform: contents.platform.clone(),
             repo_tags: contents.repo_tags.clone(),
             diff_ids: contents.layers.iter().map(|layer| layer.diff_id).collect(),
-            estimate: 0,
+            estimate: contents.layers.iter().map(|layer| layer.size).sum(),
         };
         Self {
             identity,
@@ -216,24 +304,14 @@ impl Image {
             diff_ids: inspected.diff_ids().to_vec(),
             estimate: inspected.size(),
         };
-        let fetch = Fetch {
-            engine,
-            scratch: scratch.clone(),
-            running: Mutex::new(()),
-            fetched: OnceLock::new(),
-        };
-        Ok(Self {
-            identity,
-            bytes: Bytes::Engine(fetch),
-            ready: Mutex::default(),
-        })
+        Ok(Self::later(identity, From::Engine(engine), scratch))
     }
 
-    /// The bytes, fetched from the engine at the first call.
+    /// The bytes, fetched at the first call.
     fn contents(&self) -> Result<&Contents, ImageError> {
         match &self.bytes {
             Bytes::Here(contents) => Ok(contents),
-            Bytes::Engine(fetch) => fetch.contents(&self.identity),
+            Bytes::Later(fetch) => fetch.contents(&self.identity),
         }
     }
 
@@ -241,7 +319,7 @@ impl Image {
     fn at_hand(&self) -> Option<&Contents> {
         match &self.bytes {
             Bytes::Here(contents) => Some(contents),
-            Bytes::Engine(fetch) => fetch.fetched.get(),
+            Bytes::Later(fetch) => fetch.fetched.get(),
         }
     }
 
@@ -332,7 +410,10 @@ impl Image {
             };
             let kept = match packing.level() {
                 Some(level) => cache.add(layer, origin, level, &told),
-                None if self.is_plain_here(&diff_id) => continue,
+                None if self.is_cheap(layer) => {
+                    self.make_ready(layer.clone());
+                    continue;
+                }
                 None => cache.add_plain(layer, origin),
             };
             match kept {
@@ -363,6 +444,15 @@ impl Image {
         }
         self.ready_parts().config = Some(config.clone());
         Ok(())
+    }
+
+    /// Whether a layer that was got can be sent from where it is, for it is no dearer next time.
+    fn is_cheap(&self, layer: &LayerBytes) -> bool {
+        let bare = match &self.bytes {
+            Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
+            Bytes::Here(_) => false,
+        };
+        layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
     }
 
     /// Whether a layer is in a file here, uncompressed.

@@ -6,5 +6,6 @@ mod errors;
 mod hostile;
 mod layouts;
 mod others;
+mod remembered;
 mod rootfs;
 mod scaffold;

@@ -1,4 +1,5 @@
 //! Archives as other tools really write them; see tests/fixtures/images/README.md.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Read as _;
 
