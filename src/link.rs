@@ -25,11 +25,16 @@ const TOO_QUICK: Duration = Duration::from_millis(100);
 /// Bytes that are sent then: 0.3 s at 100 Mbit/s.
 const SECOND: usize = 4 << 20;
 
+/// Bytes that are sent where that came quickly, too: 0.3 s at 1 Gbit/s. Fewer would not fill the windows
+/// of ssh and TCP, and a fast link would seem half as fast.
+const THIRD: usize = 32 << 20;
+
 /// Bytes a second to this host, those of its own encryption and of starting a command included.
+/// `to_send` says how much depends on it: the last digit of a fast link is not worth more than that.
 ///
 /// # Errors
 /// The connection is lost. A host that does not count what it got is taken as one that was not asked.
-pub async fn measure<H: Host>(host: &H) -> Result<Option<u64>, HostError> {
+pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
     let Some(first) = took(host, FIRST).await? else {
         return Ok(None);
     };
@@ -39,9 +44,13 @@ pub async fn measure<H: Host>(host: &H) -> Result<Option<u64>, HostError> {
     let Some(second) = took(host, SECOND).await? else {
         return Ok(None);
     };
-    // What both have in common is no part of sending.
-    let rest = second.saturating_sub(first);
-    Ok(Some(rate(SECOND - FIRST, rest)))
+    if second > TOO_QUICK * 2 || to_send < 4 * THIRD as u64 {
+        // What both have in common is no part of sending.
+        return Ok(Some(rate(SECOND - FIRST, second.saturating_sub(first))));
+    }
+    let third = took(host, THIRD).await?;
+    let rest = third.map(|third| third.saturating_sub(second));
+    Ok(rest.map(|rest| rate(THIRD - SECOND, rest)))
 }
 
 /// How long so many bytes take, until the host says that it has them.
@@ -106,10 +115,13 @@ mod tests {
     #[tokio::test]
     async fn the_time_of_the_bytes_alone_counts() {
         // 50 MB/s, and 20 ms for anything.
-        let rate = measure(&Slow(Duration::from_millis(20))).await.unwrap();
-        let rate = rate.unwrap();
-        assert!((25_000_000..=55_000_000).contains(&rate), "{rate}");
-        let slow = measure(&Slow(Duration::from_millis(400))).await.unwrap();
+        for to_send in [0, 1 << 30] {
+            let host = Slow(Duration::from_millis(20));
+            let rate = measure(&host, to_send).await.unwrap().unwrap();
+            assert!((25_000_000..=55_000_000).contains(&rate), "{rate}");
+        }
+        let slow = Slow(Duration::from_millis(400));
+        let slow = measure(&slow, 1 << 30).await.unwrap();
         let slow = slow.unwrap();
         assert!((300_000..=700_000).contains(&slow), "{slow}");
     }
@@ -117,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_that_does_not_count_is_not_asked_again() {
         let vpu = FakeVpu::new(crate::host::fake::World::default());
-        assert_eq!(measure(&vpu).await.unwrap(), None);
+        assert_eq!(measure(&vpu, 1 << 30).await.unwrap(), None);
     }
 
     #[test]

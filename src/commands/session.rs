@@ -191,8 +191,10 @@ impl Session {
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         // On the heap: it holds several conversations with the VPU at once.
         let mut observed = Box::pin(observe::observe(&self.host, &self.desired.query())).await?;
-        if desired::bytes_to_send(&self.desired, &observed.facts) >= link::WORTH_MEASURING {
-            let measured = self.link.get_or_try_init(|| link::measure(&self.host));
+        let to_send = desired::bytes_to_send(&self.desired, &observed.facts);
+        if to_send >= link::WORTH_MEASURING {
+            let measure = || link::measure(&self.host, to_send);
+            let measured = self.link.get_or_try_init(measure);
             observed.readings.link = *measured.await?;
         }
         Ok(observed)
