@@ -35,8 +35,8 @@ case ${1:-} in
     -h | --help) usage; exit ;;
     --check)
         [ $# = 1 ] || { usage >&2; exit 2; }
-        set -- 1 "0 100"
-        tiny=(--tiny) results= robots=2
+        set -- 1 100
+        tiny=(--tiny) results='' robots=2
         ;;
 esac
 runs=${1:-3}
@@ -139,15 +139,16 @@ if has_way zstd || has_way rsync || has_way registry; then
     if [ ! -s "$packages" ]; then
         say "getting zstd, rsync and docker-registry for the twin"
         # The host's network: an engine's own is often cut off from package mirrors in sandboxes.
+        # shellcheck disable=SC2016 # the container's
         docker run --rm --network host o3r-twin-base:bookworm sh -c '
-            { mkdir -p /debs/partial && apt-get update -q && apt-get install -qy --no-install-recommends --download-only \
-                -o Dir::Cache::archives=/debs -o APT::Sandbox::User=root zstd rsync docker-registry; } >&2
-            tar -C /debs --exclude=partial --exclude=lock -c .' >"$packages.new" 2>"$work/said" ||
+            { mkdir -p /debs/partial /unpacked && apt-get update -q && apt-get install -qy --no-install-recommends --download-only \
+                -o Dir::Cache::archives=/debs -o APT::Sandbox::User=root zstd rsync docker-registry &&
+                for deb in /debs/*.deb; do dpkg-deb -x "$deb" /unpacked || exit 1; done; } >&2 && tar -C /unpacked -c .' \
+            >"$packages.new" 2>"$work/said" ||
             { tail "$work/said" >&2; die "zstd, rsync and docker-registry cannot be got: leave these ways out"; }
         mv "$packages.new" "$packages"
     fi
-    # shellcheck disable=SC2016 # the twin's
-    on_twin sh -c 'mkdir /var/tmp/debs && cd /var/tmp/debs && tar -x && for deb in *.deb; do dpkg-deb -x "$deb" /; done' <"$packages"
+    on_twin tar -C / --keep-directory-symlink -x <"$packages"
     on_twin sh -c 'cat >/etc/bench-registry.yml' <<'YAML'
 version: 0.1
 log: { level: error }
@@ -178,11 +179,11 @@ SH
 # before CASE WAY
 before() {
     local has=${id[1]}
-    case $1 in first | robots) has= ;; esac
+    case $1 in first | robots) has='' ;; esac
     on_twin sh -s "$has" "$2" <"$work/before.sh"
-    rm -rf "$work/cold" "$work/logs"
     # That nothing changed is known by the record of the release.
     case $1-$2 in nothing-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;; esac
+    rm -rf "$work/cold" "$work/logs"
 }
 failed() {
     cat "$work/said" >&2
@@ -196,10 +197,10 @@ read -r -t 20 _ <&"$from_watch" || die "the twin cannot be watched"
 
 # --- measuring ------------------------------------------------------------------------------------
 
-# Seconds from the first to the last command of the newest log that sent or loaded something; empty where there was none.
+# Seconds from the first to the last command of an apply that sent or loaded something, by its log; empty where there was none.
 load_seconds() {
-    cat "$work/logs"/*.log | awk '
-        / after [0-9.]+ s: / && !/ s: (docker image tag|o3r-record-|o3r-lock|o3r-kept)/ {
+    [ ! -d "$work/logs" ] || cat "$work/logs"/*.log | awk '
+        / exit [0-9]+ after [0-9.]+ s: / && !/ s: (docker image tag|o3r-record-|o3r-lock|o3r-kept)/ {
             split(substr($1, 12), clock, /[:Z]/)
             end = clock[1] * 3600 + clock[2] * 60 + clock[3]
             match($0, / after [0-9.]+/)
@@ -211,7 +212,8 @@ load_seconds() {
 }
 
 rows=$work/rows.tsv
-# record LINK CASE WAY SECONDS LOAD CPU-HERE MEMORY-HERE UP DOWN CPU-THERE MEMORY-THERE DISK-THERE ROBOTS: a row; - for what is not known
+# record LINK CASE WAY SECONDS LOAD CPU-HERE MEMORY-HERE UP DOWN CPU-THERE MEMORY-THERE DISK-THERE: a row;
+# - for what is not known
 record() { (IFS=$'\t'; echo "$*" >>"$rows"); }
 
 # move CASE WAY: leaves what it took in the array took, the order is that of record.
@@ -243,12 +245,10 @@ part() {
     case $case in top) there=3 ;; deps) there=2 ;; *) there=0 ;; esac
     rm -rf "$work/script"
     "$tool" -q -f "$work/$version.toml" plan --format sh -o "$work/script" >"$work/said" 2>&1 || failed
-    file=$(echo "$work"/script/payload/*.tar)
-    tar -xOf "$file" manifest.json | python3 -c 'import json, sys
-for path in json.load(sys.stdin)[0]["Layers"][:int(sys.argv[1])]: print(path)' "$there" >"$work/members"
-    [ "$there" = 0 ] || xargs tar --delete -f "$file" <"$work/members"
+    file=$work/script/part.tar
+    benches/part.py "$work"/script/payload/*.tar "$there" "$file"
     part_bytes[$case]=$(stat -c %s "$file")
-    on_twin sh -c 'cat >"/var/tmp/$1"' - "part-$case.tar" <"$file"
+    on_twin sh -c "cat >/var/tmp/part-$case.tar" <"$file"
     rm -rf "$work/script"
 }
 declare -A part_bytes
@@ -257,55 +257,36 @@ declare -A part_bytes
 limit() {
     local seconds bytes=${part_bytes[$2]}
     # shellcheck disable=SC2016 # the twin's
-    seconds=$(on_twin sh -c 's=$(date +%s.%N); docker load -qi "$1" >/dev/null; echo "$s $(date +%s.%N)"' - "/var/tmp/part-$2.tar" | awk '{ print $2 - $1 }')
+    seconds=$(on_twin sh -c 's=$(date +%s.%N); docker load -qi "$1" >/dev/null && echo "$s $(date +%s.%N)"' - "/var/tmp/part-$2.tar" | awk '{ print $2 - $1 }')
     on_twin docker image inspect "${id[$(version_of "$2")]}" >/dev/null || die "the archive of the missing layers is another image"
     with_link() { awk "BEGIN { printf \"%.3f\", $seconds + ($1 ? $2 * 8 / ($1 * 1e6) : 0) }"; }
     if [ "$2" = deps ]; then
-        record "$1" "$2" layer "$(with_link "$1" "$bytes")" "$seconds" - - "$bytes" - - - - 1
+        record "$1" "$2" layer "$(with_link "$1" "$bytes")" "$seconds" - - "$bytes" - - - -
         bytes=$changed
     fi
-    record "$1" "$2" limit "$(with_link "$1" "$bytes")" "$seconds" - - "$bytes" - - - - 1
+    record "$1" "$2" limit "$(with_link "$1" "$bytes")" "$seconds" - - "$bytes" - - - -
 }
 
-# ten LINK WAY: robots one after the other, until it takes too long.
-ten() {
-    local sum=() n
-    for ((n = 1; n <= robots; n++)); do
-        before robots "$2"
-        move robots "$2"
-        sum=($(python3 - "${#sum[@]}" "${sum[@]}" "${took[@]}" <<'PY'
-import sys
-known, numbers = int(sys.argv[1]), sys.argv[2:]
-new = numbers[known:]
-old = numbers[:known] or ["0"] * len(new)
-peaks = {3, 7, 8}
-print(*("-" if "-" in (a, b) else max(float(a), float(b)) if n in peaks else float(a) + float(b) for n, (a, b) in enumerate(zip(old, new))))
-PY
-        ))
-        awk "BEGIN { exit !(${sum[0]} > 2 * $long) }" && break
-    done
-    record "$1" robots "$2" "${sum[@]}" "$((n > robots ? robots : n))"
-}
-
-# one LINK CASE WAY
+# one LINK CASE WAY: measures a way once, or ten robots until it takes too long.
+declare -A too_long
 one() {
-    local is_long
-    if [ "$3" = limit ]; then
-        case $2 in nothing | robots) return ;; esac
-        before "$2" limit
-        limit "$1" "$2"
-        return
-    fi
-    is_long="$work/long-$1-$2-$3"
-    [ ! -e "$is_long" ] || return 0
-    if [ "$2" = robots ]; then
-        ten "$1" "$3"
-        return
-    fi
-    before "$2" "$3"
-    move "$2" "$3"
-    record "$1" "$2" "$3" "${took[@]}" 1
-    case $3 in ours*) ;; *) awk "BEGIN { exit !(${took[0]} > $long) }" && touch "$is_long" ;; esac
+    local n times=1 start=$SECONDS key="$1 $2 $3"
+    [ -z "${too_long[$key]:-}" ] || return 0
+    case $2-$3 in
+        nothing-limit | robots-limit) return ;;
+        *-limit)
+            before "$2" limit
+            limit "$1" "$2"
+            return
+            ;;
+        robots-*) times=$robots ;;
+    esac
+    for ((n = 0; n < times && SECONDS - start <= 2 * long; n++)); do
+        before "$2" "$3"
+        move "$2" "$3"
+        record "$1" "$2" "$3" "${took[@]}"
+    done
+    [[ $3 = ours* || ${took[0]%.*} -le $long ]] || too_long[$key]=yes
 }
 
 link_up 0
@@ -323,6 +304,7 @@ if has_way registry; then
 fi
 
 began=$SECONDS
+load=$(cut -d' ' -f1-3 /proc/loadavg)
 read -r -a all <<<"$ways"
 for rate in $links; do
     link_up "$rate"
@@ -338,3 +320,22 @@ for rate in $links; do
         done
     done
 done
+
+# --- the table ------------------------------------------------------------------------------------
+
+about() {
+    local there
+    there=$(on_twin docker version --format '{{.Server.Version}}')
+    cat <<MD
+- command: \`benches/transfer.sh${command:+ $command}\`, LONG=$long, SOURCE=$source; it took $(((SECONDS - began) / 60)) minutes
+- program: $("$tool" --version), commit $(git describe --always --dirty 2>/dev/null || echo unknown)
+- date: $(date -u +'%F %H:%M UTC')
+- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo); load when it began: $load
+- software: Linux $(uname -r), docker here $(docker version --format '{{.Server.Version}}'), on the twin $there, $(ssh -V 2>&1)
+- image: $(($(stat -c %s "$work/1.tar") / 1000000)) MB in four layers of $layers MB: base, Python, dependencies, application
+MD
+}
+about >"$work/about"
+benches/table.py "$rows" "$work/about" "$robots" >"$work/table"
+cat "$work/table"
+if [ "$results" ]; then cp "$work/table" "$results"; fi

@@ -4,7 +4,7 @@
   stop    ends it and prints: seconds of CPU, peak bytes of memory, peak bytes of disk
 
 CPU: of the whole twin by its cgroup, docker's work included, without what watching costs.
-Memory: resident, summed over the processes that were not there when watching began, but without docker's own (dockerd and
+Memory: proportional set size, summed over the processes that were not there when watching began, but without docker's own (dockerd and
 what it starts, containerd, its shims, runc): sshd's sessions, shells, the docker client, a registry, a recipe's container.
 Disk: what files take up in docker's temporary directory, /tmp, the user's home and a registry's storage: all that is not an
 image of docker's.
@@ -37,26 +37,30 @@ def cpu(meter):
 
 
 def processes():
-    """Parent, name and resident bytes of every process."""
-    found, page = {}, os.sysconf("SC_PAGE_SIZE")
+    """Parent and name of every process."""
+    found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 text = file.read()
         except OSError:
             continue    # it ended
-        name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
-        found[int(pid)] = int(rest[1]), name, int(rest[21]) * page
+        found[int(pid)] = int(text[text.rindex(")") + 2:].split()[1]), text[text.index("(") + 1:text.rindex(")")]
     return found
 
 
 def memory(before):
-    now = processes()
-
-    def is_of_docker(parent, name):
-        return name in DOCKERS_OWN or name.startswith("containerd-shim") or now.get(parent, (0, ""))[1] == "dockerd"
-
-    return sum(resident for pid, (parent, name, resident) in now.items() if pid not in before and not is_of_docker(parent, name))
+    now, total = processes(), 0
+    for pid, (parent, name) in now.items():
+        is_of_docker = name in DOCKERS_OWN or name.startswith("containerd-shim") or now.get(parent, (0, ""))[1] == "dockerd"
+        if pid in before or is_of_docker:
+            continue
+        try:
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
+        except OSError:
+            continue    # it ended
+    return total
 
 
 def disk():

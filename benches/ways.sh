@@ -8,6 +8,7 @@
 set -euo pipefail
 way=$1
 version=$2
+# shellcheck disable=SC2153 # exported
 image=$IMAGE:$version
 options=(-F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$WORK/known_hosts" -i "$KEY")
 remote() { ssh "${options[@]}" -p "$PORT" "$@"; }
