@@ -74,7 +74,7 @@ def table(cells):
            "memory here, MB", "memory VPU, MB", "disk VPU, MB", "against ours"]
     order = list(WAYS)
     for (link, case, way), cell in sorted(cells.items(), key=lambda item: (
-            item[0][0] or 10**9, CASES.index(item[0][1]), order.index(item[0][2])), reverse=False):
+            -(item[0][0] or 10**9), CASES.index(item[0][1]), order.index(item[0][2]))):
         ours = cells.get((link, case, "ours"))
         yield [name(link), case, WAYS[way], str(cell.runs), number(cell.seconds),
                number(cell.load) if way.startswith("ours") else "",
@@ -90,7 +90,7 @@ def number(value, unit=1.0, digits=2):
 def goals(cells):
     """The issue's goals: what, on which link, what is wanted, and the figure by the load and by the whole apply."""
     yield ["goal", "link", "wanted", "by load", "", "by the whole apply", ""]
-    for link in sorted({link for link, _, _ in cells}, key=lambda link: link or 10**9):
+    for link in sorted({link for link, _, _ in cells}, key=lambda link: -(link or 10**9)):
         def cell(case, way):
             return cells.get((link, case, way))
 

@@ -54,6 +54,7 @@ done
 # shellcheck source=benches/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 say() { echo "transfer.sh: $*" >&2; }
+export DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}
 export TOOL=$tool WORK=$work IMAGE=bench-$$ KEY PORT FORWARD XDG_CACHE_HOME=$work/cache HOME=$work/home
 mkdir -p "$HOME" "$XDG_CACHE_HOME"
 on_twin() { "$root/tests/twin/twin.sh" root "$twin" "$@"; }
@@ -68,7 +69,7 @@ timeout 2 bash -c "</dev/tcp/$sshd/22" 2>/dev/null || sshd=$ADDRESS
 
 link=
 unlink() {
-    [ -z "$link" ] || kill "$link"
+    [ -z "$link" ] || kill "$link" 2>/dev/null || true
     link=
 }
 at_exit unlink
@@ -181,8 +182,8 @@ before() {
     local has=${id[1]}
     case $1 in first | robots) has='' ;; esac
     on_twin sh -s "$has" "$2" <"$work/before.sh"
-    # That nothing changed is known by the record of the release.
-    case $1-$2 in nothing-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;; esac
+    # What it has, it has of us, with our record of the release.
+    case $has-$2 in ?*-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;; esac
     rm -rf "$work/cold" "$work/logs"
 }
 failed() {
@@ -289,6 +290,36 @@ one() {
     [[ $3 = ours* || ${took[0]%.*} -le $long ]] || too_long[$key]=yes
 }
 
+# --- the table ------------------------------------------------------------------------------------
+
+about() {
+    local there
+    there=$(on_twin docker version --format '{{.Server.Version}}')
+    cat <<MD
+- command: \`benches/transfer.sh${command:+ $command}\`, LONG=$long, SOURCE=$source; it took $(((SECONDS - began) / 60)) minutes
+- program: $("$tool" --version), commit $(git describe --always --dirty 2>/dev/null || echo unknown)
+- date: $(date -u +'%F %H:%M UTC')
+- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo); load when it began: $load
+- software: Linux $(uname -r), docker here $(docker version --format '{{.Server.Version}}'), on the twin $there, $(ssh -V 2>&1)
+- image: $(($(stat -c %s "$work/1.tar") / 1000000)) MB in four layers of $layers MB: base, Python, dependencies, application
+MD
+    [ -r /var/run/docker.pid ] || echo "- CPU here lacks that of the docker engine: /var/run/docker.pid cannot be read"
+}
+# table: makes $work/table of the rows so far.
+table() {
+    about >"$work/about"
+    benches/table.py "$rows" "$work/about" "$robots" >"$work/table"
+}
+finished=
+table_so_far() {
+    if [ "$finished" ] || [ ! -s "$rows" ]; then return; fi
+    say "not finished; this was measured:"
+    table && cat "$work/table"
+}
+at_exit table_so_far
+
+# --- all of it ------------------------------------------------------------------------------------
+
 link_up 0
 say "filling the cache"
 before first ours
@@ -321,21 +352,7 @@ for rate in $links; do
     done
 done
 
-# --- the table ------------------------------------------------------------------------------------
-
-about() {
-    local there
-    there=$(on_twin docker version --format '{{.Server.Version}}')
-    cat <<MD
-- command: \`benches/transfer.sh${command:+ $command}\`, LONG=$long, SOURCE=$source; it took $(((SECONDS - began) / 60)) minutes
-- program: $("$tool" --version), commit $(git describe --always --dirty 2>/dev/null || echo unknown)
-- date: $(date -u +'%F %H:%M UTC')
-- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo); load when it began: $load
-- software: Linux $(uname -r), docker here $(docker version --format '{{.Server.Version}}'), on the twin $there, $(ssh -V 2>&1)
-- image: $(($(stat -c %s "$work/1.tar") / 1000000)) MB in four layers of $layers MB: base, Python, dependencies, application
-MD
-}
-about >"$work/about"
-benches/table.py "$rows" "$work/about" "$robots" >"$work/table"
+table
+finished=yes
 cat "$work/table"
 if [ "$results" ]; then cp "$work/table" "$results"; fi
