@@ -19,10 +19,16 @@
 #        registry  docker push to a registry on the VPU through ssh, docker pull there: docker-pussh
 #        limit     what changed, compressed, over the link, and docker load of a local file that holds only the missing layers
 # O3R_DEPLOY=PROGRAM measures that program instead of building one. LONG=SECONDS (60): a way by hand that takes longer is run only once
-# in a case, and ten robots are counted up from those that fitted in. SOURCE=archive: ours reads the tar instead of the engine.
+# in a case, and robots that no longer fit into twice that are counted up from those before. SOURCE=archive: ours reads the tar instead
+# of the engine.
 #
-# Needs docker (tests/twin/README.md), python3, rsync and zstd, 4 GB in $TMPDIR and as much in docker's directory. Time on two
-# cores: 2 minutes to set up, then three runs of all ways TIMES
+# Needs docker (tests/twin/README.md), python3, rsync and zstd, 4 GB in $TMPDIR and 4 GB in docker's directory. On two cores it takes
+# a minute to set up, and then for one run of all ways, in seconds:
+#   link        first   top  deps  base  nothing    robots
+#   no limit      125    55    85   110       45     1,000
+#   100 Mbit/s    260   140   190   260      130     1,000
+#   10 Mbit/s   1,800 1,250 1,450 1,700    1,200     2,000
+# (10 Mbit/s and robots: reckoned.) On 10 Mbit/s all later runs together take as long as the first one's ours.
 set -euo pipefail
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
@@ -30,7 +36,8 @@ die() { echo "transfer.sh: $*" >&2; exit 1; }
 all_cases="first top deps base nothing robots"
 all_ways="ours ours-cold advice plain zstd scp rsync registry limit"
 tiny=() results=benches/RESULTS.md robots=10 long=${LONG:-60} source=${SOURCE:-engine}
-command="${*@Q}"
+called_with="$*"
+for word in "$@"; do [[ $word != *\ * ]] || called_with="${*@Q}"; done
 case ${1:-} in
     -h | --help) usage; exit ;;
     --check)
@@ -236,7 +243,7 @@ move() {
     took=("${here[0]}" "$load" "${here[@]:1}" "${there[@]}")
 }
 moving=
-stop_moving() { [ -z "$moving" ] || { kill "$moving" && wait "$moving"; }; }
+stop_moving() { [ -z "$moving" ] || { kill "$moving" 2>/dev/null && wait "$moving"; }; }
 at_exit stop_moving
 
 # Archives of the missing layers alone, as ours sends them: of the plan for an empty VPU, without the layers that are there.
@@ -296,10 +303,10 @@ about() {
     local there
     there=$(on_twin docker version --format '{{.Server.Version}}')
     cat <<MD
-- command: \`benches/transfer.sh${command:+ $command}\`, LONG=$long, SOURCE=$source; it took $(((SECONDS - began) / 60)) minutes
+- command: \`benches/transfer.sh${called_with:+ $called_with}\`, LONG=$long, SOURCE=$source; it took $(((SECONDS - began) / 60)) minutes
 - program: $("$tool" --version), commit $(git describe --always --dirty 2>/dev/null || echo unknown)
 - date: $(date -u +'%F %H:%M UTC')
-- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo); load when it began: $load
+- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo); load when it began: $load_before
 - software: Linux $(uname -r), docker here $(docker version --format '{{.Server.Version}}'), on the twin $there, $(ssh -V 2>&1)
 - image: $(($(stat -c %s "$work/1.tar") / 1000000)) MB in four layers of $layers MB: base, Python, dependencies, application
 MD
@@ -335,7 +342,7 @@ if has_way registry; then
 fi
 
 began=$SECONDS
-load=$(cut -d' ' -f1-3 /proc/loadavg)
+load_before=$(cut -d' ' -f1-3 /proc/loadavg)
 read -r -a all <<<"$ways"
 for rate in $links; do
     link_up "$rate"
