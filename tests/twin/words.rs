@@ -187,6 +187,153 @@ fn hostile_values_are_refused_or_values() {
     no_canary(&twin, &site);
 }
 
+/// The manifest with a hostile value for each of these keys.
+fn manifests(manifest: &str, hostile: &str, address: &str) -> Vec<(&'static str, String)> {
+    let transfer = |more: &str| format!("{manifest}\n[[transfers]]\n{more}\n");
+    let to = "dst = \"~/share/here/\"";
+    let robot = format!("[vpus.one]\nhost = \"{}\"\n", address);
+    vec![
+        (
+            "vpu.name",
+            manifest.replacen("[release]", &format!("name = \"{hostile}\"\n[release]"), 1),
+        ),
+        (
+            "vpus.NAME",
+            format!("{manifest}\n[vpus.\"{hostile}\"]\nhost = \"x\"\n"),
+        ),
+        (
+            "vpus.one.name",
+            format!("{manifest}\n{robot}name = \"{hostile}\"\n"),
+        ),
+        (
+            "vpus.one.identity",
+            format!("{manifest}\n{robot}identity = \"{hostile}\"\n"),
+        ),
+        (
+            "transfers.src",
+            transfer(&format!("src = \"here/{hostile}\"\n{to}")),
+        ),
+        (
+            "transfers.dst",
+            transfer(&format!("src = \"here/\"\ndst = \"~/share/{hostile}/\"")),
+        ),
+        (
+            "transfers.exclude",
+            transfer(&format!(
+                "src = \"here/\"\n{to}\ndelete = true\nexclude = [\"{hostile}\"]"
+            )),
+        ),
+        (
+            "transfers.mode",
+            transfer(&format!("src = \"here/\"\n{to}\nmode = \"{hostile}\"")),
+        ),
+        (
+            "transfers.restart",
+            transfer(&format!("src = \"here/\"\n{to}\nrestart = [\"{hostile}\"]")),
+        ),
+        (
+            "autostart.disable",
+            format!("{manifest}\n[autostart]\ndisable = [\"{hostile}\"]\n"),
+        ),
+        (
+            "directories.mode",
+            format!("{manifest}\n[[directories]]\npath = \"~/a\"\nmode = \"{hostile}\"\n"),
+        ),
+        (
+            "volumes.path",
+            format!("{manifest}\n[[volumes]]\nname = \"more\"\npath = \"~/share/{hostile}\"\n"),
+        ),
+        (
+            "images.archive",
+            format!("{manifest}\n[[images]]\nname = \"more:1\"\narchive = \"{hostile}\"\n"),
+        ),
+        (
+            "images.engine",
+            format!("{manifest}\n[[images]]\nname = \"more:1\"\nengine = \"{hostile}\"\n"),
+        ),
+        (
+            "images.rootfs",
+            format!(
+                "{manifest}\n[[images]]\nname = \"more:1\"\nrootfs = {{ file = \"{hostile}\", cmd = [\"{hostile}\"] }}\n"
+            ),
+        ),
+        (
+            "compose.file",
+            format!("{manifest}\n[[compose]]\nname = \"more\"\nfile = \"{hostile}\"\n"),
+        ),
+        (
+            "compose.state",
+            format!(
+                "{manifest}\n[[compose]]\nname = \"more\"\nfile = \"docker-compose.yml\"\nstate = \"{hostile}\"\n"
+            ),
+        ),
+    ]
+}
+
+/// The rest of what a manifest can say: refused, or taken as it is, but never run.
+#[test]
+fn hostile_values_everywhere_else() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+    let mut taken = BTreeSet::new();
+    for hostile in [
+        "$(touch canary)",
+        "`touch canary`",
+        "; touch canary",
+        "' touch canary '",
+        "*.$(touch canary)",
+    ] {
+        site.write(&format!("here/{hostile}"), "content");
+        for (key, changed) in manifests(&manifest, hostile, &twin.address) {
+            assert_ne!(changed, manifest, "{key}");
+            site.write("deploy.toml", &changed);
+            let mut words = vec!["apply", "--yes"];
+            if key.starts_with("vpus.one") {
+                words.splice(..0, ["--vpu", "one"]);
+            }
+            let ran = site.run(&words);
+            assert!(
+                matches!(ran.code, Some(0 | 1 | 3 | 4 | 9)),
+                "{key} = {hostile}: {ran:?}"
+            );
+            if ran.code == Some(0) {
+                taken.insert(key);
+            }
+        }
+        site.write(
+            "vpus.toml",
+            &format!("[vpus.\"{hostile}\"]\nhost = \"{hostile}\"\n"),
+        );
+        site.write("deploy.toml", &manifest);
+        for words in [
+            ["--vpu", hostile],
+            ["--release-version", hostile],
+            ["-f", hostile],
+        ] {
+            let ran = site.run(&[words[0], words[1], "plan"]);
+            assert!(
+                matches!(ran.code, Some(0 | 1 | 3 | 9)),
+                "{words:?}: {ran:?}"
+            );
+        }
+        std::fs::remove_file(site.path("vpus.toml")).unwrap();
+    }
+    no_canary(&twin, &site);
+    // Those that can be anything really were.
+    for key in [
+        "vpu.name",
+        "transfers.src",
+        "transfers.dst",
+        "transfers.exclude",
+        "volumes.path",
+    ] {
+        assert!(taken.contains(key), "{key} is not among {taken:?}");
+    }
+}
+
 #[test]
 fn names_with_control_characters_are_refused() {
     let twin = Twin::up();
