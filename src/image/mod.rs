@@ -10,6 +10,7 @@ mod cache;
 mod compress;
 mod contents;
 mod deflate;
+mod delta;
 mod docker;
 mod engine;
 mod error;
@@ -33,10 +34,12 @@ pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
 pub use self::deflate::Level;
+pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
+use self::slice::Slice;
 use self::write::Parts;
 use crate::digest::Digest;
 
@@ -123,6 +126,8 @@ pub struct Image {
 struct Ready {
     config: Option<Vec<u8>>,
     layers: BTreeMap<Digest, LayerBytes>,
+    /// Deltas by the digest of their bytes.
+    deltas: BTreeMap<Digest, Slice>,
 }
 
 /// Where an image's bytes are.
