@@ -373,6 +373,7 @@ fn desired(shape: &Shape) -> Desired {
             name: "old-demo".into(),
             source: None,
         }],
+        link_bytes_per_second: None,
     }
 }
 

@@ -88,6 +88,7 @@ fn desired(images: Vec<Image>) -> Desired {
         transfers: vec![],
         device_name: None,
         disabled: vec![],
+        link_bytes_per_second: None,
     }
 }
 

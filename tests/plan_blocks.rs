@@ -68,6 +68,7 @@ fn desired(projects: Vec<Project>) -> Desired {
         transfers: vec![],
         device_name: None,
         disabled: vec![],
+        link_bytes_per_second: None,
     }
 }
 
@@ -230,6 +231,7 @@ fn image_that_does_not_fit() {
             layers: vec![],
             base_bytes: 448 << 20,
             whole_bytes: 448 << 20,
+            delta: None,
             staging_tag: "o3r-deploy/app:0".into(),
             local: None,
         }),

@@ -61,6 +61,13 @@ impl Payloads {
                 let missing = || io::Error::other(format!("no image {name} in the manifest"));
                 let content = content.ok_or_else(missing)?;
                 let image = Arc::clone(content.local.as_ref().ok_or_else(missing)?);
+                if payload.delta.is_some() {
+                    let sha256 = payload.sha256;
+                    return Ok(counted(
+                        Box::new(move |out| image.write_delta(sha256, out)),
+                        sent,
+                    ));
+                }
                 let tag = content.staging_tag.clone();
                 let layers = match &payload.layers {
                     None => LayerSelection::All,
@@ -73,18 +80,23 @@ impl Payloads {
                 })
             }
         };
-        Ok(Box::new(move |out| {
-            let mut counter = Counter {
-                out,
-                sent: 0,
-                reported: 0,
-                report: &sent,
-            };
-            write(&mut counter)?;
-            sent(counter.sent);
-            Ok(())
-        }))
+        Ok(counted(write, sent))
     }
+}
+
+/// The same, reporting how many bytes it has written so far.
+fn counted(write: host::Payload, sent: impl Fn(u64) + Send + Sync + 'static) -> host::Payload {
+    Box::new(move |out| {
+        let mut counter = Counter {
+            out,
+            sent: 0,
+            reported: 0,
+            report: &sent,
+        };
+        write(&mut counter)?;
+        sent(counter.sent);
+        Ok(())
+    })
 }
 
 /// Counts what passes through.

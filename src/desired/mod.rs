@@ -53,6 +53,8 @@ pub struct Desired {
     pub device_name: Option<DeviceName>,
     /// Services of others that shall not start when the VPU boots.
     pub disabled: Vec<Disabled>,
+    /// What the link to the VPU carries, where that is known.
+    pub link_bytes_per_second: Option<u64>,
 }
 
 /// The device's own name.
@@ -155,6 +157,8 @@ pub struct ImageContent {
     pub whole_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
+    /// How it could be built on the VPU from an image there; found by [`prepare`].
+    pub delta: Option<image::Offer>,
     /// The bytes' source; `None` in tests of the planner.
     pub local: Option<Arc<image::Image>>,
 }
@@ -177,6 +181,7 @@ impl ImageContent {
             base_bytes: 0,
             whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
             staging_tag,
+            delta: None,
             local: Some(image),
         };
         content.measure();

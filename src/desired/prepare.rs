@@ -1,10 +1,13 @@
 //! Makes the layers ready that a VPU lacks: compressed, so that a plan can say how much is sent.
 
-use super::Desired;
+use std::collections::BTreeSet;
+
+use super::{Desired, ImageContent};
 use crate::{
-    image::{ImageError, LayerCache, Level, Prepared},
+    digest::Digest,
+    image::{Base, ImageError, LayerCache, Level, Offer, Prepared},
     observe::Facts,
-    plan::layers_to_send,
+    plan::{cost, delta_bases, layers_to_send},
 };
 
 /// A layer that cannot be made ready.
@@ -27,6 +30,8 @@ pub fn prepare(
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
     let to_send = layers_to_send(desired, facts);
+    let bases = delta_bases(desired, facts);
+    let link = desired.link_bytes_per_second;
     for image in &mut desired.images {
         let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
             continue;
@@ -42,6 +47,29 @@ pub fn prepare(
                 source: Box::new(source),
             })?;
         content.measure();
+        let bases = bases.get(name).map_or(&[][..], Vec::as_slice);
+        content.delta = delta(content, wanted, bases, cache, link);
     }
     Ok(())
+}
+
+/// How the image could be built on the VPU, if that may be quicker than sending its layers.
+fn delta(
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+    bases: &[Base],
+    cache: &LayerCache,
+    link: Option<u64>,
+) -> Option<Offer> {
+    if bases.is_empty() || !cost::may_pay(link, content.archive_bytes(missing)) {
+        return None;
+    }
+    let (tag, local) = (&content.staging_tag, content.local.as_ref()?);
+    match local.prepare_delta(missing, bases, tag, cache, cost::grain(link)) {
+        Ok(offer) => offer,
+        Err(error) => {
+            tracing::warn!(%error, "no delta could be made; layers are sent whole");
+            None
+        }
+    }
 }

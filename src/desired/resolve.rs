@@ -94,6 +94,7 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
                 source: place(&format!("/autostart/disable/{n}")),
             })
             .collect(),
+        link_bytes_per_second: None,
         release,
     };
     resolver.settle(&mut desired);

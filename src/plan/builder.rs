@@ -198,7 +198,10 @@ impl<'a> Builder<'a> {
             .filter(|payload| {
                 matches!(payload.from, PayloadSource::Stream(_)) && payload.members.is_empty()
             })
-            .map(|payload| payload.bytes)
+            .map(|payload| match &payload.delta {
+                Some(delta) => delta.archive_bytes,
+                None => payload.bytes,
+            })
     }
 
     /// Whether anything is planned so far.

@@ -336,6 +336,9 @@ pub struct Payload {
     /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<BTreeSet<Digest>>,
+    /// Of an image that is built on the VPU: from which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
     /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
@@ -349,6 +352,7 @@ impl Payload {
             sha256,
             bytes,
             layers: None,
+            delta: None,
             members: vec![],
         }
     }
@@ -358,6 +362,15 @@ impl Payload {
         let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
         Self::new(PayloadSource::Inline(text), sha256, bytes)
     }
+}
+
+/// How an image's archive is built on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delta {
+    /// The id of the image there from whose files it is built.
+    pub base: String,
+    /// Bytes of the archive that docker reads.
+    pub archive_bytes: u64,
 }
 
 /// Where a payload's bytes come from.

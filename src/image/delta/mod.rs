@@ -35,7 +35,7 @@ const MAX_BASES: usize = 3;
 const MIN_SHARE: u64 = 20;
 
 /// Smaller layers are embedded as they are.
-const MIN_LAYER: u64 = 64 << 10;
+const MIN_LAYER: u64 = 16 << 10;
 
 /// An image that is on a VPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +213,8 @@ impl Image {
         let layer = |diff_id| self.layer_bytes(diff_id, cache);
         let old = OldBytes::fetch(matches, layer, &scratch)?;
         let prefix = match matches.reach {
-            Reach::Inside => "/",
+            // Seen from the recipe's directory, which is at the root there.
+            Reach::Inside => "../",
             Reach::Outside => "old/",
         };
         let mut pack = Pack::new(&scratch, prefix)?;

@@ -184,7 +184,7 @@ mod tests {
         } in found
         {
             assert!(at >= end && len >= shortest);
-            let (at, from, len) = (at as usize, from as usize, len as usize);
+            let [at, from, len] = [at, from, len].map(|n| usize::try_from(n).unwrap());
             assert_eq!(new[at..at + len], old[from..from + len]);
             end = (at + len) as u64;
             covered += len;

@@ -1,9 +1,12 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
+pub mod cost;
+mod delta;
 mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
 use super::{
     Action, Address, Cause, Command, Payload, PayloadSource, Phase,
@@ -154,10 +157,15 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
+        let layers = (
+            load_command(image, content, missing),
+            detail(content, missing),
+        );
+        let (command, detail) = delta::choose(builder, image, content, missing, layers);
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
-            .detail(detail(content, missing));
-        builder.step(draft.run([load_command(image, content, missing)]));
+            .detail(detail);
+        builder.step(draft.run([command]));
         after.push(load);
     } else if found.is_none() {
         // Another name of an image that this plan loads.
