@@ -4,27 +4,13 @@
 # tests/twin/README.md).
 #
 #   benches/apply.sh [MEGABYTES [RUNS]]      default: 400 3
+# O3R_DEPLOY=PROGRAM measures that program instead of building one.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
 megabytes=${1:-400}
 runs=${2:-3}
-twin=bench-$$
-export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-bench}
-
-cargo build --release --locked --quiet
-tool=$PWD/target/release/o3r-deploy
-work=$(mktemp -d)
-clean() {
-    "$root/tests/twin/twin.sh" down "$twin" >&2 || true
-    docker image rm -f "bench:$$" >/dev/null 2>&1 || true
-    "$root/tests/twin/twin.sh" engine-stop >&2 2>/dev/null || true
-    rm -rf "$work"
-}
-trap clean EXIT
-tests/twin/twin.sh engine >&2
-eval "$(tests/twin/twin.sh up "$twin")"
-ssh_to_twin=(ssh -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$KNOWN_HOSTS" -i "$KEY" "oem@$ADDRESS")
+# shellcheck source=benches/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+at_exit docker image rm -f "bench:$$"
 
 # Half of it random, half of it text, in files of 4 MB, as software is neither.
 mkdir "$work/root"
@@ -35,11 +21,7 @@ done
 tar -C "$work/root" -c . | docker import - "bench:$$" >/dev/null
 docker save "bench:$$" -o "$work/bench.tar"
 cat >"$work/deploy.toml" <<TOML
-[vpu]
-host = "$ADDRESS"
-identity = "$KEY"
-host_key = "$HOST_KEY"
-arch = "$(docker version --format '{{.Server.Arch}}')"
+$(vpu_table "$ADDRESS" 22)
 
 [release]
 name = "bench"
@@ -51,8 +33,6 @@ archive = "bench.tar"
 TOML
 cd "$work"
 
-# median SECONDS…
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 # seconds COMMAND…: wall time; its peak resident memory in KiB goes to $work/memory
 seconds() {
     /usr/bin/time -f '%e %M' -o "$work/time" "$@" >/dev/null 2>"$work/stderr" || { cat "$work/stderr" >&2; return 1; }
@@ -80,8 +60,6 @@ for ((run = 0; run < runs; run++)); do
 done
 sessions=$("$tool" -vv plan 2>&1 >/dev/null | grep -c 'session on the VPU')
 
-row() { printf '| %-52s | %10s |\n' "$1" "$2"; }
-ratio() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
 row "what (medians of $runs; plan and ssh: $((3 * runs)))" "figure"
 row "---" "---"
 row "check, s" "$(median "${check[@]}")"

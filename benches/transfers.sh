@@ -5,27 +5,10 @@
 #   benches/transfers.sh [FILES [RUNS]]      default: 10000 5
 # O3R_DEPLOY=PROGRAM measures that program instead of building one.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
 files=${1:-10000}
 runs=${2:-5}
-twin=bench-$$
-export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-bench}
-
-tool=${O3R_DEPLOY:-$PWD/target/release/o3r-deploy}
-[ "${O3R_DEPLOY:-}" ] || cargo build --release --locked --quiet
-work=$(mktemp -d)
-clean() {
-    "$root/tests/twin/twin.sh" down "$twin" >&2 || true
-    [ "${keep_engine:-}" ] || "$root/tests/twin/twin.sh" engine-stop >&2 2>/dev/null || true
-    rm -rf "$work"
-}
-trap clean EXIT
-# An engine that runs already belongs to somebody.
-docker info >/dev/null 2>&1 && keep_engine=yes
-tests/twin/twin.sh engine >&2
-eval "$(tests/twin/twin.sh up "$twin")"
-ssh_to_twin=(ssh -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$KNOWN_HOSTS" -i "$KEY" "oem@$ADDRESS")
+# shellcheck source=benches/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # Directories of 100 files of 100 bytes to 20 kB, as configurations and calibrations are.
 for ((i = 0; i < files; i++)); do
@@ -33,11 +16,7 @@ for ((i = 0; i < files; i++)); do
     head -c "$((100 + i * 7919 % 20000))" /dev/urandom >"$work/files/d$((i / 100))/file-$i"
 done
 cat >"$work/deploy.toml" <<TOML
-[vpu]
-host = "$ADDRESS"
-identity = "$KEY"
-host_key = "$HOST_KEY"
-arch = "$(docker version --format '{{.Server.Arch}}')"
+$(vpu_table "$ADDRESS" 22)
 
 [release]
 name = "bench"
@@ -49,8 +28,6 @@ dst = "~/files"
 TOML
 cd "$work"
 
-# median SECONDS…
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 # seconds COMMAND…: wall time
 seconds() {
     local start=$EPOCHREALTIME
@@ -87,8 +64,6 @@ for ((run = 0; run < runs; run++)); do
     changed+=("$(seconds "$tool" --log-dir logs apply --yes)")
 done
 
-row() { printf '| %-58s | %8s |\n' "$1" "$2"; }
-ratio() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
 row "what ($files files, $(du -sh --apparent-size files | cut -f1); medians of $runs, plans of $((3 * runs)))" "figure"
 row "---" "---"
 row "tar | ssh tar, s" "$(median "${hand[@]}")"

@@ -19,6 +19,7 @@ pub mod device;
 pub mod digest;
 pub mod host;
 pub mod image;
+pub mod link;
 pub mod manifest;
 pub mod observe;
 pub mod plan;

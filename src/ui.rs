@@ -286,6 +286,8 @@ pub struct Progress {
 /// The step that runs.
 struct Running {
     title: String,
+    /// Which part is being sent, where there are several.
+    part: String,
     bytes: u64,
     start: Instant,
     said: Instant,
@@ -306,6 +308,7 @@ impl Observer for Progress {
                 self.start(title, step.bytes_to_send);
             }
             Event::Sent(bytes) => self.sent(bytes),
+            Event::Part(number, of) => self.part(number, of),
             Event::FellBack(bytes) => self.fell_back(bytes),
             Event::Done(_) => self.end(&self.ui.good("✓")),
             Event::Failed(_) | Event::Interrupted(_) => self.end(&self.ui.bad("✗")),
@@ -321,6 +324,7 @@ impl Progress {
         let now = Instant::now();
         let running = Running {
             title,
+            part: String::new(),
             bytes,
             start: now,
             said: now,
@@ -346,9 +350,22 @@ impl Progress {
             let (sent, total) = (render::bytes(bytes), render::bytes(running.bytes));
             let rate = rate(bytes, running.start.elapsed());
             self.ui.say(&format!(
-                "{}: {sent} of {total} sent, {percent} %, {rate}",
-                running.title
+                "{}: {sent} of {total} sent, {percent} %, {rate}{}",
+                running.title, running.part
             ));
+        }
+    }
+
+    fn part(&self, number: usize, of: usize) {
+        let Ok(mut current) = self.current.lock() else {
+            return;
+        };
+        let Some(running) = current.as_mut().filter(|_| of > 1) else {
+            return;
+        };
+        running.part = format!(", part {number} of {of}");
+        if let Some(bar) = &running.bar {
+            bar.set_message(format!("{}{}", running.title, running.part));
         }
     }
 
@@ -368,6 +385,7 @@ impl Progress {
             render::bytes(bytes)
         ));
         running.bytes = bytes;
+        running.part.clear();
         running.bar = self.ui.draws.then(|| bar(title, bytes));
     }
 

@@ -373,7 +373,6 @@ fn desired(shape: &Shape) -> Desired {
             name: "old-demo".into(),
             source: None,
         }],
-        link_bytes_per_second: None,
     }
 }
 

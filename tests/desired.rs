@@ -6,7 +6,7 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::{
     desired::{Desired, resolve},
-    image::ScratchDir,
+    image::{ImageIndex, ScratchDir},
     manifest::load,
 };
 
@@ -25,7 +25,7 @@ fn resolved(project: &str, files: &[&str]) -> Desired {
     fs::write(base.join("deploy.toml"), manifest).unwrap();
     let loaded = load(&base.join("deploy.toml")).unwrap();
     let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
-    resolve(&loaded, &scratch).unwrap()
+    resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
 }
 
 fn names(desired: &Desired) -> Vec<&str> {

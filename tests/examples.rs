@@ -8,7 +8,7 @@ use o3r_deploy::{
     desired::{Desired, resolve},
     digest::Digest,
     host::fake::{FakeVpu, World},
-    image::ScratchDir,
+    image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
     plan::{self, Plan},
@@ -52,6 +52,7 @@ fn gpu() -> Desired {
     resolve(
         &loaded,
         &ScratchDir::new(Utf8PathBuf::from(base).join("scratch")),
+        &ImageIndex::new(base),
     )
     .unwrap()
 }

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use o3r_deploy::{
     desired::{self, Desired},
     host::fake::{Autostart, Container, FakeVpu, Image, World},
-    image::ScratchDir,
+    image::{ImageIndex, ScratchDir},
     manifest,
     observe::{Observed, Probed, observe},
     plan::{self, Plan},
@@ -29,7 +29,8 @@ fn desired(more: &str, restart: &str) -> Desired {
     );
     std::fs::write(path.join("docker-compose.yml"), compose).unwrap();
     let loaded = manifest::load(&path.join("deploy.toml")).unwrap();
-    let mut desired = desired::resolve(&loaded, &ScratchDir::new(path.to_owned())).unwrap();
+    let mut desired =
+        desired::resolve(&loaded, &ScratchDir::new(path), &ImageIndex::new(path)).unwrap();
     for project in &mut desired.projects {
         for file in &mut project.files {
             file.local = file.local.file_name().unwrap_or_default().into();

@@ -19,6 +19,8 @@ use proptest::prelude::*;
 
 #[path = "shells/boot.rs"]
 mod boot;
+#[path = "shells/parts.rs"]
+mod parts;
 
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 

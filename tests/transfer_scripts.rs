@@ -15,7 +15,7 @@ use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
     desired::{Desired, resolve},
     host::{Host as _, LocalHost, Stdin},
-    image::ScratchDir,
+    image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
     plan::{self, Plan},
@@ -138,7 +138,7 @@ impl Bench {
         let path = Utf8PathBuf::from_path_buf(self.site("deploy.toml")).unwrap();
         let loaded = manifest::load(&path).unwrap();
         let scratch = ScratchDir::new(path.parent().unwrap().join("scratch"));
-        resolve(&loaded, &scratch).unwrap()
+        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
     }
 
     async fn plan(&self, desired: &Desired) -> Plan {

@@ -15,7 +15,7 @@ use camino::Utf8PathBuf;
 use o3r_deploy::{
     desired::{Desired, Entry, resolve},
     host::fake::{FakeVpu, World},
-    image::ScratchDir,
+    image::{ImageIndex, ScratchDir},
     manifest,
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     plan::{self, ChangeKind, PayloadSource, Plan, Step},
@@ -55,7 +55,7 @@ impl Site {
         let loaded = manifest::load(&path).unwrap();
         let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(self.path().into()).unwrap());
         let base = format!("{}/", self.path().display());
-        resolve(&loaded, &scratch).map_err(|findings| {
+        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).map_err(|findings| {
             let texts = findings.iter().map(ToString::to_string);
             texts.map(|text| text.replace(&base, "")).collect()
         })

@@ -2,6 +2,7 @@
 
 mod lock;
 mod log;
+mod parts;
 mod payload;
 
 use std::{fmt, sync::Arc, time::Instant};
@@ -15,7 +16,7 @@ pub use payload::Payloads;
 use crate::{
     device::{self, DeviceError},
     host::{Host, HostError, Output, Stdin},
-    plan::{Action, Command, Phase, Plan, Step, Through},
+    plan::{Action, Command, Part, Payload, Phase, Plan, Step, Through},
 };
 
 /// Lines of a failed command's output that are kept for people.
@@ -28,6 +29,8 @@ pub enum Event<'a> {
     Started(&'a Step),
     /// So many bytes of the current step's payload were sent in all.
     Sent(u64),
+    /// This part of so many of the current step's payload is on its way.
+    Part(usize, usize),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -307,6 +310,7 @@ impl<H: Host> Execution<'_, H> {
     async fn shell(&self, command: &Command) -> Result<Output, HostError> {
         let stdin = match &command.stdin {
             None => Stdin::Empty,
+            Some(payload) if !payload.parts.is_empty() => return self.in_parts(payload).await,
             Some(payload) => {
                 let observer = Arc::clone(&self.observer);
                 let sent = move |bytes| observer.event(Event::Sent(bytes));
@@ -318,6 +322,20 @@ impl<H: Host> Execution<'_, H> {
             }
         };
         self.host.run(&command.argv, stdin).await
+    }
+
+    /// Sends a payload in its parts.
+    async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
+        let open = |part: &Part| {
+            let before = payload.parts.iter().take_while(|other| *other != part);
+            let (number, of) = (before.clone().count() + 1, payload.parts.len());
+            self.observer.event(Event::Part(number, of));
+            let before: u64 = before.map(Part::bytes_to_send).sum();
+            let observer = Arc::clone(&self.observer);
+            let sent = move |bytes| observer.event(Event::Sent(before + bytes));
+            self.payloads.open_part(payload, part, sent)
+        };
+        parts::send(self.host, &payload.parts, open).await
     }
 
     /// Runs the undo commands of the switch's steps up to and with `failed` (and of those that are

@@ -9,8 +9,8 @@ use std::{
 use crate::{
     desired::{Desired, ImageContent, Transfer, write_archive},
     host,
-    image::LayerSelection,
-    plan::{Payload, PayloadSource},
+    image::{self, LayerSelection},
+    plan::{Part, Payload, PayloadSource},
 };
 
 /// Bytes between two progress reports: a few hundred a second on the fastest link.
@@ -57,18 +57,12 @@ impl Payloads {
                 Box::new(move |out| write_archive(&transfers, &members, out))
             }
             PayloadSource::Stream(name) => {
-                let content = self.images.get(name);
-                let missing = || io::Error::other(format!("no image {name} in the manifest"));
-                let content = content.ok_or_else(missing)?;
-                let image = Arc::clone(content.local.as_ref().ok_or_else(missing)?);
+                let (image, tag) = self.image(name)?;
                 if payload.delta.is_some() {
                     let sha256 = payload.sha256;
-                    return Ok(counted(
-                        Box::new(move |out| image.write_delta(sha256, out)),
-                        sent,
-                    ));
+                    let write = move |out: &mut dyn Write| image.write_delta(sha256, out);
+                    return Ok(counted(Box::new(write), sent));
                 }
-                let tag = content.staging_tag.clone();
                 let layers = match &payload.layers {
                     None => LayerSelection::All,
                     Some(layers) => LayerSelection::Only(layers.clone()),
@@ -82,9 +76,44 @@ impl Payloads {
         };
         Ok(counted(write, sent))
     }
+
+    /// A part of a payload, from its first byte that the VPU lacks, reported like a whole one.
+    ///
+    /// # Errors
+    /// As [`Payloads::open`].
+    pub(super) fn open_part(
+        &self,
+        payload: &Payload,
+        part: &Part,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+    ) -> io::Result<host::Payload> {
+        let PayloadSource::Stream(name) = &payload.from else {
+            return Err(io::Error::other("only an image is sent in parts"));
+        };
+        let (image, tag) = self.image(name)?;
+        let have = part.have;
+        let part = image::Part {
+            up_to: part.up_to,
+            layers: part.layers.clone(),
+        };
+        let write: host::Payload = Box::new(move |out| {
+            let mut rest = Skipping { out, left: have };
+            image
+                .write_part(&tag, &part, &mut rest)
+                .map_err(io::Error::other)
+        });
+        Ok(counted(write, sent))
+    }
+
+    fn image(&self, name: &str) -> io::Result<(Arc<image::Image>, String)> {
+        let missing = || io::Error::other(format!("no image {name} in the manifest"));
+        let content = self.images.get(name).ok_or_else(missing)?;
+        let image = content.local.as_ref().ok_or_else(missing)?;
+        Ok((Arc::clone(image), content.staging_tag.clone()))
+    }
 }
 
-/// The same, reporting how many bytes it has written so far.
+/// Has a payload report how many bytes it has written.
 fn counted(write: host::Payload, sent: impl Fn(u64) + Send + Sync + 'static) -> host::Payload {
     Box::new(move |out| {
         let mut counter = Counter {
@@ -97,6 +126,29 @@ fn counted(write: host::Payload, sent: impl Fn(u64) + Send + Sync + 'static) -> 
         sent(counter.sent);
         Ok(())
     })
+}
+
+/// Leaves the first bytes out.
+struct Skipping<'a> {
+    out: &'a mut dyn Write,
+    left: u64,
+}
+
+impl Write for Skipping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = bytes
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= skipped as u64;
+        if skipped == bytes.len() {
+            return Ok(skipped);
+        }
+        Ok(skipped + self.out.write(&bytes[skipped..])?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Counts what passes through.

@@ -1,13 +1,15 @@
 //! Takes the way that plan and apply share: manifest, local files, connection, observation.
 
 use camino::Utf8PathBuf;
+use tokio::sync::OnceCell;
 
 use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
-    desired::{self, Desired},
-    host::SshHost,
-    image::{LayerCache, Level, ScratchDir},
+    desired::{self, Desired, Division},
+    host::{SshHost, SshOptions},
+    image::{ImageIndex, LayerCache, ScratchDir},
+    link,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
@@ -57,7 +59,9 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
 /// Reads everything that the manifest points to, on a thread that may block.
 pub(super) async fn resolve(loaded: &Loaded) -> Result<Desired, Vec<Diagnostic>> {
     let loaded = loaded.clone();
-    let resolved = tokio::task::spawn_blocking(move || desired::resolve(&loaded, &scratch()));
+    let index = ImageIndex::new(cache());
+    let resolved =
+        tokio::task::spawn_blocking(move || desired::resolve(&loaded, &scratch(), &index));
     match resolved.await {
         Ok(resolved) => resolved,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -94,18 +98,13 @@ pub(super) async fn plan(
     ui: Ui,
 ) -> Result<Plan, CommandError> {
     let mut desired = desired.clone();
-    let facts = observed.facts.clone();
+    let seen = observed.clone();
     let preparing = ui.preparing();
     let prepared = tokio::task::spawn_blocking(move || {
         let progress = |image: &str, prepared| preparing.layer(image, prepared);
-        desired::prepare(
-            &mut desired,
-            &facts,
-            &LayerCache::new(cache()),
-            Level::Fast,
-            &progress,
-        )
-        .map(|()| desired)
+        let cache = LayerCache::new(cache());
+        desired::prepare(&mut desired, &seen, &cache, Division::default(), &progress)
+            .map(|()| desired)
     });
     let desired = match prepared.await {
         Ok(prepared) => prepared.map_err(|error| {
@@ -122,6 +121,7 @@ pub(super) async fn plan(
 /// A connected VPU.
 pub(super) struct Connection {
     pub(super) host: SshHost,
+    options: SshOptions,
     /// As connected to.
     pub(super) address: String,
 }
@@ -136,7 +136,8 @@ impl Connection {
         let host = SshHost::connect(&options).await?;
         Ok(Self {
             host,
-            address: options.host,
+            address: options.host.clone(),
+            options,
         })
     }
 }
@@ -145,7 +146,10 @@ impl Connection {
 pub(super) struct Session {
     pub(super) desired: Desired,
     pub(super) host: SshHost,
+    options: SshOptions,
     address: String,
+    /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
+    link: OnceCell<Option<u64>>,
     ui: Ui,
 }
 
@@ -156,19 +160,44 @@ impl Session {
         let connect = Connection::open(global, Some(&loaded));
         let (desired, connection) = tokio::join!(desired(&loaded), connect);
         let desired = desired?;
-        let Connection { host, address } = connection?;
+        let Connection {
+            host,
+            options,
+            address,
+        } = connection?;
         Ok(Self {
             desired,
             host,
+            options,
             address,
+            link: OnceCell::new(),
             ui,
         })
     }
 
-    /// Asks the VPU what is there.
+    /// Connects again in place of a connection that broke.
+    pub(super) async fn reconnect(&mut self) -> Result<(), CommandError> {
+        self.host = SshHost::connect(&self.options).await?;
+        Ok(())
+    }
+
+    /// Takes the link's speed from a plan in place of measuring it, so that it chooses as that plan did.
+    pub(super) fn as_in(&self, plan: &Plan) {
+        // Only a speed that was asked for before could be in the way.
+        let _ = self.link.set(plan.link);
+    }
+
+    /// Asks the VPU what is there and, where there is much to send, how fast that will be.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         // On the heap: it holds several conversations with the VPU at once.
-        Ok(Box::pin(observe::observe(&self.host, &self.desired.query())).await?)
+        let mut observed = Box::pin(observe::observe(&self.host, &self.desired.query())).await?;
+        let to_send = desired::bytes_to_send(&self.desired, &observed.facts);
+        if to_send >= link::WORTH_MEASURING {
+            let measure = || link::measure(&self.host, to_send);
+            let measured = self.link.get_or_try_init(measure);
+            observed.readings.link = *measured.await?;
+        }
+        Ok(observed)
     }
 
     /// The plan for what was observed; first makes ready what would be sent.

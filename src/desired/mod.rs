@@ -1,6 +1,7 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
 mod archive;
+mod parts;
 mod prepare;
 mod resolve;
 mod services;
@@ -16,7 +17,8 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use archive::{archive_len, write_archive};
-pub use prepare::prepare;
+pub use parts::{Arriving, Division, ImagePart};
+pub use prepare::{bytes_to_send, prepare};
 pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
 
@@ -53,8 +55,6 @@ pub struct Desired {
     pub device_name: Option<DeviceName>,
     /// Services of others that shall not start when the VPU boots.
     pub disabled: Vec<Disabled>,
-    /// What the link to the VPU carries, where that is known.
-    pub link_bytes_per_second: Option<u64>,
 }
 
 /// The device's own name.
@@ -159,6 +159,8 @@ pub struct ImageContent {
     pub staging_tag: String,
     /// How it could be built on the VPU from an image there; found by [`prepare`].
     pub delta: Option<image::Offer>,
+    /// The parts in which it is sent, in this order; none where it is sent at once.
+    pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
     pub local: Option<Arc<image::Image>>,
 }
@@ -170,6 +172,8 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes that it adds to an archive.
     pub bytes: u64,
+    /// Bytes of its uncompressed tar, where that is known.
+    pub unpacked: Option<u64>,
 }
 
 impl ImageContent {
@@ -182,6 +186,7 @@ impl ImageContent {
             whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
             staging_tag,
             delta: None,
+            parts: vec![],
             local: Some(image),
         };
         content.measure();
@@ -198,6 +203,7 @@ impl ImageContent {
             Layer {
                 diff_id: layer.diff_id,
                 bytes: size(&only).saturating_sub(self.base_bytes),
+                unpacked: layer.unpacked,
             }
         });
         self.layers = layers.collect();

@@ -1,12 +1,13 @@
-//! Makes the layers ready that a VPU lacks: compressed, so that a plan can say how much is sent.
+//! Makes the layers ready that a VPU lacks: packed for the link, so that a plan can say how much is sent.
 
 use std::collections::BTreeSet;
 
-use super::{Desired, ImageContent};
+use super::{Desired, Division, ImageContent, parts};
 use crate::{
     digest::Digest,
-    image::{Base, ImageError, LayerCache, Level, Offer, Prepared},
-    observe::Facts,
+    image::{Base, ImageError, LayerCache, Offer, Packing, Prepared},
+    link,
+    observe::{Facts, Observed},
     plan::{cost, delta_bases, layers_to_send},
 };
 
@@ -20,18 +21,19 @@ pub struct PrepareError {
     pub source: Box<ImageError>,
 }
 
-/// Makes ready what a VPU with these facts lacks, and takes over its sizes. `progress` is told the
-/// image and how far its layer is. Blocks.
+/// Makes ready what the observed VPU lacks, takes over its sizes, and divides what is large. `progress` is told the image and
+/// how far its layer is. Blocks.
 pub fn prepare(
     desired: &mut Desired,
-    facts: &Facts,
+    observed: &Observed,
     cache: &LayerCache,
-    level: Level,
+    division: Division,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
-    let to_send = layers_to_send(desired, facts);
-    let bases = delta_bases(desired, facts);
-    let link = desired.link_bytes_per_second;
+    let packing = Packing::for_link(observed.readings.link.unwrap_or(link::ASSUMED));
+    let to_send = layers_to_send(desired, &observed.facts);
+    let bases = delta_bases(desired, &observed.facts);
+    let link = observed.readings.link;
     for image in &mut desired.images {
         let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
             continue;
@@ -40,13 +42,15 @@ pub fn prepare(
             continue;
         };
         let name = &image.name;
+        let failed = |source| PrepareError {
+            name: name.clone(),
+            source: Box::new(source),
+        };
         local
-            .prepare_layers(wanted, cache, level, &|prepared| progress(name, prepared))
-            .map_err(|source| PrepareError {
-                name: name.clone(),
-                source: Box::new(source),
-            })?;
+            .prepare_layers(wanted, cache, packing, &|prepared| progress(name, prepared))
+            .map_err(failed)?;
         content.measure();
+        content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
         let bases = bases.get(name).map_or(&[][..], Vec::as_slice);
         content.delta = delta(content, wanted, bases, cache, link);
     }
@@ -72,4 +76,14 @@ fn delta(
             None
         }
     }
+}
+
+/// About how many bytes of images this VPU lacks, before they are packed.
+pub fn bytes_to_send(desired: &Desired, facts: &Facts) -> u64 {
+    let to_send = layers_to_send(desired, facts);
+    let images = desired.images.iter().filter_map(|image| {
+        let missing = to_send.get(&image.name)?;
+        Some(image.content.as_ref()?.archive_bytes(missing))
+    });
+    images.sum()
 }

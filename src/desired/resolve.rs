@@ -15,7 +15,7 @@ use super::{
 use crate::{
     compose::{ComposeFile, parse_env, refused_by_old},
     digest::Digest,
-    image::{self, Platform, ScratchDir},
+    image::{self, ImageIndex, Platform, ScratchDir},
     manifest::{
         Diagnostic, Exclude, Loaded,
         names::{FileMode, RelativePath, escape},
@@ -30,11 +30,16 @@ use crate::{
 ///
 /// # Errors
 /// Everything that cannot be read or is not what it should be, each at its place in the manifest.
-pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Diagnostic>> {
+pub fn resolve(
+    loaded: &Loaded,
+    scratch: &ScratchDir,
+    index: &ImageIndex,
+) -> Result<Desired, Vec<Diagnostic>> {
     let manifest = &loaded.manifest;
     let mut resolver = Resolver {
         loaded,
         scratch,
+        index,
         home: home(),
         findings: vec![],
     };
@@ -94,7 +99,6 @@ pub fn resolve(loaded: &Loaded, scratch: &ScratchDir) -> Result<Desired, Vec<Dia
                 source: place(&format!("/autostart/disable/{n}")),
             })
             .collect(),
-        link_bytes_per_second: None,
         release,
     };
     resolver.settle(&mut desired);
@@ -122,6 +126,7 @@ pub(crate) fn staging_tag(release: &str, config_digest: &Digest) -> String {
 struct Resolver<'a> {
     loaded: &'a Loaded,
     scratch: &'a ScratchDir,
+    index: &'a ImageIndex,
     home: Option<Utf8PathBuf>,
     findings: Vec<Diagnostic>,
 }
@@ -181,7 +186,7 @@ impl Resolver<'_> {
         release: &str,
     ) -> Option<ImageContent> {
         let platform = Platform::linux(self.loaded.manifest.vpu.arch().as_str());
-        match image::Image::open(source, name, &platform, self.scratch) {
+        match image::Image::open_remembered(source, name, &platform, self.scratch, self.index) {
             Ok(image) => {
                 let staging_tag = staging_tag(release, &image.config_digest());
                 Some(ImageContent::new(Arc::new(image), staging_tag))

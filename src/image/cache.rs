@@ -1,8 +1,9 @@
 //! Keeps layers compressed in the user's cache directory, so that none is compressed twice, nor asked
 //! of this machine's docker twice: not for the next robot, and not for the next release.
 //!
-//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` (or `.tar`, where compressing does not pay) holds a
-//! layer: its names say what it unpacks to, what its bytes hash to, and how long it is unpacked.
+//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
+//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.tar` one
+//! that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
 //! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
 //! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
 //! there; whoever has it open can read it to the end although it is removed. So processes share the
@@ -21,6 +22,7 @@ use super::{
     compress::{self, Encoding},
     contents::{self, LayerBytes, MAX_CONFIG},
     deflate::{self, Level},
+    packing::Packing,
     slice::Slice,
 };
 use crate::digest::{Digest, DigestWriter};
@@ -44,23 +46,64 @@ struct Name {
     diff_id: Digest,
     stored: Digest,
     unpacked: u64,
-    encoding: Encoding,
+    form: Form,
+}
+
+/// How a layer is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Gzip,
+    SmallGzip,
+    /// As it is: compressing does not pay.
+    Tar,
+    /// As it is: nobody has tried to compress it.
+    PlainTar,
+}
+
+impl Form {
+    /// With how each is written behind the name.
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Gzip, "gz"),
+        (Self::SmallGzip, "small.gz"),
+        (Self::Tar, "tar"),
+        (Self::PlainTar, "plain.tar"),
+    ];
+
+    fn of(level: Level) -> Self {
+        match level {
+            Level::Fast => Self::Gzip,
+            Level::Small => Self::SmallGzip,
+        }
+    }
+
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::Gzip | Self::SmallGzip => Encoding::Gzip,
+            Self::Tar | Self::PlainTar => Encoding::Plain,
+        }
+    }
+
+    /// The forms that serve, the best one first.
+    fn wanted(packing: Packing) -> &'static [Self] {
+        match packing {
+            Packing::Plain => &[Self::Tar, Self::PlainTar, Self::Gzip, Self::SmallGzip],
+            Packing::Fast => &[Self::SmallGzip, Self::Gzip, Self::Tar],
+            Packing::Small => &[Self::SmallGzip, Self::Tar],
+        }
+    }
 }
 
 impl Name {
     fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.split('.');
+        let mut parts = name.splitn(4, '.');
         let (diff_id, stored, unpacked) = (parts.next()?, parts.next()?, parts.next()?);
-        let encoding = match (parts.next()?, parts.next()) {
-            ("gz", None) => Encoding::Gzip,
-            ("tar", None) => Encoding::Plain,
-            _ => return None,
-        };
+        let ending = parts.next()?;
+        let (form, _) = Form::ALL.into_iter().find(|(_, text)| *text == ending)?;
         Some(Self {
             diff_id: Digest::from_hex(diff_id)?,
             stored: Digest::from_hex(stored)?,
             unpacked: unpacked.parse().ok()?,
-            encoding,
+            form,
         })
     }
 
@@ -70,17 +113,16 @@ impl Name {
             diff_id: self.diff_id,
             size: stored.len(),
             stored,
-            encoding: self.encoding,
+            encoding: self.form.encoding(),
             stored_digest: Some(self.stored),
             unpacked: Some(self.unpacked),
         }
     }
 
     fn text(&self) -> String {
-        let ending = match self.encoding {
-            Encoding::Gzip => "gz",
-            Encoding::Plain | Encoding::Zstd => "tar",
-        };
+        let endings = Form::ALL.into_iter();
+        let ending = endings.filter(|(form, _)| *form == self.form);
+        let ending: String = ending.map(|(_, text)| text).collect();
         let (diff_id, stored) = (self.diff_id.hex(), self.stored.hex());
         format!("{diff_id}.{stored}.{}.{ending}", self.unpacked)
     }
@@ -113,22 +155,35 @@ impl LayerCache {
             .join(format!("{}.json", digest.hex()))
     }
 
-    /// A layer, its bytes checked. One that is damaged is removed and counts as none.
-    pub(super) fn layer(&self, diff_id: Digest) -> Option<LayerBytes> {
+    /// A layer as it is best sent, its bytes checked. One that is damaged is removed and counts as none.
+    pub(super) fn layer(&self, diff_id: Digest, packing: Packing) -> Option<LayerBytes> {
+        self.first_of(diff_id, Form::wanted(packing))
+    }
+
+    /// A layer that was put by uncompressed.
+    pub(super) fn plain(&self, diff_id: Digest) -> Option<LayerBytes> {
+        self.first_of(diff_id, &[Form::PlainTar])
+    }
+
+    fn first_of(&self, diff_id: Digest, forms: &[Form]) -> Option<LayerBytes> {
         let prefix = format!("{}.", diff_id.hex());
         let entries = self.layers().read_dir_utf8().ok()?;
-        for entry in entries.filter_map(Result::ok) {
-            let Some(name) = Some(entry.file_name())
-                .filter(|name| name.starts_with(&prefix))
-                .and_then(Name::parse)
-            else {
-                continue;
-            };
-            match Self::open(entry.path(), &name) {
+        let mut found: Vec<(usize, Name, Utf8PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().starts_with(&prefix))
+            .filter_map(|entry| {
+                let name = Name::parse(entry.file_name())?;
+                let rank = forms.iter().position(|form| *form == name.form)?;
+                Some((rank, name, entry.into_path()))
+            })
+            .collect();
+        found.sort_by_key(|(rank, ..)| *rank);
+        for (_, name, path) in found {
+            match Self::open(&path, &name) {
                 Ok(Some(layer)) => return Some(layer),
                 Ok(None) => {
-                    tracing::warn!(file = %entry.path(), "damaged, removed from the cache");
-                    let _ = fs_err::remove_file(entry.path());
+                    tracing::warn!(file = %path, "damaged, removed from the cache");
+                    let _ = fs_err::remove_file(&path);
                 }
                 Err(error) => tracing::debug!(%error, "a cached layer cannot be read"),
             }
@@ -175,9 +230,9 @@ impl LayerCache {
             })?;
         contents::check(origin, &part, layer.diff_id, packed.digest)?;
         let (mut file, mut stored, len) = out.finish();
-        let mut encoding = Encoding::Gzip;
+        let mut form = Form::of(level);
         if packed.read.saturating_sub(len) < packed.read / PAYS {
-            encoding = Encoding::Plain;
+            form = Form::Tar;
             stored = layer.diff_id;
             file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
             let origin = format!("{origin}: {part}");
@@ -187,7 +242,47 @@ impl LayerCache {
             diff_id: layer.diff_id,
             stored,
             unpacked: packed.read,
-            encoding,
+            form,
+        };
+        self.keep(file, &name)
+    }
+
+    /// Copies a layer into the cache as it is and gives it from there: for what is dear to get again.
+    ///
+    /// # Errors
+    /// As [`LayerCache::add`].
+    pub(super) fn add_plain(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+    ) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let part = format!("layer {}", layer.diff_id);
+        fs_err::create_dir_all(&layers).map_err(failed)?;
+        let mut out = DigestWriter::new(tempfile::NamedTempFile::new_in(&layers).map_err(failed)?);
+        let name = format!("{origin}: {part}");
+        compress::copy_unpacked(&layer.stored, layer.encoding, &name, &mut out, failed)?;
+        let (file, found, unpacked) = out.finish();
+        contents::check(origin, &part, layer.diff_id, found)?;
+        let name = Name {
+            diff_id: layer.diff_id,
+            stored: layer.diff_id,
+            unpacked,
+            form: Form::PlainTar,
+        };
+        self.keep(file, &name)
+    }
+
+    /// Puts a complete file under its name.
+    fn keep(&self, file: tempfile::NamedTempFile, name: &Name) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
         };
         let path = layers.join(name.text());
         let file = file.persist(&path).map_err(|error| failed(error.error))?;

@@ -26,7 +26,7 @@ const MOST_CORES: usize = 4;
 /// How hard to try. Measured on Python's library, one core: 126 MB/s at a ratio of .283, and 66 MB/s
 /// at .260.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub(super) enum Level {
     /// For links that are faster than compressing.
     Fast,
     /// For links where every byte counts.

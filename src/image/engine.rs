@@ -215,7 +215,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::image::{Image, LayerCache, LayerSelection, Level};
+    use crate::image::{Image, LayerCache, LayerSelection, Packing};
 
     const LAYER: [u8; 1024] = [0; 1024];
 
@@ -346,7 +346,7 @@ mod tests {
         let wanted = [Digest::of(LAYER)].into();
         let prepared = |image: Image| {
             image
-                .prepare_layers(&wanted, &cache, Level::Fast, &|_| {})
+                .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
                 .unwrap();
             let all = LayerSelection::All;
             let mut out = Vec::new();
@@ -357,6 +357,32 @@ mod tests {
         let first = prepared(docker.open("arm64").unwrap());
         assert_eq!(prepared(docker.open("arm64").unwrap()), first);
         assert_eq!(docker.asked(), "image info save image info ", "saved once");
+    }
+
+    #[test]
+    fn what_was_saved_for_a_fast_link_serves_a_slow_one() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+        let cache =
+            LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
+        let sent = |packing| {
+            let image = docker.open("arm64").unwrap();
+            image
+                .prepare_layers(&[Digest::of(LAYER)].into(), &cache, packing, &|_| {})
+                .unwrap();
+            let mut out = Vec::new();
+            image
+                .write_archive("a", &LayerSelection::All, &mut out)
+                .unwrap();
+            out.len()
+        };
+        let plain = sent(Packing::Plain);
+        assert_eq!(sent(Packing::Plain), plain);
+        assert!(sent(Packing::Small) < plain);
+        assert_eq!(
+            docker.asked(),
+            "image info save image info image info ",
+            "saved once"
+        );
     }
 
     #[test]

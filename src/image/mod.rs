@@ -14,33 +14,37 @@ mod delta;
 mod docker;
 mod engine;
 mod error;
+mod index;
 mod names;
 mod oci;
+mod packing;
 mod platform;
 mod rootfs;
 mod scratch;
+mod send;
 mod slice;
 mod tarindex;
 mod tarwalk;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 
 pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
-pub use self::deflate::Level;
 pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
+pub use self::index::ImageIndex;
+pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
+pub use self::send::{LayerSelection, PART_REPOSITORY, Part};
 use self::slice::Slice;
-use self::write::Parts;
 use crate::digest::Digest;
 
 /// Where a local image comes from.
@@ -78,6 +82,8 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes as they are sent; not known for an engine's image before [`Image::prepare`].
     pub size: Option<u64>,
+    /// Bytes of its uncompressed tar, where that is known without reading it.
+    pub unpacked: Option<u64>,
 }
 
 /// How far [`Image::prepare_layers`] is.
@@ -89,28 +95,6 @@ pub struct Prepared {
     pub done: u64,
     /// All its bytes.
     pub total: u64,
-}
-
-/// Which layers go into an archive.
-///
-/// `docker load` of a classic image store accepts an archive without the layers it has, as long as
-/// everything below them is there too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LayerSelection {
-    /// The whole image.
-    All,
-    /// Only the layers with these diff ids.
-    Only(BTreeSet<Digest>),
-}
-
-impl LayerSelection {
-    /// Whether the layer goes into the archive.
-    pub fn contains(&self, diff_id: &Digest) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(diff_ids) => diff_ids.contains(diff_id),
-        }
-    }
 }
 
 /// A local image, opened.
@@ -135,25 +119,25 @@ struct Ready {
 enum Bytes {
     /// In a file that is open.
     Here(Contents),
-    /// With the engine, until they are needed.
-    Engine(Fetch),
+    /// With the engine, or in a file that was looked into before, until they are needed.
+    Later(Box<Fetch>),
 }
 
 /// What is known of an image without its bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Identity {
     config_digest: Digest,
     platform: Platform,
     repo_tags: Vec<String>,
     diff_ids: Vec<Digest>,
-    /// Bytes of all files, as far as docker says.
+    /// Bytes of all files, as far as docker says, or of all layers.
     estimate: u64,
 }
 
-/// Saves an image of the engine once, whoever asks first.
+/// Gets an image's bytes once, whoever asks first.
 #[derive(Debug)]
 struct Fetch {
-    engine: Engine,
+    from: From,
     scratch: ScratchDir,
     running: Mutex<()>,
     fetched: OnceLock<Contents>,
@@ -171,10 +155,54 @@ impl Fetch {
             platform,
             ..
         } = identity;
-        let contents = self
-            .engine
-            .save_id(*config_digest, platform, &self.scratch)?;
+        let contents = match &self.from {
+            From::Engine(engine) => engine.save_id(*config_digest, platform, &self.scratch)?,
+            From::File(source, name, wanted) => {
+                let contents = open_file(source, name, wanted, &self.scratch)?;
+                let part = "the image's configuration";
+                let found = contents.config_digest;
+                contents::check(&contents.origin, part, *config_digest, found)?;
+                contents
+            }
+        };
         Ok(self.fetched.get_or_init(|| contents))
+    }
+}
+
+/// Where the bytes are that were not read so far.
+#[derive(Debug)]
+enum From {
+    Engine(Engine),
+    File(Source, String, Platform),
+}
+
+/// Opens an image that is in a file.
+fn open_file(
+    source: &Source,
+    name: &str,
+    platform: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
+    match source {
+        Source::Archive(path) => archive::open(path, name, platform, scratch),
+        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform),
+        Source::Engine(image) => Engine::default().save(image, platform, scratch),
+    }
+}
+
+/// Whether opening it reads all of it: then what was found is remembered.
+fn is_dear(source: &Source, contents: &Contents) -> bool {
+    let is_packed = |path| {
+        let file = archive::open_file(path).and_then(|file| archive::format(&file, ""));
+        file.is_ok_and(|encoding| encoding != Encoding::Plain)
+    };
+    let mut layers = contents.layers.iter();
+    match source {
+        Source::Rootfs(_) => true,
+        Source::Archive(path) => {
+            is_packed(path) || layers.any(|layer| layer.encoding == Encoding::Zstd)
+        }
+        Source::Engine(_) => false,
     }
 }
 
@@ -191,9 +219,50 @@ impl Image {
         scratch: &ScratchDir,
     ) -> Result<Self, ImageError> {
         match source {
-            Source::Archive(path) => archive::open(path, name, platform, scratch).map(Self::ready),
-            Source::Rootfs(rootfs) => rootfs::open(rootfs, platform).map(Self::ready),
             Source::Engine(image) => Self::open_engine(Engine::default(), image, platform, scratch),
+            file => open_file(file, name, platform, scratch).map(Self::ready),
+        }
+    }
+
+    /// Opens it; a file that has to be read to the end for that, only when its bytes are needed and it is not
+    /// the one of the last time.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_remembered(
+        source: &Source,
+        name: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+        index: &ImageIndex,
+    ) -> Result<Self, ImageError> {
+        let seen = match index.find(source, name, platform) {
+            Ok(identity) => {
+                let from = From::File(source.clone(), name.to_owned(), platform.clone());
+                return Ok(Self::later(identity, from, scratch));
+            }
+            Err(seen) => seen,
+        };
+        let image = Self::open(source, name, platform, scratch)?;
+        if let (Some(seen), Bytes::Here(contents)) = (seen, &image.bytes)
+            && is_dear(source, contents)
+        {
+            index.keep(seen, &image.identity);
+        }
+        Ok(image)
+    }
+
+    fn later(identity: Identity, from: From, scratch: &ScratchDir) -> Self {
+        let fetch = Fetch {
+            from,
+            scratch: scratch.clone(),
+            running: Mutex::new(()),
+            fetched: OnceLock::new(),
+        };
+        Self {
+            identity,
+            bytes: Bytes::Later(Box::new(fetch)),
+            ready: Mutex::default(),
         }
     }
 
@@ -203,7 +272,7 @@ impl Image {
             platform: contents.platform.clone(),
             repo_tags: contents.repo_tags.clone(),
             diff_ids: contents.layers.iter().map(|layer| layer.diff_id).collect(),
-            estimate: 0,
+            estimate: contents.layers.iter().map(|layer| layer.size).sum(),
         };
         Self {
             identity,
@@ -240,24 +309,14 @@ impl Image {
             diff_ids: inspected.diff_ids().to_vec(),
             estimate: inspected.size(),
         };
-        let fetch = Fetch {
-            engine,
-            scratch: scratch.clone(),
-            running: Mutex::new(()),
-            fetched: OnceLock::new(),
-        };
-        Ok(Self {
-            identity,
-            bytes: Bytes::Engine(fetch),
-            ready: Mutex::default(),
-        })
+        Ok(Self::later(identity, From::Engine(engine), scratch))
     }
 
-    /// The bytes, fetched from the engine at the first call.
+    /// The bytes, fetched at the first call.
     fn contents(&self) -> Result<&Contents, ImageError> {
         match &self.bytes {
             Bytes::Here(contents) => Ok(contents),
-            Bytes::Engine(fetch) => fetch.contents(&self.identity),
+            Bytes::Later(fetch) => fetch.contents(&self.identity),
         }
     }
 
@@ -265,7 +324,7 @@ impl Image {
     fn at_hand(&self) -> Option<&Contents> {
         match &self.bytes {
             Bytes::Here(contents) => Some(contents),
-            Bytes::Engine(fetch) => fetch.fetched.get(),
+            Bytes::Later(fetch) => fetch.fetched.get(),
         }
     }
 
@@ -293,23 +352,19 @@ impl Image {
     pub fn layers(&self) -> Vec<Layer> {
         let ready = self.ready_parts();
         let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
-        let sizes = |diff_id: &Digest| {
-            let bytes = ready
-                .layers
-                .get(diff_id)
-                .or_else(|| here.get(diff_id).copied());
-            bytes.map(|bytes| bytes.size)
-        };
-        let diff_ids = self.identity.diff_ids.iter();
-        diff_ids
-            .map(|diff_id| Layer {
+        let layer = |diff_id: &Digest| {
+            let ready = ready.layers.get(diff_id);
+            let bytes = ready.or_else(|| here.get(diff_id).copied());
+            Layer {
                 diff_id: *diff_id,
-                size: sizes(diff_id),
-            })
-            .collect()
+                size: bytes.map(|bytes| bytes.size),
+                unpacked: bytes.and_then(|bytes| bytes.unpacked),
+            }
+        };
+        self.identity.diff_ids.iter().map(layer).collect()
     }
 
-    /// Makes these layers ready to be sent: compressed, from the cache where it has them. Runs
+    /// Makes these layers ready to be sent: packed as wanted, from the cache where it has them. Runs
     /// `docker save` for an engine's image only if the cache lacks one. Blocks.
     ///
     /// # Errors
@@ -319,38 +374,35 @@ impl Image {
         &self,
         wanted: &BTreeSet<Digest>,
         cache: &LayerCache,
-        level: Level,
+        packing: Packing,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
         let mut missing = vec![];
-        let has = |diff_id: &Digest| self.ready_parts().layers.contains_key(diff_id);
-        for diff_id in wanted.iter().filter(|diff_id| !has(diff_id)) {
-            match cache.layer(*diff_id) {
+        let done = |diff_id: &Digest| {
+            self.ready_parts().layers.contains_key(diff_id)
+                || packing == Packing::Plain && self.is_plain_here(diff_id)
+        };
+        for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
+            match cache.layer(*diff_id, packing) {
                 Some(layer) => self.make_ready(layer),
                 None => missing.push(*diff_id),
             }
         }
-        if self.ready_parts().config.is_none() {
-            let config = cache.config(self.config_digest());
-            self.ready_parts().config = config;
-        }
-        if missing.is_empty() && self.ready_parts().config.is_some() {
-            return Ok(());
-        }
-        let contents = self.contents()?;
-        if self.ready_parts().config.is_none() {
-            if let Err(error) = cache.add_config(&contents.config) {
-                tracing::warn!(%error, "the layer cache cannot be written");
-            }
-            self.ready_parts().config = Some(contents.config.clone());
-        }
-        let here = contents.by_diff_id();
+        self.prepare_config(cache)?;
         for diff_id in missing {
-            let Some(layer) = here.get(&diff_id) else {
-                continue;
+            let put_by = cache.plain(diff_id);
+            let (layer, origin) = if let Some(layer) = &put_by {
+                (layer, "the layer cache")
+            } else {
+                let contents = self.contents()?;
+                let mut layers = contents.layers.iter();
+                let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else {
+                    continue;
+                };
+                (layer, contents.origin.as_str())
             };
             if layer.encoding == Encoding::Gzip {
-                self.make_ready((*layer).clone());
+                self.make_ready(layer.clone());
                 continue;
             }
             let total = layer.unpacked.unwrap_or(layer.size);
@@ -361,16 +413,60 @@ impl Image {
                     total,
                 });
             };
-            match cache.add(layer, &contents.origin, level, &told) {
+            let kept = match packing.level() {
+                Some(level) => cache.add(layer, origin, level, &told),
+                None if self.is_cheap(layer) => {
+                    self.make_ready(layer.clone());
+                    continue;
+                }
+                None => cache.add_plain(layer, origin),
+            };
+            match kept {
                 Ok(layer) => self.make_ready(layer),
                 Err(error @ ImageError::Scratch { .. }) => {
                     tracing::warn!(%error, "the layer cache cannot be written");
-                    self.make_ready((*layer).clone());
+                    self.make_ready(layer.clone());
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Takes the configuration from the cache, and from the source, into the cache, where it lacks it.
+    fn prepare_config(&self, cache: &LayerCache) -> Result<(), ImageError> {
+        if self.ready_parts().config.is_some() {
+            return Ok(());
+        }
+        let known = cache.config(self.config_digest());
+        if known.is_some() {
+            self.ready_parts().config = known;
+            return Ok(());
+        }
+        let config = &self.contents()?.config;
+        if let Err(error) = cache.add_config(config) {
+            tracing::warn!(%error, "the layer cache cannot be written");
+        }
+        self.ready_parts().config = Some(config.clone());
+        Ok(())
+    }
+
+    /// Whether a layer that was got can be sent from where it is, for it is no dearer next time.
+    fn is_cheap(&self, layer: &LayerBytes) -> bool {
+        let bare = match &self.bytes {
+            Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
+            Bytes::Here(_) => false,
+        };
+        layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
+    }
+
+    /// Whether a layer is in a file here, uncompressed.
+    fn is_plain_here(&self, diff_id: &Digest) -> bool {
+        let Bytes::Here(contents) = &self.bytes else {
+            return false;
+        };
+        let mut layers = contents.layers.iter();
+        layers.any(|layer| layer.diff_id == *diff_id && layer.encoding == Encoding::Plain)
     }
 
     fn make_ready(&self, layer: LayerBytes) {
@@ -393,78 +489,4 @@ impl Image {
     pub fn is_prepared(&self) -> bool {
         self.at_hand().is_some()
     }
-
-    /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`Image::prepare`].
-    pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
-        let ready = self.ready_parts();
-        let here = self.at_hand();
-        let config = ready
-            .config
-            .as_deref()
-            .or_else(|| here.map(|c| c.config.as_slice()));
-        let layers = merged(&ready, here);
-        let diff_ids = &self.identity.diff_ids;
-        let known = |diff_id: &&Digest| layers.contains_key(*diff_id) || !include.contains(diff_id);
-        if let (Some(config), true) = (config, diff_ids.iter().all(|diff_id| known(&diff_id))) {
-            let parts = Parts {
-                origin: "",
-                config,
-                config_digest: self.config_digest(),
-                diff_ids,
-                layers,
-            };
-            return write::len(&parts, tag, include);
-        }
-        let selected = diff_ids
-            .iter()
-            .filter(|diff_id| include.contains(diff_id))
-            .count();
-        let share =
-            u128::from(self.identity.estimate) * selected as u128 / (diff_ids.len().max(1) as u128);
-        u64::try_from(share).unwrap_or(u64::MAX)
-    }
-
-    /// Streams the image as `docker save` writes it, named `tag`, with the layers of `include`.
-    ///
-    /// The same image, tag and selection give the same bytes. Every layer is checked against its
-    /// digest on the way; a mismatch ends the stream inside that layer, so that a loader which is
-    /// handed the incomplete stream fails too. Memory does not grow with the image.
-    pub fn write_archive(
-        &self,
-        tag: &str,
-        include: &LayerSelection,
-        out: &mut dyn Write,
-    ) -> Result<(), ImageError> {
-        let (config, layers) = {
-            let ready = self.ready_parts();
-            (ready.config.clone(), ready.layers.clone())
-        };
-        let diff_ids = &self.identity.diff_ids;
-        let needed = |diff_id: &Digest| include.contains(diff_id);
-        let mut parts = Parts {
-            origin: "the layer cache",
-            config: config.as_deref().unwrap_or_default(),
-            config_digest: self.config_digest(),
-            diff_ids,
-            layers,
-        };
-        let mut diff_ids = diff_ids.iter().filter(|diff_id| needed(diff_id));
-        if config.is_none() || !diff_ids.all(|diff_id| parts.layers.contains_key(diff_id)) {
-            let contents = self.contents()?;
-            parts.origin = &contents.origin;
-            parts.config = &contents.config;
-            parts.layers = merged(&self.ready_parts(), Some(contents));
-        }
-        write::write(&parts, tag, include, out)
-    }
-}
-
-/// All layers whose bytes are known, those first that are ready.
-fn merged(ready: &Ready, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
-    let mut layers = ready.layers.clone();
-    for layer in here.iter().flat_map(|contents| &contents.layers) {
-        layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
-    }
-    layers
 }

@@ -71,6 +71,9 @@ pub struct Facts {
     /// What is at the targets of transfers.
     #[serde(default, skip_serializing_if = "Trees::is_empty")]
     pub trees: Trees,
+    /// Files in which parts of images arrive, left by an apply that was cut off, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arrived: BTreeMap<String, Arrived>,
     /// Volumes by name.
     pub volumes: Probed<BTreeMap<String, Volume>>,
     /// All images, dangling ones too, by docker's id.
@@ -90,6 +93,15 @@ pub struct Facts {
 /// For observations written by older versions.
 fn not_asked<T>() -> Probed<T> {
     Probed::Unknown("it was not asked".to_owned())
+}
+
+/// A file in which a part of an image arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrived {
+    /// Bytes that are there.
+    pub bytes: u64,
+    /// Their digest; `None` where the VPU has no tool to tell.
+    pub sha256: Option<Digest>,
 }
 
 /// Who and what we are logged in to.
@@ -210,7 +222,7 @@ pub struct Image {
 }
 
 /// A container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Without the leading `/`.
     pub name: String,
@@ -322,6 +334,9 @@ pub struct Readings {
     /// Free bytes where transfers go, by mount point.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub free: BTreeMap<String, u64>,
+    /// Bytes a second that the way to the VPU takes; `None` where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u64>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

@@ -18,8 +18,8 @@ pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
 pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
 pub use facts::{
-    Applied, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed, Readings,
-    Records, Release, Saved, Started, System, Volume,
+    Applied, Arrived, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed,
+    Readings, Records, Release, Saved, Started, System, Volume,
 };
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};

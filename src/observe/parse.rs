@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::{
     Query, autostart,
     facts::{
-        Applied, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings, Records,
-        Release, Started, System, Volume,
+        Applied, Arrived, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
+        Records, Release, Started, System, Volume,
     },
     listeners,
     redact::redact,
@@ -48,6 +48,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
     let mut readings = Readings::default();
     let system = system(section("system")?.text, &mut readings)?;
     let containers = containers(&section("containers")?, &mut readings);
+    let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not asked".into()),
         device_help: None,
@@ -58,7 +59,8 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
         volumes: volumes(&section("volumes")?),
         images: images(&section("images")?),
         containers,
-        records: records(&section("records")?, &mut readings).into(),
+        records: records(&section("records")?, &mut readings, &mut arrived).into(),
+        arrived,
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),
         system,
@@ -441,7 +443,11 @@ pub(in crate::observe) fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Records are ours alone: one that cannot be read counts as a failure, not as none.
-fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, String> {
+fn records(
+    section: &Section<'_>,
+    readings: &mut Readings,
+    arrived: &mut BTreeMap<String, Arrived>,
+) -> Result<Records, String> {
     if section.code != 0 {
         return Err(section.reason("reading ~/.o3r-deploy"));
     }
@@ -469,6 +475,15 @@ fn records(section: &Section<'_>, readings: &mut Readings) -> Result<Records, St
                 }
             }
             Some(("moved", name)) => drop(records.moved.insert(name.to_owned())),
+            Some(("arrived", rest)) => {
+                let words: Vec<&str> = rest.split_whitespace().collect();
+                if let [name, bytes, sha256] = words[..]
+                    && let Ok(bytes) = bytes.parse()
+                {
+                    let sha256 = Digest::from_hex(sha256);
+                    arrived.insert(name.to_owned(), Arrived { bytes, sha256 });
+                }
+            }
             Some(("added", path)) => {
                 if let Some((project, name)) = path.split_once("/%added-") {
                     let relative = name.replace("%2F", "/").replace("%25", "%");

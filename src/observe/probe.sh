@@ -306,6 +306,13 @@ records() {
     for file in "$base"/previous/*/%added-*; do
         [ -f "$file" ] && printf 'added %s\n.\n' "${file#"$base"/previous/}"
     done
+    tool=$(sha256_tool)
+    for file in "$base"/arriving/*; do
+        [ -f "$file" ] || continue
+        # Without a tool it is not known to be what it should, and is sent again.
+        case $tool in none) hash=- ;; *) hash=$(sha256 "$file") ;; esac
+        printf 'arrived %s %s %s\n.\n' "${file##*/}" "$(wc -c <"$file")" "${hash%% *}"
+    done
     set -f
 }
 

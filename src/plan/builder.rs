@@ -6,8 +6,8 @@ use crate::{
     desired::Desired,
     observe::{self, Facts, Observed, Readings},
     plan::{
-        Action, Address, Blocked, Cause, Change, Command, NotRestorable, PayloadSource, Phase,
-        Plan, Step, Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Phase, Plan, Step,
+        Summary, Vpu, fingerprint,
     },
     remote,
 };
@@ -190,20 +190,6 @@ impl<'a> Builder<'a> {
         !self.blocked.is_empty()
     }
 
-    /// Bytes of each image archive that is to be loaded.
-    pub(super) fn archives(&self) -> impl Iterator<Item = u64> {
-        let commands = self.steps.iter().flat_map(|step| &step.actions);
-        let payloads = commands.filter_map(|command| command.stdin.as_ref());
-        payloads
-            .filter(|payload| {
-                matches!(payload.from, PayloadSource::Stream(_)) && payload.members.is_empty()
-            })
-            .map(|payload| match &payload.delta {
-                Some(delta) => delta.archive_bytes,
-                None => payload.bytes,
-            })
-    }
-
     /// Whether anything is planned so far.
     pub(super) fn has_steps(&self) -> bool {
         !self.steps.is_empty()
@@ -253,6 +239,7 @@ impl<'a> Builder<'a> {
             steps: self.steps,
             blocked: self.blocked,
             notes: self.notes,
+            link: self.readings.link,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
             summary,

@@ -23,7 +23,7 @@ pub(crate) use builder::vpu;
 pub use image::{cost, delta_bases, layers_to_send};
 pub use step::{
     Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, ManifestRef,
-    NotRestorable, Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    NotRestorable, Part, Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};

@@ -1,11 +1,68 @@
-//! Refuses images that cannot fit where docker keeps them.
+//! Refuses images that cannot fit where docker keeps them, or where parts of them arrive.
 
-use super::{Address, builder::Builder};
-use crate::render::bytes;
+use std::collections::BTreeSet;
+
+use super::{Address, builder::Builder, layers_to_send};
+use crate::{
+    desired::{ImageContent, ImagePart},
+    digest::Digest,
+    observe::Readings,
+    render::bytes,
+};
 
 /// What is blocked where space is wanting.
 pub(crate) fn address() -> Address {
     Address::new("vpu", "space")
+}
+
+const REMEDY: &str =
+    "see on the VPU: docker system df; images that nothing uses go with: docker image prune";
+
+/// Bytes that images need while they are sent.
+#[derive(Debug, Default)]
+struct Need {
+    /// What is left at the end: the layers, unpacked. At least, where a layer's size is not known.
+    unpacked: u64,
+    /// What docker writes of archives before it unpacks them, at the most at a time.
+    received: u64,
+    /// Files in which parts arrive, at the most at a time.
+    arriving: u64,
+}
+
+impl Need {
+    fn add(&mut self, content: &ImageContent, missing: &BTreeSet<Digest>) {
+        let mut left = missing.clone();
+        let layers = content.layers.iter();
+        self.unpacked += layers
+            .filter(|layer| left.remove(&layer.diff_id))
+            .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
+            .sum::<u64>();
+        if content.parts.is_empty() {
+            self.received = self.received.max(content.archive_bytes(missing));
+            return;
+        }
+        let streamed = |part: &ImagePart| {
+            if part.arriving.is_none() {
+                part.bytes
+            } else {
+                0
+            }
+        };
+        let rest = |part: &ImagePart| {
+            let arriving = part.arriving.as_ref();
+            arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
+        };
+        let largest = content.parts.iter().map(|part| part.bytes).max();
+        self.received = self.received.max(largest.unwrap_or(0));
+        // One is on its way while the one before is loaded.
+        for pair in content.parts.windows(2) {
+            self.received = self.received.max(pair.iter().map(streamed).sum());
+        }
+        for at in 0..content.parts.len() {
+            let pair = content.parts[at..].iter().take(2);
+            self.arriving = self.arriving.max(pair.map(rest).sum());
+        }
+    }
 }
 
 /// Docker writes an archive to its own directory before it unpacks it.
@@ -13,25 +70,44 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(free) = builder.readings.docker_free else {
         return;
     };
-    let largest = builder.archives().max().unwrap_or(0);
-    let all: u64 = builder.archives().sum();
-    if largest > free {
-        builder.block(
-            address(),
-            format!(
-                "docker's disk has {} free, and it needs {} to receive the largest image before \
-                 it unpacks it",
-                bytes(free),
-                bytes(largest)
-            ),
-            "see on the VPU: docker system df; images that nothing uses go with: docker image \
-             prune",
-        );
-    } else if all + largest > free {
-        builder.notes.push(format!(
-            "docker's disk has {} free; the images may need {} while they are received and unpacked",
-            bytes(free),
-            bytes(all + largest)
-        ));
+    let to_send = layers_to_send(builder.desired, builder.facts);
+    let mut need = Need::default();
+    for image in &builder.desired.images {
+        if let (Some(missing), Some(content)) = (to_send.get(&image.name), &image.content) {
+            need.add(content, missing);
+        }
     }
+    let shared = one_file_system(builder.readings);
+    let arriving = if shared { need.arriving } else { 0 };
+    let docker = need.unpacked + need.received + arriving;
+    if docker > free {
+        let what = if need.unpacked == 0 {
+            format!("{} to receive the images", bytes(docker))
+        } else {
+            format!(
+                "{} for the images: {} unpacked, {} to receive them before they are",
+                bytes(docker),
+                bytes(need.unpacked),
+                bytes(need.received + arriving)
+            )
+        };
+        let reason = format!(
+            "docker's disk has {} free, and it needs {what}",
+            bytes(free)
+        );
+        builder.block(address(), reason, REMEDY);
+    }
+    let home = builder.readings.home_free;
+    if let Some(home) = home.filter(|home| !shared && need.arriving > *home) {
+        let (home, need) = (bytes(home), bytes(need.arriving));
+        let reason = format!(
+            "the home directory's disk has {home} free, and the images need {need} there to arrive"
+        );
+        builder.block(address(), reason, "see on the VPU: du -sh ~/*");
+    }
+}
+
+/// Whether docker and the home directory share a disk, as far as its sizes tell.
+fn one_file_system(readings: &Readings) -> bool {
+    readings.home_total == readings.docker_total && readings.home_free == readings.docker_free
 }

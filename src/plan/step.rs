@@ -28,6 +28,10 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What is worth knowing and changes nothing.
     pub notes: Vec<String>,
+    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
+    /// sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u64>,
     /// What carries our mark and no manifest declares any more.
     pub unmanaged: Vec<Address>,
     /// What a failure of this plan would not bring back, though a release was recorded.
@@ -339,6 +343,9 @@ pub struct Payload {
     /// Of an image that is built on the VPU: from which one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<Delta>,
+    /// Of an image that is sent in parts, these, in this order: each goes to a run of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
@@ -353,6 +360,7 @@ impl Payload {
             bytes,
             layers: None,
             delta: None,
+            parts: vec![],
             members: vec![],
         }
     }
@@ -371,6 +379,38 @@ pub struct Delta {
     pub base: String,
     /// Bytes of the archive that docker reads.
     pub archive_bytes: u64,
+}
+
+/// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it
+/// is loaded, and loaded after that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// How many layers are there when it is loaded.
+    pub up_to: usize,
+    /// The diff ids of the layers that are in it.
+    pub layers: BTreeSet<Digest>,
+    /// Bytes of its archive.
+    pub bytes: u64,
+    /// So many of them are on the VPU already, from an apply that was cut off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub have: u64,
+    /// What puts the rest of the bytes into a file, where they do not go to `load` at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive: Option<Argv>,
+    /// What loads it, from that file or from its standard input.
+    pub load: Argv,
+}
+
+impl Part {
+    /// Bytes that are sent.
+    pub fn bytes_to_send(&self) -> u64 {
+        self.bytes.saturating_sub(self.have)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Where a payload's bytes come from.

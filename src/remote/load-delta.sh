@@ -23,7 +23,8 @@ inside() {
     mkfifo -m 666 stream && : >running || return
     # With both ends open here, neither side waits for one that failed to start.
     exec 3<>stream
-    load 3>&- &
+    # Not `load 3>&-`: a shell keeps such an end open aside, and docker would wait for it to close.
+    (exec 3>&-; load) &
     loader=$!
     docker run --rm --name "$name" --runtime runc --network none --user 0 --log-driver none --no-healthcheck \
         --read-only --volume "$dir:/.o3r:ro" --workdir /.o3r --env LC_ALL=C \

@@ -57,6 +57,11 @@ impl State<'_> {
         format!("{}/.o3r-deploy/delta", self.home)
     }
 
+    /// Where parts of images arrive.
+    pub fn arriving(self) -> String {
+        format!("{}/.o3r-deploy/arriving", self.home)
+    }
+
     /// Where the previous release's files of a project are kept.
     pub fn kept_directory(self, project: &str) -> String {
         format!("{}/.o3r-deploy/previous/{project}", self.home)
@@ -149,6 +154,27 @@ pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
     };
     let script = include_str!("load-delta.sh");
     Argv::script(script, "o3r-load-delta", [directory, base, how])
+}
+
+/// Appends stdin to the file at `path`, which has `have` bytes of a part of an image, and `bytes` when all
+/// are there.
+pub fn receive_part(path: &str, have: u64, bytes: u64) -> Argv {
+    let (have, bytes) = (have.to_string(), bytes.to_string());
+    Argv::script(
+        include_str!("receive-part.sh"),
+        "o3r-receive-part",
+        [path, &have, &bytes],
+    )
+}
+
+/// Loads the image archive in the file at `path`, and removes the file where that went well.
+pub fn load_part(path: &str) -> Argv {
+    Argv::script(include_str!("load-part.sh"), "o3r-load-part", [path])
+}
+
+/// Takes the names of parts of images away, where they are there.
+pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)
 }
 
 /// Gives an image (by id or name) a name.
@@ -252,9 +278,9 @@ impl Move {
     }
 }
 
-/// Removes staging directories with all that is in them.
-pub fn remove_staging(directories: impl IntoIterator<Item = String>) -> Argv {
-    Argv::new("rm").args(["-rf", "--"]).args(directories)
+/// Removes files, and directories with all that is in them.
+pub fn remove_paths(paths: impl IntoIterator<Item = String>) -> Argv {
+    Argv::new("rm").args(["-rf", "--"]).args(paths)
 }
 
 /// Removes a project's files and its directory, if that is then empty.

@@ -6,7 +6,9 @@ use super::{
     text::{BOLD, DIM, RED, Style, heading, paint, sign_of, summary_line},
     units,
 };
-use crate::status::{ContainerStatus, Disk, Drift, Memory, Project, Release, Status};
+use crate::status::{
+    AfterBoot, Autostart, ContainerStatus, Disk, Drift, Memory, Project, Release, StartedBy, Status,
+};
 
 /// The whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
@@ -34,6 +36,10 @@ pub fn status_text(status: &Status, style: Style) -> String {
     listed(&mut out, projects, |out, project| {
         self::project(out, project, widths, style);
     });
+    if let Some(autostart) = &status.autostart {
+        section(&mut out, style, "autostart");
+        self::autostart(&mut out, autostart, style);
+    }
     if !status.disks.is_empty() || status.memory.is_some() {
         section(&mut out, style, "space");
         for Disk { holds, total, free } in &status.disks {
@@ -108,14 +114,19 @@ fn project(
         "" => "of no project".to_owned(),
         name => paint(style.color, BOLD, name),
     };
-    // What is known of a project as a whole belongs here, behind its name: its autostart.
     let owner = match &project.release {
         Some(release) if *release != project.name => format!(", of release {release}"),
         Some(_) => String::new(),
         None if project.name.is_empty() => String::new(),
         None => ", of no recorded release".to_owned(),
     };
-    let _ = writeln!(out, "  {name}{owner}");
+    let boot = match project.after_boot {
+        Some(AfterBoot::Starts) => ", starts with the VPU",
+        Some(AfterBoot::StartsInPart) => ", starts in part with the VPU",
+        Some(AfterBoot::StaysDown) => ", does not start with the VPU",
+        None => "",
+    };
+    let _ = writeln!(out, "  {name}{owner}{boot}");
     for container in &project.containers {
         let sign = if container.is_well() {
             paint(style.color, super::text::GREEN, "✓")
@@ -132,6 +143,34 @@ fn project(
     if project.containers.is_empty() {
         let sign = paint(style.color, RED, "✗");
         let _ = writeln!(out, "    {sign} has no containers");
+    }
+}
+
+fn autostart(out: &mut String, autostart: &Autostart, style: Style) {
+    let cross = paint(style.color, RED, "✗");
+    match autostart.by {
+        Some(StartedBy::Units) => {
+            let names: Vec<&str> = autostart.enabled.iter().map(String::as_str).collect();
+            let names = if names.is_empty() {
+                "none is enabled".to_owned()
+            } else {
+                format!("enabled: {}", names.join(", "))
+            };
+            let _ = writeln!(out, "  by units oem-dc@NAME, {names}");
+        }
+        Some(StartedBy::RestartPolicies { enabled: true }) => {
+            out.push_str("  by restart policies, oem-dc-autostart is enabled\n");
+        }
+        Some(StartedBy::RestartPolicies { enabled: false }) => {
+            out.push_str("  oem-dc-autostart is disabled: docker does not start with the VPU\n");
+        }
+        None => out.push_str("  this firmware has none\n"),
+    }
+    if autostart.lingering == Some(false) {
+        let _ = writeln!(
+            out,
+            "  {cross} lingering is off: units start only when someone logs in"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, LayerCache, LayerSelection, Level, Prepared};
+use o3r_deploy::image::{Image, LayerCache, LayerSelection, Packing as For, Prepared};
 
 use crate::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
 
@@ -63,7 +63,7 @@ fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
         }
     };
     image
-        .prepare_layers(&all, cache, Level::Fast, &progress)
+        .prepare_layers(&all, cache, For::Fast, &progress)
         .unwrap();
     compressed.into_inner().unwrap()
 }
@@ -112,6 +112,59 @@ fn what_is_sent_from_the_cache_is_the_same_image() {
     one.members.sort();
     other.members.sort();
     assert_eq!(one, other);
+}
+
+#[test]
+fn a_fast_link_gets_a_file_s_layers_as_they_are() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    let image = open(&archive).unwrap();
+    let all: BTreeSet<Digest> = text().iter().map(Digest::of).collect();
+    image
+        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {
+            panic!("nothing is compressed")
+        })
+        .unwrap();
+    assert_eq!(kept.layers(), [], "the file is there already");
+    let plain = open(&archive).unwrap();
+    assert_eq!(
+        sent(&image, &LayerSelection::All),
+        sent(&plain, &LayerSelection::All)
+    );
+    // Although a compressed one is there from a slower link.
+    prepare(&open(&archive).unwrap(), &kept.cache());
+    let again = open(&archive).unwrap();
+    again
+        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {})
+        .unwrap();
+    assert_eq!(
+        sent(&again, &LayerSelection::All),
+        sent(&plain, &LayerSelection::All)
+    );
+}
+
+#[test]
+fn a_slow_link_gets_them_smaller() {
+    let kept = Kept::new();
+    let words: Vec<String> = (0..40_000_u64)
+        .map(|n| (n * n % 9973).to_string())
+        .collect();
+    let words = words.join(" ");
+    let layers = [layer("a", &words)];
+    let archive = docker_old("arm64", "app:1", &layers);
+    let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
+    let len = |packing| {
+        let image = open(&archive).unwrap();
+        image
+            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
+            .unwrap();
+        sent(&image, &LayerSelection::All).len()
+    };
+    let fast = len(For::Fast);
+    let small = len(For::Small);
+    assert!(small < fast, "{small} of {fast}");
+    assert_eq!(len(For::Fast), small, "a smaller one that is there serves");
+    assert_eq!(kept.layers().len(), 2);
 }
 
 #[test]
@@ -218,7 +271,7 @@ fn a_source_that_is_not_what_it_says_is_an_error() {
     let image = input.open_as("app:1", "arm64").unwrap();
     let all = image.layers().iter().map(|layer| layer.diff_id).collect();
     let error = image
-        .prepare_layers(&all, &kept.cache(), Level::Small, &|_| {})
+        .prepare_layers(&all, &kept.cache(), For::Small, &|_| {})
         .unwrap_err();
     assert!(input.error(&error).contains("has the digest"), "{error}");
     let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();

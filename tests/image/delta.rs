@@ -13,7 +13,7 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Base, Grain, Image, LayerCache, Level, Offer, Reach};
+use o3r_deploy::image::{Base, Grain, Image, LayerCache, Offer, Packing as For, Reach};
 use proptest::prelude::*;
 
 use crate::build::{Tar, docker_old, open};
@@ -184,7 +184,7 @@ impl Releases {
 
     fn prepare(&self, image: &Image, layers: &BTreeSet<Digest>) {
         image
-            .prepare_layers(layers, &self.cache(), Level::Fast, &|_| {})
+            .prepare_layers(layers, &self.cache(), For::Fast, &|_| {})
             .unwrap();
     }
 

@@ -111,6 +111,7 @@ fn names_and_sizes_are_told() {
     let sizes = |layer: &Vec<u8>| Layer {
         diff_id: Digest::of(layer),
         size: Some(layer.len() as u64),
+        unpacked: Some(layer.len() as u64),
     };
     assert_eq!(
         image.layers(),

@@ -6,5 +6,7 @@ mod delta;
 mod errors;
 mod hostile;
 mod layouts;
+mod others;
+mod remembered;
 mod rootfs;
 mod scaffold;

@@ -31,6 +31,19 @@ fn comes_back(twin: &Twin, site: &Site, app: &App) {
     app.runs_on(twin);
 }
 
+/// What `status` says of the project, and of what the firmware starts.
+#[track_caller]
+fn status_says(site: &Site, after_boot: &str, autostart: &str) {
+    let text = site.run(&["status"]).exits(0);
+    text.says(&format!("hello, {after_boot}\n")).says(autostart);
+    let json = site.run(&["status", "--format", "json"]).exits(0);
+    let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let word = after_boot
+        .replace(" with the VPU", "")
+        .replace("does not start", "stays_down");
+    assert_eq!(document["projects"][0]["after_boot"], word);
+}
+
 #[test]
 fn the_unit_is_enabled_and_brings_the_project_back() {
     let twin = Twin::of(Profile::Fw1_4_30);
@@ -40,9 +53,19 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     app.write(&site);
     site.apply().says("autostart.hello");
     site.nothing_to_do();
+    status_says(
+        &site,
+        "starts with the VPU",
+        "by units oem-dc@NAME, enabled: hello",
+    );
     comes_back(&twin, &site, &app);
 
     twin.oem("systemctl --user disable oem-dc@hello");
+    status_says(
+        &site,
+        "does not start with the VPU",
+        "by units oem-dc@NAME, none is enabled",
+    );
     assert_eq!(site.steps(), ["create autostart.hello"]);
     site.apply();
 
@@ -83,9 +106,19 @@ fn restart_policies_bring_the_project_back() {
     app.write(&site);
     site.apply().says("service.oem-dc-autostart");
     site.nothing_to_do();
+    status_says(
+        &site,
+        "starts with the VPU",
+        "by restart policies, oem-dc-autostart is enabled",
+    );
     comes_back(&twin, &site, &app);
 
     twin.oem("systemctl --user disable oem-dc-autostart; docker update --restart=no hello_web_1");
+    status_says(
+        &site,
+        "does not start with the VPU",
+        "oem-dc-autostart is disabled: docker does not start with the VPU",
+    );
     assert_eq!(
         site.steps(),
         ["update autostart.hello", "update service.oem-dc-autostart"]

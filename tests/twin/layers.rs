@@ -80,3 +80,63 @@ fn layer_that_vanishes_between_plan_and_load() {
     assert!(site.logs().contains("no such file or directory"));
     site.nothing_to_do();
 }
+
+/// Wherever a byte of the archive is wrong: either docker has just that image, or nothing changed.
+#[test]
+fn damaged_anywhere() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    write(&site, "1.0.0", Layout::Docker);
+    site.apply();
+    write(&site, "1.1.0", Layout::Docker);
+    let good = std::fs::read(site.path("hello.tar")).unwrap();
+    let images = "docker image ls -aq --no-trunc; ls -A ~/.o3r-deploy/arriving 2>/dev/null; true";
+    let before = twin.oem(images);
+    let (mut refused, mut applied) = (0, 0);
+    for part in 0..10 {
+        let mut bytes = good.clone();
+        // Members begin at multiples of 512: headers, contents and padding are all met.
+        let at = good.len() / 10 * part + part * 37;
+        bytes[at] ^= 0x41;
+        std::fs::write(site.path("hello.tar"), &bytes).unwrap();
+        let ran = site.run(&["apply", "--yes"]);
+        if ran.code == Some(0) {
+            applied += 1;
+            let version = twin.oem("docker run --rm --network none hello:1 cat /version");
+            assert_eq!(version, "1.1.0", "byte {at}");
+            twin.oem("docker image ls -aq | sort -u | xargs docker image rm -f");
+            twin.oem("rm -rf ~/.o3r-deploy");
+            write(&site, "1.0.0", Layout::Docker);
+            site.apply();
+        } else {
+            refused += 1;
+            assert!(matches!(ran.code, Some(1 | 4)), "byte {at}: {ran:?}");
+            assert_eq!(twin.oem(images), before, "byte {at}: {ran:?}");
+        }
+    }
+    assert!(refused > 0, "{applied} applied");
+}
+
+#[test]
+fn damaged_cache() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    let layers = site.path("home/.cache/o3r-deploy/layers");
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(&layers).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    twin.oem("docker rm -f hello_web_1; docker image ls -aq | sort -u | xargs docker image rm -f");
+    let ran = site.apply();
+    ran.says("damaged, removed from the cache");
+    App::new("1.0.0").runs_on(&twin);
+    site.nothing_to_do();
+}

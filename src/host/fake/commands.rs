@@ -3,13 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    io::Read as _,
-    sync::Arc,
 };
 
 use super::{
-    delta, files, transfers,
-    world::{Container, Image, Volume, World},
+    delta, files, images, transfers,
+    world::{Container, Volume, World},
 };
 use crate::{
     compose::{self, ComposeFile, MountSource, parse_env},
@@ -44,7 +42,7 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
             }
         }
         ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
-        ["docker", "load", "--quiet"] => return load(world, stdin),
+        ["docker", "load", "--quiet"] => return images::load(world, stdin),
         ["docker", "image", "tag", image, name] => {
             let Some(id) = world.image_id(image) else {
                 return fail("no such image");
@@ -95,14 +93,8 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
             return replace_volume(world, name, device, owner, projects);
         }
-        ("o3r-untag-image", [name]) => {
-            if let Some(id) = world.image_id(name) {
-                let image = world.images.entry(id.clone()).or_default();
-                image.tags.remove(*name);
-                if image.tags.is_empty() {
-                    world.images.remove(&id);
-                }
-            }
+        ("o3r-untag-image" | "o3r-forget-parts" | "o3r-receive-part" | "o3r-load-part", _) => {
+            return images::script(world, name, args, stdin);
         }
         ("o3r-remove-services", [project, services @ ..]) => {
             world.containers.retain(|_, container| {
@@ -155,6 +147,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 }
             }
             world.write(record, text.as_bytes(), 0o600);
+        }
+        ("o3r-record-release", _) if !stdin.ends_with(b"\n") => {
+            return fail("the record was cut short");
         }
         ("o3r-record-release", [history, _, _, kept @ ..]) => {
             let mut bytes = world
@@ -223,87 +218,6 @@ fn replace_volume(
     let volume = Volume { options, owner };
     world.volumes.insert(name.to_owned(), volume);
     Ok(String::new())
-}
-
-/// `docker load`: the archive's manifest and configuration decide, as in docker.
-pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
-    let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut reader = tar::Archive::new(archive);
-    let io = |error: std::io::Error| (1, error.to_string());
-    for entry in reader.entries().map_err(io)? {
-        let mut entry = entry.map_err(io)?;
-        let name = entry.path().map_err(io)?.to_string_lossy().into_owned();
-        let mut bytes = vec![];
-        entry.read_to_end(&mut bytes).map_err(io)?;
-        entries.insert(name, bytes);
-    }
-    let json = |name: &str| -> Result<serde_json::Value, (i32, String)> {
-        let bytes = entries
-            .get(name)
-            .ok_or((1, format!("open {name}: no such file")))?;
-        serde_json::from_slice(bytes).map_err(|error| (1, error.to_string()))
-    };
-    let manifest = json("manifest.json")?;
-    let config_name = manifest[0]["Config"].as_str().unwrap_or_default();
-    let config = json(config_name)?;
-    let layers: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
-        .map_err(|error| (1, error.to_string()))?;
-    let names: Vec<String> = serde_json::from_value(manifest[0]["Layers"].clone())
-        .map_err(|error| (1, error.to_string()))?;
-    let mut tars = vec![];
-    for (index, name) in names.iter().enumerate() {
-        let chain = &layers[..=index];
-        let mut there = world.images.values();
-        tars.push(match (entries.get(name), layers.get(index)) {
-            (Some(bytes), Some(diff_id)) => {
-                let tar = unpacked(bytes).map_err(io)?;
-                if Digest::of(&tar) != *diff_id {
-                    return fail(format!("invalid diffID for layer {index}"));
-                }
-                Some(Arc::from(tar))
-            }
-            _ => match there.find(|image| image.layers.starts_with(chain)) {
-                Some(image) => image.tars.get(index).cloned(),
-                None => return fail(format!("open {name}: no such file or directory")),
-            },
-        });
-    }
-    let tars = tars.into_iter().collect::<Option<_>>().unwrap_or_default();
-    let id = Digest::of(&entries[config_name]).to_string();
-    let arch = config["architecture"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let tag = manifest[0]["RepoTags"][0]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    for image in world.images.values_mut() {
-        image.tags.remove(&tag);
-    }
-    let fresh = Image {
-        tags: BTreeSet::new(),
-        layers,
-        arch,
-        tars,
-    };
-    world
-        .images
-        .entry(id)
-        .or_insert(fresh)
-        .tags
-        .insert(tag.clone());
-    Ok(format!("Loaded image: {tag}"))
-}
-
-/// A layer's tar.
-fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    if !bytes.starts_with(b"\x1f\x8b") {
-        return Ok(bytes.to_vec());
-    }
-    let mut tar = vec![];
-    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut tar)?;
-    Ok(tar)
 }
 
 fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {

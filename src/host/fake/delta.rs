@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, io::Read as _};
 
 use super::{
-    commands::{Ran, fail, load},
+    commands::{Ran, fail},
+    images::load,
     world::World,
 };
 

@@ -9,6 +9,7 @@ mod commands;
 mod delta;
 mod device;
 mod files;
+mod images;
 mod probe;
 mod transfers;
 mod world;
@@ -35,6 +36,8 @@ pub enum Fault {
     LinkLostBefore(usize),
     /// The link breaks after this command did its work and before its answer arrived.
     LinkLostAfter(usize),
+    /// The link breaks when this command has read half of its standard input.
+    LinkLostInside(usize),
 }
 
 /// The in-memory VPU.
@@ -98,7 +101,15 @@ impl FakeVpu {
                 return Ok(output(1, "", "injected failure"));
             }
             Some(Fault::LinkLostBefore(at)) if number >= at => return Err(Self::lost()),
-            Some(Fault::LinkLostAfter(at)) if number > at => return Err(Self::lost()),
+            Some(Fault::LinkLostAfter(at) | Fault::LinkLostInside(at)) if number > at => {
+                return Err(Self::lost());
+            }
+            Some(Fault::LinkLostInside(at)) if number == at => {
+                let half = &stdin[..stdin.len() / 2];
+                // Whatever it says to that, nobody hears it.
+                drop(commands::run(&mut inner.world, command, half));
+                return Err(Self::lost());
+            }
             _ => {}
         }
         let result = commands::run(&mut inner.world, command, stdin);
@@ -159,7 +170,11 @@ impl Host for FakeVpu {
             let count = inner.commands.len();
             let lost = matches!(
                 inner.fault,
-                Some(Fault::LinkLostBefore(at) | Fault::LinkLostAfter(at)) if count > at
+                Some(
+                    Fault::LinkLostBefore(at)
+                        | Fault::LinkLostAfter(at)
+                        | Fault::LinkLostInside(at)
+                ) if count > at
             );
             if lost {
                 return Err(Self::lost());

@@ -206,6 +206,12 @@ fn records(world: &World) -> String {
     for path in world.files_below(&moved).keys() {
         let _ = write!(out, "moved {}\n.\n", &path[moved.len() + 1..]);
     }
+    let arriving = format!("{base}/arriving");
+    for (path, bytes) in world.files_below(&arriving) {
+        let name = &path[arriving.len() + 1..];
+        let sha256 = Digest::of(&bytes).hex();
+        let _ = write!(out, "arrived {name} {} {sha256}\n.\n", bytes.len());
+    }
     let kept = format!("{base}/previous");
     for path in world.files_below(&kept).keys() {
         if path.contains("/%added-") {

@@ -24,7 +24,7 @@ use super::compress::{self, CHUNK};
 use super::contents::LayerBytes;
 use super::slice::Slice;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError, LayerCache, LayerSelection, ScratchDir};
+use super::{Image, ImageError, LayerCache, LayerSelection, Packing, ScratchDir};
 use crate::digest::Digest;
 
 /// Old images that are looked at.
@@ -162,7 +162,10 @@ impl Image {
     fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
         let ready = self.ready_parts().layers.get(&diff_id).cloned();
         let here = || Some((*self.at_hand()?.by_diff_id().get(&diff_id)?).clone());
-        ready.or_else(here).or_else(|| cache.layer(diff_id))
+        // In any form: it is only read.
+        ready
+            .or_else(here)
+            .or_else(|| cache.layer(diff_id, Packing::Plain))
     }
 
     fn view(&self, base: &Base, cache: &LayerCache) -> Result<Option<View>, ImageError> {

@@ -1,9 +1,9 @@
 //! Models how long an image takes to get onto a VPU: as layers, or built there from another image.
 
-use crate::image::{Grain, Offer};
-
-/// The link where it is not measured: Fast Ethernet, the slowest that robots have built in.
-const ASSUMED_LINK: u64 = 100_000_000 / 8;
+use crate::{
+    image::{Grain, Offer},
+    link::ASSUMED,
+};
 
 /// Bytes of unpacked layers that docker loads in a second: 275 MB took 6.9 s of dockerd 20.10 on two
 /// cores of a PC. A VPU is slower, but at this as at the rest.
@@ -21,7 +21,7 @@ const COMPRESSED: u64 = 40;
 
 /// What the link carries, for reckoning: `None` is not known.
 fn rate(link: Option<u64>) -> u64 {
-    link.unwrap_or(ASSUMED_LINK).max(1)
+    link.unwrap_or(ASSUMED).max(1)
 }
 
 /// Milliseconds that these bytes take at so many a second.

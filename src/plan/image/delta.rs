@@ -71,7 +71,7 @@ pub(super) fn choose(
     else {
         return layers;
     };
-    let link = builder.desired.link_bytes_per_second;
+    let link = builder.readings.link;
     let sent = content.archive_bytes(missing);
     let whole = cost::whole(link, sent, offer.archive_bytes);
     let delta = cost::delta(link, offer);

@@ -3,18 +3,21 @@
 pub mod cost;
 mod delta;
 mod layers;
+mod leftovers;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
 use super::{
-    Action, Address, Cause, Command, Payload, PayloadSource, Phase,
+    Action, Address, Cause, Command, Phase,
     builder::{Builder, Draft},
 };
 use crate::{
     desired::{self, Desired, ImageContent},
     digest::Digest,
+    image::Packing,
     observe::{self, Facts},
     remote,
     render::bytes,
@@ -64,6 +67,20 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
                 wanted(builder, image, content, images, missing);
             }
         }
+    }
+    leftovers::plan(builder, images, &to_send);
+    if let Some(link) = builder.readings.link
+        && !to_send.is_empty()
+    {
+        let how = match Packing::for_link(link) {
+            Packing::Plain => "as they are, for unpacking them there takes longer",
+            Packing::Fast => "compressed",
+            Packing::Small => "compressed as far as it goes",
+        };
+        builder.notes.push(format!(
+            "the link takes {}/s: layers are sent {how}",
+            bytes(link)
+        ));
     }
 }
 
@@ -157,15 +174,14 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
-        let layers = (
-            load_command(image, content, missing),
-            detail(content, missing),
-        );
-        let (command, detail) = delta::choose(builder, image, content, missing, layers);
+        let mut commands = load::commands(image, content, missing, builder.state()).into_iter();
+        let (first, detail) = (commands.next(), load::detail(content, missing));
+        let Some(first) = first else { return };
+        let (command, detail) = delta::choose(builder, image, content, missing, (first, detail));
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
             .detail(detail);
-        builder.step(draft.run([command]));
+        builder.step(draft.run([command]).run(commands));
         after.push(load);
     } else if found.is_none() {
         // Another name of an image that this plan loads.
@@ -210,41 +226,6 @@ fn restorable(
     draft
         .undo([Command::new(undo)])
         .always_undone(always_undone)
-}
-
-/// Loads the image without the layers that are there; whole, if that fails because one of them
-/// went meanwhile.
-fn load_command(
-    image: &desired::Image,
-    content: &ImageContent,
-    missing: &BTreeSet<Digest>,
-) -> Command {
-    let load = |layers: Option<BTreeSet<Digest>>, bytes| {
-        let from = PayloadSource::Stream(image.name.clone());
-        let mut payload = Payload::new(from, content.config_digest, bytes);
-        payload.layers = layers;
-        Command::with(remote::load_image(), payload)
-    };
-    let all = content.diff_ids();
-    let whole = load(None, content.archive_bytes(&all));
-    if *missing == all {
-        return whole;
-    }
-    let bytes = content.archive_bytes(missing);
-    load(Some(missing.clone()), bytes).or_else(whole)
-}
-
-/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
-fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
-    let all = content.diff_ids();
-    let plural = if all.len() == 1 { "" } else { "s" };
-    format!(
-        "load, {} of {} layer{plural} missing, {} of {} to send",
-        missing.len(),
-        all.len(),
-        bytes(content.archive_bytes(missing)),
-        bytes(content.whole_bytes),
-    )
 }
 
 /// The first 12 digits of docker's id, as people know it.

@@ -135,7 +135,7 @@ pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
     };
     let staging = Address::new("staging", "files");
     let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
-    let remove = Command::new(remote::remove_staging(used));
+    let remove = Command::new(remote::remove_paths(used));
     builder.step(draft.after(after).run([remove]));
 }
 
@@ -231,6 +231,7 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
         let payload = Payload {
             layers: None,
             delta: None,
+            parts: vec![],
             sha256: Digest::of(canonical),
             bytes: archive_len(&builder.desired.transfers, &members),
             from: PayloadSource::Stream((*staging).clone()),
@@ -275,7 +276,7 @@ fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
     let leftovers = Address::new("staging", "leftovers");
     let cause = Cause::NoLongerDeclared;
     let draft = Draft::new(leftovers, Action::Remove, Phase::Stage, cause);
-    builder.step(draft.run([Command::new(remote::remove_staging(left))]));
+    builder.step(draft.run([Command::new(remote::remove_paths(left))]));
 }
 
 /// Moves one transfer's files in place.
@@ -347,6 +348,7 @@ fn secret(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let payload = Payload {
         layers: None,
         delta: None,
+        parts: vec![],
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,
         bytes: file.bytes,

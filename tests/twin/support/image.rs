@@ -37,7 +37,9 @@ pub(crate) enum Packing {
 pub(crate) struct TinyImage {
     name: String,
     version: String,
-    filler: usize,
+    fillers: Vec<usize>,
+    /// How many files, of how many bytes, and which of them is another one.
+    files: Option<(usize, usize, Option<usize>)>,
     architecture: &'static str,
 }
 
@@ -46,14 +48,21 @@ impl TinyImage {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
-            filler: 0,
+            fillers: vec![],
+            files: None,
             architecture: architecture(),
         }
     }
 
-    /// Adds a layer of so many bytes that do not compress.
+    /// Adds another layer of so many bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
-        self.filler = bytes;
+        self.fillers.push(bytes);
+        self
+    }
+
+    /// Adds a layer of so many files of so many bytes, of which one is changed.
+    pub(crate) fn with_files(mut self, count: usize, bytes: usize, changed: Option<usize>) -> Self {
+        self.files = Some((count, bytes, changed));
         self
     }
 
@@ -68,8 +77,25 @@ impl TinyImage {
             busybox_layer(),
             file_layer("version", self.version.as_bytes()),
         ];
-        if self.filler > 0 {
-            layers.push(file_layer("filler", &noise(self.filler)));
+        if let Some((count, bytes, changed)) = self.files {
+            let all = noise(count * bytes);
+            let mut archive = tar::Builder::new(vec![]);
+            for (number, content) in all.chunks(bytes).enumerate() {
+                let mut content = content.to_vec();
+                if changed == Some(number) {
+                    content.reverse();
+                }
+                append(
+                    &mut archive,
+                    &format!("files/it's {number}"),
+                    &content,
+                    0o644,
+                );
+            }
+            layers.insert(layers.len() - 1, archive.into_inner().unwrap());
+        }
+        for (number, bytes) in self.fillers.iter().enumerate() {
+            layers.push(file_layer(&format!("filler{number}"), &noise(*bytes)));
         }
         layers
     }

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,9 @@ pub(crate) struct Link {
     pub(crate) port: u16,
     /// Bytes a second towards the twin; 0 is as many as can be.
     rate: Arc<AtomicU64>,
+    /// Bytes that went towards the twin.
+    sent: Arc<AtomicU64>,
+    broken: Arc<AtomicBool>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -29,12 +32,18 @@ impl Link {
         let link = Self {
             port: listener.local_addr().unwrap().port(),
             rate: Arc::default(),
+            sent: Arc::default(),
+            broken: Arc::default(),
             sockets: Arc::default(),
         };
         let (rate, sockets) = (Arc::clone(&link.rate), Arc::clone(&link.sockets));
+        let (sent, broken) = (Arc::clone(&link.sent), Arc::clone(&link.broken));
         let target = format!("{}:22", twin.address);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
+                if broken.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let Ok(far) = TcpStream::connect(&target) else {
                     continue;
                 };
@@ -42,9 +51,10 @@ impl Link {
                     sockets.lock().unwrap().push(socket.try_clone().unwrap());
                 }
                 let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-                let rate = Arc::clone(&rate);
-                std::thread::spawn(move || pass(near, far, &rate));
-                std::thread::spawn(move || pass(far_too, near_too, &AtomicU64::new(0)));
+                let (rate, sent) = (Arc::clone(&rate), Arc::clone(&sent));
+                std::thread::spawn(move || pass(near, far, &rate, &sent));
+                let none = AtomicU64::new(0);
+                std::thread::spawn(move || pass(far_too, near_too, &none, &AtomicU64::new(0)));
             }
         });
         link
@@ -55,6 +65,26 @@ impl Link {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
+    /// Bytes that went towards the twin so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many bytes have gone towards the twin.
+    pub(crate) fn wait_for(&self, bytes: u64) {
+        let end = std::time::Instant::now() + Duration::from_secs(120);
+        while self.sent() < bytes {
+            assert!(std::time::Instant::now() < end, "{} bytes", self.sent());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Cuts all connections, and refuses new ones.
+    pub(crate) fn pull(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
     /// Cuts all connections. New ones can be made.
     pub(crate) fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
@@ -63,12 +93,13 @@ impl Link {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, rate: &AtomicU64) {
+fn pass(mut from: TcpStream, mut to: TcpStream, rate: &AtomicU64, sent: &AtomicU64) {
     let mut buffer = [0; CHUNK];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
+        sent.fetch_add(count as u64, Ordering::Relaxed);
         let micros = (count as u64 * 1_000_000).checked_div(rate.load(Ordering::Relaxed));
         if let Some(micros) = micros {
             std::thread::sleep(Duration::from_micros(micros));

@@ -217,6 +217,20 @@ impl Running {
         run(Command::new("kill").args(["-s", name, &pid])).exits(0);
     }
 
+    /// The most kilobytes that it had in memory, until it ended.
+    pub(crate) fn peak_memory(&mut self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let mut peak = 0;
+        while self.child.try_wait().unwrap().is_none() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let words = line.map(|line| line.trim().trim_end_matches(" kB"));
+            peak = words.and_then(|word| word.parse().ok()).unwrap_or(peak);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        peak
+    }
+
     /// Waits for its end.
     #[must_use]
     pub(crate) fn finish(mut self) -> Ran {

@@ -2,6 +2,8 @@
 //! archive without a layer that it does not have, as docker does.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod parts;
+
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
@@ -88,7 +90,6 @@ fn desired(images: Vec<Image>) -> Desired {
         transfers: vec![],
         device_name: None,
         disabled: vec![],
-        link_bytes_per_second: None,
     }
 }
 

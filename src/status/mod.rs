@@ -1,10 +1,13 @@
 //! Sums up what was observed on a VPU, and how far it is from the manifest. Pure, as planning is.
 
+mod boot;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::boot::{AfterBoot, Autostart, StartedBy};
 use crate::{
     observe::{Container, Facts, Observed, Readings},
     plan::{self, Action, Address, Blocked, Plan, Summary, Vpu},
@@ -29,6 +32,8 @@ pub struct Status {
     /// Compose projects by name, containers of no project in the one without a name; null where the
     /// VPU could not be asked.
     pub projects: Option<Vec<Project>>,
+    /// What the firmware starts when it boots; null where that could not be asked.
+    pub autostart: Option<Autostart>,
     /// Space on the VPU.
     pub disks: Vec<Disk>,
     /// RAM; null where the VPU does not say.
@@ -61,6 +66,8 @@ pub struct Project {
     pub name: String,
     /// The release that deployed it, if one of ours did.
     pub release: Option<String>,
+    /// What of it starts when the VPU boots; null where that cannot be told.
+    pub after_boot: Option<AfterBoot>,
     /// Its containers, by name. None where they were removed.
     pub containers: Vec<ContainerStatus>,
 }
@@ -165,6 +172,7 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
         uptime_seconds: readings.uptime,
         releases: releases(observed),
         projects: projects(observed),
+        autostart: facts.autostart.known().map(boot::autostart),
         disks: disks(readings),
         memory: readings
             .memory_total
@@ -214,10 +222,21 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
         Project {
             name: name.to_owned(),
             release: owners.get(name).map(ToString::to_string),
+            after_boot: after_boot(name, facts),
             containers,
         }
     });
     Some(projects.collect())
+}
+
+/// Containers of no project are no unit's, and each has its own policy.
+fn after_boot(project: &str, facts: &Facts) -> Option<AfterBoot> {
+    let (found, containers) = (facts.autostart.known()?, facts.containers.known()?);
+    let own = containers
+        .values()
+        .filter(|container| container.project == project);
+    let known = !project.is_empty();
+    known.then(|| boot::after_boot(project, own, found))?
 }
 
 fn container_status(
@@ -295,6 +314,7 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
         ("images", facts.images.as_result().map(drop)),
         ("volumes", facts.volumes.as_result().map(drop)),
         ("records", facts.records.as_result().map(drop)),
+        ("autostart", facts.autostart.as_result().map(drop)),
     ];
     answers
         .into_iter()
@@ -347,6 +367,8 @@ mod tests {
             "release hello\n{{\"at\":\"2026-11-23T01:20:00Z\",\"by\":\"you@pc\",\"version\":\"1.0\",\"desired\":\"sha256:{}\",\"projects\":[\"gone\",\"hello\"]}}\n.\n",
             "cd".repeat(32)
         );
+        let autostart =
+            "file oem-dc@.service indirect\nlingering yes\nenabled own hello\nenabled own old-demo";
         let system = "home=/home/oem\nuid=989\nmachine=aarch64\nboot_id=b\nuptime=90061.5\nsha256=sha256sum\n\
                       home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
                       memory_kb=3800000\nmemory_available_kb=1900000\n";
@@ -370,7 +392,7 @@ mod tests {
             ),
             ("system", system, 0),
             ("listeners", "tcp", 0),
-            ("autostart", "", 0),
+            ("autostart", autostart, 0),
             ("paths", "", 0),
             ("records", release.as_str(), 0),
         ] {
@@ -401,13 +423,16 @@ mod tests {
         containers
           of no project
             ✗ sick         running for 1 min 01 s, unhealthy  a-name:2
-          demo, of no recorded release
+          demo, of no recorded release, does not start with the VPU
             ✗ demo_web_1   restarting with 139                a-name:2
-          gone, of release hello
+          gone, of release hello, does not start with the VPU
             ✗ has no containers
-          hello
+          hello, starts with the VPU
             ✓ hello_job_1  exited with 0                      a-name:2
             ✓ hello_web_1  running for 3 min 05 s, healthy    a-name:2
+
+        autostart
+          by units oem-dc@NAME, enabled: hello, old-demo
 
         space
           home    4.77 GiB free of 7.63 GiB

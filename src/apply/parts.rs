@@ -1,0 +1,179 @@
+//! Sends an image in parts: each is on its way while docker loads the one before it, and is loaded when
+//! that is done.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    pin::Pin,
+    sync::mpsc,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    host::{self, Host, HostError, Output, Stdin},
+    plan::Part,
+};
+
+/// The last bytes of an archive, which are held back until the part before is loaded: docker reads to
+/// the end of an archive before it unpacks anything.
+const HELD_BACK: u64 = 1024;
+
+/// A part being loaded.
+type Loading<'a> = Pin<Box<dyn Future<Output = Result<Output, HostError>> + Send + 'a>>;
+
+/// How the sending of a part ended that was not done.
+enum Stop {
+    Host(HostError),
+    /// A command ended with this, and no other is worth trying.
+    Ended(Output),
+}
+
+impl From<HostError> for Stop {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+/// Runs all parts; `open` gives the bytes of each. The output is that of the first command that failed,
+/// or of the last one.
+pub(super) async fn send<H: Host>(
+    host: &H,
+    parts: &[Part],
+    open: impl Fn(&Part) -> io::Result<host::Payload>,
+) -> Result<Output, HostError> {
+    let mut loading: Option<Loading<'_>> = None;
+    let mut last = Output::said(String::new());
+    for part in parts {
+        let payload = open(part).map_err(HostError::Payload)?;
+        let next = match &part.receive {
+            Some(receive) => {
+                let received = host.run(receive, Stdin::Stream(payload));
+                match tokio::try_join!(done(received), loaded(loading.take())) {
+                    Ok(_) => Some(Box::pin(host.run(&part.load, Stdin::Empty)) as Loading<'_>),
+                    Err(stop) => return stop.output(),
+                }
+            }
+            None => match stream(host, part, payload, loading.take()).await {
+                Ok(next) => next,
+                Err(stop) => return stop.output(),
+            },
+        };
+        loading = next;
+    }
+    if let Some(loading) = loading {
+        last = loading.await?;
+    }
+    Ok(last)
+}
+
+/// Sends a part to the command that loads it, all but its end while `before` is loaded. Gives what is
+/// still to be waited for.
+async fn stream<'a, H: Host>(
+    host: &'a H,
+    part: &'a Part,
+    payload: host::Payload,
+    before: Option<Loading<'a>>,
+) -> Result<Option<Loading<'a>>, Stop> {
+    let (open, gate) = mpsc::channel();
+    let (tell, told) = oneshot::channel();
+    let gated = Gated {
+        left: part.bytes.saturating_sub(HELD_BACK),
+        tell: Some(tell),
+        gate,
+    };
+    let payload: host::Payload = Box::new(move |out| {
+        let mut gated = gated.to(out);
+        payload(&mut gated)?;
+        gated.flush()
+    });
+    let mut this: Loading<'a> = Box::pin(host.run(&part.load, Stdin::Stream(payload)));
+    tokio::select! {
+        // The one before is asked first: a host may do everything at once when it is asked.
+        biased;
+        before = loaded(before) => { before?; }
+        // It was not allowed to end yet.
+        output = &mut this => return Err(Stop::Ended(output?)),
+    }
+    // It goes on without us only if the other side is gone, which shows in its result.
+    let _ = open.send(());
+    tokio::select! {
+        biased;
+        output = &mut this => { done(async { output }).await?; Ok(None) }
+        _ = told => Ok(Some(this)),
+    }
+}
+
+/// Waits for a part to be loaded, if one is being loaded.
+async fn loaded(loading: Option<Loading<'_>>) -> Result<(), Stop> {
+    match loading {
+        Some(loading) => done(loading).await,
+        None => Ok(()),
+    }
+}
+
+async fn done(command: impl Future<Output = Result<Output, HostError>>) -> Result<(), Stop> {
+    let output = command.await?;
+    if output.success() {
+        Ok(())
+    } else {
+        Err(Stop::Ended(output))
+    }
+}
+
+impl Stop {
+    fn output(self) -> Result<Output, HostError> {
+        match self {
+            Self::Host(error) => Err(error),
+            Self::Ended(output) => Ok(output),
+        }
+    }
+}
+
+/// What [`GatedWriter`] needs.
+struct Gated {
+    left: u64,
+    tell: Option<oneshot::Sender<()>>,
+    gate: mpsc::Receiver<()>,
+}
+
+impl Gated {
+    fn to(self, out: &mut dyn Write) -> GatedWriter<'_> {
+        GatedWriter { gated: self, out }
+    }
+}
+
+/// Passes bytes on up to the gate, tells that it is there, and waits until it is opened.
+struct GatedWriter<'a> {
+    gated: Gated,
+    out: &'a mut dyn Write,
+}
+
+impl GatedWriter<'_> {
+    fn wait(&mut self) -> io::Result<()> {
+        let Some(tell) = self.gated.tell.take() else {
+            return Ok(());
+        };
+        self.out.flush()?;
+        let _ = tell.send(());
+        let gone = |_| io::Error::other("the part before it was not loaded");
+        self.gated.gate.recv().map_err(gone)
+    }
+}
+
+impl Write for GatedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gated.left == 0 {
+            self.wait()?;
+            return self.out.write(bytes);
+        }
+        let most = usize::try_from(self.gated.left).unwrap_or(usize::MAX);
+        let count = self.out.write(&bytes[..bytes.len().min(most)])?;
+        self.gated.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,229 @@
+//! Tries to apply once: lock, look again, execute, look whether all is done.
+
+use std::sync::Arc;
+
+use super::{
+    Applied, confirm,
+    ended::{failed, interrupted, locked},
+    present, same,
+    watch::Waiting,
+};
+use crate::{
+    apply::{self, Failure, FailureReason, Locked, Outcome, Payloads},
+    cli::{self, TextOrJson},
+    commands::{CommandError, Exit, details::details, session::Session},
+    host::{Held, HostError},
+    plan::{Address, Phase, Plan},
+    render,
+    ui::Ui,
+};
+
+/// What all tries of one apply have in common, and what the last one has learnt.
+pub(super) struct Attempt<'a> {
+    pub(super) args: &'a cli::Apply,
+    pub(super) ui: Ui,
+    pub(super) waiting: &'a Waiting<'a>,
+    /// Who holds the lock.
+    pub(super) who: String,
+    /// What was agreed to.
+    pub(super) planned: Plan,
+    /// Whether this goes on after the link broke.
+    pub(super) goes_on: bool,
+    /// Whether the last try had less to send than the one before.
+    pub(super) goes_on_further: bool,
+}
+
+/// Why a try ended.
+pub(super) enum Stop {
+    /// The link broke before anything that runs was touched; the error is for when it stays so.
+    LinkLost(Box<CommandError>),
+    /// Something that trying again does not mend.
+    Error(Box<CommandError>),
+}
+
+impl From<CommandError> for Stop {
+    fn from(error: CommandError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+impl Stop {
+    /// Of what only looks at the VPU.
+    fn looking(error: CommandError) -> Self {
+        if error.exit == Exit::Unreachable {
+            Self::LinkLost(Box::new(error))
+        } else {
+            error.into()
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// Whether bytes have arrived since the last time that this was asked.
+    pub(super) fn got_further(&mut self) -> bool {
+        std::mem::take(&mut self.goes_on_further)
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        session: &Session,
+        result: &mut Applied,
+    ) -> Result<Exit, Stop> {
+        let again = std::mem::replace(&mut self.goes_on, true);
+        let lock = self.lock(session, again).await?;
+        // Between the first look and the lock, another apply may have finished.
+        let observed = self.waiting.on("looking at the VPU", session.observe());
+        let observed = observed.await?.map_err(Stop::looking)?;
+        let plan = session.plan(&observed).await?;
+        if again && is_rest(&plan, &self.planned) {
+            self.goes_on_further = plan.bytes_to_send() < self.planned.bytes_to_send();
+            self.say_rest(&plan);
+        } else if self.args.plan.is_some() {
+            same(&self.planned, &plan, "while it waited to be applied")?;
+        } else if !plan.does_the_same(&self.planned) {
+            self.ui
+                .note("the VPU changed meanwhile; this is the plan now:");
+            let shown = details(session, &observed, &plan, self.ui).await?;
+            if !present(self.args, self.ui, &plan, &shown, result)? {
+                return Ok(Exit::Done);
+            }
+            if !self.args.yes {
+                self.ask(plan.clone()).await?;
+            }
+        }
+        self.planned = plan;
+        self.execute(session, result).await?;
+        self.look_again(session, result, lock).await
+    }
+
+    /// Takes the lock; from ourselves, where the VPU has not seen yet that the link broke.
+    async fn lock(&self, session: &Session, again: bool) -> Result<Held, Stop> {
+        let (host, who) = (&session.host, &self.who);
+        let what = "waiting for the lock";
+        let lock = apply::lock(host, who, self.args.break_lock);
+        let mut lock = self.waiting.on(what, lock).await?;
+        if again
+            && let Err(Locked::Busy { holder }) = &lock
+            && holder == who
+        {
+            lock = self.waiting.on(what, apply::lock(host, who, true)).await?;
+        }
+        lock.map_err(|error| match error {
+            Locked::Host(error) => Stop::looking(error.into()),
+            error => locked(error, self.waiting.log).into(),
+        })
+    }
+
+    fn say_rest(&self, plan: &Plan) {
+        let sent = self
+            .planned
+            .bytes_to_send()
+            .saturating_sub(plan.bytes_to_send());
+        let (sent, left) = (render::bytes(sent), render::bytes(plan.bytes_to_send()));
+        self.ui
+            .note(&format!("the link is back: {sent} arrived, {left} to go"));
+    }
+
+    async fn ask(&self, plan: Plan) -> Result<(), CommandError> {
+        let (format, ui) = (self.args.format, self.ui);
+        let answer = tokio::task::spawn_blocking(move || confirm(format, ui, &plan));
+        let answer = self.waiting.on("asking", answer).await?;
+        answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    async fn execute(&self, session: &Session, result: &mut Applied) -> Result<(), Stop> {
+        let plan = &self.planned;
+        let log = self.waiting.log;
+        let progress = Arc::new(self.ui.progress(plan.steps.len()));
+        let options = apply::Options {
+            rollback: !self.args.no_rollback,
+        };
+        let payloads = Payloads::new(&session.desired);
+        let interrupts = self.waiting.interrupts.clone();
+        let report = apply::execute(
+            &session.host,
+            plan,
+            &payloads,
+            options,
+            log,
+            progress,
+            interrupts,
+        )
+        .await;
+        result.completed += report.completed;
+        match report.outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Interrupted { at, begun } => {
+                Err(interrupted(&at, begun, report.completed, plan).into())
+            }
+            Outcome::Failed(failure) if is_link_lost(&failure) => {
+                Err(Stop::LinkLost(Box::new(failed(&failure, log))))
+            }
+            Outcome::Failed(failure) => Err(failed(&failure, log).into()),
+        }
+    }
+
+    /// Observes and plans again: that plan must be empty.
+    async fn look_again(
+        &self,
+        session: &Session,
+        result: &mut Applied,
+        lock: Held,
+    ) -> Result<Exit, Stop> {
+        let (ui, log) = (self.ui, self.waiting.log);
+        let what = "looking at the VPU, all steps done";
+        let observed = self.waiting.on(what, session.observe()).await?;
+        let observed = observed.map_err(Stop::looking)?;
+        let remaining = session.plan(&observed).await?;
+        drop(lock);
+        if remaining.is_empty() {
+            log.line("applied; a second plan is empty");
+            ui.say(&format!(
+                "{} the VPU matches {}",
+                ui.good("✓"),
+                remaining.manifest.path
+            ));
+            return Ok(Exit::Done);
+        }
+        if self.args.format == TextOrJson::Text {
+            ui.data(&render::text(&remaining, ui.plan_style()));
+        }
+        log.line("applied, but a second plan is not empty");
+        let count = remaining.steps.len() + remaining.blocked.len();
+        result.remaining = Some(remaining);
+        let error = CommandError::message(
+            Exit::NotConverged,
+            format!("all steps were done, and still {count} would be needed: see the plan above"),
+            Some(
+                "something on the VPU undoes what was applied; look at its containers' logs".into(),
+            ),
+        );
+        Err(error.into())
+    }
+}
+
+/// Whether a plan has nothing that is not in what was agreed to, but for the removal of what our own
+/// try has left.
+fn is_rest(plan: &Plan, planned: &Plan) -> bool {
+    let unfinished = Address::new("image", "unfinished");
+    let known = |step: &crate::plan::Step| {
+        step.address == unfinished
+            || planned
+                .steps
+                .iter()
+                .any(|other| other.address == step.address && other.action == step.action)
+    };
+    plan.blocked.is_empty()
+        && plan.vpu == planned.vpu
+        && plan.manifest == planned.manifest
+        && plan.steps.iter().all(known)
+}
+
+/// Whether a step failed for want of a link, with nothing touched that runs.
+fn is_link_lost(failure: &Failure) -> bool {
+    let lost = matches!(
+        failure.reason,
+        FailureReason::Host(HostError::Disconnected { .. } | HostError::Transport { .. })
+    );
+    lost && failure.phase == Phase::Stage
+}

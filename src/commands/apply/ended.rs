@@ -1,0 +1,102 @@
+//! Says how an apply ended that did not do all: the exit code, what was touched, and what to do next.
+
+use super::super::{CommandError, Exit};
+use crate::{
+    apply::{Failure, FailureReason, Locked, Log, Restored},
+    host::HostError,
+    plan::{Phase, Plan},
+};
+
+pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
+    log.line(&error.to_string());
+    match error {
+        Locked::Host(error) => error.into(),
+        Locked::Busy { .. } => CommandError::message(
+            Exit::Locked,
+            format!("{error}; nothing was done"),
+            Some("wait for it; if you know that it is dead: o3r-deploy apply --break-lock".into()),
+        ),
+        Locked::Leftover { ref pid, .. } => CommandError::message(
+            Exit::Locked,
+            format!("{error}; nothing was done"),
+            Some(format!("wait for it, or end it on the VPU: kill {pid}")),
+        ),
+        Locked::Failed(_) => CommandError::message(Exit::Failed, error.to_string(), None),
+    }
+}
+
+pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) -> CommandError {
+    let total = plan.steps.len();
+    let state = if begun {
+        format!("in the middle of {at}, after {completed} of {total} steps")
+    } else {
+        format!("before {at}, after {completed} of {total} steps")
+    };
+    let touched = plan.steps[..completed + usize::from(begun)]
+        .iter()
+        .any(|step| step.phase != Phase::Stage);
+    let what = if touched {
+        "what was done stays as it is"
+    } else {
+        "nothing that runs was touched"
+    };
+    CommandError::message(
+        Exit::Interrupted,
+        format!("interrupted {state}; {what}"),
+        Some("run apply again: it goes on from what is there".into()),
+    )
+}
+
+pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
+    let (exit, restored) = match &failure.restored {
+        Restored::NotNeeded => (Exit::Failed, "nothing that runs was touched".to_owned()),
+        Restored::NoPrevious => (
+            Exit::Failed,
+            "there is no earlier release to go back to".to_owned(),
+        ),
+        Restored::NotWanted => (
+            Exit::Failed,
+            "nothing was restored (--no-rollback)".to_owned(),
+        ),
+        Restored::Previous => (
+            Exit::Restored,
+            "the previous release was restored".to_owned(),
+        ),
+        Restored::Failed { address, reason } => (
+            Exit::Failed,
+            format!("the previous release could not be restored: {address}: {reason}"),
+        ),
+    };
+    let (reason, hint) = match &failure.reason {
+        FailureReason::Exit { code, tail } => {
+            let said = if tail.trim().is_empty() {
+                "it said nothing"
+            } else {
+                tail.trim()
+            };
+            (
+                format!("exit code {code} from: {}\n{said}", failure.command),
+                None,
+            )
+        }
+        FailureReason::Host(error) => (super::super::error::chain(error), error.help()),
+        FailureReason::Device(error) => (error.to_string(), error.help()),
+    };
+    log.line(&format!("{} failed: {reason}; {restored}", failure.address));
+    let connection_lost = matches!(
+        failure.reason,
+        FailureReason::Host(HostError::Disconnected { .. })
+    );
+    let refused = matches!(failure.reason, FailureReason::Device(_));
+    let again = format!(
+        "mend it and run apply again; all commands are in {}",
+        log.path()
+    );
+    let help = match hint {
+        Some(hint) if connection_lost => hint,
+        Some(hint) if refused => format!("{hint}\n{again}"),
+        _ => again,
+    };
+    let message = format!("{} failed; {restored}\n{reason}", failure.address);
+    CommandError::message(exit, message, Some(help))
+}

@@ -1,0 +1,233 @@
+//! `apply`: makes the VPU match the manifest, then observes and plans again: that plan must be
+//! empty.
+
+mod attempt;
+mod ended;
+mod watch;
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde_json::json;
+
+use self::{
+    attempt::{Attempt, Stop},
+    watch::{Waiting, listen, log, who},
+};
+use super::{CommandError, Exit, details::details, session::Session};
+use crate::{
+    cli::{self, Global, TextOrJson},
+    plan::Plan,
+    render::{self, Details},
+    ui::Ui,
+};
+
+/// Seconds to wait before each further try to go on after the link broke: a minute and a half in all,
+/// which covers a robot that changes its access point, a switch that starts again, and a plug that was
+/// pulled by mistake.
+const WAITS: [u64; 7] = [1, 2, 4, 8, 15, 30, 30];
+
+pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Exit, CommandError> {
+    let mut result = Applied::default();
+    let ended = run_inner(global, args, ui, &mut result).await;
+    if args.format == TextOrJson::Json {
+        let (exit, error) = match &ended {
+            Ok(exit) => (*exit, None),
+            Err(error) => (error.exit, Some(error.document())),
+        };
+        let document = json!({
+            "format": 1,
+            "exit_code": exit as u8,
+            "error": error,
+            "plan": result.plan,
+            "completed": result.completed,
+            "remaining": result.remaining,
+            "log": result.log.as_ref().map(|path| path.as_str()),
+        });
+        ui.data(&render::document(&document));
+    }
+    ended
+}
+
+/// What is known at the end, however it ended.
+#[derive(Default)]
+struct Applied {
+    plan: Option<Plan>,
+    completed: usize,
+    remaining: Option<Plan>,
+    log: Option<Utf8PathBuf>,
+}
+
+async fn run_inner(
+    global: &Global,
+    args: &cli::Apply,
+    ui: Ui,
+    result: &mut Applied,
+) -> Result<Exit, CommandError> {
+    let saved = args.plan.as_deref().map(read_plan).transpose()?;
+    let mut session = Session::open(global, ui).await?;
+    if let Some(saved) = &saved {
+        session.as_in(saved);
+    }
+    let observed = session.observe().await?;
+    let plan = session.plan(&observed).await?;
+    if let Some(saved) = &saved {
+        same(saved, &plan, "since it was saved")?;
+    }
+    let shown = details(&session, &observed, &plan, ui).await?;
+    if !present(args, ui, &plan, &shown, result)? {
+        return Ok(Exit::Done);
+    }
+    if !args.yes && saved.is_none() {
+        confirm(args.format, ui, &plan)?;
+    }
+    let interrupts = listen();
+    let log = log(global, ui);
+    result.log = Some(log.path().to_owned());
+    log.line(&format!(
+        "{} applies {} to {}",
+        plan.tool, plan.manifest.path, plan.vpu.host
+    ));
+    let waiting = Waiting {
+        interrupts,
+        log: &log,
+    };
+    let mut attempt = Attempt {
+        args,
+        ui,
+        waiting: &waiting,
+        who: who(),
+        planned: plan,
+        goes_on: false,
+        goes_on_further: false,
+    };
+    let mut waits = WAITS.iter();
+    loop {
+        let lost = match attempt.run(&session, result).await {
+            Ok(exit) => return Ok(exit),
+            Err(Stop::Error(error)) => return Err(*error),
+            Err(Stop::LinkLost(error)) => *error,
+        };
+        if attempt.got_further() {
+            waits = WAITS.iter();
+        }
+        reconnect(&mut session, &waiting, &mut waits, ui, lost).await?;
+    }
+}
+
+/// Connects again after the link broke; `lost` is the error if that does not succeed in time.
+async fn reconnect(
+    session: &mut Session,
+    waiting: &Waiting<'_>,
+    waits: &mut std::slice::Iter<'_, u64>,
+    ui: Ui,
+    lost: CommandError,
+) -> Result<(), CommandError> {
+    while let Some(seconds) = waits.next() {
+        let left = waits.len();
+        let tries = if left == 0 {
+            "for the last time".to_owned()
+        } else {
+            format!("{left} more tries after that")
+        };
+        ui.note(&format!(
+            "the link to the VPU broke; trying again in {seconds} s, {tries}"
+        ));
+        let sleep = tokio::time::sleep(Duration::from_secs(*seconds));
+        waiting.on("waiting to connect again", sleep).await?;
+        let connected = waiting.on("connecting again", session.reconnect());
+        match connected.await? {
+            Ok(()) => return Ok(()),
+            Err(error) if error.exit == Exit::Unreachable => {
+                tracing::debug!("cannot connect again yet");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(lost)
+}
+
+/// Shows a plan; whether there is anything to do.
+fn present(
+    args: &cli::Apply,
+    ui: Ui,
+    plan: &Plan,
+    shown: &Details,
+    result: &mut Applied,
+) -> Result<bool, CommandError> {
+    result.plan = Some(plan.clone());
+    if args.format == TextOrJson::Text {
+        ui.data(&render::text_with(plan, ui.plan_style(), shown));
+    }
+    if !plan.blocked.is_empty() {
+        let count = plan.blocked.len();
+        let what = if count == 1 {
+            "1 resource is".to_owned()
+        } else {
+            format!("{count} resources are")
+        };
+        return Err(CommandError::message(
+            Exit::Blocked,
+            format!("{what} blocked; nothing was done"),
+            Some("see the help line of each above".into()),
+        ));
+    }
+    Ok(!plan.steps.is_empty())
+}
+
+fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> {
+    if !ui.can_ask() {
+        return Err(CommandError::message(
+            Exit::Usage,
+            "there is no terminal to ask on; nothing was done",
+            Some("say yes beforehand: o3r-deploy apply --yes".into()),
+        ));
+    }
+    if format != TextOrJson::Text {
+        // stdout is for the document.
+        ui.show(|style| render::text(plan, style));
+    }
+    if ui.confirm("Apply this plan?") {
+        return Ok(());
+    }
+    Err(CommandError::message(
+        Exit::Usage,
+        "declined; nothing was done",
+        None,
+    ))
+}
+
+fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
+    let help = || Some("make it with: o3r-deploy plan -o FILE".to_owned());
+    let text = fs_err::read(path)
+        .map_err(|error| CommandError::message(Exit::Usage, error.to_string(), help()))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        CommandError::message(
+            Exit::Usage,
+            format!("{path} is not a plan: {error}"),
+            help(),
+        )
+    })
+}
+
+/// A plan is stale when what would be done now is not, byte for byte, what it says.
+fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
+    if plan.does_the_same(now) {
+        return Ok(());
+    }
+    let what = if plan.manifest.sha256 != now.manifest.sha256 {
+        "the manifest changed".to_owned()
+    } else if plan.vpu != now.vpu {
+        format!("it is for {} (serial {})", plan.vpu.host, plan.vpu.serial)
+    } else if plan.fingerprint != now.fingerprint {
+        // A file of another size is looked at in another way, which shows in the fingerprint too.
+        "the VPU or a local file changed".to_owned()
+    } else {
+        "local files changed".to_owned()
+    };
+    Err(CommandError::message(
+        Exit::Stale,
+        format!("the plan is stale: {what} {when}; nothing was done"),
+        Some("plan again and look at it: o3r-deploy plan -o FILE".into()),
+    ))
+}

@@ -1,0 +1,97 @@
+//! Waits and is interrupted: Ctrl-C, the log of what took how long, and who applies.
+
+use std::time::{Instant, SystemTime};
+
+use camino::Utf8PathBuf;
+use serde_json::json;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::super::{CommandError, Exit};
+use crate::{
+    apply::{Interrupts, Log},
+    cli::Global,
+    ui::Ui,
+};
+
+/// What is waited for outside the plan's steps: one Ctrl-C ends it.
+pub(super) struct Waiting<'a> {
+    pub(super) interrupts: Interrupts,
+    pub(super) log: &'a Log,
+}
+
+impl Waiting<'_> {
+    /// Waits for something, and logs how long it took.
+    pub(super) async fn on<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> Result<T, CommandError> {
+        let start = Instant::now();
+        let mut interrupts = self.interrupts.clone();
+        let result = tokio::select! {
+            result = future => Ok(result),
+            _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
+                Exit::Interrupted,
+                format!("interrupted while {what}"),
+                Some("run apply again: it goes on from what is there".into()),
+            )),
+        };
+        let how = if result.is_ok() {
+            "done"
+        } else {
+            "interrupted"
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        self.log
+            .line(&format!("{how} after {seconds:.3} s: {what}"));
+        result
+    }
+}
+
+/// The log of this apply; where it cannot be written, that is said and apply goes on.
+pub(super) fn log(global: &Global, ui: Ui) -> Log {
+    let directory = match (global.log_dir.strip_prefix("~"), std::env::var("HOME")) {
+        (Ok(rest), Ok(home)) => Utf8PathBuf::from(home).join(rest),
+        _ => global.log_dir.clone(),
+    };
+    match Log::create(&directory, SystemTime::now()) {
+        Ok(log) => log,
+        Err(error) => {
+            ui.note(&format!("no log is kept: {error}"));
+            Log::none()
+        }
+    }
+}
+
+/// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
+pub(super) fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    format!("\"at\":{},\"by\":{}", json!(at), json!(by))
+}
+
+/// Counts Ctrl-C, SIGTERM and SIGHUP from now on, in place of dying of them.
+pub(super) fn listen() -> Interrupts {
+    let (sender, receiver) = watch::channel(0);
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        let Ok(mut signals) = signal(kind) else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    receiver
+}

@@ -1,0 +1,169 @@
+//! Divides an image into parts that are sent and loaded one after the other: what has arrived stays, the
+//! next part is on its way while docker unpacks the one before, and docker needs less room at a time.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use super::ImageContent;
+use crate::{
+    digest::{Digest, DigestWriter},
+    image::{self, ImageError},
+    link,
+    observe::{Arrived, Observed},
+};
+
+/// When an image is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Division {
+    /// A part is closed when it has so many bytes.
+    pub part_bytes: u64,
+    /// A part that takes so many seconds arrives in a file first, so that it goes on where it was after
+    /// the link broke.
+    pub long_seconds: u64,
+}
+
+impl Default for Division {
+    /// Parts so large that the fifth of a second that any `docker load` takes does not count on a link of
+    /// up to 1 Gbit/s, and files where it would be felt that all is sent again.
+    fn default() -> Self {
+        Self {
+            part_bytes: 32 << 20,
+            long_seconds: 10,
+        }
+    }
+}
+
+/// A part of an image that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePart {
+    /// What is in it.
+    pub part: image::Part,
+    /// Bytes of its archive.
+    pub bytes: u64,
+    /// The name that it has until the whole is there; `None` for the last part.
+    pub tag: Option<String>,
+    /// Where it arrives, if not in docker at once.
+    pub arriving: Option<Arriving>,
+}
+
+/// A file of the VPU that a part arrives in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arriving {
+    /// Its name.
+    pub name: String,
+    /// So many of its bytes are there already.
+    pub have: u64,
+}
+
+/// The parts in which an image is sent that lacks the layers `missing`; none, if it is sent at once.
+///
+/// # Errors
+/// Bytes that are there have to be compared with the image's, and that cannot be read.
+pub(super) fn divide(
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+    observed: &Observed,
+    division: Division,
+) -> Result<Vec<ImagePart>, ImageError> {
+    let Some(image) = &content.local else {
+        return Ok(vec![]);
+    };
+    let link = observed.readings.link.unwrap_or(link::ASSUMED).max(1);
+    // One part arrives while another one is loaded.
+    let room = observed.readings.home_free.unwrap_or(0) / 2;
+    let mut parts = vec![];
+    for part in groups(content, missing, division.part_bytes) {
+        let bytes = image.part_len(&content.staging_tag, &part);
+        let is_last = part.up_to == content.layers.len();
+        let tag = (!is_last).then(|| image.part_tag(part.up_to));
+        let name = tag.as_ref().unwrap_or(&content.staging_tag);
+        let name = format!("{}-{bytes}", Digest::of(name).short());
+        let arriving = if bytes / link >= division.long_seconds && bytes <= room {
+            let arrived = observed.facts.arrived.get(&name);
+            let have = match arrived {
+                Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
+                _ => 0,
+            };
+            Some(Arriving { name, have })
+        } else {
+            None
+        };
+        parts.push(ImagePart {
+            part,
+            bytes,
+            tag,
+            arriving,
+        });
+    }
+    let at_once = parts.len() == 1 && parts.iter().all(|part| part.arriving.is_none());
+    Ok(if at_once { vec![] } else { parts })
+}
+
+/// Neighbouring layers that are sent together.
+fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -> Vec<image::Part> {
+    let mut parts = vec![];
+    let (mut layers, mut bytes) = (BTreeSet::new(), 0);
+    for (index, layer) in content.layers.iter().enumerate() {
+        let is_last = index + 1 == content.layers.len();
+        if missing.contains(&layer.diff_id) && layers.insert(layer.diff_id) {
+            bytes += layer.bytes;
+        }
+        if bytes >= part_bytes || (is_last && !layers.is_empty()) {
+            parts.push(image::Part {
+                up_to: index + 1,
+                layers: std::mem::take(&mut layers),
+            });
+            bytes = 0;
+        }
+    }
+    // Where the last layers are no new ones, the image itself is still to be named.
+    if let Some(part) = parts.last_mut() {
+        part.up_to = part.up_to.max(content.layers.len());
+    }
+    parts
+}
+
+/// Whether what has arrived is how the part begins.
+fn is_start_of(
+    arrived: &Arrived,
+    image: &image::Image,
+    content: &ImageContent,
+    part: &image::Part,
+) -> Result<bool, ImageError> {
+    let Some(sha256) = arrived.sha256 else {
+        return Ok(false);
+    };
+    let mut start = Start {
+        hash: DigestWriter::new(io::sink()),
+        left: arrived.bytes,
+    };
+    match image.write_part(&content.staging_tag, part, &mut start) {
+        Err(ImageError::Output { .. }) if start.left == 0 => {}
+        other => other?,
+    }
+    Ok(start.left == 0 && start.hash.finish().1 == sha256)
+}
+
+/// Hashes the first bytes and wants no more.
+struct Start {
+    hash: DigestWriter<io::Sink>,
+    left: u64,
+}
+
+impl Write for Start {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let count = self.hash.write(&bytes[..bytes.len().min(most)])?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Loads images, whole and in parts, and takes their names away, on the in-memory VPU.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    sync::Arc,
+};
+
+use super::{
+    commands::{Ran, fail},
+    world::{Image, World},
+};
+use crate::digest::Digest;
+
+pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
+    match (name, args) {
+        ("o3r-untag-image", [name]) => untag(world, name),
+        ("o3r-forget-parts", names) => names.iter().for_each(|name| untag(world, name)),
+        ("o3r-receive-part", [path, have, bytes]) => {
+            return receive(world, path, (have, bytes), stdin);
+        }
+        ("o3r-load-part", [path]) => {
+            let archive = world.files.get(*path).map(|file| file.bytes.clone());
+            let loaded = load(world, &archive.unwrap_or_default())?;
+            world.files.remove(*path);
+            return Ok(loaded);
+        }
+        _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+fn untag(world: &mut World, name: &str) {
+    if let Some(id) = world.image_id(name) {
+        let image = world.images.entry(id.clone()).or_default();
+        image.tags.remove(name);
+        if image.tags.is_empty() {
+            world.images.remove(&id);
+        }
+    }
+}
+
+/// Appends what arrives of a part of an image.
+fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[u8]) -> Ran {
+    let start = world.files.get(path).map(|file| file.bytes.clone());
+    let mut start = start.unwrap_or_default();
+    let have: usize = have
+        .parse()
+        .map_err(|_| (1, format!("{have}: not a number")))?;
+    if start.len() < have {
+        return fail("the file is shorter than it was");
+    }
+    start.truncate(have);
+    start.extend_from_slice(stdin);
+    world.write(path, &start, 0o600);
+    if start.len().to_string() == bytes {
+        Ok(String::new())
+    } else {
+        fail(format!("{} of {bytes} bytes arrived", start.len()))
+    }
+}
+
+/// `docker load`: the archive's manifest and configuration decide, as in docker.
+pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
+    let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut reader = tar::Archive::new(archive);
+    let io = |error: std::io::Error| (1, error.to_string());
+    for entry in reader.entries().map_err(io)? {
+        let mut entry = entry.map_err(io)?;
+        let name = entry.path().map_err(io)?.to_string_lossy().into_owned();
+        let mut bytes = vec![];
+        entry.read_to_end(&mut bytes).map_err(io)?;
+        entries.insert(name, bytes);
+    }
+    let json = |name: &str| -> Result<serde_json::Value, (i32, String)> {
+        let bytes = entries
+            .get(name)
+            .ok_or((1, format!("open {name}: no such file")))?;
+        serde_json::from_slice(bytes).map_err(|error| (1, error.to_string()))
+    };
+    let manifest = json("manifest.json")?;
+    let config_name = manifest[0]["Config"].as_str().unwrap_or_default();
+    let config = json(config_name)?;
+    let layers: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
+        .map_err(|error| (1, error.to_string()))?;
+    let names: Vec<String> = serde_json::from_value(manifest[0]["Layers"].clone())
+        .map_err(|error| (1, error.to_string()))?;
+    let mut tars = vec![];
+    for (index, name) in names.iter().enumerate() {
+        let chain = &layers[..=index];
+        let mut there = world.images.values();
+        tars.push(match (entries.get(name), layers.get(index)) {
+            (Some(bytes), Some(diff_id)) => {
+                let tar = unpacked(bytes).map_err(io)?;
+                if Digest::of(&tar) != *diff_id {
+                    return fail(format!("invalid diffID for layer {index}"));
+                }
+                Some(Arc::from(tar))
+            }
+            _ => match there.find(|image| image.layers.starts_with(chain)) {
+                Some(image) => image.tars.get(index).cloned(),
+                None => return fail(format!("open {name}: no such file or directory")),
+            },
+        });
+    }
+    let tars = tars.into_iter().collect::<Option<_>>().unwrap_or_default();
+    let id = Digest::of(&entries[config_name]).to_string();
+    let arch = config["architecture"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let tag = manifest[0]["RepoTags"][0]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    for image in world.images.values_mut() {
+        image.tags.remove(&tag);
+    }
+    let fresh = Image {
+        tags: BTreeSet::new(),
+        layers,
+        arch,
+        tars,
+    };
+    world
+        .images
+        .entry(id)
+        .or_insert(fresh)
+        .tags
+        .insert(tag.clone());
+    Ok(format!("Loaded image: {tag}"))
+}
+
+/// A layer's tar.
+fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    if !bytes.starts_with(b"\x1f\x8b") {
+        return Ok(bytes.to_vec());
+    }
+    let mut tar = vec![];
+    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut tar)?;
+    Ok(tar)
+}

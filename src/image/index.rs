@@ -1,0 +1,144 @@
+//! Remembers what is in files that are dear to open: compressed as a whole, with zstd layers, or bare
+//! file systems, which all have to be read to the end.
+//!
+//! `images/KEY.json` in the cache directory says what was found for a source, name and platform, and which file it
+//! was by the numbers that change with any change of a file: device, inode, size, times of change. What is not
+//! read again is checked when it is sent, for it is found by digest.
+
+use std::{
+    io::Write as _,
+    os::unix::fs::MetadataExt as _,
+    time::{Duration, SystemTime},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, Platform, Source};
+use crate::digest::Digest;
+
+/// Files that were changed less than this ago may be changed again within one tick of their clock.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Most files that are remembered; each is some kilobytes.
+const MOST: usize = 200;
+
+/// The memory.
+#[derive(Debug, Clone)]
+pub struct ImageIndex {
+    dir: Utf8PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    file: FileId,
+    image: Identity,
+}
+
+/// What tells a file from all others, and from itself after a change.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FileId {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileId {
+    fn of(path: &Utf8Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().saturating_sub(SETTLED).as_secs();
+        let last = self.modified.0.max(self.changed.0);
+        u64::try_from(last).is_ok_and(|last| last < now)
+    }
+}
+
+/// A file as it was before it was read.
+#[derive(Debug)]
+pub(super) struct Seen {
+    path: Utf8PathBuf,
+    file: FileId,
+}
+
+impl ImageIndex {
+    /// Uses `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<Utf8PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    fn entry_path(&self, source: &Source, name: &str, platform: &Platform) -> Utf8PathBuf {
+        // The whole source: a bare file system's image is made of its options, too.
+        let key = Digest::of(format!("{source:?}\n{name}\n{platform}"));
+        self.dir.join("images").join(format!("{}.json", key.hex()))
+    }
+
+    /// The image of this source as it was last time, if the file is still that one; what to remember it
+    /// by, otherwise.
+    pub(super) fn find(
+        &self,
+        source: &Source,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Identity, Option<Seen>> {
+        let file = match source {
+            Source::Archive(path) => path,
+            Source::Rootfs(rootfs) => &rootfs.file,
+            Source::Engine(_) => return Err(None),
+        };
+        let Some(file) = FileId::of(file) else {
+            return Err(None);
+        };
+        let path = self.entry_path(source, name, platform);
+        let known = fs_err::read(&path).ok();
+        let known = known.and_then(|text| serde_json::from_slice::<Entry>(&text).ok());
+        match known {
+            Some(entry) if entry.file == file => Ok(entry.image),
+            _ => Err(Some(Seen { path, file })),
+        }
+    }
+
+    /// Remembers what was found in a file.
+    pub(super) fn keep(&self, seen: Seen, image: &Identity) {
+        if !seen.file.is_settled() {
+            return;
+        }
+        if let Err(error) = self.write(
+            &seen.path,
+            &Entry {
+                file: seen.file,
+                image: image.clone(),
+            },
+        ) {
+            tracing::warn!(%error, "the cache cannot be written");
+        }
+    }
+
+    fn write(&self, path: &Utf8Path, entry: &Entry) -> std::io::Result<()> {
+        let dir = path.parent().unwrap_or(&self.dir);
+        fs_err::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&serde_json::to_vec(entry)?)?;
+        file.persist(path).map_err(|error| error.error)?;
+        let entries = dir.read_dir_utf8()?.filter_map(Result::ok);
+        let mut files: Vec<(SystemTime, Utf8PathBuf)> = entries
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.into_path())))
+            .collect();
+        files.sort();
+        for (_, old) in files.iter().take(files.len().saturating_sub(MOST)) {
+            fs_err::remove_file(old)?;
+        }
+        Ok(())
+    }
+}

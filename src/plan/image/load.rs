@@ -1,0 +1,101 @@
+//! Builds the commands that send an image and load it.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    desired::{Arriving, Image, ImageContent, ImagePart},
+    digest::Digest,
+    plan::{Command, Part, Payload, PayloadSource},
+    remote::{self, State},
+    render::bytes,
+};
+
+/// Loads the image without the layers that are there, in parts where it is divided; whole, if that fails
+/// because one of the layers went meanwhile. Then the parts are of no more use.
+pub(super) fn commands(
+    image: &Image,
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+    state: State<'_>,
+) -> Vec<Command> {
+    let payload = |bytes| {
+        let from = PayloadSource::Stream(image.name.clone());
+        Payload::new(from, content.config_digest, bytes)
+    };
+    let all = content.diff_ids();
+    let whole = payload(content.archive_bytes(&all));
+    let whole = Command::with(remote::load_image(), whole);
+    if *missing == all && content.parts.is_empty() {
+        return vec![whole];
+    }
+    let parts: Vec<Part> = content
+        .parts
+        .iter()
+        .map(|part| planned(part, state))
+        .collect();
+    let bytes = match parts.as_slice() {
+        [] => content.archive_bytes(missing),
+        parts => parts.iter().map(Part::bytes_to_send).sum(),
+    };
+    let mut payload = payload(bytes);
+    payload.layers = Some(missing.clone());
+    payload.parts = parts;
+    let load = Command::with(remote::load_image(), payload).or_else(whole);
+    let tags = content.parts.iter().filter_map(|part| part.tag.as_deref());
+    let tags: Vec<&str> = tags.collect();
+    let forget = (!tags.is_empty()).then(|| remote::forget_parts(tags));
+    let arriving = content
+        .parts
+        .iter()
+        .filter_map(|part| part.arriving.as_ref());
+    let files: Vec<String> = arriving.map(|arriving| path(state, arriving)).collect();
+    let remove = (!files.is_empty()).then(|| remote::remove_paths(files));
+    let after = forget.into_iter().chain(remove).map(Command::new);
+    [load].into_iter().chain(after).collect()
+}
+
+fn path(state: State<'_>, arriving: &Arriving) -> String {
+    format!("{}/{}", state.arriving(), arriving.name)
+}
+
+fn planned(part: &ImagePart, state: State<'_>) -> Part {
+    let (have, receive, load) = match &part.arriving {
+        Some(arriving) => {
+            let (path, have) = (path(state, arriving), arriving.have);
+            let receive = remote::receive_part(&path, have, part.bytes);
+            (have, Some(receive), remote::load_part(&path))
+        }
+        None => (0, None, remote::load_image()),
+    };
+    Part {
+        up_to: part.part.up_to,
+        layers: part.part.layers.clone(),
+        bytes: part.bytes,
+        have,
+        receive,
+        load,
+    }
+}
+
+/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
+pub(super) fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
+    let all = content.diff_ids();
+    let plural = if all.len() == 1 { "" } else { "s" };
+    let arriving = content
+        .parts
+        .iter()
+        .filter_map(|part| part.arriving.as_ref());
+    let have: u64 = arriving.map(|arriving| arriving.have).sum();
+    let again = if have == 0 {
+        String::new()
+    } else {
+        format!(", {} are there from the last time", bytes(have))
+    };
+    format!(
+        "load, {} of {} layer{plural} missing, {} of {} to send{again}",
+        missing.len(),
+        all.len(),
+        bytes(content.archive_bytes(missing).saturating_sub(have)),
+        bytes(content.whole_bytes),
+    )
+}

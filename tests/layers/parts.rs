@@ -1,0 +1,207 @@
+//! A large image is sent in parts, and goes on where it was after the link broke.
+
+use o3r_deploy::{
+    apply::Outcome,
+    desired::{self, Desired, Division},
+    host::fake::{FakeVpu, Fault, World},
+    image::{LayerCache, PART_REPOSITORY},
+    observe::observe,
+    plan::{self, Plan},
+};
+
+use super::{BASE, DEPS, applied, desired, execute, image, load};
+
+/// A part for each layer.
+const EACH: Division = Division {
+    part_bytes: 1,
+    long_seconds: 10,
+};
+
+/// Bytes a second at which no layer here takes 10 seconds.
+const QUICK: u64 = 1_000_000;
+
+/// At which all do.
+const SLOW: u64 = 100;
+
+/// The plan for a link of this speed, and what it was made from.
+async fn planned(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    files: &tempfile::TempDir,
+    link: u64,
+) -> (Desired, Plan) {
+    let mut observed = observe(vpu, &desired.query()).await.unwrap();
+    observed.readings.link = Some(link);
+    let mut prepared = desired.clone();
+    let cache = files.path().join("cache").to_str().unwrap().to_owned();
+    let cache = LayerCache::new(cache);
+    desired::prepare(&mut prepared, &observed, &cache, EACH, &|_, _| {}).unwrap();
+    let plan = plan::plan(&prepared, &observed, "fake");
+    assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
+    (prepared, plan)
+}
+
+fn three_layers(files: &tempfile::TempDir) -> Desired {
+    desired(vec![image(files, "app:1", &[BASE, DEPS, ("app", 1000)])])
+}
+
+/// The parts that an image of one layer each would be left as.
+fn parts_there(vpu: &FakeVpu) -> usize {
+    vpu.world(|world| {
+        let tags = world.images.values().flat_map(|image| &image.tags);
+        tags.filter(|tag| tag.starts_with(PART_REPOSITORY)).count()
+    })
+}
+
+fn files_there(vpu: &FakeVpu) -> Vec<usize> {
+    vpu.world(|world| {
+        let files = world.files.iter();
+        let arriving = files.filter(|(path, _)| path.contains("/arriving/"));
+        arriving.map(|(_, file)| file.bytes.len()).collect()
+    })
+}
+
+#[tokio::test]
+async fn every_part_is_loaded_and_none_is_left() {
+    for link in [QUICK, SLOW] {
+        let files = tempfile::tempdir().unwrap();
+        let vpu = FakeVpu::new(World::default());
+        let wanted = three_layers(&files);
+        let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
+        let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
+        assert_eq!(payload.parts.len(), 3);
+        assert_eq!(payload.bytes, plan.steps[0].bytes_to_send);
+        applied(&vpu, &prepared, &plan).await;
+        let loads = if link == QUICK {
+            "docker load"
+        } else {
+            "o3r-load-part"
+        };
+        let commands = vpu.commands();
+        let count = commands
+            .iter()
+            .filter(|command| command.contains(loads))
+            .count();
+        assert_eq!(count, 3, "{commands:#?}");
+        assert_eq!(parts_there(&vpu), 0);
+        assert_eq!(files_there(&vpu), [] as [usize; 0]);
+        let (_, again) = planned(&vpu, &wanted, &files, link).await;
+        assert!(again.is_empty(), "{again:?}");
+    }
+}
+
+/// Wherever the link breaks, the next apply sends less than all, and nothing is left behind.
+#[tokio::test]
+async fn what_arrived_is_not_sent_again() {
+    for link in [QUICK, SLOW] {
+        let faults = |at| {
+            [
+                Fault::LinkLostBefore(at),
+                Fault::LinkLostInside(at),
+                Fault::LinkLostAfter(at),
+            ]
+        };
+        for fault in (0..6).flat_map(faults) {
+            let files = tempfile::tempdir().unwrap();
+            let vpu = FakeVpu::new(World::default());
+            let wanted = three_layers(&files);
+            let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
+            let (_, all) = load(&plan, "app:1").unwrap();
+            vpu.inject(Some(fault));
+            let (report, _) = execute(&vpu, &prepared, &plan).await;
+            assert!(matches!(report.outcome, Outcome::Failed(_)), "{report:?}");
+            vpu.inject(None);
+            let arrived: usize = files_there(&vpu).iter().sum();
+            let parts = parts_there(&vpu);
+            let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
+            let left = load(&plan, "app:1").map_or(0, |(_, bytes)| bytes);
+            if arrived + parts > 0 {
+                assert!(left < all, "{fault:?}: {left} of {all}");
+            }
+            // With none left, the image may be there.
+            if parts == 0 && left > 0 {
+                assert_eq!(left, all - arrived as u64, "{fault:?}");
+            }
+            applied(&vpu, &prepared, &plan).await;
+            assert_eq!(parts_there(&vpu), 0, "{fault:?}");
+            assert_eq!(files_there(&vpu), [] as [usize; 0], "{fault:?}");
+            let (_, again) = planned(&vpu, &wanted, &files, link).await;
+            assert!(again.is_empty(), "{fault:?}: {again:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_the_image_s_are_sent_again() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let wanted = three_layers(&files);
+    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
+    let (_, all) = load(&plan, "app:1").unwrap();
+    vpu.inject(Some(Fault::LinkLostInside(0)));
+    drop(execute(&vpu, &prepared, &plan).await);
+    vpu.inject(None);
+    vpu.world(|world| {
+        let mut files = world.files.iter_mut();
+        let (_, file) = files.find(|(path, _)| path.contains("/arriving/")).unwrap();
+        file.bytes[100] ^= 1;
+    });
+    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
+    let (_, left) = load(&plan, "app:1").unwrap();
+    assert_eq!(left, all);
+    applied(&vpu, &prepared, &plan).await;
+    let (_, again) = planned(&vpu, &wanted, &files, SLOW).await;
+    assert!(again.is_empty(), "{again:?}");
+}
+
+/// What was begun for an image that nobody wants any more goes.
+#[tokio::test]
+async fn parts_of_another_image_are_removed() {
+    for link in [QUICK, SLOW] {
+        let files = tempfile::tempdir().unwrap();
+        let vpu = FakeVpu::new(World::default());
+        let wanted = three_layers(&files);
+        let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
+        let at = if link == QUICK { 2 } else { 4 };
+        vpu.inject(Some(Fault::LinkLostInside(at)));
+        drop(execute(&vpu, &prepared, &plan).await);
+        vpu.inject(None);
+        assert!(parts_there(&vpu) + files_there(&vpu).len() > 0);
+        let other = desired(vec![image(&files, "other:1", &[("other", 500)])]);
+        let (prepared, plan) = planned(&vpu, &other, &files, link).await;
+        applied(&vpu, &prepared, &plan).await;
+        assert_eq!(parts_there(&vpu), 0);
+        assert_eq!(files_there(&vpu), [] as [usize; 0]);
+        let (_, again) = planned(&vpu, &other, &files, link).await;
+        assert!(again.is_empty(), "{again:?}");
+    }
+}
+
+/// A part whose layers below are gone cannot be loaded: then the image is sent whole.
+#[tokio::test]
+async fn a_layer_below_that_vanishes_is_sent_after_all() {
+    for link in [QUICK, SLOW] {
+        let files = tempfile::tempdir().unwrap();
+        let vpu = FakeVpu::new(World::default());
+        let first = desired(vec![image(&files, "app:1", &[BASE, ("old", 1000)])]);
+        let (prepared, plan) = planned(&vpu, &first, &files, link).await;
+        applied(&vpu, &prepared, &plan).await;
+        let next = desired(vec![image(&files, "app:2", &[BASE, DEPS, ("app", 1000)])]);
+        let (prepared, plan) = planned(&vpu, &next, &files, link).await;
+        assert!(
+            load(&plan, "app:2")
+                .unwrap()
+                .0
+                .contains("2 of 3 layers missing")
+        );
+        vpu.world(|world| world.images.clear());
+        let (report, fell_back) = execute(&vpu, &prepared, &plan).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        assert_eq!(fell_back.len(), 1);
+        let (_, again) = planned(&vpu, &next, &files, link).await;
+        let left = again.steps.iter().map(|step| step.address.as_str());
+        let left: Vec<_> = left.collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(files_there(&vpu), [] as [usize; 0]);
+    }
+}

@@ -1,0 +1,114 @@
+//! The scripts that receive and load parts of images.
+
+use std::time::Duration;
+
+use o3r_deploy::{
+    host::{Host as _, Output, Stdin},
+    observe::{Arrived, Query, observe},
+    remote,
+};
+
+use super::{Box, Digest, SHELLS};
+
+const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
+
+/// Takes archives that begin with `good`.
+const DOCKER: &str =
+    "#!/bin/sh\nread -r first; [ \"$first\" = good ] || { echo bad >&2; exit 1; }\n";
+
+impl Box {
+    async fn receive(&self, path: &str, (have, bytes): (u64, u64), sent: &[u8]) -> Output {
+        let command = remote::receive_part(path, have, bytes);
+        let stdin = Stdin::Bytes(sent.to_vec());
+        self.host.run(&command, stdin).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_part_goes_on_where_it_was() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        let path = vpu.home().join("it's a place/part");
+        let path = path.to_str().unwrap();
+        let cut = vpu.receive(path, (0, 10), b"0123").await;
+        assert!(!cut.success());
+        assert_eq!(cut.tail(1), "4 of 10 bytes arrived");
+        // More came than was seen.
+        std::fs::write(path, "0123456xyz").unwrap();
+        let rest = vpu.receive(path, (7, 10), b"789").await;
+        assert!(rest.success(), "{shell:?}: {rest:?}");
+        assert_eq!(std::fs::read(path).unwrap(), b"0123456789");
+        let again = vpu.receive(path, (0, 3), b"abc").await;
+        assert!(again.success(), "{again:?}");
+        assert_eq!(std::fs::read(path).unwrap(), b"abc");
+        std::fs::remove_file(path).unwrap();
+        assert!(!vpu.receive(path, (3, 4), b"d").await.success());
+    }
+}
+
+/// An earlier connection that nobody knows to be dead must not write between our bytes.
+#[tokio::test]
+async fn an_earlier_receiver_is_ended() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        let path = vpu.home().join("part");
+        let path = path.to_str().unwrap();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let payload: o3r_deploy::host::Payload = std::boxed::Box::new(move |out| {
+            out.write_all(b"0123")?;
+            out.flush()?;
+            let _ = wait.recv();
+            out.write_all(b"late")
+        });
+        let command = remote::receive_part(path, 0, 10);
+        let earlier = vpu.host.run(&command, Stdin::Stream(payload));
+        let ours = async {
+            while std::fs::read(path).unwrap_or_default() != b"0123" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let output = vpu.receive(path, (4, 10), b"456789").await;
+            go.send(()).unwrap();
+            output
+        };
+        let (earlier, ours) = tokio::join!(earlier, ours);
+        assert!(ours.success(), "{shell:?}: {ours:?}");
+        assert!(!earlier.unwrap().success());
+        assert_eq!(std::fs::read(path).unwrap(), b"0123456789");
+    }
+}
+
+#[tokio::test]
+async fn what_docker_does_not_take_stays() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        vpu.program("docker", DOCKER);
+        let path = vpu.home().join("part");
+        let load = remote::load_part(path.to_str().unwrap());
+        std::fs::write(&path, "worse\n").unwrap();
+        let refused = vpu.host.run(&load, Stdin::Empty).await.unwrap();
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(path.exists());
+        std::fs::write(&path, "good\n").unwrap();
+        let loaded = vpu.host.run(&load, Stdin::Empty).await.unwrap();
+        assert!(loaded.success(), "{loaded:?}");
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn what_arrived_is_seen() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        let place = vpu.home().join(".o3r-deploy/arriving");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("0123abcd-99"), "some bytes").unwrap();
+        std::fs::write(place.join(".0123abcd-99.pid"), "1").unwrap();
+        let observed = observe(&vpu.host, &Query::default()).await.unwrap();
+        let arrived = Arrived {
+            bytes: 10,
+            sha256: Some(Digest::of("some bytes")),
+        };
+        let all: Vec<_> = observed.facts.arrived.into_iter().collect();
+        assert_eq!(all, [("0123abcd-99".to_owned(), arrived)], "{shell:?}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Large images are sent in parts; what has arrived is not sent again.
+
+use std::{thread::sleep, time::Duration};
+
+use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
+
+const MIB: usize = 1 << 20;
+
+/// A manifest of one image, `big:1`, with layers of so many bytes; gives the size of its archive.
+fn write(site: &Site, fillers: &[usize]) -> u64 {
+    site.manifest(
+        "[release]\nname = \"big\"\n[[images]]\nname = \"big:1\"\narchive = \"dist/big.tar\"\n",
+    );
+    let image = TinyImage::new("big:1", "1");
+    let image = fillers
+        .iter()
+        .fold(image, |image, bytes| image.filled(*bytes));
+    let path = site.path("dist/big.tar");
+    image.write(&path, Layout::Docker, Packing::Plain);
+    std::fs::metadata(path).unwrap().len()
+}
+
+const INSPECT: &str =
+    "docker image inspect -f '{{.Id}} {{json .RootFS}} {{json .Config}} {{.RepoTags}}'";
+
+/// Only the image is there, as a plain `docker load` makes it, and works.
+fn is_whole(site: &Site, twin: &Twin) {
+    assert_eq!(
+        twin.oem("ls -A ~/.o3r-deploy/arriving 2>/dev/null; true"),
+        ""
+    );
+    let ours = twin.oem(&format!("{INSPECT} $(docker image ls -aq --no-trunc)"));
+    assert!(ours.contains("[big:1 "), "{ours}");
+    let sums = "docker run --rm --network none big:1 sh -c 'sha256sum /filler* /version'";
+    let content = twin.oem(sums);
+    twin.oem("docker image ls -q --no-trunc | sort -u | xargs docker image rm -f");
+    twin.copy(&site.path("dist"), "dist");
+    twin.oem("docker load -qi dist/big.tar");
+    let plain = twin.oem(&format!("{INSPECT} big:1"));
+    let until = |text: &str| text.split(" [big:1").next().unwrap().to_owned();
+    assert_eq!(until(&ours), until(&plain));
+    assert_eq!(content, twin.oem(sums));
+}
+
+#[test]
+fn parts_make_the_whole_image() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    write(&site, &[33 * MIB, 34 * MIB, MIB]);
+    site.apply();
+    let logs = site.logs();
+    assert!(logs.contains("o3r-forget-parts o3r-deploy-part:"), "{logs}");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+/// The cable is pulled again and again; in all, hardly more is sent than there is.
+#[test]
+fn cut_at_many_offsets_and_resumed() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write(&site, &[18 * MIB]);
+    link.slow(1_500_000);
+    let apply = site.start(&["apply", "--yes"]);
+    for twentieth in [1, 7, 13, 18] {
+        link.wait_for(bytes * twentieth / 20);
+        link.cut();
+    }
+    let ran = apply.finish().exits(0);
+    ran.says("the link to the VPU broke; trying again in 1 s")
+        .says("the link is back");
+    let sent = link.sent();
+    // What was on its way when the link broke is lost each time, and connecting costs some.
+    assert!(sent < bytes + bytes / 4, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+/// An apply that was ended is gone on with by the next one.
+#[test]
+fn next_apply_goes_on() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write(&site, &[18 * MIB]);
+    link.slow(1_500_000);
+    let apply = site.start(&["apply", "--yes"]);
+    link.wait_for(bytes / 2);
+    apply.signal("KILL");
+    drop(apply.finish());
+    twin.power_cut();
+    let plan = site.run(&["plan"]).exits(0);
+    plan.says("are there from the last time");
+    let start = link.sent();
+    site.apply();
+    let sent = link.sent() - start;
+    assert!(sent < bytes * 3 / 4, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+#[test]
+fn interrupt_while_the_link_is_broken() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    write(&site, &[18 * MIB]);
+    link.slow(1_500_000);
+    let mut apply = site.start(&["apply", "--yes"]);
+    link.wait_for(4_000_000);
+    link.pull();
+    assert!(apply.wait_for("trying again in 4 s, 4 more tries after that"));
+    sleep(Duration::from_millis(100));
+    apply.signal("INT");
+    let ran = apply.finish().exits(130);
+    ran.says("interrupted while waiting to connect again")
+        .says("run apply again");
+}
