@@ -55,6 +55,16 @@ impl Digest {
         self.hex()[..12].to_owned()
     }
 
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest of these 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Parses 64 lower-case hexadecimal digits without the algorithm.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes();

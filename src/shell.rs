@@ -92,6 +92,24 @@ pub fn quote(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
+/// Quotes a word of any bytes but NUL, which need not be text: a file's name.
+pub fn quote_bytes(word: &[u8]) -> Cow<'_, [u8]> {
+    if let Ok(text) = std::str::from_utf8(word)
+        && quote(text) == text
+    {
+        return Cow::Borrowed(word);
+    }
+    let mut quoted = vec![b'\''];
+    for byte in word {
+        match byte {
+            b'\'' => quoted.extend_from_slice(br"'\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    Cow::Owned(quoted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

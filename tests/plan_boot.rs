@@ -44,6 +44,7 @@ fn world() -> World {
         tags: BTreeSet::from(["app:1".to_owned()]),
         layers: vec![],
         arch: "arm64".to_owned(),
+        tars: vec![],
     };
     World {
         images: BTreeMap::from([("sha256:1".to_owned(), image)]),

@@ -58,6 +58,11 @@ impl Payloads {
             }
             PayloadSource::Stream(name) => {
                 let (image, tag) = self.image(name)?;
+                if payload.delta.is_some() {
+                    let sha256 = payload.sha256;
+                    let write = move |out: &mut dyn Write| image.write_delta(sha256, out);
+                    return Ok(counted(Box::new(write), sent));
+                }
                 let layers = match &payload.layers {
                     None => LayerSelection::All,
                     Some(layers) => LayerSelection::Only(layers.clone()),

@@ -157,6 +157,8 @@ pub struct ImageContent {
     pub whole_bytes: u64,
     /// The name under which it is staged.
     pub staging_tag: String,
+    /// How it could be built on the VPU from an image there; found by [`prepare`].
+    pub delta: Option<image::Offer>,
     /// The parts in which it is sent, in this order; none where it is sent at once.
     pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
@@ -183,6 +185,7 @@ impl ImageContent {
             base_bytes: 0,
             whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
             staging_tag,
+            delta: None,
             parts: vec![],
             local: Some(image),
         };

@@ -1,11 +1,14 @@
 //! Makes the layers ready that a VPU lacks: packed for the link, so that a plan can say how much is sent.
 
-use super::{Desired, Division, parts};
+use std::collections::BTreeSet;
+
+use super::{Desired, Division, ImageContent, parts};
 use crate::{
-    image::{ImageError, LayerCache, Packing, Prepared},
+    digest::Digest,
+    image::{Base, ImageError, LayerCache, Offer, Packing, Prepared},
     link,
     observe::{Facts, Observed},
-    plan::layers_to_send,
+    plan::{cost, delta_bases, layers_to_send},
 };
 
 /// A layer that cannot be made ready.
@@ -29,6 +32,8 @@ pub fn prepare(
 ) -> Result<(), PrepareError> {
     let packing = Packing::for_link(observed.readings.link.unwrap_or(link::ASSUMED));
     let to_send = layers_to_send(desired, &observed.facts);
+    let bases = delta_bases(desired, &observed.facts);
+    let link = observed.readings.link;
     for image in &mut desired.images {
         let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
             continue;
@@ -46,8 +51,31 @@ pub fn prepare(
             .map_err(failed)?;
         content.measure();
         content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
+        let bases = bases.get(name).map_or(&[][..], Vec::as_slice);
+        content.delta = delta(content, wanted, bases, cache, link);
     }
     Ok(())
+}
+
+/// How the image could be built on the VPU, if that may be quicker than sending its layers.
+fn delta(
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+    bases: &[Base],
+    cache: &LayerCache,
+    link: Option<u64>,
+) -> Option<Offer> {
+    if bases.is_empty() || !cost::may_pay(link, content.archive_bytes(missing)) {
+        return None;
+    }
+    let (tag, local) = (&content.staging_tag, content.local.as_ref()?);
+    match local.prepare_delta(missing, bases, tag, cache, cost::grain(link)) {
+        Ok(offer) => offer,
+        Err(error) => {
+            tracing::warn!(%error, "no delta could be made; layers are sent whole");
+            None
+        }
+    }
 }
 
 /// About how many bytes of images this VPU lacks, before they are packed.

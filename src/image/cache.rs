@@ -4,6 +4,7 @@
 //! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
 //! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.tar` one
 //! that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
+//! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
 //! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
 //! there; whoever has it open can read it to the end although it is removed. So processes share the
 //! directory without locks.
@@ -17,7 +18,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    ImageError,
+    ImageError, ScratchDir,
     compress::{self, Encoding},
     contents::{self, LayerBytes, MAX_CONFIG},
     deflate::{self, Level},
@@ -143,7 +144,8 @@ impl LayerCache {
         self
     }
 
-    fn layers(&self) -> Utf8PathBuf {
+    /// Where layers are, and what is known of them.
+    pub(super) fn layers(&self) -> Utf8PathBuf {
         self.dir.join("layers")
     }
 
@@ -306,8 +308,13 @@ impl LayerCache {
         file.persist(&path).map(drop).map_err(|error| error.error)
     }
 
+    /// Where temporary files may be made.
+    pub(super) fn scratch(&self) -> ScratchDir {
+        ScratchDir::new(self.dir.join("scratch"))
+    }
+
     /// Removes the least recently used layers until the rest fits; not the one at `but`.
-    fn prune(&self, but: &Utf8Path) {
+    pub(super) fn prune(&self, but: &Utf8Path) {
         let Ok(entries) = self.layers().read_dir_utf8() else {
             return;
         };

@@ -10,6 +10,7 @@ mod cache;
 mod compress;
 mod contents;
 mod deflate;
+mod delta;
 mod docker;
 mod engine;
 mod error;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
+pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
 pub use self::index::ImageIndex;
@@ -42,6 +44,7 @@ pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
 pub use self::send::{LayerSelection, PART_REPOSITORY, Part};
+use self::slice::Slice;
 use crate::digest::Digest;
 
 /// Where a local image comes from.
@@ -107,6 +110,8 @@ pub struct Image {
 struct Ready {
     config: Option<Vec<u8>>,
     layers: BTreeMap<Digest, LayerBytes>,
+    /// Deltas by the digest of their bytes.
+    deltas: BTreeMap<Digest, Slice>,
 }
 
 /// Where an image's bytes are.

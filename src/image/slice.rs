@@ -48,6 +48,23 @@ impl Slice {
         }
     }
 
+    /// Bytes at `offset`, as many as fit and are there.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.len.saturating_sub(offset);
+        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let mut filled = 0;
+        while filled < want {
+            let at = self.offset + offset + filled as u64;
+            match self.file.read_at(&mut buffer[filled..want], at) {
+                Ok(0) => break,
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
     /// Its first bytes, at most `len`.
     pub(super) fn start(&self, len: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

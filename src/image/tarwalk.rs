@@ -16,6 +16,9 @@ pub(super) const BLOCK: u64 = 512;
 /// Largest extended header; Go's reader, and so docker, has the same bound.
 const MAX_EXTENDED: u64 = 1024 * 1024;
 
+/// Bytes of a member that are looked at together.
+const PIECE: usize = 64 * 1024;
+
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -34,6 +37,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
+    /// The name as it is, which need not be UTF-8.
+    pub(super) path: Vec<u8>,
     pub(super) kind: Kind,
     /// Where its bytes start.
     pub(super) offset: u64,
@@ -44,7 +49,7 @@ pub(super) struct Entry {
 /// What extended headers say about the member after them.
 #[derive(Default)]
 struct Extended {
-    name: Option<String>,
+    name: Option<Vec<u8>>,
     link: Option<String>,
     size: Option<u64>,
     sparse: bool,
@@ -106,7 +111,7 @@ impl<'a, R: Skip> Walker<'a, R> {
             let kind = header.entry_type();
             match kind {
                 EntryType::GNULongName => extended.name = Some(self.text(size)?),
-                EntryType::GNULongLink => extended.link = Some(self.text(size)?),
+                EntryType::GNULongLink => extended.link = Some(lossy(&self.text(size)?)),
                 EntryType::XHeader => self.pax(size, &mut extended)?,
                 EntryType::XGlobalHeader => {
                     self.extended_body(size)?;
@@ -124,6 +129,24 @@ impl<'a, R: Skip> Walker<'a, R> {
         Ok(bytes)
     }
 
+    /// Gives all bytes of the current member to `take`, piece by piece.
+    pub(super) fn pass_to(&mut self, take: &mut dyn FnMut(&[u8])) -> Result<(), ImageError> {
+        let want = |body: u64| usize::try_from(body).map_or(PIECE, |body| body.min(PIECE));
+        let mut piece = vec![0; want(self.body)];
+        while self.body > 0 {
+            let want = want(self.body);
+            let got = super::compress::read_some(&mut self.input, &mut piece[..want])
+                .map_err(|error| self.failed(error))?;
+            if got == 0 {
+                return Err(self.truncated(self.position.saturating_add(self.body)));
+            }
+            take(&piece[..got]);
+            self.position += got as u64;
+            self.body -= got as u64;
+        }
+        Ok(())
+    }
+
     fn member(
         &mut self,
         header: &Header,
@@ -131,7 +154,10 @@ impl<'a, R: Skip> Walker<'a, R> {
         size: u64,
         extended: Extended,
     ) -> Result<Entry, ImageError> {
-        let name = extended.name.unwrap_or_else(|| lossy(&header.path_bytes()));
+        let path = extended
+            .name
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let name = lossy(&path);
         let link = extended
             .link
             .or_else(|| header.link_name_bytes().map(|link| lossy(&link)))
@@ -166,6 +192,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         self.padding = stored.wrapping_neg() % BLOCK;
         Ok(Entry {
             name,
+            path,
             kind,
             offset: self.position,
             len: stored,
@@ -221,7 +248,7 @@ impl<'a, R: Skip> Walker<'a, R> {
                 record.map_err(|_| self.damaged(at, "an extended header that cannot be read"))?;
             let value = record.value_bytes();
             match record.key_bytes() {
-                b"path" => extended.name = Some(lossy(value)),
+                b"path" => extended.name = Some(value.to_vec()),
                 b"linkpath" => extended.link = Some(lossy(value)),
                 b"size" => {
                     let size = std::str::from_utf8(value)
@@ -237,13 +264,14 @@ impl<'a, R: Skip> Walker<'a, R> {
         Ok(())
     }
 
-    fn text(&mut self, size: u64) -> Result<String, ImageError> {
-        let body = self.extended_body(size)?;
+    fn text(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
+        let mut body = self.extended_body(size)?;
         let end = body
             .iter()
             .position(|byte| *byte == 0)
             .unwrap_or(body.len());
-        Ok(lossy(&body[..end]))
+        body.truncate(end);
+        Ok(body)
     }
 
     /// The bytes of an extended header, with the padding passed.

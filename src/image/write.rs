@@ -18,7 +18,7 @@ use super::{ImageError, LayerSelection};
 use crate::digest::{Digest, DigestWriter};
 
 /// The end of a tar: two blocks of zeros.
-const END: u64 = 2 * BLOCK;
+pub(super) const END: u64 = 2 * BLOCK;
 
 /// What an archive is made of.
 #[derive(Debug)]
@@ -89,6 +89,37 @@ pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> u64
         + END
 }
 
+/// A part of an archive, for whoever makes the layers some other way.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The stored bytes of the layer with this diff id, exactly as many as its `size` says.
+    Layer(Digest),
+}
+
+/// What [`write`] writes, piece by piece.
+pub(super) fn pieces(
+    parts: &Parts<'_>,
+    tag: &str,
+    include: &LayerSelection,
+) -> io::Result<Vec<Piece>> {
+    let mut bytes = vec![];
+    document(&mut bytes, MANIFEST, &manifest(parts, tag))?;
+    document(&mut bytes, &config_name(parts.config_digest), parts.config)?;
+    let mut pieces = vec![];
+    for layer in selected(parts, include) {
+        let header = header(&layer_name(layer.diff_id), layer.size)?;
+        bytes.extend_from_slice(header.as_bytes());
+        pieces.push(Piece::Bytes(std::mem::take(&mut bytes)));
+        pieces.push(Piece::Layer(layer.diff_id));
+        pad(&mut bytes, layer.size)?;
+    }
+    zeros(&mut bytes, END)?;
+    pieces.push(Piece::Bytes(bytes));
+    Ok(pieces)
+}
+
 /// Writes the archive; see [`super::Image::write_archive`].
 pub(super) fn write(
     parts: &Parts<'_>,
@@ -116,7 +147,7 @@ fn output(source: io::Error) -> ImageError {
 }
 
 /// A header that is the same for the same name and size.
-fn header(name: &str, len: u64) -> io::Result<Header> {
+pub(super) fn header(name: &str, len: u64) -> io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_path(name)?;
     header.set_size(len);
@@ -136,11 +167,12 @@ fn document(out: &mut dyn Write, name: &str, bytes: &[u8]) -> io::Result<()> {
     pad(out, len)
 }
 
-fn pad(out: &mut dyn Write, len: u64) -> io::Result<()> {
+/// Fills up to a whole block.
+pub(super) fn pad(out: &mut dyn Write, len: u64) -> io::Result<()> {
     zeros(out, len.wrapping_neg() % BLOCK)
 }
 
-fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
+pub(super) fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(len), out).map(|_| ())
 }
 

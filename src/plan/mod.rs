@@ -20,10 +20,10 @@ mod volume;
 
 pub use autostart::brings_back;
 pub(crate) use builder::vpu;
-pub use image::layers_to_send;
+pub use image::{cost, delta_bases, layers_to_send};
 pub use step::{
-    Action, Address, Blocked, Cause, Change, ChangeKind, Command, ManifestRef, NotRestorable, Part,
-    Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, ManifestRef,
+    NotRestorable, Part, Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, observe::Observed};

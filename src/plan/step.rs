@@ -340,6 +340,9 @@ pub struct Payload {
     /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<BTreeSet<Digest>>,
+    /// Of an image that is built on the VPU: from which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
     /// Of an image that is sent in parts, these, in this order: each goes to a run of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -356,6 +359,7 @@ impl Payload {
             sha256,
             bytes,
             layers: None,
+            delta: None,
             parts: vec![],
             members: vec![],
         }
@@ -366,6 +370,15 @@ impl Payload {
         let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
         Self::new(PayloadSource::Inline(text), sha256, bytes)
     }
+}
+
+/// How an image's archive is built on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delta {
+    /// The id of the image there from whose files it is built.
+    pub base: String,
+    /// Bytes of the archive that docker reads.
+    pub archive_bytes: u64,
 }
 
 /// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it

@@ -1,6 +1,6 @@
 //! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
 
-use crate::{digest::Digest, shell::Argv};
+use crate::{digest::Digest, image::Reach, shell::Argv};
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
@@ -50,6 +50,11 @@ impl State<'_> {
     /// Where files of transfers arrive, and what they replace is kept until all is well.
     pub fn staging(self) -> String {
         format!("{}/.o3r-deploy/staging", self.home)
+    }
+
+    /// Where what is sent of an image is unpacked that is built on the VPU.
+    pub fn delta(self) -> String {
+        format!("{}/.o3r-deploy/delta", self.home)
     }
 
     /// Where parts of images arrive.
@@ -138,6 +143,17 @@ pub fn replace_volume<'a>(
 /// Loads the image archive on stdin.
 pub fn load_image() -> Argv {
     Argv::new("docker").args(["load", "--quiet"])
+}
+
+/// Loads the image that is built in `directory` from the files of the image `base` (an id), and from
+/// the compressed tar on stdin.
+pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
+    let how = match reach {
+        Reach::Inside => "inside",
+        Reach::Outside => "outside",
+    };
+    let script = include_str!("load-delta.sh");
+    Argv::script(script, "o3r-load-delta", [directory, base, how])
 }
 
 /// Appends stdin to the file at `path`, which has `have` bytes of a part of an image, and `bytes` when all

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod delta;
 mod errors;
 mod hostile;
 mod layouts;

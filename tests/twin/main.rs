@@ -15,6 +15,7 @@ mod autostart;
 mod boot;
 mod crash;
 mod day;
+mod delta;
 mod device_name;
 mod drift;
 mod examples;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    files, images, transfers,
+    delta, files, images, transfers,
     world::{Container, Volume, World},
 };
 use crate::{
@@ -112,6 +112,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 world.directories.remove(*directory);
             }
         }
+        ("o3r-load-delta", [_, base, how]) => return delta::run(world, base, how, stdin),
         ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
         ("o3r-move-files", [target, new, old, marker, how, records @ ..]) => {
             transfers::mark(world, marker, how, records);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read as _,
+    sync::Arc,
 };
 
 use super::{
@@ -84,16 +85,25 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         .map_err(|error| (1, error.to_string()))?;
     let names: Vec<String> = serde_json::from_value(manifest[0]["Layers"].clone())
         .map_err(|error| (1, error.to_string()))?;
+    let mut tars = vec![];
     for (index, name) in names.iter().enumerate() {
         let chain = &layers[..=index];
-        let there = world
-            .images
-            .values()
-            .any(|image| image.layers.starts_with(chain));
-        if !there && !entries.contains_key(name) {
-            return fail(format!("open {name}: no such file or directory"));
-        }
+        let mut there = world.images.values();
+        tars.push(match (entries.get(name), layers.get(index)) {
+            (Some(bytes), Some(diff_id)) => {
+                let tar = unpacked(bytes).map_err(io)?;
+                if Digest::of(&tar) != *diff_id {
+                    return fail(format!("invalid diffID for layer {index}"));
+                }
+                Some(Arc::from(tar))
+            }
+            _ => match there.find(|image| image.layers.starts_with(chain)) {
+                Some(image) => image.tars.get(index).cloned(),
+                None => return fail(format!("open {name}: no such file or directory")),
+            },
+        });
     }
+    let tars = tars.into_iter().collect::<Option<_>>().unwrap_or_default();
     let id = Digest::of(&entries[config_name]).to_string();
     let arch = config["architecture"]
         .as_str()
@@ -110,6 +120,7 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         tags: BTreeSet::new(),
         layers,
         arch,
+        tars,
     };
     world
         .images
@@ -118,4 +129,14 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         .tags
         .insert(tag.clone());
     Ok(format!("Loaded image: {tag}"))
+}
+
+/// A layer's tar.
+fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    if !bytes.starts_with(b"\x1f\x8b") {
+        return Ok(bytes.to_vec());
+    }
+    let mut tar = vec![];
+    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut tar)?;
+    Ok(tar)
 }

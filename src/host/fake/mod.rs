@@ -6,6 +6,7 @@
 
 mod boot;
 mod commands;
+mod delta;
 mod device;
 mod files;
 mod images;

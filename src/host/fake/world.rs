@@ -1,6 +1,9 @@
 //! The state of the in-memory VPU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
@@ -75,6 +78,8 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// Docker's word.
     pub arch: String,
+    /// The layers themselves; none of an image that was not loaded here.
+    pub tars: Vec<Arc<[u8]>>,
 }
 
 /// A container, and what it was really made from.

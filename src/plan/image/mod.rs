@@ -1,11 +1,14 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
+pub mod cost;
+mod delta;
 mod layers;
 mod leftovers;
 mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
 use super::{
     Action, Address, Cause, Command, Phase,
@@ -171,10 +174,14 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
+        let mut commands = load::commands(image, content, missing, builder.state()).into_iter();
+        let (first, detail) = (commands.next(), load::detail(content, missing));
+        let Some(first) = first else { return };
+        let (command, detail) = delta::choose(builder, image, content, missing, (first, detail));
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
-            .detail(load::detail(content, missing));
-        builder.step(draft.run(load::commands(image, content, missing, builder.state())));
+            .detail(detail);
+        builder.step(draft.run([command]).run(commands));
         after.push(load);
     } else if found.is_none() {
         // Another name of an image that this plan loads.

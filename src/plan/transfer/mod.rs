@@ -230,6 +230,7 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
         }
         let payload = Payload {
             layers: None,
+            delta: None,
             parts: vec![],
             sha256: Digest::of(canonical),
             bytes: archive_len(&builder.desired.transfers, &members),
@@ -346,6 +347,7 @@ fn secret(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let kept = format!("{}/kept/{member}", one.staging);
     let payload = Payload {
         layers: None,
+        delta: None,
         parts: vec![],
         from: PayloadSource::File(file.local.to_string()),
         sha256: file.sha256,

@@ -38,6 +38,8 @@ pub(crate) struct TinyImage {
     name: String,
     version: String,
     fillers: Vec<usize>,
+    /// How many files, of how many bytes, and which of them is another one.
+    files: Option<(usize, usize, Option<usize>)>,
     architecture: &'static str,
 }
 
@@ -47,6 +49,7 @@ impl TinyImage {
             name: name.to_owned(),
             version: version.to_owned(),
             fillers: vec![],
+            files: None,
             architecture: architecture(),
         }
     }
@@ -54,6 +57,12 @@ impl TinyImage {
     /// Adds another layer of so many bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
         self.fillers.push(bytes);
+        self
+    }
+
+    /// Adds a layer of so many files of so many bytes, of which one is changed.
+    pub(crate) fn with_files(mut self, count: usize, bytes: usize, changed: Option<usize>) -> Self {
+        self.files = Some((count, bytes, changed));
         self
     }
 
@@ -68,6 +77,23 @@ impl TinyImage {
             busybox_layer(),
             file_layer("version", self.version.as_bytes()),
         ];
+        if let Some((count, bytes, changed)) = self.files {
+            let all = noise(count * bytes);
+            let mut archive = tar::Builder::new(vec![]);
+            for (number, content) in all.chunks(bytes).enumerate() {
+                let mut content = content.to_vec();
+                if changed == Some(number) {
+                    content.reverse();
+                }
+                append(
+                    &mut archive,
+                    &format!("files/it's {number}"),
+                    &content,
+                    0o644,
+                );
+            }
+            layers.insert(layers.len() - 1, archive.into_inner().unwrap());
+        }
         for (number, bytes) in self.fillers.iter().enumerate() {
             layers.push(file_layer(&format!("filler{number}"), &noise(*bytes)));
         }

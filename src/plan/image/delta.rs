@@ -1,0 +1,146 @@
+//! Chooses between sending an image's missing layers and building them on the VPU.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{address, cost};
+use crate::{
+    desired::{Desired, Image, ImageContent},
+    digest::Digest,
+    image::{Base, Offer, Reach},
+    observe::{self, Facts},
+    plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
+    remote,
+    render::{bytes, duration},
+};
+
+/// For each image the images on the VPU from which it could be built, the likeliest first. They are
+/// among the facts that a plan depends on.
+pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
+    let there = facts.images.known().into_iter().flatten();
+    let there: Vec<(&String, &observe::Image)> = there
+        .filter(|(_, found)| found.arch == desired.guards.arch)
+        .collect();
+    let images = desired.images.iter().filter_map(|image| {
+        let content = image.content.as_ref()?;
+        let mut bases: Vec<_> = there
+            .iter()
+            .filter_map(|(id, found)| {
+                let pairs = found.layers.iter().zip(&content.layers);
+                let shared = pairs
+                    .take_while(|(one, other)| **one == other.diff_id)
+                    .count();
+                let same_name = found.tags.contains(&image.name);
+                let ours = found.tags.iter().any(|tag| desired.release.staged(tag));
+                (shared > 0 || same_name || ours).then_some((
+                    (shared, same_name, ours),
+                    *id,
+                    &found.layers,
+                ))
+            })
+            .collect();
+        bases.sort_by(|(one, id, _), (other, id2, _)| other.cmp(one).then(id.cmp(id2)));
+        let bases = bases.into_iter().map(|(_, id, layers)| Base {
+            id: id.clone(),
+            layers: layers.clone(),
+        });
+        Some((image.name.clone(), bases.collect()))
+    });
+    images.collect()
+}
+
+/// How the image is loaded, and what is said of it: by a delta where there is one, it is quicker, and
+/// docker has room for it; else by `layers`. Notes the choice.
+pub(super) fn choose(
+    builder: &mut Builder<'_>,
+    image: &Image,
+    content: &ImageContent,
+    missing: &BTreeSet<Digest>,
+    layers: (Command, String),
+) -> (Command, String) {
+    let Some(offer) = content.delta.as_ref().filter(|o| o.layers == *missing) else {
+        return layers;
+    };
+    let Some(base) = builder
+        .facts
+        .images
+        .known()
+        .and_then(|i| i.get(&offer.base))
+    else {
+        return layers;
+    };
+    let link = builder.readings.link;
+    let sent = content.archive_bytes(missing);
+    let whole = cost::whole(link, sent, offer.archive_bytes);
+    let delta = cost::delta(link, offer);
+    let base = name(&offer.base, base, builder.desired);
+    let (image_at, speed) = (address(&image.name), cost::link(link));
+    // The archive and what is unpacked of it.
+    let needed = offer.archive_bytes.saturating_mul(2);
+    if builder
+        .readings
+        .docker_free
+        .is_some_and(|free| free < needed)
+    {
+        builder.notes.push(format!(
+            "{image_at}: no delta against {base}: docker's disk lacks the {} that it needs",
+            bytes(needed)
+        ));
+        return layers;
+    }
+    if delta >= whole {
+        builder.notes.push(format!(
+            "{image_at}: whole layers, {}: a delta against {base} would be {} and slower (about {} \
+             instead of {} at {speed})",
+            bytes(sent),
+            bytes(offer.bytes),
+            time(delta),
+            time(whole),
+        ));
+        return layers;
+    }
+    builder.notes.push(format!(
+        "{image_at}: delta against {base}: {} instead of {} (about {} instead of {} at {speed})",
+        bytes(offer.bytes),
+        bytes(sent),
+        time(delta),
+        time(whole),
+    ));
+    let (surer, _) = layers;
+    let all = content.diff_ids().len();
+    let plural = if all == 1 { "" } else { "s" };
+    let detail = format!(
+        "load, {} of {all} layer{plural} missing, built there from {base}, {} of {} to send",
+        missing.len(),
+        bytes(offer.bytes),
+        bytes(content.whole_bytes),
+    );
+    (command(builder, image, offer).or_else(surer), detail)
+}
+
+fn command(builder: &Builder<'_>, image: &Image, offer: &Offer) -> Command {
+    let from = PayloadSource::Stream(image.name.clone());
+    let mut payload = Payload::new(from, offer.sha256, offer.bytes);
+    payload.layers = Some(offer.layers.clone());
+    payload.delta = Some(Delta {
+        base: offer.base.clone(),
+        archive_bytes: offer.archive_bytes,
+    });
+    let directory = builder.state().delta();
+    let reach: Reach = offer.reach;
+    Command::with(remote::load_delta(&directory, &offer.base, reach), payload)
+}
+
+fn time(millis: u64) -> String {
+    duration(Duration::from_millis(millis))
+}
+
+/// The old image's name for people: its own, else the one it was staged under, else its id.
+fn name(id: &str, image: &observe::Image, desired: &Desired) -> String {
+    let own = |tag: &&String| !desired.release.staged(tag);
+    let mut tags = image.tags.iter();
+    let tag = tags.find(own).or_else(|| image.tags.first());
+    tag.cloned().unwrap_or_else(|| super::short(id))
+}

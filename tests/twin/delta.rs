@@ -1,0 +1,74 @@
+//! Of a large layer in which little changed, only that is sent: the rest is copied there, from the image before.
+
+use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
+
+/// A manifest of one image, `app:1`, of so many files; one of them is another one in the next release.
+fn write(site: &Site, version: &str, changed: Option<usize>) -> u64 {
+    site.manifest(
+        "[release]\nname = \"app\"\n[[images]]\nname = \"app:1\"\narchive = \"dist/app.tar\"\n",
+    );
+    let image = TinyImage::new("app:1", version).with_files(400, 30_000, changed);
+    let path = site.path("dist/app.tar");
+    image.write(&path, Layout::Docker, Packing::Plain);
+    std::fs::metadata(path).unwrap().len()
+}
+
+const INSPECT: &str = "docker image inspect -f '{{.Id}} {{json .RootFS}} {{json .Config}}' app:1";
+
+/// The image is the one that a plain `docker load` makes, and nothing else is left.
+fn is_whole(site: &Site, twin: &Twin) {
+    let left = "rmdir ~/.o3r-deploy/arriving 2>/dev/null; ls -A ~/.o3r-deploy; docker ps -aq";
+    assert_eq!(twin.oem(left), "compose-version\nreleases");
+    let ours = twin.oem(INSPECT);
+    let save = "docker save app:1 | tar -xO --wildcards '*/layer.tar' | sha256sum";
+    let bytes = twin.oem(save);
+    twin.oem("docker image ls -q --no-trunc | sort -u | xargs docker image rm -f");
+    twin.copy(&site.path("dist"), "dist");
+    twin.oem("docker load -qi dist/app.tar");
+    assert_eq!(ours, twin.oem(INSPECT));
+    assert_eq!(bytes, twin.oem(save));
+}
+
+#[test]
+fn one_changed_file_costs_little() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write(&site, "1", None);
+    link.slow(2_000_000);
+    site.apply();
+    write(&site, "2", Some(7));
+    let plan = site.run(&["plan"]).exits(0);
+    plan.says("built there from app:1")
+        .says("delta against app:1");
+    let before = link.sent();
+    let ran = site.apply();
+    ran.says_not("failed that way");
+    let sent = link.sent() - before;
+    // The link is measured with a quarter of a megabyte.
+    assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+#[test]
+fn an_old_image_that_vanishes_after_the_plan() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    write(&site, "1", None);
+    link.slow(2_000_000);
+    site.apply();
+    write(&site, "2", Some(7));
+    site.run(&["plan"]).exits(0).says("delta against app:1");
+    // It goes in the moment when docker is asked whether it is there.
+    twin.root("mv /usr/bin/docker /usr/bin/docker.real");
+    twin.root(
+        r#"printf '%s\n' '#!/bin/sh' 'case "$*" in "image inspect --format {{.Id}} sha256:"*)' 'docker.real image ls -aq | xargs docker.real image rm -f >/dev/null 2>&1 ;; esac' 'exec docker.real "$@"' >/usr/bin/docker; chmod 755 /usr/bin/docker"#,
+    );
+    let ran = site.apply();
+    ran.says("failed that way");
+    twin.root("mv /usr/bin/docker.real /usr/bin/docker");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
