@@ -191,7 +191,7 @@ fn hostile_values_are_refused_or_values() {
 fn manifests(manifest: &str, hostile: &str, address: &str) -> Vec<(&'static str, String)> {
     let transfer = |more: &str| format!("{manifest}\n[[transfers]]\n{more}\n");
     let to = "dst = \"~/share/here/\"";
-    let robot = format!("[vpus.one]\nhost = \"{}\"\n", address);
+    let robot = format!("[vpus.one]\nhost = \"{address}\"\n");
     vec![
         (
             "vpu.name",
