@@ -25,9 +25,9 @@ const TOO_QUICK: Duration = Duration::from_millis(100);
 /// Bytes that are sent then: 0.3 s at 100 Mbit/s.
 const SECOND: usize = 4 << 20;
 
-/// Bytes that are sent where that came quickly, too: 0.3 s at 1 Gbit/s. Fewer would not fill the windows
+/// Bytes that are sent where that came quickly, too: 0.15 s at 1 Gbit/s. Fewer would not fill the windows
 /// of ssh and TCP, and a fast link would seem half as fast.
-const THIRD: usize = 32 << 20;
+const THIRD: usize = 16 << 20;
 
 /// Bytes a second to this host, those of its own encryption and of starting a command included.
 /// `to_send` says how much depends on it: the last digit of a fast link is not worth more than that.
@@ -44,7 +44,7 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, Hos
     let Some(second) = took(host, SECOND).await? else {
         return Ok(None);
     };
-    if second > TOO_QUICK * 2 || to_send < 4 * THIRD as u64 {
+    if second > TOO_QUICK * 2 || to_send < 8 * THIRD as u64 {
         // What both have in common is no part of sending.
         return Ok(Some(rate(SECOND - FIRST, second.saturating_sub(first))));
     }

@@ -207,6 +207,9 @@ impl ImageContent {
             }
         });
         self.layers = layers.collect();
+        // An engine says how large the files are, not their archive.
+        let all = self.archive_bytes(&self.diff_ids());
+        self.whole_bytes = self.whole_bytes.max(all);
     }
 
     /// Bytes of an archive with these layers.

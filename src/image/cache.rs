@@ -31,6 +31,12 @@ use crate::digest::{Digest, DigestWriter};
 /// whose flash has 8 GB for the user.
 const LIMIT: u64 = 8 << 30;
 
+/// Removes a file of the cache that is not what its name says.
+pub(super) fn discard(path: &Utf8Path) {
+    tracing::warn!(file = %path, "damaged, removed from the cache");
+    let _ = fs_err::remove_file(path);
+}
+
 /// Compressing pays where at least a thirtieth is saved.
 const PAYS: u64 = 30;
 
@@ -107,8 +113,8 @@ impl Name {
         })
     }
 
-    /// The layer that is in the file of this name.
-    fn bytes(&self, stored: Slice) -> LayerBytes {
+    /// The layer that is in the file of this name, at `path`.
+    fn bytes(&self, stored: Slice, path: Utf8PathBuf) -> LayerBytes {
         LayerBytes {
             diff_id: self.diff_id,
             size: stored.len(),
@@ -116,6 +122,7 @@ impl Name {
             encoding: self.form.encoding(),
             stored_digest: Some(self.stored),
             unpacked: Some(self.unpacked),
+            cached: Some(path),
         }
     }
 
@@ -155,7 +162,8 @@ impl LayerCache {
             .join(format!("{}.json", digest.hex()))
     }
 
-    /// A layer as it is best sent, its bytes checked. One that is damaged is removed and counts as none.
+    /// A layer as it is best sent. Its bytes are checked by who reads them, and not here: hashing a large image
+    /// takes longer than its first part takes to be there.
     pub(super) fn layer(&self, diff_id: Digest, packing: Packing) -> Option<LayerBytes> {
         self.first_of(diff_id, Form::wanted(packing))
     }
@@ -179,25 +187,31 @@ impl LayerCache {
             .collect();
         found.sort_by_key(|(rank, ..)| *rank);
         for (_, name, path) in found {
-            match Self::open(&path, &name) {
+            match Self::open(path, &name) {
                 Ok(Some(layer)) => return Some(layer),
-                Ok(None) => {
-                    tracing::warn!(file = %path, "damaged, removed from the cache");
-                    let _ = fs_err::remove_file(&path);
-                }
+                Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "a cached layer cannot be read"),
             }
         }
         None
     }
 
-    fn open(path: &Utf8Path, name: &Name) -> io::Result<Option<LayerBytes>> {
-        let file = File::open(path)?;
+    fn open(path: Utf8PathBuf, name: &Name) -> io::Result<Option<LayerBytes>> {
+        let file = File::open(&path)?;
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
         // For `prune`: the least recently used go first.
         let _ = file.set_modified(SystemTime::now());
         let stored = Slice::whole(file)?;
-        let (found, len) = Digest::of_reader(stored.reader())?;
-        Ok((found == name.stored && len > 0).then(|| name.bytes(stored)))
+        let whole = match name.form.encoding() {
+            Encoding::Plain => stored.len() == name.unpacked,
+            _ => stored.len() > 0,
+        };
+        if !whole {
+            discard(&path);
+        }
+        Ok(whole.then(|| name.bytes(stored, path)))
     }
 
     /// Compresses a layer into the cache and gives it from there. `progress` is told how many bytes
@@ -287,7 +301,7 @@ impl LayerCache {
         let path = layers.join(name.text());
         let file = file.persist(&path).map_err(|error| failed(error.error))?;
         self.prune(&path);
-        Ok(name.bytes(Slice::whole(file).map_err(failed)?))
+        Ok(name.bytes(Slice::whole(file).map_err(failed)?, path))
     }
 
     /// An image's configuration.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
 use serde::Deserialize;
 
 use super::compress::{self, Encoding};
@@ -51,6 +52,8 @@ pub(super) struct LayerBytes {
     pub(super) size: u64,
     /// Bytes unpacked, where that is known.
     pub(super) unpacked: Option<u64>,
+    /// Its file, if that is the layer cache's.
+    pub(super) cached: Option<Utf8PathBuf>,
 }
 
 impl LayerBytes {
@@ -82,6 +85,7 @@ impl LayerBytes {
             stored_digest,
             size,
             unpacked,
+            cached: None,
         })
     }
 
@@ -104,6 +108,7 @@ impl LayerBytes {
             stored_digest: None,
             size,
             unpacked: Some(unpacked),
+            cached: None,
         }
     }
 }

@@ -166,6 +166,12 @@ pub enum ImageError {
         /// Docker's words.
         said: String,
     },
+    /// A layer in the layer cache is not what it should be. It was removed: the next try makes it again.
+    #[error("the layer cache had a damaged file, which was removed: {layer}")]
+    DamagedCache {
+        /// The layer.
+        layer: Digest,
+    },
     /// The receiver of the archive failed; nothing is wrong with the image.
     #[error("the archive could not be passed on")]
     Output {
@@ -209,6 +215,7 @@ impl ImageError {
             Self::Scratch { .. } => {
                 "free some space there, or set XDG_CACHE_HOME to a directory with room".to_owned()
             }
+            Self::DamagedCache { .. } => "do it once more: the layer is made again".to_owned(),
             Self::EngineMissing { .. } => {
                 "install the docker CLI, or give the image as `archive = \"FILE\"`".to_owned()
             }

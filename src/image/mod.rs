@@ -9,6 +9,7 @@ mod archive;
 mod cache;
 mod compress;
 mod contents;
+mod copying;
 mod deflate;
 mod delta;
 mod docker;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use self::cache::LayerCache;
 use self::compress::Encoding;
 use self::contents::{Contents, LayerBytes};
+use self::copying::Copying;
 pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
@@ -103,6 +105,7 @@ pub struct Image {
     identity: Identity,
     bytes: Bytes,
     ready: Mutex<Ready>,
+    copying: Copying,
 }
 
 /// What is ready to be sent without asking the source.
@@ -110,6 +113,8 @@ pub struct Image {
 struct Ready {
     config: Option<Vec<u8>>,
     layers: BTreeMap<Digest, LayerBytes>,
+    /// Layers that the cache had and that were damaged: should it not be possible to remove them, they are passed over.
+    distrusted: BTreeSet<Digest>,
     /// Deltas by the digest of their bytes.
     deltas: BTreeMap<Digest, Slice>,
 }
@@ -263,6 +268,7 @@ impl Image {
             identity,
             bytes: Bytes::Later(Box::new(fetch)),
             ready: Mutex::default(),
+            copying: Copying::default(),
         }
     }
 
@@ -278,6 +284,7 @@ impl Image {
             identity,
             bytes: Bytes::Here(contents),
             ready: Mutex::default(),
+            copying: Copying::default(),
         }
     }
 
@@ -383,51 +390,61 @@ impl Image {
                 || packing == Packing::Plain && self.is_plain_here(diff_id)
         };
         for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
+            let distrusted = self.ready_parts().distrusted.contains(diff_id);
             match cache.layer(*diff_id, packing) {
-                Some(layer) => self.make_ready(layer),
-                None => missing.push(*diff_id),
+                Some(layer) if !distrusted => self.make_ready(layer),
+                _ => missing.push((*diff_id, distrusted)),
             }
         }
         self.prepare_config(cache)?;
-        for diff_id in missing {
-            let put_by = cache.plain(diff_id);
-            let (layer, origin) = if let Some(layer) = &put_by {
-                (layer, "the layer cache")
-            } else {
-                let contents = self.contents()?;
-                let mut layers = contents.layers.iter();
-                let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) else {
-                    continue;
-                };
-                (layer, contents.origin.as_str())
-            };
-            if layer.encoding == Encoding::Gzip {
-                self.make_ready(layer.clone());
-                continue;
-            }
-            let total = layer.unpacked.unwrap_or(layer.size);
-            let told = |done| {
-                progress(Prepared {
-                    diff_id,
-                    done,
-                    total,
-                });
-            };
-            let kept = match packing.level() {
-                Some(level) => cache.add(layer, origin, level, &told),
-                None if self.is_cheap(layer) => {
-                    self.make_ready(layer.clone());
-                    continue;
+        for (diff_id, distrusted) in missing {
+            let plain = cache.plain(diff_id).filter(|_| !distrusted);
+            if let Some(layer) = plain {
+                match self.pack(&layer, "the layer cache", cache, packing, progress) {
+                    Ok(()) => continue,
+                    Err(_) => layer.cached.iter().for_each(|path| cache::discard(path)),
                 }
-                None => cache.add_plain(layer, origin),
-            };
-            match kept {
+            }
+            let contents = self.contents()?;
+            let mut layers = contents.layers.iter();
+            if let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) {
+                self.pack(layer, &contents.origin, cache, packing, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a layer ready whose bytes are at hand.
+    fn pack(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        cache: &LayerCache,
+        packing: Packing,
+        progress: &dyn Fn(Prepared),
+    ) -> Result<(), ImageError> {
+        let told = |done| {
+            progress(Prepared {
+                diff_id: layer.diff_id,
+                done,
+                total: layer.unpacked.unwrap_or(layer.size),
+            });
+        };
+        match packing.level() {
+            _ if layer.encoding == Encoding::Gzip => self.make_ready(layer.clone()),
+            Some(level) => match cache.add(layer, origin, level, &told) {
                 Ok(layer) => self.make_ready(layer),
                 Err(error @ ImageError::Scratch { .. }) => {
                     tracing::warn!(%error, "the layer cache cannot be written");
                     self.make_ready(layer.clone());
                 }
                 Err(error) => return Err(error),
+            },
+            None => {
+                if !self.is_cheap(layer) {
+                    self.copying.start(cache.clone(), layer.clone(), origin);
+                }
+                self.make_ready(layer.clone());
             }
         }
         Ok(())

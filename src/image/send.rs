@@ -184,7 +184,13 @@ impl Image {
             parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
             parts.layers = merged(&self.ready_parts(), Some(contents));
         }
-        write::write(&parts, &wanted.tag, &wanted.include, out)
+        let written = write::write(&parts, &wanted.tag, &wanted.include, out);
+        if let Err(ImageError::DamagedCache { layer }) = &written {
+            let mut ready = self.ready_parts();
+            ready.layers.remove(layer);
+            ready.distrusted.insert(*layer);
+        }
+        written
     }
 
     fn digest_of(&self, wanted: &Wanted<'_>) -> Digest {

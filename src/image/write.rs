@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use tar::{EntryType, Header};
 
+use super::cache;
 use super::compress::{self, CHUNK, Encoding};
 use super::contents::{self, LayerBytes};
 use super::docker::MANIFEST;
@@ -136,10 +137,23 @@ pub(super) fn write(
                 .as_bytes(),
         )
         .map_err(output)?;
-        body(parts, layer, out)?;
+        body(parts, layer, out).map_err(|error| blame(layer, error))?;
         pad(out, layer.size).map_err(output)?;
     }
     zeros(out, END).and_then(|()| out.flush()).map_err(output)
+}
+
+/// Of a damaged layer that came out of the cache, no file of the user's is the cause.
+fn blame(layer: &LayerBytes, error: ImageError) -> ImageError {
+    match &layer.cached {
+        Some(path) if !matches!(error, ImageError::Output { .. }) => {
+            cache::discard(path);
+            ImageError::DamagedCache {
+                layer: layer.diff_id,
+            }
+        }
+        _ => error,
+    }
 }
 
 fn output(source: io::Error) -> ImageError {

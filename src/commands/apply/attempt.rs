@@ -13,6 +13,7 @@ use crate::{
     cli::{self, TextOrJson},
     commands::{CommandError, Exit, details::details, session::Session},
     host::{Held, HostError},
+    image::ImageError,
     plan::{Address, Phase, Plan},
     render,
     ui::Ui,
@@ -27,8 +28,8 @@ pub(super) struct Attempt<'a> {
     pub(super) who: String,
     /// What was agreed to.
     pub(super) planned: Plan,
-    /// Whether this goes on after the link broke.
-    pub(super) goes_on: bool,
+    /// What makes it go on, where the last try was not to the end.
+    pub(super) goes_on: Option<&'static str>,
     /// Whether the last try had less to send than the one before.
     pub(super) goes_on_further: bool,
 }
@@ -37,6 +38,8 @@ pub(super) struct Attempt<'a> {
 pub(super) enum Stop {
     /// The link broke before anything that runs was touched; the error is for when it stays so.
     LinkLost(Box<CommandError>),
+    /// A layer in the cache was damaged; the error is for when that goes on.
+    DamagedCache(Box<CommandError>),
     /// Something that trying again does not mend.
     Error(Box<CommandError>),
 }
@@ -69,15 +72,18 @@ impl Attempt<'_> {
         session: &Session,
         result: &mut Applied,
     ) -> Result<Exit, Stop> {
-        let again = std::mem::replace(&mut self.goes_on, true);
+        let goes_on = self.goes_on.take();
+        let again = goes_on.is_some();
         let lock = self.lock(session, again).await?;
         // Between the first look and the lock, another apply may have finished.
         let observed = self.waiting.on("looking at the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
         let plan = session.plan(&observed).await?;
-        if again && is_rest(&plan, &self.planned) {
+        if let Some(why) = goes_on
+            && is_rest(&plan, &self.planned)
+        {
             self.goes_on_further = plan.bytes_to_send() < self.planned.bytes_to_send();
-            self.say_rest(&plan);
+            self.say_rest(why, &plan);
         } else if self.args.plan.is_some() {
             same(&self.planned, &plan, "while it waited to be applied")?;
         } else if !plan.does_the_same(&self.planned) {
@@ -114,14 +120,14 @@ impl Attempt<'_> {
         })
     }
 
-    fn say_rest(&self, plan: &Plan) {
+    fn say_rest(&self, why: &str, plan: &Plan) {
         let sent = self
             .planned
             .bytes_to_send()
             .saturating_sub(plan.bytes_to_send());
         let (sent, left) = (render::bytes(sent), render::bytes(plan.bytes_to_send()));
         self.ui
-            .note(&format!("the link is back: {sent} arrived, {left} to go"));
+            .note(&format!("{why}: {sent} arrived, {left} to go"));
     }
 
     async fn ask(&self, plan: Plan) -> Result<(), CommandError> {
@@ -158,6 +164,9 @@ impl Attempt<'_> {
             }
             Outcome::Failed(failure) if is_link_lost(&failure) => {
                 Err(Stop::LinkLost(Box::new(failed(&failure, log))))
+            }
+            Outcome::Failed(failure) if is_damaged_cache(&failure) => {
+                Err(Stop::DamagedCache(Box::new(failed(&failure, log))))
             }
             Outcome::Failed(failure) => Err(failed(&failure, log).into()),
         }
@@ -226,4 +235,13 @@ fn is_link_lost(failure: &Failure) -> bool {
         FailureReason::Host(HostError::Disconnected { .. } | HostError::Transport { .. })
     );
     lost && failure.phase == Phase::Stage
+}
+
+/// Whether a step failed for want of a layer that is now to be made again, with nothing touched that runs.
+fn is_damaged_cache(failure: &Failure) -> bool {
+    let FailureReason::Host(HostError::Payload(error)) = &failure.reason else {
+        return false;
+    };
+    let source = error.get_ref().and_then(|error| error.downcast_ref());
+    failure.phase == Phase::Stage && matches!(source, Some(ImageError::DamagedCache { .. }))
 }

@@ -27,6 +27,9 @@ use crate::{
 /// pulled by mistake.
 const WAITS: [u64; 7] = [1, 2, 4, 8, 15, 30, 30];
 
+/// Damaged layers of the cache that are made again in one apply. More of them are a disk that fails.
+const MAX_DAMAGED: u32 = 20;
+
 pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
     let ended = run_inner(global, args, ui, &mut result).await;
@@ -98,16 +101,26 @@ async fn run_inner(
         waiting: &waiting,
         who: who(),
         planned: plan,
-        goes_on: false,
+        goes_on: None,
         goes_on_further: false,
     };
     let mut waits = WAITS.iter();
+    let mut damaged = 0;
     loop {
         let lost = match attempt.run(&session, result).await {
             Ok(exit) => return Ok(exit),
             Err(Stop::Error(error)) => return Err(*error),
+            Err(Stop::DamagedCache(error)) => {
+                damaged += 1;
+                if damaged > MAX_DAMAGED {
+                    return Err(*error);
+                }
+                attempt.goes_on = Some("a damaged layer of the cache is made again");
+                continue;
+            }
             Err(Stop::LinkLost(error)) => *error,
         };
+        attempt.goes_on = Some("the link is back");
         if attempt.got_further() {
             waits = WAITS.iter();
         }
