@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Makes a table in Markdown of what transfer.sh measured, and says which of its goals are met.
+"""Makes a table in Markdown of what transfer.sh measured, and says which of its goals are met: a section for each link.
 
-  table.py ROWS ABOUT ROBOTS
+  table.py ROWS ABOUT ROBOTS [RESULTS]
+
+RESULTS: an earlier output, whose sections of links that are not among the rows are kept.
 
 ROWS: lines of tab-separated link, case, way, seconds, seconds of loading, CPU here, memory here, bytes up, bytes down, CPU there,
 memory there, disk there. ABOUT: a text for the head. A figure is the median of its rows; of robots, their sum, counted up to
@@ -70,13 +72,13 @@ def name(link):
 
 
 def table(cells):
-    yield ["link", "case", "way", "runs", "s", "load", "MB up", "MB down", "CPU here, s", "CPU VPU, s",
+    yield ["case", "way", "runs", "s", "load", "MB up", "MB down", "CPU here, s", "CPU VPU, s",
            "memory here, MB", "memory VPU, MB", "disk VPU, MB", "against ours"]
     order = list(WAYS)
     for (link, case, way), cell in sorted(cells.items(), key=lambda item: (
             -(item[0][0] or 10**9), CASES.index(item[0][1]), order.index(item[0][2]))):
         ours = cells.get((link, case, "ours"))
-        yield [name(link), case, WAYS[way], str(cell.runs), number(cell.seconds),
+        yield [case, WAYS[way], str(cell.runs), number(cell.seconds),
                number(cell.load) if way.startswith("ours") else "",
                *(number(value, 1e6) for value in (cell.up, cell.down)), number(cell.cpu_here), number(cell.cpu_there),
                *(number(value, 1e6, 0) for value in (cell.memory_here, cell.memory_there, cell.disk_there)),
@@ -88,8 +90,8 @@ def number(value, unit=1.0, digits=2):
 
 
 def goals(cells):
-    """The issue's goals: what, on which link, what is wanted, and the figure by the load and by the whole apply."""
-    yield ["goal", "link", "wanted", "by load", "", "by the whole apply", ""]
+    """The goals: what is wanted, and the figure by the load and by the whole apply."""
+    yield ["goal", "wanted", "by load", "", "by the whole apply", ""]
     for link in sorted({link for link, _, _ in cells}, key=lambda link: -(link or 10**9)):
         def cell(case, way):
             return cells.get((link, case, way))
@@ -98,7 +100,7 @@ def goals(cells):
             ours, other = cell(case, "ours"), cell(case, way)
             if not ours or not other:
                 return
-            row = [what, name(link), f"at least {least}x" if least else f"at most {most}x"]
+            row = [what, f"at least {least}x" if least else f"at most {most}x"]
             for seconds in (ours.load, ours.seconds):
                 if not seconds:
                     row += ["", ""]
@@ -117,40 +119,58 @@ def goals(cells):
         for case in ("top", "deps", "base", "nothing"):
             yield from against(f"{case}: not slower than the plain pipe", case, "plain", least=1)
         ours, layer = cell("deps", "ours"), cell("deps", "layer")
-        if ours and layer:
+        if ours and layer and link:
             share = ours.up / layer.up
-            yield ["one file: bytes of those of the layer", name(link), "at most 2 %", "", "", f"{share:.2%}",
+            yield ["one file: bytes of those of the layer", "at most 2 %", "", "", f"{share:.2%}",
                    "met" if share <= 0.02 else "**not met**"]
         if ours := cell("nothing", "ours"):
-            yield ["nothing changed: no byte of image", name(link), "nothing loaded", "", "",
+            yield ["nothing changed: no byte of image", "nothing loaded", "", "",
                    f"{ours.up / 1e3:.1f} kB of questions", "met" if ours.load is None else "**not met**"]
         memory = [cell_.memory_here for (link_, _, way), cell_ in cells.items() if link_ == link and way.startswith("ours")]
         if memory:
-            yield ["memory here", name(link), "at most 64 MiB", "", "", f"{max(memory) / (1 << 20):.0f} MiB",
+            yield ["memory here", "at most 64 MiB", "", "", f"{max(memory) / (1 << 20):.0f} MiB",
                    "met" if max(memory) <= MEMORY_GOAL else "**not met**"]
 
 
 def markdown(rows):
     head, *rest = rows
     for row in (head, ["---"] * len(head), *rest):
-        print("| " + " | ".join(row) + " |")
+        yield "| " + " | ".join(row) + " |"
 
 
-def main(rows, about, robots):
-    cells = read(rows, int(robots))
-    print("# Moving images: the last table of `benches/transfer.sh`\n")
-    with open(about) as file:
-        print(file.read())
-    markdown(list(table(cells)))
-    print(f"\n{NOTES}")
-    short = [cell for (_, case, way), cell in cells.items() if case == "robots" and cell.runs < int(robots)]
+def section(link, cells, about, robots):
+    yield about
+    yield from markdown(table(cells))
+    short = [cell for (_, case, way), cell in cells.items() if case == "robots" and cell.runs < robots]
     if short:
-        print(f"- robots: {robots} of them; where fewer runs are named, their mean was taken for the others.")
-    print("\n## Goals\n")
-    markdown(list(goals(cells)))
+        yield f"\nRobots: {robots} of them; where fewer runs are named, their mean was taken for the others."
+    yield ""
+    yield from markdown(goals(cells))
+
+
+def earlier(path):
+    """The sections of an earlier output, by their heading."""
+    try:
+        with open(path) as file:
+            parts = file.read().split("\n## ")[1:]
+    except FileNotFoundError:
+        return {}
+    return {part.partition("\n")[0]: part.partition("\n")[2].strip("\n") for part in parts}
+
+
+def main(rows, about, robots, results=None):
+    robots = int(robots)
+    cells = read(rows, robots)
+    with open(about) as file:
+        about = file.read()
+    sections = earlier(results) if results else {}
+    for link in {link for link, _, _ in cells}:
+        of_link = {key: cell for key, cell in cells.items() if key[0] == link}
+        sections[name(link)] = "\n".join(section(link, of_link, about, robots))
+    print(f"# Moving images: the last tables of `benches/transfer.sh`\n\n{NOTES}")
+    for heading in sorted(sections, key=lambda heading: -(int(heading.split()[0]) if heading[0].isdigit() else 10**9)):
+        print(f"\n## {heading}\n\n{sections[heading]}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures how images get to a test twin, with this tool and by hand, over links of several speeds; prints a table in
-# Markdown and keeps it in benches/RESULTS.md.
+# Markdown, a section for each link, and keeps it in benches/RESULTS.md, beside the sections of links that were not measured now.
 #
 #   benches/transfer.sh [RUNS [LINKS [CASES [WAYS]]]]     default: 3 "0 100 10", and all of the others
 #   benches/transfer.sh --check       every case and way once with a tiny image: whether this works; a minute or two
@@ -315,7 +315,7 @@ MD
 # table: makes $work/table of the rows so far.
 table() {
     about >"$work/about"
-    benches/table.py "$rows" "$work/about" "$robots" >"$work/table"
+    benches/table.py "$rows" "$work/about" "$robots" "$@" >"$work/table"
 }
 finished=
 table_so_far() {
@@ -362,4 +362,7 @@ done
 table
 finished=yes
 cat "$work/table"
-if [ "$results" ]; then cp "$work/table" "$results"; fi
+if [ "$results" ]; then
+    table "$results"
+    cp "$work/table" "$results"
+fi
