@@ -232,6 +232,7 @@ fn large_image(layers: Vec<Layer>) -> Desired {
             base_bytes: 448 << 20,
             whole_bytes: 448 << 20,
             delta: None,
+            packed: true,
             staging_tag: "o3r-deploy/app:0".into(),
             parts: vec![],
             local: None,

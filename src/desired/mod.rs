@@ -159,6 +159,9 @@ pub struct ImageContent {
     pub staging_tag: String,
     /// How it could be built on the VPU from an image there; found by [`prepare`].
     pub delta: Option<image::Offer>,
+    /// Whether the layers that are missing are packed for the link, so that their sizes are those that are sent;
+    /// they are not where a delta is so much quicker that they will hardly be needed.
+    pub packed: bool,
     /// The parts in which it is sent, in this order; none where it is sent at once.
     pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
@@ -186,6 +189,7 @@ impl ImageContent {
             whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
             staging_tag,
             delta: None,
+            packed: true,
             parts: vec![],
             local: Some(image),
         };

@@ -46,18 +46,31 @@ pub fn prepare(
             name: name.clone(),
             source: Box::new(source),
         };
-        local
-            .prepare_layers(wanted, cache, packing, &|prepared| progress(name, prepared))
-            .map_err(failed)?;
-        content.measure();
-        content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
         let bases = bases.get(name).map_or(&[][..], Vec::as_slice);
-        content.delta = delta(content, wanted, bases, cache, link);
+        if !bases.is_empty() && cost::may_pay(link, content.archive_bytes(wanted)) {
+            local.fetch_layers(wanted, cache).map_err(failed)?;
+            content.delta = delta(content, wanted, bases, cache, link);
+        }
+        // Compressing hard takes longer than many a delta.
+        content.packed = !content
+            .delta
+            .as_ref()
+            .is_some_and(|offer| cost::surely_pays(link, offer));
+        if content.packed {
+            let progress = |prepared| progress(name, prepared);
+            local
+                .prepare_layers(wanted, cache, packing, &progress)
+                .map_err(failed)?;
+        }
+        content.measure();
+        if content.packed {
+            content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
+        }
     }
     Ok(())
 }
 
-/// How the image could be built on the VPU, if that may be quicker than sending its layers.
+/// How the image could be built on the VPU.
 fn delta(
     content: &ImageContent,
     missing: &BTreeSet<Digest>,
@@ -65,9 +78,6 @@ fn delta(
     cache: &LayerCache,
     link: Option<u64>,
 ) -> Option<Offer> {
-    if bases.is_empty() || !cost::may_pay(link, content.archive_bytes(missing)) {
-        return None;
-    }
     let (tag, local) = (&content.staging_tag, content.local.as_ref()?);
     match local.prepare_delta(missing, bases, tag, cache, cost::grain(link)) {
         Ok(offer) => offer,

@@ -414,6 +414,26 @@ impl Image {
         Ok(())
     }
 
+    /// Has the bytes of these layers at hand, and the configuration: runs `docker save` for an engine's image only
+    /// if the cache lacks one. Blocks.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub fn fetch_layers(
+        &self,
+        wanted: &BTreeSet<Digest>,
+        cache: &LayerCache,
+    ) -> Result<(), ImageError> {
+        let is_there = |diff_id: &Digest| {
+            self.ready_parts().layers.contains_key(diff_id)
+                || cache.layer(*diff_id, Packing::Plain).is_some()
+        };
+        if !wanted.iter().all(is_there) {
+            self.contents()?;
+        }
+        self.prepare_config(cache)
+    }
+
     /// Makes a layer ready whose bytes are at hand.
     fn pack(
         &self,

@@ -16,6 +16,9 @@ const START: u64 = 1500;
 /// Bytes of an archive that are put together, and received uncompressed, in a second.
 const BUILT_PER_SECOND: u64 = 150_000_000;
 
+/// Layers become a tenth at the very most: those of programs become a third.
+const SMALLEST: u64 = 10;
+
 /// The part of a file's bytes that is sent, of a hundred: files of programs compress like that.
 const COMPRESSED: u64 = 40;
 
@@ -42,9 +45,16 @@ pub(super) fn delta(link: Option<u64>, offer: &Offer) -> u64 {
         .saturating_add(millis(offer.archive_bytes, BUILT_PER_SECOND))
 }
 
-/// Whether a delta, be it ever so small, could be quicker than sending `bytes`.
+/// Whether a delta, be it ever so small, could be quicker than sending layers of `bytes` that may still be to be
+/// compressed.
 pub fn may_pay(link: Option<u64>, bytes: u64) -> bool {
-    millis(bytes, rate(link)) > START
+    millis(bytes / 100 * COMPRESSED, rate(link)) > START
+}
+
+/// Whether a delta is quicker than sending the layers, however small they can be made.
+pub fn surely_pays(link: Option<u64>, offer: &Offer) -> bool {
+    let smallest = offer.archive_bytes / SMALLEST;
+    delta(link, offer) < whole(link, smallest, offer.archive_bytes)
 }
 
 /// How long a thing must be to be copied rather than sent: looking into a file pays where sending it

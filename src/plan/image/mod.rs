@@ -69,8 +69,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     }
     leftovers::plan(builder, images, &to_send);
+    let packed = |image: &desired::Image| image.content.as_ref().is_some_and(|c| c.packed);
+    let mut sent = builder.desired.images.iter();
     if let Some(link) = builder.readings.link
-        && !to_send.is_empty()
+        && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
         let how = match Packing::for_link(link) {
             Packing::Plain => "as they are, for unpacking them there takes longer",
