@@ -256,14 +256,17 @@ part() {
     file=$work/script/part.tar
     benches/part.py "$work"/script/payload/*.tar "$there" "$file"
     part_bytes[$case]=$(stat -c %s "$file")
+    # What a link carries is compressed.
+    [ "$links" = 0 ] || packed_bytes[$case]=$(gzip -6 <"$file" | wc -c)
     on_twin sh -c "cat >/var/tmp/part-$case.tar" <"$file"
     rm -rf "$work/script"
 }
-declare -A part_bytes
+declare -A part_bytes packed_bytes
 
 # limit LINK CASE: docker's work on what is missing, and the link's on what changed.
 limit() {
     local seconds bytes=${part_bytes[$2]}
+    [ "$1" = 0 ] || bytes=${packed_bytes[$2]}
     # shellcheck disable=SC2016 # the twin's
     seconds=$(on_twin sh -c 's=$(date +%s.%N); docker load -qi "$1" >/dev/null && echo "$s $(date +%s.%N)"' - "/var/tmp/part-$2.tar" | awk '{ print $2 - $1 }')
     on_twin docker image inspect "${id[$(version_of "$2")]}" >/dev/null || die "the archive of the missing layers is another image"
