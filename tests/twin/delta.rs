@@ -4,10 +4,14 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 /// A manifest of one image, `app:1`, of so many files; one of them is another one in the next release.
 fn write(site: &Site, version: &str, changed: Option<usize>) -> u64 {
+    write_image(site, TinyImage::new("app:1", version), changed)
+}
+
+fn write_image(site: &Site, image: TinyImage, changed: Option<usize>) -> u64 {
     site.manifest(
         "[release]\nname = \"app\"\n[[images]]\nname = \"app:1\"\narchive = \"dist/app.tar\"\n",
     );
-    let image = TinyImage::new("app:1", version).with_files(400, 30_000, changed);
+    let image = image.with_files(400, 30_000, changed);
     let path = site.path("dist/app.tar");
     image.write(&path, Layout::Docker, Packing::Plain);
     std::fs::metadata(path).unwrap().len()
@@ -46,6 +50,27 @@ fn one_changed_file_costs_little() {
     ran.says_not("failed that way");
     let sent = link.sent() - before;
     // The link is measured with a quarter of a megabyte.
+    assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+/// The files are taken out of the old image, for nothing in it can be run.
+#[test]
+fn an_image_without_a_shell() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let image = |version| TinyImage::new("app:1", version).without_shell();
+    let bytes = write_image(&site, image("1"), None);
+    link.slow(2_000_000);
+    site.apply();
+    write_image(&site, image("2"), Some(7));
+    let plan = site.run(&["plan"]).exits(0);
+    plan.says("delta against app:1");
+    let before = link.sent();
+    site.apply().says_not("failed that way");
+    let sent = link.sent() - before;
     assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);

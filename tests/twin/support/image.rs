@@ -40,6 +40,7 @@ pub(crate) struct TinyImage {
     fillers: Vec<usize>,
     /// How many files, of how many bytes, and which of them is another one.
     files: Option<(usize, usize, Option<usize>)>,
+    bare: bool,
     architecture: &'static str,
 }
 
@@ -50,6 +51,7 @@ impl TinyImage {
             version: version.to_owned(),
             fillers: vec![],
             files: None,
+            bare: false,
             architecture: architecture(),
         }
     }
@@ -66,6 +68,12 @@ impl TinyImage {
         self
     }
 
+    /// Leaves its shell out: there is nothing in it that can be run. Then its files have plain names.
+    pub(crate) fn without_shell(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// Says that it is for another processor than this machine's.
     pub(crate) fn for_architecture(mut self, architecture: &'static str) -> Self {
         self.architecture = architecture;
@@ -73,10 +81,10 @@ impl TinyImage {
     }
 
     fn layers(&self) -> Vec<Vec<u8>> {
-        let mut layers = vec![
-            busybox_layer(),
-            file_layer("version", self.version.as_bytes()),
-        ];
+        let mut layers = vec![file_layer("version", self.version.as_bytes())];
+        if !self.bare {
+            layers.insert(0, busybox_layer());
+        }
         if let Some((count, bytes, changed)) = self.files {
             let all = noise(count * bytes);
             let mut archive = tar::Builder::new(vec![]);
@@ -85,12 +93,9 @@ impl TinyImage {
                 if changed == Some(number) {
                     content.reverse();
                 }
-                append(
-                    &mut archive,
-                    &format!("files/it's {number}"),
-                    &content,
-                    0o644,
-                );
+                let name = if self.bare { "" } else { "it's " };
+                let path = format!("files/{name}{number}");
+                append(&mut archive, &path, &content, 0o644);
             }
             layers.insert(layers.len() - 1, archive.into_inner().unwrap());
         }
