@@ -1,39 +1,62 @@
-//! Copies layers into the cache while they are being sent.
+//! Copies layers into the cache, and lists what is in them, while they are being sent: what a later delta needs to
+//! know of them.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::LayerCache;
 use super::contents::LayerBytes;
+use super::{LayerCache, delta};
+use crate::digest::Digest;
 
-/// Copies that are being made; waits for them when it is dropped, so that none is cut off by the end of the
-/// program.
+/// What is being done; waits for it when it is dropped, so that nothing is cut off by the end of the program.
 #[derive(Debug, Default)]
-pub(super) struct Copying(Mutex<Vec<JoinHandle<()>>>);
+pub(super) struct Copying(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    threads: Vec<JoinHandle<()>>,
+    listed: BTreeSet<Digest>,
+}
 
 impl Copying {
     /// Copies a layer as it is. A cache that cannot be written is only told of: the layer is got again.
-    pub(super) fn start(&self, cache: LayerCache, layer: LayerBytes, origin: &str) {
+    pub(super) fn copy(&self, cache: LayerCache, layer: LayerBytes, origin: &str) {
         let origin = origin.to_owned();
-        let copy = move || {
+        self.start(move || {
             if let Err(error) = cache.add_plain(&layer, &origin) {
                 tracing::warn!(%error, "the layer is not kept for the next time");
             }
-        };
-        match thread::Builder::new().name("copying".into()).spawn(copy) {
-            Ok(thread) => self.running().push(thread),
-            Err(error) => tracing::warn!(%error, "the layer is not kept for the next time"),
+        });
+    }
+
+    /// Lists what is in a layer, once. A layer that cannot be read is told of by who sends it.
+    pub(super) fn list(&self, cache: LayerCache, layer: LayerBytes) {
+        if self.running().listed.insert(layer.diff_id) {
+            self.start(move || {
+                if let Err(error) = delta::list(&cache, layer) {
+                    tracing::debug!(%error, "the layer is not listed");
+                }
+            });
         }
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn start(&self, work: impl FnOnce() + Send + 'static) {
+        match thread::Builder::new().name("copying".into()).spawn(work) {
+            Ok(thread) => self.running().threads.push(thread),
+            Err(error) => tracing::warn!(%error, "nothing is kept for the next time"),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Copying {
     fn drop(&mut self) {
-        for thread in self.running().drain(..) {
+        let threads = std::mem::take(&mut self.running().threads);
+        for thread in threads {
             // One that panicked has said so itself.
             let _ = thread.join();
         }

@@ -112,6 +112,8 @@ pub struct Image {
 #[derive(Debug, Default)]
 struct Ready {
     config: Option<Vec<u8>>,
+    /// Where what is sent is kept.
+    cache: Option<LayerCache>,
     layers: BTreeMap<Digest, LayerBytes>,
     /// Layers that the cache had and that were damaged: should it not be possible to remove them, they are passed over.
     distrusted: BTreeSet<Digest>,
@@ -384,6 +386,7 @@ impl Image {
         packing: Packing,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
+        self.ready_parts().cache = Some(cache.clone());
         let mut missing = vec![];
         let done = |diff_id: &Digest| {
             self.ready_parts().layers.contains_key(diff_id)
@@ -462,7 +465,7 @@ impl Image {
             },
             None => {
                 if !self.is_cheap(layer) {
-                    self.copying.start(cache.clone(), layer.clone(), origin);
+                    self.copying.copy(cache.clone(), layer.clone(), origin);
                 }
                 self.make_ready(layer.clone());
             }

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde_json::json;
 
+use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
 use super::write::{self, Parts};
 use super::{Image, ImageError, Ready};
@@ -162,9 +163,13 @@ impl Image {
     }
 
     fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {
-        let (own, layers) = {
+        let (own, layers, cache) = {
             let ready = self.ready_parts();
-            (ready.config.clone(), ready.layers.clone())
+            (
+                ready.config.clone(),
+                ready.layers.clone(),
+                ready.cache.clone(),
+            )
         };
         let config = wanted.config.as_deref().or(own.as_deref());
         let mut parts = Parts {
@@ -183,6 +188,17 @@ impl Image {
             parts.origin = &contents.origin;
             parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
             parts.layers = merged(&self.ready_parts(), Some(contents));
+        }
+        // What is compressed is in the cache, and can be listed when that is needed.
+        if let Some(cache) = cache {
+            let sent = wanted
+                .diff_ids
+                .iter()
+                .filter(|id| wanted.include.contains(id));
+            let sent = sent.filter_map(|id| parts.layers.get(id));
+            for layer in sent.filter(|layer| layer.encoding == Encoding::Plain) {
+                self.copying.list(cache.clone(), layer.clone());
+            }
         }
         let written = write::write(&parts, &wanted.tag, &wanted.include, out);
         if let Err(ImageError::DamagedCache { layer }) = &written {

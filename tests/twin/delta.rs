@@ -63,8 +63,9 @@ fn an_image_without_a_shell() {
     let site = Site::through(&link, &twin);
     let image = |version| TinyImage::new("app:1", version).without_shell();
     let bytes = write_image(&site, image("1"), None);
-    link.slow(2_000_000);
+    // It goes there as it is, is not kept here, and is listed on the way.
     site.apply();
+    link.slow(2_000_000);
     write_image(&site, image("2"), Some(7));
     let plan = site.run(&["plan"]).exits(0);
     plan.says("delta against app:1");

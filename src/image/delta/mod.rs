@@ -83,6 +83,14 @@ pub struct Offer {
     pub layers: BTreeSet<Digest>,
 }
 
+/// Keeps the list of what is in a layer in the cache, if it is not there.
+///
+/// # Errors
+/// The layer cannot be read.
+pub(super) fn list(cache: &LayerCache, layer: LayerBytes) -> Result<(), ImageError> {
+    store::index(cache, layer.diff_id, || Some(layer)).map(drop)
+}
+
 impl Image {
     /// Makes a delta for the layers `missing`, out of the best of some images that the VPU has; the
     /// better ones should come first. None if none has anything to copy. Blocks; what layers have
