@@ -43,6 +43,12 @@ const GREETING_LIMIT: u64 = 64 << 10;
 /// then ssh could not ask for a password.)
 const UNINTERRUPTED: &str = "trap '' INT QUIT HUP; exec \"$0\" \"$@\"";
 
+/// The cipher that processors help with.
+const QUICK_CIPHER: &str = "aes128-gcm@openssh.com";
+
+/// The one that is quick on those that do not.
+const PORTABLE_CIPHER: &str = "chacha20-poly1305@openssh.com";
+
 /// The shell's exit code for a program that is not there.
 const COMMAND_NOT_FOUND: i32 = 127;
 
@@ -84,12 +90,16 @@ impl SshHost {
                 source,
             })?;
         let control = directory.path().join("ctl");
-        let user = login_user(options).await;
+        let configured = Configured::of(options).await;
+        let user = configured.user;
         let mut ssh = Command::new("sh");
         ssh.args(["-c", UNINTERRUPTED, "ssh", "-M", "-S"])
             .arg(&control);
         for option in client_options(options, &directory.path().join("known_hosts"))? {
             ssh.args(["-o", &option]);
+        }
+        if let Some(ciphers) = &configured.ciphers {
+            ssh.args(["-c", ciphers]);
         }
         if let Some(port) = options.port {
             ssh.args(["-p", &port.to_string()]);
@@ -308,23 +318,55 @@ async fn is_ready(stdout: tokio::process::ChildStdout) -> bool {
     false
 }
 
+/// What the user's ssh says of a connection.
+#[derive(Debug, Default)]
+struct Configured {
+    /// Whom to log in as.
+    user: Option<String>,
+    /// The ciphers that are offered.
+    ciphers: Option<String>,
+}
+
+impl Configured {
+    /// Asks `ssh -G`.
+    async fn of(options: &SshOptions) -> Self {
+        let asked = Command::new("ssh")
+            .args(["-G", "--", &options.host])
+            .output();
+        let text = match asked.await {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(_) => String::new(),
+        };
+        let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+        Self {
+            user: login_user(options, line("user ")).await,
+            ciphers: line("ciphers ").and_then(quick_first),
+        }
+    }
+}
+
 /// The user to log in as: the given one; else `None` where `ssh_config` names one; else `oem`.
 ///
 /// `ssh -G` prints the local user's name where no `User` line applies.
-async fn login_user(options: &SshOptions) -> Option<String> {
+async fn login_user(options: &SshOptions, configured: Option<&str>) -> Option<String> {
     if options.user.is_some() {
         return options.user.clone();
     }
-    let output = Command::new("ssh")
-        .args(["-G", "--", &options.host])
-        .output()
-        .await
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let configured = text.lines().find_map(|line| line.strip_prefix("user "))?;
     let local = Command::new("id").arg("-un").output().await.ok()?;
     let local = String::from_utf8_lossy(&local.stdout).trim().to_owned();
-    (configured == local).then(|| "oem".to_owned())
+    (configured? == local).then(|| "oem".to_owned())
+}
+
+/// The ciphers with the quickest one first, if nobody chose an order: up to OpenSSH 9, ssh itself puts the
+/// one first that is quick without help of the processor. With it (a PC's, and a VPU's Cortex-A57),
+/// AES-GCM takes a third of the time: 400 MB 0.23 s of a PC's core for 0.68 s.
+fn quick_first(ciphers: &str) -> Option<String> {
+    let others: Vec<&str> = ciphers
+        .split(',')
+        .filter(|name| *name != QUICK_CIPHER)
+        .collect();
+    let untouched = others.first() == Some(&PORTABLE_CIPHER) && ciphers.contains(QUICK_CIPHER);
+    untouched.then(|| format!("{QUICK_CIPHER},{}", others.join(",")))
 }
 
 /// The key that the box presents, and the command that shows it, where they can be told.
@@ -399,4 +441,23 @@ async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child
         };
     }
     HostError::Unreachable { host, reason: last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_somebody_chose_stays() {
+        let quick = quick_first("chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com");
+        let expected = "aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr";
+        assert_eq!(quick.as_deref(), Some(expected));
+        for chosen in [
+            "aes256-ctr,aes128-gcm@openssh.com",
+            "chacha20-poly1305@openssh.com",
+            "",
+        ] {
+            assert_eq!(quick_first(chosen), None, "{chosen}");
+        }
+    }
 }
