@@ -22,6 +22,7 @@ pub mod image;
 pub mod link;
 pub mod manifest;
 pub mod observe;
+pub mod patch;
 pub mod plan;
 pub mod remote;
 pub mod render;

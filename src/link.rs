@@ -39,18 +39,18 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, Hos
         return Ok(None);
     };
     if first > TOO_QUICK {
-        return Ok(Some(rate(FIRST, first)));
+        return Ok(Some(measured(FIRST, first)));
     }
     let Some(second) = took(host, SECOND).await? else {
         return Ok(None);
     };
     if second > TOO_QUICK * 2 || to_send < 8 * THIRD as u64 {
         // What both have in common is no part of sending.
-        return Ok(Some(rate(SECOND - FIRST, second.saturating_sub(first))));
+        return Ok(Some(measured(SECOND - FIRST, second.saturating_sub(first))));
     }
     let third = took(host, THIRD).await?;
     let rest = third.map(|third| third.saturating_sub(second));
-    Ok(rest.map(|rest| rate(THIRD - SECOND, rest)))
+    Ok(rest.map(|rest| measured(THIRD - SECOND, rest)))
 }
 
 /// How long so many bytes take, until the host says that it has them.
@@ -63,8 +63,28 @@ async fn took<H: Host>(host: &H, bytes: usize) -> Result<Option<Duration>, HostE
     Ok(all.then(|| start.elapsed()))
 }
 
+/// What a link carries, for reckoning: `None` was not measured.
+pub fn rate(measured: Option<u64>) -> u64 {
+    measured.unwrap_or(ASSUMED).max(1)
+}
+
+/// Milliseconds that these bytes take at so many a second.
+pub fn millis(bytes: u64, per_second: u64) -> u64 {
+    let millis = u128::from(bytes) * 1000 / u128::from(per_second.max(1));
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+/// A link for people: `10 Mbit/s`.
+pub fn text(measured: Option<u64>) -> String {
+    let bits = rate(measured).saturating_mul(8);
+    if bits < 10_000_000 {
+        return format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10);
+    }
+    format!("{} Mbit/s", bits / 1_000_000)
+}
+
 /// Bytes a second, to two digits: more would only be noise in plans.
-fn rate(bytes: usize, took: Duration) -> u64 {
+fn measured(bytes: usize, took: Duration) -> u64 {
     let nanos = took.as_nanos().max(1);
     let rate = u64::try_from(bytes as u128 * 1_000_000_000 / nanos).unwrap_or(u64::MAX);
     let unit = 10_u64.pow(rate.checked_ilog10().unwrap_or(0).saturating_sub(1));

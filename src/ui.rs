@@ -348,9 +348,11 @@ impl Progress {
             running.said = Instant::now();
             let percent = bytes.min(running.bytes) * 100 / running.bytes;
             let (sent, total) = (render::bytes(bytes), render::bytes(running.bytes));
-            let rate = rate(bytes, running.start.elapsed());
+            let took = running.start.elapsed();
+            let rate = rate(bytes, took);
+            let left = left(took, bytes, running.bytes);
             self.ui.say(&format!(
-                "{}: {sent} of {total} sent, {percent} %, {rate}{}",
+                "{}: {sent} of {total} sent, {percent} %, {rate}, {left} left{}",
                 running.title, running.part
             ));
         }
@@ -381,7 +383,7 @@ impl Progress {
         }
         let title = &running.title;
         self.ui.say(&format!(
-            "  {title} failed that way (a layer is gone there?); now whole, {}",
+            "  {title} failed that way (did something change there?); now whole, {}",
             render::bytes(bytes)
         ));
         running.bytes = bytes;
@@ -407,6 +409,13 @@ impl Progress {
         }
         self.ui.say(&format!("{line})"));
     }
+}
+
+/// How long the rest takes, if it goes on like this.
+fn left(took: Duration, bytes: u64, total: u64) -> String {
+    let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
+    let millis = millis / u128::from(bytes.max(1));
+    render::time(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 fn rate(bytes: u64, took: Duration) -> String {

@@ -18,13 +18,13 @@ use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
     desired::{
         Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image, ImageContent,
-        Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
+        Patches, Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
     },
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, World},
     image::{self, Platform, ScratchDir},
     manifest::Exclude,
-    observe::{Document, observe},
+    observe::{Document, identify, observe},
     plan::{self, ManifestRef, Plan},
     remote, render, status,
 };
@@ -258,6 +258,7 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
         delete: tree.delete,
         exclude: Exclude::new(&["*.keep".parse().unwrap()]),
         restart: vec![],
+        patches: Patches::default(),
         source: None,
     };
     vec![
@@ -382,7 +383,8 @@ impl Observer for Silent {
 }
 
 async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
-    let observed = observe(vpu, &desired.query()).await.unwrap();
+    let mut observed = observe(vpu, &desired.query()).await.unwrap();
+    identify(&mut observed.facts, desired.config_digests());
     let plan = plan::plan(desired, &observed, "fake");
     assert_eq!(
         plan::lint::lint(&plan),
@@ -509,12 +511,8 @@ fn is_real(world: &mut World, desired: &Desired) {
         .map(|service| service.replicas)
         .sum();
     assert_eq!(containers.len(), wanted);
-    let image = desired.images[0]
-        .content
-        .as_ref()
-        .unwrap()
-        .config_digest
-        .to_string();
+    let content = desired.images[0].content.as_ref().unwrap();
+    let image = world.stored_id(content.config_digest);
     let directory = remote::project_directory("app");
     for container in containers {
         assert_eq!(container.image, image);
@@ -843,9 +841,12 @@ fn start_demo(world: &mut World) {
     }
 }
 
-/// A VPU of the older generation of autostart, or the newer.
-fn vpu_of(newer: bool) -> FakeVpu {
-    let mut world = World::default();
+/// A VPU of the older generation of autostart, or the newer, and with the classic image store or the newer one.
+fn vpu_of(newer: bool, containerd_store: bool) -> FakeVpu {
+    let mut world = World {
+        containerd_store,
+        ..World::default()
+    };
     if newer {
         world.autostart = fake::Autostart::by_policy();
     }
@@ -878,9 +879,10 @@ proptest! {
         drifted in prop::collection::vec(drifts(), 0..4),
         second in prop::option::of(shapes()),
         newer in any::<bool>(),
+        containerd in any::<bool>(),
     ) {
         run(async {
-            let vpu = vpu_of(newer);
+            let vpu = vpu_of(newer, containerd);
             converge(&vpu, &desired(&first)).await;
             for one in &drifted {
                 vpu.world(|world| drift(world, one));
@@ -902,10 +904,11 @@ proptest! {
         reboots in any::<bool>(),
         back in any::<bool>(),
         newer in any::<bool>(),
+        containerd in any::<bool>(),
     ) {
         run(async {
             let fresh = || async {
-                let vpu = vpu_of(newer);
+                let vpu = vpu_of(newer, containerd);
                 if let Some(first) = &first {
                     converge(&vpu, &desired(first)).await;
                 }

@@ -10,6 +10,7 @@ use crate::{
     desired::{Desired, ImageContent, Transfer, write_archive},
     host,
     image::{self, LayerSelection},
+    patch::Patch,
     plan::{Part, Payload, PayloadSource},
 };
 
@@ -51,6 +52,10 @@ impl Payloads {
             PayloadSource::File(path) => {
                 let mut file = fs_err::File::open(path)?;
                 Box::new(move |out| io::copy(&mut file, out).map(drop))
+            }
+            PayloadSource::Stream(_) if payload.patch => {
+                let patch = self.patch(payload)?;
+                Box::new(move |out| patch.write(out))
             }
             PayloadSource::Stream(_) if !payload.members.is_empty() => {
                 let (transfers, members) = (Arc::clone(&self.transfers), payload.members.clone());
@@ -103,6 +108,16 @@ impl Payloads {
                 .map_err(io::Error::other)
         });
         Ok(counted(write, sent))
+    }
+
+    fn patch(&self, payload: &Payload) -> io::Result<Patch> {
+        let member = payload.members.first().map_or("", String::as_str);
+        let (number, name) = member.split_once('/').unwrap_or((member, ""));
+        let number = number.parse::<usize>().ok();
+        let transfer = number.and_then(|number| self.transfers.get(number));
+        let patch = transfer.and_then(|transfer| transfer.patches.chosen.get(name));
+        let missing = || io::Error::other(format!("no patch of {member} was made"));
+        patch.cloned().ok_or_else(missing)
     }
 
     fn image(&self, name: &str) -> io::Result<(Arc<image::Image>, String)> {

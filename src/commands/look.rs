@@ -8,7 +8,7 @@ use crate::{
     cli::{DEFAULT_FILE, Global},
     desired::Desired,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
-    observe::{Observed, Query},
+    observe::{self, Observed, Query},
     ui::Ui,
 };
 
@@ -75,7 +75,11 @@ impl Look {
 
     /// Asks the VPU what is there.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        Ok(crate::observe::observe(&self.connection.host, &self.query()).await?)
+        let mut observed = observe::observe(&self.connection.host, &self.query()).await?;
+        if let Wanted::Known(desired) = &self.wanted {
+            observe::identify(&mut observed.facts, desired.config_digests());
+        }
+        Ok(observed)
     }
 
     /// The VPU's address.

@@ -14,7 +14,7 @@ use crate::{
     apply::Payloads,
     cli::{self, Global, PlanFormat},
     desired::Desired,
-    observe::Document,
+    observe::{self, Document},
     plan::Plan,
     render,
     ui::Ui,
@@ -96,7 +96,8 @@ async fn from_document(
     })?;
     let desired = session::desired(&session::supported(global, ui)?).await?;
     let host = document.host.clone();
-    let observed = document.answer(&desired.query());
+    let mut observed = document.answer(&desired.query());
+    observe::identify(&mut observed.facts, desired.config_digests());
     let plan = session::plan(&desired, &observed, &host, ui).await?;
     Ok((desired, plan))
 }

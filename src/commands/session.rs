@@ -1,12 +1,14 @@
 //! Takes the way that plan and apply share: manifest, local files, connection, observation.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use camino::Utf8PathBuf;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
-    desired::{self, Desired, Division},
+    desired::{self, Desired, Division, Outdated},
     host::{SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
     link,
@@ -14,6 +16,7 @@ use crate::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
     observe::{self, Observed},
+    patch::{self, BlockSums},
     plan::{self, Plan},
     ui::Ui,
 };
@@ -150,6 +153,9 @@ pub(super) struct Session {
     address: String,
     /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
     link: OnceCell<Option<u64>>,
+    /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
+    /// meanwhile is built wrongly there, which it sees, and sent whole.
+    blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
     ui: Ui,
 }
 
@@ -171,6 +177,7 @@ impl Session {
             options,
             address,
             link: OnceCell::new(),
+            blocks: Mutex::default(),
             ui,
         })
     }
@@ -191,13 +198,48 @@ impl Session {
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         // On the heap: it holds several conversations with the VPU at once.
         let mut observed = Box::pin(observe::observe(&self.host, &self.desired.query())).await?;
-        let to_send = desired::bytes_to_send(&self.desired, &observed.facts);
+        observe::identify(&mut observed.facts, self.desired.config_digests());
+        let outdated = desired::outdated(&self.desired, &observed.facts);
+        let files: u64 = outdated.iter().map(|file| file.bytes).sum();
+        let to_send = desired::bytes_to_send(&self.desired, &observed.facts).saturating_add(files);
         if to_send >= link::WORTH_MEASURING {
             let measure = || link::measure(&self.host, to_send);
             let measured = self.link.get_or_try_init(measure);
             observed.readings.link = *measured.await?;
         }
+        if observed.readings.sha256_tool {
+            for file in outdated {
+                self.look_into(&file, &mut observed).await?;
+            }
+        }
         Ok(observed)
+    }
+
+    /// Asks what a large file is made of, where that may save more time than it takes; once, for it takes some.
+    async fn look_into(
+        &self,
+        file: &Outdated,
+        observed: &mut Observed,
+    ) -> Result<(), CommandError> {
+        let link = observed.readings.link;
+        if link.is_none() || !patch::cost::worth_asking(link, file.size, file.bytes) {
+            return Ok(());
+        }
+        let mut known = self.blocks.lock().await;
+        let sums = match known.entry((file.path.clone(), file.size)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let path = &file.path;
+                self.ui
+                    .note(&format!("looking which parts of {path} changed"));
+                unknown.insert(observe::blocks(&self.host, path, file.size).await?)
+            }
+        };
+        if let Some(sums) = sums {
+            let blocks = &mut observed.readings.blocks;
+            blocks.insert(file.path.clone(), sums.clone());
+        }
+        Ok(())
     }
 
     /// The plan for what was observed; first makes ready what would be sent.

@@ -177,6 +177,7 @@ mod tests {
             delete: false,
             exclude: Exclude::default(),
             restart: vec![],
+            patches: super::super::Patches::default(),
             source: None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod parts;
+mod patches;
 mod prepare;
 mod resolve;
 mod services;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use archive::{archive_len, write_archive};
 pub use parts::{Arriving, Division, ImagePart};
+pub use patches::{Outdated, Patches, outdated};
 pub use prepare::{bytes_to_send, prepare};
 pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
@@ -357,6 +359,12 @@ impl Desired {
             trees: self.transfers.iter().map(Transfer::query).collect(),
             api_port: self.guards.api_port,
         }
+    }
+
+    /// The digests of the configurations of the images that are sent.
+    pub fn config_digests(&self) -> impl Iterator<Item = Digest> {
+        let contents = self.images.iter().filter_map(|i| i.content.as_ref());
+        contents.map(|content| content.config_digest)
     }
 
     /// Digest over all that is declared, the way it is declared: what a release's record holds.

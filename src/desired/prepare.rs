@@ -1,14 +1,15 @@
-//! Makes the layers ready that a VPU lacks: packed for the link, so that a plan can say how much is sent.
+//! Makes ready what a VPU lacks, layers packed for the link and patches of files, so that a plan can say how much
+//! is sent.
 
 use std::collections::BTreeSet;
 
-use super::{Desired, Division, ImageContent, parts};
+use super::{Desired, Division, ImageContent, parts, patches};
 use crate::{
     digest::Digest,
     image::{Base, ImageError, LayerCache, Offer, Packing, Prepared},
     link,
     observe::{Facts, Observed},
-    plan::{cost, delta_bases, layers_to_send},
+    plan::{cost, delta_bases, layers_to_send, takes_parts},
 };
 
 /// A layer that cannot be made ready.
@@ -46,7 +47,9 @@ pub fn prepare(
             name: name.clone(),
             source: Box::new(source),
         };
-        let bases = bases.get(name).map_or(&[][..], Vec::as_slice);
+        let takes_parts = takes_parts(&observed.facts);
+        let bases = bases.get(name).filter(|_| takes_parts);
+        let bases = bases.map_or(&[][..], Vec::as_slice);
         if !bases.is_empty() && cost::may_pay(link, content.archive_bytes(wanted)) {
             local.fetch_layers(wanted, cache).map_err(failed)?;
             content.delta = delta(content, wanted, bases, cache, link);
@@ -63,10 +66,11 @@ pub fn prepare(
                 .map_err(failed)?;
         }
         content.measure();
-        if content.packed {
+        if content.packed && takes_parts {
             content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
         }
     }
+    patches::prepare(desired, observed);
     Ok(())
 }
 

@@ -10,7 +10,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
-    Project, ProjectFile, ProjectState, Release, Transfer, Volume, services::services, walk,
+    Patches, Project, ProjectFile, ProjectState, Release, Transfer, Volume, services::services,
+    walk,
 };
 use crate::{
     compose::{ComposeFile, parse_env, refused_by_old},
@@ -226,6 +227,7 @@ impl Resolver<'_> {
             delete: transfer.delete,
             exclude,
             restart: transfer.restart.iter().map(ToString::to_string).collect(),
+            patches: Patches::default(),
             source: Some(self.loaded.place(&format!("/transfers/{number}"))),
         })
     }

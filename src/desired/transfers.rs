@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+use super::Patches;
 use crate::{digest::Digest, manifest::Exclude, manifest::names::RemotePath, observe::TreeQuery};
 
 /// A file or directory that is copied.
@@ -20,6 +21,8 @@ pub struct Transfer {
     pub exclude: Exclude,
     /// Projects whose containers are made anew when something changed.
     pub restart: Vec<String>,
+    /// How files are sent that the VPU has in another version; made by [`super::prepare`].
+    pub patches: Patches,
     /// Where it is declared.
     pub source: Option<String>,
 }

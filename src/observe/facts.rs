@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Autostart, trees::Trees};
-use crate::{compose::HostPort, digest::Digest};
+use crate::{compose::HostPort, digest::Digest, patch::BlockSums};
 
 /// A VPU's state as queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -337,6 +337,9 @@ pub struct Readings {
     /// Bytes a second that the way to the VPU takes; `None` where that was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<u64>,
+    /// Of large files of transfers that changed, what they are made of, by path; those that were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub blocks: BTreeMap<String, BlockSums>,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

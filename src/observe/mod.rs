@@ -7,6 +7,7 @@ mod facts;
 mod listeners;
 mod parse;
 mod redact;
+mod store;
 mod trees;
 
 use std::{
@@ -24,11 +25,14 @@ pub use facts::{
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
 use serde::{Deserialize, Serialize};
+pub use store::identify;
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
     device,
     host::{Host, HostError, Stdin},
+    patch::{self, BlockSums},
+    remote,
     shell::Argv,
 };
 
@@ -99,6 +103,26 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
         observed.readings.free = readings.free;
     }
     Ok(observed)
+}
+
+/// What a large file on the VPU is made of; none if that cannot be told. `path` is absolute.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn blocks<H: Host>(
+    host: &H,
+    path: &str,
+    size: u64,
+) -> Result<Option<BlockSums>, HostError> {
+    let block = patch::block_size(size);
+    let command = remote::block_sums(path, block);
+    let output = host.run(&command, Stdin::Empty).await?;
+    if !output.success() {
+        tracing::debug!(path, said = output.tail(3), "its blocks cannot be summed");
+        return Ok(None);
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(BlockSums::parse(&said, block, size))
 }
 
 /// The probe's standard input.

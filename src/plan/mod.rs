@@ -20,7 +20,7 @@ mod volume;
 
 pub use autostart::brings_back;
 pub(crate) use builder::vpu;
-pub use image::{cost, delta_bases, layers_to_send};
+pub use image::{cost, delta_bases, layers_to_send, takes_parts};
 pub use step::{
     Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, ManifestRef,
     NotRestorable, Part, Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,

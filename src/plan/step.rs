@@ -346,6 +346,10 @@ pub struct Payload {
     /// Of an image that is sent in parts, these, in this order: each goes to a run of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// Of a file that is built on the VPU from its old version, the one in `members`: the bytes are those that
+    /// are new, and a recipe.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patch: bool,
     /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
@@ -361,6 +365,7 @@ impl Payload {
             layers: None,
             delta: None,
             parts: vec![],
+            patch: false,
             members: vec![],
         }
     }
@@ -422,7 +427,7 @@ pub enum PayloadSource {
     /// The text itself; never a secret.
     Inline(String),
     /// Made while it is sent: the archive of the image declared under this name or, where it is a
-    /// directory of the VPU, a tar archive of files of transfers.
+    /// directory of the VPU, a tar archive of files of transfers, or what one of them is built from.
     Stream(String),
 }
 

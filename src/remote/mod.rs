@@ -1,6 +1,6 @@
 //! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
 
-use crate::{digest::Digest, image::Reach, shell::Argv};
+use crate::{digest::Digest, image::Reach, patch, shell::Argv};
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
@@ -237,6 +237,22 @@ pub fn remove_services<'a>(project: &str, services: impl IntoIterator<Item = &'a
 pub fn stage_files(staging: &str) -> Argv {
     let script = include_str!("stage-files.sh");
     Argv::script(script, "o3r-stage-files", [staging])
+}
+
+/// Prints the sums of a file's blocks, of so many bytes; see [`crate::patch::BlockSums::parse`].
+pub fn block_sums(path: &str, block: u64) -> Argv {
+    let script = include_str!("block-sums.sh");
+    let (size, batch) = (block.to_string(), patch::batch(block).to_string());
+    Argv::script(script, "o3r-block-sums", [path, &size, &batch])
+}
+
+/// Builds the file at `path` from the one at `old` and the patch on stdin; `block` bytes are a block of the
+/// old one.
+pub fn patch_file(path: &str, old: &str, sha256: Digest, mode: u32, block: u64) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("patch-file.sh"));
+    Argv::script(script, "o3r-patch-file", [path, old, &sha256.hex()])
+        .arg(format!("{mode:04o}"))
+        .arg(block.to_string())
 }
 
 /// Moves what is staged for the transfer with this number to its target, as the list on stdin says,

@@ -10,7 +10,7 @@ pub use changes::Details;
 pub use sh::{Script, SecretPayload, sh};
 pub use status::{status_schema, status_text};
 pub use text::{Style, paint, text, text_with};
-pub use units::{bytes, duration};
+pub use units::{bytes, duration, time};
 
 use crate::plan::Plan;
 

@@ -38,6 +38,11 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// The same of so many milliseconds.
+pub fn time(millis: u64) -> String {
+    duration(Duration::from_millis(millis))
+}
+
 /// How long something has been so, in its two largest units: `45 s`, `3 h 05 min`, `12 d 03 h`.
 pub(super) fn age(age: Duration) -> String {
     let seconds = age.as_secs();

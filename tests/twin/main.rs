@@ -28,4 +28,5 @@ mod restore;
 mod status;
 mod support;
 mod transfers;
+mod unlucky;
 mod words;

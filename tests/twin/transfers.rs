@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
-use crate::support::{App, Layout, Link, Packing, Site, TinyImage, Twin, run};
+use crate::support::{App, Layout, Link, Packing, Site, TinyImage, Twin, noise, run};
 
 /// A name with everything that a shell could stumble over.
 const ODD: &str = "it's $(touch canary) \"*\" \\ é;&|<>";
@@ -71,6 +71,53 @@ fn a_tree_is_copied_changed_and_made_exact() {
         twin.oem("ls -A ~/share ~/.o3r-deploy; ls ~/canary 2>/dev/null; true"),
         "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nconfig"
     );
+}
+
+/// Of a large file in which little changed, only that is sent; in place of one that somebody changes
+/// meanwhile, all of it.
+#[test]
+fn a_large_file_is_built_from_its_old_version() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let transfer = "src = \"map.bin\"\ndst = \"~/share/\"";
+    site.manifest(&manifest(transfer));
+    let mut bytes = noise(40 << 20);
+    fs::write(site.path("map.bin"), &bytes).unwrap();
+    site.apply();
+    link.slow(2_000_000);
+    let change = |bytes: &mut Vec<u8>, at: usize| {
+        bytes[at] ^= 1;
+        bytes.splice(at / 2..at / 2, *b"inserted");
+        fs::write(site.path("map.bin"), &*bytes).unwrap();
+    };
+    change(&mut bytes, 30_000_000);
+    let plan = site.run(&["plan"]).exits(0);
+    plan.says("built from its old version");
+    let before = link.sent();
+    site.apply().says_not("failed that way");
+    let sent = link.sent() - before;
+    // The link is measured with a quarter of a megabyte.
+    assert!(sent < 600_000, "{sent}");
+    let same = |twin: &Twin| twin.oem("sha256sum <share/map.bin | cut -c1-64");
+    let wanted = |bytes: &[u8]| o3r_deploy::digest::Digest::of(bytes).hex();
+    assert_eq!(same(&twin), wanted(&bytes));
+    assert_eq!(
+        twin.oem("ls -A ~/share ~/.o3r-deploy"),
+        "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nmap.bin"
+    );
+    site.nothing_to_do();
+
+    // In the moment when it is to be built, somebody writes to it.
+    change(&mut bytes, 20_000_000);
+    link.slow(8_000_000);
+    twin.root(
+        r#"mv /bin/gzip /bin/gzip.real; printf '%s\n' '#!/bin/sh' 'printf x | dd of=/home/oem/share/map.bin bs=1 seek=9000000 conv=notrunc 2>/dev/null' 'exec gzip.real "$@"' >/bin/gzip; chmod 755 /bin/gzip"#,
+    );
+    site.apply().says("failed that way");
+    twin.root("mv /bin/gzip.real /bin/gzip");
+    assert_eq!(same(&twin), wanted(&bytes));
+    site.nothing_to_do();
 }
 
 fn lines(text: &str) -> Vec<&str> {

@@ -138,10 +138,10 @@ async fn reconnect(
 ) -> Result<(), CommandError> {
     while let Some(seconds) = waits.next() {
         let left = waits.len();
-        let tries = if left == 0 {
-            "for the last time".to_owned()
-        } else {
-            format!("{left} more tries after that")
+        let tries = match left {
+            0 => "for the last time".to_owned(),
+            1 => "1 more try after that".to_owned(),
+            left => format!("{left} more tries after that"),
         };
         ui.note(&format!(
             "the link to the VPU broke; trying again in {seconds} s, {tries}"

@@ -97,6 +97,9 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
                 }
                 Some(Arc::from(tar))
             }
+            _ if world.containerd_store => {
+                return fail(format!("open {name}: no such file or directory"));
+            }
             _ => match there.find(|image| image.layers.starts_with(chain)) {
                 Some(image) => image.tars.get(index).cloned(),
                 None => return fail(format!("open {name}: no such file or directory")),
@@ -104,7 +107,7 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         });
     }
     let tars = tars.into_iter().collect::<Option<_>>().unwrap_or_default();
-    let id = Digest::of(&entries[config_name]).to_string();
+    let id = world.stored_id(Digest::of(&entries[config_name]));
     let arch = config["architecture"]
         .as_str()
         .unwrap_or_default()

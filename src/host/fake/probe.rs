@@ -99,7 +99,12 @@ fn system(world: &World) -> String {
 }
 
 fn engine(world: &World) -> String {
-    json!({"version": "20.10.24", "arch": world.machine, "status": [["Backing Filesystem", "extfs"]], "runtimes": world.runtimes})
+    let status = if world.containerd_store {
+        ["driver-type", "io.containerd.snapshotter.v1"]
+    } else {
+        ["Backing Filesystem", "extfs"]
+    };
+    json!({"version": "20.10.24", "arch": world.machine, "status": [status], "runtimes": world.runtimes})
         .to_string()
 }
 

@@ -31,6 +31,8 @@ pub struct World {
     pub autostart: Autostart,
     /// Whether the docker engine answers.
     pub docker_runs: bool,
+    /// Whether it keeps images in the containerd store.
+    pub containerd_store: bool,
     /// Names of its container runtimes.
     pub runtimes: BTreeSet<String>,
     /// Directories with their mode and owner.
@@ -135,6 +137,7 @@ impl Default for World {
             saved_settings: json!({}),
             autostart: Autostart::default(),
             docker_runs: true,
+            containerd_store: false,
             runtimes: ["nvidia".to_owned(), "runc".to_owned()].into(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -148,6 +151,15 @@ impl Default for World {
 }
 
 impl World {
+    /// The id that an image has when it is loaded.
+    pub fn stored_id(&self, config_digest: Digest) -> String {
+        if self.containerd_store {
+            // Of a manifest that it makes up.
+            return Digest::of(format!("manifest of {config_digest}")).to_string();
+        }
+        config_digest.to_string()
+    }
+
     /// The id of the image that a name or id means.
     pub fn image_id(&self, name: &str) -> Option<String> {
         if self.images.contains_key(name) {

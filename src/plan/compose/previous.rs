@@ -240,7 +240,10 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
             continue;
         }
         if images.contains_key(id) {
-            commands.push(Command::new(remote::tag_image(id, name)));
+            commands.push(Command::new(remote::tag_image(
+                image::reference(builder.facts, id),
+                name,
+            )));
         } else {
             let reason = format!("the image {name} of the last recorded release is gone");
             builder.not_restorable(address(&project.name), reason);

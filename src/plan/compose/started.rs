@@ -6,7 +6,7 @@ use super::Found;
 use crate::{
     desired::Project,
     digest::Digest,
-    observe::{Container, Started},
+    observe::{Autostart, Container, Generation, Started},
     plan::{Cause, builder::Builder, image, volume},
 };
 
@@ -106,14 +106,19 @@ pub(super) fn stale_inputs(
 /// that may have been others.
 ///
 /// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
-/// the record away first): it makes all of them anew. Where some are left, containers survive boots.
+/// the record away first): it makes all of them anew. Where some are left, containers survive boots, as they
+/// all do on firmware that starts them by restart policy.
 pub(super) fn stranger<'a>(
     builder: &Builder<'_>,
     found: &Found<'a>,
     started: &Started,
 ) -> Option<&'a Container> {
     let booted = started.boot_id != builder.facts.system.boot_id;
+    let autostart = builder.facts.autostart.known();
+    let generation = autostart.and_then(Autostart::generation);
+    let survive = matches!(generation, Some(Generation::RestartPolicies(_)));
     if booted
+        && !survive
         && !found
             .containers
             .keys()

@@ -2,7 +2,7 @@
 
 use crate::{
     image::{Grain, Offer},
-    link::ASSUMED,
+    link::{millis, rate},
 };
 
 /// Bytes of unpacked layers that docker loads in a second: 275 MB took 6.9 s of dockerd 20.10 on two
@@ -21,17 +21,6 @@ const SMALLEST: u64 = 10;
 
 /// The part of a file's bytes that is sent, of a hundred: files of programs compress like that.
 const COMPRESSED: u64 = 40;
-
-/// What the link carries, for reckoning: `None` is not known.
-fn rate(link: Option<u64>) -> u64 {
-    link.unwrap_or(ASSUMED).max(1)
-}
-
-/// Milliseconds that these bytes take at so many a second.
-fn millis(bytes: u64, per_second: u64) -> u64 {
-    let millis = u128::from(bytes) * 1000 / u128::from(per_second);
-    u64::try_from(millis).unwrap_or(u64::MAX)
-}
 
 /// Milliseconds to send and load an archive of `bytes` whose layers have `unpacked`.
 pub(super) fn whole(link: Option<u64>, bytes: u64, unpacked: u64) -> u64 {
@@ -65,13 +54,4 @@ pub fn grain(link: Option<u64>) -> Grain {
         file: bytes(10).clamp(64 << 10, 16 << 20),
         range: bytes(100).clamp(4 << 10, 1 << 20),
     }
-}
-
-/// The link for people: `10 Mbit/s`.
-pub(super) fn link(link: Option<u64>) -> String {
-    let bits = rate(link).saturating_mul(8);
-    if bits < 10_000_000 {
-        return format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10);
-    }
-    format!("{} Mbit/s", bits / 1_000_000)
 }

@@ -1,19 +1,17 @@
 //! Chooses between sending an image's missing layers and building them on the VPU.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{address, cost};
 use crate::{
     desired::{Desired, Image, ImageContent},
     digest::Digest,
     image::{Base, Offer, Reach},
+    link,
     observe::{self, Facts},
     plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
     remote,
-    render::{bytes, duration},
+    render::{bytes, time},
 };
 
 /// For each image the images on the VPU from which it could be built, the likeliest first. They are
@@ -71,12 +69,12 @@ pub(super) fn choose(
     else {
         return layers;
     };
-    let link = builder.readings.link;
+    let rate = builder.readings.link;
     let sent = content.archive_bytes(missing);
-    let whole = cost::whole(link, sent, offer.archive_bytes);
-    let delta = cost::delta(link, offer);
+    let whole = cost::whole(rate, sent, offer.archive_bytes);
+    let delta = cost::delta(rate, offer);
     let base = name(&offer.base, base, builder.desired);
-    let (image_at, speed) = (address(&image.name), cost::link(link));
+    let (image_at, speed) = (address(&image.name), link::text(rate));
     // The archive and what is unpacked of it.
     let needed = offer.archive_bytes.saturating_mul(2);
     if builder
@@ -142,10 +140,6 @@ fn command(builder: &Builder<'_>, image: &Image, offer: &Offer) -> Command {
     let directory = builder.state().delta();
     let reach: Reach = offer.reach;
     Command::with(remote::load_delta(&directory, &offer.base, reach), payload)
-}
-
-fn time(millis: u64) -> String {
-    duration(Duration::from_millis(millis))
 }
 
 /// The old image's name for people: its own, else the one it was staged under, else its id.

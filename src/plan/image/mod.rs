@@ -47,21 +47,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     };
     unmanaged(builder, images);
-    let containerd = builder
-        .facts
-        .docker
-        .known()
-        .is_some_and(|docker| docker.containerd_store);
     let to_send = layers_to_send(builder.desired, builder.facts);
     for image in &builder.desired.images {
         match &image.content {
             None => already_there(builder, image, images),
-            Some(_) if containerd => builder.block(
-                address(&image.name),
-                "docker on the VPU keeps images in the containerd store, whose ids say nothing of \
-                 an image's contents",
-                "switch the engine to its classic store",
-            ),
             Some(content) => {
                 let missing = to_send.get(&image.name);
                 wanted(builder, image, content, images, missing);
@@ -69,6 +58,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     }
     leftovers::plan(builder, images, &to_send);
+    if !to_send.is_empty() && !takes_parts(builder.facts) {
+        builder.notes.push(
+            "docker on the VPU keeps images in the containerd store, which takes no image without the layers \
+             that are there: images are sent whole"
+                .to_owned(),
+        );
+    }
     let packed = |image: &desired::Image| image.content.as_ref().is_some_and(|c| c.packed);
     let mut sent = builder.desired.images.iter();
     if let Some(link) = builder.readings.link
@@ -86,6 +82,23 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
+/// Whether docker there takes an image without the layers that it has.
+pub fn takes_parts(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
+    docker.is_none_or(|docker| !docker.containerd_store)
+}
+
+/// What docker there knows an image by whose id is this.
+pub(super) fn reference<'a>(facts: &'a Facts, id: &'a str) -> &'a str {
+    let image = facts.images.known().and_then(|images| images.get(id));
+    let mut tags = image.iter().flat_map(|image| &image.tags);
+    let staged = tags.find(|tag| tag.starts_with("o3r-deploy/"));
+    // In the classic store, ids are known; in the other one, this one is ours.
+    staged
+        .filter(|_| !takes_parts(facts))
+        .map_or(id, String::as_str)
+}
+
 /// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
 /// one image are one load, and layers that an earlier one brings are there for the next.
 pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTreeSet<Digest>> {
@@ -101,7 +114,12 @@ pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTre
         };
         if there.insert(content.config_digest.to_string()) {
             let diff_ids: Vec<Digest> = content.layers.iter().map(|layer| layer.diff_id).collect();
-            to_send.insert(image.name.clone(), chains.missing(&diff_ids));
+            let missing = if takes_parts(facts) {
+                chains.missing(&diff_ids)
+            } else {
+                content.diff_ids()
+            };
+            to_send.insert(image.name.clone(), missing);
             chains.add(&diff_ids);
         }
     }
@@ -196,7 +214,12 @@ fn wanted(
     }
     let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
     let draft = draft.source(image.source.as_ref()).after(after);
-    let draft = draft.run([Command::new(remote::tag_image(&id, &image.name))]);
+    let loaded = if takes_parts(builder.facts) {
+        &id
+    } else {
+        &content.staging_tag
+    };
+    let draft = draft.run([Command::new(remote::tag_image(loaded, &image.name))]);
     let old = old.map(|(old, _)| old.as_str());
     let draft = restorable(builder, &image.name, old, images, draft);
     builder.step(draft);
@@ -216,7 +239,9 @@ fn restorable(
     }
     let recorded = builder.previous_input(&format!("image {name}"));
     let undo = match recorded.or(now) {
-        Some(old) if images.contains_key(old) => remote::tag_image(old, name),
+        Some(old) if images.contains_key(old) => {
+            remote::tag_image(reference(builder.facts, old), name)
+        }
         Some(_) => {
             let reason = "the image that the previous release has is gone from the VPU";
             builder.not_restorable(tag_address(name), reason);

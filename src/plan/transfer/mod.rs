@@ -5,6 +5,7 @@ mod diff;
 mod lost;
 mod moves;
 mod neighbours;
+mod patch;
 mod problem;
 
 use std::{
@@ -46,6 +47,8 @@ struct Planned<'a> {
     number: usize,
     transfer: &'a Transfer,
     diff: Diff,
+    /// Files that are built there from their old versions, by path below the target.
+    patched: Vec<String>,
     /// Where its files are staged.
     staging: String,
     mount: &'a str,
@@ -77,7 +80,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
         match diff(builder, transfer, tree) {
             Err(problems) => block(builder, transfer, &problems),
             Ok(diff) if diff.changes.is_empty() => builder.unchanged(),
-            Ok(diff) => {
+            Ok(mut diff) => {
+                let chosen = &transfer.patches.chosen;
+                let small = |name: &mut String| chosen.contains_key(name.as_str());
+                let patched = diff.members.extract_if(.., small).collect();
                 let staging = planned
                     .iter()
                     .find(|other| other.mount == tree.mount)
@@ -86,6 +92,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
                     number,
                     transfer,
                     diff,
+                    patched,
                     staging,
                     mount: &tree.mount,
                 });
@@ -202,6 +209,7 @@ impl Planned<'_> {
     /// The sizes of the files that are sent.
     fn files(&self) -> impl Iterator<Item = u64> {
         let entries = self.diff.members.iter().chain(&self.diff.secrets);
+        let entries = entries.chain(&self.patched);
         entries.filter_map(|name| match self.transfer.entries.get(name) {
             Some(Entry::File(file)) => Some(file.bytes),
             _ => None,
@@ -228,23 +236,21 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
                 canonical.push('\n');
             }
         }
-        let payload = Payload {
-            layers: None,
-            delta: None,
-            parts: vec![],
-            sha256: Digest::of(canonical),
-            bytes: archive_len(&builder.desired.transfers, &members),
-            from: PayloadSource::Stream((*staging).clone()),
-            members,
-        };
+        let bytes = archive_len(&builder.desired.transfers, &members);
+        let from = PayloadSource::Stream((*staging).clone());
+        let mut payload = Payload::new(from, Digest::of(canonical), bytes);
+        payload.members = members;
         Command::with(remote::stage_files(staging), payload)
     });
     let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
     draft = draft.run(commands);
     for one in planned {
+        for name in &one.patched {
+            draft = draft.run(patch::command(builder, one, name));
+        }
         for name in &one.diff.secrets {
             if let Some(Entry::File(file)) = one.transfer.entries.get(name) {
-                draft = draft.run([secret(one, name, file)]);
+                draft = draft.run([single(one, name, file)]);
             }
         }
     }
@@ -328,7 +334,7 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     };
     let mut draft = Draft::new(address(transfer), action, Phase::Switch, cause);
     draft.changes.clone_from(&one.diff.changes);
-    let sent = !one.diff.members.is_empty() || !one.diff.secrets.is_empty();
+    let sent = one.files().next().is_some() || !one.diff.members.is_empty();
     let after = sent.then(upload_address);
     let Moves { list, undo } = &one.diff.moves;
     let draft = draft
@@ -339,21 +345,14 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     builder.step(draft);
 }
 
-/// Stages one secret file.
-fn secret(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
+/// Stages one file by itself.
+fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let member = member(one.number, name);
     let path = format!("{}/new/{member}", one.staging);
     // Nothing is replaced there.
     let kept = format!("{}/kept/{member}", one.staging);
-    let payload = Payload {
-        layers: None,
-        delta: None,
-        parts: vec![],
-        from: PayloadSource::File(file.local.to_string()),
-        sha256: file.sha256,
-        bytes: file.bytes,
-        members: vec![],
-    };
+    let from = PayloadSource::File(file.local.to_string());
+    let payload = Payload::new(from, file.sha256, file.bytes);
     let contents = (file.sha256, file.bytes);
     let put = remote::put_file(
         &path,

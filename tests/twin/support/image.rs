@@ -308,7 +308,7 @@ fn busybox() -> PathBuf {
 }
 
 /// Bytes that do not compress, the same every time (xorshift).
-fn noise(count: usize) -> Vec<u8> {
+pub(crate) fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(count + 8);
     while bytes.len() < count {

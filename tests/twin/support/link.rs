@@ -23,6 +23,8 @@ pub(crate) struct Link {
     /// Bytes that went towards the twin.
     sent: Arc<AtomicU64>,
     broken: Arc<AtomicBool>,
+    /// How often the connections of the moment fell silent.
+    silences: Arc<AtomicU64>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -34,10 +36,12 @@ impl Link {
             rate: Arc::default(),
             sent: Arc::default(),
             broken: Arc::default(),
+            silences: Arc::default(),
             sockets: Arc::default(),
         };
         let (rate, sockets) = (Arc::clone(&link.rate), Arc::clone(&link.sockets));
         let (sent, broken) = (Arc::clone(&link.sent), Arc::clone(&link.broken));
+        let silences = Arc::clone(&link.silences);
         let target = format!("{}:22", twin.address);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -52,9 +56,12 @@ impl Link {
                 }
                 let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
                 let (rate, sent) = (Arc::clone(&rate), Arc::clone(&sent));
-                std::thread::spawn(move || pass(near, far, &rate, &sent));
+                let (there, back) = (Silence::new(&silences), Silence::new(&silences));
+                std::thread::spawn(move || pass(near, far, &there, &rate, &sent));
                 let none = AtomicU64::new(0);
-                std::thread::spawn(move || pass(far_too, near_too, &none, &AtomicU64::new(0)));
+                std::thread::spawn(move || {
+                    pass(far_too, near_too, &back, &none, &AtomicU64::new(0));
+                });
             }
         });
         link
@@ -85,6 +92,12 @@ impl Link {
         self.cut();
     }
 
+    /// Nothing comes through any more on the connections that there are, and nobody is told. New ones can be
+    /// made.
+    pub(crate) fn fall_silent(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Cuts all connections. New ones can be made.
     pub(crate) fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
@@ -93,9 +106,38 @@ impl Link {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, rate: &AtomicU64, sent: &AtomicU64) {
+/// Whether a connection fell silent.
+struct Silence {
+    silences: Arc<AtomicU64>,
+    at_first: u64,
+}
+
+impl Silence {
+    fn new(silences: &Arc<AtomicU64>) -> Self {
+        Self {
+            at_first: silences.load(Ordering::Relaxed),
+            silences: Arc::clone(silences),
+        }
+    }
+
+    /// Does not return where it did.
+    fn wait(&self) {
+        while self.silences.load(Ordering::Relaxed) != self.at_first {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    silence: &Silence,
+    rate: &AtomicU64,
+    sent: &AtomicU64,
+) {
     let mut buffer = [0; CHUNK];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        silence.wait();
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }

@@ -8,7 +8,7 @@ mod site;
 mod twin;
 
 pub(crate) use app::App;
-pub(crate) use image::{Layout, Packing, TinyImage, rootfs};
+pub(crate) use image::{Layout, Packing, TinyImage, noise, rootfs};
 pub(crate) use link::Link;
 pub(crate) use process::{Ran, Running, feed, run};
 pub(crate) use site::{Site, architecture};

@@ -22,10 +22,13 @@ use o3r_deploy::{
 };
 use tokio::sync::watch;
 
+mod patches;
+
 /// What is always there.
 const TOOLS: &[&str] = &[
-    "cat", "chmod", "cp", "df", "find", "grep", "id", "ln", "ls", "mkdir", "mv", "od", "printf",
-    "rm", "rmdir", "sed", "sh", "sleep", "sync", "tail", "tar", "tr", "uname", "wc",
+    "cat", "chmod", "cksum", "cp", "dd", "df", "find", "grep", "gzip", "id", "ln", "ls", "mkdir",
+    "mktemp", "mv", "od", "printf", "rm", "rmdir", "sed", "sh", "sleep", "split", "sync", "tail",
+    "tar", "tr", "uname", "wc",
 ];
 
 /// A shell, where the tools come from, and which tools there are beside those.

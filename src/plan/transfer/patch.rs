@@ -1,0 +1,49 @@
+//! Stages large files that changed little: built on the VPU from their old versions.
+
+use super::{Planned, address, member, single};
+use crate::{
+    desired::Entry,
+    link,
+    patch::cost,
+    plan::{Command, Payload, PayloadSource, builder::Builder},
+    remote,
+    render::{bytes, time},
+};
+
+/// The command that builds the file, or else sends it whole. Notes the choice.
+pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) -> Option<Command> {
+    let transfer = one.transfer;
+    let patch = transfer.patches.chosen.get(name)?;
+    let Some(Entry::File(file)) = transfer.entries.get(name) else {
+        return None;
+    };
+    let rate = builder.readings.link;
+    let which = if name.is_empty() {
+        String::new()
+    } else {
+        format!("{name}: ")
+    };
+    builder.notes.push(format!(
+        "{}: {which}built from its old version: {} instead of {} (about {} instead of {} at {})",
+        address(transfer),
+        bytes(patch.bytes),
+        bytes(file.bytes),
+        time(cost::patched(rate, file.bytes, patch)),
+        time(cost::whole(rate, file.bytes)),
+        link::text(rate),
+    ));
+    let target = transfer.target.resolve(&builder.facts.system.home);
+    let old = if name.is_empty() {
+        target
+    } else {
+        format!("{target}/{name}")
+    };
+    let member = member(one.number, name);
+    let new = format!("{}/new/{member}", one.staging);
+    let from = PayloadSource::Stream(one.staging.clone());
+    let mut payload = Payload::new(from, patch.sha256, patch.bytes);
+    payload.patch = true;
+    payload.members = vec![member];
+    let build = remote::patch_file(&new, &old, file.sha256, file.mode, patch.block);
+    Some(Command::with(build, payload).or_else(single(one, name, file)))
+}
