@@ -111,13 +111,10 @@ impl Payloads {
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
-        let member = payload.members.first().map_or("", String::as_str);
-        let (number, name) = member.split_once('/').unwrap_or((member, ""));
-        let number = number.parse::<usize>().ok();
-        let transfer = number.and_then(|number| self.transfers.get(number));
-        let patch = transfer.and_then(|transfer| transfer.patches.chosen.get(name));
-        let missing = || io::Error::other(format!("no patch of {member} was made"));
-        patch.cloned().ok_or_else(missing)
+        let mut transfers = self.transfers.iter();
+        let patch = transfers.find_map(|transfer| transfer.patches.made(payload.sha256));
+        let missing = || io::Error::other(format!("no patch {} was made", payload.sha256));
+        patch.ok_or_else(missing)
     }
 
     fn image(&self, name: &str) -> io::Result<(Arc<image::Image>, String)> {

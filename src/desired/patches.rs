@@ -100,6 +100,13 @@ pub(super) fn prepare(desired: &mut Desired, observed: &Observed) {
 }
 
 impl Patches {
+    /// The patch of which these bytes are sent, if this process made it.
+    pub fn made(&self, sha256: Digest) -> Option<Patch> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut patches = made.values().flatten();
+        patches.find(|patch| patch.sha256 == sha256).cloned()
+    }
+
     fn patch(&self, file: &FileEntry, sums: &BlockSums) -> Option<Patch> {
         // What is in it is whole whenever it is seen.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);

@@ -86,7 +86,7 @@ fn a_link_that_falls_silent() {
     let silent = Instant::now();
     assert!(apply.wait_for("the link to the VPU broke; trying again in 1 s"));
     let noticed = silent.elapsed();
-    assert!(noticed < Duration::from_secs(17), "{noticed:?}");
+    assert!(noticed < Duration::from_secs(15), "{noticed:?}");
     apply.finish().exits(0).says("the link is back");
     assert_eq!(version(&twin), "1");
     site.nothing_to_do();
@@ -105,11 +105,12 @@ fn a_link_that_stays_broken() {
     link.wait_for(4_000_000);
     let broken = Instant::now();
     link.pull();
-    let ran = apply.finish().exits(3);
+    let ran = apply.finish().exits(4);
     let tried = broken.elapsed();
     assert!((85..120).contains(&tried.as_secs()), "{tried:?}");
     ran.says("trying again in 30 s, 1 more try after that")
-        .says("trying again in 30 s, for the last time");
+        .says("trying again in 30 s, for the last time")
+        .says("nothing that runs was touched");
 }
 
 /// Two at once: one of them waits for its turn, which is said, and both end well.
