@@ -44,6 +44,27 @@ fn docker_19_03() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&observed(DOCKER_19)).unwrap());
 }
 
+/// As podman 4.3.1 answers, as `docker`, on Debian 12.
+#[test]
+fn podman() {
+    let said = "Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.\n\
+                Error: template: info:1:7: executing \"info\" at <.ServerVersion>: can't evaluate field \
+                ServerVersion in type *define.Info\n";
+    let (start, end) = (
+        format!("{NONCE} begin docker\n"),
+        format!("\n{NONCE} end docker "),
+    );
+    let (before, rest) = DOCKER_20.split_once(&start).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    let after = after.trim_start_matches('0');
+    let observed = observed(&format!("{before}{start}{said}{end}125{after}"));
+    let reason = observed.facts.docker.as_result().unwrap_err();
+    assert!(
+        reason.starts_with("the docker command there is podman's"),
+        "{reason}"
+    );
+}
+
 #[test]
 fn readings() {
     let query = Query {

@@ -190,6 +190,16 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
         #[serde(default)]
         runtimes: Vec<Option<String>>,
     }
+    // So it calls itself, unless that is turned off, and so the type of what it lacks is called (podman 4.3).
+    if section.code != 0
+        && ["using podman", "*define.Info"]
+            .iter()
+            .any(|w| section.text.contains(w))
+    {
+        let reason = "the docker command there is podman's, which is not supported: its images, volumes and \
+                      containers are not docker's";
+        return Probed::Unknown(reason.to_owned());
+    }
     let lines = match section.json_lines::<Line>("docker info") {
         Ok(lines) => lines,
         Err(reason) => return Probed::Unknown(reason),

@@ -5,7 +5,10 @@ main() {
     LC_ALL=C
     export LC_ALL
     umask 077
-    [ -f "$file" ] && [ -r "$file" ] || { echo "$file cannot be read" >&2; exit 1; }
+    if [ ! -f "$file" ] || [ ! -r "$file" ]; then
+        echo "$file cannot be read" >&2
+        exit 1
+    fi
     dir=$(mktemp -d) || exit
     trap 'rm -rf -- "$dir"' EXIT
     trap 'exit 129' HUP INT TERM PIPE

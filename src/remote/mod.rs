@@ -246,11 +246,19 @@ pub fn block_sums(path: &str, block: u64) -> Argv {
     Argv::script(script, "o3r-block-sums", [path, &size, &batch])
 }
 
-/// Builds the file at `path` from the one at `old` and the patch on stdin; `block` bytes are a block of the
-/// old one.
-pub fn patch_file(path: &str, old: &str, sha256: Digest, mode: u32, block: u64) -> Argv {
+/// Builds the file at `path`, below `staging`, from the one at `old` and the patch on stdin; `block` bytes
+/// are a block of the old one.
+pub fn patch_file(
+    staging: &str,
+    (path, old): (&str, &str),
+    sha256: Digest,
+    mode: u32,
+    block: u64,
+) -> Argv {
     let script = concat!(include_str!("kept.sh"), include_str!("patch-file.sh"));
-    Argv::script(script, "o3r-patch-file", [path, old, &sha256.hex()])
+    let directory = format!("{staging}/patch");
+    Argv::script(script, "o3r-patch-file", [&directory, path, old])
+        .arg(sha256.hex())
         .arg(format!("{mode:04o}"))
         .arg(block.to_string())
 }

@@ -73,6 +73,7 @@ async fn only_what_changed_is_sent() {
         let old = noise(1, SIZE);
         Bench::write(&bench.site(&format!("data/{ODD}")), &old);
         Bench::write(&bench.site("data/small"), "old");
+        Bench::write(&bench.site(&format!("data/{ODD}.o3r-new")), "a neighbour");
         bench.apply(&bench.desired(TRANSFERS)).await;
         let new = changed(&old);
         Bench::write(&bench.site(&format!("data/{ODD}")), &new);

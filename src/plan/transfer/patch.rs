@@ -44,6 +44,12 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
     let mut payload = Payload::new(from, patch.sha256, patch.bytes);
     payload.patch = true;
     payload.members = vec![member];
-    let build = remote::patch_file(&new, &old, file.sha256, file.mode, patch.block);
+    let build = remote::patch_file(
+        &one.staging,
+        (&new, &old),
+        file.sha256,
+        file.mode,
+        patch.block,
+    );
     Some(Command::with(build, payload).or_else(single(one, name, file)))
 }
