@@ -233,6 +233,7 @@ fn large_image(layers: Vec<Layer>) -> Desired {
             whole_bytes: 448 << 20,
             delta: None,
             packed: true,
+            zstd: false,
             staging_tag: "o3r-deploy/app:0".into(),
             parts: vec![],
             local: None,

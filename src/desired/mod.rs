@@ -164,6 +164,8 @@ pub struct ImageContent {
     /// Whether the layers that are missing are packed for the link, so that their sizes are those that are sent;
     /// they are not where a delta is so much quicker that they will hardly be needed.
     pub packed: bool,
+    /// Whether its archives are zstd files.
+    pub zstd: bool,
     /// The parts in which it is sent, in this order; none where it is sent at once.
     pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
@@ -192,6 +194,7 @@ impl ImageContent {
             staging_tag,
             delta: None,
             packed: true,
+            zstd: false,
             parts: vec![],
             local: Some(image),
         };

@@ -31,7 +31,7 @@ pub fn prepare(
     division: Division,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
-    let packing = Packing::for_link(observed.readings.link.unwrap_or(link::ASSUMED));
+    let packing = packing(observed);
     let to_send = layers_to_send(desired, &observed.facts);
     let bases = delta_bases(desired, &observed.facts);
     let link = observed.readings.link;
@@ -65,6 +65,7 @@ pub fn prepare(
                 .prepare_layers(wanted, cache, packing, &progress)
                 .map_err(failed)?;
         }
+        content.zstd = content.packed && packing.is_zstd();
         content.measure();
         if content.packed && takes_parts {
             content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
@@ -72,6 +73,12 @@ pub fn prepare(
     }
     patches::prepare(desired, observed);
     Ok(())
+}
+
+/// How layers are packed for this VPU.
+fn packing(observed: &Observed) -> Packing {
+    let readings = &observed.readings;
+    Packing::for_link(readings.link.unwrap_or(link::ASSUMED), readings.zstd)
 }
 
 /// How the image could be built on the VPU.

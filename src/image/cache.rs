@@ -2,7 +2,8 @@
 //! of this machine's docker twice: not for the next robot, and not for the next release.
 //!
 //! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
-//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.tar` one
+//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.zst` and
+//! `.small.zst` are such ones for a VPU that has zstd, `.tar` one
 //! that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
 //! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
 //! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
@@ -60,6 +61,8 @@ struct Name {
 enum Form {
     Gzip,
     SmallGzip,
+    Zstd,
+    SmallZstd,
     /// As it is: compressing does not pay.
     Tar,
     /// As it is: nobody has tried to compress it.
@@ -68,9 +71,11 @@ enum Form {
 
 impl Form {
     /// With how each is written behind the name.
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Gzip, "gz"),
         (Self::SmallGzip, "small.gz"),
+        (Self::Zstd, "zst"),
+        (Self::SmallZstd, "small.zst"),
         (Self::Tar, "tar"),
         (Self::PlainTar, "plain.tar"),
     ];
@@ -79,12 +84,15 @@ impl Form {
         match level {
             Level::Fast => Self::Gzip,
             Level::Small => Self::SmallGzip,
+            Level::ZstdFast => Self::Zstd,
+            Level::ZstdSmall => Self::SmallZstd,
         }
     }
 
     fn encoding(self) -> Encoding {
         match self {
             Self::Gzip | Self::SmallGzip => Encoding::Gzip,
+            Self::Zstd | Self::SmallZstd => Encoding::Zstd,
             Self::Tar | Self::PlainTar => Encoding::Plain,
         }
     }
@@ -92,9 +100,18 @@ impl Form {
     /// The forms that serve, the best one first.
     fn wanted(packing: Packing) -> &'static [Self] {
         match packing {
-            Packing::Plain => &[Self::Tar, Self::PlainTar, Self::Gzip, Self::SmallGzip],
+            Packing::Plain => &[
+                Self::Tar,
+                Self::PlainTar,
+                Self::Zstd,
+                Self::SmallZstd,
+                Self::Gzip,
+                Self::SmallGzip,
+            ],
             Packing::Fast => &[Self::SmallGzip, Self::Gzip, Self::Tar],
             Packing::Small => &[Self::SmallGzip, Self::Tar],
+            Packing::ZstdFast => &[Self::SmallZstd, Self::Zstd, Self::Tar],
+            Packing::ZstdSmall => &[Self::SmallZstd, Self::Tar],
         }
     }
 }
@@ -115,11 +132,17 @@ impl Name {
 
     /// The layer that is in the file of this name, at `path`.
     fn bytes(&self, stored: Slice, path: Utf8PathBuf) -> LayerBytes {
+        let encoding = self.form.encoding();
         LayerBytes {
             diff_id: self.diff_id,
-            size: stored.len(),
+            // Docker takes no zstd layer.
+            size: if encoding == Encoding::Zstd {
+                self.unpacked
+            } else {
+                stored.len()
+            },
             stored,
-            encoding: self.form.encoding(),
+            encoding,
             stored_digest: Some(self.stored),
             unpacked: Some(self.unpacked),
             cached: Some(path),
@@ -238,7 +261,7 @@ impl LayerCache {
         let mut read = compress::unpacked(&layer.stored, layer.encoding).map_err(unreadable)?;
         let mut out = DigestWriter::new(file);
         let packed =
-            deflate::gzip(&mut read, level, &mut out, progress).map_err(|error| match error {
+            deflate::pack(&mut read, level, &mut out, progress).map_err(|error| match error {
                 deflate::Error::Read(source) => unreadable(source),
                 deflate::Error::Write(source) => failed(source),
             })?;

@@ -15,6 +15,7 @@ mod delta;
 mod docker;
 mod engine;
 mod error;
+mod frames;
 mod index;
 mod names;
 mod oci;
@@ -112,6 +113,8 @@ pub struct Image {
 #[derive(Debug, Default)]
 struct Ready {
     config: Option<Vec<u8>>,
+    /// Whether archives are zstd files.
+    framed: bool,
     /// Where what is sent is kept.
     cache: Option<LayerCache>,
     layers: BTreeMap<Digest, LayerBytes>,
@@ -386,7 +389,11 @@ impl Image {
         packing: Packing,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
-        self.ready_parts().cache = Some(cache.clone());
+        {
+            let mut ready = self.ready_parts();
+            ready.cache = Some(cache.clone());
+            ready.framed = packing.is_zstd();
+        }
         let mut missing = vec![];
         let done = |diff_id: &Digest| {
             self.ready_parts().layers.contains_key(diff_id)
@@ -455,6 +462,9 @@ impl Image {
         };
         match packing.level() {
             _ if layer.encoding == Encoding::Gzip => self.make_ready(layer.clone()),
+            Some(_) if packing.is_zstd() && layer.encoding == Encoding::Zstd => {
+                self.make_ready(layer.clone());
+            }
             Some(level) => match cache.add(layer, origin, level, &told) {
                 Ok(layer) => self.make_ready(layer),
                 Err(error @ ImageError::Scratch { .. }) => {

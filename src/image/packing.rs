@@ -15,20 +15,31 @@ const SMALL_TO: u64 = 2_500_000;
 pub enum Packing {
     /// Not at all.
     Plain,
-    /// Quickly.
+    /// With gzip, quickly.
     Fast,
-    /// As small as it gets.
+    /// With gzip, as small as it gets.
     Small,
+    /// The whole archive with zstd, quickly.
+    ZstdFast,
+    /// The whole archive with zstd, as small as it gets.
+    ZstdSmall,
 }
 
 impl Packing {
-    /// The best one for a link of so many bytes a second.
-    pub fn for_link(bytes_per_second: u64) -> Self {
-        match bytes_per_second {
-            PLAIN_FROM.. => Self::Plain,
-            ..=SMALL_TO => Self::Small,
-            _ => Self::Fast,
+    /// The best one for a link of so many bytes a second, and a VPU that has the zstd program or not.
+    pub fn for_link(bytes_per_second: u64, zstd: bool) -> Self {
+        match (bytes_per_second, zstd) {
+            (PLAIN_FROM.., _) => Self::Plain,
+            (..=SMALL_TO, true) => Self::ZstdSmall,
+            (..=SMALL_TO, false) => Self::Small,
+            (_, true) => Self::ZstdFast,
+            (_, false) => Self::Fast,
         }
+    }
+
+    /// Whether the archive is a zstd file.
+    pub fn is_zstd(self) -> bool {
+        matches!(self, Self::ZstdFast | Self::ZstdSmall)
     }
 
     /// How hard to compress.
@@ -37,6 +48,8 @@ impl Packing {
             Self::Plain => None,
             Self::Fast => Some(Level::Fast),
             Self::Small => Some(Level::Small),
+            Self::ZstdFast => Some(Level::ZstdFast),
+            Self::ZstdSmall => Some(Level::ZstdSmall),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
 use super::write::{self, Parts};
-use super::{Image, ImageError, Ready};
+use super::{Image, ImageError, Ready, frames};
 use crate::digest::Digest;
 
 /// The repository of the names that parts of images have until the whole is there.
@@ -155,6 +155,11 @@ impl Image {
                 diff_ids,
                 layers,
             };
+            if ready.framed
+                && let Ok(len) = frames::len(&parts, &wanted.tag, &wanted.include)
+            {
+                return len;
+            }
             return write::len(&parts, &wanted.tag, &wanted.include);
         }
         let all = self.identity.diff_ids.len().max(1) as u128;
@@ -163,12 +168,13 @@ impl Image {
     }
 
     fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {
-        let (own, layers, cache) = {
+        let (own, layers, cache, framed) = {
             let ready = self.ready_parts();
             (
                 ready.config.clone(),
                 ready.layers.clone(),
                 ready.cache.clone(),
+                ready.framed,
             )
         };
         let config = wanted.config.as_deref().or(own.as_deref());
@@ -200,7 +206,8 @@ impl Image {
                 self.copying.list(cache.clone(), layer.clone());
             }
         }
-        let written = write::write(&parts, &wanted.tag, &wanted.include, out);
+        let write = if framed { frames::write } else { write::write };
+        let written = write(&parts, &wanted.tag, &wanted.include, out);
         if let Err(ImageError::DamagedCache { layer }) = &written {
             let mut ready = self.ready_parts();
             ready.layers.remove(layer);

@@ -137,10 +137,46 @@ pub(super) fn write(
                 .as_bytes(),
         )
         .map_err(output)?;
-        body(parts, layer, out).map_err(|error| blame(layer, error))?;
+        self::layer(parts, layer, out)?;
         pad(out, layer.size).map_err(output)?;
     }
     zeros(out, END).and_then(|()| out.flush()).map_err(output)
+}
+
+/// Writes a layer's bytes as they are sent.
+pub(super) fn layer(
+    parts: &Parts<'_>,
+    layer: &LayerBytes,
+    out: &mut dyn Write,
+) -> Result<(), ImageError> {
+    // A gzip layer goes through as it is.
+    let unpack = match layer.encoding {
+        Encoding::Zstd => Encoding::Zstd,
+        Encoding::Plain | Encoding::Gzip => Encoding::Plain,
+    };
+    let body = Body {
+        unpack,
+        len: layer.size,
+        check: Check::new(layer),
+    };
+    body.copy(parts, layer, out)
+        .map_err(|error| blame(layer, error))
+}
+
+/// Writes a layer's bytes as they are stored, whose digest is known.
+pub(super) fn stored(
+    parts: &Parts<'_>,
+    layer: &LayerBytes,
+    out: &mut dyn Write,
+) -> Result<(), ImageError> {
+    let digest = layer.stored_digest.unwrap_or(layer.diff_id);
+    let body = Body {
+        unpack: Encoding::Plain,
+        len: layer.stored.len(),
+        check: Check::Stored(digest, DigestWriter::new(io::sink())),
+    };
+    body.copy(parts, layer, out)
+        .map_err(|error| blame(layer, error))
 }
 
 /// Of a damaged layer that came out of the cache, no file of the user's is the cause.
@@ -156,7 +192,7 @@ fn blame(layer: &LayerBytes, error: ImageError) -> ImageError {
     }
 }
 
-fn output(source: io::Error) -> ImageError {
+pub(super) fn output(source: io::Error) -> ImageError {
     ImageError::Output { source }
 }
 
@@ -190,45 +226,56 @@ pub(super) fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(len), out).map(|_| ())
 }
 
-/// Copies a layer and checks it. The last piece is held back until the digest is known, so that a
-/// damaged layer leaves the archive cut off in the middle of a member.
-fn body(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
-    let part = format!("layer {}", layer.diff_id);
-    let name = format!("{}: {part}", parts.origin);
-    let failed = |at, error| compress::read_error(&name, at, error);
+/// A layer's bytes on their way.
+struct Body {
+    /// How they are unpacked.
+    unpack: Encoding,
+    /// How many there are then.
+    len: u64,
+    check: Check,
+}
 
-    // A gzip layer goes through as it is.
-    let unpack = if layer.encoding == Encoding::Zstd {
-        Encoding::Zstd
-    } else {
-        Encoding::Plain
-    };
-    let mut reader = compress::unpacked(&layer.stored, unpack).map_err(|e| failed(0, e))?;
-    let mut check = Check::new(layer);
-    let (mut piece, mut held) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));
-    let mut len = 0;
-    loop {
-        let n = compress::read_some(&mut reader, &mut piece).map_err(|e| failed(len, e))?;
-        len += n as u64;
-        if n == 0 || len > layer.size {
-            break;
+impl Body {
+    /// Copies a layer and checks it. The last piece is held back until the digest is known, so that a
+    /// damaged layer leaves the archive cut off in the middle of a member.
+    fn copy(
+        mut self,
+        parts: &Parts<'_>,
+        layer: &LayerBytes,
+        out: &mut dyn Write,
+    ) -> Result<(), ImageError> {
+        let part = format!("layer {}", layer.diff_id);
+        let name = format!("{}: {part}", parts.origin);
+        let failed = |at, error| compress::read_error(&name, at, error);
+        let mut reader =
+            compress::unpacked(&layer.stored, self.unpack).map_err(|e| failed(0, e))?;
+        let (mut piece, mut held) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));
+        let mut len = 0;
+        loop {
+            let n = compress::read_some(&mut reader, &mut piece).map_err(|e| failed(len, e))?;
+            len += n as u64;
+            if n == 0 || len > self.len {
+                break;
+            }
+            self.check
+                .write_all(&piece[..n])
+                .map_err(|e| failed(len, e))?;
+            out.write_all(&held).map_err(output)?;
+            held.clear();
+            held.extend_from_slice(&piece[..n]);
         }
-        check.write_all(&piece[..n]).map_err(|e| failed(len, e))?;
-        out.write_all(&held).map_err(output)?;
-        held.clear();
-        held.extend_from_slice(&piece[..n]);
+        if len != self.len {
+            let problem = format!("{} bytes were expected; did the file change?", self.len);
+            return Err(ImageError::Damaged {
+                origin: name,
+                offset: len,
+                problem,
+            });
+        }
+        let (expected, found) = self.check.finish().map_err(|e| failed(len, e))?;
+        contents::check(parts.origin, &part, expected, found)?;
+        out.write_all(&held).map_err(output)
     }
-    if len != layer.size {
-        let problem = format!("{} bytes were expected; did the file change?", layer.size);
-        return Err(ImageError::Damaged {
-            origin: name,
-            offset: len,
-            problem,
-        });
-    }
-    let (expected, found) = check.finish().map_err(|e| failed(len, e))?;
-    contents::check(parts.origin, &part, expected, found)?;
-    out.write_all(&held).map_err(output)
 }
 
 /// Hashes a layer as it passes: as stored where the source promises a digest of that, else

@@ -340,6 +340,9 @@ pub struct Readings {
     /// Of large files of transfers that changed, what they are made of, by path; those that were asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub blocks: BTreeMap<String, BlockSums>,
+    /// Whether the zstd program is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zstd: bool,
     /// Whether a tool for sha256 is there.
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.

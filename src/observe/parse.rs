@@ -140,6 +140,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         .unwrap_or(0);
     readings.clock = get("clock").parse().ok();
     readings.sha256_tool = get("sha256") != "none";
+    readings.zstd = get("zstd") == "yes";
     readings.home_total = kilobytes("home_kb");
     readings.home_free = kilobytes("home_free_kb");
     readings.docker_total = kilobytes("docker_kb");

@@ -121,6 +121,7 @@ system() {
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"
+    command -v zstd >/dev/null 2>&1 && printf 'zstd=yes\n'
     df -Pk "$HOME" 2>/dev/null | space home
     root=${engine##*'"root":"'} root=${root%%'"'*}
     [ "$engine_code" = 0 ] && [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker

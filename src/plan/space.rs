@@ -37,13 +37,28 @@ impl Need {
             .filter(|layer| left.remove(&layer.diff_id))
             .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
             .sum::<u64>();
+        // Docker writes down what it reads: what zstd made of what arrived.
+        let spooled = |layers: &BTreeSet<Digest>, bytes: u64| {
+            if content.zstd {
+                let wanted = content
+                    .layers
+                    .iter()
+                    .filter(|layer| layers.contains(&layer.diff_id));
+                wanted
+                    .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
+                    .sum()
+            } else {
+                bytes
+            }
+        };
         if content.parts.is_empty() {
-            self.received = self.received.max(content.archive_bytes(missing));
+            let bytes = spooled(missing, content.archive_bytes(missing));
+            self.received = self.received.max(bytes);
             return;
         }
         let streamed = |part: &ImagePart| {
             if part.arriving.is_none() {
-                part.bytes
+                spooled(&part.part.layers, part.bytes)
             } else {
                 0
             }
@@ -52,7 +67,10 @@ impl Need {
             let arriving = part.arriving.as_ref();
             arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
         };
-        let largest = content.parts.iter().map(|part| part.bytes).max();
+        let parts = content.parts.iter();
+        let largest = parts
+            .map(|part| spooled(&part.part.layers, part.bytes))
+            .max();
         self.received = self.received.max(largest.unwrap_or(0));
         // One is on its way while the one before is loaded.
         for pair in content.parts.windows(2) {

@@ -172,6 +172,11 @@ pub fn load_part(path: &str) -> Argv {
     Argv::script(include_str!("load-part.sh"), "o3r-load-part", [path])
 }
 
+/// Loads the image archive on stdin, or in the file at `path`, which is compressed with zstd.
+pub fn load_zstd(path: Option<&str>) -> Argv {
+    Argv::script(include_str!("load-zstd.sh"), "o3r-load-zstd", path)
+}
+
 /// Takes the names of parts of images away, where they are there.
 pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, ImageError, LayerCache, LayerSelection, Packing as For, Prepared};
+use o3r_deploy::image::{
+    Image, ImageError, LayerCache, LayerSelection, Packing as For, Part, Prepared,
+};
 
 use crate::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
 
@@ -165,6 +167,66 @@ fn a_slow_link_gets_them_smaller() {
     assert!(small < fast, "{small} of {fast}");
     assert_eq!(len(For::Fast), small, "a smaller one that is there serves");
     assert_eq!(kept.layers().len(), 2);
+}
+
+/// The archive as `zstd -d` makes it is the one that is sent without.
+#[test]
+fn an_archive_for_zstd() {
+    let mut layers = text();
+    layers.push(noisy("noise", 300_000));
+    for archive in [
+        docker_old("arm64", "app:1", &layers),
+        oci("arm64", &layers, Packing::Gzip),
+        oci("arm64", &layers, Packing::Zstd),
+    ] {
+        let kept = Kept::new();
+        let plain = open(&archive).unwrap();
+        let plain = load(&sent(&plain, &LayerSelection::All));
+        for packing in [For::ZstdFast, For::ZstdSmall] {
+            let image = open(&archive).unwrap();
+            let all = image.layers().iter().map(|layer| layer.diff_id).collect();
+            image
+                .prepare_layers(&all, &kept.cache(), packing, &|_| {})
+                .unwrap();
+            let bytes = sent(&image, &LayerSelection::All);
+            assert_eq!(
+                bytes.len() as u64,
+                image.archive_len("app:1", &LayerSelection::All)
+            );
+            let unpacked = zstd::decode_all(bytes.as_slice()).unwrap();
+            assert!(bytes.len() < 400_000, "{}", bytes.len());
+            assert_eq!(load(&unpacked).layers, plain.layers);
+            for part in [1, 2, 3] {
+                let part = Part {
+                    up_to: part,
+                    layers: [Digest::of(&layers[part - 1])].into(),
+                };
+                let mut bytes = vec![];
+                image.write_part("app:1", &part, &mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, image.part_len("app:1", &part));
+                zstd::decode_all(bytes.as_slice()).unwrap();
+            }
+        }
+    }
+    // A damaged one ends it.
+    let archive = docker_old("arm64", "app:1", &layers);
+    let kept = Kept::new();
+    let prepared = || {
+        let image = open(&archive).unwrap();
+        let all = image.layers().iter().map(|layer| layer.diff_id).collect();
+        image
+            .prepare_layers(&all, &kept.cache(), For::ZstdFast, &|_| {})
+            .unwrap();
+        image
+    };
+    prepared();
+    kept.layers().iter().for_each(|(name, _)| kept.damage(name));
+    let image = prepared();
+    let error = image.write_archive("app:1", &LayerSelection::All, &mut vec![]);
+    assert!(
+        matches!(error, Err(ImageError::DamagedCache { .. })),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -61,21 +61,29 @@ fn files_there(vpu: &FakeVpu) -> Vec<usize> {
     })
 }
 
+/// A VPU with the zstd program, or without.
+fn vpu(zstd: bool) -> FakeVpu {
+    FakeVpu::new(World {
+        zstd,
+        ..World::default()
+    })
+}
+
 #[tokio::test]
 async fn every_part_is_loaded_and_none_is_left() {
-    for link in [QUICK, SLOW] {
+    for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
         let files = tempfile::tempdir().unwrap();
-        let vpu = FakeVpu::new(World::default());
+        let vpu = vpu(zstd);
         let wanted = three_layers(&files);
         let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
         assert_eq!(payload.parts.len(), 3);
         assert_eq!(payload.bytes, plan.steps[0].bytes_to_send);
         applied(&vpu, &prepared, &plan).await;
-        let loads = if link == QUICK {
-            "docker load"
-        } else {
-            "o3r-load-part"
+        let loads = match (link, zstd) {
+            (_, true) => "o3r-load-zstd",
+            (QUICK, _) => "docker load",
+            _ => "o3r-load-part",
         };
         let commands = vpu.commands();
         let count = commands
@@ -93,7 +101,7 @@ async fn every_part_is_loaded_and_none_is_left() {
 /// Wherever the link breaks, the next apply sends less than all, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_is_not_sent_again() {
-    for link in [QUICK, SLOW] {
+    for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
         let faults = |at| {
             [
                 Fault::LinkLostBefore(at),
@@ -103,7 +111,7 @@ async fn what_arrived_is_not_sent_again() {
         };
         for fault in (0..6).flat_map(faults) {
             let files = tempfile::tempdir().unwrap();
-            let vpu = FakeVpu::new(World::default());
+            let vpu = vpu(zstd);
             let wanted = three_layers(&files);
             let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
             let (_, all) = load(&plan, "app:1").unwrap();

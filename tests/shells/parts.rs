@@ -95,6 +95,32 @@ async fn what_docker_does_not_take_stays() {
     }
 }
 
+/// With a zstd that leaves all as it is: what is compressed is not the scripts' business.
+#[tokio::test]
+async fn what_zstd_makes_of_it_is_loaded() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        vpu.program("docker", DOCKER);
+        vpu.program("zstd", "#!/bin/sh\n[ \"$1\" = -dcq ] && exec cat\n");
+        let path = vpu.home().join("part");
+        let load = remote::load_zstd(path.to_str());
+        std::fs::write(&path, "worse\n").unwrap();
+        let refused = vpu.host.run(&load, Stdin::Empty).await.unwrap();
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(path.exists());
+        std::fs::write(&path, "good\n").unwrap();
+        let loaded = vpu.host.run(&load, Stdin::Empty).await.unwrap();
+        assert!(loaded.success(), "{loaded:?}");
+        assert!(!path.exists());
+        let load = remote::load_zstd(None);
+        for (bytes, code) in [("good\n", 0), ("worse\n", 1)] {
+            let stdin = Stdin::Bytes(bytes.into());
+            let loaded = vpu.host.run(&load, stdin).await.unwrap();
+            assert_eq!(loaded.code, code, "{loaded:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_arrived_is_seen() {
     for shell in SHELLS {

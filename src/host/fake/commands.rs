@@ -93,7 +93,11 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
             return replace_volume(world, name, device, owner, projects);
         }
-        ("o3r-untag-image" | "o3r-forget-parts" | "o3r-receive-part" | "o3r-load-part", _) => {
+        (
+            "o3r-untag-image" | "o3r-forget-parts" | "o3r-receive-part" | "o3r-load-part"
+            | "o3r-load-zstd",
+            _,
+        ) => {
             return images::script(world, name, args, stdin);
         }
         ("o3r-remove-services", [project, services @ ..]) => {

@@ -25,6 +25,13 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             world.files.remove(*path);
             return Ok(loaded);
         }
+        ("o3r-load-zstd", []) => return load_zstd(world, stdin),
+        ("o3r-load-zstd", [path]) => {
+            let archive = world.files.get(*path).map(|file| file.bytes.clone());
+            let loaded = load_zstd(world, &archive.unwrap_or_default())?;
+            world.files.remove(*path);
+            return Ok(loaded);
+        }
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
@@ -58,6 +65,11 @@ fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[
     } else {
         fail(format!("{} of {bytes} bytes arrived", start.len()))
     }
+}
+
+fn load_zstd(world: &mut World, archive: &[u8]) -> Ran {
+    let archive = zstd::decode_all(archive).map_err(|error| (1, error.to_string()))?;
+    load(world, &archive)
 }
 
 /// `docker load`: the archive's manifest and configuration decide, as in docker.

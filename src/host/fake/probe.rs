@@ -91,8 +91,9 @@ fn system(world: &World) -> String {
         boot_id,
         ..
     } = world;
+    let zstd = if world.zstd { "zstd=yes\n" } else { "" };
     format!(
-        "home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
+        "{zstd}home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
          home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
          memory_kb=3800000\nmemory_available_kb=1900000\n"
     )

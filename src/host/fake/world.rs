@@ -31,6 +31,8 @@ pub struct World {
     pub autostart: Autostart,
     /// Whether the docker engine answers.
     pub docker_runs: bool,
+    /// Whether the zstd program is there.
+    pub zstd: bool,
     /// Whether it keeps images in the containerd store.
     pub containerd_store: bool,
     /// Names of its container runtimes.
@@ -138,6 +140,7 @@ impl Default for World {
             autostart: Autostart::default(),
             docker_runs: true,
             containerd_store: false,
+            zstd: false,
             runtimes: ["nvidia".to_owned(), "runc".to_owned()].into(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),

@@ -130,7 +130,7 @@ impl<'a> Pack<'a> {
             .map_err(|error| failed(error.into_error()))?;
         let tar = Slice::whole(tar).map_err(failed)?;
         let mut out = DigestWriter::new(scratch.file()?);
-        deflate::gzip(&mut tar.reader(), Level::Small, &mut out, &|_| {}).map_err(|error| {
+        deflate::pack(&mut tar.reader(), Level::Small, &mut out, &|_| {}).map_err(|error| {
             match error {
                 deflate::Error::Read(source) | deflate::Error::Write(source) => failed(source),
             }

@@ -24,14 +24,19 @@ pub(super) fn commands(
     };
     let all = content.diff_ids();
     let whole = payload(content.archive_bytes(&all));
-    let whole = Command::with(remote::load_image(), whole);
+    let load_image = if content.zstd {
+        remote::load_zstd(None)
+    } else {
+        remote::load_image()
+    };
+    let whole = Command::with(load_image.clone(), whole);
     if *missing == all && content.parts.is_empty() {
         return vec![whole];
     }
     let parts: Vec<Part> = content
         .parts
         .iter()
-        .map(|part| planned(part, state))
+        .map(|part| planned(part, content.zstd, state))
         .collect();
     let bytes = match parts.as_slice() {
         [] => content.archive_bytes(missing),
@@ -40,7 +45,7 @@ pub(super) fn commands(
     let mut payload = payload(bytes);
     payload.layers = Some(missing.clone());
     payload.parts = parts;
-    let load = Command::with(remote::load_image(), payload).or_else(whole);
+    let load = Command::with(load_image, payload).or_else(whole);
     let tags = content.parts.iter().filter_map(|part| part.tag.as_deref());
     let tags: Vec<&str> = tags.collect();
     let forget = (!tags.is_empty()).then(|| remote::forget_parts(tags));
@@ -58,13 +63,19 @@ fn path(state: State<'_>, arriving: &Arriving) -> String {
     format!("{}/{}", state.arriving(), arriving.name)
 }
 
-fn planned(part: &ImagePart, state: State<'_>) -> Part {
+fn planned(part: &ImagePart, zstd: bool, state: State<'_>) -> Part {
     let (have, receive, load) = match &part.arriving {
         Some(arriving) => {
             let (path, have) = (path(state, arriving), arriving.have);
             let receive = remote::receive_part(&path, have, part.bytes);
-            (have, Some(receive), remote::load_part(&path))
+            let load = if zstd {
+                remote::load_zstd(Some(&path))
+            } else {
+                remote::load_part(&path)
+            };
+            (have, Some(receive), load)
         }
+        None if zstd => (0, None, remote::load_zstd(None)),
         None => (0, None, remote::load_image()),
     };
     Part {

@@ -70,10 +70,12 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     if let Some(link) = builder.readings.link
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
-        let how = match Packing::for_link(link) {
+        let how = match Packing::for_link(link, builder.readings.zstd) {
             Packing::Plain => "as they are, for unpacking them there takes longer",
             Packing::Fast => "compressed",
             Packing::Small => "compressed as far as it goes",
+            Packing::ZstdFast => "compressed with zstd",
+            Packing::ZstdSmall => "compressed with zstd as far as it goes",
         };
         builder.notes.push(format!(
             "the link takes {}/s: layers are sent {how}",
