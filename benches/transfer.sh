@@ -142,18 +142,18 @@ on_twin sh -c 'cat >/var/tmp/1.tar' <"$work/1.tar"
 # --- the twin -------------------------------------------------------------------------------------
 
 # What the ways by hand need there. Unpacked, not installed: a registry that starts by itself would be in the way.
-if has_way zstd || has_way rsync || has_way registry; then
+if has_way rsync || has_way registry; then
     packages=$O3R_TWIN_STATE/bench-packages-$(uname -m).tar
     if [ ! -s "$packages" ]; then
-        say "getting zstd, rsync and docker-registry for the twin"
+        say "getting rsync and docker-registry for the twin"
         # The host's network: an engine's own is often cut off from package mirrors in sandboxes.
         # shellcheck disable=SC2016 # the container's
         docker run --rm --network host o3r-twin-base:bookworm sh -c '
             { mkdir -p /debs/partial /unpacked && apt-get update -q && apt-get install -qy --no-install-recommends --download-only \
-                -o Dir::Cache::archives=/debs -o APT::Sandbox::User=root zstd rsync docker-registry &&
+                -o Dir::Cache::archives=/debs -o APT::Sandbox::User=root rsync docker-registry &&
                 for deb in /debs/*.deb; do dpkg-deb -x "$deb" /unpacked || exit 1; done; } >&2 && tar -C /unpacked -c .' \
             >"$packages.new" 2>"$work/said" ||
-            { tail "$work/said" >&2; die "zstd, rsync and docker-registry cannot be got: leave these ways out"; }
+            { tail "$work/said" >&2; die "rsync and docker-registry cannot be got: leave these ways out"; }
         mv "$packages.new" "$packages"
     fi
     on_twin tar -C / --keep-directory-symlink -x <"$packages"

@@ -21,7 +21,7 @@ case $way in
     ours-cold) XDG_CACHE_HOME=$WORK/cold apply ;;
     advice) docker save "$image" | remote -C "$there" docker load ;;
     plain) docker save "$image" | remote "$there" docker load ;;
-    zstd) docker save "$image" | zstd -q | remote "$there" 'zstd -qd | docker load' ;;
+    zstd) docker save "$image" | zstd -q | remote "$there" '/usr/lib/o3r-twin/zstd -qd | docker load' ;;
     scp)
         # As the old tool does; -O, for the twin has no sftp, as far as is known like the device.
         scp -q -O "${options[@]}" -P "$PORT" "$WORK/$version.tar" "$there:image.tar"

@@ -77,6 +77,28 @@ fn cut_at_many_offsets_and_resumed() {
     is_whole(&site, &twin);
 }
 
+/// With zstd on both sides, in parts, and cut off on the way.
+#[test]
+fn zstd_where_the_vpu_has_it() {
+    let twin = Twin::up();
+    twin.root("ln -s /usr/lib/o3r-twin/zstd /usr/bin/zstd");
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write(&site, &[33 * MIB, 18 * MIB]);
+    link.slow(4_000_000);
+    let apply = site.start(&["apply", "--yes"]);
+    link.wait_for(bytes * 9 / 10);
+    link.cut();
+    let ran = apply.finish().exits(0);
+    ran.says("layers are sent compressed with zstd")
+        .says("the link is back");
+    assert!(site.logs().contains("o3r-load-zstd"));
+    let sent = link.sent();
+    assert!(sent < bytes + bytes / 4, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
 /// An apply that was ended is gone on with by the next one.
 #[test]
 fn next_apply_goes_on() {
