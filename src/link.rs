@@ -1,6 +1,8 @@
 //! Measures how fast the way to a VPU is, where there is enough to send that it matters.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::{
     host::{Host, HostError, Stdin},
@@ -15,19 +17,18 @@ pub const ASSUMED: u64 = 12_500_000;
 /// the measurement 1 s.
 pub const WORTH_MEASURING: u64 = 4 << 20;
 
-/// Bytes that are sent first: 1 s at 2 Mbit/s.
-const FIRST: usize = 256 << 10;
+/// Bytes that are sent to measure, each only if the ones before came so quickly that they say little, for that
+/// was mostly the round trip and the start of a process. The first take 1 s at 2 Mbit/s; fewer than the last
+/// would not fill the windows of ssh and TCP, and a fast link would seem half as fast.
+const STEPS: [(usize, Duration); 4] = [
+    (256 << 10, Duration::from_millis(100)),
+    (1 << 20, Duration::from_millis(60)),
+    (4 << 20, Duration::from_millis(200)),
+    (16 << 20, Duration::MAX),
+];
 
-/// A first answer that comes within this says nothing, for it is mostly the round trip and the start of
-/// a process.
-const TOO_QUICK: Duration = Duration::from_millis(100);
-
-/// Bytes that are sent then: 0.3 s at 100 Mbit/s.
-const SECOND: usize = 4 << 20;
-
-/// Bytes that are sent where that came quickly, too: 0.15 s at 1 Gbit/s. Fewer would not fill the windows
-/// of ssh and TCP, and a fast link would seem half as fast.
-const THIRD: usize = 16 << 20;
+/// The part of what is to be sent that is sent to measure, at the most.
+const PART: u64 = 8;
 
 /// Bytes a second to this host, those of its own encryption and of starting a command included.
 /// `to_send` says how much depends on it: the last digit of a fast link is not worth more than that.
@@ -35,22 +36,30 @@ const THIRD: usize = 16 << 20;
 /// # Errors
 /// The connection is lost. A host that does not count what it got is taken as one that was not asked.
 pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
-    let Some(first) = took(host, FIRST).await? else {
-        return Ok(None);
-    };
-    if first > TOO_QUICK {
-        return Ok(Some(measured(FIRST, first)));
-    }
-    let Some(second) = took(host, SECOND).await? else {
-        return Ok(None);
-    };
-    if second > TOO_QUICK * 2 || to_send < 8 * THIRD as u64 {
+    let (mut before, mut result) = ((0, Duration::ZERO), None);
+    for (number, (bytes, enough)) in STEPS.into_iter().enumerate() {
+        if number > 0 && bytes as u64 > to_send / PART {
+            break;
+        }
+        let Some(took) = took(host, bytes).await? else {
+            return Ok(None);
+        };
+        let slow = took > enough;
+        if number == 0 && slow {
+            return Ok(Some(measured(bytes, took)));
+        }
         // What both have in common is no part of sending.
-        return Ok(Some(measured(SECOND - FIRST, second.saturating_sub(first))));
+        if number > 0 {
+            let (less, quicker) = before;
+            result = Some(measured(bytes - less, took.saturating_sub(quicker)));
+        }
+        if slow {
+            break;
+        }
+        before = (bytes, took);
+        result = result.or_else(|| Some(measured(bytes, took)));
     }
-    let third = took(host, THIRD).await?;
-    let rest = third.map(|third| third.saturating_sub(second));
-    Ok(rest.map(|rest| measured(THIRD - SECOND, rest)))
+    Ok(result)
 }
 
 /// How long so many bytes take, until the host says that it has them.
@@ -132,10 +141,10 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_time_of_the_bytes_alone_counts() {
         // 50 MB/s, and 20 ms for anything.
-        for to_send in [0, 1 << 30] {
+        for to_send in [8 << 20, 64 << 20, 1 << 30] {
             let host = Slow(Duration::from_millis(20));
             let rate = measure(&host, to_send).await.unwrap().unwrap();
             assert!((25_000_000..=55_000_000).contains(&rate), "{rate}");

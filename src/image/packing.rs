@@ -7,8 +7,9 @@ use super::deflate::Level;
 /// more that layers commonly have uncompressed.
 const PLAIN_FROM: u64 = 50_000_000;
 
-/// Up to this many, layers are compressed hard: a twelfth fewer bytes, at half the speed here.
-const SMALL_TO: u64 = 2_500_000;
+/// Up to this many (100 Mbit/s), layers are compressed hard: a twelfth fewer bytes, at half the speed here, but only
+/// once for all robots.
+const SMALL_TO: u64 = 14_000_000;
 
 /// How layers are packed that are not compressed where they come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
