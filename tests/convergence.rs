@@ -21,7 +21,7 @@ use o3r_deploy::{
         Patches, Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
     },
     digest::Digest,
-    host::fake::{self, FakeVpu, Fault, World},
+    host::fake::{self, FakeVpu, Fault, Store, World},
     image::{self, Platform, ScratchDir},
     manifest::Exclude,
     observe::{Document, identify, observe},
@@ -841,10 +841,15 @@ fn start_demo(world: &mut World) {
     }
 }
 
-/// A VPU of the older generation of autostart, or the newer, and with the classic image store or the newer one.
-fn vpu_of(newer: bool, containerd_store: bool) -> FakeVpu {
+/// Where an engine may keep images.
+fn stores() -> impl Strategy<Value = Store> {
+    prop::sample::select(vec![Store::Classic, Store::Containerd, Store::Podman])
+}
+
+/// A VPU of the older generation of autostart, or the newer, and with one of the image stores.
+fn vpu_of(newer: bool, store: Store) -> FakeVpu {
     let mut world = World {
-        containerd_store,
+        store,
         ..World::default()
     };
     if newer {
@@ -879,10 +884,10 @@ proptest! {
         drifted in prop::collection::vec(drifts(), 0..4),
         second in prop::option::of(shapes()),
         newer in any::<bool>(),
-        containerd in any::<bool>(),
+        store in stores(),
     ) {
         run(async {
-            let vpu = vpu_of(newer, containerd);
+            let vpu = vpu_of(newer, store);
             converge(&vpu, &desired(&first)).await;
             for one in &drifted {
                 vpu.world(|world| drift(world, one));
@@ -904,11 +909,11 @@ proptest! {
         reboots in any::<bool>(),
         back in any::<bool>(),
         newer in any::<bool>(),
-        containerd in any::<bool>(),
+        store in stores(),
     ) {
         run(async {
             let fresh = || async {
-                let vpu = vpu_of(newer, containerd);
+                let vpu = vpu_of(newer, store);
                 if let Some(first) = &first {
                     converge(&vpu, &desired(first)).await;
                 }

@@ -9,7 +9,7 @@ use o3r_deploy::{
         Service,
     },
     digest::Digest,
-    observe::{Container, Observed, PathFact, Probed, Query, parse},
+    observe::{Container, Observed, PathFact, Podman, Probed, Query, parse},
     plan::{ManifestRef, Plan, plan},
     status::{self, Drift},
 };
@@ -110,6 +110,26 @@ fn with_container(container: Container) -> Observed {
     let mut observed = observed();
     observed.facts.containers = Probed::Known(BTreeMap::from([("1".to_owned(), container)]));
     observed
+}
+
+#[test]
+fn podmans_own_program_serves_no_compose_project() {
+    let mut observed = observed();
+    let Probed::Known(docker) = &mut observed.facts.docker else {
+        panic!()
+    };
+    docker.podman = Some(Podman::Program);
+    let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
+    insta::assert_snapshot!(blocked(&planned(&wanted, &observed)), @r"
+    vpu.docker-compose: `docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see other images and containers
+      help: install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock
+    ");
+    is_free(&desired(vec![]), &observed);
+    let Probed::Known(docker) = &mut observed.facts.docker else {
+        panic!()
+    };
+    docker.podman = Some(Podman::Service);
+    is_free(&wanted, &observed);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use o3r_deploy::observe::{Observed, ParseError, PathFact, Probed, Query, parse};
+use o3r_deploy::{
+    observe::{Facts, Observed, ParseError, PathFact, Podman, Probed, Query, parse},
+    plan,
+};
 use proptest::prelude::*;
 
 const NONCE: &str = "o3r-0123456789abcdef";
@@ -14,6 +17,12 @@ const DOCKER_19: &str = include_str!("fixtures/probe/docker-19.03.8.txt");
 
 /// Recorded later, with readings for `status`.
 const HEALTH: &str = include_str!("fixtures/probe/docker-20.10.24-health.txt");
+
+/// Recorded where docker 26.1.5 keeps images in the containerd store.
+const CONTAINERD: &str = include_str!("fixtures/probe/docker-26.1.5-containerd.txt");
+/// Recorded with podman 4.3.1: its service asked by docker's program, and its own program.
+const PODMAN_SERVICE: &str = include_str!("fixtures/probe/podman-4.3.1-service.txt");
+const PODMAN_PROGRAM: &str = include_str!("fixtures/probe/podman-4.3.1-program.txt");
 
 fn query() -> Query {
     let compose = "/usr/share/oem/docker/compose/hello/docker-compose.yml";
@@ -44,27 +53,6 @@ fn docker_19_03() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&observed(DOCKER_19)).unwrap());
 }
 
-/// As podman 4.3.1 answers, as `docker`, on Debian 12.
-#[test]
-fn podman() {
-    let said = "Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.\n\
-                Error: template: info:1:7: executing \"info\" at <.ServerVersion>: can't evaluate field \
-                ServerVersion in type *define.Info\n";
-    let (start, end) = (
-        format!("{NONCE} begin docker\n"),
-        format!("\n{NONCE} end docker "),
-    );
-    let (before, rest) = DOCKER_20.split_once(&start).unwrap();
-    let (_, after) = rest.split_once(&end).unwrap();
-    let after = after.trim_start_matches('0');
-    let observed = observed(&format!("{before}{start}{said}{end}125{after}"));
-    let reason = observed.facts.docker.as_result().unwrap_err();
-    assert!(
-        reason.starts_with("the docker command there is podman's"),
-        "{reason}"
-    );
-}
-
 #[test]
 fn readings() {
     let query = Query {
@@ -87,6 +75,42 @@ fn both_generations_say_the_same_of_volumes_images_and_containers() {
     assert_eq!(old.images, new.images);
     assert_eq!(old.containers, new.containers);
     assert_eq!(old.paths, new.paths);
+}
+
+fn facts_of_store(text: &str) -> Facts {
+    let paths = ["~/none", "~/share"].map(|path| (path.to_owned(), None));
+    let query = Query {
+        paths: BTreeMap::from(paths),
+        ..Query::default()
+    };
+    parse(text, NONCE, &query).unwrap().facts
+}
+
+#[test]
+fn the_containerd_store_is_recognised() {
+    let facts = facts_of_store(CONTAINERD);
+    let docker = facts.docker.known().unwrap();
+    assert!(docker.containerd_store && docker.podman.is_none());
+    assert!(!plan::takes_parts(&facts));
+}
+
+#[test]
+fn podman_says_the_same_by_its_service_and_its_program() {
+    let (service, program) = (
+        facts_of_store(PODMAN_SERVICE),
+        facts_of_store(PODMAN_PROGRAM),
+    );
+    let podman = |facts: &Facts| facts.docker.known().unwrap().podman;
+    assert_eq!(podman(&service), Some(Podman::Service));
+    assert_eq!(podman(&program), Some(Podman::Program));
+    assert!(!plan::takes_parts(&service) && !plan::takes_parts(&program));
+    assert_eq!(service.images, program.images);
+    assert_eq!(service.containers, program.containers);
+    assert_eq!(service.volumes, program.volumes);
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&(&service.docker, &service.images, &service.containers))
+            .unwrap()
+    );
 }
 
 #[test]

@@ -217,6 +217,29 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
 }
 
 #[tokio::test]
+async fn podman_under_dockers_name_is_told_apart_from_a_docker_that_fails() {
+    let podman = "#!/bin/sh\n\
+        case $* in\n\
+        --version) echo 'podman version 4.3.1' ;;\n\
+        *ServerVersion*) echo '{\"version\":Error: cannot evaluate field ServerVersion' >&2; exit 125 ;;\n\
+        info*) echo '{\"version\":\"4.3.1\",\"arch\":\"arm64\",\"podman\":true,\"root\":\"/\",\"runtimes\":[\"crun\"]}' ;;\n\
+        esac\n";
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &["sha256sum"]);
+        fixture.program("docker", podman);
+        let query = Query {
+            api_port: 1,
+            ..Query::default()
+        };
+        let observed = observe::observe(&fixture.host, &query).await.unwrap();
+        let docker = observed.facts.docker.known().unwrap();
+        assert_eq!(docker.podman, Some(observe::Podman::Program), "{shell:?}");
+        assert_eq!(docker.version, "4.3.1");
+        assert!(observed.readings.docker_free.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_docker_that_fails_is_unknown_and_not_empty() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &["sha256sum"]);

@@ -155,9 +155,22 @@ pub struct Docker {
     pub arch: String,
     /// Whether images live in the containerd store, whose ids are not config digests.
     pub containerd_store: bool,
+    /// Whether it is podman that answers, and to whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub podman: Option<Podman>,
     /// Names of the container runtimes, `runc` among them.
     #[serde(default)]
     pub runtimes: BTreeSet<String>,
+}
+
+/// How podman is behind docker's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Podman {
+    /// Docker's own program asks podman's service, as docker-compose does.
+    Service,
+    /// The program `docker` is podman's: what docker-compose asks is something else.
+    Program,
 }
 
 /// What is at a path.

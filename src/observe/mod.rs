@@ -6,6 +6,7 @@ mod document;
 mod facts;
 mod listeners;
 mod parse;
+mod podman;
 mod redact;
 mod store;
 mod trees;
@@ -19,8 +20,8 @@ pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
 pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
 pub use facts::{
-    Applied, Arrived, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Probed,
-    Readings, Records, Release, Saved, Started, System, Volume,
+    Applied, Arrived, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman,
+    Probed, Readings, Records, Release, Saved, Started, System, Volume,
 };
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};

@@ -10,7 +10,7 @@ use super::{
         Applied, Arrived, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
         Records, Release, Started, System, Volume,
     },
-    listeners,
+    listeners, podman,
     redact::redact,
     trees::Trees,
 };
@@ -48,16 +48,18 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
     let mut readings = Readings::default();
     let system = system(section("system")?.text, &mut readings)?;
     let containers = containers(&section("containers")?, &mut readings);
+    let docker = docker(&section("docker")?);
+    let is_podman = docker.known().is_some_and(|docker| docker.podman.is_some());
     let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not asked".into()),
         device_help: None,
-        docker: docker(&section("docker")?),
+        docker,
         compose: compose(&section("compose")?),
         paths: paths(&section("paths")?, query)?,
         trees: Trees::default(),
         volumes: volumes(&section("volumes")?),
-        images: images(&section("images")?),
+        images: images(&section("images")?, is_podman),
         containers,
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
@@ -189,17 +191,12 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
         #[serde(default)]
         status: Option<Vec<Vec<String>>>,
         #[serde(default)]
+        root: String,
+        /// Only podman's own program says so.
+        #[serde(default)]
+        podman: bool,
+        #[serde(default)]
         runtimes: Vec<Option<String>>,
-    }
-    // So it calls itself, unless that is turned off, and so the type of what it lacks is called (podman 4.3).
-    if section.code != 0
-        && ["using podman", "*define.Info"]
-            .iter()
-            .any(|w| section.text.contains(w))
-    {
-        let reason = "the docker command there is podman's, which is not supported: its images, volumes and \
-                      containers are not docker's";
-        return Probed::Unknown(reason.to_owned());
     }
     let lines = match section.json_lines::<Line>("docker info") {
         Ok(lines) => lines,
@@ -216,6 +213,7 @@ fn docker(section: &Section<'_>) -> Probed<Docker> {
                 .flatten()
                 .flatten()
                 .any(|word| word.starts_with("io.containerd.snapshotter")),
+            podman: podman::of(line.podman, &line.root),
             runtimes: line.runtimes.into_iter().flatten().collect(),
         }),
         _ => Probed::Unknown(section.reason("docker info")),
@@ -263,7 +261,7 @@ fn volumes(section: &Section<'_>) -> Probed<BTreeMap<String, Volume>> {
         .into()
 }
 
-fn images(section: &Section<'_>) -> Probed<BTreeMap<String, Image>> {
+fn images(section: &Section<'_>, is_podman: bool) -> Probed<BTreeMap<String, Image>> {
     #[derive(Deserialize)]
     struct Line {
         id: String,
@@ -278,10 +276,13 @@ fn images(section: &Section<'_>) -> Probed<BTreeMap<String, Image>> {
             lines
                 .into_iter()
                 .map(|line| {
-                    let tags = line.tags.unwrap_or_default();
+                    let mut tags = line.tags.unwrap_or_default();
+                    if is_podman {
+                        tags = tags.iter().map(|tag| podman::bare(tag)).collect();
+                    }
                     let layers = line.layers.unwrap_or_default();
                     (
-                        line.id,
+                        podman::whole_id(line.id),
                         Image {
                             tags,
                             layers,
@@ -332,13 +333,14 @@ fn containers(
             let uptime = readings.uptime.saturating_sub(*after);
             readings.container_uptime.insert(line.id.clone(), uptime);
         }
-        if let Some(health) = line.health {
+        // Podman says an empty word where there is no health check.
+        if let Some(health) = line.health.filter(|health| !health.is_empty()) {
             readings.health.insert(line.id.clone(), health);
         }
         line.volumes.remove(""); // a plain bind mount has no volume's name
         let container = Container {
             name: line.name.trim_start_matches('/').to_owned(),
-            image: line.image,
+            image: podman::whole_id(line.image),
             status: line.status,
             exit_code: line.exit_code,
             restart_policy: line.restart_policy,

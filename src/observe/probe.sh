@@ -60,7 +60,22 @@ compose_version() {
 }
 
 docker_engine() {
+    said=$(docker_info 2>&1) || {
+        code=$?
+        # Podman under docker's name has another shape for its answer.
+        case $(docker --version 2>/dev/null) in podman*) podman_info; return ;; esac
+        printf '%s\n' "$said"
+        return "$code"
+    }
+    printf '%s\n' "$said"
+}
+
+docker_info() {
     docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}},"runtimes":[{{range $name, $r := .Runtimes}}{{json $name}},{{end}}null]}'
+}
+
+podman_info() {
+    docker info --format '{"version":{{json .Version.Version}},"arch":{{json .Host.Arch}},"podman":true,"root":{{json .Store.GraphRoot}},"runtimes":[{{json .Host.OCIRuntime.Name}}]}'
 }
 
 docker_said() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Address, builder::Builder};
-use crate::observe::Facts;
+use crate::observe::{Facts, Podman};
 
 /// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
 const CLOCK_IS_SET: u64 = 1_609_459_200;
@@ -43,6 +43,15 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             Address::new("vpu", "docker-compose"),
             reason,
             "see on the VPU: docker-compose version",
+        );
+    }
+    let podman = facts.docker.known().and_then(|docker| docker.podman);
+    if !builder.desired.projects.is_empty() && podman == Some(Podman::Program) {
+        builder.block(
+            Address::new("vpu", "docker-compose"),
+            "`docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see \
+             other images and containers",
+            "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
         );
     }
     if let Err(reason) = facts.records.as_result() {

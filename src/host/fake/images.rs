@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     commands::{Ran, fail},
-    world::{Image, World},
+    world::{Image, Store, World},
 };
 use crate::digest::Digest;
 
@@ -109,7 +109,7 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
                 }
                 Some(Arc::from(tar))
             }
-            _ if world.containerd_store => {
+            _ if world.store != Store::Classic => {
                 return fail(format!("open {name}: no such file or directory"));
             }
             _ => match there.find(|image| image.layers.starts_with(chain)) {

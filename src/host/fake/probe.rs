@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{boot::Autostart, world::World};
+use super::{
+    boot::Autostart,
+    world::{Store, World},
+};
 use crate::digest::Digest;
 
 /// What the probe script would print.
@@ -100,13 +103,27 @@ fn system(world: &World) -> String {
 }
 
 fn engine(world: &World) -> String {
-    let status = if world.containerd_store {
-        ["driver-type", "io.containerd.snapshotter.v1"]
-    } else {
-        ["Backing Filesystem", "extfs"]
+    let (version, status, root) = match world.store {
+        Store::Classic => (
+            "20.10.24",
+            ["Backing Filesystem", "extfs"],
+            "/var/lib/docker",
+        ),
+        Store::Containerd => (
+            "26.1.5",
+            ["driver-type", "io.containerd.snapshotter.v1"],
+            "/var/lib/docker",
+        ),
+        Store::Podman => (
+            "4.3.1",
+            ["Supports d_type", "true"],
+            "/var/lib/containers/storage",
+        ),
     };
-    json!({"version": "20.10.24", "arch": world.machine, "status": [status], "runtimes": world.runtimes})
-        .to_string()
+    json!({
+        "version": version, "arch": world.machine, "status": [status], "root": root, "runtimes": world.runtimes,
+    })
+    .to_string()
 }
 
 fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
@@ -118,8 +135,15 @@ fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
 }
 
 fn images(world: &World) -> String {
+    // Podman knows what was loaded under a name of its own, and what was tagged by its service under docker's.
+    let said = |tag: &String| match (world.store, tag.starts_with("o3r-deploy")) {
+        (Store::Podman, true) => format!("localhost/{tag}"),
+        (Store::Podman, false) => format!("docker.io/library/{tag}"),
+        _ => tag.clone(),
+    };
     lines(world.images.iter().map(|(id, image)| {
-        json!({"id": id, "tags": image.tags, "layers": image.layers, "arch": image.arch, "os": "linux"})
+        let tags: Vec<String> = image.tags.iter().map(said).collect();
+        json!({"id": id, "tags": tags, "layers": image.layers, "arch": image.arch, "os": "linux"})
     }))
 }
 

@@ -33,8 +33,8 @@ pub struct World {
     pub docker_runs: bool,
     /// Whether the zstd program is there.
     pub zstd: bool,
-    /// Whether it keeps images in the containerd store.
-    pub containerd_store: bool,
+    /// Where it keeps images.
+    pub store: Store,
     /// Names of its container runtimes.
     pub runtimes: BTreeSet<String>,
     /// Directories with their mode and owner.
@@ -53,6 +53,17 @@ pub struct World {
     pub crashing: BTreeSet<String>,
     /// Makes container ids.
     pub next_id: u64,
+}
+
+/// Where an engine keeps images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// Docker's own store.
+    Classic,
+    /// Containerd's, behind docker.
+    Containerd,
+    /// Podman's, whose service docker's program asks.
+    Podman,
 }
 
 /// A file.
@@ -139,8 +150,8 @@ impl Default for World {
             saved_settings: json!({}),
             autostart: Autostart::default(),
             docker_runs: true,
-            containerd_store: false,
             zstd: false,
+            store: Store::Classic,
             runtimes: ["nvidia".to_owned(), "runc".to_owned()].into(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -156,7 +167,7 @@ impl Default for World {
 impl World {
     /// The id that an image has when it is loaded.
     pub fn stored_id(&self, config_digest: Digest) -> String {
-        if self.containerd_store {
+        if self.store == Store::Containerd {
             // Of a manifest that it makes up.
             return Digest::of(format!("manifest of {config_digest}")).to_string();
         }

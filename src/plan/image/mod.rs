@@ -59,11 +59,14 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     leftovers::plan(builder, images, &to_send);
     if !to_send.is_empty() && !takes_parts(builder.facts) {
-        builder.notes.push(
-            "docker on the VPU keeps images in the containerd store, which takes no image without the layers \
-             that are there: images are sent whole"
-                .to_owned(),
-        );
+        let who = if is_podman(builder.facts) {
+            "docker on the VPU is podman"
+        } else {
+            "docker on the VPU keeps images in the containerd store"
+        };
+        builder.notes.push(format!(
+            "{who}, which takes no image without the layers that are there: images are sent whole"
+        ));
     }
     let packed = |image: &desired::Image| image.content.as_ref().is_some_and(|c| c.packed);
     let mut sent = builder.desired.images.iter();
@@ -87,7 +90,18 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 /// Whether docker there takes an image without the layers that it has.
 pub fn takes_parts(facts: &Facts) -> bool {
     let docker = facts.docker.known();
+    docker.is_none_or(|docker| !docker.containerd_store && docker.podman.is_none())
+}
+
+/// Whether images have their configuration's digest for an id there, so that it is known before they are loaded.
+fn knows_ids(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
     docker.is_none_or(|docker| !docker.containerd_store)
+}
+
+fn is_podman(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
+    docker.is_some_and(|docker| docker.podman.is_some())
 }
 
 /// What docker there knows an image by whose id is this.
@@ -95,9 +109,9 @@ pub(super) fn reference<'a>(facts: &'a Facts, id: &'a str) -> &'a str {
     let image = facts.images.known().and_then(|images| images.get(id));
     let mut tags = image.iter().flat_map(|image| &image.tags);
     let staged = tags.find(|tag| tag.starts_with("o3r-deploy/"));
-    // In the classic store, ids are known; in the other one, this one is ours.
+    // In the containerd store, this one is ours.
     staged
-        .filter(|_| !takes_parts(facts))
+        .filter(|_| !knows_ids(facts))
         .map_or(id, String::as_str)
 }
 
@@ -216,7 +230,7 @@ fn wanted(
     }
     let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
     let draft = draft.source(image.source.as_ref()).after(after);
-    let loaded = if takes_parts(builder.facts) {
+    let loaded = if knows_ids(builder.facts) {
         &id
     } else {
         &content.staging_tag

@@ -1,0 +1,71 @@
+//! Reads what podman says otherwise than docker, behind docker's name.
+
+use super::facts::Podman;
+
+/// Where podman keeps images in any home directory, or root's.
+const ROOT: &str = "/containers/storage";
+
+/// Registries that podman puts before a name which has none: its own for what was made or loaded there, and
+/// docker's where docker's program asked for the name.
+const REGISTRIES: [&str; 3] = ["localhost/", "docker.io/library/", "docker.io/"];
+
+/// Whether podman answered: `program` is what its own program says, `root` where the engine keeps images. To
+/// docker's program its service gives no other sign.
+pub(super) fn of(program: bool, root: &str) -> Option<Podman> {
+    match program {
+        true => Some(Podman::Program),
+        false if root.ends_with(ROOT) => Some(Podman::Service),
+        false => None,
+    }
+}
+
+/// A name as docker says it.
+pub(super) fn bare(tag: &str) -> String {
+    let mut registries = REGISTRIES.iter();
+    let name = registries.find_map(|registry| tag.strip_prefix(registry));
+    name.unwrap_or(tag).to_owned()
+}
+
+/// An id as docker says it: podman's own program leaves the algorithm out.
+pub(super) fn whole_id(id: String) -> String {
+    let is_hex = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex { format!("sha256:{id}") } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn podman_is_told_by_its_program_or_its_directory() {
+        assert_eq!(
+            of(true, "/home/oem/.local/share/containers/storage"),
+            Some(Podman::Program)
+        );
+        assert_eq!(
+            of(false, "/var/lib/containers/storage"),
+            Some(Podman::Service)
+        );
+        assert_eq!(of(false, "/var/lib/docker"), None);
+        assert_eq!(of(false, ""), None);
+    }
+
+    #[test]
+    fn names_are_as_docker_says_them() {
+        assert_eq!(
+            bare("localhost/o3r-deploy/app:276a5d72e39e"),
+            "o3r-deploy/app:276a5d72e39e"
+        );
+        assert_eq!(bare("docker.io/library/app:1"), "app:1");
+        assert_eq!(bare("docker.io/ifm/app:1"), "ifm/app:1");
+        assert_eq!(bare("ghcr.io/ifm/app:1"), "ghcr.io/ifm/app:1");
+    }
+
+    #[test]
+    fn ids_have_their_algorithm() {
+        let hex = "27".repeat(32);
+        assert_eq!(whole_id(hex.clone()), format!("sha256:{hex}"));
+        assert_eq!(whole_id(format!("sha256:{hex}")), format!("sha256:{hex}"));
+        assert_eq!(whole_id("none".to_owned()), "none");
+    }
+}
