@@ -97,7 +97,7 @@ def goals(cells):
             return cells.get((link, case, way))
 
         def against(what, case, way, least=None, most=None):
-            ours, other = cell(case, "ours"), cell(case, way)
+            ours, other, limit = cell(case, "ours"), cell(case, way), cell(case, "limit")
             if not ours or not other:
                 return
             row = [what, f"at least {least}x" if least else f"at most {most}x"]
@@ -106,7 +106,10 @@ def goals(cells):
                     row += ["", ""]
                     continue
                 figure = other.seconds / seconds if least else seconds / other.seconds
-                row += [f"{figure:.2f}x", "met" if (figure >= least if least else figure <= most) else "**not met**"]
+                verdict = "met" if (figure >= least if least else figure <= most) else "**not met**"
+                if least and verdict != "met" and limit and other.seconds / limit.seconds < least:
+                    verdict = f"the limit is {other.seconds / limit.seconds:.2f}x"
+                row += [f"{figure:.2f}x", verdict]
             yield row
 
         yield from against("top layer: faster than ifm's advice", "top", "advice", least=45)
