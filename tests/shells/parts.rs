@@ -8,7 +8,7 @@ use o3r_deploy::{
     remote,
 };
 
-use super::{Box, Digest, SHELLS};
+use super::{Argv, Box, Digest, Path, SHELLS};
 
 const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
 
@@ -77,6 +77,18 @@ async fn an_earlier_receiver_is_ended() {
     }
 }
 
+/// A file that docker takes goes, another one stays.
+async fn is_loaded_or_stays(vpu: &Box, load: &Argv, path: &Path) {
+    std::fs::write(path, "worse\n").unwrap();
+    let refused = vpu.host.run(load, Stdin::Empty).await.unwrap();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(path.exists());
+    std::fs::write(path, "good\n").unwrap();
+    let loaded = vpu.host.run(load, Stdin::Empty).await.unwrap();
+    assert!(loaded.success(), "{loaded:?}");
+    assert!(!path.exists());
+}
+
 #[tokio::test]
 async fn what_docker_does_not_take_stays() {
     for shell in SHELLS {
@@ -84,14 +96,7 @@ async fn what_docker_does_not_take_stays() {
         vpu.program("docker", DOCKER);
         let path = vpu.home().join("part");
         let load = remote::load_part(path.to_str().unwrap());
-        std::fs::write(&path, "worse\n").unwrap();
-        let refused = vpu.host.run(&load, Stdin::Empty).await.unwrap();
-        assert_eq!(refused.code, 1, "{refused:?}");
-        assert!(path.exists());
-        std::fs::write(&path, "good\n").unwrap();
-        let loaded = vpu.host.run(&load, Stdin::Empty).await.unwrap();
-        assert!(loaded.success(), "{loaded:?}");
-        assert!(!path.exists());
+        is_loaded_or_stays(&vpu, &load, &path).await;
     }
 }
 
@@ -104,14 +109,7 @@ async fn what_zstd_makes_of_it_is_loaded() {
         vpu.program("zstd", "#!/bin/sh\n[ \"$1\" = -dcq ] && exec cat\n");
         let path = vpu.home().join("part");
         let load = remote::load_zstd(path.to_str());
-        std::fs::write(&path, "worse\n").unwrap();
-        let refused = vpu.host.run(&load, Stdin::Empty).await.unwrap();
-        assert_eq!(refused.code, 1, "{refused:?}");
-        assert!(path.exists());
-        std::fs::write(&path, "good\n").unwrap();
-        let loaded = vpu.host.run(&load, Stdin::Empty).await.unwrap();
-        assert!(loaded.success(), "{loaded:?}");
-        assert!(!path.exists());
+        is_loaded_or_stays(&vpu, &load, &path).await;
         let load = remote::load_zstd(None);
         for (bytes, code) in [("good\n", 0), ("worse\n", 1)] {
             let stdin = Stdin::Bytes(bytes.into());
