@@ -101,16 +101,22 @@ pub(super) fn divide(
     Ok(if at_once { vec![] } else { parts })
 }
 
-/// Neighbouring layers that are sent together.
+/// Neighbouring layers that are sent together. What is left in the end goes with the ones before: a load of
+/// its own would take longer than sending it.
 fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -> Vec<image::Part> {
-    let mut parts = vec![];
+    let mut parts: Vec<image::Part> = vec![];
     let (mut layers, mut bytes) = (BTreeSet::new(), 0);
     for (index, layer) in content.layers.iter().enumerate() {
         let is_last = index + 1 == content.layers.len();
         if missing.contains(&layer.diff_id) && layers.insert(layer.diff_id) {
             bytes += layer.bytes;
         }
-        if bytes >= part_bytes || (is_last && !layers.is_empty()) {
+        if is_last
+            && bytes < part_bytes
+            && let Some(part) = parts.last_mut()
+        {
+            part.layers.append(&mut layers);
+        } else if bytes >= part_bytes || (is_last && !layers.is_empty()) {
             parts.push(image::Part {
                 up_to: index + 1,
                 layers: std::mem::take(&mut layers),
