@@ -30,12 +30,22 @@ async fn planned(
     files: &tempfile::TempDir,
     link: u64,
 ) -> (Desired, Plan) {
+    divided(vpu, desired, files, link, EACH).await
+}
+
+async fn divided(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    files: &tempfile::TempDir,
+    link: u64,
+    division: Division,
+) -> (Desired, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
     observed.readings.link = Some(link);
     let mut prepared = desired.clone();
     let cache = files.path().join("cache").to_str().unwrap().to_owned();
     let cache = LayerCache::new(cache);
-    desired::prepare(&mut prepared, &observed, &cache, EACH, &|_, _| {}).unwrap();
+    desired::prepare(&mut prepared, &observed, &cache, division, &|_, _| {}).unwrap();
     let plan = plan::plan(&prepared, &observed, "fake");
     assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
     (prepared, plan)
@@ -96,6 +106,29 @@ async fn every_part_is_loaded_and_none_is_left() {
         let (_, again) = planned(&vpu, &wanted, &files, link).await;
         assert!(again.is_empty(), "{again:?}");
     }
+}
+
+#[tokio::test]
+async fn small_layers_on_top_are_no_part_of_their_own() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = vpu(false);
+    let layers = [("a", 30_000), ("b", 40_000), ("c", 500), ("d", 600)];
+    let wanted = desired(vec![image(&files, "app:1", &layers)]);
+    let division = Division {
+        part_bytes: 20_000,
+        ..EACH
+    };
+    // So quick that they go as they are.
+    let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, division).await;
+    let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
+    let counts: Vec<_> = payload
+        .parts
+        .iter()
+        .map(|p| (p.up_to, p.layers.len()))
+        .collect();
+    assert_eq!(counts, [(1, 1), (4, 3)]);
+    applied(&vpu, &prepared, &plan).await;
+    assert_eq!(parts_there(&vpu), 0);
 }
 
 /// Wherever the link breaks, the next apply sends less than all, and nothing is left behind.
