@@ -51,7 +51,12 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, Hos
         // What both have in common is no part of sending.
         if number > 0 {
             let (less, quicker) = before;
-            result = Some(measured(bytes - less, took.saturating_sub(quicker)));
+            let rest = took.checked_sub(quicker).filter(|rest| !rest.is_zero());
+            // More bytes that took no longer say only that the first ones were held up.
+            result = Some(rest.map_or_else(
+                || measured(bytes, took),
+                |rest| measured(bytes - less, rest),
+            ));
         }
         if slow {
             break;
