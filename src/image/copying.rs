@@ -2,21 +2,30 @@
 //! know of them.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use super::contents::LayerBytes;
 use super::{LayerCache, delta};
 use crate::digest::Digest;
 
-/// What is being done; waits for it when it is dropped, so that nothing is cut off by the end of the program.
+/// What is being done, one thing after the other; waits for it when it is dropped, so that nothing is cut off
+/// by the end of the program.
 #[derive(Debug, Default)]
 pub(super) struct Copying(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
-    threads: Vec<JoinHandle<()>>,
+    worker: Option<Worker>,
     listed: BTreeSet<Digest>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+#[derive(Debug)]
+struct Worker {
+    queue: mpsc::Sender<Work>,
+    thread: JoinHandle<()>,
 }
 
 impl Copying {
@@ -42,9 +51,18 @@ impl Copying {
     }
 
     fn start(&self, work: impl FnOnce() + Send + 'static) {
-        match thread::Builder::new().name("copying".into()).spawn(work) {
-            Ok(thread) => self.running().threads.push(thread),
-            Err(error) => tracing::warn!(%error, "nothing is kept for the next time"),
+        let mut running = self.running();
+        if running.worker.is_none() {
+            let (queue, works) = mpsc::channel::<Work>();
+            let work = move || works.into_iter().for_each(|work| work());
+            match thread::Builder::new().name("copying".into()).spawn(work) {
+                Ok(thread) => running.worker = Some(Worker { queue, thread }),
+                Err(error) => tracing::warn!(%error, "nothing is kept for the next time"),
+            }
+        }
+        if let Some(worker) = &running.worker {
+            // It takes no more only if it panicked, and has said so itself.
+            let _ = worker.queue.send(Box::new(work));
         }
     }
 
@@ -55,9 +73,9 @@ impl Copying {
 
 impl Drop for Copying {
     fn drop(&mut self) {
-        let threads = std::mem::take(&mut self.running().threads);
-        for thread in threads {
-            // One that panicked has said so itself.
+        let worker = self.running().worker.take();
+        if let Some(Worker { queue, thread }) = worker {
+            drop(queue);
             let _ = thread.join();
         }
     }

@@ -419,7 +419,7 @@ fn an_image_without_a_shell_is_read_from_outside() {
     let old = vec![
         file("app/program", noise(1, 200_000)),
         file("app/data file", noise(2, 100_000)),
-        file("app/it's", noise(3, 100_000)),
+        file("app/[it]", noise(3, 100_000)),
         file("app/twice", noise(4, 50_000)),
         Hardlink("app/again".into(), "app/twice".into()),
     ];

@@ -106,12 +106,13 @@ impl Matches {
         let Some((path, file)) = self.view.file(old) else {
             return false;
         };
-        // tar reads some characters of names as patterns, and a second name of a file is none.
-        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+,-./:@_= ~".contains(byte);
+        // tar may read some characters of names as patterns, and a second name of a file is none.
+        let plain = |byte: &u8| !byte.is_ascii_control() && !b"*?[]\\".contains(byte);
         self.reach == Reach::Inside
             || (!file.linked
                 && file.content.len >= MIN_TAKEN
                 && !path.starts_with(b"-")
+                && str::from_utf8(path).is_ok()
                 && path.iter().all(plain))
     }
 

@@ -68,7 +68,7 @@ impl TinyImage {
         self
     }
 
-    /// Leaves its shell out: there is nothing in it that can be run. Then its files have plain names.
+    /// Leaves its shell out: there is nothing in it that can be run.
     pub(crate) fn without_shell(mut self) -> Self {
         self.bare = true;
         self
@@ -93,8 +93,7 @@ impl TinyImage {
                 if changed == Some(number) {
                     content.reverse();
                 }
-                let name = if self.bare { "" } else { "it's " };
-                let path = format!("files/{name}{number}");
+                let path = format!("files/it's {number}");
                 append(&mut archive, &path, &content, 0o644);
             }
             layers.insert(layers.len() - 1, archive.into_inner().unwrap());
