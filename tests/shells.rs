@@ -12,7 +12,7 @@ use o3r_deploy::{
     digest::Digest,
     host::{Host as _, LocalHost, Output, Stdin},
     observe::{self, PathFact, Probed, Query, Readings},
-    remote::{self, PreviousFile},
+    remote::{self, Claim, PreviousFile},
     shell::Argv,
 };
 use proptest::prelude::*;
@@ -484,11 +484,17 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
         let owner = fixture.home().join(".o3r-deploy/lock/owner");
-        let lock = |take| remote::lock(r#""at":"now","by":"me@here""#, take);
-        let first = fixture.host.hold(&lock(false)).await.unwrap().ok().unwrap();
+        let lock = |claim| remote::lock(r#""at":"now","by":"me@here""#, claim);
+        let first = fixture
+            .host
+            .hold(&lock(Claim::Wait))
+            .await
+            .unwrap()
+            .ok()
+            .unwrap();
         let refused = fixture
             .host
-            .hold(&lock(false))
+            .hold(&lock(Claim::Wait))
             .await
             .unwrap()
             .err()
@@ -496,7 +502,13 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
         assert_eq!(refused.code, remote::LOCKED);
         assert_eq!(refused.tail(1), r#""at":"now","by":"me@here""#);
 
-        let taken = fixture.host.hold(&lock(true)).await.unwrap().ok().unwrap();
+        let taken = fixture
+            .host
+            .hold(&lock(Claim::Break))
+            .await
+            .unwrap()
+            .ok()
+            .unwrap();
         drop(first);
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(
@@ -504,23 +516,28 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
             "the end of a broken lock's holder frees the new one's"
         );
         drop(taken);
+        let base = fixture.home().join(".o3r-deploy");
         for _ in 0..50 {
-            if !owner.exists() {
+            if !base.exists() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(!owner.exists(), "the lock outlives its holder");
+        assert!(!base.exists(), "a lock for nothing leaves a directory");
 
         // Left behind by a process that is gone, and by another boot.
         for stale in ["999999999\nBOOT\nx\n", "1\nanother-boot\nx\n"] {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
             std::fs::create_dir_all(owner.parent().unwrap()).unwrap();
             std::fs::write(&owner, stale.replace("BOOT", boot.trim())).unwrap();
-            let held = fixture.host.hold(&lock(false)).await.unwrap();
+            let held = fixture.host.hold(&lock(Claim::Wait)).await.unwrap();
             assert!(held.is_ok(), "{stale:?}");
+            let kept = base.join("kept");
+            std::fs::write(&kept, "").unwrap();
             drop(held);
             tokio::time::sleep(Duration::from_millis(200)).await;
+            assert!(kept.exists() && !owner.exists());
         }
     }
 }
@@ -541,7 +558,7 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
             start("read -r line", "o3r-inspector.sh", &[]),
             start("read -r line; : the word o3r-in in a text", "sh", &[]),
         ];
-        let lock = remote::lock(r#""by":"me""#, false);
+        let lock = remote::lock(r#""by":"me""#, Claim::Wait);
         let held = fixture.host.hold(&lock).await.unwrap();
         assert!(held.is_ok(), "{shell:?}");
         drop(held);
@@ -555,9 +572,7 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
             "o3r-in",
             &["/a project", "docker-compose", "up"],
         );
-        let mut impatient = lock.words().to_vec();
-        *impatient.last_mut().unwrap() = "0".to_owned();
-        let impatient = Argv::new(&impatient[0]).args(&impatient[1..]);
+        let impatient = remote::lock(r#""by":"me""#, Claim::Try);
         let refused = fixture.host.hold(&impatient).await.unwrap().err().unwrap();
         assert_eq!(refused.code, remote::LEFTOVER);
         let words = format!("{} /a project docker-compose up ", ours.id());
@@ -608,7 +623,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
 
         let _lock = fixture
             .host
-            .hold(&remote::lock(r#""by":"me""#, false))
+            .hold(&remote::lock(r#""by":"me""#, Claim::Wait))
             .await
             .unwrap();
         assert!(

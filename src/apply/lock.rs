@@ -3,7 +3,7 @@
 
 use crate::{
     host::{Held, Host, HostError},
-    remote,
+    remote::{self, Claim},
 };
 
 /// A VPU that another apply works on, or that cannot be locked.
@@ -47,9 +47,12 @@ fn by(holder: &str) -> String {
 }
 
 /// Takes the lock until the result is dropped. `who` is members of a JSON object, `"by"` and
-/// `"at"` among them; `take` takes it from whoever has it.
-pub async fn lock<H: Host>(host: &H, who: &str, take: bool) -> Result<Held, Locked> {
-    match host.hold(&remote::lock(who, take)).await? {
+/// `"at"` among them.
+///
+/// # Errors
+/// As [`Locked`] says; nothing was changed then.
+pub async fn lock<H: Host>(host: &H, who: &str, claim: Claim) -> Result<Held, Locked> {
+    match host.hold(&remote::lock(who, claim)).await? {
         Ok(held) => Ok(held),
         Err(output) if output.code == remote::LOCKED => Err(Locked::Busy {
             holder: String::from_utf8_lossy(&output.stderr).trim().to_owned(),

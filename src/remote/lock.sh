@@ -8,8 +8,8 @@ main() {
     patience=$3
     base=$HOME/.o3r-deploy
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
-    mkdir -p -- "$base" || exit
-    if ! mkdir -- "$base/lock" 2>/dev/null; then
+    # Who frees the lock of a VPU that has nothing of ours takes the directory away, too: that may be now.
+    if ! { mkdir -- "$base/lock" || { mkdir -p -- "$base" && mkdir -- "$base/lock"; }; } 2>/dev/null; then
         [ -d "$base/lock" ] || { echo "cannot make $base/lock" >&2; exit 1; }
         if [ "$2" != break ] && alive; then busy; fi
         take_over "$2"
@@ -84,9 +84,10 @@ alive() {
     [ "$at_boot" = "$boot" ] && kill -0 "$pid" 2>/dev/null
 }
 
-# Removes the lock unless someone broke it.
+# Removes the lock unless someone broke it, and what it was made in if that is empty.
 release() {
-    read -r pid <"$base/lock/owner" 2>/dev/null && [ "$pid" = "$$" ] && rm -rf -- "$base/lock"
+    { read -r pid <"$base/lock/owner"; } 2>/dev/null && [ "$pid" = "$$" ] && rm -rf -- "$base/lock"
+    rmdir -- "$base" 2>/dev/null
 }
 
 main "$@"

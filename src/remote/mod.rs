@@ -406,10 +406,25 @@ pub fn device_api(port: u16, call: &[String]) -> Argv {
     .args(call.iter().cloned())
 }
 
+/// How the VPU's lock is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Only if it is free and nothing that a dead apply left still runs.
+    Try,
+    /// If it is free, once nothing that a dead apply left still runs.
+    Wait,
+    /// From whoever has it.
+    Break,
+}
+
 /// Holds the VPU's lock; `who` is members of a JSON object.
-pub fn lock(who: &str, take: bool) -> Argv {
-    let word = if take { "break" } else { "keep" };
-    let patience = LEFTOVER_SECONDS.to_string();
+pub fn lock(who: &str, claim: Claim) -> Argv {
+    let (word, patience) = match claim {
+        Claim::Try => ("keep", 0),
+        Claim::Wait => ("keep", LEFTOVER_SECONDS),
+        Claim::Break => ("break", 0),
+    };
+    let patience = patience.to_string();
     Argv::script(
         include_str!("lock.sh"),
         "o3r-lock",

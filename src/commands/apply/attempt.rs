@@ -1,6 +1,6 @@
 //! Tries to apply once: lock, look again, execute, look whether all is done.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
     Applied, confirm,
@@ -15,6 +15,7 @@ use crate::{
     host::{Held, HostError},
     image::ImageError,
     plan::{Address, Phase, Plan},
+    remote::Claim,
     render,
     ui::Ui,
 };
@@ -28,6 +29,8 @@ pub(super) struct Attempt<'a> {
     pub(super) who: String,
     /// What was agreed to.
     pub(super) planned: Plan,
+    /// The lock, where it was taken before that was planned.
+    pub(super) held: Option<Held>,
     /// What makes it go on, where the last try was not to the end.
     pub(super) goes_on: Option<&'static str>,
     /// Whether the last try had less to send than the one before.
@@ -73,9 +76,27 @@ impl Attempt<'_> {
         result: &mut Applied,
     ) -> Result<Exit, Stop> {
         let goes_on = self.goes_on.take();
-        let again = goes_on.is_some();
-        let lock = self.lock(session, again).await?;
-        // Between the first look and the lock, another apply may have finished.
+        let lock = if let Some(lock) = self.held.take() {
+            lock
+        } else {
+            let lock = self.lock(session, goes_on.is_some()).await?;
+            // Between the first look and the lock, another apply may have finished.
+            if self.plan_again(session, goes_on, result).await?.is_break() {
+                return Ok(Exit::Done);
+            }
+            lock
+        };
+        self.execute(session, result).await?;
+        self.look_again(session, result, lock).await
+    }
+
+    /// Looks and plans again, and asks again where that is another plan; breaks where nothing is left to do.
+    async fn plan_again(
+        &mut self,
+        session: &Session,
+        goes_on: Option<&'static str>,
+        result: &mut Applied,
+    ) -> Result<ControlFlow<()>, Stop> {
         let observed = self.waiting.on("looking at the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
         let plan = session.plan(&observed).await?;
@@ -91,28 +112,33 @@ impl Attempt<'_> {
                 .note("the VPU changed meanwhile; this is the plan now:");
             let shown = details(session, &observed, &plan, self.ui).await?;
             if !present(self.args, self.ui, &plan, &shown, result)? {
-                return Ok(Exit::Done);
+                return Ok(ControlFlow::Break(()));
             }
             if !self.args.yes {
                 self.ask(plan.clone()).await?;
             }
         }
         self.planned = plan;
-        self.execute(session, result).await?;
-        self.look_again(session, result, lock).await
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Takes the lock; from ourselves, where the VPU has not seen yet that the link broke.
     async fn lock(&self, session: &Session, again: bool) -> Result<Held, Stop> {
         let (host, who) = (&session.host, &self.who);
         let what = "waiting for the lock";
-        let lock = apply::lock(host, who, self.args.break_lock);
+        let claim = if self.args.break_lock {
+            Claim::Break
+        } else {
+            Claim::Wait
+        };
+        let lock = apply::lock(host, who, claim);
         let mut lock = self.waiting.on(what, lock).await?;
         if again
             && let Err(Locked::Busy { holder }) = &lock
             && holder == who
         {
-            lock = self.waiting.on(what, apply::lock(host, who, true)).await?;
+            let lock_again = apply::lock(host, who, Claim::Break);
+            lock = self.waiting.on(what, lock_again).await?;
         }
         lock.map_err(|error| match error {
             Locked::Host(error) => Stop::looking(error.into()),

@@ -16,8 +16,10 @@ use self::{
 };
 use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
+    apply,
     cli::{self, Global, TextOrJson},
     plan::Plan,
+    remote::Claim,
     render::{self, Details},
     ui::Ui,
 };
@@ -72,6 +74,15 @@ async fn run_inner(
     if let Some(saved) = &saved {
         session.as_in(saved);
     }
+    let who = who();
+    // Who is not asked does not change his mind: with the lock taken first, one look is enough. Where it cannot be had,
+    // that is said once there is something to do.
+    let unasked = args.yes || saved.is_some();
+    let held = if unasked && !args.break_lock {
+        apply::lock(&session.host, &who, Claim::Try).await.ok()
+    } else {
+        None
+    };
     let observed = session.observe().await?;
     let plan = session.plan(&observed).await?;
     if let Some(saved) = &saved {
@@ -81,7 +92,7 @@ async fn run_inner(
     if !present(args, ui, &plan, &shown, result)? {
         return Ok(Exit::Done);
     }
-    if !args.yes && saved.is_none() {
+    if !unasked {
         confirm(args.format, ui, &plan)?;
     }
     let interrupts = listen();
@@ -99,8 +110,9 @@ async fn run_inner(
         args,
         ui,
         waiting: &waiting,
-        who: who(),
+        who,
         planned: plan,
+        held,
         goes_on: None,
         goes_on_further: false,
     };
