@@ -16,6 +16,7 @@ pub use payload::Payloads;
 use crate::{
     device::{self, DeviceError},
     host::{Host, HostError, Output, Stdin},
+    image::LayerSpan,
     plan::{Action, Command, Part, Payload, Phase, Plan, Step, Through},
 };
 
@@ -29,8 +30,8 @@ pub enum Event<'a> {
     Started(&'a Step),
     /// So many bytes of the current step's payload were sent in all.
     Sent(u64),
-    /// This part of so many of the current step's payload is on its way.
-    Part(usize, usize),
+    /// Where the layers are in the current step's payload, if it is an image.
+    Layers(&'a [LayerSpan]),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -308,6 +309,10 @@ impl<H: Host> Execution<'_, H> {
     }
 
     async fn shell(&self, command: &Command) -> Result<Output, HostError> {
+        if let Some(payload) = &command.stdin {
+            let layers = self.payloads.layers(payload);
+            self.observer.event(Event::Layers(&layers));
+        }
         let stdin = match &command.stdin {
             None => Stdin::Empty,
             Some(payload) if !payload.parts.is_empty() => return self.in_parts(payload).await,
@@ -328,8 +333,6 @@ impl<H: Host> Execution<'_, H> {
     async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
         let open = |part: &Part| {
             let before = payload.parts.iter().take_while(|other| *other != part);
-            let (number, of) = (before.clone().count() + 1, payload.parts.len());
-            self.observer.event(Event::Part(number, of));
             let before: u64 = before.map(Part::bytes_to_send).sum();
             let observer = Arc::clone(&self.observer);
             let sent = move |bytes| observer.event(Event::Sent(before + bytes));

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     desired::{Desired, ImageContent, Transfer, write_archive},
     host,
-    image::{self, LayerSelection},
+    image::{self, LayerSelection, LayerSpan},
     patch::Patch,
     plan::{Part, Payload, PayloadSource},
 };
@@ -68,10 +68,7 @@ impl Payloads {
                     let write = move |out: &mut dyn Write| image.write_delta(sha256, out);
                     return Ok(counted(Box::new(write), sent));
                 }
-                let layers = match &payload.layers {
-                    None => LayerSelection::All,
-                    Some(layers) => LayerSelection::Only(layers.clone()),
-                };
+                let layers = selection(payload);
                 Box::new(move |out| {
                     image
                         .write_archive(&tag, &layers, out)
@@ -96,11 +93,7 @@ impl Payloads {
             return Err(io::Error::other("only an image is sent in parts"));
         };
         let (image, tag) = self.image(name)?;
-        let have = part.have;
-        let part = image::Part {
-            up_to: part.up_to,
-            layers: part.layers.clone(),
-        };
+        let (have, part) = (part.have, of_image(part));
         let write: host::Payload = Box::new(move |out| {
             let mut rest = Skipping { out, left: have };
             image
@@ -108,6 +101,32 @@ impl Payloads {
                 .map_err(io::Error::other)
         });
         Ok(counted(write, sent))
+    }
+
+    /// Where the layers of an image are in what is sent of it, all parts together; none where it is built on the VPU.
+    pub fn layers(&self, payload: &Payload) -> Vec<LayerSpan> {
+        let PayloadSource::Stream(name) = &payload.from else {
+            return vec![];
+        };
+        let (Ok((image, tag)), None) = (self.image(name), &payload.delta) else {
+            return vec![];
+        };
+        if payload.parts.is_empty() {
+            return image.archive_layers(&tag, &selection(payload));
+        }
+        let mut spans = vec![];
+        let mut before = 0;
+        for part in &payload.parts {
+            let placed = |at: u64| before + at.saturating_sub(part.have);
+            let layers = image.part_layers(&tag, &of_image(part));
+            let layers = layers.into_iter().map(|span| LayerSpan {
+                bytes: placed(span.bytes.start)..placed(span.bytes.end),
+                ..span
+            });
+            spans.extend(layers.filter(|span| !span.bytes.is_empty()));
+            before += part.bytes_to_send();
+        }
+        spans
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
@@ -122,6 +141,21 @@ impl Payloads {
         let content = self.images.get(name).ok_or_else(missing)?;
         let image = content.local.as_ref().ok_or_else(missing)?;
         Ok((Arc::clone(image), content.staging_tag.clone()))
+    }
+}
+
+/// Which layers of an image are sent.
+fn selection(payload: &Payload) -> LayerSelection {
+    match &payload.layers {
+        None => LayerSelection::All,
+        Some(layers) => LayerSelection::Only(layers.clone()),
+    }
+}
+
+fn of_image(part: &Part) -> image::Part {
+    image::Part {
+        up_to: part.up_to,
+        layers: part.layers.clone(),
     }
 }
 

@@ -37,7 +37,12 @@ fn raw_len(len: u64) -> u64 {
 /// A name that fits no tar.
 pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io::Result<u64> {
     let pieces = write::pieces(parts, tag, include)?;
-    let lens = pieces.iter().map(|piece| match piece {
+    Ok(pieces.iter().map(|piece| piece_len(parts, piece)).sum())
+}
+
+/// The bytes that a piece is sent as.
+pub(super) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
+    match piece {
         Piece::Bytes(bytes) => raw_len(bytes.len() as u64),
         Piece::Layer(diff_id) => parts.layers.get(diff_id).map_or(0, |layer| {
             if is_framed(layer) {
@@ -46,8 +51,7 @@ pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io:
                 raw_len(layer.size)
             }
         }),
-    });
-    Ok(lens.sum())
+    }
 }
 
 /// Writes what `zstd -d` makes the archive of that [`write::write`] writes; checks layers as that does.

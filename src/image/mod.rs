@@ -46,7 +46,7 @@ pub use self::index::ImageIndex;
 pub use self::packing::Packing;
 pub use self::platform::Platform;
 pub use self::scratch::ScratchDir;
-pub use self::send::{LayerSelection, PART_REPOSITORY, Part};
+pub use self::send::{LayerSelection, LayerSpan, PART_REPOSITORY, Part};
 use self::slice::Slice;
 use crate::digest::Digest;
 

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::ops::Range;
 
 use serde_json::json;
 
 use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
-use super::write::{self, Parts};
+use super::write::{self, Parts, Piece};
 use super::{Image, ImageError, Ready, frames};
 use crate::digest::Digest;
 
@@ -44,6 +45,19 @@ pub struct Part {
     pub up_to: usize,
     /// The diff ids of the layers that are in the archive.
     pub layers: BTreeSet<Digest>,
+}
+
+/// Where a layer is in the bytes that are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSpan {
+    /// Which of the image's layers it is, from 1; one that it has twice counts once.
+    pub number: usize,
+    /// How many layers the image has, so counted.
+    pub of: usize,
+    /// Its bytes among those that are sent, counted from the first one.
+    pub bytes: Range<u64>,
+    /// Bytes of its tar, where that is known.
+    pub unpacked: Option<u64>,
 }
 
 /// What an archive is to hold.
@@ -92,6 +106,16 @@ impl Image {
         self.write(&self.part(tag, part), out)
     }
 
+    /// Where the layers are in what [`Image::write_archive`] writes; none where sizes are not exact yet.
+    pub fn archive_layers(&self, tag: &str, include: &LayerSelection) -> Vec<LayerSpan> {
+        self.layer_spans(&self.whole(tag, include))
+    }
+
+    /// Where the layers are in what [`Image::write_part`] writes, as [`Image::archive_layers`] tells.
+    pub fn part_layers(&self, tag: &str, part: &Part) -> Vec<LayerSpan> {
+        self.layer_spans(&self.part(tag, part))
+    }
+
     /// The name of the image that a part makes which is not the last one.
     pub fn part_tag(&self, up_to: usize) -> String {
         part_tag(&self.part_config(up_to))
@@ -137,6 +161,58 @@ impl Image {
     }
 
     fn len(&self, wanted: &Wanted<'_>) -> u64 {
+        let exact = self.with_parts(wanted, |parts, framed| {
+            let (tag, include) = (&wanted.tag, &wanted.include);
+            let len = framed.then(|| frames::len(parts, tag, include));
+            len.and_then(Result::ok)
+                .unwrap_or_else(|| write::len(parts, tag, include))
+        });
+        exact.unwrap_or_else(|| {
+            let diff_ids = wanted.diff_ids.iter();
+            let selected = diff_ids.filter(|id| wanted.include.contains(id)).count();
+            let all = self.identity.diff_ids.len().max(1) as u128;
+            let share = u128::from(self.identity.estimate) * selected as u128 / all;
+            u64::try_from(share).unwrap_or(u64::MAX)
+        })
+    }
+
+    fn layer_spans(&self, wanted: &Wanted<'_>) -> Vec<LayerSpan> {
+        let spans = self.with_parts(wanted, |parts, framed| {
+            let pieces = write::pieces(parts, &wanted.tag, &wanted.include).ok()?;
+            let mut seen = BTreeSet::new();
+            let distinct = self.identity.diff_ids.iter().filter(|id| seen.insert(**id));
+            let distinct: Vec<&Digest> = distinct.collect();
+            let mut at = 0;
+            let mut spans = vec![];
+            for piece in &pieces {
+                let len = if framed {
+                    frames::piece_len(parts, piece)
+                } else {
+                    write::piece_len(parts, piece)
+                };
+                if let Piece::Layer(diff_id) = piece {
+                    let place = distinct.iter().position(|id| *id == diff_id)?;
+                    spans.push(LayerSpan {
+                        number: place + 1,
+                        of: distinct.len(),
+                        bytes: at..at + len,
+                        unpacked: parts.layers.get(diff_id)?.unpacked,
+                    });
+                }
+                at += len;
+            }
+            Some(spans)
+        });
+        spans.flatten().unwrap_or_default()
+    }
+
+    /// Asks something of what is to be written, and whether it is written in frames; nothing where the bytes are not at
+    /// hand.
+    fn with_parts<T>(
+        &self,
+        wanted: &Wanted<'_>,
+        ask: impl FnOnce(&Parts<'_>, bool) -> T,
+    ) -> Option<T> {
         let ready = self.ready_parts();
         let here = self.at_hand();
         let own = ready
@@ -146,25 +222,18 @@ impl Image {
         let config = wanted.config.as_deref().or(own);
         let layers = merged(&ready, here);
         let diff_ids = wanted.diff_ids;
-        let selected = || diff_ids.iter().filter(|id| wanted.include.contains(id));
-        if let (Some(config), true) = (config, selected().all(|id| layers.contains_key(id))) {
-            let parts = Parts {
-                origin: "",
-                config,
-                config_digest: self.digest_of(wanted),
-                diff_ids,
-                layers,
-            };
-            if ready.framed
-                && let Ok(len) = frames::len(&parts, &wanted.tag, &wanted.include)
-            {
-                return len;
-            }
-            return write::len(&parts, &wanted.tag, &wanted.include);
+        let mut selected = diff_ids.iter().filter(|id| wanted.include.contains(id));
+        if !selected.all(|id| layers.contains_key(id)) {
+            return None;
         }
-        let all = self.identity.diff_ids.len().max(1) as u128;
-        let share = u128::from(self.identity.estimate) * selected().count() as u128 / all;
-        u64::try_from(share).unwrap_or(u64::MAX)
+        let parts = Parts {
+            origin: "",
+            config: config?,
+            config_digest: self.digest_of(wanted),
+            diff_ids,
+            layers,
+        };
+        Some(ask(&parts, ready.framed))
     }
 
     fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {

@@ -121,6 +121,14 @@ pub(super) fn pieces(
     Ok(pieces)
 }
 
+/// The bytes of a piece.
+pub(super) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
+    match piece {
+        Piece::Bytes(bytes) => bytes.len() as u64,
+        Piece::Layer(diff_id) => parts.layers.get(diff_id).map_or(0, |layer| layer.size),
+    }
+}
+
 /// Writes the archive; see [`super::Image::write_archive`].
 pub(super) fn write(
     parts: &Parts<'_>,

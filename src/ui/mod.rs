@@ -1,29 +1,18 @@
-//! Prints: data to stdout, everything else to stderr. The only file that does.
+//! Prints: data to stdout, everything else to stderr. The only module that does.
 
-use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _},
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+mod layers;
+mod progress;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style as Ansi};
-use indicatif::{ProgressBar, ProgressStyle};
 use textwrap::{WordSeparator, WordSplitter, core::Word};
 
+pub use self::progress::{Preparing, Progress};
 use crate::{
-    apply::{Event, Observer},
     cli::{Color, Global},
-    digest::Digest,
-    image::Prepared,
     render::{self, paint},
 };
-
-/// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
-/// job's timeout) takes it for hung.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Fewer bytes are done before a bar could be read.
-const BAR_FROM: u64 = 1 << 20;
 
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]
@@ -127,10 +116,7 @@ impl Ui {
 
     /// Shows how layers are compressed.
     pub fn preparing(self) -> Preparing {
-        Preparing {
-            ui: self,
-            bar: Mutex::new(None),
-        }
+        Preparing::new(self)
     }
 
     /// Whether a person can be asked.
@@ -148,11 +134,7 @@ impl Ui {
 
     /// The progress of an apply of `total` steps.
     pub fn progress(self, total: usize) -> Progress {
-        Progress {
-            ui: self,
-            total,
-            current: Mutex::new(None),
-        }
+        Progress::new(self, total)
     }
 
     /// Good, for stderr.
@@ -235,207 +217,6 @@ fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
 fn width() -> usize {
     let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
     columns.clamp(40, 100)
-}
-
-/// Shows how layers are compressed, which takes a while for large ones.
-pub struct Preparing {
-    ui: Ui,
-    bar: Mutex<Option<(Digest, ProgressBar)>>,
-}
-
-impl Preparing {
-    /// A layer of `image` is so far.
-    pub fn layer(&self, image: &str, prepared: Prepared) {
-        if !self.ui.draws || prepared.total < BAR_FROM {
-            return;
-        }
-        let Ok(mut current) = self.bar.lock() else {
-            return;
-        };
-        if current
-            .as_ref()
-            .is_none_or(|(diff_id, _)| *diff_id != prepared.diff_id)
-        {
-            if let Some((_, bar)) = current.take() {
-                bar.finish_and_clear();
-            }
-            let title = format!("compressing layer {} of {image}", prepared.diff_id.short());
-            *current = Some((prepared.diff_id, bar(&title, prepared.total)));
-        }
-        if let Some((_, bar)) = current.as_ref() {
-            bar.set_position(prepared.done);
-        }
-    }
-}
-
-impl Drop for Preparing {
-    fn drop(&mut self) {
-        if let Ok(Some((_, bar))) = self.bar.get_mut().map(Option::take) {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Shows an apply: bars on a terminal, plain lines elsewhere.
-pub struct Progress {
-    ui: Ui,
-    total: usize,
-    current: Mutex<Option<Running>>,
-}
-
-/// The step that runs.
-struct Running {
-    title: String,
-    /// Which part is being sent, where there are several.
-    part: String,
-    bytes: u64,
-    start: Instant,
-    said: Instant,
-    bar: Option<ProgressBar>,
-}
-
-impl Observer for Progress {
-    fn event(&self, event: Event<'_>) {
-        match event {
-            Event::Started(step) => {
-                let title = format!(
-                    "[{}/{}] {} {}",
-                    step.id,
-                    self.total,
-                    step.action.verb(),
-                    step.address
-                );
-                self.start(title, step.bytes_to_send);
-            }
-            Event::Sent(bytes) => self.sent(bytes),
-            Event::Part(number, of) => self.part(number, of),
-            Event::FellBack(bytes) => self.fell_back(bytes),
-            Event::Done(_) => self.end(&self.ui.good("✓")),
-            Event::Failed(_) | Event::Interrupted(_) => self.end(&self.ui.bad("✗")),
-            Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
-            Event::Undoing(step) => self.ui.say(&format!("  restoring {}", step.address)),
-        }
-    }
-}
-
-impl Progress {
-    fn start(&self, title: String, bytes: u64) {
-        let bar = self.ui.draws.then(|| bar(&title, bytes));
-        let now = Instant::now();
-        let running = Running {
-            title,
-            part: String::new(),
-            bytes,
-            start: now,
-            said: now,
-            bar,
-        };
-        if let Ok(mut current) = self.current.lock() {
-            *current = Some(running);
-        }
-    }
-
-    fn sent(&self, bytes: u64) {
-        let Ok(mut current) = self.current.lock() else {
-            return;
-        };
-        let Some(running) = current.as_mut() else {
-            return;
-        };
-        if let Some(bar) = &running.bar {
-            bar.set_position(bytes);
-        } else if running.said.elapsed() >= PLAIN_INTERVAL && running.bytes > 0 {
-            running.said = Instant::now();
-            let percent = bytes.min(running.bytes) * 100 / running.bytes;
-            let (sent, total) = (render::bytes(bytes), render::bytes(running.bytes));
-            let took = running.start.elapsed();
-            let rate = rate(bytes, took);
-            let left = left(took, bytes, running.bytes);
-            self.ui.say(&format!(
-                "{}: {sent} of {total} sent, {percent} %, {rate}, {left} left{}",
-                running.title, running.part
-            ));
-        }
-    }
-
-    fn part(&self, number: usize, of: usize) {
-        let Ok(mut current) = self.current.lock() else {
-            return;
-        };
-        let Some(running) = current.as_mut().filter(|_| of > 1) else {
-            return;
-        };
-        running.part = format!(", part {number} of {of}");
-        if let Some(bar) = &running.bar {
-            bar.set_message(format!("{}{}", running.title, running.part));
-        }
-    }
-
-    fn fell_back(&self, bytes: u64) {
-        let Ok(mut current) = self.current.lock() else {
-            return;
-        };
-        let Some(running) = current.as_mut() else {
-            return;
-        };
-        if let Some(bar) = running.bar.take() {
-            bar.finish_and_clear();
-        }
-        let title = &running.title;
-        self.ui.say(&format!(
-            "  {title} failed that way (did something change there?); now whole, {}",
-            render::bytes(bytes)
-        ));
-        running.bytes = bytes;
-        running.part.clear();
-        running.bar = self.ui.draws.then(|| bar(title, bytes));
-    }
-
-    fn end(&self, sign: &str) {
-        let running = self
-            .current
-            .lock()
-            .ok()
-            .and_then(|mut current| current.take());
-        let Some(running) = running else { return };
-        if let Some(bar) = &running.bar {
-            bar.finish_and_clear();
-        }
-        let took = running.start.elapsed();
-        let mut line = format!("{sign} {} ({}", running.title, render::duration(took));
-        // The rate of a few bytes says nothing.
-        if running.bytes >= 1 << 20 {
-            line = format!("{line}, {}", rate(running.bytes, took));
-        }
-        self.ui.say(&format!("{line})"));
-    }
-}
-
-/// How long the rest takes, if it goes on like this.
-fn left(took: Duration, bytes: u64, total: u64) -> String {
-    let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
-    let millis = millis / u128::from(bytes.max(1));
-    render::time(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
-fn rate(bytes: u64, took: Duration) -> String {
-    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-    format!("{}/s", render::bytes(bytes.saturating_mul(1000) / millis))
-}
-
-fn bar(title: &str, bytes: u64) -> ProgressBar {
-    let (bar, template) = if bytes >= BAR_FROM {
-        let template = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
-        (ProgressBar::new(bytes), template)
-    } else {
-        (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}")
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.set_message(title.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }
 
 #[cfg(test)]

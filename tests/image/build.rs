@@ -134,6 +134,19 @@ impl Packing {
         }
     }
 
+    pub(crate) fn unpack(self, bytes: &[u8]) -> Vec<u8> {
+        let mut unpacked = vec![];
+        match self {
+            Self::Plain => unpacked.extend_from_slice(bytes),
+            Self::Gzip => {
+                let mut gzip = flate2::read::MultiGzDecoder::new(bytes);
+                gzip.read_to_end(&mut unpacked).unwrap();
+            }
+            Self::Zstd => unpacked = zstd::decode_all(bytes).unwrap(),
+        }
+        unpacked
+    }
+
     fn suffix(self) -> &'static str {
         match self {
             Self::Plain => "",

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{
-    Image, ImageError, LayerCache, LayerSelection, Packing as For, Part, Prepared,
+    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Packing as For, Part, Prepared,
 };
 
 use crate::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
@@ -227,6 +227,53 @@ fn an_archive_for_zstd() {
         matches!(error, Err(ImageError::DamagedCache { .. })),
         "{error:?}"
     );
+}
+
+/// Who shows progress is told where the layers are in what is sent.
+#[test]
+fn layers_are_where_they_are_said_to_be() {
+    let mut layers = text();
+    layers.push(noisy("noise", 300_000));
+    let archive = docker_old("arm64", "app:1", &layers);
+    let sizes = layers.iter().map(|layer| Some(layer.len() as u64));
+    let sizes: Vec<_> = sizes.collect();
+    let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
+    for packing in [For::Plain, For::Small, For::ZstdSmall] {
+        let kept = Kept::new();
+        let image = open(&archive).unwrap();
+        image
+            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
+            .unwrap();
+        let is_there = |bytes: &[u8], spans: &[LayerSpan]| {
+            for span in spans {
+                let range = usize::try_from(span.bytes.start).unwrap()
+                    ..usize::try_from(span.bytes.end).unwrap();
+                let stored = &bytes[range];
+                let form = match stored {
+                    [0x1f, 0x8b, ..] => Packing::Gzip,
+                    _ if matches!(packing, For::ZstdSmall) => Packing::Zstd,
+                    _ => Packing::Plain,
+                };
+                let unpacked = form.unpack(stored);
+                assert!(unpacked == layers[span.number - 1], "{packing:?} {span:?}");
+                assert_eq!(span.unpacked, sizes[span.number - 1]);
+                assert_eq!(span.of, 3);
+            }
+        };
+        let spans = image.archive_layers("app:1", &LayerSelection::All);
+        assert_eq!(spans.len(), 3);
+        is_there(&sent(&image, &LayerSelection::All), &spans);
+        let part = Part {
+            up_to: 2,
+            layers: [Digest::of(&layers[1])].into(),
+        };
+        let mut bytes = vec![];
+        image.write_part("app:1", &part, &mut bytes).unwrap();
+        let spans = image.part_layers("app:1", &part);
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].number, 2);
+        is_there(&bytes, &spans);
+    }
 }
 
 #[test]

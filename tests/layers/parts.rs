@@ -1,7 +1,9 @@
 //! A large image is sent in parts, and goes on where it was after the link broke.
 
+use std::collections::BTreeSet;
+
 use o3r_deploy::{
-    apply::Outcome,
+    apply::{Outcome, Payloads},
     desired::{self, Desired, Division},
     host::fake::{FakeVpu, Fault, World},
     image::{LayerCache, PART_REPOSITORY},
@@ -71,6 +73,25 @@ fn files_there(vpu: &FakeVpu) -> Vec<usize> {
     })
 }
 
+/// Layers follow one another in what is sent, and nothing else is large.
+fn layers_are_all_of(plan: &Plan, desired: &Desired) {
+    let commands = plan.steps.iter().flat_map(|step| &step.actions);
+    for payload in commands.filter_map(|command| command.stdin.as_ref()) {
+        let spans = Payloads::new(desired).layers(payload);
+        let mut at = 0;
+        for span in &spans {
+            assert!(at <= span.bytes.start, "{spans:?}");
+            assert!(span.bytes.start < span.bytes.end, "{spans:?}");
+            at = span.bytes.end;
+        }
+        assert!(at <= payload.bytes, "{spans:?} of {}", payload.bytes);
+        if payload.parts.iter().all(|part| part.have == 0) {
+            let layers = payload.layers.as_ref().map_or(0, BTreeSet::len);
+            assert_eq!(spans.len(), layers, "{spans:?}");
+        }
+    }
+}
+
 /// A VPU with the zstd program, or without.
 fn vpu(zstd: bool) -> FakeVpu {
     FakeVpu::new(World {
@@ -89,6 +110,7 @@ async fn every_part_is_loaded_and_none_is_left() {
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
         assert_eq!(payload.parts.len(), 3);
         assert_eq!(payload.bytes, plan.steps[0].bytes_to_send);
+        layers_are_all_of(&plan, &prepared);
         applied(&vpu, &prepared, &plan).await;
         let loads = match (link, zstd) {
             (_, true) => "o3r-load-zstd",
@@ -155,6 +177,7 @@ async fn what_arrived_is_not_sent_again() {
             let arrived: usize = files_there(&vpu).iter().sum();
             let parts = parts_there(&vpu);
             let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
+            layers_are_all_of(&plan, &prepared);
             let left = load(&plan, "app:1").map_or(0, |(_, bytes)| bytes);
             if arrived + parts > 0 {
                 assert!(left < all, "{fault:?}: {left} of {all}");

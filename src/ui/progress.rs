@@ -1,0 +1,341 @@
+//! Shows how far something is: bars on a terminal, plain lines elsewhere.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Ui, layers};
+use crate::{
+    apply::{Event, Observer},
+    digest::Digest,
+    image::{LayerSpan, Prepared},
+    render,
+};
+
+/// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
+/// job's timeout) takes it for hung.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Fewer bytes are done before a bar could be read.
+const BAR_FROM: u64 = 1 << 20;
+
+/// Of all bytes of a step.
+const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
+
+/// Of a layer, below that.
+const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_bytes}";
+
+/// Of a step that is done before its bytes could be read.
+const SHORT: &str = "{spinner} {msg} {elapsed}";
+
+/// Shows how layers are compressed, which takes a while for large ones.
+pub struct Preparing {
+    ui: Ui,
+    bar: Mutex<Option<(Digest, ProgressBar)>>,
+}
+
+impl Preparing {
+    pub(super) fn new(ui: Ui) -> Self {
+        Self {
+            ui,
+            bar: Mutex::new(None),
+        }
+    }
+
+    /// A layer of `image` is so far.
+    pub fn layer(&self, image: &str, prepared: Prepared) {
+        if !self.ui.draws || prepared.total < BAR_FROM {
+            return;
+        }
+        let Ok(mut current) = self.bar.lock() else {
+            return;
+        };
+        if current
+            .as_ref()
+            .is_none_or(|(diff_id, _)| *diff_id != prepared.diff_id)
+        {
+            if let Some((_, bar)) = current.take() {
+                bar.finish_and_clear();
+            }
+            let title = format!("compressing layer {} of {image}", prepared.diff_id.short());
+            let bar = ProgressBar::new(prepared.total);
+            begin(&bar, TOTAL, title);
+            *current = Some((prepared.diff_id, bar));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_position(prepared.done);
+        }
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        if let Ok(Some((_, bar))) = self.bar.get_mut().map(Option::take) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows an apply.
+pub struct Progress {
+    ui: Ui,
+    total: usize,
+    current: Mutex<Option<Running>>,
+}
+
+/// The step that runs.
+struct Running {
+    title: String,
+    bytes: u64,
+    /// Where the layers are among them, of an image.
+    layers: Vec<LayerSpan>,
+    start: Instant,
+    said: Instant,
+    bars: Option<Bars>,
+}
+
+impl Observer for Progress {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Started(step) => {
+                let title = format!(
+                    "[{}/{}] {} {}",
+                    step.id,
+                    self.total,
+                    step.action.verb(),
+                    step.address
+                );
+                self.start(title, step.bytes_to_send);
+            }
+            Event::Layers(layers) => self.with(|running| running.sends(layers)),
+            Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
+            Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
+            Event::Done(_) => self.end(true),
+            Event::Failed(_) | Event::Interrupted(_) => self.end(false),
+            Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
+            Event::Undoing(step) => self.ui.say(&format!("  restoring {}", step.address)),
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn new(ui: Ui, total: usize) -> Self {
+        Self {
+            ui,
+            total,
+            current: Mutex::new(None),
+        }
+    }
+
+    fn start(&self, title: String, bytes: u64) {
+        let bars = self.ui.draws.then(|| Bars::new(&title, bytes));
+        let now = Instant::now();
+        if let Some(mut current) = self.current() {
+            *current = Some(Running {
+                title,
+                bytes,
+                layers: vec![],
+                start: now,
+                said: now,
+                bars,
+            });
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Running)) {
+        if let Some(running) = self.current().as_mut().and_then(|current| current.as_mut()) {
+            change(running);
+        }
+    }
+
+    fn end(&self, is_done: bool) {
+        let running = self.current().and_then(|mut current| current.take());
+        let Some(running) = running else { return };
+        let sign = if is_done {
+            self.ui.good("✓")
+        } else {
+            self.ui.bad("✗")
+        };
+        let took = running.start.elapsed();
+        let mut line = format!("{sign} {} ({}", running.title, render::duration(took));
+        // The rate of a few bytes says nothing.
+        if running.bytes >= BAR_FROM {
+            line = format!("{line}, {}", rate(running.bytes, took));
+            if is_done {
+                line.push_str(&layers::summary(&running.layers));
+            }
+        }
+        drop(running);
+        self.ui.say(&format!("{line})"));
+    }
+
+    fn current(&self) -> Option<MutexGuard<'_, Option<Running>>> {
+        self.current.lock().ok()
+    }
+}
+
+impl Running {
+    fn sends(&mut self, layers: &[LayerSpan]) {
+        self.layers = layers.to_vec();
+        if let Some(bars) = &mut self.bars {
+            bars.show_layer(layers, 0);
+        }
+    }
+
+    fn sent(&mut self, bytes: u64, ui: Ui) {
+        if let Some(bars) = &mut self.bars {
+            bars.total.set_position(bytes);
+            if bytes < self.bytes {
+                bars.show_layer(&self.layers, bytes);
+            } else if bars.layer.is_some() {
+                bars.forget_layer();
+                let title = &self.title;
+                bars.total.set_message(format!("{title}, unpacked there"));
+            }
+        } else if self.said.elapsed() >= PLAIN_INTERVAL && self.bytes > 0 {
+            self.said = Instant::now();
+            let line = how_far(&self.layers, bytes, self.bytes, self.start.elapsed());
+            ui.say(&format!("{}: {line}", self.title));
+        }
+    }
+
+    fn fell_back(&mut self, bytes: u64, ui: Ui) {
+        self.bars = None;
+        let title = &self.title;
+        ui.say(&format!(
+            "  {title} failed that way (did something change there?); now whole, {}",
+            render::bytes(bytes)
+        ));
+        self.bytes = bytes;
+        self.layers.clear();
+        self.bars = ui.draws.then(|| Bars::new(title, bytes));
+    }
+}
+
+/// `12.0 MiB of 163 MiB sent (31.0 MiB unpacked), 7 %, 1.2 MiB/s, 2 min 05 s left, layer 1 of 4 (12.0 MiB of 60.0 MiB)`.
+fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> String {
+    let percent = u128::from(sent.min(total)) * 100 / u128::from(total.max(1));
+    let unpacked = layers::unpacked(layers, sent).map_or(String::new(), |unpacked| {
+        format!(" ({} unpacked)", render::bytes(unpacked))
+    });
+    format!(
+        "{} of {} sent{unpacked}, {percent} %, {}, {} left{}",
+        render::bytes(sent),
+        render::bytes(total),
+        rate(sent, took),
+        left(took, sent, total),
+        layers::place(layers, sent)
+    )
+}
+
+/// The bars of a step: all its bytes and, of an image, those of the layer that is being sent. Gone when dropped.
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    /// With the number of the layer.
+    layer: Option<(usize, ProgressBar)>,
+}
+
+impl Bars {
+    fn new(title: &str, bytes: u64) -> Self {
+        let all = MultiProgress::new();
+        let (total, template) = if bytes >= BAR_FROM {
+            (ProgressBar::new(bytes), TOTAL)
+        } else {
+            (ProgressBar::new_spinner(), SHORT)
+        };
+        let total = all.add(total);
+        begin(&total, template, title.to_owned());
+        Self {
+            all,
+            total,
+            layer: None,
+        }
+    }
+
+    fn show_layer(&mut self, layers: &[LayerSpan], sent: u64) {
+        let is_short = self.total.length().is_none();
+        let Some(span) = layers::at(layers, sent).filter(|_| !is_short) else {
+            return;
+        };
+        if self
+            .layer
+            .as_ref()
+            .is_none_or(|(number, _)| *number != span.number)
+        {
+            self.forget_layer();
+            let bar = self
+                .all
+                .add(ProgressBar::new(span.bytes.end - span.bytes.start));
+            let unpacked = span.unpacked.map_or(String::new(), |unpacked| {
+                format!(", {} unpacked", render::bytes(unpacked))
+            });
+            begin(&bar, LAYER, format!("{}{unpacked}", layers::name(span)));
+            self.layer = Some((span.number, bar));
+        }
+        if let Some((_, bar)) = &self.layer {
+            bar.set_position(layers::of(span, sent));
+        }
+    }
+
+    fn forget_layer(&mut self) {
+        if let Some((_, bar)) = self.layer.take() {
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.forget_layer();
+        self.total.finish_and_clear();
+    }
+}
+
+fn begin(bar: &ProgressBar, template: &str, message: String) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_message(message);
+    bar.enable_steady_tick(Duration::from_millis(100));
+}
+
+/// How long the rest takes, if it goes on like this.
+fn left(took: Duration, bytes: u64, total: u64) -> String {
+    let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
+    let millis = millis / u128::from(bytes.max(1));
+    render::time(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+fn rate(bytes: u64, took: Duration) -> String {
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    format!("{}/s", render::bytes(bytes.saturating_mul(1000) / millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_says_where_it_is() {
+        let layers = [LayerSpan {
+            number: 3,
+            of: 4,
+            bytes: 0..100 << 20,
+            unpacked: Some(300 << 20),
+        }];
+        let took = Duration::from_secs(10);
+        assert_eq!(
+            how_far(&layers, 25 << 20, 100 << 20, took),
+            "25.0 MiB of 100 MiB sent (75.0 MiB unpacked), 25 %, 2.50 MiB/s, 30.0 s left, layer 3 of 4 (25.0 MiB of 100 MiB)"
+        );
+        assert_eq!(
+            how_far(&[], 25 << 20, 100 << 20, took),
+            "25.0 MiB of 100 MiB sent, 25 %, 2.50 MiB/s, 30.0 s left"
+        );
+    }
+}
