@@ -240,7 +240,7 @@ fn the_command_line_chooses_version_and_vpu() {
     let error = manifest::load_with(&path, &unknown).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("there is no VPU `agv-19` in {path}")
+        format!("there is no VPU `agv-19` in {path} or vpus.toml")
     );
     assert_eq!(
         error.help().unwrap(),

@@ -137,6 +137,13 @@ impl From<HostError> for CommandError {
     }
 }
 
+impl CommandError {
+    /// A box that cannot be reached, described by this table of the manifest.
+    pub(super) fn unreachable(error: &HostError, table: &str) -> Self {
+        Self::message(Exit::Unreachable, chain(error), error.help_for(table))
+    }
+}
+
 impl From<ObserveError> for CommandError {
     fn from(error: ObserveError) -> Self {
         match error {

@@ -136,7 +136,9 @@ impl Connection {
         loaded: Option<&Loaded>,
     ) -> Result<Self, CommandError> {
         let options = target::ssh_options(global, loaded)?;
-        let host = SshHost::connect(&options).await?;
+        let table = target::table(loaded);
+        let host = SshHost::connect(&options).await;
+        let host = host.map_err(|error| CommandError::unreachable(&error, &table))?;
         Ok(Self {
             host,
             address: options.host.clone(),

@@ -89,11 +89,16 @@ fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
     named.chain(unnamed).next()
 }
 
-fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
-    let chosen = match &loaded.chosen {
+/// The table that describes the chosen box.
+pub(super) fn table(loaded: Option<&Loaded>) -> String {
+    match loaded.and_then(|loaded| loaded.chosen.as_ref()) {
         Some(name) => format!("[vpus.{}]", escape(name)),
         None => "[vpu]".to_owned(),
-    };
+    }
+}
+
+fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
+    let chosen = table(Some(loaded));
     let (owner, help) = match &other.name {
         Some(name) => (
             format!("[vpus.{}]", escape(name)),

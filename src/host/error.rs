@@ -85,17 +85,21 @@ pub struct PresentedKey {
 impl HostError {
     /// The next thing to do.
     pub fn help(&self) -> Option<String> {
+        self.help_for("[vpu]")
+    }
+
+    /// The next thing to do where the box is described by this table of the manifest.
+    pub fn help_for(&self, table: &str) -> Option<String> {
         match self {
             Self::Start { .. } => {
                 Some("install the OpenSSH client: apt-get install openssh-client".into())
             }
-            Self::Unreachable { .. } => Some(
-                "check the cable, the power and the address: `[vpu].host`, --host or $IFM3D_IP \
+            Self::Unreachable { .. } => Some(format!(
+                "check the cable, the power and the address: `{table}.host`, --host or $IFM3D_IP \
                  (a VPU leaves the factory as 192.168.0.69)"
-                    .into(),
-            ),
+            )),
             Self::Refused { user, host, .. } => Some(format!(
-                "name your key as `identity` under [vpu], or load it into ssh-agent; firmware from \
+                "name your key as `identity` under {table}, or load it into ssh-agent; firmware from \
                  1.1.41 on takes keys only, older firmware also takes {user}'s password when there \
                  is a terminal; try: ssh {user}@{host} true"
             )),
@@ -104,7 +108,7 @@ impl HostError {
                 ..
             } => Some(format!(
                 "the box presents {}\n\
-                 if that is the box you mean, pin it in the manifest:\n\n  [vpu]\n  host_key = \"{}\"",
+                 if that is the box you mean, pin it in the manifest:\n\n  {table}\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyChanged {
@@ -114,13 +118,13 @@ impl HostError {
             } => Some(format!(
                 "the box presents {}\n\
                  another VPU at the same address, or a firmware update, has another key; if that is \
-                 the box you mean, replace the key {expected_by}; in a manifest:\n\n  [vpu]\n  host_key = \"{}\"",
+                 the box you mean, replace the key {expected_by}; in a manifest:\n\n  {table}\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
                 let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
                 Some(format!(
-                    "read the key on the box (ssh-keyscan localhost){}; then set `host_key` under [vpu]",
+                    "read the key on the box (ssh-keyscan localhost){}; then set `host_key` under {table}",
                     by.unwrap_or_default()
                 ))
             }

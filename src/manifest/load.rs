@@ -86,11 +86,18 @@ pub fn load_with(path: &Utf8Path, options: &Options) -> Result<Loaded, LoadError
     let loaded =
         check(path.as_str(), &bytes, options, &meaning::Disk).map_err(LoadError::Invalid)?;
     match &options.vpu {
-        Some(name) if loaded.chosen.is_none() => Err(LoadError::UnknownVpu(UnknownVpu {
-            name: name.clone(),
-            manifest: path.to_string(),
-            known: loaded.manifest.vpus.keys().cloned().collect(),
-        })),
+        Some(name) if loaded.chosen.is_none() => {
+            let has_vpus = path.with_file_name(VPUS_FILE).exists();
+            Err(LoadError::UnknownVpu(UnknownVpu {
+                name: name.clone(),
+                files: if has_vpus {
+                    format!("{path} or {VPUS_FILE}")
+                } else {
+                    path.to_string()
+                },
+                known: loaded.manifest.vpus.keys().cloned().collect(),
+            }))
+        }
         _ => Ok(loaded),
     }
 }

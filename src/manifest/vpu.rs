@@ -41,8 +41,8 @@ pub struct Vpu {
     /// and agent offer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<LocalPath>,
-    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; `o3r-deploy
-    /// authorize` writes it. Default: the keys in your `known_hosts`.
+    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; where it is not
+    /// known, `o3r-deploy plan` shows it. Default: the keys in your `known_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<HostKeys>,
     /// The serial number. Any other box is refused.
@@ -130,12 +130,12 @@ pub struct Vpus {
 
 /// A name that no `[vpus.NAME]` has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no VPU `{}` in {manifest}", escape(.name))]
+#[error("there is no VPU `{}` in {files}", escape(.name))]
 pub struct UnknownVpu {
     /// As asked for.
     pub name: String,
-    /// The manifest.
-    pub manifest: String,
+    /// The manifest, and `vpus.toml` if there is one.
+    pub files: String,
     /// Those that there are.
     pub known: Vec<String>,
 }
@@ -196,7 +196,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_those_there_are() {
         let unknown = |known: &[&str]| UnknownVpu {
             name: "agv-18-frnt".into(),
-            manifest: "deploy.toml".into(),
+            files: "deploy.toml".into(),
             known: known.iter().map(ToString::to_string).collect(),
         };
         let help = unknown(&["agv-17-front", "agv-18-front"]).help();
