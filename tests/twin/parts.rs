@@ -47,7 +47,7 @@ fn parts_make_the_whole_image() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     write(&site, &[33 * MIB, 34 * MIB, MIB]);
-    site.apply();
+    site.apply().says(" MiB unpacked)");
     let logs = site.logs();
     assert!(logs.contains("o3r-forget-parts o3r-deploy-part:"), "{logs}");
     site.nothing_to_do();
@@ -92,6 +92,8 @@ fn zstd_where_the_vpu_has_it() {
     let ran = apply.finish().exits(0);
     ran.says("layers are sent compressed with zstd")
         .says("the link is back");
+    // Of what takes longer than 10 s, it is said where it is.
+    ran.says(" MiB unpacked), ").says(" left, layer ");
     assert!(site.logs().contains("o3r-load-zstd"));
     let sent = link.sent();
     assert!(sent < bytes + bytes / 4, "{sent} of {bytes} bytes");
