@@ -104,7 +104,7 @@ pub(super) async fn plan(
     let seen = observed.clone();
     let preparing = ui.preparing();
     let prepared = tokio::task::spawn_blocking(move || {
-        let progress = |image: &str, prepared| preparing.layer(image, prepared);
+        let progress = |image: &str, prepared| preparing.image(image, prepared);
         let cache = LayerCache::new(cache());
         desired::prepare(&mut desired, &seen, &cache, Division::default(), &progress)
             .map(|()| desired)

@@ -50,8 +50,11 @@ pub fn prepare(
         let takes_parts = takes_parts(&observed.facts);
         let bases = bases.get(name).filter(|_| takes_parts);
         let bases = bases.map_or(&[][..], Vec::as_slice);
+        let progress = |prepared| progress(name, prepared);
         if !bases.is_empty() && cost::may_pay(link, content.archive_bytes(wanted)) {
-            local.fetch_layers(wanted, cache).map_err(failed)?;
+            local
+                .fetch_layers(wanted, cache, &progress)
+                .map_err(failed)?;
             content.delta = delta(content, wanted, bases, cache, link);
         }
         // Compressing hard takes longer than many a delta.
@@ -60,7 +63,6 @@ pub fn prepare(
             .as_ref()
             .is_some_and(|offer| cost::surely_pays(link, offer));
         if content.packed {
-            let progress = |prepared| progress(name, prepared);
             local
                 .prepare_layers(wanted, cache, packing, &progress)
                 .map_err(failed)?;

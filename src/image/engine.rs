@@ -5,6 +5,8 @@
 
 use std::io;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -16,6 +18,9 @@ use crate::digest::Digest;
 /// The fields of an image that identify it. The variant is apart: older engines have none.
 const FIELDS: &str = r#"{"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"os":{{json .Os}},"architecture":{{json .Architecture}},"size":{{json .Size}}"#;
 const VARIANT: &str = r#","variant":{{json .Variant}}}"#;
+
+/// How often it is looked how far docker is: nobody sees more, and a tiny image waits no longer.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Characters of docker's words that are shown.
 const MAX_SAID: usize = 2000;
@@ -103,17 +108,26 @@ impl Engine {
             && !status.contains("io.containerd.snapshotter"))
     }
 
-    /// Saves the image `name` into scratch and opens it there.
+    /// Saves the image `name` into scratch and opens it there; `saved` is told the bytes that are there.
     pub(super) fn save(
         &self,
         name: &str,
         platform: &Platform,
         scratch: &ScratchDir,
+        saved: &dyn Fn(u64),
     ) -> Result<Contents, ImageError> {
         let file = scratch.file()?;
         let target = file.try_clone().map_err(|error| scratch.error(error))?;
         // Docker writes into the file itself: no byte passes through this process.
-        let output = self.spawn(&["save", "--", name], Stdio::from(target))?;
+        let output = thread::scope(|scope| {
+            let saving = scope.spawn(|| self.spawn(&["save", "--", name], Stdio::from(target)));
+            while !saving.is_finished() {
+                thread::sleep(LOOK_EVERY);
+                saved(file.metadata().map_or(0, |metadata| metadata.len()));
+            }
+            saving.join()
+        });
+        let output = output.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         if !output.status.success() {
             return Err(failure("docker save", name, &output));
         }
@@ -127,9 +141,10 @@ impl Engine {
         id: Digest,
         platform: &Platform,
         scratch: &ScratchDir,
+        saved: &dyn Fn(u64),
     ) -> Result<Contents, ImageError> {
         // By id: the name may have moved on since it was looked at.
-        let contents = self.save(&id.to_string(), platform, scratch)?;
+        let contents = self.save(&id.to_string(), platform, scratch, saved)?;
         contents::check(
             &contents.origin,
             "the image's configuration",
@@ -215,7 +230,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::image::{Image, LayerCache, LayerSelection, Packing};
+    use crate::image::{Image, LayerCache, LayerSelection, Packing, Work};
 
     const LAYER: [u8; 1024] = [0; 1024];
 
@@ -357,6 +372,27 @@ mod tests {
         let first = prepared(docker.open("arm64").unwrap());
         assert_eq!(prepared(docker.open("arm64").unwrap()), first);
         assert_eq!(docker.asked(), "image info save image info ", "saved once");
+    }
+
+    #[test]
+    fn who_waits_for_docker_is_told() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+        let cache =
+            LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
+        let told = std::cell::RefCell::new(vec![]);
+        let image = docker.open("arm64").unwrap();
+        image
+            .fetch_layers(&[Digest::of(LAYER)].into(), &cache, &|prepared| {
+                told.borrow_mut().push(prepared);
+            })
+            .unwrap();
+        let told = told.into_inner();
+        let last = told.last().unwrap();
+        assert_eq!((last.work, last.total), (Work::Fetching, 4000));
+        assert!(
+            told.iter()
+                .all(|one| one.done <= saved("arm64").len() as u64)
+        );
     }
 
     #[test]

@@ -15,12 +15,14 @@ mod delta;
 mod docker;
 mod engine;
 mod error;
+mod fetch;
 mod frames;
 mod index;
 mod names;
 mod oci;
 mod packing;
 mod platform;
+mod ready;
 mod rootfs;
 mod scratch;
 mod send;
@@ -29,25 +31,25 @@ mod tarindex;
 mod tarwalk;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::cache::LayerCache;
-use self::compress::Encoding;
-use self::contents::{Contents, LayerBytes};
+use self::contents::Contents;
 use self::copying::Copying;
 pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
+use self::fetch::{Fetch, From, is_dear, open_file};
 pub use self::index::ImageIndex;
 pub use self::packing::Packing;
 pub use self::platform::Platform;
+use self::ready::Ready;
+pub use self::ready::{Prepared, Work};
 pub use self::scratch::ScratchDir;
 pub use self::send::{LayerSelection, LayerSpan, PART_REPOSITORY, Part};
-use self::slice::Slice;
 use crate::digest::Digest;
 
 /// Where a local image comes from.
@@ -89,17 +91,6 @@ pub struct Layer {
     pub unpacked: Option<u64>,
 }
 
-/// How far [`Image::prepare_layers`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prepared {
-    /// The layer that is being compressed.
-    pub diff_id: Digest,
-    /// Its bytes that are done.
-    pub done: u64,
-    /// All its bytes.
-    pub total: u64,
-}
-
 /// A local image, opened.
 #[derive(Debug)]
 pub struct Image {
@@ -107,21 +98,6 @@ pub struct Image {
     bytes: Bytes,
     ready: Mutex<Ready>,
     copying: Copying,
-}
-
-/// What is ready to be sent without asking the source.
-#[derive(Debug, Default)]
-struct Ready {
-    config: Option<Vec<u8>>,
-    /// Whether archives are zstd files.
-    framed: bool,
-    /// Where what is sent is kept.
-    cache: Option<LayerCache>,
-    layers: BTreeMap<Digest, LayerBytes>,
-    /// Layers that the cache had and that were damaged: should it not be possible to remove them, they are passed over.
-    distrusted: BTreeSet<Digest>,
-    /// Deltas by the digest of their bytes.
-    deltas: BTreeMap<Digest, Slice>,
 }
 
 /// Where an image's bytes are.
@@ -142,78 +118,6 @@ struct Identity {
     diff_ids: Vec<Digest>,
     /// Bytes of all files, as far as docker says, or of all layers.
     estimate: u64,
-}
-
-/// Gets an image's bytes once, whoever asks first.
-#[derive(Debug)]
-struct Fetch {
-    from: From,
-    scratch: ScratchDir,
-    running: Mutex<()>,
-    fetched: OnceLock<Contents>,
-}
-
-impl Fetch {
-    fn contents(&self, identity: &Identity) -> Result<&Contents, ImageError> {
-        // A poisoned lock only means that another thread failed to fetch.
-        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(contents) = self.fetched.get() {
-            return Ok(contents);
-        }
-        let Identity {
-            config_digest,
-            platform,
-            ..
-        } = identity;
-        let contents = match &self.from {
-            From::Engine(engine) => engine.save_id(*config_digest, platform, &self.scratch)?,
-            From::File(source, name, wanted) => {
-                let contents = open_file(source, name, wanted, &self.scratch)?;
-                let part = "the image's configuration";
-                let found = contents.config_digest;
-                contents::check(&contents.origin, part, *config_digest, found)?;
-                contents
-            }
-        };
-        Ok(self.fetched.get_or_init(|| contents))
-    }
-}
-
-/// Where the bytes are that were not read so far.
-#[derive(Debug)]
-enum From {
-    Engine(Engine),
-    File(Source, String, Platform),
-}
-
-/// Opens an image that is in a file.
-fn open_file(
-    source: &Source,
-    name: &str,
-    platform: &Platform,
-    scratch: &ScratchDir,
-) -> Result<Contents, ImageError> {
-    match source {
-        Source::Archive(path) => archive::open(path, name, platform, scratch),
-        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform),
-        Source::Engine(image) => Engine::default().save(image, platform, scratch),
-    }
-}
-
-/// Whether opening it reads all of it: then what was found is remembered.
-fn is_dear(source: &Source, contents: &Contents) -> bool {
-    let is_packed = |path| {
-        let file = archive::open_file(path).and_then(|file| archive::format(&file, ""));
-        file.is_ok_and(|encoding| encoding != Encoding::Plain)
-    };
-    let mut layers = contents.layers.iter();
-    match source {
-        Source::Rootfs(_) => true,
-        Source::Archive(path) => {
-            is_packed(path) || layers.any(|layer| layer.encoding == Encoding::Zstd)
-        }
-        Source::Engine(_) => false,
-    }
 }
 
 impl Image {
@@ -302,10 +206,14 @@ impl Image {
         let inspected = engine.inspect(image)?;
         let Some(config_digest) = inspected.id().filter(|_| !inspected.diff_ids().is_empty())
         else {
-            return engine.save(image, platform, scratch).map(Self::ready);
+            return engine
+                .save(image, platform, scratch, &|_| {})
+                .map(Self::ready);
         };
         if !engine.has_classic_store()? {
-            return engine.save(image, platform, scratch).map(Self::ready);
+            return engine
+                .save(image, platform, scratch, &|_| {})
+                .map(Self::ready);
         }
         if !inspected.platform().fits(platform) {
             return Err(ImageError::WrongPlatform {
@@ -326,9 +234,21 @@ impl Image {
 
     /// The bytes, fetched at the first call.
     fn contents(&self) -> Result<&Contents, ImageError> {
+        self.contents_while(&|_| {})
+    }
+
+    /// The same, telling how far that is.
+    fn contents_while(&self, progress: &dyn Fn(Prepared)) -> Result<&Contents, ImageError> {
         match &self.bytes {
             Bytes::Here(contents) => Ok(contents),
-            Bytes::Later(fetch) => fetch.contents(&self.identity),
+            Bytes::Later(fetch) => fetch.contents(&self.identity, &|done| {
+                let total = self.identity.estimate;
+                progress(Prepared {
+                    work: Work::Fetching,
+                    done,
+                    total,
+                });
+            }),
         }
     }
 
@@ -374,153 +294,6 @@ impl Image {
             }
         };
         self.identity.diff_ids.iter().map(layer).collect()
-    }
-
-    /// Makes these layers ready to be sent: packed as wanted, from the cache where it has them. Runs
-    /// `docker save` for an engine's image only if the cache lacks one. Blocks.
-    ///
-    /// # Errors
-    /// The source cannot be read, or a layer is not what it should be. A cache that cannot be
-    /// written is no error: then the layers are sent as they are.
-    pub fn prepare_layers(
-        &self,
-        wanted: &BTreeSet<Digest>,
-        cache: &LayerCache,
-        packing: Packing,
-        progress: &dyn Fn(Prepared),
-    ) -> Result<(), ImageError> {
-        {
-            let mut ready = self.ready_parts();
-            ready.cache = Some(cache.clone());
-            ready.framed = packing.is_zstd();
-        }
-        let mut missing = vec![];
-        let done = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id)
-                || packing == Packing::Plain && self.is_plain_here(diff_id)
-        };
-        for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
-            let distrusted = self.ready_parts().distrusted.contains(diff_id);
-            match cache.layer(*diff_id, packing) {
-                Some(layer) if !distrusted => self.make_ready(layer),
-                _ => missing.push((*diff_id, distrusted)),
-            }
-        }
-        self.prepare_config(cache)?;
-        for (diff_id, distrusted) in missing {
-            let plain = cache.plain(diff_id).filter(|_| !distrusted);
-            if let Some(layer) = plain {
-                match self.pack(&layer, "the layer cache", cache, packing, progress) {
-                    Ok(()) => continue,
-                    Err(_) => layer.cached.iter().for_each(|path| cache::discard(path)),
-                }
-            }
-            let contents = self.contents()?;
-            let mut layers = contents.layers.iter();
-            if let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) {
-                self.pack(layer, &contents.origin, cache, packing, progress)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the bytes of these layers at hand, and the configuration: runs `docker save` for an engine's image only
-    /// if the cache lacks one. Blocks.
-    ///
-    /// # Errors
-    /// The source cannot be read.
-    pub fn fetch_layers(
-        &self,
-        wanted: &BTreeSet<Digest>,
-        cache: &LayerCache,
-    ) -> Result<(), ImageError> {
-        let is_there = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id)
-                || cache.layer(*diff_id, Packing::Plain).is_some()
-        };
-        if !wanted.iter().all(is_there) {
-            self.contents()?;
-        }
-        self.prepare_config(cache)
-    }
-
-    /// Makes a layer ready whose bytes are at hand.
-    fn pack(
-        &self,
-        layer: &LayerBytes,
-        origin: &str,
-        cache: &LayerCache,
-        packing: Packing,
-        progress: &dyn Fn(Prepared),
-    ) -> Result<(), ImageError> {
-        let told = |done| {
-            progress(Prepared {
-                diff_id: layer.diff_id,
-                done,
-                total: layer.unpacked.unwrap_or(layer.size),
-            });
-        };
-        match packing.level() {
-            _ if layer.encoding == Encoding::Gzip => self.make_ready(layer.clone()),
-            Some(_) if packing.is_zstd() && layer.encoding == Encoding::Zstd => {
-                self.make_ready(layer.clone());
-            }
-            Some(level) => match cache.add(layer, origin, level, &told) {
-                Ok(layer) => self.make_ready(layer),
-                Err(error @ ImageError::Scratch { .. }) => {
-                    tracing::warn!(%error, "the layer cache cannot be written");
-                    self.make_ready(layer.clone());
-                }
-                Err(error) => return Err(error),
-            },
-            None => {
-                if !self.is_cheap(layer) {
-                    self.copying.copy(cache.clone(), layer.clone(), origin);
-                }
-                self.make_ready(layer.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the configuration from the cache, and from the source, into the cache, where it lacks it.
-    fn prepare_config(&self, cache: &LayerCache) -> Result<(), ImageError> {
-        if self.ready_parts().config.is_some() {
-            return Ok(());
-        }
-        let known = cache.config(self.config_digest());
-        if known.is_some() {
-            self.ready_parts().config = known;
-            return Ok(());
-        }
-        let config = &self.contents()?.config;
-        if let Err(error) = cache.add_config(config) {
-            tracing::warn!(%error, "the layer cache cannot be written");
-        }
-        self.ready_parts().config = Some(config.clone());
-        Ok(())
-    }
-
-    /// Whether a layer that was got can be sent from where it is, for it is no dearer next time.
-    fn is_cheap(&self, layer: &LayerBytes) -> bool {
-        let bare = match &self.bytes {
-            Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
-            Bytes::Here(_) => false,
-        };
-        layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
-    }
-
-    /// Whether a layer is in a file here, uncompressed.
-    fn is_plain_here(&self, diff_id: &Digest) -> bool {
-        let Bytes::Here(contents) = &self.bytes else {
-            return false;
-        };
-        let mut layers = contents.layers.iter();
-        layers.any(|layer| layer.diff_id == *diff_id && layer.encoding == Encoding::Plain)
-    }
-
-    fn make_ready(&self, layer: LayerBytes) {
-        self.ready_parts().layers.insert(layer.diff_id, layer);
     }
 
     /// The exact bytes of the configuration; runs `docker save` for an engine's image.

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
+use super::ready::Ready;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError, Ready, frames};
+use super::{Image, ImageError, frames};
 use crate::digest::Digest;
 
 /// The repository of the names that parts of images have until the whole is there.

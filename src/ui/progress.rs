@@ -10,8 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::{Ui, layers};
 use crate::{
     apply::{Event, Observer},
-    digest::Digest,
-    image::{LayerSpan, Prepared},
+    image::{LayerSpan, Prepared, Work},
     render,
 };
 
@@ -31,49 +30,73 @@ const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_b
 /// Of a step that is done before its bytes could be read.
 const SHORT: &str = "{spinner} {msg} {elapsed}";
 
-/// Shows how layers are compressed, which takes a while for large ones.
+/// Shows how images are made ready to be sent, which takes a while for large ones.
 pub struct Preparing {
     ui: Ui,
-    bar: Mutex<Option<(Digest, ProgressBar)>>,
+    current: Mutex<Option<Shown>>,
+}
+
+/// The work that is being done.
+struct Shown {
+    work: Work,
+    said: Instant,
+    bar: Option<ProgressBar>,
 }
 
 impl Preparing {
     pub(super) fn new(ui: Ui) -> Self {
         Self {
             ui,
-            bar: Mutex::new(None),
+            current: Mutex::new(None),
         }
     }
 
-    /// A layer of `image` is so far.
-    pub fn layer(&self, image: &str, prepared: Prepared) {
-        if !self.ui.draws || prepared.total < BAR_FROM {
+    /// An image is so far.
+    pub fn image(&self, image: &str, prepared: Prepared) {
+        let Ok(mut current) = self.current.lock() else {
+            return;
+        };
+        if prepared.total < BAR_FROM {
             return;
         }
-        let Ok(mut current) = self.bar.lock() else {
-            return;
+        let title = match prepared.work {
+            Work::Fetching => format!("getting {image} from this machine's docker"),
+            Work::Compressing(layer) => format!("compressing layer {} of {image}", layer.short()),
         };
         if current
             .as_ref()
-            .is_none_or(|(diff_id, _)| *diff_id != prepared.diff_id)
+            .is_none_or(|shown| shown.work != prepared.work)
         {
-            if let Some((_, bar)) = current.take() {
-                bar.finish_and_clear();
-            }
-            let title = format!("compressing layer {} of {image}", prepared.diff_id.short());
-            let bar = ProgressBar::new(prepared.total);
-            begin(&bar, TOTAL, title);
-            *current = Some((prepared.diff_id, bar));
+            // The one before is taken away first.
+            *current = None;
+            let bar = self.ui.draws.then(|| {
+                let bar = ProgressBar::new(prepared.total);
+                begin(&bar, TOTAL, title.clone());
+                bar
+            });
+            *current = Some(Shown {
+                work: prepared.work,
+                said: Instant::now(),
+                bar,
+            });
         }
-        if let Some((_, bar)) = current.as_ref() {
-            bar.set_position(prepared.done);
+        let Some(shown) = current.as_mut() else {
+            return;
+        };
+        let done = prepared.done.min(prepared.total);
+        if let Some(bar) = &shown.bar {
+            bar.set_position(done);
+        } else if shown.said.elapsed() >= PLAIN_INTERVAL {
+            shown.said = Instant::now();
+            let (done, total) = (render::bytes(done), render::bytes(prepared.total));
+            self.ui.say(&format!("{title}: {done} of {total}"));
         }
     }
 }
 
-impl Drop for Preparing {
+impl Drop for Shown {
     fn drop(&mut self) {
-        if let Ok(Some((_, bar))) = self.bar.get_mut().map(Option::take) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

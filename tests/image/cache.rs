@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{
-    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Packing as For, Part, Prepared,
+    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Packing as For, Part, Prepared, Work,
 };
 
 use crate::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
@@ -60,8 +60,8 @@ fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let compressed = std::sync::Mutex::new(vec![]);
     let progress = |prepared: Prepared| {
-        if prepared.done == prepared.total {
-            compressed.lock().unwrap().push(prepared.diff_id);
+        if let (Work::Compressing(layer), true) = (prepared.work, prepared.done == prepared.total) {
+            compressed.lock().unwrap().push(layer);
         }
     };
     image

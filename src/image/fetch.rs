@@ -1,0 +1,86 @@
+//! Gets the bytes of an image where only its identity was known.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::compress::Encoding;
+use super::contents::{self, Contents};
+use super::engine::Engine;
+use super::{Identity, ImageError, Platform, ScratchDir, Source, archive, rootfs};
+
+/// Gets an image's bytes once, whoever asks first.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) from: From,
+    pub(super) scratch: ScratchDir,
+    pub(super) running: Mutex<()>,
+    pub(super) fetched: OnceLock<Contents>,
+}
+
+impl Fetch {
+    pub(super) fn contents(
+        &self,
+        identity: &Identity,
+        saved: &dyn Fn(u64),
+    ) -> Result<&Contents, ImageError> {
+        // A poisoned lock only means that another thread failed to fetch.
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(contents) = self.fetched.get() {
+            return Ok(contents);
+        }
+        let Identity {
+            config_digest,
+            platform,
+            ..
+        } = identity;
+        let contents = match &self.from {
+            From::Engine(engine) => {
+                engine.save_id(*config_digest, platform, &self.scratch, saved)?
+            }
+            From::File(source, name, wanted) => {
+                let contents = open_file(source, name, wanted, &self.scratch)?;
+                let part = "the image's configuration";
+                let found = contents.config_digest;
+                contents::check(&contents.origin, part, *config_digest, found)?;
+                contents
+            }
+        };
+        Ok(self.fetched.get_or_init(|| contents))
+    }
+}
+
+/// Where the bytes are that were not read so far.
+#[derive(Debug)]
+pub(super) enum From {
+    Engine(Engine),
+    File(Source, String, Platform),
+}
+
+/// Opens an image that is in a file.
+pub(super) fn open_file(
+    source: &Source,
+    name: &str,
+    platform: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
+    match source {
+        Source::Archive(path) => archive::open(path, name, platform, scratch),
+        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform),
+        Source::Engine(image) => Engine::default().save(image, platform, scratch, &|_| {}),
+    }
+}
+
+/// Whether opening it reads all of it: then what was found is remembered.
+pub(super) fn is_dear(source: &Source, contents: &Contents) -> bool {
+    let is_packed = |path| {
+        let file = archive::open_file(path).and_then(|file| archive::format(&file, ""));
+        file.is_ok_and(|encoding| encoding != Encoding::Plain)
+    };
+    let mut layers = contents.layers.iter();
+    match source {
+        Source::Rootfs(_) => true,
+        Source::Archive(path) => {
+            is_packed(path) || layers.any(|layer| layer.encoding == Encoding::Zstd)
+        }
+        Source::Engine(_) => false,
+    }
+}
