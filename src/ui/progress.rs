@@ -59,9 +59,13 @@ impl Preparing {
         if prepared.total < BAR_FROM {
             return;
         }
-        let title = match prepared.work {
-            Work::Fetching => format!("getting {image} from this machine's docker"),
-            Work::Compressing(layer) => format!("compressing layer {} of {image}", layer.short()),
+        let (title, template) = match prepared.work {
+            // Most of the time docker gets it together, and nothing arrives.
+            Work::Fetching => (format!("getting {image} from this machine's docker"), SHORT),
+            Work::Compressing(layer) => {
+                let layer = layer.short();
+                (format!("compressing layer {layer} of {image}"), TOTAL)
+            }
         };
         if current
             .as_ref()
@@ -71,7 +75,7 @@ impl Preparing {
             *current = None;
             let bar = self.ui.draws.then(|| {
                 let bar = ProgressBar::new(prepared.total);
-                begin(&bar, TOTAL, title.clone());
+                begin(&bar, template, title.clone());
                 bar
             });
             *current = Some(Shown {
