@@ -17,9 +17,8 @@ pub const ASSUMED: u64 = 12_500_000;
 /// the measurement 1 s.
 pub const WORTH_MEASURING: u64 = 4 << 20;
 
-/// Bytes that are sent to measure, each only if the ones before came so quickly that they say little, for that
-/// was mostly the round trip and the start of a process. The first take 1 s at 2 Mbit/s; fewer than the last
-/// would not fill the windows of ssh and TCP, and a fast link would seem half as fast.
+/// Bytes that are sent to measure, each only if the ones before came so quickly that they say little. The first take 1 s at
+/// 2 Mbit/s; fewer than the last would not fill the windows of ssh and TCP, and a fast link would seem half as fast.
 const STEPS: [(usize, Duration); 4] = [
     (256 << 10, Duration::from_millis(100)),
     (1 << 20, Duration::from_millis(60)),
@@ -27,16 +26,24 @@ const STEPS: [(usize, Duration); 4] = [
     (16 << 20, Duration::MAX),
 ];
 
+/// Bytes say little, too, as long as they take less than so many times what none at all take: on a link that is far
+/// away, most of it is waiting for answers while TCP starts slowly.
+const CLEARLY: u32 = 4;
+
 /// The part of what is to be sent that is sent to measure, at the most.
 const PART: u64 = 8;
 
-/// Bytes a second to this host, those of its own encryption and of starting a command included.
-/// `to_send` says how much depends on it: the last digit of a fast link is not worth more than that.
+/// Bytes a second to this host, those of its own encryption included. `to_send` says how much depends on it: the last digit
+/// of a fast link is not worth more than that.
 ///
 /// # Errors
 /// The connection is lost. A host that does not count what it got is taken as one that was not asked.
 pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
-    let (mut before, mut result) = ((0, Duration::ZERO), None);
+    // The round trip, and the start of a process there.
+    let Some(idle) = took(host, 0).await? else {
+        return Ok(None);
+    };
+    let (mut before, mut result) = ((0, idle), None);
     for (number, (bytes, enough)) in STEPS.into_iter().enumerate() {
         if number > 0 && bytes as u64 > to_send / PART {
             break;
@@ -44,25 +51,22 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, Hos
         let Some(took) = took(host, bytes).await? else {
             return Ok(None);
         };
-        let slow = took > enough;
-        if number == 0 && slow {
-            return Ok(Some(measured(bytes, took)));
-        }
-        // What both have in common is no part of sending.
-        if number > 0 {
-            let (less, quicker) = before;
-            let rest = took.checked_sub(quicker).filter(|rest| !rest.is_zero());
-            // More bytes that took no longer say only that the first ones were held up.
-            result = Some(rest.map_or_else(
-                || measured(bytes, took),
-                |rest| measured(bytes - less, rest),
-            ));
-        }
-        if slow {
+        let alone = took.saturating_sub(idle);
+        // What the last two have in common is no part of sending; where more bytes took no longer, the first ones
+        // were held up.
+        let (less, quicker) = before;
+        let rest = took.saturating_sub(quicker);
+        result = Some(if !rest.is_zero() {
+            measured(bytes - less, rest)
+        } else if !alone.is_zero() {
+            measured(bytes, alone)
+        } else {
+            measured(bytes, took)
+        });
+        if alone > enough.max(idle * CLEARLY) {
             break;
         }
         before = (bytes, took);
-        result = result.or_else(|| Some(measured(bytes, took)));
     }
     Ok(result)
 }
@@ -124,16 +128,25 @@ mod tests {
     use super::*;
     use crate::host::{Held, Output, fake::FakeVpu};
 
-    /// Takes so long for each megabyte, and as long again for anything.
-    struct Slow(Duration);
+    /// A link of so many bytes a second, over which an answer takes so long; TCP starts slowly for every command.
+    struct Slow {
+        rate: f64,
+        round_trip: Duration,
+    }
 
     impl Host for Slow {
         async fn run(&self, _: &Argv, stdin: Stdin) -> Result<Output, HostError> {
             let Stdin::Bytes(bytes) = stdin else {
                 return Err(HostError::Disconnected { host: "x".into() });
             };
-            let megabytes = f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) / 1e6;
-            tokio::time::sleep(self.0.mul_f64(1.0 + megabytes)).await;
+            let bytes_sent = f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            // Ten segments at first, then twice as many with each answer, until the link is full.
+            let in_flight = bytes_sent.min(self.rate * self.round_trip.as_secs_f64());
+            let rounds = (in_flight / 14_600.0).max(1.0).log2().ceil();
+            let waits = self.round_trip.mul_f64(2.0 + rounds);
+            let start = Duration::from_millis(15);
+            tokio::time::sleep(start + waits + Duration::from_secs_f64(bytes_sent / self.rate))
+                .await;
             Ok(Output::said(format!("{}\n", bytes.len())))
         }
 
@@ -148,16 +161,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_of_the_bytes_alone_counts() {
-        // 50 MB/s, and 20 ms for anything.
-        for to_send in [8 << 20, 64 << 20, 1 << 30] {
-            let host = Slow(Duration::from_millis(20));
-            let rate = measure(&host, to_send).await.unwrap().unwrap();
-            assert!((25_000_000..=55_000_000).contains(&rate), "{rate}");
+        for rate in [250e3, 1.25e6, 12.5e6, 50e6, 120e6] {
+            for millis in [0, 1, 20, 80, 300] {
+                let round_trip = Duration::from_millis(millis);
+                let host = Slow { rate, round_trip };
+                let measured = measure(&host, 1 << 30).await.unwrap().unwrap();
+                let found = f64::from(u32::try_from(measured).unwrap()) / rate;
+                // Far away, a slow start cannot be told from a slow link.
+                let least = if millis < 300 { 0.7 } else { 0.25 };
+                assert!((least..1.3).contains(&found), "{rate} {millis}: {measured}");
+            }
         }
-        let slow = Slow(Duration::from_millis(400));
-        let slow = measure(&slow, 1 << 30).await.unwrap();
-        let slow = slow.unwrap();
-        assert!((300_000..=700_000).contains(&slow), "{slow}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn measuring_costs_little_of_what_is_sent() {
+        for (to_send, most) in [(4 << 20, 0.3), (8 << 20, 1.4), (32 << 20, 1.4)] {
+            let start = Instant::now();
+            let rate = 1.25e6;
+            let round_trip = Duration::from_millis(1);
+            measure(&Slow { rate, round_trip }, to_send).await.unwrap();
+            let took = start.elapsed().as_secs_f64();
+            assert!(took < most, "{to_send}: {took}");
+        }
     }
 
     #[tokio::test]
