@@ -177,6 +177,29 @@ async fn only_what_is_missing_is_sent() {
     assert!(plan_for(&vpu, &renamed).await.is_empty());
 }
 
+/// Whoever brought it there, under whatever tag.
+#[tokio::test]
+async fn an_earlier_image_of_the_same_repository_may_be_built_from() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let first = desired(vec![image(&files, "app:1", &[BASE, DEPS])]);
+    applied(&vpu, &first, &plan_for(&vpu, &first).await).await;
+    vpu.world(|world| {
+        for image in world.images.values_mut() {
+            image.tags.retain(|tag| tag == "app:1");
+        }
+    });
+    let rebuilt = [("base", 300_001), ("deps", 200_001)];
+    let next = desired(vec![
+        image(&files, "app:2", &rebuilt),
+        image(&files, "app-tool:1", &rebuilt),
+    ]);
+    let observed = observe(&vpu, &next.query()).await.unwrap();
+    let bases = plan::delta_bases(&next, &observed.facts);
+    assert_eq!(bases["app:2"].len(), 1);
+    assert_eq!(bases["app-tool:1"], []);
+}
+
 #[tokio::test]
 async fn images_of_one_release_share_layers() {
     let files = tempfile::tempdir().unwrap();

@@ -30,10 +30,11 @@ pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
                 let shared = pairs
                     .take_while(|(one, other)| **one == other.diff_id)
                     .count();
-                let same_name = found.tags.contains(&image.name);
+                let alike = found.tags.iter().map(|tag| alike(tag, &image.name));
+                let alike = alike.max().unwrap_or(Alike::Other);
                 let ours = found.tags.iter().any(|tag| desired.release.staged(tag));
-                (shared > 0 || same_name || ours).then_some((
-                    (shared, same_name, ours),
+                (shared > 0 || alike > Alike::Other || ours).then_some((
+                    (shared, alike, ours),
                     *id,
                     &found.layers,
                 ))
@@ -47,6 +48,26 @@ pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
         Some((image.name.clone(), bases.collect()))
     });
     images.collect()
+}
+
+/// How much two names have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alike {
+    Other,
+    /// All but the tag.
+    Repository,
+    Same,
+}
+
+fn alike(one: &str, other: &str) -> Alike {
+    let repository = |name: &str| name.rsplit_once(':').map(|(name, _)| name.to_owned());
+    if one == other {
+        Alike::Same
+    } else if repository(one).is_some_and(|name| repository(other) == Some(name)) {
+        Alike::Repository
+    } else {
+        Alike::Other
+    }
 }
 
 /// How the image is loaded, and what is said of it: by a delta where there is one, it is quicker, and
