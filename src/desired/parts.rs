@@ -80,16 +80,13 @@ pub(super) fn divide(
         let tag = (!is_last).then(|| image.part_tag(part.up_to));
         let name = tag.as_ref().unwrap_or(&content.staging_tag);
         let name = format!("{}-{bytes}", Digest::of(name).short());
-        let arriving = if bytes / link >= division.long_seconds && bytes <= room {
-            let arrived = observed.facts.arrived.get(&name);
-            let have = match arrived {
-                Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
-                _ => 0,
-            };
-            Some(Arriving { name, have })
-        } else {
-            None
+        let have = match observed.facts.arrived.get(&name) {
+            Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
+            _ => 0,
         };
+        // What has arrived is not sent again, however fast the link seems to be now.
+        let is_long = bytes / link >= division.long_seconds || have > 0;
+        let arriving = (is_long && bytes <= room).then_some(Arriving { name, have });
         parts.push(ImagePart {
             part,
             bytes,

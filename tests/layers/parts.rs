@@ -195,6 +195,28 @@ async fn what_arrived_is_not_sent_again() {
     }
 }
 
+/// However fast the link seems to be by then.
+#[tokio::test]
+async fn what_arrived_over_a_slow_link_is_used_on_a_quick_one() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = vpu(false);
+    let wanted = three_layers(&files);
+    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
+    let (_, all) = load(&plan, "app:1").unwrap();
+    vpu.inject(Some(Fault::LinkLostInside(0)));
+    drop(execute(&vpu, &prepared, &plan).await);
+    vpu.inject(None);
+    let arrived: usize = files_there(&vpu).iter().sum();
+    assert!(arrived > 0);
+    let (prepared, plan) = planned(&vpu, &wanted, &files, QUICK).await;
+    let (_, left) = load(&plan, "app:1").unwrap();
+    assert_eq!(left, all - arrived as u64);
+    applied(&vpu, &prepared, &plan).await;
+    assert_eq!(files_there(&vpu), [] as [usize; 0]);
+    let (_, again) = planned(&vpu, &wanted, &files, QUICK).await;
+    assert!(again.is_empty(), "{again:?}");
+}
+
 #[tokio::test]
 async fn bytes_that_are_not_the_image_s_are_sent_again() {
     let files = tempfile::tempdir().unwrap();

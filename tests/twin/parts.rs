@@ -61,7 +61,7 @@ fn cut_at_many_offsets_and_resumed() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     let bytes = write(&site, &[18 * MIB]);
-    link.slow(1_500_000);
+    link.slow(1_200_000);
     let apply = site.start(&["apply", "--yes"]);
     for twentieth in [1, 7, 13, 18] {
         link.wait_for(bytes * twentieth / 20);
@@ -108,7 +108,7 @@ fn next_apply_goes_on() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     let bytes = write(&site, &[18 * MIB]);
-    link.slow(1_500_000);
+    link.slow(1_200_000);
     let apply = site.start(&["apply", "--yes"]);
     link.wait_for(bytes / 2);
     apply.signal("KILL");
@@ -130,7 +130,7 @@ fn interrupt_while_the_link_is_broken() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     write(&site, &[18 * MIB]);
-    link.slow(1_500_000);
+    link.slow(1_200_000);
     let mut apply = site.start(&["apply", "--yes"]);
     link.wait_for(4_000_000);
     link.pull();

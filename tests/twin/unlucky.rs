@@ -79,7 +79,7 @@ fn a_link_that_falls_silent() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     write(&site, "1", &[18 * MIB]);
-    link.slow(1_500_000);
+    link.slow(1_200_000);
     let mut apply = site.start(&["apply", "--yes"]);
     link.wait_for(6_000_000);
     link.fall_silent();
@@ -100,7 +100,7 @@ fn a_link_that_stays_broken() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     write(&site, "1", &[18 * MIB]);
-    link.slow(1_500_000);
+    link.slow(1_200_000);
     let apply = site.start(&["apply", "--yes"]);
     link.wait_for(4_000_000);
     let broken = Instant::now();
