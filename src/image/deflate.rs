@@ -16,9 +16,9 @@ use crate::digest::{Digest, DigestWriter};
 /// .283 at 1 MiB and at 4 MiB, of Python's library), larger ones take more memory.
 const MEMBER: usize = 1 << 20;
 
-/// Members that one core compresses between two writes: few enough for some 20 MiB of memory, many
-/// enough that starting threads costs nothing.
-const MEMBERS_EACH: usize = 4;
+/// Members that are compressed between two writes: few enough for some 20 MiB of memory, however many cores there
+/// are, many enough that starting threads costs nothing.
+const MEMBERS: usize = 8;
 
 /// More cores than this wait for the one that hashes.
 const MOST_CORES: usize = 4;
@@ -53,7 +53,8 @@ impl Compressor {
             Level::Fast => gzip(1),
             Level::Small => gzip(6),
             Level::ZstdFast => Self::Zstd(zstd::bulk::Compressor::new(3)?),
-            Level::ZstdSmall => Self::Zstd(zstd::bulk::Compressor::new(12)?),
+            // Level 12 takes four times as long and twice the memory for 1.3 % less.
+            Level::ZstdSmall => Self::Zstd(zstd::bulk::Compressor::new(6)?),
         })
     }
 
@@ -99,7 +100,11 @@ pub(super) fn pack(
         .map_or(1, NonZero::get)
         .min(MOST_CORES);
     let mut hash = DigestWriter::new(io::sink());
-    let mut members = vec![vec![]; cores * MEMBERS_EACH];
+    let compressors = (0..cores).map(|_| Compressor::new(level));
+    let mut compressors: Vec<_> = compressors
+        .collect::<Result<_, _>>()
+        .map_err(Error::Write)?;
+    let mut members = vec![vec![]; MEMBERS];
     let mut total = 0;
     loop {
         let mut filled = 0;
@@ -117,7 +122,8 @@ pub(super) fn pack(
         let packed = thread::scope(|scope| {
             let workers: Vec<_> = round
                 .chunks(each)
-                .map(|members| scope.spawn(move || compress(members, level)))
+                .zip(&mut compressors)
+                .map(|(members, compressor)| scope.spawn(move || compress(members, compressor)))
                 .collect();
             for member in round {
                 hash.write_all(member)?;
@@ -155,14 +161,12 @@ fn fill(read: &mut dyn Read, member: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn compress(members: &[Vec<u8>], level: Level) -> io::Result<Vec<u8>> {
-    let mut compressor = Compressor::new(level)?;
+fn compress(members: &[Vec<u8>], compressor: &mut Compressor) -> io::Result<Vec<u8>> {
     let mut out = vec![];
+    let mut room = vec![0; compressor.bound(MEMBER)];
     for member in members {
-        let start = out.len();
-        out.resize(start + compressor.bound(member.len()), 0);
-        let len = compressor.compress(member, &mut out[start..])?;
-        out.truncate(start + len);
+        let len = compressor.compress(member, &mut room)?;
+        out.extend_from_slice(&room[..len]);
     }
     Ok(out)
 }
