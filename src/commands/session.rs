@@ -9,7 +9,7 @@ use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
     desired::{self, Desired, Division, Outdated},
-    host::{SshHost, SshOptions},
+    host::{HostError, SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
     link,
     manifest::{
@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// Connects again in place of a connection that broke.
-    pub(super) async fn reconnect(&mut self) -> Result<(), CommandError> {
+    pub(super) async fn reconnect(&mut self) -> Result<(), HostError> {
         self.host = SshHost::connect(&self.options).await?;
         Ok(())
     }

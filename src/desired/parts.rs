@@ -84,9 +84,10 @@ pub(super) fn divide(
             Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
             _ => 0,
         };
-        // What has arrived is not sent again, however fast the link seems to be now.
+        // What has arrived is not sent again, however fast the link seems to be now; and it takes up room itself.
         let is_long = bytes / link >= division.long_seconds || have > 0;
-        let arriving = (is_long && bytes <= room).then_some(Arriving { name, have });
+        let has_room = have > 0 || bytes <= room;
+        let arriving = (is_long && has_room).then_some(Arriving { name, have });
         parts.push(ImagePart {
             part,
             bytes,

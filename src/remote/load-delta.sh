@@ -42,7 +42,7 @@ inside() {
 load() {
     docker load --quiet <stream >said && return
     while [ -f running ]; do
-        docker rm -f "$name" >/dev/null 2>&1
+        docker rm -f -v "$name" >/dev/null 2>&1
         sleep 1
     done
     return 1
@@ -58,12 +58,12 @@ outside() {
     if [ $# -gt 0 ]; then
         docker export "$name" | tar -C old -xomf - "$@" || return
     fi
-    docker rm -f "$name" >/dev/null || return
+    docker rm -f -v "$name" >/dev/null || return
     { LC_ALL=C sh ./recipe && : >built; } | docker load --quiet >said && [ -f built ]
 }
 
 clean() {
-    docker rm -f "$name" >/dev/null 2>&1
+    docker rm -f -v "$name" >/dev/null 2>&1
     cd / && rm -rf -- "$dir"
 }
 

@@ -5,7 +5,7 @@ main() {
     directory=${1%/*}
     note=$directory/.${1##*/}.pid
     mkdir -p -- "$directory" || exit
-    earlier
+    earlier "$1"
     if [ "$2" = 0 ]; then
         : >"$1" || exit
     else
@@ -21,11 +21,11 @@ main() {
     [ "$size" -eq "$3" ] || { echo "$size of $3 bytes arrived" >&2; exit 1; }
 }
 
-# Ends one that still waits for a connection which we know to be dead: it would write between our bytes.
+# Ends one that still waits for a connection which we know to be dead: it would write between our bytes. By now its
+# number may be that of any other process, which does not write into this file.
 earlier() {
     { read -r pid <"$note"; } 2>/dev/null || return
-    [ -O "/proc/$pid" ] && read -r name <"/proc/$pid/comm" || return
-    case $name in cat | busybox | sh) kill -9 "$pid" ;; esac
+    [ -O "/proc/$pid" ] && [ "/proc/$pid/fd/1" -ef "$1" ] && kill -9 "$pid"
 }
 
 main "$@"

@@ -1,5 +1,7 @@
 //! Tells of the bytes of an image that were sent which layer they are and what they are unpacked.
 
+use std::collections::BTreeSet;
+
 use crate::{
     image::LayerSpan,
     render::{self, bytes},
@@ -48,11 +50,16 @@ pub(super) fn summary(layers: &[LayerSpan]) -> String {
         return String::new();
     };
     let plural = if last.of == 1 { "" } else { "s" };
-    let mut said = format!(", {} of {} layer{plural}", layers.len(), last.of);
+    // One that the image has twice may be in two parts.
+    let sent = layers
+        .iter()
+        .map(|span| span.number)
+        .collect::<BTreeSet<_>>();
+    let mut said = format!(", {} of {} layer{plural}", sent.len(), last.of);
     if let Some(unpacked) = unpacked(layers, u64::MAX) {
         said = format!("{said}, {} unpacked", render::bytes(unpacked));
     }
-    if layers.len() < last.of {
+    if sent.len() < last.of {
         said.push_str("; the VPU has the others");
     }
     said

@@ -117,6 +117,7 @@ pub struct Progress {
 struct Running {
     title: String,
     bytes: u64,
+    sent: u64,
     /// Where the layers are among them, of an image.
     layers: Vec<LayerSpan>,
     start: Instant,
@@ -164,6 +165,7 @@ impl Progress {
             *current = Some(Running {
                 title,
                 bytes,
+                sent: 0,
                 layers: vec![],
                 start: now,
                 said: now,
@@ -190,7 +192,7 @@ impl Progress {
         let mut line = format!("{sign} {} ({}", running.title, render::duration(took));
         // The rate of a few bytes says nothing.
         if running.bytes >= BAR_FROM {
-            line = format!("{line}, {}", rate(running.bytes, took));
+            line = format!("{line}, {}", rate(running.sent, took));
             if is_done {
                 line.push_str(&layers::summary(&running.layers));
             }
@@ -213,6 +215,7 @@ impl Running {
     }
 
     fn sent(&mut self, bytes: u64, ui: Ui) {
+        self.sent = bytes;
         if let Some(bars) = &mut self.bars {
             bars.total.set_position(bytes);
             if bytes < self.bytes {
@@ -237,6 +240,7 @@ impl Running {
             render::bytes(bytes)
         ));
         self.bytes = bytes;
+        self.sent = 0;
         self.layers.clear();
         self.bars = ui.draws.then(|| Bars::new(title, bytes));
     }

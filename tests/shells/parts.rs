@@ -77,6 +77,25 @@ async fn an_earlier_receiver_is_ended() {
     }
 }
 
+/// The number that was noted may be another process's by now.
+#[tokio::test]
+async fn a_stranger_with_the_number_of_an_earlier_receiver_lives() {
+    for shell in SHELLS {
+        let vpu = Box::new(shell, TOOLS);
+        let mut stranger = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let path = vpu.home().join("part");
+        std::fs::write(vpu.home().join(".part.pid"), format!("{}\n", stranger.id())).unwrap();
+        let output = vpu.receive(path.to_str().unwrap(), (0, 3), b"abc").await;
+        assert!(output.success(), "{shell:?}: {output:?}");
+        assert!(stranger.try_wait().unwrap().is_none(), "{shell:?}");
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+}
+
 /// A file that docker takes goes, another one stays.
 async fn is_loaded_or_stays(vpu: &Box, load: &Argv, path: &Path) {
     std::fs::write(path, "worse\n").unwrap();

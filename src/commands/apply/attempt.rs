@@ -99,7 +99,8 @@ impl Attempt<'_> {
     ) -> Result<ControlFlow<()>, Stop> {
         let observed = self.waiting.on("looking at the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
-        let plan = session.plan(&observed).await?;
+        let plan = self.waiting.on("planning again", session.plan(&observed));
+        let plan = plan.await??;
         if let Some(why) = goes_on
             && is_rest(&plan, &self.planned)
         {
@@ -209,7 +210,10 @@ impl Attempt<'_> {
         let what = "looking at the VPU, all steps done";
         let observed = self.waiting.on(what, session.observe()).await?;
         let observed = observed.map_err(Stop::looking)?;
-        let remaining = session.plan(&observed).await?;
+        let remaining = self
+            .waiting
+            .on("planning again", session.plan(&observed))
+            .await??;
         drop(lock);
         if remaining.is_empty() {
             log.line("applied; a second plan is empty");

@@ -18,6 +18,7 @@ use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
     apply,
     cli::{self, Global, TextOrJson},
+    host::HostError,
     plan::Plan,
     remote::Claim,
     render::{self, Details},
@@ -146,7 +147,7 @@ async fn reconnect(
     waiting: &Waiting<'_>,
     waits: &mut std::slice::Iter<'_, u64>,
     ui: Ui,
-    lost: CommandError,
+    mut lost: CommandError,
 ) -> Result<(), CommandError> {
     while let Some(seconds) = waits.next() {
         let left = waits.len();
@@ -163,10 +164,15 @@ async fn reconnect(
         let connected = waiting.on("connecting again", session.reconnect());
         match connected.await? {
             Ok(()) => return Ok(()),
-            Err(error) if error.exit == Exit::Unreachable => {
-                tracing::debug!("cannot connect again yet");
-            }
-            Err(error) => return Err(error),
+            // Another box at that address stays so.
+            Err(
+                error @ (HostError::HostKeyUnknown { .. }
+                | HostError::HostKeyChanged { .. }
+                | HostError::Start { .. }),
+            ) => return Err(error.into()),
+            // As a box does that is starting.
+            Err(error @ HostError::Refused { .. }) => lost = error.into(),
+            Err(error) => tracing::debug!(%error, "cannot connect again yet"),
         }
     }
     Err(lost)
