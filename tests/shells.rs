@@ -586,6 +586,48 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
     }
 }
 
+/// They would clean up where the next apply works.
+#[tokio::test]
+async fn the_lock_ends_what_lost_its_link_and_waits_for_what_loads() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let path = fixture.directory.path().join("bin");
+        let base = fixture.home().join(".o3r-deploy");
+        let start = |script: &str, name: &str, args: &[&str]| {
+            let mut command = std::process::Command::new(path.join("sh"));
+            command.args(["-c", script, name]).args(args);
+            command.stdin(std::process::Stdio::piped());
+            command.env("PATH", &path).spawn().unwrap()
+        };
+        let staging = format!("{}/staging", text(&base));
+        for claim in [Claim::Wait, Claim::Break] {
+            let mut stale = start("read -r line; :", "o3r-stage-files", &[&staging]);
+            let mut other = start("read -r line; :", "o3r-stage-files", &["/elsewhere"]);
+            let lock = remote::lock(r#""by":"me""#, claim);
+            let held = fixture.host.hold(&lock).await.unwrap();
+            assert!(held.is_ok(), "{shell:?}");
+            assert_eq!(stale.wait().unwrap().code(), None, "{shell:?}");
+            assert!(other.try_wait().unwrap().is_none(), "{shell:?}");
+            other.kill().unwrap();
+            other.wait().unwrap();
+            drop(held);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+
+            let arriving = format!("{}/arriving/x", text(&base));
+            let mut load = start("sleep 2; :", "o3r-load-part", &[&arriving]);
+            let impatient = remote::lock(r#""by":"me""#, Claim::Try);
+            let refused = fixture.host.hold(&impatient).await.unwrap().err().unwrap();
+            assert_eq!(refused.code, remote::LEFTOVER);
+            assert_eq!(refused.tail(1), format!("{} load-part", load.id()));
+            let held = fixture.host.hold(&lock).await.unwrap();
+            assert!(held.is_ok(), "{shell:?}");
+            assert!(load.wait().unwrap().success(), "{shell:?}");
+            drop(held);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     for shell in SHELLS {

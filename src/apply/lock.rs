@@ -19,10 +19,8 @@ pub enum Locked {
         /// The holder's line: members of a JSON object, as given to [`lock`].
         holder: String,
     },
-    /// A docker-compose of an apply that died runs on.
-    #[error(
-        "a docker-compose that an earlier apply started still runs on the VPU: process {pid}: {words}"
-    )]
+    /// A docker-compose or docker load of an apply that died runs on.
+    #[error("what an earlier apply started still runs on the VPU: process {pid}: {words}")]
     Leftover {
         /// Its number there.
         pid: String,

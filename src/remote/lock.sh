@@ -16,6 +16,7 @@ main() {
     fi
     own "$1" || exit
     trap 'release; exit' HUP INT TERM PIPE
+    abandoned || [ "$2" = break ] || { release; exit 76; }
     [ "$2" = break ] || leftovers || { release; exit 76; }
     echo locked
     cat >/dev/null
@@ -48,6 +49,44 @@ take_over() {
     fi
     rmdir -- "$base/lock.turn"
     [ "$code" = 0 ] || busy
+}
+
+# Ends what an apply left running that lost its link and does not know it yet: it would clean up in the middle of
+# our doing. What loads an image that has arrived is waited for instead, five times as long: it is work done.
+# Names one that outlasts our patience.
+abandoned() {
+    tries=0
+    while :; do
+        loading=
+        for one in $(staging); do
+            case $one in
+                load-part:* | load-zstd:*) loading=$one ;;
+                *) kill -9 "${one#*:}" 2>/dev/null ;;
+            esac
+        done
+        [ -n "$loading" ] || return 0
+        tries=$((tries + 1))
+        [ "$tries" -le $((patience * 5)) ] || break
+        sleep 1
+    done
+    printf '%s %s\n' "${loading#*:}" "${loading%:*}" >&2
+    return 1
+}
+
+# Prints our own processes that run one of the scripts that bring something to a path of ours, as name:number.
+staging() {
+    # shellcheck disable=SC2013 # they are words
+    for file in $(grep -ls 'o3r-[lps]' /proc/[0-9]*/cmdline 2>/dev/null); do
+        [ -O "$file" ] || continue
+        words=$(tr '\0' '\n' <"$file" 2>/dev/null)
+        pid=${file#/proc/}
+        for name in stage-files patch-file load-delta load-part load-zstd; do
+            # The script's name, and the path behind it.
+            case $words in *"
+o3r-$name
+$base/"*) printf '%s:%s\n' "$name" "${pid%/cmdline}" ;; esac
+        done
+    done
 }
 
 # Waits for a docker-compose whose apply died or lost its link: it goes on by itself, and two of them on

@@ -422,7 +422,7 @@ pub fn lock(who: &str, claim: Claim) -> Argv {
     let (word, patience) = match claim {
         Claim::Try => ("keep", 0),
         Claim::Wait => ("keep", LEFTOVER_SECONDS),
-        Claim::Break => ("break", 0),
+        Claim::Break => ("break", LEFTOVER_SECONDS),
     };
     let patience = patience.to_string();
     Argv::script(
