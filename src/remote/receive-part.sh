@@ -25,6 +25,7 @@ main() {
 # number may be that of any other process, which does not write into this file.
 earlier() {
     { read -r pid <"$note"; } 2>/dev/null || return
+    # shellcheck disable=SC3013 # dash, busybox and bash have it
     [ -O "/proc/$pid" ] && [ "/proc/$pid/fd/1" -ef "$1" ] && kill -9 "$pid"
 }
 
