@@ -127,6 +127,8 @@ pub(super) struct Connection {
     options: SshOptions,
     /// As connected to.
     pub(super) address: String,
+    /// The table of the manifest that describes it.
+    table: String,
 }
 
 impl Connection {
@@ -143,6 +145,7 @@ impl Connection {
             host,
             address: options.host.clone(),
             options,
+            table,
         })
     }
 }
@@ -153,6 +156,7 @@ pub(super) struct Session {
     pub(super) host: SshHost,
     options: SshOptions,
     address: String,
+    table: String,
     /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
     link: OnceCell<Option<u64>>,
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
@@ -172,16 +176,23 @@ impl Session {
             host,
             options,
             address,
+            table,
         } = connection?;
         Ok(Self {
             desired,
             host,
             options,
             address,
+            table,
             link: OnceCell::new(),
             blocks: Mutex::default(),
             ui,
         })
+    }
+
+    /// That the box cannot be reached, and what to do about it.
+    pub(super) fn unreachable(&self, error: &HostError) -> CommandError {
+        CommandError::unreachable(error, &self.table)
     }
 
     /// Connects again in place of a connection that broke.

@@ -62,15 +62,26 @@ pub fn prepare(
             .delta
             .as_ref()
             .is_some_and(|offer| cost::surely_pays(link, offer));
-        if content.packed {
-            local
-                .prepare_layers(wanted, cache, packing, &progress)
-                .map_err(failed)?;
-        }
         content.zstd = content.packed && packing.is_zstd();
-        content.measure();
-        if content.packed && takes_parts {
-            content.parts = parts::divide(content, wanted, observed, division).map_err(failed)?;
+        // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
+        let mut damaged = 0;
+        loop {
+            if content.packed {
+                local
+                    .prepare_layers(wanted, cache, packing, &progress)
+                    .map_err(failed)?;
+            }
+            content.measure();
+            if !content.packed || !takes_parts {
+                break;
+            }
+            match parts::divide(content, wanted, observed, division) {
+                Err(ImageError::DamagedCache { .. }) if damaged < wanted.len() => damaged += 1,
+                parts => {
+                    content.parts = parts.map_err(failed)?;
+                    break;
+                }
+            }
         }
     }
     patches::prepare(desired, observed);

@@ -16,8 +16,7 @@ main() {
     fi
     own "$1" || exit
     trap 'release; exit' HUP INT TERM PIPE
-    abandoned || [ "$2" = break ] || { release; exit 76; }
-    [ "$2" = break ] || leftovers || { release; exit 76; }
+    settle "$2" || [ "$2" = break ] || { release; exit 76; }
     echo locked
     cat >/dev/null
     release
@@ -51,68 +50,49 @@ take_over() {
     [ "$code" = 0 ] || busy
 }
 
-# Ends what an apply left running that lost its link and does not know it yet: it would clean up in the middle of
-# our doing. What loads an image that has arrived is waited for instead, five times as long: it is work done.
-# Names one that outlasts our patience.
-abandoned() {
+# Settles what an apply left running that died or lost its link and does not know it yet. What brings something is
+# ended: it would clean up in the middle of our doing. What loads an image that has arrived is waited for, five times as
+# long: it is work done. So is a docker-compose, which goes on by itself, and two of them on one project fail; but
+# not where the lock is broken. Names the one that outlasts our patience.
+# $1 keep or break
+settle() {
     tries=0
     while :; do
-        loading=
-        for one in $(staging); do
+        waiting=
+        for one in $(running); do
             case $one in
-                load-part:* | load-zstd:*) loading=$one ;;
+                in:*) [ "$waiting" ] || [ "$1" = break ] || { waiting=$one limit=$patience; } ;;
+                load-part:* | load-zstd:*) waiting=$one limit=$((patience * 5)) ;;
                 *) kill -9 "${one#*:}" 2>/dev/null ;;
             esac
         done
-        [ -n "$loading" ] || return 0
+        [ -n "$waiting" ] || return 0
         tries=$((tries + 1))
-        [ "$tries" -le $((patience * 5)) ] || break
+        [ "$tries" -le "$limit" ] || break
         sleep 1
     done
-    printf '%s %s\n' "${loading#*:}" "${loading%:*}" >&2
+    name=o3r-${waiting%%:*} pid=${waiting#*:}
+    printf '%s %s\n' "$pid" "$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed "1,/^$name\$/d" | tr '\n' ' ')" >&2
     return 1
 }
 
-# Prints our own processes that run one of the scripts that bring something to a path of ours, as name:number.
-staging() {
+# Prints our own processes that run one of these scripts, as name:number; of those that bring something, only where
+# that is below a path of ours. in-directory.sh has a docker-compose as its child. The first look is quick and finds the
+# letters anywhere, in containers, too, and in ourselves.
+running() {
     # shellcheck disable=SC2013 # they are words
-    for file in $(grep -ls 'o3r-[lps]' /proc/[0-9]*/cmdline 2>/dev/null); do
+    for file in $(grep -ls 'o3r-[ilps]' /proc/[0-9]*/cmdline 2>/dev/null); do
         [ -O "$file" ] || continue
         words=$(tr '\0' '\n' <"$file" 2>/dev/null)
-        pid=${file#/proc/}
-        for name in stage-files patch-file load-delta load-part load-zstd; do
-            # The script's name, and the path behind it.
+        pid=${file#/proc/} pid=${pid%/cmdline}
+        # A name on a line of its own, and what is behind it: never the lines of this script.
+        for name in in stage-files patch-file load-delta load-part load-zstd; do
+            [ "$name" = in ] && below='' || below=$base/
             case $words in *"
 o3r-$name
-$base/"*) printf '%s:%s\n' "$name" "${pid%/cmdline}" ;; esac
+$below"*) printf '%s:%s\n' "$name" "$pid" ;; esac
         done
     done
-}
-
-# Waits for a docker-compose whose apply died or lost its link: it goes on by itself, and two of them on
-# one project fail. in-directory.sh has it as its child. Names the one that outlasts our patience.
-leftovers() {
-    tries=0
-    while left=$(leftover); do
-        tries=$((tries + 1))
-        [ "$tries" -le "$patience" ] || { printf '%s\n' "$left" >&2; return 1; }
-        sleep 1
-    done
-}
-
-# Prints one by number and words. The first look is quick and finds the letters anywhere, in containers,
-# too; the second wants our own process with just that word.
-leftover() {
-    # shellcheck disable=SC2013 # they are words
-    for file in $(grep -ls 'o3r-[i]n' /proc/[0-9]*/cmdline 2>/dev/null); do
-        [ -O "$file" ] || continue
-        words=$(tr '\0' '\n' <"$file" 2>/dev/null)
-        printf '%s\n' "$words" | grep -Fqx o3r-in || continue
-        pid=${file#/proc/}
-        printf '%s %s\n' "${pid%/cmdline}" "$(printf '%s\n' "$words" | sed '1,/^o3r-in$/d' | tr '\n' ' ')"
-        return
-    done
-    return 1
 }
 
 # Whether the lock's holder still runs. A holder of another boot, or one that is gone, does not.

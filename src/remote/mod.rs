@@ -413,7 +413,7 @@ pub enum Claim {
     Try,
     /// If it is free, once nothing that a dead apply left still runs.
     Wait,
-    /// From whoever has it.
+    /// From whoever has it; images that are being loaded are waited for.
     Break,
 }
 

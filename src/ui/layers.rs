@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    image::LayerSpan,
-    render::{self, bytes},
-};
+use crate::{image::LayerSpan, render::bytes};
 
 /// The layer that is being sent once so many bytes were.
 pub(super) fn at(layers: &[LayerSpan], sent: u64) -> Option<&LayerSpan> {
@@ -57,7 +54,7 @@ pub(super) fn summary(layers: &[LayerSpan]) -> String {
         .collect::<BTreeSet<_>>();
     let mut said = format!(", {} of {} layer{plural}", sent.len(), last.of);
     if let Some(unpacked) = unpacked(layers, u64::MAX) {
-        said = format!("{said}, {} unpacked", render::bytes(unpacked));
+        said = format!("{said}, {} unpacked", bytes(unpacked));
     }
     if sent.len() < last.of {
         said.push_str("; the VPU has the others");

@@ -195,22 +195,28 @@ async fn what_arrived_is_not_sent_again() {
     }
 }
 
+/// Begins to send over a slow link, which breaks in the first part; gives the bytes of all parts, and those that arrived.
+async fn cut_off(vpu: &FakeVpu, wanted: &Desired, files: &tempfile::TempDir) -> (u64, u64) {
+    let (prepared, plan) = planned(vpu, wanted, files, SLOW).await;
+    let (_, all) = load(&plan, "app:1").unwrap();
+    vpu.inject(Some(Fault::LinkLostInside(0)));
+    drop(execute(vpu, &prepared, &plan).await);
+    vpu.inject(None);
+    let arrived: usize = files_there(vpu).iter().sum();
+    assert!(arrived > 0);
+    (all, arrived as u64)
+}
+
 /// However fast the link seems to be by then.
 #[tokio::test]
 async fn what_arrived_over_a_slow_link_is_used_on_a_quick_one() {
     let files = tempfile::tempdir().unwrap();
     let vpu = vpu(false);
     let wanted = three_layers(&files);
-    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
-    let (_, all) = load(&plan, "app:1").unwrap();
-    vpu.inject(Some(Fault::LinkLostInside(0)));
-    drop(execute(&vpu, &prepared, &plan).await);
-    vpu.inject(None);
-    let arrived: usize = files_there(&vpu).iter().sum();
-    assert!(arrived > 0);
+    let (all, arrived) = cut_off(&vpu, &wanted, &files).await;
     let (prepared, plan) = planned(&vpu, &wanted, &files, QUICK).await;
     let (_, left) = load(&plan, "app:1").unwrap();
-    assert_eq!(left, all - arrived as u64);
+    assert_eq!(left, all - arrived);
     applied(&vpu, &prepared, &plan).await;
     assert_eq!(files_there(&vpu), [] as [usize; 0]);
     let (_, again) = planned(&vpu, &wanted, &files, QUICK).await;
@@ -222,11 +228,7 @@ async fn bytes_that_are_not_the_image_s_are_sent_again() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let wanted = three_layers(&files);
-    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
-    let (_, all) = load(&plan, "app:1").unwrap();
-    vpu.inject(Some(Fault::LinkLostInside(0)));
-    drop(execute(&vpu, &prepared, &plan).await);
-    vpu.inject(None);
+    let (all, _) = cut_off(&vpu, &wanted, &files).await;
     vpu.world(|world| {
         let mut files = world.files.iter_mut();
         let (_, file) = files.find(|(path, _)| path.contains("/arriving/")).unwrap();
@@ -238,6 +240,55 @@ async fn bytes_that_are_not_the_image_s_are_sent_again() {
     applied(&vpu, &prepared, &plan).await;
     let (_, again) = planned(&vpu, &wanted, &files, SLOW).await;
     assert!(again.is_empty(), "{again:?}");
+}
+
+/// They are made again, where what has arrived is compared with them.
+#[tokio::test]
+async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = vpu(false);
+    let wanted = three_layers(&files);
+    let (all, _) = cut_off(&vpu, &wanted, &files).await;
+    // Some bytes of the layer itself arrived.
+    let (prepared, _) = planned(&vpu, &wanted, &files, SLOW).await;
+    let content = prepared.images[0].content.as_ref().unwrap();
+    let image = content.local.as_ref().unwrap();
+    let part = &content.parts[0].part;
+    let in_layer = image.part_layers(&content.staging_tag, part)[0].bytes.start + 100;
+    let mut bytes = vec![];
+    image
+        .write_part(&content.staging_tag, part, &mut bytes)
+        .unwrap();
+    bytes.truncate(usize::try_from(in_layer).unwrap());
+    vpu.world(|world| {
+        let mut files = world.files.iter_mut();
+        let (_, file) = files.find(|(path, _)| path.contains("/arriving/")).unwrap();
+        file.bytes = bytes;
+    });
+    let mut damaged = 0;
+    for entry in files.path().join("cache/layers").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|form| form == "idx") {
+            continue;
+        }
+        // As a disk leaves it that was full.
+        std::fs::write(&path, b"").unwrap();
+        damaged += 1;
+    }
+    assert_eq!(damaged, 3);
+    let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
+    let (_, left) = load(&plan, "app:1").unwrap();
+    assert_eq!(left, all - in_layer);
+    // Those that were not compared are met when they are sent, which ends that try.
+    drop(execute(&vpu, &prepared, &plan).await);
+    for _ in 0..2 * damaged {
+        let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
+        if plan.is_empty() {
+            return;
+        }
+        drop(execute(&vpu, &prepared, &plan).await);
+    }
+    panic!("not applied");
 }
 
 /// What was begun for an image that nobody wants any more goes.

@@ -169,9 +169,9 @@ async fn reconnect(
                 error @ (HostError::HostKeyUnknown { .. }
                 | HostError::HostKeyChanged { .. }
                 | HostError::Start { .. }),
-            ) => return Err(error.into()),
+            ) => return Err(session.unreachable(&error)),
             // As a box does that is starting.
-            Err(error @ HostError::Refused { .. }) => lost = error.into(),
+            Err(error @ HostError::Refused { .. }) => lost = session.unreachable(&error),
             Err(error) => tracing::debug!(%error, "cannot connect again yet"),
         }
     }

@@ -60,10 +60,9 @@ enum Alike {
 }
 
 fn alike(one: &str, other: &str) -> Alike {
-    let repository = |name: &str| name.rsplit_once(':').map(|(name, _)| name.to_owned());
     if one == other {
         Alike::Same
-    } else if repository(one).is_some_and(|name| repository(other) == Some(name)) {
+    } else if super::repository(one) == super::repository(other) {
         Alike::Repository
     } else {
         Alike::Other

@@ -34,10 +34,7 @@ pub(super) fn plan(
         .map(|name| format!("{}/{name}", builder.state().arriving()))
         .collect();
     let planned = |tag: &String| parts.iter().any(|part| part.tag.as_ref() == Some(tag));
-    let is_part = |tag: &&String| {
-        let repository = tag.rsplit_once(':').map(|(repository, _)| repository);
-        repository == Some(PART_REPOSITORY)
-    };
+    let is_part = |tag: &&String| super::repository(tag) == PART_REPOSITORY;
     let tags = images.values().flat_map(|image| &image.tags);
     let tags: Vec<&str> = tags
         .filter(is_part)

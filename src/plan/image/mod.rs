@@ -271,6 +271,11 @@ fn restorable(
         .always_undone(always_undone)
 }
 
+/// A name without its tag.
+fn repository(name: &str) -> &str {
+    name.rsplit_once(':').map_or(name, |(name, _)| name)
+}
+
 /// The first 12 digits of docker's id, as people know it.
 fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
