@@ -76,7 +76,7 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-/// `-vv` shows what happens inside; `RUST_LOG` chooses.
+/// `-vv` shows what happens inside, and after how many seconds; `RUST_LOG` chooses.
 fn trace(verbose: u8, ui: Ui) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose > 1 {
@@ -85,12 +85,15 @@ fn trace(verbose: u8, ui: Ui) {
         "o3r_deploy=warn"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(ui.colors_errors())
         // Nobody may listen any more; its own complaint about that would panic.
-        .log_internal_errors(false)
-        .without_time()
-        .init();
+        .log_internal_errors(false);
+    if verbose > 1 {
+        subscriber.with_timer(tracing_subscriber::fmt::time::uptime()).init();
+    } else {
+        subscriber.without_time().init();
+    }
 }

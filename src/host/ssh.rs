@@ -134,6 +134,7 @@ impl SshHost {
                 tracing::debug!(said = %String::from_utf8_lossy(&line).trim(), "ssh ended");
             });
         }
+        tracing::debug!("logged in");
         let session = openssh::Session::resume_mux(control.into_boxed_path(), None);
         let session = Arc::new(session);
         Ok(Self {
@@ -201,6 +202,7 @@ impl Host for SshHost {
         }
         let code = status.code().unwrap_or(-1);
         let (stdout, stderr) = outputs?;
+        tracing::debug!(code, "a session ended");
         Ok(Output {
             code,
             stdout,
