@@ -92,7 +92,9 @@ fn trace(verbose: u8, ui: Ui) {
         // Nobody may listen any more; its own complaint about that would panic.
         .log_internal_errors(false);
     if verbose > 1 {
-        subscriber.with_timer(tracing_subscriber::fmt::time::uptime()).init();
+        subscriber
+            .with_timer(tracing_subscriber::fmt::time::uptime())
+            .init();
     } else {
         subscriber.without_time().init();
     }

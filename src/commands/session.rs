@@ -11,13 +11,13 @@ use crate::{
     desired::{self, Desired, Division, Outdated},
     host::{HostError, SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
-    link,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
     observe::{self, Observed},
     patch::{self, BlockSums},
     plan::{self, Plan},
+    speeds::{self, Speeds},
     ui::Ui,
 };
 
@@ -157,8 +157,8 @@ pub(super) struct Session {
     options: SshOptions,
     address: String,
     table: String,
-    /// The link's speed, once it was asked for; a saved plan keeps to what it was made with.
-    link: OnceCell<Option<u64>>,
+    /// How fast all is, once it was asked for; a saved plan keeps to what it was made with.
+    speeds: OnceCell<Speeds>,
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
     /// meanwhile is built wrongly there, which it sees, and sent whole.
     blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
@@ -184,7 +184,7 @@ impl Session {
             options,
             address,
             table,
-            link: OnceCell::new(),
+            speeds: OnceCell::new(),
             blocks: Mutex::default(),
             ui,
         })
@@ -201,10 +201,10 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the link's speed from a plan in place of measuring it, so that it chooses as that plan did.
+    /// Takes the speeds from a plan in place of measuring them, so that it chooses as that plan did.
     pub(super) fn as_in(&self, plan: &Plan) {
         // Only a speed that was asked for before could be in the way.
-        let _ = self.link.set(plan.link);
+        let _ = self.speeds.set(plan.speeds);
     }
 
     /// Asks the VPU what is there and, where there is much to send, how fast that will be.
@@ -215,10 +215,10 @@ impl Session {
         let outdated = desired::outdated(&self.desired, &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
         let to_send = desired::bytes_to_send(&self.desired, &observed.facts).saturating_add(files);
-        if to_send >= link::WORTH_MEASURING {
-            let measure = || link::measure(&self.host, to_send);
-            let measured = self.link.get_or_try_init(measure);
-            observed.readings.link = *measured.await?;
+        if to_send >= speeds::WORTH_MEASURING {
+            let measure = || speeds::measure(&self.host, to_send);
+            let measured = self.speeds.get_or_try_init(measure);
+            observed.readings.speeds = *measured.await?;
         }
         if observed.readings.sha256_tool {
             for file in outdated {
@@ -234,8 +234,8 @@ impl Session {
         file: &Outdated,
         observed: &mut Observed,
     ) -> Result<(), CommandError> {
-        let link = observed.readings.link;
-        if link.is_none() || !patch::cost::worth_asking(link, file.size, file.bytes) {
+        let speeds = observed.readings.speeds;
+        if speeds.link.is_none() || !patch::cost::worth_asking(speeds, file.size, file.bytes) {
             return Ok(());
         }
         let mut known = self.blocks.lock().await;

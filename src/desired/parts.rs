@@ -10,7 +10,6 @@ use super::ImageContent;
 use crate::{
     digest::{Digest, DigestWriter},
     image::{self, ImageError},
-    link,
     observe::{Arrived, Observed},
 };
 
@@ -70,7 +69,7 @@ pub(super) fn divide(
     let Some(image) = &content.local else {
         return Ok(vec![]);
     };
-    let link = observed.readings.link.unwrap_or(link::ASSUMED).max(1);
+    let link = observed.readings.speeds.link();
     // One part arrives while another one is loaded.
     let room = observed.readings.home_free.unwrap_or(0) / 2;
     let mut parts = vec![];

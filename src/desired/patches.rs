@@ -77,7 +77,7 @@ pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
 /// Makes patches from the versions whose blocks were asked for, and chooses those that are quicker than the
 /// whole file. Blocks.
 pub(super) fn prepare(desired: &mut Desired, observed: &Observed) {
-    let link = observed.readings.link;
+    let speeds = observed.readings.speeds;
     for transfer in &mut desired.transfers {
         transfer.patches.chosen.clear();
     }
@@ -91,7 +91,7 @@ pub(super) fn prepare(desired: &mut Desired, observed: &Observed) {
         };
         let patch = transfer.patches.patch(wanted, sums);
         let pays = |patch: &Patch| {
-            cost::patched(link, wanted.bytes, patch) < cost::whole(link, wanted.bytes)
+            cost::patched(speeds, wanted.bytes, patch) < speeds.sending(wanted.bytes)
         };
         if let Some(patch) = patch.filter(pays) {
             transfer.patches.chosen.insert(file.name, patch);

@@ -7,9 +7,9 @@ use super::{Desired, Division, ImageContent, parts, patches};
 use crate::{
     digest::Digest,
     image::{Base, ImageError, LayerCache, Offer, Packing, Prepared},
-    link,
     observe::{Facts, Observed},
     plan::{cost, delta_bases, layers_to_send, takes_parts},
+    speeds::Speeds,
 };
 
 /// A layer that cannot be made ready.
@@ -34,7 +34,7 @@ pub fn prepare(
     let packing = packing(observed);
     let to_send = layers_to_send(desired, &observed.facts);
     let bases = delta_bases(desired, &observed.facts);
-    let link = observed.readings.link;
+    let speeds = observed.readings.speeds;
     for image in &mut desired.images {
         let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
             continue;
@@ -51,17 +51,17 @@ pub fn prepare(
         let bases = bases.get(name).filter(|_| takes_parts);
         let bases = bases.map_or(&[][..], Vec::as_slice);
         let progress = |prepared| progress(name, prepared);
-        if !bases.is_empty() && cost::may_pay(link, content.archive_bytes(wanted)) {
+        if !bases.is_empty() && cost::may_pay(speeds, content.archive_bytes(wanted)) {
             local
                 .fetch_layers(wanted, cache, &progress)
                 .map_err(failed)?;
-            content.delta = delta(content, wanted, bases, cache, link);
+            content.delta = delta(content, wanted, bases, cache, speeds);
         }
         // Compressing hard takes longer than many a delta.
         content.packed = !content
             .delta
             .as_ref()
-            .is_some_and(|offer| cost::surely_pays(link, offer));
+            .is_some_and(|offer| cost::surely_pays(speeds, offer));
         content.zstd = content.packed && packing.is_zstd();
         // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
         let mut damaged = 0;
@@ -91,7 +91,7 @@ pub fn prepare(
 /// How layers are packed for this VPU.
 fn packing(observed: &Observed) -> Packing {
     let readings = &observed.readings;
-    Packing::for_link(readings.link.unwrap_or(link::ASSUMED), readings.zstd)
+    Packing::best(readings.speeds, readings.zstd)
 }
 
 /// How the image could be built on the VPU.
@@ -100,10 +100,10 @@ fn delta(
     missing: &BTreeSet<Digest>,
     bases: &[Base],
     cache: &LayerCache,
-    link: Option<u64>,
+    speeds: Speeds,
 ) -> Option<Offer> {
     let (tag, local) = (&content.staging_tag, content.local.as_ref()?);
-    match local.prepare_delta(missing, bases, tag, cache, cost::grain(link)) {
+    match local.prepare_delta(missing, bases, tag, cache, cost::grain(speeds)) {
         Ok(offer) => offer,
         Err(error) => {
             tracing::warn!(%error, "no delta could be made; layers are sent whole");

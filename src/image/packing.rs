@@ -1,11 +1,12 @@
-//! Says how layers are packed for a link of a given speed.
+//! Says how layers are packed for a VPU and the way to it.
 
 use super::deflate::Level;
+use crate::speeds::Speeds;
 
-/// From this many bytes a second on, layers are sent as they are: gunzip on the VPU (written in Go, one
-/// core: some 80 MB/s of what it unpacks to on its A57) then takes longer than sending the two thirds
-/// more that layers commonly have uncompressed.
-const PLAIN_FROM: u64 = 50_000_000;
+/// So many tenths of what the processors make up and hash take as long as a byte of a layer that docker decompresses
+/// and loads: 26 to 35 were measured (688 MB, docker 20.10 on a twin with two cores, one, a half and a quarter: 89, 61, 31
+/// and 15 MB/s; and 142 to 21 MB/s of layers as they are).
+const LOADED_PACKED: u64 = 33;
 
 /// Up to this many (100 Mbit/s), layers are compressed hard: a twelfth fewer bytes, at half the speed here, but only
 /// once for all robots.
@@ -27,10 +28,12 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The best one for a link of so many bytes a second, and a VPU that has the zstd program or not.
-    pub fn for_link(bytes_per_second: u64, zstd: bool) -> Self {
-        match (bytes_per_second, zstd) {
-            (PLAIN_FROM.., _) => Self::Plain,
+    /// The best one for a VPU that has the zstd program or not.
+    pub fn best(speeds: Speeds, zstd: bool) -> Self {
+        let bytes = speeds.link();
+        match (bytes, zstd) {
+            // What the link brings in a second takes longer to decompress.
+            _ if speeds.working(bytes.saturating_mul(LOADED_PACKED) / 10) > 1000 => Self::Plain,
             (..=SMALL_TO, true) => Self::ZstdSmall,
             (..=SMALL_TO, false) => Self::Small,
             (_, true) => Self::ZstdFast,
@@ -52,5 +55,28 @@ impl Packing {
             Self::ZstdFast => Some(Level::ZstdFast),
             Self::ZstdSmall => Some(Level::ZstdSmall),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_vpu_decompresses_more_slowly_than_the_link_brings_it_is_sent_as_it_is() {
+        let best = |mbit: u64, cpu: Option<u64>, zstd| {
+            let link = Some(mbit * 125_000);
+            Packing::best(Speeds { link, cpu }, zstd)
+        };
+        let (pc, weak) = (Some(310_000_000), Some(40_000_000));
+        assert_eq!(best(1000, pc, false), Packing::Plain);
+        assert_eq!(best(1000, pc, true), Packing::Plain);
+        assert_eq!(best(500, pc, false), Packing::Fast);
+        assert_eq!(best(500, pc, true), Packing::ZstdFast);
+        assert_eq!(best(100, pc, false), Packing::Small);
+        assert_eq!(best(200, weak, false), Packing::Plain);
+        assert_eq!(best(10, weak, false), Packing::Small);
+        assert_eq!(best(100, None, true), Packing::ZstdSmall);
+        assert_eq!(best(100, None, false), Packing::Small);
     }
 }

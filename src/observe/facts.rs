@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Autostart, trees::Trees};
-use crate::{compose::HostPort, digest::Digest, patch::BlockSums};
+use crate::{compose::HostPort, digest::Digest, patch::BlockSums, speeds::Speeds};
 
 /// A VPU's state as queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -347,9 +347,9 @@ pub struct Readings {
     /// Free bytes where transfers go, by mount point.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub free: BTreeMap<String, u64>,
-    /// Bytes a second that the way to the VPU takes; `None` where that was not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<u64>,
+    /// How fast the VPU and the way to it are; not measured by looking.
+    #[serde(flatten)]
+    pub speeds: Speeds,
     /// Of large files of transfers that changed, what they are made of, by path; those that were asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub blocks: BTreeMap<String, BlockSums>,

@@ -239,7 +239,7 @@ impl<'a> Builder<'a> {
             steps: self.steps,
             blocked: self.blocked,
             notes: self.notes,
-            link: self.readings.link,
+            speeds: self.readings.speeds,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
             summary,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, shell::Argv};
+use crate::{digest::Digest, shell::Argv, speeds::Speeds};
 
 /// Everything that `apply` will do, in order, and why.
 ///
@@ -28,10 +28,9 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What is worth knowing and changes nothing.
     pub notes: Vec<String>,
-    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
-    /// sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<u64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub speeds: Speeds,
     /// What carries our mark and no manifest declares any more.
     pub unmanaged: Vec<Address>,
     /// What a failure of this plan would not bring back, though a release was recorded.

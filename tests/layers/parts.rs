@@ -43,7 +43,7 @@ async fn divided(
     division: Division,
 ) -> (Desired, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
-    observed.readings.link = Some(link);
+    observed.readings.speeds.link = Some(link);
     let mut prepared = desired.clone();
     let cache = files.path().join("cache").to_str().unwrap().to_owned();
     let cache = LayerCache::new(cache);

@@ -39,7 +39,7 @@ impl Bench {
         let mut observed = observe::observe(&self.host, &desired.query())
             .await
             .unwrap();
-        observed.readings.link = Some(1_000_000);
+        observed.readings.speeds.link = Some(1_000_000);
         for file in outdated(desired, &observed.facts) {
             let bytes = fs::read(&file.path).unwrap();
             let sums = BlockSums::of(&bytes, block_size(file.size));

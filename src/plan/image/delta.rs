@@ -7,7 +7,6 @@ use crate::{
     desired::{Desired, Image, ImageContent},
     digest::Digest,
     image::{Base, Offer, Reach},
-    link,
     observe::{self, Facts},
     plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
     remote,
@@ -89,12 +88,12 @@ pub(super) fn choose(
     else {
         return layers;
     };
-    let rate = builder.readings.link;
+    let speeds = builder.readings.speeds;
     let sent = content.archive_bytes(missing);
-    let whole = cost::whole(rate, sent, offer.archive_bytes);
-    let delta = cost::delta(rate, offer);
+    let whole = cost::whole(speeds, sent, offer.archive_bytes);
+    let delta = cost::delta(speeds, offer);
     let base = name(&offer.base, base, builder.desired);
-    let (image_at, speed) = (address(&image.name), link::text(rate));
+    let (image_at, speed) = (address(&image.name), speeds.link_text());
     // The archive and what is unpacked of it.
     let needed = offer.archive_bytes.saturating_mul(2);
     if builder

@@ -70,10 +70,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     let packed = |image: &desired::Image| image.content.as_ref().is_some_and(|c| c.packed);
     let mut sent = builder.desired.images.iter();
-    if let Some(link) = builder.readings.link
+    let speeds = builder.readings.speeds;
+    if let Some(link) = speeds.link
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
-        let how = match Packing::for_link(link, builder.readings.zstd) {
+        let how = match Packing::best(speeds, builder.readings.zstd) {
             Packing::Plain => "as they are, for unpacking them there takes longer",
             Packing::Fast => "compressed",
             Packing::Small => "compressed as far as it goes",

@@ -3,7 +3,6 @@
 use super::{Planned, address, member, single};
 use crate::{
     desired::Entry,
-    link,
     patch::cost,
     plan::{Command, Payload, PayloadSource, builder::Builder},
     remote,
@@ -17,7 +16,7 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
     let Some(Entry::File(file)) = transfer.entries.get(name) else {
         return None;
     };
-    let rate = builder.readings.link;
+    let speeds = builder.readings.speeds;
     let which = if name.is_empty() {
         String::new()
     } else {
@@ -28,9 +27,9 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
         address(transfer),
         bytes(patch.bytes),
         bytes(file.bytes),
-        time(cost::patched(rate, file.bytes, patch)),
-        time(cost::whole(rate, file.bytes)),
-        link::text(rate),
+        time(cost::patched(speeds, file.bytes, patch)),
+        time(speeds.sending(file.bytes)),
+        speeds.link_text(),
     ));
     let target = transfer.target.resolve(&builder.facts.system.home);
     let old = if name.is_empty() {

@@ -1,9 +1,10 @@
-//! Measures how fast the way to a VPU is, where there is enough to send that it matters.
+//! Measures how fast the way to a VPU is.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::measured;
 use crate::{
     host::{Host, HostError, Stdin},
     shell::Argv,
@@ -11,11 +12,7 @@ use crate::{
 
 /// What is assumed of a link that was not measured, in bytes a second: 100 Mbit/s, what an industrial
 /// switch or a VPN of a plant commonly has.
-pub const ASSUMED: u64 = 12_500_000;
-
-/// From so many bytes on, measuring costs less than a wrong choice: at 2 Mbit/s these take 16 s, and
-/// the measurement 1 s.
-pub const WORTH_MEASURING: u64 = 4 << 20;
+pub(super) const ASSUMED: u64 = 12_500_000;
 
 /// Bytes that are sent to measure, each only if the ones before came so quickly that they say little. The first take 1 s at
 /// 2 Mbit/s; fewer than the last would not fill the windows of ssh and TCP, and a fast link would seem half as fast.
@@ -41,7 +38,7 @@ const DOUBTFUL_PART: u64 = 64;
 ///
 /// # Errors
 /// The connection is lost. A host that does not count what it got is taken as one that was not asked.
-pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
+pub(super) async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
     // The round trip, and the start of a process there, which takes longer for the first time.
     let (Some(first), Some(second)) = (took(host, 0).await?, took(host, 0).await?) else {
         return Ok(None);
@@ -86,34 +83,6 @@ async fn took<H: Host>(host: &H, bytes: usize) -> Result<Option<Duration>, HostE
     let arrived = String::from_utf8_lossy(&output.stdout);
     let all = output.success() && arrived.trim() == bytes.to_string();
     Ok(all.then(|| start.elapsed()))
-}
-
-/// What a link carries, for reckoning: `None` was not measured.
-pub fn rate(measured: Option<u64>) -> u64 {
-    measured.unwrap_or(ASSUMED).max(1)
-}
-
-/// Milliseconds that these bytes take at so many a second.
-pub fn millis(bytes: u64, per_second: u64) -> u64 {
-    let millis = u128::from(bytes) * 1000 / u128::from(per_second.max(1));
-    u64::try_from(millis).unwrap_or(u64::MAX)
-}
-
-/// A link for people: `10 Mbit/s`.
-pub fn text(measured: Option<u64>) -> String {
-    let bits = rate(measured).saturating_mul(8);
-    if bits < 10_000_000 {
-        return format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10);
-    }
-    format!("{} Mbit/s", bits / 1_000_000)
-}
-
-/// Bytes a second, to two digits: more would only be noise in plans.
-fn measured(bytes: usize, took: Duration) -> u64 {
-    let nanos = took.as_nanos().max(1);
-    let rate = u64::try_from(bytes as u128 * 1_000_000_000 / nanos).unwrap_or(u64::MAX);
-    let unit = 10_u64.pow(rate.checked_ilog10().unwrap_or(0).saturating_sub(1));
-    rate / unit * unit
 }
 
 /// Bytes that no VPN's compression makes fewer (xorshift, Marsaglia 2003).
