@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use o3r_deploy::{
     desired::{
-        Desired, Directory, Guards, Image, ImageContent, Layer, Project, ProjectState, Release,
-        Service,
+        Arriving, Desired, Directory, Guards, Image, ImageContent, ImagePart, Layer, Project,
+        ProjectState, Release, Service,
     },
     digest::Digest,
+    image,
     observe::{Container, Observed, PathFact, Podman, Probed, Query, parse},
     plan::{ManifestRef, Plan, plan},
     status::{self, Drift},
@@ -304,6 +305,41 @@ fn image_that_does_not_fit_beside_what_was_received() {
       help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
     ");
     assert_eq!(with(900 << 20).blocked, []);
+}
+
+/// A part that is loaded from a file, and the next one that docker gets meanwhile.
+#[test]
+fn image_of_which_two_parts_do_not_fit_at_a_time() {
+    let layer = |name: &str, mib: u64| Layer {
+        diff_id: Digest::of(name),
+        bytes: mib << 20,
+        unpacked: Some(mib << 20),
+    };
+    let mut desired = large_image(vec![layer("one", 100), layer("two", 60)]);
+    let part = |up_to, name: &str, mib: u64, arriving| ImagePart {
+        part: image::Part {
+            up_to,
+            layers: [Digest::of(name)].into(),
+        },
+        bytes: mib << 20,
+        tag: None,
+        arriving,
+    };
+    let arriving = Arriving {
+        name: "one".into(),
+        have: 0,
+    };
+    desired.images[0].content.as_mut().unwrap().parts = vec![
+        part(1, "one", 100, Some(arriving)),
+        part(2, "two", 60, None),
+    ];
+    let mut observed = observed();
+    observed.readings.docker_free = Some(300 << 20);
+    observed.readings.home_free = Some(1 << 30);
+    insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
+    vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are
+      help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
+    ");
 }
 
 #[test]

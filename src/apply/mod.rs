@@ -276,6 +276,12 @@ impl<H: Host> Execution<'_, H> {
         loop {
             let result = self.once(command).await;
             match (&command.fallback, result) {
+                // What has arrived stays, for when there is room.
+                (Some(fallback), Err(FailureReason::Exit { code, tail }))
+                    if is_docker_full(&tail) && room(fallback) >= room(command) =>
+                {
+                    return Err(FailureReason::Exit { code, tail });
+                }
                 (Some(fallback), Err(FailureReason::Exit { .. })) => {
                     let bytes = fallback.stdin.as_ref().map_or(0, |payload| payload.bytes);
                     self.log.line("that failed; it is done the surer way");
@@ -392,9 +398,52 @@ impl<H: Host> Execution<'_, H> {
     }
 }
 
+/// Whether docker found its disk full: it is Go that has no capital there, and other programs' disk may be another.
+fn is_docker_full(said: &str) -> bool {
+    said.contains("no space left on device")
+}
+
+/// Bytes of the archives that docker gets from a command.
+fn room(command: &Command) -> u64 {
+    let payload = command.stdin.as_ref();
+    payload.map_or(0, |payload| {
+        let built = payload.delta.as_ref().map(|delta| delta.archive_bytes);
+        built.unwrap_or(payload.bytes)
+    })
+}
+
 /// Whether nothing of this release was recorded before: then there is nothing to go back to.
 fn first_release(plan: &Plan) -> bool {
     plan.steps
         .iter()
         .any(|step| step.action == Action::Create && step.address.as_str().starts_with("release."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        digest::Digest,
+        plan::{Delta, PayloadSource},
+        shell::Argv,
+    };
+
+    #[test]
+    fn a_delta_needs_the_room_of_what_is_built() {
+        let image =
+            |bytes| Payload::new(PayloadSource::Stream("app:1".into()), Digest::of(""), bytes);
+        let load = |payload| Command::with(Argv::new("docker"), payload);
+        let mut delta = image(1);
+        delta.delta = Some(Delta {
+            base: String::new(),
+            archive_bytes: 300,
+        });
+        // Packed layers may fit where these do not.
+        assert!(room(&load(image(100))) < room(&load(delta)));
+        assert!(room(&load(image(100))) > room(&load(image(10))));
+        assert!(is_docker_full(
+            "write /var/lib/docker/tmp/x: no space left on device"
+        ));
+        assert!(!is_docker_full("cat: write error: No space left on device"));
+    }
 }

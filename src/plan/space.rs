@@ -67,18 +67,12 @@ impl Need {
             let arriving = part.arriving.as_ref();
             arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
         };
-        let parts = content.parts.iter();
-        let largest = parts
-            .map(|part| spooled(&part.part.layers, part.bytes))
-            .max();
-        self.received = self.received.max(largest.unwrap_or(0));
         // One is on its way while the one before is loaded.
-        for pair in content.parts.windows(2) {
-            self.received = self.received.max(pair.iter().map(streamed).sum());
-        }
-        for at in 0..content.parts.len() {
-            let pair = content.parts[at..].iter().take(2);
-            self.arriving = self.arriving.max(pair.map(rest).sum());
+        for (at, part) in content.parts.iter().enumerate() {
+            let next = content.parts.get(at + 1);
+            let loaded = spooled(&part.part.layers, part.bytes);
+            self.received = self.received.max(loaded + next.map_or(0, streamed));
+            self.arriving = self.arriving.max(rest(part) + next.map_or(0, rest));
         }
     }
 }

@@ -54,6 +54,7 @@ take_over() {
 # ended: it would clean up in the middle of our doing. What loads an image that has arrived is waited for, five times as
 # long: it is work done. So is a docker-compose, which goes on by itself, and two of them on one project fail; but
 # not where the lock is broken. Names the one that outlasts our patience.
+# What a delta was built in that one did not live to remove goes.
 # $1 keep or break
 settle() {
     tries=0
@@ -66,18 +67,23 @@ settle() {
                 *) kill -9 "${one#*:}" 2>/dev/null ;;
             esac
         done
-        [ -n "$waiting" ] || return 0
+        [ -n "$waiting" ] || break
         tries=$((tries + 1))
         [ "$tries" -le "$limit" ] || break
         sleep 1
     done
+    if [ -e "$base/delta" ]; then
+        docker rm -f -v o3r-deploy-delta >/dev/null 2>&1
+        rm -rf -- "$base/delta"
+    fi
+    [ -n "$waiting" ] || return 0
     name=o3r-${waiting%%:*} pid=${waiting#*:}
     printf '%s %s\n' "$pid" "$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed "1,/^$name\$/d" | tr '\n' ' ')" >&2
     return 1
 }
 
 # Prints our own processes that run one of these scripts, as name:number; of those that bring something, only where
-# that is below a path of ours. in-directory.sh has a docker-compose as its child. The first look is quick and finds the
+# that is to a path of ours, here or on another file system. in-directory.sh has a docker-compose as its child. The first look is quick and finds the
 # letters anywhere, in containers, too, and in ourselves.
 running() {
     # shellcheck disable=SC2013 # they are words
@@ -88,9 +94,12 @@ running() {
         # A name on a line of its own, and what is behind it: never the lines of this script.
         for name in in stage-files patch-file load-delta load-part load-zstd; do
             [ "$name" = in ] && below='' || below=$base/
-            case $words in *"
+            case $words in
+                *"
 o3r-$name
-$below"*) printf '%s:%s\n' "$name" "$pid" ;; esac
+$below"* | *"
+o3r-$name
+/"*/.o3r-staging*) printf '%s:%s\n' "$name" "$pid" ;; esac
         done
     done
 }

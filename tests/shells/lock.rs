@@ -114,6 +114,24 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
     }
 }
 
+/// After a power cut, say.
+#[tokio::test]
+async fn the_lock_removes_what_a_delta_was_built_in() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        fixture.program("docker", "#!/bin/sh\necho \"$*\" >>\"$HOME/docker\"\n");
+        let delta = fixture.home().join(".o3r-deploy/delta");
+        drop(fixture.taken(Claim::Wait).await);
+        freed().await;
+        std::fs::create_dir_all(delta.join("old/etc")).unwrap();
+        drop(fixture.taken(Claim::Wait).await);
+        freed().await;
+        assert!(!delta.exists(), "{shell:?}");
+        let docker = std::fs::read_to_string(fixture.home().join("docker")).unwrap();
+        assert_eq!(docker, "rm -f -v o3r-deploy-delta\n");
+    }
+}
+
 /// They would clean up where the next apply works.
 #[tokio::test]
 async fn the_lock_ends_what_lost_its_link_and_waits_for_what_loads() {
@@ -121,11 +139,14 @@ async fn the_lock_ends_what_lost_its_link_and_waits_for_what_loads() {
         let fixture = Box::new(shell, &[]);
         let below = |path: &str| format!("{}/.o3r-deploy/{path}", text(&fixture.home()));
         let (staging, arriving) = (below("staging"), below("arriving/x"));
+        let elsewhere = format!("{}/flash/.o3r-staging", text(&fixture.home()));
         for claim in [Claim::Wait, Claim::Break] {
             let mut stale = fixture.start("read -r line; :", "o3r-stage-files", &[&staging]);
+            let mut far = fixture.start("read -r line; :", "o3r-stage-files", &[&elsewhere]);
             let mut other = fixture.start("read -r line; :", "o3r-stage-files", &["/elsewhere"]);
             let held = fixture.taken(claim).await;
             assert_eq!(stale.wait().unwrap().code(), None, "{shell:?}");
+            assert_eq!(far.wait().unwrap().code(), None, "{shell:?}");
             assert!(other.try_wait().unwrap().is_none(), "{shell:?}");
             end(other);
             drop(held);
