@@ -1,0 +1,365 @@
+//! What a test may desire.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    desired::{
+        Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image, ImageContent,
+        Patches, Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
+    },
+    digest::Digest,
+    image::{self, Platform, ScratchDir},
+    manifest::Exclude,
+    plan::ManifestRef,
+};
+use proptest::prelude::*;
+
+/// Local files of all tests: images and project files, by content.
+fn store() -> &'static tempfile::TempDir {
+    static STORE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    STORE.get_or_init(|| tempfile::tempdir().unwrap())
+}
+
+fn local(bytes: &[u8]) -> Utf8PathBuf {
+    let path = store().path().join(Digest::of(bytes).hex());
+    if !path.exists() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    Utf8PathBuf::from_path_buf(path).unwrap()
+}
+
+/// One of a few images, each with one file.
+pub(super) fn image_content(version: u8) -> ImageContent {
+    static IMAGES: OnceLock<Vec<ImageContent>> = OnceLock::new();
+    let make = |version: u8| {
+        let mut builder = tar::Builder::new(vec![]);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        builder
+            .append_data(&mut header, "version", &[b'0' + version][..])
+            .unwrap();
+        let file = local(&builder.into_inner().unwrap());
+        let source = image::Source::Rootfs(image::Rootfs {
+            file,
+            ..image::Rootfs::default()
+        });
+        let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(store().path().into()).unwrap());
+        let image =
+            image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap();
+        let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
+        ImageContent::new(Arc::new(image), staging_tag)
+    };
+    IMAGES.get_or_init(|| (0..3).map(make).collect())[usize::from(version)].clone()
+}
+
+/// What a test varies.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shape {
+    pub(super) image: u8,
+    /// Contents of the extra file.
+    pub(super) extra: u8,
+    /// A comment in the compose file.
+    pub(super) comment: u8,
+    /// What the volume is bound to.
+    pub(super) bound: u8,
+    pub(super) mode: Option<u32>,
+    pub(super) state: ProjectState,
+    pub(super) two_services: bool,
+    pub(super) dotenv: Option<u8>,
+    /// Whether the services have a restart policy; those that start at boot always do.
+    pub(super) restart: bool,
+    pub(super) autostart: Option<bool>,
+    pub(super) name: Option<u8>,
+    pub(super) tree: Tree,
+    /// Whether the service reads `.env` itself, too.
+    pub(super) mounts_dotenv: bool,
+    /// Containers of the service.
+    pub(super) scale: usize,
+}
+
+/// What a test varies of a transfer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tree {
+    pub(super) version: u8,
+    pub(super) delete: bool,
+    pub(super) restart: bool,
+    pub(super) file_mode: u32,
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    (
+        0..4u8,
+        any::<bool>(),
+        any::<bool>(),
+        prop::sample::select(vec![0o644, 0o600]),
+    )
+        .prop_map(|(version, delete, restart, file_mode)| Tree {
+            version,
+            delete,
+            restart,
+            file_mode,
+        })
+}
+
+pub(super) fn shapes() -> impl Strategy<Value = Shape> {
+    (
+        0..3u8,
+        0..3u8,
+        0..2u8,
+        0..2u8,
+        prop_oneof![Just(None), Just(Some(0o700)), Just(Some(0o775))],
+        prop_oneof![
+            4 => Just(ProjectState::Running),
+            1 => Just(ProjectState::Stopped),
+            1 => Just(ProjectState::Absent),
+        ],
+        any::<bool>(),
+        prop_oneof![Just(None), (0..2u8).prop_map(Some)],
+        (
+            any::<bool>(),
+            any::<Option<bool>>(),
+            prop::option::of(0..2u8),
+        ),
+        (trees(), any::<bool>(), 1..3usize),
+    )
+        .prop_map(
+            |(
+                image,
+                extra,
+                comment,
+                bound,
+                mode,
+                state,
+                two_services,
+                dotenv,
+                boot,
+                (tree, mounts_dotenv, scale),
+            )| Shape {
+                image,
+                extra,
+                comment,
+                bound,
+                mode,
+                state,
+                two_services,
+                dotenv,
+                restart: boot.0,
+                autostart: boot.1,
+                name: boot.2,
+                tree,
+                mounts_dotenv,
+                scale,
+            },
+        )
+}
+
+pub(super) const BASE: Shape = Shape {
+    image: 0,
+    extra: 0,
+    comment: 0,
+    bound: 0,
+    mode: Some(0o775),
+    state: ProjectState::Running,
+    two_services: true,
+    dotenv: Some(0),
+    restart: true,
+    autostart: None,
+    name: None,
+    tree: Tree {
+        version: 0,
+        delete: true,
+        restart: true,
+        file_mode: 0o644,
+    },
+    mounts_dotenv: false,
+    scale: 1,
+};
+
+fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
+    ProjectFile {
+        relative: relative.to_owned(),
+        local: local(bytes),
+        sha256: Digest::of(bytes),
+        bytes: bytes.len() as u64,
+        mode: 0o644,
+    }
+}
+
+/// A tree with a file that changes, one that comes and goes, directories, links and odd names; what
+/// is a directory in one version and a file in another is only there where that is allowed.
+fn transfers(tree: &Tree) -> Vec<Transfer> {
+    let entry = |bytes: &[u8]| {
+        Entry::File(FileEntry {
+            local: local(bytes),
+            sha256: Digest::of(bytes),
+            bytes: bytes.len() as u64,
+            mode: tree.file_mode,
+            secret: false,
+        })
+    };
+    let secret = |bytes: &[u8]| match entry(bytes) {
+        Entry::File(file) => Entry::File(FileEntry {
+            secret: true,
+            ..file
+        }),
+        other => other,
+    };
+    let link = |target: &str| Entry::Symlink {
+        target: target.to_owned(),
+    };
+    let directory = || Entry::Directory { mode: Some(0o755) };
+    let version = tree.version;
+    let mut entries = BTreeMap::from([
+        (String::new(), Entry::Directory { mode: None }),
+        ("main.json".to_owned(), entry(&[b'0' + version])),
+        ("same".to_owned(), entry(b"same")),
+        ("sub".to_owned(), directory()),
+        ("sub/it's $(odd)".to_owned(), entry(&[b'a' + version / 2])),
+        ("sub/.env".to_owned(), secret(&[b'0' + version / 2])),
+        (
+            "link".to_owned(),
+            link(if version < 2 { "same" } else { "main.json" }),
+        ),
+    ]);
+    if version % 2 == 1 {
+        entries.insert("new".to_owned(), directory());
+        entries.insert("new/deep".to_owned(), directory());
+        entries.insert("new/deep/file".to_owned(), entry(b"deep"));
+        entries.insert("new/link".to_owned(), link("../same"));
+    }
+    if tree.delete && version < 2 {
+        entries.insert("swap".to_owned(), directory());
+        entries.insert("swap/file".to_owned(), entry(b"swapped"));
+    } else if tree.delete {
+        entries.insert("swap".to_owned(), entry(b"a file"));
+    }
+    let single = BTreeMap::from([(String::new(), entry(&[b'0' + version]))]);
+    let transfer = |target: &str, entries| Transfer {
+        target: target.parse().unwrap(),
+        entries,
+        delete: tree.delete,
+        exclude: Exclude::new(&["*.keep".parse().unwrap()]),
+        restart: vec![],
+        patches: Patches::default(),
+        source: None,
+    };
+    vec![
+        Transfer {
+            restart: if tree.restart {
+                vec!["app".to_owned()]
+            } else {
+                vec![]
+            },
+            ..transfer("~/conf", entries)
+        },
+        Transfer {
+            delete: false,
+            ..transfer("~/single file", single)
+        },
+    ]
+}
+
+pub(super) fn desired(shape: &Shape) -> Desired {
+    let restart =
+        (shape.restart || shape.autostart == Some(true)).then(|| "unless-stopped".to_owned());
+    let policy = match &restart {
+        Some(policy) => format!("    restart: {policy}\n"),
+        None => String::new(),
+    };
+    let second = if shape.two_services {
+        format!("  side:\n    image: app:1\n{policy}")
+    } else {
+        String::new()
+    };
+    let compose = format!(
+        "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
+         scale: {}\n    volumes: [\"share:/share\", \"~/single file:/single\", \"~/conf:/conf\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
+        shape.comment, shape.scale
+    );
+    let extra = format!("value={}\n", shape.extra);
+    let mut files = vec![
+        file("docker-compose.yml", compose.as_bytes()),
+        file("conf/app.conf", extra.as_bytes()),
+    ];
+    if let Some(value) = shape.dotenv {
+        files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
+    }
+    let mut main = Service {
+        image: Some("app:1".into()),
+        files: vec!["conf/app.conf".into()],
+        volumes: vec!["share".into()],
+        binds: vec!["~/single file".into(), "~/conf".into()],
+        replicas: shape.scale,
+        restart: restart.clone(),
+        ..Service::default()
+    };
+    if shape.dotenv.is_some() && shape.mounts_dotenv {
+        main.files.push(".env".into());
+    }
+    let side = Service {
+        image: Some("app:1".into()),
+        replicas: 1,
+        restart,
+        ..Service::default()
+    };
+    let mut services = BTreeMap::from([("main".to_owned(), main)]);
+    if shape.two_services {
+        services.insert("side".to_owned(), side);
+    }
+    Desired {
+        manifest: ManifestRef {
+            path: "deploy.toml".into(),
+            sha256: "0".repeat(64),
+        },
+        release: Release {
+            name: "app".into(),
+            version: "1".into(),
+            source: None,
+        },
+        guards: Guards {
+            arch: "arm64".into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![Directory {
+            path: "~/data".parse().unwrap(),
+            mode: shape.mode,
+            source: None,
+        }],
+        volumes: vec![Volume {
+            name: "share".into(),
+            path: format!("~/share{}", shape.bound).parse().unwrap(),
+            replace: true,
+            source: None,
+        }],
+        images: vec![Image {
+            name: "app:1".into(),
+            content: Some(image_content(shape.image)),
+            source: None,
+        }],
+        transfers: transfers(&shape.tree),
+        projects: vec![Project {
+            name: "app".into(),
+            state: shape.state,
+            files,
+            services,
+            refused_by_old_compose: None,
+            autostart: shape.autostart,
+            source: None,
+        }],
+        device_name: shape.name.map(|number| DeviceName {
+            name: format!("agv <{number}> & 'co'"),
+            source: None,
+        }),
+        disabled: vec![Disabled {
+            name: "old-demo".into(),
+            source: None,
+        }],
+    }
+}
