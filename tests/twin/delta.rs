@@ -2,16 +2,16 @@
 
 use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
-/// A manifest of one image, `app:1`, of so many files; one of them is another one in the next release.
+/// A manifest of one image, `app:1`, of 400 files; one of them is another one in the next release.
 fn write(site: &Site, version: &str, changed: Option<usize>) -> u64 {
-    write_image(site, TinyImage::new("app:1", version), changed)
+    let image = TinyImage::new("app:1", version);
+    write_image(site, image.with_files(400, 30_000, changed))
 }
 
-fn write_image(site: &Site, image: TinyImage, changed: Option<usize>) -> u64 {
+fn write_image(site: &Site, image: TinyImage) -> u64 {
     site.manifest(
         "[release]\nname = \"app\"\n[[images]]\nname = \"app:1\"\narchive = \"dist/app.tar\"\n",
     );
-    let image = image.with_files(400, 30_000, changed);
     let path = site.path("dist/app.tar");
     image.write(&path, Layout::Docker, Packing::Plain);
     std::fs::metadata(path).unwrap().len()
@@ -58,21 +58,35 @@ fn one_changed_file_costs_little() {
 /// The files are taken out of the old image, for nothing in it can be run.
 #[test]
 fn an_image_without_a_shell() {
+    without_shell(400, 30_000);
+}
+
+/// Of few files each is taken out by itself.
+#[test]
+fn an_image_without_a_shell_of_few_files() {
+    without_shell(9, 1_300_000);
+}
+
+fn without_shell(files: usize, each: usize) {
     let twin = Twin::up();
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
-    let image = |version| TinyImage::new("app:1", version).without_shell();
-    let bytes = write_image(&site, image("1"), None);
+    let image = |version, changed| {
+        let image = TinyImage::new("app:1", version).without_shell();
+        image.with_files(files, each, changed)
+    };
+    write_image(&site, image("1", None));
     // It goes there as it is, is not kept here, and is listed on the way.
     site.apply();
     link.slow(2_000_000);
-    write_image(&site, image("2"), Some(7));
+    let bytes = write_image(&site, image("2", Some(7)));
     let plan = site.run(&["plan"]).exits(0);
     plan.says("delta against app:1");
     let before = link.sent();
     site.apply().says_not("failed that way");
     let sent = link.sent() - before;
-    assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
+    let most = each as u64 + 300_000 + bytes / 50;
+    assert!(sent < most, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }
