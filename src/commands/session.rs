@@ -214,7 +214,9 @@ impl Session {
         observe::identify(&mut observed.facts, self.desired.config_digests());
         let outdated = desired::outdated(&self.desired, &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
-        let to_send = desired::bytes_to_send(&self.desired, &observed.facts).saturating_add(files);
+        let cache = LayerCache::new(cache());
+        let images = desired::bytes_to_send(&self.desired, &observed.facts, &cache);
+        let to_send = images.saturating_add(files);
         if to_send >= speeds::WORTH_MEASURING {
             let measure = || speeds::measure(&self.host, to_send);
             let measured = self.speeds.get_or_try_init(measure);

@@ -113,11 +113,14 @@ fn delta(
 }
 
 /// About how many bytes of images this VPU lacks, before they are packed.
-pub fn bytes_to_send(desired: &Desired, facts: &Facts) -> u64 {
+pub fn bytes_to_send(desired: &Desired, facts: &Facts, cache: &LayerCache) -> u64 {
     let to_send = layers_to_send(desired, facts);
     let images = desired.images.iter().filter_map(|image| {
-        let missing = to_send.get(&image.name)?;
-        Some(image.content.as_ref()?.archive_bytes(missing))
+        let (missing, content) = (to_send.get(&image.name)?, image.content.as_ref()?);
+        // An engine does not say how large a layer is.
+        let guess = || content.archive_bytes(missing);
+        let known = missing.iter().map(|layer| cache.size(*layer));
+        Some(known.sum::<Option<u64>>().unwrap_or_else(guess))
     });
     images.sum()
 }

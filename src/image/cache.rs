@@ -191,6 +191,11 @@ impl LayerCache {
         self.first_of(diff_id, Form::wanted(packing))
     }
 
+    /// Bytes of a layer as it is sent, uncompressed where it is kept so.
+    pub fn size(&self, diff_id: Digest) -> Option<u64> {
+        self.layer(diff_id, Packing::Plain).map(|layer| layer.size)
+    }
+
     /// A layer that was put by uncompressed.
     pub(super) fn plain(&self, diff_id: Digest) -> Option<LayerBytes> {
         self.first_of(diff_id, &[Form::PlainTar])

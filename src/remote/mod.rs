@@ -251,6 +251,13 @@ pub fn block_sums(path: &str, block: u64) -> Argv {
     Argv::script(script, "o3r-block-sums", [path, &size, &batch])
 }
 
+/// Makes up random numbers and hashes them, `bytes` at a time; prints how many times in how many hundredths of a
+/// second.
+pub fn cpu_speed(bytes: usize) -> Argv {
+    let script = include_str!("cpu-speed.sh");
+    Argv::script(script, "o3r-cpu-speed", [bytes.to_string()])
+}
+
 /// Builds the file at `path`, below `staging`, from the one at `old` and the patch on stdin; `block` bytes
 /// are a block of the old one.
 pub fn patch_file(

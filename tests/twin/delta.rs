@@ -5,10 +5,10 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 /// A manifest of one image, `app:1`, of 400 files; one of them is another one in the next release.
 fn write(site: &Site, version: &str, changed: Option<usize>) -> u64 {
     let image = TinyImage::new("app:1", version);
-    write_image(site, image.with_files(400, 30_000, changed))
+    write_image(site, &image.with_files(400, 30_000, changed))
 }
 
-fn write_image(site: &Site, image: TinyImage) -> u64 {
+fn write_image(site: &Site, image: &TinyImage) -> u64 {
     site.manifest(
         "[release]\nname = \"app\"\n[[images]]\nname = \"app:1\"\narchive = \"dist/app.tar\"\n",
     );
@@ -75,11 +75,11 @@ fn without_shell(files: usize, each: usize) {
         let image = TinyImage::new("app:1", version).without_shell();
         image.with_files(files, each, changed)
     };
-    write_image(&site, image("1", None));
+    write_image(&site, &image("1", None));
     // It goes there as it is, is not kept here, and is listed on the way.
     site.apply();
     link.slow(2_000_000);
-    let bytes = write_image(&site, image("2", Some(7)));
+    let bytes = write_image(&site, &image("2", Some(7)));
     let plan = site.run(&["plan"]).exits(0);
     plan.says("delta against app:1");
     let before = link.sent();

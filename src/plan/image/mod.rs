@@ -75,7 +75,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
         let how = match Packing::best(speeds, builder.readings.zstd) {
-            Packing::Plain => "as they are, for unpacking them there takes longer",
+            Packing::Plain if speeds.cpu.is_some() => {
+                "as they are, for unpacking them there takes longer"
+            }
+            Packing::Plain => "as they are",
             Packing::Fast => "compressed",
             Packing::Small => "compressed as far as it goes",
             Packing::ZstdFast => "compressed with zstd",
