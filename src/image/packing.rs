@@ -8,6 +8,10 @@ use crate::speeds::Speeds;
 /// and 15 MB/s; and 142 to 21 MB/s of layers as they are).
 const LOADED_PACKED: u64 = 33;
 
+/// Where that was not measured, for what is sent takes no longer than half a second: from so many bytes a second on, a
+/// PC with two cores has 10 MB of layers sooner as they are.
+const PLAIN_FROM: u64 = 160_000_000;
+
 /// Up to this many (100 Mbit/s), layers are compressed hard: a twelfth fewer bytes, at half the speed here, but only
 /// once for all robots.
 const SMALL_TO: u64 = 14_000_000;
@@ -30,10 +34,11 @@ pub enum Packing {
 impl Packing {
     /// The best one for a VPU that has the zstd program or not.
     pub fn best(speeds: Speeds, zstd: bool) -> Self {
-        let bytes = speeds.link();
-        match (bytes, zstd) {
-            // What the link brings in a second takes longer to decompress.
-            _ if speeds.working(bytes.saturating_mul(LOADED_PACKED) / 10) > 1000 => Self::Plain,
+        let plain_from = speeds
+            .cpu
+            .map_or(PLAIN_FROM, |cpu| cpu.saturating_mul(10) / LOADED_PACKED);
+        match (speeds.link(), zstd) {
+            (bytes, _) if bytes > plain_from => Self::Plain,
             (..=SMALL_TO, true) => Self::ZstdSmall,
             (..=SMALL_TO, false) => Self::Small,
             (_, true) => Self::ZstdFast,
@@ -76,6 +81,8 @@ mod tests {
         assert_eq!(best(100, pc, false), Packing::Small);
         assert_eq!(best(200, weak, false), Packing::Plain);
         assert_eq!(best(10, weak, false), Packing::Small);
+        assert_eq!(best(1000, None, false), Packing::Fast);
+        assert_eq!(best(10_000, None, false), Packing::Plain);
         assert_eq!(best(100, None, true), Packing::ZstdSmall);
         assert_eq!(best(100, None, false), Packing::Small);
     }
