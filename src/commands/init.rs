@@ -51,9 +51,7 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
         ));
     } else {
         ui.report(&findings);
-        ui.say(&format!(
-            "next: mend this in {path}, and see: o3r-deploy check"
-        ));
+        ui.say("next: mend this, and see: o3r-deploy check");
     }
     Ok(Exit::Done)
 }

@@ -152,7 +152,9 @@ fn image(name: &str, archive: Option<&Archive>) -> String {
         None => {
             let _ = writeln!(
                 table,
-                "# archive = {}   # docker save -o FILE {name}",
+                "# engine = {}   # as this machine's docker has it; or from a file:\n\
+                 # archive = {}   # docker save -o FILE {name}",
+                quoted(name),
                 quoted(&archive_for(name))
             );
         }
