@@ -192,7 +192,7 @@ before() {
     on_twin sh -s "$has" "$2" <"$work/before.sh"
     # What it has, it has of us, with our record of the release.
     case $has-$2 in ?*-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;; esac
-    rm -rf "$work/cold" "$work/logs"
+    rm -rf "$work/cold" "$work/logs" "$work/trace"
 }
 failed() {
     cat "$work/said" >&2
@@ -220,6 +220,18 @@ load_seconds() {
         END { if (first != "") printf "%.3f", last - first }'
 }
 
+# The same with an empty cache, by what `-vv` says: from docker save on, where there was one.
+cold_seconds() {
+    [ ! -s "$work/trace" ] || awk '
+        / args=\["save"/ && start == "" { start = $1 + 0 }
+        / session on the VPU / {
+            loads = / command=(docker load|o3r-(load|receive))/
+            if (loads && start == "") start = $1 + 0
+        }
+        / a session ended/ && loads { end = $1 + 0 }
+        END { if (end != "") printf "%.3f", end - start }' "$work/trace"
+}
+
 rows=$work/rows.tsv
 # record LINK CASE WAY SECONDS LOAD CPU-HERE MEMORY-HERE UP DOWN CPU-THERE MEMORY-THERE DISK-THERE: a row;
 # - for what is not known
@@ -240,7 +252,11 @@ move() {
     read -r -a there -t 20 <&"$from_watch" || die "the watch in the twin ended"
     read -r -a here <"$work/took"
     on_twin docker image inspect "${id[$version]}" >/dev/null || die "$2 brought another image"
-    case $2 in ours*) load=$(load_seconds) load=${load:--} ;; esac
+    case $2 in
+        ours) load=$(load_seconds) ;;
+        ours-cold) load=$(cold_seconds) ;;
+    esac
+    load=${load:--}
     took=("${here[0]}" "$load" "${here[@]:1}" "${there[@]}")
 }
 moving=

@@ -14,11 +14,12 @@ options=(-F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o "UserKnownHost
 remote() { ssh "${options[@]}" -p "$PORT" "$@"; }
 there=oem@127.0.0.1
 
-apply() { "$TOOL" -q -f "$WORK/$version.toml" --log-dir "$WORK/logs" apply --yes; }
+apply() { "$TOOL" "$@" -f "$WORK/$version.toml" --log-dir "$WORK/logs" apply --yes; }
 
 case $way in
-    ours) apply ;;
-    ours-cold) XDG_CACHE_HOME=$WORK/cold apply ;;
+    ours) apply -q ;;
+    # What it asks of docker here is in no log.
+    ours-cold) XDG_CACHE_HOME=$WORK/cold apply -vv 2>"$WORK/trace" || { cat "$WORK/trace" >&2; exit 1; } ;;
     advice) docker save "$image" | remote -C "$there" docker load ;;
     plain) docker save "$image" | remote "$there" docker load ;;
     zstd) docker save "$image" | zstd -q | remote "$there" '/usr/lib/o3r-twin/zstd -qd | docker load' ;;
