@@ -119,7 +119,7 @@ pub fn bytes_to_send(desired: &Desired, facts: &Facts, cache: &LayerCache) -> u6
         let (missing, content) = (to_send.get(&image.name)?, image.content.as_ref()?);
         // An engine does not say how large a layer is.
         let guess = || content.archive_bytes(missing);
-        let known = missing.iter().map(|layer| cache.size(*layer));
+        let known = missing.iter().map(|layer| cache.unpacked(*layer));
         Some(known.sum::<Option<u64>>().unwrap_or_else(guess))
     });
     images.sum()

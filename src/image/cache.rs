@@ -191,9 +191,9 @@ impl LayerCache {
         self.first_of(diff_id, Form::wanted(packing))
     }
 
-    /// Bytes of a layer as it is sent, uncompressed where it is kept so.
-    pub fn size(&self, diff_id: Digest) -> Option<u64> {
-        self.layer(diff_id, Packing::Plain).map(|layer| layer.size)
+    /// Bytes of a layer, uncompressed.
+    pub fn unpacked(&self, diff_id: Digest) -> Option<u64> {
+        self.layer(diff_id, Packing::Plain)?.unpacked
     }
 
     /// A layer that was put by uncompressed.
