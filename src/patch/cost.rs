@@ -1,7 +1,7 @@
 //! Models how long a large file takes to get onto a VPU: whole, or built there from its old version.
 //!
 //! What the VPU does was measured with a file of 300 MB on a twin with two cores, one, a half and a quarter, to which
-//! [`Speeds::cpu`] was 310, 205, 98 and 40 MB/s.
+//! `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s.
 
 use super::{Patch, sums::block_size};
 use crate::speeds::Speeds;

@@ -1,7 +1,7 @@
 //! Models how long an image takes to get onto a VPU: as layers, or built there from another image.
 //!
 //! What the VPU does was measured with docker 20.10 on a twin with two cores, one, a half and a quarter, to which
-//! [`Speeds::cpu`] was 310, 205, 98 and 40 MB/s (`benches/transfer.sh 1 2 "top deps base" "ours limit"`).
+//! `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s (`benches/transfer.sh 1 2 "top deps base" "ours limit"`).
 
 use crate::{
     image::{Grain, Offer},
