@@ -17,6 +17,7 @@ pub mod compose;
 pub mod desired;
 pub mod device;
 pub mod digest;
+mod held_back;
 pub mod host;
 pub mod image;
 pub mod manifest;

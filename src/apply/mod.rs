@@ -5,7 +5,14 @@ mod log;
 mod parts;
 mod payload;
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use tokio::sync::watch;
 
@@ -15,7 +22,7 @@ pub use payload::Payloads;
 
 use crate::{
     device::{self, DeviceError},
-    host::{Host, HostError, Output, Stdin},
+    host::{self, Host, HostError, Output, Stdin},
     image::LayerSpan,
     plan::{Action, Command, Part, Payload, Phase, Plan, Step, Through},
 };
@@ -30,8 +37,17 @@ pub enum Event<'a> {
     Started(&'a Step),
     /// So many bytes of the current step's payload were sent in all.
     Sent(u64),
-    /// Where the layers are in the current step's payload, if it is an image.
-    Layers(&'a [LayerSpan]),
+    /// What is sent of an image in the current step; told again when it is known better.
+    Image {
+        /// Bytes in all.
+        bytes: u64,
+        /// Whether there are about as many.
+        about: bool,
+        /// Where the layers are among them.
+        layers: &'a [LayerSpan],
+    },
+    /// All bytes of an image were sent, so many.
+    SentAll(u64),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -316,8 +332,7 @@ impl<H: Host> Execution<'_, H> {
 
     async fn shell(&self, command: &Command) -> Result<Output, HostError> {
         if let Some(payload) = &command.stdin {
-            let layers = self.payloads.layers(payload);
-            self.observer.event(Event::Layers(&layers));
+            self.tell_image(payload);
         }
         let stdin = match &command.stdin {
             None => Stdin::Empty,
@@ -337,14 +352,42 @@ impl<H: Host> Execution<'_, H> {
 
     /// Sends a payload in its parts.
     async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
+        let told = Arc::new(AtomicU64::new(0));
         let open = |part: &Part| {
-            let before = payload.parts.iter().take_while(|other| *other != part);
-            let before: u64 = before.map(Part::bytes_to_send).sum();
-            let observer = Arc::clone(&self.observer);
-            let sent = move |bytes| observer.event(Event::Sent(before + bytes));
-            self.payloads.open_part(payload, part, sent)
+            if payload.about {
+                self.tell_image(payload);
+            }
+            // All of the part before has been written, but for its end.
+            let before = told.load(Ordering::Relaxed);
+            let (all, observer) = (Arc::clone(&told), Arc::clone(&self.observer));
+            let sent = move |bytes| {
+                all.store(before + bytes, Ordering::Relaxed);
+                observer.event(Event::Sent(before + bytes));
+            };
+            let write = self.payloads.open_part(payload, part, sent)?;
+            if payload.parts.last() != Some(part) {
+                return Ok(write);
+            }
+            let (all, observer) = (Arc::clone(&told), Arc::clone(&self.observer));
+            let write: host::Payload = Box::new(move |out| {
+                write(out)?;
+                observer.event(Event::SentAll(all.load(Ordering::Relaxed)));
+                Ok(())
+            });
+            Ok(write)
         };
         parts::send(self.host, &payload.parts, open).await
+    }
+
+    fn tell_image(&self, payload: &Payload) {
+        let layers = self.payloads.layers(payload);
+        if !layers.is_empty() {
+            self.observer.event(Event::Image {
+                bytes: self.payloads.bytes(payload),
+                about: payload.about,
+                layers: &layers,
+            });
+        }
     }
 
     /// Runs the undo commands of the switch's steps up to and with `failed` (and of those that are

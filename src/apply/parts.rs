@@ -1,23 +1,19 @@
 //! Sends an image in parts: each is on its way while docker loads the one before it, and is loaded when
 //! that is done.
 
-use std::{
-    future::Future,
-    io::{self, Write},
-    pin::Pin,
-    sync::mpsc,
-};
+use std::{future::Future, io, io::Write as _, pin::Pin, sync::mpsc};
 
 use tokio::sync::oneshot;
 
 use crate::{
+    held_back::HeldBack,
     host::{self, Host, HostError, Output, Stdin},
     plan::Part,
 };
 
 /// The last bytes of an archive, which are held back until the part before is loaded: docker reads to
 /// the end of an archive before it unpacks anything.
-const HELD_BACK: u64 = 1024;
+const HELD_BACK: usize = 1024;
 
 /// A part being loaded.
 type Loading<'a> = Pin<Box<dyn Future<Output = Result<Output, HostError>> + Send + 'a>>;
@@ -77,15 +73,15 @@ async fn stream<'a, H: Host>(
 ) -> Result<Option<Loading<'a>>, Stop> {
     let (open, gate) = mpsc::channel();
     let (tell, told) = oneshot::channel();
-    let gated = Gated {
-        left: part.bytes.saturating_sub(HELD_BACK),
-        tell: Some(tell),
-        gate,
-    };
     let payload: host::Payload = Box::new(move |out| {
-        let mut gated = gated.to(out);
-        payload(&mut gated)?;
-        gated.flush()
+        let mut held = HeldBack::new(out, HELD_BACK);
+        payload(&mut held)?;
+        held.flush()?;
+        // Nobody listens only if the part before was not loaded.
+        let _ = tell.send(());
+        let gone = |_| io::Error::other("the part before it was not loaded");
+        gate.recv().map_err(gone)?;
+        held.let_go()
     });
     let mut this: Loading<'a> = Box::pin(host.run(&part.load, Stdin::Stream(payload)));
     tokio::select! {
@@ -127,53 +123,5 @@ impl Stop {
             Self::Host(error) => Err(error),
             Self::Ended(output) => Ok(output),
         }
-    }
-}
-
-/// What [`GatedWriter`] needs.
-struct Gated {
-    left: u64,
-    tell: Option<oneshot::Sender<()>>,
-    gate: mpsc::Receiver<()>,
-}
-
-impl Gated {
-    fn to(self, out: &mut dyn Write) -> GatedWriter<'_> {
-        GatedWriter { gated: self, out }
-    }
-}
-
-/// Passes bytes on up to the gate, tells that it is there, and waits until it is opened.
-struct GatedWriter<'a> {
-    gated: Gated,
-    out: &'a mut dyn Write,
-}
-
-impl GatedWriter<'_> {
-    fn wait(&mut self) -> io::Result<()> {
-        let Some(tell) = self.gated.tell.take() else {
-            return Ok(());
-        };
-        self.out.flush()?;
-        let _ = tell.send(());
-        let gone = |_| io::Error::other("the part before it was not loaded");
-        self.gated.gate.recv().map_err(gone)
-    }
-}
-
-impl Write for GatedWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.gated.left == 0 {
-            self.wait()?;
-            return self.out.write(bytes);
-        }
-        let most = usize::try_from(self.gated.left).unwrap_or(usize::MAX);
-        let count = self.out.write(&bytes[..bytes.len().min(most)])?;
-        self.gated.left -= count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -124,9 +124,23 @@ impl Payloads {
                 ..span
             });
             spans.extend(layers.filter(|span| !span.bytes.is_empty()));
-            before += part.bytes_to_send();
+            before += part_bytes(&image, &tag, part);
         }
         spans
+    }
+
+    /// Bytes that are sent of a payload: of one that is about so long, as far as is known by now.
+    pub(super) fn bytes(&self, payload: &Payload) -> u64 {
+        let parts = payload.parts.iter();
+        let PayloadSource::Stream(name) = &payload.from else {
+            return payload.bytes;
+        };
+        match self.image(name) {
+            Ok((image, tag)) if payload.about => {
+                parts.map(|part| part_bytes(&image, &tag, part)).sum()
+            }
+            _ => payload.bytes,
+        }
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
@@ -150,6 +164,12 @@ fn selection(payload: &Payload) -> LayerSelection {
         None => LayerSelection::All,
         Some(layers) => LayerSelection::Only(layers.clone()),
     }
+}
+
+/// Bytes that are sent of a part, as far as is known by now.
+fn part_bytes(image: &image::Image, tag: &str, part: &Part) -> u64 {
+    let bytes = image.part_len(tag, &of_image(part));
+    bytes.saturating_sub(part.have)
 }
 
 fn of_image(part: &Part) -> image::Part {

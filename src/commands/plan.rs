@@ -13,7 +13,7 @@ use super::{
 use crate::{
     apply::Payloads,
     cli::{self, Global, PlanFormat},
-    desired::Desired,
+    desired::{Desired, Sizes},
     observe::{self, Document},
     plan::Plan,
     render,
@@ -25,7 +25,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
     let (desired, plan) = if let Some(file) = &args.observed {
         from_document(global, file, ui).await?
     } else {
-        let session = Session::open(global, ui).await?;
+        let session = Session::open(global, Sizes::Exact, ui).await?;
         let observed = session.observe().await?;
         let plan = session.plan(&observed).await?;
         let desired = session.desired.clone();
@@ -98,7 +98,7 @@ async fn from_document(
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());
     observe::identify(&mut observed.facts, desired.config_digests());
-    let plan = session::plan(&desired, &observed, &host, ui).await?;
+    let plan = session::plan(&desired, &observed, &host, Sizes::Exact, ui).await?;
     Ok((desired, plan))
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{CommandError, Exit, target};
 use crate::{
     cli::Global,
-    desired::{self, Desired, Division, Outdated},
+    desired::{self, Desired, Division, Outdated, Sizes},
     host::{HostError, SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
     manifest::{
@@ -98,6 +98,7 @@ pub(super) async fn plan(
     desired: &Desired,
     observed: &Observed,
     address: &str,
+    sizes: Sizes,
     ui: Ui,
 ) -> Result<Plan, CommandError> {
     let mut desired = desired.clone();
@@ -106,8 +107,8 @@ pub(super) async fn plan(
     let prepared = tokio::task::spawn_blocking(move || {
         let progress = |image: &str, prepared| preparing.image(image, prepared);
         let cache = LayerCache::new(cache());
-        desired::prepare(&mut desired, &seen, &cache, Division::default(), &progress)
-            .map(|()| desired)
+        let division = Division::default();
+        desired::prepare(&mut desired, &seen, &cache, division, sizes, &progress).map(|()| desired)
     });
     let desired = match prepared.await {
         Ok(prepared) => prepared.map_err(|error| {
@@ -162,12 +163,14 @@ pub(super) struct Session {
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
     /// meanwhile is built wrongly there, which it sees, and sent whole.
     blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
+    /// How well plans have to know what will be sent.
+    sizes: Sizes,
     ui: Ui,
 }
 
 impl Session {
     /// Loads, refuses what is not supported yet, and connects while local files are read.
-    pub(super) async fn open(global: &Global, ui: Ui) -> Result<Self, CommandError> {
+    pub(super) async fn open(global: &Global, sizes: Sizes, ui: Ui) -> Result<Self, CommandError> {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
         let (desired, connection) = tokio::join!(desired(&loaded), connect);
@@ -186,6 +189,7 @@ impl Session {
             table,
             speeds: OnceCell::new(),
             blocks: Mutex::default(),
+            sizes,
             ui,
         })
     }
@@ -259,6 +263,7 @@ impl Session {
 
     /// The plan for what was observed; first makes ready what would be sent.
     pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
-        plan(&self.desired, observed, &self.address, self.ui).await
+        let (desired, address) = (&self.desired, &self.address);
+        plan(desired, observed, address, self.sizes, self.ui).await
     }
 }

@@ -20,14 +20,14 @@ use serde::Serialize;
 pub use archive::{archive_len, write_archive};
 pub use parts::{Arriving, Division, ImagePart};
 pub use patches::{Outdated, Patches, outdated};
-pub use prepare::{bytes_to_send, prepare};
+pub use prepare::{Sizes, bytes_to_send, prepare};
 pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
     compose::HostPort,
     digest::Digest,
-    image::{self, LayerSelection},
+    image::{self, Framing, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
     observe::Query,
     plan::ManifestRef,
@@ -164,8 +164,10 @@ pub struct ImageContent {
     /// Whether the layers that are missing are packed for the link, so that their sizes are those that are sent;
     /// they are not where a delta is so much quicker that they will hardly be needed.
     pub packed: bool,
-    /// Whether its archives are zstd files.
-    pub zstd: bool,
+    /// What its archives are wrapped into.
+    pub framing: Option<Framing>,
+    /// Whether sizes are about those that are sent, for a layer is compressed only then.
+    pub about: bool,
     /// The parts in which it is sent, in this order; none where it is sent at once.
     pub parts: Vec<ImagePart>,
     /// The bytes' source; `None` in tests of the planner.
@@ -194,7 +196,8 @@ impl ImageContent {
             staging_tag,
             delta: None,
             packed: true,
-            zstd: false,
+            framing: None,
+            about: false,
             parts: vec![],
             local: Some(image),
         };
@@ -205,6 +208,7 @@ impl ImageContent {
     /// Takes the sizes of what is ready to be sent by now.
     pub(super) fn measure(&mut self) {
         let Some(image) = &self.local else { return };
+        self.about = !image.is_exact();
         let size = |selection: &LayerSelection| image.archive_len(&self.staging_tag, selection);
         self.base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
         let layers = image.layers().into_iter().map(|layer| {
@@ -229,6 +233,18 @@ impl ImageContent {
             .iter()
             .filter(|layer| left.remove(&layer.diff_id));
         self.base_bytes + sent.map(|layer| layer.bytes).sum::<u64>()
+    }
+
+    /// Bytes of these layers' tars; at least, where a layer's size is not known.
+    pub fn unpacked_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let mut left = layers.clone();
+        let wanted = self
+            .layers
+            .iter()
+            .filter(|layer| left.remove(&layer.diff_id));
+        wanted
+            .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
+            .sum()
     }
 
     /// The diff ids of all layers.

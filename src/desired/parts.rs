@@ -78,7 +78,7 @@ pub(super) fn divide(
         let is_last = part.up_to == content.layers.len();
         let tag = (!is_last).then(|| image.part_tag(part.up_to));
         let name = tag.as_ref().unwrap_or(&content.staging_tag);
-        let name = format!("{}-{bytes}", Digest::of(name).short());
+        let name = Digest::of(name).short();
         let have = match observed.facts.arrived.get(&name) {
             Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
             _ => 0,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Desired, Division, ImageContent, parts, patches};
 use crate::{
     digest::Digest,
-    image::{Base, ImageError, LayerCache, Offer, Packing, Prepared},
+    image::{Base, ImageError, LayerCache, Making, Manner, Offer, Packing, Prepared},
     observe::{Facts, Observed},
     plan::{cost, delta_bases, layers_to_send, takes_parts},
     speeds::Speeds,
@@ -22,6 +22,15 @@ pub struct PrepareError {
     pub source: Box<ImageError>,
 }
 
+/// How well a plan has to know what will be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// To the byte: all layers are compressed.
+    Exact,
+    /// About: it is carried out at once, and what is large is compressed while it is sent.
+    About,
+}
+
 /// Makes ready what the observed VPU lacks, takes over its sizes, and divides what is large. `progress` is told the image and
 /// how far its layer is. Blocks.
 pub fn prepare(
@@ -29,6 +38,7 @@ pub fn prepare(
     observed: &Observed,
     cache: &LayerCache,
     division: Division,
+    sizes: Sizes,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
     let packing = packing(observed);
@@ -62,13 +72,25 @@ pub fn prepare(
             .delta
             .as_ref()
             .is_some_and(|offer| cost::surely_pays(speeds, offer));
-        content.zstd = content.packed && packing.is_zstd();
+        let manner = if !takes_parts || !has_room(content, wanted, observed) {
+            Manner::Layers
+        } else if sizes == Sizes::About
+            && content.delta.is_none()
+            // What has arrived of a part is compared with how it begins.
+            && observed.facts.arrived.is_empty()
+        {
+            Manner::OnTheWay
+        } else {
+            Manner::Whole
+        };
+        let making = Making { packing, manner };
         // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
         let mut damaged = 0;
         loop {
             if content.packed {
+                content.framing = making.framing();
                 local
-                    .prepare_layers(wanted, cache, packing, &progress)
+                    .prepare_layers(wanted, cache, making, &progress)
                     .map_err(failed)?;
             }
             content.measure();
@@ -92,6 +114,13 @@ pub fn prepare(
 fn packing(observed: &Observed) -> Packing {
     let readings = &observed.readings;
     Packing::best(readings.speeds, readings.zstd)
+}
+
+/// Whether docker's disk surely takes what it unpacks of an archive beside the layers, and what arrives before that.
+fn has_room(content: &ImageContent, missing: &BTreeSet<Digest>, observed: &Observed) -> bool {
+    let needed = content.unpacked_bytes(missing).saturating_mul(3);
+    let free = observed.readings.docker_free;
+    free.is_none_or(|free| free >= needed)
 }
 
 /// How the image could be built on the VPU.

@@ -12,7 +12,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Write},
     time::SystemTime,
 };
 
@@ -23,6 +23,7 @@ use super::{
     compress::{self, Encoding},
     contents::{self, LayerBytes, MAX_CONFIG},
     deflate::{self, Level},
+    on_the_way,
     packing::Packing,
     slice::Slice,
 };
@@ -146,6 +147,7 @@ impl Name {
             stored_digest: Some(self.stored),
             unpacked: Some(self.unpacked),
             cached: Some(path),
+            on_the_way: None,
         }
     }
 
@@ -259,32 +261,66 @@ impl LayerCache {
             dir: layers.clone(),
             source,
         };
-        let part = format!("layer {}", layer.diff_id);
-        let unreadable = |source| compress::read_error(&format!("{origin}: {part}"), 0, source);
         fs_err::create_dir_all(&layers).map_err(failed)?;
         let file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
-        let mut read = compress::unpacked(&layer.stored, layer.encoding).map_err(unreadable)?;
         let mut out = DigestWriter::new(file);
-        let packed =
-            deflate::pack(&mut read, level, &mut out, progress).map_err(|error| match error {
-                deflate::Error::Read(source) => unreadable(source),
-                deflate::Error::Write(source) => failed(source),
-            })?;
-        contents::check(origin, &part, layer.diff_id, packed.digest)?;
-        let (mut file, mut stored, len) = out.finish();
-        let mut form = Form::of(level);
+        let packed = on_the_way::to(layer, origin, level, &mut out, progress);
+        let packed = packed.map_err(|error| match error {
+            ImageError::Output { source } => failed(source),
+            error => error,
+        })?;
+        let (file, stored, len) = out.finish();
         if packed.read.saturating_sub(len) < packed.read / PAYS {
-            form = Form::Tar;
-            stored = layer.diff_id;
-            file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
-            let origin = format!("{origin}: {part}");
-            compress::copy_unpacked(&layer.stored, layer.encoding, &origin, &mut file, failed)?;
+            return self.add_as(layer, origin, Form::Tar);
         }
+        self.keep_packed(layer.diff_id, file, stored, &packed, level)
+    }
+
+    /// Compresses a layer to `out`, and into the cache as far as that can be written; gives it from there.
+    ///
+    /// # Errors
+    /// A layer that cannot be read or is not what it should be; `out` says so.
+    pub(super) fn add_while(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        level: Level,
+        out: &mut dyn Write,
+    ) -> Result<Option<LayerBytes>, ImageError> {
+        let layers = self.layers();
+        let file = fs_err::create_dir_all(&layers)
+            .and_then(|()| tempfile::NamedTempFile::new_in(&layers))
+            .map(DigestWriter::new);
+        let mut copying = Copying { out, file };
+        let packed = on_the_way::to(layer, origin, level, &mut copying, &|_| {})?;
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        // Although that may not pay: it is to be sent again as it was, for some of it may have arrived.
+        let kept = copying.file.map_err(failed).and_then(|file| {
+            let (file, stored, _) = file.finish();
+            self.keep_packed(layer.diff_id, file, stored, &packed, level)
+        });
+        kept.map(Some).or_else(|error| {
+            tracing::warn!(%error, "the layer is not kept for the next time");
+            Ok(None)
+        })
+    }
+
+    fn keep_packed(
+        &self,
+        diff_id: Digest,
+        file: tempfile::NamedTempFile,
+        stored: Digest,
+        packed: &deflate::Packed,
+        level: Level,
+    ) -> Result<LayerBytes, ImageError> {
         let name = Name {
-            diff_id: layer.diff_id,
+            diff_id,
             stored,
             unpacked: packed.read,
-            form,
+            form: Form::of(level),
         };
         self.keep(file, &name)
     }
@@ -297,6 +333,15 @@ impl LayerCache {
         &self,
         layer: &LayerBytes,
         origin: &str,
+    ) -> Result<LayerBytes, ImageError> {
+        self.add_as(layer, origin, Form::PlainTar)
+    }
+
+    fn add_as(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        form: Form,
     ) -> Result<LayerBytes, ImageError> {
         let layers = self.layers();
         let failed = |source| ImageError::Scratch {
@@ -314,7 +359,7 @@ impl LayerCache {
             diff_id: layer.diff_id,
             stored: layer.diff_id,
             unpacked,
-            form: Form::PlainTar,
+            form,
         };
         self.keep(file, &name)
     }
@@ -379,5 +424,27 @@ impl LayerCache {
             total -= len;
             let _ = fs_err::remove_file(path);
         }
+    }
+}
+
+/// Writes to `out`, and to a file until that fails.
+struct Copying<'a> {
+    out: &'a mut dyn Write,
+    file: io::Result<DigestWriter<tempfile::NamedTempFile>>,
+}
+
+impl Write for Copying<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Ok(file) = &mut self.file
+            && let Err(error) = file.write_all(bytes)
+        {
+            self.file = Err(error);
+        }
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

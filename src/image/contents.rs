@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use serde::Deserialize;
 
 use super::compress::{self, Encoding};
+use super::deflate::Level;
 use super::slice::Slice;
 use super::{ImageError, Platform};
 use crate::digest::{Digest, DigestWriter};
@@ -54,6 +55,8 @@ pub(super) struct LayerBytes {
     pub(super) unpacked: Option<u64>,
     /// Its file, if that is the layer cache's.
     pub(super) cached: Option<Utf8PathBuf>,
+    /// How hard it is compressed while it is sent; then `size` is about what it becomes, and `unpacked` is known.
+    pub(super) on_the_way: Option<Level>,
 }
 
 impl LayerBytes {
@@ -86,6 +89,7 @@ impl LayerBytes {
             size,
             unpacked,
             cached: None,
+            on_the_way: None,
         })
     }
 
@@ -109,6 +113,7 @@ impl LayerBytes {
             size,
             unpacked: Some(unpacked),
             cached: None,
+            on_the_way: None,
         }
     }
 }

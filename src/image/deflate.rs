@@ -38,13 +38,17 @@ pub(super) enum Level {
 }
 
 /// Compresses members one after the other.
-enum Compressor {
+pub(super) enum Compressor {
     Gzip(libdeflater::Compressor),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
 impl Compressor {
-    fn new(level: Level) -> io::Result<Self> {
+    /// One of this level.
+    ///
+    /// # Errors
+    /// Zstd refuses it.
+    pub(super) fn new(level: Level) -> io::Result<Self> {
         let gzip = |level| {
             let level = CompressionLvl::new(level).unwrap_or_default();
             Self::Gzip(libdeflater::Compressor::new(level))
@@ -63,6 +67,15 @@ impl Compressor {
             Self::Gzip(gzip) => gzip.gzip_compress_bound(len),
             Self::Zstd(_) => zstd::zstd_safe::compress_bound(len),
         }
+    }
+
+    /// What this becomes.
+    ///
+    /// # Errors
+    /// The library says so.
+    pub(super) fn len(&mut self, member: &[u8]) -> io::Result<usize> {
+        let mut room = vec![0; self.bound(member.len())];
+        self.compress(member, &mut room)
     }
 
     fn compress(&mut self, member: &[u8], out: &mut [u8]) -> io::Result<usize> {

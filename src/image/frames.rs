@@ -1,138 +1,146 @@
-//! Writes an archive as a zstd file, of frames that are there already: layers as they are kept, and the rest
-//! uncompressed.
+//! Wraps an archive into a gzip or zstd file, of frames that are there already: layers as they are kept, and the
+//! rest uncompressed.
 //!
-//! A zstd file may be many frames, one after the other, and a frame's blocks may be raw (RFC 8878). So nothing is
-//! compressed while it is sent, and its length is known beforehand.
+//! A gzip file may be many members, one after the other, and blocks of a member may be stored ones (RFC 1952, RFC 1951);
+//! likewise a zstd file, whose frames may be of raw blocks (RFC 8878). So nothing has to be compressed while it is sent,
+//! and the length is known beforehand.
 
 use std::io::{self, Write};
 
-use super::ImageError;
-use super::LayerSelection;
+use flate2::Crc;
+
 use super::compress::Encoding;
 use super::contents::LayerBytes;
-use super::write::{self, Parts, Piece};
+
+/// What an archive is wrapped into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A gzip file, which any docker unwraps while it receives it.
+    Gzip,
+    /// A zstd file, for the zstd program.
+    Zstd,
+}
+
+/// Magic number, deflate, and then no flags, no time, no hint and no system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Magic number, a descriptor without content size, dictionary or checksum, and a window of 128 KiB.
-const HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
+const ZSTD_HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
 
-/// Bytes of a block, at the most: those of the window.
-const BLOCK: u64 = 128 << 10;
-
-/// Bytes of a block's header.
-const BLOCK_HEADER: u64 = 3;
-
-/// Whether a layer's bytes are frames whose digest is known.
-fn is_framed(layer: &LayerBytes) -> bool {
-    layer.encoding == Encoding::Zstd && layer.stored_digest.is_some()
-}
-
-/// Bytes of a frame that holds so many.
-fn raw_len(len: u64) -> u64 {
-    HEADER.len() as u64 + len + BLOCK_HEADER * len.div_ceil(BLOCK).max(1)
-}
-
-/// The exact number of bytes that [`write`] writes.
-///
-/// # Errors
-/// A name that fits no tar.
-pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io::Result<u64> {
-    let pieces = write::pieces(parts, tag, include)?;
-    Ok(pieces.iter().map(|piece| piece_len(parts, piece)).sum())
-}
-
-/// The bytes that a piece is sent as.
-pub(super) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
-    match piece {
-        Piece::Bytes(bytes) => raw_len(bytes.len() as u64),
-        Piece::Layer(diff_id) => parts.layers.get(diff_id).map_or(0, |layer| {
-            if is_framed(layer) {
-                layer.stored.len()
-            } else {
-                raw_len(layer.size)
-            }
-        }),
+impl Framing {
+    /// Whether a layer's bytes are frames of this kind, whose digest and length unpacked are known.
+    pub(super) fn holds(self, layer: &LayerBytes) -> bool {
+        let encoding = match self {
+            Self::Gzip => Encoding::Gzip,
+            Self::Zstd => Encoding::Zstd,
+        };
+        layer.encoding == encoding && layer.stored_digest.is_some() && layer.unpacked.is_some()
     }
-}
 
-/// Writes what `zstd -d` makes the archive of that [`write::write`] writes; checks layers as that does.
-///
-/// # Errors
-/// As [`write::write`].
-pub(super) fn write(
-    parts: &Parts<'_>,
-    tag: &str,
-    include: &LayerSelection,
-    out: &mut dyn Write,
-) -> Result<(), ImageError> {
-    let pieces = write::pieces(parts, tag, include).map_err(write::output)?;
-    for piece in pieces {
-        match piece {
-            Piece::Bytes(bytes) => {
-                let mut frame = Raw::new(bytes.len() as u64, out).map_err(write::output)?;
-                frame.write_all(&bytes).map_err(write::output)?;
-            }
-            Piece::Layer(diff_id) => {
-                let Some(layer) = parts.layers.get(&diff_id) else {
-                    continue;
-                };
-                if is_framed(layer) {
-                    write::stored(parts, layer, out)?;
-                } else {
-                    let mut frame = Raw::new(layer.size, out).map_err(write::output)?;
-                    write::layer(parts, layer, &mut frame)?;
-                }
+    fn header(self) -> &'static [u8] {
+        match self {
+            Self::Gzip => &GZIP_HEADER,
+            Self::Zstd => &ZSTD_HEADER,
+        }
+    }
+
+    /// Bytes of a block, at the most: what a length of gzip's can say; zstd's window.
+    fn block(self) -> u64 {
+        match self {
+            Self::Gzip => 0xffff,
+            Self::Zstd => 128 << 10,
+        }
+    }
+
+    /// Begins a block of so many bytes as they are.
+    fn block_header(self, len: u64, is_last: bool) -> Vec<u8> {
+        let last = u8::from(is_last);
+        let len = len.to_le_bytes();
+        match self {
+            Self::Gzip => vec![last, len[0], len[1], !len[0], !len[1]],
+            // Whether it is the last one, its type, which is 0, and its bytes.
+            Self::Zstd => {
+                let header = (u64::from_le_bytes(len) << 3 | u64::from(last)).to_le_bytes();
+                header[..3].to_vec()
             }
         }
     }
-    out.flush().map_err(write::output)
+
+    /// The bytes of a frame that holds so many as they are.
+    pub(super) fn raw_len(self, len: u64) -> u64 {
+        let blocks = len.div_ceil(self.block()).max(1);
+        let headers = self.header().len() as u64 + blocks * self.block_header(0, true).len() as u64;
+        let checksum = match self {
+            Self::Gzip => 8,
+            Self::Zstd => 0,
+        };
+        headers + len + checksum
+    }
 }
 
-/// A frame of raw blocks, which has to get all of its bytes.
-struct Raw<'a> {
+/// A frame of bytes as they are, which has to get all of them.
+pub(super) struct Raw<'a> {
+    framing: Framing,
     out: &'a mut dyn Write,
     /// Bytes that are still to come.
     left: u64,
     /// Of those, the bytes of the block that was begun.
     in_block: u64,
+    sum: Crc,
 }
 
 impl<'a> Raw<'a> {
-    fn new(len: u64, out: &'a mut dyn Write) -> io::Result<Self> {
-        out.write_all(&HEADER)?;
+    /// Begins a frame of `len` bytes.
+    pub(super) fn new(framing: Framing, len: u64, out: &'a mut dyn Write) -> io::Result<Self> {
+        out.write_all(framing.header())?;
         let mut frame = Self {
+            framing,
             out,
             left: len,
             in_block: 0,
+            sum: Crc::new(),
         };
         if len == 0 {
             frame.block()?;
+            frame.end()?;
         }
         Ok(frame)
     }
 
-    /// Begins a block: whether it is the last one, its type, which is 0, and its bytes.
     fn block(&mut self) -> io::Result<()> {
-        self.in_block = self.left.min(BLOCK);
-        let last = u64::from(self.in_block == self.left);
-        let header = (self.in_block << 3 | last).to_le_bytes();
-        self.out.write_all(&header[..3])
+        self.in_block = self.left.min(self.framing.block());
+        let is_last = self.in_block == self.left;
+        let header = self.framing.block_header(self.in_block, is_last);
+        self.out.write_all(&header)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.framing == Framing::Gzip {
+            self.out.write_all(&self.sum.sum().to_le_bytes())?;
+            self.out.write_all(&self.sum.amount().to_le_bytes())?;
+        }
+        Ok(())
     }
 }
 
 impl Write for Raw<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.left == 0 {
+        if self.left == 0 || bytes.is_empty() {
             return Ok(0);
         }
         if self.in_block == 0 {
             self.block()?;
         }
         let most = usize::try_from(self.in_block).unwrap_or(usize::MAX);
-        let count = bytes.len().min(most);
-        self.out.write_all(&bytes[..count])?;
-        self.in_block -= count as u64;
-        self.left -= count as u64;
-        Ok(count)
+        let bytes = &bytes[..bytes.len().min(most)];
+        self.out.write_all(bytes)?;
+        self.sum.update(bytes);
+        self.in_block -= bytes.len() as u64;
+        self.left -= bytes.len() as u64;
+        if self.left == 0 {
+            self.end()?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -142,22 +150,36 @@ impl Write for Raw<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
     fn raw_frames_are_read_back_one_after_the_other() {
         let bytes: Vec<u8> = (0..400_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-        let lens = [0, 1, 5, 131_071, 131_072, 131_073, 400_000];
-        let (mut out, mut expected) = (vec![], vec![]);
-        for len in lens {
-            let before = out.len();
-            Raw::new(len as u64, &mut out)
-                .unwrap()
-                .write_all(&bytes[..len])
-                .unwrap();
-            assert_eq!((out.len() - before) as u64, raw_len(len as u64));
-            expected.extend_from_slice(&bytes[..len]);
+        let lens = [
+            0, 1, 5, 65_534, 65_535, 65_536, 131_071, 131_072, 131_073, 400_000,
+        ];
+        for framing in [Framing::Gzip, Framing::Zstd] {
+            let (mut out, mut expected) = (vec![], vec![]);
+            for len in lens {
+                let before = out.len();
+                Raw::new(framing, len as u64, &mut out)
+                    .unwrap()
+                    .write_all(&bytes[..len])
+                    .unwrap();
+                assert_eq!((out.len() - before) as u64, framing.raw_len(len as u64));
+                expected.extend_from_slice(&bytes[..len]);
+            }
+            let mut read = vec![];
+            match framing {
+                Framing::Gzip => {
+                    let mut gunzip = flate2::read::MultiGzDecoder::new(out.as_slice());
+                    gunzip.read_to_end(&mut read).unwrap();
+                }
+                Framing::Zstd => read = zstd::decode_all(out.as_slice()).unwrap(),
+            }
+            assert!(read == expected);
         }
-        assert!(zstd::decode_all(out.as_slice()).unwrap() == expected);
     }
 }

@@ -20,6 +20,7 @@ mod frames;
 mod index;
 mod names;
 mod oci;
+mod on_the_way;
 mod packing;
 mod platform;
 mod ready;
@@ -43,8 +44,9 @@ pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::Engine;
 pub use self::error::ImageError;
 use self::fetch::{Fetch, From, is_dear, open_file};
+pub use self::frames::Framing;
 pub use self::index::ImageIndex;
-pub use self::packing::Packing;
+pub use self::packing::{Making, Manner, Packing};
 pub use self::platform::Platform;
 use self::ready::Ready;
 pub use self::ready::{Prepared, Work};
@@ -85,7 +87,8 @@ pub struct Rootfs {
 pub struct Layer {
     /// The digest of the layer's uncompressed tar.
     pub diff_id: Digest,
-    /// Bytes as they are sent; not known for an engine's image before [`Image::prepare`].
+    /// Bytes as they are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
+    /// [`Image::prepare`].
     pub size: Option<u64>,
     /// Bytes of its uncompressed tar, where that is known without reading it.
     pub unpacked: Option<u64>,

@@ -1,12 +1,15 @@
 //! Says how layers are packed for a VPU and the way to it.
 
 use super::deflate::Level;
+use super::frames::Framing;
 use crate::speeds::Speeds;
 
 /// So many tenths of what the processors make up and hash take as long as a byte of a layer that docker decompresses
-/// and loads: 26 to 35 were measured (688 MB, docker 20.10 on a twin with two cores, one, a half and a quarter: 89, 61, 31
-/// and 15 MB/s; and 142 to 21 MB/s of layers as they are).
-const LOADED_PACKED: u64 = 33;
+/// and loads. Of layers that are compressed each by itself 26 to 35 were measured (688 MB, docker 20.10 on a twin with two
+/// cores, one, a half and a quarter: 89, 61, 31 and 15 MB/s; and 142 to 21 MB/s of layers as they are). An archive that is
+/// compressed as a whole takes a fifth less with two cores, for docker decompresses while it receives, and a fifth more
+/// with one; a VPU has six.
+const LOADED_PACKED: u64 = 26;
 
 /// Where that was not measured, for what is sent takes no longer than half a second: from so many bytes a second on, a
 /// PC with two cores has 10 MB of layers sooner as they are.
@@ -29,6 +32,46 @@ pub enum Packing {
     ZstdFast,
     /// The whole archive with zstd, as small as it gets.
     ZstdSmall,
+}
+
+/// How archives are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Making {
+    /// How layers are packed.
+    pub packing: Packing,
+    /// When, and into what.
+    pub manner: Manner,
+}
+
+/// How an archive holds packed layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Each by itself; with zstd as [`Manner::Whole`], for docker takes no zstd layer.
+    Layers,
+    /// The archive is compressed as a whole: docker decompresses it while it receives it, and so writes down more before
+    /// it loads it.
+    Whole,
+    /// Likewise, and large layers are packed only while they are sent, so that their number of bytes is not known before.
+    OnTheWay,
+}
+
+impl From<Packing> for Making {
+    /// Each layer by itself, before anything is sent.
+    fn from(packing: Packing) -> Self {
+        let manner = Manner::Layers;
+        Self { packing, manner }
+    }
+}
+
+impl Making {
+    /// What archives are wrapped into.
+    pub fn framing(self) -> Option<Framing> {
+        match (self.packing, self.manner) {
+            (Packing::ZstdFast | Packing::ZstdSmall, _) => Some(Framing::Zstd),
+            (Packing::Plain, _) | (_, Manner::Layers) => None,
+            (_, Manner::Whole | Manner::OnTheWay) => Some(Framing::Gzip),
+        }
+    }
 }
 
 impl Packing {

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cache;
 use super::compress::Encoding;
 use super::contents::LayerBytes;
+use super::deflate::Level;
 use super::fetch::From;
 use super::slice::Slice;
-use super::{Bytes, Image, ImageError, LayerCache, Packing, Source};
+use super::{
+    Bytes, Framing, Image, ImageError, LayerCache, Making, Manner, Packing, Source, compress,
+    on_the_way,
+};
 use crate::digest::Digest;
 
 /// What takes a while before anything is sent.
@@ -30,12 +34,15 @@ pub struct Prepared {
     pub total: u64,
 }
 
+/// From so many bytes on, layers may be compressed while they are sent: of fewer that takes no tenth of a second.
+const ON_THE_WAY_FROM: u64 = 16 << 20;
+
 /// What is ready to be sent without asking the source.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     pub(super) config: Option<Vec<u8>>,
-    /// Whether archives are zstd files.
-    pub(super) framed: bool,
+    /// What archives are wrapped into.
+    pub(super) framing: Option<Framing>,
     /// Where what is sent is kept.
     pub(super) cache: Option<LayerCache>,
     pub(super) layers: BTreeMap<Digest, LayerBytes>,
@@ -56,19 +63,24 @@ impl Image {
         &self,
         wanted: &BTreeSet<Digest>,
         cache: &LayerCache,
-        packing: Packing,
+        making: impl Into<Making>,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
+        let making = making.into();
+        let packing = making.packing;
+        let on_the_way = making.manner == Manner::OnTheWay;
         {
             let mut ready = self.ready_parts();
             ready.cache = Some(cache.clone());
-            ready.framed = packing.is_zstd();
+            ready.framing = making.framing();
         }
-        let mut missing = vec![];
         let done = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id)
+            let ready = self.ready_parts();
+            let ready = ready.layers.get(diff_id);
+            ready.is_some_and(|layer| on_the_way || layer.on_the_way.is_none())
                 || packing == Packing::Plain && self.is_plain_here(diff_id)
         };
+        let mut missing = vec![];
         for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
             let distrusted = self.ready_parts().distrusted.contains(diff_id);
             match cache.layer(*diff_id, packing) {
@@ -77,21 +89,52 @@ impl Image {
             }
         }
         self.prepare_config(cache, progress)?;
+        let mut from_source = BTreeSet::new();
+        let mut found = vec![];
         for (diff_id, distrusted) in missing {
-            let plain = cache.plain(diff_id).filter(|_| !distrusted);
-            if let Some(layer) = plain {
-                match self.pack(&layer, "the layer cache", cache, packing, progress) {
-                    Ok(()) => continue,
-                    Err(_) => layer.cached.iter().for_each(|path| cache::discard(path)),
-                }
+            match cache.plain(diff_id).filter(|_| !distrusted) {
+                Some(layer) => found.push((layer, "the layer cache")),
+                None => _ = from_source.insert(diff_id),
             }
+        }
+        if !from_source.is_empty() {
             let contents = self.contents_while(progress)?;
-            let mut layers = contents.layers.iter();
-            if let Some(layer) = layers.find(|layer| layer.diff_id == diff_id) {
-                self.pack(layer, &contents.origin, cache, packing, progress)?;
+            let layers = contents.by_diff_id().into_values();
+            let layers = layers.filter(|layer| from_source.contains(&layer.diff_id));
+            found.extend(layers.map(|layer| (layer.clone(), contents.origin.as_str())));
+        }
+        let bytes: u64 = found.iter().map(|(layer, _)| layer.size).sum();
+        let on_the_way = on_the_way && bytes >= ON_THE_WAY_FROM;
+        for (layer, origin) in found {
+            let packed = match packing.level() {
+                Some(level) if on_the_way && layer.encoding == Encoding::Plain => {
+                    self.pack_on_the_way(layer.clone(), origin, level)
+                }
+                _ => self.pack(&layer, origin, cache, packing, progress),
+            };
+            if let (Err(error), Some(path)) = (&packed, &layer.cached) {
+                // Then it is got from the source.
+                tracing::debug!(%error, "a cached layer cannot be used");
+                cache::discard(path);
+                let contents = self.contents_while(progress)?;
+                if let Some(layer) = contents.by_diff_id().get(&layer.diff_id) {
+                    self.pack(layer, &contents.origin, cache, packing, progress)?;
+                }
+            } else {
+                packed?;
             }
         }
         Ok(())
+    }
+
+    /// Whether all layers that are ready have the sizes that they are sent with; else one of them is compressed on the
+    /// way.
+    pub fn is_exact(&self) -> bool {
+        let ready = self.ready_parts();
+        ready
+            .layers
+            .values()
+            .all(|layer| layer.on_the_way.is_none())
     }
 
     /// Has the bytes of these layers at hand, and the configuration: runs `docker save` for an engine's image only
@@ -113,6 +156,20 @@ impl Image {
             self.contents_while(progress)?;
         }
         self.prepare_config(cache, progress)
+    }
+
+    /// Makes an uncompressed layer ready that is to be compressed while it is sent.
+    fn pack_on_the_way(
+        &self,
+        mut layer: LayerBytes,
+        origin: &str,
+        level: Level,
+    ) -> Result<(), ImageError> {
+        let about = on_the_way::about(&layer.stored, level);
+        layer.size = about.map_err(|error| compress::read_error(origin, 0, error))?;
+        layer.on_the_way = Some(level);
+        self.make_ready(layer);
+        Ok(())
     }
 
     /// Makes a layer ready whose bytes are at hand.

@@ -10,7 +10,7 @@ use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
 use super::ready::Ready;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError, frames};
+use super::{Image, ImageError};
 use crate::digest::Digest;
 
 /// The repository of the names that parts of images have until the whole is there.
@@ -72,7 +72,8 @@ struct Wanted<'a> {
 
 impl Image {
     /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`Image::prepare`].
+    /// docker's image size for an engine's image before [`Image::prepare`], and from samples while a layer is still to
+    /// be compressed ([`Image::is_exact`]).
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
         self.len(&self.whole(tag, include))
     }
@@ -162,12 +163,8 @@ impl Image {
     }
 
     fn len(&self, wanted: &Wanted<'_>) -> u64 {
-        let exact = self.with_parts(wanted, |parts, framed| {
-            let (tag, include) = (&wanted.tag, &wanted.include);
-            let len = framed.then(|| frames::len(parts, tag, include));
-            len.and_then(Result::ok)
-                .unwrap_or_else(|| write::len(parts, tag, include))
-        });
+        let len = |parts: &Parts<'_>| write::len(parts, &wanted.tag, &wanted.include);
+        let exact = self.with_parts(wanted, len).and_then(Result::ok);
         exact.unwrap_or_else(|| {
             let diff_ids = wanted.diff_ids.iter();
             let selected = diff_ids.filter(|id| wanted.include.contains(id)).count();
@@ -178,7 +175,7 @@ impl Image {
     }
 
     fn layer_spans(&self, wanted: &Wanted<'_>) -> Vec<LayerSpan> {
-        let spans = self.with_parts(wanted, |parts, framed| {
+        let spans = self.with_parts(wanted, |parts| {
             let pieces = write::pieces(parts, &wanted.tag, &wanted.include).ok()?;
             let mut seen = BTreeSet::new();
             let distinct = self.identity.diff_ids.iter().filter(|id| seen.insert(**id));
@@ -186,11 +183,7 @@ impl Image {
             let mut at = 0;
             let mut spans = vec![];
             for piece in &pieces {
-                let len = if framed {
-                    frames::piece_len(parts, piece)
-                } else {
-                    write::piece_len(parts, piece)
-                };
+                let len = write::piece_len(parts, piece);
                 if let Piece::Layer(diff_id) = piece {
                     let place = distinct.iter().position(|id| *id == diff_id)?;
                     spans.push(LayerSpan {
@@ -207,13 +200,8 @@ impl Image {
         spans.flatten().unwrap_or_default()
     }
 
-    /// Asks something of what is to be written, and whether it is written in frames; nothing where the bytes are not at
-    /// hand.
-    fn with_parts<T>(
-        &self,
-        wanted: &Wanted<'_>,
-        ask: impl FnOnce(&Parts<'_>, bool) -> T,
-    ) -> Option<T> {
+    /// Asks something of what is to be written; nothing where the bytes are not at hand.
+    fn with_parts<T>(&self, wanted: &Wanted<'_>, ask: impl FnOnce(&Parts<'_>) -> T) -> Option<T> {
         let ready = self.ready_parts();
         let here = self.at_hand();
         let own = ready
@@ -233,18 +221,19 @@ impl Image {
             config_digest: self.digest_of(wanted),
             diff_ids,
             layers,
+            framing: ready.framing,
         };
-        Some(ask(&parts, ready.framed))
+        Some(ask(&parts))
     }
 
     fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {
-        let (own, layers, cache, framed) = {
+        let (own, layers, cache, framing) = {
             let ready = self.ready_parts();
             (
                 ready.config.clone(),
                 ready.layers.clone(),
                 ready.cache.clone(),
-                ready.framed,
+                ready.framing,
             )
         };
         let config = wanted.config.as_deref().or(own.as_deref());
@@ -254,6 +243,7 @@ impl Image {
             config_digest: self.digest_of(wanted),
             diff_ids: wanted.diff_ids,
             layers,
+            framing,
         };
         let mut selected = wanted
             .diff_ids
@@ -266,20 +256,26 @@ impl Image {
             parts.layers = merged(&self.ready_parts(), Some(contents));
         }
         // What is compressed is in the cache, and can be listed when that is needed.
-        if let Some(cache) = cache {
+        if let Some(cache) = &cache {
             let sent = wanted
                 .diff_ids
                 .iter()
                 .filter(|id| wanted.include.contains(id));
             let sent = sent.filter_map(|id| parts.layers.get(id));
             for layer in sent.filter(|layer| layer.encoding == Encoding::Plain) {
-                self.copying.list(cache.clone(), layer.clone());
+                if layer.on_the_way.is_none() {
+                    self.copying.list(cache.clone(), layer.clone());
+                }
             }
         }
-        let write = if framed { frames::write } else { write::write };
-        let written = write(&parts, &wanted.tag, &wanted.include, out);
+        let mut kept = vec![];
+        let (tag, include) = (&wanted.tag, &wanted.include);
+        let written = write::write(&parts, tag, include, cache.as_ref(), &mut kept, out);
+        let mut ready = self.ready_parts();
+        for layer in kept {
+            ready.layers.insert(layer.diff_id, layer);
+        }
         if let Err(ImageError::DamagedCache { layer }) = &written {
-            let mut ready = self.ready_parts();
             ready.layers.remove(layer);
             ready.distrusted.insert(*layer);
         }

@@ -2,7 +2,7 @@
 //!
 //! The layout is the old one of `docker save`, which every docker since 1.10 and podman read:
 //! `manifest.json`, the configuration, and one tar per layer. A layer that an image has twice is
-//! written once and named twice.
+//! written once and named twice. The whole may be wrapped into a compressed file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -13,9 +13,11 @@ use tar::{EntryType, Header};
 use super::cache;
 use super::compress::{self, CHUNK, Encoding};
 use super::contents::{self, LayerBytes};
+use super::deflate::Level;
 use super::docker::MANIFEST;
+use super::frames::{Framing, Raw};
 use super::tarwalk::BLOCK;
-use super::{ImageError, LayerSelection};
+use super::{ImageError, LayerCache, LayerSelection, on_the_way};
 use crate::digest::{Digest, DigestWriter};
 
 /// The end of a tar: two blocks of zeros.
@@ -32,6 +34,8 @@ pub(super) struct Parts<'a> {
     pub(super) diff_ids: &'a [Digest],
     /// The bytes of those that may be asked for.
     pub(super) layers: BTreeMap<Digest, LayerBytes>,
+    /// What it is wrapped into.
+    pub(super) framing: Option<Framing>,
 }
 
 #[derive(Serialize)]
@@ -72,34 +76,47 @@ fn selected<'a>(parts: &'a Parts<'_>, include: &LayerSelection) -> Vec<&'a Layer
         .collect()
 }
 
-/// A member's bytes with its header and padding.
-fn member_len(len: u64) -> u64 {
-    BLOCK + len.next_multiple_of(BLOCK)
+/// How a layer is written.
+enum Form {
+    /// Its tar, by frames that are there.
+    Frames,
+    /// Its tar, by frames that are made on the way.
+    OnTheWay(Level),
+    /// Whatever it is kept as that docker takes, as it is.
+    AsItIs,
 }
 
-/// The exact number of bytes that [`write`] writes.
-pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> u64 {
-    let documents = [manifest(parts, tag).len(), parts.config.len()];
-    let layers = selected(parts, include).into_iter().map(|layer| layer.size);
-    documents
-        .map(|len| len as u64)
-        .into_iter()
-        .chain(layers)
-        .map(member_len)
-        .sum::<u64>()
-        + END
+impl Form {
+    fn of(layer: &LayerBytes, framing: Option<Framing>) -> Self {
+        match (framing, layer.on_the_way) {
+            (Some(_), Some(level)) => Self::OnTheWay(level),
+            (Some(framing), None) if framing.holds(layer) => Self::Frames,
+            _ => Self::AsItIs,
+        }
+    }
+
+    /// The length of the file that docker sees in the archive.
+    fn member_len(&self, layer: &LayerBytes) -> u64 {
+        match self {
+            Self::Frames | Self::OnTheWay(_) => layer.unpacked.unwrap_or(layer.size),
+            Self::AsItIs => layer.size,
+        }
+    }
 }
 
-/// A part of an archive, for whoever makes the layers some other way.
+/// A part of an archive.
 #[derive(Debug)]
 pub(super) enum Piece {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The stored bytes of the layer with this diff id, exactly as many as its `size` says.
+    /// The layer with this diff id.
     Layer(Digest),
 }
 
 /// What [`write`] writes, piece by piece.
+///
+/// # Errors
+/// A name that fits no tar.
 pub(super) fn pieces(
     parts: &Parts<'_>,
     tag: &str,
@@ -110,53 +127,99 @@ pub(super) fn pieces(
     document(&mut bytes, &config_name(parts.config_digest), parts.config)?;
     let mut pieces = vec![];
     for layer in selected(parts, include) {
-        let header = header(&layer_name(layer.diff_id), layer.size)?;
+        let len = Form::of(layer, parts.framing).member_len(layer);
+        let header = header(&layer_name(layer.diff_id), len)?;
         bytes.extend_from_slice(header.as_bytes());
         pieces.push(Piece::Bytes(std::mem::take(&mut bytes)));
         pieces.push(Piece::Layer(layer.diff_id));
-        pad(&mut bytes, layer.size)?;
+        pad(&mut bytes, len)?;
     }
     zeros(&mut bytes, END)?;
     pieces.push(Piece::Bytes(bytes));
     Ok(pieces)
 }
 
-/// The bytes of a piece.
+/// The bytes that a piece is sent as; about as many, of a layer that is compressed on the way.
 pub(super) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
-    match piece {
-        Piece::Bytes(bytes) => bytes.len() as u64,
-        Piece::Layer(diff_id) => parts.layers.get(diff_id).map_or(0, |layer| layer.size),
-    }
+    let raw = |len| {
+        parts
+            .framing
+            .map_or(len, |framing: Framing| framing.raw_len(len))
+    };
+    let layer = match piece {
+        Piece::Bytes(bytes) => return raw(bytes.len() as u64),
+        Piece::Layer(diff_id) => parts.layers.get(diff_id),
+    };
+    layer.map_or(0, |layer| match Form::of(layer, parts.framing) {
+        Form::Frames => layer.stored.len(),
+        Form::OnTheWay(_) => layer.size,
+        Form::AsItIs => raw(layer.size),
+    })
 }
 
-/// Writes the archive; see [`super::Image::write_archive`].
+/// The number of bytes that [`write`] writes, as exact as [`piece_len`].
+///
+/// # Errors
+/// As [`pieces`].
+pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io::Result<u64> {
+    let pieces = pieces(parts, tag, include)?;
+    Ok(pieces.iter().map(|piece| piece_len(parts, piece)).sum())
+}
+
+/// Writes the archive; see [`super::Image::write_archive`]. Layers that are compressed on the way go into the cache,
+/// too, and `kept` gets them from there.
+///
+/// # Errors
+/// A layer cannot be read or is not what it should be; `out` says so.
 pub(super) fn write(
     parts: &Parts<'_>,
     tag: &str,
     include: &LayerSelection,
+    cache: Option<&LayerCache>,
+    kept: &mut Vec<LayerBytes>,
     out: &mut dyn Write,
 ) -> Result<(), ImageError> {
-    document(out, MANIFEST, &manifest(parts, tag)).map_err(output)?;
-    document(out, &config_name(parts.config_digest), parts.config).map_err(output)?;
-    for layer in selected(parts, include) {
-        out.write_all(
-            header(&layer_name(layer.diff_id), layer.size)
-                .map_err(output)?
-                .as_bytes(),
-        )
-        .map_err(output)?;
-        self::layer(parts, layer, out)?;
-        pad(out, layer.size).map_err(output)?;
+    for piece in pieces(parts, tag, include).map_err(output)? {
+        match piece {
+            Piece::Bytes(bytes) => as_it_is(parts.framing, bytes.len() as u64, out, |out| {
+                out.write_all(&bytes).map_err(output)
+            })?,
+            Piece::Layer(diff_id) => {
+                let Some(layer) = parts.layers.get(&diff_id) else {
+                    continue;
+                };
+                let written = match Form::of(layer, parts.framing) {
+                    Form::Frames => stored(parts, layer, out),
+                    Form::OnTheWay(level) => {
+                        let packed = on_the_way::pack(layer, parts.origin, level, cache, out);
+                        packed.map(|layer| kept.extend(layer))
+                    }
+                    Form::AsItIs => as_it_is(parts.framing, layer.size, out, |out| {
+                        self::layer(parts, layer, out)
+                    }),
+                };
+                written.map_err(|error| blame(layer, error))?;
+            }
+        }
     }
-    zeros(out, END).and_then(|()| out.flush()).map_err(output)
+    out.flush().map_err(output)
+}
+
+/// Writes so many bytes as they are, in a frame where the archive is made of frames.
+fn as_it_is(
+    framing: Option<Framing>,
+    len: u64,
+    out: &mut dyn Write,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    match framing {
+        None => write(out),
+        Some(framing) => write(&mut Raw::new(framing, len, out).map_err(output)?),
+    }
 }
 
 /// Writes a layer's bytes as they are sent.
-pub(super) fn layer(
-    parts: &Parts<'_>,
-    layer: &LayerBytes,
-    out: &mut dyn Write,
-) -> Result<(), ImageError> {
+fn layer(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     // A gzip layer goes through as it is.
     let unpack = match layer.encoding {
         Encoding::Zstd => Encoding::Zstd,
@@ -168,15 +231,10 @@ pub(super) fn layer(
         check: Check::new(layer),
     };
     body.copy(parts, layer, out)
-        .map_err(|error| blame(layer, error))
 }
 
 /// Writes a layer's bytes as they are stored, whose digest is known.
-pub(super) fn stored(
-    parts: &Parts<'_>,
-    layer: &LayerBytes,
-    out: &mut dyn Write,
-) -> Result<(), ImageError> {
+fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     let digest = layer.stored_digest.unwrap_or(layer.diff_id);
     let body = Body {
         unpack: Encoding::Plain,
@@ -184,7 +242,6 @@ pub(super) fn stored(
         check: Check::Stored(digest, DigestWriter::new(io::sink())),
     };
     body.copy(parts, layer, out)
-        .map_err(|error| blame(layer, error))
 }
 
 /// Of a damaged layer that came out of the cache, no file of the user's is the cause.

@@ -31,25 +31,11 @@ struct Need {
 
 impl Need {
     fn add(&mut self, content: &ImageContent, missing: &BTreeSet<Digest>) {
-        let mut left = missing.clone();
-        let layers = content.layers.iter();
-        self.unpacked += layers
-            .filter(|layer| left.remove(&layer.diff_id))
-            .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
-            .sum::<u64>();
-        // Docker writes down what it reads: what zstd made of what arrived.
-        let spooled = |layers: &BTreeSet<Digest>, bytes: u64| {
-            if content.zstd {
-                let wanted = content
-                    .layers
-                    .iter()
-                    .filter(|layer| layers.contains(&layer.diff_id));
-                wanted
-                    .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
-                    .sum()
-            } else {
-                bytes
-            }
+        self.unpacked += content.unpacked_bytes(missing);
+        // Docker writes down what it reads: what it or zstd made of what arrived.
+        let spooled = |layers: &BTreeSet<Digest>, bytes: u64| match content.framing {
+            Some(_) => content.unpacked_bytes(layers),
+            None => bytes,
         };
         if content.parts.is_empty() {
             let bytes = spooled(missing, content.archive_bytes(missing));

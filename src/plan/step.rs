@@ -336,6 +336,10 @@ pub struct Payload {
     pub sha256: Digest,
     /// How many.
     pub bytes: u64,
+    /// Whether that, and what parts have, is about as many: layers are compressed while they are sent. Never in a
+    /// plan that `plan` makes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub about: bool,
     /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<BTreeSet<Digest>>,
@@ -361,6 +365,7 @@ impl Payload {
             from,
             sha256,
             bytes,
+            about: false,
             layers: None,
             delta: None,
             parts: vec![],
@@ -482,5 +487,12 @@ impl Plan {
     /// All bytes of payload.
     pub fn bytes_to_send(&self) -> u64 {
         self.steps.iter().map(|step| step.bytes_to_send).sum()
+    }
+
+    /// Whether that is about as many.
+    pub fn is_about(&self) -> bool {
+        let commands = self.steps.iter().flat_map(|step| &step.actions);
+        let mut payloads = commands.filter_map(|command| command.stdin.as_ref());
+        payloads.any(|payload| payload.about)
     }
 }

@@ -157,9 +157,10 @@ pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
 }
 
 /// Appends stdin to the file at `path`, which has `have` bytes of a part of an image, and `bytes` when all
-/// are there.
-pub fn receive_part(path: &str, have: u64, bytes: u64) -> Argv {
-    let (have, bytes) = (have.to_string(), bytes.to_string());
+/// are there, if that is known.
+pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
+    let have = have.to_string();
+    let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
     Argv::script(
         include_str!("receive-part.sh"),
         "o3r-receive-part",

@@ -1,5 +1,5 @@
 # Appends standard input to a file of which the first bytes are there already.
-# $1 file  $2 bytes that are there  $3 bytes that it has at the end
+# $1 file  $2 bytes that are there  $3 bytes that it has at the end; - where nobody knows before
 main() {
     umask 077
     directory=${1%/*}
@@ -18,7 +18,7 @@ main() {
     wait "$!" || exit
     rm -f -- "$note"
     size=$(wc -c <"$1")
-    [ "$size" -eq "$3" ] || { echo "$size of $3 bytes arrived" >&2; exit 1; }
+    [ "$3" = - ] || [ "$size" -eq "$3" ] || { echo "$size of $3 bytes arrived" >&2; exit 1; }
 }
 
 # Ends one that still waits for a connection which we know to be dead: it would write between our bytes. By now its

@@ -198,7 +198,9 @@ fn count_line(plan: &Plan) -> String {
     }
     let mut line = format!("Plan: {line}");
     if plan.bytes_to_send() > 0 {
-        let _ = write!(line, "; {} to send", units::bytes(plan.bytes_to_send()));
+        let about = if plan.is_about() { "about " } else { "" };
+        let bytes = units::bytes(plan.bytes_to_send());
+        let _ = write!(line, "; {about}{bytes} to send");
     }
     line
 }

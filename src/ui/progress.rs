@@ -117,6 +117,8 @@ pub struct Progress {
 struct Running {
     title: String,
     bytes: u64,
+    /// Whether there are about as many.
+    about: bool,
     sent: u64,
     /// Where the layers are among them, of an image.
     layers: Vec<LayerSpan>,
@@ -138,7 +140,16 @@ impl Observer for Progress {
                 );
                 self.start(title, step.bytes_to_send);
             }
-            Event::Layers(layers) => self.with(|running| running.sends(layers)),
+            Event::Image {
+                bytes,
+                about,
+                layers,
+            } => self.with(|running| running.sends(bytes, about, layers)),
+            Event::SentAll(bytes) => self.with(|running| {
+                running.about = false;
+                running.bytes = bytes;
+                running.sent(bytes, self.ui);
+            }),
             Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
             Event::Done(_) => self.end(true),
@@ -165,6 +176,7 @@ impl Progress {
             *current = Some(Running {
                 title,
                 bytes,
+                about: false,
                 sent: 0,
                 layers: vec![],
                 start: now,
@@ -207,18 +219,25 @@ impl Progress {
 }
 
 impl Running {
-    fn sends(&mut self, layers: &[LayerSpan]) {
+    fn sends(&mut self, bytes: u64, about: bool, layers: &[LayerSpan]) {
+        self.bytes = bytes;
+        self.about = about;
         self.layers = layers.to_vec();
         if let Some(bars) = &mut self.bars {
-            bars.show_layer(layers, 0);
+            bars.set_length(bytes);
+            bars.show_layer(layers, self.sent);
         }
     }
 
     fn sent(&mut self, bytes: u64, ui: Ui) {
         self.sent = bytes;
+        if self.about && bytes > self.bytes {
+            self.bytes = bytes;
+        }
         if let Some(bars) = &mut self.bars {
+            bars.set_length(self.bytes);
             bars.total.set_position(bytes);
-            if bytes < self.bytes {
+            if self.about || bytes < self.bytes {
                 bars.show_layer(&self.layers, bytes);
             } else if bars.layer.is_some() {
                 bars.forget_layer();
@@ -240,6 +259,7 @@ impl Running {
             render::bytes(bytes)
         ));
         self.bytes = bytes;
+        self.about = false;
         self.sent = 0;
         self.layers.clear();
         self.bars = ui.draws.then(|| Bars::new(title, bytes));
@@ -284,6 +304,13 @@ impl Bars {
             all,
             total,
             layer: None,
+        }
+    }
+
+    /// That so many bytes are sent in all; of few nothing is shown.
+    fn set_length(&self, bytes: u64) {
+        if self.total.length().is_some() {
+            self.total.set_length(bytes);
         }
     }
 

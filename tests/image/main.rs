@@ -6,6 +6,7 @@ mod delta;
 mod errors;
 mod hostile;
 mod layouts;
+mod on_the_way;
 mod others;
 mod remembered;
 mod rootfs;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use o3r_deploy::{
     apply::{Outcome, Payloads},
-    desired::{self, Desired, Division},
+    desired::{self, Desired, Division, Sizes},
     host::fake::{FakeVpu, Fault, World},
     image::{LayerCache, PART_REPOSITORY},
     observe::observe,
     plan::{self, Plan},
+    render,
 };
 
 use super::{BASE, DEPS, applied, desired, execute, image, load};
@@ -32,7 +33,7 @@ async fn planned(
     files: &tempfile::TempDir,
     link: u64,
 ) -> (Desired, Plan) {
-    divided(vpu, desired, files, link, EACH).await
+    divided(vpu, desired, files, link, (EACH, Sizes::Exact)).await
 }
 
 async fn divided(
@@ -40,14 +41,22 @@ async fn divided(
     desired: &Desired,
     files: &tempfile::TempDir,
     link: u64,
-    division: Division,
+    (division, sizes): (Division, Sizes),
 ) -> (Desired, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
     observed.readings.speeds.link = Some(link);
     let mut prepared = desired.clone();
     let cache = files.path().join("cache").to_str().unwrap().to_owned();
     let cache = LayerCache::new(cache);
-    desired::prepare(&mut prepared, &observed, &cache, division, &|_, _| {}).unwrap();
+    desired::prepare(
+        &mut prepared,
+        &observed,
+        &cache,
+        division,
+        sizes,
+        &|_, _| {},
+    )
+    .unwrap();
     let plan = plan::plan(&prepared, &observed, "fake");
     assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
     (prepared, plan)
@@ -141,7 +150,7 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
         ..EACH
     };
     // So quick that they go as they are.
-    let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, division).await;
+    let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, (division, Sizes::Exact)).await;
     let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
     let counts: Vec<_> = payload
         .parts
@@ -340,5 +349,106 @@ async fn a_layer_below_that_vanishes_is_sent_after_all() {
         let left: Vec<_> = left.collect();
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(files_there(&vpu), [] as [usize; 0]);
+    }
+}
+
+/// Layers so large that they are compressed while they are sent, to some kilobytes each.
+fn large(files: &tempfile::TempDir) -> Desired {
+    let layers = [("base", 9_000_000), ("deps", 8_000_000), ("app", 1000)];
+    desired(vec![image(files, "app:1", &layers)])
+}
+
+/// The plan that an apply makes for itself.
+async fn about(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    files: &tempfile::TempDir,
+    link: u64,
+) -> (Desired, Plan) {
+    divided(vpu, desired, files, link, (EACH, Sizes::About)).await
+}
+
+/// Whatever the link, and whether or not the VPU has zstd: and the second time all is known.
+#[tokio::test]
+async fn large_layers_are_compressed_while_they_are_sent() {
+    for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
+        let files = tempfile::tempdir().unwrap();
+        let vpu = vpu(zstd);
+        let wanted = large(&files);
+        let (prepared, plan) = about(&vpu, &wanted, &files, link).await;
+        let (said, _) = load(&plan, "app:1").unwrap();
+        assert!(
+            said.starts_with("load, 3 of 3 layers missing, about "),
+            "{said}"
+        );
+        assert!(plan.is_about());
+        let text = render::text(&plan, render::Style::default());
+        assert!(text.contains("; about "), "{text}");
+        let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
+        assert_eq!(payload.parts.len(), 3);
+        // Who looks twice, for somebody was asked meanwhile, sees the same.
+        let (_, again) = about(&vpu, &wanted, &files, link).await;
+        assert!(again.does_the_same(&plan));
+        applied(&vpu, &prepared, &plan).await;
+        assert_eq!(parts_there(&vpu), 0);
+        assert_eq!(files_there(&vpu), [] as [usize; 0]);
+        let (_, again) = about(&vpu, &wanted, &files, link).await;
+        assert!(again.is_empty(), "{again:?}");
+
+        let (_, known) = about(&self::vpu(zstd), &wanted, &files, link).await;
+        assert!(!known.is_about());
+        let sent = known.steps[0].bytes_to_send;
+        let guess = plan.steps[0].bytes_to_send;
+        assert!(guess.abs_diff(sent) < sent, "{guess} {sent}");
+    }
+}
+
+/// A plan that is looked at before, or that a delta or what has arrived is measured by, knows all bytes.
+#[tokio::test]
+async fn exact_plans_know_what_is_sent() {
+    let files = tempfile::tempdir().unwrap();
+    let wanted = large(&files);
+    let (_, plan) = planned(&vpu(false), &wanted, &files, QUICK).await;
+    assert!(!plan.is_about());
+    let (said, _) = load(&plan, "app:1").unwrap();
+    assert!(!said.contains("about"), "{said}");
+}
+
+/// Wherever the link breaks while layers are compressed, it goes on, and nothing is left behind.
+#[tokio::test]
+async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
+    for (link, zstd) in [(QUICK, false), (SLOW, true)] {
+        let faults = |at| {
+            [
+                Fault::LinkLostBefore(at),
+                Fault::LinkLostInside(at),
+                Fault::LinkLostAfter(at),
+            ]
+        };
+        for fault in (0..6).flat_map(faults) {
+            let files = tempfile::tempdir().unwrap();
+            let vpu = vpu(zstd);
+            let wanted = large(&files);
+            let (prepared, plan) = about(&vpu, &wanted, &files, link).await;
+            vpu.inject(Some(fault));
+            let (report, _) = execute(&vpu, &prepared, &plan).await;
+            assert!(matches!(report.outcome, Outcome::Failed(_)), "{report:?}");
+            vpu.inject(None);
+            let arrived: usize = files_there(&vpu).iter().sum();
+            let (prepared, plan) = about(&vpu, &wanted, &files, link).await;
+            if let Some(step) = plan.steps.iter().find(|step| step.detail.is_some())
+                && arrived > 0
+            {
+                assert!(!plan.is_about());
+                let payload = step.actions[0].stdin.as_ref().unwrap();
+                let have: u64 = payload.parts.iter().map(|part| part.have).sum();
+                assert_eq!(have, arrived as u64, "{fault:?}");
+            }
+            applied(&vpu, &prepared, &plan).await;
+            assert_eq!(parts_there(&vpu), 0, "{fault:?}");
+            assert_eq!(files_there(&vpu), [] as [usize; 0], "{fault:?}");
+            let (_, again) = about(&vpu, &wanted, &files, link).await;
+            assert!(again.is_empty(), "{fault:?}: {again:?}");
+        }
     }
 }

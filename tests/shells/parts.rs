@@ -18,7 +18,7 @@ const DOCKER: &str =
 
 impl Box {
     async fn receive(&self, path: &str, (have, bytes): (u64, u64), sent: &[u8]) -> Output {
-        let command = remote::receive_part(path, have, bytes);
+        let command = remote::receive_part(path, have, Some(bytes));
         let stdin = Stdin::Bytes(sent.to_vec());
         self.host.run(&command, stdin).await.unwrap()
     }
@@ -41,6 +41,10 @@ async fn a_part_goes_on_where_it_was() {
         let again = vpu.receive(path, (0, 3), b"abc").await;
         assert!(again.success(), "{again:?}");
         assert_eq!(std::fs::read(path).unwrap(), b"abc");
+        let unknown = remote::receive_part(path, 1, None);
+        let unknown = vpu.host.run(&unknown, Stdin::Bytes(b"yz".to_vec())).await;
+        assert!(unknown.unwrap().success());
+        assert_eq!(std::fs::read(path).unwrap(), b"ayz");
         std::fs::remove_file(path).unwrap();
         assert!(!vpu.receive(path, (3, 4), b"d").await.success());
     }
@@ -60,7 +64,7 @@ async fn an_earlier_receiver_is_ended() {
             let _ = wait.recv();
             out.write_all(b"late")
         });
-        let command = remote::receive_part(path, 0, 10);
+        let command = remote::receive_part(path, 0, Some(10));
         let earlier = vpu.host.run(&command, Stdin::Stream(payload));
         let ours = async {
             while std::fs::read(path).unwrap_or_default() != b"0123" {

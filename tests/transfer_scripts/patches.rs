@@ -1,7 +1,7 @@
 //! Large files that changed little are built from their old versions.
 
 use o3r_deploy::{
-    desired::{self, Division, outdated},
+    desired::{self, Division, Sizes, outdated},
     image::LayerCache,
     observe::{self, Observed},
     patch::{BlockSums, block_size},
@@ -55,7 +55,15 @@ impl Bench {
     fn prepared(&self, mut desired: Desired, observed: &Observed) -> (Desired, Plan) {
         let cache = LayerCache::new(Utf8PathBuf::from_path_buf(self.site("cache")).unwrap());
         let division = Division::default();
-        desired::prepare(&mut desired, observed, &cache, division, &|_, _| {}).unwrap();
+        desired::prepare(
+            &mut desired,
+            observed,
+            &cache,
+            division,
+            Sizes::Exact,
+            &|_, _| {},
+        )
+        .unwrap();
         let plan = plan::plan(&desired, observed, "local");
         assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
         (desired, plan)

@@ -18,6 +18,7 @@ use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
     apply,
     cli::{self, Global, TextOrJson},
+    desired::Sizes,
     host::HostError,
     plan::Plan,
     remote::Claim,
@@ -71,7 +72,13 @@ async fn run_inner(
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
-    let mut session = Session::open(global, ui).await?;
+    // What a saved plan says is compared with what would be done, to the byte.
+    let sizes = if saved.is_some() {
+        Sizes::Exact
+    } else {
+        Sizes::About
+    };
+    let mut session = Session::open(global, sizes, ui).await?;
     if let Some(saved) = &saved {
         session.as_in(saved);
     }

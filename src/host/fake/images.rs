@@ -60,7 +60,7 @@ fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[
     start.truncate(have);
     start.extend_from_slice(stdin);
     world.write(path, &start, 0o600);
-    if start.len().to_string() == bytes {
+    if bytes == "-" || start.len().to_string() == bytes {
         Ok(String::new())
     } else {
         fail(format!("{} of {bytes} bytes arrived", start.len()))
@@ -75,8 +75,9 @@ fn load_zstd(world: &mut World, archive: &[u8]) -> Ran {
 /// `docker load`: the archive's manifest and configuration decide, as in docker.
 pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
     let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut reader = tar::Archive::new(archive);
     let io = |error: std::io::Error| (1, error.to_string());
+    let archive = unpacked(archive).map_err(io)?;
+    let mut reader = tar::Archive::new(archive.as_slice());
     for entry in reader.entries().map_err(io)? {
         let mut entry = entry.map_err(io)?;
         let name = entry.path().map_err(io)?.to_string_lossy().into_owned();
@@ -146,7 +147,7 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
     Ok(format!("Loaded image: {tag}"))
 }
 
-/// A layer's tar.
+/// A tar that may be gzip's.
 fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     if !bytes.starts_with(b"\x1f\x8b") {
         return Ok(bytes.to_vec());

@@ -129,6 +129,7 @@ impl Image {
             config_digest: self.config_digest(),
             diff_ids: &self.identity.diff_ids,
             layers: BTreeMap::new(),
+            framing: None,
         };
         for diff_id in missing {
             let Some(mut layer) = self.layer_bytes(*diff_id, cache) else {
@@ -140,13 +141,16 @@ impl Image {
             parts.layers.insert(*diff_id, layer);
         }
         let include = LayerSelection::Only(missing.clone());
+        let Ok(archive_bytes) = write::len(&parts, tag, &include) else {
+            return Ok(None);
+        };
         let packed = self.packed(&parts, tag, &include, &best, cache, grain)?;
         let offer = Offer {
             base: best.base.id.clone(),
             reach: best.reach,
             bytes: packed.bytes.len(),
             sha256: packed.sha256,
-            archive_bytes: write::len(&parts, tag, &include),
+            archive_bytes,
             copied_bytes: best.copied(),
             layers: missing.clone(),
         };
@@ -169,6 +173,7 @@ impl Image {
     /// A layer's bytes, wherever they are; not fetched from the engine for this.
     fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
         let ready = self.ready_parts().layers.get(&diff_id).cloned();
+        let ready = ready.filter(|layer| layer.on_the_way.is_none());
         let here = || Some((*self.at_hand()?.by_diff_id().get(&diff_id)?).clone());
         // In any form: it is only read.
         ready

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     desired::{Arriving, Image, ImageContent, ImagePart},
     digest::Digest,
+    image::Framing,
     plan::{Command, Part, Payload, PayloadSource},
     remote::{self, State},
     render::bytes,
@@ -20,11 +21,14 @@ pub(super) fn commands(
 ) -> Vec<Command> {
     let payload = |bytes| {
         let from = PayloadSource::Stream(image.name.clone());
-        Payload::new(from, content.config_digest, bytes)
+        let mut payload = Payload::new(from, content.config_digest, bytes);
+        payload.about = content.about;
+        payload
     };
+    let zstd = content.framing == Some(Framing::Zstd);
     let all = content.diff_ids();
     let whole = payload(content.archive_bytes(&all));
-    let load_image = if content.zstd {
+    let load_image = if zstd {
         remote::load_zstd(None)
     } else {
         remote::load_image()
@@ -36,7 +40,7 @@ pub(super) fn commands(
     let parts: Vec<Part> = content
         .parts
         .iter()
-        .map(|part| planned(part, content.zstd, state))
+        .map(|part| planned(part, content.about, zstd, state))
         .collect();
     let bytes = match parts.as_slice() {
         [] => content.archive_bytes(missing),
@@ -63,11 +67,12 @@ fn path(state: State<'_>, arriving: &Arriving) -> String {
     format!("{}/{}", state.arriving(), arriving.name)
 }
 
-fn planned(part: &ImagePart, zstd: bool, state: State<'_>) -> Part {
+fn planned(part: &ImagePart, about: bool, zstd: bool, state: State<'_>) -> Part {
     let (have, receive, load) = match &part.arriving {
         Some(arriving) => {
             let (path, have) = (path(state, arriving), arriving.have);
-            let receive = remote::receive_part(&path, have, part.bytes);
+            let bytes = (!about).then_some(part.bytes);
+            let receive = remote::receive_part(&path, have, bytes);
             let load = if zstd {
                 remote::load_zstd(Some(&path))
             } else {
@@ -91,6 +96,7 @@ fn planned(part: &ImagePart, zstd: bool, state: State<'_>) -> Part {
 /// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
 pub(super) fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
     let all = content.diff_ids();
+    let about = if content.about { "about " } else { "" };
     let plural = if all.len() == 1 { "" } else { "s" };
     let arriving = content
         .parts
@@ -103,7 +109,7 @@ pub(super) fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> Stri
         format!(", {} are there from the last time", bytes(have))
     };
     format!(
-        "load, {} of {} layer{plural} missing, {} of {} to send{again}",
+        "load, {} of {} layer{plural} missing, {about}{} of {} to send{again}",
         missing.len(),
         all.len(),
         bytes(content.archive_bytes(missing).saturating_sub(have)),
