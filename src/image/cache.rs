@@ -39,9 +39,6 @@ pub(super) fn discard(path: &Utf8Path) {
     let _ = fs_err::remove_file(path);
 }
 
-/// Compressing pays where at least a thirtieth is saved.
-const PAYS: u64 = 30;
-
 /// The cache.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
@@ -244,7 +241,7 @@ impl LayerCache {
         Ok(whole.then(|| name.bytes(stored, path)))
     }
 
-    /// Compresses a layer into the cache and gives it from there. `progress` is told how many bytes
+    /// Compresses a layer into the cache where that pays, and gives it from there. `progress` is told how many bytes
     /// were read so far.
     ///
     /// # Errors
@@ -261,6 +258,13 @@ impl LayerCache {
             dir: layers.clone(),
             source,
         };
+        if layer.encoding == Encoding::Plain {
+            let about = on_the_way::about(&layer.stored, level);
+            let unreadable = |error| compress::read_error(origin, 0, error);
+            if about.map_err(unreadable)?.is_none() {
+                return self.add_as(layer, origin, Form::Tar);
+            }
+        }
         fs_err::create_dir_all(&layers).map_err(failed)?;
         let file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
         let mut out = DigestWriter::new(file);
@@ -269,10 +273,7 @@ impl LayerCache {
             ImageError::Output { source } => failed(source),
             error => error,
         })?;
-        let (file, stored, len) = out.finish();
-        if packed.read.saturating_sub(len) < packed.read / PAYS {
-            return self.add_as(layer, origin, Form::Tar);
-        }
+        let (file, stored, _) = out.finish();
         self.keep_packed(layer.diff_id, file, stored, &packed, level)
     }
 
@@ -297,7 +298,6 @@ impl LayerCache {
             dir: layers.clone(),
             source,
         };
-        // Although that may not pay: it is to be sent again as it was, for some of it may have arrived.
         let kept = copying.file.map_err(failed).and_then(|file| {
             let (file, stored, _) = file.finish();
             self.keep_packed(layer.diff_id, file, stored, &packed, level)

@@ -13,9 +13,18 @@ use crate::held_back::HeldBack;
 /// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
 const WAITING: usize = 2;
 
-/// How many pieces of a layer are looked at to tell what it becomes, and their bytes.
-const SAMPLES: u64 = 16;
-const SAMPLE: u64 = 64 << 10;
+/// How many pieces of a layer are looked at to tell what it becomes: so many that what compresses is met.
+const SAMPLES: u64 = 64;
+
+/// Bytes of a piece.
+const SAMPLE: u64 = 16 << 10;
+
+/// So many hundredths of what its samples become: as a whole it is compressed better (11 % in the mean of four layers of
+/// 10 to 275 MB; each is told within 13 %).
+const OF_SAMPLES: u128 = 90;
+
+/// Compressing pays where at least a thirtieth is saved.
+const PAYS: u128 = 30;
 
 /// Compresses a layer to `out`, and into the cache where that can be written; gives it from there.
 ///
@@ -91,11 +100,11 @@ impl Write for Pieces {
     }
 }
 
-/// About how many bytes this becomes: as its samples do.
+/// About how many bytes this becomes; nothing where compressing it does not pay. Always the same of the same bytes.
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn about(plain: &Slice, level: Level) -> io::Result<u64> {
+pub(super) fn about(plain: &Slice, level: Level) -> io::Result<Option<u64>> {
     let (mut read, mut packed) = (0, 0);
     let apart = plain.len() / SAMPLES;
     let mut compressor = deflate::Compressor::new(level)?;
@@ -104,6 +113,9 @@ pub(super) fn about(plain: &Slice, level: Level) -> io::Result<u64> {
         read += bytes.len() as u128;
         packed += compressor.len(&bytes)? as u128;
     }
-    let about = u128::from(plain.len()) * packed / read.max(1);
-    Ok(u64::try_from(about).unwrap_or(u64::MAX))
+    if packed + read / PAYS > read {
+        return Ok(None);
+    }
+    let about = u128::from(plain.len()) * packed * OF_SAMPLES / (read.max(1) * 100);
+    Ok(Some(u64::try_from(about).unwrap_or(u64::MAX)))
 }

@@ -108,7 +108,7 @@ impl Image {
         for (layer, origin) in found {
             let packed = match packing.level() {
                 Some(level) if on_the_way && layer.encoding == Encoding::Plain => {
-                    self.pack_on_the_way(layer.clone(), origin, level)
+                    self.pack_on_the_way(&layer, origin, cache, level)
                 }
                 _ => self.pack(&layer, origin, cache, packing, progress),
             };
@@ -158,17 +158,23 @@ impl Image {
         self.prepare_config(cache, progress)
     }
 
-    /// Makes an uncompressed layer ready that is to be compressed while it is sent.
+    /// Makes an uncompressed layer ready that is to be compressed while it is sent, where that pays.
     fn pack_on_the_way(
         &self,
-        mut layer: LayerBytes,
+        layer: &LayerBytes,
         origin: &str,
+        cache: &LayerCache,
         level: Level,
     ) -> Result<(), ImageError> {
         let about = on_the_way::about(&layer.stored, level);
-        layer.size = about.map_err(|error| compress::read_error(origin, 0, error))?;
-        layer.on_the_way = Some(level);
-        self.make_ready(layer);
+        match about.map_err(|error| compress::read_error(origin, 0, error))? {
+            Some(size) => self.make_ready(LayerBytes {
+                size,
+                on_the_way: Some(level),
+                ..layer.clone()
+            }),
+            None => self.pack(layer, origin, cache, Packing::Plain, &|_| {})?,
+        }
         Ok(())
     }
 

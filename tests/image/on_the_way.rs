@@ -37,6 +37,13 @@ fn prepare(image: &Image, cache: &LayerCache, packing: For, manner: Manner) {
     image.prepare_layers(&all, cache, making, &|_| {}).unwrap();
 }
 
+/// How many compressed layers the cache has.
+fn compressed(kept: &Kept) -> usize {
+    let layers = kept.layers().into_iter();
+    let ends = |name: &str| name.ends_with(".gz") || name.ends_with(".zst");
+    layers.filter(|(name, _)| ends(name)).count()
+}
+
 /// What is sent, of which nobody knows yet how long it is, and how that ended.
 fn sending(image: &Image) -> (Result<(), ImageError>, Vec<u8>) {
     let mut out = vec![];
@@ -61,7 +68,7 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
         let image = open(&archive).unwrap();
         prepare(&image, &kept.cache(), packing, Manner::OnTheWay);
         assert!(!image.is_exact());
-        assert_eq!(kept.layers(), [], "nothing is compressed yet");
+        assert_eq!(compressed(&kept), 0);
         let about = image.archive_len("app:staged", &LayerSelection::All);
         let bytes = written(&image);
         let len = bytes.len() as u64;
@@ -69,7 +76,7 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
         assert_eq!(load(&unwrapped(packing, &bytes).unwrap()), plain);
 
         assert!(image.is_exact());
-        assert_eq!(kept.layers().len(), 3);
+        assert_eq!(compressed(&kept), 2, "and one does not compress");
         assert!(sent(&image, &LayerSelection::All) == bytes, "{packing:?}");
         // What has arrived of it is how it begins the next time.
         let again = open(&archive).unwrap();
@@ -86,7 +93,7 @@ fn small_ones_are_compressed_before() {
     let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
     prepare(&image, &kept.cache(), For::Small, Manner::OnTheWay);
     assert!(image.is_exact());
-    assert_eq!(kept.layers().len(), 1);
+    assert_eq!(compressed(&kept), 1);
     sent(&image, &LayerSelection::All);
 }
 
@@ -123,7 +130,7 @@ fn a_damaged_layer_leaves_what_cannot_be_unpacked() {
             "{error:?}"
         );
         assert!(unwrapped(packing, &out).is_err());
-        assert_eq!(kept.layers(), []);
+        assert_eq!(compressed(&kept), 0);
     }
 }
 
@@ -194,7 +201,7 @@ fn a_link_that_breaks_ends_it_and_it_can_begin_again() {
         prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
         let cut = image.write_archive("app:staged", &LayerSelection::All, &mut Cut(taken));
         assert!(matches!(cut, Err(ImageError::Output { .. })), "{cut:?}");
-        assert_eq!(kept.layers(), [], "half a layer is none");
+        assert_eq!(compressed(&kept), 0, "half a layer is none");
     }
     prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
     let bytes = written(&image);

@@ -399,7 +399,8 @@ async fn large_layers_are_compressed_while_they_are_sent() {
         assert!(!known.is_about());
         let sent = known.steps[0].bytes_to_send;
         let guess = plan.steps[0].bytes_to_send;
-        assert!(guess.abs_diff(sent) < sent, "{guess} {sent}");
+        // Of a thousandth that is left, most is what each piece adds.
+        assert!((sent / 4..sent * 4).contains(&guess), "{guess} {sent}");
     }
 }
 

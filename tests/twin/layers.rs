@@ -27,7 +27,7 @@ fn next_release_sends_its_own_layer_only() {
     let next = App::new("1.1.0");
     next.write(&site);
     let plan = site.run(&["plan"]).exits(0);
-    plan.says("load, 1 of 2 layers missing, 4.00 KiB of");
+    plan.says("load, 1 of 2 layers missing, 3.62 KiB of");
     site.apply();
     next.runs_on(&twin);
     site.nothing_to_do();
