@@ -40,8 +40,10 @@ fn prepare(image: &Image, cache: &LayerCache, packing: For, manner: Manner) {
 /// How many compressed layers the cache has.
 fn compressed(kept: &Kept) -> usize {
     let layers = kept.layers().into_iter();
-    let ends = |name: &str| name.ends_with(".gz") || name.ends_with(".zst");
-    layers.filter(|(name, _)| ends(name)).count()
+    let form = |name: &str| Utf8PathBuf::from(name).extension().map(str::to_owned);
+    layers
+        .filter(|(name, _)| matches!(form(name).as_deref(), Some("gz" | "zst")))
+        .count()
 }
 
 /// What is sent, of which nobody knows yet how long it is, and how that ended.
