@@ -295,6 +295,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
         diff_id: Digest::of("layer"),
         bytes: 100 << 20,
         unpacked: Some(300 << 20),
+        spooled: 100 << 20,
     }]);
     let mut observed = observed();
     let mut with = |free| {
@@ -315,6 +316,7 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
         diff_id: Digest::of(name),
         bytes: mib << 20,
         unpacked: Some(mib << 20),
+        spooled: mib << 20,
     };
     let mut desired = large_image(vec![layer("one", 100), layer("two", 60)]);
     let part = |up_to, name: &str, mib: u64, arriving| ImagePart {
@@ -330,7 +332,9 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
         name: "one".into(),
         have: 0,
     };
-    desired.images[0].content.as_mut().unwrap().parts = vec![
+    let content = desired.images[0].content.as_mut().unwrap();
+    content.base_bytes = 0;
+    content.parts = vec![
         part(1, "one", 100, Some(arriving)),
         part(2, "two", 60, None),
     ];

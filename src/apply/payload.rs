@@ -131,16 +131,17 @@ impl Payloads {
 
     /// Bytes that are sent of a payload: of one that is about so long, as far as is known by now.
     pub(super) fn bytes(&self, payload: &Payload) -> u64 {
-        let parts = payload.parts.iter();
         let PayloadSource::Stream(name) = &payload.from else {
             return payload.bytes;
         };
-        match self.image(name) {
-            Ok((image, tag)) if payload.about => {
-                parts.map(|part| part_bytes(&image, &tag, part)).sum()
-            }
-            _ => payload.bytes,
+        let (true, Ok((image, tag))) = (payload.about, self.image(name)) else {
+            return payload.bytes;
+        };
+        if payload.parts.is_empty() {
+            return image.archive_len(&tag, &selection(payload));
         }
+        let parts = payload.parts.iter();
+        parts.map(|part| part_bytes(&image, &tag, part)).sum()
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {

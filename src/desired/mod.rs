@@ -183,6 +183,8 @@ pub struct Layer {
     pub bytes: u64,
     /// Bytes of its uncompressed tar, where that is known.
     pub unpacked: Option<u64>,
+    /// Bytes that docker writes down of it before it loads it.
+    pub spooled: u64,
 }
 
 impl ImageContent {
@@ -213,10 +215,12 @@ impl ImageContent {
         self.base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
         let layers = image.layers().into_iter().map(|layer| {
             let only = LayerSelection::Only([layer.diff_id].into());
+            let bytes = size(&only).saturating_sub(self.base_bytes);
             Layer {
                 diff_id: layer.diff_id,
-                bytes: size(&only).saturating_sub(self.base_bytes),
+                bytes,
                 unpacked: layer.unpacked,
+                spooled: layer.spooled.unwrap_or(bytes),
             }
         });
         self.layers = layers.collect();
@@ -227,24 +231,26 @@ impl ImageContent {
 
     /// Bytes of an archive with these layers.
     pub fn archive_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
-        let mut left = layers.clone();
-        let sent = self
-            .layers
-            .iter()
-            .filter(|layer| left.remove(&layer.diff_id));
-        self.base_bytes + sent.map(|layer| layer.bytes).sum::<u64>()
+        let sent = self.each_once(layers).map(|layer| layer.bytes);
+        self.base_bytes + sent.sum::<u64>()
     }
 
     /// Bytes of these layers' tars; at least, where a layer's size is not known.
     pub fn unpacked_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let bytes = |layer: &Layer| layer.unpacked.unwrap_or(layer.bytes);
+        self.each_once(layers).map(bytes).sum()
+    }
+
+    /// Bytes that docker writes down of an archive with these layers before it loads it.
+    pub fn spooled_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let spooled = self.each_once(layers).map(|layer| layer.spooled);
+        self.base_bytes + spooled.sum::<u64>()
+    }
+
+    fn each_once(&self, layers: &BTreeSet<Digest>) -> impl Iterator<Item = &Layer> {
         let mut left = layers.clone();
-        let wanted = self
-            .layers
-            .iter()
-            .filter(|layer| left.remove(&layer.diff_id));
-        wanted
-            .map(|layer| layer.unpacked.unwrap_or(layer.bytes))
-            .sum()
+        let layers = self.layers.iter();
+        layers.filter(move |layer| left.remove(&layer.diff_id))
     }
 
     /// The diff ids of all layers.

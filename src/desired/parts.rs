@@ -16,7 +16,7 @@ use crate::{
 /// When an image is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Division {
-    /// A part is closed when it has so many bytes.
+    /// A part is closed when the tars of its layers have so many bytes.
     pub part_bytes: u64,
     /// A part that takes so many seconds arrives in a file first, so that it goes on where it was after
     /// the link broke.
@@ -106,7 +106,8 @@ fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -
     for (index, layer) in content.layers.iter().enumerate() {
         let is_last = index + 1 == content.layers.len();
         if missing.contains(&layer.diff_id) && layers.insert(layer.diff_id) {
-            bytes += layer.bytes;
+            // However they are packed, and whether that is done yet: what has arrived is of the same parts the next time.
+            bytes += layer.unpacked.unwrap_or(layer.bytes);
         }
         if is_last
             && bytes < part_bytes

@@ -1,12 +1,17 @@
 //! Makes ready what a VPU lacks, layers packed for the link and patches of files, so that a plan can say how much
 //! is sent.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Desired, Division, ImageContent, parts, patches};
+use super::{Desired, Division, Image, ImageContent, parts, patches};
 use crate::{
     digest::Digest,
-    image::{Base, ImageError, LayerCache, Making, Manner, Offer, Packing, Prepared},
+    image::{
+        self, Base, Framing, ImageError, LayerCache, Making, Manner, Offer, Packing, Prepared,
+    },
     observe::{Facts, Observed},
     plan::{cost, delta_bases, layers_to_send, takes_parts},
     speeds::Speeds,
@@ -31,6 +36,15 @@ pub enum Sizes {
     About,
 }
 
+impl PrepareError {
+    fn new(name: &str, source: ImageError) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
 /// Makes ready what the observed VPU lacks, takes over its sizes, and divides what is large. `progress` is told the image and
 /// how far its layer is. Blocks.
 pub fn prepare(
@@ -41,30 +55,26 @@ pub fn prepare(
     sizes: Sizes,
     progress: &dyn Fn(&str, Prepared),
 ) -> Result<(), PrepareError> {
-    let packing = packing(observed);
     let to_send = layers_to_send(desired, &observed.facts);
     let bases = delta_bases(desired, &observed.facts);
     let speeds = observed.readings.speeds;
+    let way = Way {
+        observed,
+        cache,
+        division,
+        progress,
+    };
+    let takes_parts = takes_parts(&observed.facts);
     for image in &mut desired.images {
-        let (Some(wanted), Some(content)) = (to_send.get(&image.name), &mut image.content) else {
+        let Some((name, wanted, content, local)) = sent(image, &to_send) else {
             continue;
         };
-        let Some(local) = content.local.clone() else {
-            continue;
-        };
-        let name = &image.name;
-        let failed = |source| PrepareError {
-            name: name.clone(),
-            source: Box::new(source),
-        };
-        let takes_parts = takes_parts(&observed.facts);
         let bases = bases.get(name).filter(|_| takes_parts);
         let bases = bases.map_or(&[][..], Vec::as_slice);
-        let progress = |prepared| progress(name, prepared);
         if !bases.is_empty() && cost::may_pay(speeds, content.archive_bytes(wanted)) {
             local
-                .fetch_layers(wanted, cache, &progress)
-                .map_err(failed)?;
+                .fetch_layers(wanted, cache, &|prepared| progress(name, prepared))
+                .map_err(|source| PrepareError::new(name, source))?;
             content.delta = delta(content, wanted, bases, cache, speeds);
         }
         // Compressing hard takes longer than many a delta.
@@ -72,7 +82,7 @@ pub fn prepare(
             .delta
             .as_ref()
             .is_some_and(|offer| cost::surely_pays(speeds, offer));
-        let manner = if !takes_parts || !has_room(content, wanted, observed) {
+        let manner = if !takes_parts {
             Manner::Layers
         } else if sizes == Sizes::About
             && content.delta.is_none()
@@ -83,31 +93,86 @@ pub fn prepare(
         } else {
             Manner::Whole
         };
-        let making = Making { packing, manner };
-        // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
-        let mut damaged = 0;
-        loop {
-            if content.packed {
-                content.framing = making.framing();
-                local
-                    .prepare_layers(wanted, cache, making, &progress)
-                    .map_err(failed)?;
-            }
-            content.measure();
-            if !content.packed || !takes_parts {
-                break;
-            }
-            match parts::divide(content, wanted, observed, division) {
-                Err(ImageError::DamagedCache { .. }) if damaged < wanted.len() => damaged += 1,
-                parts => {
-                    content.parts = parts.map_err(failed)?;
-                    break;
-                }
+        way.make_ready(name, content, wanted, manner)?;
+    }
+    if !has_room(desired, &to_send, observed) {
+        for image in &mut desired.images {
+            if let Some((name, wanted, content, _)) = sent(image, &to_send)
+                && content.framing == Some(Framing::Gzip)
+            {
+                way.make_ready(name, content, wanted, Manner::Layers)?;
             }
         }
     }
     patches::prepare(desired, observed);
     Ok(())
+}
+
+/// An image of which something is sent: its name, the layers, what is to be said of it, and where it comes from.
+fn sent<'a>(
+    image: &'a mut Image,
+    to_send: &'a BTreeMap<String, BTreeSet<Digest>>,
+) -> Option<(
+    &'a str,
+    &'a BTreeSet<Digest>,
+    &'a mut ImageContent,
+    Arc<image::Image>,
+)> {
+    let wanted = to_send.get(&image.name)?;
+    let content = image.content.as_mut()?;
+    let local = content.local.clone()?;
+    Some((&image.name, wanted, content, local))
+}
+
+/// What all images have in common that are made ready.
+struct Way<'a> {
+    observed: &'a Observed,
+    cache: &'a LayerCache,
+    division: Division,
+    progress: &'a dyn Fn(&str, Prepared),
+}
+
+impl Way<'_> {
+    /// Makes layers ready, takes over their sizes, and divides what is large.
+    fn make_ready(
+        &self,
+        name: &str,
+        content: &mut ImageContent,
+        wanted: &BTreeSet<Digest>,
+        manner: Manner,
+    ) -> Result<(), PrepareError> {
+        let Some(local) = content.local.clone() else {
+            return Ok(());
+        };
+        let failed = |source| PrepareError::new(name, source);
+        let packing = packing(self.observed);
+        let making = Making { packing, manner };
+        content.framing = making.framing().filter(|_| content.packed);
+        if !content.packed {
+            local.prepare_nothing();
+            content.measure();
+            return Ok(());
+        }
+        // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
+        let mut damaged = 0;
+        loop {
+            let progress = |prepared| (self.progress)(name, prepared);
+            local
+                .prepare_layers(wanted, self.cache, making, &progress)
+                .map_err(failed)?;
+            content.measure();
+            if !takes_parts(&self.observed.facts) {
+                return Ok(());
+            }
+            match parts::divide(content, wanted, self.observed, self.division) {
+                Err(ImageError::DamagedCache { .. }) if damaged < wanted.len() => damaged += 1,
+                parts => {
+                    content.parts = parts.map_err(failed)?;
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 /// How layers are packed for this VPU.
@@ -116,11 +181,25 @@ fn packing(observed: &Observed) -> Packing {
     Packing::best(readings.speeds, readings.zstd)
 }
 
-/// Whether docker's disk surely takes what it unpacks of an archive beside the layers, and what arrives before that.
-fn has_room(content: &ImageContent, missing: &BTreeSet<Digest>, observed: &Observed) -> bool {
-    let needed = content.unpacked_bytes(missing).saturating_mul(3);
+/// Whether docker's disk surely takes what it writes down of an archive beside all layers, and what arrives before that.
+fn has_room(
+    desired: &Desired,
+    to_send: &BTreeMap<String, BTreeSet<Digest>>,
+    observed: &Observed,
+) -> bool {
+    let unpacked = desired.images.iter().filter_map(|image| {
+        let (missing, content) = (to_send.get(&image.name)?, image.content.as_ref()?);
+        Some(content.unpacked_bytes(missing))
+    });
+    let (all, most) = unpacked.fold((0_u64, 0), |(all, most), bytes| {
+        (all.saturating_add(bytes), bytes.max(most))
+    });
+    let needed = all.saturating_add(most.saturating_mul(2));
+    // What has arrived may lie on the same disk.
+    let arrived = observed.facts.arrived.values();
+    let arrived: u64 = arrived.map(|arrived| arrived.bytes).sum();
     let free = observed.readings.docker_free;
-    free.is_none_or(|free| free >= needed)
+    free.is_none_or(|free| free.saturating_add(arrived) >= needed)
 }
 
 /// How the image could be built on the VPU.

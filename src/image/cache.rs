@@ -195,6 +195,11 @@ impl LayerCache {
         self.layer(diff_id, Packing::Plain)?.unpacked
     }
 
+    /// A layer that was compressed just like that.
+    pub(super) fn packed(&self, diff_id: Digest, level: Level) -> Option<LayerBytes> {
+        self.first_of(diff_id, &[Form::of(level)])
+    }
+
     /// A layer that was put by uncompressed.
     pub(super) fn plain(&self, diff_id: Digest) -> Option<LayerBytes> {
         self.first_of(diff_id, &[Form::PlainTar])

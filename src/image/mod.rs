@@ -92,6 +92,8 @@ pub struct Layer {
     pub size: Option<u64>,
     /// Bytes of its uncompressed tar, where that is known without reading it.
     pub unpacked: Option<u64>,
+    /// Bytes that docker writes down of it before it loads it, where `size` is known.
+    pub spooled: Option<u64>,
 }
 
 /// A local image, opened.
@@ -110,6 +112,22 @@ enum Bytes {
     Here(Contents),
     /// With the engine, or in a file that was looked into before, until they are needed.
     Later(Box<Fetch>),
+}
+
+impl Drop for Image {
+    /// What was got from the engine to be compressed on the way, and was not sent, is kept for the next time.
+    fn drop(&mut self) {
+        let ready = std::mem::take(&mut *self.ready_parts());
+        let (Some(cache), Some(contents)) = (ready.cache, self.at_hand()) else {
+            return;
+        };
+        for layer in ready.layers.into_values() {
+            let is_dear = layer.cached.is_none() && !self.is_cheap(&layer);
+            if layer.on_the_way.is_some() && is_dear {
+                self.copying.copy(cache.clone(), layer, &contents.origin);
+            }
+        }
+    }
 }
 
 /// What is known of an image without its bytes.
@@ -286,6 +304,7 @@ impl Image {
     /// The layers, lowest first; one diff id may occur twice.
     pub fn layers(&self) -> Vec<Layer> {
         let ready = self.ready_parts();
+        let framing = ready.framing;
         let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
         let layer = |diff_id: &Digest| {
             let ready = ready.layers.get(diff_id);
@@ -294,6 +313,7 @@ impl Image {
                 diff_id: *diff_id,
                 size: bytes.map(|bytes| bytes.size),
                 unpacked: bytes.and_then(|bytes| bytes.unpacked),
+                spooled: bytes.map(|bytes| write::spooled(bytes, framing)),
             }
         };
         self.identity.diff_ids.iter().map(layer).collect()

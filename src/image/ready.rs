@@ -73,11 +73,14 @@ impl Image {
             let mut ready = self.ready_parts();
             ready.cache = Some(cache.clone());
             ready.framing = making.framing();
+            // Those of a plan before that this one does not make so.
+            let level = packing.level().filter(|_| on_the_way);
+            ready.layers.retain(|diff_id, layer| {
+                layer.on_the_way.is_none() || layer.on_the_way == level && wanted.contains(diff_id)
+            });
         }
         let done = |diff_id: &Digest| {
-            let ready = self.ready_parts();
-            let ready = ready.layers.get(diff_id);
-            ready.is_some_and(|layer| on_the_way || layer.on_the_way.is_none())
+            self.ready_parts().layers.contains_key(diff_id)
                 || packing == Packing::Plain && self.is_plain_here(diff_id)
         };
         let mut missing = vec![];
@@ -127,6 +130,13 @@ impl Image {
         Ok(())
     }
 
+    /// Has archives be made of layers as they are: of what was made ready for another plan, nothing is wrapped.
+    pub fn prepare_nothing(&self) {
+        let mut ready = self.ready_parts();
+        ready.framing = None;
+        ready.layers.retain(|_, layer| layer.on_the_way.is_none());
+    }
+
     /// Whether all layers that are ready have the sizes that they are sent with; else one of them is compressed on the
     /// way.
     pub fn is_exact(&self) -> bool {
@@ -173,6 +183,7 @@ impl Image {
                 on_the_way: Some(level),
                 ..layer.clone()
             }),
+            None if layer.cached.is_some() => self.make_ready(layer.clone()),
             None => self.pack(layer, origin, cache, Packing::Plain, &|_| {})?,
         }
         Ok(())
@@ -240,7 +251,7 @@ impl Image {
     }
 
     /// Whether a layer that was got can be sent from where it is, for it is no dearer next time.
-    fn is_cheap(&self, layer: &LayerBytes) -> bool {
+    pub(super) fn is_cheap(&self, layer: &LayerBytes) -> bool {
         let bare = match &self.bytes {
             Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
             Bytes::Here(_) => false,

@@ -104,6 +104,11 @@ impl Form {
     }
 }
 
+/// Bytes that docker writes down of a layer before it loads it.
+pub(super) fn spooled(layer: &LayerBytes, framing: Option<Framing>) -> u64 {
+    Form::of(layer, framing).member_len(layer)
+}
+
 /// A part of an archive.
 #[derive(Debug)]
 pub(super) enum Piece {
@@ -191,8 +196,13 @@ pub(super) fn write(
                 let written = match Form::of(layer, parts.framing) {
                     Form::Frames => stored(parts, layer, out),
                     Form::OnTheWay(level) => {
-                        let packed = on_the_way::pack(layer, parts.origin, level, cache, out);
-                        packed.map(|layer| kept.extend(layer))
+                        let known = cache.and_then(|cache| cache.packed(diff_id, level));
+                        match known {
+                            // Another image brought it meanwhile.
+                            Some(known) => stored(parts, &known, out).map_err(|e| blame(&known, e)),
+                            None => on_the_way::pack(layer, parts.origin, level, cache, out)
+                                .map(|layer| kept.extend(layer)),
+                        }
                     }
                     Form::AsItIs => as_it_is(parts.framing, layer.size, out, |out| {
                         self::layer(parts, layer, out)

@@ -32,19 +32,13 @@ struct Need {
 impl Need {
     fn add(&mut self, content: &ImageContent, missing: &BTreeSet<Digest>) {
         self.unpacked += content.unpacked_bytes(missing);
-        // Docker writes down what it reads: what it or zstd made of what arrived.
-        let spooled = |layers: &BTreeSet<Digest>, bytes: u64| match content.framing {
-            Some(_) => content.unpacked_bytes(layers),
-            None => bytes,
-        };
         if content.parts.is_empty() {
-            let bytes = spooled(missing, content.archive_bytes(missing));
-            self.received = self.received.max(bytes);
+            self.received = self.received.max(content.spooled_bytes(missing));
             return;
         }
         let streamed = |part: &ImagePart| {
             if part.arriving.is_none() {
-                spooled(&part.part.layers, part.bytes)
+                content.spooled_bytes(&part.part.layers)
             } else {
                 0
             }
@@ -56,7 +50,7 @@ impl Need {
         // One is on its way while the one before is loaded.
         for (at, part) in content.parts.iter().enumerate() {
             let next = content.parts.get(at + 1);
-            let loaded = spooled(&part.part.layers, part.bytes);
+            let loaded = content.spooled_bytes(&part.part.layers);
             self.received = self.received.max(loaded + next.map_or(0, streamed));
             self.arriving = self.arriving.max(rest(part) + next.map_or(0, rest));
         }

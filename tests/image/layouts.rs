@@ -112,6 +112,7 @@ fn names_and_sizes_are_told() {
         diff_id: Digest::of(layer),
         size: Some(layer.len() as u64),
         unpacked: Some(layer.len() as u64),
+        spooled: Some(layer.len() as u64),
     };
     assert_eq!(
         image.layers(),

@@ -114,14 +114,23 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 
 async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> (Report, Vec<u64>) {
     let told = Arc::new(Told::default());
+    let observer = Arc::clone(&told) as Arc<dyn Observer>;
+    let report = executed(vpu, desired, plan, observer).await;
+    let told = told.0.lock().unwrap().clone();
+    (report, told)
+}
+
+async fn executed(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    plan: &Plan,
+    observer: Arc<dyn Observer>,
+) -> Report {
     let (_sender, interrupts) = watch::channel(0);
     let payloads = Payloads::new(desired);
     let options = Options { rollback: true };
     let log = Log::none();
-    let observer = Arc::clone(&told) as Arc<dyn Observer>;
-    let report = apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await;
-    let told = told.0.lock().unwrap().clone();
-    (report, told)
+    apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
 }
 
 /// Executes without any trouble.

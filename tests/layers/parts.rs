@@ -1,18 +1,21 @@
 //! A large image is sent in parts, and goes on where it was after the link broke.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use o3r_deploy::{
-    apply::{Outcome, Payloads},
+    apply::{Event, Observer, Outcome, Payloads},
     desired::{self, Desired, Division, Sizes},
     host::fake::{FakeVpu, Fault, World},
-    image::{LayerCache, PART_REPOSITORY},
+    image::{Framing, LayerCache, PART_REPOSITORY},
     observe::observe,
     plan::{self, Plan},
     render,
 };
 
-use super::{BASE, DEPS, applied, desired, execute, image, load};
+use super::{BASE, DEPS, applied, desired, execute, executed, image, load};
 
 /// A part for each layer.
 const EACH: Division = Division {
@@ -450,6 +453,70 @@ async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
             assert_eq!(files_there(&vpu), [] as [usize; 0], "{fault:?}");
             let (_, again) = about(&vpu, &wanted, &files, link).await;
             assert!(again.is_empty(), "{fault:?}: {again:?}");
+        }
+    }
+}
+
+/// Docker writes down what it decompresses while it receives; with little room, layers are packed one by one.
+#[tokio::test]
+async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_received() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = vpu(false);
+    let wanted = large(&files);
+    let mut observed = observe(&vpu, &wanted.query()).await.unwrap();
+    observed.readings.speeds.link = Some(QUICK);
+    let mut with = |free| {
+        observed.readings.docker_free = Some(free);
+        let mut prepared = wanted.clone();
+        let cache = LayerCache::new(files.path().join("cache").to_str().unwrap());
+        let sizes = Sizes::About;
+        desired::prepare(&mut prepared, &observed, &cache, EACH, sizes, &|_, _| {}).unwrap();
+        let plan = plan::plan(&prepared, &observed, "fake");
+        assert_eq!(plan.blocked, []);
+        let content = prepared.images[0].content.clone().unwrap();
+        (content.framing, plan.is_about())
+    };
+    assert_eq!(with(60_000_000), (Some(Framing::Gzip), true));
+    assert_eq!(with(40_000_000), (None, false));
+    assert_eq!(with(60_000_000), (Some(Framing::Gzip), false));
+}
+
+/// Who shows progress is told of all bytes, of an image in one part, too.
+#[tokio::test]
+async fn progress_knows_the_end_of_what_was_about_so_long() {
+    for layers in [
+        vec![("one", 18_000_000)],
+        vec![("base", 9_000_000), ("deps", 8_000_000)],
+    ] {
+        let files = tempfile::tempdir().unwrap();
+        let vpu = vpu(false);
+        let wanted = desired(vec![image(&files, "app:1", &layers)]);
+        let (prepared, plan) = about(&vpu, &wanted, &files, QUICK).await;
+        let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
+        assert_eq!(payload.parts.is_empty(), layers.len() == 1);
+        let told = Arc::new(All::default());
+        let observer = Arc::clone(&told) as Arc<dyn Observer>;
+        let report = executed(&vpu, &prepared, &plan, observer).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        let told = told.0.lock().unwrap().clone();
+        let (_, known) = about(&self::vpu(false), &wanted, &files, QUICK).await;
+        assert_eq!(told.last().copied(), Some(known.steps[0].bytes_to_send));
+        let first = told[0];
+        assert!(first > 0, "about as many are told of before");
+    }
+}
+
+/// What is told of an image's bytes: about how many there are, and at the end how many there were.
+#[derive(Default)]
+struct All(Mutex<Vec<u64>>);
+
+impl Observer for All {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Image { bytes, .. } | Event::SentAll(bytes) => {
+                self.0.lock().unwrap().push(bytes)
+            }
+            _ => {}
         }
     }
 }

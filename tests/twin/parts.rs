@@ -8,10 +8,23 @@ const MIB: usize = 1 << 20;
 
 /// A manifest of one image, `big:1`, with layers of so many bytes; gives the size of its archive.
 fn write(site: &Site, fillers: &[usize]) -> u64 {
+    write_manifest(site);
+    write_image(site, TinyImage::new("big:1", "1"), fillers)
+}
+
+/// The same of layers that compress, to little more than a half.
+fn write_text(site: &Site, fillers: &[usize]) -> u64 {
+    write_manifest(site);
+    write_image(site, TinyImage::new("big:1", "1").of_text(), fillers)
+}
+
+fn write_manifest(site: &Site) {
     site.manifest(
         "[release]\nname = \"big\"\n[[images]]\nname = \"big:1\"\narchive = \"dist/big.tar\"\n",
     );
-    let image = TinyImage::new("big:1", "1");
+}
+
+fn write_image(site: &Site, image: TinyImage, fillers: &[usize]) -> u64 {
     let image = fillers
         .iter()
         .fold(image, |image, bytes| image.filled(*bytes));
@@ -120,6 +133,52 @@ fn next_apply_goes_on() {
     site.apply();
     let sent = link.sent() - start;
     assert!(sent < bytes * 3 / 4, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+/// Nothing is compressed before it is sent, and it is the image all the same.
+#[test]
+fn compressed_while_it_is_sent() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write_text(&site, &[60 * MIB, 40 * MIB, MIB]);
+    link.slow(8_000_000);
+    let apply = site.start(&["apply", "--yes"]);
+    link.wait_for(bytes / 3);
+    link.cut();
+    let ran = apply.finish().exits(0);
+    ran.says(" layers missing, about ")
+        .says("the link is back")
+        .says(" MiB unpacked)");
+    // Of a part that was on its way nothing is kept.
+    let sent = link.sent();
+    assert!(sent < bytes, "{sent} of {bytes} bytes");
+    site.nothing_to_do();
+    is_whole(&site, &twin);
+}
+
+/// What arrived of a layer while it was compressed is how it begins when it is compressed before.
+#[test]
+fn next_apply_goes_on_with_what_was_compressed_on_the_way() {
+    let twin = Twin::up();
+    let link = Link::to(&twin);
+    let site = Site::through(&link, &twin);
+    let bytes = write_text(&site, &[36 * MIB]);
+    link.slow(1_200_000);
+    let apply = site.start(&["apply", "--yes"]);
+    link.wait_for(bytes / 4);
+    apply.signal("KILL");
+    drop(apply.finish());
+    twin.power_cut();
+    let plan = site.run(&["plan"]).exits(0);
+    plan.says("are there from the last time");
+    plan.says_not("about");
+    let start = link.sent();
+    site.apply();
+    let sent = link.sent() - start;
+    assert!(sent < bytes * 2 / 5, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }

@@ -1,6 +1,6 @@
 //! Tries to apply once: lock, look again, execute, look whether all is done.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
     Applied, confirm,
@@ -104,7 +104,7 @@ impl Attempt<'_> {
         if let Some(why) = goes_on
             && is_rest(&plan, &self.planned)
         {
-            self.goes_on_further = plan.bytes_to_send() < self.planned.bytes_to_send();
+            self.goes_on_further = is_further(&plan, &self.planned);
             self.say_rest(why, &plan);
         } else if self.args.plan.is_some() {
             same(&self.planned, &plan, "while it waited to be applied")?;
@@ -148,13 +148,17 @@ impl Attempt<'_> {
     }
 
     fn say_rest(&self, why: &str, plan: &Plan) {
-        let sent = self
-            .planned
-            .bytes_to_send()
-            .saturating_sub(plan.bytes_to_send());
-        let (sent, left) = (render::bytes(sent), render::bytes(plan.bytes_to_send()));
-        self.ui
-            .note(&format!("{why}: {sent} arrived, {left} to go"));
+        let left = render::bytes(plan.bytes_to_send());
+        let note = if plan.is_about() {
+            format!("{why}: about {left} to go")
+        } else if self.planned.is_about() {
+            format!("{why}: {left} to go")
+        } else {
+            let before = self.planned.bytes_to_send();
+            let sent = render::bytes(before.saturating_sub(plan.bytes_to_send()));
+            format!("{why}: {sent} arrived, {left} to go")
+        };
+        self.ui.note(&note);
     }
 
     async fn ask(&self, plan: Plan) -> Result<(), CommandError> {
@@ -256,6 +260,27 @@ fn is_rest(plan: &Plan, planned: &Plan) -> bool {
         && plan.vpu == planned.vpu
         && plan.manifest == planned.manifest
         && plan.steps.iter().all(known)
+}
+
+/// Whether more has arrived than when it was planned before.
+fn is_further(plan: &Plan, before: &Plan) -> bool {
+    if !plan.is_about() && !before.is_about() {
+        return plan.bytes_to_send() < before.bytes_to_send();
+    }
+    let (have, missing) = arrived(plan);
+    let (had, missed) = arrived(before);
+    have > had || missing < missed
+}
+
+/// Bytes that are there of parts that were begun, and how many layers are missing.
+fn arrived(plan: &Plan) -> (u64, usize) {
+    let commands = plan.steps.iter().flat_map(|step| &step.actions);
+    let payloads = commands.filter_map(|command| command.stdin.as_ref());
+    payloads.fold((0, 0), |(have, missing), payload| {
+        let of_parts: u64 = payload.parts.iter().map(|part| part.have).sum();
+        let layers = payload.layers.as_ref().map_or(0, BTreeSet::len);
+        (have + of_parts, missing + layers)
+    })
 }
 
 /// Whether a step failed for want of a link, with nothing touched that runs.

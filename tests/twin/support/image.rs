@@ -38,6 +38,8 @@ pub(crate) struct TinyImage {
     name: String,
     version: String,
     fillers: Vec<usize>,
+    /// Whether these compress.
+    text: bool,
     /// How many files, of how many bytes, and which of them is another one.
     files: Option<(usize, usize, Option<usize>)>,
     bare: bool,
@@ -50,6 +52,7 @@ impl TinyImage {
             name: name.to_owned(),
             version: version.to_owned(),
             fillers: vec![],
+            text: false,
             files: None,
             bare: false,
             architecture: architecture(),
@@ -59,6 +62,12 @@ impl TinyImage {
     /// Adds another layer of so many bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
         self.fillers.push(bytes);
+        self
+    }
+
+    /// Has the layers of so many bytes be text, which compresses to little more than a half.
+    pub(crate) fn of_text(mut self) -> Self {
+        self.text = true;
         self
     }
 
@@ -99,7 +108,14 @@ impl TinyImage {
             layers.insert(layers.len() - 1, archive.into_inner().unwrap());
         }
         for (number, bytes) in self.fillers.iter().enumerate() {
-            layers.push(file_layer(&format!("filler{number}"), &noise(*bytes)));
+            let content = if self.text {
+                let digits = noise(*bytes / 2);
+                let digits = digits.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                digits.map(|digit| b'a' + digit).collect()
+            } else {
+                noise(*bytes)
+            };
+            layers.push(file_layer(&format!("filler{number}"), &content));
         }
         layers
     }
