@@ -11,7 +11,7 @@ use super::{ImageError, LayerCache, compress, write};
 use crate::held_back::HeldBack;
 
 /// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
-const WAITING: usize = 2;
+const WAITING: usize = 1;
 
 /// How many pieces of a layer are looked at to tell what it becomes: so many that what compresses is met.
 const SAMPLES: u64 = 64;

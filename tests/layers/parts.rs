@@ -514,7 +514,7 @@ impl Observer for All {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Image { bytes, .. } | Event::SentAll(bytes) => {
-                self.0.lock().unwrap().push(bytes)
+                self.0.lock().unwrap().push(bytes);
             }
             _ => {}
         }
