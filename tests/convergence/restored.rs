@@ -257,3 +257,33 @@ fn regression_a_project_takes_the_place_of_one_that_goes() {
         }
     });
 }
+
+#[test]
+fn regression_a_project_that_was_removed_before_is_not_called_restored() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let before = vpu.world(|world| world.clone());
+        let gone = Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        };
+        let plan = plan_for(&vpu, &desired(&gone)).await;
+        let commands = plan.steps.iter().flat_map(|step| &step.actions);
+        let is_removal =
+            |command: &plan::Command| command.to_display().contains("o3r-remove-files");
+        let last = commands.clone().position(is_removal).unwrap();
+        vpu.inject(Some(Fault::LinkLostBefore(last)));
+        let _ = execute(&vpu, &desired(&gone), &plan).await;
+        vpu.inject(None);
+        // Nothing is left to do of it, and then something else fails.
+        let next = desired(&Shape { bound: 1, ..gone });
+        let start = vpu.world(|world| world.clone());
+        let mut at = 0;
+        while fails_and_restores(&vpu, &next, at, &before).await {
+            vpu.world(|world| *world = start.clone());
+            at += 1;
+        }
+        assert!(at > 2, "only {at} commands");
+    });
+}

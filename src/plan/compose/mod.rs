@@ -282,6 +282,10 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     let nothing = found.containers.is_empty() && found.started.is_none();
     if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
+        if previous.is_some_and(|previous| previous.has_it()) {
+            let reason = "it is gone from the VPU already, as it shall be";
+            builder.not_restorable(address(&project.name), reason);
+        }
         return builder.unchanged();
     }
     let record = builder.state().started(&project.name);

@@ -53,6 +53,11 @@ impl<'a> Previous<'a> {
         !self.untouched
     }
 
+    /// Whether the release has the project at all.
+    pub(super) fn has_it(&self) -> bool {
+        self.made.is_some()
+    }
+
     /// The files that the release has.
     pub(super) fn files(&self) -> impl Iterator<Item = &'a str> {
         let inputs = self.made.into_iter().flat_map(|made| made.inputs.keys());
