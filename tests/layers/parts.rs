@@ -165,18 +165,22 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
     assert_eq!(parts_there(&vpu), 0);
 }
 
+/// Before, in and after each command.
+fn links_lost() -> impl Iterator<Item = Fault> {
+    (0..6).flat_map(|at| {
+        [
+            Fault::LinkLostBefore(at),
+            Fault::LinkLostInside(at),
+            Fault::LinkLostAfter(at),
+        ]
+    })
+}
+
 /// Wherever the link breaks, the next apply sends less than all, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_is_not_sent_again() {
     for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
-        let faults = |at| {
-            [
-                Fault::LinkLostBefore(at),
-                Fault::LinkLostInside(at),
-                Fault::LinkLostAfter(at),
-            ]
-        };
-        for fault in (0..6).flat_map(faults) {
+        for fault in links_lost() {
             let files = tempfile::tempdir().unwrap();
             let vpu = vpu(zstd);
             let wanted = three_layers(&files);
@@ -422,14 +426,7 @@ async fn exact_plans_know_what_is_sent() {
 #[tokio::test]
 async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
     for (link, zstd) in [(QUICK, false), (SLOW, true)] {
-        let faults = |at| {
-            [
-                Fault::LinkLostBefore(at),
-                Fault::LinkLostInside(at),
-                Fault::LinkLostAfter(at),
-            ]
-        };
-        for fault in (0..6).flat_map(faults) {
+        for fault in links_lost() {
             let files = tempfile::tempdir().unwrap();
             let vpu = vpu(zstd);
             let wanted = large(&files);
