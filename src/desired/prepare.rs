@@ -93,14 +93,14 @@ pub fn prepare(
         } else {
             Manner::Whole
         };
-        way.make_ready(name, content, wanted, manner)?;
+        way.make_ready(name, content, &local, wanted, manner)?;
     }
     if !has_room(desired, &to_send, observed) {
         for image in &mut desired.images {
-            if let Some((name, wanted, content, _)) = sent(image, &to_send)
+            if let Some((name, wanted, content, local)) = sent(image, &to_send)
                 && content.framing == Some(Framing::Gzip)
             {
-                way.make_ready(name, content, wanted, Manner::Layers)?;
+                way.make_ready(name, content, &local, wanted, Manner::Layers)?;
             }
         }
     }
@@ -138,12 +138,10 @@ impl Way<'_> {
         &self,
         name: &str,
         content: &mut ImageContent,
+        local: &image::Image,
         wanted: &BTreeSet<Digest>,
         manner: Manner,
     ) -> Result<(), PrepareError> {
-        let Some(local) = content.local.clone() else {
-            return Ok(());
-        };
         let failed = |source| PrepareError::new(name, source);
         let packing = packing(self.observed);
         let making = Making { packing, manner };

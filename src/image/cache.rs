@@ -263,12 +263,8 @@ impl LayerCache {
             dir: layers.clone(),
             source,
         };
-        if layer.encoding == Encoding::Plain {
-            let about = on_the_way::about(&layer.stored, level);
-            let unreadable = |error| compress::read_error(origin, 0, error);
-            if about.map_err(unreadable)?.is_none() {
-                return self.add_as(layer, origin, Form::Tar);
-            }
+        if layer.encoding == Encoding::Plain && on_the_way::about(layer, origin, level)?.is_none() {
+            return self.add_as(layer, origin, Form::Tar);
         }
         fs_err::create_dir_all(&layers).map_err(failed)?;
         let file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;

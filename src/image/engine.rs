@@ -229,6 +229,8 @@ mod tests {
     use camino::Utf8PathBuf;
     use insta::assert_snapshot;
 
+    use super::super::contents::LayerBytes;
+    use super::super::deflate::Level;
     use super::*;
     use crate::image::{Image, LayerCache, LayerSelection, Packing, Work};
 
@@ -419,6 +421,35 @@ mod tests {
             "image info save image info image info ",
             "saved once"
         );
+    }
+
+    /// An apply that was declined, or whose link broke before a layer was sent to its end.
+    #[test]
+    fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
+        let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+        let cache =
+            LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
+        let wanted = [Digest::of(LAYER)].into();
+        let image = docker.open("arm64").unwrap();
+        image.fetch_layers(&wanted, &cache, &|_| {}).unwrap();
+        let layer = image.contents().unwrap().layers[0].clone();
+        {
+            let mut ready = image.ready_parts();
+            ready.cache = Some(cache.clone());
+            let on_the_way = Some(Level::Fast);
+            let layer = LayerBytes {
+                on_the_way,
+                ..layer
+            };
+            ready.layers.insert(layer.diff_id, layer);
+        }
+        drop(image);
+        docker
+            .open("arm64")
+            .unwrap()
+            .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
+            .unwrap();
+        assert_eq!(docker.asked(), "image info save image info ", "saved once");
     }
 
     #[test]

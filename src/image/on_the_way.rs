@@ -100,11 +100,22 @@ impl Write for Pieces {
     }
 }
 
-/// About how many bytes this becomes; nothing where compressing it does not pay. Always the same of the same bytes.
+/// About how many bytes an uncompressed layer becomes; nothing where compressing it does not pay. Always the same of the
+/// same bytes.
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn about(plain: &Slice, level: Level) -> io::Result<Option<u64>> {
+pub(super) fn about(
+    layer: &LayerBytes,
+    origin: &str,
+    level: Level,
+) -> Result<Option<u64>, ImageError> {
+    let name = format!("{origin}: layer {}", layer.diff_id);
+    let sampled = sampled(&layer.stored, level);
+    sampled.map_err(|error| compress::read_error(&name, 0, error))
+}
+
+fn sampled(plain: &Slice, level: Level) -> io::Result<Option<u64>> {
     let (mut read, mut packed) = (0, 0);
     let apart = plain.len() / SAMPLES;
     let mut compressor = deflate::Compressor::new(level)?;

@@ -9,8 +9,7 @@ use super::deflate::Level;
 use super::fetch::From;
 use super::slice::Slice;
 use super::{
-    Bytes, Framing, Image, ImageError, LayerCache, Making, Manner, Packing, Source, compress,
-    on_the_way,
+    Bytes, Framing, Image, ImageError, LayerCache, Making, Manner, Packing, Source, on_the_way,
 };
 use crate::digest::Digest;
 
@@ -176,8 +175,7 @@ impl Image {
         cache: &LayerCache,
         level: Level,
     ) -> Result<(), ImageError> {
-        let about = on_the_way::about(&layer.stored, level);
-        match about.map_err(|error| compress::read_error(origin, 0, error))? {
+        match on_the_way::about(layer, origin, level)? {
             Some(size) => self.make_ready(LayerBytes {
                 size,
                 on_the_way: Some(level),

@@ -257,7 +257,13 @@ fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<
 /// Of a damaged layer that came out of the cache, no file of the user's is the cause.
 fn blame(layer: &LayerBytes, error: ImageError) -> ImageError {
     match &layer.cached {
-        Some(path) if !matches!(error, ImageError::Output { .. }) => {
+        // One that was blamed already is another file.
+        Some(path)
+            if !matches!(
+                error,
+                ImageError::Output { .. } | ImageError::DamagedCache { .. }
+            ) =>
+        {
             cache::discard(path);
             ImageError::DamagedCache {
                 layer: layer.diff_id,

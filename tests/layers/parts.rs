@@ -411,7 +411,7 @@ async fn large_layers_are_compressed_while_they_are_sent() {
     }
 }
 
-/// A plan that is looked at before, or that a delta or what has arrived is measured by, knows all bytes.
+/// A plan that is looked at before knows all bytes.
 #[tokio::test]
 async fn exact_plans_know_what_is_sent() {
     let files = tempfile::tempdir().unwrap();

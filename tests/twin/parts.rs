@@ -150,9 +150,9 @@ fn compressed_while_it_is_sent() {
     link.cut();
     let ran = apply.finish().exits(0);
     ran.says(" layers missing, about ").says("the link is back");
-    // Of a part that was on its way nothing is kept.
+    // Of a part that was on its way nothing is kept, and all that was loaded is: it becomes little more than a half.
     let sent = link.sent();
-    assert!(sent < bytes, "{sent} of {bytes} bytes");
+    assert!(sent < bytes * 3 / 4, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }
