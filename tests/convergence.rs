@@ -320,24 +320,20 @@ proptest! {
         store in stores(),
     ) {
         run(async {
-            let fresh = || async {
-                let vpu = vpu_of(newer, store);
-                if let Some(first) = &first {
-                    converge(&vpu, &desired(first)).await;
-                }
-                vpu.world(start_demo);
-                vpu.inject(None);
-                vpu
-            };
+            let vpu = vpu_of(newer, store);
+            if let Some(first) = &first {
+                converge(&vpu, &desired(first)).await;
+            }
+            vpu.world(start_demo);
+            let before = vpu.world(|world| world.clone());
             let wanted = desired(&second);
-            let vpu = fresh().await;
             let plan = plan_for(&vpu, &wanted).await;
             let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
             for at in 0..count {
                 for fault in [Fault::Fails(at), Fault::LinkLostBefore(at), Fault::LinkLostAfter(at)] {
-                    let vpu = fresh().await;
+                    let vpu = FakeVpu::new(before.clone());
                     vpu.inject(Some(fault));
-                    let report = execute(&vpu, &wanted, &plan_for(&vpu, &wanted).await).await;
+                    let report = execute(&vpu, &wanted, &plan).await;
                     assert!(!matches!(report.outcome, Outcome::Done), "{fault:?}: {report:?}");
                     vpu.inject(None);
                     if reboots {

@@ -459,18 +459,11 @@ fn is_docker_full(said: &str) -> bool {
     said.contains("no space left on device")
 }
 
-/// Bytes of the archives that docker gets from a command.
-fn room(command: &Command) -> u64 {
-    let payload = command.stdin.as_ref();
-    payload.map_or(0, |payload| {
-        let built = payload.delta.as_ref().map(|delta| delta.archive_bytes);
-        built.unwrap_or(payload.bytes)
-    })
-}
-
-/// Whether a command needs less room than another by more than what parts of an archive have beside their layers.
+/// Whether docker writes less of what a command reads than of what another does, before it unpacks it: by more than
+/// what archives have beside their layers.
 fn needs_less(command: &Command, than: &Command) -> bool {
-    room(command) < room(than) / 100 * 99
+    let spooled = |command: &Command| command.stdin.as_ref().map_or(0, |payload| payload.spooled);
+    spooled(command) < spooled(than) / 100 * 99
 }
 
 /// Whether nothing of this release was recorded before: then there is nothing to go back to.
@@ -483,27 +476,21 @@ fn first_release(plan: &Plan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        digest::Digest,
-        plan::{Delta, PayloadSource},
-        shell::Argv,
-    };
+    use crate::{digest::Digest, plan::PayloadSource, shell::Argv};
 
     #[test]
-    fn a_delta_needs_the_room_of_what_is_built() {
-        let image =
-            |bytes| Payload::new(PayloadSource::Stream("app:1".into()), Digest::of(""), bytes);
-        let load = |payload| Command::with(Argv::new("docker"), payload);
-        let mut delta = image(1);
-        delta.delta = Some(Delta {
-            base: String::new(),
-            archive_bytes: 300,
-        });
-        // Packed layers may fit where these do not.
-        assert!(needs_less(&load(image(100)), &load(delta)));
-        assert!(!needs_less(&load(image(100)), &load(image(10))));
-        // The same in parts.
-        assert!(!needs_less(&load(image(99_999)), &load(image(100_000))));
+    fn a_full_disk_ends_what_needs_no_less() {
+        let load = |spooled| {
+            let from = PayloadSource::Stream("app:1".into());
+            let mut payload = Payload::new(from, Digest::of(""), 1);
+            payload.spooled = spooled;
+            Command::with(Argv::new("docker"), payload)
+        };
+        // Packed layers, or parts, may fit where these do not.
+        assert!(needs_less(&load(100), &load(300)));
+        assert!(!needs_less(&load(300), &load(100)));
+        // The same with another tag.
+        assert!(!needs_less(&load(99_999), &load(100_000)));
         assert!(is_docker_full(
             "write /var/lib/docker/tmp/x: no space left on device"
         ));

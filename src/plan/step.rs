@@ -340,6 +340,9 @@ pub struct Payload {
     /// plan that `plan` makes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub about: bool,
+    /// Of an image, the bytes that docker writes down of it, or of one part of it, before it unpacks them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spooled: u64,
     /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<BTreeSet<Digest>>,
@@ -366,6 +369,7 @@ impl Payload {
             sha256,
             bytes,
             about: false,
+            spooled: 0,
             layers: None,
             delta: None,
             parts: vec![],
@@ -386,8 +390,6 @@ impl Payload {
 pub struct Delta {
     /// The id of the image there from whose files it is built.
     pub base: String,
-    /// Bytes of the archive that docker reads.
-    pub archive_bytes: u64,
 }
 
 /// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it

@@ -152,9 +152,9 @@ fn command(builder: &Builder<'_>, image: &Image, offer: &Offer) -> Command {
     let from = PayloadSource::Stream(image.name.clone());
     let mut payload = Payload::new(from, offer.sha256, offer.bytes);
     payload.layers = Some(offer.layers.clone());
+    payload.spooled = offer.archive_bytes;
     payload.delta = Some(Delta {
         base: offer.base.clone(),
-        archive_bytes: offer.archive_bytes,
     });
     let directory = builder.state().delta();
     let reach: Reach = offer.reach;

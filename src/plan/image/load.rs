@@ -19,15 +19,16 @@ pub(super) fn commands(
     missing: &BTreeSet<Digest>,
     state: State<'_>,
 ) -> Vec<Command> {
-    let payload = |bytes| {
+    let payload = |bytes, spooled| {
         let from = PayloadSource::Stream(image.name.clone());
         let mut payload = Payload::new(from, content.config_digest, bytes);
         payload.about = content.about;
+        payload.spooled = spooled;
         payload
     };
     let zstd = content.framing == Some(Framing::Zstd);
     let all = content.diff_ids();
-    let whole = payload(content.archive_bytes(&all));
+    let whole = payload(content.archive_bytes(&all), content.spooled_bytes(&all));
     let load_image = if zstd {
         remote::load_zstd(None)
     } else {
@@ -42,11 +43,14 @@ pub(super) fn commands(
         .iter()
         .map(|part| planned(part, content.about, zstd, state))
         .collect();
-    let bytes = match parts.as_slice() {
-        [] => content.archive_bytes(missing),
-        parts => parts.iter().map(Part::bytes_to_send).sum(),
+    let spooled = parts.iter().map(|part| content.spooled_bytes(&part.layers));
+    let mut payload = match spooled.max() {
+        None => payload(
+            content.archive_bytes(missing),
+            content.spooled_bytes(missing),
+        ),
+        Some(spooled) => payload(parts.iter().map(Part::bytes_to_send).sum(), spooled),
     };
-    let mut payload = payload(bytes);
     payload.layers = Some(missing.clone());
     payload.parts = parts;
     let load = Command::with(load_image, payload).or_else(whole);

@@ -6,6 +6,7 @@ mod link;
 mod process;
 mod site;
 mod twin;
+mod watchdog;
 
 pub(crate) use app::App;
 pub(crate) use image::{Layout, Packing, TinyImage, noise, rootfs};

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use super::watchdog::Watchdog;
+
 /// Long enough for anything but a hang, on a machine with much else to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,9 +86,7 @@ fn plain(text: &str) -> String {
 /// Runs a command that reads nothing to its end.
 #[must_use]
 pub(crate) fn run(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    Ran::new(command, output.status, &output.stdout, &output.stderr)
+    feed(command, b"")
 }
 
 /// Runs a command that reads `input` to its end.
@@ -98,6 +98,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let _watchdog = Watchdog::over(child.id());
     // What it says is little: it fits its pipes while it is fed.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
@@ -131,6 +132,7 @@ pub(crate) fn in_terminal(command: &Command, prompt: &str, typed: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{script:?}: {error}"));
+    let _watchdog = Watchdog::over(child.id());
     let mut keyboard = child.stdin.take().unwrap();
     let mut screen = child.stdout.take().unwrap();
     let mut shown = vec![];
@@ -157,6 +159,7 @@ fn quoted(word: &str) -> String {
 /// A program that runs.
 pub(crate) struct Running {
     child: Child,
+    _watchdog: Watchdog,
     lines: Receiver<String>,
     seen: String,
     stdout: JoinHandle<String>,
@@ -188,6 +191,7 @@ impl Running {
             String::from_utf8_lossy(&text).into_owned()
         });
         Self {
+            _watchdog: Watchdog::over(child.id()),
             child,
             lines,
             seen: String::new(),
