@@ -9,7 +9,6 @@ use std::{
 
 use libdeflater::CompressionLvl;
 
-use super::compress::read_some;
 use crate::digest::{Digest, DigestWriter};
 
 /// Bytes that become one member. Smaller ones compress worse (level 1: a ratio of .285 at 256 KiB,
@@ -122,7 +121,9 @@ pub(super) fn pack(
     loop {
         let mut filled = 0;
         for member in &mut members {
-            fill(read, member).map_err(Error::Read)?;
+            member.clear();
+            let mut next = read.take(MEMBER as u64);
+            next.read_to_end(member).map_err(Error::Read)?;
             total += member.len() as u64;
             if member.is_empty() {
                 break;
@@ -158,20 +159,6 @@ pub(super) fn pack(
     out.flush().map_err(Error::Write)?;
     let (_, digest, read) = hash.finish();
     Ok(Packed { digest, read })
-}
-
-/// Reads the next member: whole, except at the end.
-fn fill(read: &mut dyn Read, member: &mut Vec<u8>) -> io::Result<()> {
-    member.resize(MEMBER, 0);
-    let mut filled = 0;
-    while filled < MEMBER {
-        match read_some(read, &mut member[filled..])? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    member.truncate(filled);
-    Ok(())
 }
 
 fn compress(members: &[Vec<u8>], compressor: &mut Compressor) -> io::Result<Vec<u8>> {
