@@ -176,6 +176,11 @@ containers() { docker ps --all --quiet --filter "label=o3r-twin.state=$state" --
 volumes=$(for id in $(containers); do docker inspect -f '{{range .Mounts}}{{.Name}} {{end}}' "$id"; done)
 check "down" ./twin.sh down $new $newest $old
 check "no container is left" says "" containers
+unlocked() {
+    local lock
+    for lock in "$state"/locks/*; do flock -n "$lock" true || { echo "$lock is held"; return 1; }; done
+}
+check "what runs holds no lock" unlocked
 check "no volume is left" refused docker volume inspect -f '{{.Name}}' $volumes
 
 echo "$passed passed, $failed failed"

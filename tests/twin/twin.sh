@@ -9,6 +9,7 @@ default_profile=fw1.4.30
 pull_timeout=30     # seconds; a registry that has not delivered 30 MB by then is taken as unreachable
 engine_timeout=60   # seconds for a dockerd to answer
 boot_timeout=120    # seconds; a twin boots in about 5, several at once on two cores take longer
+lock_timeout=900    # seconds; making the images takes minutes
 first_host=69       # twins take 127.0.0.69 and up
 last_host=254
 
@@ -54,14 +55,17 @@ if [ "$(id -u)" != 0 ] && [ ! -w /var/run/docker.sock ] && ! docker version >/de
     PATH=$state/bin:$PATH
 fi
 
-# Runs a command under a lock of that name. The lock is not handed down to what the command leaves running.
+# Runs a command under a lock of that name. The lock is not handed down to what the command leaves running: of an end that
+# is closed for a function, a shell and what it forks keep a copy; of one that is closed for a subshell, not. The last
+# `exit` keeps the shell that holds the lock from becoming that subshell.
 locked() {
     local name=$1
     shift
     mkdir -p "$state/locks"
     (
-        flock 9
-        "$@" 9>&-
+        flock -w "$lock_timeout" 9 || die "somebody has held $state/locks/$name for $lock_timeout s"
+        ("$@") 9>&-
+        exit
     ) 9>"$state/locks/$name"
 }
 
@@ -331,7 +335,7 @@ print_env() {
 ssh_to() {
     local name=$1
     shift
-    ssh -F none -i "$state/id_ed25519" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=5 \
+    ssh -F none -i "$state/id_ed25519" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=5 \
         -o StrictHostKeyChecking=yes -o "UserKnownHostsFile=$state/twins/$name/known_hosts" \
         "oem@$(cat "$state/twins/$name/address")" "$@"
 }
@@ -340,7 +344,7 @@ ssh_to() {
 # Where dockerd waits for a call, none is made: it would start what the device leaves off.
 ready() {
     # shellcheck disable=SC2016 # expanded in the twin
-    ssh_to "$1" 'systemctl --user is-active --quiet default.target && { [ -e /etc/o3r-twin/docker-on-demand ] || docker version >/dev/null; }' \
+    ssh_to "$1" 'systemctl --user is-active --quiet default.target && { [ -e /etc/o3r-twin/docker-on-demand ] || timeout 10 docker version >/dev/null; }' \
         </dev/null >/dev/null 2>&1 && api_answers "$(cat "$state/twins/$1/address")"
 }
 
@@ -355,7 +359,10 @@ api_answers() {
 wait_ready() {
     local end=$((SECONDS + boot_timeout))
     until ready "$1"; do
-        [ $SECONDS -lt $end ] || die "$1 is not ready after $boot_timeout s; look at: twin.sh root $1 journalctl -b"
+        if [ $SECONDS -ge $end ]; then
+            docker exec "$(container_of "$1")" journalctl -b --no-pager --lines 30 >&2 || true
+            die "$1 is not ready after $boot_timeout s; look at: twin.sh root $1 journalctl -b"
+        fi
         running "$1" || sleep 1
         sleep 0.2
     done
