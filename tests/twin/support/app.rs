@@ -122,7 +122,7 @@ volumes:
     #[track_caller]
     pub(crate) fn runs_on(&self, twin: &Twin) {
         let seen = twin.oem(
-            "for try in 1 2 3 4 5; do docker exec hello_web_1 sh -c \
+            "for try in 1 2 3 4 5; do timeout 20 docker exec hello_web_1 sh -c \
              'wget -qO- localhost:9000/version && echo && echo $SETTING && cat /greeting.txt' && exit; sleep 1; done; exit 1",
         );
         let Self {
