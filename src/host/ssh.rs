@@ -26,6 +26,10 @@ const MAX_SESSIONS: usize = 8;
 /// plant's VPN in a second or two.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a login may take where nobody is asked for a password. [`CONNECT_TIMEOUT`] ends with the server's first
+/// words, and [`ALIVE_INTERVAL`] begins after the login: between them ssh itself waits for ever.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A dead link is noticed when three probes were not answered, and a fourth one would be due: after 12 s.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -82,6 +86,13 @@ impl SshHost {
     /// Asks for a password or a key's passphrase on the terminal where there is one (ssh itself
     /// asks; it never passes through this program), and never accepts a host key by itself.
     pub async fn connect(options: &SshOptions) -> Result<Self, HostError> {
+        Self::connect_within(options, asks_nothing().then_some(LOGIN_TIMEOUT)).await
+    }
+
+    async fn connect_within(
+        options: &SshOptions,
+        limit: Option<Duration>,
+    ) -> Result<Self, HostError> {
         let directory = tempfile::Builder::new()
             .prefix("o3r-ssh-")
             .tempdir()
@@ -119,9 +130,19 @@ impl SshHost {
             program: "ssh".into(),
             source,
         })?;
-        let ready = match master.stdout.take() {
-            Some(stdout) => is_ready(stdout).await,
-            None => false,
+        let ready = match (master.stdout.take(), limit) {
+            (Some(stdout), Some(limit)) => {
+                let ready = tokio::time::timeout(limit, is_ready(stdout)).await;
+                ready.map_err(|_| HostError::Unreachable {
+                    host: options.host.clone(),
+                    reason: format!(
+                        "it answers, but not to a login within {} s",
+                        limit.as_secs()
+                    ),
+                })?
+            }
+            (Some(stdout), None) => is_ready(stdout).await,
+            (None, _) => false,
         };
         if !ready {
             return Err(login_error(options, user.as_deref(), master).await);
@@ -291,9 +312,7 @@ fn client_options(options: &SshOptions, pinned: &Path) -> Result<Vec<String>, Ho
         "ServerAliveCountMax=3".to_owned(),
         "ControlPersist=no".to_owned(),
     ];
-    if !std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && std::env::var_os("SSH_ASKPASS").is_none()
-    {
+    if asks_nothing() {
         list.push("BatchMode=yes".to_owned());
     }
     if !options.host_keys.is_empty() {
@@ -307,6 +326,12 @@ fn client_options(options: &SshOptions, pinned: &Path) -> Result<Vec<String>, Ho
         list.push("UpdateHostKeys=no".to_owned());
     }
     Ok(list)
+}
+
+/// Whether ssh has nobody whom it could ask for a password.
+fn asks_nothing() -> bool {
+    !std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("SSH_ASKPASS").is_none()
 }
 
 /// Whether the login's command runs. What a login shell prints before it is passed over.
@@ -448,6 +473,30 @@ async fn login_error(options: &SshOptions, user: Option<&str>, mut master: Child
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_login_that_is_not_answered_ends() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = SshOptions {
+            host: "127.0.0.1".into(),
+            port: Some(listener.local_addr().unwrap().port()),
+            ..SshOptions::default()
+        };
+        let server = std::thread::spawn(move || {
+            use std::io::Write as _;
+            let (mut client, _) = listener.accept().unwrap();
+            client.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+            // Until the client has gone.
+            std::io::copy(&mut client, &mut std::io::sink()).unwrap_or_default()
+        });
+        let connected = SshHost::connect_within(&options, Some(Duration::from_secs(1))).await;
+        let error = connected.err().map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("cannot reach 127.0.0.1: it answers, but not to a login within 1 s")
+        );
+        assert!(server.join().unwrap() > 0, "the client's words");
+    }
 
     #[test]
     fn an_order_that_somebody_chose_stays() {
