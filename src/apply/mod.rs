@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -48,6 +48,8 @@ pub enum Event<'a> {
     },
     /// All bytes of an image were sent, so many.
     SentAll(u64),
+    /// A step still runs; told every few seconds.
+    StillRuns,
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -61,6 +63,9 @@ pub enum Event<'a> {
     /// A step is being taken back.
     Undoing(&'a Step),
 }
+
+/// How often a step that runs says so.
+const STILL_RUNS: Duration = Duration::from_secs(5);
 
 /// Receives events; called from several threads.
 pub trait Observer: Send + Sync + 'static {
@@ -274,6 +279,7 @@ impl<H: Host> Execution<'_, H> {
         for command in &step.actions {
             let result = tokio::select! {
                 result = self.command(command) => result,
+                never = self.tell_that_it_runs() => match never {},
                 _ = interrupts.wait_for(|times| *times >= patience) => {
                     self.log.line(&format!("interrupted: {}", command.argv.to_display()));
                     return Err(Stop::Interrupted);
@@ -284,6 +290,13 @@ impl<H: Host> Execution<'_, H> {
             }
         }
         Ok(())
+    }
+
+    async fn tell_that_it_runs(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(STILL_RUNS).await;
+            self.observer.event(Event::StillRuns);
+        }
     }
 
     /// Runs a command, and what is to be run instead if it fails.

@@ -150,6 +150,7 @@ impl Observer for Progress {
                 running.bytes = bytes;
                 running.sent(bytes, self.ui);
             }),
+            Event::StillRuns => self.with(|running| running.still_runs(self.ui)),
             Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
             Event::Done(_) => self.end(true),
@@ -244,9 +245,22 @@ impl Running {
                 let title = &self.title;
                 bars.total.set_message(format!("{title}, unpacked there"));
             }
-        } else if self.said.elapsed() >= PLAIN_INTERVAL && self.bytes > 0 {
+        } else {
+            self.still_runs(ui);
+        }
+    }
+
+    /// Says how far it is, where no bar shows it and nothing was said for a while.
+    fn still_runs(&mut self, ui: Ui) {
+        if self.bars.is_none() && self.said.elapsed() >= PLAIN_INTERVAL {
             self.said = Instant::now();
-            let line = how_far(&self.layers, bytes, self.bytes, self.start.elapsed());
+            let took = self.start.elapsed();
+            let line = if self.sent < self.bytes {
+                how_far(&self.layers, self.sent, self.bytes, took)
+            } else {
+                let sent = if self.bytes > 0 { "all is sent, " } else { "" };
+                format!("{sent}runs for {}", render::duration(took))
+            };
             ui.say(&format!("{}: {line}", self.title));
         }
     }
@@ -272,12 +286,16 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
     let unpacked = layers::unpacked(layers, sent).map_or(String::new(), |unpacked| {
         format!(" ({} unpacked)", render::bytes(unpacked))
     });
+    // Of nothing yet, nobody knows how long the rest takes.
+    let pace = if sent == 0 {
+        String::new()
+    } else {
+        format!(", {}, {} left", rate(sent, took), left(took, sent, total))
+    };
     format!(
-        "{} of {} sent{unpacked}, {percent} %, {}, {} left{}",
+        "{} of {} sent{unpacked}, {percent} %{pace}{}",
         render::bytes(sent),
         render::bytes(total),
-        rate(sent, took),
-        left(took, sent, total),
         layers::place(layers, sent)
     )
 }
@@ -395,5 +413,6 @@ mod tests {
             how_far(&[], 25 << 20, 100 << 20, took),
             "25.0 MiB of 100 MiB sent, 25 %, 2.50 MiB/s, 30.0 s left"
         );
+        assert_eq!(how_far(&[], 0, 100 << 20, took), "0 B of 100 MiB sent, 0 %");
     }
 }
