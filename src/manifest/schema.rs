@@ -10,7 +10,7 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
-use super::{Manifest, vpu::Vpus};
+use super::{Manifest, unsupported, vpu::Vpus};
 
 /// A TOML document with a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,9 @@ pub fn schema_of(document: Document) -> Value {
         ),
     };
     schema.insert("title".to_owned(), json!(title));
-    schema.to_value()
+    let mut schema = schema.to_value();
+    unsupported::mark(&mut schema);
+    schema
 }
 
 /// Takes out what TOML does not have and what its tools do not read.

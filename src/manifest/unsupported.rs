@@ -1,5 +1,5 @@
-//! Finds keys whose behaviour this version does not have; `plan` and `apply` refuse them instead
-//! of ignoring them.
+//! Finds keys whose behaviour this version does not have, in manifests and for the schema; `plan` and `apply` refuse
+//! them instead of ignoring them.
 
 use serde_json::Value;
 
@@ -38,6 +38,34 @@ pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
             )
         })
         .collect()
+}
+
+/// Says in the schema of a manifest which keys these are, so that an editor does.
+pub(super) fn mark(schema: &mut Value) {
+    for pattern in LATER {
+        let keys: Vec<&str> = pattern.split('/').skip(1).collect();
+        mark_below(schema, &keys);
+    }
+}
+
+fn mark_below(schema: &mut Value, keys: &[&str]) {
+    let Some((key, rest)) = keys.split_first() else {
+        if let Some(Value::String(description)) = schema.get_mut("description") {
+            description.push_str("\n\nNot supported yet: `plan` and `apply` refuse it.");
+        }
+        return;
+    };
+    match (*key, schema.get("items")) {
+        ("*", Some(_)) => mark_below(&mut schema["items"], rest),
+        (key, _) => {
+            let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+            for (name, property) in properties.into_iter().flatten() {
+                if key == "*" || key == name {
+                    mark_below(property, rest);
+                }
+            }
+        }
+    }
 }
 
 fn matches(pattern: &str, pointer: &str) -> bool {
