@@ -275,7 +275,7 @@ fn image_that_does_not_fit() {
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
     vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the images
-      help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
+      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     // `status` makes no layers ready, so that these are not the sizes that would be sent.
     let full = with(300 << 20);
@@ -304,7 +304,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
     vpu.space: docker's disk has 600 MiB free, and it needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are
-      help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
+      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     assert_eq!(with(900 << 20).blocked, []);
 }
@@ -343,7 +343,7 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
     observed.readings.home_free = Some(1 << 30);
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
     vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are
-      help: see on the VPU: docker system df; images that nothing uses go with: docker image prune
+      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
 }
 

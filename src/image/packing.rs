@@ -27,11 +27,11 @@ pub enum Packing {
     Plain,
     /// With gzip, quickly.
     Fast,
-    /// With gzip, as small as it gets.
+    /// With gzip, hard.
     Small,
     /// The whole archive with zstd, quickly.
     ZstdFast,
-    /// The whole archive with zstd, as small as it gets.
+    /// The whole archive with zstd, hard.
     ZstdSmall,
 }
 

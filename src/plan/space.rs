@@ -15,8 +15,7 @@ pub(crate) fn address() -> Address {
     Address::new("vpu", "space")
 }
 
-const REMEDY: &str =
-    "see on the VPU: docker system df; images that nothing uses go with: docker image prune";
+const REMEDY: &str = "see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a";
 
 /// Bytes that images need while they are sent.
 #[derive(Debug, Default)]

@@ -80,9 +80,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             }
             Packing::Plain => "as they are",
             Packing::Fast => "compressed",
-            Packing::Small => "compressed as far as it goes",
+            Packing::Small => "compressed hard",
             Packing::ZstdFast => "compressed with zstd",
-            Packing::ZstdSmall => "compressed with zstd as far as it goes",
+            Packing::ZstdSmall => "compressed hard with zstd",
         };
         builder.notes.push(format!(
             "the link takes {}/s: layers are sent {how}",
