@@ -254,14 +254,22 @@ impl Running {
     fn still_runs(&mut self, ui: Ui) {
         if self.bars.is_none() && self.said.elapsed() >= PLAIN_INTERVAL {
             self.said = Instant::now();
-            let took = self.start.elapsed();
-            let line = if self.sent < self.bytes {
-                how_far(&self.layers, self.sent, self.bytes, took)
-            } else {
-                let sent = if self.bytes > 0 { "all is sent, " } else { "" };
-                format!("{sent}runs for {}", render::duration(took))
-            };
-            ui.say(&format!("{}: {line}", self.title));
+            ui.say(&format!(
+                "{}: {}",
+                self.title,
+                self.state(self.start.elapsed())
+            ));
+        }
+    }
+
+    /// The bytes that are sent, where there are enough of them to wait for; else for how long it runs.
+    fn state(&self, took: Duration) -> String {
+        if self.bytes < BAR_FROM {
+            format!("runs for {}", render::duration(took))
+        } else if self.sent < self.bytes {
+            how_far(&self.layers, self.sent, self.bytes, took)
+        } else {
+            format!("all is sent, runs for {}", render::duration(took))
         }
     }
 
@@ -414,5 +422,25 @@ mod tests {
             "25.0 MiB of 100 MiB sent, 25 %, 2.50 MiB/s, 30.0 s left"
         );
         assert_eq!(how_far(&[], 0, 100 << 20, took), "0 B of 100 MiB sent, 0 %");
+    }
+
+    #[test]
+    fn a_step_says_what_is_waited_for() {
+        let state = |sent, bytes| {
+            let running = Running {
+                title: String::new(),
+                bytes,
+                about: false,
+                sent,
+                layers: vec![],
+                start: Instant::now(),
+                said: Instant::now(),
+                bars: None,
+            };
+            running.state(Duration::from_secs(10))
+        };
+        assert_eq!(state(0, 194), "runs for 10.0 s");
+        assert_eq!(state(0, 2 << 20), "0 B of 2.00 MiB sent, 0 %");
+        assert_eq!(state(2 << 20, 2 << 20), "all is sent, runs for 10.0 s");
     }
 }
