@@ -80,9 +80,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             }
             Packing::Plain => "as they are",
             Packing::Fast => "compressed",
-            Packing::Small => "compressed hard",
+            Packing::Small => "compressed at level 6",
             Packing::ZstdFast => "compressed with zstd",
-            Packing::ZstdSmall => "compressed hard with zstd",
+            Packing::ZstdSmall => "compressed with zstd at level 6",
         };
         builder.notes.push(format!(
             "the link takes {}/s: layers are sent {how}",
