@@ -12,13 +12,15 @@ mod restored;
 #[path = "convergence/shapes.rs"]
 mod shapes;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use camino::Utf8Path;
 use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
     desired::{Desired, Entry, ProjectState, Transfer},
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, Store, World},
+    manifest::names::RemotePath,
     observe::{Document, identify, observe},
     plan::{self, Plan},
     remote, render, status,
@@ -85,6 +87,13 @@ async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
 
 /// Applies and checks that nothing is left to do, and that what runs is what is declared.
 async fn converge(vpu: &FakeVpu, desired: &Desired) {
+    let data = |world: &mut World| {
+        let files = world.files.keys().cloned();
+        let data = |path: &String| path.ends_with("/data") || path.ends_with("/theirs");
+        let data: BTreeSet<String> = files.filter(data).collect();
+        data
+    };
+    let before = vpu.world(data);
     let plan = plan_for(vpu, desired).await;
     assert_eq!(plan.blocked, vec![]);
     let report = execute(vpu, desired, &plan).await;
@@ -93,6 +102,14 @@ async fn converge(vpu: &FakeVpu, desired: &Desired) {
         "{report:?}\n{}",
         render::json(&plan)
     );
+    vpu.world(|world| {
+        let after = data(world);
+        let lost = before.difference(&after);
+        let lost = lost.filter(|path| {
+            path.as_str() == "/home/oem/site/theirs" || is_of_others(world, desired, path)
+        });
+        assert_eq!(lost.count(), 0, "of {before:?} only {after:?} are left");
+    });
     converged(vpu, desired).await;
 }
 
@@ -141,7 +158,7 @@ fn survives_a_boot(world: &World, desired: &Desired) {
 /// image and volume.
 fn is_real(world: &mut World, desired: &Desired) {
     for transfer in &desired.transfers {
-        is_there(world, transfer);
+        is_there(world, transfer, desired);
     }
     assert_eq!(world.below("/home/oem/.o3r-deploy/staging").len(), 0);
     let project = &desired.projects[0];
@@ -216,7 +233,7 @@ fn is_real(world: &mut World, desired: &Desired) {
     }
 }
 
-fn is_there(world: &World, transfer: &Transfer) {
+fn is_there(world: &World, transfer: &Transfer, desired: &Desired) {
     let target = transfer.target.resolve(&world.home);
     let at = |name: &str| format!("{target}/{name}").trim_end_matches('/').to_owned();
     for (name, entry) in &transfer.entries {
@@ -242,11 +259,31 @@ fn is_there(world: &World, transfer: &Transfer) {
             let name = path.strip_prefix(&format!("{target}/")).unwrap();
             let kept = path.contains(".keep") || path == at("kept");
             assert!(
-                kept || transfer.entries.contains_key(name),
+                kept || transfer.entries.contains_key(name) || is_of_others(world, desired, &path),
                 "{path} is left"
             );
         }
     }
+}
+
+/// Whether a path below the tree is declared there, in something that is, or is put there from above.
+fn is_of_others(world: &World, desired: &Desired, path: &str) -> bool {
+    let below = shapes::BELOW.parse::<RemotePath>().unwrap();
+    let directories = desired.directories.iter().map(|one| &one.path);
+    let volumes = desired.volumes.iter().map(|one| &one.path);
+    let targets = desired.transfers.iter().map(|one| &one.target);
+    let declared = directories.chain(volumes).chain(targets);
+    let is_declared = declared.into_iter().any(|path| *path == below);
+    let mut above = desired.transfers.iter();
+    let above = above.find(|one| one.target.resolve("~") == shapes::ABOVE);
+    let in_above = above.is_some_and(|above| {
+        let root = above.target.resolve(&world.home);
+        let names = above.entries.keys();
+        names
+            .map(|name| format!("{root}/{name}"))
+            .any(|put| put == path)
+    });
+    in_above || is_declared && Utf8Path::new(path).starts_with(below.resolve(&world.home))
 }
 
 /// Where an engine may keep images.

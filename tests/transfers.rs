@@ -16,7 +16,7 @@ use o3r_deploy::{
     desired::{Desired, Entry, resolve},
     host::fake::{FakeVpu, World},
     image::{ImageIndex, ScratchDir},
-    manifest,
+    manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     plan::{self, ChangeKind, PayloadSource, Plan, Step},
 };
@@ -222,6 +222,61 @@ async fn what_differs_is_replaced_and_kept_and_deletions_come_last() {
             "b half/f"
         ]
     );
+}
+
+#[tokio::test]
+async fn what_is_declared_above_or_at_the_target_protects_nothing_in_it() {
+    const ALL: [&str; 6] = [
+        "- below/",
+        "- below/data",
+        "- old/",
+        "- old/deep/",
+        "- old/deep/x",
+        "- theirs",
+    ];
+    let on_the_way = [ALL[0], ALL[1], ALL[4], ALL[5]];
+    let (directory, volume, other) = (
+        "[[directories]]\npath = \"~/elsewhere\"\n",
+        "[[volumes]]\nname = \"v\"\npath = \"~/elsewhere\"\n",
+        "[[transfers]]\nsrc = \"other/\"\ndst = \"~/elsewhere\"\n",
+    );
+    let cases = [
+        (directory, "~", &ALL[..]),
+        (directory, "~/config", &ALL),
+        (volume, "/home/oem", &ALL),
+        (volume, "~/config", &ALL),
+        // What it puts there itself stays.
+        (other, "~", &ALL[..5]),
+        (directory, "~/configuration", &ALL),
+        // `check` refuses these, and the planner still protects them.
+        (directory, "~/config/below", &ALL[2..]),
+        (volume, "~/config/below/data", &ALL[2..]),
+        (other, "~/config/below", &ALL[2..]),
+        // It is created before the deletion.
+        (directory, "~/config/old/deep/new", &on_the_way),
+    ];
+    for (kind, path, wanted) in cases {
+        let site = Site::new(&transfer(&format!("delete = true\n{kind}")));
+        site.write("config/a", "a");
+        site.write("other/config/theirs", "theirs");
+        let mut desired = site.desired();
+        let path: RemotePath = path.parse().unwrap();
+        let directories = desired.directories.iter_mut().map(|one| &mut one.path);
+        let volumes = desired.volumes.iter_mut().map(|one| &mut one.path);
+        let targets = desired.transfers.iter_mut().skip(1);
+        let places = directories.chain(volumes);
+        for place in places.chain(targets.map(|one| &mut one.target)) {
+            place.clone_from(&path);
+        }
+        let fill = |world: &mut World| {
+            for name in ["a", "below/data", "old/deep/x", "theirs"] {
+                world.write(&format!("/home/oem/config/{name}"), b"a", 0o644);
+            }
+        };
+        let plan = plan_on(&desired, fill, as_it_is).await;
+        let changes = changes(step(&plan, "transfer.~/config"));
+        assert_eq!(changes, wanted, "{kind} {path}");
+    }
 }
 
 #[tokio::test]

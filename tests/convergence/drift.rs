@@ -176,46 +176,48 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
 fn drift_of_files(world: &mut World, drift: &Drift) {
     match drift {
         Drift::EditFile => {
-            for path in ["/home/oem/conf/main.json", "/home/oem/single file"] {
+            for path in ["/home/oem/site/conf/main.json", "/home/oem/single file"] {
                 if world.files.contains_key(path) {
                     world.write(path, b"edited", 0o644);
                 }
             }
         }
         Drift::RemoveFile => {
-            world.files.remove("/home/oem/conf/sub/it's $(odd)");
+            world.files.remove("/home/oem/site/conf/sub/it's $(odd)");
             world.files.remove("/home/oem/single file");
         }
         Drift::ChangeFileMode => {
-            if let Some(file) = world.files.get_mut("/home/oem/conf/same") {
+            if let Some(file) = world.files.get_mut("/home/oem/site/conf/same") {
                 file.mode = 0o666;
             }
-            if let Some(sub) = world.directories.get_mut("/home/oem/conf/sub") {
+            if let Some(sub) = world.directories.get_mut("/home/oem/site/conf/sub") {
                 sub.0 = 0o700;
             }
         }
         Drift::LinkForFile => {
-            world.files.remove("/home/oem/conf/same");
+            world.files.remove("/home/oem/site/conf/same");
             world
                 .links
-                .insert("/home/oem/conf/same".into(), "main.json".into());
+                .insert("/home/oem/site/conf/same".into(), "main.json".into());
         }
         Drift::AddFiles => {
-            world.write("/home/oem/conf/sub/other", b"other", 0o644);
-            world.write("/home/oem/conf/more/deep/other", b"other", 0o644);
-            world.write("/home/oem/conf/kept/x.keep", b"kept", 0o644);
-            world.write("/home/oem/conf/kept/other", b"other", 0o644);
+            world.write("/home/oem/site/conf/sub/other", b"other", 0o644);
+            world.write("/home/oem/site/conf/more/deep/other", b"other", 0o644);
+            world.write("/home/oem/site/conf/kept/x.keep", b"kept", 0o644);
+            world.write("/home/oem/site/conf/kept/other", b"other", 0o644);
+            world.write("/home/oem/site/conf/below/data", b"data", 0o644);
+            world.write("/home/oem/site/theirs", b"theirs", 0o644);
         }
         Drift::RemoveTree => {
             world
                 .files
-                .retain(|path, _| !path.starts_with("/home/oem/conf/"));
+                .retain(|path, _| !path.starts_with("/home/oem/site/conf/"));
             world
                 .links
-                .retain(|path, _| !path.starts_with("/home/oem/conf/"));
+                .retain(|path, _| !path.starts_with("/home/oem/site/conf/"));
             world
                 .directories
-                .retain(|path, _| !path.starts_with("/home/oem/conf"));
+                .retain(|path, _| !path.starts_with("/home/oem/site/conf"));
         }
         Drift::LeaveStaging => {
             world.write(

@@ -89,21 +89,48 @@ pub(super) struct Tree {
     pub(super) delete: bool,
     pub(super) restart: bool,
     pub(super) file_mode: u32,
+    /// What is declared above it, at the same place and below it.
+    pub(super) above: Option<Kind>,
+    pub(super) equal: Option<Kind>,
+    pub(super) below: Option<Kind>,
 }
 
+/// What is declared for a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    Volume,
+    Transfer,
+}
+
+/// The target of the tree, and what may be declared around it.
+pub(super) const ABOVE: &str = "~/site";
+pub(super) const TREE: &str = "~/site/conf";
+pub(super) const BELOW: &str = "~/site/conf/below";
+
 fn trees() -> impl Strategy<Value = Tree> {
+    let kinds = || prop::sample::select(vec![Kind::Directory, Kind::Volume, Kind::Transfer]);
     (
         0..4u8,
         any::<bool>(),
         any::<bool>(),
         prop::sample::select(vec![0o644, 0o600]),
+        prop::option::of(kinds()),
+        // Two transfers to one target are refused.
+        prop::option::of(prop::sample::select(vec![Kind::Directory, Kind::Volume])),
+        prop::option::of(kinds()),
     )
-        .prop_map(|(version, delete, restart, file_mode)| Tree {
-            version,
-            delete,
-            restart,
-            file_mode,
-        })
+        .prop_map(
+            |(version, delete, restart, file_mode, above, equal, below)| Tree {
+                version,
+                delete,
+                restart,
+                file_mode,
+                above,
+                equal,
+                below,
+            },
+        )
 }
 
 pub(super) fn shapes() -> impl Strategy<Value = Shape> {
@@ -175,6 +202,9 @@ pub(super) const BASE: Shape = Shape {
         delete: true,
         restart: true,
         file_mode: 0o644,
+        above: None,
+        equal: None,
+        below: None,
     },
     mounts_dotenv: false,
     scale: 1,
@@ -248,20 +278,73 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
         patches: Patches::default(),
         source: None,
     };
-    vec![
+    let mut transfers = vec![
         Transfer {
             restart: if tree.restart {
                 vec!["app".to_owned()]
             } else {
                 vec![]
             },
-            ..transfer("~/conf", entries)
+            ..transfer(TREE, entries)
         },
         Transfer {
             delete: false,
             ..transfer("~/single file", single)
         },
-    ]
+    ];
+    let root = (String::new(), Entry::Directory { mode: None });
+    if tree.above == Some(Kind::Transfer) {
+        // It puts something into the other's target, too.
+        let entries = [
+            root.clone(),
+            ("beside".to_owned(), entry(b"beside")),
+            ("conf".to_owned(), Entry::Directory { mode: None }),
+            ("conf/more".to_owned(), directory()),
+            ("conf/more/theirs".to_owned(), entry(&[b'0' + version])),
+        ];
+        transfers.push(Transfer {
+            delete: false,
+            ..transfer(ABOVE, entries.into())
+        });
+    }
+    if tree.below == Some(Kind::Transfer) {
+        let entries = [root, ("own".to_owned(), entry(&[b'a' + version]))];
+        transfers.insert(
+            0,
+            Transfer {
+                delete: false,
+                ..transfer(BELOW, entries.into())
+            },
+        );
+    }
+    transfers
+}
+
+/// What is declared around the tree beside transfers.
+fn nested(tree: &Tree) -> (Vec<Directory>, Vec<Volume>) {
+    let (mut directories, mut volumes) = (vec![], vec![]);
+    let places = [
+        (ABOVE, "above", tree.above),
+        (TREE, "equal", tree.equal),
+        (BELOW, "below", tree.below),
+    ];
+    for (path, name, kind) in places {
+        match kind {
+            Some(Kind::Directory) => directories.push(Directory {
+                path: path.parse().unwrap(),
+                mode: None,
+                source: None,
+            }),
+            Some(Kind::Volume) => volumes.push(Volume {
+                name: name.into(),
+                path: path.parse().unwrap(),
+                replace: false,
+                source: None,
+            }),
+            Some(Kind::Transfer) | None => {}
+        }
+    }
+    (directories, volumes)
 }
 
 pub(super) fn desired(shape: &Shape) -> Desired {
@@ -278,7 +361,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
     };
     let compose = format!(
         "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
-         scale: {}\n    volumes: [\"share:/share\", \"~/single file:/single\", \"~/conf:/conf\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
+         scale: {}\n    volumes: [\"share:/share\", \"~/single file:/single\", \"~/site/conf:/conf\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
         shape.comment, shape.scale
     );
     let extra = format!("value={}\n", shape.extra);
@@ -293,7 +376,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         image: Some("app:1".into()),
         files: vec!["conf/app.conf".into()],
         volumes: vec!["share".into()],
-        binds: vec!["~/single file".into(), "~/conf".into()],
+        binds: vec!["~/single file".into(), "~/site/conf".into()],
         replicas: shape.scale,
         restart: restart.clone(),
         ..Service::default()
@@ -311,6 +394,19 @@ pub(super) fn desired(shape: &Shape) -> Desired {
     if shape.two_services {
         services.insert("side".to_owned(), side);
     }
+    let (mut directories, mut volumes) = nested(&shape.tree);
+    directories.push(Directory {
+        path: "~/data".parse().unwrap(),
+        mode: shape.mode,
+        source: None,
+    });
+    let share = Volume {
+        name: "share".into(),
+        path: format!("~/share{}", shape.bound).parse().unwrap(),
+        replace: true,
+        source: None,
+    };
+    volumes.insert(0, share);
     Desired {
         manifest: ManifestRef {
             path: "deploy.toml".into(),
@@ -327,17 +423,8 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             firmware: None,
             api_port: 80,
         },
-        directories: vec![Directory {
-            path: "~/data".parse().unwrap(),
-            mode: shape.mode,
-            source: None,
-        }],
-        volumes: vec![Volume {
-            name: "share".into(),
-            path: format!("~/share{}", shape.bound).parse().unwrap(),
-            replace: true,
-            source: None,
-        }],
+        directories,
+        volumes,
         images: vec![Image {
             name: "app:1".into(),
             content: Some(image_content(shape.image)),

@@ -6,7 +6,7 @@ use super::{
     Change, ChangeKind, absolute,
     lost::Lost,
     moves::{Collected, Moves},
-    neighbours::{made, protected},
+    neighbours::{Protected, made},
     problem::{Problem, chown, foreign, in_the_way},
 };
 use crate::{
@@ -71,8 +71,8 @@ pub(super) fn diff(
         }
     }
     if transfer.delete {
-        let protected = protected(builder, transfer);
-        let lost = Lost::new(transfer, tree, &differ.target, &protected);
+        let protected = Protected::new(builder, transfer);
+        let lost = Lost::new(transfer, tree, &protected);
         differ.deletions(&lost);
     }
     if !differ.problems.is_empty() {

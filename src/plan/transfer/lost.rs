@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::diff::is_below;
+use super::{diff::is_below, neighbours::Protected};
 use crate::{
     desired::{Entry, Transfer},
     observe::{HIDDEN_STAGING, Node, Other, Probed, Tree},
@@ -22,18 +22,12 @@ pub(super) struct Lost<'a> {
 }
 
 impl<'a> Lost<'a> {
-    /// `protected` are absolute paths that stay with all that is in them.
-    pub(super) fn new(
-        transfer: &'a Transfer,
-        tree: &'a Tree,
-        target: &str,
-        protected: &[String],
-    ) -> Self {
+    /// Compares what is declared with what else is there.
+    pub(super) fn new(transfer: &'a Transfer, tree: &'a Tree, protected: &Protected) -> Self {
         let stays = |name: &str| {
-            let path = format!("{target}/{name}");
             transfer.exclude.covers(name)
                 || name.split('/').any(|part| part == HIDDEN_STAGING)
-                || protected.iter().any(|kept| is_below(&path, kept))
+                || protected.keeps(name)
         };
         // Directories on the way to something that stays, stay.
         let mut kept: BTreeSet<&str> = BTreeSet::new();
@@ -76,7 +70,7 @@ impl<'a> Lost<'a> {
                 }
                 continue;
             }
-            if kept.contains(name.as_str()) {
+            if kept.contains(name.as_str()) || protected.leads(name) {
                 continue;
             }
             if let Other::Directory { readable, writable } = other
