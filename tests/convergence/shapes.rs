@@ -292,41 +292,59 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
             ..transfer("~/single file", single)
         },
     ];
-    let root = (String::new(), Entry::Directory { mode: None });
-    if tree.above == Some(Kind::Transfer) {
-        // It puts something into the other's target, too.
-        let entries = [
-            root.clone(),
-            ("beside".to_owned(), entry(b"beside")),
-            ("conf".to_owned(), Entry::Directory { mode: None }),
-            ("conf/more".to_owned(), directory()),
-            ("conf/more/theirs".to_owned(), entry(&[b'0' + version])),
-        ];
-        transfers.push(Transfer {
-            delete: false,
-            ..transfer(ABOVE, entries.into())
-        });
-    }
-    if tree.below == Some(Kind::Transfer) {
-        let entries = [root, ("own".to_owned(), entry(&[b'a' + version]))];
-        transfers.insert(
-            0,
-            Transfer {
-                delete: false,
-                ..transfer(BELOW, entries.into())
-            },
-        );
-    }
+    transfers.extend(around(tree).map(|(target, entries)| Transfer {
+        delete: false,
+        ..transfer(target, entries)
+    }));
     transfers
 }
 
-/// What is declared around the tree beside transfers.
-fn nested(tree: &Tree) -> (Vec<Directory>, Vec<Volume>) {
-    let (mut directories, mut volumes) = (vec![], vec![]);
+/// The transfers around the tree. The one above puts something into its target, too.
+fn around(tree: &Tree) -> impl Iterator<Item = (&'static str, BTreeMap<String, Entry>)> + use<> {
+    let file = |content: u8| {
+        Entry::File(FileEntry {
+            local: local(&[content]),
+            sha256: Digest::of([content]),
+            bytes: 1,
+            mode: 0o644,
+            secret: false,
+        })
+    };
+    let directory = |mode| Entry::Directory { mode };
+    let above = [
+        (String::new(), directory(None)),
+        ("beside".to_owned(), file(b'b')),
+        ("conf".to_owned(), directory(None)),
+        ("conf/more".to_owned(), directory(Some(0o755))),
+        ("conf/more/theirs".to_owned(), file(b'0' + tree.version)),
+    ];
+    let below = [
+        (String::new(), directory(None)),
+        ("own".to_owned(), file(b'a' + tree.version)),
+    ];
+    let is_transfer = |kind: Option<Kind>| kind == Some(Kind::Transfer);
+    let above = is_transfer(tree.above).then(|| (ABOVE, above.into()));
+    let below = is_transfer(tree.below).then(|| (BELOW, below.into()));
+    above.into_iter().chain(below)
+}
+
+/// What is declared beside transfers, some of it around the tree.
+fn places(shape: &Shape) -> (Vec<Directory>, Vec<Volume>) {
+    let mut directories = vec![Directory {
+        path: "~/data".parse().unwrap(),
+        mode: shape.mode,
+        source: None,
+    }];
+    let mut volumes = vec![Volume {
+        name: "share".into(),
+        path: format!("~/share{}", shape.bound).parse().unwrap(),
+        replace: true,
+        source: None,
+    }];
     let places = [
-        (ABOVE, "above", tree.above),
-        (TREE, "equal", tree.equal),
-        (BELOW, "below", tree.below),
+        (ABOVE, "above", shape.tree.above),
+        (TREE, "equal", shape.tree.equal),
+        (BELOW, "below", shape.tree.below),
     ];
     for (path, name, kind) in places {
         match kind {
@@ -394,19 +412,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
     if shape.two_services {
         services.insert("side".to_owned(), side);
     }
-    let (mut directories, mut volumes) = nested(&shape.tree);
-    directories.push(Directory {
-        path: "~/data".parse().unwrap(),
-        mode: shape.mode,
-        source: None,
-    });
-    let share = Volume {
-        name: "share".into(),
-        path: format!("~/share{}", shape.bound).parse().unwrap(),
-        replace: true,
-        source: None,
-    };
-    volumes.insert(0, share);
+    let (directories, volumes) = places(shape);
     Desired {
         manifest: ManifestRef {
             path: "deploy.toml".into(),
