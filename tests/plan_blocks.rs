@@ -104,6 +104,7 @@ fn foreign(project: &str) -> Container {
         volumes: [].into(),
         host_network: false,
         ports: ["127.0.0.1:9000/tcp".parse().unwrap()].into(),
+        ..Container::default()
     }
 }
 

@@ -44,6 +44,7 @@ fn world() -> World {
         tags: BTreeSet::from(["app:1".to_owned()]),
         layers: vec![],
         arch: "arm64".to_owned(),
+        volumes: std::collections::BTreeSet::new(),
         tars: vec![],
     };
     World {
@@ -247,6 +248,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
             config_hash: o3r_deploy::digest::Digest::of(b""),
             made_from: BTreeMap::new(),
             mounted: BTreeMap::new(),
+            details: o3r_deploy::host::fake::Details::default(),
         };
         world.containers.insert(id.repeat(12), container);
     }

@@ -18,6 +18,9 @@ const DOCKER_19: &str = include_str!("fixtures/probe/docker-19.03.8.txt");
 /// Recorded later, with readings for `status`.
 const HEALTH: &str = include_str!("fixtures/probe/docker-20.10.24-health.txt");
 
+/// Recorded with what docker-compose 1.29.2 makes of networks, mounts, namespaces and ports.
+const COMPOSE: &str = include_str!("fixtures/probe/docker-20.10.24-compose.txt");
+
 /// Recorded where docker 26.1.5 keeps images in the containerd store.
 const CONTAINERD: &str = include_str!("fixtures/probe/docker-26.1.5-containerd.txt");
 /// Recorded with podman 4.3.1: its service asked by docker's program, and its own program.
@@ -75,6 +78,46 @@ fn both_generations_say_the_same_of_volumes_images_and_containers() {
     assert_eq!(old.images, new.images);
     assert_eq!(old.containers, new.containers);
     assert_eq!(old.paths, new.paths);
+}
+
+#[test]
+fn compose_projects() {
+    let link = "/usr/share/oem/docker/compose/cam/docker-compose.yml";
+    let query = Query {
+        paths: BTreeMap::from([
+            ("/root/secret".into(), None),
+            (link.into(), Some(263)),
+            ("~/none".into(), None),
+            ("~/share".into(), None),
+        ]),
+        projects: ["app", "cam", "none"].map(str::to_owned).into(),
+        ..Query::default()
+    };
+    let Observed { facts, .. } = parse(COMPOSE, NONCE, &query).unwrap();
+    let target = "/home/oem/example_dc.yml".to_owned();
+    assert_eq!(facts.paths[link], Probed::Known(PathFact::Link { target }));
+    let environment = &facts.system.environment;
+    assert_eq!(environment["COMPOSE_FILE"], "a.yml:b.yml");
+    assert_eq!(environment["COMPOSE_HTTP_TIMEOUT"], "(several lines)");
+    let shown = (
+        &facts.projects,
+        &facts.volumes,
+        &facts.containers,
+        &facts.networks,
+    );
+    let shown = serde_json::to_string_pretty(&shown).unwrap();
+    assert!(
+        !shown.contains("s3cret"),
+        "labels and environments may be secret"
+    );
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn older_recordings_know_nothing_of_networks_and_projects() {
+    let facts = observed(DOCKER_20).facts;
+    assert!(matches!(facts.networks, Probed::Unknown(_)));
+    assert!(facts.projects.is_empty());
 }
 
 fn facts_of_store(text: &str) -> Facts {

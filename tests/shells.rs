@@ -54,7 +54,11 @@ impl Box {
         // The login shell is found before the environment is cleared.
         let mut shell: Vec<String> = shell.iter().map(ToString::to_string).collect();
         shell[0] = find(&shell[0]).to_string_lossy().into_owned();
-        let host = LocalHost::with_shell(shell).with_env([("PATH", &bin), ("HOME", &home)]);
+        let host = LocalHost::with_shell(shell).with_env([
+            ("PATH", bin.as_os_str()),
+            ("HOME", home.as_os_str()),
+            ("COMPOSE_FILE", "a b.yml".as_ref()),
+        ]);
         Self { directory, host }
     }
 
@@ -174,7 +178,7 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
             std::fs::write(home.join(odd), b"hello").unwrap();
             std::fs::set_permissions(home.join(odd), std::fs::Permissions::from_mode(0o640))
                 .unwrap();
-            std::os::unix::fs::symlink("nowhere", home.join("dangling")).unwrap();
+            std::os::unix::fs::symlink("no where", home.join("dangling")).unwrap();
             let odd_path = format!("~/{odd}");
             let query = Query {
                 paths: BTreeMap::from([
@@ -204,7 +208,13 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
                 }
             ));
             assert_eq!(known("~/none"), PathFact::Missing);
-            assert_eq!(known("~/dangling"), PathFact::Other);
+            let target = "no where".to_owned();
+            assert_eq!(known("~/dangling"), PathFact::Link { target });
+            let environment = &facts.system.environment;
+            assert_eq!(environment["HOME"], text(&home));
+            assert_eq!(environment["COMPOSE_FILE"], "a b.yml");
+            assert_eq!(environment.get("DOCKER_HOST"), None);
+            assert!(facts.networks.known().unwrap().is_empty());
             let PathFact::File {
                 mode, size, sha256, ..
             } = known(&odd_path)

@@ -379,6 +379,7 @@ impl Desired {
         let starting = self.projects.iter().filter(|p| p.starts_at_boot());
         Query {
             paths,
+            projects: self.projects.iter().map(|p| p.name.clone()).collect(),
             units: starting.map(|project| project.name.clone()).collect(),
             device_name: self.device_name.as_ref().map(|device| device.name.clone()),
             trees: self.transfers.iter().map(Transfer::query).collect(),

@@ -1,10 +1,12 @@
 //! Keeps an observation as a document, so that it can be planned from elsewhere: in a review, in
 //! CI, for a bug report.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Observed, PathFact, Probed, Query, Readings, trees};
+use super::{Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, trees};
 
 /// The version of the document's shape.
 const FORMAT: u32 = 1;
@@ -131,6 +133,17 @@ impl Document {
             .collect();
         let reason = unasked("looking at it");
         facts.trees = trees::answer(facts.trees, &self.asked.trees, &query.trees, &reason);
+        let mut found = facts.projects;
+        facts.projects = query
+            .projects
+            .iter()
+            .map(|project| {
+                (
+                    project.clone(),
+                    found.remove(project).unwrap_or_else(|| unseen(&reason)),
+                )
+            })
+            .collect();
         // Without the template, no unit's text is shown.
         if let Probed::Known(autostart) = &mut facts.autostart
             && autostart.template.is_some()
@@ -156,6 +169,14 @@ impl Document {
 
 fn unasked(what: &str) -> String {
     format!("the observation was made without {what}; observe again with this manifest")
+}
+
+/// A project's directory in which nobody looked.
+fn unseen(reason: &str) -> BTreeMap<String, Probed<PathFact>> {
+    let names = READ_BY_COMPOSE.iter();
+    names
+        .map(|name| ((*name).to_owned(), Probed::Unknown(reason.to_owned())))
+        .collect()
 }
 
 /// What was found at a path, as said to someone who looks for a file of `size` bytes there.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Autostart, trees::Trees};
+use super::{Autostart, Container, Network, trees::Trees};
 use crate::{compose::HostPort, digest::Digest, patch::BlockSums, speeds::Speeds};
 
 /// A VPU's state as queried.
@@ -80,6 +80,13 @@ pub struct Facts {
     pub images: Probed<BTreeMap<String, Image>>,
     /// All containers, stopped ones too, by id.
     pub containers: Probed<BTreeMap<String, Container>>,
+    /// All networks, docker's own ones too, by id.
+    #[serde(default = "not_asked")]
+    pub networks: Probed<BTreeMap<String, Network>>,
+    /// Files in the directories of the projects asked for that docker-compose reads on its own, by project and
+    /// name ([`super::READ_BY_COMPOSE`]); those that are not there are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub projects: BTreeMap<String, BTreeMap<String, Probed<PathFact>>>,
     /// What earlier applies recorded.
     pub records: Probed<Records>,
     /// The ports that programs on the VPU listen on, docker's proxies for containers among them.
@@ -115,6 +122,10 @@ pub struct System {
     pub arch: String,
     /// Kernel's boot id; empty where there is no /proc.
     pub boot_id: String,
+    /// What docker and docker-compose read of the login's environment: `HOME`, `USER`, `COMPOSE_…`, `DOCKER_HOST`
+    /// and the like, where they are set.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The device's identity, from its JSON configuration.
@@ -204,7 +215,12 @@ pub enum PathFact {
         /// Of the contents; `None` where the size alone already differs from the wanted one.
         sha256: Option<Digest>,
     },
-    /// Something else: a dangling symbolic link, a device, a socket.
+    /// A symbolic link to something that is no directory, or to nothing.
+    Link {
+        /// Where it points, as it says so itself: absolute, or relative to its directory.
+        target: String,
+    },
+    /// Something else: a device, a socket.
     Other,
 }
 
@@ -219,6 +235,15 @@ pub struct Volume {
     /// The release that created it, by our label.
     #[serde(default)]
     pub owner: Option<String>,
+    /// The compose project that created it, by label.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub project: String,
+    /// Its key in that project's compose file, by label.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Whether docker made it for a mount that names no volume: by its name of 64 hex digits, or by label.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
 }
 
 /// An image.
@@ -232,42 +257,6 @@ pub struct Image {
     pub arch: String,
     /// `linux`.
     pub os: String,
-}
-
-/// A container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
-    /// Without the leading `/`.
-    pub name: String,
-    /// Docker's id of the image that it was created from.
-    pub image: String,
-    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
-    pub status: String,
-    /// Of the last run.
-    pub exit_code: i64,
-    /// `no`, `on-failure`, `always`, `unless-stopped`.
-    pub restart_policy: String,
-    /// Compose project, by label.
-    #[serde(default)]
-    pub project: String,
-    /// Compose service, by label.
-    #[serde(default)]
-    pub service: String,
-    /// Directory that compose ran in, by label.
-    #[serde(default)]
-    pub working_dir: String,
-    /// Made by `docker-compose run`.
-    #[serde(default)]
-    pub one_off: bool,
-    /// Names of the volumes that it mounts.
-    #[serde(default)]
-    pub volumes: BTreeSet<String>,
-    /// Whether it is on the VPU's own network: then docker does not know which ports it takes.
-    #[serde(default)]
-    pub host_network: bool,
-    /// The ports that docker gives it on the VPU while it runs.
-    #[serde(default)]
-    pub ports: BTreeSet<HostPort>,
 }
 
 /// What earlier applies recorded below `~/.o3r-deploy`.
@@ -360,6 +349,12 @@ pub struct Readings {
     pub sha256_tool: bool,
     /// Containers' health, by id, where they have a health check.
     pub health: BTreeMap<String, String>,
+    /// How often docker restarted a container by its policy, by id; those that it did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<String, u64>,
+    /// Ids of the containers whose last run ended for want of memory.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub out_of_memory: BTreeSet<String>,
     /// Whole seconds since a running container was started, by id; no clock is involved that jumps.
     pub container_uptime: BTreeMap<String, u64>,
     /// Who applied the last release, and when, by the release's name.

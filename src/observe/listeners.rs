@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::facts::Probed;
+use super::{containers::Published, facts::Probed};
 use crate::compose::HostPort;
 
 /// Where docker binds a container's port, in docker's words.
@@ -26,6 +26,19 @@ pub(super) fn bound(bindings: BTreeMap<String, Option<Vec<Binding>>>) -> BTreeSe
         bindings.into_iter().flatten().filter_map(move |binding| {
             let port = binding.host_port.parse().ok()?;
             Some(HostPort::new(&binding.host_ip, port, udp))
+        })
+    });
+    bindings.collect()
+}
+
+/// All bindings, in docker's words.
+pub(super) fn published(bindings: &BTreeMap<String, Option<Vec<Binding>>>) -> BTreeSet<Published> {
+    let bindings = bindings.iter().flat_map(|(container, bindings)| {
+        let bindings = bindings.iter().flatten();
+        bindings.map(move |binding| Published {
+            container: container.clone(),
+            address: binding.host_ip.clone(),
+            port: binding.host_port.clone(),
         })
     });
     bindings.collect()

@@ -1,8 +1,10 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
 mod autostart;
+mod containers;
 mod contents;
 mod document;
+mod engine;
 mod facts;
 mod listeners;
 mod parse;
@@ -17,11 +19,14 @@ use std::{
 };
 
 pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
+pub use containers::{
+    Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Published, Shown,
+};
 pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
 pub use facts::{
-    Applied, Arrived, Container, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman,
-    Probed, Readings, Records, Release, Saved, Started, System, Volume,
+    Applied, Arrived, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman, Probed,
+    Readings, Records, Release, Saved, Started, System, Volume,
 };
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
@@ -43,12 +48,28 @@ pub const PROBE: &str = include_str!("probe.sh");
 /// The probe's `$0`, by which an in-memory VPU knows it.
 pub const PROBE_NAME: &str = "o3r-probe";
 
+/// Names of files that docker-compose reads in a project's directory without being told to, or would read in
+/// place of `docker-compose.yml`. The probe has the same list.
+pub const READ_BY_COMPOSE: &[&str] = &[
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "compose.yml",
+    "compose.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+    "compose.override.yml",
+    "compose.override.yaml",
+    ".env",
+];
+
 /// What to ask a VPU beyond what is always asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Query {
     /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,
+    /// Compose projects in whose directories to look for [`READ_BY_COMPOSE`].
+    pub projects: BTreeSet<String>,
     /// Instances of the unit `oem-dc@` whose text matters.
     pub units: BTreeSet<String>,
     /// The name that the device shall have, where one is declared.
@@ -135,6 +156,9 @@ fn query_lines(query: &Query) -> String {
             None => ("d", "-".to_owned()),
         };
         let _ = writeln!(lines, "path {kind} {size} {path}");
+    }
+    for project in &query.projects {
+        let _ = writeln!(lines, "project {}", remote::project_directory(project));
     }
     for unit in &query.units {
         let _ = writeln!(lines, "unit {unit}");

@@ -1,17 +1,16 @@
 //! Parses the probe's output; takes text, never a host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::{
-    Query, autostart,
+    Query, READ_BY_COMPOSE, autostart, engine,
     facts::{
-        Applied, Arrived, Container, Docker, Facts, Image, Observed, PathFact, Probed, Readings,
-        Records, Release, Started, System, Volume,
+        Applied, Arrived, Facts, Observed, PathFact, Probed, Readings, Records, Release, Started,
+        System,
     },
-    listeners, podman,
-    redact::redact,
+    listeners,
     trees::Trees,
 };
 use crate::digest::Digest;
@@ -47,20 +46,24 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
     let section = |name: &'static str| find(output, nonce, name).ok_or(ParseError::Section(name));
     let mut readings = Readings::default();
     let system = system(section("system")?.text, &mut readings)?;
-    let containers = containers(&section("containers")?, &mut readings);
-    let docker = docker(&section("docker")?);
-    let is_podman = docker.known().is_some_and(|docker| docker.podman.is_some());
+    let engine = engine::engine(|name| find(output, nonce, name), &mut readings);
+    let engine = engine.map_err(ParseError::Section)?;
     let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not asked".into()),
         device_help: None,
-        docker,
+        docker: engine.docker,
         compose: compose(&section("compose")?),
         paths: paths(&section("paths")?, query)?,
         trees: Trees::default(),
-        volumes: volumes(&section("volumes")?),
-        images: images(&section("images")?, is_podman),
-        containers,
+        volumes: engine.volumes,
+        images: engine.images,
+        containers: engine.containers,
+        networks: engine.networks,
+        projects: match find(output, nonce, "projects") {
+            Some(section) => projects(&section, query)?,
+            None => BTreeMap::new(),
+        },
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
         listeners: listeners::parse(section("listeners")?.text),
@@ -105,7 +108,10 @@ impl Section<'_> {
     }
 
     /// The section's JSON lines. Other lines are warnings that a command printed.
-    fn json_lines<T: for<'de> Deserialize<'de>>(&self, what: &str) -> Result<Vec<T>, String> {
+    pub(super) fn json_lines<T: for<'de> Deserialize<'de>>(
+        &self,
+        what: &str,
+    ) -> Result<Vec<T>, String> {
         if self.code != 0 {
             return Err(self.reason(what));
         }
@@ -158,6 +164,12 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         uid: get("uid").parse().map_err(|_| bad())?,
         arch: docker_arch(get("machine")).to_owned(),
         boot_id: get("boot_id").to_owned(),
+        environment: values
+            .iter()
+            .filter_map(|(key, value)| {
+                Some((key.strip_prefix("env.")?.to_owned(), (*value).to_owned()))
+            })
+            .collect(),
     })
 }
 
@@ -172,7 +184,7 @@ const MACHINES: &[(&str, &str)] = &[
 ];
 
 /// Docker's word for what `uname -m` says.
-fn docker_arch(machine: &str) -> &str {
+pub(super) fn docker_arch(machine: &str) -> &str {
     let known = MACHINES.iter().find(|(name, _)| *name == machine);
     known.map_or(machine, |(_, arch)| arch)
 }
@@ -181,43 +193,6 @@ fn docker_arch(machine: &str) -> &str {
 pub(crate) fn machines(arch: &str) -> impl Iterator<Item = &str> {
     let known = MACHINES.iter().filter(move |(_, known)| *known == arch);
     known.map(|(machine, _)| *machine).chain([arch])
-}
-
-fn docker(section: &Section<'_>) -> Probed<Docker> {
-    #[derive(Deserialize)]
-    struct Line {
-        version: String,
-        arch: String,
-        #[serde(default)]
-        status: Option<Vec<Vec<String>>>,
-        #[serde(default)]
-        root: String,
-        /// Only podman's own program says so.
-        #[serde(default)]
-        podman: bool,
-        #[serde(default)]
-        runtimes: Vec<Option<String>>,
-    }
-    let lines = match section.json_lines::<Line>("docker info") {
-        Ok(lines) => lines,
-        Err(reason) => return Probed::Unknown(reason),
-    };
-    match lines.into_iter().next() {
-        // With the engine down, `docker info` prints an empty answer and still may exit 0.
-        Some(line) if !line.version.is_empty() => Probed::Known(Docker {
-            version: line.version,
-            arch: docker_arch(&line.arch).to_owned(),
-            containerd_store: line
-                .status
-                .iter()
-                .flatten()
-                .flatten()
-                .any(|word| word.starts_with("io.containerd.snapshotter")),
-            podman: podman::of(line.podman, &line.root),
-            runtimes: line.runtimes.into_iter().flatten().collect(),
-        }),
-        _ => Probed::Unknown(section.reason("docker info")),
-    }
 }
 
 fn compose(section: &Section<'_>) -> Probed<String> {
@@ -229,147 +204,6 @@ fn compose(section: &Section<'_>) -> Probed<String> {
         Some(version) if section.code == 0 => Probed::Known(version.to_owned()),
         _ => Probed::Unknown(section.reason("docker-compose version")),
     }
-}
-
-fn volumes(section: &Section<'_>) -> Probed<BTreeMap<String, Volume>> {
-    #[derive(Deserialize)]
-    struct Line {
-        name: String,
-        driver: String,
-        options: Option<BTreeMap<String, String>>,
-        owner: Option<String>,
-    }
-    let lines = section.json_lines::<Line>("docker volume inspect");
-    lines
-        .map(|lines| {
-            lines
-                .into_iter()
-                .map(|line| {
-                    let owner = line.owner.filter(|owner| !owner.is_empty());
-                    let options = redact(line.options.unwrap_or_default());
-                    (
-                        line.name,
-                        Volume {
-                            driver: line.driver,
-                            options,
-                            owner,
-                        },
-                    )
-                })
-                .collect()
-        })
-        .into()
-}
-
-fn images(section: &Section<'_>, is_podman: bool) -> Probed<BTreeMap<String, Image>> {
-    #[derive(Deserialize)]
-    struct Line {
-        id: String,
-        tags: Option<BTreeSet<String>>,
-        layers: Option<Vec<Digest>>,
-        arch: String,
-        os: String,
-    }
-    let lines = section.json_lines::<Line>("docker image inspect");
-    lines
-        .map(|lines| {
-            lines
-                .into_iter()
-                .map(|line| {
-                    let mut tags = line.tags.unwrap_or_default();
-                    if is_podman {
-                        tags = tags.iter().map(|tag| podman::bare(tag)).collect();
-                    }
-                    let layers = line.layers.unwrap_or_default();
-                    (
-                        podman::whole_id(line.id),
-                        Image {
-                            tags,
-                            layers,
-                            arch: line.arch,
-                            os: line.os,
-                        },
-                    )
-                })
-                .collect()
-        })
-        .into()
-}
-
-fn containers(
-    section: &Section<'_>,
-    readings: &mut Readings,
-) -> Probed<BTreeMap<String, Container>> {
-    #[derive(Deserialize)]
-    struct Line {
-        /// Of the first process; 0 where none runs.
-        #[serde(default)]
-        pid: u32,
-        id: String,
-        name: String,
-        image: String,
-        status: String,
-        exit_code: i64,
-        health: Option<String>,
-        restart_policy: String,
-        project: String,
-        service: String,
-        working_dir: String,
-        one_off: String,
-        volumes: BTreeSet<String>,
-        #[serde(default)]
-        network: String,
-        #[serde(default)]
-        ports: Option<BTreeMap<String, Option<Vec<listeners::Binding>>>>,
-    }
-    let lines = match section.json_lines::<Line>("docker container inspect") {
-        Ok(lines) => lines,
-        Err(reason) => return Probed::Unknown(reason),
-    };
-    let started = started_after(section.text);
-    let mut containers = BTreeMap::new();
-    for mut line in lines {
-        if let Some(after) = started.get(&line.pid) {
-            let uptime = readings.uptime.saturating_sub(*after);
-            readings.container_uptime.insert(line.id.clone(), uptime);
-        }
-        // Podman says an empty word where there is no health check.
-        if let Some(health) = line.health.filter(|health| !health.is_empty()) {
-            readings.health.insert(line.id.clone(), health);
-        }
-        line.volumes.remove(""); // a plain bind mount has no volume's name
-        let container = Container {
-            name: line.name.trim_start_matches('/').to_owned(),
-            image: podman::whole_id(line.image),
-            status: line.status,
-            exit_code: line.exit_code,
-            restart_policy: line.restart_policy,
-            project: line.project,
-            service: line.service,
-            working_dir: line.working_dir,
-            one_off: line.one_off == "True",
-            volumes: line.volumes,
-            host_network: line.network == "host",
-            ports: listeners::bound(line.ports.unwrap_or_default()),
-        };
-        containers.insert(line.id, container);
-    }
-    Probed::Known(containers)
-}
-
-/// Seconds from boot to each process's start, by its id, from lines `started PID TICKS`.
-fn started_after(text: &str) -> BTreeMap<u32, u64> {
-    /// Of the clock that Linux shows to programs, whatever the kernel's own one is.
-    const TICKS_PER_SECOND: u64 = 100;
-    text.lines()
-        .filter_map(|line| {
-            let (pid, ticks) = line.strip_prefix("started ")?.split_once(' ')?;
-            Some((
-                pid.parse().ok()?,
-                ticks.parse::<u64>().ok()? / TICKS_PER_SECOND,
-            ))
-        })
-        .collect()
 }
 
 fn paths(
@@ -391,11 +225,46 @@ fn paths(
     Ok(facts)
 }
 
+/// Lines `INDEX NAME FACT`: the project's place in the query, the file's in [`READ_BY_COMPOSE`].
+fn projects(
+    section: &Section<'_>,
+    query: &Query,
+) -> Result<BTreeMap<String, BTreeMap<String, Probed<PathFact>>>, ParseError> {
+    let mut lines = section.text.lines().filter(|line| !line.is_empty());
+    let mut projects = BTreeMap::new();
+    for (index, project) in query.projects.iter().enumerate() {
+        let mut files = BTreeMap::new();
+        for name in READ_BY_COMPOSE {
+            let line = lines.next().ok_or(ParseError::Section("projects"))?;
+            let bad = || ParseError::Line {
+                section: "projects",
+                line: line.to_owned(),
+            };
+            let rest = line
+                .strip_prefix(&format!("{index} {name} "))
+                .ok_or_else(bad)?;
+            let fact = path_fact(rest).ok_or_else(bad)?;
+            let is_missing = matches!(
+                &fact,
+                Probed::Known(PathFact::Missing | PathFact::Unwritable { .. })
+            );
+            if !is_missing {
+                files.insert((*name).to_owned(), fact);
+            }
+        }
+        projects.insert(project.clone(), files);
+    }
+    Ok(projects)
+}
+
 fn path_fact(line: &str) -> Option<Probed<PathFact>> {
     let mut words = line.split(' ');
     let fact = match words.next()? {
         "missing" => PathFact::Missing,
         "other" => PathFact::Other,
+        "link" => PathFact::Link {
+            target: line.strip_prefix("link ")?.to_owned(),
+        },
         "unwritable" => PathFact::Unwritable {
             uid: words.next()?.parse().ok()?,
             parent: line.splitn(3, ' ').nth(2)?.to_owned(),

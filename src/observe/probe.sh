@@ -1,6 +1,7 @@
 # Prints a VPU's state as sections framed by a nonce, changing nothing.
 # $1: nonce. Standard input: one query a line:
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
+#   project DIRECTORY     look for the files there that docker-compose reads on its own, and hash them
 #   unit NAME             show the text of oem-dc@NAME
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
 # shellcheck disable=SC2030,SC2031 # who reads `engine` is in the subshell that sets it
@@ -16,15 +17,19 @@ main() {
         section images images | {
             section containers containers | {
                 section volumes volumes | {
-                    section autostart autostart | {
-                        # Asked once: where its files are is needed again.
-                        engine=$(docker_engine </dev/null 2>&1)
-                        engine_code=$?
-                        section docker docker_said
-                        section system system
-                        section listeners listeners
-                        section paths paths
-                        section records records
+                    section networks networks | {
+                        section autostart autostart | {
+                            # Asked once: where its files are is needed again.
+                            engine=$(docker_engine </dev/null 2>&1)
+                            engine_code=$?
+                            section docker docker_said
+                            section system system
+                            section listeners listeners
+                            section paths paths
+                            section projects projects
+                            section records records
+                            cat
+                        }
                         cat
                     }
                     cat
@@ -94,7 +99,15 @@ volumes_once() {
     ids=$(docker volume ls -q) || return
     [ -z "$ids" ] && return 0
     # shellcheck disable=SC2086 # one word an id; globbing is off
-    docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"owner":{{if .Labels}}{{json (index .Labels "o3r-deploy.release")}}{{else}}null{{end}}}' $ids
+    docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},{{with .Labels}}"owner":{{json (index . "o3r-deploy.release")}},"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.volume")}},{{end}}"labels":[{{range $name, $_ := .Labels}}{{json $name}},{{end}}null]}' $ids
+}
+
+networks() { twice networks_once; }
+networks_once() {
+    ids=$(docker network ls -q --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker network inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"ipam_driver":{{json .IPAM.Driver}},"pools":{{json .IPAM.Config}},"internal":{{json .Internal}},"attachable":{{json .Attachable}},"ipv6":{{json .EnableIPv6}},{{with .Labels}}"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.network")}},{{end}}"":null}' $ids
 }
 
 images() { twice images_once; }
@@ -110,7 +123,7 @@ containers_once() {
     ids=$(docker container ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
     # shellcheck disable=SC2086
-    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Name}}{{end}}],"network":{{json .HostConfig.NetworkMode}},"ports":{{json .HostConfig.PortBindings}}}' $ids
+    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"image_ref":{{json .Config.Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"out_of_memory":{{json .State.OOMKilled}},"restarts":{{json .RestartCount}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"restart_limit":{{json .HostConfig.RestartPolicy.MaximumRetryCount}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"number":{{json (index .Config.Labels "com.docker.compose.container-number")}},"config_hash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"config_files":{{json (index .Config.Labels "com.docker.compose.project.config_files")}},"mounts":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{"Type":{{json $m.Type}},"Name":{{json $m.Name}},"Source":{{json $m.Source}},"Destination":{{json $m.Destination}},"RW":{{json $m.RW}}}{{end}}],"networks":{{"{"}}{{range $name, $end := .NetworkSettings.Networks}}{{json $name}}:{"id":{{json $end.NetworkID}},"aliases":{{json $end.Aliases}}},{{end}}"":null},"network":{{json .HostConfig.NetworkMode}},"pid_mode":{{json .HostConfig.PidMode}},"ipc_mode":{{json .HostConfig.IpcMode}},"ports":{{json .HostConfig.PortBindings}}}' $ids
 }
 
 # When the process of each container in $1 was started, in clock ticks since boot: docker tells it
@@ -132,6 +145,7 @@ system() {
     printf 'home=%s\n' "$HOME"
     printf 'uid=%s\n' "$(id -u)"
     printf 'machine=%s\n' "$(uname -m)"
+    environment
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'clock=%s\n' "$(date +%s)"
@@ -147,6 +161,22 @@ system() {
         esac
     done </proc/meminfo
     return 0
+}
+
+# What docker and docker-compose read of the environment; no value that may be secret.
+environment() {
+    compose=$(export -p | sed -n 's/^export \(COMPOSE_[A-Z0-9_]*\)=.*/\1/p')
+    set -- HOME USER LOGNAME DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_API_VERSION
+    for name in "$@" $compose; do
+        is_set=
+        eval "value=\${$name-} is_set=\${$name+yes}"
+        case $is_set$value in
+            '') ;;
+            *"
+"*) printf 'env.%s=(several lines)\n' "$name" ;;
+            *) printf 'env.%s=%s\n' "$name" "$value" ;;
+        esac
+    done
 }
 
 # Sockets that listen (TCP, state 0A) or are bound to no peer (UDP, state 07), as the kernel lists them.
@@ -204,10 +234,29 @@ paths() {
     done
 }
 
+# What docker-compose reads in a project's directory without being told to, or in place of docker-compose.yml.
+projects() {
+    tool=$(sha256_tool)
+    index=0
+    [ -z "$queries" ] && return 0
+    printf '%s\n' "$queries" | while IFS= read -r line; do
+        directory=${line#project }
+        [ "$directory" = "$line" ] && continue
+        for name in docker-compose.yml docker-compose.yaml compose.yml compose.yaml docker-compose.override.yml \
+            docker-compose.override.yaml compose.override.yml compose.override.yaml .env; do
+            printf '%s %s ' "$index" "$name"
+            look "$directory/$name" h 1048576
+        done
+        index=$((index + 1))
+    done
+}
+
+# $1: path  $2: f to hash a file of $3 bytes, h to hash one of at most $3 bytes, else d
 look() {
     if [ -d "$1" ]; then type=d
-    elif [ -f "$1" ] && [ ! -h "$1" ]; then type=f
-    elif [ -e "$1" ] || [ -h "$1" ]; then echo other; return
+    elif [ -h "$1" ]; then link "$1"; return
+    elif [ -f "$1" ]; then type=f
+    elif [ -e "$1" ]; then echo other; return
     elif reachable "$1"; then missing; return
     else echo "unknown no permission to look at it"; return
     fi
@@ -218,13 +267,24 @@ look() {
     # Now: path kind wanted-size permissions links uid gid size …
     if [ "$type" = d ]; then
         printf 'directory %s %s\n' "$4" "$6"
-    elif [ "$2" = f ] && [ "$3" = "$8" ]; then
+    elif { [ "$2" = f ] && [ "$3" = "$8" ]; } || { [ "$2" = h ] && [ "$8" -le "$3" ]; }; then
         if [ -r "$1" ]; then printf 'file %s %s %s %s\n' "$4" "$6" "$8" "$(sha256 "$1")"
         else echo "unknown no permission to read it"
         fi
     else
         printf 'file %s %s %s -\n' "$4" "$6" "$8"
     fi
+}
+
+link() {
+    # Not every VPU has readlink.
+    listing=$(ls -ldn -- "$1")
+    target=${listing#*" $1 -> "}
+    case $target in
+        "$listing" | *"
+"*) echo other ;;
+        *) printf 'link %s\n' "$target" ;;
+    esac
 }
 
 # The path whose nearest existing parent `reachable` has found is not there.

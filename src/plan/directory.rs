@@ -97,7 +97,7 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
             let (reason, remedy) = unwritable(&path, parent, *uid);
             return builder.block(address, reason, remedy);
         }
-        PathFact::File { .. } | PathFact::Other => {
+        PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other => {
             return builder.block(
                 address,
                 format!("{path} is there and is not a directory"),

@@ -1,13 +1,13 @@
 //! Digests the facts that a plan depends on: canonical, sorted, and no reading among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::{
     desired::Desired,
     digest::Digest,
-    observe::{Container, Facts, Image, Probed, Volume},
+    observe::{Container, Facts, Image, Network, Probed, Volume},
     plan::autostart,
 };
 
@@ -19,6 +19,7 @@ struct Relevant<'a> {
     volumes: BTreeMap<&'a String, &'a Volume>,
     images: BTreeMap<&'a String, &'a Image>,
     containers: BTreeMap<&'a String, &'a Container>,
+    networks: BTreeMap<&'a String, Network>,
 }
 
 pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
@@ -26,6 +27,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
+    rest.networks = emptied(&facts.networks);
     // A port that another program takes or frees shows as a blocked project.
     rest.listeners = emptied(&facts.listeners);
     rest.autostart = autostart::relevant(desired, &facts.autostart);
@@ -44,11 +46,40 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         .filter_map(|content| content.layers.first())
         .map(|layer| Some(&layer.diff_id))
         .collect();
+    let is_declared = |project: &str| desired.projects.iter().any(|p| p.name == project);
+    let containers = relevant(&facts.containers, |_, container| {
+        desired
+            .projects
+            .iter()
+            .any(|project| project.touches(container))
+            || desired
+                .disabled
+                .iter()
+                .any(|disabled| disabled.project() == container.project)
+            || desired
+                .volumes
+                .iter()
+                .any(|volume| container.volumes.contains(&volume.name))
+    });
+    let attached: BTreeSet<&String> = containers
+        .values()
+        .flat_map(|container| container.networks.values())
+        .map(|attachment| &attachment.id)
+        .collect();
+    let mounted: BTreeSet<&String> = containers
+        .values()
+        .flat_map(|container| &container.volumes)
+        .collect();
+    let networks = relevant(&facts.networks, |id, network| {
+        is_declared(&network.project) || attached.contains(id)
+    });
     let relevant = Relevant {
         facts: &rest,
         volumes: relevant(&facts.volumes, |name, volume| {
             desired.volumes.iter().any(|volume| volume.name == *name)
                 || volume.owner.as_ref() == Some(&desired.release.name)
+                || is_declared(&volume.project)
+                || mounted.contains(name)
         }),
         images: relevant(&facts.images, |id, image| {
             let staged = || image.tags.iter().any(|tag| desired.release.staged(tag));
@@ -57,20 +88,18 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
                 || names.iter().any(|name| image.tags.contains(*name))
                 || bottoms.contains(&image.layers.first())
         }),
-        containers: relevant(&facts.containers, |_, container| {
-            desired
-                .projects
-                .iter()
-                .any(|project| project.touches(container))
-                || desired
-                    .disabled
-                    .iter()
-                    .any(|disabled| disabled.project() == container.project)
-                || desired
-                    .volumes
-                    .iter()
-                    .any(|volume| container.volumes.contains(&volume.name))
-        }),
+        networks: networks
+            .into_iter()
+            .map(|(id, network)| {
+                let mut network = network.clone();
+                // Who else is on docker's own networks concerns nobody.
+                if !is_declared(&network.project) {
+                    network.used_by.retain(|id| containers.contains_key(id));
+                }
+                (id, network)
+            })
+            .collect(),
+        containers,
     };
     // Maps with string keys always serialise.
     Digest::of(serde_json::to_vec(&relevant).unwrap_or_default())

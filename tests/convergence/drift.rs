@@ -250,6 +250,7 @@ pub(super) fn start_demo(world: &mut World) {
         config_hash: Digest::of(b""),
         made_from: BTreeMap::new(),
         mounted: BTreeMap::new(),
+        details: fake::Details::default(),
     };
     world.containers.insert("d".repeat(64), container);
     if world.autostart.units {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     delta, files, images, transfers,
-    world::{Container, Volume, World},
+    world::{Container, Details, Mount, Network, Volume, World},
 };
 use crate::{
     compose::{self, ComposeFile, MountSource, parse_env},
@@ -305,7 +305,13 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
                 .iter()
                 .any(|service| service.name == container.service)
     });
+    let network = format!("{project}_default");
+    let on_network = |service: &compose::Service| service.network_mode.is_none();
+    let default = parsed.services.iter().any(on_network);
+    let default = default.then(|| (network.clone(), default_network(world, project, &network)));
     for service in &parsed.services {
+        let networks = default.iter().filter(|_| on_network(service)).cloned();
+        let networks: BTreeMap<String, String> = networks.collect();
         let name = service
             .image
             .as_ref()
@@ -356,29 +362,92 @@ pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: b
                 config_hash,
                 made_from: seen(world, &directory, service),
                 mounted: mounted.clone(),
+                details: Details {
+                    image_ref: name.clone(),
+                    number,
+                    networks: networks.clone(),
+                    network_mode: service.network_mode.clone().unwrap_or(network.clone()),
+                    mounts: volumes
+                        .iter()
+                        .map(|volume| (format!("/{volume}"), Mount::Volume(volume.clone())))
+                        .collect(),
+                },
             };
-            make(world, fresh, start, force);
+            make(world, fresh, start, force)?;
         }
     }
     Ok(String::new())
 }
 
-/// Makes a container, unless one is there that is to be kept.
-fn make(world: &mut World, fresh: Container, start: bool, force: bool) {
-    let mut containers = world.containers.values_mut();
-    let found = containers.find(|c| c.project == fresh.project && c.name == fresh.name);
+/// The id of a project's network, which is created where it is missing.
+fn default_network(world: &mut World, project: &str, name: &str) -> String {
+    let found = world.networks.iter().find(|(_, found)| found.name == name);
+    if let Some((id, _)) = found {
+        return id.clone();
+    }
+    let id = world.fresh_id();
+    let network = Network {
+        name: name.to_owned(),
+        project: project.to_owned(),
+        key: "default".into(),
+        ..Network::default()
+    };
+    world.networks.insert(id.clone(), network);
+    id
+}
+
+/// Makes a container, unless one is there that is to be kept. Its successor takes its anonymous volumes over.
+fn make(
+    world: &mut World,
+    mut fresh: Container,
+    start: bool,
+    force: bool,
+) -> Result<(), (i32, String)> {
+    let same = |c: &Container| c.project == fresh.project && c.name == fresh.name;
+    let found = world.containers.values_mut().find(|c| same(c));
     match found {
         Some(found) if found.config_hash == fresh.config_hash && !force => {
+            let mut networks = found.details.networks.values();
+            let gone = networks.find(|id| !world.networks.contains_key(*id));
+            if let (true, Some(id)) = (start && found.status != "running", gone) {
+                return fail(format!("network {id} not found"));
+            }
             if start {
                 found.status = fresh.status;
             }
-            return;
+            return Ok(());
         }
         _ => {}
     }
+    let old = world.containers.values().find(|c| same(c));
+    let old = old
+        .map(|old| old.details.mounts.clone())
+        .unwrap_or_default();
+    let wanted = world
+        .images
+        .get(&fresh.image)
+        .map(|image| image.volumes.clone());
+    for destination in wanted.unwrap_or_default() {
+        if !fresh.details.mounts.contains_key(&destination) {
+            let name = match old.get(&destination) {
+                Some(Mount::Volume(name)) => name.clone(),
+                _ => world.fresh_id(),
+            };
+            let volume = Volume {
+                options: BTreeMap::new(),
+                owner: None,
+            };
+            world.volumes.entry(name.clone()).or_insert(volume);
+            fresh.volumes.insert(name.clone());
+            fresh
+                .details
+                .mounts
+                .insert(destination, Mount::Volume(name));
+        }
+    }
     let same = |c: &Container| c.project == fresh.project && c.name == fresh.name;
     world.containers.retain(|_, container| !same(container));
-    let id = format!("{:064x}", world.next_id);
-    world.next_id += 1;
+    let id = world.fresh_id();
     world.containers.insert(id, fresh);
+    Ok(())
 }

@@ -136,6 +136,10 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         tags: BTreeSet::new(),
         layers,
         arch,
+        volumes: config["config"]["Volumes"]
+            .as_object()
+            .map(|volumes| volumes.keys().cloned().collect())
+            .unwrap_or_default(),
         tars,
     };
     world

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use boot::Autostart;
-pub use world::{Container, File, Image, Store, Volume, World};
+pub use world::{Container, Details, File, Image, Mount, Network, Store, Volume, World};
 
 /// What goes wrong, and when: the number counts commands that change something, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

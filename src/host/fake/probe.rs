@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::{
     boot::Autostart,
-    world::{Store, World},
+    world::{Container, Mount, Store, World},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, observe::READ_BY_COMPOSE};
 
 /// What the probe script would print.
 pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
@@ -25,12 +25,17 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
         ("images", docker(images(world))),
         ("containers", docker(containers(world))),
         ("volumes", docker(volumes(world))),
+        ("networks", docker(networks(world))),
         ("docker", docker(engine(world))),
         ("system", (system(world), 0)),
         ("listeners", ("tcp\n".to_owned(), 0)),
         (
             "paths",
             (paths(world, &String::from_utf8_lossy(queries)), 0),
+        ),
+        (
+            "projects",
+            (projects(world, &String::from_utf8_lossy(queries)), 0),
         ),
         ("records", (records(world), 0)),
         (
@@ -96,7 +101,7 @@ fn system(world: &World) -> String {
     } = world;
     let zstd = if world.zstd { "zstd=yes\n" } else { "" };
     format!(
-        "{zstd}home={home}\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
+        "{zstd}home={home}\nenv.HOME={home}\nenv.USER=oem\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
          home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
          memory_kb=3800000\nmemory_available_kb=1900000\n"
     )
@@ -166,11 +171,77 @@ fn containers(world: &World) -> String {
             "status": container.status, "exit_code": i32::from(container.status == "exited"),
             "health": null, "restart_policy": container.restart_policy, "project": container.project,
             "service": container.service, "working_dir": container.working_dir, "one_off": "False",
-            "volumes": container.volumes,
-            "network": if container.host_network { "host" } else { "default" },
+            "image_ref": container.details.image_ref, "number": container.details.number.to_string(),
+            "config_hash": container.config_hash.hex(), "config_files": "docker-compose.yml",
+            "volumes": container.volumes, "mounts": mounts(container),
+            "networks": container.details.networks.iter().map(|(name, id)| {
+                (name.clone(), json!({"id": id, "aliases": [container.service, &id[..12]]}))
+            }).collect::<serde_json::Map<_, _>>(),
+            "network": match container.details.network_mode.as_str() {
+                "" if container.host_network => "host",
+                "" => "default",
+                mode => mode,
+            },
         })
     }));
     containers + started
+}
+
+fn mounts(container: &Container) -> Vec<serde_json::Value> {
+    let mounts = container.details.mounts.iter();
+    let one = |(destination, mount): (&String, &Mount)| {
+        let (kind, name, source) = match mount {
+            Mount::Bind(path) => ("bind", "", path.clone()),
+            Mount::Volume(name) => {
+                let source = format!("/var/lib/docker/volumes/{name}/_data");
+                ("volume", name.as_str(), source)
+            }
+        };
+        json!({"Type": kind, "Name": name, "Source": source, "Destination": destination, "RW": true})
+    };
+    mounts.map(one).collect()
+}
+
+fn networks(world: &World) -> String {
+    lines(world.networks.iter().map(|(id, network)| {
+        json!({
+            "id": id, "name": network.name, "driver": "bridge", "options": network.options,
+            "ipam_driver": "default", "pools": [{"Subnet": network.subnet}],
+            "internal": network.internal, "project": network.project, "key": network.key,
+        })
+    }))
+}
+
+fn projects(world: &World, queries: &str) -> String {
+    let mut out = String::new();
+    let directories = queries.lines().filter_map(|l| l.strip_prefix("project "));
+    for (index, directory) in directories.enumerate() {
+        for name in READ_BY_COMPOSE {
+            let path = format!("{directory}/{name}");
+            let _ = write!(out, "{index} {name} ");
+            look(world, &path, |_| true, &mut out);
+        }
+    }
+    out
+}
+
+/// What is at a path, as a line; hashed where its size is asked for.
+fn look(world: &World, path: &str, is_asked: impl Fn(usize) -> bool, out: &mut String) {
+    if let Some((mode, uid)) = world.directories.get(path) {
+        let _ = writeln!(out, "directory d{} {uid}", permissions(*mode));
+    } else if let Some(target) = world.links.get(path) {
+        let _ = writeln!(out, "link {target}");
+    } else if let Some(file) = world.files.get(path) {
+        let length = file.bytes.len();
+        let hash = if is_asked(length) {
+            format!("{}  -", Digest::of(&file.bytes).hex())
+        } else {
+            "-".to_owned()
+        };
+        let _ = writeln!(out, "file -{} 989 {length} {hash}", permissions(file.mode));
+    } else {
+        out.push_str("missing\n");
+    }
 }
 
 fn paths(world: &World, queries: &str) -> String {
@@ -181,19 +252,8 @@ fn paths(world: &World, queries: &str) -> String {
         let (kind, size, path) = (words.next(), words.next(), words.next().unwrap_or_default());
         let path = path.replacen('~', &world.home, usize::from(path.starts_with('~')));
         let _ = write!(out, "{index} ");
-        if let Some((mode, uid)) = world.directories.get(&path) {
-            let _ = writeln!(out, "directory d{} {uid}", permissions(*mode));
-        } else if let Some(file) = world.files.get(&path) {
-            let length = file.bytes.len();
-            let hash = if kind == Some("f") && size == Some(&length.to_string()) {
-                format!("{}  -", Digest::of(&file.bytes).hex())
-            } else {
-                "-".to_owned()
-            };
-            let _ = writeln!(out, "file -{} 989 {length} {hash}", permissions(file.mode));
-        } else {
-            out.push_str("missing\n");
-        }
+        let is_asked = |length: usize| kind == Some("f") && size == Some(&length.to_string());
+        look(world, &path, is_asked, &mut out);
     }
     out
 }

@@ -47,11 +47,13 @@ pub struct World {
     pub volumes: BTreeMap<String, Volume>,
     /// Images by id.
     pub images: BTreeMap<String, Image>,
+    /// Networks by id, without docker's own ones.
+    pub networks: BTreeMap<String, Network>,
     /// Containers by id.
     pub containers: BTreeMap<String, Container>,
     /// Ids of images whose containers exit at once with code 1.
     pub crashing: BTreeSet<String>,
-    /// Makes container ids.
+    /// Makes ids.
     pub next_id: u64,
 }
 
@@ -84,6 +86,23 @@ pub struct Volume {
     pub owner: Option<String>,
 }
 
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Network {
+    /// Name.
+    pub name: String,
+    /// Compose project.
+    pub project: String,
+    /// Its key in the compose file.
+    pub key: String,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// Address pool.
+    pub subnet: String,
+    /// Whether it leads nowhere else.
+    pub internal: bool,
+}
+
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
@@ -93,6 +112,8 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// Docker's word.
     pub arch: String,
+    /// Where it wants volumes: its `VOLUME`s.
+    pub volumes: BTreeSet<String>,
     /// The layers themselves; none of an image that was not loaded here.
     pub tars: Vec<Arc<[u8]>>,
 }
@@ -125,6 +146,32 @@ pub struct Container {
     pub made_from: BTreeMap<String, Vec<u8>>,
     /// What its volumes were bound to then.
     pub mounted: BTreeMap<String, String>,
+    /// What else docker shows of it.
+    pub details: Details,
+}
+
+/// What else docker shows of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Details {
+    /// The image as it was asked for.
+    pub image_ref: String,
+    /// Its number in its service.
+    pub number: usize,
+    /// Ids of its networks, by name.
+    pub networks: BTreeMap<String, String>,
+    /// Its network mode, in docker's words.
+    pub network_mode: String,
+    /// What it mounts, by destination.
+    pub mounts: BTreeMap<String, Mount>,
+}
+
+/// What a container mounts at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// A path.
+    Bind(String),
+    /// A volume, by name.
+    Volume(String),
 }
 
 impl Default for World {
@@ -157,6 +204,7 @@ impl Default for World {
             links: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            networks: BTreeMap::new(),
             containers: BTreeMap::new(),
             crashing: BTreeSet::new(),
             next_id: 1,
@@ -181,6 +229,13 @@ impl World {
         }
         let tagged = |image: &&String| self.images[*image].tags.contains(name);
         self.images.keys().find(tagged).cloned()
+    }
+
+    /// A fresh id of 64 hex digits, as docker makes them.
+    pub fn fresh_id(&mut self) -> String {
+        let id = format!("{:064x}", self.next_id);
+        self.next_id += 1;
+        id
     }
 
     /// Makes a directory and its parents.

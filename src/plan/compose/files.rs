@@ -101,6 +101,9 @@ fn file_cause(
         Some(Probed::Known(PathFact::Directory { .. })) => {
             Err((format!("{path} is a directory"), look()))
         }
+        Some(Probed::Known(PathFact::Link { target })) => {
+            Err((format!("{path} is a link to {target}"), look()))
+        }
         Some(Probed::Known(PathFact::Other)) => {
             Err((format!("{path} is neither a file nor a directory"), look()))
         }

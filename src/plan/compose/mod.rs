@@ -264,7 +264,9 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         match builder.facts.paths.get(&path) {
             Some(Probed::Known(PathFact::Missing | PathFact::Unwritable { .. })) => {}
             Some(Probed::Known(PathFact::Directory { .. })) => directories.push(path),
-            Some(Probed::Known(PathFact::File { .. } | PathFact::Other)) => {
+            Some(Probed::Known(
+                PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other,
+            )) => {
                 files.push(file.relative.as_str());
             }
             Some(Probed::Unknown(reason)) => {
