@@ -21,6 +21,7 @@ mod held_back;
 pub mod host;
 pub mod image;
 pub mod manifest;
+mod nonce;
 pub mod observe;
 pub mod patch;
 pub mod plan;

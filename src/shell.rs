@@ -66,6 +66,9 @@ impl Argv {
     /// The text for people: a script is shown by its name and arguments, without its body.
     pub fn to_display(&self) -> String {
         match self.script_name() {
+            Some(crate::remote::RUN_NAME) if self.0.len() > 6 => {
+                Self(self.0[6..].to_vec()).to_display()
+            }
             Some(_) => join(&self.0[3..]),
             None => join(&self.0),
         }

@@ -72,7 +72,10 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
     let (_sender, interrupts) = watch::channel(0);
     let payloads = Payloads::new(desired);
-    let options = Options { rollback: true };
+    let options = Options {
+        rollback: true,
+        lock: None,
+    };
     apply::execute(
         vpu,
         plan,

@@ -28,8 +28,8 @@ const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
 /// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
 const TOOLS: &[&str] = &[
-    "cat", "chmod", "cp", "date", "df", "grep", "id", "kill", "ls", "mkdir", "mv", "od", "printf",
-    "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
+    "cat", "chmod", "cp", "date", "df", "grep", "id", "kill", "ls", "mkdir", "mktemp", "mv", "od",
+    "printf", "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
 ];
 
 /// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.
@@ -68,6 +68,8 @@ impl Box {
 
     fn program(&self, name: &str, text: &str) {
         let path = self.directory.path().join("bin").join(name);
+        // Never through a link to a tool of this machine.
+        let _ = std::fs::remove_file(&path);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -535,7 +537,11 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
 
         let _lock = fixture
             .host
-            .hold(&remote::lock(r#""by":"me""#, Claim::Wait))
+            .hold(
+                &remote::lock(&lock::holder(r#""by":"me""#), &Claim::Wait),
+                lock::TOKEN,
+                &|_| (),
+            )
             .await
             .unwrap();
         assert!(

@@ -1,10 +1,17 @@
 //! Takes the VPU's lock: one apply at a time. It is held by a process on the VPU that lives as
 //! long as our connection, so that neither a crash here nor a power cut there leaves it behind.
 
+use std::sync::Mutex;
+
+use super::client::Client;
 use crate::{
     host::{Held, Host, HostError},
-    remote::{self, Claim},
+    nonce::nonce,
+    remote::{self, Claim, Holder},
 };
+
+/// How long the lock outlives a client that is not heard of.
+const SILENCE_SECONDS: u32 = 60;
 
 /// A VPU that another apply works on, or that cannot be locked.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +26,12 @@ pub enum Locked {
         /// The holder's line: members of a JSON object, as given to [`lock`].
         holder: String,
     },
-    /// A docker-compose or docker load of an apply that died runs on.
+    /// A command of an apply that died runs on.
     #[error("what an earlier apply started still runs on the VPU: process {pid}: {words}")]
     Leftover {
         /// Its number there.
         pid: String,
-        /// Its directory and command.
+        /// What it does.
         words: String,
     },
     /// The lock could not be made.
@@ -44,25 +51,103 @@ fn by(holder: &str) -> String {
     }
 }
 
-/// Takes the lock until the result is dropped. `who` is members of a JSON object, `"by"` and
-/// `"at"` among them.
+/// Takes the lock until the result is dropped. `who` is members of a JSON object, `"by"` and `"at"` among them. One
+/// whose client is known to have ended, or is this process, is taken from it. What is waited for is given to `waits`.
 ///
 /// # Errors
 /// As [`Locked`] says; nothing was changed then.
-pub async fn lock<H: Host>(host: &H, who: &str, claim: Claim) -> Result<Held, Locked> {
-    match host.hold(&remote::lock(who, claim)).await? {
+pub async fn lock<H: Host>(
+    host: &H,
+    who: &str,
+    claim: Claim,
+    waits: &(dyn Fn(&str) + Sync),
+) -> Result<Held, Locked> {
+    match try_lock(host, who, &claim, waits).await? {
         Ok(held) => Ok(held),
-        Err(output) if output.code == remote::LOCKED => Err(Locked::Busy {
-            holder: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        }),
-        Err(output) if output.code == remote::LEFTOVER => {
-            let said = output.tail(1);
-            let (pid, words) = said.split_once(' ').unwrap_or((&said, ""));
-            Err(Locked::Leftover {
-                pid: pid.to_owned(),
-                words: words.trim().to_owned(),
+        Err(Refused { token, client, .. })
+            if !token.is_empty() && claim != Claim::Break && Client::is_gone_or_us(&client) =>
+        {
+            let taken = try_lock(host, who, &Claim::Take(token), waits).await?;
+            taken.map_err(|refused| Locked::Busy {
+                holder: refused.holder,
             })
         }
-        Err(output) => Err(Locked::Failed(output.tail(5))),
+        Err(Refused { holder, .. }) => Err(Locked::Busy { holder }),
+    }
+}
+
+/// Another has the lock.
+#[derive(Default)]
+struct Refused {
+    holder: String,
+    token: String,
+    client: String,
+}
+
+async fn try_lock<H: Host>(
+    host: &H,
+    who: &str,
+    claim: &Claim,
+    waits: &(dyn Fn(&str) + Sync),
+) -> Result<Result<Held, Refused>, Locked> {
+    let holder = Holder {
+        token: nonce(),
+        client: Client::this().map(|this| this.line()).unwrap_or_default(),
+        who: who.to_owned(),
+        silence: SILENCE_SECONDS,
+    };
+    let lines = Mutex::new(vec![]);
+    let note = |line: &str| match line.strip_prefix("waits ") {
+        Some(what) => waits(&waited_for(what)),
+        None => lines
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(line.to_owned()),
+    };
+    let command = remote::lock(&holder, claim);
+    let held = host.hold(&command, &holder.token, &note).await?;
+    let output = match held {
+        Ok(held) => return Ok(Ok(held)),
+        Err(output) => output,
+    };
+    let lines = lines
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let said = |word: &str| {
+        let mut lines = lines.iter();
+        lines.find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+    };
+    if let Some(by) = said("busy") {
+        let owner = said("owner").unwrap_or_default();
+        let (token, client) = owner.split_once(' ').unwrap_or((owner, ""));
+        return Ok(Err(Refused {
+            holder: by.trim().to_owned(),
+            token: token.to_owned(),
+            client: client.trim().to_owned(),
+        }));
+    }
+    if let Some(what) = said("leftover") {
+        let (pid, words) = what.split_once(' ').unwrap_or((what, ""));
+        return Err(Locked::Leftover {
+            pid: pid.to_owned(),
+            words: words.trim().to_owned(),
+        });
+    }
+    let reason = said("failed").map(str::to_owned);
+    Err(Locked::Failed(reason.unwrap_or_else(|| {
+        let tail = output.tail(5);
+        format!("exit code {} of the lock's process; {tail}", output.code)
+    })))
+}
+
+/// In words for people; `PID COMMAND`, or `-` where it is no process of ours.
+fn waited_for(what: &str) -> String {
+    match what.split_once(' ') {
+        Some(("-", words)) => format!("waiting for {}", words.trim()),
+        Some((pid, words)) => format!(
+            "waiting for what an earlier apply started on the VPU: process {pid}: {}",
+            words.trim()
+        ),
+        None => format!("waiting for process {what} on the VPU"),
     }
 }

@@ -1,9 +1,11 @@
 //! Executes a finished plan, exactly; the only writer. What to do is decided in [`crate::plan`].
 
+mod client;
 mod lock;
 mod log;
 mod parts;
 mod payload;
+mod runner;
 
 use std::{
     fmt,
@@ -20,11 +22,13 @@ pub use lock::{Locked, lock};
 pub use log::Log;
 pub use payload::Payloads;
 
+use self::runner::Runner;
 use crate::{
     device::{self, DeviceError},
-    host::{self, Host, HostError, Output, Stdin},
+    host::{self, Held, Host, HostError, Output, Stdin},
     image::LayerSpan,
-    plan::{Action, Command, Part, Payload, Phase, Plan, Step, Through},
+    plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Through},
+    remote::How,
 };
 
 /// Lines of a failed command's output that are kept for people.
@@ -181,9 +185,11 @@ pub enum Restored {
 
 /// How to execute.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct Options<'a> {
     /// Whether a failure in the switch brings the previous release back.
     pub rollback: bool,
+    /// The lock, without which no command does anything; `None` where nobody else can be there.
+    pub lock: Option<&'a Held>,
 }
 
 /// Runs every step of `plan` in order.
@@ -191,13 +197,17 @@ pub async fn execute<H: Host>(
     host: &H,
     plan: &Plan,
     payloads: &Payloads,
-    options: Options,
+    options: Options<'_>,
     log: &Log,
     observer: Arc<dyn Observer>,
     interrupts: Interrupts,
 ) -> Report {
-    let execution = Execution {
+    let runner = Runner {
         host,
+        lock: options.lock,
+    };
+    let execution = Execution {
+        runner,
         payloads,
         log,
         observer,
@@ -260,7 +270,7 @@ enum Stop {
 }
 
 struct Execution<'a, H> {
-    host: &'a H,
+    runner: Runner<'a, H>,
     payloads: &'a Payloads,
     log: &'a Log,
     observer: Arc<dyn Observer>,
@@ -327,7 +337,7 @@ impl<H: Host> Execution<'_, H> {
         let result = match command.through {
             Through::Shell => self.shell(command).await.map_err(FailureReason::from),
             Through::DeviceApi { port } => {
-                let answer = device::call(self.host, port, command.argv.words()).await;
+                let answer = device::call(self.runner.host, port, command.argv.words()).await;
                 answer.map(Output::said).map_err(FailureReason::from)
             }
         };
@@ -347,6 +357,11 @@ impl<H: Host> Execution<'_, H> {
         if let Some(payload) = &command.stdin {
             self.tell_image(payload);
         }
+        let how = match command.stdin.as_ref().map(|payload| &payload.from) {
+            None => How::Works,
+            Some(PayloadSource::Inline(_)) => How::Reads,
+            Some(PayloadSource::File(_) | PayloadSource::Stream(_)) => How::Brings,
+        };
         let stdin = match &command.stdin {
             None => Stdin::Empty,
             Some(payload) if !payload.parts.is_empty() => return self.in_parts(payload).await,
@@ -364,7 +379,7 @@ impl<H: Host> Execution<'_, H> {
                 })
             }
         };
-        self.host.run(&command.argv, stdin).await
+        self.runner.run(how, &command.argv, stdin).await
     }
 
     /// Sends a payload in its parts.
@@ -383,7 +398,7 @@ impl<H: Host> Execution<'_, H> {
                 Ok(write)
             }
         };
-        parts::send(self.host, &payload.parts, open).await
+        parts::send(&self.runner, &payload.parts, open).await
     }
 
     /// Tells how many bytes were sent, after so many before, and notes that.
@@ -420,7 +435,7 @@ impl<H: Host> Execution<'_, H> {
     /// always undone), in the order in which the steps run: restoring is applying what was before,
     /// and files and names come before what is started from them. One that fails does not keep the
     /// others from running: more of what ran before is better than less.
-    async fn restore(&self, plan: &Plan, failed: usize, options: Options) -> Restored {
+    async fn restore(&self, plan: &Plan, failed: usize, options: Options<'_>) -> Restored {
         let touched = |step: &&Step| step.phase == Phase::Switch;
         if !plan.steps[..=failed].iter().any(|step| touched(&step)) {
             return Restored::NotNeeded;

@@ -5,10 +5,12 @@ use std::{future::Future, io, io::Write as _, pin::Pin, sync::mpsc};
 
 use tokio::sync::oneshot;
 
+use super::runner::Runner;
 use crate::{
     held_back::HeldBack,
     host::{self, Host, HostError, Output, Stdin},
     plan::Part,
+    remote::How,
 };
 
 /// The last bytes of an archive, which are held back until the part before is loaded: docker reads to
@@ -34,7 +36,7 @@ impl From<HostError> for Stop {
 /// Runs all parts; `open` gives the bytes of each. The output is that of the first command that failed,
 /// or of the last one.
 pub(super) async fn send<H: Host>(
-    host: &H,
+    runner: &Runner<'_, H>,
     parts: &[Part],
     open: impl Fn(&Part) -> io::Result<host::Payload>,
 ) -> Result<Output, HostError> {
@@ -44,13 +46,16 @@ pub(super) async fn send<H: Host>(
         let payload = open(part).map_err(HostError::Payload)?;
         let next = match &part.receive {
             Some(receive) => {
-                let received = host.run(receive, Stdin::Stream(payload));
+                let received = runner.run(How::Brings, receive, Stdin::Stream(payload));
                 match tokio::try_join!(done(received), loaded(loading.take())) {
-                    Ok(_) => Some(Box::pin(host.run(&part.load, Stdin::Empty)) as Loading<'_>),
+                    Ok(_) => {
+                        let load = runner.run(How::Loads, &part.load, Stdin::Empty);
+                        Some(Box::pin(load) as Loading<'_>)
+                    }
                     Err(stop) => return stop.output(),
                 }
             }
-            None => match stream(host, part, payload, loading.take()).await {
+            None => match stream(runner, part, payload, loading.take()).await {
                 Ok(next) => next,
                 Err(stop) => return stop.output(),
             },
@@ -66,7 +71,7 @@ pub(super) async fn send<H: Host>(
 /// Sends a part to the command that loads it, all but its end while `before` is loaded. Gives what is
 /// still to be waited for.
 async fn stream<'a, H: Host>(
-    host: &'a H,
+    runner: &'a Runner<'_, H>,
     part: &'a Part,
     payload: host::Payload,
     before: Option<Loading<'a>>,
@@ -83,7 +88,8 @@ async fn stream<'a, H: Host>(
         gate.recv().map_err(gone)?;
         held.let_go()
     });
-    let mut this: Loading<'a> = Box::pin(host.run(&part.load, Stdin::Stream(payload)));
+    let mut this: Loading<'a> =
+        Box::pin(runner.run(How::Brings, &part.load, Stdin::Stream(payload)));
     tokio::select! {
         // The one before is asked first: a host may do everything at once when it is asked.
         biased;

@@ -60,6 +60,11 @@ pub enum HostError {
         /// As given.
         host: String,
     },
+    /// The lock that we had on the VPU is not ours any more.
+    #[error(
+        "the lock on the VPU was lost: its process there ended, or another apply took it (--break-lock)"
+    )]
+    LockLost,
     /// What was to be sent could not be read or made.
     #[error("cannot send: {0}")]
     Payload(#[source] io::Error),
@@ -128,7 +133,7 @@ impl HostError {
                     by.unwrap_or_default()
                 ))
             }
-            Self::Disconnected { .. } => {
+            Self::Disconnected { .. } | Self::LockLost => {
                 Some("run apply again: it goes on from what is there".into())
             }
             Self::Payload(_) | Self::Transport { .. } => None,

@@ -2,9 +2,10 @@
 
 use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _, process::Stdio};
 
-use tokio::io::AsyncBufReadExt as _;
-
-use super::{ByteStream, Held, Host, HostError, Output, Stdin, feed, payload_error, read_outputs};
+use super::{
+    ByteStream, Held, Host, HostError, Output, Stdin, feed, held, payload_error, read_bounded,
+    read_outputs,
+};
 use crate::shell::Argv;
 
 /// This machine as a host: used where the tool runs on the VPU itself, and to try the scripts
@@ -107,27 +108,38 @@ impl Host for LocalHost {
         })
     }
 
-    async fn hold(&self, command: &Argv) -> Result<Result<Held, Output>, HostError> {
+    async fn hold(
+        &self,
+        command: &Argv,
+        token: &str,
+        said: &(dyn Fn(&str) + Sync),
+    ) -> Result<Result<Held, Output>, HostError> {
         let mut process = self.command(command);
         process.stdin(Stdio::piped()).kill_on_drop(false);
         let mut child = process.spawn().map_err(|error| self.start_error(error))?;
-        let mut first = String::new();
-        let mut stdout = child.stdout.take().map(tokio::io::BufReader::new);
-        if let Some(stdout) = &mut stdout {
-            let _ = stdout.read_line(&mut first).await;
+        let stdin = child.stdin.take();
+        let stderr = child.stderr.take();
+        let stderr = tokio::spawn(async move {
+            match stderr {
+                Some(pipe) => read_bounded(pipe).await.unwrap_or_default(),
+                None => vec![],
+            }
+        });
+        if let (Some(stdin), Some(stdout)) = (stdin, child.stdout.take()) {
+            let mut stdout = tokio::io::BufReader::new(stdout);
+            if held::is_ready(&mut stdout, token, said).await {
+                return Ok(Ok(Held::over(token, stdin, stdout, child)));
+            }
         }
-        if first.is_empty() {
-            let output = child
-                .wait_with_output()
-                .await
-                .map_err(|error| self.start_error(error))?;
-            return Ok(Err(Output {
-                code: output.status.code().unwrap_or(-1),
-                stdout: output.stdout,
-                stderr: output.stderr,
-            }));
-        }
-        Ok(Ok(Held::new((child, stdout))))
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| self.start_error(error))?;
+        Ok(Err(Output {
+            code: status.code().unwrap_or(-1),
+            stdout: vec![],
+            stderr: stderr.await.unwrap_or_default(),
+        }))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {

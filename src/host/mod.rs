@@ -2,6 +2,7 @@
 
 mod error;
 pub mod fake;
+mod held;
 mod known_hosts;
 mod local;
 mod ssh;
@@ -10,6 +11,7 @@ use std::{future::Future, io};
 
 pub use error::HostError;
 pub(crate) use error::chain;
+pub use held::Held;
 pub use local::LocalHost;
 pub use ssh::{SshHost, SshOptions};
 
@@ -28,11 +30,14 @@ pub trait Host: Sync {
         stdin: Stdin,
     ) -> impl Future<Output = Result<Output, HostError>> + Send;
 
-    /// Starts a command that prints one line when it is ready and runs until [`Held`] is dropped
-    /// (its stdin then ends). Returns the output if it ended before printing that line.
+    /// Starts a command that says `token held` when it is ready, and runs until [`Held`] is dropped (its stdin then
+    /// ends) or it is not heard of for long. What it says before on lines that begin with `token` is given to `said`.
+    /// Returns the output if it ended before it was ready.
     fn hold(
         &self,
         command: &Argv,
+        token: &str,
+        said: &(dyn Fn(&str) + Sync),
     ) -> impl Future<Output = Result<Result<Held, Output>, HostError>> + Send;
 
     /// Opens a byte stream to a TCP port as seen from the host itself (`127.0.0.1:port` there).
@@ -109,19 +114,6 @@ impl Output {
         let text = String::from_utf8_lossy(bytes);
         let all: Vec<&str> = text.trim_end().lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
-    }
-}
-
-/// A running command that ends when this is dropped.
-pub struct Held {
-    _keep: Box<dyn Send>,
-}
-
-impl Held {
-    pub(crate) fn new(keep: impl Send + 'static) -> Self {
-        Self {
-            _keep: Box::new(keep),
-        }
     }
 }
 

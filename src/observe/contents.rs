@@ -3,6 +3,7 @@
 use super::parse::unhex;
 use crate::{
     host::{Host, HostError, Stdin},
+    nonce::nonce,
     shell::Argv,
 };
 
@@ -20,12 +21,13 @@ pub async fn contents<H: Host>(
     limit: u64,
 ) -> Result<Vec<Option<Vec<u8>>>, HostError> {
     let script = include_str!("contents.sh");
-    let command = Argv::script(script, CONTENTS_NAME, [limit.to_string()]);
+    let begin = nonce();
+    let command = Argv::script(script, CONTENTS_NAME, [limit.to_string(), begin.clone()]);
     let mut list = paths.join("\n");
     list.push('\n');
     let output = host.run(&command, Stdin::Bytes(list.into_bytes())).await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut lines = text.lines();
+    let mut lines = text.lines().skip_while(|line| *line != begin).skip(1);
     let read = |_| lines.next()?.strip_prefix('=').and_then(unhex);
     Ok(paths.iter().map(read).collect())
 }

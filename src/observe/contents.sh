@@ -1,10 +1,11 @@
 # Prints the contents of small files in hexadecimal digits, one file a line, `=` in front; an empty line for a file
 # that is large or cannot be read. Changes nothing.
-# $1 largest file, in bytes
+# $1 largest file, in bytes  $2 a word, on a line of its own before the first file: a login shell may print lines, too
 # Standard input: absolute paths, one a line
 main() {
     LC_ALL=C
     export LC_ALL
+    printf '\n%s\n' "$2"
     while IFS= read -r path; do
         if [ -f "$path" ] && [ -r "$path" ] && [ "$(wc -c <"$path")" -le "$1" ]; then
             printf '='

@@ -37,6 +37,7 @@ pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery
 use crate::{
     device,
     host::{Host, HostError, Stdin},
+    nonce::nonce,
     patch::{self, BlockSums},
     remote,
     shell::Argv,
@@ -164,13 +165,4 @@ fn query_lines(query: &Query) -> String {
         let _ = writeln!(lines, "unit {unit}");
     }
     lines
-}
-
-/// A word that no probed text contains by accident.
-fn nonce() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    format!(
-        "o3r-{:016x}",
-        RandomState::new().hash_one(std::process::id())
-    )
 }

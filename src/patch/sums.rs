@@ -51,9 +51,14 @@ impl BlockSums {
                 strong.push(digest);
                 continue;
             }
+            // Another line is a login shell's; if it were one of ours, the lengths would not fit.
             let mut words = line.split(' ');
-            let sum = words.next()?.parse().ok()?;
-            weak.push((sum, words.next()?.parse::<u64>().ok()?));
+            let mut number = || words.next()?.parse::<u64>().ok();
+            if let Some((sum, len)) = number().zip(number())
+                && let Ok(sum) = sum.try_into()
+            {
+                weak.push((sum, len));
+            }
         }
         let all = said.lines().next_back() == Some("end");
         let expected = (0..size.div_ceil(block)).map(|number| block.min(size - number * block));

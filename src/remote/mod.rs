@@ -1,6 +1,10 @@
 //! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
 
+mod lock;
+
 use crate::{digest::Digest, image::Reach, patch, shell::Argv};
+
+pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, run};
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
@@ -14,15 +18,6 @@ const SETTLE_SECONDS: u32 = 2;
 
 /// Lines of history kept on the VPU; one is 0.1 kB for every file, image and volume.
 const HISTORY_LINES: u32 = 50;
-
-/// The exit code of [`lock`] when another apply has it (`EX_TEMPFAIL`).
-pub const LOCKED: i32 = 75;
-
-/// The exit code of [`lock`] when what a dead apply left running does not end.
-pub const LEFTOVER: i32 = 76;
-
-/// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
-const LEFTOVER_SECONDS: u32 = 60;
 
 /// Paths of our own state on a VPU with the home directory `home`.
 #[derive(Debug, Clone, Copy)]
@@ -412,30 +407,4 @@ pub fn device_api(port: u16, call: &[String]) -> Argv {
         [port.to_string()],
     )
     .args(call.iter().cloned())
-}
-
-/// How the VPU's lock is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// Only if it is free and nothing that a dead apply left still runs.
-    Try,
-    /// If it is free, once nothing that a dead apply left still runs.
-    Wait,
-    /// From whoever has it; images that are being loaded are waited for.
-    Break,
-}
-
-/// Holds the VPU's lock; `who` is members of a JSON object.
-pub fn lock(who: &str, claim: Claim) -> Argv {
-    let (word, patience) = match claim {
-        Claim::Try => ("keep", 0),
-        Claim::Wait => ("keep", LEFTOVER_SECONDS),
-        Claim::Break => ("break", LEFTOVER_SECONDS),
-    };
-    let patience = patience.to_string();
-    Argv::script(
-        include_str!("lock.sh"),
-        "o3r-lock",
-        [who, word, patience.as_str()],
-    )
 }

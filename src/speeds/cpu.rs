@@ -22,7 +22,9 @@ const BYTES: usize = 4 << 20;
 pub(super) async fn measure<H: Host>(host: &H) -> Result<Option<u64>, HostError> {
     let output = host.run(&remote::cpu_speed(BYTES), Stdin::Empty).await?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let said = said.trim().split_once(' ').filter(|_| output.success());
+    // What a login shell prints comes before.
+    let last = said.lines().next_back().unwrap_or_default();
+    let said = last.trim().split_once(' ').filter(|_| output.success());
     let parsed = said.and_then(|(times, took)| Some((times.parse().ok()?, took.parse().ok()?)));
     Ok(parsed.map(|(times, took): (usize, u64)| {
         measured(

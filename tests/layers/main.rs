@@ -128,7 +128,10 @@ async fn executed(
 ) -> Report {
     let (_sender, interrupts) = watch::channel(0);
     let payloads = Payloads::new(desired);
-    let options = Options { rollback: true };
+    let options = Options {
+        rollback: true,
+        lock: None,
+    };
     let log = Log::none();
     apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
 }

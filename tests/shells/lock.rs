@@ -1,34 +1,84 @@
 //! The lock, and what of a dead apply is ended or waited for when it is taken.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+};
 
-use o3r_deploy::host::Held;
+use o3r_deploy::{
+    host::Held,
+    remote::{Holder, How},
+};
 
 use super::*;
 
 const WHO: &str = r#""at":"now","by":"me@here""#;
 
+pub(crate) const TOKEN: &str = "o3r-1";
+
+/// Where nothing else is said.
+pub(crate) fn holder(who: &str) -> Holder {
+    Holder {
+        token: TOKEN.into(),
+        client: "boot pid:[1] 2 3".into(),
+        who: who.into(),
+        silence: 60,
+    }
+}
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+struct Refused {
+    code: i32,
+    said: Vec<String>,
+}
+
 impl Box {
-    async fn hold(&self, claim: Claim) -> Result<Held, Output> {
-        let command = remote::lock(WHO, claim);
-        self.host.hold(&command).await.unwrap()
+    async fn hold_as(&self, holder: &Holder, claim: &Claim) -> Result<Held, Refused> {
+        let command = remote::lock(holder, claim);
+        let said = Mutex::new(vec![]);
+        let note = |line: &str| said.lock().unwrap().push(line.to_owned());
+        let held = self.host.hold(&command, &holder.token, &note).await;
+        held.unwrap().map_err(|output| Refused {
+            code: output.code,
+            said: said.into_inner().unwrap(),
+        })
     }
 
     async fn taken(&self, claim: Claim) -> Held {
-        self.hold(claim).await.unwrap()
+        self.hold_as(&holder(WHO), &claim).await.unwrap()
     }
 
-    async fn refused(&self, claim: Claim) -> Output {
-        self.hold(claim).await.err().unwrap()
+    async fn refused(&self, claim: Claim) -> Refused {
+        self.hold_as(&holder(WHO), &claim).await.err().unwrap()
     }
 
     /// A process of this script, as ours are on a VPU.
     fn start(&self, script: &str, name: &str, args: &[&str]) -> Child {
+        self.spawn(&Argv::script(script, name, args.iter().copied()))
+    }
+
+    fn spawn(&self, command: &Argv) -> Child {
         let path = self.directory.path().join("bin");
-        let mut command = Command::new(path.join("sh"));
-        command.args(["-c", script, name]).args(args);
-        command.stdin(Stdio::piped()).env("PATH", &path);
-        command.spawn().unwrap()
+        let mut process = Command::new(path.join("sh"));
+        process.args(&command.words()[1..]);
+        process.stdin(Stdio::piped()).env("PATH", &path);
+        process.env("HOME", self.home()).stdout(Stdio::null());
+        process.spawn().unwrap()
+    }
+
+    /// A command of the apply with the lock `token` that does `script`.
+    fn works(&self, token: &str, how: How, script: &str) -> Child {
+        let command = Argv::script(script, "o3r-work", ["/a project"]);
+        let child = self.spawn(&remote::run(token, how, &command));
+        // Until it has asked for the lock.
+        std::thread::sleep(Duration::from_millis(200));
+        child
+    }
+
+    /// What a client leaves on the VPU that is killed while its link is frozen: a lock that somebody may take.
+    fn owner(&self) -> PathBuf {
+        self.home().join(".o3r-deploy/lock/owner")
     }
 }
 
@@ -39,26 +89,36 @@ fn end(mut child: Child) {
 
 /// Waits until a lock that was let go of is free.
 async fn freed() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    boot.trim().to_owned()
 }
 
 #[tokio::test]
 async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
-        let owner = fixture.home().join(".o3r-deploy/lock/owner");
+        let owner = fixture.owner();
         let first = fixture.taken(Claim::Wait).await;
+        assert_eq!(first.token(), TOKEN);
         let refused = fixture.refused(Claim::Wait).await;
         assert_eq!(refused.code, remote::LOCKED);
-        assert_eq!(refused.tail(1), WHO);
+        let said = [format!("busy {WHO}"), "owner o3r-1 boot pid:[1] 2 3".into()];
+        assert_eq!(refused.said, said);
 
         let taken = fixture.taken(Claim::Break).await;
+        // It is told.
+        first.lost().await;
         drop(first);
         freed().await;
         assert!(
             owner.exists(),
             "the end of a broken lock's holder frees the new one's"
         );
+        assert!(!taken.is_lost());
         drop(taken);
         let base = fixture.home().join(".o3r-deploy");
         for _ in 0..50 {
@@ -69,22 +129,135 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
         }
         assert!(!owner.exists(), "the lock outlives its holder");
         assert!(!base.exists(), "a lock for nothing leaves a directory");
-
-        // Left behind by a process that is gone, and by another boot.
-        for stale in ["999999999\nBOOT\nx\n", "1\nanother-boot\nx\n"] {
-            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-            std::fs::create_dir_all(owner.parent().unwrap()).unwrap();
-            std::fs::write(&owner, stale.replace("BOOT", boot.trim())).unwrap();
-            let held = fixture.taken(Claim::Wait).await;
-            let kept = base.join("kept");
-            std::fs::write(&kept, "").unwrap();
-            drop(held);
-            freed().await;
-            assert!(kept.exists() && !owner.exists());
-        }
     }
 }
 
+/// Left behind by a process that is gone, by another boot, by a number that is another process's now, by a disk that
+/// was full; and one that an older version of this tool holds.
+#[tokio::test]
+async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
+    let check = async |shell: &'static [&'static str]| {
+        let fixture = Box::new(shell, &[]);
+        let (owner, base) = (fixture.owner(), fixture.home().join(".o3r-deploy"));
+        let process = fixture.start("read -r line", "sh", &[]);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19);
+        let (pid, started) = (process.id(), started.unwrap());
+        let boot = boot();
+        for (text, stale) in [
+            (format!("999999999\n{boot}\nx\n"), true),
+            ("1\nanother-boot\nx\n".to_owned(), true),
+            (format!("{pid}\n{boot}\nx\n{started}\nt\nc\n"), false),
+            (format!("{pid}\n{boot}\nx\n1{started}\nt\nc\n"), true),
+            (String::new(), true),
+            // Of an older version, which did not note when it started: as old as its file, or not.
+            (format!("{pid}\n{boot}\nx\n"), false),
+            (format!("1\n{boot}\nx\n"), true),
+        ] {
+            std::fs::create_dir_all(owner.parent().unwrap()).unwrap();
+            std::fs::write(&owner, &text).unwrap();
+            let held = fixture.hold_as(&holder(WHO), &Claim::Try).await;
+            assert_eq!(held.is_ok(), stale, "{shell:?} {text:?}");
+            let kept = base.join("kept");
+            std::fs::write(&kept, "").unwrap();
+            let was_held = held.is_ok();
+            drop(held);
+            freed().await;
+            assert!(kept.exists() && owner.exists() != was_held);
+        }
+        end(process);
+    };
+    tokio::join!(check(SHELLS[0]), check(SHELLS[1]));
+}
+
+/// The client of a frozen link is not heard of; on its own machine one knows that it is dead.
+#[tokio::test]
+async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that_is_dead() {
+    let check = async |shell: &'static [&'static str]| {
+        let fixture = Box::new(shell, &[]);
+        let silent = Holder {
+            silence: 5,
+            ..holder(WHO)
+        };
+        let mut process = fixture.spawn(&remote::lock(&silent, &Claim::Wait));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(fixture.refused(Claim::Wait).await.code, remote::LOCKED);
+        let other = fixture.refused(Claim::Take("o3r-2".into())).await;
+        assert_eq!(other.code, remote::LOCKED, "it is another's by now");
+        // A line now and then is a sign of life.
+        for _ in 0..8 {
+            use std::io::Write as _;
+            process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(process.try_wait().unwrap().is_none(), "{shell:?}");
+        assert!(fixture.owner().exists());
+        for _ in 0..80 {
+            if process.try_wait().unwrap().is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(process.try_wait().unwrap().is_some(), "{shell:?}");
+        drop(fixture.taken(Claim::Try).await);
+        freed().await;
+
+        let mut frozen = fixture.spawn(&remote::lock(&holder(WHO), &Claim::Wait));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let next = Holder {
+            token: "o3r-2".into(),
+            ..holder(WHO)
+        };
+        let taken = fixture.hold_as(&next, &Claim::Take(TOKEN.into())).await;
+        assert!(frozen.wait().is_ok(), "it ends");
+        freed().await;
+        assert!(fixture.owner().exists());
+        drop(taken);
+        freed().await;
+    };
+    tokio::join!(check(SHELLS[0]), check(SHELLS[1]));
+}
+
+/// A disk without room is no other apply.
+#[tokio::test]
+async fn a_lock_that_cannot_be_written_says_why() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        std::fs::write(fixture.home().join(".o3r-deploy"), "").unwrap();
+        let refused = fixture.refused(Claim::Wait).await;
+        assert_eq!(refused.code, 1);
+        let said = &refused.said[0];
+        assert!(said.starts_with("failed mkdir: "), "{refused:?}");
+    }
+    // busybox has these two inside.
+    let real = find("busybox");
+    let full = |fixture: &Box, name: &str, fails: &str| {
+        let text = format!(
+            "#!/bin/sh\n{fails}\nexec {} {name} \"$@\"\n",
+            real.display()
+        );
+        fixture.program(name, &text);
+    };
+    let fixture = Box::new(SHELLS[0], &[]);
+    let fails = "case $* in *lock*) echo \"mkdir: cannot create directory '$2': No space left on device\" >&2; exit 1 ;; esac";
+    full(&fixture, "mkdir", fails);
+    let refused = fixture.refused(Claim::Wait).await;
+    assert!(refused.said[0].ends_with("lock': No space left on device"));
+
+    // There is room for a directory, and none for a file.
+    let fixture = Box::new(SHELLS[0], &[]);
+    let fails = "[ $# != 0 ] || { echo 'cat: write error: No space left on device' >&2; exit 1; }";
+    full(&fixture, "cat", fails);
+    for claim in [Claim::Wait, Claim::Break] {
+        let refused = fixture.refused(claim).await;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        let said = "failed cat: write error: No space left on device";
+        assert_eq!(refused.said, [said]);
+        assert!(!fixture.owner().parent().unwrap().exists());
+    }
+}
+
+/// All that one started is known, whatever it is called.
 #[tokio::test]
 async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else() {
     for shell in SHELLS {
@@ -92,76 +265,143 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
         // As an application's container may be called, and what looks for ours.
         let others = [
             fixture.start("read -r line", "o3r-inspector.sh", &[]),
-            fixture.start("read -r line; : the word o3r-in in a text", "sh", &[]),
+            fixture.start("read -r line; : the word o3r-run in a text", "sh", &[]),
+            fixture.start("read -r line; :", "o3r-run", &["brings:me; ls"]),
         ];
-        drop(fixture.taken(Claim::Wait).await);
-        others.into_iter().for_each(end);
+        let held = fixture.taken(Claim::Wait).await;
+        for mut other in others {
+            assert!(other.try_wait().unwrap().is_none());
+            end(other);
+        }
 
-        let words = ["/a project", "docker-compose", "up"];
-        let mut ours = fixture.start("sleep 2; :", "o3r-in", &words);
-        let refused = fixture.refused(Claim::Try).await;
-        assert_eq!(refused.code, remote::LEFTOVER);
-        let named = format!("{} /a project docker-compose up", ours.id());
-        assert_eq!(refused.tail(1).trim_end(), named);
-        drop(fixture.taken(Claim::Wait).await);
-        assert!(ours.try_wait().unwrap().is_some(), "{shell:?}");
+        let mut ours = fixture.works(TOKEN, How::Works, "sleep 3; :");
+        let stale = fixture.works(TOKEN, How::Brings, "read -r line; :");
+        drop(held);
         freed().await;
+        let refused = fixture.refused(Claim::Try).await;
+        assert_eq!(refused.code, remote::LEFTOVER, "{refused:?}");
+        let named = format!("leftover {} o3r-work '/a project'", ours.id());
+        assert_eq!(refused.said, [named]);
+        let held = fixture.taken(Claim::Wait).await;
+        assert!(ours.try_wait().unwrap().unwrap().success(), "{shell:?}");
+        assert_eq!(stale.wait_with_output().unwrap().status.code(), None);
 
         // Who breaks the lock knows better.
-        let ours = fixture.start("read -r line", "o3r-in", &words);
+        let mut ours = fixture.works(TOKEN, How::Works, "read -r line; :");
+        drop(held);
+        freed().await;
         drop(fixture.taken(Claim::Break).await);
+        assert!(ours.try_wait().unwrap().is_none(), "{shell:?}");
+        // It reads nothing any more, and so it ends.
+        drop(ours.stdin.take());
         end(ours);
+        freed().await;
+    }
+}
+
+/// Of a run.sh that was killed, its children are known by their environment.
+#[tokio::test]
+async fn the_lock_knows_what_outlives_the_shell_that_started_it() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let held = fixture.taken(Claim::Wait).await;
+        let mut parent = fixture.works(TOKEN, How::Loads, "sleep 3; : >\"$HOME/done\"");
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        drop(held);
+        freed().await;
+        let refused = fixture.refused(Claim::Try).await;
+        assert_eq!(refused.code, remote::LEFTOVER, "{refused:?}");
+        drop(fixture.taken(Claim::Break).await);
+        assert!(fixture.home().join("done").exists(), "{shell:?}");
+        freed().await;
+    }
+}
+
+/// A client that dies takes neither the command's output away nor the command.
+#[tokio::test]
+async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_the_lock() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let script = "sleep 1; i=0; while [ $i -lt 3000 ]; do printf '%s\\n' \"line $i of what it says\" || exit; \
+                      echo more >&2 || exit; i=$((i + 1)); done; : >\"$HOME/done\"";
+        let work = Argv::script(script, "o3r-work", ["x"]);
+        let run = remote::run(TOKEN, How::Works, &work);
+        let output = fixture.run(&run, b"").await;
+        assert_eq!(output.code, remote::LOST, "{output:?}");
+        assert_eq!(output.tail(1), "o3r-1 lost");
+        let held = fixture.taken(Claim::Wait).await;
+        let other = fixture
+            .run(&remote::run("o3r-2", How::Works, &work), b"")
+            .await;
+        assert_eq!(other.code, remote::LOST);
+        assert!(!fixture.home().join("done").exists());
+
+        let output = fixture.run(&run, b"").await;
+        assert!(output.success(), "{output:?}");
+        assert!(output.stdout.ends_with(b"line 2999 of what it says\n"));
+        assert_eq!(output.stderr.len(), 3000 * 5);
+        std::fs::remove_file(fixture.home().join("done")).unwrap();
+
+        let mut child = Command::new(fixture.directory.path().join("bin/sh"))
+            .args(&run.words()[1..])
+            .env("PATH", fixture.directory.path().join("bin"))
+            .env("HOME", fixture.home())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Command::new("kill")
+            .args(["-s", "HUP", &child.id().to_string()])
+            .status()
+            .unwrap();
+        let status = child.wait().unwrap();
+        assert!(fixture.home().join("done").exists(), "{shell:?} {status:?}");
+        drop(held);
+        freed().await;
     }
 }
 
 /// After a power cut, say.
 #[tokio::test]
-async fn the_lock_removes_what_a_delta_was_built_in() {
+async fn the_lock_removes_what_dead_applies_left() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
         fixture.program("docker", "#!/bin/sh\necho \"$*\" >>\"$HOME/docker\"\n");
-        let delta = fixture.home().join(".o3r-deploy/delta");
+        let base = fixture.home().join(".o3r-deploy");
         drop(fixture.taken(Claim::Wait).await);
         freed().await;
-        std::fs::create_dir_all(delta.join("old/etc")).unwrap();
+        std::fs::create_dir_all(base.join("delta/old/etc")).unwrap();
+        let (new, other) = (fixture.home().join("a b.o3r-new"), fixture.home().join("c"));
+        std::fs::write(&new, "half").unwrap();
+        std::fs::write(&other, "someone's").unwrap();
+        let list = format!("{}\n{}\n/nowhere/x.o3r-new\n", text(&new), text(&other));
+        std::fs::write(base.join("unfinished"), list).unwrap();
         drop(fixture.taken(Claim::Wait).await);
         freed().await;
-        assert!(!delta.exists(), "{shell:?}");
+        assert!(!new.exists() && other.exists(), "{shell:?}");
+        assert!(!base.exists(), "{shell:?}");
         let docker = std::fs::read_to_string(fixture.home().join("docker")).unwrap();
         assert_eq!(docker, "rm -f -v o3r-deploy-delta\n");
     }
 }
 
-/// They would clean up where the next apply works.
+/// Two docker-compose on one project fail.
 #[tokio::test]
-async fn the_lock_ends_what_lost_its_link_and_waits_for_what_loads() {
+async fn the_lock_waits_for_the_boot_to_start_its_containers() {
     for shell in SHELLS {
         let fixture = Box::new(shell, &[]);
-        let below = |path: &str| format!("{}/.o3r-deploy/{path}", text(&fixture.home()));
-        let (staging, arriving) = (below("staging"), below("arriving/x"));
-        let elsewhere = format!("{}/flash/.o3r-staging", text(&fixture.home()));
-        for claim in [Claim::Wait, Claim::Break] {
-            let mut stale = fixture.start("read -r line; :", "o3r-stage-files", &[&staging]);
-            let mut far = fixture.start("read -r line; :", "o3r-stage-files", &[&elsewhere]);
-            let mut other = fixture.start("read -r line; :", "o3r-stage-files", &["/elsewhere"]);
-            let held = fixture.taken(claim).await;
-            assert_eq!(stale.wait().unwrap().code(), None, "{shell:?}");
-            assert_eq!(far.wait().unwrap().code(), None, "{shell:?}");
-            assert!(other.try_wait().unwrap().is_none(), "{shell:?}");
-            end(other);
-            drop(held);
-            freed().await;
-
-            let mut load = fixture.start("sleep 2; :", "o3r-load-part", &[&arriving]);
-            let refused = fixture.refused(Claim::Try).await;
-            assert_eq!(refused.code, remote::LEFTOVER);
-            let named = format!("{} {arriving}", load.id());
-            assert_eq!(refused.tail(1).trim_end(), named);
-            let held = fixture.taken(claim).await;
-            let ended = load.try_wait().unwrap();
-            assert!(ended.is_some_and(|status| status.success()), "{shell:?}");
-            drop(held);
-            freed().await;
-        }
+        fixture.program(
+            "systemctl",
+            "#!/bin/sh\n[ -n \"$XDG_RUNTIME_DIR\" ] || exit 1\necho x >>\"$HOME/asked\"\n\
+             [ \"$(grep -c x \"$HOME/asked\")\" -ge 3 ] || echo 'oem-dc@app.service loaded activating start start x'\n",
+        );
+        drop(fixture.taken(Claim::Wait).await);
+        let asked = std::fs::read_to_string(fixture.home().join("asked")).unwrap_or_default();
+        assert_eq!(asked, "x\nx\nx\n", "{shell:?}");
+        freed().await;
     }
 }

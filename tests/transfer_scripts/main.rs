@@ -152,7 +152,10 @@ impl Bench {
     async fn execute(&self, desired: &Desired, plan: &Plan) -> Report {
         let (_sender, interrupts) = watch::channel(0);
         let (payloads, log) = (Payloads::new(desired), Log::none());
-        let options = Options { rollback: true };
+        let options = Options {
+            rollback: true,
+            lock: None,
+        };
         let observer = Arc::new(Silent);
         apply::execute(
             &self.host, plan, &payloads, options, &log, observer, interrupts,

@@ -265,7 +265,7 @@ fn interrupt_while_the_lock_is_waited_for() {
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     app.write(&site);
-    twin.oem("nohup sh -c 'sleep 50; :' o3r-in /a docker-compose up >/dev/null 2>&1 </dev/null &");
+    twin.oem("O3R_DEPLOY_RUN=works:o3r-0 nohup sleep 50 >/dev/null 2>&1 </dev/null &");
     let apply = site.start(&["apply", "--yes"]);
     sleep(Duration::from_secs(4));
     apply.signal("INT");

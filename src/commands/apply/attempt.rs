@@ -79,14 +79,14 @@ impl Attempt<'_> {
         let lock = if let Some(lock) = self.held.take() {
             lock
         } else {
-            let lock = self.lock(session, goes_on.is_some()).await?;
+            let lock = self.lock(session).await?;
             // Between the first look and the lock, another apply may have finished.
             if self.plan_again(session, goes_on, result).await?.is_break() {
                 return Ok(Exit::Done);
             }
             lock
         };
-        self.execute(session, result).await?;
+        self.execute(session, &lock, result).await?;
         self.look_again(session, result, lock).await
     }
 
@@ -123,24 +123,16 @@ impl Attempt<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Takes the lock; from ourselves, where the VPU has not seen yet that the link broke.
-    async fn lock(&self, session: &Session, again: bool) -> Result<Held, Stop> {
-        let (host, who) = (&session.host, &self.who);
-        let what = "waiting for the lock";
+    /// Takes the lock; from ourselves, too, where the VPU has not seen yet that the link broke.
+    async fn lock(&self, session: &Session) -> Result<Held, Stop> {
         let claim = if self.args.break_lock {
             Claim::Break
         } else {
             Claim::Wait
         };
-        let lock = apply::lock(host, who, claim);
-        let mut lock = self.waiting.on(what, lock).await?;
-        if again
-            && let Err(Locked::Busy { holder }) = &lock
-            && holder == who
-        {
-            let lock_again = apply::lock(host, who, Claim::Break);
-            lock = self.waiting.on(what, lock_again).await?;
-        }
+        let waits = |what: &str| self.ui.note(what);
+        let lock = apply::lock(&session.host, &self.who, claim, &waits);
+        let lock = self.waiting.on("waiting for the lock", lock).await?;
         lock.map_err(|error| match error {
             Locked::Host(error) => Stop::looking(error.into()),
             error => locked(error, self.waiting.log).into(),
@@ -168,12 +160,18 @@ impl Attempt<'_> {
         answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    async fn execute(&self, session: &Session, result: &mut Applied) -> Result<(), Stop> {
+    async fn execute(
+        &self,
+        session: &Session,
+        lock: &Held,
+        result: &mut Applied,
+    ) -> Result<(), Stop> {
         let plan = &self.planned;
         let log = self.waiting.log;
         let progress = Arc::new(self.ui.progress(plan.steps.len()));
         let options = apply::Options {
             rollback: !self.args.no_rollback,
+            lock: Some(lock),
         };
         let payloads = Payloads::new(&session.desired);
         let interrupts = self.waiting.interrupts.clone();
@@ -287,7 +285,9 @@ fn arrived(plan: &Plan) -> (u64, usize) {
 fn is_link_lost(failure: &Failure) -> bool {
     let lost = matches!(
         failure.reason,
-        FailureReason::Host(HostError::Disconnected { .. } | HostError::Transport { .. })
+        FailureReason::Host(
+            HostError::Disconnected { .. } | HostError::Transport { .. } | HostError::LockLost
+        )
     );
     lost && failure.phase == Phase::Stage
 }

@@ -87,7 +87,10 @@ async fn run_inner(
     // that is said once there is something to do.
     let unasked = args.yes || saved.is_some();
     let held = if unasked && !args.break_lock {
-        apply::lock(&session.host, &who, Claim::Try).await.ok()
+        let waits = |what: &str| ui.note(what);
+        apply::lock(&session.host, &who, Claim::Try, &waits)
+            .await
+            .ok()
     } else {
         None
     };

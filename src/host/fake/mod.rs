@@ -10,6 +10,7 @@ mod delta;
 mod device;
 mod files;
 mod images;
+mod locks;
 mod probe;
 mod transfers;
 mod world;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{
     observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME},
+    remote,
     shell::Argv,
 };
 
@@ -51,6 +53,7 @@ struct Inner {
     world: World,
     fault: Option<Fault>,
     commands: Vec<String>,
+    locks: locks::Locks,
 }
 
 impl FakeVpu {
@@ -80,6 +83,11 @@ impl FakeVpu {
     /// The commands that changed something since the last injection, for reading.
     pub fn commands(&self) -> Vec<String> {
         self.lock().commands.clone()
+    }
+
+    /// Ends what holds the lock.
+    pub fn end_lock(&self) {
+        self.lock().locks.end();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -154,14 +162,36 @@ impl Host for FakeVpu {
             return Ok(output(0, &text, ""));
         }
         if command.script_name() == Some(CONTENTS_NAME) {
-            let text = transfers::contents(&self.lock().world, &bytes);
+            let nonce = command.words().last().cloned().unwrap_or_default();
+            let text = transfers::contents(&self.lock().world, &nonce, &bytes);
             return Ok(output(0, &text, ""));
+        }
+        if locks::is_wrapped(command) {
+            let unwrapped = self.lock().locks.unwrap(command);
+            return match unwrapped {
+                Ok(command) => self.change(&command, &bytes),
+                Err(token) => Ok(output(remote::LOST, "", &format!("{token} lost"))),
+            };
         }
         self.change(command, &bytes)
     }
 
-    async fn hold(&self, _: &Argv) -> Result<Result<Held, Output>, HostError> {
-        Ok(Ok(Held::new(())))
+    async fn hold(
+        &self,
+        command: &Argv,
+        token: &str,
+        said: &(dyn Fn(&str) + Sync),
+    ) -> Result<Result<Held, Output>, HostError> {
+        let mut inner = self.lock();
+        match inner.locks.take(command) {
+            Ok(ended) => Ok(Ok(Held::new(token, ended))),
+            Err(holder) => {
+                for line in &holder {
+                    said(line);
+                }
+                Ok(Err(output(remote::LOCKED, "", "")))
+            }
+        }
     }
 
     async fn connect(&self, _: u16) -> Result<Box<dyn ByteStream>, HostError> {

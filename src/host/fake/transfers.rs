@@ -186,8 +186,8 @@ fn list(world: &World, shown: &str, path: &str, out: &mut String) {
 }
 
 /// What `contents.sh` would print.
-pub(super) fn contents(world: &World, paths: &[u8]) -> String {
-    let mut out = String::new();
+pub(super) fn contents(world: &World, nonce: &str, paths: &[u8]) -> String {
+    let mut out = format!("{nonce}\n");
     for path in String::from_utf8_lossy(paths).lines() {
         if let Some(file) = world.files.get(path) {
             out.push('=');

@@ -2,12 +2,12 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::BufReader;
 
 use super::{
     super::{
-        ByteStream, Held, Host, HostError, Output, Stdin, chain, feed, payload_error, read_bounded,
-        read_outputs,
+        ByteStream, Held, Host, HostError, Output, Stdin, chain, feed, held, payload_error,
+        read_bounded, read_outputs,
     },
     SshHost,
 };
@@ -78,7 +78,12 @@ impl Host for SshHost {
         })
     }
 
-    async fn hold(&self, command: &Argv) -> Result<Result<Held, Output>, HostError> {
+    async fn hold(
+        &self,
+        command: &Argv,
+        token: &str,
+        said: &(dyn Fn(&str) + Sync),
+    ) -> Result<Result<Held, Output>, HostError> {
         const DOING: &str = "starting a command on the VPU";
         let session = Arc::clone(&self.session);
         let mut remote = session.arc_raw_command(command.to_shell());
@@ -91,28 +96,30 @@ impl Host for SshHost {
             .await
             .map_err(|error| self.error(DOING, &error))?;
         let stdin = child.stdin().take();
-        let mut first = String::new();
-        let mut stdout = child.stdout().take().map(BufReader::new);
-        if let Some(stdout) = &mut stdout {
-            let _ = stdout.read_line(&mut first).await;
-        }
-        if first.is_empty() {
-            let stderr = match child.stderr().take() {
+        let stderr = child.stderr().take();
+        // All the time: what a login shell prints may be more than a pipe takes.
+        let stderr = tokio::spawn(async move {
+            match stderr {
                 Some(pipe) => read_bounded(pipe).await.unwrap_or_default(),
                 None => vec![],
-            };
-            let status = child
-                .wait()
-                .await
-                .map_err(|error| self.error(DOING, &error))?;
-            return Ok(Err(Output {
-                code: status.code().unwrap_or(-1),
-                stdout: vec![],
-                stderr,
-            }));
+            }
+        });
+        if let (Some(stdin), Some(stdout)) = (stdin, child.stdout().take()) {
+            let mut stdout = BufReader::new(stdout);
+            if held::is_ready(&mut stdout, token, said).await {
+                // Dropping stdin is what ends the command; dropping the child would end it now.
+                return Ok(Ok(Held::over(token, stdin, stdout, child)));
+            }
         }
-        // Dropping stdin is what ends the command; dropping the child would end it now.
-        Ok(Ok(Held::new((stdin, stdout, child))))
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| self.error(DOING, &error))?;
+        Ok(Err(Output {
+            code: status.code().unwrap_or(-1),
+            stdout: vec![],
+            stderr: stderr.await.unwrap_or_default(),
+        }))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {

@@ -1,0 +1,56 @@
+//! Runs the commands of an apply on the VPU, while it has the lock.
+
+use std::time::Duration;
+
+use crate::{
+    host::{Held, Host, HostError, Output, Stdin},
+    remote::{self, How},
+    shell::Argv,
+};
+
+/// How long a host may take to say whether it is still there.
+const IS_THERE: Duration = Duration::from_secs(10);
+
+/// A host on which commands run only as long as the lock is held: it is asked for on the VPU before each of them.
+pub(super) struct Runner<'a, H> {
+    pub(super) host: &'a H,
+    /// None where nobody else can be there, as in tests.
+    pub(super) lock: Option<&'a Held>,
+}
+
+impl<H: Host> Runner<'_, H> {
+    /// Runs one command to its end. On the VPU it runs to its end also where the link breaks.
+    pub(super) async fn run(
+        &self,
+        how: How,
+        command: &Argv,
+        stdin: Stdin,
+    ) -> Result<Output, HostError> {
+        let Some(lock) = self.lock else {
+            return self.host.run(command, stdin).await;
+        };
+        let token = lock.token();
+        let guarded = remote::run(token, how, command);
+        let output = tokio::select! {
+            biased;
+            output = self.host.run(&guarded, stdin) => output?,
+            () = lock.lost() => return Err(self.why_lost().await),
+        };
+        let lost = format!("{token} lost");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if output.code == remote::LOST && stderr.lines().any(|line| line == lost) {
+            return Err(HostError::LockLost);
+        }
+        Ok(output)
+    }
+
+    /// The lock ends with the link, too.
+    async fn why_lost(&self) -> HostError {
+        let nothing = Argv::new("true");
+        let asked = self.host.run(&nothing, Stdin::Empty);
+        match tokio::time::timeout(IS_THERE, asked).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) | Err(_) => HostError::LockLost,
+        }
+    }
+}

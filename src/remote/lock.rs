@@ -1,0 +1,98 @@
+//! The commands that take the VPU's lock, and that run others only while it is held.
+
+use crate::shell::Argv;
+
+/// The exit code of [`lock`] when another apply has it (`EX_TEMPFAIL`).
+pub const LOCKED: i32 = 75;
+
+/// The exit code of [`lock`] when what a dead apply left running does not end.
+pub const LEFTOVER: i32 = 76;
+
+/// The exit code of [`run`] when the lock was lost; it then says `TOKEN lost` on stderr.
+pub const LOST: i32 = 77;
+
+/// The `$0` of [`run`].
+pub const RUN_NAME: &str = "o3r-run";
+
+/// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
+const LEFTOVER_SECONDS: u32 = 60;
+
+/// Characters of a command that are kept for people.
+const DISPLAY_LIMIT: usize = 200;
+
+/// How the VPU's lock is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Only if it is free and nothing that a dead apply left still runs.
+    Try,
+    /// If it is free, once nothing that a dead apply left still runs.
+    Wait,
+    /// As `Wait`, from the holder with this token, if it still has it.
+    Take(String),
+    /// From whoever has it; images that are being loaded are waited for.
+    Break,
+}
+
+/// Who takes the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// A word of `a-z0-9-` that is never used again.
+    pub token: String,
+    /// Which process on which machine this is, on one line.
+    pub client: String,
+    /// Who applies and when, as members of a JSON object.
+    pub who: String,
+    /// Seconds without a line on its stdin after which the lock ends. A busy link may hold a line back for as long as
+    /// it takes to send what is buffered before it: some megabytes, at 100 kB/s.
+    pub silence: u32,
+}
+
+/// Holds the VPU's lock.
+pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
+    let (word, patience) = match claim {
+        Claim::Try => ("keep".to_owned(), 0),
+        Claim::Wait => ("keep".to_owned(), LEFTOVER_SECONDS),
+        Claim::Take(token) => (format!("take:{token}"), LEFTOVER_SECONDS),
+        Claim::Break => ("break".to_owned(), LEFTOVER_SECONDS),
+    };
+    Argv::script(
+        include_str!("lock.sh"),
+        "o3r-lock",
+        [&holder.token, &holder.client, &holder.who, &word],
+    )
+    .arg(patience.to_string())
+    .arg(holder.silence.to_string())
+}
+
+/// What the next apply does with a command that outlives this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It reads what comes over the link: it is ended.
+    Brings,
+    /// It reads little and then works: it is waited for, and ended after that.
+    Reads,
+    /// It works on its own: it is waited for.
+    Works,
+    /// It loads an image that has arrived: it is waited for longer.
+    Loads,
+}
+
+impl How {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Brings => "brings",
+            Self::Reads => "reads",
+            Self::Works => "works",
+            Self::Loads => "loads",
+        }
+    }
+}
+
+/// Runs a command while the lock has this token, and to its end even where nobody listens any more.
+pub fn run(token: &str, how: How, command: &Argv) -> Argv {
+    let display: String = command.to_display().chars().take(DISPLAY_LIMIT).collect();
+    let display = display.replace(|c: char| c.is_control(), " ");
+    let id = format!("{}:{token}", how.word());
+    Argv::script(include_str!("run.sh"), RUN_NAME, [id, display])
+        .args(command.words().iter().cloned())
+}
