@@ -35,27 +35,57 @@ pub(super) fn read(
                 return Err(not_an_image(
                     origin,
                     "a file compressed twice",
-                    "unpack it once",
+                    Some("unpack it once"),
                 ));
             }
             unpacked
         }
     };
-    let index = TarIndex::read(slice, origin)?;
-    if index.contains(docker::MANIFEST) {
-        let docker = docker::read(&index, name, wanted);
-        // An archive of several platforms lists only one in docker's document.
-        return match docker {
-            Err(ImageError::WrongPlatform { .. }) if index.contains(oci::LAYOUT) => {
-                oci::read(&index, name, wanted).or(docker)
-            }
-            docker => docker,
+    let index = TarIndex::read(slice, origin, scratch)?;
+    let has_layout = index.contains(oci::LAYOUT);
+    let items = if index.contains(docker::MANIFEST) {
+        docker::items(&index)
+    } else {
+        Ok(vec![])
+    };
+    match items {
+        Ok(items) if !items.is_empty() && has_layout => both(&index, &items, name, wanted),
+        Ok(items) if !items.is_empty() => docker::read(&index, &items, name, wanted),
+        // Docker's document is empty where none of the images is for the writer's platform.
+        _ if has_layout => oci::read(&index, name, wanted),
+        Ok(_) => Err(unrecognised(&index)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the image of an archive with both documents: docker's may list fewer images, and of an image of several
+/// platforms only one.
+fn both(
+    index: &TarIndex,
+    items: &[docker::Item],
+    name: &str,
+    wanted: &Platform,
+) -> Result<Contents, ImageError> {
+    let from_docker = docker::read(index, items, name, wanted);
+    if docker::names(items, name) {
+        return match from_docker {
+            Err(ImageError::WrongPlatform { .. }) => oci::read(index, name, wanted).or(from_docker),
+            from_docker => from_docker,
         };
     }
-    if index.contains(oci::LAYOUT) {
-        return oci::read(&index, name, wanted);
+    match (oci::read(index, name, wanted), from_docker) {
+        (Ok(found), _) if found.is_named(name) => Ok(found),
+        (
+            Err(
+                error @ (ImageError::Several { .. }
+                | ImageError::Ambiguous { .. }
+                | ImageError::WrongPlatform { .. }),
+            ),
+            Ok(_),
+        ) => Err(error),
+        (Ok(found), Err(ImageError::WrongPlatform { .. })) => Ok(found),
+        (_, from_docker) => from_docker,
     }
-    Err(unrecognised(&index))
 }
 
 fn unrecognised(index: &TarIndex) -> ImageError {
@@ -64,21 +94,27 @@ fn unrecognised(index: &TarIndex) -> ImageError {
         return not_an_image(
             origin,
             "the tar of a file system",
-            "declare it as `rootfs = { file = \"…\", cmd = [\"…\"] }` instead of `archive`",
+            Some("declare it as `rootfs = { file = \"…\", cmd = [\"…\"] }` instead of `archive`"),
         );
     }
     if index.contains_below(oci::LAYOUT) || index.contains_below(docker::MANIFEST) {
         return not_an_image(
             origin,
             "a tar with an image in a directory",
-            "pack the directory's content: `tar -C DIRECTORY -cf FILE .`",
+            Some("pack the directory's content: `tar -C DIRECTORY -cf FILE .`"),
         );
     }
-    not_an_image(
-        origin,
-        "a tar without manifest.json and oci-layout",
-        "make one with `docker save -o FILE IMAGE`",
-    )
+    if index.contains(docker::MANIFEST) {
+        return not_an_image(
+            origin,
+            "a tar whose manifest.json lists no image",
+            Some(
+                "save the image by its name: `docker save -o FILE NAME:TAG`; the tar of a file system is \
+                 declared as `rootfs`",
+            ),
+        );
+    }
+    not_an_image(origin, "a tar without manifest.json and oci-layout", None)
 }
 
 /// Opens a regular file for reading by position.
@@ -92,7 +128,7 @@ pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
         return Err(not_an_image(
             path.as_str(),
             "a directory",
-            "pack an OCI layout with `tar -C DIRECTORY -cf FILE .` and name that file",
+            Some("pack an OCI layout with `tar -C DIRECTORY -cf FILE .` and name that file"),
         ));
     }
     if !metadata.is_file() {
@@ -100,7 +136,7 @@ pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
         return Err(not_an_image(
             path.as_str(),
             "not a regular file",
-            "copy it to a file first",
+            Some("copy it to a file first"),
         ));
     }
     std::fs::File::open(path)
@@ -128,7 +164,7 @@ pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError
 pub(super) fn not_an_image(
     origin: &str,
     looks_like: &'static str,
-    remedy: &'static str,
+    remedy: Option<&'static str>,
 ) -> ImageError {
     ImageError::NotAnImage {
         origin: origin.to_owned(),

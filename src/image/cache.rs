@@ -143,6 +143,7 @@ impl Name {
             encoding,
             stored_digest: Some(self.stored),
             unpacked: Some(self.unpacked),
+            told: None,
             cached: Some(path),
             on_the_way: None,
         }

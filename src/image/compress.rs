@@ -23,11 +23,9 @@ pub(super) enum Format {
     Zstd,
     /// Compressed by the named program, which is not supported.
     Foreign(&'static str),
-    /// Something else: what it is, and what to do with it.
-    Other(&'static str, &'static str),
+    /// Something else: what it is, and what to do with it, where that is not to make another one.
+    Other(&'static str, Option<&'static str>),
 }
-
-const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
 
 impl Format {
     /// Tells from the first [`SNIFF`] bytes.
@@ -40,38 +38,38 @@ impl Format {
             (b"\x04\x22\x4d\x18", Format::Foreign("lz4")),
             (b"LZIP", Format::Foreign("lzip")),
         ];
-        const OTHERS: [(&[u8], &str, &str); 8] = [
+        const OTHERS: [(&[u8], &str, Option<&str>); 8] = [
             (
                 b"PK\x03\x04",
                 "a zip file",
-                "unzip it; the image archive may be inside",
+                Some("unzip it; the tar may be inside"),
             ),
             (
                 b"7z\xbc\xaf\x27\x1c",
                 "a 7z file",
-                "unpack it; the image archive may be inside",
+                Some("unpack it; the tar may be inside"),
             ),
-            (b"hsqs", "a squashfs file system", SAVE),
-            (b"\x7fELF", "a program", SAVE),
+            (b"hsqs", "a squashfs file system", None),
+            (b"\x7fELF", "a program", None),
             (
                 b"version https://git-lfs",
                 "a git-lfs pointer",
-                "fetch the file with `git lfs pull`",
+                Some("fetch the file with `git lfs pull`"),
             ),
             (
                 b"<",
                 "a web page or XML",
-                "the download may have failed; open the file and see",
+                Some("the download may have failed; open the file and see"),
             ),
-            (b"{", "a JSON text", SAVE),
+            (b"{", "a JSON text", None),
             (
                 b"FROM ",
                 "a Dockerfile",
-                "build it: `docker build -t NAME .`, then `engine = \"NAME\"`",
+                Some("build it: `docker build -t NAME .`, then `engine = \"NAME\"`"),
             ),
         ];
         if start.is_empty() {
-            return Self::Other("an empty file", SAVE);
+            return Self::Other("an empty file", None);
         }
         if start.get(257..262) == Some(b"ustar") {
             return Self::Tar;
@@ -91,7 +89,7 @@ impl Format {
         if super::tarwalk::is_header(start) || start.iter().all(|byte| *byte == 0) {
             return Self::Tar;
         }
-        Self::Other("a file of an unknown kind", SAVE)
+        Self::Other("a file of an unknown kind", None)
     }
 }
 
@@ -161,6 +159,30 @@ pub(super) fn copy_unpacked(
         }
         out.write_all(&chunk[..n]).map_err(&out_error)?;
     }
+}
+
+/// Deflate makes nothing smaller than this part of itself (zlib's technical notes).
+const MOST_DEFLATED: u64 = 1032;
+
+/// Bytes that a gzip file unpacks to, as its end says; it is unpacked where that cannot be: an end says it only modulo
+/// 4 GiB, and of the last member alone.
+///
+/// # Errors
+/// It cannot be read, or not be unpacked.
+pub(super) fn gzip_len(slice: &Slice, origin: &str) -> Result<u64, ImageError> {
+    let mut end = [0; 4];
+    let from = slice.len().saturating_sub(end.len() as u64);
+    slice
+        .read_at(&mut end, from)
+        .map_err(|error| read_error(origin, 0, error))?;
+    let told = u64::from(u32::from_le_bytes(end));
+    // What does not compress grows by its blocks' headers.
+    let least = slice.len().saturating_sub(1024 + slice.len() / 256);
+    if (least..=slice.len().saturating_mul(MOST_DEFLATED)).contains(&told) {
+        return Ok(told);
+    }
+    let none = |source| ImageError::Output { source };
+    copy_unpacked(slice, Encoding::Gzip, origin, &mut io::sink(), none)
 }
 
 /// Unpacks into an unnamed scratch file.

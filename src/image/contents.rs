@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::compress::{self, Encoding};
 use super::deflate::Level;
 use super::slice::Slice;
-use super::{ImageError, Platform};
+use super::{ImageError, Platform, names};
 use crate::digest::{Digest, DigestWriter};
 
 /// Largest configuration; real ones have some kilobytes, labels and history included.
@@ -39,6 +39,11 @@ impl Contents {
         let layers = self.layers.iter();
         layers.map(|layer| (layer.diff_id, layer)).collect()
     }
+
+    /// Whether one of its names is this one.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.repo_tags.iter().any(|tag| names::same(tag, name))
+    }
 }
 
 /// The bytes of one layer.
@@ -53,6 +58,8 @@ pub(super) struct LayerBytes {
     pub(super) size: u64,
     /// Bytes unpacked, where that is known.
     pub(super) unpacked: Option<u64>,
+    /// The same as a gzip file says it of itself, which nobody has checked.
+    pub(super) told: Option<u64>,
     /// Its file, if that is the layer cache's.
     pub(super) cached: Option<Utf8PathBuf>,
     /// How hard it is compressed while it is sent; then `size` is about what it becomes, and `unpacked` is known.
@@ -72,13 +79,17 @@ impl LayerBytes {
     ) -> Result<Self, ImageError> {
         let name = format!("{origin}: {part}");
         let encoding = Encoding::of(&stored, &name)?;
-        let (size, unpacked) = match encoding {
-            Encoding::Plain => (stored.len(), Some(stored.len())),
-            Encoding::Gzip => (stored.len(), None),
+        let (size, unpacked, told) = match encoding {
+            Encoding::Plain => (stored.len(), Some(stored.len()), None),
+            Encoding::Gzip => (
+                stored.len(),
+                None,
+                Some(compress::gzip_len(&stored, &name)?),
+            ),
             Encoding::Zstd => {
                 let (found, size) = measure(&stored, encoding, &name)?;
                 check(origin, part, diff_id, found)?;
-                (size, Some(size))
+                (size, Some(size), None)
             }
         };
         Ok(Self {
@@ -88,6 +99,7 @@ impl LayerBytes {
             stored_digest,
             size,
             unpacked,
+            told,
             cached: None,
             on_the_way: None,
         })
@@ -112,6 +124,7 @@ impl LayerBytes {
             stored_digest: None,
             size,
             unpacked: Some(unpacked),
+            told: None,
             cached: None,
             on_the_way: None,
         }
@@ -153,8 +166,11 @@ pub(super) fn check(
 /// What of a configuration is looked at.
 #[derive(Debug, Deserialize)]
 pub(super) struct Config {
-    architecture: String,
-    os: String,
+    /// Some writers leave these empty, or out.
+    #[serde(default)]
+    architecture: Option<String>,
+    #[serde(default)]
+    os: Option<String>,
     variant: Option<String>,
     rootfs: RootFs,
 }
@@ -193,7 +209,9 @@ impl Config {
     }
 
     pub(super) fn platform(&self) -> Platform {
-        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (os, architecture) = (text(&self.os), text(&self.architecture));
+        Platform::new(&os, &architecture, self.variant.as_deref())
     }
 
     pub(super) fn diff_ids(&self) -> &[Digest] {

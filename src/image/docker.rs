@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::contents::{self, Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
+use super::contents::{Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
 use super::tarindex::TarIndex;
-use super::{ImageError, Platform, names};
+use super::{ImageError, Platform, programs};
 use crate::digest::Digest;
 
 /// The document that makes a tar an image archive of docker's.
@@ -15,7 +15,7 @@ const MAX_IMAGES: usize = 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+pub(super) struct Item {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
@@ -32,52 +32,94 @@ impl Item {
         self.layers.as_deref().unwrap_or_default()
     }
 
+    fn is_named(&self, name: &str) -> bool {
+        self.tags().iter().any(|tag| super::names::same(tag, name))
+    }
+
     /// The digest that the configuration's name promises, in either layout.
     fn promised(&self) -> Option<Digest> {
         blob_digest(self.config.strip_suffix(".json").unwrap_or(&self.config))
     }
 }
 
-/// Opens the image `name` for `wanted`.
-pub(super) fn read(
-    index: &TarIndex,
-    name: &str,
-    wanted: &Platform,
-) -> Result<Contents, ImageError> {
+/// The images that docker's document lists, none where it is another one: `null`, or whatever else is called
+/// `manifest.json`.
+///
+/// # Errors
+/// It cannot be read, or lists what is no image.
+pub(super) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
     let document = index.document(MANIFEST, "docker's layout", MAX_MANIFEST)?;
+    let value: serde_json::Value = index.parse(MANIFEST, &document)?;
+    if !value.is_array() {
+        return Ok(vec![]);
+    }
     let items: Vec<Item> = index.parse(MANIFEST, &document)?;
     if items.len() > MAX_IMAGES {
         return Err(index.metadata(MANIFEST, "more images than any archive has"));
     }
-    let mut found = Vec::new();
-    for item in choose(index, &items, name)? {
+    Ok(items)
+}
+
+/// Whether a file of this name is docker's.
+pub(super) fn is_manifest(document: &[u8]) -> bool {
+    serde_json::from_slice::<Vec<Item>>(document).is_ok_and(|items| !items.is_empty())
+}
+
+/// Whether one of them has the name `name`.
+pub(super) fn names(items: &[Item], name: &str) -> bool {
+    items.iter().any(|item| item.is_named(name))
+}
+
+/// Opens the image `name` for `wanted`.
+pub(super) fn read(
+    index: &TarIndex,
+    items: &[Item],
+    name: &str,
+    wanted: &Platform,
+) -> Result<Contents, ImageError> {
+    let mut others = vec![];
+    let mut fitting: Vec<Contents> = vec![];
+    for item in choose(index, items, name)? {
         let bytes = index.document(&item.config, MANIFEST, MAX_CONFIG)?;
         let config = Config::parse(index.origin(), &bytes, item.layers().len())?;
-        if !config.platform().fits(wanted) {
-            found.push(config.platform());
+        let platform = config.platform();
+        if !platform.fits(wanted) {
+            others.push(platform);
             continue;
         }
-        let digest = Digest::of(&bytes);
-        if let Some(promised) = item.promised() {
-            contents::check(
-                index.origin(),
-                "the image's configuration",
-                promised,
-                digest,
-            )?;
+        // Whatever its file is called: docker, too, takes the digest of what is in it.
+        let config_digest = Digest::of(&bytes);
+        if fitting.iter().any(|one| one.config_digest == config_digest) {
+            continue;
         }
-        return Ok(Contents {
+        let layers = layers(index, item, &config)?;
+        match programs::platform(platform, &layers, index.origin(), wanted) {
+            Ok(platform) => fitting.push(Contents {
+                origin: index.origin().to_owned(),
+                layers,
+                config: bytes,
+                config_digest,
+                platform,
+                repo_tags: item.tags().to_vec(),
+            }),
+            Err(ImageError::WrongPlatform { found, .. }) => others.extend(found),
+            Err(error) => return Err(error),
+        }
+    }
+    if let [_, _, ..] = fitting[..] {
+        let label = |one: &Contents| match one.repo_tags.first() {
+            Some(tag) => format!("{tag} ({})", one.config_digest.short()),
+            None => one.config_digest.short(),
+        };
+        return Err(ImageError::Ambiguous {
             origin: index.origin().to_owned(),
-            layers: layers(index, item, &config)?,
-            config: bytes,
-            config_digest: digest,
-            platform: config.platform(),
-            repo_tags: item.tags().to_vec(),
+            wanted: name.to_owned(),
+            names: fitting.iter().map(label).collect(),
         });
     }
-    Err(ImageError::WrongPlatform {
+    fitting.pop().ok_or_else(|| ImageError::WrongPlatform {
         origin: index.origin().to_owned(),
-        found,
+        found: others,
         wanted: wanted.clone(),
     })
 }
@@ -88,10 +130,7 @@ fn choose<'a>(
     items: &'a [Item],
     name: &str,
 ) -> Result<Vec<&'a Item>, ImageError> {
-    let named: Vec<_> = items
-        .iter()
-        .filter(|item| item.tags().iter().any(|tag| names::same(tag, name)))
-        .collect();
+    let named: Vec<_> = items.iter().filter(|item| item.is_named(name)).collect();
     if !named.is_empty() {
         return Ok(named);
     }
@@ -114,18 +153,25 @@ fn choose<'a>(
         origin: index.origin().to_owned(),
         wanted: name.to_owned(),
         names: items.iter().map(label).collect(),
+        choice: items.iter().flat_map(Item::tags).next().cloned(),
     })
 }
 
 fn layers(index: &TarIndex, item: &Item, config: &Config) -> Result<Vec<LayerBytes>, ImageError> {
     let mut layers = Vec::new();
     for (number, (path, diff_id)) in item.layers().iter().zip(config.diff_ids()).enumerate() {
-        let stored = index.find(path, MANIFEST)?;
         let part = format!("layer {}", number + 1);
+        if path.is_empty() {
+            let problem = "is left out: docker had it when this was written";
+            let remedy = "save the image itself: `docker save -o FILE IMAGE`";
+            return Err(index.unusable(&part, problem, remedy));
+        }
+        let stored = index.find(path, MANIFEST)?;
         layers.push(LayerBytes::new(
             *diff_id,
             stored,
-            blob_digest(path),
+            // Docker does not care what the file is called.
+            None,
             index.origin(),
             &part,
         )?);

@@ -95,6 +95,7 @@ impl Engine {
         serde_json::from_slice(&output.stdout).map_err(|error| ImageError::EngineFailed {
             command: "docker image inspect".to_owned(),
             said: format!("an answer that cannot be read: {error}"),
+            remedy: None,
         })
     }
 
@@ -220,6 +221,7 @@ fn failure(command: &str, name: &str, output: &Output) -> ImageError {
         ImageError::EngineFailed {
             command: command.to_owned(),
             said,
+            remedy: None,
         }
     }
 }

@@ -47,8 +47,18 @@ pub enum ImageError {
         origin: String,
         /// What it seems to be.
         looks_like: &'static str,
-        /// What to do with such a file.
-        remedy: &'static str,
+        /// What to do with such a file, where that is not to make another one.
+        remedy: Option<&'static str>,
+    },
+    /// Something else where the tar of a bare file system is declared.
+    #[error("{origin} is not the tar of a file system but {looks_like}")]
+    NotARootfs {
+        /// The file named by the user.
+        origin: String,
+        /// What it seems to be.
+        looks_like: &'static str,
+        /// What to do with such a file, where that is not to make another one.
+        remedy: Option<&'static str>,
     },
     /// An image archive where a bare file system is declared.
     #[error("{origin} is an image archive, not a bare file system")]
@@ -83,6 +93,18 @@ pub enum ImageError {
         part: String,
         /// What does not fit.
         problem: String,
+    },
+    /// A member that is there and cannot be used as it was packed.
+    #[error("{origin}: {part} {problem}")]
+    Unusable {
+        /// The file named by the user.
+        origin: String,
+        /// The member or document.
+        part: String,
+        /// What is wrong with it, completing its name.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// Something larger than any real image has it.
     #[error("{origin}: {part} has {found}, more than the {limit} that are accepted")]
@@ -127,6 +149,18 @@ pub enum ImageError {
         wanted: String,
         /// What the archive offers.
         names: Vec<String>,
+        /// The first of them that has a name.
+        choice: Option<String>,
+    },
+    /// Several images, more than one of which may be the one asked for.
+    #[error("{origin} holds {} images that may be {wanted:?}: {}", names.len(), names.join(", "))]
+    Ambiguous {
+        /// The file named by the user.
+        origin: String,
+        /// The name that the manifest declares.
+        wanted: String,
+        /// Those.
+        names: Vec<String>,
     },
     /// An image for another processor or operating system.
     #[error("{origin} is for {}, wanted is {wanted}", list(found))]
@@ -158,6 +192,20 @@ pub enum ImageError {
         /// Docker's words.
         said: String,
     },
+    /// The engine saved the image without some of its content.
+    #[error("this machine's docker has the image {name:?} without {part}")]
+    EngineLacks {
+        /// The image as the user named it.
+        name: String,
+        /// What is absent.
+        part: String,
+    },
+    /// The engine saved another image than it had under that name before.
+    #[error("this machine's docker has another image {name:?} than a moment ago")]
+    EngineMoved {
+        /// The image as the user named it.
+        name: String,
+    },
     /// A docker command failed in another way.
     #[error("`{command}` failed: {said}")]
     EngineFailed {
@@ -165,6 +213,8 @@ pub enum ImageError {
         command: String,
         /// Docker's words.
         said: String,
+        /// What to do, where that is known.
+        remedy: Option<String>,
     },
     /// A layer in the layer cache is not what it should be. It was removed: the next try makes it again.
     #[error("the layer cache had a damaged file, which was removed: {layer}")]
@@ -179,6 +229,15 @@ pub enum ImageError {
         source: io::Error,
     },
 }
+
+/// How an image archive is made.
+const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
+
+/// How the tar of a file system is made.
+const EXPORT: &str = "make one with `docker build -o type=tar,dest=FILE .`";
+
+/// How an archive gets one image that has a name.
+const ONE: &str = "save one image alone, by its name: `docker save -o FILE NAME:TAG`";
 
 fn list(platforms: &[Platform]) -> String {
     platforms
@@ -198,17 +257,20 @@ impl ImageError {
             Self::Missing { .. } => "the archive is incomplete; make it again with \
                                      `docker save -o FILE IMAGE`"
                 .to_owned(),
-            Self::NotAnImage { remedy, .. } => (*remedy).to_owned(),
+            Self::NotAnImage { remedy, .. } => remedy.unwrap_or(SAVE).to_owned(),
+            Self::NotARootfs { remedy, .. } => remedy.unwrap_or(EXPORT).to_owned(),
+            Self::Unusable { remedy, .. } => (*remedy).to_owned(),
             Self::NotAFileSystem { .. } => {
                 "declare it as `archive = \"FILE\"` instead of `rootfs`".to_owned()
             }
             Self::Compression { format, .. } => {
                 format!("unpack it with `{format} -d FILE`, or compress it with gzip or zstd")
             }
-            Self::Several { names, .. } => match names.first() {
+            Self::Several { choice, .. } => match choice {
                 Some(name) => format!("set `name` to one of them, for example {name:?}"),
-                None => "save the one image with `docker save -o FILE IMAGE`".to_owned(),
+                None => ONE.to_owned(),
             },
+            Self::Ambiguous { .. } => ONE.to_owned(),
             Self::WrongPlatform { wanted, .. } => {
                 format!("build it with `docker build --platform {wanted} …`, or set [vpu].arch")
             }
@@ -225,13 +287,17 @@ impl ImageError {
             Self::NoSuchImage { name, .. } => {
                 format!("build or pull it first; `docker image inspect {name}` must answer")
             }
+            Self::EngineLacks { name, .. } => {
+                format!("get it again, with `docker pull {name}` or by building it")
+            }
+            Self::EngineMoved { .. } => "run the same command again".to_owned(),
+            Self::EngineFailed { remedy, .. } => return remedy.clone(),
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "build the file first; its path is relative to the manifest".to_owned()
             }
             Self::Unreadable { .. }
             | Self::Metadata { .. }
             | Self::TooMuch { .. }
-            | Self::EngineFailed { .. }
             | Self::Output { .. } => return None,
         };
         Some(help)

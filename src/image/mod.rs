@@ -23,11 +23,13 @@ mod oci;
 mod on_the_way;
 mod packing;
 mod platform;
+mod programs;
 mod ready;
 mod rootfs;
 mod scratch;
 mod send;
 mod slice;
+mod sparse;
 mod tarindex;
 mod tarwalk;
 mod write;
@@ -90,7 +92,7 @@ pub struct Layer {
     /// Bytes as they are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
     /// [`Image::prepare`].
     pub size: Option<u64>,
-    /// Bytes of its uncompressed tar, where that is known without reading it.
+    /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.
     pub unpacked: Option<u64>,
     /// Bytes that docker writes down of it before it loads it, where `size` is known.
     pub spooled: Option<u64>,
@@ -312,7 +314,7 @@ impl Image {
             Layer {
                 diff_id: *diff_id,
                 size: bytes.map(|bytes| bytes.size),
-                unpacked: bytes.and_then(|bytes| bytes.unpacked),
+                unpacked: bytes.and_then(|bytes| bytes.unpacked.or(bytes.told)),
                 spooled: bytes.map(|bytes| write::spooled(bytes, framing)),
             }
         };

@@ -1,7 +1,7 @@
-//! Compares image names that differ only in what docker adds by itself.
+//! Compares image names that differ only in what docker adds to them.
 
 /// The name with docker's defaults written out short: no `docker.io/library/`, always a tag.
-pub(super) fn familiar(name: &str) -> String {
+fn familiar(name: &str) -> String {
     let mut rest = name;
     // `localhost/` is what podman and buildah put before a local name.
     for prefix in ["docker.io/", "index.docker.io/", "library/", "localhost/"] {
@@ -15,11 +15,20 @@ pub(super) fn familiar(name: &str) -> String {
     }
 }
 
-/// Whether `found`, a name inside an archive, names the image `wanted`. OCI archives may carry a
-/// bare tag.
+/// Whether `found`, a name inside an archive, names the image `wanted`.
 pub(super) fn same(found: &str, wanted: &str) -> bool {
+    familiar(found) == familiar(wanted)
+}
+
+/// Whether `found` is no name but a tag alone, as OCI archives may have it: `1.0`, `latest`.
+pub(super) fn is_bare_tag(found: &str) -> bool {
+    !found.contains(['/', ':', '@'])
+}
+
+/// Whether `found` is the tag of the image `wanted`, whatever that is called.
+pub(super) fn is_tag_of(found: &str, wanted: &str) -> bool {
     let wanted = familiar(wanted);
-    familiar(found) == wanted || wanted.rsplit_once(':').is_some_and(|(_, tag)| tag == found)
+    is_bare_tag(found) && wanted.rsplit_once(':').is_some_and(|(_, tag)| tag == found)
 }
 
 #[cfg(test)]
@@ -30,9 +39,17 @@ mod tests {
     fn defaults_do_not_matter() {
         assert!(same("docker.io/library/busybox:latest", "busybox"));
         assert!(same("localhost/app:1", "app:1"));
-        assert!(same("1", "app:1"));
         assert!(same("10.0.0.1:5000/app", "10.0.0.1:5000/app:latest"));
         assert!(!same("app:1", "app:2"));
         assert!(!same("other/app:1", "app:1"));
+    }
+
+    #[test]
+    fn a_tag_is_no_name() {
+        assert!(!same("1", "app:1"));
+        assert!(is_tag_of("1", "app:1"));
+        assert!(is_tag_of("latest", "registry:5000/app"));
+        assert!(!is_tag_of("2", "app:1"));
+        assert!(!is_tag_of("tools:1", "app:1"));
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::contents::{self, Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
 use super::slice::Slice;
 use super::tarindex::TarIndex;
-use super::{ImageError, Platform, names};
+use super::{ImageError, Platform, names, programs};
 use crate::digest::Digest;
 
 /// The document that makes a tar an OCI archive.
@@ -67,15 +67,17 @@ struct Document {
 }
 
 impl Descriptor {
+    /// Its names; a bare tag only where it has no other one.
     fn names(&self) -> Vec<String> {
         let Some(annotations) = &self.annotations else {
             return Vec::new();
         };
-        [&annotations.containerd_name, &annotations.reference]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        let names = [&annotations.containerd_name, &annotations.reference];
+        let mut names: Vec<String> = names.into_iter().flatten().cloned().collect();
+        if names.iter().any(|name| !names::is_bare_tag(name)) {
+            names.retain(|name| !names::is_bare_tag(name));
+        }
+        names
     }
 
     /// Signed statements about an image, stored beside it as if they were one.
@@ -105,12 +107,34 @@ impl Descriptor {
     }
 }
 
+/// What `index.json` lists: an image, of one platform or of several.
+#[derive(Debug, Clone)]
+struct Root {
+    /// The name of its blob.
+    path: String,
+    names: Vec<String>,
+    /// Whether it is said to be for one platform only.
+    has_platform: bool,
+}
+
+impl Root {
+    fn label(&self) -> String {
+        let digest: String = self.path.rsplit('/').next().unwrap_or_default().to_owned();
+        let short = digest.get(..12).unwrap_or(&digest);
+        match self.names.first() {
+            Some(name) if names::is_bare_tag(name) => format!("{name} ({short})"),
+            Some(name) => name.clone(),
+            None => short.to_owned(),
+        }
+    }
+}
+
 /// An image manifest found in the archive.
 struct Candidate {
     /// The name of its manifest's blob, which tells it from the others.
     path: String,
-    /// What the descriptor in `index.json` is called.
-    names: Vec<String>,
+    /// What is listed in `index.json` and leads to it.
+    root: Root,
     platform: Platform,
     layers: Vec<Descriptor>,
     config_digest: Digest,
@@ -133,7 +157,12 @@ pub(super) fn read(
         seen: 0,
     };
     for descriptor in top.manifests.unwrap_or_default() {
-        search.descend(&descriptor, &descriptor.names(), INDEX, 0)?;
+        let root = Root {
+            path: descriptor.path(),
+            names: descriptor.names(),
+            has_platform: descriptor.platform().is_some(),
+        };
+        search.descend(&descriptor, &root, INDEX, 0)?;
     }
     let Search {
         candidates,
@@ -144,7 +173,7 @@ pub(super) fn read(
         return Err(missing.unwrap_or_else(|| index.metadata(INDEX, "names no image")));
     }
     let chosen = choose(index, &candidates, name, wanted)?;
-    contents(index, chosen)
+    contents(index, chosen, wanted)
 }
 
 /// Collects the image manifests below `index.json`.
@@ -161,7 +190,7 @@ impl Search<'_> {
     fn descend(
         &mut self,
         descriptor: &Descriptor,
-        names: &[String],
+        root: &Root,
         needed_by: &str,
         depth: usize,
     ) -> Result<(), ImageError> {
@@ -187,13 +216,15 @@ impl Search<'_> {
         let document: Document = self.index.parse(&path, &bytes)?;
         if let Some(manifests) = document.manifests {
             for inner in &manifests {
-                self.descend(inner, names, &path, depth + 1)?;
+                self.descend(inner, root, &path, depth + 1)?;
             }
             return Ok(());
         }
         match document.config {
             Some(config) => {
-                self.candidate(config, document.layers.unwrap_or_default(), names, path)
+                let said = descriptor.platform();
+                let layers = document.layers.unwrap_or_default();
+                self.candidate(config, layers, (root, said), path)
             }
             None if document.schema_version == Some(1) => Err(self
                 .index
@@ -206,7 +237,7 @@ impl Search<'_> {
         &mut self,
         config: Descriptor,
         layers: Vec<Descriptor>,
-        names: &[String],
+        (root, said): (&Root, Option<Platform>),
         path: String,
     ) -> Result<(), ImageError> {
         // Charts, signatures and such have manifests too.
@@ -220,10 +251,13 @@ impl Search<'_> {
         }
         let (bytes, config_digest) = blob(self.index, &config, &path, MAX_CONFIG)?;
         let platform = Config::parse(self.index.origin(), &bytes, layers.len())?.platform();
-        let names = names.to_vec();
+        let platform = match said {
+            Some(said) => platform.or(&said),
+            None => platform,
+        };
         self.candidates.push(Candidate {
             path,
-            names,
+            root: root.clone(),
             platform,
             layers,
             config_digest,
@@ -240,44 +274,88 @@ fn choose<'a>(
     name: &str,
     wanted: &Platform,
 ) -> Result<&'a Candidate, ImageError> {
-    let is_named = |c: &&Candidate| c.names.iter().any(|found| names::same(found, name));
-    let mut pool: Vec<_> = candidates.iter().filter(is_named).collect();
+    let ambiguous = |pool: &[&Candidate]| ImageError::Ambiguous {
+        origin: index.origin().to_owned(),
+        wanted: name.to_owned(),
+        names: labels(pool.iter().copied()),
+    };
+    let having = |is: fn(&str, &str) -> bool| -> Vec<&Candidate> {
+        let has = |c: &&Candidate| c.root.names.iter().any(|found| is(found, name));
+        candidates.iter().filter(has).collect()
+    };
+    let mut pool = having(names::same);
     if pool.is_empty() {
-        let first = &candidates[0];
-        let one = candidates
-            .iter()
-            .all(|c| c.names == first.names || c.path == first.path);
-        if !one {
-            let mut names: Vec<_> = candidates
-                .iter()
-                .map(|c| {
-                    c.names
-                        .first()
-                        .cloned()
-                        .unwrap_or_else(|| c.config_digest.short())
-                })
-                .collect();
-            names.dedup();
+        pool = having(names::is_tag_of);
+        // Whatever they are for: one may be of another image that is tagged alike.
+        if labels(pool.iter().copied()).len() > 1 {
+            return Err(ambiguous(&pool));
+        }
+    }
+    if pool.is_empty() {
+        if !is_one_image(candidates) {
+            let mut names = candidates.iter().flat_map(|c| &c.root.names);
             return Err(ImageError::Several {
                 origin: index.origin().to_owned(),
                 wanted: name.to_owned(),
-                names,
+                names: labels(candidates),
+                choice: names.find(|name| !names::is_bare_tag(name)).cloned(),
             });
         }
         pool = candidates.iter().collect();
     }
-    let exact = pool.iter().find(|c| c.platform == *wanted);
-    exact
-        .or_else(|| pool.iter().find(|c| c.platform.fits(wanted)))
-        .copied()
-        .ok_or_else(|| ImageError::WrongPlatform {
+    let mut fitting = pool.clone();
+    fitting.retain(|c| c.platform == *wanted);
+    if fitting.is_empty() {
+        fitting.clone_from(&pool);
+        fitting.retain(|c| c.platform.fits(wanted));
+    }
+    let Some(first) = fitting.first().copied() else {
+        return Err(ImageError::WrongPlatform {
             origin: index.origin().to_owned(),
             found: pool.iter().map(|c| c.platform.clone()).collect(),
             wanted: wanted.clone(),
-        })
+        });
+    };
+    // Of one image, docker takes the first that fits, too.
+    let same = |c: &&Candidate| c.path == first.path || c.root.path == first.root.path;
+    if fitting.iter().all(same) {
+        Ok(first)
+    } else {
+        Err(ambiguous(&fitting))
+    }
 }
 
-fn contents(index: &TarIndex, chosen: &Candidate) -> Result<Contents, ImageError> {
+/// Whether `index.json` lists one image: once, under one name for each platform, or with nothing but platforms.
+fn is_one_image(candidates: &[Candidate]) -> bool {
+    let first = &candidates[0];
+    let names = &first.root.names;
+    let is_alike = |c: &Candidate| {
+        c.root.names == *names
+            && (!names.is_empty() || c.root.has_platform && first.root.has_platform)
+    };
+    candidates
+        .iter()
+        .all(|c| c.path == first.path || c.root.path == first.root.path || is_alike(c))
+}
+
+/// What people are shown of images, each once.
+fn labels<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Vec<String> {
+    let mut labels: Vec<String> = vec![];
+    let mut seen: Vec<&str> = vec![];
+    for candidate in candidates {
+        if !seen.contains(&candidate.root.path.as_str()) {
+            seen.push(&candidate.root.path);
+            labels.push(candidate.root.label());
+        }
+    }
+    labels
+}
+
+fn contents(
+    index: &TarIndex,
+    chosen: &Candidate,
+    wanted: &Platform,
+) -> Result<Contents, ImageError> {
     let (bytes, _) = blob(index, &chosen.config, &chosen.path, MAX_CONFIG)?;
     let config = Config::parse(index.origin(), &bytes, chosen.layers.len())?;
     let mut layers = Vec::new();
@@ -296,12 +374,14 @@ fn contents(index: &TarIndex, chosen: &Candidate) -> Result<Contents, ImageError
             &part,
         )?);
     }
+    let said = chosen.platform.clone();
+    let platform = programs::platform(said, &layers, index.origin(), wanted)?;
     Ok(Contents {
         origin: index.origin().to_owned(),
         config: bytes,
         config_digest: chosen.config_digest,
-        platform: chosen.platform.clone(),
-        repo_tags: chosen.names.clone(),
+        platform,
+        repo_tags: chosen.root.names.clone(),
         layers,
     })
 }

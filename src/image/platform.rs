@@ -39,17 +39,34 @@ impl Platform {
         }
     }
 
-    /// Whether an image for `self` runs where `wanted` is asked for: an unnamed variant fits any,
-    /// an older 32-bit arm runs on a newer one.
+    /// Whether an image for `self` runs where `wanted` is asked for: what is not said fits any, an
+    /// older 32-bit arm runs on a newer one.
     pub fn fits(&self, wanted: &Self) -> bool {
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
+        let fits = |have: &str, want: &str| have.is_empty() || have == want;
+        fits(&self.os, &wanted.os)
+            && fits(&self.architecture, &wanted.architecture)
             && match (&self.variant, &wanted.variant) {
                 (Some(have), Some(want)) => {
                     have == want || (wanted.architecture == "arm" && have < want)
                 }
                 _ => true,
             }
+    }
+
+    /// Takes what is not said from another one.
+    #[must_use]
+    pub(super) fn or(self, other: &Self) -> Self {
+        let or = |own: String, other: &String| if own.is_empty() { other.clone() } else { own };
+        let variant = if self.architecture.is_empty() {
+            self.variant.or_else(|| other.variant.clone())
+        } else {
+            self.variant
+        };
+        Self {
+            os: or(self.os, &other.os),
+            architecture: or(self.architecture, &other.architecture),
+            variant,
+        }
     }
 }
 
@@ -78,5 +95,8 @@ mod tests {
         let v7 = Platform::new("linux", "arm", Some("v7"));
         assert!(v6.fits(&v7) && !v7.fits(&v6));
         assert!(v6.fits(&Platform::linux("arm")));
+        let unsaid = Platform::new("", "", None);
+        assert!(unsaid.fits(&arm64));
+        assert_eq!(unsaid.or(&arm64), arm64);
     }
 }

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::archive::{format, open_file};
 use super::compress::{self, CHUNK};
-use super::contents::{Contents, LayerBytes};
+use super::contents::{Contents, LayerBytes, MAX_MANIFEST};
 use super::slice::Skip;
 use super::tarwalk::{Kind, Walker};
-use super::{ImageError, Platform, Rootfs, tarindex};
+use super::{ImageError, Platform, Rootfs, docker, oci, programs, tarindex};
 use crate::digest::{Digest, DigestWriter};
 
 /// The search path that docker gives an image without one.
@@ -23,7 +23,18 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 pub(super) fn open(rootfs: &Rootfs, wanted: &Platform) -> Result<Contents, ImageError> {
     let origin = rootfs.file.as_str();
     let stored = open_file(&rootfs.file)?;
-    let encoding = format(&stored, origin)?;
+    let encoding = format(&stored, origin).map_err(|error| match error {
+        ImageError::NotAnImage {
+            origin,
+            looks_like,
+            remedy,
+        } => ImageError::NotARootfs {
+            origin,
+            looks_like,
+            remedy,
+        },
+        error => error,
+    })?;
     let packed = compress::unpacked(&stored, encoding)
         .map_err(|error| compress::read_error(origin, 0, error))?;
     let (diff_id, size) = survey(packed, origin, wanted)?;
@@ -50,10 +61,15 @@ fn survey(
     let (mut is_image, mut is_file_system) = (false, false);
     while let Some(entry) = walker.next()? {
         let name = entry.name.trim_start_matches("./");
-        is_image |= matches!(name, "manifest.json" | "oci-layout");
         is_file_system |= tarindex::is_in_file_system(name);
-        if entry.kind == Kind::File {
-            machines.extend(elf_machine(&walker.peek(ELF_START)?));
+        if entry.kind != Kind::File {
+            continue;
+        }
+        match name {
+            oci::LAYOUT => is_image = true,
+            // A web application has one, too.
+            docker::MANIFEST => is_image |= docker::is_manifest(&walker.peek(MAX_MANIFEST)?),
+            _ => machines.extend(programs::machine(&mut walker)?),
         }
     }
     if is_image && !is_file_system {
@@ -61,8 +77,10 @@ fn survey(
             origin: origin.to_owned(),
         });
     }
-    // Nothing else would tell that members are missing.
-    walker.require_end()?;
+    if !walker.has_ended() {
+        // Some writers leave it out, and docker does not miss it.
+        tracing::warn!("{origin} has no end marker: if it was cut off, members are missing");
+    }
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];
     // What follows the end marker belongs to the layer's digest too.
@@ -70,34 +88,9 @@ fn survey(
         .map_err(|error| compress::read_error(origin, 0, error))?
         > 0
     {}
-    if !machines.is_empty() && !machines.contains(wanted.architecture.as_str()) {
-        return Err(ImageError::WrongPlatform {
-            origin: origin.to_owned(),
-            found: machines.into_iter().map(Platform::linux).collect(),
-            wanted: wanted.clone(),
-        });
-    }
+    programs::check(machines, origin, wanted)?;
     let (_, digest, len) = hashing.hash.finish();
     Ok((digest, len))
-}
-
-/// Bytes of a program that tell its processor.
-const ELF_START: u64 = 20;
-
-/// The architecture of a program, none for other files.
-fn elf_machine(start: &[u8]) -> Option<&'static str> {
-    let little = start.starts_with(b"\x7fELF") && start.get(5) == Some(&1);
-    let machine = u16::from_le_bytes([*start.get(18)?, *start.get(19)?]);
-    match machine {
-        _ if !little => None,
-        3 => Some("386"),
-        21 => Some("ppc64le"),
-        40 => Some("arm"),
-        62 => Some("amd64"),
-        183 => Some("arm64"),
-        243 => Some("riscv64"),
-        _ => None,
-    }
 }
 
 fn config(rootfs: &Rootfs, platform: &Platform, diff_id: Digest) -> Result<Vec<u8>, ImageError> {

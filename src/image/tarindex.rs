@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 
-use super::ImageError;
 use super::slice::Slice;
+use super::sparse::Holes;
 use super::tarwalk::{Kind, Walker};
+use super::{ImageError, ScratchDir};
 
 /// Members that are indexed. Docker takes 125 layers with at most four members each; a tar with
 /// more than this is something else, and its index would only take memory.
@@ -23,9 +24,18 @@ const FILE_SYSTEM: [&str; 7] = ["bin", "etc", "home", "lib", "sbin", "usr", "var
 
 #[derive(Debug)]
 enum Member {
-    File { offset: u64, len: u64 },
-    Link(Option<String>),
-    Sparse,
+    File {
+        offset: u64,
+        len: u64,
+    },
+    /// The target as it is written, and the member that this is.
+    Link(String, Option<String>),
+    Sparse {
+        offset: u64,
+        len: u64,
+        /// None in the old form.
+        holes: Option<Holes>,
+    },
 }
 
 /// The members of a tar file.
@@ -33,14 +43,19 @@ enum Member {
 pub(super) struct TarIndex {
     slice: Slice,
     origin: String,
+    scratch: ScratchDir,
     members: HashMap<String, Member>,
     /// Whether one of them is where only a file system has one.
     file_system: bool,
 }
 
 impl TarIndex {
-    /// Reads the headers of the tar in `slice`; `origin` names it in errors.
-    pub(super) fn read(slice: Slice, origin: &str) -> Result<Self, ImageError> {
+    /// Reads the headers of the tar in `slice`; `origin` names it in errors. Members with holes are filled in `scratch`.
+    pub(super) fn read(
+        slice: Slice,
+        origin: &str,
+        scratch: &ScratchDir,
+    ) -> Result<Self, ImageError> {
         let mut members = HashMap::new();
         let mut file_system = false;
         let mut walker = Walker::new(slice.reader(), origin);
@@ -61,9 +76,19 @@ impl TarIndex {
                     offset: entry.offset,
                     len: entry.len,
                 },
-                Kind::Hardlink(target) => Member::Link(normalise(&target)),
-                Kind::Symlink(target) => Member::Link(relative(&name, &target)),
-                Kind::Sparse => Member::Sparse,
+                Kind::Hardlink(target) => {
+                    let member = normalise(&target);
+                    Member::Link(target, member)
+                }
+                Kind::Symlink(target) => {
+                    let member = relative(&name, &target);
+                    Member::Link(target, member)
+                }
+                Kind::Sparse(holes) => Member::Sparse {
+                    offset: entry.offset,
+                    len: entry.len,
+                    holes,
+                },
                 Kind::Directory | Kind::Other => continue,
             };
             members.insert(name, member); // the last of one name counts, as in unpacking
@@ -71,6 +96,7 @@ impl TarIndex {
         Ok(Self {
             slice,
             origin: origin.to_owned(),
+            scratch: scratch.clone(),
             members,
             file_system,
         })
@@ -108,17 +134,57 @@ impl TarIndex {
             needed_by: needed_by.to_owned(),
         };
         let mut at = normalise(name).ok_or_else(missing)?;
+        let mut link: Option<&String> = None;
         for _ in 0..=MAX_LINKS {
-            match self.members.get(&at).ok_or_else(missing)? {
+            let Some(member) = self.members.get(&at) else {
+                return Err(link.map_or_else(missing, |target| self.leads_outside(name, target)));
+            };
+            match member {
                 Member::File { offset, len } => return Ok(self.slice.part(*offset, *len)),
-                Member::Link(Some(target)) => at.clone_from(target),
-                Member::Link(None) => return Err(missing()),
-                Member::Sparse => {
-                    return Err(self.metadata(name, "a sparse member, which no image writer makes"));
+                Member::Link(target, Some(member)) => {
+                    link = Some(target);
+                    at.clone_from(member);
+                }
+                Member::Link(target, None) => return Err(self.leads_outside(name, target)),
+                Member::Sparse { offset, len, holes } => {
+                    let stored = self.slice.part(*offset, *len);
+                    return self.filled(name, &stored, holes.as_ref());
                 }
             }
         }
         Err(self.metadata(name, "links that lead nowhere"))
+    }
+
+    /// A member with holes, as it is with them.
+    fn filled(
+        &self,
+        name: &str,
+        stored: &Slice,
+        holes: Option<&Holes>,
+    ) -> Result<Slice, ImageError> {
+        let Some(holes) = holes else {
+            let problem = "was packed with holes in the old form, which docker does not load";
+            return Err(self.unusable(name, problem, "pack it again, without `-S` (`--sparse`)"));
+        };
+        let filled = holes.fill(stored, &self.scratch)?;
+        filled.ok_or_else(|| self.metadata(name, "its list of holes is not sound"))
+    }
+
+    fn leads_outside(&self, name: &str, target: &str) -> ImageError {
+        let target: String = target.escape_debug().take(MAX_NAME).collect();
+        let problem = format!("is a link to {target}, which is not in the archive");
+        let remedy = "pack what links lead to: `tar -h` (`--dereference`)";
+        self.unusable(name, &problem, remedy)
+    }
+
+    /// An error about the member `part`, and what to do.
+    pub(super) fn unusable(&self, part: &str, problem: &str, remedy: &'static str) -> ImageError {
+        ImageError::Unusable {
+            origin: self.origin.clone(),
+            part: part.escape_debug().take(MAX_NAME).collect(),
+            problem: problem.to_owned(),
+            remedy,
+        }
     }
 
     /// A whole member of at most `limit` bytes.

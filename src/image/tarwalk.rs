@@ -9,6 +9,7 @@ use tar::{EntryType, Header, PaxExtensions};
 
 use super::ImageError;
 use super::slice::Skip;
+use super::sparse::Holes;
 
 /// Size of a tar block.
 pub(super) const BLOCK: u64 = 512;
@@ -28,8 +29,9 @@ pub(super) enum Kind {
     Symlink(String),
     /// The target, relative to the archive's root.
     Hardlink(String),
-    /// A file with holes, whose stored bytes are not its content.
-    Sparse,
+    /// A file with holes, whose stored bytes are not its content; what extended headers say of it, where it
+    /// is not of the old form.
+    Sparse(Option<Holes>),
     Other,
 }
 
@@ -52,7 +54,7 @@ struct Extended {
     name: Option<Vec<u8>>,
     link: Option<String>,
     size: Option<u64>,
-    sparse: bool,
+    holes: Option<Holes>,
 }
 
 /// An iterator over the members of a tar.
@@ -82,13 +84,9 @@ impl<'a, R: Skip> Walker<'a, R> {
         }
     }
 
-    /// An error unless the walk came to an end marker: without one, members may be missing.
-    pub(super) fn require_end(&mut self) -> Result<(), ImageError> {
-        if self.ended {
-            return Ok(());
-        }
-        "the end marker".clone_into(&mut self.name);
-        Err(self.truncated(self.position + 2 * BLOCK))
+    /// Whether the walk came to an end marker: without one, members may be missing.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// The input, after the end marker or wherever the walk stopped.
@@ -152,10 +150,12 @@ impl<'a, R: Skip> Walker<'a, R> {
         header: &Header,
         kind: EntryType,
         size: u64,
-        extended: Extended,
+        mut extended: Extended,
     ) -> Result<Entry, ImageError> {
-        let path = extended
-            .name
+        // A file with holes has a made-up name where old readers look.
+        let own = extended.holes.as_mut().and_then(|holes| holes.name.take());
+        let path = own
+            .or(extended.name)
             .unwrap_or_else(|| header.path_bytes().into_owned());
         let name = lossy(&path);
         let link = extended
@@ -163,15 +163,15 @@ impl<'a, R: Skip> Walker<'a, R> {
             .or_else(|| header.link_name_bytes().map(|link| lossy(&link)))
             .unwrap_or_default();
         let mut stored = extended.size.unwrap_or(size);
-        let kind = match kind {
-            EntryType::Regular | EntryType::Continuous if extended.sparse => Kind::Sparse,
+        let kind = match (kind, extended.holes) {
+            (EntryType::Regular | EntryType::Continuous, Some(holes)) => Kind::Sparse(Some(holes)),
             // Before POSIX, a directory was a file whose name ends in a slash.
-            EntryType::Regular if name.ends_with('/') => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous => Kind::File,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(link),
-            EntryType::Link => Kind::Hardlink(link),
-            EntryType::GNUSparse => Kind::Sparse,
+            (EntryType::Regular, None) if name.ends_with('/') => Kind::Directory,
+            (EntryType::Regular | EntryType::Continuous, None) => Kind::File,
+            (EntryType::Directory, _) => Kind::Directory,
+            (EntryType::Symlink, _) => Kind::Symlink(link),
+            (EntryType::Link, _) => Kind::Hardlink(link),
+            (EntryType::GNUSparse, _) => Kind::Sparse(None),
             _ => Kind::Other,
         };
         // These have no bytes, whatever their size field says (as Go reads them).
@@ -185,7 +185,7 @@ impl<'a, R: Skip> Walker<'a, R> {
             stored = 0;
         }
         self.name.clone_from(&name);
-        if header.as_gnu().is_some_and(tar::GnuHeader::is_extended) && kind == Kind::Sparse {
+        if header.as_gnu().is_some_and(tar::GnuHeader::is_extended) && kind == Kind::Sparse(None) {
             self.pass_sparse_map()?;
         }
         self.body = stored;
@@ -257,8 +257,13 @@ impl<'a, R: Skip> Walker<'a, R> {
                     extended.size =
                         Some(size.ok_or_else(|| self.damaged(at, "an extended header's size"))?);
                 }
-                key if key.starts_with(b"GNU.sparse.") => extended.sparse = true,
-                _ => {}
+                key => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.")
+                        && !extended.holes.get_or_insert_default().take(key, value)
+                    {
+                        return Err(self.damaged(at, "an extended header's holes"));
+                    }
+                }
             }
         }
         Ok(())

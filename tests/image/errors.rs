@@ -36,7 +36,7 @@ fn not_an_archive() {
     help: make one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a zip file
-    help: unzip it; the image archive may be inside
+    help: unzip it; the tar may be inside
 
     DIR/image.tar is compressed with xz, which is not supported
     help: unpack it with `xz -d FILE`, or compress it with gzip or zstd
@@ -178,9 +178,12 @@ fn parts_that_are_missing() {
 #[test]
 fn manifests_that_make_no_sense() {
     let manifest = |text: &str| message(&Tar::default().file("manifest.json", text).end());
-    assert_snapshot!(manifest("[]"), @"DIR/image.tar: manifest.json: names no image");
-    assert_snapshot!(manifest("{"), @"DIR/image.tar: manifest.json: invalid type: map, expected a sequence at line 1 column 0");
-    assert_snapshot!(manifest(&format!("[{{\"x\":{}", "[".repeat(100_000))), @"DIR/image.tar: manifest.json: EOF while parsing a list at line 1 column 100006");
+    assert_snapshot!(manifest("[]"), @"
+    DIR/image.tar is not an image archive but a tar whose manifest.json lists no image
+    help: save the image by its name: `docker save -o FILE NAME:TAG`; the tar of a file system is declared as `rootfs`
+    ");
+    assert_snapshot!(manifest("{"), @"DIR/image.tar: manifest.json: EOF while parsing an object at line 1 column 1");
+    assert_snapshot!(manifest(&format!("[{{\"x\":{}", "[".repeat(100_000))), @"DIR/image.tar: manifest.json: recursion limit exceeded at line 1 column 132");
     assert_snapshot!(manifest(&" ".repeat(5 << 20)), @"DIR/image.tar: manifest.json has 5242880 bytes, more than the 4194304 that are accepted");
     let layers = [layer("a", "b")];
     let config = config("arm64", &layers);
@@ -214,17 +217,14 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 
 #[test]
 fn a_changed_configuration() {
-    for mut bytes in [
-        docker_old("arm64", "app:1", &layers()),
-        oci("arm64", &layers(), Packing::Plain),
-    ] {
-        replace(&mut bytes, b"SECRET=1", b"SECRET=2");
-        assert!(
-            message(&bytes).contains("has the digest sha256:"),
-            "{}",
-            message(&bytes)
-        );
-    }
+    // In docker's own layout no digest is promised.
+    let mut bytes = oci("arm64", &layers(), Packing::Plain);
+    replace(&mut bytes, b"SECRET=1", b"SECRET=2");
+    assert!(
+        message(&bytes).contains("has the digest sha256:"),
+        "{}",
+        message(&bytes)
+    );
 }
 
 #[test]

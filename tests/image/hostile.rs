@@ -102,7 +102,8 @@ fn names_that_lead_outside() {
             .file("../../etc/passwd", "root")
             .file("manifest.json", manifest);
         let error = open(&tar.end()).unwrap_err().to_string();
-        assert!(error.contains("lacks"), "{path:?}: {error}");
+        let said = error.contains("lacks") || error.contains("is left out");
+        assert!(said, "{path:?}: {error}");
     }
     // An absolute name is taken as one inside the archive, as docker does.
     let manifest = r#"[{"Config":"c","Layers":["/l"]}]"#;
@@ -129,7 +130,7 @@ fn links_in_circles() {
         for kind in [EntryType::Symlink, EntryType::Link] {
             let error = open(&archive(target, kind)).unwrap_err().to_string();
             assert!(
-                error.contains("lead nowhere") || error.contains("lacks"),
+                error.contains("lead nowhere") || error.contains("is not in the archive"),
                 "{target}: {error}"
             );
         }

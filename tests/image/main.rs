@@ -2,10 +2,12 @@
 
 mod build;
 mod cache;
+mod choice;
 mod delta;
 mod errors;
 mod hostile;
 mod layouts;
+mod odd;
 mod on_the_way;
 mod others;
 mod remembered;

@@ -123,10 +123,12 @@ fn a_variable_without_a_value() {
 #[test]
 fn cut_off_anywhere() {
     let bytes = file_system(ARM64);
-    // The end marker has two blocks; docker too is content with one.
+    // Whole members without an end are taken: docker does not miss it.
+    let is_whole = |len| (513..=1024).contains(&len) || (1556..=2048).contains(&len);
     for len in 0..bytes.len() - 512 {
         if len % 512 < 2 || len % 100 == 0 {
-            assert!(open(&Input::new(&bytes[..len]), |_| {}).is_err(), "{len}");
+            let opened = open(&Input::new(&bytes[..len]), |_| {});
+            assert_eq!(opened.is_ok(), is_whole(len), "{len}");
         }
     }
     let input = Input::new(&bytes[..1536]);

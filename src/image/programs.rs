@@ -1,0 +1,100 @@
+//! Tells from the programs in a file system what processor it is for.
+
+use std::collections::BTreeSet;
+
+use super::compress;
+use super::contents::LayerBytes;
+use super::slice::Skip;
+use super::tarwalk::{Kind, Walker};
+use super::{ImageError, Platform};
+
+/// Bytes of a program that tell its processor.
+const ELF_START: u64 = 20;
+
+/// The platform of an image that says `said`, as far as that is said; else as its programs say, which are looked
+/// at only then. An image without any runs everywhere.
+///
+/// # Errors
+/// All its programs are for other processors than `wanted`.
+pub(super) fn platform(
+    said: Platform,
+    layers: &[LayerBytes],
+    origin: &str,
+    wanted: &Platform,
+) -> Result<Platform, ImageError> {
+    if said.architecture.is_empty() {
+        let mut machines = BTreeSet::new();
+        for layer in layers {
+            let Ok(read) = compress::unpacked(&layer.stored, layer.encoding) else {
+                continue;
+            };
+            let mut walker = Walker::new(Unpacked(read), origin);
+            // A layer that is no sound tar is told of by who sends it.
+            while let Ok(Some(entry)) = walker.next() {
+                if entry.kind == Kind::File
+                    && let Ok(Some(machine)) = machine(&mut walker)
+                {
+                    machines.insert(machine);
+                }
+                if machines.contains(wanted.architecture.as_str()) {
+                    return Ok(said.or(wanted));
+                }
+            }
+        }
+        check(machines, origin, wanted)?;
+    }
+    Ok(said.or(wanted))
+}
+
+/// The processor of the program that the walker is at.
+///
+/// # Errors
+/// The tar cannot be read.
+pub(super) fn machine<R: Skip>(
+    walker: &mut Walker<'_, R>,
+) -> Result<Option<&'static str>, ImageError> {
+    Ok(elf_machine(&walker.peek(ELF_START)?))
+}
+
+/// Checks that there are programs for the wanted processor, or none at all.
+pub(super) fn check(
+    machines: BTreeSet<&'static str>,
+    origin: &str,
+    wanted: &Platform,
+) -> Result<(), ImageError> {
+    if machines.is_empty() || machines.contains(wanted.architecture.as_str()) {
+        return Ok(());
+    }
+    Err(ImageError::WrongPlatform {
+        origin: origin.to_owned(),
+        found: machines.into_iter().map(Platform::linux).collect(),
+        wanted: wanted.clone(),
+    })
+}
+
+/// The architecture of a program, none for other files.
+fn elf_machine(start: &[u8]) -> Option<&'static str> {
+    let little = start.starts_with(b"\x7fELF") && start.get(5) == Some(&1);
+    let machine = u16::from_le_bytes([*start.get(18)?, *start.get(19)?]);
+    match machine {
+        _ if !little => None,
+        3 => Some("386"),
+        21 => Some("ppc64le"),
+        40 => Some("arm"),
+        62 => Some("amd64"),
+        183 => Some("arm64"),
+        243 => Some("riscv64"),
+        _ => None,
+    }
+}
+
+/// A layer as it is read.
+struct Unpacked(Box<dyn std::io::Read>);
+
+impl std::io::Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Skip for Unpacked {}
