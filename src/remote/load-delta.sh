@@ -14,7 +14,7 @@ main() {
     mkdir -p -- "$dir" && cd -- "$dir" || exit
     gzip -dc | tar -xomf - || exit
     [ -f recipe ] || { echo "the link broke, or the disk is full" >&2; exit 1; }
-    "$how" && cat said
+    "$how" && flush_images && cat said
 }
 
 # The recipe runs in a container of the old image and writes to a named pipe: docker's own way for a container's

@@ -2,7 +2,7 @@
 # for what is wrong with it is seen before anything is added to it, and what is wrong with docker may pass.
 # $1 file
 main() {
-    docker load --quiet <"$1" && rm -f -- "$1"
+    docker load --quiet <"$1" && flush_images && rm -f -- "$1"
 }
 
 main "$@"

@@ -3,9 +3,9 @@
 # $1 the file that it is in, which then is of no more use; left out where it is on standard input
 main() {
     if [ $# = 0 ]; then
-        zstd -dcq | docker load --quiet
+        zstd -dcq | docker load --quiet && flush_images
     else
-        zstd -dcq <"$1" | docker load --quiet && rm -f -- "$1"
+        zstd -dcq <"$1" | docker load --quiet && flush_images && rm -f -- "$1"
     fi
 }
 

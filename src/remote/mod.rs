@@ -135,9 +135,16 @@ pub fn replace_volume<'a>(
     Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
 }
 
+/// A script that loads an image and waits until that is on the disk.
+macro_rules! loading {
+    ($script:literal) => {
+        concat!(include_str!("flush-images.sh"), include_str!($script))
+    };
+}
+
 /// Loads the image archive on stdin.
 pub fn load_image() -> Argv {
-    Argv::new("docker").args(["load", "--quiet"])
+    Argv::script(loading!("load-image.sh"), "o3r-load-image", None::<&str>)
 }
 
 /// Loads the image that is built in `directory` from the files of the image `base` (an id), and from
@@ -147,7 +154,7 @@ pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
         Reach::Inside => "inside",
         Reach::Outside => "outside",
     };
-    let script = include_str!("load-delta.sh");
+    let script = loading!("load-delta.sh");
     Argv::script(script, "o3r-load-delta", [directory, base, how])
 }
 
@@ -165,12 +172,12 @@ pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
 
 /// Loads the image archive in the file at `path`, and removes the file where that went well.
 pub fn load_part(path: &str) -> Argv {
-    Argv::script(include_str!("load-part.sh"), "o3r-load-part", [path])
+    Argv::script(loading!("load-part.sh"), "o3r-load-part", [path])
 }
 
 /// Loads the image archive on stdin, or in the file at `path`, which is compressed with zstd.
 pub fn load_zstd(path: Option<&str>) -> Argv {
-    Argv::script(include_str!("load-zstd.sh"), "o3r-load-zstd", path)
+    Argv::script(loading!("load-zstd.sh"), "o3r-load-zstd", path)
 }
 
 /// Takes the names of parts of images away, where they are there.

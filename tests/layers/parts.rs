@@ -126,7 +126,7 @@ async fn every_part_is_loaded_and_none_is_left() {
         applied(&vpu, &prepared, &plan).await;
         let loads = match (link, zstd) {
             (_, true) => "o3r-load-zstd",
-            (QUICK, _) => "docker load",
+            (QUICK, _) => "o3r-load-image",
             _ => "o3r-load-part",
         };
         let commands = vpu.commands();

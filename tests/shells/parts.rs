@@ -142,6 +142,79 @@ async fn what_zstd_makes_of_it_is_loaded() {
     }
 }
 
+/// Docker that says where it keeps images and what it is asked; `df`, `sync` and `rm` say what they do.
+const TELLING: &str = r#"#!/bin/sh
+case $1 in
+    info) echo /docker; exit ;;
+esac
+cat >/dev/null
+echo "$*" >>"$HOME/did"
+"#;
+
+/// A layer that is lost with the power stays "present" for docker: what it loaded is on the disk before anything
+/// relies on it.
+#[tokio::test]
+async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
+    for shell in SHELLS {
+        for (df, sync, wanted) in [
+            // One file system, of which the mount point may be opened.
+            ("/", "exit 0", "sync -f -- /\n"),
+            ("/", "[ $# = 0 ]", "sync -f -- /\nsync \n"),
+            (
+                "/var/lib/docker",
+                "[ $# = 0 ]",
+                "sync -f -- /var/lib/docker\nsync \n",
+            ),
+            // Docker and containerd are on two.
+            ("/docker", "exit 0", "sync \n"),
+            ("", "exit 0", "sync \n"),
+        ] {
+            let vpu = Box::new(shell, TOOLS);
+            vpu.program("docker", TELLING);
+            vpu.program("zstd", "#!/bin/sh\nexec cat\n");
+            let one = |at: &str| format!("echo 'x 1 1 1 45% {at}'\n");
+            let disks = match df {
+                "" => String::new(),
+                "/docker" => one("/docker") + &one("/"),
+                _ => one(df) + &one(df),
+            };
+            vpu.program("df", &format!("#!/bin/sh\necho Filesystem\n{disks}"));
+            let tell = "#!/bin/sh\necho \"${0##*/} $*\" >>\"$HOME/did\"\n";
+            vpu.program("sync", &format!("{tell}{sync}\n"));
+            vpu.program("rm", &format!("{tell}exec busybox rm \"$@\"\n"));
+            std::os::unix::fs::symlink(
+                super::find("busybox"),
+                vpu.directory.path().join("bin/busybox"),
+            )
+            .unwrap();
+            let path = vpu.home().join("part");
+            let path = path.to_str().unwrap();
+            for (load, removes) in [
+                (remote::load_image(), false),
+                (remote::load_zstd(None), false),
+                (remote::load_part(path), true),
+                (remote::load_zstd(Some(path)), true),
+            ] {
+                std::fs::write(path, "archive").unwrap();
+                let _ = std::fs::remove_file(vpu.home().join("did"));
+                let stdin = Stdin::Bytes(b"archive".to_vec());
+                let loaded = vpu.host.run(&load, stdin).await.unwrap();
+                assert!(loaded.success(), "{loaded:?}");
+                let did = std::fs::read_to_string(vpu.home().join("did")).unwrap();
+                let rm = if removes {
+                    format!("rm -f -- {path}\n")
+                } else {
+                    String::new()
+                };
+                // Busybox's shell has df, sync and rm of its own.
+                if shell == SHELLS[0] {
+                    assert_eq!(did, format!("load --quiet\n{wanted}{rm}"), "{df}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_arrived_is_seen() {
     for shell in SHELLS {

@@ -42,7 +42,6 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
             }
         }
         ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
-        ["docker", "load", "--quiet"] => return images::load(world, stdin),
         ["docker", "image", "tag", image, name] => {
             let Some(id) = world.image_id(image) else {
                 return fail("no such image");
@@ -95,7 +94,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         (
             "o3r-untag-image" | "o3r-forget-parts" | "o3r-receive-part" | "o3r-load-part"
-            | "o3r-load-zstd",
+            | "o3r-load-zstd" | "o3r-load-image",
             _,
         ) => {
             return images::script(world, name, args, stdin);

@@ -19,6 +19,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
         ("o3r-receive-part", [path, have, bytes]) => {
             return receive(world, path, (have, bytes), stdin);
         }
+        ("o3r-load-image", []) => return load(world, stdin),
         ("o3r-load-part", [path]) => {
             let archive = world.files.get(*path).map(|file| file.bytes.clone());
             let loaded = load(world, &archive.unwrap_or_default())?;
