@@ -18,6 +18,7 @@ pub mod desired;
 pub mod device;
 pub mod digest;
 mod held_back;
+mod home;
 pub mod host;
 pub mod image;
 pub mod manifest;

@@ -1,6 +1,6 @@
 //! Renders typed argument vectors as POSIX shell text; the only place that quotes a word.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,27 @@ impl Argv {
         join(&self.0)
     }
 
+    /// The text that makes any login shell run exactly these words, csh and fish too: one line of printable ASCII, in
+    /// which only single quotes are special.
+    ///
+    /// `sh` runs it: it decodes the words from a form that has no line ends, quotes, backslashes and exclamation marks
+    /// of their own, which csh and fish read otherwise than a POSIX shell within single quotes.
+    pub fn to_any_shell(&self) -> String {
+        let mut text = r#"sh -c 'eval "exec $(printf %b "$1")"' sh ''"#.to_owned();
+        text.pop();
+        for byte in self.to_shell().bytes() {
+            match byte {
+                b' '..=b'~' if !b"'!\\".contains(&byte) => text.push(char::from(byte)),
+                // `printf %b` reads at most three digits after the 0.
+                _ => {
+                    let _ = write!(text, "\\0{byte:03o}");
+                }
+            }
+        }
+        text.push('\'');
+        text
+    }
+
     /// The text for people: a script is shown by its name and arguments, without its body.
     pub fn to_display(&self) -> String {
         match self.script_name() {
@@ -116,6 +137,25 @@ pub fn quote_bytes(word: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regression_a_script_reaches_csh_and_fish_as_one_line() {
+        let script = "if true; then\n\techo \"it's ä $HOME\" '\\' !!\nelse :; fi";
+        let argv = Argv::script(script, "name", ["two words", "\r\x01end\n", "\x019"]);
+        let text = argv.to_any_shell();
+        let (command, encoded) = text.rsplit_once(" sh '").unwrap();
+        assert_eq!(command, r#"sh -c 'eval "exec $(printf %b "$1")"'"#);
+        let encoded = encoded.strip_suffix('\'').unwrap();
+        assert!(encoded.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        // What a backslash makes of these is the same everywhere: nothing.
+        assert!(!encoded.contains(['\'', '!']));
+        assert!(
+            encoded
+                .split('\\')
+                .skip(1)
+                .all(|part| part.starts_with('0'))
+        );
+    }
 
     #[test]
     fn words_are_quoted_only_where_needed() {

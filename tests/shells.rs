@@ -154,6 +154,14 @@ proptest! {
             let wanted = words.join("\0") + "\0";
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
             prop_assert_eq!(output.code, 0);
+            // As it goes over ssh, to a login shell that need not be a POSIX one.
+            let any = std::process::Command::new(shell[0])
+                .args(&shell[1..])
+                .args(["-c", &argv.to_any_shell()])
+                .output()
+                .unwrap();
+            let wanted = words.join("\0") + "\0";
+            prop_assert_eq!(String::from_utf8(any.stdout).unwrap(), wanted);
         }
         prop_assert!(!Path::new("canary").exists());
     }

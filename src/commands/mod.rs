@@ -53,10 +53,10 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     match &cli.command {
         Command::Init(args) => init::run(global, args, ui).await,
         Command::Check(args) => check::run(global, args, ui).await,
-        Command::Plan(args) => until_interrupted(plan::run(global, args, ui)).await,
+        Command::Plan(args) => until_interrupted(Box::pin(plan::run(global, args, ui))).await,
         Command::Apply(args) => apply::run(global, args, ui).await,
-        Command::Status(args) => until_interrupted(status::run(global, args, ui)).await,
-        Command::Observe(args) => until_interrupted(observe::run(global, args, ui)).await,
+        Command::Status(args) => until_interrupted(Box::pin(status::run(global, args, ui))).await,
+        Command::Observe(args) => until_interrupted(Box::pin(observe::run(global, args, ui))).await,
         Command::Schema(args) => Ok(schema::run(args, ui)),
         Command::Completions(args) => Ok(completions::run(args, ui)),
         Command::Man(args) => man::run(args, ui),

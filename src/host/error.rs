@@ -54,6 +54,38 @@ pub enum HostError {
         /// The command that shows the key, where one does.
         scan: Option<String>,
     },
+    /// A host key that `known_hosts` or `RevokedHostKeys` says not to be trusted, pinned or not.
+    #[error("the host key of {host} is revoked: {reason}")]
+    HostKeyRevoked {
+        /// As given.
+        host: String,
+        /// ssh's words.
+        reason: String,
+    },
+    /// What is in front of the VPU fails: a jump host or a proxy.
+    #[error("the way to {host} fails before the VPU, at its jump host or proxy: {reason}")]
+    JumpHost {
+        /// As given.
+        host: String,
+        /// ssh's words.
+        reason: String,
+    },
+    /// No login, for a reason of its own.
+    #[error("cannot log in to {host}: {reason}")]
+    Login {
+        /// As given.
+        host: String,
+        /// ssh's or the VPU's words.
+        reason: String,
+        /// The next thing to do.
+        help: Option<String>,
+    },
+    /// A login, and an sshd that then lets no command run.
+    #[error("sshd on {host} allows no session on a connection, and one is needed")]
+    NoSession {
+        /// As given.
+        host: String,
+    },
     /// The connection broke while a command ran.
     #[error("the connection to {host} was lost")]
     Disconnected {
@@ -103,6 +135,20 @@ impl HostError {
                 "check the cable, the power and the address: `{table}.host`, --host or $IFM3D_IP \
                  (a VPU leaves the factory as 192.168.0.69)"
             )),
+            Self::HostKeyRevoked { .. } => Some(format!(
+                "do not pin this key and do not log in: whoever has it may be another box. If the key was revoked by mistake, \
+                 take it out of known_hosts or `RevokedHostKeys`; else give the VPU a new host key, and set `host_key` \
+                 under {table}"
+            )),
+            Self::JumpHost { .. } => Some(format!(
+                "the VPU was not asked: keep `host_key` and `identity` under {table} unchanged, and look at the \
+                 `ProxyJump` or `ProxyCommand` of your ssh_config"
+            )),
+            Self::Login { help, .. } => help.clone(),
+            Self::NoSession { .. } => {
+                Some("set MaxSessions in the VPU's sshd_config to 1 or more (10 is usual)".into())
+            }
+            Self::Refused { reason, .. } if key_help(reason).is_some() => key_help(reason),
             Self::Refused { user, host, .. } => Some(format!(
                 "name your key as `identity` under {table}, or load it into ssh-agent; firmware from \
                  1.1.41 on takes keys only, older firmware also takes {user}'s password when there \
@@ -139,6 +185,30 @@ impl HostError {
             Self::Payload(_) | Self::Transport { .. } => None,
         }
     }
+}
+
+/// What to do about a key that ssh could not use.
+fn key_help(reason: &str) -> Option<String> {
+    let says = |words: &str| reason.contains(words);
+    let text = if says("Too many authentication failures") {
+        "the agent offers more keys than sshd tries: name the right one as `identity`, with `IdentitiesOnly yes` for this \
+         host in ssh_config"
+    } else if says("UNPROTECTED PRIVATE KEY FILE") || says("bad permissions") {
+        "let only yourself read the key file: chmod 600 FILE"
+    } else if says("not accessible") || says("no such identity") {
+        "name a key file that is there as `identity`"
+    } else if says("passphrase") {
+        "load the key into ssh-agent (ssh-add FILE), or run this on a terminal, where ssh asks for the passphrase"
+    } else if says("line ends of Windows") {
+        "take the carriage returns out of the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
+    } else if says("Load key") {
+        "the key file is damaged, or of a format that this ssh does not read: ssh-keygen -y -f FILE says more"
+    } else if says("no mutual signature algorithm") || says("signing failed") {
+        "this kind of key does not work with that sshd: make another with ssh-keygen -t ed25519"
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
 }
 
 /// An error and all its sources on one line.

@@ -3,7 +3,6 @@
 mod error;
 pub mod fake;
 mod held;
-mod known_hosts;
 mod local;
 mod ssh;
 
@@ -45,6 +44,12 @@ pub trait Host: Sync {
         &self,
         port: u16,
     ) -> impl Future<Output = Result<Box<dyn ByteStream>, HostError>> + Send;
+
+    /// Whether [`Host::connect`] leads nowhere because the host forbids it: through a tunnel, that looks like a port
+    /// where nothing listens. To be asked after a stream ended at once.
+    fn forbids_connecting(&self) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
 }
 
 /// A two-way byte stream.

@@ -1,20 +1,25 @@
 //! Says how ssh is called: our options, and what the user's own configuration has to say.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use tokio::process::Command;
 
-use super::{
-    super::{HostError, known_hosts},
-    SshOptions,
-};
+use super::{super::HostError, SshOptions, known_hosts};
+use crate::manifest::names::escape;
 
-/// How long a TCP connection may take: a VPU on a cable answers in milliseconds, one behind a
-/// plant's VPN in a second or two.
+/// How long a TCP connection, and the server's first words, may take where `ssh_config` allows no longer time: a VPU
+/// on a cable answers in milliseconds, one behind a plant's VPN in a second or two.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A dead link is noticed when three probes were not answered, and a fourth one would be due: after 12 s.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long ssh may take to read its configuration: `Match exec` runs programs.
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The cipher that processors help with.
 const QUICK_CIPHER: &str = "aes128-gcm@openssh.com";
@@ -22,39 +27,134 @@ const QUICK_CIPHER: &str = "aes128-gcm@openssh.com";
 /// The one that is quick on those that do not.
 const PORTABLE_CIPHER: &str = "chacha20-poly1305@openssh.com";
 
-/// The `-o` options of the master connection.
-pub(super) fn client_options(
-    options: &SshOptions,
-    pinned: &Path,
-) -> Result<Vec<String>, HostError> {
-    let mut list = vec![
-        "StrictHostKeyChecking=yes".to_owned(),
-        "Compression=no".to_owned(),
-        "ForwardX11=no".to_owned(),
-        "ForwardAgent=no".to_owned(),
-        "ClearAllForwardings=yes".to_owned(),
-        "RequestTTY=no".to_owned(),
-        "PermitLocalCommand=no".to_owned(),
-        "LogLevel=ERROR".to_owned(),
-        format!("ConnectTimeout={}", CONNECT_TIMEOUT.as_secs()),
-        format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
-        "ServerAliveCountMax=3".to_owned(),
-        "ControlPersist=no".to_owned(),
-    ];
-    if asks_nothing() {
-        list.push("BatchMode=yes".to_owned());
+/// A name that no user has: [`Client::of`] finds by it whether `ssh_config` names one.
+const NOBODY: &str = "o3r-deploy-names-no-user";
+
+/// What holds for every connection, whatever `ssh_config` says: that nothing but our commands runs here or there, and
+/// that ssh says why it fails. (`-N` stands for `SessionType`, `-M` and `-S` for `ControlMaster` and `ControlPath`.)
+const ALWAYS: &[&str] = &[
+    "StrictHostKeyChecking=yes",
+    "Compression=no",
+    "ForwardX11=no",
+    "ForwardAgent=no",
+    "ClearAllForwardings=yes",
+    "ExitOnForwardFailure=no",
+    "Tunnel=no",
+    "RequestTTY=no",
+    "RemoteCommand=none",
+    "PermitLocalCommand=no",
+    "ControlPersist=no",
+    "VisualHostKey=no",
+    "LogLevel=INFO",
+    "ServerAliveCountMax=3",
+];
+
+/// What holds for pinned keys: nothing else tells who the box is.
+const PINNED: &[&str] = &[
+    "GlobalKnownHostsFile=/dev/null",
+    "UpdateHostKeys=no",
+    "CheckHostIP=no",
+    "VerifyHostKeyDNS=no",
+    "NoHostAuthenticationForLocalhost=no",
+];
+
+/// The same that ssh of 8.4 and before does not know, and does not need.
+const NEWER: &[&str] = &["ForkAfterAuthentication=no", "LogVerbose=none"];
+const NEWER_PINNED: &[&str] = &["KnownHostsCommand=none"];
+
+/// How ssh is called for a host.
+pub(super) struct Client {
+    /// Options, and the host last.
+    words: Vec<String>,
+    /// What comes of them and of the user's `ssh_config`.
+    pub(super) configured: Configured,
+    /// How long the way to the server's first words may take.
+    pub(super) connect_timeout: Duration,
+}
+
+impl Client {
+    /// Asks ssh what its configuration makes of a host. `directory` is private to the connection.
+    pub(super) async fn of(options: &SshOptions, directory: &Path) -> Result<Self, HostError> {
+        let is_pinned = !options.host_keys.is_empty();
+        let mut words: Vec<String> = vec![];
+        if let Some(port) = options.port {
+            words.extend(["-p".into(), port.to_string()]);
+        }
+        if let Some(identity) = &options.identity {
+            words.extend(["-i".into(), identity.to_string()]);
+        }
+        if let Some(user) = &options.user {
+            words.extend(["-l".into(), user.clone()]);
+        }
+        let newer = NEWER
+            .iter()
+            .chain(NEWER_PINNED.iter().filter(|_| is_pinned));
+        let mut newer: Vec<&str> = newer.copied().collect();
+        let mut configured = loop {
+            let mut asked = words.clone();
+            asked.extend(newer.iter().flat_map(|one| ["-o".into(), (*one).into()]));
+            match configuration(options, &asked).await? {
+                Ok(configured) => {
+                    words = asked;
+                    break configured;
+                }
+                // Each turn has one less, or ends.
+                Err(said) => match newer.iter().position(|one| is_unknown(&said, one)) {
+                    Some(unknown) => drop(newer.remove(unknown)),
+                    None => return Err(misconfigured(options, &said)),
+                },
+            }
+        };
+        if options.user.is_none() && !names_user(&configured, options, &words, directory).await? {
+            words.extend(["-l".into(), "oem".into()]);
+            configured = match configuration(options, &words).await? {
+                Ok(configured) => configured,
+                Err(said) => return Err(misconfigured(options, &said)),
+            };
+        }
+        let connect_timeout = configured.connect_timeout().max(CONNECT_TIMEOUT);
+        words.extend([
+            "-o".into(),
+            format!("ConnectTimeout={}", connect_timeout.as_secs()),
+        ]);
+        let alive = ALIVE_INTERVAL.as_secs();
+        words.extend(["-o".into(), format!("ServerAliveInterval={alive}")]);
+        let batch = asks_nothing().then_some("BatchMode=yes");
+        let pinned = PINNED.iter().filter(|_| is_pinned).chain(&batch);
+        for option in ALWAYS.iter().chain(pinned) {
+            words.extend(["-o".into(), (*option).into()]);
+        }
+        if is_pinned {
+            let file = directory.join("known_hosts");
+            let revoked = known_hosts::revoked(configured.known_hosts_files());
+            known_hosts::write(&file, &options.host_keys, &revoked).map_err(|source| {
+                HostError::Start {
+                    program: "ssh".into(),
+                    source,
+                }
+            })?;
+            let file = file.display();
+            words.extend(["-o".into(), format!("UserKnownHostsFile=\"{file}\"")]);
+            words.extend(["-o".into(), format!("HostKeyAlias={}", known_hosts::ALIAS)]);
+        }
+        if let Some(ciphers) = configured.value("ciphers").and_then(quick_first) {
+            words.extend(["-c".into(), ciphers]);
+        }
+        words.extend(["--".into(), options.host.clone()]);
+        Ok(Self {
+            words,
+            configured,
+            connect_timeout,
+        })
     }
-    if !options.host_keys.is_empty() {
-        known_hosts::write(pinned, &options.host_keys).map_err(|source| HostError::Start {
-            program: "ssh".into(),
-            source,
-        })?;
-        list.push(format!("UserKnownHostsFile={}", pinned.display()));
-        list.push("GlobalKnownHostsFile=/dev/null".to_owned());
-        list.push(format!("HostKeyAlias={}", known_hosts::ALIAS));
-        list.push("UpdateHostKeys=no".to_owned());
+
+    /// The arguments by which ssh connects, and takes sessions at `control`.
+    pub(super) fn master(&self, control: &Path) -> Vec<String> {
+        let mut words = ["-M", "-N", "-S"].map(str::to_owned).to_vec();
+        words.push(control.display().to_string());
+        words.extend_from_slice(&self.words);
+        words
     }
-    Ok(list)
 }
 
 /// Whether ssh has nobody whom it could ask for a password.
@@ -62,43 +162,144 @@ pub(super) fn asks_nothing() -> bool {
     !std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("SSH_ASKPASS").is_none()
 }
-/// What the user's ssh says of a connection.
+
+/// What `ssh -G` prints: a line for each option, its name in small letters.
 #[derive(Debug, Default)]
-pub(super) struct Configured {
-    /// Whom to log in as.
-    pub(super) user: Option<String>,
-    /// The ciphers that are offered.
-    pub(super) ciphers: Option<String>,
-}
+pub(super) struct Configured(String);
 
 impl Configured {
-    /// Asks `ssh -G`.
-    pub(super) async fn of(options: &SshOptions) -> Self {
-        let asked = Command::new("ssh")
-            .args(["-G", "--", &options.host])
-            .output();
-        let text = match asked.await {
-            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-            Err(_) => String::new(),
-        };
-        let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-        Self {
-            user: login_user(options, line("user ")).await,
-            ciphers: line("ciphers ").and_then(quick_first),
-        }
+    /// The first value of an option.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        let mut lines = self.0.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+    }
+
+    /// All values of an option that may be given several times.
+    pub(super) fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let lines = self.0.lines();
+        lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(' '))
+    }
+
+    /// Whether the way to the host leads through another program or host.
+    pub(super) fn is_proxied(&self) -> bool {
+        let is_set = |key| self.value(key).is_some_and(|value| value != "none");
+        is_set("proxyjump") || is_set("proxycommand")
+    }
+
+    /// Whom to log in as.
+    pub(super) fn user(&self) -> &str {
+        self.value("user").unwrap_or("oem")
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        let seconds = self
+            .value("connecttimeout")
+            .and_then(|text| text.parse().ok());
+        seconds.map_or(Duration::ZERO, Duration::from_secs)
+    }
+
+    /// The user's and the machine's `known_hosts`.
+    fn known_hosts_files(&self) -> impl Iterator<Item = PathBuf> {
+        let keys = ["userknownhostsfile", "globalknownhostsfile"];
+        let values = keys.into_iter().flat_map(|key| self.values(key));
+        let files = values.flat_map(|value| value.split(' '));
+        files.map(|file| {
+            let home = || crate::home::home().unwrap_or_default();
+            let rest = file.strip_prefix("~/").or(file.strip_prefix("%d/"));
+            rest.map_or_else(|| file.into(), |rest| home().join(rest).into())
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
-/// The user to log in as: the given one; else `None` where `ssh_config` names one; else `oem`.
-///
-/// `ssh -G` prints the local user's name where no `User` line applies.
-async fn login_user(options: &SshOptions, configured: Option<&str>) -> Option<String> {
-    if options.user.is_some() {
-        return options.user.clone();
+/// What `ssh_config` makes of a host, or what is wrong with it.
+async fn configuration(
+    options: &SshOptions,
+    words: &[String],
+) -> Result<Result<Configured, String>, HostError> {
+    let output = asked(options, words).await?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(if output.status.success() {
+        Ok(Configured(text(&output.stdout)))
+    } else {
+        Err(text(&output.stderr))
+    })
+}
+
+async fn asked(options: &SshOptions, words: &[String]) -> Result<Output, HostError> {
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-G")
+        .args(words)
+        .args(["--", &options.host])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    match tokio::time::timeout(CONFIGURATION_TIMEOUT, ssh.output()).await {
+        Ok(output) => output.map_err(|source| HostError::Start {
+            program: "ssh".into(),
+            source,
+        }),
+        Err(_) => Err(HostError::Login {
+            host: options.host.clone(),
+            reason: format!(
+                "ssh does not read its configuration within {} s",
+                CONFIGURATION_TIMEOUT.as_secs()
+            ),
+            help: Some(format!(
+                "a `Match exec` in ssh_config may hang; see: ssh -vvG {}",
+                options.host
+            )),
+        }),
     }
-    let local = Command::new("id").arg("-un").output().await.ok()?;
-    let local = String::from_utf8_lossy(&local.stdout).trim().to_owned();
-    (configured? == local).then(|| "oem".to_owned())
+}
+
+/// Whether ssh says that it does not know an option that we gave.
+fn is_unknown(said: &str, option: &str) -> bool {
+    let name = option.split('=').next().unwrap_or_default();
+    let mut lines = said.lines().filter(|line| line.starts_with("command-line"));
+    lines.any(|line| line.to_lowercase().contains(&name.to_lowercase()))
+}
+
+fn misconfigured(options: &SshOptions, said: &str) -> HostError {
+    let lines: Vec<String> = said.lines().take(10).map(escape).collect();
+    HostError::Login {
+        host: options.host.clone(),
+        reason: lines.join("\n"),
+        help: Some(format!(
+            "correct your ssh_config; see: ssh -G {}",
+            options.host
+        )),
+    }
+}
+
+/// Whether `ssh_config` names a user. `ssh -G` says the local user's name where none does, which may also be the
+/// one that is named: then a configuration is asked for that names another user after all others.
+async fn names_user(
+    configured: &Configured,
+    options: &SshOptions,
+    words: &[String],
+    directory: &Path,
+) -> Result<bool, HostError> {
+    let id = Command::new("id").arg("-un").output().await;
+    let id = id.map(|output| output.stdout).unwrap_or_default();
+    if configured.value("user") != Some(String::from_utf8_lossy(&id).trim()) {
+        return Ok(true);
+    }
+    let file = directory.join("config");
+    let text = format!(
+        "Include ~/.ssh/config\nHost *\nInclude /etc/ssh/ssh_config\nHost *\nUser {NOBODY}\n"
+    );
+    std::fs::write(&file, text).map_err(|source| HostError::Start {
+        program: "ssh".into(),
+        source,
+    })?;
+    let mut asked = vec!["-F".to_owned(), file.display().to_string()];
+    asked.extend_from_slice(words);
+    let answer = configuration(options, &asked).await?;
+    Ok(answer.is_ok_and(|answer| answer.user() != NOBODY))
 }
 
 /// The ciphers with the quickest one first, if nobody chose an order: up to OpenSSH 9, ssh itself puts the
@@ -128,6 +329,69 @@ mod tests {
             "",
         ] {
             assert_eq!(quick_first(chosen), None, "{chosen}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_an_old_ssh_does_not_know_is_left_out() {
+        let said = "command-line: line 0: Bad configuration option: knownhostscommand\n";
+        assert!(is_unknown(said, "KnownHostsCommand=none"));
+        assert!(!is_unknown(said, "LogVerbose=none"));
+        let own = "/home/me/.ssh/config: line 2: Bad configuration option: logverbose\n";
+        assert!(!is_unknown(own, "LogVerbose=none"));
+    }
+
+    /// What ssh itself makes of a user's worst `ssh_config` with our options.
+    #[tokio::test]
+    async fn nothing_in_ssh_config_beats_a_pin_or_changes_what_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("user");
+        std::fs::write(
+            &config,
+            "KnownHostsCommand /bin/echo %H\nVerifyHostKeyDNS yes\nNoHostAuthenticationForLocalhost yes\n\
+             StrictHostKeyChecking no\nGlobalKnownHostsFile /evil\nUserKnownHostsFile /evil\nHostKeyAlias evil\n\
+             UpdateHostKeys yes\nCheckHostIP yes\nRemoteCommand tmux\nRequestTTY force\nSessionType none\n\
+             PermitLocalCommand yes\nLocalCommand touch /evil\nForkAfterAuthentication yes\nTunnel yes\n\
+             LocalForward 1234 localhost:22\nExitOnForwardFailure yes\nLogLevel QUIET\nControlPersist yes\n\
+             ForwardAgent yes\nForwardX11 yes\nCompression yes\nConnectTimeout 30\nUser root\nVisualHostKey yes\n",
+        )
+        .unwrap();
+        let options = SshOptions {
+            host: "127.0.0.1".into(),
+            host_keys: vec!["ssh-ed25519 AAAA".into()],
+            ..SshOptions::default()
+        };
+        let client = Client::of(&options, directory.path()).await.unwrap();
+        let mut words = vec!["-F".to_owned(), config.display().to_string()];
+        words.extend_from_slice(&client.words[..client.words.len() - 2]);
+        let configured = configuration(&options, &words).await.unwrap().unwrap();
+        let ours = directory.path().join("known_hosts");
+        for (key, expected) in [
+            ("knownhostscommand", None),
+            ("verifyhostkeydns", Some("false")),
+            ("nohostauthenticationforlocalhost", Some("no")),
+            ("stricthostkeychecking", Some("true")),
+            ("globalknownhostsfile", Some("/dev/null")),
+            ("userknownhostsfile", ours.to_str()),
+            ("hostkeyalias", Some(known_hosts::ALIAS)),
+            ("updatehostkeys", Some("false")),
+            ("checkhostip", Some("no")),
+            ("remotecommand", None),
+            ("requesttty", Some("false")),
+            ("permitlocalcommand", Some("no")),
+            ("forkafterauthentication", Some("no")),
+            ("tunnel", Some("false")),
+            ("clearallforwardings", Some("yes")),
+            ("exitonforwardfailure", Some("no")),
+            ("loglevel", Some("INFO")),
+            ("controlpersist", Some("no")),
+            ("forwardagent", Some("no")),
+            ("forwardx11", Some("no")),
+            ("compression", Some("no")),
+            ("visualhostkey", Some("no")),
+        ] {
+            let value = configured.value(key).filter(|value| *value != "none");
+            assert_eq!(value, expected, "{key}");
         }
     }
 }

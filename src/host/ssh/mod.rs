@@ -1,45 +1,27 @@
 //! Runs commands on a VPU over one OpenSSH connection, multiplexed.
 
 mod client;
+mod directory;
+mod known_hosts;
+mod link;
+mod master;
 mod refusal;
 mod sessions;
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
-    sync::Semaphore,
-};
+use tokio::sync::OnceCell;
 
-use self::{
-    client::{Configured, asks_nothing, client_options},
-    refusal::login_error,
-};
+use self::{client::asks_nothing, link::Link};
 use super::HostError;
 
-/// sshd takes 10 sessions on one connection by default (`MaxSessions`); one is the master's own
-/// and one is left free for a person's `ssh -S`.
-const MAX_SESSIONS: usize = 8;
-
-/// How long a login may take where nobody is asked for a password. [`CONNECT_TIMEOUT`] ends with the server's first
-/// words, and [`ALIVE_INTERVAL`] begins after the login: between them ssh itself waits for ever.
+/// How long a login may take where nobody is asked for a password, beside what the user's own `ConnectTimeout` adds:
+/// that ends with the server's first words, and between them and the login ssh itself waits without end.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the master runs on the VPU: says that login worked and lives as long as our end.
-const MASTER_COMMAND: &str = "echo o3r-ready; exec cat >/dev/null";
-
-/// The line by which [`MASTER_COMMAND`] says that login worked.
-const READY: &str = "o3r-ready";
-
-/// Most bytes that a login shell may print before its first command.
-const GREETING_LIMIT: u64 = 64 << 10;
-
-/// Starts ssh with signals ignored that a terminal sends to all its processes: Ctrl-C is ours to
-/// handle, and the connection must outlive it. (A process group of its own would do the same, but
-/// then ssh could not ask for a password.)
-const UNINTERRUPTED: &str = "trap '' INT QUIT HUP; exec \"$0\" \"$@\"";
+/// The same where somebody may be asked for passwords and codes, on jump hosts, too. sshd itself waits two minutes.
+const PROMPTED_LOGIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How to reach a VPU. What is `None` is left to the user's `ssh_config`.
 #[derive(Debug, Clone, Default)]
@@ -58,11 +40,12 @@ pub struct SshOptions {
 
 /// A VPU behind ssh. Dropping it ends the connection.
 pub struct SshHost {
-    host: String,
-    session: Arc<openssh::Session>,
-    sessions: Semaphore,
-    directory: tempfile::TempDir,
-    _master: Child,
+    options: SshOptions,
+    limit: Duration,
+    link: Link,
+    /// Another connection, for an sshd that allows so few sessions on one (`MaxSessions`) that those which are held
+    /// leave none for commands.
+    spare: OnceCell<Link>,
 }
 
 impl SshHost {
@@ -71,97 +54,22 @@ impl SshHost {
     /// Asks for a password or a key's passphrase on the terminal where there is one (ssh itself
     /// asks; it never passes through this program), and never accepts a host key by itself.
     pub async fn connect(options: &SshOptions) -> Result<Self, HostError> {
-        Self::connect_within(options, asks_nothing().then_some(LOGIN_TIMEOUT)).await
+        let limit = if asks_nothing() {
+            LOGIN_TIMEOUT
+        } else {
+            PROMPTED_LOGIN_TIMEOUT
+        };
+        Self::connect_within(options, limit).await
     }
 
-    async fn connect_within(
-        options: &SshOptions,
-        limit: Option<Duration>,
-    ) -> Result<Self, HostError> {
-        let directory = tempfile::Builder::new()
-            .prefix("o3r-ssh-")
-            .tempdir()
-            .map_err(|source| HostError::Start {
-                program: "ssh".into(),
-                source,
-            })?;
-        let control = directory.path().join("ctl");
-        let configured = Configured::of(options).await;
-        let user = configured.user;
-        let mut ssh = Command::new("sh");
-        ssh.args(["-c", UNINTERRUPTED, "ssh", "-M", "-S"])
-            .arg(&control);
-        for option in client_options(options, &directory.path().join("known_hosts"))? {
-            ssh.args(["-o", &option]);
-        }
-        if let Some(ciphers) = &configured.ciphers {
-            ssh.args(["-c", ciphers]);
-        }
-        if let Some(port) = options.port {
-            ssh.args(["-p", &port.to_string()]);
-        }
-        if let Some(identity) = &options.identity {
-            ssh.args(["-i", identity.as_str()]);
-        }
-        if let Some(user) = &user {
-            ssh.args(["-l", user]);
-        }
-        ssh.args(["--", &options.host, MASTER_COMMAND]);
-        ssh.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut master = ssh.spawn().map_err(|source| HostError::Start {
-            program: "ssh".into(),
-            source,
-        })?;
-        let ready = match (master.stdout.take(), limit) {
-            (Some(stdout), Some(limit)) => {
-                let ready = tokio::time::timeout(limit, is_ready(stdout)).await;
-                ready.map_err(|_| HostError::Unreachable {
-                    host: options.host.clone(),
-                    reason: format!(
-                        "it answers, but not to a login within {} s",
-                        limit.as_secs()
-                    ),
-                })?
-            }
-            (Some(stdout), None) => is_ready(stdout).await,
-            (None, _) => false,
-        };
-        if !ready {
-            return Err(login_error(options, user.as_deref(), master).await);
-        }
-        if let Some(mut stderr) = master.stderr.take() {
-            // Whatever ssh says later (a lost link) is also seen as a failed command.
-            tokio::spawn(async move {
-                let mut line = Vec::new();
-                let _ = stderr.read_to_end(&mut line).await;
-                tracing::debug!(said = %String::from_utf8_lossy(&line).trim(), "ssh ended");
-            });
-        }
-        tracing::debug!("logged in");
-        let session = openssh::Session::resume_mux(control.into_boxed_path(), None);
-        let session = Arc::new(session);
+    async fn connect_within(options: &SshOptions, limit: Duration) -> Result<Self, HostError> {
         Ok(Self {
-            host: options.host.clone(),
-            session,
-            sessions: Semaphore::new(MAX_SESSIONS),
-            directory,
-            _master: master,
+            link: Box::pin(Link::connect(options, limit)).await?,
+            options: options.clone(),
+            limit,
+            spare: OnceCell::new(),
         })
     }
-}
-
-/// Whether the login's command runs. What a login shell prints before it is passed over.
-async fn is_ready(stdout: tokio::process::ChildStdout) -> bool {
-    let mut lines = BufReader::new(stdout.take(GREETING_LIMIT)).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if line == READY {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -183,7 +91,7 @@ mod tests {
             // Until the client has gone.
             std::io::copy(&mut client, &mut std::io::sink()).unwrap_or_default()
         });
-        let connected = SshHost::connect_within(&options, Some(Duration::from_secs(1))).await;
+        let connected = SshHost::connect_within(&options, Duration::from_secs(1)).await;
         let error = connected.err().map(|error| error.to_string());
         assert_eq!(
             error.as_deref(),

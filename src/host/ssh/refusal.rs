@@ -1,36 +1,57 @@
-//! Says why a login failed, from ssh's words.
+//! Says why a login failed, and whose fault it is, from ssh's words.
 
-use tokio::{io::AsyncReadExt as _, process::Child};
+use std::{path::Path, process::Stdio, time::Duration};
+
+use tokio::process::Command;
 
 use super::{
-    super::{HostError, error::PresentedKey, known_hosts::Destination},
+    super::{HostError, error::PresentedKey},
     SshOptions,
+    client::{Configured, asks_nothing},
+    known_hosts::Destination,
+    link::Greeting,
 };
+use crate::manifest::names::escape;
 
 /// The shell's exit code for a program that is not there.
 const COMMAND_NOT_FOUND: i32 = 127;
 
-/// The key that the box presents, and the command that shows it, where they can be told.
-async fn presented_key(options: &SshOptions) -> (Option<PresentedKey>, Option<String>) {
-    match Destination::of(&options.host, options.port).await {
-        Some(there) => (there.presented().await, there.scan()),
-        None => (None, None),
-    }
+/// Most lines of ssh's words that are shown, and most characters of each.
+const LINES: usize = 12;
+const LINE_WIDTH: usize = 400;
+
+/// How long a look into a key file may take.
+const KEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most bytes of a key file.
+const KEY_LIMIT: u64 = 64 << 10;
+
+/// What a failed login is judged by.
+pub(super) struct Context<'a> {
+    pub(super) options: &'a SshOptions,
+    pub(super) configured: &'a Configured,
 }
 
-/// Turns ssh's words into one of ours. OpenSSH has no codes: its messages are stable since 2000
-/// and in English whatever the locale.
-pub(super) async fn login_error(
-    options: &SshOptions,
-    user: Option<&str>,
-    mut master: Child,
-) -> HostError {
-    let mut said = String::new();
-    if let Some(stderr) = &mut master.stderr {
-        let _ = stderr.read_to_string(&mut said).await;
-    }
-    let status = master.wait().await;
-    if status.is_ok_and(|status| status.code() == Some(COMMAND_NOT_FOUND)) {
+/// What ssh's words mean. Each has the lines to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    KeyChanged,
+    KeyUnknown,
+    KeyRevoked(String),
+    JumpHost(String),
+    Refused(String),
+    Unreachable(String),
+    Other(String, Option<String>),
+}
+
+/// Turns ssh's words, and its exit code where it ended, into one of ours. OpenSSH has no codes: its messages are
+/// stable since 2000 and in English whatever the locale.
+pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<i32>) -> HostError {
+    let Context {
+        options,
+        configured,
+    } = context;
+    if code == Some(COMMAND_NOT_FOUND) {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return HostError::Start {
             program: "ssh".into(),
@@ -39,51 +60,419 @@ pub(super) async fn login_error(
     }
     let host = options.host.clone();
     let pinned = !options.host_keys.is_empty();
-    let expected_by = if pinned {
-        "pinned in the manifest"
-    } else {
-        "in known_hosts"
+    match verdict(said, configured.is_proxied(), pinned) {
+        Verdict::KeyChanged => {
+            let (presented, scan) = presented_key(configured).await;
+            HostError::HostKeyChanged {
+                host,
+                expected_by: if pinned {
+                    "pinned in the manifest"
+                } else {
+                    "in known_hosts"
+                },
+                presented,
+                scan,
+            }
+        }
+        Verdict::KeyUnknown => {
+            let (presented, scan) = presented_key(configured).await;
+            HostError::HostKeyUnknown {
+                host,
+                presented,
+                scan,
+            }
+        }
+        Verdict::KeyRevoked(reason) => HostError::HostKeyRevoked { host, reason },
+        Verdict::JumpHost(reason) => HostError::JumpHost { host, reason },
+        Verdict::Refused(mut reason) => {
+            for trouble in key_troubles(context).await {
+                reason = format!("{trouble}\n{reason}");
+            }
+            let user = configured.user().to_owned();
+            HostError::Refused { host, user, reason }
+        }
+        Verdict::Unreachable(reason) => HostError::Unreachable { host, reason },
+        Verdict::Other(reason, help) => HostError::Login { host, reason, help },
+    }
+}
+
+/// Says of an ssh that was ended for want of time what it said until then.
+pub(super) fn timed_out(context: &Context<'_>, said: &str, limit: Duration) -> HostError {
+    let mut reason = format!(
+        "it answers, but not to a login within {} s",
+        limit.as_secs()
+    );
+    let lines = lines(said);
+    if !lines.is_empty() {
+        reason = format!("{reason}: {}", shown(&lines));
+    }
+    let host = context.options.host.clone();
+    HostError::Unreachable { host, reason }
+}
+
+/// Says of a login after which the first command did not run what came in its place.
+pub(super) fn no_command(context: &Context<'_>, greeting: &Greeting, said: &str) -> HostError {
+    let user = escape(context.configured.user());
+    let host = context.options.host.clone();
+    let (what, words) = match greeting {
+        Greeting::Silent => ("starts no command", ""),
+        Greeting::Endless => ("prints without end before its first command", ""),
+        Greeting::Other(words) => ("runs no commands", words.as_str()),
     };
-    let lines: Vec<&str> = said
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let last = lines.last().copied().unwrap_or_default().to_owned();
-    if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED")
-        || (pinned && said.contains("host key is known for"))
-        || (pinned && said.contains("no matching host key type"))
+    let lines = lines(&format!("{said}\n{words}"));
+    let mut reason = format!("the login shell of {user} {what}");
+    if !lines.is_empty() {
+        reason = format!("{reason}: {}", shown(&lines));
+    }
+    let says = |words: &str| lines.iter().any(|line| line.contains(words));
+    let help = account_help(&says).map_or_else(
+        || {
+            format!(
+                "look at the user's shell and its start files, and for `command=` in authorized_keys and `ForceCommand` \
+                 in sshd_config; try: ssh {user}@{host} true"
+            )
+        },
+        str::to_owned,
+    );
+    HostError::Login {
+        host,
+        reason,
+        help: Some(help),
+    }
+}
+
+/// Judges ssh's words: of a host behind a proxy or not, with a pinned key or without.
+fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
+    let lines = lines(said);
+    let says = |words: &str| lines.iter().any(|line| line.contains(words));
+    let all = shown(&lines);
+    // These are said before the host's own first word: what is in front of it failed.
+    let before = says("kex_exchange_identification:") || says("during banner exchange");
+    if is_proxied && before {
+        return before_the_host(&lines);
+    }
+    if says("REVOKED HOST KEY DETECTED") || says("revoked by file") {
+        let told = |line: &&String| line.contains("revoked");
+        let line = lines.iter().find(told).or(lines.first());
+        return Verdict::KeyRevoked(line.cloned().unwrap_or_default());
+    }
+    if says("REMOTE HOST IDENTIFICATION HAS CHANGED") || (pinned && says("host key is known for")) {
+        return Verdict::KeyChanged;
+    }
+    if says("host key is known for") {
+        return Verdict::KeyUnknown;
+    }
+    if says("Unable to negotiate") || says("no matching") {
+        if pinned && says("no matching host key type") {
+            return Verdict::KeyChanged;
+        }
+        let help = algorithm_help(&lines);
+        return Verdict::Other(all, help);
+    }
+    if says("Host key verification failed") {
+        let help = "see what ssh says of that key: ssh -v HOST true".to_owned();
+        return Verdict::Other(all, Some(help));
+    }
+    if let Some(help) = account_help(&says) {
+        return Verdict::Other(all, Some(help.to_owned()));
+    }
+    if says("Permission denied") || says("Too many authentication failures") {
+        return Verdict::Refused(all);
+    }
+    if lines.is_empty() {
+        return Verdict::Other("ssh ended without a word".to_owned(), None);
+    }
+    if says("Connection closed by") || says("Connection reset by") {
+        let help = "sshd there ends the connection: it or the VPU may be starting, have too many connections \
+                    (MaxStartups), or refuse this user or address; try again in a minute, then see its log: \
+                    journalctl -u ssh";
+        return Verdict::Other(all, Some(help.to_owned()));
+    }
+    Verdict::Unreachable(all)
+}
+
+/// What failed before the host was asked for anything: mostly the jump host's own words stand before ssh's.
+fn before_the_host(lines: &[String]) -> Verdict {
+    let ours = |line: &&String| {
+        let mut words = ["kex_exchange_identification:", "UNKNOWN port 65535"].into_iter();
+        words.any(|words| line.contains(words))
+    };
+    let theirs: Vec<String> = lines.iter().filter(|line| !ours(line)).cloned().collect();
+    let mut reason = shown(if theirs.is_empty() { lines } else { &theirs });
+    let says = |words: &str| lines.iter().any(|line| line.contains(words));
+    if says("administratively prohibited") {
+        reason.push_str(
+            "\nits sshd forbids forwarding (AllowTcpForwarding or PermitOpen in sshd_config, `restrict` in authorized_keys)",
+        );
+    } else if says("open failed: connect failed") {
+        return Verdict::Unreachable(format!("from its jump host: {reason}"));
+    }
+    Verdict::JumpHost(reason)
+}
+
+/// What to do where the login itself is right and the account or the system is not.
+fn account_help(says: &impl Fn(&str) -> bool) -> Option<&'static str> {
+    let text = if says("not permitted to log in yet") || says("is booting up") {
+        "wait until the VPU has started, and try again"
+    } else if says("going down") || says("shutting down") || says("will be powered off") {
+        "the VPU shuts down: start it, and try again"
+    } else if says("account has expired") {
+        "have root on the VPU renew the account: chage -E -1 USER"
+    } else if says("assword change required")
+        || says("assword has expired")
+        || says("change your password")
     {
-        let (presented, scan) = presented_key(options).await;
-        return HostError::HostKeyChanged {
-            host,
-            expected_by,
-            presented,
-            scan,
+        "set a new password: log in by ssh on a terminal, or have root on the VPU run: passwd USER"
+    } else if says("account is currently not available") {
+        "the login shell of this user lets nobody in: have root on the VPU run: usermod -s /bin/sh USER"
+    } else if says("Cannot assign requested address") || says("bad configuration option") {
+        "correct your ssh_config"
+    } else {
+        return None;
+    };
+    Some(text)
+}
+
+/// `Unable to negotiate with A port 22: no matching KIND found. Their offer: B,C`, and the option for that kind.
+fn algorithm_help(lines: &[String]) -> Option<String> {
+    let line = lines.iter().find(|line| line.contains("Their offer: "))?;
+    let (_, offer) = line.split_once("Their offer: ")?;
+    let kinds = [
+        ("key exchange method", "KexAlgorithms"),
+        ("host key type", "HostKeyAlgorithms"),
+        ("cipher", "Ciphers"),
+        ("MAC", "MACs"),
+    ];
+    let has = |kind: &str| line.contains(&format!("no matching {kind}"));
+    let (_, option) = kinds.iter().find(|(kind, _)| has(kind))?;
+    let first = offer.split([',', ' ']).next()?;
+    Some(format!(
+        "this ssh no longer offers what that sshd has; allow it for this host in ssh_config: {option} +{first}"
+    ))
+}
+
+/// ssh's words as lines to show: without pictures and frames, with nothing that moves a cursor.
+fn lines(said: &str) -> Vec<String> {
+    let lines = said.split(['\n', '\r']).map(str::trim);
+    let told = lines.filter(|line| {
+        let is_frame = line.chars().all(|c| "@*-+| ".contains(c));
+        let is_of_no_use = line.starts_with("debug")
+            || line.starts_with("Warning: Permanently added")
+            || line.starts_with("** ");
+        !is_frame && !is_of_no_use
+    });
+    told.map(|line| escape(&line.chars().take(LINE_WIDTH).collect::<String>()))
+        .collect()
+}
+
+/// The last lines.
+fn shown(lines: &[String]) -> String {
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// What is wrong with the key files that ssh says nothing of.
+async fn key_troubles(context: &Context<'_>) -> Vec<String> {
+    let home = crate::home::home();
+    let files: Vec<String> = match &context.options.identity {
+        Some(file) => vec![file.to_string()],
+        None => context
+            .configured
+            .values("identityfile")
+            .map(str::to_owned)
+            .collect(),
+    };
+    let mut troubles = vec![];
+    for file in files {
+        let path = match (file.strip_prefix("~/"), &home) {
+            (Some(rest), Some(home)) => home.join(rest).into_std_path_buf(),
+            _ => file.clone().into(),
         };
+        if let Some(trouble) = key_trouble(&path).await {
+            troubles.push(format!("{} {trouble}", escape(&file)));
+        }
     }
-    if said.contains("host key is known for") || said.contains("Host key verification failed") {
-        let (presented, scan) = presented_key(options).await;
-        return HostError::HostKeyUnknown {
-            host,
-            presented,
-            scan,
+    troubles
+}
+
+async fn key_trouble(path: &Path) -> Option<&'static str> {
+    use tokio::io::AsyncReadExt as _;
+    let mut bytes = vec![];
+    let file = tokio::fs::File::open(path).await.ok()?;
+    file.take(KEY_LIMIT).read_to_end(&mut bytes).await.ok()?;
+    if bytes.windows(2).any(|pair| pair == b"\r\n") {
+        return Some("has line ends of Windows, which ssh does not read");
+    }
+    if !asks_nothing() {
+        return None;
+    }
+    let keygen = Command::new("ssh-keygen")
+        .args(["-y", "-P", "", "-f"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(KEY_TIMEOUT, keygen).await.ok()?.ok()?;
+    String::from_utf8_lossy(&output.stderr)
+        .contains("incorrect passphrase")
+        .then_some("has a passphrase, and nobody can be asked for it here")
+}
+
+/// The key that the box presents, and the command that shows it, where they can be told.
+async fn presented_key(configured: &Configured) -> (Option<PresentedKey>, Option<String>) {
+    match Destination::of(configured) {
+        Some(there) => (there.presented().await, there.scan()),
+        None => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: &str = "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n";
+
+    fn direct(said: &str) -> Verdict {
+        verdict(said, false, true)
+    }
+
+    fn proxied(said: &str) -> Verdict {
+        verdict(said, true, true)
+    }
+
+    #[test]
+    fn a_revoked_key_is_neither_unknown_nor_changed() {
+        let marked = format!(
+            "{FRAME}@       WARNING: REVOKED HOST KEY DETECTED!               @\n{FRAME}\
+             The ED25519 host key for o3r-vpu is marked as revoked.\n\
+             This could mean that a stolen key is being used to impersonate this host.\n\
+             ED25519 host key for o3r-vpu was revoked and you have requested strict checking.\n\
+             Host key verification failed.\n"
+        );
+        let by_file = "Host key ED25519 SHA256:abc revoked by file /etc/revoked\nHost key verification failed.\n";
+        for said in [&marked, by_file] {
+            for pinned in [true, false] {
+                let verdict = verdict(said, false, pinned);
+                let Verdict::KeyRevoked(reason) = verdict else {
+                    panic!("{verdict:?}")
+                };
+                assert!(reason.contains("revoked"), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_jump_host_does_is_said_of_the_jump_host() {
+        let closed = "kex_exchange_identification: Connection closed by remote host\r\n\
+                      Connection closed by UNKNOWN port 65535\r\n";
+        for (said, reason) in [
+            (
+                "No ED25519 host key is known for 127.0.0.73 and you have requested strict checking.\r\n\
+                 Host key verification failed.\r\n",
+                "No ED25519 host key is known for 127.0.0.73",
+            ),
+            (
+                "Host key for 127.0.0.73 has changed and you have requested strict checking.\r\n\
+                 Host key verification failed.\r\n",
+                "Host key for 127.0.0.73 has changed",
+            ),
+            (
+                "nobody1@127.0.0.73: Permission denied (publickey).\r\n",
+                "nobody1@127.0.0.73: Permission denied (publickey).",
+            ),
+            (
+                "channel 0: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\n",
+                "forbids forwarding",
+            ),
+            ("", "kex_exchange_identification: Connection closed"),
+        ] {
+            let verdict = proxied(&format!("{said}{closed}"));
+            let Verdict::JumpHost(told) = verdict else {
+                panic!("{said}: {verdict:?}")
+            };
+            assert!(told.contains(reason), "{told}");
+        }
+        let silent = "Connection timed out during banner exchange\r\nConnection to UNKNOWN port 65535 timed out\r\n";
+        assert!(matches!(proxied(silent), Verdict::JumpHost(_)));
+        // What the jump host cannot reach, and what the VPU itself says behind it.
+        let off = "channel 0: open failed: connect failed: No route to host\r\nstdio forwarding failed\r\n";
+        let Verdict::Unreachable(reason) = proxied(&format!("{off}{closed}")) else {
+            panic!()
         };
+        assert!(reason.contains("from its jump host: channel 0"), "{reason}");
+        let unknown = "No ED25519 host key is known for o3r-vpu and you have requested strict checking.\n\
+                       Host key verification failed.\n";
+        assert_eq!(proxied(unknown), Verdict::KeyChanged);
+        assert_eq!(verdict(unknown, true, false), Verdict::KeyUnknown);
+        assert!(matches!(
+            proxied("oem@127.0.0.1: Permission denied (publickey).\n"),
+            Verdict::Refused(_)
+        ));
     }
-    if said.contains("Permission denied") || said.contains("Too many authentication failures") {
-        let user = user.unwrap_or("the user in ssh_config").to_owned();
-        return HostError::Refused {
-            host,
-            user,
-            reason: last,
+
+    #[test]
+    fn ssh_s_own_reason_is_shown_with_help_that_fits() {
+        for (said, reason, help) in [
+            (
+                "\"System is booting up. Unprivileged users are not permitted to log in yet. Please come back later.\"\n\n\
+                 Connection closed by 127.0.0.73 port 22\n",
+                "System is booting up",
+                "wait until the VPU has started",
+            ),
+            (
+                "Unable to negotiate with 127.0.0.73 port 22: no matching key exchange method found. Their offer: \
+                 diffie-hellman-group14-sha1,ext-info-s\n",
+                "no matching key exchange method",
+                "KexAlgorithms +diffie-hellman-group14-sha1",
+            ),
+            (
+                "Your account has expired; please contact your system administrator.\nConnection closed by A port 22\n",
+                "Your account has expired",
+                "chage -E -1",
+            ),
+            (
+                "Password change required but no TTY available.\n",
+                "Password change required",
+                "passwd USER",
+            ),
+            (
+                "Connection reset by 127.0.0.73 port 22\n",
+                "Connection reset",
+                "MaxStartups",
+            ),
+        ] {
+            let verdict = direct(said);
+            let Verdict::Other(told, Some(helps)) = &verdict else {
+                panic!("{verdict:?}")
+            };
+            assert!(told.contains(reason), "{told}");
+            assert!(helps.contains(help), "{helps}");
+        }
+        let banner = "Authorised\x1b[2J use\x07 only\nssh: connect to host 10.0.0.9 port 22: No route to host\n";
+        let Verdict::Unreachable(told) = direct(banner) else {
+            panic!()
         };
-    }
-    if last.is_empty() {
-        let reason = "ssh ended without a word, or the login shell runs no commands".to_owned();
-        return HostError::Transport {
-            doing: format!("logging in to {host}"),
-            reason,
+        assert!(
+            told.contains("No route to host") && !told.contains('\x1b'),
+            "{told:?}"
+        );
+        let endless = "x".repeat(100_000) + &"\nline".repeat(10_000);
+        let Verdict::Unreachable(told) = direct(&endless) else {
+            panic!()
         };
+        assert!(told.len() < LINES * LINE_WIDTH, "{}", told.len());
     }
-    HostError::Unreachable { host, reason: last }
+
+    #[test]
+    fn without_a_pin_a_key_is_unknown_and_with_one_another() {
+        let said = "No ED25519 host key is known for 10.0.0.9 and you have requested strict checking.\n\
+                    Host key verification failed.\n";
+        assert_eq!(verdict(said, false, false), Verdict::KeyUnknown);
+        assert_eq!(direct(said), Verdict::KeyChanged);
+        let rsa = "Unable to negotiate with 10.0.0.9 port 22: no matching host key type found. Their offer: ssh-rsa\n";
+        assert_eq!(direct(rsa), Verdict::KeyChanged);
+        assert!(matches!(
+            verdict(rsa, false, false),
+            Verdict::Other(_, Some(_))
+        ));
+    }
 }

@@ -1,74 +1,83 @@
-//! Runs commands as sessions of the master connection, and forwards ports by it.
+//! Runs commands as sessions of the connection, and forwards ports by it.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 
 use super::{
     super::{
-        ByteStream, Held, Host, HostError, Output, Stdin, chain, feed, held, payload_error,
-        read_bounded, read_outputs,
+        ByteStream, Held, Host, HostError, Output, Stdin, feed, held, payload_error, read_bounded,
+        read_outputs,
     },
     SshHost,
+    link::{Child, Input, Link, NoChild, Slot},
 };
 use crate::shell::Argv;
 
+/// The shell's exit code for a program that is not there.
+const COMMAND_NOT_FOUND: i32 = 127;
+
+/// How long ssh's word is waited for on why a forwarded port was closed.
+const FORWARD_WORD: Duration = Duration::from_millis(500);
+
 impl SshHost {
-    fn error(&self, doing: &str, error: &openssh::Error) -> HostError {
-        use openssh::Error as E;
-        match error {
-            E::Disconnected | E::RemoteProcessTerminated | E::SshMux(_) | E::Master(_) => {
-                HostError::Disconnected {
-                    host: self.host.clone(),
-                }
-            }
-            other => HostError::Transport {
-                doing: doing.into(),
-                reason: chain(other),
-            },
+    /// Starts a session: on the spare connection where the first has none left.
+    async fn spawn(
+        &self,
+        command: &Argv,
+        input: &Input<'_>,
+    ) -> Result<(&Link, Child, Slot), HostError> {
+        let words = command.to_any_shell();
+        match self.link.spawn(&words, input).await {
+            Ok((child, slot)) => return Ok((&self.link, child, slot)),
+            Err(NoChild::Error(error)) => return Err(error),
+            Err(NoChild::Full) => {}
         }
+        let connect = || {
+            tracing::debug!("sshd allows no more sessions on a connection: connecting once more");
+            // On the heap: it is seldom, and large.
+            Box::pin(Link::connect(&self.options, self.limit))
+        };
+        let spare = self.spare.get_or_try_init(connect).await?;
+        match spare.spawn(&words, input).await {
+            Ok((child, slot)) => Ok((spare, child, slot)),
+            Err(NoChild::Error(error)) => Err(error),
+            Err(NoChild::Full) => Err(spare.no_session()),
+        }
+    }
+}
+
+/// The exit code of a session.
+async fn code(link: &Link, child: Child, doing: &str) -> Result<i32, HostError> {
+    match child.wait().await {
+        Ok(status) => Ok(status.code().unwrap_or(-1)),
+        // That is how this exit code comes.
+        Err(openssh::Error::Remote(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(COMMAND_NOT_FOUND)
+        }
+        Err(error) => Err(link.error(doing, &error)),
     }
 }
 
 impl Host for SshHost {
     async fn run(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
         const DOING: &str = "running a command on the VPU";
-        let _permit = self.sessions.acquire().await;
         tracing::debug!(command = %command.to_display(), "session on the VPU");
-        let mut remote = self.session.raw_command(command.to_shell());
-        let feeder = match stdin.into_payload() {
-            None => {
-                remote.stdin(openssh::Stdio::null());
-                None
-            }
-            Some(payload) => {
-                let (reader, task) = feed(payload).map_err(HostError::Payload)?;
-                remote.stdin(OwnedFd::from(reader));
-                Some(task)
-            }
-        };
-        remote
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::piped());
-        let mut child = remote
-            .spawn()
-            .await
-            .map_err(|error| self.error(DOING, &error))?;
-        // The command owns our copy of the pipe's reading end: while it lives, a payload whose
-        // reader died would block for ever.
-        drop(remote);
+        let feeder = stdin.into_payload().map(feed).transpose();
+        let feeder = feeder.map_err(HostError::Payload)?;
+        let (reader, feeder) = feeder.unzip();
+        let input = reader.as_ref().map_or(Input::Nothing, Input::Pipe);
+        let (link, mut child, _slot) = self.spawn(command, &input).await?;
+        // While it lives, a payload whose reader died would block without end.
+        drop(reader);
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
         let outputs = read_outputs(stdout, stderr).await;
         // Not before all output is read: the exit code may come first, and to take it ends the
         // session, with what the master has not passed on by then (seen on a busy machine).
-        let status = child
-            .wait()
-            .await
-            .map_err(|error| self.error(DOING, &error))?;
+        let code = code(link, child, DOING).await?;
         if let Some(task) = feeder {
             payload_error(task.await)?;
         }
-        let code = status.code().unwrap_or(-1);
         let (stdout, stderr) = outputs?;
         tracing::debug!(code, "a session ended");
         Ok(Output {
@@ -85,16 +94,7 @@ impl Host for SshHost {
         said: &(dyn Fn(&str) + Sync),
     ) -> Result<Result<Held, Output>, HostError> {
         const DOING: &str = "starting a command on the VPU";
-        let session = Arc::clone(&self.session);
-        let mut remote = session.arc_raw_command(command.to_shell());
-        remote
-            .stdin(openssh::Stdio::piped())
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::piped());
-        let mut child = remote
-            .spawn()
-            .await
-            .map_err(|error| self.error(DOING, &error))?;
+        let (link, mut child, slot) = self.spawn(command, &Input::Piped).await?;
         let stdin = child.stdin().take();
         let stderr = child.stderr().take();
         // All the time: what a login shell prints may be more than a pipe takes.
@@ -108,38 +108,18 @@ impl Host for SshHost {
             let mut stdout = BufReader::new(stdout);
             if held::is_ready(&mut stdout, token, said).await {
                 // Dropping stdin is what ends the command; dropping the child would end it now.
-                return Ok(Ok(Held::over(token, stdin, stdout, child)));
+                return Ok(Ok(Held::over(token, stdin, stdout, (child, slot.held()))));
             }
         }
-        let status = child
-            .wait()
-            .await
-            .map_err(|error| self.error(DOING, &error))?;
         Ok(Err(Output {
-            code: status.code().unwrap_or(-1),
+            code: code(link, child, DOING).await?,
             stdout: vec![],
             stderr: stderr.await.unwrap_or_default(),
         }))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {
-        let path = self.directory.path().join(format!("port-{port}"));
-        if !path.exists() {
-            tracing::debug!(port, "session on the VPU: a forwarded port");
-            self.session
-                .request_port_forward(
-                    openssh::ForwardType::Local,
-                    openssh::Socket::UnixSocket {
-                        path: path.clone().into(),
-                    },
-                    openssh::Socket::TcpSocket {
-                        host: "127.0.0.1".into(),
-                        port,
-                    },
-                )
-                .await
-                .map_err(|error| self.error("forwarding a port", &error))?;
-        }
+        let path = self.link.forward(port).await?;
         let stream = tokio::net::UnixStream::connect(&path)
             .await
             .map_err(|error| HostError::Transport {
@@ -147,5 +127,19 @@ impl Host for SshHost {
                 reason: error.to_string(),
             })?;
         Ok(Box::new(stream))
+    }
+
+    async fn forbids_connecting(&self) -> bool {
+        let start = Instant::now();
+        loop {
+            let words = self.link.words();
+            if words.contains("open failed: administratively prohibited") {
+                return true;
+            }
+            if words.contains("open failed: connect failed") || start.elapsed() > FORWARD_WORD {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

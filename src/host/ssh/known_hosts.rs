@@ -1,23 +1,61 @@
 //! Pins host keys: writes the private `known_hosts` and asks a box which key it presents.
 
-use std::{io::Write as _, path::Path, process::Stdio};
+use std::{
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 use tokio::process::Command;
 
-use super::error::PresentedKey;
+use super::{super::error::PresentedKey, client::Configured};
 use crate::shell::quote;
 
 /// The name that pinned keys are kept under: all boxes ship with one address, so the address
 /// says nothing about the box.
 pub(super) const ALIAS: &str = "o3r-vpu";
 
-/// Writes `known_hosts` lines for the pinned keys into `path`.
-pub(super) fn write(path: &Path, keys: &[String]) -> std::io::Result<()> {
-    let mut file = fs_err::File::create(path)?;
+/// Most bytes of a `known_hosts` that are looked through for revoked keys.
+const KNOWN_HOSTS_LIMIT: u64 = 16 << 20;
+
+/// Writes `known_hosts` lines for the pinned keys, and for those that no pin makes good, into `path`.
+pub(super) fn write(path: &Path, keys: &[String], revoked: &[String]) -> std::io::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path)?;
     for key in keys {
         writeln!(file, "{ALIAS} {}", key.trim())?;
     }
-    Ok(())
+    for key in revoked {
+        writeln!(file, "@revoked {ALIAS} {key}")?;
+    }
+    file.flush()
+}
+
+/// The keys that these `known_hosts` mark as revoked, of whatever host: a key that was stolen from one box proves
+/// nothing about another. A file that cannot be read has none, as for ssh.
+pub(super) fn revoked(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    let mut keys = vec![];
+    for file in files {
+        let mut text = vec![];
+        let read = fs_err::File::open(file)
+            .and_then(|file| file.take(KNOWN_HOSTS_LIMIT).read_to_end(&mut text));
+        if read.is_ok() {
+            let text = String::from_utf8_lossy(&text);
+            keys.extend(text.lines().filter_map(revoked_key));
+        }
+    }
+    keys
+}
+
+/// `@revoked HOSTS TYPE KEY COMMENT` as `TYPE KEY`.
+fn revoked_key(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let is_revoked = words.next() == Some("@revoked");
+    let (_, kind, key) = (words.next(), words.next()?, words.next()?);
+    is_revoked.then(|| format!("{kind} {key}"))
 }
 
 /// Where ssh really goes for a host: what `ssh_config` makes of a name or an alias.
@@ -32,27 +70,12 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// Asks ssh.
-    pub(super) async fn of(host: &str, port: Option<u16>) -> Option<Self> {
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-G");
-        if let Some(port) = port {
-            ssh.args(["-p", &port.to_string()]);
-        }
-        let output = ssh.args(["--", host]).stdin(Stdio::null()).output().await;
-        Self::parse(&String::from_utf8_lossy(&output.ok()?.stdout))
-    }
-
-    fn parse(configuration: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let mut lines = configuration.lines();
-            lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-        };
-        let is_set = |key| value(key).is_some_and(|value| value != "none");
+    /// As `ssh -G` says it.
+    pub(super) fn of(configured: &Configured) -> Option<Self> {
         Some(Self {
-            host: value("hostname")?.to_owned(),
-            port: value("port")?.parse().ok()?,
-            is_proxied: is_set("proxyjump") || is_set("proxycommand"),
+            host: configured.value("hostname")?.to_owned(),
+            port: configured.value("port")?.parse().ok()?,
+            is_proxied: configured.is_proxied(),
         })
     }
 
@@ -126,13 +149,15 @@ async fn fingerprint(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
     fn regression_the_key_is_asked_for_where_ssh_goes() {
         let there = |more: &str| {
             let text = format!("user oem\nhostname 10.1.4.18\nport 2222\n{more}identityfile x\n");
-            Destination::parse(&text).unwrap()
+            Destination::of(&Configured::from_text(&text)).unwrap()
         };
         for direct in ["", "proxycommand none\n"] {
             let scan = there(direct).scan();
@@ -141,6 +166,33 @@ mod tests {
         for proxied in ["proxyjump gate\n", "proxycommand nc -X 5 %h %p\n"] {
             assert_eq!(there(proxied).scan(), None);
         }
-        assert_eq!(Destination::parse("usage: ssh\n"), None);
+        assert_eq!(
+            Destination::of(&Configured::from_text("usage: ssh\n")),
+            None
+        );
+    }
+
+    #[test]
+    fn keys_that_are_revoked_for_any_host_are_revoked_for_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (
+            directory.path().join("theirs"),
+            directory.path().join("ours"),
+        );
+        std::fs::write(
+            &theirs,
+            b"# @revoked x y z\nhost ssh-rsa AAAA\n@revoked |1|abc= ssh-ed25519 BBBB stolen\n@revoked *\n\xff\n\
+              @cert-authority * ssh-rsa CCCC\n@revoked  *,!a\tssh-rsa\tDDDD\n",
+        )
+        .unwrap();
+        let files = [directory.path().join("none"), theirs];
+        let revoked = revoked(files.into_iter());
+        assert_eq!(revoked, ["ssh-ed25519 BBBB", "ssh-rsa DDDD"]);
+        write(&ours, &["ssh-rsa EEEE".into()], &revoked[..1]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&ours).unwrap(),
+            "o3r-vpu ssh-rsa EEEE\n@revoked o3r-vpu ssh-ed25519 BBBB\n"
+        );
+        assert_eq!(ours.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -1,0 +1,60 @@
+//! Finds the user's home directory.
+
+use std::process::{Command, Stdio};
+
+use camino::Utf8PathBuf;
+
+/// `$HOME`, else the home directory of the user database; an absolute path. None where neither names one: a `~` is
+/// never a directory of that name.
+pub(crate) fn home() -> Option<Utf8PathBuf> {
+    chosen(std::env::var("HOME").ok().as_deref(), of_database)
+}
+
+fn chosen(
+    variable: Option<&str>,
+    database: impl FnOnce() -> Option<Utf8PathBuf>,
+) -> Option<Utf8PathBuf> {
+    let variable = variable.filter(|home| home.starts_with('/'));
+    variable.map(Utf8PathBuf::from).or_else(database)
+}
+
+fn of_database() -> Option<Utf8PathBuf> {
+    let user = rustix::process::geteuid().as_raw().to_string();
+    // `getent` asks directories such as LDAP, too; a small container may have the file alone.
+    let getent = Command::new("getent")
+        .args(["passwd", &user])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let said = getent.map(|output| output.stdout).unwrap_or_default();
+    let file = || fs_err::read("/etc/passwd").unwrap_or_default();
+    home_of(&user, &said).or_else(|| home_of(&user, &file()))
+}
+
+/// The home directory of a user by number, in lines as `/etc/passwd` has them.
+fn home_of(user: &str, passwd: &[u8]) -> Option<Utf8PathBuf> {
+    let text = String::from_utf8_lossy(passwd);
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let line = lines.find(|fields| fields.get(2) == Some(&user))?;
+    let home = line.get(5).filter(|home| home.starts_with('/'))?;
+    Some(Utf8PathBuf::from(*home))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_variable_the_user_database_says_the_home() {
+        let database = || Some(Utf8PathBuf::from("/home/dev"));
+        assert_eq!(chosen(Some("/h"), database).unwrap(), "/h");
+        for none in [None, Some(""), Some("~"), Some("relative")] {
+            assert_eq!(chosen(none, database).unwrap(), "/home/dev", "{none:?}");
+            assert_eq!(chosen(none, || None), None);
+        }
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\ndev:x:1000:1000:\xff,,:/home/dev:/bin/sh\nno:x:7:7::none:/\n";
+        assert_eq!(home_of("1000", passwd).unwrap(), "/home/dev");
+        assert_eq!(home_of("7", passwd), None);
+        assert_eq!(home_of("100", passwd), None);
+    }
+}

@@ -1,0 +1,412 @@
+//! One connection: logs in, proves that commands run there, and opens sessions, no more than sshd allows.
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use super::{
+    super::{HostError, chain},
+    SshOptions,
+    client::Client,
+    directory,
+    master::{Ended, Master},
+    refusal::{self, Context, login_error},
+};
+use crate::shell::Argv;
+
+/// sshd takes 10 sessions on one connection by default (`MaxSessions`); two are left free, for a person's
+/// `ssh -S` and for those that end just now.
+const MAX_SESSIONS: usize = 8;
+
+/// The time that [`Client`] gives a connection at least; what a user's `ssh_config` adds, a login may take longer.
+const USUAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes that a login shell may print before its first command.
+const GREETING_LIMIT: usize = 1 << 20;
+
+/// Most bytes of what it says on stderr that are kept.
+const COMPLAINT_LIMIT: u64 = 16 << 10;
+
+/// How long a slot is waited for before it is looked whether one can come free at all.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// A session that has ended here may be open for sshd still: how often and after what pause another is asked for.
+const REFUSED_TRIES: usize = 20;
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) type Child = openssh::Child<Arc<openssh::Session>>;
+
+/// A connection that is logged in. Dropping it ends it.
+pub(super) struct Link {
+    host: String,
+    session: Arc<openssh::Session>,
+    slots: Arc<Slots>,
+    // Before the directory with its socket.
+    master: Master,
+    directory: tempfile::TempDir,
+}
+
+/// What a session reads.
+pub(super) enum Input<'a> {
+    Nothing,
+    /// What is written to the child's stdin.
+    Piped,
+    /// A copy of this is what it gets.
+    Pipe(&'a std::io::PipeReader),
+}
+
+/// Why a session did not start.
+pub(super) enum NoChild {
+    /// All sessions that sshd allows are held.
+    Full,
+    Error(HostError),
+}
+
+impl Link {
+    pub(super) async fn connect(options: &SshOptions, limit: Duration) -> Result<Self, HostError> {
+        let directory = directory::private().map_err(|source| HostError::Start {
+            program: "ssh".into(),
+            source,
+        })?;
+        let control = directory.path().join("ctl");
+        let client = Client::of(options, directory.path()).await?;
+        let limit = limit + client.connect_timeout.saturating_sub(USUAL_CONNECT_TIMEOUT);
+        let context = Context {
+            options,
+            configured: &client.configured,
+        };
+        let mut master = Master::start(&client.master(&control))?;
+        if let Err(ended) = master.ready(&control, limit).await {
+            let said = master.words();
+            // Nothing of it is left while the rest is asked for.
+            drop(master);
+            return Err(match ended {
+                Ended::Exited(code) => login_error(&context, &said, code).await,
+                Ended::TimedOut => refusal::timed_out(&context, &said, limit),
+            });
+        }
+        let session = openssh::Session::resume_mux(control.into_boxed_path(), None);
+        let link = Self {
+            host: options.host.clone(),
+            session: Arc::new(session),
+            slots: Arc::default(),
+            master,
+            directory,
+        };
+        let greeted = tokio::time::timeout(limit, link.greet()).await;
+        let greeted = greeted.unwrap_or(Ok(Some(Greeting::Silent)));
+        if let Some(greeting) = greeted? {
+            let said = link.master.words();
+            drop(link);
+            return Err(refusal::no_command(&context, &greeting, &said));
+        }
+        tracing::debug!("logged in");
+        Ok(link)
+    }
+
+    /// Runs a first command; what its output was where that was not what it prints.
+    async fn greet(&self) -> Result<Option<Greeting>, HostError> {
+        let word = crate::nonce::nonce();
+        let command = Argv::new("echo").arg(&word).to_any_shell();
+        let spawned = self.spawn(&command, &Input::Nothing).await;
+        let (mut child, _slot) = spawned.map_err(|error| match error {
+            NoChild::Full => self.no_session(),
+            NoChild::Error(error) => error,
+        })?;
+        let stderr = child.stderr().take();
+        let stdout = child.stdout().take();
+        let complaint = async {
+            let mut text = vec![];
+            if let Some(pipe) = stderr {
+                let _ = pipe.take(COMPLAINT_LIMIT).read_to_end(&mut text).await;
+            }
+            text
+        };
+        let seen = async {
+            match stdout {
+                Some(pipe) => look_for(pipe, word.as_bytes()).await,
+                None => Seen::End(vec![]),
+            }
+        };
+        let (seen, complaint) = tokio::join!(seen, complaint);
+        Ok(match seen {
+            Seen::Word => {
+                let _ = child.wait().await;
+                None
+            }
+            Seen::End(mut said) => {
+                said.extend(complaint);
+                Some(Greeting::Other(String::from_utf8_lossy(&said).into_owned()))
+            }
+            Seen::TooMuch => Some(Greeting::Endless),
+        })
+    }
+
+    /// Starts a session, once fewer are open than sshd allows.
+    pub(super) async fn spawn(
+        &self,
+        command: &str,
+        input: &Input<'_>,
+    ) -> Result<(Child, Slot), NoChild> {
+        let mut tries = 0;
+        loop {
+            let slot = self.slots.take().await.ok_or(NoChild::Full)?;
+            match self.start(command, input).await {
+                Ok(child) => return Ok((child, slot)),
+                Err(error) if is_refused(&error) => {
+                    if self.slots.others_than_one() {
+                        slot.gives_up();
+                    } else if tries < REFUSED_TRIES {
+                        tries += 1;
+                        tokio::time::sleep(REFUSED_PAUSE).await;
+                    } else {
+                        return Err(NoChild::Error(self.no_session()));
+                    }
+                }
+                Err(error) => {
+                    let doing = "starting a command on the VPU";
+                    return Err(NoChild::Error(self.error(doing, &error)));
+                }
+            }
+        }
+    }
+
+    async fn start(&self, command: &str, input: &Input<'_>) -> Result<Child, openssh::Error> {
+        let mut remote = Arc::clone(&self.session).arc_raw_command(command);
+        match input {
+            Input::Nothing => remote.stdin(openssh::Stdio::null()),
+            Input::Piped => remote.stdin(openssh::Stdio::piped()),
+            Input::Pipe(reader) => {
+                let copy = reader.try_clone().map_err(openssh::Error::ChildIo)?;
+                remote.stdin(OwnedFd::from(copy))
+            }
+        };
+        remote
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        // The command has our copy of the pipe's reading end, and goes with this: while it lives, a payload whose
+        // reader died would block without end.
+        remote.spawn().await
+    }
+
+    /// The path of a socket that leads to a port as seen from there.
+    pub(super) async fn forward(&self, port: u16) -> Result<PathBuf, HostError> {
+        let path = self.directory.path().join(format!("port-{port}"));
+        if !path.exists() {
+            tracing::debug!(port, "a forwarded port");
+            let from = openssh::Socket::UnixSocket {
+                path: path.clone().into(),
+            };
+            let to = openssh::Socket::TcpSocket {
+                host: "127.0.0.1".into(),
+                port,
+            };
+            let forwarded =
+                self.session
+                    .request_port_forward(openssh::ForwardType::Local, from, to);
+            forwarded
+                .await
+                .map_err(|error| self.error("forwarding a port", &error))?;
+        }
+        Ok(path)
+    }
+
+    /// What ssh has said since the connection was made.
+    pub(super) fn words(&self) -> String {
+        self.master.words()
+    }
+
+    pub(super) fn error(&self, doing: &str, error: &openssh::Error) -> HostError {
+        use openssh::Error as E;
+        match error {
+            E::Disconnected | E::RemoteProcessTerminated | E::SshMux(_) | E::Master(_) => {
+                HostError::Disconnected {
+                    host: self.host.clone(),
+                }
+            }
+            other => HostError::Transport {
+                doing: doing.into(),
+                reason: chain(other),
+            },
+        }
+    }
+
+    pub(super) fn no_session(&self) -> HostError {
+        HostError::NoSession {
+            host: self.host.clone(),
+        }
+    }
+}
+
+/// Whether sshd allows no further session. The crate has no code for that; OpenSSH's words are those of its protocol.
+fn is_refused(error: &openssh::Error) -> bool {
+    chain(error).contains("Session open refused")
+}
+
+/// What came in place of the first command's output.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// Nothing, for a long time.
+    Silent,
+    /// More than anybody reads.
+    Endless,
+    /// These words.
+    Other(String),
+}
+
+enum Seen {
+    Word,
+    End(Vec<u8>),
+    TooMuch,
+}
+
+/// Reads until a word is there. Whatever a login shell prints before it, in whatever encoding, is passed over.
+async fn look_for(mut pipe: impl AsyncRead + Unpin, word: &[u8]) -> Seen {
+    let mut all = vec![];
+    let mut piece = vec![0; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut piece).await {
+        let old = all.len().saturating_sub(word.len());
+        all.extend_from_slice(&piece[..count]);
+        if all[old..].windows(word.len()).any(|window| window == word) {
+            return Seen::Word;
+        }
+        if all.len() > GREETING_LIMIT {
+            return Seen::TooMuch;
+        }
+    }
+    Seen::End(all)
+}
+
+/// The sessions that a connection may have at once: what sshd refuses is not asked for again.
+struct Slots {
+    free: Arc<Semaphore>,
+    total: AtomicUsize,
+    held: AtomicUsize,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            total: AtomicUsize::new(MAX_SESSIONS),
+            held: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Slots {
+    /// Waits for a slot; none where all are held.
+    async fn take(self: &Arc<Self>) -> Option<Slot> {
+        loop {
+            if self.total.load(Relaxed) <= self.held.load(Relaxed) {
+                return None;
+            }
+            let permit = Arc::clone(&self.free).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, permit).await {
+                return Some(Slot {
+                    permit: Some(permit.ok()?),
+                    slots: Arc::clone(self),
+                    is_held: false,
+                });
+            }
+        }
+    }
+
+    /// Whether more than one slot is taken.
+    fn others_than_one(&self) -> bool {
+        self.free.available_permits() + 1 < self.total.load(Relaxed)
+    }
+}
+
+/// A place for a session, given back when this is dropped.
+pub(super) struct Slot {
+    permit: Option<OwnedSemaphorePermit>,
+    slots: Arc<Slots>,
+    is_held: bool,
+}
+
+impl Slot {
+    /// Marks a session that lasts until somebody ends it: nobody waits for that.
+    pub(super) fn held(mut self) -> Self {
+        self.is_held = true;
+        self.slots.held.fetch_add(1, Relaxed);
+        self
+    }
+
+    /// There is one slot less than was thought.
+    fn gives_up(mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.forget();
+            self.slots.total.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.is_held {
+            self.slots.held.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_greeting_of_any_bytes_is_passed_over_unless_it_has_no_end() {
+        for greeting in [
+            &b""[..],
+            b"hello$ ",
+            b"\xe4\xf6\n\0",
+            b"o3r-\no3r-",
+            &[b'x'; 5000],
+        ] {
+            let said = [greeting, b"o3r-word\n"].concat();
+            let seen = look_for(std::io::Cursor::new(said), b"o3r-word").await;
+            assert!(matches!(seen, Seen::Word), "{greeting:?}");
+        }
+        let other = look_for(std::io::Cursor::new(b"not available\n"), b"o3r-word").await;
+        assert!(matches!(other, Seen::End(said) if said == b"not available\n"));
+        let endless = look_for(tokio::io::repeat(b'y'), b"o3r-word").await;
+        assert!(matches!(endless, Seen::TooMuch));
+    }
+
+    #[tokio::test]
+    async fn slots_are_learnt_and_never_waited_for_when_all_are_held() {
+        let slots = Arc::<Slots>::default();
+        let first = slots.take().await.unwrap();
+        assert!(!slots.others_than_one());
+        for _ in 1..MAX_SESSIONS {
+            let refused = slots.take().await.unwrap();
+            assert!(slots.others_than_one());
+            refused.gives_up();
+        }
+        assert_eq!(slots.total.load(Relaxed), 1);
+        // One after the other.
+        let waits = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.take().await.is_some() }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!waits.is_finished());
+        drop(first);
+        assert!(waits.await.unwrap());
+        let held = slots.take().await.unwrap().held();
+        assert!(slots.take().await.is_none());
+        drop(held);
+        assert!(slots.take().await.is_some());
+    }
+}
