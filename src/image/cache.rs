@@ -3,8 +3,8 @@
 //!
 //! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
 //! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.zst` and
-//! `.small.zst` are such ones for a VPU that has zstd, `.tar` one
-//! that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
+//! `.small.zst` are such ones for a VPU that has zstd, `.source.gz` and `.source.zst` are as the image's source has them,
+//! `.tar` is one that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
 //! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
 //! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
 //! there; whoever has it open can read it to the end although it is removed. So processes share the
@@ -61,6 +61,10 @@ enum Form {
     SmallGzip,
     Zstd,
     SmallZstd,
+    /// With gzip, by whoever made the image.
+    SourceGzip,
+    /// With zstd, likewise.
+    SourceZstd,
     /// As it is: compressing does not pay.
     Tar,
     /// As it is: nobody has tried to compress it.
@@ -69,11 +73,13 @@ enum Form {
 
 impl Form {
     /// With how each is written behind the name.
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Gzip, "gz"),
         (Self::SmallGzip, "small.gz"),
         (Self::Zstd, "zst"),
         (Self::SmallZstd, "small.zst"),
+        (Self::SourceGzip, "source.gz"),
+        (Self::SourceZstd, "source.zst"),
         (Self::Tar, "tar"),
         (Self::PlainTar, "plain.tar"),
     ];
@@ -89,8 +95,8 @@ impl Form {
 
     fn encoding(self) -> Encoding {
         match self {
-            Self::Gzip | Self::SmallGzip => Encoding::Gzip,
-            Self::Zstd | Self::SmallZstd => Encoding::Zstd,
+            Self::Gzip | Self::SmallGzip | Self::SourceGzip => Encoding::Gzip,
+            Self::Zstd | Self::SmallZstd | Self::SourceZstd => Encoding::Zstd,
             Self::Tar | Self::PlainTar => Encoding::Plain,
         }
     }
@@ -103,13 +109,27 @@ impl Form {
                 Self::PlainTar,
                 Self::Zstd,
                 Self::SmallZstd,
+                Self::SourceZstd,
                 Self::Gzip,
                 Self::SmallGzip,
+                Self::SourceGzip,
             ],
-            Packing::Fast => &[Self::SmallGzip, Self::Gzip, Self::Tar],
-            Packing::Small => &[Self::SmallGzip, Self::Tar],
-            Packing::ZstdFast => &[Self::SmallZstd, Self::Zstd, Self::Tar],
-            Packing::ZstdSmall => &[Self::SmallZstd, Self::Tar],
+            // What comes compressed with gzip is sent like that, however it is packed otherwise.
+            Packing::Fast => &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar],
+            Packing::Small => &[Self::SmallGzip, Self::SourceGzip, Self::Tar],
+            Packing::ZstdFast => &[
+                Self::SmallZstd,
+                Self::Zstd,
+                Self::SourceZstd,
+                Self::SourceGzip,
+                Self::Tar,
+            ],
+            Packing::ZstdSmall => &[
+                Self::SmallZstd,
+                Self::SourceZstd,
+                Self::SourceGzip,
+                Self::Tar,
+            ],
         }
     }
 }
@@ -201,9 +221,9 @@ impl LayerCache {
         self.first_of(diff_id, &[Form::of(level)])
     }
 
-    /// A layer that was put by uncompressed.
-    pub(super) fn plain(&self, diff_id: Digest) -> Option<LayerBytes> {
-        self.first_of(diff_id, &[Form::PlainTar])
+    /// A layer that was put by as it came, and is still to be packed.
+    pub(super) fn unpacked_or_source(&self, diff_id: Digest) -> Option<LayerBytes> {
+        self.first_of(diff_id, &[Form::PlainTar, Form::SourceZstd])
     }
 
     fn first_of(&self, diff_id: Digest, forms: &[Form]) -> Option<LayerBytes> {
@@ -337,6 +357,39 @@ impl LayerCache {
         origin: &str,
     ) -> Result<LayerBytes, ImageError> {
         self.add_as(layer, origin, Form::PlainTar)
+    }
+
+    /// Copies a layer into the cache in the form that its source has it in, unless the cache has it in any.
+    ///
+    /// # Errors
+    /// As [`LayerCache::add`].
+    pub(super) fn add_stored(&self, layer: &LayerBytes, origin: &str) -> Result<(), ImageError> {
+        let form = match layer.encoding {
+            _ if self.layer(layer.diff_id, Packing::Plain).is_some() => return Ok(()),
+            Encoding::Plain => return self.add_plain(layer, origin).map(drop),
+            Encoding::Gzip => Form::SourceGzip,
+            Encoding::Zstd => Form::SourceZstd,
+        };
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let part = format!("layer {}", layer.diff_id);
+        let name = format!("{origin}: {part}");
+        let (found, unpacked) = contents::measure(&layer.stored, layer.encoding, &name)?;
+        contents::check(origin, &part, layer.diff_id, found)?;
+        fs_err::create_dir_all(&layers).map_err(failed)?;
+        let mut out = DigestWriter::new(tempfile::NamedTempFile::new_in(&layers).map_err(failed)?);
+        compress::copy_unpacked(&layer.stored, Encoding::Plain, &name, &mut out, failed)?;
+        let (file, stored, _) = out.finish();
+        let name = Name {
+            diff_id: layer.diff_id,
+            stored,
+            unpacked,
+            form,
+        };
+        self.keep(file, &name).map(drop)
     }
 
     fn add_as(

@@ -18,6 +18,7 @@ pub(super) struct Copying(Mutex<Running>);
 struct Running {
     worker: Option<Worker>,
     listed: BTreeSet<Digest>,
+    kept: BTreeSet<Digest>,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -34,6 +35,19 @@ impl Copying {
         let origin = origin.to_owned();
         self.start(move || {
             if let Err(error) = cache.add_plain(&layer, &origin) {
+                tracing::warn!(%error, "the layer is not kept for the next time");
+            }
+        });
+    }
+
+    /// Copies a layer in the form that its source has it in, once, where the cache has it in none.
+    pub(super) fn keep(&self, cache: LayerCache, layer: LayerBytes, origin: &str) {
+        if !self.running().kept.insert(layer.diff_id) {
+            return;
+        }
+        let origin = origin.to_owned();
+        self.start(move || {
+            if let Err(error) = cache.add_stored(&layer, &origin) {
                 tracing::warn!(%error, "the layer is not kept for the next time");
             }
         });

@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::compress::Encoding;
 use super::contents::{self, Contents};
-use super::engine::Engine;
+use super::engine::{Engine, Reference};
 use super::{Identity, ImageError, Platform, ScratchDir, Source, archive, rootfs};
 
 /// Gets an image's bytes once, whoever asks first.
@@ -33,8 +33,8 @@ impl Fetch {
             ..
         } = identity;
         let contents = match &self.from {
-            From::Engine(engine) => {
-                engine.save_id(*config_digest, platform, &self.scratch, saved)?
+            From::Engine(engine, reference) => {
+                engine.save_same(reference, *config_digest, platform, &self.scratch, saved)?
             }
             From::File(source, name, wanted) => {
                 let contents = open_file(source, name, wanted, &self.scratch)?;
@@ -51,7 +51,7 @@ impl Fetch {
 /// Where the bytes are that were not read so far.
 #[derive(Debug)]
 pub(super) enum From {
-    Engine(Engine),
+    Engine(Engine, Reference),
     File(Source, String, Platform),
 }
 

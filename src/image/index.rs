@@ -1,6 +1,8 @@
 //! Remembers what is in files that are dear to open: compressed as a whole, with zstd layers, or bare
 //! file systems, which all have to be read to the end.
 //!
+//! Likewise what an engine's image is that has to be saved for that.
+//!
 //! `images/KEY.json` in the cache directory says what was found for a source, name and platform, and which file it
 //! was by the numbers that change with any change of a file: device, inode, size, times of change. What is not
 //! read again is checked when it is sent, for it is found by digest.
@@ -109,6 +111,30 @@ impl ImageIndex {
         }
     }
 
+    /// Where all is kept.
+    pub(super) fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    fn stored_path(&self, id: Digest, platform: &Platform) -> Utf8PathBuf {
+        let key = Digest::of(format!("engine {id}\n{platform}"));
+        self.dir.join("images").join(format!("{}.json", key.hex()))
+    }
+
+    /// The image for a platform in an engine's store that knows it by this id, as it was when it was saved: an id is
+    /// the digest of a manifest, or of an index of those, which never changes.
+    pub(super) fn find_stored(&self, id: Digest, platform: &Platform) -> Option<Identity> {
+        let known = fs_err::read(self.stored_path(id, platform)).ok()?;
+        serde_json::from_slice(&known).ok()
+    }
+
+    /// Remembers what was saved.
+    pub(super) fn keep_stored(&self, id: Digest, platform: &Platform, image: &Identity) {
+        if let Err(error) = self.write(&self.stored_path(id, platform), image) {
+            tracing::warn!(%error, "the cache cannot be written");
+        }
+    }
+
     /// Remembers what was found in a file.
     pub(super) fn keep(&self, seen: Seen, image: &Identity) {
         if !seen.file.is_settled() {
@@ -125,7 +151,7 @@ impl ImageIndex {
         }
     }
 
-    fn write(&self, path: &Utf8Path, entry: &Entry) -> std::io::Result<()> {
+    fn write(&self, path: &Utf8Path, entry: &impl Serialize) -> std::io::Result<()> {
         let dir = path.parent().unwrap_or(&self.dir);
         fs_err::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;

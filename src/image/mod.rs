@@ -43,7 +43,7 @@ pub use self::cache::LayerCache;
 use self::contents::Contents;
 use self::copying::Copying;
 pub use self::delta::{Base, Grain, Offer, Reach};
-use self::engine::Engine;
+use self::engine::{Engine, Reference};
 pub use self::error::ImageError;
 use self::fetch::{Fetch, From, is_dear, open_file};
 pub use self::frames::Framing;
@@ -148,7 +148,7 @@ impl Image {
     ///
     /// An archive with one image is that image, whatever it is called; `name` chooses among several.
     /// Blocks. A file that is compressed as a whole is unpacked into `scratch`; of an engine's image
-    /// only the identity is asked for, unless its store does not know it (containerd's).
+    /// only the identity is asked for, unless its store does not know it (containerd's): then it is saved.
     pub fn open(
         source: &Source,
         name: &str,
@@ -156,13 +156,15 @@ impl Image {
         scratch: &ScratchDir,
     ) -> Result<Self, ImageError> {
         match source {
-            Source::Engine(image) => Self::open_engine(Engine::default(), image, platform, scratch),
+            Source::Engine(image) => {
+                Self::open_engine(Engine::default(), image, platform, scratch, None)
+            }
             file => open_file(file, name, platform, scratch).map(Self::ready),
         }
     }
 
-    /// Opens it; a file that has to be read to the end for that, only when its bytes are needed and it is not
-    /// the one of the last time.
+    /// Opens it; a file that has to be read to the end for that, or an engine's image that has to be saved, only when
+    /// its bytes are needed and it is not the one of the last time.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -173,6 +175,10 @@ impl Image {
         scratch: &ScratchDir,
         index: &ImageIndex,
     ) -> Result<Self, ImageError> {
+        if let Source::Engine(image) = source {
+            let engine = Engine::default();
+            return Self::open_engine(engine, image, platform, scratch, Some(index));
+        }
         let seen = match index.find(source, name, platform) {
             Ok(identity) => {
                 let from = From::File(source.clone(), name.to_owned(), platform.clone());
@@ -225,19 +231,32 @@ impl Image {
         image: &str,
         platform: &Platform,
         scratch: &ScratchDir,
+        index: Option<&ImageIndex>,
     ) -> Result<Self, ImageError> {
         let inspected = engine.inspect(image)?;
-        let Some(config_digest) = inspected.id().filter(|_| !inspected.diff_ids().is_empty())
-        else {
-            return engine
-                .save(image, platform, scratch, &|_| {})
-                .map(Self::ready);
-        };
-        if !engine.has_classic_store()? {
-            return engine
-                .save(image, platform, scratch, &|_| {})
-                .map(Self::ready);
+        let id = inspected.id();
+        if let (Some(id), Some(index)) = (id, index)
+            && let Some(identity) = index.find_stored(id, platform)
+        {
+            let reference = Reference::Name(image.to_owned());
+            return Ok(Self::later(
+                identity,
+                From::Engine(engine, reference),
+                scratch,
+            ));
         }
+        let config_digest = id.filter(|_| !inspected.diff_ids().is_empty());
+        let Some(config_digest) = config_digest.filter(|_| engine.has_classic_store()) else {
+            let opened = Self::ready(engine.save(image, platform, scratch, &|_| {})?);
+            // The name may have moved on meanwhile.
+            if let (Some(id), Some(index)) = (id, index)
+                && engine.inspect(image)?.id() == Some(id)
+            {
+                index.keep_stored(id, platform, &opened.identity);
+                opened.keep(&LayerCache::new(index.dir()));
+            }
+            return Ok(opened);
+        };
         if !inspected.platform().fits(platform) {
             return Err(ImageError::WrongPlatform {
                 origin: engine::origin(image),
@@ -247,12 +266,27 @@ impl Image {
         }
         let identity = Identity {
             config_digest,
-            platform: inspected.platform(),
+            platform: inspected.platform().or(platform),
             repo_tags: inspected.repo_tags().to_vec(),
             diff_ids: inspected.diff_ids().to_vec(),
             estimate: inspected.size(),
         };
-        Ok(Self::later(identity, From::Engine(engine), scratch))
+        let from = From::Engine(engine, Reference::Id(config_digest));
+        Ok(Self::later(identity, from, scratch))
+    }
+
+    /// Keeps all that is at hand for the next time: saving it again would take as long.
+    fn keep(&self, cache: &LayerCache) {
+        let Some(contents) = self.at_hand() else {
+            return;
+        };
+        if let Err(error) = cache.add_config(&contents.config) {
+            tracing::warn!(%error, "the layer cache cannot be written");
+        }
+        for layer in contents.by_diff_id().into_values() {
+            self.copying
+                .keep(cache.clone(), layer.clone(), &contents.origin);
+        }
     }
 
     /// The bytes, fetched at the first call.

@@ -94,7 +94,7 @@ impl Image {
         let mut from_source = BTreeSet::new();
         let mut found = vec![];
         for (diff_id, distrusted) in missing {
-            match cache.plain(diff_id).filter(|_| !distrusted) {
+            match cache.unpacked_or_source(diff_id).filter(|_| !distrusted) {
                 Some(layer) => found.push((layer, "the layer cache")),
                 None => _ = from_source.insert(diff_id),
             }

@@ -255,16 +255,19 @@ impl Image {
             parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
             parts.layers = merged(&self.ready_parts(), Some(contents));
         }
-        // What is compressed is in the cache, and can be listed when that is needed.
+        // A later delta needs to know what is in a layer: what is in the cache can be listed then.
         if let Some(cache) = &cache {
             let sent = wanted
                 .diff_ids
                 .iter()
                 .filter(|id| wanted.include.contains(id));
             let sent = sent.filter_map(|id| parts.layers.get(id));
-            for layer in sent.filter(|layer| layer.encoding == Encoding::Plain) {
-                if layer.on_the_way.is_none() {
-                    self.copying.list(cache.clone(), layer.clone());
+            for layer in sent.filter(|layer| layer.on_the_way.is_none()) {
+                let (cache, layer) = (cache.clone(), layer.clone());
+                if layer.encoding == Encoding::Plain {
+                    self.copying.list(cache, layer);
+                } else if layer.cached.is_none() {
+                    self.copying.keep(cache, layer, parts.origin);
                 }
             }
         }
