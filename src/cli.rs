@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::manifest::names::{ReleaseName, ReleaseVersion};
+use crate::manifest::names::{HostName, ReleaseName, ReleaseVersion};
 
 /// The manifest where none is named.
 pub const DEFAULT_FILE: &str = "deploy.toml";
@@ -43,7 +43,7 @@ pub struct Global {
     pub vpu: Option<String>,
     /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
-    pub host: Option<String>,
+    pub host: Option<HostName>,
     /// The version that is deployed, in place of `[release].version`
     #[arg(long, global = true, value_name = "V")]
     pub release_version: Option<ReleaseVersion>,

@@ -22,8 +22,11 @@ fn run() -> Exit {
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
+            // A reader that has seen enough (`| head`) is no error of ours; a full disk is.
+            let is_lost = error
+                .print()
+                .is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+            return if error.use_stderr() || is_lost {
                 Exit::Usage
             } else {
                 Exit::Done
@@ -46,12 +49,31 @@ fn run() -> Exit {
     // A payload's thread may still wait for a dead link.
     runtime.shutdown_background();
     match result {
-        Ok(exit) => exit,
+        Ok(exit) => whole(exit, &cli, ui),
         Err(error) => {
             if let Some(report) = error.report() {
                 ui.report(report);
             }
             error.exit
+        }
+    }
+}
+
+/// The exit code of a command that did what was asked: not one of success where its output is lost.
+fn whole(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
+    match ui::data_lost() {
+        None => exit,
+        // Who reads for people (`| head`) has seen enough; who reads a document has half of it, and knows.
+        Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            if cli.command.prints_json() {
+                Exit::Usage
+            } else {
+                exit
+            }
+        }
+        Some(error) => {
+            ui.report_error(&format!("cannot write to standard output: {error}"));
+            Exit::Usage
         }
     }
 }

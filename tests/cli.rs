@@ -68,6 +68,62 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
+fn output_that_is_lost_is_no_success() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full");
+    for args in [
+        &["schema"][..],
+        &["check", "--format", "json"],
+        &["man"],
+        &["--help"],
+    ] {
+        let output = program(args).stdout(full().expect("it is there")).output();
+        let output = output.expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        if args != ["--help"] {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                said.contains("cannot write to standard output: No space left"),
+                "{said}"
+            );
+        }
+    }
+    // Half a document is no document; but nobody is there to be told.
+    let output = program(&["check", "--format", "json"])
+        .stdout(broken_pipe())
+        .output();
+    let output = output.expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_host_is_an_address_alone() {
+    for (host, word) in [
+        ("", "empty"),
+        ("oem@10.0.0.1", "@"),
+        ("ssh://10.0.0.1", "/"),
+        ("10.0.0.1:22", "port"),
+        ("[::1]", "brackets"),
+        ("-oProxyCommand=x", "-"),
+    ] {
+        let flag = format!("--host={host}");
+        for (args, variable) in [(&[&*flag, "plan"][..], ""), (&["plan"], host)] {
+            let output = program(args)
+                .env("IFM3D_IP", variable)
+                .output()
+                .expect("it starts");
+            // An empty variable is one that is not set.
+            if host.is_empty() && args.len() == 1 {
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(1), "{host} {args:?}");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains(word), "{host}: {said}");
+        }
+    }
+}
+
+#[test]
 fn every_command_has_a_manual_page() {
     let directory = tempfile::tempdir().expect("a directory");
     let pages = directory.path().join("man1");

@@ -3,13 +3,15 @@
 use std::{
     fmt::Display,
     io::Write as _,
-    sync::Mutex,
+    os::unix::fs::DirBuilderExt as _,
+    sync::{Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
-use crate::host::Output;
+use crate::{host::Output, manifest::names::escape_lines};
 
 /// Lines of each command's output that are kept.
 const TAIL_LINES: usize = 40;
@@ -19,12 +21,18 @@ const TAIL_LINES: usize = 40;
 pub struct Log {
     file: Option<Mutex<fs_err::File>>,
     path: Utf8PathBuf,
+    /// Why something is missing in it.
+    failed: OnceLock<String>,
 }
 
 impl Log {
     /// Creates `<directory>/<time>.log`.
     pub fn create(directory: &Utf8Path, now: SystemTime) -> std::io::Result<Self> {
-        fs_err::create_dir_all(directory)?;
+        // What runs on a robot, and how, is nobody else's business.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         // Colons are not allowed on file systems that people copy logs to.
         let time = humantime::format_rfc3339_seconds(now)
             .to_string()
@@ -35,6 +43,7 @@ impl Log {
             match fs_err::OpenOptions::new()
                 .write(true)
                 .create_new(true)
+                .mode(0o600)
                 .open(&path)
             {
                 Ok(file) => break file,
@@ -48,6 +57,7 @@ impl Log {
         Ok(Self {
             file: Some(Mutex::new(file)),
             path,
+            failed: OnceLock::new(),
         })
     }
 
@@ -56,6 +66,7 @@ impl Log {
         Self {
             file: None,
             path: Utf8PathBuf::new(),
+            failed: OnceLock::new(),
         }
     }
 
@@ -64,14 +75,22 @@ impl Log {
         &self.path
     }
 
-    /// Adds a line.
+    /// Why something is missing in it, if so: a full disk, say.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Adds a line; further lines of the text are indented. What it has of the VPU cannot move the cursor of who
+    /// reads it.
     pub fn line(&self, text: &str) {
         let Some(Ok(mut file)) = self.file.as_ref().map(Mutex::lock) else {
             return;
         };
         let time = humantime::format_rfc3339_millis(SystemTime::now());
-        if let Err(error) = writeln!(file, "{time} {text}") {
-            tracing::warn!(%error, "cannot write the log");
+        let text = escape_lines(text.trim_end()).replace('\n', "\n  | ");
+        // In one piece, so that a line is whole or missing.
+        if let Err(error) = file.write_all(format!("{time} {text}\n").as_bytes()) {
+            let _ = self.failed.set(error.to_string());
         }
     }
 
@@ -90,5 +109,60 @@ impl Log {
             }
             Err(error) => self.line(&format!("failed after {seconds:.3} s: {command}: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_private_harmless_and_knows_when_it_is_not_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(directory.path()).unwrap().join("a/b");
+        let log = Log::create(&directory, SystemTime::UNIX_EPOCH).unwrap();
+        log.line("failed: \x1b[2J\x07\nsecond\tline\r\n");
+        let output = Output {
+            code: 1,
+            stdout: vec![],
+            stderr: b"\x1b]0;title\x07\n2026-11-28T00:00:00.000Z forged".to_vec(),
+        };
+        log.command::<std::io::Error>("do", Duration::ZERO, &Ok(output));
+        let text = fs_err::read_to_string(log.path()).unwrap();
+        assert!(!text.contains(['\x1b', '\x07', '\r']), "{text:?}");
+        assert!(
+            text.contains("\\u{1b}[2J") && text.contains("\n  | second\tline"),
+            "{text}"
+        );
+        assert!(
+            text.lines()
+                .all(|line| line.starts_with("20") || line.starts_with("  | ")),
+            "{text}"
+        );
+        assert!(
+            !text.contains("\n2026-11-28T00:00:00.000Z forged"),
+            "{text}"
+        );
+        let mode = |path: &Utf8Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(log.path()), mode(&directory)), (0o600, 0o700));
+        assert_eq!(log.failure(), None);
+        let full = Log {
+            file: Some(Mutex::new(
+                fs_err::OpenOptions::new()
+                    .write(true)
+                    .open("/dev/full")
+                    .unwrap(),
+            )),
+            path: "/dev/full".into(),
+            failed: OnceLock::new(),
+        };
+        full.line("lost");
+        assert!(
+            full.failure().unwrap().contains("No space left"),
+            "{:?}",
+            full.failure()
+        );
     }
 }

@@ -6,7 +6,11 @@ use miette::Diagnostic;
 use serde_json::{Value, json};
 
 pub(super) use crate::host::chain;
-use crate::{host::HostError, manifest::Diagnostics, observe::ObserveError};
+use crate::{
+    host::HostError,
+    manifest::{Diagnostics, names::escape_lines},
+    observe::ObserveError,
+};
 
 /// How a command ended: the exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +74,9 @@ impl CommandError {
         Self::new(
             exit,
             Message {
-                message: message.into(),
-                help,
+                // Much of it is what a VPU said.
+                message: escape_lines(&message.into()),
+                help: help.as_deref().map(escape_lines),
             },
         )
     }

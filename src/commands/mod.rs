@@ -50,6 +50,12 @@ pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
 
 async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let global = &cli.global;
+    if !matches!(
+        cli.command,
+        Command::Schema(_) | Command::Completions(_) | Command::Man(_)
+    ) {
+        session::own_cache()?;
+    }
     match &cli.command {
         Command::Init(args) => init::run(global, args, ui).await,
         Command::Check(args) => check::run(global, args, ui).await,

@@ -1,8 +1,11 @@
 //! Takes the way that plan and apply share: manifest, local files, connection, observation.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{CommandError, Exit, target};
@@ -80,12 +83,64 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
     CommandError::findings(Diagnostics::new(findings))
 }
 
-/// Our directory in the user's cache.
+/// Our directory in the user's cache. Without a home directory, one for temporary files that is ours alone:
+/// [`own_cache`] sees to that.
 fn cache() -> Utf8PathBuf {
-    let home = || std::env::var("HOME").map(|home| format!("{home}/.cache"));
-    let cache = std::env::var("XDG_CACHE_HOME").or_else(|_| home());
-    let base = cache.unwrap_or_else(|_| std::env::temp_dir().to_string_lossy().into_owned());
-    Utf8PathBuf::from(base).join("o3r-deploy")
+    cache_below_home().unwrap_or_else(|| {
+        let base = std::env::temp_dir().to_string_lossy().into_owned();
+        let user = rustix::process::geteuid().as_raw();
+        Utf8PathBuf::from(base).join(format!("o3r-deploy-{user}"))
+    })
+}
+
+fn cache_below_home() -> Option<Utf8PathBuf> {
+    let chosen = std::env::var("XDG_CACHE_HOME").ok();
+    // The specification wants another than an absolute one ignored.
+    let chosen = chosen.filter(|path| path.starts_with('/'));
+    let chosen = chosen.map(Utf8PathBuf::from);
+    let base = chosen.or_else(|| Some(crate::home::home()?.join(".cache")));
+    base.map(|base| base.join("o3r-deploy"))
+}
+
+/// Makes sure that a cache among everybody's temporary files is a directory of ours that nobody else can enter.
+///
+/// # Errors
+/// It is somebody else's, a link, or open to others: what is in it would be sent to a VPU.
+pub(super) fn own_cache() -> Result<(), CommandError> {
+    if cache_below_home().is_some() {
+        return Ok(());
+    }
+    own_directory(&cache()).map_err(|reason| {
+        CommandError::message(
+            Exit::Usage,
+            format!(
+                "there is no home directory, and {} cannot be the cache: {reason}",
+                cache()
+            ),
+            Some("set HOME or XDG_CACHE_HOME, or remove that directory".into()),
+        )
+    })
+}
+
+fn own_directory(path: &Utf8Path) -> Result<(), String> {
+    let created = std::fs::DirBuilder::new().mode(0o700).create(path);
+    match created {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        other => return other.map_err(|error| error.to_string()),
+    }
+    let found = fs_err::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_dir() {
+        Err("it is not a directory".to_owned())
+    } else if found.uid() != rustix::process::geteuid().as_raw() {
+        Err(format!("it belongs to user {}", found.uid()))
+    } else if found.mode() & 0o077 != 0 {
+        Err(format!(
+            "others can enter it (mode {:04o})",
+            found.mode() & 0o7777
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 /// Where images are unpacked that cannot be read in place.
@@ -265,5 +320,36 @@ impl Session {
     pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
         let (desired, address) = (&self.desired, &self.address);
         plan(desired, observed, address, self.sizes, self.ui).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cache_among_temporary_files_is_ours_alone_or_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(directory.path()).unwrap();
+        let ours = base.join("ours");
+        for _ in ["created", "found"] {
+            own_directory(&ours).unwrap();
+            assert_eq!(ours.metadata().unwrap().mode() & 0o777, 0o700);
+        }
+        let link = base.join("link");
+        std::os::unix::fs::symlink(&ours, &link).unwrap();
+        assert!(
+            own_directory(&link)
+                .unwrap_err()
+                .contains("not a directory")
+        );
+        std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(own_directory(&ours).unwrap_err().contains("mode 0770"));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&ours, Some(12345), None).unwrap();
+            assert!(own_directory(&ours).unwrap_err().contains("user 12345"));
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Decides which box is talked to, and refuses an address that is another one's.
 
-use camino::Utf8PathBuf;
+use std::net::IpAddr;
 
 use super::{CommandError, Exit};
 use crate::{
     cli::Global,
     host::SshOptions,
-    manifest::{Loaded, names::HostKeys, names::escape, types::Vpu},
+    manifest::{
+        Loaded,
+        names::{HostKeys, HostName, escape},
+        types::Vpu,
+    },
 };
 
 /// The address that every VPU ships with.
@@ -30,29 +34,46 @@ pub(super) fn ssh_options(
         ..
     } = declared.unwrap_or_default();
     if let (Some(address), Some(loaded)) = (&global.host, loaded) {
-        let is_declared = host.as_ref().is_some_and(|host| host.as_str() == address);
+        let address = address.as_str();
+        let is_declared = host
+            .as_ref()
+            .is_some_and(|host| is_same(host.as_str(), address));
         if let Some(other) = other_box(loaded, address).filter(|_| !is_declared) {
             return Err(refused(address, &other, loaded));
         }
     }
-    let environment = || {
-        std::env::var("IFM3D_IP")
-            .ok()
-            .filter(|address| !address.is_empty())
+    let host = match global.host.clone().or(host) {
+        Some(host) => host.to_string(),
+        None => environment()?.map_or_else(|| FACTORY_ADDRESS.to_owned(), |host| host.to_string()),
     };
-    let host = global.host.clone().or_else(|| host.map(|h| h.to_string()));
-    let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
+    let home = crate::home::home();
     let keys = host_key.iter().flat_map(HostKeys::as_slice);
     Ok(SshOptions {
-        host: host
-            .or_else(environment)
-            .unwrap_or_else(|| FACTORY_ADDRESS.to_owned()),
+        host,
         port,
         user: user.map(|user| user.to_string()),
         identity: identity
             .zip(loaded)
             .map(|(path, loaded)| path.resolve(loaded.base(), home.as_deref())),
         host_keys: keys.map(ToString::to_string).collect(),
+    })
+}
+
+/// `$IFM3D_IP`, where it is set.
+fn environment() -> Result<Option<HostName>, CommandError> {
+    let Ok(text) = std::env::var("IFM3D_IP") else {
+        return Ok(None);
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed: Result<HostName, _> = text.parse();
+    parsed.map(Some).map_err(|error| {
+        CommandError::message(
+            Exit::Usage,
+            format!("$IFM3D_IP: {error}"),
+            Some("set it to a host name or an IP address alone, or unset it".into()),
+        )
     })
 }
 
@@ -65,12 +86,22 @@ struct OtherBox {
     place: String,
 }
 
+/// Whether two spellings are one address.
+fn is_same(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
+        _ => one
+            .trim_end_matches('.')
+            .eq_ignore_ascii_case(other.trim_end_matches('.')),
+    }
+}
+
 fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
     let chosen = &loaded.manifest.vpu;
     let has_address = |vpu: &Vpu| {
         vpu.host
             .as_ref()
-            .is_some_and(|host| host.as_str() == address)
+            .is_some_and(|host| is_same(host.as_str(), address))
     };
     let is_other = |vpu: &Vpu| {
         has_address(vpu) && vpu.is_pinned() && !(chosen.is_pinned() && chosen.may_be(vpu))

@@ -41,7 +41,7 @@ pub fn resolve(
         loaded,
         scratch,
         index,
-        home: home(),
+        home: crate::home::home(),
         findings: vec![],
     };
     let place = |pointer: &str| Some(loaded.place(pointer));
@@ -112,10 +112,6 @@ pub fn resolve(
 
 fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
     items.iter().enumerate()
-}
-
-fn home() -> Option<Utf8PathBuf> {
-    std::env::var("HOME").ok().map(Utf8PathBuf::from)
 }
 
 /// The name under which an image is loaded while the old one still runs; it also marks the image

@@ -26,6 +26,9 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// The whole configuration of an O3R with six cameras is some 200 kB.
 const ANSWER_LIMIT: usize = 8 << 20;
 
+/// Most characters of a fault's text that are shown.
+const FAULT_LIMIT: usize = 500;
+
 /// The methods that are called, by the shape of their parameters.
 const OF_NOTHING: &[&str] = &["getInit", "getSchema"];
 const OF_A_STRING: &[&str] = &["set"];
@@ -53,7 +56,11 @@ pub async fn call<H: Host, S: AsRef<str> + Sync>(
     match result {
         Ok(Ok(answer)) => parse_answer(&answer),
         Ok(Err(DeviceError::Cut { port })) if !listens(host, port).await? => {
-            Err(DeviceError::NotListening { port })
+            Err(if host.forbids_connecting().await {
+                DeviceError::Forbidden { port }
+            } else {
+                DeviceError::NotListening { port }
+            })
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(DeviceError::Timeout { port, method }),
@@ -143,7 +150,7 @@ fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
     if let Ok(dxr::FaultResponse { fault }) = dxr::FaultResponse::from_xml(text) {
         return Err(DeviceError::Fault {
             code: fault.code(),
-            text: escape(fault.string()),
+            text: escape(&fault.string().chars().take(FAULT_LIMIT).collect::<String>()),
         });
     }
     let response = dxr::MethodResponse::from_xml(text).map_err(|_| garbage())?;

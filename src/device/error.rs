@@ -16,6 +16,12 @@ pub enum DeviceError {
         /// The port asked.
         port: u16,
     },
+    /// The host does not let us connect to its ports.
+    #[error("sshd on the VPU forbids the tunnel to port {port}, where the device's API is")]
+    Forbidden {
+        /// The port asked.
+        port: u16,
+    },
     /// The connection ended before an answer.
     #[error("the device's API on port {port} closed the connection without an answer")]
     Cut {
@@ -77,6 +83,10 @@ impl DeviceError {
             Self::NotListening { port } => format!(
                 "wait until the device has booted; if it stays, see whether `api_port` under [vpu] \
                  is right (it is {port}; devices use 80)"
+            ),
+            Self::Forbidden { port } => format!(
+                "allow it there: `AllowTcpForwarding local` in sshd_config, and in authorized_keys no `restrict` or \
+                 `no-port-forwarding` for this key, or `port-forwarding` and `permitopen=\"127.0.0.1:{port}\"` beside it"
             ),
             Self::Cut { .. } | Self::Truncated { .. } => {
                 "try again; if it stays, restart the device: its API breaks off".to_owned()

@@ -78,8 +78,7 @@ impl LocalFiles for Disk {
     }
 
     fn home(&self) -> Option<Utf8PathBuf> {
-        let home = std::env::home_dir()?;
-        Utf8PathBuf::from_path_buf(home).ok()
+        crate::home::home()
     }
 }
 

@@ -171,6 +171,12 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// The same of several lines: line ends stay, and so do tabs, which are harmless.
+pub fn escape_lines(text: &str) -> String {
+    let line = |line: &str| line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a character is a control character or one that changes the direction of the text.
 pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()

@@ -112,7 +112,13 @@ fn device(builder: &mut Builder<'_>) {
             return;
         }
     };
-    if let Some(serial) = &guards.serial
+    if guards.serial.is_some() && device.serial.is_empty() {
+        builder.block(
+            Address::new("vpu", "serial"),
+            "serial cannot be checked: the device does not say its serial number",
+            "restart the device and try again; leave `serial` out of the manifest once you know that the device is right",
+        );
+    } else if let Some(serial) = &guards.serial
         && device.serial != *serial
     {
         builder.block(

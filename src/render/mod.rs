@@ -12,7 +12,17 @@ pub use status::{status_schema, status_text};
 pub use text::{Style, paint, text, text_with};
 pub use units::{bytes, duration, time};
 
-use crate::plan::Plan;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::{
+    manifest::names::{escape, escape_lines, is_unprintable},
+    plan::Plan,
+};
+
+/// The members of our documents that may have several lines.
+const MANY_LINES: &[&str] = &["reason", "remedy", "commands"];
 
 /// The plan document, as `schemas/plan.schema.json` describes it, with a final newline.
 pub fn json(plan: &Plan) -> String {
@@ -34,7 +44,121 @@ fn schema_text<T: schemars::JsonSchema>() -> String {
 /// A JSON document for people to read and programs to parse, with a final newline.
 pub fn document(value: &impl serde::Serialize) -> String {
     // Every key is a string and every number finite: this cannot fail.
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut text = String::with_capacity(pretty.len() + 1);
+    for c in pretty.chars() {
+        // JSON allows these in strings, but terminals act on them.
+        if c != '\n' && is_unprintable(c) {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
     text.push('\n');
     text
+}
+
+/// The same value with nothing in its texts that moves a cursor. Line ends stay where several lines are said: their
+/// rendering indents them.
+fn harmless<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Option<T> {
+    let mut tree = serde_json::to_value(value).ok()?;
+    disarm(&mut tree, false);
+    serde_json::from_value(tree).ok()
+}
+
+fn disarm(value: &mut Value, has_lines: bool) {
+    match value {
+        Value::String(text) if text.chars().any(is_unprintable) => {
+            *text = if has_lines {
+                escape_lines(text)
+            } else {
+                escape(text)
+            };
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| disarm(item, has_lines)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                disarm(member, MANY_LINES.contains(&key.as_str()));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HOSTILE: &str = "\x1b[2J\x1b]0;title\x07\u{9b}31m\n✓ all is well\r\u{202e}";
+
+    fn vpu() -> Value {
+        let said = [
+            "host", "name", "serial", "firmware", "arch", "docker", "compose",
+        ];
+        said.into_iter().map(|key| (key, HOSTILE)).collect()
+    }
+
+    fn is_harmless(text: &str) -> bool {
+        !text.chars().any(|c| c != '\n' && is_unprintable(c))
+    }
+
+    #[test]
+    fn nothing_in_a_document_moves_a_cursor() {
+        let text = document(&json!({ HOSTILE: [HOSTILE] }));
+        assert!(is_harmless(&text), "{text:?}");
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, json!({ HOSTILE: [HOSTILE] }));
+    }
+
+    #[test]
+    fn what_images_and_boxes_say_can_neither_move_the_cursor_nor_add_a_line() {
+        let status: crate::status::Status = serde_json::from_value(json!({
+            "format": 1,
+            "tool": "o3r-deploy",
+            "vpu": vpu(),
+            "uptime_seconds": 1,
+            "releases": [{ "name": HOSTILE, "version": HOSTILE, "at": HOSTILE, "by": HOSTILE, "projects": [] }],
+            "projects": [{
+                "name": HOSTILE,
+                "release": HOSTILE,
+                "after_boot": null,
+                "containers": [{
+                    "name": HOSTILE, "service": HOSTILE, "image": HOSTILE, "state": "running", "exit_code": 0,
+                    "health": HOSTILE, "uptime_seconds": 1,
+                }],
+            }],
+            "autostart": null,
+            "disks": [],
+            "memory": null,
+            "drift": { "state": "unknown", "reason": HOSTILE },
+            "unknown": [{ "what": HOSTILE, "reason": HOSTILE }],
+        }))
+        .unwrap();
+        let text = status_text(&status, Style::default());
+        assert!(is_harmless(&text), "{text:?}");
+        assert!(!text.contains("\n✓ all is well"), "{text}");
+    }
+
+    #[test]
+    fn a_plan_s_reasons_stay_indented() {
+        let plan: Plan = serde_json::from_value(json!({
+            "format": 1,
+            "tool": "o3r-deploy",
+            "vpu": vpu(),
+            "manifest": crate::plan::ManifestRef::default(),
+            "fingerprint": crate::digest::Digest::of(b""),
+            "steps": [],
+            "blocked": [{ "address": "vpu.serial", "reason": HOSTILE, "remedy": HOSTILE }],
+            "notes": [HOSTILE],
+            "unmanaged": [],
+            "not_restorable": [{ "address": "image.a", "reason": HOSTILE }],
+            "summary": crate::plan::Summary::default(),
+        }))
+        .unwrap();
+        let text = text(&plan, Style::default());
+        assert!(is_harmless(&text), "{text:?}");
+        assert!(!text.contains("\n✓ all is well"), "{text}");
+    }
 }

@@ -76,7 +76,11 @@ pub fn sh(plan: &Plan) -> Script {
             step.action.verb(),
             step.address
         );
-        let _ = writeln!(out, "echo {}", quote(&title));
+        let _ = writeln!(
+            out,
+            "echo {}",
+            quote(&crate::manifest::names::escape(&title))
+        );
         for command in &step.actions {
             let line = match command.through {
                 Through::Shell => command.argv.to_shell(),

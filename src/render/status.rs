@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
-    text::{BOLD, DIM, RED, Style, heading, paint, sign_of, summary_line},
+    text::{BOLD, DIM, RED, Style, heading, indented, paint, sign_of, summary_line},
     units,
 };
 use crate::status::{
@@ -12,6 +12,8 @@ use crate::status::{
 
 /// The whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
+    let harmless = super::harmless(status);
+    let status = harmless.as_ref().unwrap_or(status);
     let mut out = String::new();
     let mut head = heading(&status.vpu);
     if status.uptime_seconds > 0 {
@@ -61,7 +63,8 @@ pub fn status_text(status: &Status, style: Style) -> String {
         let _ = writeln!(
             out,
             "{sign} {}: not known: {}",
-            unknown.what, unknown.reason
+            unknown.what,
+            indented(&unknown.reason, "    ")
         );
     }
     out
@@ -197,6 +200,7 @@ fn state(container: &ContainerStatus) -> String {
 fn drift(out: &mut String, drift: &Drift, style: Style) {
     let (summary, changes, blocked) = match drift {
         Drift::Unknown { reason } => {
+            let reason = indented(reason, "    ");
             let _ = writeln!(out, "  not looked at: {reason}");
             return;
         }
@@ -215,7 +219,11 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
     for blocked in blocked {
         let sign = paint(style.color, RED, "✗");
         let address = paint(style.color, BOLD, blocked.address.as_str());
-        let _ = writeln!(out, "  {sign} {address} is blocked: {}", blocked.reason);
+        let _ = writeln!(
+            out,
+            "  {sign} {address} is blocked: {}",
+            indented(&blocked.reason, "    ")
+        );
     }
     let _ = writeln!(out, "  {}", summary_line(summary));
 }

@@ -72,6 +72,8 @@ pub fn text(plan: &Plan, style: Style) -> String {
 
 /// The whole plan, with text diffs of files.
 pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
+    let harmless = super::harmless(plan);
+    let plan = harmless.as_ref().unwrap_or(plan);
     let mut out = String::new();
     let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(&plan.vpu)));
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
@@ -91,7 +93,8 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     for blocked in &plan.blocked {
         let sign = paint(style.color, RED, "✗");
         let address = paint(style.color, BOLD, blocked.address.as_str());
-        let _ = writeln!(out, "\n{sign} {address} is blocked: {}", blocked.reason);
+        let reason = indented(&blocked.reason, "    ");
+        let _ = writeln!(out, "\n{sign} {address} is blocked: {reason}");
         let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
     }
     if !(plan.notes.is_empty() && plan.not_restorable.is_empty() && plan.unmanaged.is_empty()) {
@@ -104,7 +107,8 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         let _ = writeln!(
             out,
             "note: should a step fail, {} cannot be restored: {}",
-            resource.address, resource.reason
+            resource.address,
+            indented(&resource.reason, "    ")
         );
     }
     for address in &plan.unmanaged {
@@ -242,7 +246,7 @@ pub(super) fn sign_of(action: Action, style: Style) -> String {
 }
 
 /// Text whose further lines are indented.
-fn indented(text: &str, indent: &str) -> String {
+pub(super) fn indented(text: &str, indent: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{indent}"))
 }
 

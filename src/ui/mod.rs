@@ -3,7 +3,10 @@
 mod layers;
 mod progress;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    sync::OnceLock,
+};
 
 use anstyle::{AnsiColor, Style as Ansi};
 use textwrap::{WordSeparator, WordSplitter, core::Word};
@@ -11,6 +14,7 @@ use textwrap::{WordSeparator, WordSplitter, core::Word};
 pub use self::progress::{Preparing, Progress};
 use crate::{
     cli::{Color, Global},
+    manifest::names::escape_lines,
     render::{self, paint},
 };
 
@@ -59,11 +63,13 @@ impl Ui {
 
     /// Prints what was asked for.
     pub fn data(self, text: &str) {
-        // A reader that has seen enough (`| head`) is no error of ours.
         let mut stdout = std::io::stdout().lock();
-        let _ = stdout
+        let written = stdout
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            let _ = DATA_LOST.set(error);
+        }
     }
 
     /// Shows what a question is about, on the side where it is asked, quiet or not.
@@ -84,7 +90,7 @@ impl Ui {
 
     /// Says a note, unless quiet.
     pub fn note(self, text: &str) {
-        self.say(&format!("note: {text}"));
+        self.say(&format!("note: {}", escape_lines(text)));
     }
 
     /// Prints a report of what is no error, unless quiet.
@@ -112,6 +118,11 @@ impl Ui {
             Ok(()) => err(&format!("{}\n", text.trim_end())),
             Err(_) => err(&format!("error: {report}\n")),
         }
+    }
+
+    /// Prints one line of what is wrong.
+    pub fn report_error(self, text: &str) {
+        err(&format!("{} {}\n", self.bad("error:"), escape_lines(text)));
     }
 
     /// Shows how layers are compressed.
@@ -149,6 +160,15 @@ impl Ui {
     fn bold(self, text: &str) -> String {
         paint(self.color_err, Ansi::new().bold(), text)
     }
+}
+
+/// Why what was asked for is not, or not whole, on standard output.
+static DATA_LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Why what was printed with [`Ui::data`] is not whole, if so. A reader that has seen enough (`| head`) is told by
+/// [`std::io::ErrorKind::BrokenPipe`].
+pub fn data_lost() -> Option<&'static std::io::Error> {
+    DATA_LOST.get()
 }
 
 /// Writes to standard error. Nobody may listen any more (`2>&1 | head`); that is no error of ours,

@@ -16,7 +16,7 @@ use self::{
 };
 use super::{CommandError, Exit, details::details, session::Session};
 use crate::{
-    apply,
+    apply::{self, Log},
     cli::{self, Global, TextOrJson},
     desired::Sizes,
     host::HostError,
@@ -131,7 +131,7 @@ async fn run_inner(
     let mut damaged = 0;
     loop {
         let lost = match attempt.run(&session, result).await {
-            Ok(exit) => return Ok(exit),
+            Ok(exit) => return logged(exit, &log),
             Err(Stop::Error(error)) => return Err(*error),
             Err(Stop::DamagedCache(error)) => {
                 damaged += 1;
@@ -149,6 +149,20 @@ async fn run_inner(
         }
         reconnect(&mut session, &waiting, &mut waits, ui, lost).await?;
     }
+}
+
+/// The exit code of an apply that ended well; not that where its log is not whole.
+fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
+    let Some(reason) = log.failure() else {
+        return Ok(exit);
+    };
+    let message = format!("applied, but the log {} is not whole: {reason}", log.path());
+    let help = "make room there, or name another place with --log-dir";
+    Err(CommandError::message(
+        Exit::Usage,
+        message,
+        Some(help.into()),
+    ))
 }
 
 /// Connects again after the link broke; `lost` is the error if that does not succeed in time.
@@ -178,6 +192,7 @@ async fn reconnect(
             Err(
                 error @ (HostError::HostKeyUnknown { .. }
                 | HostError::HostKeyChanged { .. }
+                | HostError::HostKeyRevoked { .. }
                 | HostError::Start { .. }),
             ) => return Err(session.unreachable(&error)),
             // As a box does that is starting.

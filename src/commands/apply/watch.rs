@@ -2,7 +2,6 @@
 
 use std::time::{Instant, SystemTime};
 
-use camino::Utf8PathBuf;
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -53,9 +52,13 @@ impl Waiting<'_> {
 
 /// The log of this apply; where it cannot be written, that is said and apply goes on.
 pub(super) fn log(global: &Global, ui: Ui) -> Log {
-    let directory = match (global.log_dir.strip_prefix("~"), std::env::var("HOME")) {
-        (Ok(rest), Ok(home)) => Utf8PathBuf::from(home).join(rest),
-        _ => global.log_dir.clone(),
+    let directory = match (global.log_dir.strip_prefix("~"), crate::home::home()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        (Ok(_), None) => {
+            ui.note("no log is kept: there is no home directory; --log-dir names another place");
+            return Log::none();
+        }
+        (Err(_), _) => global.log_dir.clone(),
     };
     match Log::create(&directory, SystemTime::now()) {
         Ok(log) => log,

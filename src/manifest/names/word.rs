@@ -126,6 +126,10 @@ word!(
     |text| {
         if text.starts_with('-') {
             Some("it starts with `-`, which ssh would read as an option".into())
+        } else if text.starts_with('[') {
+            Some("it is in brackets, which an address goes without here".into())
+        } else if text.matches(':').count() == 1 {
+            Some("it has a port behind it, which has a key of its own".into())
         } else if text.contains(char::is_whitespace) {
             Some("it contains white space".into())
         } else if text.contains(['@', '/']) {
@@ -235,7 +239,63 @@ fn host_key_problem(text: &str) -> Option<Problem> {
     if !key.starts_with("AAAA") || !key.bytes().all(is_base64) || !key.len().is_multiple_of(4) {
         return Some("its second word is not a whole key in base64".into());
     }
-    None
+    let Some((own_kind, rest)) = key_fields(&base64_bytes(key)) else {
+        return Some("its second word is not a whole key in base64".into());
+    };
+    if own_kind != kind.as_bytes() {
+        let own_kind = super::escape(&String::from_utf8_lossy(&own_kind));
+        return Some(format!("its key is of the type `{own_kind}`").into());
+    }
+    (!KEY_TYPES.contains(&kind) || rest == 0).then(|| "it is no key that sshd can have".into())
+}
+
+/// The types of host keys that OpenSSH knows.
+const KEY_TYPES: &[&str] = &[
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ssh-dss",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// The first field of a key, which is its type, and how many others follow; none where one is cut off. A field is its
+/// length in four bytes and its bytes (RFC 4251).
+fn key_fields(mut key: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut fields = vec![];
+    while !key.is_empty() {
+        let (length, rest) = key.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (field, rest) = rest.split_at_checked(length)?;
+        fields.push(field.to_vec());
+        key = rest;
+    }
+    let others = fields.len().checked_sub(1)?;
+    Some((fields.swap_remove(0), others))
+}
+
+/// What base64 stands for; `text` has only its characters.
+fn base64_bytes(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, vec![]);
+    for byte in text.bytes().take_while(|byte| *byte != b'=') {
+        bits = (bits << 6) | u32::from(value(byte));
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count).to_le_bytes()[0]);
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes
 }
 
 impl HostKey {
@@ -336,7 +396,16 @@ mod tests {
         for text in ["a_", "A", "a/b", "a..b", ""] {
             assert!(text.parse::<ReleaseName>().is_err(), "{text:?}");
         }
-        for text in ["-oProxyCommand=x", "oem@host", "a b", "", "ssh://x"] {
+        for text in [
+            "-oProxyCommand=x",
+            "oem@host",
+            "a b",
+            "",
+            "ssh://x",
+            "10.0.0.1:22",
+            "[fe80::1]",
+            "[::1]:22",
+        ] {
             assert!(text.parse::<HostName>().is_err(), "{text:?}");
         }
         for text in ["http://a:5000", "a:b", ""] {
@@ -360,6 +429,10 @@ mod tests {
             "ssh-ed25519 AAAA…",
             "host ssh-ed25519 AAAA",
             "ssh-rsa A",
+            "ssh-foo AAAA",
+            "ssh-ed25519 AAAA",
+            &key.replace("ssh-ed25519", "ssh-rsa"),
+            &key[..key.len() - 4],
         ] {
             assert!(text.parse::<HostKey>().is_err(), "{text:?}");
         }
