@@ -98,6 +98,10 @@ fn output_that_is_lost_is_no_success() {
 
 #[test]
 fn a_host_is_an_address_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let manifest = directory.path().join("deploy.toml");
+    std::fs::write(&manifest, "[release]\nname = \"a\"\n").expect("it is written");
+    let manifest = manifest.to_str().expect("UTF-8");
     for (host, word) in [
         ("", "empty"),
         ("oem@10.0.0.1", "@"),
@@ -107,18 +111,18 @@ fn a_host_is_an_address_alone() {
         ("-oProxyCommand=x", "-"),
     ] {
         let flag = format!("--host={host}");
-        for (args, variable) in [(&[&*flag, "plan"][..], ""), (&["plan"], host)] {
-            let output = program(args)
-                .env("IFM3D_IP", variable)
-                .output()
-                .expect("it starts");
-            // An empty variable is one that is not set.
-            if host.is_empty() && args.len() == 1 {
-                continue;
-            }
+        let said_of = |args: &[&str], variable: &str| {
+            let output = program(args).env("IFM3D_IP", variable).output();
+            let output = output.expect("it starts");
             assert_eq!(output.status.code(), Some(1), "{host} {args:?}");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(said.contains(word), "{host}: {said}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let said = said_of(&[&flag, "plan"], "");
+        assert!(said.contains(word), "{host}: {said}");
+        // An empty variable is one that is not set.
+        if !host.is_empty() {
+            let said = said_of(&["-f", manifest, "plan"], host);
+            assert!(said.contains("$IFM3D_IP") && said.contains(word), "{said}");
         }
     }
 }
