@@ -76,7 +76,7 @@ impl CommandError {
             Message {
                 // Much of it is what a VPU said.
                 message: escape_lines(&message.into()),
-                help: help.as_deref().map(escape_lines),
+                help: help.map(|help| escape_lines(&help)),
             },
         )
     }
