@@ -1,28 +1,41 @@
-//! Reads the few keys of a compose file that matter to a deployment, tolerant about all others.
+//! Reads compose files as docker-compose 1.25.4 and 1.29.2 do: the few keys that matter to a
+//! deployment, tolerant about all others, and beside them what docker-compose would refuse.
 //!
-//! Must not judge: what a manifest and a VPU make of these keys is decided elsewhere.
+//! Must not look at a manifest or a VPU: what they make of these keys is decided elsewhere.
 
+mod convert;
+mod environment;
 mod interpolate;
+mod merge;
 mod node;
 mod port;
+mod ports;
+mod project;
+mod release;
+mod rules;
+mod scalar;
+mod schema;
 mod service;
 mod version;
+mod yaml;
 
 use std::collections::BTreeMap;
 
-pub use interpolate::{Environment, parse_env};
-use node::{Node, Value};
+pub use environment::{EnvFile, Environment, parse_env, read_env};
+use node::{Key, Node, Value};
 pub use port::HostPort;
+pub use project::{ProjectFile, Reading, Refusal, is_placed, override_names, read_project};
+pub use release::Release;
 pub use service::{Mount, MountSource, Service};
-pub use version::{Refused, Version, refused_by_old};
+pub use version::Version;
 
 /// A compose file, its variables replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComposeFile {
     /// `version:`, where it is given.
     pub version: Option<Version>,
-    /// The line of a top-level `name:`.
-    pub name: Option<usize>,
+    /// Where a top-level `name:` stands.
+    pub name: Option<Place>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
     /// The top-level volumes.
@@ -33,13 +46,26 @@ pub struct ComposeFile {
     pub unset: Vec<At<String>>,
 }
 
-/// A value and the line where it stands, counted from 1.
+/// Where something stands in a project's files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Which of the files, counted from 0; the first is the compose file itself.
+    pub file: usize,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The first byte.
+    pub start: usize,
+    /// The byte behind the last.
+    pub end: usize,
+}
+
+/// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At<T> {
     /// The value.
     pub value: T,
-    /// The line.
-    pub line: usize,
+    /// The place.
+    pub place: Place,
 }
 
 /// A top-level volume.
@@ -51,8 +77,8 @@ pub struct Volume {
     pub name: Option<String>,
     /// Whether compose expects it to exist.
     pub external: bool,
-    /// The line.
-    pub line: usize,
+    /// Where its key stands.
+    pub place: Place,
 }
 
 impl Volume {
@@ -71,8 +97,8 @@ pub struct Network {
     pub name: Option<String>,
     /// Whether compose expects it to exist.
     pub external: bool,
-    /// The line.
-    pub line: usize,
+    /// Where its key stands.
+    pub place: Place,
 }
 
 /// Why a compose file cannot be read.
@@ -83,8 +109,18 @@ pub enum ComposeError {
     Yaml {
         /// What is wrong.
         message: String,
-        /// The line, where one is known.
-        line: Option<usize>,
+        /// Where, if that is known.
+        place: Option<Place>,
+    },
+    /// A key is there twice.
+    #[error("`{key}` is there twice; docker-compose would take the second and drop the first")]
+    Duplicate {
+        /// The key.
+        key: String,
+        /// Where it is there again.
+        place: Place,
+        /// Where it is there first.
+        earlier: Place,
     },
     /// A key does not have the shape that compose wants.
     #[error("`{key}` takes {expected}")]
@@ -93,25 +129,27 @@ pub enum ComposeError {
         key: String,
         /// What it takes.
         expected: &'static str,
-        /// The line.
-        line: usize,
+        /// Where.
+        place: Place,
     },
     /// A `$` is followed by nothing that compose knows.
     #[error("`{text}` has an invalid `$`; write `$$` for a dollar sign")]
     Variable {
         /// The string.
         text: String,
-        /// The line.
-        line: usize,
+        /// Where.
+        place: Place,
     },
 }
 
 impl ComposeError {
-    /// The line, where one is known.
-    pub fn line(&self) -> Option<usize> {
+    /// Where, if that is known.
+    pub fn place(&self) -> Option<Place> {
         match self {
-            Self::Yaml { line, .. } => *line,
-            Self::Shape { line, .. } | Self::Variable { line, .. } => Some(*line),
+            Self::Yaml { place, .. } => *place,
+            Self::Duplicate { place, .. }
+            | Self::Shape { place, .. }
+            | Self::Variable { place, .. } => Some(*place),
         }
     }
 }
@@ -130,49 +168,45 @@ impl ComposeFile {
     /// # Errors
     /// Those of [`ComposeFile::parse`].
     pub fn parse_with(text: &str, environment: &Environment) -> Result<Self, ComposeError> {
-        let mut root = node::parse(text)?;
+        let mut root = yaml::parse(text, 0)?;
         let unset = interpolate::interpolate(&mut root, environment)?;
+        Self::of(&root, unset)
+    }
+
+    /// The keys that matter of a tree whose variables are replaced.
+    fn of(root: &Node, unset: Vec<At<String>>) -> Result<Self, ComposeError> {
         let root = root.map("the file")?;
         let mut file = Self {
             version: root.get("version").and_then(version::read),
-            name: root.line_of("name"),
-            unset: unset
-                .iter()
-                .map(|(name, line)| At {
-                    value: name.clone(),
-                    line: *line,
-                })
-                .collect(),
+            name: root.place_of("name"),
+            unset,
             ..Self::default()
         };
         let secrets = files_of(root.get("secrets"));
-        let configs = files_of(root.get("configs"));
-        for (key, line, node) in entries(root.get("services"), "services")? {
-            let service = node.map(&format!("services.{key}"))?;
-            let mut read = service::read(key, line, service, &unset)?;
-            for (kind, files) in [("secrets", &secrets), ("configs", &configs)] {
-                let used = service.get(kind).map(names_in).unwrap_or_default();
-                read.secret_files
-                    .extend(used.iter().filter_map(|name| files.get(name).cloned()));
-            }
+        for (key, node) in entries(root.get("services"), "services")? {
+            let service = node.map(&format!("services.{}", key.name))?;
+            let mut read = service::read(&key.name, key.place, service, &file.unset)?;
+            let used = service.get("secrets").map(names_in).unwrap_or_default();
+            read.secret_files
+                .extend(used.iter().filter_map(|name| secrets.get(name).cloned()));
             file.services.push(read);
         }
-        for (key, line, node) in entries(root.get("volumes"), "volumes")? {
+        for (key, node) in entries(root.get("volumes"), "volumes")? {
             let (name, external) = external(node);
             file.volumes.push(Volume {
-                key: key.to_owned(),
+                key: key.name.clone(),
                 name,
                 external,
-                line,
+                place: key.place,
             });
         }
-        for (key, line, node) in entries(root.get("networks"), "networks")? {
+        for (key, node) in entries(root.get("networks"), "networks")? {
             let (name, external) = external(node);
             file.networks.push(Network {
-                key: key.to_owned(),
+                key: key.name.clone(),
                 name,
                 external,
-                line,
+                place: key.place,
             });
         }
         Ok(file)
@@ -191,7 +225,7 @@ impl ComposeFile {
         };
         self.names_of(|service| {
             service.env_files.iter().any(|file| uses(&file.value))
-                || service.secret_files.iter().any(|file| uses(file))
+                || service.secret_files.iter().any(|file| uses(&file.value))
                 || service
                     .mounts
                     .iter()
@@ -247,7 +281,7 @@ fn is_within(path: &str, directory: &str) -> bool {
 fn entries<'a>(
     node: Option<&'a Node>,
     key: &str,
-) -> Result<Vec<(&'a str, usize, &'a Node)>, ComposeError> {
+) -> Result<Vec<(&'a Key, &'a Node)>, ComposeError> {
     let Some(node) = node else {
         return Ok(Vec::new());
     };
@@ -268,18 +302,25 @@ fn external(node: &Node) -> (Option<String>, bool) {
     (name(node).or(old_name), is_external)
 }
 
-/// The files of top-level secrets or configs, by key.
-fn files_of(node: Option<&Node>) -> BTreeMap<String, String> {
+/// The files of top-level secrets, by key.
+fn files_of(node: Option<&Node>) -> BTreeMap<String, At<String>> {
     let Some(Value::Map(table)) = node.map(|node| &node.value) else {
         return BTreeMap::new();
     };
+    let file = |node: &Node| {
+        let file = node.get("file")?;
+        Some(At {
+            value: file.text()?.to_owned(),
+            place: file.place,
+        })
+    };
     table
         .iter()
-        .filter_map(|(key, _, node)| Some((key.to_owned(), node.get("file")?.text()?.to_owned())))
+        .filter_map(|(key, node)| Some((key.name.clone(), file(node)?)))
         .collect()
 }
 
-/// The secrets or configs that a service lists, in the short form or the long.
+/// The secrets that a service lists, in the short form or the long.
 fn names_in(node: &Node) -> Vec<String> {
     node.elements()
         .filter_map(|entry| entry.text().or_else(|| entry.get("source")?.text()))

@@ -5,12 +5,12 @@
 #   tests/run.sh            all parts
 #   tests/run.sh PART...    some of them
 #
-# parts: format clippy shell build tests doctests docs schema twin readme quickstart
+# parts: format clippy shell build tests doctests docs schema compose twin readme quickstart
 # `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-parts=(format clippy shell build tests doctests docs schema twin readme quickstart)
+parts=(format clippy shell build tests doctests docs schema compose twin readme quickstart)
 case ${1:-} in
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
 esac
@@ -97,6 +97,13 @@ part_docs() {
 part_schema() {
     need python3 python3
     tests/schema/check.sh
+}
+
+# What docker-compose 1.25.4 and 1.29.2 themselves say of tests/compose/cases, against the table that the tests use.
+part_compose() {
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || need no-such-program python3-venv
+    tests/compose/oracle.sh
 }
 
 # The twin itself.

@@ -1,144 +1,201 @@
-//! Replaces variables as docker-compose does, and reads the `.env` file that sets them.
-
-use std::collections::BTreeMap;
+//! Replaces variables as docker-compose does, and converts what became of them.
 
 use super::{
-    ComposeError,
+    At, ComposeError, Environment, Place, Release, convert,
     node::{Node, Value},
 };
 
-/// Variables and their values.
-pub type Environment = BTreeMap<String, String>;
+/// The tables whose variables are replaced; the rest of a file keeps its dollars.
+const SECTIONS: &[&str] = &["services", "volumes", "networks", "secrets", "configs"];
 
-/// Reads a `.env` file: `NAME=value` lines; comments, blank lines and lines without `=` are passed.
-pub fn parse_env(text: &str) -> Environment {
-    text.lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            if line.starts_with('#') {
-                return None;
-            }
-            let (name, value) = line.split_once('=')?;
-            Some((name.trim().to_owned(), env_value(value.trim())))
-        })
-        .collect()
+/// What came of replacing variables.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Variables without a default that nothing sets; docker-compose makes them empty.
+    pub(super) unset: Vec<At<String>>,
+    /// What docker-compose refuses.
+    pub(super) problems: Vec<At<Problem>>,
 }
 
-/// A value without its quotes, or without the comment behind it.
-fn env_value(text: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(rest) = text.strip_prefix(quote)
-            && let Some((value, _)) = rest.split_once(quote)
-        {
-            return value.to_owned();
-        }
-    }
-    text.split(" #")
-        .next()
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
+/// What docker-compose refuses in a string with variables.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// A `$` is followed by nothing that compose knows.
+    Invalid { text: String },
+    /// `${NAME:?text}` without a value.
+    Required { name: String, said: String },
+    /// The value is not of the type that the key wants.
+    Type {
+        key: String,
+        wanted: &'static str,
+        text: String,
+    },
 }
 
-/// Replaces the variables in every string; returns those that nothing sets, with their lines.
+/// Replaces the variables in every string; the first `$` that compose does not know is an error.
 pub(super) fn interpolate(
-    node: &mut Node,
+    root: &mut Node,
     environment: &Environment,
-) -> Result<Vec<(String, usize)>, ComposeError> {
-    let mut unset = Vec::new();
-    replace(node, environment, &mut unset)?;
-    unset.dedup();
-    Ok(unset)
+) -> Result<Vec<At<String>>, ComposeError> {
+    let mut replacer = Replacer::new(environment, None);
+    replacer.document(root);
+    for problem in replacer.outcome.problems {
+        if let Problem::Invalid { text } = problem.value {
+            let place = problem.place;
+            return Err(ComposeError::Variable { text, place });
+        }
+    }
+    Ok(replacer.outcome.unset)
 }
 
-// Recursion is bounded by the depth that the YAML reader lets pass.
-fn replace(
-    node: &mut Node,
-    environment: &Environment,
-    unset: &mut Vec<(String, usize)>,
-) -> Result<(), ComposeError> {
-    let line = node.line;
-    match &mut node.value {
-        Value::String(text) if text.contains('$') => {
-            let mut report = |name: &str| unset.push((name.to_owned(), line));
-            *text =
-                expand(text, environment, &mut report).ok_or_else(|| ComposeError::Variable {
-                    text: text.clone(),
-                    line,
-                })?;
+/// Replaces the variables in every string and converts the values as a release does.
+pub(super) fn process(root: &mut Node, environment: &Environment, release: Release) -> Outcome {
+    let mut replacer = Replacer::new(environment, Some(release));
+    replacer.document(root);
+    replacer.outcome
+}
+
+struct Replacer<'a> {
+    environment: &'a Environment,
+    /// Converts, too, where a release is given.
+    release: Option<Release>,
+    outcome: Outcome,
+}
+
+impl<'a> Replacer<'a> {
+    fn new(environment: &'a Environment, release: Option<Release>) -> Self {
+        Self {
+            environment,
+            release,
+            outcome: Outcome::default(),
         }
-        Value::List(list) => {
-            for node in list {
-                replace(node, environment, unset)?;
+    }
+
+    fn document(&mut self, root: &mut Node) {
+        let Value::Map(root) = &mut root.value else {
+            return;
+        };
+        for section in SECTIONS {
+            let Some(Value::Map(entries)) = root.get_mut(section).map(|node| &mut node.value)
+            else {
+                continue;
+            };
+            for (name, node) in &mut entries.0 {
+                self.replace(section, &name.name, &mut Vec::new(), node);
             }
         }
-        Value::Map(map) => {
-            for node in map.nodes_mut() {
-                replace(node, environment, unset)?;
+        self.outcome.unset.dedup();
+    }
+
+    // Recursion is bounded by the depth that the YAML reader lets pass.
+    fn replace(&mut self, section: &str, name: &str, path: &mut Vec<String>, node: &mut Node) {
+        match &mut node.value {
+            Value::List(list) => {
+                for node in list {
+                    self.replace(section, name, path, node);
+                }
+                return;
+            }
+            Value::Map(map) => {
+                for (key, node) in &mut map.0 {
+                    path.push(key.name.clone());
+                    self.replace(section, name, path, node);
+                    path.pop();
+                }
+                return;
+            }
+            Value::String(text) if text.contains('$') => {
+                if let Some(expanded) = self.expand(text, node.place) {
+                    *text = expanded;
+                } else {
+                    let text = text.clone();
+                    self.problem(Problem::Invalid { text }, node.place);
+                }
+            }
+            Value::Null | Value::String(_) | Value::Other(_) => {}
+        }
+        if let Some(release) = self.release {
+            let place = node.place;
+            if let Err(wanted) = convert::convert(section, path, node, release) {
+                let key = format!("{section}.{name}.{}", path.join("."));
+                let text = node.text().unwrap_or_default().to_owned();
+                self.problem(Problem::Type { key, wanted, text }, place);
             }
         }
-        Value::Null | Value::String(_) | Value::Other(_) => {}
     }
-    Ok(())
-}
 
-/// One string with its variables replaced; none where a `$` is not followed by anything known.
-fn expand(text: &str, environment: &Environment, report: &mut dyn FnMut(&str)) -> Option<String> {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        expanded.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(after) = after.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-        } else if let Some(after) = after.strip_prefix('{') {
-            let end = after.find('}')?;
-            expanded.push_str(&braced(&after[..end], environment, report)?);
-            rest = &after[end + 1..];
-        } else {
-            let (name, after) = after.split_at(name_length(after));
-            if name.is_empty() {
-                return None;
+    fn problem(&mut self, value: Problem, place: Place) {
+        self.outcome.problems.push(At { value, place });
+    }
+
+    /// One string with its variables replaced; none where a `$` is not followed by anything known.
+    fn expand(&mut self, text: &str, place: Place) -> Option<String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            expanded.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            if let Some(after) = after.strip_prefix('$') {
+                expanded.push('$');
+                rest = after;
+            } else if let Some(after) = after.strip_prefix('{') {
+                let end = after.find('}')?;
+                expanded.push_str(&self.braced(&after[..end], place)?);
+                rest = &after[end + 1..];
+            } else {
+                let (name, after) = after.split_at(name_length(after));
+                if name.is_empty() {
+                    return None;
+                }
+                expanded.push_str(&self.value_of(name, place));
+                rest = after;
             }
-            expanded.push_str(&value_of(name, environment, report));
-            rest = after;
         }
+        expanded.push_str(rest);
+        Some(expanded)
     }
-    expanded.push_str(rest);
-    Some(expanded)
-}
 
-/// The inside of `${…}`: a name, alone or with `-`, `:-`, `?` or `:?` and a text.
-fn braced(inside: &str, environment: &Environment, report: &mut dyn FnMut(&str)) -> Option<String> {
-    let (name, rest) = inside.split_at(name_length(inside));
-    if name.is_empty() {
-        return None;
-    }
-    let value = environment.get(name);
-    let value_if_filled = value.filter(|value| !value.is_empty());
-    if rest.is_empty() || rest.starts_with('?') {
-        Some(value_of(name, environment, report))
-    } else if let Some(default) = rest.strip_prefix(":-") {
-        Some(value_if_filled.map_or(default, String::as_str).to_owned())
-    } else if let Some(default) = rest.strip_prefix('-') {
-        Some(value.map_or(default, String::as_str).to_owned())
-    } else if rest.starts_with(":?") {
-        if value_if_filled.is_none() {
-            report(name);
+    /// The inside of `${…}`: a name, alone or with `-`, `:-`, `?` or `:?` and a text.
+    fn braced(&mut self, inside: &str, place: Place) -> Option<String> {
+        let (name, rest) = inside.split_at(name_length(inside));
+        if name.is_empty() {
+            return None;
         }
-        Some(value.cloned().unwrap_or_default())
-    } else {
-        None
+        if rest.is_empty() {
+            return Some(self.value_of(name, place));
+        }
+        let value = self.environment.get(name);
+        let filled = value.filter(|value| !value.is_empty());
+        if let Some(default) = rest.strip_prefix(":-") {
+            return Some(filled.map_or(default, String::as_str).to_owned());
+        }
+        if let Some(default) = rest.strip_prefix('-') {
+            return Some(value.map_or(default, String::as_str).to_owned());
+        }
+        let (found, said) = match rest.strip_prefix(":?") {
+            Some(said) => (filled, said),
+            None => (value, rest.strip_prefix('?')?),
+        };
+        if found.is_none() {
+            self.unset(name, place);
+            let (name, said) = (name.to_owned(), said.to_owned());
+            self.problem(Problem::Required { name, said }, place);
+        }
+        Some(found.cloned().unwrap_or_default())
     }
-}
 
-fn value_of(name: &str, environment: &Environment, report: &mut dyn FnMut(&str)) -> String {
-    environment.get(name).cloned().unwrap_or_else(|| {
-        report(name);
+    fn value_of(&mut self, name: &str, place: Place) -> String {
+        if let Some(value) = self.environment.get(name) {
+            return value.clone();
+        }
+        self.unset(name, place);
         String::new()
-    })
+    }
+
+    fn unset(&mut self, name: &str, place: Place) {
+        let value = name.to_owned();
+        self.outcome.unset.push(At { value, place });
+    }
 }
 
 /// How many bytes at the start of a text are a variable's name.

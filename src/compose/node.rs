@@ -1,27 +1,12 @@
-//! A YAML document as a tree that knows its lines.
+//! A YAML document as a tree that knows where everything stands.
 
-use std::fmt;
+use super::{ComposeError, Place};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
-use serde_saphyr::{Options, Spanned};
-
-use super::ComposeError;
-
-/// No compose file nests deeper; recursion over the tree stays shallow.
-const MAX_DEPTH: usize = 24;
-/// No compose file has more values, aliases expanded.
-const MAX_NODES: usize = 100_000;
-/// No compose file is larger.
-const MAX_BYTES: usize = 1 << 20;
-
-/// A value and its line.
+/// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
-    pub(super) line: usize,
+    pub(super) place: Place,
 }
 
 /// What a node is.
@@ -29,40 +14,80 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     String(String),
-    /// A number or a boolean, as text.
-    Other(String),
+    /// A plain word that YAML 1.1 takes for something else than a string.
+    Other(Other),
     List(Vec<Node>),
     Map(Map),
 }
 
+/// A boolean, a number or a date.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Other {
+    /// As docker-compose writes it where it wants a string: `2222:22` is `133342`.
+    pub(super) text: String,
+    pub(super) kind: Kind,
+}
+
+/// What a plain word is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Date,
+}
+
+/// A key of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) place: Place,
+    /// Whether YAML takes it for a string.
+    pub(super) is_string: bool,
+}
+
 /// A table, in the order of the file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Map(Vec<(String, usize, Node)>);
+pub(super) struct Map(pub(super) Vec<(Key, Node)>);
 
 impl Map {
+    pub(super) fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
+        let mut entries = self.0.iter();
+        entries
+            .find(|(found, _)| found.name == key)
+            .map(|(key, node)| (key, node))
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        self.0
-            .iter()
-            .find(|(name, _, _)| name == key)
-            .map(|(_, _, node)| node)
+        self.entry(key).map(|(_, node)| node)
     }
 
-    /// The line of a key, if it is there.
-    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
-        self.0
-            .iter()
-            .find(|(name, _, _)| name == key)
-            .map(|(_, line, _)| *line)
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let mut entries = self.0.iter_mut();
+        entries
+            .find(|(found, _)| found.name == key)
+            .map(|(_, node)| node)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, usize, &Node)> {
-        self.0
-            .iter()
-            .map(|(key, line, node)| (key.as_str(), *line, node))
+    /// Where a key stands, if it is there.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.entry(key).map(|(key, _)| key.place)
     }
 
-    pub(super) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
-        self.0.iter_mut().map(|(_, _, node)| node)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Node)> {
+        self.0.iter().map(|(key, node)| (key, node))
+    }
+
+    /// Sets a key, at the place of the one that was there.
+    pub(super) fn set(&mut self, key: Key, node: Node) {
+        match self.0.iter_mut().find(|(found, _)| found.name == key.name) {
+            Some(entry) => *entry = (key, node),
+            None => self.0.push((key, node)),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.retain(|(found, _)| found.name != key);
     }
 }
 
@@ -70,16 +95,28 @@ impl Map {
 static EMPTY: Map = Map(Vec::new());
 
 impl Node {
+    pub(super) fn string(text: impl Into<String>, place: Place) -> Self {
+        Self {
+            value: Value::String(text.into()),
+            place,
+        }
+    }
+
     /// Its value as a table; nothing at all is an empty one.
     pub(super) fn map(&self, key: &str) -> Result<&Map, ComposeError> {
+        self.as_map().ok_or_else(|| ComposeError::Shape {
+            key: key.to_owned(),
+            expected: "a table",
+            place: self.place,
+        })
+    }
+
+    /// Its value as a table, if it is one or left empty.
+    pub(super) fn as_map(&self) -> Option<&Map> {
         match &self.value {
-            Value::Map(map) => Ok(map),
-            Value::Null => Ok(&EMPTY),
-            _ => Err(ComposeError::Shape {
-                key: key.to_owned(),
-                expected: "a table",
-                line: self.line,
-            }),
+            Value::Map(map) => Some(map),
+            Value::Null => Some(&EMPTY),
+            _ => None,
         }
     }
 
@@ -94,13 +131,22 @@ impl Node {
     /// Its value as text, if it is a single one.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::String(text) | Value::Other(text) => Some(text),
+            Value::String(text) => Some(text),
+            Value::Other(other) => Some(&other.text),
+            _ => None,
+        }
+    }
+
+    /// Its value, if that is a string.
+    pub(super) fn as_string(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
             _ => None,
         }
     }
 
     pub(super) fn number(&self) -> Option<u64> {
-        self.text()?.parse().ok()
+        self.text()?.trim().parse().ok()
     }
 
     /// Whether it is true, in any of YAML's words.
@@ -113,6 +159,22 @@ impl Node {
         })
     }
 
+    /// What Python takes for false: nothing, an empty value, zero.
+    pub(super) fn is_falsy(&self) -> bool {
+        match &self.value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Other(other) => match other.kind {
+                Kind::Bool(value) => !value,
+                Kind::Int(value) => value == 0,
+                Kind::Float(value) => value == 0.0,
+                Kind::Date => false,
+            },
+            Value::List(list) => list.is_empty(),
+            Value::Map(map) => map.0.is_empty(),
+        }
+    }
+
     /// The elements of a list; those of anything else are none.
     pub(super) fn elements(&self) -> std::slice::Iter<'_, Node> {
         match &self.value {
@@ -121,126 +183,28 @@ impl Node {
         }
     }
 
-    /// The elements of a list, or the value alone.
+    /// The elements of a list, or the value alone; of nothing none.
     pub(super) fn one_or_many(&self) -> std::slice::Iter<'_, Node> {
         match &self.value {
             Value::List(list) => list.iter(),
+            Value::Null => [].iter(),
             _ => std::slice::from_ref(self).iter(),
         }
     }
-}
 
-/// Parses a YAML document, bounded against alias bombs.
-pub(super) fn parse(text: &str) -> Result<Node, ComposeError> {
-    if text.len() > MAX_BYTES {
-        let message = format!("it has {} bytes, far more than a compose file", text.len());
-        return Err(ComposeError::Yaml {
-            message,
-            line: None,
-        });
-    }
-    let mut options = Options::default();
-    if let Some(budget) = &mut options.budget {
-        budget.max_depth = MAX_DEPTH;
-        budget.flow_nesting_limit = MAX_DEPTH;
-        budget.max_nodes = MAX_NODES;
-        budget.max_events = 2 * MAX_NODES;
-    }
-    options.with_snippet = false;
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| ComposeError::Yaml {
-        message: error
-            .without_snippet()
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
-        line: error
-            .location()
-            .and_then(|location| usize::try_from(location.line()).ok()),
-    })
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        let line = usize::try_from(spanned.referenced.line()).unwrap_or(usize::MAX);
-        Ok(Self {
-            value: spanned.value,
-            line,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Other(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(node) = access.next_element()? {
-            list.push(node);
+    /// What it is, in words.
+    pub(super) fn what(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "empty",
+            Value::String(_) => "a string",
+            Value::Other(other) => match other.kind {
+                Kind::Bool(_) => "a boolean",
+                Kind::Int(_) => "an integer",
+                Kind::Float(_) => "a number",
+                Kind::Date => "a date",
+            },
+            Value::List(_) => "a list",
+            Value::Map(_) => "a table",
         }
-        Ok(Value::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::default();
-        while let Some((key, node)) = access.next_entry::<Node, Node>()? {
-            let name = key.text().unwrap_or_default().to_owned();
-            map.0.push((name, key.line, node));
-        }
-        Ok(Value::Map(map))
     }
 }

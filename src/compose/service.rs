@@ -1,7 +1,7 @@
 //! One service of a compose file.
 
 use super::{
-    At, ComposeError, HostPort,
+    At, ComposeError, HostPort, Place, Release,
     node::{Map, Node, Value},
 };
 
@@ -10,37 +10,39 @@ use super::{
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// Its line.
-    pub line: usize,
+    /// Where its key stands.
+    pub place: Place,
     /// Its image.
     pub image: Option<At<String>>,
     /// Variables without a value in its image.
     pub unset_in_image: Vec<String>,
     /// Its container's name, where one is chosen.
-    pub container_name: Option<String>,
+    pub container_name: Option<At<String>>,
     /// Its restart policy: `always`, `unless-stopped`, `on-failure[:n]` or `no`, the default.
     pub restart: Option<String>,
     /// Files with environment variables.
     pub env_files: Vec<At<String>>,
     /// What is mounted into it.
     pub mounts: Vec<Mount>,
-    /// The line of `build:`.
-    pub build: Option<usize>,
-    /// The line of `profiles:`.
-    pub profiles: Option<usize>,
-    /// The line of `extends:`, which may bring an image from elsewhere.
-    pub extends: Option<usize>,
+    /// Where `build:` stands.
+    pub build: Option<Place>,
+    /// Where `profiles:` stands.
+    pub profiles: Option<Place>,
+    /// Where `extends:` stands, which may bring an image from elsewhere.
+    pub extends: Option<Place>,
     /// Its network mode.
     pub network_mode: Option<String>,
     /// Its container runtime, as `nvidia`.
     pub runtime: Option<At<String>>,
     /// The ports it takes on the VPU.
     pub published_ports: Vec<HostPort>,
-    /// How many containers it wants, where it says so by `scale:`; docker-compose 1.x does not look
-    /// at `deploy.replicas`.
+    /// How many containers it wants by `scale:`.
     pub scale: Option<usize>,
-    /// Files of top-level secrets and configs that it uses.
-    pub secret_files: Vec<String>,
+    /// How many containers it wants by `deploy.replicas`, in the mode `replicated`. Who wants to
+    /// know what comes of it asks [`Service::containers`].
+    pub replicas: Option<usize>,
+    /// Files of top-level secrets that it uses; docker-compose leaves configs out.
+    pub secret_files: Vec<At<String>>,
 }
 
 /// Something mounted into a service.
@@ -48,8 +50,18 @@ pub struct Service {
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,
-    /// The line.
-    pub line: usize,
+    /// Where it is mounted in the container, where that is given.
+    pub target: Option<String>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Service {
+    /// How many containers docker-compose makes of it: 1.25.4 does not look at `deploy.replicas`.
+    pub fn containers(&self, release: Release) -> usize {
+        let replicas = self.replicas.filter(|_| release.reads_replicas());
+        self.scale.or(replicas).unwrap_or(1)
+    }
 }
 
 /// What is mounted.
@@ -66,24 +78,24 @@ pub enum MountSource {
 /// Reads one service; `unset` are the variables of the whole file that nothing sets.
 pub(super) fn read(
     name: &str,
-    line: usize,
+    place: Place,
     service: &Map,
-    unset: &[(String, usize)],
+    unset: &[At<String>],
 ) -> Result<Service, ComposeError> {
     let text = |key: &str| service.get(key).and_then(Node::text).map(str::to_owned);
     let at = |key: &str| {
         let node = service.get(key)?;
         Some(At {
             value: node.text()?.to_owned(),
-            line: node.line,
+            place: node.place,
         })
     };
     let image = at("image");
     let unset_in_image = match &image {
         Some(image) => unset
             .iter()
-            .filter(|(_, line)| *line == image.line)
-            .map(|(n, _)| n.clone())
+            .filter(|variable| variable.place == image.place)
+            .map(|variable| variable.value.clone())
             .collect(),
         None => Vec::new(),
     };
@@ -99,22 +111,22 @@ pub(super) fn read(
             let path = entry.text().or_else(|| entry.get("path")?.text())?;
             Some(At {
                 value: path.to_owned(),
-                line: entry.line,
+                place: entry.place,
             })
         })
         .collect();
-    let scale = service.get("scale").and_then(Node::number);
+    let count = |node: &Node| usize::try_from(node.number()?).ok();
     Ok(Service {
         name: name.to_owned(),
-        line,
+        place,
         unset_in_image,
-        container_name: text("container_name"),
+        container_name: at("container_name"),
         restart: text("restart"),
         env_files,
         mounts,
-        build: service.line_of("build"),
-        profiles: service.line_of("profiles"),
-        extends: service.line_of("extends"),
+        build: service.place_of("build"),
+        profiles: service.place_of("profiles"),
+        extends: service.place_of("extends"),
         network_mode: text("network_mode"),
         runtime: at("runtime"),
         published_ports: service
@@ -123,41 +135,56 @@ pub(super) fn read(
             .flat_map(Node::elements)
             .flat_map(published)
             .collect(),
-        scale: scale.and_then(|count| usize::try_from(count).ok()),
+        scale: service.get("scale").and_then(count),
+        replicas: service
+            .get("deploy")
+            .filter(|deploy| {
+                let mode = deploy.get("mode").and_then(Node::text);
+                mode.is_none_or(|mode| mode == "replicated")
+            })
+            .and_then(|deploy| {
+                let placement = deploy.get("placement");
+                let most = placement.and_then(|p| p.get("max_replicas_per_node"));
+                let most = most.and_then(count).unwrap_or(usize::MAX);
+                Some(count(deploy.get("replicas")?)?.min(most))
+            }),
         secret_files: Vec::new(),
         image,
     })
 }
 
 fn read_mount(service: &str, entry: &Node) -> Result<Mount, ComposeError> {
-    let source = match &entry.value {
+    let (source, target) = match &entry.value {
         Value::String(short) => match short.split_once(':') {
-            Some((source, _)) => mount_source(source),
-            None => MountSource::Anonymous,
+            Some((source, rest)) => {
+                let target = rest.split(':').next().unwrap_or_default();
+                (mount_source(source), Some(target.to_owned()))
+            }
+            None => (MountSource::Anonymous, Some(short.clone())),
         },
         Value::Map(long) => {
-            let source = long
-                .get("source")
-                .or_else(|| long.get("src"))
-                .and_then(Node::text);
-            match (long.get("type").and_then(Node::text), source) {
+            let text = |key: &str| long.get(key).and_then(Node::text);
+            let source = text("source").or_else(|| text("src"));
+            let source = match (text("type"), source) {
                 (Some("bind"), Some(source)) => MountSource::Bind(source.to_owned()),
                 (Some("volume"), Some(source)) => MountSource::Volume(source.to_owned()),
                 (None, Some(source)) => mount_source(source),
                 _ => MountSource::Anonymous,
-            }
+            };
+            (source, text("target").map(str::to_owned))
         }
         _ => {
             return Err(ComposeError::Shape {
                 key: format!("services.{service}.volumes"),
                 expected: "strings or tables",
-                line: entry.line,
+                place: entry.place,
             });
         }
     };
     Ok(Mount {
         source,
-        line: entry.line,
+        target,
+        place: entry.place,
     })
 }
 

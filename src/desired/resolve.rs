@@ -14,11 +14,11 @@ use super::{
     walk,
 };
 use crate::{
-    compose::{ComposeFile, parse_env, refused_by_old},
+    compose::{Release as ComposeRelease, read_project},
     digest::Digest,
     image::{self, ImageIndex, Platform, ScratchDir},
     manifest::{
-        Diagnostic, Exclude, Loaded,
+        self, Diagnostic, Exclude, Loaded,
         names::{FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
@@ -292,18 +292,26 @@ impl Resolver<'_> {
                 &mut files,
             );
         }
-        let env = files.iter().find(|file| file.relative == ".env");
-        let env = env
-            .and_then(|file| fs_err::read_to_string(&file.local).ok())
-            .unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let parsed = match ComposeFile::parse_with(&text, &parse_env(&env)) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let message = format!("{path} is not a compose file: {error}");
-                self.find(&at("file"), message, "this file", "mend the compose file");
-                return None;
-            }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let find = |name: &str| -> Option<String> {
+            let file = files.iter().find(|file| file.relative == name)?;
+            fs_err::read_to_string(&file.local).ok()
+        };
+        let login = manifest::login();
+        let read = |release| read_project(text.clone(), &login, release, &find);
+        let releases = manifest::releases(&self.loaded.manifest);
+        let release = releases.last().copied().unwrap_or(ComposeRelease::V1_29);
+        let reading = read(release);
+        if let Some(refusal) = reading.refusals.first() {
+            let place = refusal.place.map(|place| place.line);
+            let place = place.map_or(path.to_string(), |line| format!("{path}:{line}"));
+            let message = format!("{place} {}", refusal.message);
+            self.find(&at("file"), message, "this file", &refusal.help);
+            return None;
+        }
+        let refused_by_old = match release {
+            ComposeRelease::V1_25 => None,
+            ComposeRelease::V1_29 => read(ComposeRelease::V1_25).refusals.into_iter().next(),
         };
         let state = match compose.state {
             ComposeState::Running => ProjectState::Running,
@@ -311,8 +319,13 @@ impl Resolver<'_> {
         };
         (self.findings.len() == before).then(|| Project {
             state,
-            services: services(&parsed, &files, &remote::project_directory(&name)),
-            refused_by_old_compose: refused_by_old(&parsed).map(|refused| refused.reason),
+            services: services(
+                &reading.file,
+                &files,
+                &remote::project_directory(&name),
+                release,
+            ),
+            refused_by_old_compose: refused_by_old.map(|refusal| refusal.message),
             autostart: compose.autostart,
             name,
             files,

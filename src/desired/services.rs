@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{COMPOSE_FILE, ProjectFile, Service};
 use crate::{
-    compose::{self, ComposeFile, MountSource},
+    compose::{self, ComposeFile, MountSource, Release},
     manifest::names::ImageRef,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn services(
     parsed: &ComposeFile,
     files: &[ProjectFile],
     directory: &str,
+    release: Release,
 ) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = parsed
         .services
@@ -58,11 +59,14 @@ pub(super) fn services(
             });
             let matters = Service {
                 image,
-                container_name: service.container_name.clone(),
+                container_name: service
+                    .container_name
+                    .as_ref()
+                    .map(|name| name.value.clone()),
                 files: vec![],
                 volumes: vec![],
                 binds: binds(service, directory),
-                replicas: service.scale.unwrap_or(1),
+                replicas: service.containers(release),
                 ports: service.published_ports.clone(),
                 runtime: service
                     .runtime

@@ -2,7 +2,7 @@
 //! paths in each other's way, local files, and what compose files ask for.
 
 mod autostart;
-mod compose;
+pub(crate) mod compose;
 mod paths;
 
 use std::{collections::BTreeMap, io};

@@ -22,6 +22,7 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
 pub use exclude::Exclude;
 pub use load::{LoadError, Options, check, load, load_with, parse};
 pub use loaded::{Loaded, Sidecar};
+pub(crate) use meaning::compose::{login, releases};
 pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;

@@ -102,7 +102,8 @@ fn compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
         let image = service.image.iter().map(|image| image.value.clone());
         push_new(&mut found.images, image);
         let files = service.env_files.iter().map(|file| file.value.as_str());
-        let files = files.chain(service.secret_files.iter().map(String::as_str));
+        let secrets = service.secret_files.iter();
+        let files = files.chain(secrets.map(|file| file.value.as_str()));
         let beside = files.filter_map(|path| beside(folder, path));
         push_new(&mut found.extra_files, beside);
         for mount in &service.mounts {

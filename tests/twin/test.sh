@@ -126,7 +126,9 @@ for name in $new $newest $old; do
     check "$name: nothing failed to start" says running ./twin.sh root $name systemctl is-system-running
     check "$name: /tmp is a small tmpfs" says "tmpfs 65536" oem $name "df -k /tmp | awk 'END { print \$1, \$2 }'"
     check "$name: docker" says "overlay2 journald" oem $name "docker info --format '{{.Driver}} {{.LoggingDriver}}'"
-    check "$name: compose" grep -q 'version 1\.29\.' <(oem $name docker-compose --version)
+    version='1\.29\.'
+    [ $name != $old ] || version='1\.25\.4'
+    check "$name: compose" grep -q "version $version" <(oem $name docker-compose --version)
     check "$name: compose directory" oem $name 'touch /usr/share/oem/docker/compose/x && rm /usr/share/oem/docker/compose/x'
     check "$name: no compose plugin" refused oem $name docker compose version
     check "$name: host key" host_key_matches $name

@@ -131,6 +131,27 @@ context() {
         -c Dockerfile api.py rootfs "profiles/$1"
 }
 
+# How pip of this machine reaches an index: its settings and the certificates that it trusts. No part of the digest.
+pip_context() {
+    local pip=$state/pip certificates=${PIP_CERT:-${REQUESTS_CA_BUNDLE:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}}
+    rm -rf "$pip"
+    mkdir -p "$pip/pip"
+    {
+        echo '[global]'
+        local key name
+        for key in index-url extra-index-url trusted-host proxy; do
+            name=PIP_$(tr 'a-z-' 'A-Z_' <<<"$key")
+            if [ -n "${!name:-}" ]; then
+                echo "$key = ${!name}"
+            elif command -v python3 >/dev/null; then
+                python3 -m pip config get "global.$key" 2>/dev/null | sed "1s|^|$key = |" || true
+            fi
+        done
+    } >"$pip/pip/pip.conf"
+    cat "$certificates" >"$pip/pip/ca.crt" 2>/dev/null || :
+    tar -C "$pip" --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -c pip
+}
+
 # The tag is the context's digest: what changed is rebuilt, what did not costs nothing.
 image_of() { echo "o3r-twin:$1-$(context "$1" | sha256sum | cut -c1-12)"; }
 
@@ -151,8 +172,12 @@ build_image() {
     build_base
     say "building $image"
     # The host's network: an engine's own is often cut off from package mirrors in sandboxes.
-    context "$profile" | docker build --network host --build-arg BASE=o3r-twin-base:bookworm --build-arg "PROFILE=$profile" \
-        --tag "$image" - >"$state/build.log" 2>&1 \
+    # Two archives, the end of the first one cut off.
+    context "$profile" >"$state/context.tar"
+    pip_context >"$state/pip.tar"
+    tar --concatenate -f "$state/context.tar" "$state/pip.tar"
+    docker build --network host --build-arg BASE=o3r-twin-base:bookworm --build-arg "PROFILE=$profile" \
+        --tag "$image" - <"$state/context.tar" >"$state/build.log" 2>&1 \
         || { tail -n 30 "$state/build.log" >&2; die "the build failed, see $state/build.log"; }
 }
 

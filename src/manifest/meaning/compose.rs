@@ -1,13 +1,22 @@
-//! Checks that compose files only ask for what the manifest brings and the VPU can do.
+//! Checks that docker-compose takes the compose files, and that they only ask for what the manifest
+//! brings and the VPU can do.
+
+mod environment;
+mod files;
+mod images;
+mod shared;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Checker, FileKind, autostart, is_read};
 use crate::{
-    compose::{ComposeFile, Environment, HostPort, Service, parse_env, refused_by_old},
+    compose::{
+        Environment, HostPort, Place, Reading, Refusal, Release, Service, is_placed, read_project,
+    },
     manifest::{
-        diagnostics::{Diagnostic, did_you_mean},
-        names::{FirmwareRange, ImageRef, escape},
+        Manifest,
+        diagnostics::{Diagnostic, Source},
+        names::{RelativePath, escape},
         types::Compose,
     },
 };
@@ -22,323 +31,294 @@ fn is_system_port(port: &HostPort) -> bool {
     !port.udp && (single || matches!(number, 50010..=50025 | 51010..=51025))
 }
 
+const ENVIRONMENT: &str = "o3r::manifest::compose_environment";
+const FILE: &str = "o3r::manifest::compose_file";
 const IMAGE: &str = "o3r::manifest::compose_image";
 const KEY: &str = "o3r::manifest::compose_key";
+const NAME: &str = "o3r::manifest::compose_name";
+const NETWORK: &str = "o3r::manifest::compose_network";
 const PORT: &str = "o3r::manifest::compose_port";
+const REFUSED: &str = "o3r::manifest::compose_refused";
 const RESTART: &str = "o3r::manifest::compose_restart";
 const SYNTAX: &str = "o3r::manifest::compose_syntax";
-const VERSION: &str = "o3r::manifest::compose_version";
+const VARIABLE: &str = "o3r::manifest::compose_variable";
 const VOLUME: &str = "o3r::manifest::compose_volume";
 
-/// Variables in `.env` that change what docker-compose takes for the project.
-const STEERING: &[(&str, &str)] = &[
-    (
-        "COMPOSE_PROJECT_NAME",
-        "it beats the directory's name, and the project would not be found again",
-    ),
-    (
-        "COMPOSE_FILE",
-        "docker-compose would read other files than the one that is deployed",
-    ),
-];
+/// The releases of docker-compose that the VPUs of a manifest have, the oldest first.
+pub(crate) fn releases(manifest: &Manifest) -> Vec<Release> {
+    let firmware = manifest.vpu.firmware.as_ref();
+    let (older, newer) = firmware.map_or((true, true), |range| range.sides_of(NEW_COMPOSE));
+    let all = [(Release::V1_25, older), (Release::V1_29, newer)];
+    let had: Vec<Release> = all
+        .into_iter()
+        .filter_map(|(release, has)| has.then_some(release))
+        .collect();
+    // A range that no firmware is in is a finding of its own.
+    if had.is_empty() {
+        return Release::ALL.to_vec();
+    }
+    had
+}
+
+/// What a login on a VPU sets, as far as compose files may use it.
+pub(crate) fn login() -> Environment {
+    let variables = [
+        ("HOME", "/home/oem"),
+        ("USER", "oem"),
+        ("LOGNAME", "oem"),
+        ("SHELL", "/bin/sh"),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ];
+    variables
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     let projects = &checker.loaded.manifest.compose;
+    let mut shared = shared::Shared::default();
     for (index, compose) in projects
         .iter()
         .enumerate()
         .filter(|(_, c)| is_read(c.state))
     {
-        project(checker, index, compose);
+        if let Some(mut project) = Project::read(checker, index, compose) {
+            project.check(compose);
+            shared.add(&project, compose);
+        }
     }
+    shared.check(checker);
 }
 
-fn project(checker: &mut Checker<'_>, index: usize, compose: &Compose) {
-    let pointer = format!("/compose/{index}/file");
-    let path = checker.local(&compose.file);
-    let directory = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
-    let environment = extra_files(checker, index, compose, &directory);
-    if !checker.expect(&pointer, &compose.file, FileKind::File) {
-        return;
-    }
-    let mut project = Project {
-        checker,
-        pointer,
-        path: path.clone(),
-    };
-    let text = match project.checker.files.read(&path).map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) => {
-            return project.error(SYNTAX, None, "is not UTF-8", "save it as UTF-8");
-        }
-        Err(error) => {
-            let message = format!("cannot be read: {error}");
-            return project.error(SYNTAX, None, &message, "see the file's permissions");
-        }
-    };
-    match ComposeFile::parse_with(&text, &environment) {
-        Ok(file) => {
-            project.file(&file);
-            project.environment_files(&file, compose);
-            project.restart_policies(&file, compose);
-        }
-        Err(error) => {
-            let message = format!("cannot be read: {error}");
-            project.error(SYNTAX, error.line(), &message, "correct the compose file");
-        }
-    }
-}
-
-/// Checks that the extra files exist; returns what `.env` among them sets.
-fn extra_files(
-    checker: &mut Checker<'_>,
-    index: usize,
-    compose: &Compose,
-    directory: &Utf8Path,
-) -> Environment {
-    let mut environment = Environment::new();
-    for (at, file) in compose.extra_files.iter().enumerate() {
-        let pointer = format!("/compose/{index}/extra_files/{at}");
-        let path = directory.join(file.bare());
-        let wanted = file.is_dir_hint().then_some(FileKind::Directory);
-        let kind = checker.exists_at(&pointer, file.as_str(), &path, wanted);
-        if file.bare() != ".env" || kind != Some(FileKind::File) {
-            continue;
-        }
-        let Ok(bytes) = checker.files.read(&path) else {
-            continue;
-        };
-        environment = parse_env(&String::from_utf8_lossy(&bytes));
-        for (variable, reason) in STEERING {
-            if environment.contains_key(*variable) {
-                checker.error(
-                    &pointer,
-                    "o3r::manifest::compose_environment",
-                    format!("`{file}` sets `{variable}`: {reason}"),
-                    "this file",
-                    format!("remove `{variable}` from it"),
-                );
-            }
-        }
-    }
-    environment
-}
-
-/// One project's compose file and where the manifest names it.
+/// One project's files and where the manifest names them.
 struct Project<'c, 'a> {
     checker: &'c mut Checker<'a>,
     pointer: String,
-    path: Utf8PathBuf,
+    /// The compose file's directory.
+    directory: Utf8PathBuf,
+    /// What each release that a VPU may have reads, the newest last.
+    readings: Vec<(Release, Reading)>,
+    /// The files that findings point into, by their number.
+    sources: Vec<Source>,
 }
 
-impl Project<'_, '_> {
+impl<'c, 'a> Project<'c, 'a> {
+    /// Reads a project's files; nothing where there is no compose file to speak of.
+    fn read(checker: &'c mut Checker<'a>, index: usize, compose: &Compose) -> Option<Self> {
+        let pointer = format!("/compose/{index}/file");
+        let path = checker.local(&compose.file);
+        let directory = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        for (at, file) in compose.extra_files.iter().enumerate() {
+            let pointer = format!("/compose/{index}/extra_files/{at}");
+            let local = directory.join(file.bare());
+            let wanted = file.is_dir_hint().then_some(FileKind::Directory);
+            checker.exists_at(&pointer, file.as_str(), &local, wanted);
+        }
+        if !checker.expect(&pointer, &compose.file, FileKind::File) {
+            return None;
+        }
+        let problem = match checker.files.read(&path).map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                let login = login();
+                let find = |name: &str| -> Option<String> {
+                    let extra = compose.extra_files.iter().map(RelativePath::bare);
+                    if !is_placed(name, extra) {
+                        return None;
+                    }
+                    let bytes = checker.files.read(&directory.join(name)).ok()?;
+                    Some(String::from_utf8_lossy(&bytes).into_owned())
+                };
+                let readings: Vec<_> = releases(&checker.loaded.manifest)
+                    .into_iter()
+                    .map(|release| {
+                        let reading = read_project(text.clone(), &login, release, &find);
+                        (release, reading)
+                    })
+                    .collect();
+                return Some(
+                    Self {
+                        checker,
+                        pointer,
+                        directory,
+                        readings,
+                        sources: Vec::new(),
+                    }
+                    .with_sources(&path),
+                );
+            }
+            Ok(Err(_)) => ("is not UTF-8".to_owned(), "save it as UTF-8"),
+            Err(error) => (
+                format!("cannot be read: {error}"),
+                "see the file's permissions",
+            ),
+        };
+        let (message, help) = problem;
+        let message = format!("{path} {}", escape(&message));
+        checker.error(&pointer, SYNTAX, message, "this compose file", help);
+        None
+    }
+
+    /// Names the files as the user knows them.
+    fn with_sources(mut self, path: &Utf8Path) -> Self {
+        let (_, reading) = self.newest();
+        let sources = reading.files.iter().enumerate().map(|(index, file)| {
+            let local = match index {
+                0 => path.to_owned(),
+                _ => self.directory.join(&file.name),
+            };
+            Source::new(local.as_str(), file.text.clone())
+        });
+        self.sources = sources.collect();
+        self
+    }
+
+    fn newest(&self) -> &(Release, Reading) {
+        // There is one for every release, and there is always a release.
+        &self.readings[self.readings.len() - 1]
+    }
+
     fn finding(
         &self,
         code: &'static str,
-        line: Option<usize>,
+        place: Option<Place>,
         message: &str,
         help: &str,
     ) -> Diagnostic {
-        let place = match line {
-            Some(line) => format!("{}:{line}", self.path),
-            None => self.path.to_string(),
+        let Some(place) = place else {
+            let message = format!("{} {}", self.sources[0].name(), escape(message));
+            let (label, help) = ("this compose file", escape(help));
+            let loaded = self.checker.loaded;
+            return loaded.diagnostic(&self.pointer, code, message, label, help);
         };
-        self.checker.loaded.diagnostic(
-            &self.pointer,
-            code,
-            format!("{place} {}", escape(message)),
-            "this compose file",
-            escape(help),
-        )
-    }
-
-    fn error(&mut self, code: &'static str, line: Option<usize>, message: &str, help: &str) {
-        let finding = self.finding(code, line, message, help);
-        self.checker.findings.push(finding);
-    }
-
-    fn warning(&mut self, code: &'static str, line: Option<usize>, message: &str, help: &str) {
-        let finding = self.finding(code, line, message, help).warning();
-        self.checker.findings.push(finding);
-    }
-
-    fn file(&mut self, file: &ComposeFile) {
-        if let Some(line) = file.name {
-            let message = "has a top-level `name:`, which docker-compose on a VPU refuses";
-            self.error(
-                KEY,
-                Some(line),
-                message,
-                "remove it; the project is called as in [[compose]]",
-            );
+        let source = &self.sources[place.file];
+        let message = format!("{}:{} {}", source.name(), place.line, escape(message));
+        let files = &self.newest().1.files;
+        if files
+            .get(place.file)
+            .is_some_and(|file| file.is_environment)
+        {
+            // Its lines may have passwords, which a snippet would show.
+            let help = escape(help);
+            let loaded = self.checker.loaded;
+            return loaded.diagnostic(&self.pointer, code, message, "of this compose file", help);
         }
-        if file.services.is_empty() {
+        Diagnostic::error(code, source, message)
+            .at(&self.pointer)
+            .label(place.start..place.end, "here")
+            .help(escape(help))
+    }
+
+    fn error(&mut self, code: &'static str, place: Option<Place>, message: &str, help: &str) {
+        let finding = self.finding(code, place, message, help);
+        self.push(finding);
+    }
+
+    fn warning(&mut self, code: &'static str, place: Option<Place>, message: &str, help: &str) {
+        let finding = self.finding(code, place, message, help).warning();
+        self.push(finding);
+    }
+
+    /// One finding is enough for one place.
+    fn push(&mut self, finding: Diagnostic) {
+        let is_known = self.checker.findings.iter().any(|known| {
+            known.source == finding.source
+                && known.labels == finding.labels
+                && !known.labels.is_empty()
+                && known.severity <= finding.severity
+                && (known.message == finding.message || finding.code == REFUSED)
+        });
+        if !is_known {
+            self.checker.findings.push(finding);
+        }
+    }
+
+    fn check(&mut self, compose: &Compose) {
+        self.steering();
+        let reading = &self.newest().1;
+        if reading.file.services.is_empty() && reading.refusals.is_empty() {
             self.error(KEY, None, "declares no services", "add `services:`");
         }
-        self.version(file);
+        let file = self.newest().1.file.clone();
         for service in &file.services {
             self.service(service);
         }
-        self.volumes(file);
+        self.unset(&file, compose);
+        self.volumes(&file, compose);
+        self.travelling(&file, compose);
+        self.restart_policies(&file.services, compose);
+        self.refusals();
+        for warning in self.newest().1.warnings.clone() {
+            self.warning(KEY, warning.place, &warning.message, &warning.help);
+        }
     }
 
-    fn version(&mut self, file: &ComposeFile) {
-        const HELP: &str = "write `version: \"2.4\"`, which every firmware takes";
-        if let Some(version) = &file.version {
-            let line = Some(version.line);
-            let (major, minor) = version.text.split_once('.').unwrap_or((&version.text, "0"));
-            if !version.is_string {
-                let message = format!("gives the version {} as a number", version.text);
-                let help = format!("write `version: \"{}\"`", version.text);
-                return self.error(VERSION, line, &message, &help);
+    /// What every docker-compose that a VPU may have refuses is an error; what one of two takes is
+    /// a warning that names the other.
+    fn refusals(&mut self) {
+        let all: Vec<(Release, Vec<Refusal>)> = self
+            .readings
+            .iter()
+            .map(|(release, reading)| (*release, reading.refusals.clone()))
+            .collect();
+        let is_refused_by_all = all.iter().all(|(_, refusals)| !refusals.is_empty());
+        for (index, (release, refusals)) in all.iter().enumerate() {
+            let is_newest = index + 1 == all.len();
+            for refusal in refusals {
+                let by_others = all.iter().all(|(other, others)| {
+                    other == release || others.iter().any(|o| o.place == refusal.place)
+                });
+                if by_others && !is_newest {
+                    continue; // the newest one says it
+                }
+                if by_others || (is_newest && is_refused_by_all) {
+                    let (message, help) = (&refusal.message, &refusal.help);
+                    self.error(REFUSED, refusal.place, message, help);
+                } else {
+                    let message = format!(
+                        "{}; docker-compose {release}, on {}, refuses that",
+                        refusal.message,
+                        release.firmware()
+                    );
+                    self.warning(REFUSED, refusal.place, &message, &refusal.help);
+                }
             }
-            if !matches!(major, "2" | "3") || minor.parse::<u32>().is_err() {
-                let message = format!(
-                    "has the version `{}`, which docker-compose 1 refuses",
-                    version.text
-                );
-                return self.error(VERSION, line, &message, HELP);
-            }
-        }
-        let firmware = &self.checker.loaded.manifest.vpu.firmware;
-        let is_new = |range: &FirmwareRange| range.is_at_least(NEW_COMPOSE);
-        if firmware.as_ref().is_some_and(is_new) {
-            return;
-        }
-        if let Some(refused) = refused_by_old(file) {
-            let message = format!(
-                "{}, which docker-compose 1.25 on firmware before 1.4.30 refuses",
-                refused.reason
-            );
-            self.warning(VERSION, refused.line, &message, HELP);
         }
     }
 
     fn service(&mut self, service: &Service) {
-        if let Some(line) = service.build {
-            let message = format!("builds `{}`, and a VPU builds nothing", service.name);
-            let help = "build it before, name the result as `image:` and declare it in [[images]]";
-            self.error(KEY, Some(line), &message, help);
+        let name = &service.name;
+        if let Some(place) = service.build {
+            let message = format!("builds `{name}`, and a VPU builds nothing");
+            let help = match &service.image {
+                Some(_) => "remove `build:`, or keep it in an override file that is not deployed",
+                None => "build it before, name the result as `image:` and declare it in [[images]]",
+            };
+            self.error(KEY, Some(place), &message, help);
         }
-        if let Some(line) = service.profiles {
-            let message = format!(
-                "gives `{}` profiles, which the VPU's autostart never sets",
-                service.name
-            );
-            self.error(
-                KEY,
-                Some(line),
-                &message,
-                "move the service to a [[compose]] project of its own",
-            );
+        if let Some(place) = service.profiles {
+            let message = format!("gives `{name}` profiles, which the VPU's autostart never sets");
+            let help = "move the service to a [[compose]] project of its own";
+            self.error(KEY, Some(place), &message, help);
         }
         for port in service
             .published_ports
             .iter()
             .filter(|port| is_system_port(port))
         {
-            let message = format!(
-                "publishes {port} for `{}`, which the VPU's own software uses",
-                service.name
-            );
-            self.warning(PORT, Some(service.line), &message, "publish another port");
+            let message =
+                format!("publishes {port} for `{name}`, which the VPU's own software uses");
+            self.warning(PORT, Some(service.place), &message, "publish another port");
         }
-        match &service.image {
-            Some(_) if !service.unset_in_image.is_empty() => self.unset_image(service),
-            Some(image) => self.image(&service.name, &image.value, image.line),
-            None if service.build.is_none() && service.extends.is_none() => {
-                let message = format!("gives `{}` no image", service.name);
-                self.error(IMAGE, Some(service.line), &message, "add `image:`");
-            }
-            None => {}
-        }
+        self.image(service);
     }
 
-    fn unset_image(&mut self, service: &Service) {
-        let line = service.image.as_ref().map(|image| image.line);
-        let variables = service.unset_in_image.join("`, `");
-        let message = format!(
-            "leaves the image of `{}` open: nothing sets `{variables}`",
-            service.name
-        );
-        let help = "set it in a `.env` file listed in `extra_files`, or give it a default: \
-                    `${NAME:-value}`";
-        self.error(IMAGE, line, &message, help);
-    }
-
-    fn image(&mut self, service: &str, written: &str, line: usize) {
-        let declared = &self.checker.loaded.manifest.images;
-        let image = match written.parse::<ImageRef>() {
-            Ok(image) => image,
-            Err(error) => {
-                let message = format!(
-                    "runs `{service}` from `{written}`, which is not {}: {}",
-                    error.expected, error.problem
-                );
-                return self.error(IMAGE, Some(line), &message, &error.help);
-            }
-        };
-        if declared.iter().any(|declared| declared.name == image) {
-            return;
-        }
-        let names: Vec<String> = declared
-            .iter()
-            .map(|image| image.name.canonical())
-            .collect();
-        let help = match did_you_mean(&image.canonical(), names.iter().map(String::as_str)) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("add [[images]] with `name = \"{image}\"`"),
-        };
-        let message = format!("runs `{service}` from `{written}`, which no [[images]] declares");
-        self.error(IMAGE, Some(line), &message, &help);
-    }
-
-    fn volumes(&mut self, file: &ComposeFile) {
-        let declared: Vec<&str> = self
-            .checker
-            .loaded
-            .manifest
-            .volumes
-            .iter()
-            .map(|v| v.name.as_str())
-            .collect();
-        for volume in file.volumes.iter().filter(|volume| volume.external) {
-            let name = volume.external_name();
-            if declared.contains(&name) {
-                continue;
-            }
-            let message = format!("expects the volume `{name}`, which no [[volumes]] declares");
-            let help = match did_you_mean(name, declared.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("add [[volumes]] with `name = \"{name}\"` and a `path`"),
-            };
-            self.error(VOLUME, Some(volume.line), &message, &help);
-        }
-    }
-
-    fn restart_policies(&mut self, file: &ComposeFile, compose: &Compose) {
-        let firmware = self.checker.loaded.manifest.vpu.firmware.as_ref();
-        let problems = file.services.iter().filter_map(|service| {
-            let problem = autostart::policy_problem(firmware, compose, service)?;
-            Some((service.line, problem))
-        });
-        for (line, (message, help)) in problems.collect::<Vec<_>>() {
-            self.warning(RESTART, Some(line), &message, help);
-        }
-    }
-
-    /// Environment files must arrive with the project: without them nothing starts.
-    fn environment_files(&mut self, file: &ComposeFile, compose: &Compose) {
-        for entry in file.services.iter().flat_map(|service| &service.env_files) {
-            let path = entry.value.strip_prefix("./").unwrap_or(&entry.value);
-            let is_placed = compose
-                .extra_files
-                .iter()
-                .any(|extra| Utf8Path::new(path).starts_with(extra.bare()));
-            if !is_placed && !path.starts_with(['/', '~']) {
-                let message = format!("reads `{path}`, which is not among the `extra_files`");
-                let help = format!("add `extra_files = [\"{path}\"]`");
-                self.error(KEY, Some(entry.line), &message, &help);
+    fn restart_policies(&mut self, services: &[Service], compose: &Compose) {
+        let firmware = self.checker.loaded.manifest.vpu.firmware.clone();
+        for service in services {
+            let problem = autostart::policy_problem(firmware.as_ref(), compose, service);
+            if let Some((message, help)) = problem {
+                self.warning(RESTART, Some(service.place), &message, help);
             }
         }
     }

@@ -105,6 +105,23 @@ impl FirmwareRange {
             bounds_below && bound >= least
         })
     }
+
+    /// Whether some firmware in the range is older than `bound`, and whether some is not.
+    pub fn sides_of(&self, bound: [u64; 3]) -> (bool, bool) {
+        // The least firmware of the range on either side is a bound or the next one.
+        let bounds = self.requirement.comparators.iter().flat_map(|comparator| {
+            let patch = comparator.patch.unwrap_or(0);
+            let at = |patch| [comparator.major, comparator.minor.unwrap_or(0), patch];
+            [at(patch), at(patch + 1)]
+        });
+        let candidates = [[0, 0, 0], bound].into_iter().chain(bounds);
+        let within = candidates.filter(|[major, minor, patch]| {
+            let version = semver::Version::new(*major, *minor, *patch);
+            self.requirement.matches(&version)
+        });
+        let (older, others): (Vec<_>, Vec<_>) = within.partition(|numbers| *numbers < bound);
+        (!older.is_empty(), !others.is_empty())
+    }
 }
 
 impl Word for FirmwareRange {
@@ -232,5 +249,19 @@ mod tests {
         assert!(!at_least("<2"));
         assert!(!at_least(">=1.1"));
         assert!(!at_least("*"));
+    }
+
+    #[test]
+    fn a_range_may_lie_on_both_sides_of_a_firmware() {
+        let sides = |range: &str| range.parse::<FirmwareRange>().unwrap().sides_of([1, 4, 30]);
+        assert_eq!(sides(">=1.4.30, <2"), (false, true));
+        assert_eq!(sides(">1.4.29"), (false, true));
+        assert_eq!(sides("<=1.1.30"), (true, false));
+        assert_eq!(sides("<1.4.30"), (true, false));
+        assert_eq!(sides("=1.1.30"), (true, false));
+        assert_eq!(sides("~1.1.30"), (true, false));
+        assert_eq!(sides("1.1"), (true, true));
+        assert_eq!(sides(">=1.4.29, <1.5"), (true, true));
+        assert_eq!(sides("*"), (true, true));
     }
 }

@@ -1,0 +1,526 @@
+//! Reads a project's files as one release of docker-compose does: the compose file, an override
+//! file, what services extend, with everything that the release refuses.
+
+mod extends;
+
+use super::{
+    At, ComposeError, ComposeFile, Environment, Place, Release, environment,
+    interpolate::{self, Problem},
+    is_within, merge,
+    node::{Key, Map, Node, Value},
+    normalise, rules, schema, yaml,
+};
+
+/// Names of override files, in the order in which docker-compose looks for them.
+const OVERRIDES: &[&str] = &[
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+/// Names that 1.29.2 takes beside them.
+const OVERRIDES_NEWER: &[&str] = &["compose.override.yml", "compose.override.yaml"];
+/// What the compose file is called on a VPU.
+const COMPOSE_FILE: &str = "docker-compose.yml";
+/// What sets a compose file's variables.
+const ENV_FILE: &str = ".env";
+/// The names under which a release reads an override file beside the compose file.
+pub fn override_names(release: Release) -> impl Iterator<Item = &'static str> {
+    let newer: &[&str] = match release {
+        Release::V1_25 => &[],
+        Release::V1_29 => OVERRIDES_NEWER,
+    };
+    OVERRIDES.iter().chain(newer).copied()
+}
+
+/// One of a project's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// Its path, from the compose file's directory.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+    /// Whether it sets variables, whose values are nobody's business.
+    pub is_environment: bool,
+}
+
+/// Something that a release of docker-compose refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where, if it is one place's fault.
+    pub place: Option<Place>,
+    /// What the file does, completing "docker-compose.yml:4 …".
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+    /// Whether `docker-compose config` refuses it; else starting does.
+    pub by_config: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            place,
+            message: message.into(),
+            help: help.into(),
+            by_config: true,
+        }
+    }
+
+    /// Says that docker-compose finds it only when it starts the project.
+    pub(super) fn at_start(mut self) -> Self {
+        self.by_config = false;
+        self
+    }
+}
+
+/// A project as a release of docker-compose reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What its files say together; as far as they can be read where something is refused.
+    pub file: ComposeFile,
+    /// The files that were read, by [`Place::file`].
+    pub files: Vec<ProjectFile>,
+    /// What the release refuses.
+    pub refusals: Vec<Refusal>,
+    /// What it takes and does not do as it seems.
+    pub warnings: Vec<Refusal>,
+}
+
+/// Reads a project: the compose file, and by `find` what stands beside it: `.env`, an override
+/// file, environment files, files that services extend. `find` gives the text of a file by its path
+/// from the compose file's directory. `login` is the environment that docker-compose runs in; it
+/// beats `.env`.
+pub fn read_project(
+    text: String,
+    login: &Environment,
+    release: Release,
+    find: &dyn Fn(&str) -> Option<String>,
+) -> Reading {
+    let mut reader = Reader {
+        environment: Environment::new(),
+        release,
+        find,
+        reading: Reading::default(),
+        documents: Vec::new(),
+    };
+    let main = reader.file(COMPOSE_FILE, text);
+    if let Some(text) = find(ENV_FILE) {
+        let index = reader.file(ENV_FILE, text);
+        reader.environment = reader.env_file(index);
+    }
+    reader
+        .environment
+        .extend(login.iter().map(|(k, v)| (k.clone(), v.clone())));
+    reader.document(main);
+    let overrides: Vec<(&str, String)> = override_names(release)
+        .filter_map(|name| Some((name, find(name)?)))
+        .collect();
+    if let [(first, _), (second, _), ..] = overrides.as_slice() {
+        let message = format!("has two override files beside it, `{first}` and `{second}`");
+        reader.refuse(None, message, "remove one of the two");
+    }
+    for (name, text) in overrides.into_iter().take(1) {
+        let index = reader.file(name, text);
+        reader.document(index);
+    }
+    reader.merge();
+    reader.env_files();
+    reader.reading.refusals.sort_by_key(|refusal| refusal.place);
+    reader.reading.refusals.dedup();
+    reader.reading
+}
+
+/// One file, processed.
+struct Document {
+    name: String,
+    root: Map,
+    /// The format whose schema it is held against.
+    format: String,
+}
+
+impl Document {
+    fn section(&self, name: &str) -> Map {
+        let section = self.root.get(name).and_then(Node::as_map);
+        section.cloned().unwrap_or_default()
+    }
+}
+
+struct Reader<'a> {
+    environment: Environment,
+    release: Release,
+    find: &'a dyn Fn(&str) -> Option<String>,
+    reading: Reading,
+    documents: Vec<Document>,
+}
+
+impl Reader<'_> {
+    fn refuse(
+        &mut self,
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let refusal = Refusal::new(place, message, help);
+        self.reading.refusals.push(refusal);
+    }
+
+    /// Takes a file in; returns its number.
+    fn file(&mut self, name: &str, text: String) -> usize {
+        self.reading.files.push(ProjectFile {
+            name: name.to_owned(),
+            text,
+            is_environment: false,
+        });
+        self.reading.files.len() - 1
+    }
+
+    /// Reads an environment file, with what it refuses.
+    fn env_file(&mut self, index: usize) -> Environment {
+        self.reading.files[index].is_environment = true;
+        let text = &self.reading.files[index].text;
+        let read = environment::read_env(text, self.release);
+        for problem in read.problems {
+            let refusal = Refusal::new(
+                Some(line_of(text, index, problem.line)),
+                problem.message,
+                "write `NAME=value`, without blanks around the `=` and without `export`",
+            );
+            if problem.refuses {
+                self.reading.refusals.push(refusal);
+            } else {
+                self.reading.warnings.push(refusal);
+            }
+        }
+        read.values
+    }
+
+    /// Environment files must stand beside the compose file: without them nothing starts.
+    fn env_files(&mut self) {
+        let services = self.reading.file.services.clone();
+        for entry in services.iter().flat_map(|service| &service.env_files) {
+            let path = joined("", &entry.value);
+            if path.starts_with(['/', '~']) {
+                continue;
+            }
+            if self.reading.files.iter().any(|file| file.name == path) {
+                continue;
+            }
+            if let Some(text) = (self.find)(&path) {
+                let index = self.file(&path, text);
+                self.env_file(index);
+                continue;
+            }
+            let message = format!("reads `{path}`, which is not among the `extra_files`");
+            let help = if path.starts_with("../") {
+                format!(
+                    "move `{path}` beside the compose file, or place it with [[transfers]] and name its absolute path"
+                )
+            } else {
+                format!("add `extra_files = [\"{path}\"]`")
+            };
+            self.refuse(Some(entry.place), message, help);
+        }
+    }
+
+    /// Reads and processes a file; returns its number among the documents.
+    fn document(&mut self, index: usize) -> Option<usize> {
+        let text = self.reading.files[index].text.clone();
+        let name = self.reading.files[index].name.clone();
+        let mut root = match yaml::parse(&text, index) {
+            Ok(root) => root,
+            Err(error) => {
+                self.unreadable(&error);
+                return None;
+            }
+        };
+        let Value::Map(map) = &root.value else {
+            self.refuse(
+                Some(root.place),
+                format!("is {}, not a table", root.what()),
+                "a compose file has `services:`",
+            );
+            return None;
+        };
+        let format = self.format(map)?;
+        if !self.sections(map) {
+            return None;
+        }
+        let outcome = interpolate::process(&mut root, &self.environment, self.release);
+        self.reading.file.unset.extend(outcome.unset);
+        for problem in outcome.problems {
+            self.problem(problem);
+        }
+        let refusals = schema::validate(&root, self.release, &format);
+        self.reading.refusals.extend(refusals);
+        let Value::Map(root) = root.value else {
+            return None;
+        };
+        self.documents.push(Document { name, root, format });
+        Some(self.documents.len() - 1)
+    }
+
+    fn unreadable(&mut self, error: &ComposeError) {
+        let help = match error {
+            ComposeError::Duplicate { .. } => "remove one of the two",
+            _ => "correct the file; `docker-compose config` shows what it reads",
+        };
+        self.refuse(error.place(), format!("cannot be read: {error}"), help);
+    }
+
+    /// The format that a file says it is written in, as the schemas are called.
+    fn format(&mut self, root: &Map) -> Option<String> {
+        const HELP: &str = "write `version: \"2.4\"`, which every firmware takes";
+        let version = root.get("version");
+        let is_given =
+            version.is_some_and(|version| self.release == Release::V1_25 || !version.is_falsy());
+        let Some(version) = version.filter(|_| is_given) else {
+            let has_sections = ["services", "networks", "volumes"]
+                .iter()
+                .any(|section| root.get(section).is_some_and(|node| !node.is_falsy()));
+            if self.release == Release::V1_25 {
+                self.refuse(None, "has no `version:`", HELP);
+                return None;
+            }
+            if !has_sections {
+                self.refuse(None, "declares no services", "add `services:`");
+                return None;
+            }
+            return Some("spec".to_owned());
+        };
+        let place = Some(version.place);
+        let Some(text) = version.as_string() else {
+            let written = version.text().unwrap_or("it");
+            let message = format!("gives the version {written} as {}", version.what());
+            self.refuse(place, message, format!("write `version: \"{written}\"`"));
+            return None;
+        };
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = match self.release {
+            Release::V1_25 => '2'..='9',
+            Release::V1_29 => '1'..='3',
+        };
+        let is_version = !major.is_empty()
+            && major.chars().all(|c| digits.contains(&c))
+            && !minor.is_empty()
+            && minor.chars().all(|c| c.is_ascii_digit());
+        let format = match self.release {
+            Release::V1_25 => format!("{major}.{minor}"),
+            Release::V1_29 => "spec".to_owned(),
+        };
+        let is_known = match self.release {
+            Release::V1_25 => schema::formats().any(|known| known == format),
+            Release::V1_29 => !major.starts_with('1'),
+        };
+        if !is_version || !is_known {
+            self.refuse(place, format!("has the version `{text}`"), HELP);
+            return None;
+        }
+        Some(format)
+    }
+
+    /// Every section is a table of tables with names that are strings.
+    fn sections(&mut self, root: &Map) -> bool {
+        let before = self.reading.refusals.len();
+        for section in ["services", "volumes", "networks", "secrets", "configs"] {
+            let Some(node) = root.get(section) else {
+                continue;
+            };
+            let Value::Map(entries) = &node.value else {
+                let is = node.what();
+                self.refuse(
+                    Some(node.place),
+                    format!("has `{section}` as {is}, and it takes a table"),
+                    format!("name each under `{section}:`, or remove the key"),
+                );
+                continue;
+            };
+            for (key, node) in entries.iter() {
+                if !key.is_string {
+                    let message =
+                        format!("has the name {} in `{section}` without quotes", key.name);
+                    self.refuse(
+                        Some(key.place),
+                        message,
+                        format!("write `\"{}\":`", key.name),
+                    );
+                }
+                if !matches!(node.value, Value::Map(_) | Value::Null) {
+                    let message = format!(
+                        "has `{section}.{}` as {}, and it takes a table",
+                        key.name,
+                        node.what()
+                    );
+                    self.refuse(Some(node.place), message, "put its keys below it, indented");
+                }
+                if self.release == Release::V1_25 {
+                    self.string_keys(node);
+                }
+            }
+        }
+        self.reading.refusals.len() == before
+    }
+
+    /// 1.25.4 breaks off at a key that is no string.
+    fn string_keys(&mut self, node: &Node) {
+        match &node.value {
+            Value::Map(map) => {
+                for (key, node) in map.iter() {
+                    if !key.is_string {
+                        let message = format!("has the key {} without quotes", key.name);
+                        self.refuse(
+                            Some(key.place),
+                            message,
+                            format!("write `\"{}\":`", key.name),
+                        );
+                    }
+                    self.string_keys(node);
+                }
+            }
+            Value::List(list) => list.iter().for_each(|node| self.string_keys(node)),
+            _ => {}
+        }
+    }
+
+    fn problem(&mut self, problem: At<Problem>) {
+        let place = Some(problem.place);
+        match problem.value {
+            Problem::Invalid { text } => {
+                let message = format!("has an invalid `$` in `{text}`");
+                self.refuse(place, message, "write `$$` for a dollar sign");
+            }
+            Problem::Required { name, said } => {
+                let said = said.trim();
+                let said = if said.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (\"{said}\")")
+                };
+                let message = format!("requires the variable `{name}`{said}, which nothing sets");
+                let help = "set it in a `.env` file listed in `extra_files`, or in `env`";
+                self.refuse(place, message, help);
+            }
+            Problem::Type { key, wanted, text } => {
+                let message = format!("gives `{key}` the value `{text}`, and it takes {wanted}");
+                self.refuse(place, message, format!("write {wanted}"));
+            }
+        }
+    }
+
+    /// Lays the override file over the compose file, and resolves what services extend.
+    fn merge(&mut self) {
+        let Some(main) = self.documents.first() else {
+            return;
+        };
+        let mut services = main.section("services");
+        let mut sections: Vec<(&str, Map)> = ["volumes", "networks", "secrets", "configs"]
+            .iter()
+            .map(|section| (*section, main.section(section)))
+            .collect();
+        let format = main.format.clone();
+        for over in &self.documents[1..] {
+            for (key, node) in over.section("services").0 {
+                let merged = match (services.get(&key.name), node.as_map()) {
+                    (Some(base), Some(over)) => {
+                        let base = base.as_map().cloned().unwrap_or_default();
+                        Value::Map(merge::service(&base, over))
+                    }
+                    _ => node.value,
+                };
+                let place = node.place;
+                let value = merged;
+                services.set(key, Node { value, place });
+            }
+            for (section, merged) in &mut sections {
+                for (key, node) in over.section(section).0 {
+                    merged.set(key, node);
+                }
+            }
+        }
+        for over in &self.documents[1..] {
+            if over.format != format {
+                let place = over.root.get("version").map(|version| version.place);
+                let message = format!("has another version than the compose file, `{format}`");
+                let refusal = Refusal::new(place, message, "give both the same `version:`");
+                self.reading.refusals.push(refusal);
+            }
+        }
+        let names: Vec<Key> = services.iter().map(|(key, _)| key.clone()).collect();
+        for key in &names {
+            let service = services.get(&key.name).and_then(Node::as_map).cloned();
+            let Some(service) = service.filter(|service| service.get("extends").is_some()) else {
+                continue;
+            };
+            let main = self.documents[0].name.clone();
+            let mut seen = vec![(main, key.name.clone())];
+            if let Some(merged) = self.extended(&service, 0, &format, &mut seen)
+                && let Some(node) = services.get_mut(&key.name)
+            {
+                node.value = Value::Map(merged);
+            }
+        }
+        let mut root = self.documents[0].root.clone();
+        let top = Key {
+            name: String::new(),
+            place: Place::default(),
+            is_string: true,
+        };
+        for (name, map) in sections.into_iter().chain([("services", services)]) {
+            let place = root.get(name).map(|node| node.place).unwrap_or_default();
+            let value = Value::Map(map);
+            let key = root.entry(name).map(|(key, _)| key.clone());
+            let key = key.unwrap_or_else(|| Key {
+                name: name.to_owned(),
+                ..top.clone()
+            });
+            root.set(key, Node { value, place });
+        }
+        rules::check(&root, self.release, &format, &mut self.reading);
+        let root = Node {
+            value: Value::Map(root),
+            place: Place::default(),
+        };
+        let unset = std::mem::take(&mut self.reading.file.unset);
+        match ComposeFile::of(&root, unset) {
+            Ok(file) => self.reading.file = file,
+            Err(error) => self.unreadable(&error),
+        }
+    }
+}
+
+/// A whole line of a file, counted from 1.
+fn line_of(text: &str, file: usize, line: usize) -> Place {
+    let mut lines = text.split_inclusive('\n').take(line);
+    let last = lines.clone().last().unwrap_or_default().trim_end().len();
+    let start: usize = lines.by_ref().take(line - 1).map(str::len).sum();
+    Place {
+        file,
+        line,
+        start,
+        end: start + last,
+    }
+}
+
+/// A path from a directory, both from the compose file's.
+pub(super) fn joined(directory: &str, path: &str) -> String {
+    if path.starts_with(['/', '~']) {
+        return path.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in directory.split('/').chain(path.split('/')) {
+        match (part, parts.last()) {
+            ("" | ".", _) => {}
+            ("..", Some(&last)) if last != ".." => drop(parts.pop()),
+            (part, _) => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Whether a path from the compose file's directory is one of the files that travel with it.
+pub fn is_placed<'a>(path: &str, mut extra_files: impl Iterator<Item = &'a str>) -> bool {
+    let path = normalise(path);
+    extra_files.any(|extra| is_within(&path, &normalise(extra)))
+}

@@ -1,0 +1,339 @@
+//! Holds a project's services against what docker-compose checks beside its schemas, and what it,
+//! or docker, refuses when the project starts.
+
+mod mounts;
+mod names;
+mod values;
+
+use std::collections::BTreeMap;
+
+use super::{
+    Place, Release,
+    node::{Key, Map, Node},
+    project::{Reading, Refusal},
+};
+
+/// What the rules look at.
+struct Rules<'a> {
+    root: &'a Map,
+    services: Vec<(&'a Key, &'a Map)>,
+    release: Release,
+    /// The file format, as `2.4`.
+    format: &'a str,
+    refusals: Vec<Refusal>,
+    warnings: Vec<Refusal>,
+}
+
+/// Checks a project whose files are merged.
+pub(super) fn check(root: &Map, release: Release, format: &str, reading: &mut Reading) {
+    let services = root.get("services").and_then(Node::as_map);
+    let services = services.map(Map::iter).into_iter().flatten();
+    let mut rules = Rules {
+        root,
+        services: services
+            .filter_map(|(key, node)| Some((key, node.as_map()?)))
+            .collect(),
+        release,
+        format,
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for (key, service) in rules.services.clone() {
+        rules.service(key, service);
+    }
+    names::check(&mut rules);
+    rules.externals();
+    let is_new = |refusal: &Refusal| {
+        let taken = |known: &Refusal| known.place == refusal.place && refusal.place.is_some();
+        !reading.refusals.iter().any(taken)
+    };
+    let found: Vec<Refusal> = rules.refusals.into_iter().filter(is_new).collect();
+    reading.refusals.extend(found);
+    reading.warnings.extend(rules.warnings);
+}
+
+impl Rules<'_> {
+    fn refuse(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.refusals.push(Refusal::new(Some(place), message, help));
+    }
+
+    fn refuse_at_start(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let refusal = Refusal::new(Some(place), message, help).at_start();
+        self.refusals.push(refusal);
+    }
+
+    fn warn(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.warnings.push(Refusal::new(Some(place), message, help));
+    }
+
+    fn has_service(&self, name: &str) -> bool {
+        self.services.iter().any(|(key, _)| key.name == name)
+    }
+
+    /// The entry of a top-level table.
+    fn declared(&self, section: &str, name: &str) -> Option<&Node> {
+        self.root.get(section)?.get(name)
+    }
+
+    fn service(&mut self, key: &Key, service: &Map) {
+        let name = key.name.as_str();
+        if service.get("image").is_none_or(Node::is_falsy) {
+            if service.get("build").is_none() {
+                let message = format!("gives `{name}` no image");
+                self.refuse(key.place, message, "add `image:`");
+            } else if name.contains(|c: char| c.is_ascii_uppercase()) {
+                let message =
+                    format!("builds `{name}`, whose capitals cannot be in an image's name");
+                self.refuse(key.place, message, "add `image:`");
+            }
+        }
+        self.namespaces(name, service);
+        self.neighbours(name, service);
+        mounts::check(self, name, service);
+        values::check(self, name, service);
+        self.networks(name, service);
+        self.count(name, service);
+        self.swarm_only(name, service);
+    }
+
+    fn namespaces(&mut self, name: &str, service: &Map) {
+        let mut keys = vec![("network_mode", "network"), ("pid", "process")];
+        if self.release == Release::V1_29 {
+            keys.push(("ipc", "IPC"));
+        }
+        for (key, what) in keys {
+            let Some(node) = service.get(key) else {
+                continue;
+            };
+            let other = node.text().and_then(|mode| mode.strip_prefix("service:"));
+            if let Some(other) = other.filter(|other| !self.has_service(other)) {
+                let message = format!(
+                    "puts `{name}` into the {what} namespace of `{other}`, which is no service"
+                );
+                self.refuse(node.place, message, "name a service of the file");
+            }
+        }
+        let Some(mode) = service.get("network_mode").filter(|mode| !mode.is_falsy()) else {
+            return;
+        };
+        if service.get("networks").is_some() {
+            let message = format!("gives `{name}` both `network_mode` and `networks`");
+            self.refuse(mode.place, message, "keep one of the two");
+        }
+        let publishes = service.get("ports").filter(|ports| !ports.is_falsy());
+        if let (Some("host"), Some(ports)) = (mode.text(), publishes) {
+            let message = format!("gives `{name}` the host's network and `ports`");
+            let help = "remove `ports:`; on the host's network every port is the VPU's own";
+            self.refuse_at_start(ports.place, message, help);
+        }
+    }
+
+    /// Services that others name.
+    fn neighbours(&mut self, name: &str, service: &Map) {
+        const HELP: &str = "name a service of the file";
+        if let Some(node) = service.get("depends_on") {
+            for (key, _) in super::merge::conditions(node).iter() {
+                if !self.has_service(&key.name) {
+                    let message = format!(
+                        "lets `{name}` depend on `{}`, which is no service",
+                        key.name
+                    );
+                    self.refuse(key.place, message, HELP);
+                }
+            }
+        }
+        for node in service.get("links").into_iter().flat_map(Node::elements) {
+            let other = node.text().unwrap_or_default();
+            let other = other.split(':').next().unwrap_or_default();
+            if !self.has_service(other) {
+                let message = format!("links `{name}` to `{other}`, which is no service");
+                self.refuse(node.place, message, HELP);
+            }
+        }
+        for node in service
+            .get("volumes_from")
+            .into_iter()
+            .flat_map(Node::elements)
+        {
+            let text = node.text().unwrap_or_default();
+            let parts: Vec<&str> = text.split(':').collect();
+            let source = match parts.as_slice() {
+                ["container", ..] | [] => continue,
+                ["service", source, _] | [source] | [source, _] => *source,
+                _ => {
+                    let message = format!("takes the volumes of `{text}` for `{name}`");
+                    self.refuse(node.place, message, "write `SERVICE` or `SERVICE:ro`");
+                    continue;
+                }
+            };
+            if !self.has_service(source) {
+                let message =
+                    format!("takes the volumes of `{source}` for `{name}`, which is no service");
+                self.refuse_at_start(node.place, message, HELP);
+            }
+        }
+    }
+
+    fn networks(&mut self, name: &str, service: &Map) {
+        let Some(node) = service.get("networks") else {
+            return;
+        };
+        let listed = node
+            .elements()
+            .filter_map(|node| Some((node.text()?, node.place)));
+        let keyed = node.as_map().into_iter().flat_map(Map::iter);
+        let keyed = keyed.map(|(key, _)| (key.name.as_str(), key.place));
+        let used: Vec<(&str, Place)> = listed.chain(keyed).collect();
+        for (network, place) in used {
+            let is_declared = self
+                .root
+                .get("networks")
+                .and_then(Node::as_map)
+                .is_some_and(|networks| networks.get(network).is_some());
+            if network != "default" && !is_declared {
+                let message = format!(
+                    "puts `{name}` into the network `{network}`, which it does not declare"
+                );
+                let help = format!("add `networks: {{{network}: {{}}}}` at the top level");
+                self.refuse_at_start(place, message, help);
+            }
+        }
+    }
+
+    /// How many containers a service has.
+    fn count(&mut self, name: &str, service: &Map) {
+        let scale = service.get("scale");
+        let deploy = service.get("deploy");
+        let mode = deploy.and_then(|deploy| deploy.get("mode")?.text());
+        let replicas = deploy
+            .and_then(|deploy| deploy.get("replicas"))
+            .filter(|_| {
+                self.release.reads_replicas() && mode.is_none_or(|mode| mode == "replicated")
+            });
+        if let (Some(_), Some(replicas)) = (scale, replicas) {
+            let message = format!("gives `{name}` both `scale` and `deploy.replicas`");
+            self.refuse_at_start(replicas.place, message, "keep one of the two");
+        }
+        let Some(count) = scale.or(replicas) else {
+            return;
+        };
+        let is_many = count.number().is_some_and(|count| count > 1);
+        let has_fixed_port = service
+            .get("ports")
+            .into_iter()
+            .flat_map(Node::elements)
+            .find(|port| {
+                let short = port
+                    .as_string()
+                    .and_then(|text| super::ports::split(text).ok());
+                let is_one = short
+                    .and_then(|port| port.published)
+                    .is_some_and(|(a, b)| a == b);
+                is_one
+                    || port
+                        .get("published")
+                        .is_some_and(|published| published.number().is_some())
+            });
+        if let (Some(port), true) = (has_fixed_port, is_many) {
+            let message = format!(
+                "wants {} containers of `{name}`, all at one port of the VPU",
+                count.text().unwrap_or_default()
+            );
+            self.refuse_at_start(
+                port.place,
+                message,
+                "let docker choose the port: `\"80\"`, or make it one container",
+            );
+        }
+        if let (Some(container), true) = (service.get("container_name"), is_many) {
+            let message = format!(
+                "wants {} containers of `{name}`, all with the name `{}`",
+                count.text().unwrap_or_default(),
+                container.text().unwrap_or_default()
+            );
+            self.refuse_at_start(
+                count.place,
+                message,
+                "remove `container_name:`, or make it one container",
+            );
+        }
+    }
+
+    /// What docker-compose leaves to a swarm.
+    fn swarm_only(&mut self, name: &str, service: &Map) {
+        if let Some((key, _)) = service
+            .entry("configs")
+            .filter(|(_, node)| !node.is_falsy())
+        {
+            let message = format!("gives `{name}` configs, which docker-compose 1 leaves out");
+            let help =
+                "mount the file: `volumes: [./FILE:/PATH:ro]`, with `extra_files = [\"FILE\"]`";
+            self.warn(key.place, message, help);
+        }
+        for node in service.get("secrets").into_iter().flat_map(Node::elements) {
+            let source = node.get("source").and_then(Node::text);
+            let Some(source) = node.text().or(source) else {
+                continue;
+            };
+            let Some(secret) = self.declared("secrets", source) else {
+                let message =
+                    format!("gives `{name}` the secret `{source}`, which it does not declare");
+                let help =
+                    format!("add `secrets: {{{source}: {{file: ./FILE}}}}` at the top level");
+                self.refuse_at_start(node.place, message, help);
+                continue;
+            };
+            if secret.get("external").is_some_and(|node| !node.is_falsy()) {
+                let message = format!(
+                    "gives `{name}` the external secret `{source}`, which docker-compose leaves out"
+                );
+                self.warn(node.place, message, "give it a `file:`");
+            }
+        }
+    }
+
+    /// What exists already takes no attributes.
+    fn externals(&mut self) {
+        for section in ["volumes", "networks", "secrets", "configs"] {
+            let entries = self.root.get(section).and_then(Node::as_map);
+            for (key, node) in entries.into_iter().flat_map(Map::iter) {
+                let Some(map) = node.as_map() else { continue };
+                if map.get("external").is_none_or(Node::is_falsy) {
+                    continue;
+                }
+                let other = map.iter().find(|(attribute, _)| {
+                    let is_driver = section == "networks" && attribute.name == "driver";
+                    match self.release {
+                        Release::V1_25 => {
+                            takes_no_name(self.format) && attribute.name != "external"
+                        }
+                        Release::V1_29 => {
+                            !is_driver && !matches!(attribute.name.as_str(), "external" | "name")
+                        }
+                    }
+                });
+                if let Some((attribute, _)) = other {
+                    let message = format!(
+                        "gives `{section}.{}` the key `{}`, though it is external",
+                        key.name, attribute.name
+                    );
+                    let place = attribute.place;
+                    self.refuse(place, message, "remove the key, or `external:`");
+                }
+            }
+        }
+    }
+}
+
+/// Whether what is external has no `name:` in a format of 1.25.4.
+fn takes_no_name(format: &str) -> bool {
+    matches!(format, "2.0" | "3.0" | "3.1" | "3.2" | "3.3")
+}
+
+/// The first place of each name, for what may be there once.
+type Firsts = BTreeMap<String, Place>;

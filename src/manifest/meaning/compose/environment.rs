@@ -1,0 +1,120 @@
+//! Checks what sets the variables of compose files, and what must not be set.
+
+use super::{ENVIRONMENT, Project, VARIABLE, releases};
+use crate::{
+    compose::{ComposeFile, Place, Release, is_placed, read_env},
+    manifest::{names::RelativePath, types::Compose},
+};
+
+/// The file that sets a compose file's variables.
+const ENV_FILE: &str = ".env";
+
+/// Variables that change what docker-compose takes for the project, or which docker it asks.
+fn steers(variable: &str) -> Option<&'static str> {
+    Some(match variable {
+        "COMPOSE_PROJECT_NAME" => {
+            "it beats the directory's name, and the project would not be found again"
+        }
+        "COMPOSE_FILE" | "COMPOSE_PATH_SEPARATOR" | "COMPOSE_ENV_FILES" => {
+            "docker-compose would read other files than the one that is deployed"
+        }
+        "COMPOSE_PROFILES" => "the VPU's autostart would start other services",
+        "COMPOSE_IGNORE_ORPHANS" => {
+            "docker-compose would keep the containers of services that are gone"
+        }
+        "COMPOSE_CONVERT_WINDOWS_PATHS" | "COMPOSE_FORCE_WINDOWS_HOST" => {
+            "docker-compose would read its paths as those of Windows"
+        }
+        "COMPOSE_API_VERSION" | "COMPOSE_TLS_VERSION" => {
+            "docker-compose would speak to docker in another version than it has"
+        }
+        "DOCKER_HOST" | "DOCKER_CONTEXT" | "DOCKER_TLS" | "DOCKER_TLS_VERIFY"
+        | "DOCKER_CERT_PATH" | "DOCKER_CONFIG" => {
+            "docker-compose would ask another docker than the VPU's"
+        }
+        _ => return None,
+    })
+}
+
+impl Project<'_, '_> {
+    /// Variables of `.env` that steer docker-compose itself.
+    pub(super) fn steering(&mut self) {
+        let files = self.newest().1.files.clone();
+        let Some(index) = files.iter().position(|file| file.name == ENV_FILE) else {
+            return;
+        };
+        let text = &files[index].text;
+        let mut set: Vec<String> = releases(&self.checker.loaded.manifest)
+            .into_iter()
+            .flat_map(|release| read_env(text, release).values.into_keys())
+            .collect();
+        set.sort();
+        set.dedup();
+        for variable in set {
+            if let Some(reason) = steers(&variable) {
+                let place = place_of(text, &variable, index);
+                let message = format!("sets `{variable}`: {reason}");
+                let help = format!("remove `{variable}` from it");
+                self.error(ENVIRONMENT, place, &message, &help);
+            }
+        }
+    }
+
+    /// Variables that nothing sets, other than in images, which are an error of their own.
+    pub(super) fn unset(&mut self, file: &ComposeFile, compose: &Compose) {
+        let left_behind = self.env_left_behind(compose);
+        let mut seen: Vec<&str> = Vec::new();
+        for variable in &file.unset {
+            let is_image = |service: &crate::compose::Service| {
+                let image = service.image.as_ref();
+                image.is_some_and(|image| image.place == variable.place)
+            };
+            if file.services.iter().any(is_image) || seen.contains(&variable.value.as_str()) {
+                continue;
+            }
+            seen.push(&variable.value);
+            let name = &variable.value;
+            let message = format!("leaves `{name}` empty: nothing sets it");
+            let help = match &left_behind {
+                Some(text) if read_env(text, Release::V1_29).values.contains_key(name) => {
+                    "the `.env` beside it sets it, and does not travel: add `extra_files = [\".env\"]`"
+                        .to_owned()
+                }
+                _ => format!(
+                    "set it in a `.env` file listed in `extra_files`, or give it a default: `${{{name}:-value}}`"
+                ),
+            };
+            self.warning(VARIABLE, Some(variable.place), &message, &help);
+        }
+    }
+
+    /// The `.env` beside the compose file here, where it is not among the extra files.
+    fn env_left_behind(&self, compose: &Compose) -> Option<String> {
+        if is_placed(ENV_FILE, compose.extra_files.iter().map(RelativePath::bare)) {
+            return None;
+        }
+        let bytes = self
+            .checker
+            .files
+            .read(&self.directory.join(ENV_FILE))
+            .ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Where a variable is set in an environment file.
+fn place_of(text: &str, variable: &str, file: usize) -> Option<Place> {
+    let mut start = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if let Some(at) = line.find(variable) {
+            return Some(Place {
+                file,
+                line: index + 1,
+                start: start + at,
+                end: start + at + variable.len(),
+            });
+        }
+        start += line.len();
+    }
+    None
+}

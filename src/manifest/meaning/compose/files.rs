@@ -1,0 +1,135 @@
+//! Checks that what compose files mount from beside them travels with them, and that their volumes
+//! fit the manifest's.
+
+use super::{FILE, Project, VOLUME};
+use crate::{
+    compose::{ComposeFile, Mount, MountSource, Place, is_placed},
+    manifest::{diagnostics::did_you_mean, meaning::FileKind, names::RelativePath, types::Compose},
+};
+
+impl Project<'_, '_> {
+    pub(super) fn volumes(&mut self, file: &ComposeFile, compose: &Compose) {
+        let declared: Vec<String> = self
+            .checker
+            .loaded
+            .manifest
+            .volumes
+            .iter()
+            .map(|volume| volume.name.to_string())
+            .collect();
+        for volume in &file.volumes {
+            if !volume.external {
+                let made = format!("{}_{}", compose.name, volume.key);
+                let name = volume.name.as_ref().unwrap_or(&made);
+                if declared.contains(name) {
+                    let message =
+                        format!("makes the volume `{name}`, which [[volumes]] makes, too");
+                    self.error(VOLUME, Some(volume.place), &message, "add `external: true`");
+                }
+                continue;
+            }
+            let name = volume.external_name();
+            if declared.iter().any(|declared| declared == name) {
+                continue;
+            }
+            let message = format!("expects the volume `{name}`, which no [[volumes]] declares");
+            let help = match did_you_mean(name, declared.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("add [[volumes]] with `name = \"{name}\"` and a `path`"),
+            };
+            self.error(VOLUME, Some(volume.place), &message, &help);
+        }
+    }
+
+    /// Mounts and secrets from beside the compose file.
+    pub(super) fn travelling(&mut self, file: &ComposeFile, compose: &Compose) {
+        let placed =
+            |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
+        for service in &file.services {
+            for secret in &service.secret_files {
+                let path = relative(&secret.value);
+                if let Some(path) = path.filter(|path| path.starts_with("..") || !placed(path)) {
+                    let message = format!(
+                        "takes a secret from `{path}`, which is not among the `extra_files`"
+                    );
+                    let help = if path.starts_with("..") {
+                        help_for(&path, "file")
+                    } else {
+                        format!("add `extra_files = [\"{path}\"]`")
+                    };
+                    self.error(FILE, Some(secret.place), &message, &help);
+                }
+            }
+            for Mount { source, place, .. } in &service.mounts {
+                let MountSource::Bind(source) = source else {
+                    continue;
+                };
+                let path = relative(source);
+                if let Some(path) = path.filter(|path| path.starts_with("..") || !placed(path)) {
+                    // What only has parts that travel is a directory to fill.
+                    let is_parent = |extra: &str| extra.starts_with(&format!("{path}/"));
+                    let has_parts = compose.extra_files.iter().any(|e| is_parent(e.bare()));
+                    if !path.is_empty() && !has_parts {
+                        self.left_behind(&service.name, &path, *place);
+                    }
+                }
+            }
+        }
+    }
+
+    fn left_behind(&mut self, service: &str, path: &str, place: Place) {
+        let here = self.checker.files.kind(&self.directory.join(path)).ok();
+        let is_above = path.starts_with("..");
+        let why = if is_above {
+            "which is not below the compose file and does not travel"
+        } else {
+            "which is not among the `extra_files`"
+        };
+        let message = format!("mounts `{path}` into `{service}`, {why}");
+        match here {
+            Some(FileKind::File) => {
+                self.error(FILE, Some(place), &message, &help_for(path, "file"));
+            }
+            Some(FileKind::Directory) if is_above => {
+                self.error(FILE, Some(place), &message, &help_for(path, "directory"));
+            }
+            Some(FileKind::Directory) => {
+                self.warning(FILE, Some(place), &message, &help_for(path, "directory"));
+            }
+            // A directory that the container fills, or a socket.
+            Some(FileKind::Other) | None => {
+                if is_above {
+                    self.warning(FILE, Some(place), &message, &help_for(path, "directory"));
+                }
+            }
+        }
+    }
+}
+
+/// A path as seen from the compose file, if it is a relative one.
+fn relative(path: &str) -> Option<String> {
+    if path.starts_with(['/', '~']) {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match (part, parts.last()) {
+            ("" | ".", _) => {}
+            ("..", Some(&last)) if last != ".." => drop(parts.pop()),
+            (part, _) => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn help_for(path: &str, what: &str) -> String {
+    if path.starts_with("..") {
+        return format!(
+            "send the {what} with [[transfers]], as `dst = \"~/share/…\"`, and mount it from there"
+        );
+    }
+    let slash = if what == "directory" { "/" } else { "" };
+    format!(
+        "add `extra_files = [\"{path}{slash}\"]`; what is missing there is an empty directory in the container"
+    )
+}

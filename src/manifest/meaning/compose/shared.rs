@@ -1,0 +1,82 @@
+//! Checks what the projects of one manifest share on a VPU: containers' names and networks.
+
+use std::collections::BTreeMap;
+
+use super::{NAME, NETWORK, Project};
+use crate::manifest::{diagnostics::Diagnostic, meaning::Checker, types::Compose};
+
+/// What the projects take.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// The project and the place of every container's name.
+    containers: BTreeMap<String, (String, String)>,
+    /// What docker calls the networks that projects make.
+    networks: Vec<String>,
+    /// Findings about names that two projects take.
+    twice: Vec<Diagnostic>,
+    /// Networks that are expected, with what is to be said where nobody makes them.
+    expected: Vec<(String, Diagnostic)>,
+}
+
+impl Shared {
+    /// Takes in what a project takes.
+    pub(super) fn add(&mut self, project: &Project<'_, '_>, compose: &Compose) {
+        let file = &project.newest().1.file;
+        for service in &file.services {
+            let Some(name) = &service.container_name else {
+                continue;
+            };
+            let source = &project.sources[name.place.file];
+            let own = (
+                compose.name.to_string(),
+                format!("{}:{}", source.name(), name.place.line),
+            );
+            match self.containers.get(&name.value) {
+                Some((other, place)) if *other != own.0 => {
+                    let message = format!(
+                        "calls the container of `{}` `{}`, like one of the project `{other}` at {place}",
+                        service.name, name.value
+                    );
+                    let help = "give one of them another name, or none";
+                    let finding = project.finding(NAME, Some(name.place), &message, help);
+                    let own_name = &compose.name;
+                    self.twice.push(
+                        finding
+                            .at(&project.pointer)
+                            .help(format!("{help}; this is the project `{own_name}`")),
+                    );
+                }
+                Some(_) => {} // docker-compose's own rules say it
+                None => drop(self.containers.insert(name.value.clone(), own)),
+            }
+        }
+        for network in &file.networks {
+            let own = format!("{}_{}", compose.name, network.key);
+            if !network.external {
+                self.networks.push(network.name.clone().unwrap_or(own));
+                continue;
+            }
+            let name = network.name.as_ref().unwrap_or(&network.key);
+            let message = format!("expects the network `{name}`, which no project here makes");
+            let help = format!(
+                "create it on the VPU (`docker network create {name}`), or let a project make it with `name: {name}`"
+            );
+            let finding = project.finding(NETWORK, Some(network.place), &message, &help);
+            self.expected.push((name.clone(), finding.warning()));
+        }
+        let has_default = file.networks.iter().any(|network| network.key == "default");
+        if !has_default {
+            self.networks.push(format!("{}_default", compose.name));
+        }
+    }
+
+    /// Reports what they cannot share.
+    pub(super) fn check(self, checker: &mut Checker<'_>) {
+        const OF_DOCKER: [&str; 3] = ["bridge", "host", "none"];
+        checker.findings.extend(self.twice);
+        let missing = self.expected.into_iter().filter(|(name, _)| {
+            !self.networks.contains(name) && !OF_DOCKER.contains(&name.as_str())
+        });
+        checker.findings.extend(missing.map(|(_, finding)| finding));
+    }
+}
