@@ -138,6 +138,13 @@ pub enum FailureReason {
     Device(DeviceError),
 }
 
+impl FailureReason {
+    /// Whether docker found its disk full.
+    pub fn is_docker_full(&self) -> bool {
+        matches!(self, Self::Exit { tail, .. } if is_docker_full(tail))
+    }
+}
+
 impl From<HostError> for FailureReason {
     fn from(error: HostError) -> Self {
         Self::Host(error)

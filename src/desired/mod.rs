@@ -161,8 +161,8 @@ pub struct ImageContent {
     pub staging_tag: String,
     /// How it could be built on the VPU from an image there; found by [`prepare`].
     pub delta: Option<image::Offer>,
-    /// Whether the layers that are missing are packed for the link, so that their sizes are those that are sent;
-    /// they are not where a delta is so much quicker that they will hardly be needed.
+    /// Whether the layers that are missing are packed for the link before they are sent; where a delta is so much quicker
+    /// that they will hardly be needed, large ones are packed on the way, should it fail.
     pub packed: bool,
     /// What its archives are wrapped into.
     pub framing: Option<Framing>,

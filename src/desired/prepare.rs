@@ -77,18 +77,18 @@ pub fn prepare(
                 .map_err(|source| PrepareError::new(name, source))?;
             content.delta = delta(content, wanted, bases, cache, speeds);
         }
-        // Compressing hard takes longer than many a delta.
+        // Compressing hard takes longer than many a delta: it is done when that failed.
         content.packed = !content
             .delta
             .as_ref()
             .is_some_and(|offer| cost::surely_pays(speeds, offer));
-        let manner = if !takes_parts {
-            Manner::Layers
-        } else if sizes == Sizes::About
+        let at_once = sizes == Sizes::About
             && content.delta.is_none()
             // What has arrived of a part is compared with how it begins.
-            && observed.facts.arrived.is_empty()
-        {
+            && observed.facts.arrived.is_empty();
+        let manner = if !takes_parts {
+            Manner::Layers
+        } else if at_once || !content.packed {
             Manner::OnTheWay
         } else {
             Manner::Whole
@@ -99,6 +99,7 @@ pub fn prepare(
         for image in &mut desired.images {
             if let Some((name, wanted, content, local)) = sent(image, &to_send)
                 && content.framing == Some(Framing::Gzip)
+                && content.packed
             {
                 way.make_ready(name, content, &local, wanted, Manner::Layers)?;
             }
@@ -145,12 +146,7 @@ impl Way<'_> {
         let failed = |source| PrepareError::new(name, source);
         let packing = packing(self.observed);
         let making = Making { packing, manner };
-        content.framing = making.framing().filter(|_| content.packed);
-        if !content.packed {
-            local.prepare_nothing();
-            content.measure();
-            return Ok(());
-        }
+        content.framing = making.framing();
         // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
         let mut damaged = 0;
         loop {
@@ -159,7 +155,8 @@ impl Way<'_> {
                 .prepare_layers(wanted, self.cache, making, &progress)
                 .map_err(failed)?;
             content.measure();
-            if !takes_parts(&self.observed.facts) {
+            // What is hardly needed is not divided: its files would have to be looked for.
+            if !takes_parts(&self.observed.facts) || !content.packed {
                 return Ok(());
             }
             match parts::divide(content, wanted, self.observed, self.division) {

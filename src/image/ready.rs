@@ -129,13 +129,6 @@ impl Image {
         Ok(())
     }
 
-    /// Has archives be made of layers as they are: of what was made ready for another plan, nothing is wrapped.
-    pub fn prepare_nothing(&self) {
-        let mut ready = self.ready_parts();
-        ready.framing = None;
-        ready.layers.retain(|_, layer| layer.on_the_way.is_none());
-    }
-
     /// Whether all layers that are ready have the sizes that they are sent with; else one of them is compressed on the
     /// way.
     pub fn is_exact(&self) -> bool {

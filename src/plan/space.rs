@@ -15,7 +15,8 @@ pub(crate) fn address() -> Address {
     Address::new("vpu", "space")
 }
 
-const REMEDY: &str = "see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a";
+/// What makes room on docker's disk.
+pub(crate) const REMEDY: &str = "see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a";
 
 /// Bytes that images need while they are sent.
 #[derive(Debug, Default)]

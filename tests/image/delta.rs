@@ -13,10 +13,12 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Base, Grain, Image, LayerCache, Offer, Packing as For, Reach};
+use o3r_deploy::image::{
+    Base, Grain, Image, LayerCache, LayerSelection, Offer, Packing as For, Reach,
+};
 use proptest::prelude::*;
 
-use crate::build::{Tar, docker_old, open};
+use crate::build::{Packing, Tar, docker_old, oci, open};
 
 /// Something in a layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +197,24 @@ impl Releases {
         }
     }
 
+    /// The same, but that the old image came in an OCI archive with layers like this, and was sent without being
+    /// packed here; then that archive is gone.
+    fn of_packed(packing: Packing, old: &[Vec<Member>], shared: usize, new: &[Vec<u8>]) -> Self {
+        let this = Self::new(old, shared, new);
+        std::fs::remove_dir_all(this.dir.path().join("cache")).unwrap();
+        let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
+        let old = open(&oci("arm64", &tars, packing)).unwrap();
+        old.prepare_layers(
+            &this.old_ids.iter().copied().collect(),
+            &this.cache(),
+            For::ZstdFast,
+            &|_| {},
+        )
+        .unwrap();
+        sent_as_it_is(&old);
+        this
+    }
+
     /// What would be sent.
     fn delta(&self) -> Option<(Offer, Vec<u8>)> {
         let image = open(&docker_old("arm64", "app:1", &self.new)).unwrap();
@@ -335,6 +355,28 @@ fn one_changed_file_costs_little() {
     assert_eq!(offer.reach, Reach::Inside);
     assert!(delta.len() < 8_000_000 / 50, "{}", delta.len());
     releases.rebuild(&offer, &delta);
+}
+
+fn sent_as_it_is(image: &Image) {
+    let mut out = vec![];
+    let all = LayerSelection::All;
+    image.write_archive("app:staged", &all, &mut out).unwrap();
+}
+
+/// Whatever the old image's layers were compressed with, ranges of its files are known.
+#[test]
+fn regression_layers_that_came_compressed_give_deltas_like_any_other() {
+    let large = |changed: u8| {
+        let mut bytes = noise(1, 400_000);
+        bytes[200_000] = changed;
+        vec![file("data/large", bytes)]
+    };
+    for packing in [Packing::Gzip, Packing::Zstd] {
+        let releases = Releases::of_packed(packing, &[shell(), large(1)], 1, &[tar(&large(2))]);
+        let (offer, delta) = releases.delta().unwrap();
+        assert!(delta.len() < 20_000, "{packing:?}: {}", delta.len());
+        releases.rebuild(&offer, &delta);
+    }
 }
 
 #[test]

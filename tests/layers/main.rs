@@ -2,6 +2,7 @@
 //! archive without a layer that it does not have, as docker does.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod failed_delta;
 mod parts;
 
 use std::sync::{Arc, Mutex};

@@ -27,7 +27,7 @@ const EACH: Division = Division {
 const QUICK: u64 = 1_000_000;
 
 /// At which all do.
-const SLOW: u64 = 100;
+pub(super) const SLOW: u64 = 100;
 
 /// The plan for a link of this speed, and what it was made from.
 async fn planned(
@@ -105,7 +105,7 @@ fn layers_are_all_of(plan: &Plan, desired: &Desired) {
 }
 
 /// A VPU with the zstd program, or without.
-fn vpu(zstd: bool) -> FakeVpu {
+pub(super) fn vpu(zstd: bool) -> FakeVpu {
     FakeVpu::new(World {
         zstd,
         ..World::default()
@@ -366,7 +366,7 @@ fn large(files: &tempfile::TempDir) -> Desired {
 }
 
 /// The plan that an apply makes for itself.
-async fn about(
+pub(super) async fn about(
     vpu: &FakeVpu,
     desired: &Desired,
     files: &tempfile::TempDir,

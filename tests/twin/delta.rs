@@ -98,13 +98,13 @@ fn an_old_image_that_vanishes_after_the_plan() {
     let site = Site::through(&link, &twin);
     write(&site, "1", None);
     site.apply();
-    // So slow that the layers are not even packed for it.
+    // So slow that the layers are not packed for it before they are needed.
     link.slow(500_000);
     write(&site, "2", Some(7));
     site.run(&["plan"])
         .exits(0)
         .says("delta against app:1")
-        .says("uncompressed");
+        .says(" instead of ");
     // It goes in the moment when docker is asked whether it is there.
     twin.root("mv /usr/bin/docker /usr/bin/docker.real");
     twin.root(

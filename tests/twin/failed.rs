@@ -19,7 +19,7 @@ fn first_release_that_crashes() {
             ran.says("was restarted");
         }
         ran.says("no camera found")
-            .says("mend it and run apply again");
+            .says("fix it and run apply again");
         assert!(site.logs().contains("no camera found"));
 
         let mended = App::new("1.0.0");

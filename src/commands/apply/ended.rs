@@ -4,7 +4,7 @@ use super::super::{CommandError, Exit};
 use crate::{
     apply::{Failure, FailureReason, Locked, Log, Restored},
     host::HostError,
-    plan::{Phase, Plan},
+    plan::{Phase, Plan, space},
 };
 
 pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
@@ -88,10 +88,15 @@ pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
         FailureReason::Host(HostError::Disconnected { .. })
     );
     let refused = matches!(failure.reason, FailureReason::Device(_));
-    let again = format!(
-        "mend it and run apply again; all commands are in {}",
-        log.path()
-    );
+    let logged = format!("run apply again; all commands are in {}", log.path());
+    let again = if failure.reason.is_docker_full() {
+        format!(
+            "docker's disk on the VPU is full: {}\nthen {logged}",
+            space::REMEDY
+        )
+    } else {
+        format!("fix it and {logged}")
+    };
     let help = match hint {
         Some(hint) if connection_lost => hint,
         Some(hint) if refused => format!("{hint}\n{again}"),
@@ -99,4 +104,31 @@ pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
     };
     let message = format!("{} failed; {restored}\n{reason}", failure.address);
     CommandError::message(exit, message, Some(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regression_docker_that_found_its_disk_full_gets_the_help_of_the_plan() {
+        let help = |tail: &str| {
+            let failure = Failure {
+                address: "image.app:1".to_owned(),
+                phase: Phase::Stage,
+                command: "docker load".to_owned(),
+                reason: FailureReason::Exit {
+                    code: 1,
+                    tail: tail.to_owned(),
+                },
+                restored: Restored::NotNeeded,
+            };
+            format!("{:?}", failed(&failure, &Log::none()))
+        };
+        let full = "Error processing tar file(exit status 1): write /z12: no space left on device";
+        let full = help(full);
+        assert!(full.contains("docker's disk on the VPU is full"), "{full}");
+        assert!(full.contains("docker system df"), "{full}");
+        assert!(!help("invalid diffID").contains("disk"));
+    }
 }

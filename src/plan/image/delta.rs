@@ -118,23 +118,13 @@ pub(super) fn choose(
         ));
         return layers;
     }
-    let layers_take = if content.packed {
-        format!(
-            "{} (about {} instead of {}",
-            bytes(sent),
-            time(delta),
-            time(whole)
-        )
-    } else {
-        format!(
-            "the layers' {}, uncompressed (about {}",
-            bytes(sent),
-            time(delta)
-        )
-    };
+    let about = if content.about { "about " } else { "" };
     builder.notes.push(format!(
-        "{image_at}: delta against {base}: {} instead of {layers_take} at {speed})",
+        "{image_at}: delta against {base}: {} instead of {about}{} (about {} instead of {} at {speed})",
         bytes(offer.bytes),
+        bytes(sent),
+        time(delta),
+        time(whole),
     ));
     let (surer, _) = layers;
     let all = content.diff_ids().len();

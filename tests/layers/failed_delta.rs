@@ -1,0 +1,33 @@
+//! A delta that fails on the VPU is followed by layers, packed as they would have been without it.
+
+use o3r_deploy::{apply::Outcome, host::fake::Fault};
+
+use super::{
+    desired, execute, image,
+    parts::{SLOW, about, vpu},
+};
+
+#[tokio::test]
+async fn regression_the_layers_that_are_sent_instead_of_a_delta_are_compressed() {
+    const BYTES: usize = 18_000_000;
+    let files = tempfile::tempdir().unwrap();
+    for zstd in [false, true] {
+        let vpu = vpu(zstd);
+        let first = desired(vec![image(&files, "app:1", &[("data", BYTES)])]);
+        let (prepared, plan) = about(&vpu, &first, &files, SLOW).await;
+        super::applied(&vpu, &prepared, &plan).await;
+
+        let second = desired(vec![image(&files, "app:2", &[("data", BYTES + 1000)])]);
+        let (prepared, plan) = about(&vpu, &second, &files, SLOW).await;
+        let command = &plan.steps[0].actions[0];
+        let payload = command.stdin.as_ref().unwrap();
+        assert!(payload.delta.is_some(), "{:?}", plan.notes);
+        let layers = command.fallback.as_ref().unwrap();
+        let packed = layers.stdin.as_ref().unwrap().bytes;
+        assert!(packed < BYTES as u64 / 10, "{packed} bytes");
+        vpu.inject(Some(Fault::Fails(0)));
+        let (report, fell_back) = execute(&vpu, &prepared, &plan).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        assert_eq!(fell_back, [packed]);
+    }
+}
