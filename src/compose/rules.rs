@@ -83,7 +83,9 @@ impl Rules<'_> {
     fn service(&mut self, key: &Key, service: &Map) {
         let name = key.name.as_str();
         if service.get("image").is_none_or(Node::is_falsy) {
-            if service.get("build").is_none() {
+            if service.get("extends").is_some() {
+                // What it extends cannot be read, which is told already.
+            } else if service.get("build").is_none() {
                 let message = format!("gives `{name}` no image");
                 self.refuse(key.place, message, "add `image:`");
             } else if name.contains(|c: char| c.is_ascii_uppercase()) {

@@ -299,9 +299,17 @@ impl Resolver<'_> {
         };
         let login = manifest::login();
         let read = |release| read_project(text.clone(), &login, release, &find);
-        let releases = manifest::releases(&self.loaded.manifest);
-        let release = releases.last().copied().unwrap_or(ComposeRelease::V1_29);
-        let reading = read(release);
+        // The newest release that takes it; whichever the VPU has is asked before anything is done.
+        let mut releases = manifest::releases(&self.loaded.manifest);
+        let newest = releases.pop().unwrap_or(ComposeRelease::V1_29);
+        let mut release = newest;
+        let mut reading = read(newest);
+        if let Some(older) = releases.pop().filter(|_| !reading.refusals.is_empty()) {
+            let other = read(older);
+            if other.refusals.is_empty() {
+                (release, reading) = (older, other);
+            }
+        }
         if let Some(refusal) = reading.refusals.first() {
             let place = refusal.place.map(|place| place.line);
             let place = place.map_or(path.to_string(), |line| format!("{path}:{line}"));

@@ -1,18 +1,27 @@
-//! Checks what the projects of one manifest share on a VPU: containers' names and networks.
+//! Checks what the projects of one manifest share on a VPU: containers' names, ports and networks.
 
 use std::collections::BTreeMap;
 
-use super::{NAME, NETWORK, Project};
-use crate::manifest::{diagnostics::Diagnostic, meaning::Checker, types::Compose};
+use super::{NAME, NETWORK, PORT, Project};
+use crate::{
+    compose::HostPort,
+    manifest::{
+        diagnostics::Diagnostic,
+        meaning::Checker,
+        types::{Compose, ComposeState},
+    },
+};
 
 /// What the projects take.
 #[derive(Default)]
 pub(super) struct Shared {
     /// The project and the place of every container's name.
     containers: BTreeMap<String, (String, String)>,
+    /// The ports of services that run, with what the services are called.
+    ports: Vec<(HostPort, String)>,
     /// What docker calls the networks that projects make.
     networks: Vec<String>,
-    /// Findings about names that two projects take.
+    /// Findings about what two take.
     twice: Vec<Diagnostic>,
     /// Networks that are expected, with what is to be said where nobody makes them.
     expected: Vec<(String, Diagnostic)>,
@@ -50,6 +59,7 @@ impl Shared {
                 None => drop(self.containers.insert(name.value.clone(), own)),
             }
         }
+        self.add_ports(project, compose);
         for network in &file.networks {
             let own = format!("{}_{}", compose.name, network.key);
             if !network.external {
@@ -67,6 +77,30 @@ impl Shared {
         let has_default = file.networks.iter().any(|network| network.key == "default");
         if !has_default {
             self.networks.push(format!("{}_default", compose.name));
+        }
+    }
+
+    fn add_ports(&mut self, project: &Project<'_, '_>, compose: &Compose) {
+        let (release, reading) = project.newest();
+        if compose.state != ComposeState::Running {
+            return;
+        }
+        for service in &reading.file.services {
+            if service.containers(*release) == 0 {
+                continue;
+            }
+            let own = format!("`{}` of the project `{}`", service.name, compose.name);
+            for port in &service.published_ports {
+                let mut others = self.ports.iter().filter(|(_, other)| *other != own);
+                if let Some((_, other)) = others.find(|(held, _)| held.collides_with(port)) {
+                    let message = format!("publishes {port} for `{}`, like {other}", service.name);
+                    let help = "publish one of them at another port";
+                    let finding = project.finding(PORT, Some(service.place), &message, help);
+                    self.twice.push(finding);
+                }
+            }
+            let ports = service.published_ports.iter().cloned();
+            self.ports.extend(ports.map(|port| (port, own.clone())));
         }
     }
 
