@@ -10,7 +10,7 @@ use o3r_deploy::{
 use serde_json::json;
 use tar::EntryType;
 
-use crate::build::{Input, Tar, config, docker_old, layer, layers, load, sent};
+use crate::build::{Input, Packing, Tar, config, docker_old, layer, layers, load, sent};
 
 /// The archive of an image with this configuration, to which its layer is added.
 fn archive(config: &[u8], add: impl FnOnce(Tar) -> Tar) -> Vec<u8> {
@@ -177,9 +177,48 @@ fn a_configuration_may_have_any_name() {
     let manifest = json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": [name] }]);
     let tar = Tar::default()
         .file("c.json", &config)
-        .file(&name, crate::build::Packing::Gzip.pack(&layer))
+        .file(&name, Packing::Gzip.pack(&layer))
         .file("manifest.json", manifest.to_string());
     assert_eq!(loaded(&tar.end()).unwrap().1, [Some(Digest::of(&layer))]);
+}
+
+/// What is needed on docker's disk: a gzip file tells it at its end, but of its last member alone.
+#[test]
+fn regression_the_unpacked_size_of_compressed_layers_is_known() {
+    let layer = layer("zeros", &"\0".repeat(300_000));
+    let pack = |bytes: &[u8]| Packing::Gzip.pack(bytes);
+    let members = |at: usize| [pack(&layer[..at]), pack(&layer[at..])].concat();
+    let forms = [
+        pack(&layer),
+        members(layer.len() / 2),
+        members(layer.len() - 1),
+        // The end of an eStargz layer.
+        [pack(&layer), pack(b"")].concat(),
+        Packing::Zstd.pack(&layer),
+    ];
+    let config = config("arm64", std::slice::from_ref(&layer));
+    for (number, form) in forms.iter().enumerate() {
+        let bytes = archive(&config, |tar| tar.file("l.tar", form));
+        let image = Input::new(&bytes).open_as("app:1", "arm64").unwrap();
+        let unpacked = image.layers()[0].unpacked.unwrap();
+        // Of two members of one size, the end says half: it is not noticed.
+        let least = if number == 1 {
+            layer.len() / 2
+        } else {
+            layer.len()
+        };
+        assert!(unpacked >= least as u64, "{number}: {unpacked}");
+        assert!(unpacked <= layer.len() as u64, "{number}: {unpacked}");
+    }
+    // What does not compress.
+    let noise: Vec<u8> = (0..200_000_u32)
+        .flat_map(|n| Digest::of(n.to_le_bytes()).as_bytes()[..1].to_vec())
+        .collect();
+    let layer = Tar::default().file("noise", &noise).end();
+    let config = self::config("arm64", std::slice::from_ref(&layer));
+    let bytes = archive(&config, |tar| tar.file("l.tar", pack(&layer)));
+    let image = Input::new(&bytes).open_as("app:1", "arm64").unwrap();
+    assert_eq!(image.layers()[0].unpacked, Some(layer.len() as u64));
 }
 
 #[test]
