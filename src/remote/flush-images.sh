@@ -3,21 +3,21 @@
 # Puts what docker loaded on its disk: it verifies a layer while it loads it, and never again. One whose files were
 # lost with the power would stay "present" and be empty.
 flush_images() {
-    root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null </dev/null)
-    disk=$(df -P -- "$root" /var/lib/containerd 2>/dev/null | one_disk)
+    info=$(docker info --format '{{.DriverStatus}} {{.DockerRootDir}}' 2>/dev/null </dev/null)
+    disk=
+    case $info in
+        # Containerd keeps its images where docker does not say.
+        '' | *io.containerd*) ;;
+        *) disk=$(df -P -- "${info##* }" 2>/dev/null | mount_point) ;;
+    esac
     # The one file system where that is known and sync takes one, else all of them. User oem may not open docker's
-    # own directory.
+    # own directory, which may be where it is mounted.
     { [ -n "$disk" ] && sync -f -- "$disk" 2>/dev/null; } || sync
 }
 
-# The mount point in what df says, if there is only one.
-one_disk() {
+# The mount point in what df says.
+mount_point() {
     read -r _
-    disk=
-    while read -r _ _ _ _ _ mount; do
-        [ -z "$disk" ] || [ "$mount" = "$disk" ] || return 0
-        disk=$mount
-    done
-    printf '%s' "$disk"
+    read -r _ _ _ _ _ mount && printf '%s' "$mount"
 }
 

@@ -145,7 +145,7 @@ async fn what_zstd_makes_of_it_is_loaded() {
 /// Docker that says where it keeps images and what it is asked; `df`, `sync` and `rm` say what they do.
 const TELLING: &str = r#"#!/bin/sh
 case $1 in
-    info) echo /docker; exit ;;
+    info) cat "$HOME/info"; exit ;;
 esac
 cat >/dev/null
 echo "$*" >>"$HOME/did"
@@ -156,29 +156,30 @@ echo "$*" >>"$HOME/did"
 #[tokio::test]
 async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
     for shell in SHELLS {
-        for (df, sync, wanted) in [
-            // One file system, of which the mount point may be opened.
-            ("/", "exit 0", "sync -f -- /\n"),
-            ("/", "[ $# = 0 ]", "sync -f -- /\nsync \n"),
+        const CLASSIC: &str = "[[Backing Filesystem extfs]] /docker\n";
+        const CONTAINERD: &str = "[[driver-type io.containerd.snapshotter.v1]] /docker\n";
+        for (info, df, sync, wanted) in [
+            // The mount point may be opened, or not.
+            (CLASSIC, "/", "exit 0", "sync -f -- /\n"),
             (
-                "/var/lib/docker",
+                CLASSIC,
+                "/docker",
                 "[ $# = 0 ]",
-                "sync -f -- /var/lib/docker\nsync \n",
+                "sync -f -- /docker\nsync \n",
             ),
-            // Docker and containerd are on two.
-            ("/docker", "exit 0", "sync \n"),
-            ("", "exit 0", "sync \n"),
+            (CONTAINERD, "/", "exit 0", "sync \n"),
+            (CLASSIC, "", "exit 0", "sync \n"),
+            ("", "/", "exit 0", "sync \n"),
         ] {
             let vpu = Box::new(shell, TOOLS);
             vpu.program("docker", TELLING);
             vpu.program("zstd", "#!/bin/sh\nexec cat\n");
-            let one = |at: &str| format!("echo 'x 1 1 1 45% {at}'\n");
-            let disks = match df {
-                "" => String::new(),
-                "/docker" => one("/docker") + &one("/"),
-                _ => one(df) + &one(df),
+            std::fs::write(vpu.home().join("info"), info).unwrap();
+            let disk = match df {
+                "" => "exit 1".to_owned(),
+                at => format!("echo Filesystem; echo 'x 1 1 1 45% {at}'"),
             };
-            vpu.program("df", &format!("#!/bin/sh\necho Filesystem\n{disks}"));
+            vpu.program("df", &format!("#!/bin/sh\n{disk}\n"));
             let tell = "#!/bin/sh\necho \"${0##*/} $*\" >>\"$HOME/did\"\n";
             vpu.program("sync", &format!("{tell}{sync}\n"));
             vpu.program("rm", &format!("{tell}exec busybox rm \"$@\"\n"));
