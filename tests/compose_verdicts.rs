@@ -66,8 +66,15 @@ fn read(case: &str, release: Release) -> Reading {
 /// What docker-compose takes and the rules refuse, and why.
 const POLICY: &[(&str, &str)] = &[
     ("container-name-blank.yml", DOCKER),
+    ("container-name-short.yml", DOCKER),
+    ("container-name-underscore.yml", DOCKER),
     ("extra-host-equals.yml", UP),
+    (
+        "format-1.yml",
+        "the first format knows no external volumes and no networks",
+    ),
     ("healthcheck-interval-word.yml", UP),
+    ("healthcheck-unit.yml", UP),
     ("image-empty.yml", DOCKER),
     (
         "key-twice.yml",
@@ -82,6 +89,7 @@ const POLICY: &[(&str, &str)] = &[
         "override-makes-port-and-host",
         "1.25.4 publishes nothing on the host's network",
     ),
+    ("port-base-60-three.yml", DOCKER),
     ("port-not-quoted.yml", DOCKER),
     ("port-too-large.yml", DOCKER),
     ("replicas-and-name.yml", UP),
@@ -93,7 +101,9 @@ const POLICY: &[(&str, &str)] = &[
     ("volume-long-no-target.yml", DOCKER),
     ("volume-long-type.yml", DOCKER),
     ("volume-mode-rwx.yml", DOCKER),
+    ("volume-mode-upper.yml", DOCKER),
     ("volume-relative-target.yml", DOCKER),
+    ("volume-trailing-colon.yml", DOCKER),
 ];
 
 /// The daemon refuses it, when the container is made.

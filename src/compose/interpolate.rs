@@ -2,7 +2,7 @@
 
 use super::{
     At, ComposeError, Environment, Place, Release, convert,
-    node::{Node, Value},
+    node::{Map, Node, Value},
 };
 
 /// The tables whose variables are replaced; the rest of a file keeps its dollars.
@@ -81,6 +81,10 @@ impl<'a> Replacer<'a> {
                 continue;
             };
             for (name, node) in &mut entries.0 {
+                // On the way an entry that was left empty becomes an empty table.
+                if self.release.is_some() && matches!(node.value, Value::Null) {
+                    node.value = Value::Map(Map::default());
+                }
                 self.replace(section, &name.name, &mut Vec::new(), node);
             }
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Place, Release,
-    node::{Key, Map, Node},
+    node::{Key, Map, Node, Value},
     project::{Reading, Refusal},
 };
 
@@ -211,6 +211,13 @@ impl Rules<'_> {
     fn count(&mut self, name: &str, service: &Map) {
         let scale = service.get("scale");
         let deploy = service.get("deploy");
+        if let Some((key, node)) = service.entry("deploy")
+            && self.release.reads_replicas()
+            && matches!(node.value, Value::Null)
+        {
+            let message = format!("gives `{name}` an empty `deploy`");
+            self.refuse_at_start(key.place, message, "remove `deploy:`");
+        }
         let mode = deploy.and_then(|deploy| deploy.get("mode")?.text());
         let replicas = deploy
             .and_then(|deploy| deploy.get("replicas"))
@@ -282,7 +289,8 @@ impl Rules<'_> {
             let Some(source) = node.text().or(source) else {
                 continue;
             };
-            let Some(secret) = self.declared("secrets", source) else {
+            let declared = self.declared("secrets", source);
+            let Some(secret) = declared.filter(|secret| !secret.is_falsy()) else {
                 let message =
                     format!("gives `{name}` the secret `{source}`, which it does not declare");
                 let help =

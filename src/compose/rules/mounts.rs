@@ -77,7 +77,7 @@ fn short(rules: &mut Rules<'_>, name: &str, text: &str, place: Place) -> Option<
             return None;
         }
     };
-    if let Some(word) = mode.and_then(unknown_mode) {
+    if let Some(word) = mode.filter(|mode| !mode.is_empty()).and_then(unknown_mode) {
         let message = format!("mounts `{text}` into `{name}`, and `{word}` is no mode");
         rules.refuse_at_start(place, message, "write `ro` or `rw`");
     }

@@ -96,6 +96,10 @@ fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
             }
         }
         Value::Map(long) => {
+            if long.get("target").is_none() {
+                let message = format!("publishes a port for `{name}` and says not which");
+                rules.refuse_at_start(entry.place, message, "add `target:`");
+            }
             for key in ["target", "published"] {
                 if let Some(node) = long.get(key) {
                     too_large(rules, node.number().unwrap_or_default(), node.place);
@@ -144,6 +148,16 @@ fn extra_hosts(rules: &mut Rules<'_>, name: &str, service: &Map) {
         if !text.contains(':') {
             let message = format!("gives `{name}` the host `{text}`, which has no `:`");
             rules.refuse_at_start(node.place, message, "write `HOST:ADDRESS`");
+        }
+    }
+    let hosts = service.get("extra_hosts").and_then(Node::as_map);
+    for (key, address) in hosts.into_iter().flat_map(Map::iter) {
+        if matches!(address.value, Value::Null) {
+            let message = format!(
+                "gives `{name}` the host `{}`, which has no address",
+                key.name
+            );
+            rules.refuse_at_start(key.place, message, "write `HOST:ADDRESS`");
         }
     }
 }
@@ -226,12 +240,19 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
         let message = format!("gives `{name}` more than nine digits behind the point of `cpus`");
         rules.refuse(node.place, message, "write fewer digits");
     }
-    if let Some(node) = service
-        .get("cpu_shares")
-        .filter(|node| node.as_string().is_some())
-    {
-        let message = format!("gives `{name}` its `cpu_shares` as a string");
-        rules.refuse_at_start(node.place, message, "write it without quotes");
+    for key in ["cpu_shares", "pids_limit"] {
+        let node = service.get(key);
+        if let Some(node) = node.filter(|node| node.as_string().is_some()) {
+            let message = format!("gives `{name}` its `{key}` as a string");
+            rules.refuse_at_start(node.place, message, "write it without quotes");
+        }
+    }
+    let init = service
+        .get("init")
+        .filter(|node| node.as_string().is_some());
+    if let Some(init) = init.filter(|_| rules.release == Release::V1_25) {
+        let message = format!("gives `{name}` the path of an init, which docker does not take");
+        rules.refuse_at_start(init.place, message, "write `init: true`");
     }
     let io = service.get("blkio_config").and_then(Node::as_map);
     for (key, limits) in io.into_iter().flat_map(Map::iter) {

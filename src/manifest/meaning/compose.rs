@@ -272,8 +272,15 @@ impl<'c, 'a> Project<'c, 'a> {
                     continue; // the newest one says it
                 }
                 if by_others || (is_newest && is_refused_by_all) {
-                    let (message, help) = (&refusal.message, &refusal.help);
-                    self.error(REFUSED, refusal.place, message, help);
+                    let message = match release {
+                        Release::V1_25 => format!(
+                            "{}; docker-compose {release}, on {}, refuses that",
+                            refusal.message,
+                            release.firmware()
+                        ),
+                        Release::V1_29 => refusal.message.clone(),
+                    };
+                    self.error(REFUSED, refusal.place, &message, &refusal.help);
                 } else {
                     let message = format!(
                         "{}; docker-compose {release}, on {}, refuses that",
