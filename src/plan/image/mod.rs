@@ -173,7 +173,10 @@ fn already_there(
         .values()
         .find(|found| found.tags.contains(&image.name))
     {
-        Some(found) if found.arch == builder.desired.guards.arch => builder.unchanged(),
+        // Some writers leave it empty.
+        Some(found) if found.arch.is_empty() || found.arch == builder.desired.guards.arch => {
+            builder.unchanged();
+        }
         Some(found) => builder.block(
             address(&image.name),
             format!("the image on the VPU is for {}", found.arch),
