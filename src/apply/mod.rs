@@ -175,6 +175,8 @@ impl fmt::Display for FailureReason {
 pub enum Restored {
     /// Nothing that runs was touched, so there was nothing to restore.
     NotNeeded,
+    /// The new release runs and is recorded; removing what it replaced failed.
+    Recorded,
     /// There is no earlier release to go back to.
     NoPrevious,
     /// `--no-rollback`.
@@ -246,8 +248,11 @@ pub async fn execute<H: Host>(
             Stop::Failed(command, reason) => (command, reason),
         };
         execution.observer.event(Event::Failed(step));
+        let done = &plan.steps[..completed];
         let restored = if step.phase == Phase::Stage {
             Restored::NotNeeded
+        } else if done.iter().any(Step::is_record) {
+            Restored::Recorded
         } else {
             execution.restore(plan, completed, options).await
         };

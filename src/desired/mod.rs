@@ -340,6 +340,8 @@ pub struct Service {
     pub runtime: Option<String>,
     /// `restart:` as written, e.g. `unless-stopped`.
     pub restart: Option<String>,
+    /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
+    pub stop_seconds: Option<u64>,
 }
 
 /// The compose file's name in a project's directory.

@@ -73,6 +73,7 @@ pub(super) fn services(
                     .as_ref()
                     .map(|runtime| runtime.value.clone()),
                 restart: service.restart.clone(),
+                stop_seconds: None,
             };
             (service.name.clone(), matters)
         })

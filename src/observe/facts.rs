@@ -282,6 +282,9 @@ pub struct Started {
     pub inputs: BTreeMap<String, String>,
     /// The containers, by id.
     pub containers: BTreeSet<String>,
+    /// docker-compose's hashes of their services' configurations; not recorded by older versions.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hashes: BTreeSet<String>,
     /// The boot in which they were started.
     pub boot_id: String,
 }

@@ -379,7 +379,7 @@ fn records(
     Ok(records)
 }
 
-/// `input NAME\tDIGEST`, `boot ID` and `container ID` lines. An unknown line voids the record:
+/// `input NAME\tDIGEST`, `boot ID` and `container ID HASH` lines. An unknown line voids the record:
 /// then nothing is taken for granted and the containers are made anew.
 fn started(body: &[&str]) -> Started {
     let mut started = Started::default();
@@ -392,8 +392,12 @@ fn started(body: &[&str]) -> Started {
                 None => return Started::default(),
             },
             Some(("boot", id)) => id.clone_into(&mut started.boot_id),
-            Some(("container", id)) => {
+            Some(("container", container)) => {
+                let (id, hash) = container.split_once(' ').unwrap_or((container, ""));
                 started.containers.insert(id.to_owned());
+                if !hash.is_empty() {
+                    started.hashes.insert(hash.to_owned());
+                }
             }
             _ => return Started::default(),
         }

@@ -43,5 +43,6 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
     if !release::plan(&mut builder, &staging) {
         transfer::clean(&mut builder, staging);
     }
+    compose::remove_stopped(&mut builder);
     builder.finish(host)
 }

@@ -119,6 +119,13 @@ pub struct Step {
     pub always_undone: bool,
 }
 
+impl Step {
+    /// Whether it records the release: what fails after it takes nothing back.
+    pub fn is_record(&self) -> bool {
+        self.address.as_str().starts_with("release.")
+    }
+}
+
 /// One file's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {

@@ -235,10 +235,31 @@ pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: 
         .arg(record)
 }
 
-/// Stops and removes the containers of services, whether its compose file knows them or not.
-pub fn remove_services<'a>(project: &str, services: impl IntoIterator<Item = &'a str>) -> Argv {
-    let script = include_str!("remove-services.sh");
-    Argv::script(script, "o3r-remove-services", [project]).args(services)
+/// Stops containers of a project and takes their names from them; `services` are `NAME=SECONDS`.
+pub fn step_aside(project: &str, services: impl IntoIterator<Item = String>) -> Argv {
+    let script = include_str!("step-aside.sh");
+    Argv::script(script, "o3r-step-aside", [project]).args(services)
+}
+
+/// Gives the containers of before, each as `ID=NAME`, their names back and stops all newer ones.
+pub fn put_back(project: &str, before: &[String]) -> Argv {
+    let script = include_str!("put-back.sh");
+    Argv::script(script, "o3r-put-back", [project]).args(before.iter().cloned())
+}
+
+/// Has docker-compose replace the containers of `services` that are none of those of `before`; `how` is `-d` or
+/// `--no-start`.
+pub fn recreate<'a>(
+    project: &str,
+    how: &str,
+    services: impl IntoIterator<Item = &'a str>,
+    before: &[String],
+) -> Argv {
+    let directory = project_directory(project);
+    let words = [project, directory.as_str(), how];
+    Argv::script(include_str!("recreate.sh"), "o3r-recreate", words)
+        .args(services)
+        .args(before.iter().cloned())
 }
 
 /// Unpacks the archive of files on stdin into a staging directory, and checks it.
@@ -361,6 +382,12 @@ pub fn remove_project(project: &str, record: &str) -> Argv {
         "o3r-remove-project",
         [project, record],
     )
+}
+
+/// Removes containers by id, and no volume of theirs.
+pub fn remove_containers<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
+    let script = include_str!("remove-containers.sh");
+    Argv::script(script, "o3r-remove-containers", ids)
 }
 
 /// Adds the JSON line on stdin to a release's history, keeps docker-compose's version (may be

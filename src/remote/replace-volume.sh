@@ -1,5 +1,6 @@
 # Binds a volume to a directory: one of that name that is something else goes, with the containers that
-# have it. Does nothing where it is that already.
+# have it. Does nothing where it is that already. A container with anonymous volumes leaves a placeholder that has
+# these: docker-compose moves them over when it replaces it.
 # $1 name  $2 directory  $3 label; may be empty  $4… the compose projects whose containers may go
 main() {
     name=$1 device=$2 label=$3
@@ -10,7 +11,11 @@ main() {
         [ "$found" = "local device=$device;o=bind;type=none;" ] && return
         ids=$(docker container ls -aq --no-trunc --filter "volume=$name") || exit
         for id in $ids; do may_go "$id" "$@" || exit; done
-        for id in $ids; do docker container rm --force "$id" >/dev/null </dev/null || exit; done
+        # shellcheck disable=SC2086 # one word an id
+        [ -z "$ids" ] || docker container stop $ids >/dev/null </dev/null || exit
+        for id in $ids; do
+            keep_anonymous "$id" && docker container rm --force "$id" >/dev/null </dev/null || exit
+        done
         docker volume rm "$name" >/dev/null || exit
     fi
     docker volume create --driver local --opt type=none --opt o=bind --opt "device=$device" \
@@ -28,6 +33,34 @@ may_go() {
     for ours; do [ "$project" = "$ours" ] && return; done
     echo "container $id has volume $name and is not of this release" >&2
     return 1
+}
+
+# Creates a container that never runs, with the labels by which docker-compose finds what it replaces.
+keep_anonymous() {
+    old=$1
+    # A volume without a name has 64 hexadecimal digits for one.
+    mounts=$(docker container inspect \
+        --format '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{.Destination}}{{println}}{{end}}{{end}}' "$old" |
+        grep -E '^[0-9a-f]{64} ')
+    [ -z "$mounts" ] && return
+    image=$(docker container inspect --format '{{.Image}}' "$old") || return
+    labels=$(docker container inspect --format '{{range $key, $value := .Config.Labels}}{{$key}}={{$value}}{{println}}{{end}}' "$old" |
+        grep -E '^com\.docker\.compose\.(project|service|container-number|oneoff|project\.working_dir|project\.config_files|version)=')
+    placeholder=$(
+        set -- --network none
+        while IFS= read -r mount; do
+            set -- "$@" --volume "${mount%% *}:${mount#* }"
+        done <<END
+$mounts
+END
+        while IFS= read -r line; do
+            set -- "$@" --label "$line"
+        done <<END
+$labels
+END
+        docker container create "$@" "$image" placeholder </dev/null
+    ) || return
+    docker container rename "$placeholder" "$(printf %.12s "$placeholder")_o3r-placeholder-$(printf %.12s "$old")"
 }
 
 main "$@"

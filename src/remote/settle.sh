@@ -2,7 +2,11 @@
 # done with exit code 0 where their restart policy lets them be.
 # $1 project  $2 seconds
 main() {
-    ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$1") || exit
+    ids=$(docker container ls -a --no-trunc --format '{{.ID}} {{.Names}}' --filter "label=com.docker.compose.project=$1" |
+        while read -r id name; do
+            # One that stepped aside is to go.
+            case $name in "$(printf %.12s "$id")_"*) ;; *) printf '%s\n' "$id" ;; esac
+        done) || exit
     [ -z "$ids" ] && { echo "project $1 has no container" >&2; exit 1; }
     first=$(sample) || exit
     sleep "$2"

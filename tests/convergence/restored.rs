@@ -36,7 +36,11 @@ fn seen(world: &World) -> Vec<String> {
         let made_from = container.made_from.iter();
         let made_from: Vec<String> = made_from.map(|(path, b)| path.clone() + &text(b)).collect();
         let (name, image, mounted) = (&container.name, &container.image, &container.mounted);
-        format!("{name} runs={runs} {image} {mounted:?} {made_from:?}")
+        // What docker-compose removes because there are fewer containers of a service is not kept.
+        let data = name
+            .ends_with("_1")
+            .then(|| container.details.mounts.get("/data").cloned());
+        format!("{name} runs={runs} {image} {mounted:?} {made_from:?} data={data:?}")
     });
     let mut lines: Vec<String> = files
         .chain(names)
@@ -61,6 +65,11 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
     let untouched = plan.steps[..=report.completed]
         .iter()
         .all(|step| step.phase != plan::Phase::Switch);
+    if failure.address.starts_with("containers.") {
+        // The release is there by then, and only what it replaced is left.
+        assert_eq!(failure.restored, Restored::Recorded, "{commands:#?}");
+        return true;
+    }
     let lost = !plan.not_restorable.is_empty();
     if lost && !untouched {
         // It was said beforehand, and is not called restored.

@@ -50,6 +50,11 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
 pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
     let (exit, restored) = match &failure.restored {
         Restored::NotNeeded => (Exit::Failed, "nothing that runs was touched".to_owned()),
+        Restored::Recorded => (
+            Exit::Failed,
+            "the new release runs and is recorded, and what it replaced is not all removed"
+                .to_owned(),
+        ),
         Restored::NoPrevious => (
             Exit::Failed,
             "there is no earlier release to go back to".to_owned(),

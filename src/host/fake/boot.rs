@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{commands::compose_up, device::merge, world::World};
+use super::{device::merge, projects::compose_up, world::World};
 
 /// What starts projects at boot.
 #[derive(Debug, Clone, PartialEq, Eq)]

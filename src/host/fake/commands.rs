@@ -1,20 +1,12 @@
 //! Runs the commands of plans on the in-memory VPU.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    delta, files, images, transfers,
-    world::{Container, Details, Mount, Network, Volume, World},
+    delta, files, images, projects, transfers,
+    world::{Container, Mount, Volume, World},
 };
-use crate::{
-    compose::{self, ComposeFile, MountSource, parse_env},
-    digest::Digest,
-    remote,
-    shell::Argv,
-};
+use crate::{digest::Digest, shell::Argv};
 
 /// stdout, or exit code and stderr.
 pub(super) type Ran = Result<String, (i32, String)>;
@@ -99,10 +91,11 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ) => {
             return images::script(world, name, args, stdin);
         }
-        ("o3r-remove-services", [project, services @ ..]) => {
-            world.containers.retain(|_, container| {
-                container.project != *project || !services.contains(&container.service.as_str())
-            });
+        ("o3r-remove-containers", ids) => {
+            world.containers.retain(|id, _| !ids.contains(&id.as_str()));
+        }
+        ("o3r-step-aside" | "o3r-put-back" | "o3r-recreate", _) => {
+            return projects::script(world, name, args);
         }
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
@@ -127,14 +120,14 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         ("o3r-in", [directory, "docker-compose", compose @ ..]) => {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
-            return docker_compose(world, &project, compose);
+            return projects::docker_compose(world, &project, compose);
         }
         ("o3r-settle", [project, _]) => {
-            let down = world
-                .containers
-                .values()
-                .find(|container| container.project == *project && container.status != "running");
-            if let Some(container) = down {
+            let mut own = world.containers.iter().filter(|(id, container)| {
+                container.project == *project && !projects::is_aside(id, container)
+            });
+            let down = own.find(|(_, container)| container.status != "running");
+            if let Some((_, container)) = down {
                 return fail(format!(
                     "container {} is {}",
                     container.name, container.status
@@ -145,8 +138,8 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let mut text = String::from_utf8_lossy(stdin).into_owned();
             let _ = writeln!(text, "boot {}", world.boot_id);
             for (id, container) in &world.containers {
-                if container.project == *project {
-                    let _ = writeln!(text, "container {id}");
+                if container.project == *project && !projects::is_aside(id, container) {
+                    let _ = writeln!(text, "container {id} {}", container.config_hash.hex());
                 }
             }
             world.write(record, text.as_bytes(), 0o600);
@@ -217,236 +210,18 @@ fn replace_volume(
     if users.any(|container| !projects.contains(&container.project.as_str())) {
         return fail("a container that is not of this release has the volume");
     }
-    world.containers.retain(|_, container| !has_it(container));
+    // A placeholder stays in their place: it has their anonymous volumes.
+    for container in world.containers.values_mut().filter(|c| has_it(c)) {
+        container.volumes.remove(name);
+        container
+            .details
+            .mounts
+            .retain(|_, mount| *mount != Mount::Volume(name.to_owned()));
+        container.config_hash = Digest::of(b"a placeholder");
+        container.mounted.clear();
+        "created".clone_into(&mut container.status);
+    }
     let volume = Volume { options, owner };
     world.volumes.insert(name.to_owned(), volume);
     Ok(String::new())
-}
-
-fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
-    match args {
-        ["rm", "--stop", "--force", services @ ..] => {
-            let known = compose_file(world, project)?.services;
-            let known = |name: &&&str| known.iter().any(|service| service.name == **name);
-            if let Some(unknown) = services.iter().find(|name| !known(name)) {
-                return fail(format!("No such service: {unknown}"));
-            }
-            world.containers.retain(|_, container| {
-                container.project != project || !services.contains(&container.service.as_str())
-            });
-            Ok(String::new())
-        }
-        ["stop"] => {
-            for container in world
-                .containers
-                .values_mut()
-                .filter(|c| c.project == project)
-            {
-                "exited".clone_into(&mut container.status);
-            }
-            Ok(String::new())
-        }
-        ["up", how, "--remove-orphans", force @ ..] => compose_up(
-            world,
-            project,
-            *how == "-d",
-            force.contains(&"--force-recreate"),
-        ),
-        _ => Err((127, format!("docker-compose {args:?}: not understood"))),
-    }
-}
-
-/// The files that a container made now sees: those of the project's directory, and what it mounts.
-fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<String, Vec<u8>> {
-    let mut seen = world.files_below(directory);
-    for mount in &service.mounts {
-        if let MountSource::Bind(path) = &mount.source
-            && let Some(rest) = path.strip_prefix('~')
-        {
-            let path = format!("{}{rest}", world.home);
-            seen.extend(world.files_below(&path));
-            if let Some(file) = world.files.get(&path) {
-                seen.insert(path, file.bytes.clone());
-            }
-        }
-    }
-    seen
-}
-
-/// The project's compose file, its variables replaced.
-fn compose_file(world: &World, project: &str) -> Result<ComposeFile, (i32, String)> {
-    let (text, env) = compose_texts(world, project)?;
-    ComposeFile::parse_with(&text, &parse_env(&env)).map_err(|error| (1, error.to_string()))
-}
-
-/// The texts of the project's compose file and of its `.env`.
-fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32, String)> {
-    let directory = remote::project_directory(project);
-    let text = |name: &str| {
-        let file = world.files.get(&format!("{directory}/{name}"))?;
-        Some(String::from_utf8_lossy(&file.bytes).into_owned())
-    };
-    let Some(compose) = text("docker-compose.yml") else {
-        return fail("no docker-compose.yml");
-    };
-    Ok((compose, text(".env").unwrap_or_default()))
-}
-
-/// `docker-compose up`, with containers recreated where the compose file or the image changed.
-pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
-    let directory = remote::project_directory(project);
-    let (text, _) = compose_texts(world, project)?;
-    let parsed = compose_file(world, project)?;
-    world.containers.retain(|_, container| {
-        container.project != project
-            || parsed
-                .services
-                .iter()
-                .any(|service| service.name == container.service)
-    });
-    let network = format!("{project}_default");
-    let on_network = |service: &compose::Service| service.network_mode.is_none();
-    let default = parsed.services.iter().any(on_network);
-    let default = default.then(|| (network.clone(), default_network(world, project, &network)));
-    for service in &parsed.services {
-        let networks = default.iter().filter(|_| on_network(service)).cloned();
-        let networks: BTreeMap<String, String> = networks.collect();
-        let name = service
-            .image
-            .as_ref()
-            .map(|image| image.value.clone())
-            .unwrap_or_default();
-        let Some(image) = world.image_id(&name) else {
-            return fail(format!("no image {name}"));
-        };
-        // The values of `.env` are not in it: no test's compose file has variables.
-        let config_hash = Digest::of(format!("{text}{image}"));
-        let volumes = service
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.source {
-                MountSource::Volume(key) => Some(key.clone()),
-                _ => None,
-            });
-        let volumes: BTreeSet<String> = volumes.collect();
-        let mut mounted = BTreeMap::new();
-        for volume in &volumes {
-            let Some(found) = world.volumes.get(volume) else {
-                return fail("no such volume");
-            };
-            let device = found.options.get("device").cloned().unwrap_or_default();
-            mounted.insert(volume.clone(), device);
-        }
-        let status = match (start, world.crashing.contains(&image)) {
-            (true, true) => "restarting",
-            (true, false) => "running",
-            (false, _) => "created",
-        };
-        let own = |c: &Container| c.project == project && c.service == service.name;
-        let wanted = service.scale.unwrap_or(1);
-        let name_of = |number: usize| format!("{project}_{}_{number}", service.name);
-        let extra = |c: &Container| own(c) && !(1..=wanted).any(|n| name_of(n) == c.name);
-        world.containers.retain(|_, container| !extra(container));
-        for number in 1..=wanted {
-            let fresh = Container {
-                name: name_of(number),
-                image: image.clone(),
-                status: status.to_owned(),
-                restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
-                project: project.to_owned(),
-                service: service.name.clone(),
-                working_dir: directory.clone(),
-                volumes: volumes.clone(),
-                host_network: service.network_mode.as_deref() == Some("host"),
-                config_hash,
-                made_from: seen(world, &directory, service),
-                mounted: mounted.clone(),
-                details: Details {
-                    image_ref: name.clone(),
-                    number,
-                    networks: networks.clone(),
-                    network_mode: service.network_mode.clone().unwrap_or(network.clone()),
-                    mounts: volumes
-                        .iter()
-                        .map(|volume| (format!("/{volume}"), Mount::Volume(volume.clone())))
-                        .collect(),
-                },
-            };
-            make(world, fresh, start, force)?;
-        }
-    }
-    Ok(String::new())
-}
-
-/// The id of a project's network, which is created where it is missing.
-fn default_network(world: &mut World, project: &str, name: &str) -> String {
-    let found = world.networks.iter().find(|(_, found)| found.name == name);
-    if let Some((id, _)) = found {
-        return id.clone();
-    }
-    let id = world.fresh_id();
-    let network = Network {
-        name: name.to_owned(),
-        project: project.to_owned(),
-        key: "default".into(),
-        ..Network::default()
-    };
-    world.networks.insert(id.clone(), network);
-    id
-}
-
-/// Makes a container, unless one is there that is to be kept. Its successor takes its anonymous volumes over.
-fn make(
-    world: &mut World,
-    mut fresh: Container,
-    start: bool,
-    force: bool,
-) -> Result<(), (i32, String)> {
-    let same = |c: &Container| c.project == fresh.project && c.name == fresh.name;
-    let found = world.containers.values_mut().find(|c| same(c));
-    match found {
-        Some(found) if found.config_hash == fresh.config_hash && !force => {
-            let mut networks = found.details.networks.values();
-            let gone = networks.find(|id| !world.networks.contains_key(*id));
-            if let (true, Some(id)) = (start && found.status != "running", gone) {
-                return fail(format!("network {id} not found"));
-            }
-            if start {
-                found.status = fresh.status;
-            }
-            return Ok(());
-        }
-        _ => {}
-    }
-    let old = world.containers.values().find(|c| same(c));
-    let old = old
-        .map(|old| old.details.mounts.clone())
-        .unwrap_or_default();
-    let wanted = world
-        .images
-        .get(&fresh.image)
-        .map(|image| image.volumes.clone());
-    for destination in wanted.unwrap_or_default() {
-        if !fresh.details.mounts.contains_key(&destination) {
-            let name = match old.get(&destination) {
-                Some(Mount::Volume(name)) => name.clone(),
-                _ => world.fresh_id(),
-            };
-            let volume = Volume {
-                options: BTreeMap::new(),
-                owner: None,
-            };
-            world.volumes.entry(name.clone()).or_insert(volume);
-            fresh.volumes.insert(name.clone());
-            fresh
-                .details
-                .mounts
-                .insert(destination, Mount::Volume(name));
-        }
-    }
-    let same = |c: &Container| c.project == fresh.project && c.name == fresh.name;
-    world.containers.retain(|_, container| !same(container));
-    let id = world.fresh_id();
-    world.containers.insert(id, fresh);
-    Ok(())
 }

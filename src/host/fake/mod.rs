@@ -12,6 +12,7 @@ mod files;
 mod images;
 mod locks;
 mod probe;
+mod projects;
 mod transfers;
 mod world;
 

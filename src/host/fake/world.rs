@@ -233,7 +233,8 @@ impl World {
 
     /// A fresh id of 64 hex digits, as docker makes them.
     pub fn fresh_id(&mut self) -> String {
-        let id = format!("{:064x}", self.next_id);
+        // As docker's, the first twelve digits tell one from all others.
+        let id = format!("{:012x}{:052x}", self.next_id, 0);
         self.next_id += 1;
         id
     }

@@ -109,6 +109,13 @@ struct Found<'a> {
     started: Option<&'a Started>,
 }
 
+impl Found<'_> {
+    /// The services of its containers.
+    fn services(&self) -> impl Iterator<Item = &str> {
+        self.containers.values().map(|c| c.service.as_str())
+    }
+}
+
 /// Containers of others that are in the way: why, and what to do.
 fn conflict(
     desired: &Desired,
@@ -209,7 +216,9 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     } else {
         let by_transfers = transfers::services(builder, project, &changed_transfers, &stale);
         transfers::note(builder, project, &changed_transfers);
-        services_to_recreate(project, &changed_files, &replaced, &stale).and(by_transfers)
+        services_to_recreate(project, &changed_files, &replaced, &stale)
+            .and(by_transfers)
+            .and(Some(left_aside(found)))
     };
     let (action, first) = if none_yet {
         (Action::Create, Cause::Missing)
@@ -248,10 +257,50 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     builder.step(draft);
 }
 
+/// Services with a container that stepped aside for one that was never made, or that is left beside it.
+fn left_aside(found: &Found<'_>) -> BTreeSet<String> {
+    let aside = found.containers.iter();
+    let aside = aside.filter(|(id, container)| container.own_name(id) != container.name);
+    aside.map(|(_, c)| c.service.clone()).collect()
+}
+
 /// Whether an earlier step removes containers of the project: replacing a volume takes them along.
 fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
     let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
     volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
+}
+
+/// Removes containers that have stepped aside by then: of projects that are to go, with their networks, and of
+/// services that a compose file has no more.
+pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
+    let containers = builder.facts.containers.known();
+    for project in &builder.desired.projects {
+        let address = address(&project.name);
+        if !builder.changes(&address) {
+            continue;
+        }
+        let removal = if project.state == ProjectState::Absent {
+            let record = builder.state().started(&project.name);
+            remote::remove_project(&project.name, &record)
+        } else {
+            let all = containers.into_iter().flatten();
+            let gone = all.filter(|(_, container)| {
+                container.project == project.name
+                    && !container.one_off
+                    && !project.services.contains_key(&container.service)
+            });
+            let ids: Vec<&str> = gone.map(|(id, _)| id.as_str()).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            remote::remove_containers(ids)
+        };
+        let containers = Address::new("containers", &project.name);
+        let cause = Cause::NoLongerDeclared;
+        let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
+        let draft = draft.after([address]).source(project.source.as_ref());
+        builder.step(draft.run([Command::new(removal)]));
+    }
 }
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
@@ -290,8 +339,10 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         }
         return builder.unchanged();
     }
-    let record = builder.state().started(&project.name);
-    let mut actions = vec![remote::remove_project(&project.name, &record)];
+    // They go when all else is done: a failure before brings them back with their data.
+    let services: BTreeSet<&str> = found.services().collect();
+    let services = services.iter().map(|service| project.stop_word(service));
+    let mut actions = vec![remote::step_aside(&project.name, services)];
     let mut undo = vec![];
     let mut changed = BTreeSet::new();
     for relative in files.into_iter().chain(dropped) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Found, address,
     files::Place,
-    start::{Recreate, record, up},
+    start::{Recreate, back, record},
     started::stranger,
 };
 use crate::{
@@ -111,7 +111,7 @@ impl<'a> Previous<'a> {
             let reason = "it was there, and is not of the last recorded release";
             builder.not_restorable(address(name), reason);
             let state = state(any_runs(found));
-            commands.extend(up(project, state, &self.recreate(found, recreate)));
+            commands.extend(self.back(project, state, found, recreate));
             return commands;
         };
         commands.extend(images(builder, project, made));
@@ -122,7 +122,7 @@ impl<'a> Previous<'a> {
             builder.not_restorable(address(name), reason);
         }
         let state = state(ran);
-        commands.extend(up(project, state, &self.recreate(found, recreate)));
+        commands.extend(self.back(project, state, found, recreate));
         commands.push(Command::new(match state {
             ProjectState::Running => remote::settle(name),
             ProjectState::Stopped | ProjectState::Absent => remote::compose(name, ["stop"]),
@@ -161,23 +161,19 @@ impl<'a> Previous<'a> {
         made.running && (self.is_touched() || any_runs(found) || as_meant())
     }
 
-    /// What to make anew on the way back: what the way there makes anew, as far as it was there;
-    /// everything, where it cannot be told how far an apply came.
-    fn recreate(&self, found: &Found<'_>, forwards: &Recreate) -> Recreate {
+    /// The containers of before come back where they are still there; what replaced them is replaced where the way
+    /// there replaced it, and everything where it cannot be told how far an apply came.
+    fn back(
+        &self,
+        project: &Project,
+        state: ProjectState,
+        found: &Found<'_>,
+        forwards: &Recreate,
+    ) -> Vec<Command> {
         if self.is_touched() {
-            return Recreate::All;
+            return back(project, state, &BTreeMap::new(), &Recreate::All);
         }
-        match forwards {
-            Recreate::None => Recreate::None,
-            Recreate::All => Recreate::All,
-            Recreate::Services(services) | Recreate::Left(services) => {
-                let there = |service: &&String| {
-                    let mut own = found.containers.values();
-                    own.any(|container| container.service == **service)
-                };
-                Recreate::Left(services.iter().filter(there).cloned().collect())
-            }
-        }
+        back(project, state, &found.containers, forwards)
     }
 }
 
@@ -300,6 +296,14 @@ fn any_runs(found: &Found<'_>) -> bool {
 }
 
 impl Container {
+    /// Its name, without what docker-compose puts before it while it replaces it.
+    pub(super) fn own_name(&self, id: &str) -> &str {
+        let replaced = id.get(..12).and_then(|short| self.name.strip_prefix(short));
+        replaced
+            .and_then(|name| name.strip_prefix('_'))
+            .unwrap_or(&self.name)
+    }
+
     fn runs(&self) -> bool {
         matches!(self.status.as_str(), "running" | "restarting" | "paused")
     }

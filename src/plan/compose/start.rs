@@ -8,18 +8,17 @@ use std::{
 use super::Found;
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
+    observe::Container,
     plan::{Command, Payload, builder::Builder},
     remote,
 };
 
-/// Which services compose would not recreate by itself, though what they use changed.
+/// Which services' containers are replaced.
 pub(super) enum Recreate {
-    /// Compose sees all that changed.
+    /// None that is known before: docker-compose replaces what it sees a reason for.
     None,
     /// These.
     Services(BTreeSet<String>),
-    /// These, which the compose file may not know any more or not yet.
-    Left(BTreeSet<String>),
     /// It cannot be told which.
     All,
 }
@@ -34,10 +33,6 @@ impl Recreate {
             (Self::Services(mut services), Some(more)) => {
                 services.extend(more);
                 Self::Services(services)
-            }
-            (Self::Left(mut services), Some(more)) => {
-                services.extend(more);
-                Self::Left(services)
             }
         }
     }
@@ -121,7 +116,7 @@ pub(super) fn start(
         // `up` leaves a paused container paused.
         commands.push(Command::new(remote::compose(name, ["unpause"])));
     }
-    commands.extend(up(project, project.state, recreate));
+    commands.extend(up(project, project.state, found, recreate));
     match project.state {
         ProjectState::Running => commands.push(Command::new(remote::settle(name))),
         ProjectState::Stopped | ProjectState::Absent => {
@@ -132,32 +127,96 @@ pub(super) fn start(
     commands
 }
 
-/// The commands that make the project's containers.
-pub(super) fn up(project: &Project, state: ProjectState, recreate: &Recreate) -> Vec<Command> {
+/// The commands that make the project's containers; those that are replaced step aside first.
+pub(super) fn up(
+    project: &Project,
+    state: ProjectState,
+    found: &Found<'_>,
+    recreate: &Recreate,
+) -> Vec<Command> {
     let name = &project.name;
-    let mut up = match state {
-        ProjectState::Running => vec!["up", "-d", "--remove-orphans"],
-        ProjectState::Stopped | ProjectState::Absent => {
-            vec!["up", "--no-start", "--remove-orphans"]
-        }
+    let how = how(state);
+    let there: BTreeSet<&str> = found.services().collect();
+    let is_replaced = |service: &&str| match recreate {
+        Recreate::None => false,
+        Recreate::Services(services) => services.contains(*service),
+        Recreate::All => true,
     };
+    // What the compose file has no more may have a port or name that is needed. It goes when all else is done: a
+    // failure before brings it back with its data.
+    let is_gone = |service: &&str| !project.services.contains_key(*service);
+    let is_aside = |service: &&str| is_replaced(service) || is_gone(service);
+    let aside: Vec<&str> = there.iter().copied().filter(is_aside).collect();
+    let mut up = vec!["up", how];
+    if !there.iter().any(|service| is_gone(service)) {
+        up.push("--remove-orphans");
+    }
     let mut commands = vec![];
-    match recreate {
-        Recreate::None => {}
-        Recreate::All => up.push("--force-recreate"),
-        Recreate::Services(services) => {
-            let remove = ["rm", "--stop", "--force"].into_iter();
-            let words = remove.chain(services.iter().map(String::as_str));
+    if !aside.is_empty() {
+        let aside = aside.iter().map(|service| project.stop_word(service));
+        commands.push(Command::new(remote::step_aside(name, aside)));
+        let services = project.services.keys().map(String::as_str);
+        let replaced = services.filter(|service| there.contains(service) && is_replaced(service));
+        let mut replaced: Vec<&str> = replaced.collect();
+        if replaced.len() == project.services.len() {
+            up.push("--force-recreate");
+        } else if !replaced.is_empty() {
+            let mut words = vec!["up", how, "--no-deps", "--force-recreate"];
+            words.append(&mut replaced);
             commands.push(Command::new(remote::compose(name, words)));
-        }
-        Recreate::Left(services) if services.is_empty() => {}
-        Recreate::Left(services) => {
-            let services = services.iter().map(String::as_str);
-            commands.push(Command::new(remote::remove_services(name, services)));
         }
     }
     commands.push(Command::new(remote::compose(name, up)));
     commands
+}
+
+/// The commands that take a project's containers back to those of before, as far as these are still there, and
+/// have docker-compose replace all others of the services `recreate` names.
+pub(super) fn back(
+    project: &Project,
+    state: ProjectState,
+    before: &BTreeMap<&String, &Container>,
+    recreate: &Recreate,
+) -> Vec<Command> {
+    let name = &project.name;
+    let before: Vec<String> = before
+        .iter()
+        .map(|(id, container)| format!("{id}={}", container.own_name(id)))
+        .collect();
+    let mut commands = vec![Command::new(remote::put_back(name, &before))];
+    let up = ["up", how(state), "--remove-orphans"];
+    match recreate {
+        Recreate::None => commands.push(Command::new(remote::compose(name, up))),
+        Recreate::Services(services) => {
+            let services = services.iter().map(String::as_str);
+            let recreate = remote::recreate(name, how(state), services, &before);
+            commands.push(Command::new(recreate));
+            commands.push(Command::new(remote::compose(name, up)));
+        }
+        Recreate::All => {
+            let up = up.into_iter().chain(["--force-recreate"]);
+            commands.push(Command::new(remote::compose(name, up)));
+        }
+    }
+    commands
+}
+
+fn how(state: ProjectState) -> &'static str {
+    match state {
+        ProjectState::Running => "-d",
+        ProjectState::Stopped | ProjectState::Absent => "--no-start",
+    }
+}
+
+impl Project {
+    /// A service and the seconds that its containers may take to stop, as [`remote::step_aside`] takes it.
+    pub(super) fn stop_word(&self, service: &str) -> String {
+        let seconds = self.services.get(service).and_then(|s| s.stop_seconds);
+        let seconds = seconds
+            .map(|seconds| seconds.to_string())
+            .unwrap_or_default();
+        format!("{service}={seconds}")
+    }
 }
 
 /// The command that records what the project's containers were started from.

@@ -44,13 +44,19 @@ pub(super) fn states(
             ));
         }
         for container in own {
-            if let Some(cause) = state(project, container) {
-                causes.push(cause);
-            }
+            causes.extend(state(project, container));
             causes.extend(image_cause(builder, service, container, changed_images));
         }
     }
-    for container in found.containers.values() {
+    for (id, container) in &found.containers {
+        let wanted = container.own_name(id);
+        if wanted != container.name {
+            causes.push(Cause::differs(
+                format!("container of service {}: name", container.service),
+                &container.name,
+                wanted,
+            ));
+        }
         if !project.services.contains_key(&container.service) {
             causes.push(Cause::differs(
                 format!("container {}", container.name),

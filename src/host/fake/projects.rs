@@ -1,0 +1,334 @@
+//! Runs docker-compose on the in-memory VPU, and the scripts that prepare for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    commands::{Ran, fail},
+    world::{Container, Details, Mount, Network, Volume, World},
+};
+use crate::{
+    compose::{self, ComposeFile, MountSource, parse_env},
+    digest::Digest,
+    remote,
+};
+
+pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
+    match (name, args) {
+        ("o3r-step-aside", [project, services @ ..]) => {
+            let services = services.iter().filter_map(|word| word.split_once('='));
+            let services: Vec<&str> = services.map(|(service, _)| service).collect();
+            for (id, container) in &mut world.containers {
+                if container.project == *project && services.contains(&container.service.as_str()) {
+                    step_aside(id, container);
+                }
+            }
+            Ok(String::new())
+        }
+        ("o3r-put-back", [project, before @ ..]) => {
+            let before: BTreeMap<&str, &str> =
+                before.iter().filter_map(|w| w.split_once('=')).collect();
+            put_back(world, project, &before);
+            Ok(String::new())
+        }
+        ("o3r-recreate", [project, _, how, words @ ..]) => {
+            let before: Vec<&str> = words
+                .iter()
+                .filter_map(|w| Some(w.split_once('=')?.0))
+                .collect();
+            let newer = |service: &str| {
+                let mut all = world.containers.iter();
+                all.any(|(id, c)| {
+                    c.project == *project && c.service == service && !before.contains(&id.as_str())
+                })
+            };
+            let services: Vec<String> = words
+                .iter()
+                .filter(|word| !word.contains('=') && newer(word))
+                .map(|word| (*word).to_owned())
+                .collect();
+            let start = *how == "-d";
+            services_up(world, project, (start, true), |name| {
+                services.iter().any(|service| service == name)
+            })
+        }
+        _ => Err((127, format!("{name}: not understood"))),
+    }
+}
+
+/// The name that a container has, or had before it stepped aside.
+fn own_name<'a>(id: &str, container: &'a Container) -> &'a str {
+    let aside = id
+        .get(..12)
+        .and_then(|short| container.name.strip_prefix(short));
+    aside
+        .and_then(|name| name.strip_prefix('_'))
+        .unwrap_or(&container.name)
+}
+
+/// Whether a container made room for one that replaces it.
+pub(super) fn is_aside(id: &str, container: &Container) -> bool {
+    own_name(id, container) != container.name
+}
+
+fn step_aside(id: &str, container: &mut Container) {
+    let name = own_name(id, container);
+    container.name = format!("{}_{name}", &id[..12]);
+    "exited".clone_into(&mut container.status);
+}
+
+fn put_back(world: &mut World, project: &str, before: &BTreeMap<&str, &str>) {
+    let own = |c: &Container| c.project == project;
+    let is_old = |id: &String| before.contains_key(id.as_str());
+    let there: BTreeSet<String> = world
+        .containers
+        .iter()
+        .filter(|(id, c)| own(c) && is_old(id))
+        .map(|(_, c)| c.service.clone())
+        .collect();
+    world
+        .containers
+        .retain(|id, c| !own(c) || is_old(id) || !there.contains(&c.service));
+    for (id, container) in world
+        .containers
+        .iter_mut()
+        .filter(|(_, c)| c.project == project)
+    {
+        match before.get(id.as_str()) {
+            Some(name) => (*name).clone_into(&mut container.name),
+            None => step_aside(id, container),
+        }
+    }
+}
+
+pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
+    match args {
+        ["stop"] => {
+            for container in world
+                .containers
+                .values_mut()
+                .filter(|c| c.project == project)
+            {
+                "exited".clone_into(&mut container.status);
+            }
+            Ok(String::new())
+        }
+        ["up", how] => compose_up(world, project, *how == "-d", false),
+        ["up", how, "--force-recreate"] => compose_up(world, project, *how == "-d", true),
+        ["up", how, "--remove-orphans", force @ ..] => {
+            let parsed = compose_file(world, project)?;
+            world.containers.retain(|_, container| {
+                let mut services = parsed.services.iter();
+                container.project != project || services.any(|s| s.name == container.service)
+            });
+            let force = force.contains(&"--force-recreate");
+            compose_up(world, project, *how == "-d", force)
+        }
+        ["up", how, "--no-deps", "--force-recreate", services @ ..] => {
+            let start = *how == "-d";
+            services_up(world, project, (start, true), |name| {
+                services.contains(&name)
+            })
+        }
+        _ => Err((127, format!("docker-compose {args:?}: not understood"))),
+    }
+}
+
+/// The files that a container made now sees: those of the project's directory, and what it mounts.
+fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<String, Vec<u8>> {
+    let mut seen = world.files_below(directory);
+    for mount in &service.mounts {
+        if let MountSource::Bind(path) = &mount.source
+            && let Some(rest) = path.strip_prefix('~')
+        {
+            let path = format!("{}{rest}", world.home);
+            seen.extend(world.files_below(&path));
+            if let Some(file) = world.files.get(&path) {
+                seen.insert(path, file.bytes.clone());
+            }
+        }
+    }
+    seen
+}
+
+/// The project's compose file, its variables replaced.
+fn compose_file(world: &World, project: &str) -> Result<ComposeFile, (i32, String)> {
+    let (text, env) = compose_texts(world, project)?;
+    ComposeFile::parse_with(&text, &parse_env(&env)).map_err(|error| (1, error.to_string()))
+}
+
+/// The texts of the project's compose file and of its `.env`.
+fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32, String)> {
+    let directory = remote::project_directory(project);
+    let text = |name: &str| {
+        let file = world.files.get(&format!("{directory}/{name}"))?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    };
+    let Some(compose) = text("docker-compose.yml") else {
+        return fail("no docker-compose.yml");
+    };
+    Ok((compose, text(".env").unwrap_or_default()))
+}
+
+/// `docker-compose up`, with containers recreated where the compose file or the image changed.
+pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
+    services_up(world, project, (start, force), |_| true)
+}
+
+fn services_up(
+    world: &mut World,
+    project: &str,
+    (start, force): (bool, bool),
+    is_meant: impl Fn(&str) -> bool,
+) -> Ran {
+    let directory = remote::project_directory(project);
+    let (text, _) = compose_texts(world, project)?;
+    let parsed = compose_file(world, project)?;
+    let network = format!("{project}_default");
+    let on_network = |service: &compose::Service| service.network_mode.is_none();
+    let default = parsed.services.iter().any(on_network);
+    let default = default.then(|| (network.clone(), default_network(world, project, &network)));
+    for service in parsed.services.iter().filter(|s| is_meant(&s.name)) {
+        let networks = default.iter().filter(|_| on_network(service)).cloned();
+        let networks: BTreeMap<String, String> = networks.collect();
+        let name = service
+            .image
+            .as_ref()
+            .map(|image| image.value.clone())
+            .unwrap_or_default();
+        let Some(image) = world.image_id(&name) else {
+            return fail(format!("no image {name}"));
+        };
+        // The values of `.env` are not in it: no test's compose file has variables.
+        let config_hash = Digest::of(format!("{text}{image}"));
+        let volumes = service
+            .mounts
+            .iter()
+            .filter_map(|mount| match &mount.source {
+                MountSource::Volume(key) => Some(key.clone()),
+                _ => None,
+            });
+        let volumes: BTreeSet<String> = volumes.collect();
+        let mut mounted = BTreeMap::new();
+        for volume in &volumes {
+            let Some(found) = world.volumes.get(volume) else {
+                return fail("no such volume");
+            };
+            let device = found.options.get("device").cloned().unwrap_or_default();
+            mounted.insert(volume.clone(), device);
+        }
+        let status = match (start, world.crashing.contains(&image)) {
+            (true, true) => "restarting",
+            (true, false) => "running",
+            (false, _) => "created",
+        };
+        let own = |c: &Container| c.project == project && c.service == service.name;
+        let wanted = service.scale.unwrap_or(1);
+        let name_of = |number: usize| format!("{project}_{}_{number}", service.name);
+        let extra = |(id, c): (&String, &Container)| {
+            own(c) && !(1..=wanted).any(|n| name_of(n) == own_name(id, c))
+        };
+        world
+            .containers
+            .retain(|id, container| !extra((id, container)));
+        for number in 1..=wanted {
+            let fresh = Container {
+                name: name_of(number),
+                image: image.clone(),
+                status: status.to_owned(),
+                restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
+                project: project.to_owned(),
+                service: service.name.clone(),
+                working_dir: directory.clone(),
+                volumes: volumes.clone(),
+                host_network: service.network_mode.as_deref() == Some("host"),
+                config_hash,
+                made_from: seen(world, &directory, service),
+                mounted: mounted.clone(),
+                details: Details {
+                    image_ref: name.clone(),
+                    number,
+                    networks: networks.clone(),
+                    network_mode: service.network_mode.clone().unwrap_or(network.clone()),
+                    mounts: volumes
+                        .iter()
+                        .map(|volume| (format!("/{volume}"), Mount::Volume(volume.clone())))
+                        .collect(),
+                },
+            };
+            make(world, fresh, start, force)?;
+        }
+    }
+    Ok(String::new())
+}
+
+/// The id of a project's network, which is created where it is missing.
+fn default_network(world: &mut World, project: &str, name: &str) -> String {
+    let found = world.networks.iter().find(|(_, found)| found.name == name);
+    if let Some((id, _)) = found {
+        return id.clone();
+    }
+    let id = world.fresh_id();
+    let network = Network {
+        name: name.to_owned(),
+        project: project.to_owned(),
+        key: "default".into(),
+        ..Network::default()
+    };
+    world.networks.insert(id.clone(), network);
+    id
+}
+
+/// Makes a container, unless one is there that is to be kept. What replaces it takes its anonymous volumes over.
+fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ran {
+    let own = |id: &str, c: &Container| {
+        c.project == fresh.project && c.service == fresh.service && own_name(id, c) == fresh.name
+    };
+    let own = |(id, c): &(&String, &mut Container)| own(id, c);
+    let mut old = BTreeMap::new();
+    let mut replaced = vec![];
+    for (id, found) in world.containers.iter_mut().filter(own) {
+        if found.config_hash == fresh.config_hash && !force {
+            let mut networks = found.details.networks.values();
+            let gone = networks.find(|id| !world.networks.contains_key(*id));
+            if let (true, Some(id)) = (start && found.status != "running", gone) {
+                return fail(format!("network {id} not found"));
+            }
+            if start {
+                found.status = fresh.status;
+            }
+            return Ok(String::new());
+        }
+        old.extend(found.details.mounts.clone());
+        replaced.push(id.clone());
+    }
+    let image = world.images.get(&fresh.image);
+    let wanted = image.map(|image| image.volumes.clone());
+    for destination in wanted.unwrap_or_default() {
+        if !fresh.details.mounts.contains_key(&destination) {
+            let name = match old.get(&destination) {
+                Some(Mount::Volume(name)) => name.clone(),
+                _ => world.fresh_id(),
+            };
+            let volume = Volume {
+                options: BTreeMap::new(),
+                owner: None,
+            };
+            world.volumes.entry(name.clone()).or_insert(volume);
+            fresh.volumes.insert(name.clone());
+            fresh
+                .details
+                .mounts
+                .insert(destination, Mount::Volume(name));
+        }
+    }
+    world.containers.retain(|id, _| !replaced.contains(id));
+    if world.containers.values().any(|c| c.name == fresh.name) {
+        return fail(format!(
+            "The container name \"/{}\" is already in use",
+            fresh.name
+        ));
+    }
+    let id = world.fresh_id();
+    world.containers.insert(id, fresh);
+    Ok(String::new())
+}
