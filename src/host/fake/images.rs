@@ -139,8 +139,10 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
         arch,
         volumes: config["config"]["Volumes"]
             .as_object()
-            .map(|volumes| volumes.keys().cloned().collect())
-            .unwrap_or_default(),
+            .into_iter()
+            .flat_map(|volumes| volumes.keys().cloned())
+            .chain(world.image_volumes.clone())
+            .collect(),
         tars,
     };
     world

@@ -51,6 +51,8 @@ pub struct World {
     pub networks: BTreeMap<String, Network>,
     /// Containers by id.
     pub containers: BTreeMap<String, Container>,
+    /// Where every image that is loaded wants a volume, as a database's does.
+    pub image_volumes: BTreeSet<String>,
     /// Ids of images whose containers exit at once with code 1.
     pub crashing: BTreeSet<String>,
     /// Makes ids.
@@ -206,6 +208,7 @@ impl Default for World {
             images: BTreeMap::new(),
             networks: BTreeMap::new(),
             containers: BTreeMap::new(),
+            image_volumes: BTreeSet::new(),
             crashing: BTreeSet::new(),
             next_id: 1,
         }
