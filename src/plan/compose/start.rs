@@ -148,7 +148,7 @@ pub(super) fn up(
     let is_aside = |service: &&str| is_replaced(service) || is_gone(service);
     let aside: Vec<&str> = there.iter().copied().filter(is_aside).collect();
     let mut up = vec!["up", how];
-    if !there.iter().any(|service| is_gone(service)) {
+    if !there.iter().any(is_gone) {
         up.push("--remove-orphans");
     }
     let mut commands = vec![];
