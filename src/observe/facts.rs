@@ -126,6 +126,9 @@ pub struct System {
     /// and the like, where they are set.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Why nothing can be kept in `~/.o3r-deploy`, where that is so: no apply could be locked or recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_refuses: Option<String>,
 }
 
 /// The device's identity, from its JSON configuration.

@@ -160,6 +160,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         return Err(bad());
     }
     Ok(System {
+        home_refuses: Some(get("home_refuses").to_owned()).filter(|reason| !reason.is_empty()),
         home: home.trim_end_matches('/').to_owned(),
         uid: get("uid").parse().map_err(|_| bad())?,
         arch: docker_arch(get("machine")).to_owned(),

@@ -69,6 +69,8 @@ docker_engine() {
         code=$?
         # Podman under docker's name has another shape for its answer.
         case $(docker --version 2>/dev/null) in podman*) podman_info; return ;; esac
+        # Of an engine that does not answer, the client says that it cannot fill in our template, and not why.
+        case $said in *template:*) said=$(docker version --format '{{.Server.Version}}' 2>&1) ;; esac
         printf '%s\n' "$said"
         return "$code"
     }
@@ -152,6 +154,8 @@ system() {
     printf 'sha256=%s\n' "$(sha256_tool)"
     command -v zstd >/dev/null 2>&1 && printf 'zstd=yes\n'
     df -Pk "$HOME" 2>/dev/null | space home
+    refusal=$(home_refuses)
+    [ -n "$refusal" ] && printf 'home_refuses=%s\n' "$refusal"
     root=${engine##*'"root":"'} root=${root%%'"'*}
     [ "$engine_code" = 0 ] && [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
     [ -r /proc/meminfo ] && while read -r key value _; do
@@ -161,6 +165,35 @@ system() {
         esac
     done </proc/meminfo
     return 0
+}
+
+# Why nothing can be kept in ~/.o3r-deploy; nothing where it can.
+home_refuses() {
+    base=$HOME/.o3r-deploy
+    if [ -e "$base" ] || [ -h "$base" ]; then
+        [ -d "$base" ] || { echo "$base is not a directory"; return; }
+    else
+        base=$HOME
+    fi
+    if [ ! -w "$base" ]; then
+        # The owner may write by the mode's letters, and cannot.
+        # shellcheck disable=SC2046
+        set -- $(ls -ldn -- "$base/" 2>/dev/null)
+        case $1:$3 in
+            d?w*:"$(id -u)") echo "$base is on a file system that is read-only" ;;
+            *) echo "$base cannot be written to by user $(id -u): it belongs to user $3 and has the mode $1" ;;
+        esac
+        return
+    fi
+    # Where inodes are counted at all.
+    df -Pi "$base" 2>/dev/null | {
+        read -r _
+        read -r _ total _ free _
+        case $total:$free in
+            0:* | *[!0-9:]*) ;;
+            *:0) echo "no inodes are left on the file system of $base" ;;
+        esac
+    }
 }
 
 # What docker and docker-compose read of the environment; no value that may be secret.

@@ -94,6 +94,14 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
             return builder.step(draft.run(commands.map(Command::new)));
         }
         PathFact::Unwritable { parent, uid } => {
+            if *uid == builder.facts.system.uid {
+                let reason = format!(
+                    "{path} cannot be made: {parent} is ours, and cannot be written to: its file system is read-only, \
+                     or its mode forbids it"
+                );
+                let remedy = format!("see on the VPU: findmnt -T {0}; ls -ld {0}", quote(parent));
+                return builder.block(address, reason, remedy);
+            }
             let (reason, remedy) = unwritable(&path, parent, *uid);
             return builder.block(address, reason, remedy);
         }

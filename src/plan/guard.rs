@@ -30,11 +30,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         || !builder.desired.images.is_empty()
         || !builder.desired.projects.is_empty();
     if uses_docker && let Err(reason) = facts.docker.as_result() {
-        builder.block(
-            Address::new("vpu", "docker"),
-            reason,
-            "see on the VPU: docker info; journalctl -u docker",
-        );
+        builder.block(Address::new("vpu", "docker"), reason, docker_help(reason));
     }
     if !builder.desired.projects.is_empty()
         && let Err(reason) = facts.compose.as_result()
@@ -59,6 +55,31 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             Address::new("vpu", "records"),
             reason,
             "make ~/.o3r-deploy on the VPU readable, or move it away",
+        );
+    }
+}
+
+/// What to do about a docker that does not answer.
+fn docker_help(reason: &str) -> &'static str {
+    if reason.contains("permission denied") {
+        "the login's user is not in the group docker: have root on the VPU run: usermod -aG docker USER"
+    } else if reason.contains("Cannot connect to the Docker daemon") {
+        "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
+    } else {
+        "see on the VPU: docker info; journalctl -u docker"
+    }
+}
+
+/// Refuses a home that takes no files, where anything is to be done: the lock and the record are there.
+pub(super) fn home(builder: &mut Builder<'_>) {
+    if let Some(reason) = &builder.facts.system.home_refuses
+        && builder.has_steps()
+    {
+        builder.block(
+            Address::new("vpu", "home"),
+            reason,
+            "see on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
+             move it away",
         );
     }
 }

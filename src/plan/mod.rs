@@ -44,5 +44,6 @@ pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
         transfer::clean(&mut builder, staging);
     }
     compose::remove_stopped(&mut builder);
+    guard::home(&mut builder);
     builder.finish(host)
 }

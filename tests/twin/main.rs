@@ -21,6 +21,7 @@ mod drift;
 mod examples;
 mod failed;
 mod layers;
+mod login;
 mod parts;
 mod plan;
 mod refused;

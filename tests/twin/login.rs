@@ -1,0 +1,145 @@
+//! ssh as users have it: what `ssh_config`, sshd and an account do to a login, and whose fault is said.
+
+use crate::support::{App, Site, Twin};
+
+/// Makes sshd do this besides, until the next call.
+fn sshd(twin: &Twin, lines: &str) {
+    twin.root(&format!(
+        "printf '{lines}\\n' >/etc/ssh/sshd_config.d/0-test.conf && systemctl reload ssh && sleep 0.5"
+    ));
+}
+
+/// A site whose `ssh_config` has these lines, too.
+fn configured(twin: &Twin, lines: &str) -> Site {
+    let site = Site::new(twin);
+    let known = site.path("known_hosts");
+    site.write(
+        "ssh_config",
+        &format!("UserKnownHostsFile {}\n{lines}\n", known.display()),
+    );
+    App::new("1.0.0").write(&site);
+    site
+}
+
+/// Nothing of a connection is left.
+#[track_caller]
+fn nothing_is_left(temporary: &std::path::Path) {
+    let left: Vec<_> = std::fs::read_dir(temporary)
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("o3r-ssh-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
+    let twin = Twin::up();
+    let site = configured(
+        &twin,
+        "RemoteCommand tmux new -A -s vpu\nRequestTTY force\nSessionType none\nStdinNull yes\n\
+         ForkAfterAuthentication yes\nPermitLocalCommand yes\nLocalCommand touch /nowhere/at-all\nTunnel yes\n\
+         LocalForward 1 localhost:22\nExitOnForwardFailure yes\nControlMaster auto\nControlPath none\nLogLevel QUIET",
+    );
+    site.run(&["plan"]).exits(0).says("compose.hello");
+
+    // A directory for temporary files that no socket's path can begin with.
+    let long = site.path(&"long and spaced ".repeat(8));
+    std::fs::create_dir(&long).unwrap();
+    let mut command = site.command(&["plan"]);
+    command.env("TMPDIR", &long);
+    crate::support::run(&mut command).exits(0);
+
+    let (kind, key) = twin.host_key.split_once(' ').unwrap();
+    let mut other = configured(
+        &twin,
+        &format!("KnownHostsCommand /bin/echo * {kind} {key}\nStrictHostKeyChecking no"),
+    );
+    let pin = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKx4qOKaTLRhJhoDM7Vkj3w0x1WnZ1aBtk8UeVWKpYJf";
+    other.vpu = other.vpu.replace(&twin.host_key, pin);
+    App::new("1.0.0").write_files(&other);
+    let ran = other.run(&["plan"]).exits(3);
+    ran.says("is not the one that is pinned in the manifest");
+
+    // Revoked, the right pin is of no use.
+    let revoked = configured(&twin, "");
+    revoked.write("known_hosts", &format!("@revoked * {kind} {key}\n"));
+    let ran = revoked.run(&["plan"]).exits(3);
+    ran.says("is revoked").says_not("host_key = \"");
+}
+
+#[test]
+fn a_way_that_hangs_ends_and_leaves_nothing() {
+    let twin = Twin::up();
+    let site = configured(&twin, "ProxyCommand sleep 7717");
+    let temporary = site.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = site.command(&["plan"]);
+    command.env("TMPDIR", &temporary);
+    let ran = crate::support::run(&mut command).exits(3);
+    ran.says("at its jump host or proxy")
+        .says("timed out during banner exchange");
+    nothing_is_left(&temporary);
+    let mut pgrep = std::process::Command::new("pgrep");
+    crate::support::run(pgrep.args(["-f", "^sleep 7717"])).exits(1);
+}
+
+#[test]
+fn what_sshd_and_the_account_refuse_is_said() {
+    let twin = Twin::up();
+    let mut site = configured(&twin, "");
+    let app = App::new("1.0.0");
+
+    // One session at a time, and the lock is one.
+    sshd(&twin, "MaxSessions 1");
+    site.run(&["plan"]).exits(0);
+    site.apply();
+    app.runs_on(&twin);
+    site.nothing_to_do();
+    sshd(&twin, "MaxSessions 0");
+    site.run(&["plan"]).exits(3).says("MaxSessions");
+
+    // Words before every command, without a line end and in no encoding.
+    sshd(
+        &twin,
+        r#"ForceCommand printf "\\\\344\\\\n hello$ "; eval "$SSH_ORIGINAL_COMMAND""#,
+    );
+    site.run(&["plan"]).exits(0);
+    sshd(&twin, "ForceCommand echo backups only");
+    let ran = site.run(&["plan"]).exits(3);
+    ran.says("runs no commands: backups only")
+        .says("ForceCommand");
+
+    sshd(&twin, "KexAlgorithms diffie-hellman-group14-sha1");
+    site.run(&["plan"])
+        .exits(3)
+        .says("KexAlgorithms +diffie-hellman-group14-sha1");
+    sshd(&twin, "AllowTcpForwarding no");
+    let right = site.vpu.clone();
+    site.vpu = format!("{right}serial = \"{}\"\n", twin.serial);
+    app.write(&site);
+    let ran = site.run(&["plan"]).exits(9);
+    ran.says("forbids the tunnel to port 80")
+        .says("AllowTcpForwarding");
+    site.vpu = right;
+    app.write(&site);
+    sshd(&twin, "");
+
+    twin.root("echo System is booting up. >/run/nologin");
+    let ran = site.run(&["plan"]).exits(3);
+    ran.says("System is booting up")
+        .says("wait until the VPU has started");
+    twin.root("rm /run/nologin; chage -d 0 oem");
+    site.run(&["plan"]).exits(3).says("passwd USER");
+    twin.root("chage -d 2026-01-01 oem; gpasswd -d oem docker");
+    let ran = site.run(&["plan"]).exits(9);
+    ran.says("vpu.docker is blocked: docker info: permission denied")
+        .says("not in the group docker");
+    twin.root("gpasswd -a oem docker; mount --bind /home/oem /home/oem; mount -o remount,ro,bind /home/oem");
+    app.write(&site);
+    site.write("app.env", "SETTING=another\n");
+    let ran = site.run(&["plan"]).exits(9);
+    ran.says("is on a file system that is read-only");
+    twin.root("umount -l /home/oem");
+    site.run(&["plan"]).exits(0);
+}
