@@ -11,6 +11,8 @@ mod regressions;
 mod restored;
 #[path = "convergence/shapes.rs"]
 mod shapes;
+#[path = "convergence/shown.rs"]
+mod shown;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -50,7 +50,41 @@ pub(super) struct Key {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Map(pub(super) Vec<(Key, Node)>);
 
+impl Node {
+    // Recursion is bounded by the depth that the YAML reader lets pass.
+    fn write(&self, text: &mut String) {
+        let quoted = |word: &str| format!("{word:?}");
+        match &self.value {
+            Value::Null => text.push('~'),
+            Value::String(word) => text.push_str(&quoted(word)),
+            Value::Other(other) => text.push_str(&other.text),
+            Value::List(list) => {
+                text.push('[');
+                for node in list {
+                    node.write(text);
+                    text.push(',');
+                }
+                text.push(']');
+            }
+            Value::Map(map) => map.write(text),
+        }
+    }
+}
+
 impl Map {
+    /// Writes its values alone, wherever they stand: the same text for the same values, keys sorted.
+    pub(super) fn write(&self, text: &mut String) {
+        let mut entries: Vec<_> = self.0.iter().collect();
+        entries.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        text.push('{');
+        for (key, node) in entries {
+            text.push_str(&format!("{:?}:", key.name));
+            node.write(text);
+            text.push(',');
+        }
+        text.push('}');
+    }
+
     pub(super) fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
         let mut entries = self.0.iter();
         entries

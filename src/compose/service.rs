@@ -1,9 +1,12 @@
 //! One service of a compose file.
 
+use std::time::Duration;
+
 use super::{
     At, ComposeError, HostPort, Place, Release,
     node::{Map, Node, Value},
 };
+use crate::digest::Digest;
 
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,10 @@ pub struct Service {
     pub replicas: Option<usize>,
     /// Files of top-level secrets that it uses; docker-compose leaves configs out.
     pub secret_files: Vec<At<String>>,
+    /// Seconds that its containers may take to stop, rounded up (`stop_grace_period`).
+    pub stop_seconds: Option<u64>,
+    /// Of all that it says, its variables replaced: another one where anything of it changes.
+    pub definition: Digest,
 }
 
 /// Something mounted into a service.
@@ -116,6 +123,8 @@ pub(super) fn read(
         })
         .collect();
     let count = |node: &Node| usize::try_from(node.number()?).ok();
+    let mut canonical = String::new();
+    service.write(&mut canonical);
     Ok(Service {
         name: name.to_owned(),
         place,
@@ -149,8 +158,16 @@ pub(super) fn read(
                 Some(count(deploy.get("replicas")?)?.min(most))
             }),
         secret_files: Vec::new(),
+        stop_seconds: text("stop_grace_period").and_then(|period| seconds(&period)),
+        definition: Digest::of(canonical),
         image,
     })
+}
+
+/// Whole seconds of a period such as `1m30s` or `500ms`, rounded up.
+fn seconds(period: &str) -> Option<u64> {
+    let period: Duration = humantime::parse_duration(period).ok()?;
+    Some(period.as_secs() + u64::from(period.subsec_nanos() > 0))
 }
 
 fn read_mount(service: &str, entry: &Node) -> Result<Mount, ComposeError> {

@@ -342,6 +342,8 @@ pub struct Service {
     pub restart: Option<String>,
     /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
     pub stop_seconds: Option<u64>,
+    /// Of its definition; `None` where only tests describe it.
+    pub definition: Option<Digest>,
 }
 
 /// The compose file's name in a project's directory.

@@ -17,14 +17,16 @@ fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
             MountSource::Bind(path) => Some(path),
             MountSource::Volume(_) | MountSource::Anonymous => None,
         });
-    let mounts = mounts.map(|path| {
+    // An environment file is not mounted, and its values are those of the start, too; a secret is a mount.
+    let files = service.env_files.iter().chain(&service.secret_files);
+    let paths = mounts.chain(files.map(|file| &file.value)).map(|path| {
         if path.starts_with(['/', '~']) {
             path.clone()
         } else {
             format!("{directory}/{path}")
         }
     });
-    mounts.map(|path| normalised(&path)).collect()
+    paths.map(|path| normalised(&path)).collect()
 }
 
 /// A path without `.`, `..` and trailing slashes.
@@ -73,7 +75,8 @@ pub(super) fn services(
                     .as_ref()
                     .map(|runtime| runtime.value.clone()),
                 restart: service.restart.clone(),
-                stop_seconds: None,
+                stop_seconds: service.stop_seconds,
+                definition: Some(service.definition),
             };
             (service.name.clone(), matters)
         })

@@ -235,6 +235,16 @@ pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: 
         .arg(record)
 }
 
+/// What a file that [`set_aside`] renamed has behind its name.
+pub const FOUND: &str = ".o3r-found";
+
+/// Renames a file that nobody declared (`do`), or takes that back (`undo`); removes `record`, which speaks of what
+/// was started with it.
+pub fn set_aside(verb: &str, path: &str, record: &str) -> Argv {
+    let script = include_str!("set-aside.sh");
+    Argv::script(script, "o3r-set-aside", [verb, path, FOUND, record])
+}
+
 /// Stops containers of a project and takes their names from them; `services` are `NAME=SECONDS`.
 pub fn step_aside(project: &str, services: impl IntoIterator<Item = String>) -> Argv {
     let script = include_str!("step-aside.sh");

@@ -129,6 +129,8 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 for id in ids {
                     let mut container = world.containers.remove(&id).unwrap();
                     container.made_from = world.files_below(&directory);
+                    // An environment file is in docker-compose's own hash.
+                    container.config_hash = Digest::of(b"edited");
                     world.containers.insert(format!("f{}", &id[1..]), container);
                 }
                 world.files.insert(extra, before);

@@ -1,8 +1,9 @@
-//! One test for each mended fault that the properties do not meet by themselves.
+//! One test for each fixed fault that the properties do not meet on their own.
 
 use o3r_deploy::{
     desired::ProjectState,
-    host::fake::FakeVpu,
+    digest::Digest,
+    host::fake::{FakeVpu, World},
     observe::{PathFact, Probed, observe},
     plan, remote, render,
 };
@@ -69,10 +70,15 @@ fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
         converge(&vpu, &desired(&BASE)).await;
         vpu.world(|world| world.boot_id.push('+'));
         converged(&vpu, &desired(&BASE)).await;
-        vpu.world(|world| {
-            let (_, container) = world.containers.pop_first().unwrap();
+        let remake = |world: &mut World, hash: Option<Digest>| {
+            let (_, mut container) = world.containers.pop_first().unwrap();
+            container.config_hash = hash.unwrap_or(container.config_hash);
             world.containers.insert("f".repeat(64), container);
-        });
+        };
+        // From the same definition, as a unit does that somebody restarts: docker-compose's hash says so.
+        vpu.world(|world| remake(world, None));
+        converged(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| remake(world, Some(Digest::of(b"another definition"))));
         let plan = plan_for(&vpu, &desired(&BASE)).await;
         assert_eq!(plan.steps.len(), 1, "{}", render::json(&plan));
     });

@@ -28,9 +28,10 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
         ["mkdir", "-p", "--", path] => world.make_directory(path),
         ["chmod", mode, "--", path] => {
             let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
-            match world.directories.get_mut(*path) {
-                Some(entry) => entry.0 = mode,
-                None => return fail(format!("chmod: {path}: No such file or directory")),
+            match (world.directories.get_mut(*path), world.files.get_mut(*path)) {
+                (Some(entry), _) => entry.0 = mode,
+                (None, Some(file)) => file.mode = mode,
+                (None, None) => return fail(format!("chmod: {path}: No such file or directory")),
             }
         }
         ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
@@ -90,6 +91,17 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             _,
         ) => {
             return images::script(world, name, args, stdin);
+        }
+        ("o3r-set-aside", [verb, path, found, record]) => {
+            world.files.remove(*record);
+            let aside = format!("{path}{found}");
+            let (from, to) = match *verb {
+                "undo" => (aside.as_str(), *path),
+                _ => (*path, aside.as_str()),
+            };
+            if let Some(file) = world.files.remove(from) {
+                world.files.insert(to.to_owned(), file);
+            }
         }
         ("o3r-remove-containers", ids) => {
             world.containers.retain(|id, _| !ids.contains(&id.as_str()));

@@ -32,7 +32,8 @@ pub(super) fn files<'a>(
         let path = project.path(file);
         match file_cause(builder.facts.paths.get(&path), file, &path) {
             Ok(None) => builder.unchanged(),
-            Ok(Some(cause)) => {
+            Ok(Some((Change::Mode(found), cause))) => mode(builder, project, file, found, cause),
+            Ok(Some((Change::Content, cause))) => {
                 changed.insert(file.relative.clone());
                 put(builder, project, file, previous, cause);
             }
@@ -45,11 +46,52 @@ pub(super) fn files<'a>(
     if blocked {
         return Err(());
     }
-    for relative in dropped(builder, project, previous) {
-        changed.insert(relative.to_owned());
+    let dropped = dropped(builder, project, previous);
+    for relative in &dropped {
+        changed.insert((*relative).to_owned());
         remove(builder, project, relative, previous);
     }
+    for name in undeclared(builder, project) {
+        if !dropped.contains(name) {
+            changed.insert(name.to_owned());
+            set_aside(builder, project, name);
+        }
+    }
     Ok(changed)
+}
+
+/// Files in the project's directory that docker-compose would read on its own and that nobody declared: they would
+/// steer the containers unseen.
+fn undeclared<'a>(builder: &Builder<'a>, project: &Project) -> Vec<&'a str> {
+    let there = builder.facts.projects.get(&project.name);
+    let is_read = |name: &str| name == ".env" || name.contains(".override.");
+    let is_declared = |name: &str| project.files.iter().any(|file| file.relative == name);
+    there
+        .into_iter()
+        .flatten()
+        .filter(|(name, fact)| {
+            let missing = Probed::Known(PathFact::Missing);
+            is_read(name) && !is_declared(name) && **fact != missing
+        })
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
+/// Renames such a file: nothing that somebody wrote is lost.
+fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
+    let path = format!("{}/{name}", project.directory());
+    let record = builder.state().started(&project.name);
+    let aside = |verb| Command::new(remote::set_aside(verb, &path, &record));
+    let cause = Cause::differs("read by docker-compose", "not declared", "renamed");
+    let address = file_address(&project.name, name);
+    let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
+    let draft = draft.source(project.source.as_ref()).run([aside("do")]);
+    let detail = format!("kept as {name}{}", remote::FOUND);
+    let mut draft = draft.detail(detail);
+    if builder.previous().is_some() {
+        draft = draft.undo([aside("undo")]);
+    }
+    builder.step(draft);
 }
 
 /// The files that the last release, or an apply after it that was cut off, put into the project's
@@ -65,35 +107,44 @@ pub(super) fn dropped<'a>(
     files.filter(|relative| !is_declared(relative)).collect()
 }
 
+/// What changes of a file.
+enum Change {
+    /// What is in it.
+    Content,
+    /// Its permissions, which are these: whoever mounts it sees that at once.
+    Mode(u32),
+}
+
 /// Why a file has to be written, or why and how it cannot be.
 fn file_cause(
     fact: Option<&Probed<PathFact>>,
     file: &ProjectFile,
     path: &str,
-) -> Result<Option<Cause>, (String, String)> {
+) -> Result<Option<(Change, Cause)>, (String, String)> {
     let quoted = quote(path);
+    let written = |cause| Ok(Some((Change::Content, cause)));
     let look = || {
         let away = format!("{path}.old");
         format!("look at it and move it away: mv {quoted} {}", quote(&away))
     };
     match fact {
-        Some(Probed::Known(PathFact::Missing)) => Ok(Some(Cause::Missing)),
+        Some(Probed::Known(PathFact::Missing)) => written(Cause::Missing),
         Some(Probed::Known(PathFact::File {
             sha256, mode, size, ..
         })) => Ok(if *sha256 == Some(file.sha256) {
             (*mode != file.mode).then(|| {
-                Cause::differs("mode", format!("{mode:04o}"), format!("{:04o}", file.mode))
+                let wanted = format!("{:04o}", file.mode);
+                let cause = Cause::differs("mode", format!("{mode:04o}"), wanted);
+                (Change::Mode(*mode), cause)
             })
         } else if let Some(found) = sha256 {
-            Some(Cause::differs(
-                "content",
-                found.short(),
-                file.sha256.short(),
-            ))
+            let cause = Cause::differs("content", found.short(), file.sha256.short());
+            Some((Change::Content, cause))
         } else {
             // Of another size: its hash was not asked for.
             let bytes = |count: u64| format!("{count} bytes");
-            Some(Cause::differs("size", bytes(*size), bytes(file.bytes)))
+            let cause = Cause::differs("size", bytes(*size), bytes(file.bytes));
+            Some((Change::Content, cause))
         }),
         Some(Probed::Known(PathFact::Unwritable { parent, uid })) => {
             Err(unwritable(path, parent, *uid))
@@ -101,9 +152,12 @@ fn file_cause(
         Some(Probed::Known(PathFact::Directory { .. })) => {
             Err((format!("{path} is a directory"), look()))
         }
-        Some(Probed::Known(PathFact::Link { target })) => {
-            Err((format!("{path} is a link to {target}"), look()))
-        }
+        // As ifm's own scripts make one; what it points to stays.
+        Some(Probed::Known(PathFact::Link { target })) => written(Cause::differs(
+            "kind",
+            format!("a link to {target}"),
+            "a file",
+        )),
         Some(Probed::Known(PathFact::Other)) => {
             Err((format!("{path} is neither a file nor a directory"), look()))
         }
@@ -115,6 +169,27 @@ fn file_cause(
             "report this as a bug".to_owned(),
         )),
     }
+}
+
+/// Changes a file's permissions in place.
+fn mode(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    file: &ProjectFile,
+    found: u32,
+    cause: Cause,
+) {
+    let path = project.path(file);
+    let change = |mode| Command::new(remote::change_mode(&path, mode));
+    let address = file_address(&project.name, &file.relative);
+    let mut draft = Draft::new(address, Action::Update, Phase::Switch, cause);
+    draft = draft
+        .source(project.source.as_ref())
+        .run([change(file.mode)]);
+    if builder.previous().is_some() {
+        draft = draft.undo([change(found)]);
+    }
+    builder.step(draft);
 }
 
 fn put(

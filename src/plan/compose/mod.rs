@@ -3,6 +3,7 @@
 mod files;
 mod needs;
 mod previous;
+mod shown;
 mod start;
 mod started;
 mod states;
@@ -15,7 +16,7 @@ use self::{
     needs::unmet,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{changed_images, covered_input, stale_inputs},
+    started::{changed_images, covered_input, redefined, stale_inputs},
     states::states,
 };
 pub(super) use self::{
@@ -144,8 +145,8 @@ fn conflict(
                 foreign.project, foreign.working_dir
             ),
             format!(
-                "take that project down (cd {} && docker-compose down), or choose another name",
-                foreign.working_dir
+                "take that project down ({}), or choose another name",
+                take_down(foreign)
             ),
         )
     };
@@ -153,6 +154,17 @@ fn conflict(
         format!("container {} is in the way: it {origin}", foreign.name),
         remedy,
     ))
+}
+
+/// The command that takes a container's project down, with the files that it was made of.
+fn take_down(container: &Container) -> String {
+    let files = container
+        .config_files
+        .split(',')
+        .filter(|file| !file.is_empty());
+    let files: String = files.map(|file| format!(" -f {}", quote(file))).collect();
+    let (directory, project) = (quote(&container.working_dir), quote(&container.project));
+    format!("cd {directory} && docker-compose{files} -p {project} down")
 }
 
 fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
@@ -203,8 +215,11 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     for (input, (was, is)) in stale.iter().filter(|(input, _)| !known.contains(*input)) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
-    for cause in states(builder, project, found, &changed_images) {
-        causes.push(cause);
+    causes.extend(states(builder, project, found, &changed_images));
+    let no_containers = BTreeMap::new();
+    let containers = builder.facts.containers.known().unwrap_or(&no_containers);
+    for container in found.containers.values() {
+        causes.extend(shown::differences(builder, container, containers));
     }
     let mut causes = causes.into_iter();
     let Some(first) = causes.next() else {
@@ -219,6 +234,10 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         services_to_recreate(project, &changed_files, &replaced, &stale)
             .and(by_transfers)
             .and(Some(left_aside(found)))
+            .and(Some(shown::services(builder, found, containers)))
+            .and(Some(redefined(found, &inputs)))
+            .and(Some(with_images(project, &changed_images)))
+            .with_dependants(found)
     };
     let (action, first) = if none_yet {
         (Action::Create, Cause::Missing)
@@ -255,6 +274,15 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         }
     };
     builder.step(draft);
+}
+
+/// The services that name one of these images.
+fn with_images(project: &Project, images: &BTreeSet<String>) -> BTreeSet<String> {
+    let services = project.services.iter().filter(|(_, service)| {
+        let image = service.image.as_ref();
+        image.is_some_and(|image| images.contains(image))
+    });
+    services.map(|(name, _)| name.clone()).collect()
 }
 
 /// Services with a container that stepped aside for one that was never made, or that is left beside it.

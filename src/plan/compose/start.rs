@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use super::Found;
+use super::{Found, shown::with_dependants};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     observe::Container,
@@ -24,6 +24,14 @@ pub(super) enum Recreate {
 }
 
 impl Recreate {
+    /// Those, too, whose containers live in a namespace of one that is replaced.
+    pub(super) fn with_dependants(self, found: &Found<'_>) -> Self {
+        match self {
+            Self::Services(services) => Self::Services(with_dependants(found, services)),
+            other => other,
+        }
+    }
+
     /// These services, too; `None` means that it cannot be told which.
     pub(super) fn and(self, more: Option<BTreeSet<String>>) -> Self {
         match (self, more) {
@@ -71,11 +79,8 @@ pub(super) fn services_to_recreate(
             .services
             .iter()
             .filter(|(_, s)| s.files.iter().any(|f| f == file));
-        let before = services.len();
+        // What no service reads changes none of them; what `extends` brings is in their definitions.
         services.extend(users.map(|(name, _)| name.clone()));
-        if services.len() == before && !project.uses(file) {
-            return Recreate::All;
-        }
     }
     for (name, service) in &project.services {
         if service
@@ -118,6 +123,8 @@ pub(super) fn start(
     }
     commands.extend(up(project, project.state, found, recreate));
     match project.state {
+        // Of a project that is scaled to nothing, nothing has to stay up.
+        ProjectState::Running if project.services.values().all(|s| s.replicas == 0) => {}
         ProjectState::Running => commands.push(Command::new(remote::settle(name))),
         ProjectState::Stopped | ProjectState::Absent => {
             commands.push(Command::new(remote::compose(name, ["stop"])));

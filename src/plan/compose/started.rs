@@ -31,7 +31,10 @@ pub(in crate::plan) fn inputs(
     for file in &project.files {
         inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
     }
-    for service in project.services.values() {
+    for (name, service) in &project.services {
+        if let Some(definition) = service.definition {
+            inputs.insert(format!("service {name}"), definition.to_string());
+        }
         if let Some(name) = &service.image
             && let Some(id) = image_id(builder, name)
         {
@@ -85,7 +88,11 @@ pub(super) fn stale_inputs(
         )]);
     };
     let mut stale = BTreeMap::new();
-    for (input, wanted) in inputs {
+    // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
+    let compared = inputs
+        .iter()
+        .filter(|(input, _)| !input.starts_with("service "));
+    for (input, wanted) in compared {
         let recorded = started
             .inputs
             .get(input)
@@ -102,8 +109,26 @@ pub(super) fn stale_inputs(
     stale
 }
 
+/// Services whose definition is another one than the containers were started with; none where the record is from
+/// a version that did not note it.
+pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let Some(started) = found.started else {
+        return BTreeSet::new();
+    };
+    let mut changed = BTreeSet::new();
+    for (input, wanted) in inputs {
+        if let Some(service) = input.strip_prefix("service ")
+            && started.inputs.get(input).is_some_and(|was| was != wanted)
+        {
+            changed.insert(service.to_owned());
+        }
+    }
+    changed
+}
+
 /// A container that was not there when the record was written: someone else made it, from files
-/// that may have been others.
+/// that may have been others. Where docker-compose's own hash is one of those recorded, it was made from the same
+/// definition and environment: by a unit that somebody restarted, or by `docker-compose up`.
 ///
 /// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
 /// the record away first): it makes all of them anew. Where some are left, containers survive boots, as they
@@ -127,7 +152,9 @@ pub(super) fn stranger<'a>(
         return None;
     }
     let mut containers = found.containers.iter();
-    let (_, container) = containers.find(|(id, _)| !started.containers.contains(**id))?;
+    let (_, container) = containers.find(|(id, container)| {
+        !started.containers.contains(**id) && !started.hashes.contains(&container.config_hash)
+    })?;
     Some(container)
 }
 

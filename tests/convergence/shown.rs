@@ -1,0 +1,132 @@
+//! What docker shows of a container is compared, too: networks, namespaces, names, and files that nobody declared.
+
+use o3r_deploy::{
+    apply::Outcome,
+    host::fake::{FakeVpu, World},
+    plan::{Action, Plan},
+    remote,
+};
+
+use super::{BASE, Shape, converge, converged, desired, execute, plan_for, run};
+
+fn two() -> Shape {
+    Shape {
+        two_services: true,
+        ..BASE
+    }
+}
+
+/// Ids of the containers of a service.
+fn ids(world: &World, service: &str) -> Vec<String> {
+    let all = world.containers.iter();
+    let own = all.filter(|(_, container)| container.service == service);
+    own.map(|(id, _)| id.clone()).collect()
+}
+
+fn commands(plan: &Plan) -> Vec<String> {
+    let actions = plan.steps.iter().flat_map(|step| &step.actions);
+    actions.map(|command| command.to_display()).collect()
+}
+
+#[test]
+fn a_container_whose_network_was_removed_is_recreated() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&two())).await;
+        vpu.world(|world| {
+            world.networks.clear();
+            for container in world.containers.values_mut() {
+                container.status = "exited".into();
+            }
+        });
+        converge(&vpu, &desired(&two())).await;
+    });
+}
+
+#[test]
+fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&two())).await;
+        vpu.world(|world| {
+            let owner = ids(world, "main").remove(0);
+            let side = ids(world, "side").remove(0);
+            let side = world.containers.get_mut(&side).unwrap();
+            side.details.network_mode = format!("container:{owner}");
+            side.details.networks.clear();
+        });
+        converged(&vpu, &desired(&two())).await;
+        // Only `main` reads the file.
+        let changed = desired(&Shape { extra: 1, ..two() });
+        let plan = plan_for(&vpu, &changed).await;
+        let commands = commands(&plan);
+        assert!(
+            commands.contains(&"o3r-step-aside app 'main=' 'side='".to_owned()),
+            "{commands:#?}"
+        );
+        let side = vpu.world(|world| ids(world, "side"));
+        converge(&vpu, &changed).await;
+        assert_ne!(vpu.world(|world| ids(world, "side")), side);
+        // And where it was left so by somebody else.
+        vpu.world(|world| {
+            let side = ids(world, "side").remove(0);
+            let side = world.containers.get_mut(&side).unwrap();
+            side.details.network_mode = format!("container:{}", "0".repeat(64));
+        });
+        let main = vpu.world(|world| ids(world, "main"));
+        converge(&vpu, &changed).await;
+        assert_eq!(vpu.world(|world| ids(world, "main")), main, "main stays");
+    });
+}
+
+#[test]
+fn files_that_docker_compose_reads_and_nobody_declared_are_renamed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let directory = remote::project_directory("app");
+        let override_file = format!("{directory}/docker-compose.override.yml");
+        let dotenv = format!("{directory}/.env");
+        vpu.world(|world| {
+            world.write(&override_file, b"services: {}\n", 0o644);
+            world.write(&dotenv, b"SECRET=1\n", 0o600);
+        });
+        let plan = plan_for(&vpu, &desired(&BASE)).await;
+        let renamed: Vec<&str> = plan
+            .steps
+            .iter()
+            .filter(|step| step.action == Action::Remove)
+            .map(|step| step.address.as_str())
+            .collect();
+        assert_eq!(
+            renamed,
+            ["file.app/.env", "file.app/docker-compose.override.yml"]
+        );
+        assert_eq!(plan.blocked, []);
+        let report = execute(&vpu, &desired(&BASE), &plan).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        vpu.world(|world| {
+            assert!(!world.files.contains_key(&dotenv));
+            assert!(!world.files.contains_key(&override_file));
+            let kept = &world.files[&format!("{dotenv}{}", remote::FOUND)];
+            assert_eq!(kept.bytes, b"SECRET=1\n");
+        });
+        assert_eq!(plan_for(&vpu, &desired(&BASE)).await.steps, []);
+    });
+}
+
+#[test]
+fn a_changed_mode_of_a_projects_file_restarts_nothing() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let mut wanted = desired(&BASE);
+        converge(&vpu, &wanted).await;
+        let before = vpu.world(|world| ids(world, "main"));
+        let file = wanted.projects[0].files.last_mut().unwrap();
+        file.mode = 0o755;
+        let plan = plan_for(&vpu, &wanted).await;
+        let commands = commands(&plan);
+        assert!(commands[0].starts_with("chmod 0755"), "{commands:#?}");
+        converge(&vpu, &wanted).await;
+        assert_eq!(vpu.world(|world| ids(world, "main")), before);
+    });
+}
