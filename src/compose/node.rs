@@ -53,7 +53,6 @@ pub(super) struct Map(pub(super) Vec<(Key, Node)>);
 impl Node {
     // Recursion is bounded by the depth that the YAML reader lets pass.
     fn write(&self, text: &mut String) {
-        let quoted = |word: &str| format!("{word:?}");
         match &self.value {
             Value::Null => text.push('~'),
             Value::String(word) => text.push_str(&quoted(word)),
@@ -71,6 +70,11 @@ impl Node {
     }
 }
 
+/// A string as it is told from all others.
+fn quoted(word: &str) -> String {
+    format!("{word:?}")
+}
+
 impl Map {
     /// Writes its values alone, wherever they stand: the same text for the same values, keys sorted.
     pub(super) fn write(&self, text: &mut String) {
@@ -78,7 +82,8 @@ impl Map {
         entries.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         text.push('{');
         for (key, node) in entries {
-            text.push_str(&format!("{:?}:", key.name));
+            text.push_str(&quoted(&key.name));
+            text.push(':');
             node.write(text);
             text.push(',');
         }

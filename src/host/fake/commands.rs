@@ -92,21 +92,15 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ) => {
             return images::script(world, name, args, stdin);
         }
-        ("o3r-set-aside", [verb, path, found, record]) => {
-            world.files.remove(*record);
-            let aside = format!("{path}{found}");
-            let (from, to) = match *verb {
-                "undo" => (aside.as_str(), *path),
-                _ => (*path, aside.as_str()),
-            };
-            if let Some(file) = world.files.remove(from) {
-                world.files.insert(to.to_owned(), file);
-            }
-        }
-        ("o3r-remove-containers", ids) => {
-            world.containers.retain(|id, _| !ids.contains(&id.as_str()));
-        }
-        ("o3r-step-aside" | "o3r-put-back" | "o3r-recreate", _) => {
+        (
+            "o3r-step-aside"
+            | "o3r-put-back"
+            | "o3r-recreate"
+            | "o3r-remove-containers"
+            | "o3r-set-aside"
+            | "o3r-restart-policy",
+            _,
+        ) => {
             return projects::script(world, name, args);
         }
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
@@ -169,13 +163,6 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             world.write(history, &bytes, 0o600);
             for directory in kept {
                 drop(world.take(directory));
-            }
-        }
-        ("o3r-restart-policy", [project, service, policy]) => {
-            for container in world.containers.values_mut() {
-                if container.project == *project && container.service == *service {
-                    (*policy).clone_into(&mut container.restart_policy);
-                }
             }
         }
         ("o3r-remove-project", [project, record]) => {

@@ -14,6 +14,30 @@ use crate::{
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     match (name, args) {
+        ("o3r-restart-policy", [project, service, policy]) => {
+            for container in world.containers.values_mut() {
+                if container.project == *project && container.service == *service {
+                    (*policy).clone_into(&mut container.restart_policy);
+                }
+            }
+            Ok(String::new())
+        }
+        ("o3r-set-aside", [verb, path, found, record]) => {
+            world.files.remove(*record);
+            let aside = format!("{path}{found}");
+            let (from, to) = match *verb {
+                "undo" => (aside.as_str(), *path),
+                _ => (*path, aside.as_str()),
+            };
+            if let Some(file) = world.files.remove(from) {
+                world.files.insert(to.to_owned(), file);
+            }
+            Ok(String::new())
+        }
+        ("o3r-remove-containers", ids) => {
+            world.containers.retain(|id, _| !ids.contains(&id.as_str()));
+            Ok(String::new())
+        }
         ("o3r-step-aside", [project, services @ ..]) => {
             let services = services.iter().filter_map(|word| word.split_once('='));
             let services: Vec<&str> = services.map(|(service, _)| service).collect();

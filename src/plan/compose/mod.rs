@@ -162,9 +162,17 @@ fn take_down(container: &Container) -> String {
         .config_files
         .split(',')
         .filter(|file| !file.is_empty());
-    let files: String = files.map(|file| format!(" -f {}", quote(file))).collect();
-    let (directory, project) = (quote(&container.working_dir), quote(&container.project));
-    format!("cd {directory} && docker-compose{files} -p {project} down")
+    let files = files.flat_map(|file| ["-f", file]);
+    let words = ["docker-compose"].into_iter().chain(files);
+    let words: Vec<String> = words
+        .chain(["-p", &container.project, "down"])
+        .map(|word| quote(word).into_owned())
+        .collect();
+    format!(
+        "cd {} && {}",
+        quote(&container.working_dir),
+        words.join(" ")
+    )
 }
 
 fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
@@ -216,11 +224,13 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
     causes.extend(states(builder, project, found, &changed_images));
-    let no_containers = BTreeMap::new();
-    let containers = builder.facts.containers.known().unwrap_or(&no_containers);
-    for container in found.containers.values() {
-        causes.extend(shown::differences(builder, container, containers));
-    }
+    let own = found.containers.values();
+    causes.extend(own.flat_map(|container| shown::differences(builder, container)));
+    let depends_on = causes.iter().filter_map(|cause| match cause {
+        Cause::DependsOn { address } => Some(address.clone()),
+        _ => None,
+    });
+    let depends_on = depends_on.collect();
     let mut causes = causes.into_iter();
     let Some(first) = causes.next() else {
         return builder.unchanged();
@@ -233,10 +243,13 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         transfers::note(builder, project, &changed_transfers);
         services_to_recreate(project, &changed_files, &replaced, &stale)
             .and(by_transfers)
-            .and(Some(left_aside(found)))
-            .and(Some(shown::services(builder, found, containers)))
-            .and(Some(redefined(found, &inputs)))
-            .and(Some(with_images(project, &changed_images)))
+            .and(Some(differing(
+                builder,
+                project,
+                found,
+                &changed_images,
+                &inputs,
+            )))
             .with_dependants(found)
     };
     let (action, first) = if none_yet {
@@ -244,25 +257,9 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     } else {
         (Action::Update, first)
     };
-    let mut draft = Draft::new(address, action, Phase::Switch, first.clone());
+    let mut draft = Draft::new(address, action, Phase::Switch, first);
     draft.also = if none_yet { vec![] } else { causes.collect() };
-    draft.depends_on = std::iter::once(first)
-        .chain(draft.also.iter().cloned())
-        .filter_map(|cause| match cause {
-            Cause::DependsOn { address } => Some(address),
-            _ => None,
-        })
-        .collect();
-    if none_yet {
-        // The same resources, though the cause is that nothing is there yet.
-        let files = changed_files
-            .iter()
-            .map(|relative| file_address(&project.name, relative));
-        let tags = changed_images.iter().map(|name| image::tag_address(name));
-        let volumes = replaced.iter().map(|name| volume::address(name));
-        let transfers = changed_transfers.addresses();
-        draft.depends_on = files.chain(tags).chain(volumes).chain(transfers).collect();
-    }
+    draft.depends_on = depends_on;
     let draft = draft.source(project.source.as_ref());
     let draft = draft.run(start(builder, project, found, &recreate, &inputs));
     let draft = match previous {
@@ -276,13 +273,23 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     builder.step(draft);
 }
 
-/// The services that name one of these images.
-fn with_images(project: &Project, images: &BTreeSet<String>) -> BTreeSet<String> {
-    let services = project.services.iter().filter(|(_, service)| {
+/// The services whose containers differ from their definition or image, or from what docker shows of what they use.
+fn differing(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+    changed_images: &BTreeSet<String>,
+    inputs: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let mut services = left_aside(found);
+    services.extend(shown::services(builder, found));
+    services.extend(redefined(found, inputs));
+    let of_image = project.services.iter().filter(|(_, service)| {
         let image = service.image.as_ref();
-        image.is_some_and(|image| images.contains(image))
+        image.is_some_and(|image| changed_images.contains(image))
     });
-    services.map(|(name, _)| name.clone()).collect()
+    services.extend(of_image.map(|(name, _)| name.clone()));
+    services
 }
 
 /// Services with a container that stepped aside for one that was never made, or that is left beside it.

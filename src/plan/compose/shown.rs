@@ -1,7 +1,7 @@
 //! Compares a project's containers with what docker shows of what they use: networks, the namespaces of other
 //! containers, and what is mounted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Found;
 use crate::{
@@ -10,11 +10,7 @@ use crate::{
 };
 
 /// What a container uses that is gone, or another one by now: starting it does not help, only another container does.
-pub(super) fn differences(
-    builder: &Builder<'_>,
-    container: &Container,
-    containers: &BTreeMap<String, Container>,
-) -> Vec<Cause> {
+pub(super) fn differences(builder: &Builder<'_>, container: &Container) -> Vec<Cause> {
     let name = &container.name;
     let mut causes = vec![];
     if let Some(networks) = builder.facts.networks.known() {
@@ -29,8 +25,9 @@ pub(super) fn differences(
             )
         }));
     }
-    let owners = container.namespaces.owners();
-    if owners.into_iter().any(|id| !containers.contains_key(id)) {
+    let containers = builder.facts.containers.known();
+    let is_gone = |id: &str| containers.is_some_and(|containers| !containers.contains_key(id));
+    if container.namespaces.owners().any(is_gone) {
         causes.push(Cause::differs(
             format!("container {name}: namespace"),
             "of a container that is gone",
@@ -50,13 +47,9 @@ pub(super) fn differences(
 }
 
 /// The services with a container of which that is true.
-pub(super) fn services(
-    builder: &Builder<'_>,
-    found: &Found<'_>,
-    containers: &BTreeMap<String, Container>,
-) -> BTreeSet<String> {
+pub(super) fn services(builder: &Builder<'_>, found: &Found<'_>) -> BTreeSet<String> {
     let own = found.containers.values();
-    own.filter(|container| !differences(builder, container, containers).is_empty())
+    own.filter(|container| !differences(builder, container).is_empty())
         .map(|container| container.service.clone())
         .collect()
 }
