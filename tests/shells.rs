@@ -607,3 +607,111 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
         assert!(home_total >= home_free && home_free > Some(0));
     }
 }
+
+/// The record is the last thing of all: with the renaming of the history, the release is recorded.
+#[tokio::test]
+async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let kept = fixture.home().join(".o3r-deploy/previous/app");
+        let record = remote::record_release(text(&history), "", [text(&kept).to_owned()]);
+        let recorded = remote::recorded(text(&history), [text(&kept).to_owned()]);
+        let line = b"{\"version\":\"2\"}\n";
+        assert!(!fixture.run(&recorded, line).await.success());
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"1\"}\n")
+                .await
+                .success()
+        );
+        std::fs::create_dir_all(&kept).unwrap();
+        assert!(!fixture.run(&recorded, line).await.success());
+        assert!(kept.exists(), "what the restore needs");
+        // With who it was, or without; one that ends like it is another.
+        for (last, is) in [
+            ("{\"by\":\"me\",\"version\":\"2\"}\n", true),
+            ("{\"version\":\"2\"}\n", true),
+            ("{\"by\":\"me\",\"version\":\"12\"}\n", false),
+            ("x\"version\":\"2\"}\n", false),
+        ] {
+            std::fs::write(&history, last).unwrap();
+            std::fs::create_dir_all(&kept).unwrap();
+            let output = fixture.run(&recorded, line).await;
+            assert_eq!(output.success(), is, "{shell:?} {last} {output:?}");
+            assert_eq!(kept.exists(), !is);
+        }
+        // Nothing fails after it is recorded: neither what was kept, nor what the probe wants to know.
+        let base = fixture.home().join(".o3r-deploy");
+        fixture.program("docker-compose", "#!/bin/sh\n");
+        std::fs::create_dir_all(base.join("compose-version")).unwrap();
+        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
+        assert!(fixture.run(&record, line).await.success(), "{shell:?}");
+    }
+}
+
+/// Where a disk is full, what is right already stays right.
+#[tokio::test]
+async fn a_restore_writes_nothing_where_nothing_has_to_be_written() {
+    for shell in SHELLS {
+        let file = File::new(shell, &["sha256sum"]);
+        file.write(b"one");
+        assert!(file.put(b"two", is(b"one"), b"two").await.success());
+        file.write(b"one");
+        let inode =
+            |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        let mode = std::fs::metadata(&file.kept).unwrap().permissions();
+        std::fs::set_permissions(&file.path, mode).unwrap();
+        let before = inode(&file.path);
+        assert!(file.restore(is(b"one")).await.success());
+        assert_eq!(inode(&file.path), before, "{shell:?}");
+        // The same bytes with other permissions are another file.
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(file.restore(is(b"one")).await.success());
+        assert_ne!(inode(&file.path), before);
+    }
+    // busybox has cp inside: only dash takes another one.
+    let file = File::new(SHELLS[0], &["sha256sum"]);
+    file.write(b"one");
+    assert!(file.put(b"two", is(b"one"), b"two").await.success());
+    let full = "#!/bin/sh\necho 'cp: error writing: No space left on device' >&2\nexit 1\n";
+    file.fixture.program("cp", full);
+    assert!(file.restore(is(b"one")).await.success());
+    assert_eq!(file.read().unwrap(), b"one");
+    assert!(file.restore(is(b"one")).await.success(), "a second time");
+}
+
+#[tokio::test]
+async fn a_record_of_containers_is_written_where_it_changed() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let record = fixture.home().join(".o3r-deploy/started/app");
+        let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));
+        let command = remote::record_started("app", text(&record));
+        docker("c1\\nc2\\n");
+        let inputs = b"input file x\tsha256:1\n";
+        assert!(fixture.run(&command, inputs).await.success());
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let wanted = format!("input file x\tsha256:1\nboot {boot}container c1\ncontainer c2\n");
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&record).unwrap());
+        let before = inode();
+        assert!(fixture.run(&command, inputs).await.success());
+        assert_eq!(inode(), before, "{shell:?}");
+        docker("");
+        assert!(fixture.run(&command, b"").await.success());
+        let wanted = format!("boot {boot}");
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_says_what_tells_it_from_another_one() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let identity = observe::Identity::of(&fixture.host).await.unwrap();
+        let again = observe::Identity::of(&fixture.host).await.unwrap();
+        assert!(identity.is_same_boot(&again), "{shell:?} {identity:?}");
+        assert_eq!(identity, again);
+    }
+}

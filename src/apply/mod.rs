@@ -6,6 +6,7 @@ mod log;
 mod parts;
 mod payload;
 mod runner;
+mod watch;
 
 use std::{
     fmt,
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 
 pub use lock::{Locked, lock};
 pub use log::Log;
@@ -27,6 +28,7 @@ use crate::{
     device::{self, DeviceError},
     host::{self, Held, Host, HostError, Output, Stdin},
     image::LayerSpan,
+    observe::docker_answers,
     plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Through},
     remote::How,
 };
@@ -54,6 +56,8 @@ pub enum Event<'a> {
     SentAll(u64),
     /// A step still runs; told every few seconds.
     StillRuns,
+    /// dockerd has given no sign of life for so many seconds.
+    NoAnswer(u64),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -68,8 +72,8 @@ pub enum Event<'a> {
     Undoing(&'a Step),
 }
 
-/// How often a step that runs says so.
-const STILL_RUNS: Duration = Duration::from_secs(5);
+/// How long a command that takes something back may run where docker does not answer.
+const HOPELESS: Duration = Duration::from_secs(20);
 
 /// Receives events; called from several threads.
 pub trait Observer: Send + Sync + 'static {
@@ -79,7 +83,7 @@ pub trait Observer: Send + Sync + 'static {
 
 /// How often Ctrl-C was pressed: once stops after the running step (or at once where nothing that
 /// runs is touched yet), twice at once.
-pub type Interrupts = watch::Receiver<u32>;
+pub type Interrupts = channel::Receiver<u32>;
 
 /// How an execution ended.
 #[must_use]
@@ -300,8 +304,7 @@ impl<H: Host> Execution<'_, H> {
         let mut interrupts = self.interrupts.clone();
         for command in &step.actions {
             let result = tokio::select! {
-                result = self.command(command) => result,
-                never = self.tell_that_it_runs() => match never {},
+                result = self.watched(command, step.phase) => result,
                 _ = interrupts.wait_for(|times| *times >= patience) => {
                     self.log.line(&format!("interrupted: {}", command.argv.to_display()));
                     return Err(Stop::Interrupted);
@@ -314,11 +317,30 @@ impl<H: Host> Execution<'_, H> {
         Ok(())
     }
 
-    async fn tell_that_it_runs(&self) -> std::convert::Infallible {
-        loop {
-            tokio::time::sleep(STILL_RUNS).await;
-            self.observer.event(Event::StillRuns);
+    /// Runs a command as long as there is hope that it ends.
+    async fn watched(&self, command: &Command, phase: Phase) -> Result<(), FailureReason> {
+        let sends = command.stdin.is_some();
+        tokio::select! {
+            result = self.command(command) => result,
+            error = self.until_hopeless(phase == Phase::Switch, sends) => {
+                self.log.line(&format!("given up: {}: {error}", command.argv.to_display()));
+                Err(error.into())
+            }
         }
+    }
+
+    /// Runs a command that takes something back. Where docker hangs, that may only be what does not need it.
+    async fn undo(&self, command: &Command, hangs: bool) -> Result<(), FailureReason> {
+        if !hangs {
+            return self.watched(command, Phase::Switch).await;
+        }
+        let result = tokio::time::timeout(HOPELESS, self.command(command)).await;
+        result.unwrap_or_else(|_| {
+            Err(FailureReason::Host(HostError::NoAnswer {
+                what: "dockerd on the VPU".into(),
+                seconds: HOPELESS.as_secs(),
+            }))
+        })
     }
 
     /// Runs a command, and what is to be run instead if it fails.
@@ -327,6 +349,10 @@ impl<H: Host> Execution<'_, H> {
         loop {
             let result = self.once(command).await;
             match (&command.fallback, result) {
+                // It only looks whether it was done all the same.
+                (Some(check), Err(failed @ FailureReason::Exit { .. })) if is_check(check) => {
+                    return self.once(check).await.map_err(|_| failed);
+                }
                 // What has arrived stays, for when there is room.
                 (Some(fallback), Err(FailureReason::Exit { code, tail }))
                     if is_docker_full(&tail) && !needs_less(fallback, command) =>
@@ -459,6 +485,7 @@ impl<H: Host> Execution<'_, H> {
             return Restored::NoPrevious;
         }
         self.observer.event(Event::Restoring);
+        let hangs = matches!(docker_answers(self.runner.host, HOPELESS).await, Ok(false));
         let mut failures = vec![];
         for (index, step) in plan.steps.iter().enumerate() {
             if index > failed && !step.always_undone {
@@ -476,7 +503,7 @@ impl<H: Host> Execution<'_, H> {
             }
             self.observer.event(Event::Undoing(step));
             for command in &step.undo {
-                if let Err(reason) = self.command(command).await {
+                if let Err(reason) = self.undo(command, hangs).await {
                     failures.push((&step.address, reason.to_string()));
                     break;
                 }
@@ -497,6 +524,12 @@ impl<H: Host> Execution<'_, H> {
 /// Whether docker found its disk full: it is Go that has no capital there, and other programs' disk may be another.
 fn is_docker_full(said: &str) -> bool {
     said.contains("no space left on device")
+}
+
+/// Whether what is run instead of a command that failed brings nothing, and so can only look.
+fn is_check(fallback: &Command) -> bool {
+    let payload = fallback.stdin.as_ref();
+    payload.is_some_and(|payload| matches!(payload.from, PayloadSource::Inline(_)))
 }
 
 /// Whether docker writes less of what a command reads than of what another does, before it unpacks it: by more than

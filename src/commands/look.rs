@@ -1,7 +1,7 @@
 //! Takes the way that status and observe share: they look at a VPU with a manifest or without.
 
 use super::{
-    CommandError, Exit,
+    CommandError, Exit, patience,
     session::{self, Connection},
 };
 use crate::{
@@ -21,6 +21,7 @@ pub(super) struct Look {
     pub(super) wanted: Wanted,
     connection: Connection,
     api_port: u16,
+    ui: Ui,
 }
 
 /// What is wanted of a VPU.
@@ -59,6 +60,7 @@ impl Look {
             wanted,
             connection,
             api_port,
+            ui,
         })
     }
 
@@ -75,7 +77,7 @@ impl Look {
 
     /// Asks the VPU what is there.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        let mut observed = observe::observe(&self.connection.host, &self.query()).await?;
+        let mut observed = patience::observe(&self.connection.host, &self.query(), self.ui).await?;
         if let Wanted::Known(desired) = &self.wanted {
             observe::identify(&mut observed.facts, desired.config_digests());
         }

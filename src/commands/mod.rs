@@ -7,9 +7,11 @@ mod details;
 mod error;
 mod files;
 mod init;
+mod interrupts;
 mod look;
 mod man;
 mod observe;
+mod patience;
 mod plan;
 mod schema;
 mod session;
@@ -19,6 +21,7 @@ mod target;
 pub use error::{CommandError, Exit};
 use serde_json::json;
 
+use self::interrupts::{listen, until};
 use crate::{
     cli::{Cli, Command},
     render,
@@ -59,26 +62,12 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     match &cli.command {
         Command::Init(args) => init::run(global, args, ui).await,
         Command::Check(args) => check::run(global, args, ui).await,
-        Command::Plan(args) => until_interrupted(Box::pin(plan::run(global, args, ui))).await,
-        Command::Apply(args) => apply::run(global, args, ui).await,
-        Command::Status(args) => until_interrupted(Box::pin(status::run(global, args, ui))).await,
-        Command::Observe(args) => until_interrupted(Box::pin(observe::run(global, args, ui))).await,
+        Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, ui))).await,
+        Command::Apply(args) => Box::pin(apply::run(global, args, ui, listen())).await,
+        Command::Status(args) => until(listen(), Box::pin(status::run(global, args, ui))).await,
+        Command::Observe(args) => until(listen(), Box::pin(observe::run(global, args, ui))).await,
         Command::Schema(args) => Ok(schema::run(args, ui)),
         Command::Completions(args) => Ok(completions::run(args, ui)),
         Command::Man(args) => man::run(args, ui),
-    }
-}
-
-/// What changes nothing may end anywhere; but it ends by cleaning up after itself.
-async fn until_interrupted(
-    command: impl Future<Output = Result<Exit, CommandError>>,
-) -> Result<Exit, CommandError> {
-    tokio::select! {
-        ended = command => ended,
-        Ok(()) = tokio::signal::ctrl_c() => Err(CommandError::message(
-            Exit::Interrupted,
-            "interrupted; nothing was changed",
-            None,
-        )),
     }
 }

@@ -8,16 +8,17 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{CommandError, Exit, target};
+use super::{CommandError, Exit, patience, target};
 use crate::{
     cli::Global,
     desired::{self, Desired, Division, Outdated, Sizes},
+    device,
     host::{HostError, SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
-    observe::{self, Observed},
+    observe::{self, Identity, Observed},
     patch::{self, BlockSums},
     plan::{self, Plan},
     speeds::{self, Speeds},
@@ -254,10 +255,27 @@ impl Session {
         CommandError::unreachable(error, &self.table)
     }
 
+    /// The VPU's address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Connects again in place of a connection that broke.
     pub(super) async fn reconnect(&mut self) -> Result<(), HostError> {
         self.host = SshHost::connect(&self.options).await?;
         Ok(())
+    }
+
+    /// What tells the box from another one.
+    pub(super) async fn identity(&self) -> Result<Identity, HostError> {
+        Identity::of(&self.host).await
+    }
+
+    /// Its serial number; empty where the device does not say.
+    pub(super) async fn serial(&self) -> String {
+        let (device, _) = device::observe(&self.host, &self.desired.query()).await;
+        let device = device.known().cloned().unwrap_or_default();
+        device.serial
     }
 
     /// Takes the speeds from a plan in place of measuring them, so that it chooses as that plan did.
@@ -268,8 +286,7 @@ impl Session {
 
     /// Asks the VPU what is there and, where there is much to send, how fast that will be.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        // On the heap: it holds several conversations with the VPU at once.
-        let mut observed = Box::pin(observe::observe(&self.host, &self.desired.query())).await?;
+        let mut observed = patience::observe(&self.host, &self.desired.query(), self.ui).await?;
         observe::identify(&mut observed.facts, self.desired.config_digests());
         let outdated = desired::outdated(&self.desired, &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();

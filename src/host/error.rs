@@ -97,6 +97,14 @@ pub enum HostError {
         "the lock on the VPU was lost: its process there ended, or another apply took it (--break-lock)"
     )]
     LockLost,
+    /// Something on the host gives no sign of life.
+    #[error("{what} has not answered for {seconds} s")]
+    NoAnswer {
+        /// What.
+        what: String,
+        /// How long.
+        seconds: u64,
+    },
     /// What was to be sent could not be read or made.
     #[error("cannot send: {0}")]
     Payload(#[source] io::Error),
@@ -182,6 +190,10 @@ impl HostError {
             Self::Disconnected { .. } | Self::LockLost => {
                 Some("run apply again: it goes on from what is there".into())
             }
+            Self::NoAnswer { .. } => Some(
+                "see on the VPU: docker info; a dockerd that hangs is gone after a power cycle; then run apply again"
+                    .into(),
+            ),
             Self::Payload(_) | Self::Transport { .. } => None,
         }
     }

@@ -6,6 +6,8 @@ mod contents;
 mod document;
 mod engine;
 mod facts;
+mod health;
+mod identity;
 mod listeners;
 mod parse;
 mod podman;
@@ -28,6 +30,9 @@ pub use facts::{
     Applied, Arrived, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman, Probed,
     Readings, Records, Release, Saved, Started, System, Volume,
 };
+pub use health::docker_answers;
+pub(crate) use health::is_question;
+pub use identity::Identity;
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
 use serde::{Deserialize, Serialize};

@@ -80,11 +80,13 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let state = builder.state();
     let kept = desired.projects.iter();
     let kept = kept.map(|project| state.kept_directory(&project.name));
-    let kept = kept.chain(staging.iter().cloned());
-    builder.step(draft.run([Command::with(
-        remote::record_release(&history, compose, kept),
-        payload,
-    )]));
+    let kept: Vec<_> = kept.chain(staging.iter().cloned()).collect();
+    let recorded = remote::recorded(&history, kept.clone());
+    let record = remote::record_release(&history, compose, kept);
+    builder.step(draft.run([
+        // One that failed after it was done, or was killed then, has recorded the release all the same.
+        Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
+    ]));
     true
 }
 

@@ -34,6 +34,12 @@ remember() {
     mv -f -- "${2%/*}/%started" "$1"
 }
 
+# Notes the name of a file that is not complete yet: lock.sh removes it, should we not live to. Where that cannot be
+# noted, it stays.
+unfinished() {
+    { [ ! -d "$HOME/.o3r-deploy" ] || printf '%s\n' "$1" >>"$HOME/.o3r-deploy/unfinished"; } 2>/dev/null || :
+}
+
 # Whether the file $1 is there and has the sha256 $2.
 is() {
     [ -f "$1" ] && [ "$(digest "$1")" = "$2" ]

@@ -416,6 +416,11 @@ pub fn record_release(
     .args(kept)
 }
 
+/// Passes where [`record_release`] recorded the JSON line on stdin, though it failed; then removes the directories `kept`.
+pub fn recorded(history: &str, kept: impl IntoIterator<Item = String>) -> Argv {
+    Argv::script(include_str!("recorded.sh"), "o3r-recorded", [history]).args(kept)
+}
+
 /// Turns a unit of this user's on or off for the next boots; `sync` is to follow.
 pub fn systemctl(verb: &str, unit: &str) -> Argv {
     Argv::new("systemctl").args(["--user", verb, "--", unit])

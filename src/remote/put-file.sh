@@ -14,6 +14,7 @@ main() {
     if [ "$previous" = - ]; then
         mkdir -p -- "${kept%/*}" && : >"$(added "$kept")" || exit
     fi
+    unfinished "$path.o3r-new"
     cat >"$path.o3r-new" || refuse "$path could not be written"
     # The size is all there is to compare where no tool can hash.
     # shellcheck disable=SC2012 # the name is known; ls is on every VPU, stat is not
@@ -22,9 +23,9 @@ main() {
     if [ "$size" != "$bytes" ] || [ "${found:-$sha256}" != "$sha256" ]; then
         refuse "$path: what arrived is not what was planned (the file changed here, or the link broke)"
     fi
-    chmod "$mode" "$path.o3r-new" || exit
+    chmod "$mode" "$path.o3r-new" || refuse "$path: its permissions cannot be set"
     flush "$path.o3r-new"
-    forget "$record" "$kept" || exit
+    forget "$record" "$kept" || refuse "$record cannot be taken away"
     mv -f -- "$path.o3r-new" "$path" && flush "${path%/*}"
 }
 

@@ -1,21 +1,32 @@
 # Records what a project's containers were started from: the inputs on standard input, the boot
-# and the containers themselves, with docker-compose's hash of each.
+# and the containers themselves, with docker-compose's hash of each. Nothing is written where that is what the
+# record says: the disk may be full.
 # $1 project  $2 record
 main() {
     umask 077
     mkdir -p -- "${2%/*}" || exit
-    {
-        cat
-        printf 'boot %s\n' "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-        containers=$(docker container ls -a --no-trunc --filter "label=com.docker.compose.project=$1" \
-            --format '{{.ID}} {{.Names}} {{.Label "com.docker.compose.config-hash"}}') || exit
-        printf '%s\n' "$containers" | while read -r id name hash; do
-            # One that stepped aside is to go.
-            case $name in '' | "$(printf %.12s "$id")_"*) ;; *) printf 'container %s %s\n' "$id" "$hash" ;; esac
-        done
-    } >"$2.new" || exit
+    inputs=$(cat) || exit
+    containers=$(docker container ls -a --no-trunc --filter "label=com.docker.compose.project=$1" \
+        --format '{{.ID}} {{.Names}} {{.Label "com.docker.compose.config-hash"}}') || exit
+    [ -z "$inputs" ] || inputs="$inputs
+"
+    record=${inputs}boot\ $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)$(started)
+    [ "$record" != "$(cat -- "$2" 2>/dev/null)" ] || return 0
+    # Not by printf alone: a shell does not say why a file could not be written.
+    said=$(printf '%s\n' "$record" | cat 2>&1 >"$2.new") && [ -z "$said" ] && [ -s "$2.new" ] || {
+        rm -f -- "$2.new"
+        echo "${said:-"$2 cannot be written"}" >&2
+        exit 1
+    }
     sync
     mv -f -- "$2.new" "$2" && sync
+}
+
+# A line for each container but those that stepped aside: they are to go.
+started() {
+    printf '%s\n' "$containers" | while read -r id name hash; do
+        case $name in '' | "$(printf %.12s "$id")_"*) ;; *) printf '\ncontainer %s %s' "$id" "$hash" ;; esac
+    done
 }
 
 main "$@"

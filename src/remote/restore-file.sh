@@ -17,12 +17,31 @@ restore() {
                 is "$path" "$previous" && return
                 echo "$path is not that of the previous release, and no copy of that one is kept" >&2
                 return 1
-            fi ;;
+            fi
+            # Nothing is written where nothing has to be: the disk may be full.
+            if is "$path" "$previous" && [ "$(mode "$path")" = "$(mode "$kept")" ]; then return 0; fi ;;
     esac
     (umask 022 && mkdir -p -- "${path%/*}") || return
-    cp -p -- "$kept" "$path.o3r-new" && flush "$path.o3r-new" && mv -f -- "$path.o3r-new" "$path" || return
+    bring_back || return
     # Someone else's may change before it is kept again.
     [ "$previous" != "?" ] || rm -f -- "$kept"
+}
+
+# The copy stays, for this may run twice; where there is no room for another one, it is moved itself.
+bring_back() {
+    unfinished "$path.o3r-new"
+    if said=$(cp -p -- "$kept" "$path.o3r-new" 2>&1) && flush "$path.o3r-new"; then
+        mv -f -- "$path.o3r-new" "$path" && return
+    fi
+    rm -f -- "$path.o3r-new"
+    mv -f -- "$kept" "$path" && return
+    [ -z "$said" ] || echo "$said" >&2
+    return 1
+}
+
+mode() {
+    # shellcheck disable=SC2012 # the name is known; ls is on every VPU, stat is not
+    ls -ln -- "$1" | { read -r mode _ && echo "$mode"; }
 }
 
 main "$@"

@@ -151,6 +151,9 @@ impl Observer for Progress {
                 running.sent(bytes, self.ui);
             }),
             Event::StillRuns => self.with(|running| running.still_runs(self.ui)),
+            Event::NoAnswer(seconds) => self.ui.note(&format!(
+                "dockerd on the VPU has not answered for {seconds} s"
+            )),
             Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
             Event::Done(_) => self.end(true),

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
-    Applied, confirm,
+    Applied, ask,
     ended::{failed, interrupted, locked},
+    now::what_runs,
     present, same,
     watch::Waiting,
 };
@@ -154,10 +155,8 @@ impl Attempt<'_> {
     }
 
     async fn ask(&self, plan: Plan) -> Result<(), CommandError> {
-        let (format, ui) = (self.args.format, self.ui);
-        let answer = tokio::task::spawn_blocking(move || confirm(format, ui, &plan));
-        let answer = self.waiting.on("asking", answer).await?;
-        answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let answer = ask(self.args.format, self.ui, plan);
+        self.waiting.on("asking", answer).await?
     }
 
     async fn execute(
@@ -186,18 +185,23 @@ impl Attempt<'_> {
         )
         .await;
         result.completed += report.completed;
+        let now = match &report.outcome {
+            Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,
+            _ => None,
+        };
+        let failed = |failure: &Failure| failed(failure, now.as_deref(), log);
         match report.outcome {
             Outcome::Done => Ok(()),
             Outcome::Interrupted { at, begun } => {
                 Err(interrupted(&at, begun, report.completed, plan).into())
             }
             Outcome::Failed(failure) if is_link_lost(&failure) => {
-                Err(Stop::LinkLost(Box::new(failed(&failure, log))))
+                Err(Stop::LinkLost(Box::new(failed(&failure))))
             }
             Outcome::Failed(failure) if is_damaged_cache(&failure) => {
-                Err(Stop::DamagedCache(Box::new(failed(&failure, log))))
+                Err(Stop::DamagedCache(Box::new(failed(&failure))))
             }
-            Outcome::Failed(failure) => Err(failed(&failure, log).into()),
+            Outcome::Failed(failure) => Err(failed(&failure).into()),
         }
     }
 

@@ -14,14 +14,29 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
         Locked::Busy { .. } => CommandError::message(
             Exit::Locked,
             format!("{error}; nothing was done"),
-            Some("wait for it; if you know that it is dead: o3r-deploy apply --break-lock".into()),
+            Some(
+                "wait for it: it holds the lock for at most a minute after its client or its link is gone; if you know \
+                 that it is dead: o3r-deploy apply --break-lock"
+                    .into(),
+            ),
         ),
         Locked::Leftover { ref pid, .. } => CommandError::message(
             Exit::Locked,
             format!("{error}; nothing was done"),
             Some(format!("wait for it, or end it on the VPU: kill {pid}")),
         ),
-        Locked::Failed(_) => CommandError::message(Exit::Failed, error.to_string(), None),
+        Locked::Failed(ref reason) => {
+            let help = if reason.contains("No space left on device") {
+                "make room on the VPU: df -h ~; o3r-deploy plan shows what is not used any more"
+            } else {
+                "see on the VPU: ls -la ~/.o3r-deploy; df -h ~"
+            };
+            CommandError::message(
+                Exit::Failed,
+                format!("{error}; nothing was done"),
+                Some(help.into()),
+            )
+        }
     }
 }
 
@@ -47,7 +62,8 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
+/// `now` is what runs now, where that is not what ran before.
+pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> CommandError {
     let (exit, restored) = match &failure.restored {
         Restored::NotNeeded => (Exit::Failed, "nothing that runs was touched".to_owned()),
         Restored::Recorded => (
@@ -107,7 +123,12 @@ pub(super) fn failed(failure: &Failure, log: &Log) -> CommandError {
         Some(hint) if refused => format!("{hint}\n{again}"),
         _ => again,
     };
-    let message = format!("{} failed; {restored}\n{reason}", failure.address);
+    let mut message = format!("{} failed; {restored}\n{reason}", failure.address);
+    if let Some(now) = now {
+        log.line(now);
+        message.push('\n');
+        message.push_str(now);
+    }
     CommandError::message(exit, message, Some(help))
 }
 

@@ -3,40 +3,41 @@
 
 mod attempt;
 mod ended;
+mod now;
+mod reconnect;
 mod watch;
-
-use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde_json::json;
 
 use self::{
     attempt::{Attempt, Stop},
-    watch::{Waiting, listen, log, who},
+    reconnect::{Known, WAITS, reconnect},
+    watch::{Waiting, log, who},
 };
-use super::{CommandError, Exit, details::details, session::Session};
+use super::{CommandError, Exit, details::details, interrupts, session::Session};
 use crate::{
-    apply::{self, Log},
+    apply::{self, Interrupts, Log},
     cli::{self, Global, TextOrJson},
     desired::Sizes,
-    host::HostError,
+    host::Held,
     plan::Plan,
     remote::Claim,
     render::{self, Details},
     ui::Ui,
 };
 
-/// Seconds to wait before each further try to go on after the link broke: a minute and a half in all,
-/// which covers a robot that changes its access point, a switch that starts again, and a plug that was
-/// pulled by mistake.
-const WAITS: [u64; 7] = [1, 2, 4, 8, 15, 30, 30];
-
 /// Damaged layers of the cache that are made again in one apply. More of them are a disk that fails.
 const MAX_DAMAGED: u32 = 20;
 
-pub(super) async fn run(global: &Global, args: &cli::Apply, ui: Ui) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Apply,
+    ui: Ui,
+    interrupts: Interrupts,
+) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
-    let ended = run_inner(global, args, ui, &mut result).await;
+    let ended = run_inner(global, args, ui, interrupts, &mut result).await;
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
             Ok(exit) => (*exit, None),
@@ -69,44 +70,21 @@ async fn run_inner(
     global: &Global,
     args: &cli::Apply,
     ui: Ui,
+    interrupts: Interrupts,
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
-    let saved = args.plan.as_deref().map(read_plan).transpose()?;
-    // What a saved plan says is compared with what would be done, to the byte.
-    let sizes = if saved.is_some() {
-        Sizes::Exact
-    } else {
-        Sizes::About
-    };
-    let mut session = Session::open(global, sizes, ui).await?;
-    if let Some(saved) = &saved {
-        session.as_in(saved);
-    }
-    let who = who();
-    // Who is not asked does not change his mind: with the lock taken first, one look is enough. Where it cannot be had,
-    // that is said once there is something to do.
-    let unasked = args.yes || saved.is_some();
-    let held = if unasked && !args.break_lock {
-        let waits = |what: &str| ui.note(what);
-        apply::lock(&session.host, &who, Claim::Try, &waits)
-            .await
-            .ok()
-    } else {
-        None
-    };
-    let observed = session.observe().await?;
-    let plan = session.plan(&observed).await?;
-    if let Some(saved) = &saved {
-        same(saved, &plan, "since it was saved")?;
-    }
-    let shown = details(&session, &observed, &plan, ui).await?;
-    if !present(args, ui, &plan, &shown, result)? {
+    // On the heap: it holds several conversations with the VPU at once.
+    let prepared = Box::pin(prepare(global, args, ui, interrupts.clone(), result));
+    let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {
         return Ok(Exit::Done);
-    }
-    if !unasked {
-        confirm(args.format, ui, &plan)?;
-    }
-    let interrupts = listen();
+    };
+    let Prepared {
+        mut session,
+        plan,
+        held,
+        who,
+        known,
+    } = prepared;
     let log = log(global, ui);
     result.log = Some(log.path().to_owned());
     log.line(&format!(
@@ -147,7 +125,7 @@ async fn run_inner(
         if attempt.got_further() {
             waits = WAITS.iter();
         }
-        reconnect(&mut session, &waiting, &mut waits, ui, lost).await?;
+        reconnect(&mut session, &known, &waiting, &mut waits, ui, lost).await?;
     }
 }
 
@@ -165,42 +143,88 @@ fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
     ))
 }
 
-/// Connects again after the link broke; `lost` is the error if that does not succeed in time.
-async fn reconnect(
-    session: &mut Session,
-    waiting: &Waiting<'_>,
-    waits: &mut std::slice::Iter<'_, u64>,
+/// What an apply begins with.
+struct Prepared {
+    session: Session,
+    plan: Plan,
+    /// The lock, where it was taken before that was planned.
+    held: Option<Held>,
+    who: String,
+    known: Known,
+}
+
+/// Looks, plans, shows and asks; nothing where there is nothing to do.
+async fn prepare(
+    global: &Global,
+    args: &cli::Apply,
     ui: Ui,
-    mut lost: CommandError,
-) -> Result<(), CommandError> {
-    while let Some(seconds) = waits.next() {
-        let left = waits.len();
-        let tries = match left {
-            0 => "for the last time".to_owned(),
-            1 => "1 more try after that".to_owned(),
-            left => format!("{left} more tries after that"),
-        };
-        ui.note(&format!(
-            "the link to the VPU broke; trying again in {seconds} s, {tries}"
-        ));
-        let sleep = tokio::time::sleep(Duration::from_secs(*seconds));
-        waiting.on("waiting to connect again", sleep).await?;
-        let connected = waiting.on("connecting again", session.reconnect());
-        match connected.await? {
-            Ok(()) => return Ok(()),
-            // Another box at that address stays so.
-            Err(
-                error @ (HostError::HostKeyUnknown { .. }
-                | HostError::HostKeyChanged { .. }
-                | HostError::HostKeyRevoked { .. }
-                | HostError::Start { .. }),
-            ) => return Err(session.unreachable(&error)),
-            // As a box does that is starting.
-            Err(error @ HostError::Refused { .. }) => lost = session.unreachable(&error),
-            Err(error) => tracing::debug!(%error, "cannot connect again yet"),
-        }
+    interrupts: Interrupts,
+    result: &mut Applied,
+) -> Result<Option<Prepared>, CommandError> {
+    let saved = args.plan.as_deref().map(read_plan).transpose()?;
+    // What a saved plan says is compared with what would be done, to the byte.
+    let sizes = if saved.is_some() {
+        Sizes::Exact
+    } else {
+        Sizes::About
+    };
+    let mut session = Session::open(global, sizes, ui).await?;
+    if let Some(saved) = &saved {
+        session.as_in(saved);
     }
-    Err(lost)
+    let who = who();
+    // Who is not asked does not change his mind: with the lock taken first, one look is enough. Where it cannot be had,
+    // that is said once there is something to do.
+    let unasked = args.yes || saved.is_some();
+    let nowhere = Log::none();
+    let waiting = Waiting {
+        interrupts,
+        log: &nowhere,
+    };
+    let mut known = Known::default();
+    let mut waits = WAITS.iter();
+    let (held, observed) = loop {
+        let looked = async {
+            let held = if unasked && !args.break_lock {
+                let note = |what: &str| ui.note(what);
+                let lock = apply::lock(&session.host, &who, Claim::Try, &note).await;
+                lock.ok()
+            } else {
+                None
+            };
+            let (identity, observed) = tokio::join!(session.identity(), session.observe());
+            let observed = observed?;
+            Ok::<_, CommandError>((held, identity?, observed))
+        };
+        let lost = match looked.await {
+            Ok((held, identity, observed)) => {
+                known.identity = identity;
+                break (held, observed);
+            }
+            Err(error) if error.exit == Exit::Unreachable => error,
+            Err(error) => return Err(error),
+        };
+        reconnect(&mut session, &known, &waiting, &mut waits, ui, lost).await?;
+    };
+    let plan = session.plan(&observed).await?;
+    known.serial.clone_from(&plan.vpu.serial);
+    if let Some(saved) = &saved {
+        same(saved, &plan, "since it was saved")?;
+    }
+    let shown = details(&session, &observed, &plan, ui).await?;
+    if !present(args, ui, &plan, &shown, result)? {
+        return Ok(None);
+    }
+    if !unasked {
+        ask(args.format, ui, plan.clone()).await?;
+    }
+    Ok(Some(Prepared {
+        session,
+        plan,
+        held,
+        who,
+        known,
+    }))
 }
 
 /// Shows a plan; whether there is anything to do.
@@ -229,6 +253,12 @@ fn present(
         ));
     }
     Ok(!plan.steps.is_empty())
+}
+
+/// Asks on a thread of its own, so that a signal ends it.
+async fn ask(format: TextOrJson, ui: Ui, plan: Plan) -> Result<(), CommandError> {
+    let answer = tokio::task::spawn_blocking(move || confirm(format, ui, &plan)).await;
+    answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> {

@@ -2,18 +2,13 @@
 
 use std::time::{Instant, SystemTime};
 
-use serde_json::json;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
-
 use super::super::{CommandError, Exit};
 use crate::{
     apply::{Interrupts, Log},
     cli::Global,
     ui::Ui,
 };
+use serde_json::json;
 
 /// What is waited for outside the plan's steps: one Ctrl-C ends it.
 pub(super) struct Waiting<'a> {
@@ -76,25 +71,4 @@ pub(super) fn who() -> String {
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     format!("\"at\":{},\"by\":{}", json!(at), json!(by))
-}
-
-/// Counts Ctrl-C, SIGTERM and SIGHUP from now on, in place of dying of them.
-pub(super) fn listen() -> Interrupts {
-    let (sender, receiver) = watch::channel(0);
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
-        let Ok(mut signals) = signal(kind) else {
-            continue;
-        };
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                sender.send_modify(|count| *count += 1);
-            }
-        });
-    }
-    receiver
 }

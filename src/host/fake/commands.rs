@@ -150,20 +150,8 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             }
             world.write(record, text.as_bytes(), 0o600);
         }
-        ("o3r-record-release", _) if !stdin.ends_with(b"\n") => {
-            return fail("the record was cut short");
-        }
-        ("o3r-record-release", [history, _, _, kept @ ..]) => {
-            let mut bytes = world
-                .files
-                .get(*history)
-                .map(|f| f.bytes.clone())
-                .unwrap_or_default();
-            bytes.extend_from_slice(stdin);
-            world.write(history, &bytes, 0o600);
-            for directory in kept {
-                drop(world.take(directory));
-            }
+        ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
+            return record(world, name, history, rest, stdin);
         }
         ("o3r-remove-project", [project, record]) => {
             world.files.remove(*record);
@@ -172,6 +160,29 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .retain(|_, container| container.project != *project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+/// Records a release, or looks whether that was done; removes what was kept for the one before.
+fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[u8]) -> Ran {
+    if !stdin.ends_with(b"\n") {
+        return fail("the record was cut short");
+    }
+    let file = world.files.get(history);
+    let mut bytes = file.map(|file| file.bytes.clone()).unwrap_or_default();
+    let kept = if name == "o3r-recorded" {
+        if !bytes.ends_with(stdin) {
+            return fail("");
+        }
+        rest
+    } else {
+        bytes.extend_from_slice(stdin);
+        world.write(history, &bytes, 0o600);
+        rest.get(2..).unwrap_or_default()
+    };
+    for directory in kept {
+        drop(world.take(directory));
     }
     Ok(String::new())
 }

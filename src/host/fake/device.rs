@@ -31,6 +31,9 @@ pub(super) fn answer(inner: &mut Inner, request: &str) -> Option<String> {
         _ => {}
     }
     let answer = ran(&mut inner.world, &call.name, &words);
+    if inner.fault == Some(Fault::FailsAfter(number)) {
+        return Some(fault(104_014, "injected failure, after it was done"));
+    }
     (inner.fault != Some(Fault::LinkLostAfter(number))).then_some(answer)
 }
 

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{
-    observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME},
+    observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME, is_question},
     remote,
     shell::Argv,
 };
@@ -35,12 +35,16 @@ pub use world::{Container, Details, File, Image, Mount, Network, Store, Volume, 
 pub enum Fault {
     /// This command does nothing and exits with 1.
     Fails(usize),
+    /// This command does its work and exits with 1.
+    FailsAfter(usize),
     /// The link breaks before this command: it and all later ones do nothing.
     LinkLostBefore(usize),
     /// The link breaks after this command did its work and before its answer arrived.
     LinkLostAfter(usize),
     /// The link breaks when this command has read half of its standard input.
     LinkLostInside(usize),
+    /// dockerd hangs from this command on: it does not end, nor does any later one that asks docker.
+    DockerHangs(usize),
 }
 
 /// The in-memory VPU.
@@ -86,6 +90,19 @@ impl FakeVpu {
         self.lock().commands.clone()
     }
 
+    /// Whether a command does not end.
+    fn hangs(&self, command: &Argv) -> bool {
+        let inner = self.lock();
+        let Some(Fault::DockerHangs(at)) = inner.fault else {
+            return false;
+        };
+        let files = ["o3r-put-file", "o3r-remove-file", "o3r-restore-file"];
+        let asks_docker = !command
+            .script_name()
+            .is_some_and(|name| files.contains(&name));
+        inner.commands.len() >= at && asks_docker
+    }
+
     /// Ends what holds the lock.
     pub fn end_lock(&self) {
         self.lock().locks.end();
@@ -125,6 +142,9 @@ impl FakeVpu {
         if inner.fault == Some(Fault::LinkLostAfter(number)) {
             return Err(Self::lost());
         }
+        if inner.fault == Some(Fault::FailsAfter(number)) {
+            return Ok(output(1, "", "injected failure, after it was done"));
+        }
         Ok(match result {
             Ok(stdout) => output(0, &stdout, ""),
             Err((code, stderr)) => output(code, "", &stderr),
@@ -151,6 +171,12 @@ impl Host for FakeVpu {
         let mut bytes = vec![];
         if let Some(payload) = stdin.into_payload() {
             payload(&mut bytes).map_err(HostError::Payload)?;
+        }
+        if self.hangs(command) {
+            std::future::pending::<()>().await;
+        }
+        if is_question(command) {
+            return Ok(output(0, "20.10.25\n", ""));
         }
         if command.script_name() == Some(PROBE_NAME) {
             let nonce = command.words().last().cloned().unwrap_or_default();

@@ -1,0 +1,127 @@
+//! Says what runs after an apply that did not reach its end.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    apply::{Failure, Restored},
+    commands::session::Session,
+    host::{Host as _, Stdin},
+    plan::{Phase, Plan},
+    shell::Argv,
+};
+
+/// How long the VPU may take to say it.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Lines of it that are shown.
+const LINES: usize = 20;
+
+/// What runs now, where that is not what ran before; as lines for people.
+pub(super) async fn what_runs(
+    session: &Session,
+    plan: &Plan,
+    failure: &Failure,
+    completed: usize,
+) -> Option<String> {
+    if matches!(failure.restored, Restored::NotNeeded | Restored::Previous) {
+        return None;
+    }
+    let projects = projects(plan);
+    let separator = "\t";
+    let fields = [
+        "{{.Label \"com.docker.compose.project\"}}",
+        "{{.Names}}",
+        "{{.Image}}",
+        "{{.Status}}",
+    ];
+    let list = Argv::new("docker")
+        .args(["container", "ls", "-a", "--format"])
+        .arg(fields.join(separator));
+    let asked = session.host.run(&list, Stdin::Empty);
+    let answer = tokio::time::timeout(LIMIT, asked).await;
+    let Ok(Ok(output)) = answer else {
+        return Some(by_progress(plan, completed));
+    };
+    if !output.success() {
+        return Some(by_progress(plan, completed));
+    }
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ours = said.lines().filter_map(|line| {
+        let (project, rest) = line.split_once(separator)?;
+        projects
+            .contains(project)
+            .then(|| format!("  {}", rest.replace(separator, "  ")))
+    });
+    let mut lines: Vec<String> = ours.collect();
+    lines.truncate(LINES);
+    let now = if lines.is_empty() {
+        "no container of this release runs now".to_owned()
+    } else {
+        format!("what runs now:\n{}", lines.join("\n"))
+    };
+    Some(format!("{now}\n{}", files(plan, completed)))
+}
+
+/// The compose projects of a plan's steps.
+fn projects(plan: &Plan) -> BTreeSet<&str> {
+    let addresses = plan.steps.iter().map(|step| step.address.as_str());
+    addresses.filter_map(project).collect()
+}
+
+fn project(address: &str) -> Option<&str> {
+    let name = address.strip_prefix("compose.").or_else(|| {
+        let file = address.strip_prefix("file.")?;
+        Some(file.split_once('/')?.0)
+    });
+    name.filter(|name| !name.is_empty())
+}
+
+/// Of whom the VPU cannot be asked: what follows from the steps that were done.
+fn by_progress(plan: &Plan, completed: usize) -> String {
+    let begun = &plan.steps[..(completed + 1).min(plan.steps.len())];
+    let starts = |address: &str| address.starts_with("compose.");
+    let running: Vec<&str> = begun
+        .iter()
+        .map(|step| step.address.as_str())
+        .filter(|address| starts(address))
+        .collect();
+    let containers = if running.is_empty() {
+        "the containers of before run on".to_owned()
+    } else {
+        format!(
+            "{} runs to its end on the VPU without us: its containers are those of before or the new ones",
+            running.join(", ")
+        )
+    };
+    format!("{containers}\n{}", files(plan, completed))
+}
+
+/// What a boot would start.
+fn files(plan: &Plan, completed: usize) -> String {
+    let mut changed = plan.steps[..completed.min(plan.steps.len())]
+        .iter()
+        .filter(|step| step.phase == Phase::Switch);
+    if changed.next().is_none() {
+        return "files and names are those of before".to_owned();
+    }
+    "files and names are in part the new release's: until an apply ends well, a boot of the VPU may start a mixture"
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_known_by_its_steps() {
+        for (address, wanted) in [
+            ("compose.app", Some("app")),
+            ("file.app/docker-compose.yml", Some("app")),
+            ("file.app", None),
+            ("image.app:1", None),
+            ("release.app", None),
+        ] {
+            assert_eq!(project(address), wanted, "{address}");
+        }
+    }
+}

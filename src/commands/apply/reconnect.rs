@@ -1,0 +1,93 @@
+//! Connects again after the link broke, to the same machine.
+
+use std::time::Duration;
+
+use super::{
+    super::{CommandError, Exit, session::Session},
+    watch::Waiting,
+};
+use crate::{host::HostError, observe::Identity, ui::Ui};
+
+/// Seconds to wait before each further try to resume after the link broke: a minute and a half in all,
+/// which covers a robot that changes its access point, a switch that starts again, and a plug that was
+/// pulled by mistake.
+pub(super) const WAITS: [u64; 7] = [1, 2, 4, 8, 15, 30, 30];
+
+/// What is known of the machine that was planned for; nothing where it was not looked at yet.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) identity: Identity,
+    /// Empty where the device did not say.
+    pub(super) serial: String,
+}
+
+/// Connects again after the link broke; `lost` is the error if that does not succeed in time.
+pub(super) async fn reconnect(
+    session: &mut Session,
+    known: &Known,
+    waiting: &Waiting<'_>,
+    waits: &mut std::slice::Iter<'_, u64>,
+    ui: Ui,
+    mut lost: CommandError,
+) -> Result<(), CommandError> {
+    while let Some(seconds) = waits.next() {
+        let left = waits.len();
+        let tries = match left {
+            0 => "for the last time".to_owned(),
+            1 => "1 more try after that".to_owned(),
+            left => format!("{left} more tries after that"),
+        };
+        ui.note(&format!(
+            "the link to the VPU broke; trying again in {seconds} s, {tries}"
+        ));
+        let sleep = tokio::time::sleep(Duration::from_secs(*seconds));
+        waiting.on("waiting to connect again", sleep).await?;
+        let connected = waiting.on("connecting again", again(session, known));
+        match connected.await? {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(another(session)),
+            // Another box at that address stays so.
+            Err(
+                error @ (HostError::HostKeyUnknown { .. }
+                | HostError::HostKeyChanged { .. }
+                | HostError::HostKeyRevoked { .. }
+                | HostError::Start { .. }),
+            ) => return Err(session.unreachable(&error)),
+            // As a box does that is starting.
+            Err(error @ HostError::Refused { .. }) => lost = session.unreachable(&error),
+            Err(error) => tracing::debug!(%error, "cannot connect again yet"),
+        }
+    }
+    Err(lost)
+}
+
+/// Connects; whether it is the machine that was planned for, before anything is written there.
+async fn again(session: &mut Session, known: &Known) -> Result<bool, HostError> {
+    session.reconnect().await?;
+    if known.identity == Identity::default() {
+        return Ok(true); // nothing was looked at yet
+    }
+    let identity = session.identity().await?;
+    if identity.is_same_boot(&known.identity) {
+        return Ok(true);
+    }
+    let serial = session.serial().await;
+    Ok(known
+        .identity
+        .is_same_machine(&known.serial, &identity, &serial))
+}
+
+fn another(session: &Session) -> CommandError {
+    CommandError::message(
+        Exit::Unreachable,
+        format!(
+            "after the link broke, another VPU answers at {}; nothing was done on it",
+            session.address()
+        ),
+        Some(
+            "see which box has that address; on the one that was planned for, nothing that runs was touched: \
+             run apply again when it is back"
+                .into(),
+        ),
+    )
+}

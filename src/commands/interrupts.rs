@@ -1,0 +1,78 @@
+//! Counts the signals that ask us to stop, in place of dying of them: connections are to be ended, and what was
+//! begun is to be said.
+
+use std::io::IsTerminal as _;
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{CommandError, Exit};
+use crate::apply::Interrupts;
+
+/// Ctrl-C, what CI and service managers send, a closed terminal, and Ctrl-\.
+const SIGNALS: [SignalKind; 4] = [
+    SignalKind::interrupt(),
+    SignalKind::terminate(),
+    SignalKind::hangup(),
+    SignalKind::quit(),
+];
+
+/// Counts these signals from now on. One that whoever started us wants to be ignored (nohup) stays so.
+pub(super) fn listen() -> Interrupts {
+    let (sender, receiver) = watch::channel(0);
+    let ignored = ignored();
+    for kind in SIGNALS {
+        if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
+            continue;
+        }
+        let Ok(mut signals) = signal(kind) else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    receiver
+}
+
+/// The signals that are ignored, as bits.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+/// What changes nothing may end anywhere; but it ends by cleaning up after itself.
+pub(super) async fn until<T>(
+    mut interrupts: Interrupts,
+    command: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    tokio::select! {
+        ended = command => ended,
+        Ok(_) = interrupts.wait_for(|times| *times > 0) => {
+            show_typing().await;
+            Err(CommandError::message(
+                Exit::Interrupted,
+                "interrupted; nothing was changed",
+                None,
+            ))
+        }
+    }
+}
+
+/// At ssh's question for a password what is typed is not shown, and ssh does not live to change that back.
+async fn show_typing() {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else {
+        return;
+    };
+    if std::io::stderr().is_terminal() {
+        let mut stty = tokio::process::Command::new("stty");
+        let _ = stty.arg("echo").stdin(terminal).output().await;
+    }
+}

@@ -1,0 +1,31 @@
+//! Whether docker on a host answers at all.
+
+use std::time::Duration;
+
+use crate::{
+    host::{Host, HostError, Stdin},
+    shell::Argv,
+};
+
+/// The cheapest question to dockerd that it does not answer while it hangs.
+fn question() -> Argv {
+    Argv::new("docker").args(["version", "--format", "{{.Server.Version}}"])
+}
+
+/// Whether dockerd answers within this time. One that does not run, or is not there, answers in its way: by an error.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn docker_answers<H: Host>(host: &H, within: Duration) -> Result<bool, HostError> {
+    let question = question();
+    let asked = host.run(&question, Stdin::Empty);
+    match tokio::time::timeout(within, asked).await {
+        Ok(answer) => answer.map(|_| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether this is that question, for an in-memory VPU.
+pub(crate) fn is_question(command: &Argv) -> bool {
+    *command == question()
+}

@@ -1,0 +1,178 @@
+//! An apply acts only while it has the lock, and ends where docker does not answer.
+
+use std::{sync::Arc, time::Duration};
+
+use o3r_deploy::{
+    apply::{
+        self, Event, FailureReason, Locked, Log, Observer, Options, Outcome, Payloads, Report,
+        Restored,
+    },
+    desired::Desired,
+    host::{
+        Held, HostError,
+        fake::{FakeVpu, Fault},
+    },
+    plan::{Phase, Plan},
+    remote::Claim,
+};
+use tokio::sync::watch;
+
+use super::{BASE, Shape, converge, converged, desired, execute, plan_for, run};
+
+const NEXT: Shape = Shape {
+    image: 1,
+    extra: 1,
+    comment: 1,
+    ..BASE
+};
+
+/// Does something after the first step.
+struct AfterOne<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Observer for AfterOne<F> {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Done(step) = event
+            && step.id == 1
+        {
+            (self.0)();
+        }
+    }
+}
+
+async fn lock(vpu: &FakeVpu, claim: Claim) -> Result<Held, Locked> {
+    apply::lock(vpu, r#""at":"now","by":"me@here""#, claim, &|_| ()).await
+}
+
+async fn execute_held(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    plan: &Plan,
+    lock: &Held,
+    observer: Arc<dyn Observer>,
+) -> Report {
+    let (_sender, interrupts) = watch::channel(0);
+    let options = Options {
+        rollback: true,
+        lock: Some(lock),
+    };
+    let payloads = Payloads::new(desired);
+    apply::execute(
+        vpu,
+        plan,
+        &payloads,
+        options,
+        &Log::none(),
+        observer,
+        interrupts,
+    )
+    .await
+}
+
+#[test]
+fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
+    run(async {
+        let vpu = Arc::new(FakeVpu::default());
+        converge(&vpu, &desired(&BASE)).await;
+        let wanted = desired(&NEXT);
+        let plan = plan_for(&vpu, &wanted).await;
+        assert!(plan.steps.len() > 2);
+        let held = lock(&vpu, Claim::Try).await.unwrap();
+        let before = vpu.commands().len();
+        let there = Arc::clone(&vpu);
+        let observer = Arc::new(AfterOne(move || there.end_lock()));
+        let report = execute_held(&vpu, &wanted, &plan, &held, observer).await;
+        let Outcome::Failed(failure) = report.outcome else {
+            panic!("{:?}", report.outcome);
+        };
+        let lost = matches!(failure.reason, FailureReason::Host(HostError::LockLost));
+        assert!(lost, "{failure:?}");
+        assert_eq!(report.completed, 1);
+        let done = vpu.commands().len() - before;
+        assert_eq!(done, plan.steps[0].actions.len(), "{:?}", vpu.commands());
+
+        // With the lock it is done.
+        let held = lock(&vpu, Claim::Try).await.unwrap();
+        let plan = plan_for(&vpu, &wanted).await;
+        let report = execute_held(&vpu, &wanted, &plan, &held, Arc::new(AfterOne(|| ()))).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        converged(&vpu, &wanted).await;
+    });
+}
+
+#[test]
+fn the_lock_of_a_dead_client_of_this_machine_is_taken_and_one_that_is_broken_acts_no_more() {
+    run(async {
+        let vpu = FakeVpu::default();
+        // As one process has it whose link froze.
+        let frozen = lock(&vpu, Claim::Try).await.unwrap();
+        let taken = lock(&vpu, Claim::Wait).await.unwrap();
+        frozen.lost().await;
+        let wanted = desired(&BASE);
+        let plan = plan_for(&vpu, &wanted).await;
+        let observer = Arc::new(AfterOne(|| ()));
+        let report = execute_held(&vpu, &wanted, &plan, &frozen, observer.clone()).await;
+        assert_eq!((report.completed, vpu.commands().len()), (0, 0));
+        assert!(!taken.is_lost());
+        let report = execute_held(&vpu, &wanted, &plan, &taken, observer).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_docker_that_hangs_at_any_command_ends_the_apply() {
+    let vpu = FakeVpu::default();
+    converge(&vpu, &desired(&BASE)).await;
+    let before = vpu.world(|world| world.clone());
+    let wanted = desired(&NEXT);
+    let plan = plan_for(&vpu, &wanted).await;
+    let mut at = 0;
+    for step in &plan.steps {
+        for _ in &step.actions {
+            let vpu = FakeVpu::new(before.clone());
+            vpu.inject(Some(Fault::DockerHangs(at)));
+            let start = tokio::time::Instant::now();
+            let limit = Duration::from_secs(30 * 60);
+            let report = tokio::time::timeout(limit, execute(&vpu, &wanted, &plan)).await;
+            let report = report.unwrap_or_else(|_| panic!("command {at} hangs"));
+            let Outcome::Failed(failure) = report.outcome else {
+                panic!("{:?}", report.outcome);
+            };
+            let no_answer = matches!(
+                failure.reason,
+                FailureReason::Host(HostError::NoAnswer { .. })
+            );
+            assert!(no_answer, "{failure:?}");
+            if step.phase == Phase::Switch {
+                assert!(
+                    start.elapsed() < Duration::from_secs(10 * 60),
+                    "{:?}",
+                    start.elapsed()
+                );
+                let failed = matches!(failure.restored, Restored::Failed { .. });
+                assert!(failed, "{failure:?}");
+            }
+            vpu.inject(None);
+            converge(&vpu, &wanted).await;
+            at += 1;
+        }
+    }
+}
+
+/// The record is the last thing of all: once it is written, the release is the one to go back to.
+#[test]
+fn a_record_that_fails_after_it_was_done_is_done() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let wanted = desired(&NEXT);
+        let plan = plan_for(&vpu, &wanted).await;
+        let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
+        let record = plan.steps.last().unwrap();
+        assert_eq!((record.phase, record.actions.len()), (Phase::Settle, 1));
+        vpu.inject(Some(Fault::FailsAfter(count - 1)));
+        let report = execute(&vpu, &wanted, &plan).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        vpu.inject(None);
+        converged(&vpu, &wanted).await;
+    });
+}
