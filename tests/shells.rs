@@ -688,11 +688,12 @@ async fn a_record_of_containers_is_written_where_it_changed() {
         let record = fixture.home().join(".o3r-deploy/started/app");
         let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));
         let command = remote::record_started("app", text(&record));
-        docker("c1\\nc2\\n");
+        // The second one stepped aside.
+        docker("c1 app_web_1 h1\\nc2 c2_app_db_1 h2\\n");
         let inputs = b"input file x\tsha256:1\n";
         assert!(fixture.run(&command, inputs).await.success());
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let wanted = format!("input file x\tsha256:1\nboot {boot}container c1\ncontainer c2\n");
+        let wanted = format!("input file x\tsha256:1\nboot {boot}container c1 h1\n");
         assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
         let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&record).unwrap());
         let before = inode();

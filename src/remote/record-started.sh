@@ -13,11 +13,11 @@ main() {
     record=${inputs}boot\ $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)$(started)
     [ "$record" != "$(cat -- "$2" 2>/dev/null)" ] || return 0
     # Not by printf alone: a shell does not say why a file could not be written.
-    said=$(printf '%s\n' "$record" | cat 2>&1 >"$2.new") && [ -z "$said" ] && [ -s "$2.new" ] || {
+    if ! said=$(printf '%s\n' "$record" | cat 2>&1 >"$2.new") || [ -n "$said" ] || [ ! -s "$2.new" ]; then
         rm -f -- "$2.new"
         echo "${said:-"$2 cannot be written"}" >&2
         exit 1
-    }
+    fi
     sync
     mv -f -- "$2.new" "$2" && sync
 }

@@ -16,6 +16,7 @@ main() {
         "$@"
         exit
     fi
+    # shellcheck disable=SC2094 # read when all is written
     exec 3<"$out" 4>"$out" 5<"$err" 6>"$err"
     rm -f -- "$out" "$err"
     "$@" >&4 2>&6 3<&- 4>&- 5<&- 6>&-

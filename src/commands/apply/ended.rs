@@ -149,7 +149,7 @@ mod tests {
                 },
                 restored: Restored::NotNeeded,
             };
-            format!("{:?}", failed(&failure, &Log::none()))
+            format!("{:?}", failed(&failure, None, &Log::none()))
         };
         let full = "Error processing tar file(exit status 1): write /z12: no space left on device";
         let full = help(full);
