@@ -203,7 +203,10 @@ async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that
         freed().await;
 
         let mut frozen = fixture.spawn(&remote::lock(&holder(WHO), &Claim::Wait));
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let has_it = |owner: String| owner.contains(TOKEN);
+        while !std::fs::read_to_string(fixture.owner()).is_ok_and(has_it) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let next = Holder {
             token: "o3r-2".into(),
             ..holder(WHO)
