@@ -216,7 +216,8 @@ fn what_is_removed_does_not_start() {
         [
             "remove compose.hello",
             "remove autostart.hello",
-            "update release.hello"
+            "update release.hello",
+            "remove containers.hello"
         ]
     );
     site.apply();

@@ -284,7 +284,7 @@ fn conflicts() {
         "cd hello && docker-compose down",
     );
     ran.says("belongs to project hello in /home/oem/hello")
-        .says("docker-compose down");
+        .says("-p hello down");
     let ran = blocked("echo >share", "rm share");
     ran.says("directory.~/share is blocked: /home/oem/share is there and is not a directory");
     let ran = blocked(
