@@ -180,8 +180,10 @@ fn files_of_a_project() {
         vpu.twin.oem(&format!("stat -c %a {project}/app.env")),
         "600"
     );
+    let container = vpu.container();
     vpu.twin.oem(&format!("chmod 644 {project}/app.env"));
-    vpu.repairs(&["update file.hello/app.env", "update compose.hello"]);
+    vpu.repairs(&["update file.hello/app.env"]);
+    assert_eq!(vpu.container(), container, "a mode changes in place");
     assert_eq!(
         vpu.twin.oem(&format!("stat -c %a {project}/app.env")),
         "600"
@@ -197,9 +199,15 @@ fn containers() {
     vpu.repairs(&["update compose.hello"]);
     vpu.twin.oem("docker rm -f hello_web_1");
     vpu.repairs(&["create compose.hello"]);
-    // Someone else's `up`: nobody knows which files that container was started from.
+    // Someone else's `up` from the same files: docker-compose's own hash says so.
     vpu.twin
         .oem("cd /usr/share/oem/docker/compose/hello && docker-compose up -d --force-recreate");
+    vpu.site.nothing_to_do();
+    // And from other ones, which are taken back: the container is of those.
+    vpu.twin.oem(
+        "cd /usr/share/oem/docker/compose/hello && cp -p app.env ~ && echo SETTING=edited >app.env && \
+         docker-compose up -d && cp -p ~/app.env app.env && rm ~/app.env",
+    );
     vpu.repairs(&["update compose.hello"]);
 }
 
@@ -241,7 +249,11 @@ fn states() {
     vpu.app.write(&vpu.site);
     assert_eq!(
         vpu.site.steps(),
-        ["remove compose.hello", "update release.hello"]
+        [
+            "remove compose.hello",
+            "update release.hello",
+            "remove containers.hello"
+        ]
     );
     vpu.site.apply();
     vpu.site.nothing_to_do();
@@ -278,6 +290,7 @@ fn service_that_is_no_longer_in_the_compose_file() {
         "update file.hello/docker-compose.yml",
         "update compose.hello",
         "update release.hello",
+        "remove containers.hello",
     ]);
     assert_eq!(
         vpu.twin.oem("docker ps -a --format '{{.Names}}'"),

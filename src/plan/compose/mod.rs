@@ -16,7 +16,7 @@ use self::{
     needs::unmet,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{changed_images, covered_input, redefined, stale_inputs},
+    started::{changed_images, covered_input, image_id, redefined, stale_inputs},
     states::states,
 };
 pub(super) use self::{
@@ -284,9 +284,15 @@ fn differing(
     let mut services = left_aside(found);
     services.extend(shown::services(builder, found));
     services.extend(redefined(found, inputs));
-    let of_image = project.services.iter().filter(|(_, service)| {
+    let of_image = project.services.iter().filter(|(name, service)| {
         let image = service.image.as_ref();
-        image.is_some_and(|image| changed_images.contains(image))
+        let Some(image) = image.filter(|image| changed_images.contains(*image)) else {
+            return false;
+        };
+        // Where only the name was gone, the container is of the right image.
+        let wanted = image_id(builder, image);
+        let mut own = found.containers.values().filter(|c| c.service == **name);
+        own.any(|container| Some(&container.image) != wanted.as_ref())
     });
     services.extend(of_image.map(|(name, _)| name.clone()));
     services
