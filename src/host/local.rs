@@ -3,7 +3,8 @@
 use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _, process::Stdio};
 
 use super::{
-    ByteStream, Held, Host, HostError, Output, Stdin, feed, held, payload_error, read_bounded,
+    ByteStream, Dialled, Held, Host, HostError, Output, Stdin, feed, held, no_pipes, payload_error,
+    read_bounded,
     read_outputs,
 };
 use crate::shell::Argv;
@@ -140,6 +141,15 @@ impl Host for LocalHost {
             stdout: vec![],
             stderr: stderr.await.unwrap_or_default(),
         }))
+    }
+
+    async fn dial(&self, command: &Argv) -> Result<Box<dyn ByteStream>, HostError> {
+        let mut process = self.command(command);
+        process.stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut child = process.spawn().map_err(|error| self.start_error(error))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let pipes = stdout.zip(stdin).ok_or_else(no_pipes)?;
+        Ok(Box::new(Dialled::new(pipes.0, pipes.1, child)))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {

@@ -6,13 +6,20 @@ mod held;
 mod local;
 mod ssh;
 
-use std::{future::Future, io};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 pub use error::HostError;
 pub(crate) use error::chain;
 pub use held::Held;
 pub use local::LocalHost;
 pub use ssh::{SshHost, SshOptions};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::shell::Argv;
 
@@ -39,6 +46,24 @@ pub trait Host: Sync {
         said: &(dyn Fn(&str) + Sync),
     ) -> impl Future<Output = Result<Result<Held, Output>, HostError>> + Send;
 
+    /// Starts a command and opens a byte stream to it: what is written is its stdin, what it prints to stdout is
+    /// read, and it ends when the stream is dropped. A command that cannot be started is a stream that ends.
+    ///
+    /// # Errors
+    /// The connection failed, or there is no such way on this host, which is what the default says.
+    fn dial(
+        &self,
+        command: &Argv,
+    ) -> impl Future<Output = Result<Box<dyn ByteStream>, HostError>> + Send {
+        let doing = format!("opening a stream to {}", command.to_display());
+        async {
+            Err(HostError::Transport {
+                doing,
+                reason: "this host has no such streams".to_owned(),
+            })
+        }
+    }
+
     /// Opens a byte stream to a TCP port as seen from the host itself (`127.0.0.1:port` there).
     fn connect(
         &self,
@@ -55,6 +80,57 @@ pub trait Host: Sync {
 /// A two-way byte stream.
 pub trait ByteStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A command's stdout and stdin, and what keeps it running.
+struct Dialled<R, W, K> {
+    stream: tokio::io::Join<R, W>,
+    _keep: K,
+}
+
+impl<R: AsyncRead, W: AsyncWrite, K> Dialled<R, W, K> {
+    fn new(stdout: R, stdin: W, keep: K) -> Self {
+        Self {
+            stream: tokio::io::join(stdout, stdin),
+            _keep: keep,
+        }
+    }
+}
+
+/// A command that was started without the pipes that were asked for.
+fn no_pipes() -> HostError {
+    HostError::Transport {
+        doing: "starting a command".to_owned(),
+        reason: "it has no pipes".to_owned(),
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: Unpin, K: Unpin> AsyncRead for Dialled<R, W, K> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Dialled<R, W, K> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
 
 /// Writes a payload; runs on a thread of its own and may block.
 ///

@@ -10,7 +10,6 @@ mod health;
 mod identity;
 mod listeners;
 mod parse;
-mod podman;
 mod redact;
 mod store;
 mod trees;
@@ -26,6 +25,7 @@ pub use containers::{
 };
 pub use contents::{CONTENTS_NAME, contents};
 pub use document::{Document, DocumentError};
+pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use facts::{
     Applied, Arrived, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman, Probed,
     Readings, Records, Release, Saved, Started, System, Volume,
@@ -111,8 +111,9 @@ pub enum ObserveError {
 pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
     let nonce = nonce();
     let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
-    let (output, (device, device_help), trees) = tokio::join!(
+    let (output, lines, (device, device_help), trees) = tokio::join!(
         host.run(&command, Stdin::Bytes(query_lines(query).into_bytes())),
+        engine::ask(host, &nonce),
         device::observe(host, query),
         trees::observe(host, &query.trees, &nonce),
     );
@@ -123,7 +124,8 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
             tail: output.tail(5),
         });
     }
-    let mut observed = parse(&String::from_utf8_lossy(&output.stdout), &nonce, query)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut observed = parse::assemble(&text, &nonce, query, lines?)?;
     observed.facts.device = device;
     observed.facts.device_help = device_help;
     if let Some((trees, readings)) = trees? {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Query, READ_BY_COMPOSE, autostart, engine,
+    Query, READ_BY_COMPOSE, autostart,
+    engine::{Engine, Lines},
     facts::{
         Applied, Arrived, Facts, Observed, PathFact, Probed, Readings, Records, Release, Started,
         System,
@@ -41,13 +42,28 @@ pub(super) struct Section<'a> {
     pub(super) code: i32,
 }
 
-/// Parses what the probe printed for `query`. The device's part is left unknown.
+/// Parses what the probe printed for `query`, and what docker's client said behind it. The device's part is left
+/// unknown.
+///
+/// # Errors
+/// A section is missing or cut short.
 pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, ParseError> {
+    find(output, nonce, "system").ok_or(ParseError::Section("system"))?;
+    let lines = Lines::of_sections(|name| find(output, nonce, name));
+    assemble(output, nonce, query, lines.map_err(ParseError::Section)?)
+}
+
+/// Puts together what the probe printed and what docker said.
+pub(super) fn assemble(
+    output: &str,
+    nonce: &str,
+    query: &Query,
+    lines: Lines,
+) -> Result<Observed, ParseError> {
     let section = |name: &'static str| find(output, nonce, name).ok_or(ParseError::Section(name));
     let mut readings = Readings::default();
     let system = system(section("system")?.text, &mut readings)?;
-    let engine = engine::engine(|name| find(output, nonce, name), &mut readings);
-    let engine = engine.map_err(ParseError::Section)?;
+    let engine = Engine::of(lines, &mut readings);
     let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not asked".into()),
@@ -73,7 +89,7 @@ pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, Parse
     Ok(Observed { facts, readings })
 }
 
-fn find<'a>(output: &'a str, nonce: &str, name: &str) -> Option<Section<'a>> {
+pub(super) fn find<'a>(output: &'a str, nonce: &str, name: &str) -> Option<Section<'a>> {
     let begin = format!("{nonce} begin {name}\n");
     let end = format!("\n{nonce} end {name} ");
     let start = output.find(&begin)? + begin.len();

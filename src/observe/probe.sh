@@ -4,7 +4,6 @@
 #   project DIRECTORY     look for the files there that docker-compose reads on its own, and hash them
 #   unit NAME             show the text of oem-dc@NAME
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
-# shellcheck disable=SC2030,SC2031 # who reads `engine` is in the subshell that sets it
 main() {
     nonce=$1
     set -f
@@ -14,28 +13,12 @@ main() {
     queries=$(cat)
     # The slow ones run side by side, each waiting in its pipe until it is its turn to be read.
     section compose compose_version | {
-        section images images | {
-            section containers containers | {
-                section volumes volumes | {
-                    section networks networks | {
-                        section autostart autostart | {
-                            # Asked once: where its files are is needed again.
-                            engine=$(docker_engine </dev/null 2>&1)
-                            engine_code=$?
-                            section docker docker_said
-                            section system system
-                            section listeners listeners
-                            section paths paths
-                            section projects projects
-                            section records records
-                            cat
-                        }
-                        cat
-                    }
-                    cat
-                }
-                cat
-            }
+        section autostart autostart | {
+            section system system
+            section listeners listeners
+            section paths paths
+            section projects projects
+            section records records
             cat
         }
         cat
@@ -64,85 +47,6 @@ compose_version() {
     docker-compose version --short
 }
 
-docker_engine() {
-    said=$(docker_info 2>&1) || {
-        code=$?
-        # Podman under docker's name has another shape for its answer.
-        case $(docker --version 2>/dev/null) in podman*) podman_info; return ;; esac
-        # Of an engine that does not answer, the client says that it cannot fill in our template, and not why.
-        case $said in *template:*) said=$(docker version --format '{{.Server.Version}}' 2>&1) ;; esac
-        printf '%s\n' "$said"
-        return "$code"
-    }
-    printf '%s\n' "$said"
-}
-
-docker_info() {
-    docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}},"runtimes":[{{range $name, $r := .Runtimes}}{{json $name}},{{end}}null]}'
-}
-
-podman_info() {
-    docker info --format '{"version":{{json .Version.Version}},"arch":{{json .Host.Arch}},"podman":true,"root":{{json .Store.GraphRoot}},"runtimes":[{{json .Host.OCIRuntime.Name}}]}'
-}
-
-docker_said() {
-    printf '%s\n' "$engine"
-    return "$engine_code"
-}
-
-# A thing that vanishes between being listed and being inspected is one retry, then a failure.
-twice() {
-    out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
-    printf '%s\n' "$out"
-}
-
-volumes() { twice volumes_once; }
-volumes_once() {
-    ids=$(docker volume ls -q) || return
-    [ -z "$ids" ] && return 0
-    # shellcheck disable=SC2086 # one word an id; globbing is off
-    docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},{{with .Labels}}"owner":{{json (index . "o3r-deploy.release")}},"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.volume")}},{{end}}"labels":[{{range $name, $_ := .Labels}}{{json $name}},{{end}}null]}' $ids
-}
-
-networks() { twice networks_once; }
-networks_once() {
-    ids=$(docker network ls -q --no-trunc) || return
-    [ -z "$ids" ] && return 0
-    # shellcheck disable=SC2086
-    docker network inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"ipam_driver":{{json .IPAM.Driver}},"pools":{{json .IPAM.Config}},"internal":{{json .Internal}},"attachable":{{json .Attachable}},"ipv6":{{json .EnableIPv6}},{{with .Labels}}"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.network")}},{{end}}"":null}' $ids
-}
-
-images() { twice images_once; }
-images_once() {
-    ids=$(docker image ls -aq --no-trunc) || return
-    [ -z "$ids" ] && return 0
-    # shellcheck disable=SC2086
-    docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
-}
-
-containers() { twice containers_once && starts "$out"; }
-containers_once() {
-    ids=$(docker container ls -aq --no-trunc) || return
-    [ -z "$ids" ] && return 0
-    # shellcheck disable=SC2086
-    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"image_ref":{{json .Config.Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"out_of_memory":{{json .State.OOMKilled}},"restarts":{{json .RestartCount}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"restart_limit":{{json .HostConfig.RestartPolicy.MaximumRetryCount}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"number":{{json (index .Config.Labels "com.docker.compose.container-number")}},"config_hash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"config_files":{{json (index .Config.Labels "com.docker.compose.project.config_files")}},"mounts":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{"Type":{{json $m.Type}},"Name":{{json $m.Name}},"Source":{{json $m.Source}},"Destination":{{json $m.Destination}},"RW":{{json $m.RW}}}{{end}}],"networks":{{"{"}}{{range $name, $end := .NetworkSettings.Networks}}{{json $name}}:{"id":{{json $end.NetworkID}},"aliases":{{json $end.Aliases}}},{{end}}"":null},"network":{{json .HostConfig.NetworkMode}},"pid_mode":{{json .HostConfig.PidMode}},"ipc_mode":{{json .HostConfig.IpcMode}},"ports":{{json .HostConfig.PortBindings}}}' $ids
-}
-
-# When the process of each container in $1 was started, in clock ticks since boot: docker tells it
-# by the wall clock alone, and that jumps.
-starts() {
-    printf '%s\n' "$1" | while IFS= read -r line; do
-        pid=${line#'{"pid":'} pid=${pid%%,*}
-        case $pid in 0 | '' | *[!0-9]*) continue ;; esac
-        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
-        # The name, in parentheses, may hold anything; field 22 is the 20th behind it.
-        # shellcheck disable=SC2086
-        set -- ${stat##*) }
-        printf 'started %s %s\n' "$pid" "${20}"
-    done
-    return 0
-}
-
 system() {
     printf 'home=%s\n' "$HOME"
     printf 'uid=%s\n' "$(id -u)"
@@ -153,11 +57,13 @@ system() {
     printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"
     command -v zstd >/dev/null 2>&1 && printf 'zstd=yes\n'
-    df -Pk "$HOME" 2>/dev/null | space home
+    df -Pk "$HOME" 2>/dev/null | {
+        read -r _
+        read -r _ total _ free _
+        printf 'home_kb=%s\nhome_free_kb=%s\n' "$total" "$free"
+    }
     refusal=$(home_refuses)
     [ -n "$refusal" ] && printf 'home_refuses=%s\n' "$refusal"
-    root=${engine##*'"root":"'} root=${root%%'"'*}
-    [ "$engine_code" = 0 ] && [ -n "$root" ] && df -Pk "$root" 2>/dev/null | space docker
     [ -r /proc/meminfo ] && while read -r key value _; do
         case $key in
             MemTotal:) printf 'memory_kb=%s\n' "$value" ;;
@@ -220,13 +126,6 @@ listeners() {
         grep -E '^ *[0-9]+: [0-9A-F]+:[0-9A-F]{4} 0+:0000 0[A7] ' "/proc/net/$table"
     done
     [ -r /proc/net/tcp ]
-}
-
-# Says of df's answer what is there and what is free, as that of $1.
-space() {
-    read -r _
-    read -r _ total _ free _
-    printf '%s_kb=%s\n%s_free_kb=%s\n' "$1" "$total" "$1" "$free"
 }
 
 sha256_tool() {

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{
-    observe::{CONTENTS_NAME, PROBE_NAME, TREES_NAME, is_question},
+    observe::{CONTENTS_NAME, DOCKER_NAME, PROBE_NAME, RUNNING_NAME, TREES_NAME, is_question},
     remote,
     shell::Argv,
 };
@@ -182,6 +182,15 @@ impl Host for FakeVpu {
             let nonce = command.words().last().cloned().unwrap_or_default();
             let text = probe::answer(&self.lock().world, &nonce, &bytes);
             return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(DOCKER_NAME) {
+            let nonce = command.words().last().cloned().unwrap_or_default();
+            let text = probe::docker(&self.lock().world, &nonce);
+            return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(RUNNING_NAME) {
+            let nonce = command.words().last().cloned().unwrap_or_default();
+            return Ok(output(0, &probe::running(&nonce), ""));
         }
         if command.script_name() == Some(TREES_NAME) {
             let words = command.words();

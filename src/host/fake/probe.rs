@@ -12,38 +12,47 @@ use crate::{digest::Digest, observe::READ_BY_COMPOSE};
 
 /// What the probe script would print.
 pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
-    let mut out = String::new();
-    let docker = |text: String| {
-        if world.docker_runs {
-            (text, 0)
-        } else {
-            ("Cannot connect to the Docker daemon".to_owned(), 1)
-        }
-    };
+    let queries = String::from_utf8_lossy(queries);
+    framed(
+        nonce,
+        [
+            ("system", system(world)),
+            ("listeners", "tcp\n".to_owned()),
+            ("paths", paths(world, &queries)),
+            ("projects", projects(world, &queries)),
+            ("records", records(world)),
+            ("autostart", autostart(world, &queries)),
+            ("compose", "1.29.2\n".to_owned()),
+        ],
+        0,
+    )
+}
+
+/// What docker's client would print.
+pub(super) fn docker(world: &World, nonce: &str) -> String {
     let sections = [
-        ("compose", ("1.29.2\n".to_owned(), 0)),
-        ("images", docker(images(world))),
-        ("containers", docker(containers(world))),
-        ("volumes", docker(volumes(world))),
-        ("networks", docker(networks(world))),
-        ("docker", docker(engine(world))),
-        ("system", (system(world), 0)),
-        ("listeners", ("tcp\n".to_owned(), 0)),
-        (
-            "paths",
-            (paths(world, &String::from_utf8_lossy(queries)), 0),
-        ),
-        (
-            "projects",
-            (projects(world, &String::from_utf8_lossy(queries)), 0),
-        ),
-        ("records", (records(world), 0)),
-        (
-            "autostart",
-            (autostart(world, &String::from_utf8_lossy(queries)), 0),
-        ),
+        ("docker", engine(world)),
+        ("networks", networks(world)),
+        ("volumes", volumes(world)),
+        ("containers", containers(world)),
+        ("images", images(world)),
     ];
-    for (name, (text, code)) in sections {
+    if world.docker_runs {
+        return framed(nonce, sections, 0);
+    }
+    let refused = |(name, _)| (name, "Cannot connect to the Docker daemon".to_owned());
+    framed(nonce, sections.map(refused), 1)
+}
+
+/// What the kernel would tell of running containers, whose only process is 4711.
+pub(super) fn running(nonce: &str) -> String {
+    let text = "docker 16000000 9000000\nstarted 4711 4000\n".to_owned();
+    framed(nonce, [("running", text)], 0)
+}
+
+fn framed<const N: usize>(nonce: &str, sections: [(&str, String); N], code: i32) -> String {
+    let mut out = String::new();
+    for (name, text) in sections {
         let _ = write!(
             out,
             "{nonce} begin {name}\n{text}\n{nonce} end {name} {code}\n"
@@ -102,7 +111,7 @@ fn system(world: &World) -> String {
     let zstd = if world.zstd { "zstd=yes\n" } else { "" };
     format!(
         "{zstd}home={home}\nenv.HOME={home}\nenv.USER=oem\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
-         home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
+         home_kb=8000000\nhome_free_kb=5000000\n\
          memory_kb=3800000\nmemory_available_kb=1900000\n"
     )
 }
@@ -159,8 +168,7 @@ fn volumes(world: &World) -> String {
 }
 
 fn containers(world: &World) -> String {
-    let started = "started 4711 4000\n";
-    let containers = lines(world.containers.iter().map(|(id, container)| {
+    lines(world.containers.iter().map(|(id, container)| {
         let pid = if container.status == "running" {
             4711
         } else {
@@ -183,8 +191,7 @@ fn containers(world: &World) -> String {
                 mode => mode,
             },
         })
-    }));
-    containers + started
+    }))
 }
 
 fn mounts(container: &Container) -> Vec<serde_json::Value> {

@@ -6,8 +6,8 @@ use tokio::io::BufReader;
 
 use super::{
     super::{
-        ByteStream, Held, Host, HostError, Output, Stdin, feed, held, payload_error, read_bounded,
-        read_outputs,
+        ByteStream, Dialled, Held, Host, HostError, Output, Stdin, feed, held, no_pipes,
+        payload_error, read_bounded, read_outputs,
     },
     SshHost,
     link::{Child, Input, Link, NoChild, Slot},
@@ -116,6 +116,18 @@ impl Host for SshHost {
             stdout: vec![],
             stderr: stderr.await.unwrap_or_default(),
         }))
+    }
+
+    async fn dial(&self, command: &Argv) -> Result<Box<dyn ByteStream>, HostError> {
+        tracing::debug!(command = %command.to_display(), "session on the VPU: a stream");
+        let (_, mut child, slot) = self.spawn(command, &Input::Piped).await?;
+        let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
+        if let Some(mut stderr) = child.stderr().take() {
+            // Unread, what it complains of would stop it once the pipe is full.
+            tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+        }
+        let (stdout, stdin) = stdout.zip(stdin).ok_or_else(no_pipes)?;
+        Ok(Box::new(Dialled::new(stdout, stdin, (child, slot))))
     }
 
     async fn connect(&self, port: u16) -> Result<Box<dyn ByteStream>, HostError> {

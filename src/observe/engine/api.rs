@@ -1,0 +1,460 @@
+//! Asks docker's own API, through `docker system dial-stdio` on the VPU (18.09 and later): one process and three
+//! round trips, where the client would be started nine times.
+//!
+//! Answers have environments and labels in them, which may be secret: the types below have no place for them, and
+//! the bytes are dropped once they are read.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    http::{Answer, Connection},
+    lines::{
+        AttachmentLine, ContainerLine, EngineLine, ImageLine, Lines, MountLine, NetworkLine,
+        PoolLine, VolumeLine, or_default,
+    },
+    running::Running,
+};
+use crate::{digest::Digest, host::Host, observe::listeners::Binding, shell::Argv};
+
+/// How long docker may take for all of it. One that is started by its socket needs some seconds on a VPU before it
+/// answers at all.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The version of the API that is asked for where the engine has it: that of docker 19.03. Answers of later ones
+/// say the same under other names.
+const VERSION: (u32, u32) = (1, 40);
+
+/// Why docker told nothing by its API.
+enum Failed {
+    /// It is not there, or not this API: its client may know more.
+    NoApi,
+    /// What vanished between being listed and being inspected.
+    Vanished(String),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        tracing::debug!(%error, "docker's API does not answer");
+        Self::NoApi
+    }
+}
+
+/// What docker says by its API; `None` where it cannot be asked so.
+pub(super) async fn ask<H: Host>(host: &H) -> Option<Lines> {
+    let command = Argv::new("docker").args(["system", "dial-stdio"]);
+    let exchange = async {
+        let stream = host.dial(&command).await.map_err(|error| {
+            tracing::debug!(%error, "docker's API cannot be reached");
+            Failed::NoApi
+        })?;
+        let mut connection = Connection::new(stream);
+        let version = version(&mut connection).await?;
+        // A thing that vanishes between being listed and being inspected is one retry, then a failure.
+        match all(&mut connection, version).await {
+            Err(Failed::Vanished(_)) => all(&mut connection, version).await,
+            other => other,
+        }
+    };
+    match tokio::time::timeout(TIMEOUT, exchange).await {
+        Ok(Ok(lines)) => Some(lines),
+        Ok(Err(Failed::NoApi)) => None,
+        Ok(Err(Failed::Vanished(what))) => Some(Lines::unknown(&format!(
+            "{what} vanished twice while docker was asked about it; try again"
+        ))),
+        Err(_) => Some(Lines::unknown(&format!(
+            "docker does not answer within {} s; see on the VPU: docker info",
+            TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+/// The version of the API to ask for.
+async fn version(connection: &mut Connection) -> Result<(u32, u32), Failed> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Version {
+        api_version: String,
+        #[serde(rename = "MinAPIVersion", default)]
+        least: String,
+    }
+    let number = |text: &str| {
+        let (major, minor) = text.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let answers = connection.get(&["/version"]).await?;
+    let version = answers.first().filter(|answer| answer.status == 200);
+    let version = version.and_then(|answer| serde_json::from_slice::<Version>(&answer.body).ok());
+    let version = version.ok_or(Failed::NoApi)?;
+    let newest = number(&version.api_version).ok_or(Failed::NoApi)?;
+    Ok(VERSION
+        .min(newest)
+        .max(number(&version.least).unwrap_or_default()))
+}
+
+/// All that is asked. A part that docker refuses is unknown with its words.
+async fn all(connection: &mut Connection, (major, minor): (u32, u32)) -> Result<Lines, Failed> {
+    #[derive(Deserialize)]
+    struct Listed {
+        #[serde(rename = "Id")]
+        id: String,
+    }
+    #[derive(Default, Deserialize)]
+    struct Volumes {
+        #[serde(rename = "Volumes", default, deserialize_with = "or_default")]
+        volumes: Vec<Volume>,
+    }
+    let path = |rest: &str| format!("/v{major}.{minor}/{rest}");
+    let lists = [
+        "info",
+        "volumes",
+        "networks",
+        "images/json?all=1",
+        "containers/json?all=1",
+    ];
+    let answers = connection.get(&lists.map(path)).await?;
+    let [info, volumes, networks, images, containers] = answers.as_slice() else {
+        return Err(Failed::NoApi);
+    };
+    let images: Result<Vec<Listed>, _> = read(images, "docker image ls");
+    let containers: Result<Vec<Listed>, _> = read(containers, "docker container ls");
+    let ids = |list: &Result<Vec<Listed>, String>, kind: &str| {
+        let ids = list.iter().flatten();
+        ids.map(|listed| path(&format!("{kind}/{}/json", listed.id)))
+            .collect()
+    };
+    let mut paths: Vec<String> = ids(&images, "images");
+    let count = paths.len();
+    paths.extend::<Vec<String>>(ids(&containers, "containers"));
+    let answers = connection.get(&paths).await?;
+    if let Some(index) = answers.iter().position(|answer| answer.status == 404) {
+        return Err(Failed::Vanished(paths[index].clone()));
+    }
+    let (of_images, of_containers) = answers.split_at(count.min(answers.len()));
+    let info =
+        read::<Info>(info, "docker info").and_then(|info| match info.server_version.as_str() {
+            "" => Err("docker info: no version".to_owned()),
+            _ => Ok(info.into()),
+        });
+    let volumes = read::<Volumes>(volumes, "docker volume ls");
+    Ok(Lines {
+        docker: info,
+        volumes: volumes.map(|list| list.volumes.into_iter().map(Into::into).collect()),
+        networks: read::<Vec<Network>>(networks, "docker network ls")
+            .map(|list| list.into_iter().map(Into::into).collect()),
+        images: images.and_then(|_| inspected::<Image, _>(of_images, "docker image inspect")),
+        containers: containers
+            .and_then(|_| inspected::<Container, _>(of_containers, "docker container inspect")),
+        running: Running::default(),
+    })
+}
+
+fn inspected<T, L>(answers: &[Answer], what: &str) -> Result<Vec<L>, String>
+where
+    T: for<'de> Deserialize<'de> + Into<L>,
+{
+    let answers = answers.iter();
+    answers
+        .map(|answer| Ok(read::<T>(answer, what)?.into()))
+        .collect()
+}
+
+/// What an answer says, or why it says nothing. Of what does not fit, only the place is told: the text may be
+/// secret.
+fn read<T: for<'de> Deserialize<'de>>(answer: &Answer, what: &str) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    if answer.status != 200 {
+        let said = serde_json::from_slice::<Refusal>(&answer.body);
+        let said = said.map_or_else(|_| format!("status {}", answer.status), |said| said.message);
+        return Err(format!("{what}: {said}"));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("{what}: docker's answer has another shape at line {line} column {column}")
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    server_version: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    docker_root_dir: String,
+    #[serde(default, deserialize_with = "or_default")]
+    runtimes: BTreeMap<String, IgnoredAny>,
+}
+
+impl From<Info> for EngineLine {
+    fn from(info: Info) -> Self {
+        Self {
+            version: info.server_version,
+            arch: info.architecture,
+            status: info.driver_status,
+            root: info.docker_root_dir,
+            podman: false,
+            runtimes: info.runtimes.into_keys().map(Some).collect(),
+        }
+    }
+}
+
+/// The labels that count; the values of others are not kept.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    #[serde(rename = "com.docker.compose.project")]
+    project: String,
+    #[serde(rename = "com.docker.compose.service")]
+    service: String,
+    #[serde(rename = "com.docker.compose.container-number")]
+    number: String,
+    #[serde(rename = "com.docker.compose.project.working_dir")]
+    working_dir: String,
+    #[serde(rename = "com.docker.compose.project.config_files")]
+    config_files: String,
+    #[serde(rename = "com.docker.compose.config-hash")]
+    config_hash: String,
+    #[serde(rename = "com.docker.compose.oneoff")]
+    one_off: String,
+    #[serde(rename = "com.docker.compose.volume")]
+    volume: String,
+    #[serde(rename = "com.docker.compose.network")]
+    network: String,
+    #[serde(rename = "o3r-deploy.release")]
+    owner: String,
+    #[serde(rename = "com.docker.volume.anonymous")]
+    anonymous: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volume {
+    name: String,
+    driver: String,
+    #[serde(default, deserialize_with = "or_default")]
+    options: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Labels,
+}
+
+impl From<Volume> for VolumeLine {
+    fn from(volume: Volume) -> Self {
+        let Labels {
+            owner,
+            project,
+            volume: key,
+            anonymous,
+            ..
+        } = volume.labels;
+        Self {
+            name: volume.name,
+            driver: volume.driver,
+            options: volume.options,
+            owner,
+            project,
+            key,
+            anonymous: anonymous.is_some(),
+            labels: vec![],
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    repo_tags: std::collections::BTreeSet<String>,
+    #[serde(rename = "RootFS", default)]
+    root: Root,
+    architecture: String,
+    os: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Root {
+    #[serde(default, deserialize_with = "or_default")]
+    layers: Vec<Digest>,
+}
+
+impl From<Image> for ImageLine {
+    fn from(image: Image) -> Self {
+        Self {
+            id: image.id,
+            tags: image.repo_tags,
+            layers: image.root.layers,
+            arch: image.architecture,
+            os: image.os,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    id: String,
+    name: String,
+    image: String,
+    #[serde(default)]
+    restart_count: u64,
+    state: State,
+    config: Config,
+    host_config: HostConfig,
+    #[serde(default, deserialize_with = "or_default")]
+    mounts: Vec<MountLine>,
+    network_settings: NetworkSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    status: String,
+    #[serde(default)]
+    pid: u32,
+    exit_code: i64,
+    #[serde(rename = "OOMKilled", default)]
+    out_of_memory: bool,
+    #[serde(default)]
+    health: Option<Health>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    #[serde(default)]
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    #[serde(default)]
+    image: String,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Labels,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    #[serde(default)]
+    network_mode: String,
+    #[serde(default)]
+    pid_mode: String,
+    #[serde(default)]
+    ipc_mode: String,
+    #[serde(default)]
+    restart_policy: RestartPolicy,
+    #[serde(default, deserialize_with = "or_default")]
+    port_bindings: BTreeMap<String, Option<Vec<Binding>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RestartPolicy {
+    name: String,
+    maximum_retry_count: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default, deserialize_with = "or_default")]
+    networks: BTreeMap<String, Option<AttachmentLine>>,
+}
+
+impl From<Container> for ContainerLine {
+    fn from(container: Container) -> Self {
+        let Container {
+            state,
+            config,
+            host_config,
+            ..
+        } = container;
+        let labels = config.labels;
+        Self {
+            pid: state.pid,
+            id: container.id,
+            name: container.name,
+            image: container.image,
+            image_ref: config.image,
+            status: state.status,
+            exit_code: state.exit_code,
+            out_of_memory: state.out_of_memory,
+            restarts: container.restart_count,
+            health: state.health.map(|health| health.status).unwrap_or_default(),
+            restart_policy: host_config.restart_policy.name,
+            restart_limit: host_config.restart_policy.maximum_retry_count,
+            project: labels.project,
+            service: labels.service,
+            number: labels.number,
+            working_dir: labels.working_dir,
+            config_files: labels.config_files,
+            config_hash: labels.config_hash,
+            one_off: labels.one_off,
+            volumes: std::collections::BTreeSet::new(),
+            mounts: container.mounts,
+            networks: container.network_settings.networks,
+            network: host_config.network_mode,
+            pid_mode: host_config.pid_mode,
+            ipc_mode: host_config.ipc_mode,
+            ports: host_config.port_bindings,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Network {
+    id: String,
+    name: String,
+    #[serde(default)]
+    driver: String,
+    #[serde(default, deserialize_with = "or_default")]
+    options: BTreeMap<String, String>,
+    #[serde(rename = "IPAM", default)]
+    addresses: Addresses,
+    #[serde(default)]
+    internal: bool,
+    #[serde(default)]
+    attachable: bool,
+    #[serde(rename = "EnableIPv6", default)]
+    ipv6: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Labels,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Addresses {
+    driver: String,
+    #[serde(deserialize_with = "or_default")]
+    config: Vec<PoolLine>,
+}
+
+impl From<Network> for NetworkLine {
+    fn from(network: Network) -> Self {
+        Self {
+            id: network.id,
+            name: network.name,
+            driver: network.driver,
+            options: network.options,
+            ipam_driver: network.addresses.driver,
+            pools: network.addresses.config,
+            internal: network.internal,
+            attachable: network.attachable,
+            ipv6: network.ipv6,
+            project: network.labels.project,
+            key: network.labels.network,
+        }
+    }
+}

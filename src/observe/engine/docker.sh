@@ -1,0 +1,94 @@
+# Prints what docker shows of itself, volumes, images, containers and networks, by its own client: where
+# its API cannot be asked. Sections are framed by a nonce as in probe.sh.
+# $1: nonce
+main() {
+    nonce=$1
+    set -f
+    LC_ALL=C
+    export LC_ALL
+    # The slow ones run side by side, each waiting in its pipe until it is its turn to be read.
+    section images images | {
+        section containers containers | {
+            section volumes volumes | {
+                section networks networks | {
+                    section docker docker_engine
+                    cat
+                }
+                cat
+            }
+            cat
+        }
+        cat
+    }
+}
+
+section() {
+    name=$1
+    shift
+    printf '%s begin %s\n' "$nonce" "$name"
+    # A subshell: what a probe assigns must not reach the frame.
+    ("$@") </dev/null 2>&1
+    code=$?
+    printf '\n%s end %s %s\n' "$nonce" "$name" "$code"
+}
+
+docker_engine() {
+    said=$(docker_info 2>&1) || {
+        code=$?
+        # Podman under docker's name has another shape for its answer.
+        case $(docker --version 2>/dev/null) in podman*) podman_info; return ;; esac
+        # Of an engine that does not answer, the client says that it cannot fill in our template, and not why.
+        case $said in *template:*) said=$(docker version --format '{{.Server.Version}}' 2>&1) ;; esac
+        printf '%s\n' "$said"
+        return "$code"
+    }
+    printf '%s\n' "$said"
+}
+
+docker_info() {
+    docker info --format '{"version":{{json .ServerVersion}},"arch":{{json .Architecture}},"status":{{json .DriverStatus}},"root":{{json .DockerRootDir}},"runtimes":[{{range $name, $r := .Runtimes}}{{json $name}},{{end}}null]}'
+}
+
+podman_info() {
+    docker info --format '{"version":{{json .Version.Version}},"arch":{{json .Host.Arch}},"podman":true,"root":{{json .Store.GraphRoot}},"runtimes":[{{json .Host.OCIRuntime.Name}}]}'
+}
+
+# A thing that vanishes between being listed and being inspected is one retry, then a failure.
+twice() {
+    out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
+    printf '%s\n' "$out"
+}
+
+volumes() { twice volumes_once; }
+volumes_once() {
+    ids=$(docker volume ls -q) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086 # one word an id; globbing is off
+    docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},{{with .Labels}}"owner":{{json (index . "o3r-deploy.release")}},"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.volume")}},{{end}}"labels":[{{range $name, $_ := .Labels}}{{json $name}},{{end}}null]}' $ids
+}
+
+networks() { twice networks_once; }
+networks_once() {
+    ids=$(docker network ls -q --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker network inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"ipam_driver":{{json .IPAM.Driver}},"pools":{{json .IPAM.Config}},"internal":{{json .Internal}},"attachable":{{json .Attachable}},"ipv6":{{json .EnableIPv6}},{{with .Labels}}"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.network")}},{{end}}"":null}' $ids
+}
+
+images() { twice images_once; }
+images_once() {
+    ids=$(docker image ls -aq --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
+}
+
+containers() { twice containers_once; }
+containers_once() {
+    ids=$(docker container ls -aq --no-trunc) || return
+    [ -z "$ids" ] && return 0
+    # shellcheck disable=SC2086
+    docker container inspect --format '{"pid":{{json .State.Pid}},"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"image_ref":{{json .Config.Image}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"out_of_memory":{{json .State.OOMKilled}},"restarts":{{json .RestartCount}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}null{{end}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},"restart_limit":{{json .HostConfig.RestartPolicy.MaximumRetryCount}},"project":{{json (index .Config.Labels "com.docker.compose.project")}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"working_dir":{{json (index .Config.Labels "com.docker.compose.project.working_dir")}},"one_off":{{json (index .Config.Labels "com.docker.compose.oneoff")}},"number":{{json (index .Config.Labels "com.docker.compose.container-number")}},"config_hash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"config_files":{{json (index .Config.Labels "com.docker.compose.project.config_files")}},"mounts":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{"Type":{{json $m.Type}},"Name":{{json $m.Name}},"Source":{{json $m.Source}},"Destination":{{json $m.Destination}},"RW":{{json $m.RW}}}{{end}}],"networks":{{"{"}}{{range $name, $end := .NetworkSettings.Networks}}{{json $name}}:{"id":{{json $end.NetworkID}},"aliases":{{json $end.Aliases}}},{{end}}"":null},"network":{{json .HostConfig.NetworkMode}},"pid_mode":{{json .HostConfig.PidMode}},"ipc_mode":{{json .HostConfig.IpcMode}},"ports":{{json .HostConfig.PortBindings}}}' $ids
+}
+
+main "$@"

@@ -1,0 +1,217 @@
+//! What docker says as asked: lines of JSON that its client prints by our templates, and what its API's answers
+//! become.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer};
+
+use super::running::Running;
+use crate::{
+    digest::Digest,
+    observe::{listeners, parse::Section},
+};
+
+/// What docker says, each part with the reason why there is none.
+#[derive(Debug)]
+pub(in crate::observe) struct Lines {
+    pub(super) docker: Result<EngineLine, String>,
+    pub(super) volumes: Result<Vec<VolumeLine>, String>,
+    pub(super) images: Result<Vec<ImageLine>, String>,
+    pub(super) containers: Result<Vec<ContainerLine>, String>,
+    pub(super) networks: Result<Vec<NetworkLine>, String>,
+    pub(super) running: Running,
+}
+
+impl Lines {
+    /// From the client's sections; the name of one that is missing or cut short is the error.
+    pub(in crate::observe) fn of_sections<'a>(
+        section: impl Fn(&'static str) -> Option<Section<'a>>,
+    ) -> Result<Self, &'static str> {
+        let needed = |name| section(name).ok_or(name);
+        let containers = needed("containers")?;
+        Ok(Self {
+            docker: docker(&needed("docker")?),
+            volumes: needed("volumes")?.json_lines("docker volume inspect"),
+            images: needed("images")?.json_lines("docker image inspect"),
+            running: Running::of(containers.text),
+            containers: containers.json_lines("docker container inspect"),
+            // Recordings of older versions have none.
+            networks: match section("networks") {
+                Some(networks) => networks.json_lines("docker network inspect"),
+                None => Err("it was not asked".to_owned()),
+            },
+        })
+    }
+
+    /// Where nothing is known, for one reason.
+    pub(super) fn unknown(reason: &str) -> Self {
+        let reason = || reason.to_owned();
+        Self {
+            docker: Err(reason()),
+            volumes: Err(reason()),
+            images: Err(reason()),
+            containers: Err(reason()),
+            networks: Err(reason()),
+            running: Running::default(),
+        }
+    }
+}
+
+fn docker(section: &Section<'_>) -> Result<EngineLine, String> {
+    let lines = section.json_lines::<EngineLine>("docker info")?;
+    // With the engine down, `docker info` prints an empty answer and still may exit 0.
+    let line = lines
+        .into_iter()
+        .next()
+        .filter(|line| !line.version.is_empty());
+    line.ok_or_else(|| section.reason("docker info"))
+}
+
+/// The engine as asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct EngineLine {
+    pub(super) version: String,
+    pub(super) arch: String,
+    #[serde(default)]
+    pub(super) status: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    pub(super) root: String,
+    /// Only podman's own program says so.
+    #[serde(default)]
+    pub(super) podman: bool,
+    #[serde(default)]
+    pub(super) runtimes: Vec<Option<String>>,
+}
+
+/// A volume as asked.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct VolumeLine {
+    pub(super) name: String,
+    pub(super) driver: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) options: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) owner: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) project: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) key: String,
+    /// Whether it has docker's own label of anonymous volumes.
+    #[serde(skip)]
+    pub(super) anonymous: bool,
+    /// The names of its labels.
+    #[serde(default)]
+    pub(super) labels: Vec<Option<String>>,
+}
+
+/// An image as asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct ImageLine {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) tags: BTreeSet<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) layers: Vec<Digest>,
+    pub(super) arch: String,
+    pub(super) os: String,
+}
+
+/// A container as asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ContainerLine {
+    /// Of the first process; 0 where none runs.
+    pub(super) pid: u32,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) image_ref: String,
+    pub(super) status: String,
+    pub(super) exit_code: i64,
+    pub(super) out_of_memory: bool,
+    pub(super) restarts: u64,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) health: String,
+    pub(super) restart_policy: String,
+    pub(super) restart_limit: u32,
+    pub(super) project: String,
+    pub(super) service: String,
+    pub(super) number: String,
+    pub(super) working_dir: String,
+    pub(super) config_files: String,
+    pub(super) config_hash: String,
+    pub(super) one_off: String,
+    /// Names alone, in recordings of older versions.
+    pub(super) volumes: BTreeSet<String>,
+    pub(super) mounts: Vec<MountLine>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) networks: BTreeMap<String, Option<AttachmentLine>>,
+    pub(super) network: String,
+    pub(super) pid_mode: String,
+    pub(super) ipc_mode: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) ports: BTreeMap<String, Option<Vec<listeners::Binding>>>,
+}
+
+/// A mount, in docker's words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct MountLine {
+    #[serde(rename = "Type")]
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) destination: String,
+    #[serde(rename = "RW")]
+    pub(super) read_write: bool,
+}
+
+/// A container's end of a network.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AttachmentLine {
+    #[serde(alias = "NetworkID")]
+    pub(super) id: String,
+    #[serde(alias = "Aliases", deserialize_with = "or_default")]
+    pub(super) aliases: BTreeSet<String>,
+}
+
+/// A network as asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NetworkLine {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) driver: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) ipam_driver: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) pools: Vec<PoolLine>,
+    pub(super) internal: bool,
+    pub(super) attachable: bool,
+    pub(super) ipv6: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) project: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) key: String,
+}
+
+/// An address pool, in docker's words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct PoolLine {
+    pub(super) subnet: String,
+    pub(super) gateway: String,
+    #[serde(rename = "IPRange")]
+    pub(super) range: String,
+}
+
+/// Docker writes `null` for what is empty.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

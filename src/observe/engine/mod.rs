@@ -1,0 +1,293 @@
+//! Asks docker for what it shows of itself, volumes, images, containers and networks: by its API where that can
+//! be reached, else by its client.
+
+mod api;
+mod http;
+mod lines;
+mod podman;
+mod running;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use self::lines::Lines;
+pub use self::running::RUNNING_NAME;
+use self::{
+    lines::{
+        AttachmentLine, ContainerLine, EngineLine, ImageLine, MountLine, NetworkLine, VolumeLine,
+    },
+    running::Running,
+};
+use super::{
+    containers::{Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Shown},
+    facts::{Docker, Image, Probed, Readings, Volume},
+    listeners,
+    parse::{docker_arch, find},
+    redact::redact,
+};
+use crate::{
+    host::{Host, HostError, Stdin},
+    shell::Argv,
+};
+
+/// What asks docker's client, as run by any POSIX shell.
+const SCRIPT: &str = include_str!("docker.sh");
+
+/// Its `$0`, by which an in-memory VPU knows it.
+pub const DOCKER_NAME: &str = "o3r-docker";
+
+/// Asks docker all that is to be known of it.
+///
+/// # Errors
+/// The connection is lost.
+pub(super) async fn ask<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostError> {
+    let mut lines = match api::ask(host).await {
+        Some(lines) => lines,
+        None => by_client(host, nonce).await?,
+    };
+    lines.running = running::ask(host, nonce, &lines).await?;
+    Ok(lines)
+}
+
+/// Where there is no API, by the templates of docker's client.
+async fn by_client<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostError> {
+    let command = Argv::script(SCRIPT, DOCKER_NAME, [nonce]);
+    let output = host.run(&command, Stdin::Empty).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = Lines::of_sections(|name| find(&text, nonce, name));
+    Ok(lines.unwrap_or_else(|section| {
+        let tail = output.tail(3);
+        Lines::unknown(&format!(
+            "asking docker's client ended with exit code {} before it said anything of {section}: {tail}",
+            output.code
+        ))
+    }))
+}
+
+/// What docker says, section by section; each may be unknown on its own.
+pub(super) struct Engine {
+    pub(super) docker: Probed<Docker>,
+    pub(super) volumes: Probed<BTreeMap<String, Volume>>,
+    pub(super) images: Probed<BTreeMap<String, Image>>,
+    pub(super) containers: Probed<BTreeMap<String, Container>>,
+    pub(super) networks: Probed<BTreeMap<String, Network>>,
+}
+
+impl Engine {
+    /// What the lines mean.
+    pub(super) fn of(lines: Lines, readings: &mut Readings) -> Self {
+        let running = &lines.running;
+        if let Some(space) = running.space {
+            readings.docker_total = Some(space.total);
+            readings.docker_free = Some(space.free);
+        }
+        let bound: BTreeMap<String, String> = lines.bound_volumes().collect();
+        let is_podman = lines
+            .docker
+            .as_ref()
+            .is_ok_and(|line| podman::of(line.podman, &line.root).is_some());
+        let containers = lines
+            .containers
+            .map(|lines| all(lines, |line| container(line, running, &bound, readings)));
+        let images = lines
+            .images
+            .map(|lines| all(lines, |line| image(line, is_podman)));
+        let mut engine = Self {
+            docker: lines.docker.map(docker).into(),
+            volumes: lines.volumes.map(|lines| all(lines, volume)).into(),
+            images: images.into(),
+            containers: containers.into(),
+            networks: lines.networks.map(|lines| all(lines, network)).into(),
+        };
+        engine.connect();
+        engine
+    }
+}
+
+fn all<L, T>(lines: Vec<L>, one: impl FnMut(L) -> (String, T)) -> BTreeMap<String, T> {
+    lines.into_iter().map(one).collect()
+}
+
+impl Engine {
+    /// Tells of mounts and networks what only the other listings know.
+    fn connect(&mut self) {
+        let Probed::Known(containers) = &mut self.containers else {
+            return;
+        };
+        if let Probed::Known(volumes) = &self.volumes {
+            let mounts = containers.values_mut().flat_map(|c| c.mounts.values_mut());
+            for mount in mounts.filter(|mount| mount.kind == MountKind::Volume) {
+                mount.anonymous |= volumes.get(&mount.name).is_some_and(|v| v.anonymous);
+            }
+        }
+        if let Probed::Known(networks) = &mut self.networks {
+            for (id, container) in &*containers {
+                for attachment in container.networks.values() {
+                    if let Some(network) = networks.get_mut(&attachment.id) {
+                        network.used_by.insert(id.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn docker(line: EngineLine) -> Docker {
+    let mut words = line.status.iter().flatten().flatten();
+    Docker {
+        version: line.version,
+        arch: docker_arch(&line.arch).to_owned(),
+        containerd_store: words.any(|word| word.starts_with("io.containerd.snapshotter")),
+        podman: podman::of(line.podman, &line.root),
+        runtimes: line.runtimes.into_iter().flatten().collect(),
+    }
+}
+
+/// Docker's label of anonymous volumes (since 24.0).
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// Whether docker made up a volume's name: 64 hex digits.
+fn is_made_up(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn volume(line: VolumeLine) -> (String, Volume) {
+    let mut labels = line.labels.iter().flatten();
+    let is_labelled = labels.any(|label| label == ANONYMOUS);
+    let volume = Volume {
+        driver: line.driver,
+        options: redact(line.options),
+        owner: Some(line.owner).filter(|owner| !owner.is_empty()),
+        project: line.project,
+        key: line.key,
+        anonymous: line.anonymous || is_labelled || is_made_up(&line.name),
+    };
+    (line.name, volume)
+}
+
+fn image(line: ImageLine, is_podman: bool) -> (String, Image) {
+    let mut tags = line.tags;
+    if is_podman {
+        tags = tags.iter().map(|tag| podman::bare(tag)).collect();
+    }
+    let image = Image {
+        tags,
+        layers: line.layers,
+        arch: line.arch,
+        os: line.os,
+    };
+    (podman::whole_id(line.id), image)
+}
+
+fn container(
+    line: ContainerLine,
+    running: &Running,
+    bound: &BTreeMap<String, String>,
+    readings: &mut Readings,
+) -> (String, Container) {
+    let id = line.id;
+    if let Some(after) = running.started.get(&line.pid) {
+        let uptime = readings.uptime.saturating_sub(*after);
+        readings.container_uptime.insert(id.clone(), uptime);
+    }
+    // Podman says an empty word where there is no health check.
+    if !line.health.is_empty() {
+        readings.health.insert(id.clone(), line.health);
+    }
+    if line.restarts > 0 {
+        readings.restarts.insert(id.clone(), line.restarts);
+    }
+    if line.out_of_memory {
+        readings.out_of_memory.insert(id.clone());
+    }
+    let pid = line.pid;
+    let mounts = line.mounts.into_iter().map(|line| {
+        let source = bound.get(&line.name).unwrap_or(&line.source);
+        let shown = running.shown(pid, &line.destination, source);
+        mount(line, shown)
+    });
+    let mounts: BTreeMap<String, Mount> = mounts.collect();
+    let mut volumes = line.volumes;
+    volumes.extend(mounts.values().map(|mount| mount.name.clone()));
+    volumes.remove(""); // a plain bind mount has no volume's name
+    let networks = line.networks.into_iter();
+    let container = Container {
+        name: line.name.trim_start_matches('/').to_owned(),
+        image: podman::whole_id(line.image),
+        image_ref: line.image_ref,
+        status: line.status,
+        exit_code: line.exit_code,
+        restart_policy: line.restart_policy,
+        restart_limit: line.restart_limit,
+        project: line.project,
+        service: line.service,
+        number: line.number.parse().unwrap_or(0),
+        working_dir: line.working_dir,
+        config_files: line.config_files,
+        config_hash: line.config_hash,
+        one_off: line.one_off == "True",
+        volumes,
+        mounts,
+        networks: networks
+            .filter_map(|(name, end)| Some((name, attachment(end?, &id))))
+            .collect(),
+        host_network: line.network == "host",
+        namespaces: Namespaces {
+            network: line.network,
+            pid: line.pid_mode,
+            ipc: line.ipc_mode,
+        },
+        published: listeners::published(&line.ports),
+        ports: listeners::bound(line.ports),
+    };
+    (id, container)
+}
+
+fn mount(line: MountLine, shown: Shown) -> (String, Mount) {
+    let kind = match line.kind.as_str() {
+        "bind" => MountKind::Bind,
+        "volume" => MountKind::Volume,
+        "tmpfs" => MountKind::Tmpfs,
+        _ => MountKind::Other,
+    };
+    let mount = Mount {
+        kind,
+        anonymous: kind == MountKind::Volume && is_made_up(&line.name),
+        name: line.name,
+        source: line.source,
+        read_write: line.read_write,
+        shown,
+    };
+    (line.destination, mount)
+}
+
+/// Docker gives each container the first digits of its id for a name.
+fn attachment(line: AttachmentLine, id: &str) -> Attachment {
+    let mut aliases = line.aliases;
+    aliases.retain(|alias| alias.len() < 12 || !id.starts_with(alias.as_str()));
+    Attachment {
+        id: line.id,
+        aliases,
+    }
+}
+
+fn network(line: NetworkLine) -> (String, Network) {
+    let pools = line.pools.into_iter().map(|pool| Pool {
+        subnet: pool.subnet,
+        gateway: pool.gateway,
+        range: pool.range,
+    });
+    let network = Network {
+        name: line.name,
+        driver: line.driver,
+        project: line.project,
+        key: line.key,
+        options: redact(line.options),
+        pools: pools.collect(),
+        internal: line.internal,
+        attachable: line.attachable,
+        ipv6: line.ipv6,
+        ipam_driver: line.ipam_driver,
+        used_by: BTreeSet::new(),
+    };
+    (line.id, network)
+}

@@ -1,0 +1,373 @@
+//! What the kernel knows of running containers: since when their processes run, and whether their mounts still
+//! show what is at their source.
+//!
+//! Docker tells the path that a mount was made of, and not what became of it. The kernel does, to any user:
+//! `/proc/PID/mountinfo` names the directory that a mount shows by where it is now, with `//deleted` behind it
+//! where that name is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use super::{
+    super::{containers::Shown, parse::find},
+    lines::{Lines, VolumeLine},
+};
+use crate::{
+    host::{Host, HostError, Stdin},
+    shell::Argv,
+};
+
+/// The script, as run by any POSIX shell.
+const SCRIPT: &str = include_str!("running.sh");
+
+/// Its `$0`, by which an in-memory VPU knows it.
+pub const RUNNING_NAME: &str = "o3r-running";
+
+/// What the kernel puts behind the path of a directory entry that is gone.
+const DELETED: &str = "//deleted";
+
+/// What the kernel knows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Running {
+    /// Of the file system where docker keeps images.
+    pub(super) space: Option<Space>,
+    /// Seconds from boot to each process's start, by its id.
+    pub(super) started: BTreeMap<u32, u64>,
+    /// What each process has mounted.
+    mounts: BTreeMap<u32, Vec<Entry>>,
+    /// What the login has mounted.
+    host: Vec<Entry>,
+    /// What is behind paths of the VPU.
+    real: BTreeMap<String, Real>,
+}
+
+/// A file system's size, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) total: u64,
+    pub(super) free: u64,
+}
+
+/// A line of `/proc/PID/mountinfo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// Major and minor number.
+    device: String,
+    /// The directory or file of that device which is mounted.
+    root: String,
+    /// Where.
+    point: String,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Real {
+    /// Something, by its path without symbolic links.
+    Is(String),
+    /// Nothing.
+    Gone,
+}
+
+/// What to ask, beside the processes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    root: Option<String>,
+    pids: BTreeSet<u32>,
+    paths: BTreeSet<String>,
+}
+
+/// Asks about the containers that run.
+///
+/// # Errors
+/// The connection is lost.
+pub(super) async fn ask<H: Host>(
+    host: &H,
+    nonce: &str,
+    lines: &Lines,
+) -> Result<Running, HostError> {
+    let asked = Asked::of(lines);
+    if asked == Asked::default() {
+        return Ok(Running::default());
+    }
+    let command = Argv::script(SCRIPT, RUNNING_NAME, [nonce]);
+    let stdin = Stdin::Bytes(asked.lines().into_bytes());
+    let output = host.run(&command, stdin).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Without it nothing is known, and no plan needs more than that.
+    let section = find(&text, nonce, "running");
+    Ok(section.map_or_else(Running::default, |section| {
+        let mut running = Running::of(section.text);
+        running.name_paths(&asked.paths, section.text);
+        running
+    }))
+}
+
+impl Asked {
+    fn of(lines: &Lines) -> Self {
+        let bound: BTreeMap<String, String> = lines.bound_volumes().collect();
+        let containers = lines.containers.iter().flatten();
+        let running: Vec<_> = containers.filter(|line| line.pid > 0).collect();
+        let mounts = running.iter().flat_map(|line| &line.mounts);
+        let paths = mounts.filter_map(|mount| match mount.kind.as_str() {
+            "bind" => Some(mount.source.clone()),
+            _ => bound.get(&mount.name).cloned(),
+        });
+        let root = lines.docker.as_ref().ok().map(|line| line.root.clone());
+        Self {
+            root: root.filter(|root| is_plain(root)),
+            pids: running.iter().map(|line| line.pid).collect(),
+            paths: paths.filter(|path| is_plain(path)).collect(),
+        }
+    }
+
+    /// The script's standard input.
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        if let Some(root) = &self.root {
+            let _ = writeln!(lines, "root {root}");
+        }
+        for pid in &self.pids {
+            let _ = writeln!(lines, "pid {pid}");
+        }
+        for path in &self.paths {
+            let _ = writeln!(lines, "path {path}");
+        }
+        lines
+    }
+}
+
+/// Whether a path is absolute and one line.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && !path.contains(char::is_control)
+}
+
+impl Lines {
+    /// The directories that volumes are bound to, by the volume's name.
+    pub(super) fn bound_volumes(&self) -> impl Iterator<Item = (String, String)> {
+        let volumes = self.volumes.iter().flatten();
+        volumes.filter_map(|line| Some((line.name.clone(), line.bound_to()?.to_owned())))
+    }
+}
+
+impl VolumeLine {
+    /// The directory of the VPU that the volume shows.
+    fn bound_to(&self) -> Option<&str> {
+        let mut options = self.options.get("o")?.split(',');
+        let is_bound = options.any(|option| matches!(option.trim(), "bind" | "rbind"));
+        let device = self.options.get("device").map(String::as_str);
+        device.filter(|_| is_bound && self.driver == "local")
+    }
+}
+
+impl Running {
+    /// Lines `started PID TICKS`, `docker KILOBYTES FREE`, `mount PID DEVICE ROOT POINT` and `host DEVICE ROOT
+    /// POINT`; others are not its business.
+    pub(super) fn of(text: &str) -> Self {
+        /// Of the clock that Linux shows to programs, whatever the kernel's own one is.
+        const TICKS_PER_SECOND: u64 = 100;
+        let mut running = Self::default();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["started", pid, ticks] => {
+                    if let (Ok(pid), Ok(ticks)) = (pid.parse(), ticks.parse::<u64>()) {
+                        running.started.insert(pid, ticks / TICKS_PER_SECOND);
+                    }
+                }
+                ["docker", total, free] => {
+                    let bytes =
+                        |kilobytes: &str| Some(kilobytes.parse::<u64>().ok()?.saturating_mul(1024));
+                    running.space = bytes(total)
+                        .zip(bytes(free))
+                        .map(|(total, free)| Space { total, free });
+                }
+                ["mount", pid, device, root, point] => {
+                    if let Ok(pid) = pid.parse() {
+                        let entry = Entry::new(device, root, point);
+                        running.mounts.entry(pid).or_default().push(entry);
+                    }
+                }
+                ["host", device, root, point] => {
+                    running.host.push(Entry::new(device, root, point));
+                }
+                _ => {}
+            }
+        }
+        running
+    }
+
+    /// Lines `path INDEX is REAL` and `path INDEX gone`, of the paths that were asked.
+    fn name_paths(&mut self, paths: &BTreeSet<String>, text: &str) {
+        let paths: Vec<&String> = paths.iter().collect();
+        for line in text.lines() {
+            let answer = || {
+                let (index, said) = line.strip_prefix("path ")?.split_once(' ')?;
+                let path = *paths.get(index.parse::<usize>().ok()?)?;
+                let real = match said.strip_prefix("is ") {
+                    Some(real) => Real::Is(real.to_owned()),
+                    None if said == "gone" => Real::Gone,
+                    None => return None,
+                };
+                Some((path.clone(), real))
+            };
+            self.real.extend(answer());
+        }
+    }
+
+    /// Whether the process shows at `destination` what is at `source` now.
+    pub(super) fn shown(&self, pid: u32, destination: &str, source: &str) -> Shown {
+        let entries = self.mounts.get(&pid).into_iter().flatten();
+        // What was mounted last at a place hides the others.
+        let Some(entry) = entries.filter(|entry| entry.point == destination).last() else {
+            return Shown::Unknown;
+        };
+        if entry.root.ends_with(DELETED) {
+            return Shown::Stale;
+        }
+        let path = match self.real.get(source) {
+            Some(Real::Is(path)) => path,
+            Some(Real::Gone) => return Shown::Stale,
+            // Of docker's own directories we see nothing; it does not replace them.
+            None => return Shown::Unknown,
+        };
+        let on = self.host.iter().filter(|mount| mount.covers(path));
+        let Some(on) = on.max_by_key(|mount| mount.point.len()) else {
+            return Shown::Unknown;
+        };
+        let below = path.strip_prefix(on.point.trim_end_matches('/'));
+        let wanted = format!(
+            "{}{}",
+            on.root.trim_end_matches('/'),
+            below.unwrap_or_default()
+        );
+        let wanted = if wanted.is_empty() { "/" } else { &wanted };
+        if entry.device == on.device && entry.root == wanted {
+            return Shown::Same;
+        }
+        // A device that the login has not mounted is one of another world, where nothing can be compared.
+        match self.host.iter().any(|mount| mount.device == entry.device) {
+            true => Shown::Stale,
+            false => Shown::Unknown,
+        }
+    }
+}
+
+impl Entry {
+    fn new(device: &str, root: &str, point: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            root: unescaped(root),
+            point: unescaped(point),
+        }
+    }
+
+    /// Whether a path is at or below the mount point.
+    fn covers(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.point.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// The kernel writes spaces, tabs, line ends and backslashes as `\\040`.
+fn unescaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((first, rest)) = bytes.split_first() {
+        let octal = rest.get(..3).filter(|_| *first == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                bytes = &rest[3..];
+            }
+            None => {
+                out.push(*first);
+                bytes = rest;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A twin's: home is on one file system with the root directory, `~/usb` was mounted later.
+    const TEXT: &str = "docker 200 100\nstarted 7 4200\n\
+        mount 7 0:55 / /\nmount 7 0:39 /home/oem/data /bind\nmount 7 0:39 /home/oem/gone//deleted /gone\n\
+        mount 7 0:39 /home/oem/old\\040name /moved\nmount 7 0:39 /home/oem/usb /usb\n\
+        mount 7 8:1 /logs /logs\nmount 7 99:9 / /other\nmount 7 0:39 /home/oem/below /twice\nmount 7 0:39 /home/oem/data /twice\n\
+        path 0 is /home/oem/data\npath 1 is /home/oem/gone\npath 2 gone\npath 3 is /home/oem/name\n\
+        path 4 unknown\npath 5 is /home/oem/usb\npath 6 is /home/oem/usb/logs\n\
+        host 0:39 / /\nhost 0:42 / /proc\nhost 8:1 / /home/oem/usb\n";
+
+    #[test]
+    fn what_a_mount_shows() {
+        let names = ["data", "gone", "moved", "name", "secret", "usb", "usb/logs"];
+        let paths: BTreeSet<String> = names.iter().map(|name| format!("~/{name}")).collect();
+        let mut running = Running::of(TEXT);
+        running.name_paths(&paths, TEXT);
+        assert_eq!(running.started, BTreeMap::from([(7, 42)]));
+        let (total, free) = (200 << 10, 100 << 10);
+        assert_eq!(running.space, Some(Space { total, free }));
+        for (destination, source, expected) in [
+            ("/bind", "~/data", Shown::Same),
+            ("/twice", "~/data", Shown::Same),
+            ("/gone", "~/gone", Shown::Stale),
+            ("/moved", "~/moved", Shown::Stale),
+            ("/moved", "~/name", Shown::Stale),
+            // The stick was put in after the container had started.
+            ("/usb", "~/usb", Shown::Stale),
+            ("/logs", "~/usb/logs", Shown::Same),
+            ("/bind", "~/secret", Shown::Unknown),
+            ("/bind", "/var/lib/docker/volumes/x/_data", Shown::Unknown),
+            ("/none", "~/data", Shown::Unknown),
+            ("/other", "~/data", Shown::Unknown),
+        ] {
+            let shown = running.shown(7, destination, source);
+            assert_eq!(shown, expected, "{destination} of {source}");
+        }
+        assert_eq!(running.shown(8, "/bind", "~/data"), Shown::Unknown);
+        assert_eq!(
+            Running::default().shown(7, "/bind", "~/data"),
+            Shown::Unknown
+        );
+    }
+
+    #[test]
+    fn the_kernels_escapes() {
+        assert_eq!(unescaped("/a\\040b\\134c\\01"), "/a b\\c\\01");
+        assert_eq!(unescaped("/\\303\\251"), "/é");
+    }
+
+    #[test]
+    fn volumes_that_are_bound() {
+        let bound = |options: &[(&str, &str)], driver: &str| {
+            let options = options
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let line = VolumeLine {
+                driver: driver.to_owned(),
+                options: options.collect(),
+                ..VolumeLine::default()
+            };
+            line.bound_to().map(str::to_owned)
+        };
+        let device = ("device", "/home/oem/share");
+        let share = Some("/home/oem/share".to_owned());
+        assert_eq!(
+            bound(&[device, ("o", "bind"), ("type", "none")], "local"),
+            share
+        );
+        assert_eq!(bound(&[device, ("o", "rw,rbind")], "local"), share);
+        assert_eq!(
+            bound(&[device, ("o", "size=1m"), ("type", "tmpfs")], "local"),
+            None
+        );
+        assert_eq!(bound(&[device, ("o", "bind")], "nfs"), None);
+        assert_eq!(bound(&[], "local"), None);
+    }
+}
