@@ -4,8 +4,7 @@ use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _,
 
 use super::{
     ByteStream, Dialled, Held, Host, HostError, Output, Stdin, feed, held, no_pipes, payload_error,
-    read_bounded,
-    read_outputs,
+    read_bounded, read_outputs,
 };
 use crate::shell::Argv;
 

@@ -22,6 +22,7 @@ mod examples;
 mod failed;
 mod layers;
 mod login;
+mod mounts;
 mod parts;
 mod plan;
 mod refused;

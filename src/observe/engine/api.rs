@@ -14,59 +14,69 @@ use super::{
         AttachmentLine, ContainerLine, EngineLine, ImageLine, Lines, MountLine, NetworkLine,
         PoolLine, VolumeLine, or_default,
     },
+    podman,
     running::Running,
 };
-use crate::{digest::Digest, host::Host, observe::listeners::Binding, shell::Argv};
+use crate::{
+    digest::Digest,
+    host::{ByteStream, Host, HostError},
+    observe::listeners::Binding,
+    shell::Argv,
+};
 
-/// How long docker may take for all of it. One that is started by its socket needs some seconds on a VPU before it
-/// answers at all.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long docker may take for all of it before its client is asked in its place. One that is started by its
+/// socket needs some seconds on a VPU before it answers at all.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The version of the API that is asked for where the engine has it: that of docker 19.03. Answers of later ones
 /// say the same under other names.
 const VERSION: (u32, u32) = (1, 40);
 
-/// Why docker told nothing by its API.
+/// Why docker told nothing by its API. Whatever it is, the client is asked in its place: it knows more ways to an
+/// engine, and says why it finds none.
 enum Failed {
-    /// It is not there, or not this API: its client may know more.
-    NoApi,
+    /// It is not there, or what answers is not all that is asked.
+    NoApi(String),
     /// What vanished between being listed and being inspected.
     Vanished(String),
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        tracing::debug!(%error, "docker's API does not answer");
-        Self::NoApi
+        Self::NoApi(error.to_string())
     }
 }
 
-/// What docker says by its API; `None` where it cannot be asked so.
+/// What docker says by its API; `None` where it cannot be asked that way.
 pub(super) async fn ask<H: Host>(host: &H) -> Option<Lines> {
     let command = Argv::new("docker").args(["system", "dial-stdio"]);
-    let exchange = async {
-        let stream = host.dial(&command).await.map_err(|error| {
-            tracing::debug!(%error, "docker's API cannot be reached");
-            Failed::NoApi
-        })?;
-        let mut connection = Connection::new(stream);
-        let version = version(&mut connection).await?;
-        // A thing that vanishes between being listed and being inspected is one retry, then a failure.
-        match all(&mut connection, version).await {
-            Err(Failed::Vanished(_)) => all(&mut connection, version).await,
-            other => other,
-        }
-    };
-    match tokio::time::timeout(TIMEOUT, exchange).await {
-        Ok(Ok(lines)) => Some(lines),
-        Ok(Err(Failed::NoApi)) => None,
-        Ok(Err(Failed::Vanished(what))) => Some(Lines::unknown(&format!(
-            "{what} vanished twice while docker was asked about it; try again"
-        ))),
-        Err(_) => Some(Lines::unknown(&format!(
-            "docker does not answer within {} s; see on the VPU: docker info",
-            TIMEOUT.as_secs()
-        ))),
+    over(host.dial(&command)).await
+}
+
+async fn over(
+    stream: impl Future<Output = Result<Box<dyn ByteStream>, HostError>>,
+) -> Option<Lines> {
+    match tokio::time::timeout(TIMEOUT, exchange(stream)).await {
+        Ok(Ok(lines)) => return Some(lines),
+        Ok(Err(Failed::NoApi(reason))) => tracing::debug!(reason, "docker's API is of no use"),
+        Ok(Err(Failed::Vanished(path))) => tracing::debug!(path, "vanished twice while asked for"),
+        Err(_) => tracing::debug!("docker's API does not answer in {} s", TIMEOUT.as_secs()),
+    }
+    None
+}
+
+async fn exchange(
+    stream: impl Future<Output = Result<Box<dyn ByteStream>, HostError>>,
+) -> Result<Lines, Failed> {
+    let stream = stream
+        .await
+        .map_err(|error| Failed::NoApi(error.to_string()))?;
+    let mut connection = Connection::new(stream);
+    let version = version(&mut connection).await?;
+    // A thing that vanishes between being listed and being inspected is one retry, then a failure.
+    match all(&mut connection, version).await {
+        Err(Failed::Vanished(_)) => all(&mut connection, version).await,
+        other => other,
     }
 }
 
@@ -86,14 +96,15 @@ async fn version(connection: &mut Connection) -> Result<(u32, u32), Failed> {
     let answers = connection.get(&["/version"]).await?;
     let version = answers.first().filter(|answer| answer.status == 200);
     let version = version.and_then(|answer| serde_json::from_slice::<Version>(&answer.body).ok());
-    let version = version.ok_or(Failed::NoApi)?;
-    let newest = number(&version.api_version).ok_or(Failed::NoApi)?;
+    let no_version = || Failed::NoApi("it does not say its version".to_owned());
+    let version = version.ok_or_else(no_version)?;
+    let newest = number(&version.api_version).ok_or_else(no_version)?;
     Ok(VERSION
         .min(newest)
         .max(number(&version.least).unwrap_or_default()))
 }
 
-/// All that is asked. A part that docker refuses is unknown with its words.
+/// All that is asked.
 async fn all(connection: &mut Connection, (major, minor): (u32, u32)) -> Result<Lines, Failed> {
     #[derive(Deserialize)]
     struct Listed {
@@ -115,42 +126,43 @@ async fn all(connection: &mut Connection, (major, minor): (u32, u32)) -> Result<
     ];
     let answers = connection.get(&lists.map(path)).await?;
     let [info, volumes, networks, images, containers] = answers.as_slice() else {
-        return Err(Failed::NoApi);
+        return Err(Failed::NoApi("answers are missing".to_owned()));
     };
-    let images: Result<Vec<Listed>, _> = read(images, "docker image ls");
-    let containers: Result<Vec<Listed>, _> = read(containers, "docker container ls");
-    let ids = |list: &Result<Vec<Listed>, String>, kind: &str| {
-        let ids = list.iter().flatten();
-        ids.map(|listed| path(&format!("{kind}/{}/json", listed.id)))
-            .collect()
-    };
-    let mut paths: Vec<String> = ids(&images, "images");
-    let count = paths.len();
-    paths.extend::<Vec<String>>(ids(&containers, "containers"));
+    let info: Info = read(info, "info")?;
+    if info.server_version.is_empty() || podman::of(false, &info.docker_root_dir).is_some() {
+        return Err(Failed::NoApi("it is not docker's".to_owned()));
+    }
+    let images: Vec<Listed> = read(images, "images")?;
+    let containers: Vec<Listed> = read(containers, "containers")?;
+    let of_images = images
+        .iter()
+        .map(|image| format!("images/{}/json", image.id));
+    let of_containers = containers.iter();
+    let of_containers = of_containers.map(|one| format!("containers/{}/json", one.id));
+    let paths: Vec<String> = of_images
+        .chain(of_containers)
+        .map(|rest| path(&rest))
+        .collect();
     let answers = connection.get(&paths).await?;
     if let Some(index) = answers.iter().position(|answer| answer.status == 404) {
         return Err(Failed::Vanished(paths[index].clone()));
     }
-    let (of_images, of_containers) = answers.split_at(count.min(answers.len()));
-    let info =
-        read::<Info>(info, "docker info").and_then(|info| match info.server_version.as_str() {
-            "" => Err("docker info: no version".to_owned()),
-            _ => Ok(info.into()),
-        });
-    let volumes = read::<Volumes>(volumes, "docker volume ls");
+    let (of_images, of_containers) = answers.split_at(images.len().min(answers.len()));
     Ok(Lines {
-        docker: info,
-        volumes: volumes.map(|list| list.volumes.into_iter().map(Into::into).collect()),
-        networks: read::<Vec<Network>>(networks, "docker network ls")
-            .map(|list| list.into_iter().map(Into::into).collect()),
-        images: images.and_then(|_| inspected::<Image, _>(of_images, "docker image inspect")),
-        containers: containers
-            .and_then(|_| inspected::<Container, _>(of_containers, "docker container inspect")),
+        docker: Ok(info.into()),
+        volumes: Ok(lines(read::<Volumes>(volumes, "volumes")?.volumes)),
+        networks: Ok(lines::<Network, _>(read(networks, "networks")?)),
+        images: Ok(inspected::<Image, _>(of_images, "an image")?),
+        containers: Ok(inspected::<Container, _>(of_containers, "a container")?),
         running: Running::default(),
     })
 }
 
-fn inspected<T, L>(answers: &[Answer], what: &str) -> Result<Vec<L>, String>
+fn lines<T: Into<L>, L>(list: Vec<T>) -> Vec<L> {
+    list.into_iter().map(Into::into).collect()
+}
+
+fn inspected<T, L>(answers: &[Answer], what: &str) -> Result<Vec<L>, Failed>
 where
     T: for<'de> Deserialize<'de> + Into<L>,
 {
@@ -160,21 +172,19 @@ where
         .collect()
 }
 
-/// What an answer says, or why it says nothing. Of what does not fit, only the place is told: the text may be
-/// secret.
-fn read<T: for<'de> Deserialize<'de>>(answer: &Answer, what: &str) -> Result<T, String> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-    }
+/// What an answer says. Of one that does not fit, only the place is told: the text may be secret.
+fn read<T: for<'de> Deserialize<'de>>(answer: &Answer, what: &str) -> Result<T, Failed> {
     if answer.status != 200 {
-        let said = serde_json::from_slice::<Refusal>(&answer.body);
-        let said = said.map_or_else(|_| format!("status {}", answer.status), |said| said.message);
-        return Err(format!("{what}: {said}"));
+        return Err(Failed::NoApi(format!(
+            "status {} for {what}",
+            answer.status
+        )));
     }
     serde_json::from_slice(&answer.body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!("{what}: docker's answer has another shape at line {line} column {column}")
+        Failed::NoApi(format!(
+            "{what}: another shape at line {line} column {column}"
+        ))
     })
 }
 
@@ -456,5 +466,37 @@ impl From<Network> for NetworkLine {
             project: network.labels.project,
             key: network.labels.network,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_says_no_sense_or_nothing_is_left_for_the_client() {
+        for said in [
+            Some(&b""[..]),
+            Some(b"docker: 'dial-stdio' is not a docker command.\n"),
+            Some(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            Some(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
+            Some(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"ApiVersion\":\"1.41\"}\
+                  HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+            ),
+            // Nothing, for good.
+            None,
+        ] {
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            if let Some(said) = said {
+                theirs.write_all(said).await.unwrap();
+                theirs.shutdown().await.unwrap();
+            }
+            let dialled: Result<Box<dyn ByteStream>, HostError> = Ok(Box::new(ours));
+            assert!(over(async { dialled }).await.is_none(), "{said:?}");
+        }
+        assert!(over(std::future::pending()).await.is_none());
     }
 }
