@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, io, time::Duration};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::{
     http::{Answer, Connection},
@@ -200,7 +200,7 @@ struct Info {
     #[serde(default)]
     docker_root_dir: String,
     #[serde(default, deserialize_with = "or_default")]
-    runtimes: BTreeMap<String, IgnoredAny>,
+    runtimes: BTreeMap<String, serde_json::Value>,
 }
 
 impl From<Info> for EngineLine {

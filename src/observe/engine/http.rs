@@ -197,18 +197,18 @@ mod tests {
     use super::*;
 
     /// What is made of bytes that arrive in pieces.
-    async fn answers(sent: &'static [u8], count: usize, piece: usize) -> io::Result<Vec<Answer>> {
+    async fn answers(bytes: &'static [u8], count: usize, piece: usize) -> io::Result<Vec<Answer>> {
         let (ours, theirs) = tokio::io::duplex(64);
-        let (mut requests, mut answers) = tokio::io::split(theirs);
+        let (mut asked, mut answers) = tokio::io::split(theirs);
         let server = tokio::spawn(async move {
             let send = async {
-                for piece in sent.chunks(piece) {
+                for piece in bytes.chunks(piece) {
                     answers.write_all(piece).await?;
                 }
                 answers.shutdown().await
             };
             let mut sink = tokio::io::sink();
-            let _ = tokio::join!(send, tokio::io::copy(&mut requests, &mut sink));
+            let _ = tokio::join!(send, tokio::io::copy(&mut asked, &mut sink));
         });
         let answers = Connection::new(Box::new(ours))
             .get(&vec!["/x"; count])

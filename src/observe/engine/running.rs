@@ -218,9 +218,9 @@ impl Running {
 
     /// Whether the process shows at `destination` what is at `source` now.
     pub(super) fn shown(&self, pid: u32, destination: &str, source: &str) -> Shown {
-        let entries = self.mounts.get(&pid).into_iter().flatten();
+        let mut entries = self.mounts.get(&pid).into_iter().flatten();
         // What was mounted last at a place hides the others.
-        let Some(entry) = entries.filter(|entry| entry.point == destination).last() else {
+        let Some(entry) = entries.rfind(|entry| entry.point == destination) else {
             return Shown::Unknown;
         };
         if entry.root.ends_with(DELETED) {
@@ -247,9 +247,10 @@ impl Running {
             return Shown::Same;
         }
         // A device that the login has not mounted is one of another world, where nothing can be compared.
-        match self.host.iter().any(|mount| mount.device == entry.device) {
-            true => Shown::Stale,
-            false => Shown::Unknown,
+        if self.host.iter().any(|mount| mount.device == entry.device) {
+            Shown::Stale
+        } else {
+            Shown::Unknown
         }
     }
 }
@@ -277,15 +278,12 @@ fn unescaped(text: &str) -> String {
     while let Some((first, rest)) = bytes.split_first() {
         let octal = rest.get(..3).filter(|_| *first == b'\\');
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                bytes = &rest[3..];
-            }
-            None => {
-                out.push(*first);
-                bytes = rest;
-            }
+        if let Some(byte) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(byte);
+            bytes = &rest[3..];
+        } else {
+            out.push(*first);
+            bytes = rest;
         }
     }
     String::from_utf8_lossy(&out).into_owned()
