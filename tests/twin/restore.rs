@@ -58,7 +58,7 @@ fn file_that_has_no_room() {
     vpu.site.apply();
     vpu.twin.root(
         "cd /usr/share/oem/docker/compose/hello && cp -a conf /tmp/conf && mount -t tmpfs -o size=8k none conf &&
-         cp -a /tmp/conf/. conf && chown oem: conf",
+         cp -a /tmp/conf/. conf && chown oem: conf && docker restart -t 0 hello_web_1",
     );
     vpu.before = Deployed::seen(&vpu.twin);
     let mut app = vpu.app.clone();
