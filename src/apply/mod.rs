@@ -56,7 +56,7 @@ pub enum Event<'a> {
     SentAll(u64),
     /// A step still runs; told every few seconds.
     StillRuns,
-    /// dockerd has given no sign of life for so many seconds.
+    /// dockerd has given no sign of life for this many seconds.
     NoAnswer(u64),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),

@@ -52,7 +52,7 @@ impl SshHost {
     /// Connects and logs in.
     ///
     /// Asks for a password or a key's passphrase on the terminal where there is one (ssh itself
-    /// asks; it never passes through this program), and never accepts a host key by itself.
+    /// asks; it never passes through this program), and never accepts a host key unasked.
     pub async fn connect(options: &SshOptions) -> Result<Self, HostError> {
         let limit = if asks_nothing() {
             LOGIN_TIMEOUT

@@ -43,7 +43,7 @@ fn others<'a>(builder: &Builder<'a>, transfer: &'a Transfer) -> impl Iterator<It
 pub(super) struct Protected {
     /// With all that is in it.
     whole: BTreeSet<String>,
-    /// By itself: others put it there.
+    /// On its own: others put it there.
     alone: BTreeSet<String>,
     /// Directories on the way to any of them.
     above: BTreeSet<String>,
