@@ -494,10 +494,13 @@ impl<H: Host> Execution<'_, H> {
             if step.undo.is_empty() {
                 // What was only added stays, and the record is the last thing of all.
                 if step.phase == Phase::Switch {
-                    failures.push((
-                        &step.address,
-                        "what it removed cannot be brought back".into(),
-                    ));
+                    let mut known = plan.not_restorable.iter();
+                    let known = known.find(|resource| resource.address == step.address);
+                    let reason = known
+                        .map_or("what it removed cannot be brought back", |resource| {
+                            &resource.reason
+                        });
+                    failures.push((&step.address, reason.to_owned()));
                 }
                 continue;
             }

@@ -251,10 +251,15 @@ pub fn step_aside(project: &str, services: impl IntoIterator<Item = String>) -> 
     Argv::script(script, "o3r-step-aside", [project]).args(services)
 }
 
-/// Gives the containers of before, each as `ID=NAME`, their names back and stops all newer ones.
-pub fn put_back(project: &str, before: &[String]) -> Argv {
+/// Gives the containers of before, each as `ID=NAME`, their names back and stops all newer ones. Fails where one of
+/// `images`, each as `NAME=IMAGE`, is gone, for `docker-compose up` would pull it; then it starts the containers of
+/// before itself if `how` is `-d`, not `--no-start`.
+pub fn put_back(project: &str, how: &str, before: &[String], images: &[String]) -> Argv {
     let script = include_str!("put-back.sh");
-    Argv::script(script, "o3r-put-back", [project]).args(before.iter().cloned())
+    Argv::script(script, "o3r-put-back", [project, how])
+        .args(before.iter().cloned())
+        .arg("--")
+        .args(images.iter().cloned())
 }
 
 /// Has docker-compose replace the containers of `services` that are none of those of `before`; `how` is `-d` or

@@ -1,5 +1,7 @@
 //! What a failed apply calls restored is what was there, however far it and one before it had come.
 
+use std::collections::BTreeSet;
+
 use o3r_deploy::{
     apply::{Outcome, Restored},
     desired::{Desired, ProjectState},
@@ -61,6 +63,8 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
     let report = execute(vpu, wanted, &plan).await;
     let commands = vpu.commands();
     vpu.inject(None);
+    let pulls = vpu.world(|world| world.pulls.clone());
+    assert_eq!(pulls, BTreeSet::new(), "command {at} of {commands:#?}");
     let Outcome::Failed(failure) = report.outcome else {
         return false;
     };
@@ -104,6 +108,7 @@ proptest! {
         first in shapes(),
         cut_off in prop::option::of((shapes(), 0..20usize)),
         second in shapes(),
+        pruned in any::<bool>(),
     ) {
         run(async {
             let vpu = FakeVpu::default();
@@ -121,6 +126,10 @@ proptest! {
             }
             if cut_off.is_some() && !begun {
                 return; // it came to its end, and is the release to go back to
+            }
+            if pruned {
+                let image = desired(&first).images[0].content.as_ref().unwrap().config_digest;
+                vpu.world(|world| world.images.remove(&image.to_string()));
             }
             let start = vpu.world(|world| world.clone());
             for at in 0.. {
@@ -298,5 +307,76 @@ fn regression_a_project_that_was_removed_before_is_not_called_restored() {
             at += 1;
         }
         assert!(at > 2, "only {at} commands");
+    });
+}
+
+/// Applies a crashing release over `BASE`, whose image somebody removed by force after `before`; what is said of
+/// the restore, and the containers by name and state.
+async fn crashes_without_the_image(crashing: &Shape) -> (String, Vec<String>) {
+    let vpu = FakeVpu::default();
+    let old = desired(&BASE);
+    converge(&vpu, &old).await;
+    let image = old.images[0].content.as_ref().unwrap().config_digest;
+    vpu.world(|world| world.images.remove(&image.to_string()));
+    let new = desired(crashing);
+    let plan = plan_for(&vpu, &new).await;
+    let said = |r: &plan::NotRestorable| r.reason.contains("is gone");
+    assert!(plan.not_restorable.iter().any(said), "{plan:#?}");
+    let failure = apply_crashing(&vpu, &new).await;
+    let Restored::Failed { reason, .. } = failure.restored else {
+        panic!("{failure:?}");
+    };
+    vpu.world(|world| {
+        assert_eq!(world.pulls, BTreeSet::new());
+        let containers = world.containers.values();
+        let seen = containers.map(|c| format!("{} {}", c.name, c.status));
+        (reason, seen.collect())
+    })
+}
+
+#[test]
+fn regression_a_restore_pulls_no_image_that_is_gone() {
+    run(async {
+        // What replaced the old containers runs on, for nothing can take its place.
+        let (reason, containers) = crashes_without_the_image(&Shape { image: 1, ..BASE }).await;
+        assert!(reason.contains("is gone"), "{reason}");
+        assert_eq!(
+            containers,
+            ["app_main_1 restarting", "app_side_1 restarting"]
+        );
+    });
+}
+
+#[test]
+fn regression_containers_whose_image_is_gone_are_started_where_nothing_replaced_them() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&BASE);
+        converge(&vpu, &old).await;
+        let before: BTreeSet<String> =
+            vpu.world(|world| world.containers.keys().cloned().collect());
+        let image = old.images[0].content.as_ref().unwrap().config_digest;
+        vpu.world(|world| world.images.remove(&image.to_string()));
+        let new = desired(&Shape { image: 1, ..BASE });
+        let plan = plan_for(&vpu, &new).await;
+        let commands = plan.steps.iter().flat_map(|step| &step.actions);
+        let is_up = |command: &plan::Command| command.to_display().contains("o3r-in");
+        let up = commands.clone().position(is_up).unwrap();
+        let aside = commands
+            .clone()
+            .any(|c| c.to_display().contains("o3r-step-aside"));
+        assert!(aside, "{plan:#?}");
+        vpu.inject(Some(Fault::Fails(up)));
+        let report = execute(&vpu, &new, &plan).await;
+        assert!(matches!(report.outcome, Outcome::Failed(_)), "{report:?}");
+        vpu.world(|world| {
+            assert_eq!(world.pulls, BTreeSet::new());
+            assert_eq!(
+                world.containers.keys().cloned().collect::<BTreeSet<_>>(),
+                before
+            );
+            let mut containers = world.containers.values();
+            assert!(containers.all(|c| c.status == "running" && c.name.starts_with("app_")));
+        });
     });
 }

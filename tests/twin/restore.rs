@@ -179,3 +179,32 @@ fn file_that_is_no_longer_declared() {
     assert!(!vpu.twin.oem(directory).contains("more"));
     vpu.app.runs_on(&vpu.twin);
 }
+
+#[test]
+fn release_whose_image_somebody_removed() {
+    let vpu = Deployed::new(App::new("1.0.0"));
+    vpu.twin.oem(
+        "docker stop -t 0 hello_web_1
+         docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -e hello: -e o3r-deploy/ | xargs docker rmi -f
+         docker start hello_web_1",
+    );
+    // Its container cannot be made, and the one of before is still there.
+    let mut bad = App::new("1.1.0");
+    bad.restart = "no\"\n    mem_limit: \"1k".to_owned();
+    bad.write(&vpu.site);
+    let plan = vpu.site.run(&["plan"]).exits(0);
+    plan.says("cannot be restored: the image hello:1.0.0 of the last recorded release is gone");
+    let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
+    ran.says("no image hello:1.0.0 of the previous release any more");
+    vpu.app.runs_on(&vpu.twin);
+    // It takes the place of the one of before, and then crashes.
+    bad.restart = "unless-stopped".to_owned();
+    bad.command = FAILS.to_owned();
+    bad.write(&vpu.site);
+    let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
+    ran.says("no image hello:1.0.0 of the previous release any more");
+    let pulls = vpu
+        .twin
+        .root("journalctl -u docker | grep -ci pull || true");
+    assert_eq!(pulls, "0");
+}

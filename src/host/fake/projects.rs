@@ -48,11 +48,14 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
             }
             Ok(String::new())
         }
-        ("o3r-put-back", [project, before @ ..]) => {
-            let before: BTreeMap<&str, &str> =
-                before.iter().filter_map(|w| w.split_once('=')).collect();
-            put_back(world, project, &before);
-            Ok(String::new())
+        ("o3r-put-back", [project, how, words @ ..]) => {
+            let mut words = words.split(|word| *word == "--");
+            let mut pairs = || -> Vec<(&str, &str)> {
+                let words = words.next().unwrap_or_default();
+                words.iter().filter_map(|w| w.split_once('=')).collect()
+            };
+            let before: BTreeMap<&str, &str> = pairs().into_iter().collect();
+            put_back(world, project, *how == "-d", &before, &pairs())
         }
         ("o3r-recreate", [project, _, how, words @ ..]) => {
             let before: Vec<&str> = words
@@ -100,7 +103,19 @@ fn step_aside(id: &str, container: &mut Container) {
     "exited".clone_into(&mut container.status);
 }
 
-fn put_back(world: &mut World, project: &str, before: &BTreeMap<&str, &str>) {
+fn put_back(
+    world: &mut World,
+    project: &str,
+    start: bool,
+    before: &BTreeMap<&str, &str>,
+    images: &[(&str, &str)],
+) -> Ran {
+    let held = |(name, image): &&(&str, &str)| {
+        let id = world.image_id(name);
+        id.is_some() && id == world.image_id(image)
+    };
+    let gone = images.iter().find(|image| !held(image));
+    let lacks = gone.map(|(name, _)| format!("the image {name} of the release before is gone"));
     let own = |c: &Container| c.project == project;
     let is_old = |id: &String| before.contains_key(id.as_str());
     let there: BTreeSet<String> = world
@@ -112,16 +127,19 @@ fn put_back(world: &mut World, project: &str, before: &BTreeMap<&str, &str>) {
     world
         .containers
         .retain(|id, c| !own(c) || is_old(id) || !there.contains(&c.service));
-    for (id, container) in world
-        .containers
-        .iter_mut()
-        .filter(|(_, c)| c.project == project)
-    {
+    for (id, container) in world.containers.iter_mut().filter(|(_, c)| own(c)) {
         match before.get(id.as_str()) {
-            Some(name) => (*name).clone_into(&mut container.name),
+            Some(name) => {
+                (*name).clone_into(&mut container.name);
+                if lacks.is_some() && start {
+                    "running".clone_into(&mut container.status);
+                }
+            }
+            None if lacks.is_some() => {}
             None => step_aside(id, container),
         }
     }
+    lacks.map_or(Ok(String::new()), fail)
 }
 
 pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
@@ -220,7 +238,9 @@ fn services_up(
             .map(|image| image.value.clone())
             .unwrap_or_default();
         let Some(image) = world.image_id(&name) else {
-            return fail(format!("no image {name}"));
+            // It asks a registry, which may have another one by that name.
+            world.pulls.insert(name.clone());
+            return fail(format!("Pulling {} ({name})...", service.name));
         };
         // The values of `.env` are not in it: no test's compose file has variables.
         let config_hash = Digest::of(format!("{text}{image}"));

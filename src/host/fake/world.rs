@@ -55,6 +55,8 @@ pub struct World {
     pub image_volumes: BTreeSet<String>,
     /// Ids of images whose containers exit at once with code 1.
     pub crashing: BTreeSet<String>,
+    /// Names of images that docker-compose asked a registry for, in vain.
+    pub pulls: BTreeSet<String>,
     /// Makes ids.
     pub next_id: u64,
 }
@@ -210,6 +212,7 @@ impl Default for World {
             containers: BTreeMap::new(),
             image_volumes: BTreeSet::new(),
             crashing: BTreeSet::new(),
+            pulls: BTreeSet::new(),
             next_id: 1,
         }
     }

@@ -111,7 +111,8 @@ impl<'a> Previous<'a> {
             let reason = "it was there, and is not of the last recorded release";
             builder.not_restorable(address(name), reason);
             let state = state(any_runs(found));
-            commands.extend(self.back(project, state, found, recreate));
+            let images = images_of(builder, found);
+            commands.extend(self.back(builder, project, state, found, &images, recreate));
             return commands;
         };
         commands.extend(images(builder, project, made));
@@ -122,7 +123,11 @@ impl<'a> Previous<'a> {
             builder.not_restorable(address(name), reason);
         }
         let state = state(ran);
-        commands.extend(self.back(project, state, found, recreate));
+        let images = of_kind(made, "image").into_iter();
+        let images: Vec<String> = images
+            .map(|(name, id)| image_word(builder, name, id))
+            .collect();
+        commands.extend(self.back(builder, project, state, found, &images, recreate));
         commands.push(Command::new(match state {
             ProjectState::Running => remote::settle(name),
             ProjectState::Stopped | ProjectState::Absent => remote::compose(name, ["stop"]),
@@ -162,18 +167,27 @@ impl<'a> Previous<'a> {
     }
 
     /// The containers of before come back where they are still there; what replaced them is replaced where the way
-    /// there replaced it, and everything where it cannot be told how far an apply came.
+    /// there replaced it, and everything where it cannot be told how far an apply came. Where an image is gone,
+    /// nothing can be replaced.
     fn back(
         &self,
+        builder: &Builder<'_>,
         project: &Project,
         state: ProjectState,
         found: &Found<'_>,
+        images: &[String],
         forwards: &Recreate,
     ) -> Vec<Command> {
-        if self.is_touched() {
-            return back(project, state, &BTreeMap::new(), &Recreate::All);
+        let known = builder.facts.images.known();
+        let mut wanted = self
+            .made
+            .into_iter()
+            .flat_map(|made| of_kind(made, "image"));
+        let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
+        if self.is_touched() && held {
+            return back(project, state, &BTreeMap::new(), images, &Recreate::All);
         }
-        back(project, state, &found.containers, forwards)
+        back(project, state, &found.containers, images, forwards)
     }
 }
 
@@ -185,10 +199,10 @@ fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
     };
     let mut of_images = of_kind(made, "image").into_iter();
     let mut of_volumes = of_kind(made, "volume").into_iter();
-    of_images.all(|(name, id)| {
-        images
-            .get(id)
-            .is_some_and(|image| image.tags.contains(name))
+    of_images.all(|(name, id)| match images.get(id) {
+        Some(image) => image.tags.contains(name),
+        // Somebody removed it: only another image of that name tells of an apply.
+        None => !images.values().any(|image| image.tags.contains(name)),
     }) && of_volumes.all(|(name, device)| {
         let volume = volumes.get(name);
         volume.is_none_or(|volume| volume.bound_to() == Some(device))
@@ -251,6 +265,21 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
         }
     }
     commands
+}
+
+/// The images that containers were created from, as [`remote::put_back`] takes them.
+fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
+    let containers = found.containers.values();
+    let named = containers.filter(|c| !c.image_ref.is_empty());
+    let words: BTreeSet<String> = named
+        .map(|c| image_word(builder, &c.image_ref, &c.image))
+        .collect();
+    words.into_iter().collect()
+}
+
+/// An image's name and what docker knows it by.
+fn image_word(builder: &Builder<'_>, name: &str, id: &str) -> String {
+    format!("{name}={}", image::reference(builder.facts, id))
 }
 
 /// Volumes that another apply replaced, or that this plan creates anew with another directory.

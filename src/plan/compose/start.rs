@@ -178,11 +178,13 @@ pub(super) fn up(
 }
 
 /// The commands that take a project's containers back to those of before, as far as these are still there, and
-/// have docker-compose replace all others of the services `recreate` names.
+/// have docker-compose replace all others of the services `recreate` names. `images` are those of before, each as
+/// `NAME=IMAGE`: docker-compose runs only where they are there.
 pub(super) fn back(
     project: &Project,
     state: ProjectState,
     before: &BTreeMap<&String, &Container>,
+    images: &[String],
     recreate: &Recreate,
 ) -> Vec<Command> {
     let name = &project.name;
@@ -190,13 +192,15 @@ pub(super) fn back(
         .iter()
         .map(|(id, container)| format!("{id}={}", container.own_name(id)))
         .collect();
-    let mut commands = vec![Command::new(remote::put_back(name, &before))];
-    let up = ["up", how(state), "--remove-orphans"];
+    let how = how(state);
+    let put_back = remote::put_back(name, how, &before, images);
+    let mut commands = vec![Command::new(put_back)];
+    let up = ["up", how, "--remove-orphans"];
     match recreate {
         Recreate::None => commands.push(Command::new(remote::compose(name, up))),
         Recreate::Services(services) => {
             let services = services.iter().map(String::as_str);
-            let recreate = remote::recreate(name, how(state), services, &before);
+            let recreate = remote::recreate(name, how, services, &before);
             commands.push(Command::new(recreate));
             commands.push(Command::new(remote::compose(name, up)));
         }
