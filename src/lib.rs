@@ -21,6 +21,7 @@ mod held_back;
 mod home;
 pub mod host;
 pub mod image;
+mod kept;
 pub mod manifest;
 mod nonce;
 pub mod observe;

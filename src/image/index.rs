@@ -8,7 +8,6 @@
 //! read again is checked when it is sent, for it is found by digest.
 
 use std::{
-    io::Write as _,
     os::unix::fs::MetadataExt as _,
     time::{Duration, SystemTime},
 };
@@ -17,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Platform, Source};
-use crate::digest::Digest;
+use crate::{digest::Digest, kept};
 
 /// Files that were changed less than this ago may be changed again within one tick of their clock.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -74,6 +73,22 @@ pub(super) struct Seen {
     file: FileId,
 }
 
+impl Seen {
+    /// Remembers what was found in a file.
+    pub(super) fn keep(self, image: &Identity) {
+        if !self.file.is_settled() {
+            return;
+        }
+        let entry = Entry {
+            file: self.file,
+            image: image.clone(),
+        };
+        if let Err(error) = kept::write(&self.path, &entry, MOST) {
+            tracing::warn!(%error, "the cache cannot be written");
+        }
+    }
+}
+
 impl ImageIndex {
     /// Uses `dir`, which need not exist yet.
     pub fn new(dir: impl Into<Utf8PathBuf>) -> Self {
@@ -103,9 +118,7 @@ impl ImageIndex {
             return Err(None);
         };
         let path = self.entry_path(source, name, platform);
-        let known = fs_err::read(&path).ok();
-        let known = known.and_then(|text| serde_json::from_slice::<Entry>(&text).ok());
-        match known {
+        match kept::read::<Entry>(&path) {
             Some(entry) if entry.file == file => Ok(entry.image),
             _ => Err(Some(Seen { path, file })),
         }
@@ -124,47 +137,13 @@ impl ImageIndex {
     /// The image for a platform in an engine's store that knows it by this id, as it was when it was saved: an id is
     /// the digest of a manifest, or of an index of those, which never changes.
     pub(super) fn find_stored(&self, id: Digest, platform: &Platform) -> Option<Identity> {
-        let known = fs_err::read(self.stored_path(id, platform)).ok()?;
-        serde_json::from_slice(&known).ok()
+        kept::read(&self.stored_path(id, platform))
     }
 
     /// Remembers what was saved.
     pub(super) fn keep_stored(&self, id: Digest, platform: &Platform, image: &Identity) {
-        if let Err(error) = self.write(&self.stored_path(id, platform), image) {
+        if let Err(error) = kept::write(&self.stored_path(id, platform), image, MOST) {
             tracing::warn!(%error, "the cache cannot be written");
         }
-    }
-
-    /// Remembers what was found in a file.
-    pub(super) fn keep(&self, seen: Seen, image: &Identity) {
-        if !seen.file.is_settled() {
-            return;
-        }
-        if let Err(error) = self.write(
-            &seen.path,
-            &Entry {
-                file: seen.file,
-                image: image.clone(),
-            },
-        ) {
-            tracing::warn!(%error, "the cache cannot be written");
-        }
-    }
-
-    fn write(&self, path: &Utf8Path, entry: &impl Serialize) -> std::io::Result<()> {
-        let dir = path.parent().unwrap_or(&self.dir);
-        fs_err::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec(entry)?)?;
-        file.persist(path).map_err(|error| error.error)?;
-        let entries = dir.read_dir_utf8()?.filter_map(Result::ok);
-        let mut files: Vec<(SystemTime, Utf8PathBuf)> = entries
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.into_path())))
-            .collect();
-        files.sort();
-        for (_, old) in files.iter().take(files.len().saturating_sub(MOST)) {
-            fs_err::remove_file(old)?;
-        }
-        Ok(())
     }
 }

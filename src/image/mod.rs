@@ -190,7 +190,7 @@ impl Image {
         if let (Some(seen), Bytes::Here(contents)) = (seen, &image.bytes)
             && is_dear(source, contents)
         {
-            index.keep(seen, &image.identity);
+            seen.keep(&image.identity);
         }
         Ok(image)
     }
