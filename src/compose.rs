@@ -6,6 +6,7 @@
 mod convert;
 mod environment;
 mod interpolate;
+mod locate;
 mod merge;
 mod node;
 mod port;
@@ -19,9 +20,12 @@ mod service;
 mod version;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 pub use environment::{EnvFile, Environment, parse_env, read_env};
+pub(crate) use locate::line_of_words;
 use node::{Key, Node, Value};
 pub use port::HostPort;
 pub use project::{ProjectFile, Reading, Refusal, is_placed, override_names, read_project};
@@ -30,7 +34,7 @@ pub use service::{Mount, MountSource, Service};
 pub use version::Version;
 
 /// A compose file, its variables replaced.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeFile {
     /// `version:`, where it is given.
     pub version: Option<Version>,
@@ -47,7 +51,9 @@ pub struct ComposeFile {
 }
 
 /// Where something stands in a project's files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Place {
     /// Which of the files, counted from 0; the first is the compose file itself.
     pub file: usize,
@@ -60,7 +66,7 @@ pub struct Place {
 }
 
 /// A value and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At<T> {
     /// The value.
     pub value: T,
@@ -69,7 +75,7 @@ pub struct At<T> {
 }
 
 /// A top-level volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// What services call it.
     pub key: String,
@@ -89,7 +95,7 @@ impl Volume {
 }
 
 /// A top-level network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// What services call it.
     pub key: String,
@@ -170,6 +176,24 @@ impl ComposeFile {
     pub fn parse_with(text: &str, environment: &Environment) -> Result<Self, ComposeError> {
         let mut root = yaml::parse(text, 0)?;
         let unset = interpolate::interpolate(&mut root, environment)?;
+        Self::of(&root, unset)
+    }
+
+    /// Reads what `docker-compose config` prints: everything resolved, environment files put into `environment`.
+    /// Of the services in `apart` the environment does not count in [`Service::definition`].
+    ///
+    /// # Errors
+    /// Those of [`ComposeFile::parse`].
+    pub fn parse_config(text: &str, apart: &BTreeSet<String>) -> Result<Self, ComposeError> {
+        let mut root = yaml::parse(text, 0)?;
+        let unset = interpolate::interpolate(&mut root, &Environment::new())?;
+        if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
+            for name in apart {
+                if let Some(service) = services.get_mut(name).and_then(Node::as_map_mut) {
+                    service.remove("environment");
+                }
+            }
+        }
         Self::of(&root, unset)
     }
 

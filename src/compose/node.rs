@@ -159,6 +159,19 @@ impl Node {
         }
     }
 
+    /// Its value as a table to change, if it is one.
+    pub(super) fn as_map_mut(&mut self) -> Option<&mut Map> {
+        match &mut self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// A key of its value to change, if that is a table that has it.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        self.as_map_mut()?.get_mut(key)
+    }
+
     /// A key of its value, if that is a table that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

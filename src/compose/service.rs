@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     At, ComposeError, HostPort, Place, Release,
     node::{Map, Node, Value},
@@ -9,7 +11,7 @@ use super::{
 use crate::digest::Digest;
 
 /// One service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -53,7 +55,7 @@ pub struct Service {
 }
 
 /// Something mounted into a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,
@@ -72,7 +74,8 @@ impl Service {
 }
 
 /// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MountSource {
     /// A path on the VPU: absolute, below `~`, or relative to the project's directory.
     Bind(String),

@@ -1,12 +1,14 @@
 //! The file format of a compose file.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Place,
     node::{Node, Value},
 };
 
 /// The file format that a compose file says it is written in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// As written, `2.4`.
     pub text: String,
