@@ -50,12 +50,28 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
         );
     }
+    if uses_docker {
+        other_docker(builder);
+    }
     if let Err(reason) = facts.records.as_result() {
         builder.block(
             Address::new("vpu", "records"),
             reason,
             "make ~/.o3r-deploy on the VPU readable, or move it away",
         );
+    }
+}
+
+/// Says where the login sends docker and docker-compose elsewhere: what starts when the VPU boots may not follow.
+fn other_docker(builder: &mut Builder<'_>) {
+    let environment = &builder.facts.system.environment;
+    for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
+        if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
+            builder.notes.push(format!(
+                "the login on the VPU sets {name}={value}: everything is asked there, and what starts with the VPU \
+                 may use another docker"
+            ));
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 main() {
     O3R_DEPLOY_RUN=$1
     export O3R_DEPLOY_RUN
+    # docker-compose works in a project's directory, with its files: whatever the login says.
+    unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
     shift 2
     holds || { printf '%s lost\n' "${O3R_DEPLOY_RUN#*:}" >&2; exit 77; }
     trap '' HUP

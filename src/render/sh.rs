@@ -45,6 +45,7 @@ pub fn sh(plan: &Plan) -> Script {
          # Made by {} from {} for the VPU with serial {}.\n\
          # Run it on the VPU as its ordinary user: sh deploy.sh\n\
          set -eu\n\
+         unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES\n\
          payload=$(dirname \"$0\")/payload\n",
         plan.tool,
         one_line(&plan.manifest.path),
