@@ -25,7 +25,7 @@ use o3r_deploy::{
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, Store, World},
     manifest::names::RemotePath,
-    observe::{Document, identify, observe},
+    observe::{Document, identify, observe, resolve},
     plan::{self, Plan},
     remote, render, status,
 };
@@ -45,6 +45,10 @@ impl Observer for Silent {
 async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
     identify(&mut observed.facts, desired.config_digests());
+    for question in desired.questions(&observed.facts) {
+        let resolved = resolve(vpu, &question).await.unwrap();
+        observed.facts.resolved.insert(question.project, resolved);
+    }
     let plan = plan::plan(desired, &observed, "fake");
     assert_eq!(
         plan::lint::lint(&plan),

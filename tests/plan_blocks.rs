@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use o3r_deploy::{
+    compose::ComposeFile,
     desired::{
         Arriving, Desired, Directory, Guards, Image, ImageContent, ImagePart, Layer, Project,
         ProjectState, Release, Service,
     },
     digest::Digest,
     image,
-    observe::{Container, Observed, PathFact, Podman, Probed, Query, parse},
+    observe::{Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse},
     plan::{ManifestRef, Plan, plan},
     status::{self, Drift},
 };
@@ -43,6 +44,7 @@ fn project(name: &str, services: &[(&str, Service)]) -> Project {
         state: ProjectState::Running,
         files: vec![],
         services: services.collect(),
+        read: [].into(),
         refused_by_old_compose: None,
         autostart: None,
         source: None,
@@ -383,4 +385,56 @@ fn clock_of_a_vpu_without_a_time_server() {
     observed.readings.clock = Some(1_795_646_007);
     let plan = planned(&desired(vec![]), &observed);
     assert!(!plan.notes.iter().any(|note| note.contains("clock")));
+}
+
+/// With what docker-compose there says of the project `app`.
+fn answered(wanted: &Desired, answer: Answer) -> Observed {
+    let mut observed = observed();
+    let question = wanted.questions(&observed.facts).remove(0);
+    let resolved = Resolved {
+        asked: question.asked,
+        answer,
+        warnings: vec!["The ROBOT variable is not set.".into()],
+    };
+    observed.facts.resolved = BTreeMap::from([("app".to_owned(), resolved)]);
+    observed
+}
+
+#[test]
+fn what_docker_compose_there_says_counts() {
+    let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
+    let mut refusing = answered(
+        &wanted,
+        Answer::Refused {
+            words: "services.web.foo is wrong".into(),
+            place: Some("docker-compose.yml:4".into()),
+        },
+    );
+    insta::assert_snapshot!(blocked(&planned(&wanted, &refusing)), @r"
+    compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong
+      help: correct the files, and see what o3r-deploy check says of them
+    ");
+    // Of other files, or of another docker-compose, nothing was asked.
+    refusing.facts.compose = Probed::Known("1.25.4".into());
+    is_free(&wanted, &refusing);
+
+    // Another service, another port, and two containers: what it reads is planned.
+    let config = "services:\n  web:\n    image: app\n    ports: ['9000:80/tcp']\n    scale: 2\nversion: '2.4'\n";
+    let file = ComposeFile::parse_config(config, &[].into()).unwrap();
+    let mut resolving = answered(&wanted, Answer::Project(Box::new(file)));
+    let plan = planned(&wanted, &resolving);
+    assert_eq!(blocked(&plan), "");
+    assert!(plan.notes.iter().any(|note| note.contains("ROBOT")));
+    let foreign = foreign("other");
+    resolving.facts.containers = Probed::Known(BTreeMap::from([("1".to_owned(), foreign)]));
+    let refused = blocked(&planned(&wanted, &resolving));
+    assert!(refused.contains("publishes 9000/tcp"), "{refused}");
+
+    let unknown = answered(&wanted, Answer::Unknown("it did not answer".into()));
+    let plan = planned(&wanted, &unknown);
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("it did not answer"))
+    );
 }

@@ -23,6 +23,8 @@ mod boot;
 mod lock;
 #[path = "shells/parts.rs"]
 mod parts;
+#[path = "shells/resolved.rs"]
+mod resolved;
 
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 

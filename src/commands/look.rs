@@ -80,6 +80,7 @@ impl Look {
         let mut observed = patience::observe(&self.connection.host, &self.query(), self.ui).await?;
         if let Wanted::Known(desired) = &self.wanted {
             observe::identify(&mut observed.facts, desired.config_digests());
+            session::resolve_projects(&self.connection.host, desired, &mut observed).await?;
         }
         Ok(observed)
     }

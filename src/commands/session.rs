@@ -18,7 +18,7 @@ use crate::{
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
-    observe::{self, Identity, Observed},
+    observe::{self, Identity, Observed, Remembered},
     patch::{self, BlockSums},
     plan::{self, Plan},
     speeds::{self, Speeds},
@@ -142,6 +142,18 @@ fn own_directory(path: &Utf8Path) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Asks docker-compose on the VPU what it makes of the projects, where it was not asked about just them before.
+pub(super) async fn resolve_projects(
+    host: &SshHost,
+    desired: &Desired,
+    observed: &mut Observed,
+) -> Result<(), HostError> {
+    let questions = desired.questions(&observed.facts);
+    let remembered = Remembered::new(cache());
+    observed.facts.resolved = observe::resolve_all(host, &questions, &remembered).await?;
+    Ok(())
 }
 
 /// Where images are unpacked that cannot be read in place.
@@ -288,6 +300,7 @@ impl Session {
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         let mut observed = patience::observe(&self.host, &self.desired.query(), self.ui).await?;
         observe::identify(&mut observed.facts, self.desired.config_digests());
+        resolve_projects(&self.host, &self.desired, &mut observed).await?;
         let outdated = desired::outdated(&self.desired, &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
         let cache = LayerCache::new(cache());

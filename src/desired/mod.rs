@@ -5,6 +5,7 @@ mod parts;
 mod patches;
 mod prepare;
 mod resolve;
+mod resolved;
 mod services;
 mod transfers;
 mod walk;
@@ -270,6 +271,8 @@ pub struct Project {
     pub files: Vec<ProjectFile>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
+    /// The files of these that docker-compose reads, by relative path.
+    pub read: BTreeSet<String>,
     /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
     pub refused_by_old_compose: Option<String>,
     /// Whether it starts when the VPU boots; `None` leaves that as it is.
@@ -332,6 +335,8 @@ pub struct Service {
     pub volumes: Vec<String>,
     /// Paths on the VPU that it mounts; absolute or below `~`.
     pub binds: Vec<String>,
+    /// Environment files outside of the project's directory; absolute or below `~`.
+    pub env_files: Vec<String>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
     /// The ports that it takes on the VPU.
@@ -344,6 +349,9 @@ pub struct Service {
     pub stop_seconds: Option<u64>,
     /// Of its definition; `None` where only tests describe it.
     pub definition: Option<Digest>,
+    /// Of its definition as docker-compose on the VPU resolves it, environment files and all; `None` where that was
+    /// not asked.
+    pub resolved: Option<Digest>,
 }
 
 /// The compose file's name in a project's directory.
@@ -384,6 +392,7 @@ impl Desired {
         Query {
             paths,
             projects: self.projects.iter().map(|p| p.name.clone()).collect(),
+            environment_files: self.environment_files(),
             units: starting.map(|project| project.name.clone()).collect(),
             device_name: self.device_name.as_ref().map(|device| device.name.clone()),
             trees: self.transfers.iter().map(Transfer::query).collect(),

@@ -29,6 +29,15 @@ fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
     paths.map(|path| normalised(&path)).collect()
 }
 
+/// The environment files of a service that are not in the project's directory.
+fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
+    let files = service.env_files.iter().map(|file| file.value.as_str());
+    let files = files.filter(|path| path.starts_with(['/', '~']));
+    let files = files.map(normalised);
+    let is_inside = |path: &String| path.starts_with(&format!("{directory}/"));
+    files.filter(|path| !is_inside(path)).collect()
+}
+
 /// A path without `.`, `..` and trailing slashes.
 fn normalised(path: &str) -> String {
     let mut parts: Vec<&str> = vec![];
@@ -68,6 +77,7 @@ pub(super) fn services(
                 files: vec![],
                 volumes: vec![],
                 binds: binds(service, directory),
+                env_files: env_files(service, directory),
                 replicas: service.containers(release),
                 ports: service.published_ports.clone(),
                 runtime: service
@@ -77,6 +87,7 @@ pub(super) fn services(
                 restart: service.restart.clone(),
                 stop_seconds: service.stop_seconds,
                 definition: Some(service.definition),
+                resolved: None,
             };
             (service.name.clone(), matters)
         })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Autostart, Container, Network, trees::Trees};
+use super::{AllResolved, Autostart, Container, Network, trees::Trees};
 use crate::{compose::HostPort, digest::Digest, patch::BlockSums, speeds::Speeds};
 
 /// A VPU's state as queried.
@@ -87,6 +87,12 @@ pub struct Facts {
     /// name ([`super::READ_BY_COMPOSE`]); those that are not there are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub projects: BTreeMap<String, BTreeMap<String, Probed<PathFact>>>,
+    /// What is at the paths of environment files asked for, by the path as asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment_files: BTreeMap<String, Probed<PathFact>>,
+    /// What docker-compose there makes of the files of projects, by project; those that it was asked about.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolved: AllResolved,
     /// What earlier applies recorded.
     pub records: Probed<Records>,
     /// The ports that programs on the VPU listen on, docker's proxies for containers among them.
@@ -126,6 +132,10 @@ pub struct System {
     /// and the like, where they are set.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Of all that the login's environment sets but what is another in every session; `None` where the VPU has no
+    /// tool to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_sha256: Option<Digest>,
     /// Why nothing can be kept in `~/.o3r-deploy`, where that is so: no apply could be locked or recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home_refuses: Option<String>,

@@ -11,6 +11,8 @@ mod identity;
 mod listeners;
 mod parse;
 mod redact;
+mod remembered;
+mod resolved;
 mod store;
 mod trees;
 
@@ -35,6 +37,10 @@ pub(crate) use health::is_question;
 pub use identity::Identity;
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
+pub use remembered::Remembered;
+pub use resolved::{
+    AllResolved, Answer, Question, QuestionFile, RESOLVED_NAME, Resolved, resolve, resolve_all,
+};
 use serde::{Deserialize, Serialize};
 pub use store::identify;
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
@@ -76,6 +82,9 @@ pub struct Query {
     pub paths: BTreeMap<String, Option<u64>>,
     /// Compose projects in whose directories to look for [`READ_BY_COMPOSE`].
     pub projects: BTreeSet<String>,
+    /// Files outside of projects' directories that docker-compose reads as environment files: their contents
+    /// steer what it makes of a project. Absolute, or below `~`.
+    pub environment_files: BTreeSet<String>,
     /// Instances of the unit `oem-dc@` whose text matters.
     pub units: BTreeSet<String>,
     /// The name that the device shall have, where one is declared.
@@ -167,6 +176,9 @@ fn query_lines(query: &Query) -> String {
     }
     for project in &query.projects {
         let _ = writeln!(lines, "project {}", remote::project_directory(project));
+    }
+    for path in &query.environment_files {
+        let _ = writeln!(lines, "environment {path}");
     }
     for unit in &query.units {
         let _ = writeln!(lines, "unit {unit}");

@@ -70,7 +70,7 @@ pub(super) fn assemble(
         device_help: None,
         docker: engine.docker,
         compose: compose(&section("compose")?),
-        paths: paths(&section("paths")?, query)?,
+        paths: numbered("paths", &section("paths")?, query.paths.keys())?,
         trees: Trees::default(),
         volumes: engine.volumes,
         images: engine.images,
@@ -80,6 +80,11 @@ pub(super) fn assemble(
             Some(section) => projects(&section, query)?,
             None => BTreeMap::new(),
         },
+        environment_files: match find(output, nonce, "environment") {
+            Some(section) => numbered("environment", &section, query.environment_files.iter())?,
+            None => BTreeMap::new(),
+        },
+        resolved: BTreeMap::new(),
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
         listeners: listeners::parse(section("listeners")?.text),
@@ -181,6 +186,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         uid: get("uid").parse().map_err(|_| bad())?,
         arch: docker_arch(get("machine")).to_owned(),
         boot_id: get("boot_id").to_owned(),
+        environment_sha256: format!("sha256:{}", get("environment")).parse().ok(),
         environment: values
             .iter()
             .filter_map(|(key, value)| {
@@ -223,16 +229,18 @@ fn compose(section: &Section<'_>) -> Probed<String> {
     }
 }
 
-fn paths(
+/// Lines `INDEX FACT`, one for each path asked for.
+fn numbered<'a>(
+    name: &'static str,
     section: &Section<'_>,
-    query: &Query,
+    asked: impl Iterator<Item = &'a String>,
 ) -> Result<BTreeMap<String, Probed<PathFact>>, ParseError> {
     let mut lines = section.text.lines().filter(|line| !line.is_empty());
     let mut facts = BTreeMap::new();
-    for (index, path) in query.paths.keys().enumerate() {
-        let line = lines.next().ok_or(ParseError::Section("paths"))?;
+    for (index, path) in asked.enumerate() {
+        let line = lines.next().ok_or(ParseError::Section(name))?;
         let bad = || ParseError::Line {
-            section: "paths",
+            section: name,
             line: line.to_owned(),
         };
         let rest = line.strip_prefix(&format!("{index} ")).ok_or_else(bad)?;

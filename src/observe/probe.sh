@@ -2,12 +2,14 @@
 # $1: nonce. Standard input: one query a line:
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
 #   project DIRECTORY     look for the files there that docker-compose reads on its own, and hash them
+#   environment PATH      look at an environment file, and hash it
 #   unit NAME             show the text of oem-dc@NAME
 # Every section ends with its exit code, so that a failed probe is never taken for "absent".
 main() {
     nonce=$1
     set -f
     umask 077
+    login=$(login_environment)
     LC_ALL=C
     export LC_ALL
     queries=$(cat)
@@ -18,6 +20,7 @@ main() {
             section listeners listeners
             section paths paths
             section projects projects
+            section environment environment_files
             section records records
             cat
         }
@@ -52,6 +55,7 @@ system() {
     printf 'uid=%s\n' "$(id -u)"
     printf 'machine=%s\n' "$(uname -m)"
     environment
+    [ -n "$login" ] && printf 'environment=%s\n' "$login"
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'clock=%s\n' "$(date +%s)"
@@ -118,6 +122,22 @@ environment() {
     done
 }
 
+# The hash of what the login's environment sets, without what is another one in every session.
+login_environment() {
+    tool=$(sha256_tool)
+    [ "$tool" = none ] && return
+    export -p | grep -vE '^(export|declare -x) (SSH_[A-Z_]*|SHLVL|PWD|OLDPWD|_|XDG_SESSION_ID)(=|$)' | {
+        case $tool in
+            sha256sum) sha256sum ;;
+            openssl) openssl dgst -sha256 -r ;;
+            busybox) busybox sha256sum ;;
+        esac
+    } | {
+        read -r hash _
+        printf '%s\n' "$hash"
+    }
+}
+
 # Sockets that listen (TCP, state 0A) or are bound to no peer (UDP, state 07), as the kernel lists them.
 listeners() {
     for table in tcp tcp6 udp udp6; do
@@ -154,12 +174,8 @@ paths() {
         [ "$rest" = "$line" ] && continue
         # Not by `read`, which takes spaces off a path's end.
         kind=${rest%% *} rest=${rest#* }
-        size=${rest%% *} path=${rest#* }
-        # shellcheck disable=SC2088 # the tilde is the manifest's, not the shell's
-        case $path in
-            "~") path=$HOME ;;
-            "~/"*) path=$HOME/${path#"~/"} ;;
-        esac
+        size=${rest%% *}
+        below_home "${rest#* }"
         printf '%s ' "$index"
         look "$path" "$kind" "$size"
         index=$((index + 1))
@@ -181,6 +197,31 @@ projects() {
         done
         index=$((index + 1))
     done
+}
+
+# Environment files outside of projects' directories.
+environment_files() {
+    tool=$(sha256_tool)
+    index=0
+    [ -z "$queries" ] && return 0
+    printf '%s\n' "$queries" | while IFS= read -r line; do
+        rest=${line#environment }
+        [ "$rest" = "$line" ] && continue
+        printf '%s ' "$index"
+        below_home "$rest"
+        look "$path" h 1048576
+        index=$((index + 1))
+    done
+}
+
+# $1: a path, whose tilde is the manifest's, not the shell's. Sets `path`.
+below_home() {
+    # shellcheck disable=SC2088
+    case $1 in
+        "~") path=$HOME ;;
+        "~/"*) path=$HOME/${1#"~/"} ;;
+        *) path=$1 ;;
+    esac
 }
 
 # $1: path  $2: f to hash a file of $3 bytes, h to hash one of at most $3 bytes, else d

@@ -24,6 +24,11 @@ struct Relevant<'a> {
 
 pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     let mut rest = facts.clone();
+    // What a login sets may be another from another machine; what came of it is compared.
+    rest.system.environment_sha256 = None;
+    for resolved in rest.resolved.values_mut() {
+        resolved.asked = Digest::of(b"");
+    }
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);

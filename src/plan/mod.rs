@@ -30,7 +30,8 @@ use crate::{desired::Desired, observe::Observed};
 
 /// The steps that make the observed VPU the desired one, in the order in which they run.
 pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
-    let mut builder = builder::Builder::new(desired, observed);
+    let desired = desired.as_resolved(&observed.facts);
+    let mut builder = builder::Builder::new(&desired, observed);
     guard::plan(&mut builder);
     directory::plan(&mut builder);
     volume::plan(&mut builder);

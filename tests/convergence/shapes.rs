@@ -442,6 +442,9 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             state: shape.state,
             files,
             services,
+            read: ["docker-compose.yml", "conf/app.conf", ".env"]
+                .map(str::to_owned)
+                .into(),
             refused_by_old_compose: None,
             autostart: shape.autostart,
             source: None,

@@ -26,6 +26,7 @@ mod mounts;
 mod parts;
 mod plan;
 mod refused;
+mod resolved;
 mod restore;
 mod status;
 mod support;

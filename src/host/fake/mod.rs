@@ -22,7 +22,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ByteStream, Held, Host, HostError, Output, Stdin};
 use crate::{
-    observe::{CONTENTS_NAME, DOCKER_NAME, PROBE_NAME, RUNNING_NAME, TREES_NAME, is_question},
+    observe::{
+        CONTENTS_NAME, DOCKER_NAME, PROBE_NAME, RESOLVED_NAME, RUNNING_NAME, TREES_NAME,
+        is_question,
+    },
     remote,
     shell::Argv,
 };
@@ -201,6 +204,12 @@ impl Host for FakeVpu {
             let nonce = command.words().last().cloned().unwrap_or_default();
             let text = transfers::contents(&self.lock().world, &nonce, &bytes);
             return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some(RESOLVED_NAME) {
+            return Ok(match projects::config(&bytes) {
+                Ok(text) => output(0, &text, ""),
+                Err((code, words)) => output(code, "/dev/shm/o3r-config-fake\n", &words),
+            });
         }
         if locks::is_wrapped(command) {
             let unwrapped = self.lock().locks.unwrap(command);

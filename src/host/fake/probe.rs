@@ -20,6 +20,7 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
             ("listeners", "tcp\n".to_owned()),
             ("paths", paths(world, &queries)),
             ("projects", projects(world, &queries)),
+            ("environment", environment_files(world, &queries)),
             ("records", records(world)),
             ("autostart", autostart(world, &queries)),
             ("compose", "1.29.2\n".to_owned()),
@@ -108,9 +109,10 @@ fn system(world: &World) -> String {
         boot_id,
         ..
     } = world;
+    let login = Digest::of(format!("HOME={home}\nUSER=oem\n")).hex();
     let zstd = if world.zstd { "zstd=yes\n" } else { "" };
     format!(
-        "{zstd}home={home}\nenv.HOME={home}\nenv.USER=oem\nuid=989\nmachine={machine}\nboot_id={boot_id}\nuptime=100.0\nsha256=sha256sum\n\
+        "{zstd}home={home}\nenv.HOME={home}\nenv.USER=oem\nuid=989\nmachine={machine}\nboot_id={boot_id}\nenvironment={login}\nuptime=100.0\nsha256=sha256sum\n\
          home_kb=8000000\nhome_free_kb=5000000\n\
          memory_kb=3800000\nmemory_available_kb=1900000\n"
     )
@@ -232,6 +234,21 @@ fn projects(world: &World, queries: &str) -> String {
     out
 }
 
+fn environment_files(world: &World, queries: &str) -> String {
+    let mut out = String::new();
+    let paths = queries.lines();
+    let paths = paths.filter_map(|line| line.strip_prefix("environment "));
+    for (index, path) in paths.enumerate() {
+        let _ = write!(out, "{index} ");
+        look(world, &below_home(world, path), |_| true, &mut out);
+    }
+    out
+}
+
+fn below_home(world: &World, path: &str) -> String {
+    path.replacen('~', &world.home, usize::from(path.starts_with('~')))
+}
+
 /// What is at a path, as a line; hashed where its size is asked for.
 fn look(world: &World, path: &str, is_asked: impl Fn(usize) -> bool, out: &mut String) {
     if let Some((mode, uid)) = world.directories.get(path) {
@@ -257,7 +274,7 @@ fn paths(world: &World, queries: &str) -> String {
     for (index, line) in lines.enumerate() {
         let mut words = line.splitn(4, ' ').skip(1);
         let (kind, size, path) = (words.next(), words.next(), words.next().unwrap_or_default());
-        let path = path.replacen('~', &world.home, usize::from(path.starts_with('~')));
+        let path = below_home(world, path);
         let _ = write!(out, "{index} ");
         let is_asked = |length: usize| kind == Some("f") && size == Some(&length.to_string());
         look(world, &path, is_asked, &mut out);

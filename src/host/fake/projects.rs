@@ -1,6 +1,9 @@
 //! Runs docker-compose on the in-memory VPU, and the scripts that prepare for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+};
 
 use super::{
     commands::{Ran, fail},
@@ -190,6 +193,33 @@ fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<
         }
     }
     seen
+}
+
+/// `docker-compose config` of the files in a tar: the compose file, its variables replaced.
+pub(super) fn config(archive: &[u8]) -> Ran {
+    let mut files = BTreeMap::new();
+    let mut archive = tar::Archive::new(archive);
+    let unreadable = |error: std::io::Error| (78, error.to_string());
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let name = entry.path().map_err(unreadable)?.display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).map_err(unreadable)?;
+        files.insert(name, text);
+    }
+    let text = files.get("docker-compose.yml").cloned().unwrap_or_default();
+    let env = files.get(".env").map(|text| parse_env(text));
+    let env = env.unwrap_or_default();
+    let find = |name: &str| files.get(name).cloned();
+    let reading = compose::read_project(text.clone(), &env, compose::Release::V1_29, &find);
+    if let Some(refusal) = reading.refusals.iter().find(|refusal| refusal.by_config) {
+        return fail(format!("ERROR: the file {}", refusal.message));
+    }
+    let replace = |text: String, (name, value): (&String, &String)| {
+        text.replace(&format!("${{{name}}}"), value)
+    };
+    let resolved = env.iter().fold(text, replace);
+    Ok(format!("/dev/shm/o3r-config-fake\n{resolved}"))
 }
 
 /// The project's compose file, its variables replaced.

@@ -168,6 +168,7 @@ mod tests {
             state: ProjectState::Running,
             files: files.iter().map(file).collect(),
             services: BTreeMap::new(),
+            read: [].into(),
             refused_by_old_compose: None,
             autostart: Some(true),
             source: None,

@@ -1,5 +1,6 @@
 //! Plans compose projects: their files, and what their containers were started from.
 
+mod asked;
 mod files;
 mod needs;
 mod previous;
@@ -16,7 +17,7 @@ use self::{
     needs::unmet,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{changed_images, covered_input, image_id, redefined, stale_inputs},
+    started::{changed_images, covered_input, image_id, redefined, resolved, stale_inputs},
     states::states,
 };
 pub(super) use self::{
@@ -84,8 +85,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let first = desired.projects.iter().filter(goes);
     let then = desired.projects.iter().filter(|project| !goes(project));
     for project in first.chain(then) {
-        let obstacle =
-            conflict(desired, project, containers).or_else(|| unmet(builder, project, containers));
+        asked::note(builder, project);
+        let obstacle = asked::refusal(builder, project)
+            .or_else(|| conflict(desired, project, containers))
+            .or_else(|| unmet(builder, project, containers));
         if let Some((reason, remedy)) = obstacle {
             builder.block(address(&project.name), reason, remedy);
             continue;
@@ -181,7 +184,8 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
         return;
     };
-    let inputs = inputs(builder, project);
+    let mut inputs = inputs(builder, project);
+    inputs.extend(resolved(project));
     let mut causes = vec![];
     for relative in &changed_files {
         causes.push(Cause::DependsOn {

@@ -7,7 +7,7 @@ use super::{
     Found, address,
     files::Place,
     start::{Recreate, back, record},
-    started::stranger,
+    started::{is_resolved, stranger},
 };
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
@@ -35,7 +35,11 @@ impl<'a> Previous<'a> {
             let same_containers = found.containers.len() == started.containers.len()
                 && stranger(builder, found, started).is_none();
             let runs_as_recorded = made.running || !any_runs(found);
-            let same_inputs = started.inputs == made.inputs && names_are(builder, made);
+            let inputs = started
+                .inputs
+                .iter()
+                .filter(|(input, _)| !is_resolved(input));
+            let same_inputs = inputs.eq(&made.inputs) && names_are(builder, made);
             same_inputs && same_containers && runs_as_recorded
         });
         Some(Self {

@@ -55,6 +55,24 @@ pub(in crate::plan) fn inputs(
     inputs
 }
 
+/// What docker-compose on the VPU makes of its services, environment files and the login's variables included. Not
+/// among what a release is made of: it differs by VPU, and is not always known.
+pub(super) fn resolved(project: &Project) -> BTreeMap<String, String> {
+    let services = project.services.iter();
+    let resolved = services.filter_map(|(name, service)| {
+        let digest = service.resolved?;
+        Some((format!("{RESOLVED}{name}"), digest.to_string()))
+    });
+    resolved.collect()
+}
+
+/// Whether an input is one of those.
+pub(super) fn is_resolved(input: &str) -> bool {
+    input.starts_with(RESOLVED)
+}
+
+const RESOLVED: &str = "config ";
+
 /// The id that an image name has after the plan.
 pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
     let declared = builder
@@ -91,7 +109,9 @@ pub(super) fn stale_inputs(
     // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
     let compared = inputs
         .iter()
-        .filter(|(input, _)| !input.starts_with("service "));
+        .filter(|(input, _)| !input.starts_with("service "))
+        // Not recorded where docker-compose could not be asked then.
+        .filter(|(input, _)| !is_resolved(input) || started.inputs.contains_key(*input));
     for (input, wanted) in compared {
         let recorded = started
             .inputs
@@ -117,7 +137,8 @@ pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<String, String>) ->
     };
     let mut changed = BTreeSet::new();
     for (input, wanted) in inputs {
-        if let Some(service) = input.strip_prefix("service ")
+        let service = input.strip_prefix("service ");
+        if let Some(service) = service.or_else(|| input.strip_prefix(RESOLVED))
             && started.inputs.get(input).is_some_and(|was| was != wanted)
         {
             changed.insert(service.to_owned());

@@ -1,0 +1,49 @@
+//! Remembers what docker-compose on VPUs made of projects, so that a plan with nothing to do need not wait for it.
+
+use camino::Utf8PathBuf;
+
+use super::resolved::{Answer, Question, Resolved};
+use crate::{digest::Digest, kept};
+
+/// Most answers that are kept; each is some kilobytes.
+const MOST: usize = 200;
+
+/// The memory: `compose/DIGEST.json` in the cache directory, by all that an answer depends on. Holds no values of
+/// environment variables.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    directory: Utf8PathBuf,
+}
+
+impl Remembered {
+    /// Uses `directory`, which need not exist yet.
+    pub fn new(directory: impl Into<Utf8PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    fn path(&self, asked: Digest) -> Utf8PathBuf {
+        let name = format!("{}.json", asked.hex());
+        self.directory.join("compose").join(name)
+    }
+
+    /// The answer to a question that was asked before.
+    pub fn find(&self, question: &Question) -> Option<Resolved> {
+        if !question.is_complete {
+            return None;
+        }
+        let known: Resolved = kept::read(&self.path(question.asked))?;
+        (known.asked == question.asked).then_some(known)
+    }
+
+    /// Remembers what a project is; a refusal is asked for again, for its cause may be anywhere.
+    pub fn keep(&self, question: &Question, resolved: &Resolved) {
+        if !question.is_complete || !matches!(resolved.answer, Answer::Project(_)) {
+            return;
+        }
+        if let Err(error) = kept::write(&self.path(question.asked), resolved, MOST) {
+            tracing::warn!(%error, "the cache cannot be written");
+        }
+    }
+}
