@@ -16,12 +16,13 @@ main() {
     base=$HOME/.o3r-deploy owner=$HOME/.o3r-deploy/lock/owner
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
     # Who frees the lock of a VPU that has nothing of ours takes the directory away, too: that may be now.
-    if ! create; then
+    if create; then
+        own || { said=${said:-"$owner cannot be written"}; rm -rf -- "$base/lock"; failed "$said"; }
+    else
         [ -d "$base/lock" ] || failed "$said"
         if alive && ! may_take; then busy; fi
         take_over
     fi
-    own || { said=${said:-"$owner cannot be written"}; rm -rf -- "$base/lock"; failed "$said"; }
     trap 'release; exit' HUP INT TERM PIPE
     settle || [ "$claim" = break ] || { release; exit 76; }
     forget_leftovers
@@ -82,7 +83,7 @@ may_take() {
 # no proof: by now it may be that of another process.
 alive() {
     tries=0
-    while [ ! -s "$owner" ] && [ "$tries" -lt 3 ]; do sleep 1; tries=$((tries + 1)); done
+    while [ -d "$base/lock" ] && [ ! -s "$owner" ] && [ "$tries" -lt 3 ]; do sleep 1; tries=$((tries + 1)); done
     read_owner
     [ -n "$held_pid" ] && [ "$held_boot" = "$boot" ] && started "$held_pid" || return 1
     if [ -n "$held_since" ]; then [ "$since" = "$held_since" ]; else as_old "$held_pid"; fi
@@ -113,7 +114,7 @@ take_over() {
     mkdir -- "$base/lock.turn" 2>/dev/null || {
         sleep 1
         rmdir -- "$base/lock.turn" 2>/dev/null
-        said=$(mkdir -- "$base/lock.turn" 2>&1) || { [ -d "$base/lock.turn" ] || failed "$said"; busy; }
+        said=$({ mkdir -p -- "$base" && mkdir -- "$base/lock.turn"; } 2>&1) || { [ -d "$base/lock.turn" ] || failed "$said"; busy; }
     }
     taken=
     if alive; then
@@ -244,10 +245,25 @@ watch() {
     watcher=$!
 }
 
-# Removes the lock unless someone took it, and what it was made in if that is empty.
+# Removes the lock unless someone took it, and what it was made in if that is empty. In turn: whoever takes it over
+# between the look and the removal would lose it.
 release() {
+    trap '' HUP INT TERM PIPE
     [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+    tries=0
+    until mkdir -- "$base/lock.turn" 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ ! -d "$base/lock.turn" ]; then
+            # There may be no room for it.
+            [ "$tries" -le 3 ] || break
+        else
+            # A lock that stays is stale for the next.
+            [ "$tries" -le 3 ] || return 0
+            sleep 1
+        fi
+    done
     { read -r pid <"$owner"; } 2>/dev/null && [ "$pid" = "$$" ] && rm -rf -- "$base/lock"
+    rmdir -- "$base/lock.turn" 2>/dev/null
     rmdir -- "$base" 2>/dev/null
 }
 

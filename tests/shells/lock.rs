@@ -132,6 +132,32 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
     }
 }
 
+/// Its holder is about to remove it, and slow, while another one takes it over.
+#[tokio::test]
+async fn a_lock_that_is_taken_over_while_it_is_freed_is_the_new_holders() {
+    // busybox has rm inside.
+    let fixture = Box::new(SHELLS[0], &[]);
+    let rm = format!(
+        "#!/bin/sh\n[ -e \"$HOME/slow\" ] || {{ : >\"$HOME/slow\"; sleep 0.6; }}\nexec {} rm \"$@\"\n",
+        find("busybox").display()
+    );
+    let first = fixture.taken(Claim::Wait).await;
+    fixture.program("rm", &rm);
+    drop(first);
+    let slow = fixture.home().join("slow");
+    for _ in 0..400 {
+        if slow.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(slow.exists());
+    let taken = fixture.taken(Claim::Break).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(fixture.owner().exists());
+    assert!(!taken.is_lost());
+}
+
 /// Left behind by a process that is gone, by another boot, by a number that is another process's now, by a disk that
 /// was full; and one that an older version of this tool holds.
 #[tokio::test]
