@@ -1,10 +1,15 @@
 //! Finds the directory for a connection's socket and pinned keys: private, and short enough for a socket's path.
+//! Removes those that killed processes left.
 
 use std::{
-    fs::Permissions,
+    fs::{File, Permissions},
     io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Longest path of the control socket: a socket's address has 104 bytes on the systems that have least, with
@@ -14,21 +19,49 @@ const LONGEST: usize = 104 - 1 - 17;
 /// `/o3r-ssh-XXXXXX/ctl`.
 const OUR_PART: usize = 19;
 
+/// What the names of these directories begin with.
+const PREFIX: &str = "o3r-ssh-";
+
+/// Its file that is locked while a process uses the directory. The kernel unlocks it, however the process ends.
+const IN_USE: &str = "in-use";
+
+/// How old a directory is at least that is removed as a dead process's: its owner may be just about to lock it.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+
+/// The same of one without such a file, as older versions made them.
+const OLD_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// A directory of ours, removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Private {
+    directory: tempfile::TempDir,
+    _in_use: File,
+}
+
+impl Private {
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
 /// A directory that only we can enter, whatever the umask.
 ///
 /// It is made below `$TMPDIR`, or where that is too long for a socket, cannot be written to or is open to other
 /// users, below `$XDG_RUNTIME_DIR`, `/tmp` or `/var/tmp`.
-pub(super) fn private() -> io::Result<tempfile::TempDir> {
+pub(super) fn private() -> io::Result<Private> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let bases = [Some(std::env::temp_dir()), runtime];
     let fixed = ["/tmp", "/var/tmp"].map(|path| Some(PathBuf::from(path)));
     private_below(bases.into_iter().chain(fixed).flatten())
 }
 
-fn private_below(bases: impl Iterator<Item = PathBuf>) -> io::Result<tempfile::TempDir> {
+fn private_below(bases: impl Iterator<Item = PathBuf>) -> io::Result<Private> {
     let mut reasons = vec![];
     for base in bases {
         let created = usable(&base).and_then(|()| create(&base));
+        if created.is_ok() {
+            sweep(&base);
+        }
         match created {
             Ok(directory) => return Ok(directory),
             Err(error) => reasons.push(format!("{}: {error}", base.display())),
@@ -40,14 +73,53 @@ fn private_below(bases: impl Iterator<Item = PathBuf>) -> io::Result<tempfile::T
     )))
 }
 
-fn create(base: &Path) -> io::Result<tempfile::TempDir> {
+fn create(base: &Path) -> io::Result<Private> {
     let directory = tempfile::Builder::new()
-        .prefix("o3r-ssh-")
+        .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(base)?;
     // A umask takes bits away, too.
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
-    Ok(directory)
+    let in_use = File::create(directory.path().join(IN_USE))?;
+    // Where the file system knows no locks, it counts as in use by its age alone.
+    let _ = in_use.try_lock();
+    Ok(Private {
+        directory,
+        _in_use: in_use,
+    })
+}
+
+/// Removes the directories that our killed processes left in `base`, as far as that works: the next run tries again.
+fn sweep(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
+    let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    for entry in entries.flatten().filter(|entry| ours(&entry.file_name())) {
+        let path = entry.path();
+        let Some(age) = age_of_ours(&path) else {
+            continue;
+        };
+        // Held until it is removed: another run may sweep, too.
+        let in_use = File::open(path.join(IN_USE));
+        let is_dead = match &in_use {
+            Ok(file) => age >= LEFT_AFTER && file.try_lock().is_ok(),
+            Err(_) => age >= OLD_AFTER && UnixStream::connect(path.join("ctl")).is_err(),
+        };
+        if is_dead {
+            tracing::debug!(path = %path.display(), "removing what a killed run left");
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// How old a private directory of this user is; none where it is something else, or younger than nothing by a clock
+/// that was set back.
+fn age_of_ours(path: &Path) -> Option<Duration> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    let us = rustix::process::geteuid().as_raw();
+    let is_ours = metadata.is_dir() && metadata.uid() == us && metadata.mode() & 0o777 == 0o700;
+    metadata.modified().ok().filter(|_| is_ours)?.elapsed().ok()
 }
 
 /// Whether a directory can be used: ssh understands its name, and nobody else can replace what is in it.
@@ -111,5 +183,58 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         let sticky = base("sticky", 0o1777);
         private_below([sticky].into_iter()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+        let base = tempfile::tempdir_in("/tmp").unwrap();
+        let now = std::time::SystemTime::now();
+        let left = |name: &str, age: Duration, mode: u32, in_use: bool| {
+            let path = base.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("known_hosts"), "").unwrap();
+            let file = in_use.then(|| File::create(path.join(IN_USE)).unwrap());
+            chmod(&path, mode);
+            File::open(&path).unwrap().set_modified(now - age).unwrap();
+            (path, file)
+        };
+        let (hour, week) = (Duration::from_secs(3600), Duration::from_secs(7 * 86400));
+        let (dead, _) = left("o3r-ssh-dead", hour, 0o700, true);
+        let (old, _) = left("o3r-ssh-old", week, 0o700, false);
+        let (used, file) = left("o3r-ssh-used", week, 0o700, true);
+        let file = file.unwrap();
+        file.try_lock().unwrap();
+        let (answers, _) = left("o3r-ssh-answers", week, 0o700, false);
+        let _socket = std::os::unix::net::UnixListener::bind(answers.join("ctl")).unwrap();
+        File::open(&answers)
+            .unwrap()
+            .set_modified(now - week)
+            .unwrap();
+        let kept = [
+            used.clone(),
+            answers,
+            left("o3r-ssh-young", Duration::ZERO, 0o700, true).0,
+            left("o3r-ssh-hour", hour, 0o700, false).0,
+            left("o3r-ssh-open", week, 0o755, true).0,
+            left("o3r-other", week, 0o700, true).0,
+        ];
+        let link = base.path().join("o3r-ssh-link");
+        std::os::unix::fs::symlink("/tmp", &link).unwrap();
+
+        let private = private_below([base.path().to_owned()].into_iter()).unwrap();
+        assert!(!dead.exists() && !old.exists());
+        for path in kept.iter().chain([&link]) {
+            assert!(path.symlink_metadata().is_ok(), "{}", path.display());
+        }
+        // Whatever ended its process.
+        drop(file);
+        sweep(base.path());
+        assert!(!used.exists() && private.path().exists());
+        let path = private.path().to_owned();
+        File::open(&path).unwrap().set_modified(now - week).unwrap();
+        sweep(base.path());
+        assert!(path.exists(), "we use it");
+        drop(private);
+        assert!(!path.exists());
     }
 }

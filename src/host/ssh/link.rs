@@ -54,7 +54,7 @@ pub(super) struct Link {
     slots: Arc<Slots>,
     // Before the directory with its socket.
     master: Master,
-    directory: tempfile::TempDir,
+    directory: directory::Private,
 }
 
 /// What a session reads.
