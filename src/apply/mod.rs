@@ -143,6 +143,14 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    /// Whether nothing more can be done on the VPU: the link broke, or another apply may have the lock.
+    fn is_out_of_reach(&self) -> bool {
+        matches!(
+            self,
+            Self::Host(HostError::Disconnected { .. } | HostError::LockLost)
+        )
+    }
+
     /// Whether docker found its disk full.
     pub fn is_docker_full(&self) -> bool {
         matches!(self, Self::Exit { tail, .. } if is_docker_full(tail))
@@ -187,6 +195,8 @@ pub enum Restored {
     NotWanted,
     /// The previous release runs again.
     Previous,
+    /// The link or the lock was lost, and nothing can be restored without.
+    OutOfReach,
     /// What could be restored was, and this could not.
     Failed {
         /// Its address.
@@ -258,7 +268,7 @@ pub async fn execute<H: Host>(
         } else if done.iter().any(Step::is_record) {
             Restored::Recorded
         } else {
-            execution.restore(plan, completed, options).await
+            execution.restore(plan, completed, &reason, options).await
         };
         let address = step.address.to_string();
         let failure = Failure {
@@ -473,7 +483,13 @@ impl<H: Host> Execution<'_, H> {
     /// always undone), in the order in which the steps run: restoring is applying what was before,
     /// and files and names come before what is started from them. One that fails does not keep the
     /// others from running: more of what ran before is better than less.
-    async fn restore(&self, plan: &Plan, failed: usize, options: Options<'_>) -> Restored {
+    async fn restore(
+        &self,
+        plan: &Plan,
+        failed: usize,
+        reason: &FailureReason,
+        options: Options<'_>,
+    ) -> Restored {
         let touched = |step: &&Step| step.phase == Phase::Switch;
         if !plan.steps[..=failed].iter().any(|step| touched(&step)) {
             return Restored::NotNeeded;
@@ -484,10 +500,18 @@ impl<H: Host> Execution<'_, H> {
         if first_release(plan) {
             return Restored::NoPrevious;
         }
+        if reason.is_out_of_reach() {
+            return Restored::OutOfReach;
+        }
         self.observer.event(Event::Restoring);
         let hangs = matches!(docker_answers(self.runner.host, HOPELESS).await, Ok(false));
         let mut failures = vec![];
-        for (index, step) in plan.steps.iter().enumerate() {
+        let (records, others): (Vec<_>, Vec<_>) = plan
+            .steps
+            .iter()
+            .enumerate()
+            .partition(|(_, step)| step.is_record());
+        for (index, step) in others {
             if index > failed && !step.always_undone {
                 continue;
             }
@@ -514,6 +538,13 @@ impl<H: Host> Execution<'_, H> {
         }
         let unknown = plan.not_restorable.iter();
         let unknown = unknown.map(|resource| (&resource.address, resource.reason.clone()));
+        let unknown: Vec<_> = unknown.collect();
+        if failures.is_empty() && unknown.is_empty() {
+            // It takes away what was kept to restore from; what is left of that does no harm.
+            for command in records.iter().flat_map(|(_, step)| &step.undo) {
+                let _ = self.undo(command, hangs).await;
+            }
+        }
         match failures.into_iter().chain(unknown).next() {
             None => Restored::Previous,
             Some((address, reason)) => Restored::Failed {

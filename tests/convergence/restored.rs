@@ -96,6 +96,9 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
     if !untouched {
         let now = vpu.world(|world| seen(world));
         assert_eq!(now, seen(before), "command {at} of {commands:#?}");
+        let kept = |path: &&String| path.contains("/.o3r-deploy/previous/");
+        let kept = vpu.world(|world| world.files.keys().find(kept).cloned());
+        assert_eq!(kept, None, "command {at} of {commands:#?}");
     }
     true
 }

@@ -83,6 +83,10 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
             Exit::Restored,
             "the previous release was restored".to_owned(),
         ),
+        Restored::OutOfReach => (
+            Exit::Failed,
+            "nothing could be restored from here".to_owned(),
+        ),
         Restored::Failed { address, reason } => (
             Exit::Failed,
             format!("the previous release could not be restored: {address}: {reason}"),
@@ -119,6 +123,11 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
         format!("fix it and {logged}")
     };
     let help = match hint {
+        Some(_) if failure.restored == Restored::OutOfReach => format!(
+            "once the VPU answers, `o3r-deploy status` says what runs; apply this manifest again to complete the new \
+             release, or the one before to return to that; all commands are in {}",
+            log.path()
+        ),
         Some(hint) if connection_lost => hint,
         Some(hint) if refused => format!("{hint}\n{again}"),
         _ => again,
@@ -156,5 +165,26 @@ mod tests {
         assert!(full.contains("docker's disk on the VPU is full"), "{full}");
         assert!(full.contains("docker system df"), "{full}");
         assert!(!help("invalid diffID").contains("disk"));
+    }
+
+    #[test]
+    fn a_link_lost_in_the_switch_is_no_restore_that_failed() {
+        let failure = Failure {
+            address: "compose.app".to_owned(),
+            phase: Phase::Switch,
+            command: "docker-compose up -d".to_owned(),
+            reason: FailureReason::Host(HostError::Disconnected { host: "vpu".into() }),
+            restored: Restored::OutOfReach,
+        };
+        let said = format!("{:?}", failed(&failure, Some("known"), &Log::none()));
+        for words in [
+            "compose.app failed; nothing could be restored from here",
+            "the connection to vpu was lost",
+            "known",
+            "o3r-deploy status",
+            "apply this manifest again",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
     }
 }

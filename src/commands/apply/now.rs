@@ -6,7 +6,7 @@ use crate::{
     apply::{Failure, Restored},
     commands::session::Session,
     host::{Host as _, Stdin},
-    plan::{Phase, Plan},
+    plan::{Phase, Plan, Step},
     shell::Argv,
 };
 
@@ -78,22 +78,28 @@ fn project(address: &str) -> Option<&str> {
 
 /// Of whom the VPU cannot be asked: what follows from the steps that were done.
 fn by_progress(plan: &Plan, completed: usize) -> String {
-    let begun = &plan.steps[..(completed + 1).min(plan.steps.len())];
-    let starts = |address: &str| address.starts_with("compose.");
-    let running: Vec<&str> = begun
-        .iter()
-        .map(|step| step.address.as_str())
-        .filter(|address| starts(address))
-        .collect();
-    let containers = if running.is_empty() {
-        "the containers of before run on".to_owned()
-    } else {
-        format!(
-            "{} runs to its end on the VPU without us: its containers are those of before or the new ones",
-            running.join(", ")
-        )
+    let steps = |range: &[Step]| {
+        let switch = range.iter().filter(|step| step.phase != Phase::Stage);
+        let addresses: Vec<&str> = switch.map(|step| step.address.as_str()).collect();
+        (!addresses.is_empty()).then(|| addresses.join(", "))
     };
-    format!("{containers}\n{}", files(plan, completed))
+    let completed = completed.min(plan.steps.len());
+    let (done, rest) = plan.steps.split_at(completed);
+    let (running, rest) = rest.split_at(rest.len().min(1));
+    let mut lines = vec!["what is known:".to_owned()];
+    lines.extend(steps(done).map(|done| format!("  of the new release: {done}")));
+    lines.extend(steps(running).map(|step| {
+        format!(
+            "  of the one or the other: {step}, whose running command ends on the VPU without us"
+        )
+    }));
+    lines.extend(steps(rest).map(|rest| format!("  not begun: {rest}")));
+    let starts = |step: &Step| step.address.as_str().starts_with("compose.");
+    if !done.iter().chain(running).any(starts) {
+        lines.push("the containers of before run on".to_owned());
+    }
+    lines.push(files(plan, completed));
+    lines.join("\n")
 }
 
 /// What a boot would start.
