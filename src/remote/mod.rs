@@ -251,6 +251,11 @@ pub fn step_aside(project: &str, services: impl IntoIterator<Item = String>) -> 
     Argv::script(script, "o3r-step-aside", [project]).args(services)
 }
 
+/// Renames a container.
+pub fn rename_container(id: &str, name: &str) -> Argv {
+    Argv::new("docker").args(["container", "rename", id, name])
+}
+
 /// Gives the containers of before, each as `ID=NAME`, their names back and stops all newer ones. Fails where one of
 /// `images`, each as `NAME=IMAGE`, is gone, for `docker-compose up` would pull it; then it starts the containers of
 /// before itself if `how` is `-d`, not `--no-start`.

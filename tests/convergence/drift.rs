@@ -24,6 +24,7 @@ pub(super) enum Drift {
     RemoveContainers,
     RemoveOneContainer,
     RemakeContainers,
+    RenameContainer,
     Reboot,
     ForgetStarted,
     ForgetAll,
@@ -57,6 +58,7 @@ pub(super) fn drifts() -> impl Strategy<Value = Drift> {
         D::RemoveContainers,
         D::RemoveOneContainer,
         D::RemakeContainers,
+        D::RenameContainer,
         D::Reboot,
         D::ForgetStarted,
         D::ForgetAll,
@@ -117,6 +119,12 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 .for_each(|c| c.status = "exited".into());
         }
         Drift::RemoveContainers => world.containers.clear(),
+        Drift::RenameContainer => {
+            let mut own = world.containers.values_mut();
+            if let Some(container) = own.find(|c| c.project == "app") {
+                "somebody".clone_into(&mut container.name);
+            }
+        }
         Drift::RemoveOneContainer => drop(world.containers.pop_first()),
         Drift::RemakeContainers => {
             // Someone edits, makes the containers anew, and takes the edit back.

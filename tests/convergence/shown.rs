@@ -44,6 +44,21 @@ fn a_container_whose_network_was_removed_is_recreated() {
 }
 
 #[test]
+fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&two())).await;
+        let main = vpu.world(|world| {
+            let main = ids(world, "main").remove(0);
+            "main.old".clone_into(&mut world.containers.get_mut(&main).unwrap().name);
+            main
+        });
+        converge(&vpu, &desired(&two())).await;
+        vpu.world(|world| assert_eq!(world.containers[&main].name, "app_main_1"));
+    });
+}
+
+#[test]
 fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
     run(async {
         let vpu = FakeVpu::default();

@@ -61,6 +61,15 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 return fail(format!("Unit file {unit} does not exist."));
             }
         }
+        ["docker", "container", "rename", id, name] => {
+            if world.containers.values().any(|c| c.name == *name) {
+                return fail(format!("the container name \"/{name}\" is in use"));
+            }
+            match world.containers.get_mut(*id) {
+                Some(container) => (*name).clone_into(&mut container.name),
+                None => return fail(format!("No such container: {id}")),
+            }
+        }
         ["docker", "container", "update", policy, ids @ ..] => {
             let policy = policy.trim_start_matches("--restart=");
             for id in ids {

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Found, shown::with_dependants};
+use super::{Found, shown::with_dependants, states::misnamed};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     observe::Container,
@@ -24,6 +24,15 @@ pub(super) enum Recreate {
 }
 
 impl Recreate {
+    /// Whether a service's containers are replaced.
+    fn replaces(&self, service: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Services(services) => services.contains(service),
+            Self::All => true,
+        }
+    }
+
     /// Those, too, whose containers live in a namespace of one that is replaced.
     pub(super) fn with_dependants(self, found: &Found<'_>) -> Self {
         match self {
@@ -121,6 +130,13 @@ pub(super) fn start(
         // `up` leaves a paused container paused.
         commands.push(Command::new(remote::compose(name, ["unpause"])));
     }
+    for (id, container) in &found.containers {
+        if !recreate.replaces(&container.service)
+            && let Some(wanted) = misnamed(project, id, container)
+        {
+            commands.push(Command::new(remote::rename_container(id, &wanted)));
+        }
+    }
     commands.extend(up(project, project.state, found, recreate));
     match project.state {
         // Of a project that is scaled to nothing, nothing has to stay up.
@@ -144,11 +160,7 @@ pub(super) fn up(
     let name = &project.name;
     let how = how(state);
     let there: BTreeSet<&str> = found.services().collect();
-    let is_replaced = |service: &&str| match recreate {
-        Recreate::None => false,
-        Recreate::Services(services) => services.contains(*service),
-        Recreate::All => true,
-    };
+    let is_replaced = |service: &&str| recreate.replaces(service);
     // What the compose file has no more may have a port or name that is needed. It goes when all else is done: a
     // failure before brings it back with its data.
     let is_gone = |service: &&str| !project.services.contains_key(*service);

@@ -57,6 +57,10 @@ pub(super) fn states(
                 wanted,
             ));
         }
+        if let Some(wanted) = misnamed(project, id, container) {
+            let attribute = format!("container of service {}: name", container.service);
+            causes.push(Cause::differs(attribute, &container.name, wanted));
+        }
         if !project.services.contains_key(&container.service) {
             causes.push(Cause::differs(
                 format!("container {}", container.name),
@@ -66,6 +70,22 @@ pub(super) fn states(
         }
     }
     causes
+}
+
+/// The name that docker-compose would give a container which somebody renamed; none where it has that, or stepped
+/// aside for another one.
+pub(super) fn misnamed(project: &Project, id: &str, container: &Container) -> Option<String> {
+    let service = project.services.get(&container.service)?;
+    let wanted = match &service.container_name {
+        Some(chosen) => chosen.clone(),
+        None if container.number == 0 => return None,
+        None => format!(
+            "{}_{}_{}",
+            project.name, container.service, container.number
+        ),
+    };
+    let is_aside = container.own_name(id) != container.name;
+    (!is_aside && container.name != wanted).then_some(wanted)
 }
 
 /// Satisfied means: running and not restarting, or done with exit code 0 where the restart policy
