@@ -61,6 +61,10 @@ pub struct Container {
     /// Whose namespaces it uses.
     #[serde(default)]
     pub namespaces: Namespaces,
+    /// Names of the containers that it is linked to on docker's default network; docker keeps the containers
+    /// themselves, whatever is called so later.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub links: BTreeSet<String>,
     /// Whether it is on the VPU's own network: then docker does not know which ports it takes.
     #[serde(default)]
     pub host_network: bool,

@@ -44,6 +44,33 @@ fn a_container_whose_network_was_removed_is_recreated() {
 }
 
 #[test]
+fn what_is_linked_to_a_replaced_container_is_replaced_with_it() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&two())).await;
+        let link = |to: &str| {
+            vpu.world(|world| {
+                let side = ids(world, "side").remove(0);
+                let side = world.containers.get_mut(&side).unwrap();
+                side.details.links = [to.to_owned()].into();
+            });
+        };
+        link("app_main_1");
+        converged(&vpu, &desired(&two())).await;
+        // Only `main` reads the file.
+        let changed = desired(&Shape { extra: 1, ..two() });
+        let plan = plan_for(&vpu, &changed).await;
+        let aside = "o3r-step-aside app 'main=' 'side='".to_owned();
+        assert!(commands(&plan).contains(&aside), "{:#?}", commands(&plan));
+        converge(&vpu, &changed).await;
+        // And where docker-compose left it so.
+        link("0123456789ab_app_main_1");
+        assert!(!plan_for(&vpu, &changed).await.is_empty());
+        converge(&vpu, &changed).await;
+    });
+}
+
+#[test]
 fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
     run(async {
         let vpu = FakeVpu::default();

@@ -184,6 +184,7 @@ fn containers(world: &World) -> String {
             "image_ref": container.details.image_ref, "number": container.details.number.to_string(),
             "config_hash": container.config_hash.hex(), "config_files": "docker-compose.yml",
             "volumes": container.volumes, "mounts": mounts(container),
+            "links": container.details.links.iter().map(|to| format!("/{to}:/{}/it", container.name)).collect::<Vec<_>>(),
             "networks": container.details.networks.iter().map(|(name, id)| {
                 (name.clone(), json!({"id": id, "aliases": [container.service, &id[..12]]}))
             }).collect::<serde_json::Map<_, _>>(),

@@ -327,6 +327,7 @@ fn services_up(
                         .iter()
                         .map(|volume| (format!("/{volume}"), Mount::Volume(volume.clone())))
                         .collect(),
+                    links: BTreeSet::new(),
                 },
             };
             make(world, fresh, start, force)?;

@@ -167,6 +167,8 @@ pub struct Details {
     pub network_mode: String,
     /// What it mounts, by destination.
     pub mounts: BTreeMap<String, Mount>,
+    /// Names of the containers that it is linked to.
+    pub links: BTreeSet<String>,
 }
 
 /// What a container mounts at a path.

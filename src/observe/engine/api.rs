@@ -362,6 +362,8 @@ struct HostConfig {
     pid_mode: String,
     #[serde(default)]
     ipc_mode: String,
+    #[serde(default, deserialize_with = "or_default")]
+    links: Vec<String>,
     #[serde(default)]
     restart_policy: RestartPolicy,
     #[serde(default, deserialize_with = "or_default")]
@@ -417,6 +419,7 @@ impl From<Container> for ContainerLine {
             network: host_config.network_mode,
             pid_mode: host_config.pid_mode,
             ipc_mode: host_config.ipc_mode,
+            links: host_config.links,
             ports: host_config.port_bindings,
         }
     }

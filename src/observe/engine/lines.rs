@@ -150,6 +150,8 @@ pub(super) struct ContainerLine {
     pub(super) pid_mode: String,
     pub(super) ipc_mode: String,
     #[serde(deserialize_with = "or_default")]
+    pub(super) links: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) ports: BTreeMap<String, Option<Vec<listeners::Binding>>>,
 }
 

@@ -236,10 +236,17 @@ fn container(
             pid: line.pid_mode,
             ipc: line.ipc_mode,
         },
+        links: line.links.iter().filter_map(|link| linked(link)).collect(),
         published: listeners::published(&line.ports),
         ports: listeners::bound(line.ports),
     };
     (id, container)
+}
+
+/// The container that `/app_db_1:/app_web_1/db` leads to.
+fn linked(link: &str) -> Option<String> {
+    let (to, _) = link.split_once(':')?;
+    Some(to.trim_start_matches('/').to_owned())
 }
 
 fn mount(line: MountLine, shown: Shown) -> (String, Mount) {

@@ -34,6 +34,18 @@ pub(super) fn differences(builder: &Builder<'_>, container: &Container) -> Vec<C
             "of the one that replaced it",
         ));
     }
+    let is_there = |name: &str| {
+        let mut all = containers.into_iter().flat_map(|all| all.values());
+        containers.is_none() || all.any(|other| other.name == name)
+    };
+    let links = container.links.iter().filter(|name| !is_there(name));
+    causes.extend(links.map(|name| {
+        Cause::differs(
+            format!("container {}: link", container.name),
+            format!("to {name}, which is gone"),
+            "to the one that replaced it",
+        )
+    }));
     let mounts = container.mounts.iter();
     let stale = mounts.filter(|(_, mount)| mount.shown == Shown::Stale);
     causes.extend(stale.map(|(destination, mount)| {
@@ -54,17 +66,23 @@ pub(super) fn services(builder: &Builder<'_>, found: &Found<'_>) -> BTreeSet<Str
         .collect()
 }
 
-/// The same services, and those whose containers use a namespace of one of theirs: it goes with the container.
+/// The same services, and those whose containers use a namespace of one of theirs, or are linked to one: both go with
+/// the container.
 pub(super) fn with_dependants(
     found: &Found<'_>,
     mut services: BTreeSet<String>,
 ) -> BTreeSet<String> {
     loop {
+        let is_replaced = |owner: &Container| services.contains(&owner.service);
         let uses_one = |container: &Container| {
-            container.namespaces.owners().any(|owner| {
+            let mut owners = container.namespaces.owners();
+            owners.any(|owner| {
                 let owner = found.containers.get(&owner.to_owned());
-                owner.is_some_and(|owner| services.contains(&owner.service))
-            })
+                owner.is_some_and(|owner| is_replaced(owner))
+            }) || found
+                .containers
+                .values()
+                .any(|other| container.links.contains(&other.name) && is_replaced(other))
         };
         let own = found.containers.values().filter(|c| uses_one(c));
         let more: BTreeSet<String> = own.map(|c| c.service.clone()).collect();
