@@ -80,7 +80,8 @@ impl Look {
         let mut observed = patience::observe(&self.connection.host, &self.query(), self.ui).await?;
         if let Wanted::Known(desired) = &self.wanted {
             observe::identify(&mut observed.facts, desired.config_digests());
-            session::resolve_projects(&self.connection.host, desired, &mut observed).await?;
+            session::resolve_projects(&self.connection.host, desired, &mut observed, self.ui)
+                .await?;
         }
         Ok(observed)
     }

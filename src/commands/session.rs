@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -24,6 +25,9 @@ use crate::{
     speeds::{self, Speeds},
     ui::Ui,
 };
+
+/// After how long it is said that docker-compose is waited for; an ordinary answer takes a second or two.
+const SLOW_COMPOSE: Duration = Duration::from_secs(10);
 
 /// What the command line says beside the manifest.
 pub(super) fn options(global: &Global) -> Options {
@@ -149,10 +153,20 @@ pub(super) async fn resolve_projects(
     host: &SshHost,
     desired: &Desired,
     observed: &mut Observed,
+    ui: Ui,
 ) -> Result<(), HostError> {
     let questions = desired.questions(&observed.facts);
     let remembered = Remembered::new(cache());
-    observed.facts.resolved = observe::resolve_all(host, &questions, &remembered).await?;
+    let resolve = observe::resolve_all(host, &questions, &remembered);
+    let waiting = async {
+        tokio::time::sleep(SLOW_COMPOSE).await;
+        ui.note("waiting for docker-compose on the VPU, which reads the compose projects");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        resolved = resolve => observed.facts.resolved = resolved?,
+        () = waiting => {}
+    }
     Ok(())
 }
 
@@ -300,7 +314,7 @@ impl Session {
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         let mut observed = patience::observe(&self.host, &self.desired.query(), self.ui).await?;
         observe::identify(&mut observed.facts, self.desired.config_digests());
-        resolve_projects(&self.host, &self.desired, &mut observed).await?;
+        resolve_projects(&self.host, &self.desired, &mut observed, self.ui).await?;
         let outdated = desired::outdated(&self.desired, &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
         let cache = LayerCache::new(cache());

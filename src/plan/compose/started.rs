@@ -152,8 +152,9 @@ pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<String, String>) ->
 /// definition and environment: by a unit that somebody restarted, or by `docker-compose up`.
 ///
 /// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
-/// the record away first): it makes all of them anew. Where some are left, containers survive boots, as they
-/// all do on firmware that starts them by restart policy.
+/// the record away first): it recreates all of them. Where the unit's environment lacks a variable of the login's, the
+/// hash tells. Where some are left, containers survive boots, as they all do on firmware that starts them by restart
+/// policy.
 pub(super) fn stranger<'a>(
     builder: &Builder<'_>,
     found: &Found<'a>,
@@ -163,13 +164,14 @@ pub(super) fn stranger<'a>(
     let autostart = builder.facts.autostart.known();
     let generation = autostart.and_then(Autostart::generation);
     let survive = matches!(generation, Some(Generation::RestartPolicies(_)));
-    if booted
+    let of_boot = booted
         && !survive
         && !found
             .containers
             .keys()
-            .any(|id| started.containers.contains(*id))
-    {
+            .any(|id| started.containers.contains(*id));
+    // Records of older versions have no hashes to tell them by.
+    if of_boot && started.hashes.is_empty() {
         return None;
     }
     let mut containers = found.containers.iter();
