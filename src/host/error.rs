@@ -205,14 +205,20 @@ fn key_help(reason: &str) -> Option<String> {
     let text = if says("Too many authentication failures") {
         "the agent offers more keys than sshd tries: name the right one as `identity`, with `IdentitiesOnly yes` for this \
          host in ssh_config"
+    } else if says("is a directory, not a key") || says("is an empty file") {
+        "name a key file as `identity`; make one with: ssh-keygen -t ed25519"
+    } else if says("is a public key") {
+        "name the private key as `identity`: mostly the file of that name without .pub"
+    } else if says("is a key of PuTTY's") {
+        "convert it: puttygen FILE -O private-openssh-new -o NEW, or make another with ssh-keygen -t ed25519"
+    } else if says("line ends of Windows") {
+        "take the carriage returns out of the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
     } else if says("UNPROTECTED PRIVATE KEY FILE") || says("bad permissions") {
         "let only yourself read the key file: chmod 600 FILE"
     } else if says("not accessible") || says("no such identity") {
         "name a key file that is there as `identity`"
     } else if says("passphrase") {
         "load the key into ssh-agent (ssh-add FILE), or run this on a terminal, where ssh asks for the passphrase"
-    } else if says("line ends of Windows") {
-        "take the carriage returns out of the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
     } else if says("Load key") {
         "the key file is damaged, or of a format that this ssh does not read: ssh-keygen -y -f FILE says more"
     } else if says("no mutual signature algorithm") || says("signing failed") {

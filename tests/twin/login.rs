@@ -85,6 +85,96 @@ fn a_way_that_hangs_ends_and_leaves_nothing() {
 }
 
 #[test]
+fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+    let twin = Twin::up();
+    let mut site = configured(&twin, "");
+    let right = site.vpu.clone();
+    let key = fs::read_to_string(&twin.key).unwrap();
+    let here = site.path("");
+    let keygen = |name: &str, passphrase: &str| {
+        let path = here.join(name);
+        let mut keygen = std::process::Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", passphrase, "-f"]);
+        crate::support::run(keygen.arg(&path)).exits(0);
+    };
+    keygen("locked", "secret");
+    keygen("other", "");
+    for (name, text, mode) in [
+        ("windows", key.replace('\n', "\r\n"), 0o600),
+        ("open", key.clone(), 0o644),
+        ("empty", String::new(), 0o600),
+        ("cut", key[..100].to_owned(), 0o600),
+    ] {
+        site.write(name, &text);
+        fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for (name, told, helps) in [
+        (
+            "missing",
+            "not accessible: No such file",
+            "a key file that is there",
+        ),
+        ("windows", "line ends of Windows", "tr -d"),
+        ("open", "0644", "chmod 600"),
+        ("empty", "is an empty file", "ssh-keygen"),
+        ("cut", "Load key", "ssh-keygen -y -f FILE"),
+        ("locked", "has a passphrase", "ssh-add"),
+        ("other.pub", "is a public key", "without .pub"),
+        ("home", "is a directory", "ssh-keygen"),
+        ("other", "Permission denied (publickey)", "try: ssh oem@"),
+    ] {
+        let path = site.path(name).display().to_string();
+        site.vpu = right.replace(&twin.key, &path);
+        App::new("1.0.0").write_files(&site);
+        // The words may be on several lines.
+        let ran = site.run(&["plan"]).exits(3);
+        let said = ran.stderr.replace(['\n', '│'], " ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            said.contains(told) && said.contains(helps),
+            "{name}: {said}"
+        );
+    }
+
+    // An agent with more keys than sshd tries.
+    let socket = site.path("agent");
+    let mut agent = std::process::Command::new("ssh-agent");
+    let mut agent = agent
+        .arg("-D")
+        .arg("-a")
+        .arg(&socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    for number in 0..8 {
+        keygen(&format!("agents{number}"), "");
+        let mut add = std::process::Command::new("ssh-add");
+        add.env("SSH_AUTH_SOCK", &socket).arg("-q");
+        crate::support::run(add.arg(site.path(&format!("agents{number}")))).exits(0);
+    }
+    let mut plan = site.command(&["plan"]);
+    plan.env("SSH_AUTH_SOCK", &socket);
+    site.vpu = right.replace(&format!("identity = \"{}\"\n", twin.key), "");
+    App::new("1.0.0").write_files(&site);
+    let ran = crate::support::run(&mut plan).exits(3);
+    ran.says("Too many authentication failures")
+        .says("IdentitiesOnly");
+    site.vpu = right;
+    App::new("1.0.0").write_files(&site);
+    crate::support::run(&mut plan).exits(0);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+
+    // Longer than our own limit, and shorter than the user's.
+    let slow = configured(
+        &twin,
+        "ConnectTimeout 30\nProxyCommand sh -c 'sleep 11; exec busybox nc %h %p'",
+    );
+    slow.run(&["plan"]).exits(0);
+}
+
+#[test]
 fn what_sshd_and_the_account_refuse_is_said() {
     let twin = Twin::up();
     let mut site = configured(&twin, "");

@@ -148,6 +148,12 @@ impl Client {
         })
     }
 
+    /// Offers the key that the manifest names and no other: an agent may have more than sshd tries.
+    pub(super) fn offers_one_key(&mut self) {
+        let option = ["-o", "IdentitiesOnly=yes"].map(str::to_owned);
+        self.words.splice(0..0, option);
+    }
+
     /// The arguments by which ssh connects, and takes sessions at `control`.
     pub(super) fn master(&self, control: &Path) -> Vec<String> {
         let mut words = ["-M", "-N", "-S"].map(str::to_owned).to_vec();

@@ -80,14 +80,21 @@ impl Link {
             source,
         })?;
         let control = directory.path().join("ctl");
-        let client = Client::of(options, directory.path()).await?;
+        let mut client = Client::of(options, directory.path()).await?;
         let limit = limit + client.connect_timeout.saturating_sub(USUAL_CONNECT_TIMEOUT);
+        let mut master = Master::start(&client.master(&control))?;
+        let mut ready = master.ready(&control, limit).await;
+        let too_many = refusal::offered_too_many_keys(&master.words());
+        if ready.is_err() && options.identity.is_some() && too_many {
+            client.offers_one_key();
+            master = Master::start(&client.master(&control))?;
+            ready = master.ready(&control, limit).await;
+        }
         let context = Context {
             options,
             configured: &client.configured,
         };
-        let mut master = Master::start(&client.master(&control))?;
-        if let Err(ended) = master.ready(&control, limit).await {
+        if let Err(ended) = ready {
             let said = master.words();
             // Nothing of it is left while the rest is asked for.
             drop(master);

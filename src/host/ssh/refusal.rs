@@ -176,7 +176,7 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
     if let Some(help) = account_help(&says) {
         return Verdict::Other(all, Some(help.to_owned()));
     }
-    if says("Permission denied") || says("Too many authentication failures") {
+    if says("Permission denied") || offered_too_many_keys(said) {
         return Verdict::Refused(all);
     }
     if lines.is_empty() {
@@ -189,6 +189,11 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
         return Verdict::Other(all, Some(help.to_owned()));
     }
     Verdict::Unreachable(all)
+}
+
+/// Whether sshd lost its patience before the right key was offered.
+pub(super) fn offered_too_many_keys(said: &str) -> bool {
+    said.contains("Too many authentication failures")
 }
 
 /// What failed before the host was asked for anything: mostly the jump host's own words stand before ssh's.
@@ -296,9 +301,24 @@ async fn key_troubles(context: &Context<'_>) -> Vec<String> {
 
 async fn key_trouble(path: &Path) -> Option<&'static str> {
     use tokio::io::AsyncReadExt as _;
+    if path.is_dir() {
+        return Some("is a directory, not a key file");
+    }
     let mut bytes = vec![];
     let file = tokio::fs::File::open(path).await.ok()?;
     file.take(KEY_LIMIT).read_to_end(&mut bytes).await.ok()?;
+    if bytes.is_empty() {
+        return Some("is an empty file");
+    }
+    if ["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|kind| bytes.starts_with(kind.as_bytes()))
+    {
+        return Some("is a public key, and ssh needs the private one");
+    }
+    if bytes.starts_with(b"PuTTY-User-Key-File-") {
+        return Some("is a key of PuTTY's, which ssh does not read");
+    }
     if bytes.windows(2).any(|pair| pair == b"\r\n") {
         return Some("has line ends of Windows, which ssh does not read");
     }
@@ -474,5 +494,85 @@ mod tests {
             verdict(rsa, false, false),
             Verdict::Other(_, Some(_))
         ));
+    }
+    /// OpenSSH 9.2's own words.
+    #[test]
+    fn every_key_that_cannot_be_used_gets_its_own_help() {
+        let denied = "oem@10.0.0.9: Permission denied (publickey).\n";
+        for (said, shows, helps) in [
+            (
+                "Warning: Identity file id not accessible: No such file or directory.\n",
+                "id not accessible: No such file",
+                "name a key file that is there",
+            ),
+            (
+                "@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\nPermissions 0644 for 'id' are too open.\n\
+                 It is required that your private key files are NOT accessible by others.\n\
+                 This private key will be ignored.\nLoad key \"id\": bad permissions\n",
+                "0644 for 'id' are too open",
+                "chmod 600",
+            ),
+            (
+                "Load key \"id\": error in libcrypto\n",
+                "Load key \"id\"",
+                "damaged, or of a format",
+            ),
+            (
+                "Received disconnect from 10.0.0.9 port 22:2: Too many authentication failures\n\
+                 Disconnected from 10.0.0.9 port 22\n",
+                "Too many authentication failures",
+                "IdentitiesOnly yes",
+            ),
+            ("", "Permission denied", "name your key as `identity`"),
+        ] {
+            let tail = if said.starts_with("Received") {
+                ""
+            } else {
+                denied
+            };
+            let verdict = direct(&format!("{FRAME}{said}{tail}"));
+            let Verdict::Refused(reason) = verdict else {
+                panic!("{said}: {verdict:?}")
+            };
+            assert!(
+                reason.contains(shows) && !reason.contains("@@@"),
+                "{reason}"
+            );
+            let (host, user) = ("10.0.0.9".to_owned(), "oem".to_owned());
+            let help = HostError::Refused { host, user, reason }.help().unwrap();
+            assert!(help.contains(helps), "{said}: {help}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_file_that_ssh_says_little_of_is_looked_into() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("id");
+        for (text, told, helps) in [
+            ("", "empty", "name a key file"),
+            ("ssh-ed25519 AAAA me\n", "public key", "without .pub"),
+            (
+                "PuTTY-User-Key-File-3: ssh-ed25519\r\n",
+                "PuTTY",
+                "puttygen",
+            ),
+            ("-----BEGIN\r\n", "line ends of Windows", "tr -d"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let trouble = key_trouble(&path).await.unwrap();
+            assert!(trouble.contains(told), "{trouble}");
+            // As ssh says of a file that others may read, which is not what is wrong with it.
+            let reason = format!("id {trouble}\nLoad key \"id\": bad permissions");
+            let (host, user) = (String::new(), "oem".to_owned());
+            let help = HostError::Refused { host, user, reason }.help().unwrap();
+            assert!(help.contains(helps), "{help}");
+        }
+        assert!(
+            key_trouble(directory.path())
+                .await
+                .unwrap()
+                .contains("directory")
+        );
+        assert_eq!(key_trouble(Path::new("/nowhere")).await, None);
     }
 }
