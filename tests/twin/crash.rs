@@ -177,7 +177,7 @@ fn power_cut() {
         let ran = apply.finish().exits(4);
         ran.says("the connection to")
             .says("was lost")
-            .says("run apply again");
+            .says("apply this manifest again");
         converges(&site, &twin, &app);
     }
 }
@@ -212,9 +212,42 @@ fn link_that_is_lost() {
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     link.cut();
     let ran = apply.finish().exits(4);
-    ran.says("compose.hello failed")
+    ran.says("compose.hello failed; nothing could be restored from here")
         .says("was lost")
-        .says("run apply again");
+        .says("of the new release: tag.hello:1.1.0, file.hello/")
+        .says("of either release: compose.hello")
+        .says("not begun: release.hello")
+        .says("a boot of the VPU may start a mixture")
+        .says("o3r-deploy status");
+    converges(&site, &twin, &app);
+}
+
+#[test]
+fn another_vpu_that_answers_after_the_link_broke() {
+    let (twin, other) = (Twin::up(), Twin::up());
+    let link = Link::to(&twin);
+    let mut site = Site::through(&link, &twin);
+    let both = format!("[\"{}\", \"{}\"]", twin.host_key, other.host_key);
+    let one = format!("\"{}\"", twin.host_key);
+    site.vpu = site.vpu.replace(&one, &both);
+    let app = App::new("1.0.0");
+    app.write_files(&site);
+    let image = app.image().filled(20 << 20);
+    let archive = site.path("dist/hello-1.0.0.tar");
+    image.write(&archive, Layout::Docker, Packing::Plain);
+    link.slow(500_000);
+    let mut apply = site.start(&["apply", "--yes"]);
+    assert!(apply.wait_for("create volume.share"));
+    sleep(Duration::from_secs(1));
+    link.lead_to(&other);
+    link.cut();
+    link.slow(0);
+    let ran = apply.finish().exits(3);
+    ran.says("another VPU answers")
+        .says("nothing was done on it");
+    let untouched = "ls -A ~ | grep -e share -e o3r; docker volume ls -q; docker image ls -q";
+    assert_eq!(other.oem(untouched), "");
+    link.lead_to(&twin);
     converges(&site, &twin, &app);
 }
 

@@ -28,6 +28,7 @@ mod plan;
 mod refused;
 mod resolved;
 mod restore;
+mod signals;
 mod status;
 mod support;
 mod transfers;

@@ -89,14 +89,12 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     let mut lines = vec!["what is known:".to_owned()];
     lines.extend(steps(done).map(|done| format!("  of the new release: {done}")));
     lines.extend(steps(running).map(|step| {
-        format!(
-            "  of the one or the other: {step}, whose running command ends on the VPU without us"
-        )
+        format!("  of either release: {step}, whose running command ends on the VPU without us")
     }));
     lines.extend(steps(rest).map(|rest| format!("  not begun: {rest}")));
     let starts = |step: &Step| step.address.as_str().starts_with("compose.");
     if !done.iter().chain(running).any(starts) {
-        lines.push("the containers of before run on".to_owned());
+        lines.push("no container was touched".to_owned());
     }
     lines.push(files(plan, completed));
     lines.join("\n")

@@ -26,6 +26,7 @@ pub(crate) struct Link {
     /// How often the connections of the moment fell silent.
     silences: Arc<AtomicU64>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
+    target: Arc<Mutex<String>>,
 }
 
 impl Link {
@@ -38,17 +39,20 @@ impl Link {
             broken: Arc::default(),
             silences: Arc::default(),
             sockets: Arc::default(),
+            target: Arc::default(),
         };
+        link.lead_to(twin);
         let (rate, sockets) = (Arc::clone(&link.rate), Arc::clone(&link.sockets));
         let (sent, broken) = (Arc::clone(&link.sent), Arc::clone(&link.broken));
         let silences = Arc::clone(&link.silences);
-        let target = format!("{}:22", twin.address);
+        let target = Arc::clone(&link.target);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if broken.load(Ordering::Relaxed) {
                     continue;
                 }
-                let Ok(far) = TcpStream::connect(&target) else {
+                let target = target.lock().unwrap().clone();
+                let Ok(far) = TcpStream::connect(target) else {
                     continue;
                 };
                 for socket in [&near, &far] {
@@ -65,6 +69,11 @@ impl Link {
             }
         });
         link
+    }
+
+    /// New connections lead to another twin, as where it got the address.
+    pub(crate) fn lead_to(&self, twin: &Twin) {
+        *self.target.lock().unwrap() = format!("{}:22", twin.address);
     }
 
     /// From now on so many bytes a second go to the twin; 0 is as many as can be.
