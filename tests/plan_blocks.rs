@@ -11,7 +11,9 @@ use o3r_deploy::{
     },
     digest::Digest,
     image,
-    observe::{Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse},
+    observe::{
+        self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
+    },
     plan::{ManifestRef, Plan, plan},
     status::{self, Drift},
 };
@@ -422,6 +424,21 @@ fn what_docker_compose_there_says_counts() {
     let config = "services:\n  web:\n    image: app\n    ports: ['9000:80/tcp']\n    scale: 2\nversion: '2.4'\n";
     let file = ComposeFile::parse_config(config, &[].into()).unwrap();
     let mut resolving = answered(&wanted, Answer::Project(Box::new(file)));
+    let refused = blocked(&planned(&wanted, &resolving));
+    assert!(refused.contains("runs from app:latest"), "{refused}");
+    let mut wanted = wanted;
+    wanted.images = vec![Image {
+        name: "app:latest".into(),
+        content: None,
+        source: None,
+    }];
+    let image = observe::Image {
+        tags: ["app:latest".to_owned()].into(),
+        layers: vec![],
+        arch: "amd64".into(),
+        os: "linux".into(),
+    };
+    resolving.facts.images = Probed::Known(BTreeMap::from([("sha256:1".to_owned(), image)]));
     let plan = planned(&wanted, &resolving);
     assert_eq!(blocked(&plan), "");
     assert!(plan.notes.iter().any(|note| note.contains("ROBOT")));

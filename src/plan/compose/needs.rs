@@ -26,6 +26,7 @@ pub(super) fn unmet(
     }
     let (desired, facts) = (builder.desired, builder.facts);
     version(project, facts)
+        .or_else(|| image(project, desired))
         .or_else(|| runtime(project, facts))
         .or_else(|| port(project, desired, facts, containers))
 }
@@ -41,6 +42,25 @@ fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
     Some((
         format!("the compose file {refused}, which docker-compose {version} refuses"),
         "write `version: \"2.4\"`, which every firmware takes".to_owned(),
+    ))
+}
+
+/// What `check` finds of the image that the file names; on this VPU its variables may make it another one.
+fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
+    let resolved = project
+        .services
+        .iter()
+        .filter(|(_, s)| s.resolved.is_some());
+    let mut images = resolved.filter_map(|(name, s)| Some((name, s.image.as_ref()?)));
+    let declared = |image: &String| desired.images.iter().any(|one| one.name == *image);
+    let (name, image) = images.find(|(_, image)| !declared(image))?;
+    Some((
+        format!(
+            "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would ask a \
+             registry for it"
+        ),
+        "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image"
+            .to_owned(),
     ))
 }
 
