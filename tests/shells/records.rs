@@ -1,0 +1,162 @@
+//! The scripts that record a release and its containers, and wait for these.
+
+use super::*;
+
+#[tokio::test]
+async fn a_container_that_ended_well_has_settled_unless_it_is_to_run_for_ever() {
+    let mut checks = tokio::task::JoinSet::new();
+    for shell in SHELLS {
+        for (state, settles) in [
+            ("running 0 /app unless-stopped", true),
+            ("exited 0 /app ", true),
+            ("exited 0 /app no", true),
+            ("exited 0 /app on-failure", true),
+            ("exited 0 /app always", false),
+            ("exited 1 /app ", false),
+            ("restarting 1 /app always", false),
+        ] {
+            // At once: each waits for seconds.
+            checks.spawn(async move {
+                let fixture = Box::new(shell, &[]);
+                let docker = format!(
+                    "#!/bin/sh\ncase \"$1 $2\" in\n\
+                     'container ls') echo c1 ;;\n\
+                     'container inspect') case $4 in *RestartPolicy.Name}}}}) echo 'c1 0 {state}' ;; esac ;;\n\
+                     logs*) echo its last words ;;\nesac\n"
+                );
+                fixture.program("docker", &docker);
+                let output = fixture.run(&remote::settle("app"), b"").await;
+                assert_eq!(output.success(), settles, "{state}: {output:?}");
+                assert_eq!(output.tail(1).contains("its last words"), !settles);
+            });
+        }
+    }
+    while let Some(check) = checks.join_next().await {
+        check.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let kept = fixture.home().join(".o3r-deploy/previous/app");
+        std::fs::create_dir_all(&kept).unwrap();
+        std::fs::write(kept.join(".env"), "SECRET=1").unwrap();
+        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
+        for number in 0..60 {
+            let line = format!("{{\"version\":\"{number}\"}}\n");
+            assert!(fixture.run(&record, line.as_bytes()).await.success());
+        }
+        let written = std::fs::read_to_string(&history).unwrap();
+        assert_eq!(written.lines().count(), 51);
+        assert!(
+            !kept.exists(),
+            "what was kept of the release before is left"
+        );
+        assert_eq!(written.lines().last(), Some(r#"{"version":"59"}"#));
+
+        // The probe takes the version from there, while it is the same program.
+        let slow = "#!/bin/sh\necho 1.25.4\n";
+        fixture.program("docker-compose", slow);
+        assert!(fixture.run(&record, b"{}\n").await.success());
+        let observed = observe::observe(&fixture.host, &Query::default())
+            .await
+            .unwrap();
+        assert_eq!(observed.facts.compose, Probed::Known("1.29.2".into()));
+        fixture.program("docker-compose", &format!("{slow}# another one\n"));
+        let observed = observe::observe(&fixture.host, &Query::default())
+            .await
+            .unwrap();
+        assert_eq!(observed.facts.compose, Probed::Known("1.25.4".into()));
+
+        let _lock = fixture
+            .host
+            .hold(
+                &remote::lock(&lock::holder(r#""by":"me""#), &Claim::Wait),
+                lock::TOKEN,
+                &|_| (),
+            )
+            .await
+            .unwrap();
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"60\"}\n")
+                .await
+                .success()
+        );
+        let written = std::fs::read_to_string(&history).unwrap();
+        assert_eq!(
+            written.lines().last(),
+            Some(r#"{"by":"me","version":"60"}"#)
+        );
+    }
+}
+
+/// The record is the last thing of all: with the renaming of the history, the release is recorded.
+#[tokio::test]
+async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let kept = fixture.home().join(".o3r-deploy/previous/app");
+        let record = remote::record_release(text(&history), "", [text(&kept).to_owned()]);
+        let recorded = remote::recorded(text(&history), [text(&kept).to_owned()]);
+        let line = b"{\"version\":\"2\"}\n";
+        assert!(!fixture.run(&recorded, line).await.success());
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"1\"}\n")
+                .await
+                .success()
+        );
+        std::fs::create_dir_all(&kept).unwrap();
+        assert!(!fixture.run(&recorded, line).await.success());
+        assert!(kept.exists(), "what the restore needs");
+        // With who it was, or without; one that ends like it is another.
+        for (last, is) in [
+            ("{\"by\":\"me\",\"version\":\"2\"}\n", true),
+            ("{\"version\":\"2\"}\n", true),
+            ("{\"by\":\"me\",\"version\":\"12\"}\n", false),
+            ("x\"version\":\"2\"}\n", false),
+        ] {
+            std::fs::write(&history, last).unwrap();
+            std::fs::create_dir_all(&kept).unwrap();
+            let output = fixture.run(&recorded, line).await;
+            assert_eq!(output.success(), is, "{shell:?} {last} {output:?}");
+            assert_eq!(kept.exists(), !is);
+        }
+        // Nothing fails after it is recorded: neither what was kept, nor what the probe wants to know.
+        let base = fixture.home().join(".o3r-deploy");
+        fixture.program("docker-compose", "#!/bin/sh\n");
+        std::fs::create_dir_all(base.join("compose-version")).unwrap();
+        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
+        assert!(fixture.run(&record, line).await.success(), "{shell:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_containers_is_written_where_it_changed() {
+    for shell in SHELLS {
+        let fixture = Box::new(shell, &[]);
+        let record = fixture.home().join(".o3r-deploy/started/app");
+        let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));
+        let command = remote::record_started("app", text(&record));
+        // The second one stepped aside.
+        docker("c1 app_web_1 h1\\nc2 c2_app_db_1 h2\\n");
+        let inputs = b"input file x\tsha256:1\n";
+        assert!(fixture.run(&command, inputs).await.success());
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let wanted = format!("input file x\tsha256:1\nboot {boot}container c1 h1\n");
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&record).unwrap());
+        let before = inode();
+        assert!(fixture.run(&command, inputs).await.success());
+        assert_eq!(inode(), before, "{shell:?}");
+        docker("");
+        assert!(fixture.run(&command, b"").await.success());
+        let wanted = format!("boot {boot}");
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
+    }
+}
