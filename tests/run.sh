@@ -5,12 +5,12 @@
 #   tests/run.sh            all parts
 #   tests/run.sh PART...    some of them
 #
-# parts: format clippy shell build tests doctests docs schema compose twin readme quickstart
+# parts: format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart
 # `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-parts=(format clippy shell build tests doctests docs schema compose twin readme quickstart)
+parts=(format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart)
 case ${1:-} in
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
 esac
@@ -51,6 +51,15 @@ part_format() {
 
 part_clippy() {
     cargo clippy --all-targets --locked --quiet -- -D warnings
+}
+
+# Every dependency is used by some source.
+part_dependencies() {
+    local unused=()
+    while read -r name; do
+        grep -rqE "\b${name//-/_}(::|!)|use ${name//-/_}\b" --include='*.rs' src tests benches examples || unused+=("$name")
+    done < <(sed -n '/^\[.*dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | sort -u)
+    [ ${#unused[@]} -eq 0 ] || { echo "Cargo.toml names what nothing uses: ${unused[*]}"; return 1; }
 }
 
 # The scripts that run on a VPU must be POSIX and pass the parsers of dash and busybox.
