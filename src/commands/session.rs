@@ -200,8 +200,20 @@ pub(super) async fn plan(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     let plan = plan::plan(&desired, observed, address);
-    debug_assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
-    Ok(plan)
+    let broken = plan::lint::lint(&plan);
+    if broken.is_empty() {
+        return Ok(plan);
+    }
+    Err(CommandError::message(
+        Exit::Usage,
+        format!(
+            "internal error: the plan is not sound; nothing was done: {}",
+            broken.join("; ")
+        ),
+        Some(
+            "report it, with the file that this writes: o3r-deploy observe -o observed.json".into(),
+        ),
+    ))
 }
 
 /// A connected VPU.
