@@ -287,8 +287,7 @@ impl LayerCache {
         if layer.encoding == Encoding::Plain && on_the_way::about(layer, origin, level)?.is_none() {
             return self.add_as(layer, origin, Form::Tar);
         }
-        fs_err::create_dir_all(&layers).map_err(failed)?;
-        let file = tempfile::NamedTempFile::new_in(&layers).map_err(failed)?;
+        let file = self.layer_file().map_err(failed)?;
         let mut out = DigestWriter::new(file);
         let packed = on_the_way::to(layer, origin, level, &mut out, progress);
         let packed = packed.map_err(|error| match error {
@@ -311,9 +310,7 @@ impl LayerCache {
         out: &mut dyn Write,
     ) -> Result<Option<LayerBytes>, ImageError> {
         let layers = self.layers();
-        let file = fs_err::create_dir_all(&layers)
-            .and_then(|()| tempfile::NamedTempFile::new_in(&layers))
-            .map(DigestWriter::new);
+        let file = self.layer_file().map(DigestWriter::new);
         let mut copying = Copying { out, file };
         let packed = on_the_way::to(layer, origin, level, &mut copying, &|_| {})?;
         let failed = |source| ImageError::Scratch {
@@ -379,8 +376,7 @@ impl LayerCache {
         let name = format!("{origin}: {part}");
         let (found, unpacked) = contents::measure(&layer.stored, layer.encoding, &name)?;
         contents::check(origin, &part, layer.diff_id, found)?;
-        fs_err::create_dir_all(&layers).map_err(failed)?;
-        let mut out = DigestWriter::new(tempfile::NamedTempFile::new_in(&layers).map_err(failed)?);
+        let mut out = DigestWriter::new(self.layer_file().map_err(failed)?);
         compress::copy_unpacked(&layer.stored, Encoding::Plain, &name, &mut out, failed)?;
         let (file, stored, _) = out.finish();
         let name = Name {
@@ -404,8 +400,7 @@ impl LayerCache {
             source,
         };
         let part = format!("layer {}", layer.diff_id);
-        fs_err::create_dir_all(&layers).map_err(failed)?;
-        let mut out = DigestWriter::new(tempfile::NamedTempFile::new_in(&layers).map_err(failed)?);
+        let mut out = DigestWriter::new(self.layer_file().map_err(failed)?);
         let name = format!("{origin}: {part}");
         compress::copy_unpacked(&layer.stored, layer.encoding, &name, &mut out, failed)?;
         let (file, found, unpacked) = out.finish();
@@ -417,6 +412,16 @@ impl LayerCache {
             form,
         };
         self.keep(file, &name)
+    }
+
+    /// A file for a new layer. Marks the cache for programs that make backups: it may have gigabytes.
+    fn layer_file(&self) -> io::Result<tempfile::NamedTempFile> {
+        let layers = self.layers();
+        fs_err::create_dir_all(&layers)?;
+        if let Err(error) = cachedir::ensure_tag(&self.dir) {
+            tracing::debug!(%error, "the cache cannot be marked as one");
+        }
+        tempfile::NamedTempFile::new_in(&layers)
     }
 
     /// Puts a complete file under its name.

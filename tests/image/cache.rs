@@ -127,6 +127,15 @@ fn what_is_sent_from_the_cache_is_the_same_image() {
 }
 
 #[test]
+fn the_cache_is_marked_for_programs_that_make_backups() {
+    let kept = Kept::new();
+    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
+    prepare(&image, &kept.cache());
+    let tag = std::fs::read_to_string(kept.dir.path().join("CACHEDIR.TAG")).unwrap();
+    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+}
+
+#[test]
 fn a_fast_link_gets_a_file_s_layers_as_they_are() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
