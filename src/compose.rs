@@ -13,6 +13,7 @@ mod port;
 mod ports;
 mod project;
 mod release;
+mod resource;
 mod rules;
 mod scalar;
 mod schema;
@@ -30,6 +31,7 @@ use node::{Key, Node, Value};
 pub use port::HostPort;
 pub use project::{ProjectFile, Reading, Refusal, is_placed, override_names, read_project};
 pub use release::Release;
+pub use resource::{Network, Pool, Volume};
 pub use service::{Mount, MountSource, Service};
 pub use version::Version;
 
@@ -71,39 +73,6 @@ pub struct At<T> {
     /// The value.
     pub value: T,
     /// The place.
-    pub place: Place,
-}
-
-/// A top-level volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    /// What services call it.
-    pub key: String,
-    /// What docker calls it, where that is given.
-    pub name: Option<String>,
-    /// Whether compose expects it to exist.
-    pub external: bool,
-    /// Where its key stands.
-    pub place: Place,
-}
-
-impl Volume {
-    /// What docker calls an external volume.
-    pub fn external_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.key)
-    }
-}
-
-/// A top-level network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
-    /// What services call it.
-    pub key: String,
-    /// What docker calls it, where that is given.
-    pub name: Option<String>,
-    /// Whether compose expects it to exist.
-    pub external: bool,
-    /// Where its key stands.
     pub place: Place,
 }
 
@@ -216,22 +185,10 @@ impl ComposeFile {
             file.services.push(read);
         }
         for (key, node) in entries(root.get("volumes"), "volumes")? {
-            let (name, external) = external(node);
-            file.volumes.push(Volume {
-                key: key.name.clone(),
-                name,
-                external,
-                place: key.place,
-            });
+            file.volumes.push(resource::volume(key, node));
         }
         for (key, node) in entries(root.get("networks"), "networks")? {
-            let (name, external) = external(node);
-            file.networks.push(Network {
-                key: key.name.clone(),
-                name,
-                external,
-                place: key.place,
-            });
+            file.networks.push(resource::network(key, node));
         }
         Ok(file)
     }
@@ -310,20 +267,6 @@ fn entries<'a>(
         return Ok(Vec::new());
     };
     Ok(node.map(key)?.iter().collect())
-}
-
-/// Name and externality of a top-level volume or network, in the old form and the new.
-fn external(node: &Node) -> (Option<String>, bool) {
-    let Value::Map(table) = &node.value else {
-        return (None, false);
-    };
-    let name = |node: &Node| node.get("name").and_then(Node::text).map(str::to_owned);
-    let (old_name, is_external) = match table.get("external") {
-        Some(external) if matches!(external.value, Value::Map(_)) => (name(external), true),
-        Some(external) => (None, external.is_true()),
-        None => (None, false),
-    };
-    (name(node).or(old_name), is_external)
 }
 
 /// The files of top-level secrets, by key.

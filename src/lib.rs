@@ -27,6 +27,7 @@ mod nonce;
 pub mod observe;
 pub mod patch;
 pub mod plan;
+mod redact;
 pub mod remote;
 pub mod render;
 pub mod scaffold;

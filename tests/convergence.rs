@@ -3,6 +3,8 @@
 //! second apply. On the in-memory VPU.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "convergence/between.rs"]
+mod between;
 #[path = "convergence/drift.rs"]
 mod drift;
 #[path = "convergence/held.rs"]
@@ -21,7 +23,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use camino::Utf8Path;
 use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
-    desired::{Desired, Entry, ProjectState, Transfer},
+    desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
     host::fake::{self, FakeVpu, Fault, Store, World},
     manifest::names::RemotePath,
@@ -184,6 +186,7 @@ fn is_real(world: &mut World, desired: &Desired) {
         .map(|service| service.replicas)
         .sum();
     assert_eq!(containers.len(), wanted);
+    networks_are_real(world, project);
     let content = desired.images[0].content.as_ref().unwrap();
     let image = world.stored_id(content.config_digest);
     let directory = remote::project_directory("app");
@@ -228,9 +231,51 @@ fn is_real(world: &mut World, desired: &Desired) {
                 }
             }
         }
+        let policy = service.restart.as_deref().unwrap_or("no");
+        assert_eq!(container.restart_policy, policy);
+        for (destination, mounted) in &service.mounts {
+            let wanted = match mounted {
+                Mounted::Path(path) => fake::Mount::Bind(path.replacen('~', &world.home, 1)),
+                Mounted::Volume(name, _) => fake::Mount::Volume(name.clone()),
+                Mounted::Memory => continue,
+            };
+            let found = container.details.mounts.get(destination);
+            assert_eq!(found, Some(&wanted), "{destination} of {}", container.name);
+        }
         if service.volumes.contains(&"share".to_owned()) {
             let bound = desired.volumes[0].path.resolve(&world.home);
             assert_eq!(container.mounted.get("share"), Some(&bound));
+        }
+    }
+}
+
+/// The project has the networks that it declares and uses, as it declares them, and no others.
+fn networks_are_real(world: &World, project: &Project) {
+    let used = project.networks.iter().filter(|network| network.used);
+    let mut wanted: Vec<&str> = used.clone().map(|network| network.name.as_str()).collect();
+    let own = world
+        .networks
+        .values()
+        .filter(|network| network.project == "app");
+    let mut found: Vec<&str> = own.clone().map(|network| network.name.as_str()).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    for network in used {
+        let found = own
+            .clone()
+            .find(|found| found.name == network.name)
+            .unwrap();
+        let declared = &network.declared;
+        assert_eq!(found.options, declared.options, "{found:?}");
+        assert_eq!(found.internal, declared.internal == Some(true), "{found:?}");
+        assert_eq!(
+            found.driver,
+            declared.driver.clone().unwrap_or_default(),
+            "{found:?}"
+        );
+        if let Some(pool) = declared.pools.first() {
+            assert_eq!(Some(&found.subnet), pool.subnet.as_ref());
         }
     }
 }
@@ -332,9 +377,14 @@ proptest! {
         second in prop::option::of(shapes()),
         newer in any::<bool>(),
         store in stores(),
+        volumes in any::<bool>(),
     ) {
         run(async {
             let vpu = vpu_of(newer, store);
+            if volumes {
+                let paths = ["/data", "/cache", "/share"].map(String::from);
+                vpu.world(|world| world.image_volumes.extend(paths));
+            }
             converge(&vpu, &desired(&first)).await;
             for one in &drifted {
                 vpu.world(|world| drift(world, one));

@@ -47,6 +47,8 @@ fn project(name: &str, services: &[(&str, Service)]) -> Project {
         files: vec![],
         services: services.collect(),
         read: [].into(),
+        networks: vec![],
+        volumes: vec![],
         refused_by_old_compose: None,
         autostart: None,
         source: None,

@@ -37,6 +37,9 @@ pub struct Service {
     pub extends: Option<Place>,
     /// Its network mode.
     pub network_mode: Option<String>,
+    /// The networks that it is on, by their keys; `default` where it names none, none where it has a network mode.
+    #[serde(default)]
+    pub networks: Vec<String>,
     /// Its container runtime, as `nvidia`.
     pub runtime: Option<At<String>>,
     /// The ports it takes on the VPU.
@@ -81,8 +84,10 @@ pub enum MountSource {
     Bind(String),
     /// A volume, by its key among the top-level volumes.
     Volume(String),
-    /// A volume without a name, or memory.
+    /// A volume without a name.
     Anonymous,
+    /// Memory (`tmpfs`).
+    Memory,
 }
 
 /// Reads one service; `unset` are the variables of the whole file that nothing sets.
@@ -113,6 +118,15 @@ pub(super) fn read(
     for entry in service.get("volumes").into_iter().flat_map(Node::elements) {
         mounts.push(read_mount(name, entry)?);
     }
+    for entry in service.get("tmpfs").into_iter().flat_map(Node::one_or_many) {
+        let text = entry.text().unwrap_or_default();
+        let target = text.split(':').next().unwrap_or_default();
+        mounts.push(Mount {
+            source: MountSource::Memory,
+            target: Some(target.to_owned()),
+            place: entry.place,
+        });
+    }
     let env_files = service
         .get("env_file")
         .into_iter()
@@ -140,6 +154,7 @@ pub(super) fn read(
         profiles: service.place_of("profiles"),
         extends: service.place_of("extends"),
         network_mode: text("network_mode"),
+        networks: networks(service),
         runtime: at("runtime"),
         published_ports: service
             .get("ports")
@@ -167,6 +182,22 @@ pub(super) fn read(
     })
 }
 
+/// The keys of the networks that a service is on.
+fn networks(service: &Map) -> Vec<String> {
+    if service.get("network_mode").is_some() {
+        return Vec::new();
+    }
+    match service.get("networks").map(|node| &node.value) {
+        None | Some(Value::Null) => vec!["default".to_owned()],
+        Some(Value::Map(table)) => table.iter().map(|(key, _)| key.name.clone()).collect(),
+        Some(Value::List(list)) => list
+            .iter()
+            .filter_map(|node| Some(node.text()?.to_owned()))
+            .collect(),
+        Some(_) => Vec::new(),
+    }
+}
+
 /// Whole seconds of a period such as `1m30s` or `500ms`, rounded up.
 fn seconds(period: &str) -> Option<u64> {
     let period: Duration = humantime::parse_duration(period).ok()?;
@@ -189,6 +220,7 @@ fn read_mount(service: &str, entry: &Node) -> Result<Mount, ComposeError> {
                 (Some("bind"), Some(source)) => MountSource::Bind(source.to_owned()),
                 (Some("volume"), Some(source)) => MountSource::Volume(source.to_owned()),
                 (None, Some(source)) => mount_source(source),
+                (Some("tmpfs"), _) => MountSource::Memory,
                 _ => MountSource::Anonymous,
             };
             (source, text("target").map(str::to_owned))

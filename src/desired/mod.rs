@@ -1,6 +1,7 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
 mod archive;
+mod declared;
 mod parts;
 mod patches;
 mod prepare;
@@ -19,6 +20,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use archive::{archive_len, write_archive};
+pub use declared::{networks, volumes};
 pub use parts::{Arriving, Division, ImagePart};
 pub use patches::{Outdated, Patches, outdated};
 pub use prepare::{Sizes, bytes_to_send, prepare};
@@ -26,7 +28,7 @@ pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
-    compose::HostPort,
+    compose::{self, HostPort},
     digest::Digest,
     image::{self, Framing, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
@@ -273,6 +275,10 @@ pub struct Project {
     pub services: BTreeMap<String, Service>,
     /// The files of these that docker-compose reads, by relative path.
     pub read: BTreeSet<String>,
+    /// The networks that the compose file declares, and the one that services without any share.
+    pub networks: Vec<Network>,
+    /// The volumes that the compose file declares.
+    pub volumes: Vec<ProjectVolume>,
     /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
     pub refused_by_old_compose: Option<String>,
     /// Whether it starts when the VPU boots; `None` leaves that as it is.
@@ -337,6 +343,8 @@ pub struct Service {
     pub binds: Vec<String>,
     /// Environment files outside of the project's directory; absolute or below `~`.
     pub env_files: Vec<String>,
+    /// What it mounts, by where it is seen in the container; what docker chooses a volume for is left out.
+    pub mounts: BTreeMap<String, Mounted>,
     /// How many containers; 1 unless scaled.
     pub replicas: usize,
     /// The ports that it takes on the VPU.
@@ -352,6 +360,41 @@ pub struct Service {
     /// Of its definition as docker-compose on the VPU resolves it, environment files and all; `None` where that was
     /// not asked.
     pub resolved: Option<Digest>,
+}
+
+/// What a service mounts at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mounted {
+    /// A path on the VPU; absolute or below `~`.
+    Path(String),
+    /// A volume, by docker's name and the one that much older versions of docker-compose gave it.
+    Volume(String, Option<String>),
+    /// Memory.
+    Memory,
+}
+
+/// A network of a compose project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Docker's name.
+    pub name: String,
+    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    pub older_name: Option<String>,
+    /// Whether a service is on it: docker-compose looks at no others.
+    pub used: bool,
+    /// As the compose file has it.
+    pub declared: compose::Network,
+}
+
+/// A volume that a compose file declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectVolume {
+    /// Docker's name.
+    pub name: String,
+    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    pub older_name: Option<String>,
+    /// As the compose file has it.
+    pub declared: compose::Volume,
 }
 
 /// The compose file's name in a project's directory.

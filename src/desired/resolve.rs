@@ -10,8 +10,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
-    Patches, Project, ProjectFile, ProjectState, Release, Transfer, Volume, services::services,
-    walk,
+    Patches, Project, ProjectFile, ProjectState, Release, Transfer, Volume, declared,
+    services::services, walk,
 };
 use crate::{
     compose::{Release as ComposeRelease, read_project},
@@ -23,7 +23,6 @@ use crate::{
         types::{self, ComposeState},
     },
     plan::ManifestRef,
-    remote,
 };
 
 /// Reads what the manifest points to; opens its images, using `scratch` for what has to be
@@ -275,6 +274,8 @@ impl Resolver<'_> {
                 files,
                 services: BTreeMap::new(),
                 read: BTreeSet::new(),
+                networks: vec![],
+                volumes: vec![],
                 refused_by_old_compose: None,
                 autostart: compose.autostart,
                 source,
@@ -328,12 +329,9 @@ impl Resolver<'_> {
         };
         (self.findings.len() == before).then(|| Project {
             state,
-            services: services(
-                &reading.file,
-                &files,
-                &remote::project_directory(&name),
-                release,
-            ),
+            services: services(&reading.file, &files, &name, release),
+            networks: declared::networks(&reading.file, &name),
+            volumes: declared::volumes(&reading.file, &name),
             read: reading.files.iter().map(|file| file.name.clone()).collect(),
             refused_by_old_compose: refused_by_old.map(|refusal| refusal.message),
             autostart: compose.autostart,

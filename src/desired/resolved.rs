@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Desired, Project, ProjectState, Service, Transfer, services::services};
+use super::{Desired, Project, ProjectState, Service, Transfer, declared, services::services};
 use crate::{
     compose::{ComposeFile, Release},
     digest::Digest,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Changes with what is made of an answer, so that answers of other versions are asked for again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Most bytes of a file that docker-compose may read though nothing here says that it does.
 const SMALL: u64 = 256 << 10;
@@ -170,8 +170,7 @@ fn is_small_text(file: &super::ProjectFile) -> bool {
 
 impl Project {
     fn take(&mut self, file: &ComposeFile, release: Release) {
-        let directory = self.directory();
-        let mut resolved = services(file, &[], &directory, release);
+        let mut resolved = services(file, &[], &self.name, release);
         for (name, service) in &mut resolved {
             service.resolved = service.definition.take();
             if let Some(here) = self.services.get(name) {
@@ -179,6 +178,8 @@ impl Project {
             }
         }
         self.services = resolved;
+        self.networks = declared::networks(file, &self.name);
+        self.volumes = declared::volumes(file, &self.name);
         self.refused_by_old_compose = None;
     }
 }

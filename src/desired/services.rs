@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{COMPOSE_FILE, ProjectFile, Service};
+use super::{COMPOSE_FILE, Mounted, ProjectFile, Service};
 use crate::{
     compose::{self, ComposeFile, MountSource, Release},
     manifest::names::ImageRef,
+    remote,
 };
 
 /// The paths on the VPU that a service mounts; a relative one is meant from the project's directory.
@@ -15,18 +16,44 @@ fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
         .iter()
         .filter_map(|mount| match &mount.source {
             MountSource::Bind(path) => Some(path),
-            MountSource::Volume(_) | MountSource::Anonymous => None,
+            _ => None,
         });
     // An environment file is not mounted, and its values are those of the start, too; a secret is a mount.
     let files = service.env_files.iter().chain(&service.secret_files);
-    let paths = mounts.chain(files.map(|file| &file.value)).map(|path| {
-        if path.starts_with(['/', '~']) {
-            path.clone()
-        } else {
-            format!("{directory}/{path}")
-        }
+    let paths = mounts.chain(files.map(|file| &file.value));
+    paths.map(|path| from_directory(path, directory)).collect()
+}
+
+/// What a service mounts where it says so.
+fn mounts(
+    service: &compose::Service,
+    parsed: &ComposeFile,
+    project: &str,
+    directory: &str,
+) -> BTreeMap<String, Mounted> {
+    let mounts = service.mounts.iter().filter_map(|mount| {
+        let mounted = match &mount.source {
+            MountSource::Bind(path) => Mounted::Path(from_directory(path, directory)),
+            MountSource::Volume(key) => {
+                let declared = parsed.volumes.iter().find(|volume| volume.key == *key)?;
+                let (name, older_name) = declared.docker_names(project);
+                Mounted::Volume(name, older_name)
+            }
+            MountSource::Memory => Mounted::Memory,
+            MountSource::Anonymous => return None,
+        };
+        Some((normalised(mount.target.as_deref()?), mounted))
     });
-    paths.map(|path| normalised(&path)).collect()
+    mounts.collect()
+}
+
+/// A path on the VPU; a relative one is meant from the project's directory.
+fn from_directory(path: &str, directory: &str) -> String {
+    if path.starts_with(['/', '~']) {
+        normalised(path)
+    } else {
+        normalised(&format!("{directory}/{path}"))
+    }
 }
 
 /// The environment files of a service that are not in the project's directory.
@@ -56,9 +83,10 @@ fn normalised(path: &str) -> String {
 pub(super) fn services(
     parsed: &ComposeFile,
     files: &[ProjectFile],
-    directory: &str,
+    project: &str,
     release: Release,
 ) -> BTreeMap<String, Service> {
+    let directory = &remote::project_directory(project);
     let mut services: BTreeMap<String, Service> = parsed
         .services
         .iter()
@@ -78,6 +106,7 @@ pub(super) fn services(
                 volumes: vec![],
                 binds: binds(service, directory),
                 env_files: env_files(service, directory),
+                mounts: mounts(service, parsed, project, directory),
                 replicas: service.containers(release),
                 ports: service.published_ports.clone(),
                 runtime: service

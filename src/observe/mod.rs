@@ -10,7 +10,6 @@ mod health;
 mod identity;
 mod listeners;
 mod parse;
-mod redact;
 mod remembered;
 mod resolved;
 mod store;

@@ -190,6 +190,13 @@ impl<'a> Builder<'a> {
         !self.blocked.is_empty()
     }
 
+    /// Whether a resource with this address cannot be planned.
+    pub(super) fn is_blocked_at(&self, address: &Address) -> bool {
+        self.blocked
+            .iter()
+            .any(|blocked| blocked.address == *address)
+    }
+
     /// Whether anything is planned so far.
     pub(super) fn has_steps(&self) -> bool {
         !self.steps.is_empty()

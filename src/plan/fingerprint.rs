@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    desired::Desired,
+    desired::{self, Desired},
     digest::Digest,
     observe::{Container, Facts, Image, Network, Probed, Volume},
     plan::autostart,
@@ -75,8 +75,15 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         .values()
         .flat_map(|container| &container.volumes)
         .collect();
+    let networks = desired
+        .projects
+        .iter()
+        .flat_map(|project| &project.networks);
+    let names_of =
+        |network: &desired::Network| [Some(network.name.clone()), network.older_name.clone()];
+    let expected: BTreeSet<String> = networks.flat_map(names_of).flatten().collect();
     let networks = relevant(&facts.networks, |id, network| {
-        is_declared(&network.project) || attached.contains(id)
+        is_declared(&network.project) || attached.contains(id) || expected.contains(&network.name)
     });
     let relevant = Relevant {
         facts: &rest,

@@ -108,6 +108,13 @@ impl PreviousFile {
     }
 }
 
+/// A script that leaves a stand-in for a container.
+macro_rules! standing_in {
+    ($script:literal) => {
+        concat!(include_str!("stand-in.sh"), include_str!($script))
+    };
+}
+
 fn label(release: &str) -> String {
     format!("{LABEL}={release}")
 }
@@ -131,7 +138,7 @@ pub fn replace_volume<'a>(
     projects: impl IntoIterator<Item = &'a str>,
 ) -> Argv {
     let label = release.map(label).unwrap_or_default();
-    let script = include_str!("replace-volume.sh");
+    let script = standing_in!("replace-volume.sh");
     Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
 }
 
@@ -408,6 +415,70 @@ pub fn remove_project(project: &str, record: &str) -> Argv {
 pub fn remove_containers<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = include_str!("remove-containers.sh");
     Argv::script(script, "o3r-remove-containers", ids)
+}
+
+/// Removes networks by id, which no container that runs is on.
+pub fn remove_networks<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
+    let script = include_str!("remove-networks.sh");
+    Argv::script(script, "o3r-remove-networks", ids)
+}
+
+/// Removes a project's networks but those with these ids, where nobody else is on them.
+pub fn earlier_networks<'a>(project: &str, keep: impl IntoIterator<Item = &'a str>) -> Argv {
+    let script = include_str!("earlier-networks.sh");
+    Argv::script(script, "o3r-earlier-networks", [project]).args(keep)
+}
+
+/// Replaces the stopped containers of a service that have another volume than its own where it mounts something, by
+/// stand-ins that have their other anonymous volumes. `mounts` are the volumes by where they are mounted, empty for
+/// what is none. No volume is removed.
+pub fn uncover_mounts<'a>(
+    project: &str,
+    service: &str,
+    mounts: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Argv {
+    let script = standing_in!("uncover-mounts.sh");
+    let mounts = mounts.into_iter();
+    let mounts = mounts.map(|(destination, volume)| format!("{volume} {destination}"));
+    Argv::script(script, "o3r-uncover-mounts", [project, service]).args(mounts)
+}
+
+/// A container that a stand-in may be needed for.
+#[derive(Debug, Clone, Copy)]
+pub struct StandIn<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Compose project.
+    pub project: &'a str,
+    /// Compose service.
+    pub service: &'a str,
+    /// Its number in the service.
+    pub number: u32,
+    /// The directory that docker-compose ran in.
+    pub working_dir: &'a str,
+    /// The id of its image.
+    pub image: &'a str,
+}
+
+/// Where a container is gone, gives its volumes, by name and destination, to a stand-in, which takes the place of
+/// the service's newer containers of its number.
+pub fn bring_volumes_back<'a>(
+    container: &StandIn<'_>,
+    volumes: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Argv {
+    let number = container.number.to_string();
+    let words = [
+        container.id,
+        container.project,
+        container.service,
+        &number,
+        container.working_dir,
+        container.image,
+    ];
+    let script = standing_in!("bring-volumes-back.sh");
+    let volumes = volumes.into_iter();
+    let volumes = volumes.map(|(name, destination)| format!("{name} {destination}"));
+    Argv::script(script, "o3r-bring-volumes-back", words).args(volumes)
 }
 
 /// Adds the JSON line on stdin to a release's history, keeps docker-compose's version (may be

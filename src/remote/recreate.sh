@@ -1,4 +1,5 @@
-# Has docker-compose replace the containers of those services that are not of before any more.
+# Has docker-compose replace the containers of those services that are not of before any more, or cannot start: a
+# network of theirs is gone, or they use a namespace of one that is replaced.
 # $1 project  $2 its directory  $3 how: -d or --no-start  $4… services, and containers of before as ID=NAME
 main() {
     project=$1 directory=$2 how=$3
@@ -7,16 +8,24 @@ main() {
     for word; do
         case $word in *=*) before="$before${word%%=*} " ;; esac
     done
-    replace=
-    for word; do
-        case $word in *=*) continue ;; esac
-        ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$project" \
-            --filter "label=com.docker.compose.service=$word") || exit
-        for id in $ids; do
-            case $before in *" $id "*) ;; *) replace="$replace $word"; break ;; esac
+    networks=$(docker network ls -q --no-trunc) || exit
+    replace=' ' gone=' '
+    for round in 1 2; do
+        for word; do
+            case $word in *=*) continue ;; esac
+            case $replace in *" $word "*) continue ;; esac
+            ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$project" \
+                --filter "label=com.docker.compose.service=$word") || exit
+            for id in $ids; do
+                case $before in
+                    *" $id "*) if [ "$round" = 1 ]; then has_networks "$id"; else has_owners "$id"; fi && continue ;;
+                esac
+                replace="$replace$word " gone="$gone$ids "
+                break
+            done
         done
     done
-    [ -z "$replace" ] && return
+    [ "$replace" = ' ' ] && return
     cd -- "$directory" || exit
     known=$(docker-compose config --services </dev/null) || exit
     services=
@@ -25,6 +34,18 @@ main() {
     done
     # shellcheck disable=SC2086 # one word a service
     [ -z "$services" ] || docker-compose up "$how" --no-deps --force-recreate $services </dev/null
+}
+
+has_networks() {
+    for network in $(docker container inspect --format '{{range .NetworkSettings.Networks}}{{.NetworkID}} {{end}}' "$1"); do
+        printf '%s\n' "$networks" | grep -qxF -e "$network" || return 1
+    done
+}
+
+has_owners() {
+    for mode in $(docker container inspect --format '{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}' "$1"); do
+        case "$(printf '%s' "$gone" | tr '\n' ' ')" in *" ${mode#container:} "*) return 1 ;; esac
+    done
 }
 
 main "$@"

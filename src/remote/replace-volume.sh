@@ -35,32 +35,12 @@ may_go() {
     return 1
 }
 
-# Creates a container that never runs, with the labels by which docker-compose finds what it replaces.
 keep_anonymous() {
-    old=$1
-    # A volume without a name has 64 hexadecimal digits for one.
-    mounts=$(docker container inspect \
-        --format '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{.Destination}}{{println}}{{end}}{{end}}' "$old" |
-        grep -E '^[0-9a-f]{64} ')
-    [ -z "$mounts" ] && return
-    image=$(docker container inspect --format '{{.Image}}' "$old") || return
-    labels=$(docker container inspect --format '{{range $key, $value := .Config.Labels}}{{$key}}={{$value}}{{println}}{{end}}' "$old" |
-        grep -E '^com\.docker\.compose\.(project|service|container-number|oneoff|project\.working_dir|project\.config_files|version)=')
-    placeholder=$(
-        set -- --network none
-        while IFS= read -r mount; do
-            set -- "$@" --volume "${mount%% *}:${mount#* }"
-        done <<END
-$mounts
-END
-        while IFS= read -r line; do
-            set -- "$@" --label "$line"
-        done <<END
-$labels
-END
-        docker container create "$@" "$image" placeholder </dev/null
-    ) || return
-    docker container rename "$placeholder" "$(printf %.12s "$placeholder")_o3r-placeholder-$(printf %.12s "$old")"
+    volumes=$(volumes_of "$1" anonymous) || return
+    [ -n "$volumes" ] || return 0
+    image=$(docker container inspect --format '{{.Image}}' "$1") || return
+    labels=$(labels_of "$1")
+    stand_in "$image" "$labels" "$volumes" "$(printf %.12s "$1")"
 }
 
 main "$@"

@@ -7,9 +7,11 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
+    compose::ComposeFile,
     desired::{
-        Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image, ImageContent,
-        Patches, Project, ProjectFile, ProjectState, Release, Service, Transfer, Volume,
+        self, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
+        ImageContent, Mounted, Patches, Project, ProjectFile, ProjectState, Release, Service,
+        Transfer, Volume,
     },
     digest::Digest,
     image::{self, Platform, ScratchDir},
@@ -59,6 +61,10 @@ pub(super) fn image_content(version: u8) -> ImageContent {
 
 /// What a test varies.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that varies"
+)]
 pub(super) struct Shape {
     pub(super) image: u8,
     /// Contents of the extra file.
@@ -80,7 +86,40 @@ pub(super) struct Shape {
     pub(super) mounts_dotenv: bool,
     /// Containers of the service.
     pub(super) scale: usize,
+    /// How its networks are declared.
+    pub(super) network: usize,
+    /// Whether the service mounts something where its image has a volume.
+    pub(super) covers: bool,
 }
+
+/// Networks: a service's part and the top level's.
+pub(super) const NETWORKS: [(&str, &str); 9] = [
+    ("", ""),
+    (
+        "",
+        "networks: {default: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n",
+    ),
+    (
+        "",
+        "networks: {default: {ipam: {config: [{subnet: 10.2.0.7/24}]}}}\n",
+    ),
+    ("", "networks: {default: {driver_opts: {mtu: 1400}}}\n"),
+    ("", "networks: {default: {internal: true}}\n"),
+    ("    networks: [front]\n", "networks: {front: {}}\n"),
+    (
+        "    networks: [front, back]\n",
+        "networks: {front: {driver: macvlan}, back: {name: back}}\n",
+    ),
+    (
+        "    networks: [cell]\n",
+        "networks: {cell: {external: true}}\n",
+    ),
+    ("    networks: [cell]\n", "networks: {cell: {name: cell}}\n"),
+];
+
+/// The one of them that expects a network, and the one that creates it.
+pub(super) const EXPECTED: usize = 7;
+pub(super) const MADE: usize = 8;
 
 /// What a test varies of a transfer.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,6 +192,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
             prop::option::of(0..2u8),
         ),
         (trees(), any::<bool>(), 1..3usize),
+        (0..EXPECTED, any::<bool>()),
     )
         .prop_map(
             |(
@@ -166,6 +206,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
                 dotenv,
                 boot,
                 (tree, mounts_dotenv, scale),
+                (network, covers),
             )| Shape {
                 image,
                 extra,
@@ -181,6 +222,8 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
                 tree,
                 mounts_dotenv,
                 scale,
+                network,
+                covers,
             },
         )
 }
@@ -208,6 +251,8 @@ pub(super) const BASE: Shape = Shape {
     },
     mounts_dotenv: false,
     scale: 1,
+    network: 0,
+    covers: false,
 };
 
 fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
@@ -365,10 +410,13 @@ fn places(shape: &Shape) -> (Vec<Directory>, Vec<Volume>) {
     (directories, volumes)
 }
 
-pub(super) fn desired(shape: &Shape) -> Desired {
-    let restart =
-        (shape.restart || shape.autostart == Some(true)).then(|| "unless-stopped".to_owned());
-    let policy = match &restart {
+fn restart(shape: &Shape) -> Option<String> {
+    (shape.restart || shape.autostart == Some(true)).then(|| "unless-stopped".to_owned())
+}
+
+/// The compose file.
+fn compose(shape: &Shape) -> String {
+    let policy = match restart(shape) {
         Some(policy) => format!("    restart: {policy}\n"),
         None => String::new(),
     };
@@ -377,11 +425,34 @@ pub(super) fn desired(shape: &Shape) -> Desired {
     } else {
         String::new()
     };
-    let compose = format!(
+    let (on, networks) = NETWORKS[shape.network];
+    let data = if shape.covers {
+        ", \"~/data:/data\""
+    } else {
+        ""
+    };
+    format!(
         "# {}\nversion: \"2.4\"\nservices:\n  main:\n    image: app:1\n    env_file: conf/app.conf\n    \
-         scale: {}\n    volumes: [\"share:/share\", \"~/single file:/single\", \"~/site/conf:/conf\"]\n{policy}{second}volumes:\n  share:\n    external: true\n",
+         scale: {}\n    volumes: [\"share:/share\", \"~/single file:/single\", \"~/site/conf:/conf\"{data}]\n{on}{policy}{second}{networks}volumes:\n  share:\n    external: true\n",
         shape.comment, shape.scale
-    );
+    )
+}
+
+/// What the service mounts.
+fn mounts(shape: &Shape) -> BTreeMap<String, Mounted> {
+    let mut mounts = BTreeMap::from([
+        ("/share".to_owned(), Mounted::Volume("share".into(), None)),
+        ("/single".to_owned(), Mounted::Path("~/single file".into())),
+        ("/conf".to_owned(), Mounted::Path("~/site/conf".into())),
+    ]);
+    if shape.covers {
+        mounts.insert("/data".to_owned(), Mounted::Path("~/data".into()));
+    }
+    mounts
+}
+
+pub(super) fn desired(shape: &Shape) -> Desired {
+    let (restart, compose) = (restart(shape), compose(shape));
     let extra = format!("value={}\n", shape.extra);
     let mut files = vec![
         file("docker-compose.yml", compose.as_bytes()),
@@ -390,7 +461,9 @@ pub(super) fn desired(shape: &Shape) -> Desired {
     if let Some(value) = shape.dotenv {
         files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
     }
+    let parsed = ComposeFile::parse(&compose).unwrap();
     let mut main = Service {
+        mounts: mounts(shape),
         image: Some("app:1".into()),
         files: vec!["conf/app.conf".into()],
         volumes: vec!["share".into()],
@@ -445,6 +518,8 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             read: ["docker-compose.yml", "conf/app.conf", ".env"]
                 .map(str::to_owned)
                 .into(),
+            networks: desired::networks(&parsed, "app"),
+            volumes: desired::volumes(&parsed, "app"),
             refused_by_old_compose: None,
             autostart: shape.autostart,
             source: None,

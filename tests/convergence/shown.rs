@@ -176,3 +176,28 @@ fn a_changed_mode_of_a_projects_file_restarts_nothing() {
         assert_eq!(vpu.world(|world| ids(world, "main")), before);
     });
 }
+
+#[test]
+fn a_restart_policy_that_was_changed_by_hand_is_set_without_another_container() {
+    run(async {
+        let vpu = FakeVpu::default();
+        for (restart, policy) in [(true, "unless-stopped"), (false, "no")] {
+            let wanted = desired(&Shape { restart, ..two() });
+            converge(&vpu, &wanted).await;
+            let before = vpu.world(|world| ids(world, "main"));
+            vpu.world(|world| {
+                let main = world.containers.get_mut(&before[0]).unwrap();
+                main.restart_policy = "always".into();
+            });
+            let plan = plan_for(&vpu, &wanted).await;
+            let set = |policy| format!("o3r-restart-policy app main {policy}");
+            assert_eq!(commands(&plan), [set(policy)]);
+            let [undo] = plan.steps[0].undo.as_slice() else {
+                panic!("{:?}", plan.steps[0].undo)
+            };
+            assert_eq!(undo.to_display(), set("always"));
+            converge(&vpu, &wanted).await;
+            assert_eq!(vpu.world(|world| ids(world, "main")), before);
+        }
+    });
+}

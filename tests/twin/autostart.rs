@@ -121,7 +121,7 @@ fn restart_policies_bring_the_project_back() {
     );
     assert_eq!(
         site.steps(),
-        ["update autostart.hello", "update service.oem-dc-autostart"]
+        ["update compose.hello", "update service.oem-dc-autostart"]
     );
     site.apply();
     site.nothing_to_do();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    delta, files, images, projects, transfers,
+    between, delta, files, images, projects, transfers,
     world::{Container, Mount, Volume, World},
 };
 use crate::{digest::Digest, shell::Argv};
@@ -112,6 +112,15 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ) => {
             return projects::script(world, name, args);
         }
+        (
+            "o3r-remove-networks"
+            | "o3r-earlier-networks"
+            | "o3r-uncover-mounts"
+            | "o3r-bring-volumes-back",
+            _,
+        ) => {
+            return between::script(world, name, args);
+        }
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
         }
@@ -167,6 +176,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             world
                 .containers
                 .retain(|_, container| container.project != *project);
+            world
+                .networks
+                .retain(|_, network| network.project != *project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }

@@ -4,6 +4,7 @@
 //! What it does not understand it refuses with exit code 127, so that a new command cannot pass
 //! unnoticed.
 
+mod between;
 mod boot;
 mod commands;
 mod delta;

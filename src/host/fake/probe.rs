@@ -215,8 +215,10 @@ fn mounts(container: &Container) -> Vec<serde_json::Value> {
 fn networks(world: &World) -> String {
     lines(world.networks.iter().map(|(id, network)| {
         json!({
-            "id": id, "name": network.name, "driver": "bridge", "options": network.options,
-            "ipam_driver": "default", "pools": [{"Subnet": network.subnet}],
+            "id": id, "name": network.name,
+            "driver": if network.driver.is_empty() { "bridge" } else { &network.driver },
+            "options": network.options, "ipam_driver": "default",
+            "pools": [{"Subnet": if network.subnet.is_empty() { "172.18.0.0/16" } else { &network.subnet }}],
             "internal": network.internal, "project": network.project, "key": network.key,
         })
     }))

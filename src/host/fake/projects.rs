@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
+    between::networks_up,
     commands::{Ran, fail},
-    world::{Container, Details, Mount, Network, Volume, World},
+    world::{Container, Details, Mount, Volume, World},
 };
 use crate::{
     compose::{self, ComposeFile, MountSource, parse_env},
@@ -68,7 +69,10 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
             let newer = |service: &str| {
                 let mut all = world.containers.iter();
                 all.any(|(id, c)| {
-                    c.project == *project && c.service == service && !before.contains(&id.as_str())
+                    let mut networks = c.details.networks.values();
+                    let lost = networks.any(|id| !world.networks.contains_key(id));
+                    let is_of = c.project == *project && c.service == service;
+                    is_of && (lost || !before.contains(&id.as_str()))
                 })
             };
             let services: Vec<String> = words
@@ -255,13 +259,15 @@ fn services_up(
     let directory = remote::project_directory(project);
     let (text, _) = compose_texts(world, project)?;
     let parsed = compose_file(world, project)?;
-    let network = format!("{project}_default");
-    let on_network = |service: &compose::Service| service.network_mode.is_none();
-    let default = parsed.services.iter().any(on_network);
-    let default = default.then(|| (network.clone(), default_network(world, project, &network)));
-    for service in parsed.services.iter().filter(|s| is_meant(&s.name)) {
-        let networks = default.iter().filter(|_| on_network(service)).cloned();
+    let meant = || parsed.services.iter().filter(|s| is_meant(&s.name));
+    let up = networks_up(world, project, &parsed, meant())?;
+    for service in meant() {
+        let networks = service
+            .networks
+            .iter()
+            .filter_map(|key| up.get(key).cloned());
         let networks: BTreeMap<String, String> = networks.collect();
+        let mode = networks.keys().next().cloned().unwrap_or_default();
         let name = service
             .image
             .as_ref()
@@ -274,13 +280,11 @@ fn services_up(
         };
         // The values of `.env` are not in it: no test's compose file has variables.
         let config_hash = Digest::of(format!("{text}{image}"));
-        let volumes = service
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.source {
-                MountSource::Volume(key) => Some(key.clone()),
-                _ => None,
-            });
+        let mounts = mounts(world, project, &parsed, service);
+        let volumes = mounts.values().filter_map(|mount| match mount {
+            Mount::Volume(name) => Some(name.clone()),
+            Mount::Bind(_) => None,
+        });
         let volumes: BTreeSet<String> = volumes.collect();
         let mut mounted = BTreeMap::new();
         for volume in &volumes {
@@ -322,11 +326,8 @@ fn services_up(
                     image_ref: name.clone(),
                     number,
                     networks: networks.clone(),
-                    network_mode: service.network_mode.clone().unwrap_or(network.clone()),
-                    mounts: volumes
-                        .iter()
-                        .map(|volume| (format!("/{volume}"), Mount::Volume(volume.clone())))
-                        .collect(),
+                    network_mode: service.network_mode.clone().unwrap_or(mode.clone()),
+                    mounts: mounts.clone(),
                     links: BTreeSet::new(),
                 },
             };
@@ -336,21 +337,25 @@ fn services_up(
     Ok(String::new())
 }
 
-/// The id of a project's network, which is created where it is missing.
-fn default_network(world: &mut World, project: &str, name: &str) -> String {
-    let found = world.networks.iter().find(|(_, found)| found.name == name);
-    if let Some((id, _)) = found {
-        return id.clone();
-    }
-    let id = world.fresh_id();
-    let network = Network {
-        name: name.to_owned(),
-        project: project.to_owned(),
-        key: "default".into(),
-        ..Network::default()
-    };
-    world.networks.insert(id.clone(), network);
-    id
+/// What a service mounts, by where; docker chooses the rest.
+fn mounts(
+    world: &World,
+    project: &str,
+    file: &ComposeFile,
+    service: &compose::Service,
+) -> BTreeMap<String, Mount> {
+    let mounts = service.mounts.iter().filter_map(|mount| {
+        let source = match &mount.source {
+            MountSource::Bind(path) => Mount::Bind(path.replacen('~', &world.home, 1)),
+            MountSource::Volume(key) => {
+                let declared = file.volumes.iter().find(|volume| volume.key == *key)?;
+                Mount::Volume(declared.docker_names(project).0)
+            }
+            MountSource::Anonymous | MountSource::Memory => return None,
+        };
+        Some((mount.target.clone()?, source))
+    });
+    mounts.collect()
 }
 
 /// Makes a container, unless one is there that is to be kept. What replaces it takes its anonymous volumes over.
@@ -379,22 +384,24 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
     let image = world.images.get(&fresh.image);
     let wanted = image.map(|image| image.volumes.clone());
     for destination in wanted.unwrap_or_default() {
-        if !fresh.details.mounts.contains_key(&destination) {
-            let name = match old.get(&destination) {
-                Some(Mount::Volume(name)) => name.clone(),
-                _ => world.fresh_id(),
-            };
-            let volume = Volume {
-                options: BTreeMap::new(),
-                owner: None,
-            };
-            world.volumes.entry(name.clone()).or_insert(volume);
-            fresh.volumes.insert(name.clone());
-            fresh
-                .details
-                .mounts
-                .insert(destination, Mount::Volume(name));
-        }
+        let mounts = &mut fresh.details.mounts;
+        let name = match (old.get(&destination), mounts.get(&destination)) {
+            // It covers what the service mounts there.
+            (Some(Mount::Volume(name)), _) => name.clone(),
+            (_, None) => world.fresh_id(),
+            (_, Some(_)) => continue,
+        };
+        let volume = Volume {
+            options: BTreeMap::new(),
+            owner: None,
+        };
+        world.volumes.entry(name.clone()).or_insert(volume);
+        mounts.insert(destination, Mount::Volume(name));
+        let names = mounts.values().filter_map(|mount| match mount {
+            Mount::Volume(name) => Some(name.clone()),
+            Mount::Bind(_) => None,
+        });
+        fresh.volumes = names.collect();
     }
     world.containers.retain(|id, _| !replaced.contains(id));
     if world.containers.values().any(|c| c.name == fresh.name) {

@@ -99,9 +99,11 @@ pub struct Network {
     pub project: String,
     /// Its key in the compose file.
     pub key: String,
+    /// Its driver; empty is `bridge`.
+    pub driver: String,
     /// Driver options.
     pub options: BTreeMap<String, String>,
-    /// Address pool.
+    /// Address pool; empty where docker chose it.
     pub subnet: String,
     /// Whether it leads nowhere else.
     pub internal: bool,

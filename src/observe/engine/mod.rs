@@ -22,10 +22,10 @@ use super::{
     facts::{Docker, Image, Probed, Readings, Volume},
     listeners,
     parse::{docker_arch, find},
-    redact::redact,
 };
 use crate::{
     host::{Host, HostError, Stdin},
+    redact::redact,
     shell::Argv,
 };
 

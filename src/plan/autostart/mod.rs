@@ -186,22 +186,7 @@ fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
     if project.state == ProjectState::Stopped {
         builder.notes.push(policy::stopped_note(project));
     }
-    let containers = match builder.facts.containers.as_result() {
-        Ok(containers) => containers,
-        Err(reason) => return builder.block(address, reason, "see on the VPU: docker ps -a"),
-    };
-    let causes = policy::drift(project, containers);
-    let mut rest = causes.iter().map(|(_, cause)| cause.clone());
-    match rest.next() {
-        None => builder.unchanged(),
-        Some(first) => {
-            let mut draft = Draft::new(address, Action::Update, Phase::Switch, first);
-            draft.also = rest.collect();
-            let draft = after_compose(builder, draft, project);
-            let (run, undo) = policy::commands(project, containers, &causes);
-            builder.step(draft.source(project.source.as_ref()).run(run).undo(undo));
-        }
-    }
+    builder.unchanged();
     if state == "static" {
         builder.notes.push(format!(
             "{SERVICE} cannot be enabled (it has no [Install] section): whether a boot starts it cannot \

@@ -1,12 +1,8 @@
 //! Knows which restart policies bring a container back after a boot.
 
-use std::collections::BTreeMap;
-
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    observe::Container,
-    plan::{Cause, Command, builder::Builder},
-    remote,
+    plan::builder::Builder,
 };
 
 /// Whether dockerd starts a container with this policy again after a boot, if it ran before it.
@@ -114,57 +110,4 @@ pub(super) fn stopped_note(project: &Project) -> String {
          stops it again (`state = \"stopped\"`)",
         services.join(", ")
     )
-}
-
-/// Services of which a container has another policy than the compose file says, so that it would
-/// not come back: docker-compose does not see that.
-pub(super) fn drift(
-    project: &Project,
-    containers: &BTreeMap<String, Container>,
-) -> Vec<(String, Cause)> {
-    let mut drift: Vec<(String, Cause)> = vec![];
-    for (name, service) in &project.services {
-        let Some(wanted) = service.restart.as_deref().filter(|p| brings_back(p)) else {
-            continue;
-        };
-        let changed = own(project, name, containers).find(|(_, c)| c.restart_policy != wanted);
-        if let Some((_, container)) = changed {
-            let attribute = format!("container {}: restart policy", container.name);
-            let cause = Cause::differs(attribute, &container.restart_policy, wanted);
-            drift.push((name.clone(), cause));
-        }
-    }
-    drift
-}
-
-/// The commands that mend the drift, whatever containers there are then, and those that bring the
-/// former policies back.
-pub(super) fn commands(
-    project: &Project,
-    containers: &BTreeMap<String, Container>,
-    drift: &[(String, Cause)],
-) -> (Vec<Command>, Vec<Command>) {
-    let (mut run, mut undo) = (vec![], vec![]);
-    for (service, _) in drift {
-        let set = |policy: &str| {
-            let argv = remote::service_restart_policy(&project.name, service, policy);
-            Command::new(argv)
-        };
-        let wanted = project.services[service].restart.as_deref();
-        run.push(set(wanted.unwrap_or("no")));
-        let found = own(project, service, containers).next();
-        let before = found.map(|(_, container)| container.restart_policy.as_str());
-        undo.push(set(before.filter(|p| !p.is_empty()).unwrap_or("no")));
-    }
-    (run, undo)
-}
-
-fn own<'a>(
-    project: &'a Project,
-    service: &'a str,
-    containers: &'a BTreeMap<String, Container>,
-) -> impl Iterator<Item = (&'a String, &'a Container)> {
-    containers
-        .iter()
-        .filter(move |(_, c)| c.project == project.name && c.service == service && !c.one_off)
 }

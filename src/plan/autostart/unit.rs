@@ -169,6 +169,8 @@ mod tests {
             files: files.iter().map(file).collect(),
             services: BTreeMap::new(),
             read: [].into(),
+            networks: vec![],
+            volumes: vec![],
             refused_by_old_compose: None,
             autostart: Some(true),
             source: None,

@@ -1,8 +1,10 @@
 //! Plans compose projects: their files, and what their containers were started from.
 
 mod asked;
+mod between;
 mod files;
 mod needs;
+mod policies;
 mod previous;
 mod shown;
 mod start;
@@ -13,8 +15,10 @@ mod transfers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::{
+    between::Between,
     files::{Place, dropped, files},
     needs::unmet,
+    policies::Policies,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
     started::{changed_images, covered_input, image_id, redefined, resolved, stale_inputs},
@@ -88,7 +92,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         asked::note(builder, project);
         let obstacle = asked::refusal(builder, project)
             .or_else(|| conflict(desired, project, containers))
-            .or_else(|| unmet(builder, project, containers));
+            .or_else(|| unmet(builder, project, containers))
+            .or_else(|| between::unmet(builder, project));
         if let Some((reason, remedy)) = obstacle {
             builder.block(address(&project.name), reason, remedy);
             continue;
@@ -186,18 +191,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     };
     let mut inputs = inputs(builder, project);
     inputs.extend(resolved(project));
-    let mut causes = vec![];
-    for relative in &changed_files {
-        causes.push(Cause::DependsOn {
-            address: file_address(&project.name, relative),
-        });
-    }
     let changed_images = changed_images(builder, project);
-    for name in &changed_images {
-        causes.push(Cause::DependsOn {
-            address: image::tag_address(name),
-        });
-    }
     let volumes = project
         .services
         .values()
@@ -205,15 +199,16 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let replaced: BTreeSet<&String> = volumes
         .filter(|name| builder.changes(&volume::address(name)))
         .collect();
-    for name in &replaced {
-        causes.push(Cause::DependsOn {
-            address: volume::address(name),
-        });
-    }
     let changed_transfers = transfers::changed(builder, project);
-    for address in changed_transfers.addresses() {
-        causes.push(Cause::DependsOn { address });
-    }
+    let files = changed_files.iter();
+    let files = files.map(|relative| file_address(&project.name, relative));
+    let depends_on: Vec<Address> = files
+        .chain(changed_images.iter().map(|name| image::tag_address(name)))
+        .chain(replaced.iter().map(|name| volume::address(name)))
+        .chain(changed_transfers.addresses())
+        .collect();
+    let known = depends_on.iter().cloned();
+    let mut causes: Vec<Cause> = known.map(|address| Cause::DependsOn { address }).collect();
     let none_yet = found.containers.is_empty();
     let stale = if none_yet {
         BTreeMap::new()
@@ -230,11 +225,13 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     causes.extend(states(builder, project, found, &changed_images));
     let own = found.containers.values();
     causes.extend(own.flat_map(|container| shown::differences(builder, container)));
-    let depends_on = causes.iter().filter_map(|cause| match cause {
-        Cause::DependsOn { address } => Some(address.clone()),
-        _ => None,
-    });
-    let depends_on = depends_on.collect();
+    let between = Between::of(builder, project, found);
+    causes.extend(between.causes());
+    let policies = Policies::of(builder, project, found, &inputs);
+    if causes.is_empty() && policies.alone(builder, project) {
+        return;
+    }
+    causes.extend(policies.causes());
     let mut causes = causes.into_iter();
     let Some(first) = causes.next() else {
         return builder.unchanged();
@@ -245,6 +242,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     } else {
         let by_transfers = transfers::services(builder, project, &changed_transfers, &stale);
         transfers::note(builder, project, &changed_transfers);
+        between.note(builder, project);
         services_to_recreate(project, &changed_files, &replaced, &stale)
             .and(by_transfers)
             .and(Some(differing(
@@ -254,6 +252,8 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
                 &changed_images,
                 &inputs,
             )))
+            .and(Some(between.services(found)))
+            .and(Some(policies.services()))
             .with_dependants(found)
     };
     let (action, first) = if none_yet {
@@ -262,14 +262,20 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         (Action::Update, first)
     };
     let mut draft = Draft::new(address, action, Phase::Switch, first);
-    draft.also = if none_yet { vec![] } else { causes.collect() };
+    draft.also = if none_yet {
+        between.causes().collect()
+    } else {
+        causes.collect()
+    };
     draft.depends_on = depends_on;
     let draft = draft.source(project.source.as_ref());
-    let draft = draft.run(start(builder, project, found, &recreate, &inputs));
+    let switch = (&recreate, &between);
+    let draft = draft.run(start(builder, project, found, switch, &inputs));
+    let draft = draft.run(policies.set(project));
     let draft = match previous {
         None => draft,
         Some(previous) => {
-            let undo = previous.restore(builder, project, found, &changed_files, &recreate);
+            let undo = previous.restore(builder, project, found, &changed_files, switch);
             let broken = loses_containers(builder, found) || previous.is_touched();
             draft.undo(undo).always_undone(broken)
         }
@@ -346,6 +352,7 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
         let draft = draft.after([address]).source(project.source.as_ref());
         builder.step(draft.run([Command::new(removal)]));
     }
+    between::remove_unused(builder);
 }
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
@@ -403,7 +410,8 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     draft = draft.run(actions.into_iter().map(Command::new));
     if let Some(previous) = previous {
         undo.splice(0..0, previous::make_room(builder));
-        undo.extend(previous.restore(builder, project, found, &changed, &Recreate::None));
+        let switch = (&Recreate::None, &Between::default());
+        undo.extend(previous.restore(builder, project, found, &changed, switch));
         let broken = loses_containers(builder, found) || previous.is_touched();
         draft = draft.undo(undo).always_undone(broken);
     }

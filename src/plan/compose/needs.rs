@@ -14,7 +14,7 @@ use crate::{
 const MERGED_FORMATS: (u64, u64) = (1, 27);
 
 /// Why, and what to do.
-type Obstacle = (String, String);
+pub(super) type Obstacle = (String, String);
 
 pub(super) fn unmet(
     builder: &Builder<'_>,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Found, address,
+    between::Between,
     files::Place,
     start::{Recreate, back, record},
     started::{is_resolved, stranger},
@@ -102,7 +103,7 @@ impl<'a> Previous<'a> {
         project: &Project,
         found: &Found<'_>,
         changed_files: &BTreeSet<String>,
-        recreate: &Recreate,
+        switch: (&Recreate, &Between<'_>),
     ) -> Vec<Command> {
         let name = &project.name;
         let mut commands = self.files_put_before(builder, project, changed_files);
@@ -116,7 +117,7 @@ impl<'a> Previous<'a> {
             builder.not_restorable(address(name), reason);
             let state = state(any_runs(found));
             let images = images_of(builder, found);
-            commands.extend(self.back(builder, project, state, found, &images, recreate));
+            commands.extend(self.back(builder, project, state, found, &images, switch));
             return commands;
         };
         commands.extend(images(builder, project, made));
@@ -131,7 +132,7 @@ impl<'a> Previous<'a> {
         let images: Vec<String> = images
             .map(|(name, id)| image_word(builder, name, id))
             .collect();
-        commands.extend(self.back(builder, project, state, found, &images, recreate));
+        commands.extend(self.back(builder, project, state, found, &images, switch));
         commands.push(Command::new(match state {
             ProjectState::Running => remote::settle(name),
             ProjectState::Stopped | ProjectState::Absent => remote::compose(name, ["stop"]),
@@ -180,8 +181,9 @@ impl<'a> Previous<'a> {
         state: ProjectState,
         found: &Found<'_>,
         images: &[String],
-        forwards: &Recreate,
+        (forwards, between): (&Recreate, &Between<'_>),
     ) -> Vec<Command> {
+        let then = between.back(project, self.made, !self.is_touched());
         let known = builder.facts.images.known();
         let mut wanted = self
             .made
@@ -189,9 +191,16 @@ impl<'a> Previous<'a> {
             .flat_map(|made| of_kind(made, "image"));
         let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
         if self.is_touched() && held {
-            return back(project, state, &BTreeMap::new(), images, &Recreate::All);
+            return back(
+                project,
+                state,
+                &BTreeMap::new(),
+                images,
+                &Recreate::All,
+                then,
+            );
         }
-        back(project, state, &found.containers, images, forwards)
+        back(project, state, &found.containers, images, forwards, then)
     }
 }
 
@@ -337,7 +346,7 @@ impl Container {
             .unwrap_or(&self.name)
     }
 
-    fn runs(&self) -> bool {
+    pub(super) fn runs(&self) -> bool {
         matches!(self.status.as_str(), "running" | "restarting" | "paused")
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Found, shown::with_dependants, states::misnamed};
+use super::{Found, between::Between, shown::with_dependants, states::misnamed};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     observe::Container,
@@ -121,7 +121,7 @@ pub(super) fn start(
     builder: &Builder<'_>,
     project: &Project,
     found: &Found<'_>,
-    recreate: &Recreate,
+    switch: (&Recreate, &Between<'_>),
     inputs: &BTreeMap<String, String>,
 ) -> Vec<Command> {
     let name = &project.name;
@@ -131,13 +131,13 @@ pub(super) fn start(
         commands.push(Command::new(remote::compose(name, ["unpause"])));
     }
     for (id, container) in &found.containers {
-        if !recreate.replaces(&container.service)
+        if !switch.0.replaces(&container.service)
             && let Some(wanted) = misnamed(project, id, container)
         {
             commands.push(Command::new(remote::rename_container(id, &wanted)));
         }
     }
-    commands.extend(up(project, project.state, found, recreate));
+    commands.extend(up(project, project.state, found, switch));
     match project.state {
         // Of a project that is scaled to nothing, nothing has to stay up.
         ProjectState::Running if project.services.values().all(|s| s.replicas == 0) => {}
@@ -155,7 +155,7 @@ pub(super) fn up(
     project: &Project,
     state: ProjectState,
     found: &Found<'_>,
-    recreate: &Recreate,
+    (recreate, between): (&Recreate, &Between<'_>),
 ) -> Vec<Command> {
     let name = &project.name;
     let how = how(state);
@@ -171,9 +171,13 @@ pub(super) fn up(
         up.push("--remove-orphans");
     }
     let mut commands = vec![];
-    if !aside.is_empty() {
+    let is_none_aside = aside.is_empty();
+    if !is_none_aside {
         let aside = aside.iter().map(|service| project.stop_word(service));
         commands.push(Command::new(remote::step_aside(name, aside)));
+    }
+    commands.extend(between.forward(project));
+    if !is_none_aside {
         let services = project.services.keys().map(String::as_str);
         let replaced = services.filter(|service| there.contains(service) && is_replaced(service));
         let mut replaced: Vec<&str> = replaced.collect();
@@ -191,13 +195,15 @@ pub(super) fn up(
 
 /// The commands that take a project's containers back to those of before, as far as these are still there, and
 /// have docker-compose replace all others of the services `recreate` names. `images` are those of before, each as
-/// `NAME=IMAGE`: docker-compose runs only where they are there.
+/// `NAME=IMAGE`: docker-compose runs only where they are there. `then` runs when all
+/// have stopped.
 pub(super) fn back(
     project: &Project,
     state: ProjectState,
     before: &BTreeMap<&String, &Container>,
     images: &[String],
     recreate: &Recreate,
+    then: Vec<Command>,
 ) -> Vec<Command> {
     let name = &project.name;
     let before: Vec<String> = before
@@ -207,6 +213,7 @@ pub(super) fn back(
     let how = how(state);
     let put_back = remote::put_back(name, how, &before, images);
     let mut commands = vec![Command::new(put_back)];
+    commands.extend(then);
     let up = ["up", how, "--remove-orphans"];
     match recreate {
         Recreate::None => commands.push(Command::new(remote::compose(name, up))),

@@ -4,11 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
 use crate::{
-    desired::Project,
+    desired::{Mounted, Project},
     digest::Digest,
     observe::{Autostart, Container, Generation, Started},
     plan::{Cause, builder::Builder, image, volume},
 };
+
+/// What the inputs begin with that say what a service mounts: then its name, and where.
+pub(super) const MOUNT: &str = "mount ";
+
+impl Mounted {
+    /// As it is recorded.
+    pub(super) fn to_input(&self) -> String {
+        match self {
+            Self::Path(path) => format!("path {path}"),
+            Self::Volume(name, _) => format!("volume {name}"),
+            Self::Memory => "memory".to_owned(),
+        }
+    }
+}
 
 /// Names of images whose tag moves in this plan and which the project uses.
 pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeSet<String> {
@@ -34,6 +48,9 @@ pub(in crate::plan) fn inputs(
     for (name, service) in &project.services {
         if let Some(definition) = service.definition {
             inputs.insert(format!("service {name}"), definition.to_string());
+        }
+        for (destination, mounted) in &service.mounts {
+            inputs.insert(format!("{MOUNT}{name} {destination}"), mounted.to_input());
         }
         if let Some(name) = &service.image
             && let Some(id) = image_id(builder, name)
@@ -109,7 +126,7 @@ pub(super) fn stale_inputs(
     // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
     let compared = inputs
         .iter()
-        .filter(|(input, _)| !input.starts_with("service "))
+        .filter(|(input, _)| !input.starts_with("service ") && !input.starts_with(MOUNT))
         // Not recorded where docker-compose could not be asked then.
         .filter(|(input, _)| !is_resolved(input) || started.inputs.contains_key(*input));
     for (input, wanted) in compared {

@@ -1,4 +1,4 @@
-//! Takes secrets out of what docker tells, before anything else sees them.
+//! Takes secrets out of what docker and compose files tell, before anything else sees them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ const REDACTED: &str = "***";
 const SECRETS: &[&str] = &["password", "pass", "passwd", "password2", "cred", "secret"];
 
 /// A volume's driver options without passwords: `username=me,password=***`.
-pub(super) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
     options
         .into_iter()
         .map(|(key, value)| {
@@ -21,6 +21,21 @@ pub(super) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, Stri
             (key, value)
         })
         .collect()
+}
+
+/// A line without passwords: `password=***`, `http://***@host/`.
+pub(crate) fn redact_words(line: &str) -> String {
+    let words = line.split(' ').map(|text| {
+        let text = text.split(',').map(word).collect::<Vec<_>>().join(",");
+        match text
+            .split_once("://")
+            .map(|(scheme, rest)| (scheme, rest.rsplit_once('@')))
+        {
+            Some((scheme, Some((_, rest)))) => format!("{scheme}://{REDACTED}@{rest}"),
+            _ => text,
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn word(word: &str) -> String {

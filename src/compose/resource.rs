@@ -1,0 +1,174 @@
+//! Top-level volumes and networks of a compose file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Place,
+    node::{Key, Node, Value},
+};
+use crate::redact::redact;
+
+/// A top-level volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Volume {
+    /// What services call it.
+    pub key: String,
+    /// What docker calls it, where that is given.
+    pub name: Option<String>,
+    /// Whether compose expects it to exist.
+    pub external: bool,
+    /// Its driver, where one is chosen.
+    pub driver: Option<String>,
+    /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
+    pub options: BTreeMap<String, String>,
+    /// Where its key stands.
+    pub place: Place,
+}
+
+impl Volume {
+    /// What docker calls an external volume.
+    pub fn external_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.key)
+    }
+
+    /// What docker calls it in a project: the name that docker-compose 1.x creates, then the one that much older
+    /// versions did, which is used where it is there.
+    pub fn docker_names(&self, project: &str) -> (String, Option<String>) {
+        // In a volume's name only, docker-compose drops these.
+        let project = project.trim_start_matches(['-', '_']);
+        names((&self.key, self.name.as_deref(), self.external), project)
+    }
+}
+
+/// A top-level network, or the one that docker-compose adds for services that name none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// What services call it.
+    pub key: String,
+    /// What docker calls it, where that is given.
+    pub name: Option<String>,
+    /// Whether compose expects it to exist.
+    pub external: bool,
+    /// Its driver, where one is chosen.
+    pub driver: Option<String>,
+    /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
+    pub options: BTreeMap<String, String>,
+    /// `internal:`, where it is given.
+    pub internal: Option<bool>,
+    /// `enable_ipv6:`, where it is given.
+    pub ipv6: Option<bool>,
+    /// The driver that hands out addresses, where one is chosen.
+    pub ipam_driver: Option<String>,
+    /// Its address pools; none are of docker's choice.
+    pub pools: Vec<Pool>,
+    /// Where its key stands.
+    pub place: Place,
+}
+
+impl Network {
+    /// What docker calls it in a project: the name that docker-compose 1.x creates, then the one that much older
+    /// versions did, which is used where it is there.
+    pub fn docker_names(&self, project: &str) -> (String, Option<String>) {
+        names((&self.key, self.name.as_deref(), self.external), project)
+    }
+}
+
+/// An address pool of a network, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pool {
+    /// E.g. `10.20.0.0/24`.
+    pub subnet: Option<String>,
+    /// E.g. `10.20.0.1`.
+    pub gateway: Option<String>,
+    /// The part of the subnet that containers get addresses of (`ip_range`).
+    pub range: Option<String>,
+}
+
+fn names(
+    (key, name, external): (&str, Option<&str>, bool),
+    project: &str,
+) -> (String, Option<String>) {
+    match name {
+        Some(name) => (name.to_owned(), None),
+        None if external => (key.to_owned(), None),
+        None => {
+            let bare = project.replace(['_', '-'], "");
+            let older = (bare != project).then(|| format!("{bare}_{key}"));
+            (format!("{project}_{key}"), older)
+        }
+    }
+}
+
+pub(super) fn volume(key: &Key, node: &Node) -> Volume {
+    let (name, external) = external(node);
+    Volume {
+        key: key.name.clone(),
+        name,
+        external,
+        driver: word(node, "driver"),
+        options: options(node),
+        place: key.place,
+    }
+}
+
+pub(super) fn network(key: &Key, node: &Node) -> Network {
+    let (name, external) = external(node);
+    let flag = |key: &str| {
+        let node = node.get(key)?;
+        (!matches!(node.value, Value::Null)).then(|| node.is_true())
+    };
+    let ipam = node.get("ipam");
+    let pools = ipam.and_then(|ipam| ipam.get("config"));
+    let pools = pools.into_iter().flat_map(Node::elements).map(|pool| Pool {
+        subnet: word(pool, "subnet"),
+        gateway: word(pool, "gateway"),
+        range: word(pool, "ip_range"),
+    });
+    Network {
+        key: key.name.clone(),
+        name,
+        external,
+        driver: word(node, "driver"),
+        options: options(node),
+        internal: flag("internal"),
+        ipv6: flag("enable_ipv6"),
+        ipam_driver: ipam.and_then(|ipam| word(ipam, "driver")),
+        pools: pools.filter(|pool| *pool != Pool::default()).collect(),
+        place: key.place,
+    }
+}
+
+/// A single value that is not empty.
+fn word(node: &Node, key: &str) -> Option<String> {
+    let text = node.get(key)?.text()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn options(node: &Node) -> BTreeMap<String, String> {
+    let Some(Value::Map(options)) = node.get("driver_opts").map(|node| &node.value) else {
+        return BTreeMap::new();
+    };
+    let value = |node: &Node| node.text().unwrap_or_default().to_owned();
+    let options = options.iter();
+    let options = options.map(|(key, node)| (key.name.clone(), value(node)));
+    redact(options.collect())
+}
+
+/// Name and externality, in the old form and the new.
+fn external(node: &Node) -> (Option<String>, bool) {
+    let Value::Map(table) = &node.value else {
+        return (None, false);
+    };
+    let name = |node: &Node| node.get("name").and_then(Node::text).map(str::to_owned);
+    let (old_name, is_external) = match table.get("external") {
+        Some(external) if matches!(external.value, Value::Map(_)) => (name(external), true),
+        Some(external) => (None, external.is_true()),
+        None => (None, false),
+    };
+    (name(node).or(old_name), is_external)
+}

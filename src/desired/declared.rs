@@ -1,0 +1,42 @@
+//! Keeps what a compose file declares beside services: networks and volumes.
+
+use super::{Network, ProjectVolume};
+use crate::compose::{self, ComposeFile};
+
+/// The project's networks, the one of services that name none among them.
+pub fn networks(file: &ComposeFile, project: &str) -> Vec<Network> {
+    let keys = file.services.iter().flat_map(|service| &service.networks);
+    let used: Vec<&String> = keys.collect();
+    let of_services = compose::Network {
+        key: "default".to_owned(),
+        ..compose::Network::default()
+    };
+    let is_declared = file.networks.iter().any(|one| one.key == of_services.key);
+    let is_added = !is_declared && used.contains(&&of_services.key);
+    let all = file.networks.iter().chain(is_added.then_some(&of_services));
+    all.map(|declared| {
+        let (name, older_name) = declared.docker_names(project);
+        Network {
+            name,
+            older_name,
+            used: used.contains(&&declared.key),
+            declared: declared.clone(),
+        }
+    })
+    .collect()
+}
+
+/// The project's volumes.
+pub fn volumes(file: &ComposeFile, project: &str) -> Vec<ProjectVolume> {
+    let volumes = file.volumes.iter();
+    volumes
+        .map(|declared| {
+            let (name, older_name) = declared.docker_names(project);
+            ProjectVolume {
+                name,
+                older_name,
+                declared: declared.clone(),
+            }
+        })
+        .collect()
+}

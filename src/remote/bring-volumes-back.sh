@@ -1,0 +1,31 @@
+# Gives the anonymous volumes of a container that is gone to a stand-in, in place of the newer containers of its
+# service and number. Does nothing where it is still there.
+# $1 its id  $2 project  $3 service  $4 number  $5 directory of the project  $6 image  $7… its volumes, each as NAME DESTINATION
+main() {
+    old=$1 project=$2 service=$3 number=$4 directory=$5 image=$6
+    shift 6
+    ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$project" \
+        --filter "label=com.docker.compose.oneoff=False" --filter "label=com.docker.compose.service=$service" \
+        --filter "label=com.docker.compose.container-number=$number") || exit
+    case " $(printf '%s' "$ids" | tr '\n' ' ') " in *" $old "*) return ;; esac
+    there=$(docker volume ls -q) || exit
+    volumes=$(for volume; do
+        if printf '%s\n' "$there" | grep -qxF -e "${volume%% *}"; then
+            printf '%s\n' "$volume"
+        else
+            echo "WARNING: volume ${volume%% *} is gone, and ${volume#* } gets another one" >&2
+        fi
+    done)
+    [ -n "$volumes" ] || return 0
+    label=com.docker.compose
+    labels="$label.project=$project
+$label.service=$service
+$label.container-number=$number
+$label.oneoff=False
+$label.project.working_dir=$directory
+$label.project.config_files=docker-compose.yml"
+    stand_in "$image" "$labels" "$volumes" "$(printf %.12s "$old")" || exit
+    for id in $ids; do docker container rm --force "$id" >/dev/null </dev/null || exit; done
+}
+
+main "$@"
