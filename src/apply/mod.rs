@@ -6,6 +6,7 @@ mod log;
 mod parts;
 mod payload;
 mod runner;
+mod said;
 mod watch;
 
 use std::{
@@ -58,6 +59,8 @@ pub enum Event<'a> {
     StillRuns,
     /// dockerd has given no sign of life for this many seconds.
     NoAnswer(u64),
+    /// docker-compose, or another program there, warns of this; told once.
+    Warned(&'a str),
     /// A command failed and is done another way, in which so many bytes are sent in all.
     FellBack(u64),
     /// A step is done.
@@ -235,6 +238,7 @@ pub async fn execute<H: Host>(
         log,
         observer,
         interrupts,
+        warnings: said::Warnings::beside(&plan.notes),
     };
     for (completed, step) in plan.steps.iter().enumerate() {
         if execution.interrupted(1) {
@@ -301,6 +305,7 @@ struct Execution<'a, H> {
     log: &'a Log,
     observer: Arc<dyn Observer>,
     interrupts: Interrupts,
+    warnings: said::Warnings,
 }
 
 impl<H: Host> Execution<'_, H> {
@@ -393,6 +398,9 @@ impl<H: Host> Execution<'_, H> {
             .command(&command.to_display(), start.elapsed(), &result);
         let output = result?;
         if output.success() {
+            for warning in self.warnings.new_of(command, &output) {
+                self.observer.event(Event::Warned(&warning));
+            }
             return Ok(());
         }
         Err(FailureReason::Exit {

@@ -10,7 +10,21 @@ main() {
             rmdir -- "$path" 2>/dev/null || break
         done
     done
-    rmdir -- "$directory" 2>/dev/null || :
+    rmdir -- "$directory" 2>/dev/null || left
+}
+
+# Says what keeps the directory: it is not ours to remove.
+left() {
+    [ -d "$directory" ] || return 0
+    names=
+    for path in "$directory"/* "$directory"/.[!.]*; do
+        if [ -e "$path" ] || [ -h "$path" ]; then names="$names${names:+, }${path##*/}"; fi
+    done
+    if [ -n "$names" ]; then
+        echo "WARNING: $directory stays, for it has what this manifest does not declare: $names" >&2
+    else
+        echo "WARNING: $directory is empty and stays, for it cannot be removed" >&2
+    fi
 }
 
 main "$@"

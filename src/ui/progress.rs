@@ -154,6 +154,7 @@ impl Observer for Progress {
             Event::NoAnswer(seconds) => self.ui.note(&format!(
                 "dockerd on the VPU has not answered for {seconds} s"
             )),
+            Event::Warned(text) => self.ui.note(&format!("on the VPU: {text}")),
             Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
             Event::Done(_) => self.end(true),

@@ -1,0 +1,142 @@
+//! Finds what docker-compose warns of in the output of commands that succeed, so that it is not in the log alone.
+
+use std::{collections::BTreeSet, sync::Mutex};
+
+use crate::{host::Output, plan::Command, redact::redact_words};
+
+/// Warnings that are shown of one apply.
+const WARNINGS: usize = 20;
+
+/// Characters that are shown of one.
+const LENGTH: usize = 300;
+
+/// What docker-compose's progress begins with: where it writes to no terminal, nothing else tells it from warnings.
+const PROGRESS: &[&str] = &[
+    "Attaching ",
+    "Creating ",
+    "Found orphan containers ",
+    "Killing ",
+    "Pausing ",
+    "Pulling ",
+    "Recreating ",
+    "Removing ",
+    "Restarting ",
+    "Starting ",
+    "Stopping ",
+    "Unpausing ",
+];
+
+/// The warnings of an apply, each once.
+#[derive(Debug, Default)]
+pub(super) struct Warnings {
+    told: Mutex<BTreeSet<String>>,
+    notes: Vec<String>,
+}
+
+impl Warnings {
+    /// Without what the plan's notes have already.
+    pub(super) fn beside(notes: &[String]) -> Self {
+        Self {
+            notes: notes.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Those of a command that were not there before.
+    pub(super) fn new_of(&self, command: &Command, output: &Output) -> Vec<String> {
+        let mut known = match self.told.lock() {
+            Ok(known) => known,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let mut new = vec![];
+        for line in stderr.lines().filter_map(|line| warning(command, line)) {
+            let line: String = redact_words(line).chars().take(LENGTH).collect();
+            let is_noted = self.notes.iter().any(|note| note.contains(&line));
+            if is_noted || known.len() > WARNINGS || known.contains(&line) {
+                continue;
+            }
+            known.insert(line.clone());
+            new.push(if known.len() > WARNINGS {
+                "there are more warnings, which are in the log".to_owned()
+            } else {
+                line
+            });
+        }
+        new
+    }
+}
+
+/// The warning in a line, if it is one.
+fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
+    let line = line.trim_end();
+    if let Some(said) = line.strip_prefix("WARNING: ") {
+        return Some(said);
+    }
+    let is_composed = match command.argv.script_name() {
+        Some("o3r-in") => command
+            .argv
+            .words()
+            .iter()
+            .any(|word| word == "docker-compose"),
+        name => name == Some("o3r-recreate"),
+    };
+    // What Python says of libraries begins with a path, and goes on indented.
+    let is_of_python = line.starts_with(['/', ' ', '\t']);
+    let is_progress = PROGRESS.iter().any(|word| line.starts_with(word))
+        || line.ends_with(" is up-to-date")
+        || line.ends_with(" ... done");
+    let is_warning = is_composed && !line.is_empty() && !is_of_python && !is_progress;
+    is_warning.then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{remote, shell::Argv};
+
+    fn said(command: Argv, stderr: &str, warnings: &Warnings) -> Vec<String> {
+        let output = Output {
+            code: 0,
+            stdout: b"app\n".to_vec(),
+            stderr: stderr.as_bytes().to_vec(),
+        };
+        warnings.new_of(&Command::new(command), &output)
+    }
+
+    #[test]
+    fn warnings_are_told_from_progress_and_each_is_said_once() {
+        let warnings = Warnings::default();
+        let up = || remote::compose("app", ["up", "-d"]);
+        let stderr = "The ROBOT variable is not set. Defaulting to a blank string.\n\
+            /usr/lib/python3/x.py:12: DeprecationWarning: old\n  import old\n\
+            Creating network \"app_default\" with the default driver\n\
+            Creating app_web_1 ... \r\nCreating app_web_1 ... done\n\
+            app_db_1 is up-to-date\n\n\
+            Volume s: label \"a\" has changed. It may need to be recreated. password=hunter2 http://me:hunter2@host/\n\
+            WARNING: The ROBOT variable is not set. Defaulting to a blank string.\n";
+        let expected = [
+            "The ROBOT variable is not set. Defaulting to a blank string.",
+            "Volume s: label \"a\" has changed. It may need to be recreated. password=*** http://***@host/",
+        ];
+        assert_eq!(said(up(), stderr, &warnings), expected);
+        assert_eq!(said(up(), stderr, &warnings), Vec::<String>::new());
+        let noted = Warnings::beside(&[format!("compose.app: {}", expected[0])]);
+        assert_eq!(said(up(), stderr, &noted), expected[1..]);
+        // Other programs say what they do in their own way.
+        let load = || Argv::new("docker").args(["load"]);
+        assert_eq!(said(load(), "anything\n", &warnings), Vec::<String>::new());
+        assert_eq!(said(load(), "WARNING: old\n", &warnings), ["old"]);
+    }
+
+    #[test]
+    fn warnings_have_limits() {
+        let warnings = Warnings::default();
+        let lines = (0..100).map(|n| format!("warning {n} {}", "x".repeat(1000)));
+        let many = lines.collect::<Vec<_>>().join("\n");
+        let said = said(remote::compose("app", ["up"]), &many, &warnings);
+        assert_eq!(said.len(), WARNINGS + 1);
+        assert!(said.iter().all(|line| line.len() <= LENGTH));
+        assert!(said[WARNINGS].contains("in the log"));
+    }
+}
