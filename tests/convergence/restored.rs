@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use o3r_deploy::{
     apply::{Outcome, Restored},
     desired::{Desired, ProjectState},
-    host::fake::{FakeVpu, Fault, World},
+    host::fake::{FakeVpu, Fault, Store, World},
     plan, remote,
 };
 use proptest::prelude::*;
@@ -395,5 +395,24 @@ fn regression_containers_whose_image_is_gone_are_started_where_nothing_replaced_
             let mut containers = world.containers.values();
             assert!(containers.all(|c| c.status == "running" && c.name.starts_with("app_")));
         });
+    });
+}
+
+#[test]
+fn regression_a_restore_finds_its_images_in_every_store() {
+    run(async {
+        for store in [Store::Classic, Store::Containerd, Store::Podman] {
+            let vpu = FakeVpu::default();
+            vpu.world(|world| world.store = store);
+            converge(&vpu, &desired(&BASE)).await;
+            let before = vpu.world(|world| world.clone());
+            let new = desired(&Shape { image: 1, ..BASE });
+            let mut at = 0;
+            while fails_and_restores(&vpu, &new, at, &before).await {
+                vpu.world(|world| *world = before.clone());
+                at += 1;
+            }
+            assert!(at > 3, "{store:?}: only {at} commands");
+        }
     });
 }

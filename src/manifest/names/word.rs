@@ -128,6 +128,8 @@ word!(
             Some("it starts with `-`, which ssh would read as an option".into())
         } else if text.starts_with('[') {
             Some("it is in brackets, which an address goes without here".into())
+        } else if text.contains("://") {
+            Some("it is a URL, and a host is wanted alone".into())
         } else if text.matches(':').count() == 1 {
             Some("it has a port behind it, which has a key of its own".into())
         } else if text.contains(char::is_whitespace) {
@@ -386,6 +388,8 @@ mod tests {
         assert!("1-a_b".parse::<ProjectName>().is_ok());
         assert!("agv-17".parse::<HostName>().is_ok());
         assert!("fe80::1%eth0".parse::<HostName>().is_ok());
+        let url = "ssh://agv-17".parse::<HostName>().unwrap_err();
+        assert!(url.to_string().contains("it is a URL"), "{url}");
         assert!("demo-[0-9]*".parse::<NameGlob>().is_ok());
         for text in ["", "_a", "a b", "a/b", "ä", "a\n"] {
             assert!(text.parse::<VolumeName>().is_err(), "{text:?}");

@@ -130,7 +130,7 @@ impl<'a> Previous<'a> {
         let state = state(ran);
         let images = of_kind(made, "image").into_iter();
         let images: Vec<String> = images
-            .map(|(name, id)| image_word(builder, name, id))
+            .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
             .collect();
         commands.extend(self.back(builder, project, state, found, &images, switch));
         commands.push(Command::new(match state {
@@ -285,14 +285,9 @@ fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
     let containers = found.containers.values();
     let named = containers.filter(|c| !c.image_ref.is_empty());
     let words: BTreeSet<String> = named
-        .map(|c| image_word(builder, &c.image_ref, &c.image))
+        .map(|c| image::name_and_reference(builder.facts, &c.image_ref, &c.image))
         .collect();
     words.into_iter().collect()
-}
-
-/// An image's name and what docker knows it by.
-fn image_word(builder: &Builder<'_>, name: &str, id: &str) -> String {
-    format!("{name}={}", image::reference(builder.facts, id))
 }
 
 /// Volumes that another apply replaced, or that this plan creates anew with another directory.

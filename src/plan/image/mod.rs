@@ -108,6 +108,14 @@ fn is_podman(facts: &Facts) -> bool {
     docker.is_some_and(|docker| docker.podman.is_some())
 }
 
+/// An image's name, and what docker there knows it by whose id is this: `NAME=IMAGE`. In a store that does not know
+/// our ids, of an image that we did not load only the name is known.
+pub(super) fn name_and_reference(facts: &Facts, name: &str, id: &str) -> String {
+    let known = reference(facts, id);
+    let by_name = known == id && !knows_ids(facts);
+    format!("{name}={}", if by_name { name } else { known })
+}
+
 /// What docker there knows an image by whose id is this.
 pub(super) fn reference<'a>(facts: &'a Facts, id: &'a str) -> &'a str {
     let image = facts.images.known().and_then(|images| images.get(id));
