@@ -50,7 +50,9 @@ impl Warnings {
         };
         let stderr = String::from_utf8_lossy(&output.stderr);
         let mut new = vec![];
-        for line in stderr.lines().filter_map(|line| warning(command, line)) {
+        let plain = without_colours(&stderr);
+        let lines = plain.split(['\n', '\r']);
+        for line in lines.filter_map(|line| warning(command, line)) {
             let line: String = redact_words(line).chars().take(LENGTH).collect();
             let is_noted = self.notes.iter().any(|note| note.contains(&line));
             if is_noted || known.len() > WARNINGS || known.contains(&line) {
@@ -65,6 +67,18 @@ impl Warnings {
         }
         new
     }
+}
+
+/// Without what moves a terminal's cursor or colours its text: docker-compose 1.25 writes that anywhere.
+fn without_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        let end = after.find(|c: char| c.is_ascii_alphabetic());
+        rest = end.map_or("", |end| &after[end + 1..]);
+    }
+    plain + rest
 }
 
 /// The warning in a line, if it is one.
@@ -112,6 +126,7 @@ mod tests {
             /usr/lib/python3/x.py:12: DeprecationWarning: old\n  import old\n\
             Creating network \"app_default\" with the default driver\n\
             Creating app_web_1 ... \r\nCreating app_web_1 ... done\n\
+            \u{1b}[2A\u{1b}[2K\rRecreating 73ed_app_web_1 ... \u{1b}[32mdone\u{1b}[0m\r\u{1b}[2B\n\
             app_db_1 is up-to-date\n\n\
             Volume s: label \"a\" has changed. It may need to be recreated. password=hunter2 http://me:hunter2@host/\n\
             WARNING: The ROBOT variable is not set. Defaulting to a blank string.\n";

@@ -22,7 +22,7 @@ labels_of() {
 # $1 image  $2 labels, each a line  $3 volumes, each a line  $4 what its name says
 stand_in() {
     declared=$(docker image inspect --format '{{range $path, $_ := .Config.Volumes}}{{println $path}}{{end}}' "$1") || return
-    id=$(
+    made=$(
         image=$1 labels=$2 volumes=$3
         set -- --network none
         while IFS= read -r volume; do
@@ -44,7 +44,7 @@ $labels
 END
         docker container create "$@" "$image" placeholder </dev/null
     ) || return
-    docker container rename "$id" "$(printf %.12s "$id")_o3r-placeholder-$4"
+    docker container rename "$made" "$(printf %.12s "$made")_o3r-placeholder-$4"
 }
 
 # Whether one of the volumes $1 is at the path $2.
