@@ -83,7 +83,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let kept: Vec<_> = kept.chain(staging.iter().cloned()).collect();
     let recorded = remote::recorded(&history, kept.clone());
     // Once all is restored, too, it is of no more use.
-    let forget = (!kept.is_empty()).then(|| Command::new(remote::remove_paths(kept.clone())));
+    let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
     let record = remote::record_release(&history, compose, kept);
     let draft = draft.run([
         // One that failed after it was done, or was killed then, has recorded the release all the same.

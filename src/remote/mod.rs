@@ -489,17 +489,24 @@ pub fn record_release(
     kept: impl IntoIterator<Item = String>,
 ) -> Argv {
     let lines = HISTORY_LINES.to_string();
-    Argv::script(
-        include_str!("record-release.sh"),
-        "o3r-record-release",
-        [history, &lines, compose_version],
-    )
-    .args(kept)
+    let script = concat!(
+        include_str!("forget-kept.sh"),
+        include_str!("record-release.sh")
+    );
+    let words = [history, &lines, compose_version];
+    Argv::script(script, "o3r-record-release", words).args(kept)
 }
 
 /// Passes where [`record_release`] recorded the JSON line on stdin, though it failed; then removes the directories `kept`.
 pub fn recorded(history: &str, kept: impl IntoIterator<Item = String>) -> Argv {
-    Argv::script(include_str!("recorded.sh"), "o3r-recorded", [history]).args(kept)
+    let script = concat!(include_str!("forget-kept.sh"), include_str!("recorded.sh"));
+    Argv::script(script, "o3r-recorded", [history]).args(kept)
+}
+
+/// Removes the directories `kept`, once all is restored from them.
+pub fn restored(kept: impl IntoIterator<Item = String>) -> Argv {
+    let script = concat!(include_str!("forget-kept.sh"), include_str!("restored.sh"));
+    Argv::script(script, "o3r-restored", kept)
 }
 
 /// Turns a unit of this user's on or off for the next boots; `sync` is to follow.

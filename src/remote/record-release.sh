@@ -17,7 +17,7 @@ main() {
     sync
     version=$3
     shift 3
-    [ $# = 0 ] || rm -rf -- "$@"
+    forget_kept "$@"
     rm -f -- "$HOME/.o3r-deploy/unfinished"
     if program=$(command -v docker-compose) && [ -n "$version" ]; then
         printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$version" >"$HOME/.o3r-deploy/compose-version"

@@ -10,7 +10,7 @@ main() {
         *) exit 1 ;;
     esac
     shift
-    [ $# = 0 ] || rm -rf -- "$@"
+    forget_kept "$@"
     return 0
 }
 

@@ -43,6 +43,7 @@ impl Deployed {
         let ran = self.site.run(&["apply", "--yes"]).exits(6);
         ran.says("the previous release was restored");
         assert_eq!(Self::seen(&self.twin), self.before);
+        self.twin.oem("[ ! -e ~/.o3r-deploy/previous ]");
         self.app.runs_on(&self.twin);
         self.app.write(&self.site);
         self.site.nothing_to_do();

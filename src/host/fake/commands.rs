@@ -86,6 +86,7 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
 
 fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
+        ("o3r-restored", kept) => kept.iter().for_each(|path| drop(world.take(path))),
         ("o3r-create-volume", [name, device, label]) => {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
             return create_volume(world, name, device, owner);
