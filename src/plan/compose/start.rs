@@ -132,7 +132,7 @@ pub(super) fn start(
     }
     for (id, container) in &found.containers {
         if !switch.0.replaces(&container.service)
-            && let Some(wanted) = misnamed(project, id, container)
+            && let Some(wanted) = misnamed(builder, project, id, container)
         {
             commands.push(Command::new(remote::rename_container(id, &wanted)));
         }

@@ -57,7 +57,7 @@ pub(super) fn states(
                 wanted,
             ));
         }
-        if let Some(wanted) = misnamed(project, id, container) {
+        if let Some(wanted) = misnamed(builder, project, id, container) {
             let attribute = format!("container of service {}: name", container.service);
             causes.push(Cause::differs(attribute, &container.name, wanted));
         }
@@ -74,11 +74,18 @@ pub(super) fn states(
 
 /// The name that docker-compose would give a container which somebody renamed; none where it has that, or stepped
 /// aside for another one.
-pub(super) fn misnamed(project: &Project, id: &str, container: &Container) -> Option<String> {
+pub(super) fn misnamed(
+    builder: &Builder<'_>,
+    project: &Project,
+    id: &str,
+    container: &Container,
+) -> Option<String> {
+    let version = builder.facts.compose.known()?;
     let service = project.services.get(&container.service)?;
     let wanted = match &service.container_name {
         Some(chosen) => chosen.clone(),
-        None if container.number == 0 => return None,
+        // Later ones join the words of a name by `-`.
+        None if container.number == 0 || !version.starts_with("1.") => return None,
         None => format!(
             "{}_{}_{}",
             project.name, container.service, container.number
