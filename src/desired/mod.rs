@@ -343,6 +343,8 @@ pub struct Service {
     pub binds: Vec<String>,
     /// Environment files outside of the project's directory; absolute or below `~`.
     pub env_files: Vec<String>,
+    /// The networks that it is on, by their keys; none where it has a network mode.
+    pub networks: Vec<String>,
     /// What it mounts, by where it is seen in the container; what docker chooses a volume for is left out.
     pub mounts: BTreeMap<String, Mounted>,
     /// How many containers; 1 unless scaled.

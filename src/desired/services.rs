@@ -106,6 +106,7 @@ pub(super) fn services(
                 volumes: vec![],
                 binds: binds(service, directory),
                 env_files: env_files(service, directory),
+                networks: service.networks.clone(),
                 mounts: mounts(service, parsed, project, directory),
                 replicas: service.containers(release),
                 ports: service.published_ports.clone(),

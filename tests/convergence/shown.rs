@@ -71,6 +71,27 @@ fn what_is_linked_to_a_replaced_container_is_replaced_with_it() {
 }
 
 #[test]
+fn a_container_that_somebody_disconnected_is_recreated() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&two())).await;
+        let side = vpu.world(|world| {
+            let main = ids(world, "main").remove(0);
+            let main = world.containers.get_mut(&main).unwrap();
+            main.details.networks.clear();
+            ids(world, "side")
+        });
+        converge(&vpu, &desired(&two())).await;
+        vpu.world(|world| {
+            let main = ids(world, "main").remove(0);
+            let networks = &world.containers[&main].details.networks;
+            assert!(networks.contains_key("app_default"), "{networks:?}");
+            assert_eq!(ids(world, "side"), side, "nothing was to be restarted");
+        });
+    });
+}
+
+#[test]
 fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
     run(async {
         let vpu = FakeVpu::default();

@@ -134,6 +134,33 @@ fn image() {
 }
 
 #[test]
+fn container_that_somebody_changed_by_hand() {
+    let vpu = Deployed::new(App::new("1.0.0"));
+    let container = vpu.container();
+
+    vpu.twin.oem("docker rename hello_web_1 hello.old");
+    vpu.repairs(&["update compose.hello"]);
+    assert_eq!(vpu.container(), container, "it was renamed and ran on");
+
+    vpu.twin
+        .oem("docker network create plant && docker network connect plant hello_web_1");
+    let plan = vpu.site.run(&["plan", "--exit-code"]).exits(0);
+    plan.says("hello_web_1 is also on the network plant");
+
+    for change in [
+        "docker network disconnect hello_default hello_web_1",
+        "docker network disconnect hello_default hello_web_1 &&
+         docker network connect --alias other hello_default hello_web_1",
+    ] {
+        vpu.twin.oem(change);
+        vpu.repairs(&["update compose.hello"]);
+        let aliases = "docker inspect -f '{{json .NetworkSettings.Networks.hello_default.Aliases}}' hello_web_1";
+        let aliases = vpu.twin.oem(aliases);
+        assert!(aliases.contains("\"web\""), "{aliases}");
+    }
+}
+
+#[test]
 fn files_of_a_project() {
     let vpu = Deployed::new(App::new("1.0.0"));
     let project = "/usr/share/oem/docker/compose/hello";

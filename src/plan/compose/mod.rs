@@ -105,6 +105,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             containers: own.collect(),
             started: started.get(&project.name),
         };
+        shown::note(builder, project, &found);
         match project.state {
             ProjectState::Absent => absent(builder, project, &found),
             ProjectState::Running | ProjectState::Stopped => present(builder, project, &found),
@@ -224,7 +225,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     causes.extend(states(builder, project, found, &changed_images));
     let own = found.containers.values();
-    causes.extend(own.flat_map(|container| shown::differences(builder, container)));
+    causes.extend(own.flat_map(|container| shown::differences(builder, project, container)));
     let between = Between::of(builder, project, found);
     causes.extend(between.causes());
     let policies = Policies::of(builder, project, found, &inputs);
@@ -292,7 +293,7 @@ fn differing(
     inputs: &BTreeMap<String, String>,
 ) -> BTreeSet<String> {
     let mut services = left_aside(found);
-    services.extend(shown::services(builder, found));
+    services.extend(shown::services(builder, project, found));
     services.extend(redefined(found, inputs));
     let of_image = project.services.iter().filter(|(name, service)| {
         let image = service.image.as_ref();

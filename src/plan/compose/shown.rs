@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 
 use super::Found;
 use crate::{
+    desired::Project,
     observe::{Container, Shown},
     plan::{Cause, builder::Builder},
 };
 
 /// What a container uses that is gone, or another one by now: starting it does not help, only another container does.
-pub(super) fn differences(builder: &Builder<'_>, container: &Container) -> Vec<Cause> {
+pub(super) fn differences(
+    builder: &Builder<'_>,
+    project: &Project,
+    container: &Container,
+) -> Vec<Cause> {
     let name = &container.name;
-    let mut causes = vec![];
+    let mut causes: Vec<Cause> = detached(builder, project, container).collect();
     if let Some(networks) = builder.facts.networks.known() {
         let gone = container.networks.iter().filter(|(_, attachment)| {
             !attachment.id.is_empty() && !networks.contains_key(&attachment.id)
@@ -58,10 +63,71 @@ pub(super) fn differences(builder: &Builder<'_>, container: &Container) -> Vec<C
     causes
 }
 
+/// The networks of its service that a container is not on, or where it does not have the service's name, by which
+/// others find it: docker-compose's hash says nothing of what somebody disconnected.
+fn detached<'a>(
+    builder: &'a Builder<'_>,
+    project: &'a Project,
+    container: &'a Container,
+) -> impl Iterator<Item = Cause> + 'a {
+    // Where it has another's network, or none, its definition tells.
+    let mode = &container.namespaces.network;
+    let is_elsewhere = mode.starts_with("container:") || matches!(mode.as_str(), "host" | "none");
+    let service = project.services.get(&container.service);
+    let keys = service
+        .filter(|_| !is_elsewhere)
+        .into_iter()
+        .flat_map(|service| &service.networks)
+        .collect::<BTreeSet<_>>();
+    // Podman keeps these names elsewhere.
+    let docker = builder.facts.docker.known();
+    let has_aliases = docker.is_some_and(|docker| docker.podman.is_none());
+    let networks = project.networks.iter();
+    let networks = networks.filter(move |network| keys.contains(&network.declared.key));
+    networks.filter_map(move |network| {
+        let by_name = container.networks.get(&network.name);
+        let older = network.older_name.as_ref();
+        let attached = by_name.or_else(|| container.networks.get(older?));
+        let attribute = format!("container {}: network {}", container.name, network.name);
+        let Some(attached) = attached else {
+            return Some(Cause::differs(attribute, "not connected", "connected"));
+        };
+        let is_named = attached.aliases.contains(&container.service);
+        (has_aliases && !is_named).then(|| {
+            let wanted = format!("known as {}", container.service);
+            Cause::differs(attribute, "without the service's name", wanted)
+        })
+    })
+}
+
+/// Notes networks that somebody connected containers to: they stay.
+pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let is_own = |name: &String| {
+        let mut networks = project.networks.iter();
+        networks.any(|own| own.name == *name || own.older_name.as_ref() == Some(name))
+    };
+    for container in found.containers.values() {
+        let service = project.services.get(&container.service);
+        if service.is_none_or(|service| service.networks.is_empty()) {
+            continue;
+        }
+        for name in container.networks.keys().filter(|name| !is_own(name)) {
+            builder.notes.push(format!(
+                "container {} is also on the network {name}, which its compose file does not name",
+                container.name
+            ));
+        }
+    }
+}
+
 /// The services with a container of which that is true.
-pub(super) fn services(builder: &Builder<'_>, found: &Found<'_>) -> BTreeSet<String> {
+pub(super) fn services(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+) -> BTreeSet<String> {
     let own = found.containers.values();
-    own.filter(|container| !differences(builder, container).is_empty())
+    own.filter(|container| !differences(builder, project, container).is_empty())
         .map(|container| container.service.clone())
         .collect()
 }
