@@ -5,12 +5,12 @@ mod lock;
 mod log;
 mod parts;
 mod payload;
+mod report;
 mod runner;
 mod said;
 mod watch;
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,10 +23,11 @@ use tokio::sync::watch as channel;
 pub use lock::{Locked, lock};
 pub use log::Log;
 pub use payload::Payloads;
+pub use report::{Failure, FailureReason, Outcome, Report, Restored};
 
-use self::runner::Runner;
+use self::{report::is_docker_full, runner::Runner};
 use crate::{
-    device::{self, DeviceError},
+    device,
     host::{self, Held, Host, HostError, Output, Stdin},
     image::LayerSpan,
     observe::docker_answers,
@@ -87,127 +88,6 @@ pub trait Observer: Send + Sync + 'static {
 /// How often Ctrl-C was pressed: once stops after the running step (or at once where nothing that
 /// runs is touched yet), twice at once.
 pub type Interrupts = channel::Receiver<u32>;
-
-/// How an execution ended.
-#[must_use]
-#[derive(Debug)]
-pub struct Report {
-    /// Steps that were completed.
-    pub completed: usize,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// How an execution ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// All steps are done.
-    Done,
-    /// A step failed.
-    Failed(Box<Failure>),
-    /// Ctrl-C: in the middle of this step, or before it.
-    Interrupted {
-        /// The address of the step.
-        at: String,
-        /// Whether it had begun.
-        begun: bool,
-    },
-}
-
-/// A step that failed.
-#[derive(Debug)]
-pub struct Failure {
-    /// The step's address.
-    pub address: String,
-    /// Its phase.
-    pub phase: Phase,
-    /// The command, for reading.
-    pub command: String,
-    /// Why.
-    pub reason: FailureReason,
-    /// What was done about it.
-    pub restored: Restored,
-}
-
-/// Why a command failed.
-#[derive(Debug)]
-pub enum FailureReason {
-    /// It ran and said so.
-    Exit {
-        /// Its exit code.
-        code: i32,
-        /// The end of its output.
-        tail: String,
-    },
-    /// It could not be run.
-    Host(HostError),
-    /// The device's API did not do it.
-    Device(DeviceError),
-}
-
-impl FailureReason {
-    /// Whether nothing more can be done on the VPU: the link broke, or another apply may have the lock.
-    fn is_out_of_reach(&self) -> bool {
-        matches!(
-            self,
-            Self::Host(HostError::Disconnected { .. } | HostError::LockLost)
-        )
-    }
-
-    /// Whether docker found its disk full.
-    pub fn is_docker_full(&self) -> bool {
-        matches!(self, Self::Exit { tail, .. } if is_docker_full(tail))
-    }
-}
-
-impl From<HostError> for FailureReason {
-    fn from(error: HostError) -> Self {
-        Self::Host(error)
-    }
-}
-
-impl From<DeviceError> for FailureReason {
-    fn from(error: DeviceError) -> Self {
-        match error {
-            DeviceError::Connect(error) => Self::Host(error),
-            other => Self::Device(other),
-        }
-    }
-}
-
-impl fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exit { tail, .. } => f.write_str(tail),
-            Self::Host(error) => write!(f, "{error}"),
-            Self::Device(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-/// What was done about a failure.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Restored {
-    /// Nothing that runs was touched, so there was nothing to restore.
-    NotNeeded,
-    /// The new release runs and is recorded; removing what it replaced failed.
-    Recorded,
-    /// There is no earlier release to go back to.
-    NoPrevious,
-    /// `--no-rollback`.
-    NotWanted,
-    /// The previous release runs again.
-    Previous,
-    /// The link or the lock was lost, and nothing can be restored without.
-    OutOfReach,
-    /// What could be restored was, and this could not.
-    Failed {
-        /// Its address.
-        address: String,
-        /// Why.
-        reason: String,
-    },
-}
 
 /// How to execute.
 #[derive(Debug, Clone, Copy)]
@@ -561,11 +441,6 @@ impl<H: Host> Execution<'_, H> {
             },
         }
     }
-}
-
-/// Whether docker found its disk full: it is Go that has no capital there, and other programs' disk may be another.
-fn is_docker_full(said: &str) -> bool {
-    said.contains("no space left on device")
 }
 
 /// Whether what is run instead of a command that failed brings nothing, and so can only look.
