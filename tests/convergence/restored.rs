@@ -416,3 +416,19 @@ fn regression_a_restore_finds_its_images_in_every_store() {
         }
     });
 }
+
+#[test]
+fn a_project_that_was_scaled_to_nothing_is_restored() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let old = desired(&Shape {
+            scale: 0,
+            two_services: false,
+            ..BASE
+        });
+        converge(&vpu, &old).await;
+        let failure = apply_crashing(&vpu, &desired(&Shape { image: 1, ..BASE })).await;
+        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+        converged(&vpu, &old).await;
+    });
+}

@@ -12,6 +12,7 @@
 
 mod apply;
 mod autostart;
+mod between;
 mod boot;
 mod crash;
 mod day;

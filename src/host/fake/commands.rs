@@ -147,18 +147,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
             return projects::docker_compose(world, &project, compose);
         }
-        ("o3r-settle", [project, _]) => {
-            let mut own = world.containers.iter().filter(|(id, container)| {
-                container.project == *project && !projects::is_aside(id, container)
-            });
-            let down = own.find(|(_, container)| container.status != "running");
-            if let Some((_, container)) = down {
-                return fail(format!(
-                    "container {} is {}",
-                    container.name, container.status
-                ));
-            }
-        }
+        ("o3r-settle", [project, _]) => return settle(world, project),
         ("o3r-record-started", [project, record]) => {
             let mut text = String::from_utf8_lossy(stdin).into_owned();
             let _ = writeln!(text, "boot {}", world.boot_id);
@@ -182,6 +171,24 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                 .retain(|_, network| network.project != *project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+/// Whether a project's containers run.
+fn settle(world: &World, project: &str) -> Ran {
+    let mut own = world.containers.iter().filter(|(id, container)| {
+        container.project == project && !projects::is_aside(id, container)
+    });
+    if own.clone().next().is_none() {
+        return fail(format!("project {project} has no container"));
+    }
+    let down = own.find(|(_, container)| container.status != "running");
+    if let Some((_, container)) = down {
+        return fail(format!(
+            "container {} is {}",
+            container.name, container.status
+        ));
     }
     Ok(String::new())
 }

@@ -133,10 +133,14 @@ impl<'a> Previous<'a> {
             .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
             .collect();
         commands.extend(self.back(builder, project, state, found, &images, switch));
-        commands.push(Command::new(match state {
-            ProjectState::Running => remote::settle(name),
-            ProjectState::Stopped | ProjectState::Absent => remote::compose(name, ["stop"]),
-        }));
+        match state {
+            // What was scaled to nothing stays so.
+            ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
+            ProjectState::Running => commands.push(Command::new(remote::settle(name))),
+            ProjectState::Stopped | ProjectState::Absent => {
+                commands.push(Command::new(remote::compose(name, ["stop"])));
+            }
+        }
         commands.push(record(builder, name, &made.inputs));
         commands
     }

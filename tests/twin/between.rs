@@ -1,0 +1,194 @@
+//! What docker-compose leaves as it is: networks, mounts where an image has a volume, restart policies. With the
+//! docker-compose of either generation of firmware.
+
+use crate::support::{App, Profile, Site, Twin};
+
+/// The application and a service whose image has two volumes.
+struct Data {
+    twin: Twin,
+    site: Site,
+}
+
+/// What varies.
+#[derive(Debug, Clone, Copy)]
+struct Release {
+    /// Whether the application fails.
+    fails: bool,
+    /// What the service mounts.
+    mounts: &'static str,
+    /// What it is on.
+    on: &'static str,
+    networks: &'static str,
+}
+
+const FIRST: Release = Release {
+    fails: false,
+    mounts: "",
+    on: "",
+    networks: "default: {ipam: {config: [{subnet: 10.201.1.0/24}]}}",
+};
+
+impl Data {
+    fn up(profile: Profile) -> Self {
+        let twin = Twin::of(profile);
+        let site = Site::new(&twin);
+        App::new("1.0.0").write(&site);
+        site.apply();
+        twin.oem(
+            r"printf 'FROM hello:1.0.0\nVOLUME /data\nVOLUME /cache\n' | docker build -qt data:1 -
+            mkdir bound",
+        );
+        Self { twin, site }
+    }
+
+    fn write(&self, release: Release) {
+        let mut app = App::new("1.0.0");
+        let Release {
+            fails,
+            mounts,
+            on,
+            networks,
+        } = release;
+        if fails {
+            "echo no camera found; exit 3".clone_into(&mut app.command);
+        }
+        "[[images]]\nname = \"data:1\"\n".clone_into(&mut app.more);
+        app.services = format!(
+            "  data:\n    image: data:1\n    command: [\"sleep\", \"10000\"]\n    stop_signal: SIGKILL\n{mounts}{on}networks: {{{networks}}}\n"
+        );
+        app.write_files(&self.site);
+    }
+
+    fn apply(&self, release: Release) -> crate::support::Ran {
+        self.write(release);
+        let done = self.site.apply();
+        self.site.nothing_to_do();
+        done
+    }
+
+    #[track_caller]
+    fn is_taken_back(&self, release: Release, to: Release) {
+        self.write(Release {
+            fails: true,
+            ..release
+        });
+        let ran = self.site.run(&["apply", "--yes"]).exits(6);
+        ran.says("the previous release was restored");
+        self.write(to);
+        self.site.nothing_to_do();
+    }
+
+    fn networks(&self) -> String {
+        self.twin.oem(
+            "for network in $(docker network ls -q --filter label=com.docker.compose.project=hello); do
+                docker network inspect -f '{{.Name}} {{range .IPAM.Config}}{{.Subnet}}{{end}} {{.Options}} {{.Internal}}' $network
+            done | sort",
+        )
+    }
+
+    /// What the service has at `/data` and in `/cache`.
+    fn data(&self) -> String {
+        self.twin.oem(
+            "docker inspect -f '{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Type}}{{end}}{{end}}' hello_data_1
+            docker exec hello_data_1 sh -c 'cat /data/file /cache/file 2>/dev/null; true'",
+        )
+    }
+}
+
+fn converges(profile: Profile) {
+    let data = Data::up(profile);
+    data.apply(FIRST);
+    assert_eq!(data.networks(), "hello_default 10.201.1.0/24 map[] false");
+    data.twin
+        .oem("docker exec hello_data_1 sh -c 'echo precious >/data/file; echo kept >/cache/file'");
+
+    // A release that fails takes the other network, the mount and the volume's place away again.
+    let second = Release {
+        mounts: "    volumes: [\"/home/oem/bound:/data\"]\n",
+        networks: "default: {driver_opts: {com.docker.network.driver.mtu: \"1400\"}, ipam: {config: [{subnet: 10.201.2.0/24}]}}",
+        ..FIRST
+    };
+    data.is_taken_back(second, FIRST);
+    assert_eq!(data.networks(), "hello_default 10.201.1.0/24 map[] false");
+    assert_eq!(data.data(), "volume\nprecious\nkept");
+
+    let volume = data.twin.oem("docker inspect -f '{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Name}}{{end}}{{end}}' hello_data_1");
+    let done = data.apply(second);
+    done.says("network hello_default: subnet: 10.201.1.0/24 -> 10.201.2.0/24");
+    done.says(&format!("anonymous volume {}", &volume[..12]));
+    assert_eq!(
+        data.networks(),
+        "hello_default 10.201.2.0/24 map[com.docker.network.driver.mtu:1400] false"
+    );
+    assert_eq!(data.data(), "bind\nkept");
+    let left = format!("docker run --rm -v {volume}:/old data:1 cat /old/file");
+    assert_eq!(data.twin.oem(&left), "precious");
+
+    // The volume of a release that fails and mounts nothing there does not cover the mount that comes back.
+    data.twin.oem("echo bound >bound/file");
+    data.is_taken_back(
+        Release {
+            mounts: "",
+            ..second
+        },
+        second,
+    );
+    assert_eq!(data.data(), "bind\nbound\nkept");
+
+    // Another network, and the one of before goes.
+    let third = Release {
+        on: "    networks: [front]\n",
+        networks: "front: {internal: true}",
+        ..second
+    };
+    data.apply(third);
+    let networks = data.networks();
+    assert!(
+        networks.starts_with("hello_default 172.") || networks.starts_with("hello_default 192."),
+        "{networks}"
+    );
+    assert!(
+        networks.contains("\nhello_front ") && networks.ends_with(" map[] true"),
+        "{networks}"
+    );
+    data.apply(Release {
+        on: "",
+        networks: "",
+        ..third
+    });
+    assert!(!data.networks().contains("front"), "{}", data.networks());
+
+    let other = data.twin.oem(
+        "docker ps -q --no-trunc --filter name=hello_web_1; docker update --restart=no hello_web_1",
+    );
+    assert_eq!(data.site.steps(), ["update compose.hello"]);
+    data.site
+        .apply()
+        .says("container hello_web_1: restart policy: no -> unless-stopped");
+    data.site.nothing_to_do();
+    let same = data
+        .twin
+        .oem("docker ps -q --no-trunc --filter name=hello_web_1");
+    assert!(other.starts_with(&same), "{other}");
+
+    let expected = Release {
+        on: "    networks: [cell]\n",
+        networks: "cell: {external: true}",
+        ..second
+    };
+    data.write(expected);
+    let blocked = data.site.run(&["plan", "--exit-code"]).exits(9);
+    blocked.says("docker network create cell");
+    data.twin.oem("docker network create cell");
+    data.apply(expected);
+}
+
+#[test]
+fn networks_mounts_and_policies() {
+    converges(Profile::Fw1_4_30);
+}
+
+#[test]
+fn networks_mounts_and_policies_with_the_older_docker_compose() {
+    converges(Profile::Fw1_1_30);
+}
