@@ -172,9 +172,14 @@ fn is_real(world: &mut World, desired: &Desired) {
         .filter(|c| c.project == "app")
         .collect();
     let there = world.files_below(&remote::project_directory("app"));
-    let there: Vec<&String> = there.keys().collect();
+    // What somebody else wrote is kept.
+    let is_kept = |path: &&String| path.ends_with(remote::FOUND);
+    let there: Vec<&String> = there.keys().filter(|path| !is_kept(path)).collect();
     if project.state == ProjectState::Absent {
-        assert!(containers.is_empty() && there.is_empty(), "{there:?}");
+        let mut ours = there
+            .iter()
+            .filter(|path| !path.ends_with("/docker-compose.override.yml"));
+        assert!(containers.is_empty() && ours.next().is_none(), "{there:?}");
         return;
     }
     let mut declared: Vec<String> = project.files.iter().map(|f| project.path(f)).collect();

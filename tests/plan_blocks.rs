@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use o3r_deploy::{
-    compose::ComposeFile,
+    compose::{self, ComposeFile},
     desired::{
         Arriving, Desired, Directory, Guards, Image, ImageContent, ImagePart, Layer, Project,
-        ProjectState, Release, Service,
+        ProjectState, ProjectVolume, Release, Service,
     },
     digest::Digest,
     image,
@@ -456,4 +456,61 @@ fn what_docker_compose_there_says_counts() {
             .iter()
             .any(|note| note.contains("it did not answer"))
     );
+}
+
+/// The project with a volume that its compose file declares, and what docker has.
+fn with_volume(declared: compose::Volume, there: &[(&str, observe::Volume)]) -> String {
+    let mut app = project("app", &[("web", service(&[]))]);
+    let (name, older_name) = declared.docker_names("app");
+    app.volumes = vec![ProjectVolume {
+        name,
+        older_name,
+        declared,
+    }];
+    let mut observed = observed();
+    let there = there
+        .iter()
+        .map(|(name, volume)| ((*name).to_owned(), volume.clone()));
+    observed.facts.volumes = Probed::Known(there.collect());
+    blocked(&planned(&desired(vec![app]), &observed))
+}
+
+#[test]
+fn volumes_of_the_compose_file_that_differ_or_are_missing() {
+    let bound = |device: &str| {
+        BTreeMap::from([
+            ("type".to_owned(), "none".to_owned()),
+            ("device".to_owned(), device.to_owned()),
+        ])
+    };
+    let declared = compose::Volume {
+        key: "data".into(),
+        options: bound("/home/oem/b"),
+        ..compose::Volume::default()
+    };
+    let there = |device: &str| observe::Volume {
+        driver: "local".into(),
+        options: bound(device),
+        owner: None,
+        project: "app".into(),
+        key: "data".into(),
+        anonymous: false,
+    };
+    assert_eq!(with_volume(declared.clone(), &[]), "");
+    let same = ("app_data", there("/home/oem/b"));
+    assert_eq!(with_volume(declared.clone(), &[same]), "");
+    let other = ("app_data", there("/home/oem/a"));
+    let refused = with_volume(declared.clone(), &[other]);
+    let reason = "volume app_data is there and differs: option device is /home/oem/a, and the compose file says \
+                  /home/oem/b";
+    assert!(refused.contains(reason), "{refused}");
+
+    let external = compose::Volume {
+        external: true,
+        options: BTreeMap::new(),
+        ..declared
+    };
+    let refused = with_volume(external.clone(), &[]);
+    assert!(refused.contains("docker volume create data"), "{refused}");
+    assert_eq!(with_volume(external, &[("data", there("/x"))]), "");
 }

@@ -95,7 +95,7 @@ fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
             .any(|word| word == "docker-compose"),
         name => name == Some("o3r-recreate"),
     };
-    // What Python says of libraries begins with a path, and goes on indented.
+    // What Python says of libraries begins with a path, and continues indented.
     let is_of_python = line.starts_with(['/', ' ', '\t']);
     let is_progress = PROGRESS.iter().any(|word| line.starts_with(word))
         || line.ends_with(" is up-to-date")

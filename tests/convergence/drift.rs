@@ -25,6 +25,8 @@ pub(super) enum Drift {
     RemoveOneContainer,
     RemakeContainers,
     RenameContainer,
+    DisconnectContainer,
+    LeaveOverride,
     Reboot,
     ForgetStarted,
     ForgetAll,
@@ -59,6 +61,8 @@ pub(super) fn drifts() -> impl Strategy<Value = Drift> {
         D::RemoveOneContainer,
         D::RemakeContainers,
         D::RenameContainer,
+        D::DisconnectContainer,
+        D::LeaveOverride,
         D::Reboot,
         D::ForgetStarted,
         D::ForgetAll,
@@ -119,6 +123,18 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 .for_each(|c| c.status = "exited".into());
         }
         Drift::RemoveContainers => world.containers.clear(),
+        Drift::DisconnectContainer => {
+            let mut own = world.containers.values_mut();
+            if let Some(container) = own.find(|c| c.project == "app") {
+                container.details.networks.clear();
+            }
+        }
+        Drift::LeaveOverride => {
+            let beside = format!("{directory}/docker-compose.override.yml");
+            if !world.files_below(&directory).is_empty() {
+                world.write(&beside, b"version: '2.4'\n", 0o644);
+            }
+        }
         Drift::RenameContainer => {
             let mut own = world.containers.values_mut();
             if let Some(container) = own.find(|c| c.project == "app") {

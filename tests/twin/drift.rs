@@ -282,7 +282,11 @@ fn states() {
             "remove containers.hello"
         ]
     );
-    vpu.site.apply();
+    let directory = "/usr/share/oem/docker/compose/hello";
+    vpu.twin.oem(&format!("echo x >{directory}/theirs"));
+    let applied = vpu.site.apply();
+    applied.says("hello stays").says("theirs");
+    vpu.twin.oem(&format!("rm -r {directory}"));
     vpu.site.nothing_to_do();
     assert_eq!(
         vpu.twin
