@@ -24,11 +24,10 @@ struct Relevant<'a> {
 
 pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     let mut rest = facts.clone();
-    // What a login sets may be another from another machine; what came of it is compared.
+    // What docker-compose makes of local files changes with them, and shows in the steps; what a login sets may be
+    // another from another machine.
     rest.system.environment_sha256 = None;
-    for resolved in rest.resolved.values_mut() {
-        resolved.asked = Digest::of(b"");
-    }
+    rest.resolved.clear();
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);

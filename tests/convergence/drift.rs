@@ -82,6 +82,22 @@ pub(super) fn drifts() -> impl Strategy<Value = Drift> {
     ])
 }
 
+/// Changes one of the project's containers.
+fn with_one(world: &mut World, change: impl FnOnce(&mut fake::Container)) {
+    let mut own = world.containers.values_mut();
+    if let Some(container) = own.find(|c| c.project == "app") {
+        change(container);
+    }
+}
+
+/// Leaves a file that docker-compose would read on its own.
+fn leave_override(world: &mut World, directory: &str) {
+    if !world.files_below(directory).is_empty() {
+        let path = format!("{directory}/docker-compose.override.yml");
+        world.write(&path, b"version: '2.4'\n", 0o644);
+    }
+}
+
 pub(super) fn drift(world: &mut World, drift: &Drift) {
     let directory = remote::project_directory("app");
     let extra = format!("{directory}/conf/app.conf");
@@ -123,24 +139,9 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 .for_each(|c| c.status = "exited".into());
         }
         Drift::RemoveContainers => world.containers.clear(),
-        Drift::DisconnectContainer => {
-            let mut own = world.containers.values_mut();
-            if let Some(container) = own.find(|c| c.project == "app") {
-                container.details.networks.clear();
-            }
-        }
-        Drift::LeaveOverride => {
-            let beside = format!("{directory}/docker-compose.override.yml");
-            if !world.files_below(&directory).is_empty() {
-                world.write(&beside, b"version: '2.4'\n", 0o644);
-            }
-        }
-        Drift::RenameContainer => {
-            let mut own = world.containers.values_mut();
-            if let Some(container) = own.find(|c| c.project == "app") {
-                "somebody".clone_into(&mut container.name);
-            }
-        }
+        Drift::DisconnectContainer => with_one(world, |c| c.details.networks.clear()),
+        Drift::RenameContainer => with_one(world, |c| "somebody".clone_into(&mut c.name)),
+        Drift::LeaveOverride => leave_override(world, &directory),
         Drift::RemoveOneContainer => drop(world.containers.pop_first()),
         Drift::RemakeContainers => {
             // Someone edits, makes the containers anew, and takes the edit back.

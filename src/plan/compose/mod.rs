@@ -21,7 +21,9 @@ use self::{
     policies::Policies,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{changed_images, covered_input, image_id, redefined, resolved, stale_inputs},
+    started::{
+        changed_images, covered_input, image_id, is_resolved, redefined, resolved, stale_inputs,
+    },
     states::states,
 };
 pub(super) use self::{
@@ -220,7 +222,10 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         .iter()
         .filter_map(|cause| covered_input(project, cause))
         .collect();
-    for (input, (was, is)) in stale.iter().filter(|(input, _)| !known.contains(*input)) {
+    // What docker-compose makes of files that change need not be told beside them.
+    let is_told =
+        |input: &String| known.contains(input) || (is_resolved(input) && !changed_files.is_empty());
+    for (input, (was, is)) in stale.iter().filter(|(input, _)| !is_told(input)) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
     causes.extend(states(builder, project, found, &changed_images));
