@@ -16,6 +16,7 @@ use crate::{
     compose::ComposeFile,
     digest::Digest,
     host::{Host, HostError, Output, Stdin},
+    redact::redact_words,
     remote,
     shell::Argv,
 };
@@ -191,6 +192,8 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
         secrets.iter().fold(text, hide)
     };
     let said = plain(&String::from_utf8_lossy(&output.stderr));
+    let said: Vec<String> = said.lines().map(redact_words).collect();
+    let said = said.join("\n");
     let warnings = warnings(&said, output.code != 0);
     let answer = if output.code == 0 {
         let config = config.replace(root, "");
@@ -204,6 +207,8 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
         Answer::Unknown(format!("it reads {path}, which this plan puts there"))
     } else {
         let words = refusal(&said);
+        // Nothing that was left out may be the reason.
+        let words = if words.is_empty() { last(&said) } else { words };
         let place = place(&words, texts);
         Answer::Refused { words, place }
     };
@@ -411,6 +416,13 @@ mod tests {
             panic!("{trace:?}");
         };
         assert_eq!(words, "TypeError: no");
+        let url = said(1, "", "cannot read http://me:hush@host/x\n");
+        assert!(!format!("{url:?}").contains("hush"), "{url:?}");
+        let odd = said(1, "", "cannot import name from x.py: no\n");
+        let Answer::Refused { words, .. } = odd.answer else {
+            panic!("{odd:?}");
+        };
+        assert_eq!(words, "cannot import name from x.py: no");
     }
 
     #[test]
