@@ -39,7 +39,7 @@ fn one_changed_file_costs_little() {
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
     let bytes = write(&site, "1", None);
-    link.slow(2_000_000);
+    link.slow(1_000_000);
     site.apply();
     write(&site, "2", Some(7));
     let plan = site.run(&["plan"]).exits(0);
@@ -49,7 +49,7 @@ fn one_changed_file_costs_little() {
     let ran = site.apply();
     ran.says_not("failed that way");
     let sent = link.sent() - before;
-    // The link is measured with a quarter of a megabyte.
+    // The link is measured with a quarter of a megabyte, which takes clearly longer than the noise of a busy machine.
     assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
@@ -78,7 +78,7 @@ fn without_shell(files: usize, each: usize) {
     write_image(&site, &image("1", None));
     // It goes there as it is, is not kept here, and is listed on the way.
     site.apply();
-    link.slow(2_000_000);
+    link.slow(1_000_000);
     let bytes = write_image(&site, &image("2", Some(7)));
     let plan = site.run(&["plan"]).exits(0);
     plan.says("delta against app:1");
