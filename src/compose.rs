@@ -6,6 +6,7 @@
 mod convert;
 mod environment;
 mod interpolate;
+mod limits;
 mod locate;
 mod merge;
 mod node;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use environment::{EnvFile, Environment, parse_env, read_env};
+pub use limits::Limits;
 pub(crate) use locate::line_of_words;
 use node::{Key, Node, Value};
 pub use port::HostPort;

@@ -53,6 +53,8 @@ pub struct Refusal {
     pub help: String,
     /// Whether `docker-compose config` refuses it; else starting does.
     pub by_config: bool,
+    /// Whether it is none where the VPU's login sets a variable that nothing here sets.
+    pub unless_login_sets: bool,
 }
 
 impl Refusal {
@@ -66,12 +68,19 @@ impl Refusal {
             message: message.into(),
             help: help.into(),
             by_config: true,
+            unless_login_sets: false,
         }
     }
 
     /// Says that docker-compose finds it only when it starts the project.
     pub(super) fn at_start(mut self) -> Self {
         self.by_config = false;
+        self
+    }
+
+    /// Says that a variable of the VPU's login makes it none.
+    fn unless_login_sets(mut self) -> Self {
+        self.unless_login_sets = true;
         self
     }
 }
@@ -398,9 +407,13 @@ impl Reader<'_> {
                 } else {
                     format!(" (\"{said}\")")
                 };
-                let message = format!("requires the variable `{name}`{said}, which nothing sets");
+                let message = format!(
+                    "requires the variable `{name}`{said}, which nothing here sets: docker-compose \
+                     refuses that, unless the VPU's login sets it"
+                );
                 let help = "set it in a `.env` file listed in `extra_files`, or in `env`";
-                self.refuse(place, message, help);
+                let refusal = Refusal::new(place, message, help).unless_login_sets();
+                self.reading.refusals.push(refusal);
             }
             Problem::Type { key, wanted, text } => {
                 let message = format!("gives `{key}` the value `{text}`, and it takes {wanted}");

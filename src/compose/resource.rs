@@ -63,6 +63,9 @@ pub struct Network {
     pub ipv6: Option<bool>,
     /// The driver that hands out addresses, where one is chosen.
     pub ipam_driver: Option<String>,
+    /// Its options, as strings.
+    #[serde(default)]
+    pub ipam_options: BTreeMap<String, String>,
     /// Its address pools; none are of docker's choice.
     pub pools: Vec<Pool>,
     /// Where its key stands.
@@ -111,7 +114,7 @@ pub(super) fn volume(key: &Key, node: &Node) -> Volume {
         name,
         external,
         driver: word(node, "driver"),
-        options: options(node),
+        options: options(node, "driver_opts"),
         place: key.place,
     }
 }
@@ -134,10 +137,13 @@ pub(super) fn network(key: &Key, node: &Node) -> Network {
         name,
         external,
         driver: word(node, "driver"),
-        options: options(node),
+        options: options(node, "driver_opts"),
         internal: flag("internal"),
         ipv6: flag("enable_ipv6"),
         ipam_driver: ipam.and_then(|ipam| word(ipam, "driver")),
+        ipam_options: ipam
+            .map(|ipam| options(ipam, "options"))
+            .unwrap_or_default(),
         pools: pools.filter(|pool| *pool != Pool::default()).collect(),
         place: key.place,
     }
@@ -149,8 +155,8 @@ fn word(node: &Node, key: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn options(node: &Node) -> BTreeMap<String, String> {
-    let Some(Value::Map(options)) = node.get("driver_opts").map(|node| &node.value) else {
+fn options(node: &Node, key: &str) -> BTreeMap<String, String> {
+    let Some(Value::Map(options)) = node.get(key).map(|node| &node.value) else {
         return BTreeMap::new();
     };
     let value = |node: &Node| node.text().unwrap_or_default().to_owned();

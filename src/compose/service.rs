@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, ComposeError, HostPort, Place, Release,
+    At, ComposeError, HostPort, Limits, Place, Release, limits,
     node::{Map, Node, Value},
 };
 use crate::digest::Digest;
@@ -53,6 +53,9 @@ pub struct Service {
     pub secret_files: Vec<At<String>>,
     /// Seconds that its containers may take to stop, rounded up (`stop_grace_period`).
     pub stop_seconds: Option<u64>,
+    /// How much of the VPU its containers may use; none where docker-compose decides what counts.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// Of all that it says, its variables replaced: another one where anything of it changes.
     pub definition: Digest,
 }
@@ -177,6 +180,7 @@ pub(super) fn read(
             }),
         secret_files: Vec::new(),
         stop_seconds: text("stop_grace_period").and_then(|period| seconds(&period)),
+        limits: limits::of(service),
         definition: Digest::of(canonical),
         image,
     })

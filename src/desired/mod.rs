@@ -28,7 +28,7 @@ pub use resolve::{is_secret, resolve};
 pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
-    compose::{self, HostPort},
+    compose::{self, HostPort, Limits},
     digest::Digest,
     image::{self, Framing, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
@@ -357,6 +357,8 @@ pub struct Service {
     pub restart: Option<String>,
     /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
     pub stop_seconds: Option<u64>,
+    /// How much of the VPU its containers may use; none where docker-compose decides what counts.
+    pub limits: Option<Limits>,
     /// Of its definition; `None` where only tests describe it.
     pub definition: Option<Digest>,
     /// Of its definition as docker-compose on the VPU resolves it, environment files and all; `None` where that was

@@ -116,6 +116,7 @@ pub(super) fn services(
                     .map(|runtime| runtime.value.clone()),
                 restart: service.restart.clone(),
                 stop_seconds: service.stop_seconds,
+                limits: service.limits.clone(),
                 definition: Some(service.definition),
                 resolved: None,
             };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::HostPort;
+use crate::compose::{HostPort, Limits};
 
 /// A container, as `docker container inspect` shows it. Environment, command and user labels are not in it:
 /// secrets may be.
@@ -65,6 +65,9 @@ pub struct Container {
     /// themselves, whatever is called so later.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
+    /// How much of the VPU it may use.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// Whether it is on the VPU's own network: then docker does not know which ports it takes.
     #[serde(default)]
     pub host_network: bool,
@@ -216,6 +219,9 @@ pub struct Network {
     /// The driver that hands out addresses: `default`, …
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ipam_driver: String,
+    /// Its options as created.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ipam_options: BTreeMap<String, String>,
     /// Ids of the containers that are attached to it, stopped ones too.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub used_by: BTreeSet<String>,

@@ -26,6 +26,7 @@ pub(super) enum Drift {
     RemakeContainers,
     RenameContainer,
     DisconnectContainer,
+    LimitContainer,
     LeaveOverride,
     Reboot,
     ForgetStarted,
@@ -62,6 +63,7 @@ pub(super) fn drifts() -> impl Strategy<Value = Drift> {
         D::RemakeContainers,
         D::RenameContainer,
         D::DisconnectContainer,
+        D::LimitContainer,
         D::LeaveOverride,
         D::Reboot,
         D::ForgetStarted,
@@ -140,6 +142,7 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
         }
         Drift::RemoveContainers => world.containers.clear(),
         Drift::DisconnectContainer => with_one(world, |c| c.details.networks.clear()),
+        Drift::LimitContainer => with_one(world, |c| c.details.memory = 64 << 20),
         Drift::RenameContainer => with_one(world, |c| "somebody".clone_into(&mut c.name)),
         Drift::LeaveOverride => leave_override(world, &directory),
         Drift::RemoveOneContainer => drop(world.containers.pop_first()),

@@ -54,7 +54,7 @@ impl Data {
         }
         "[[images]]\nname = \"data:1\"\n".clone_into(&mut app.more);
         app.services = format!(
-            "  data:\n    image: data:1\n    command: [\"sleep\", \"10000\"]\n    stop_signal: SIGKILL\n{mounts}{on}networks: {{{networks}}}\n"
+            "  data:\n    image: data:1\n    command: [\"sleep\", \"10000\"]\n    stop_signal: SIGKILL\n    mem_limit: 64m\n    cpus: 0.29\n    cpu_shares: 512\n    pids_limit: 100\n{mounts}{on}networks: {{{networks}}}\n"
         );
         app.write_files(&self.site);
     }
@@ -105,7 +105,7 @@ fn converges(profile: Profile) {
     // A release that fails takes the other network, the mount and the volume's place away again.
     let second = Release {
         mounts: "    volumes: [\"/home/oem/bound:/data\"]\n",
-        networks: "default: {driver_opts: {com.docker.network.driver.mtu: \"1400\"}, ipam: {config: [{subnet: 10.201.2.0/24}]}}",
+        networks: "default: {driver_opts: {com.docker.network.driver.mtu: \"1400\"}, ipam: {options: {plant: a}, config: [{subnet: 10.201.2.0/24}]}}",
         ..FIRST
     };
     data.is_taken_back(second, FIRST);

@@ -158,6 +158,15 @@ fn container_that_somebody_changed_by_hand() {
         let aliases = vpu.twin.oem(aliases);
         assert!(aliases.contains("\"web\""), "{aliases}");
     }
+
+    for change in [
+        "--cpu-shares 512",
+        "--memory 64m --memory-swap 128m",
+        "--pids-limit 50",
+    ] {
+        vpu.twin.oem(&format!("docker update {change} hello_web_1"));
+        vpu.repairs(&["update compose.hello"]);
+    }
 }
 
 #[test]

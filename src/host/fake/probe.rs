@@ -188,6 +188,7 @@ fn containers(world: &World) -> String {
             "networks": container.details.networks.iter().map(|(name, id)| {
                 (name.clone(), json!({"id": id, "aliases": [container.service, &id[..12]]}))
             }).collect::<serde_json::Map<_, _>>(),
+            "limits": {"Memory": container.details.memory, "PidsLimit": null},
             "network": match container.details.network_mode.as_str() {
                 "" if container.host_network => "host",
                 "" => "default",
@@ -217,7 +218,7 @@ fn networks(world: &World) -> String {
         json!({
             "id": id, "name": network.name,
             "driver": if network.driver.is_empty() { "bridge" } else { &network.driver },
-            "options": network.options, "ipam_driver": "default",
+            "options": network.options, "ipam_driver": "default", "ipam_options": null,
             "pools": [{"Subnet": if network.subnet.is_empty() { "172.18.0.0/16" } else { &network.subnet }}],
             "internal": network.internal, "project": network.project, "key": network.key,
         })

@@ -329,6 +329,7 @@ fn services_up(
                     network_mode: service.network_mode.clone().unwrap_or(mode.clone()),
                     mounts: mounts.clone(),
                     links: BTreeSet::new(),
+                    memory: service.limits.as_ref().map_or(0, |limits| limits.memory),
                 },
             };
             make(world, fresh, start, force)?;

@@ -171,6 +171,8 @@ pub struct Details {
     pub mounts: BTreeMap<String, Mount>,
     /// Names of the containers that it is linked to.
     pub links: BTreeSet<String>,
+    /// Bytes of memory that it may use; 0 means no limit.
+    pub memory: u64,
 }
 
 /// What a container mounts at a path.

@@ -259,8 +259,13 @@ impl<'c, 'a> Project<'c, 'a> {
         let all: Vec<(Release, Vec<Refusal>)> = self
             .readings
             .iter()
-            .map(|(release, reading)| (*release, reading.refusals.clone()))
+            .map(|(release, reading)| (*release, surely_refused(reading)))
             .collect();
+        for refusal in self.newest().1.refusals.clone() {
+            if refusal.unless_login_sets {
+                self.warning(REFUSED, refusal.place, &refusal.message, &refusal.help);
+            }
+        }
         let is_refused_by_all = all.iter().all(|(_, refusals)| !refusals.is_empty());
         for (index, (release, refusals)) in all.iter().enumerate() {
             let is_newest = index + 1 == all.len();
@@ -329,4 +334,11 @@ impl<'c, 'a> Project<'c, 'a> {
             }
         }
     }
+}
+
+/// What a release refuses whatever the VPU's login sets.
+fn surely_refused(reading: &Reading) -> Vec<Refusal> {
+    let refusals = reading.refusals.iter();
+    let sure = refusals.filter(|refusal| !refusal.unless_login_sets);
+    sure.cloned().collect()
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::{
     http::{Answer, Connection},
     lines::{
-        AttachmentLine, ContainerLine, EngineLine, ImageLine, Lines, MountLine, NetworkLine,
-        PoolLine, VolumeLine, or_default,
+        AttachmentLine, ContainerLine, EngineLine, ImageLine, LimitsLine, Lines, MountLine,
+        NetworkLine, PoolLine, VolumeLine, or_default,
     },
     podman,
     running::Running,
@@ -364,6 +364,8 @@ struct HostConfig {
     ipc_mode: String,
     #[serde(default, deserialize_with = "or_default")]
     links: Vec<String>,
+    #[serde(flatten)]
+    limits: LimitsLine,
     #[serde(default)]
     restart_policy: RestartPolicy,
     #[serde(default, deserialize_with = "or_default")]
@@ -420,6 +422,7 @@ impl From<Container> for ContainerLine {
             pid_mode: host_config.pid_mode,
             ipc_mode: host_config.ipc_mode,
             links: host_config.links,
+            limits: host_config.limits,
             ports: host_config.port_bindings,
         }
     }
@@ -451,6 +454,8 @@ struct Network {
 struct Addresses {
     driver: String,
     #[serde(deserialize_with = "or_default")]
+    options: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
     config: Vec<PoolLine>,
 }
 
@@ -462,6 +467,7 @@ impl From<Network> for NetworkLine {
             driver: network.driver,
             options: network.options,
             ipam_driver: network.addresses.driver,
+            ipam_options: network.addresses.options,
             pools: network.addresses.config,
             internal: network.internal,
             attachable: network.attachable,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::running::Running;
 use crate::{
+    compose::Limits,
     digest::Digest,
     observe::{listeners, parse::Section},
 };
@@ -153,6 +154,35 @@ pub(super) struct ContainerLine {
     pub(super) links: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) ports: BTreeMap<String, Option<Vec<listeners::Binding>>>,
+    pub(super) limits: LimitsLine,
+}
+
+/// Limits, in docker's words: null or negative means none, too.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct LimitsLine {
+    memory: Option<i64>,
+    memory_reservation: Option<i64>,
+    nano_cpus: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpu_quota: Option<i64>,
+    cpuset_cpus: Option<String>,
+    pids_limit: Option<i64>,
+}
+
+impl From<LimitsLine> for Limits {
+    fn from(line: LimitsLine) -> Self {
+        let count = |value: Option<i64>| u64::try_from(value.unwrap_or(0)).unwrap_or(0);
+        Self {
+            memory: count(line.memory),
+            memory_reservation: count(line.memory_reservation),
+            micro_cpus: count(line.nano_cpus).saturating_add(500) / 1000,
+            cpu_shares: count(line.cpu_shares),
+            cpu_quota: count(line.cpu_quota),
+            cpuset: line.cpuset_cpus.unwrap_or_default(),
+            pids: count(line.pids_limit),
+        }
+    }
 }
 
 /// A mount, in docker's words.
@@ -188,6 +218,8 @@ pub(super) struct NetworkLine {
     #[serde(deserialize_with = "or_default")]
     pub(super) options: BTreeMap<String, String>,
     pub(super) ipam_driver: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) ipam_options: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) pools: Vec<PoolLine>,
     pub(super) internal: bool,

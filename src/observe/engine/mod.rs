@@ -236,6 +236,7 @@ fn container(
             pid: line.pid_mode,
             ipc: line.ipc_mode,
         },
+        limits: line.limits.into(),
         links: line.links.iter().filter_map(|link| linked(link)).collect(),
         published: listeners::published(&line.ports),
         ports: listeners::bound(line.ports),
@@ -294,6 +295,7 @@ fn network(line: NetworkLine) -> (String, Network) {
         attachable: line.attachable,
         ipv6: line.ipv6,
         ipam_driver: line.ipam_driver,
+        ipam_options: line.ipam_options,
         used_by: BTreeSet::new(),
     };
     (line.id, network)

@@ -51,6 +51,7 @@ pub(super) fn differences(
             "to the one that replaced it",
         )
     }));
+    causes.extend(limited(project, container));
     let mounts = container.mounts.iter();
     let stale = mounts.filter(|(_, mount)| mount.shown == Shown::Stale);
     causes.extend(stale.map(|(destination, mount)| {
@@ -61,6 +62,26 @@ pub(super) fn differences(
         )
     }));
     causes
+}
+
+/// Limits that somebody gave a container by `docker update`. Docker cannot take them away again, and a limit that its
+/// kernel does not know is none there: what docker does not limit is no difference.
+fn limited(project: &Project, container: &Container) -> Vec<Cause> {
+    let service = project.services.get(&container.service);
+    let Some(wanted) = service.and_then(|service| service.limits.as_ref()) else {
+        return vec![];
+    };
+    let limits = container.limits.named().into_iter().zip(wanted.named());
+    let others = limits.filter(|((_, is), (_, wanted))| !is.is_empty() && is != wanted);
+    let cause = |((key, is), (_, wanted)): ((&str, String), (_, String))| {
+        let wanted = if wanted.is_empty() {
+            "no limit".to_owned()
+        } else {
+            wanted
+        };
+        Cause::differs(format!("container {}: {key}", container.name), is, wanted)
+    };
+    others.map(cause).collect()
 }
 
 /// The networks of its service that a container is not on, or where it does not have the service's name, by which

@@ -2,7 +2,7 @@
 
 use super::{ENVIRONMENT, Project, VARIABLE, releases};
 use crate::{
-    compose::{ComposeFile, Place, Release, is_placed, read_env},
+    compose::{ComposeFile, Place, Refusal, Release, is_placed, read_env},
     manifest::{names::RelativePath, types::Compose},
 };
 
@@ -69,6 +69,12 @@ impl Project<'_, '_> {
                 let image = service.image.as_ref();
                 image.is_some_and(|image| image.place == variable.place)
             };
+            let required = |refusal: &Refusal| {
+                refusal.unless_login_sets && refusal.place == Some(variable.place)
+            };
+            if self.newest().1.refusals.iter().any(required) {
+                continue;
+            }
             if file.services.iter().any(is_image) || seen.contains(&variable.value.as_str()) {
                 continue;
             }

@@ -2,7 +2,7 @@
 //! middle of the switch, and does not see others: addresses, and what the file says no more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -117,24 +117,7 @@ fn differences(found: &observe::Network, declared: &compose::Network, is_own: bo
     if let Some(driver) = driver {
         compare("driver", &found.driver, driver);
     }
-    let wanted = &declared.options;
-    let mut keys: Vec<&String> = found.options.keys().chain(wanted.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys
-        .into_iter()
-        .filter(|key| !OF_DOCKER.contains(&key.as_str()))
-    {
-        let value = |options: &BTreeMap<String, String>| {
-            let value = options.get(key).cloned();
-            value.unwrap_or_default()
-        };
-        compare(
-            &format!("option {key}"),
-            &value(&found.options),
-            &value(wanted),
-        );
-    }
+    options("option", &found.options, &declared.options, &mut compare);
     let flag = |value: bool| if value { "yes" } else { "no" };
     if let Some(internal) = declared.internal.or(is_own.then_some(false)) {
         compare("internal", flag(found.internal), flag(internal));
@@ -145,8 +128,28 @@ fn differences(found: &observe::Network, declared: &compose::Network, is_own: bo
     if let Some(driver) = &declared.ipam_driver {
         compare("address driver", &found.ipam_driver, driver);
     }
+    let (there, wanted) = (&found.ipam_options, &declared.ipam_options);
+    options("address option", there, wanted, &mut compare);
     pools(&found.pools, &declared.pools, &mut compare);
     causes
+}
+
+/// Compares options that either side has.
+fn options(
+    what: &str,
+    found: &BTreeMap<String, String>,
+    declared: &BTreeMap<String, String>,
+    compare: &mut impl FnMut(&str, &str, &str),
+) {
+    let keys: BTreeSet<&String> = found.keys().chain(declared.keys()).collect();
+    let keys = keys.into_iter();
+    for key in keys.filter(|key| !OF_DOCKER.contains(&key.as_str())) {
+        let value = |options: &BTreeMap<String, String>| {
+            let value = options.get(key).cloned();
+            value.unwrap_or_default()
+        };
+        compare(&format!("{what} {key}"), &value(found), &value(declared));
+    }
 }
 
 /// Compares the pools that the file has; without any, docker chooses.
