@@ -110,7 +110,7 @@ fn a_large_file_is_built_from_its_old_version() {
 
     // In the moment when it is to be built, somebody writes to it.
     change(&mut bytes, 20_000_000);
-    link.slow(8_000_000);
+    link.slow(3_000_000);
     twin.root(
         r#"mv /bin/gzip /bin/gzip.real; printf '%s\n' '#!/bin/sh' 'printf x | dd of=/home/oem/share/map.bin bs=1 seek=9000000 conv=notrunc 2>/dev/null' 'exec gzip.real "$@"' >/bin/gzip; chmod 755 /bin/gzip"#,
     );
