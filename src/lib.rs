@@ -10,13 +10,14 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
+use o3r_core::{closest, redact};
+pub use o3r_core::{compose, digest, shell};
+
 pub mod apply;
 pub mod cli;
 pub mod commands;
-pub mod compose;
 pub mod desired;
 pub mod device;
-pub mod digest;
 mod held_back;
 mod home;
 pub mod host;
@@ -27,11 +28,9 @@ mod nonce;
 pub mod observe;
 pub mod patch;
 pub mod plan;
-mod redact;
 pub mod remote;
 pub mod render;
 pub mod scaffold;
-pub mod shell;
 pub mod speeds;
 pub mod status;
 pub mod ui;

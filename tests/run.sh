@@ -50,15 +50,30 @@ part_format() {
 }
 
 part_clippy() {
-    cargo clippy --all-targets --locked --quiet -- -D warnings
+    cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 }
 
-# Every dependency is used by some source.
+# Every dependency is used by some source of its package; those of the workspace by some package.
 part_dependencies() {
-    local unused=()
+    local unused=() crates=(core) crate name
+    local others=("${crates[@]/#/--exclude-dir=}")
+    used() {
+        grep -rqE "\b${name//-/_}(::|!)|use ${name//-/_}\b" --include='*.rs' "$@" || unused+=("$name")
+    }
+    declared() {
+        sed -n "/^\[\(dev-\)\?dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\)\(\.workspace\)\? *=.*/\1/p" "$1" | sort -u
+    }
     while read -r name; do
-        grep -rqE "\b${name//-/_}(::|!)|use ${name//-/_}\b" --include='*.rs' src tests benches examples || unused+=("$name")
-    done < <(sed -n '/^\[.*dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | sort -u)
+        used "${others[@]}" src tests benches examples
+    done < <(declared Cargo.toml)
+    for crate in "${crates[@]}"; do
+        while read -r name; do
+            used "src/$crate"
+        done < <(declared "src/$crate/Cargo.toml")
+    done
+    while read -r name; do
+        grep -q "^$name.workspace" Cargo.toml src/*/Cargo.toml || unused+=("$name")
+    done < <(sed -n '/^\[workspace.dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
     [ ${#unused[@]} -eq 0 ] || { echo "Cargo.toml names what nothing uses: ${unused[*]}"; return 1; }
 }
 
@@ -78,7 +93,7 @@ part_shell() {
 }
 
 part_build() {
-    cargo build --all-targets --locked --quiet
+    cargo build --workspace --all-targets --locked --quiet
 }
 
 # Unit, property, fault, transcript and twin tests.
@@ -90,16 +105,16 @@ part_tests() {
         ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
         cargo nextest run --locked --no-fail-fast --status-level slow --final-status-level slow "${profile[@]}"
     else
-        cargo test --locked --quiet --lib --bins --tests --no-fail-fast
+        cargo test --workspace --locked --quiet --lib --bins --tests --no-fail-fast
     fi
 }
 
 part_doctests() {
-    cargo test --locked --quiet --doc
+    cargo test --workspace --locked --quiet --doc
 }
 
 part_docs() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --quiet
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 }
 
 # The manifest's schema with taplo and tombi.

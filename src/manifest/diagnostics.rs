@@ -329,26 +329,6 @@ impl miette::Diagnostic for Diagnostics {
     }
 }
 
-/// `did you mean` for a word and the words that may stand there.
-pub(crate) fn did_you_mean<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    /// Half of the letters in their place: `serail` is `serial`, `name` is not `mode`.
-    const LIKE: f64 = 0.6;
-    known
-        .into_iter()
-        .map(|candidate| {
-            (
-                strsim::normalized_damerau_levenshtein(word, candidate),
-                candidate,
-            )
-        })
-        .filter(|(likeness, _)| *likeness >= LIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,12 +340,5 @@ mod tests {
         assert_eq!(source.line_and_column(4), (2, 1));
         assert_eq!(source.line_and_column(7), (2, 3));
         assert_eq!(source.line_and_column(999), (3, 1));
-    }
-
-    #[test]
-    fn the_closest_word_is_meant() {
-        assert_eq!(did_you_mean("serail", ["host", "serial"]), Some("serial"));
-        assert_eq!(did_you_mean("image", ["images", "usb"]), Some("images"));
-        assert_eq!(did_you_mean("colour", ["host", "serial"]), None);
     }
 }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::{
-    diagnostics::{Diagnostic, Source, did_you_mean},
+    diagnostics::{Diagnostic, Source},
     names::{ReleaseVersion, escape},
     spans::{SpanMap, child},
 };
+use crate::closest::did_you_mean;
 
 /// How a variable of ours starts; any other `${…}` is left to whoever reads the string.
 const START: &str = "${release.";

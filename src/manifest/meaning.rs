@@ -5,12 +5,13 @@ mod autostart;
 pub(crate) mod compose;
 mod paths;
 
+use crate::closest::did_you_mean;
 use std::{collections::BTreeMap, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    diagnostics::{Diagnostic, did_you_mean},
+    diagnostics::Diagnostic,
     loaded::Loaded,
     names::{LocalPath, escape},
     types::{ComposeState, Image},

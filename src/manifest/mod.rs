@@ -10,7 +10,7 @@ mod interpolate;
 mod load;
 mod loaded;
 pub mod meaning;
-pub mod names;
+pub use o3r_core::names;
 pub mod schema;
 pub mod spans;
 pub mod types;

@@ -1,5 +1,6 @@
 //! Validates a document against the schema and says in the user's words what does not fit.
 
+use crate::closest::did_you_mean;
 use std::sync::OnceLock;
 
 use jsonschema::{
@@ -9,7 +10,7 @@ use jsonschema::{
 use serde_json::{Map, Value};
 
 use super::{
-    diagnostics::{Diagnostic, Source, did_you_mean},
+    diagnostics::{Diagnostic, Source},
     names,
     schema::{Document, schema_of},
     spans::{SpanMap, child, split_last},

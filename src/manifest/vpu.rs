@@ -144,7 +144,7 @@ impl UnknownVpu {
     /// The next thing to type.
     pub fn help(&self) -> String {
         let known = self.known.iter().map(String::as_str);
-        match super::diagnostics::did_you_mean(&self.name, known) {
+        match crate::closest::did_you_mean(&self.name, known) {
             _ if self.known.is_empty() => format!(
                 "add `[vpus.NAME]` to the manifest, or to {VPUS_FILE} beside it; --vpu chooses one"
             ),

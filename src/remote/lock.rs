@@ -11,8 +11,7 @@ pub const LEFTOVER: i32 = 76;
 /// The exit code of [`run`] when the lock was lost; it then says `TOKEN lost` on stderr.
 pub const LOST: i32 = 77;
 
-/// The `$0` of [`run`].
-pub const RUN_NAME: &str = "o3r-run";
+pub use crate::shell::RUN_NAME;
 
 /// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
 const LEFTOVER_SECONDS: u32 = 60;

@@ -4,13 +4,13 @@ mod changes;
 mod sh;
 mod status;
 mod text;
-mod units;
 
 pub use changes::Details;
+use o3r_core::units;
+pub use o3r_core::units::{bytes, duration, time};
 pub use sh::{Script, SecretPayload, sh};
 pub use status::{status_schema, status_text};
 pub use text::{Style, paint, text, text_with};
-pub use units::{bytes, duration, time};
 
 use std::fmt::Write as _;
 

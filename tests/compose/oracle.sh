@@ -45,7 +45,7 @@ venv 1.25.4 5.3
 venv 1.29.2 5.4.1
 
 # The schemas that are built in are those of the packages.
-schemas=../../src/compose/schemas
+schemas=../../src/core/compose/schemas
 packages() { echo "$state/$1"/lib/python3*/site-packages/compose/config; }
 for schema in "$schemas"/1.25.4/*.json; do
     cmp "$schema" "$(packages 1.25.4)/$(basename "$schema")"

@@ -3,8 +3,9 @@
 
 use super::{FILE, Project, VOLUME};
 use crate::{
+    closest::did_you_mean,
     compose::{ComposeFile, Mount, MountSource, Place, is_placed},
-    manifest::{diagnostics::did_you_mean, meaning::FileKind, names::RelativePath, types::Compose},
+    manifest::{meaning::FileKind, names::RelativePath, types::Compose},
 };
 
 impl Project<'_, '_> {

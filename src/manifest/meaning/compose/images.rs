@@ -2,8 +2,9 @@
 
 use super::{IMAGE, Project};
 use crate::{
+    closest::did_you_mean,
     compose::{Place, Service},
-    manifest::{diagnostics::did_you_mean, names::ImageRef},
+    manifest::names::ImageRef,
 };
 
 /// How many digits docker shows of an image's id, and how many it has.

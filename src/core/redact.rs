@@ -9,7 +9,7 @@ const REDACTED: &str = "***";
 const SECRETS: &[&str] = &["password", "pass", "passwd", "password2", "cred", "secret"];
 
 /// A volume's driver options without passwords: `username=me,password=***`.
-pub(crate) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
     options
         .into_iter()
         .map(|(key, value)| {
@@ -24,7 +24,7 @@ pub(crate) fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, Stri
 }
 
 /// A line without passwords: `password=***`, `http://***@host/`.
-pub(crate) fn redact_words(line: &str) -> String {
+pub fn redact_words(line: &str) -> String {
     let words = line.split(' ').map(|text| {
         let text = text.split(',').map(word).collect::<Vec<_>>().join(",");
         match text

@@ -4,6 +4,9 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
+/// The `$0` of the script that runs another command only while the VPU's lock is held.
+pub const RUN_NAME: &str = "o3r-run";
+
 /// A command as typed words: `argv[0]` is the program, nothing in it is shell syntax.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
@@ -87,9 +90,7 @@ impl Argv {
     /// The text for people: a script is shown by its name and arguments, without its body.
     pub fn to_display(&self) -> String {
         match self.script_name() {
-            Some(crate::remote::RUN_NAME) if self.0.len() > 6 => {
-                Self(self.0[6..].to_vec()).to_display()
-            }
+            Some(RUN_NAME) if self.0.len() > 6 => Self(self.0[6..].to_vec()).to_display(),
             Some(_) => join(&self.0[3..]),
             None => join(&self.0),
         }

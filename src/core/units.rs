@@ -44,7 +44,7 @@ pub fn time(millis: u64) -> String {
 }
 
 /// How long something has been so, in its two largest units: `45 s`, `3 h 05 min`, `12 d 03 h`.
-pub(super) fn age(age: Duration) -> String {
+pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -65,7 +65,7 @@ pub trait Word: std::str::FromStr<Err = NameError> + fmt::Display {
 macro_rules! string_form {
     ($($name:ident),+ $(,)?) => {$(
         impl TryFrom<String> for $name {
-            type Error = $crate::manifest::names::NameError;
+            type Error = $crate::names::NameError;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
@@ -96,7 +96,7 @@ macro_rules! string_form {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                use $crate::manifest::names::Word;
+                use $crate::names::Word;
                 schemars::json_schema!({
                     "type": "string",
                     "format": Self::FORMAT,
@@ -109,7 +109,7 @@ macro_rules! string_form {
 use string_form;
 
 /// A parser of a schema `format`, its result reduced to what a diagnostic needs.
-pub(crate) type Check = fn(&str) -> Result<(), NameError>;
+pub type Check = fn(&str) -> Result<(), NameError>;
 
 fn parses<T: Word>(text: &str) -> Result<(), NameError> {
     text.parse::<T>().map(drop)
@@ -118,7 +118,7 @@ fn parses<T: Word>(text: &str) -> Result<(), NameError> {
 macro_rules! checks {
     ($($name:ident),+ $(,)?) => {
         /// Every `format` of the schema with its parser.
-        pub(crate) const CHECKS: &[(&str, Check)] = &[$(($name::FORMAT, parses::<$name>)),+];
+        pub const CHECKS: &[(&str, Check)] = &[$(($name::FORMAT, parses::<$name>)),+];
     };
 }
 checks!(
@@ -178,7 +178,7 @@ pub fn escape_lines(text: &str) -> String {
 }
 
 /// Whether a character is a control character or one that changes the direction of the text.
-pub(crate) fn is_unprintable(c: char) -> bool {
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -9,7 +9,7 @@ use super::{
 
 /// Where the keys stand that a message names, as `services.web.ports` or `Service "web" … "ports"`: how many of
 /// nested keys it names, and the line of the innermost. None where it names nothing in this text.
-pub(crate) fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
+pub fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
     let root = yaml::parse(text, 0).ok()?;
     let parts = words.iter().flat_map(|word| word.split('.'));
     let named: BTreeSet<&str> = words.iter().copied().chain(parts).collect();

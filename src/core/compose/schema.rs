@@ -14,7 +14,7 @@ use super::{
     node::{Kind, Node, Value},
     ports,
 };
-use crate::manifest::diagnostics::did_you_mean;
+use crate::closest::did_you_mean;
 
 /// The schemas of one release, by the file format they are for.
 macro_rules! schemas {

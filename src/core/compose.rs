@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{EnvFile, Environment, parse_env, read_env};
 pub use limits::Limits;
-pub(crate) use locate::line_of_words;
+pub use locate::line_of_words;
 use node::{Key, Node, Value};
 pub use port::HostPort;
 pub use project::{ProjectFile, Reading, Refusal, is_placed, override_names, read_project};
