@@ -12,21 +12,19 @@
 
 use o3r_core::{closest, redact};
 pub use o3r_core::{compose, digest, shell};
+use o3r_transfer::{held_back, kept};
+pub use o3r_transfer::{image, patch};
 
 pub mod apply;
 pub mod cli;
 pub mod commands;
 pub mod desired;
 pub mod device;
-mod held_back;
 mod home;
 pub mod host;
-pub mod image;
-mod kept;
 pub mod manifest;
 mod nonce;
 pub mod observe;
-pub mod patch;
 pub mod plan;
 pub mod remote;
 pub mod render;

@@ -55,7 +55,7 @@ part_clippy() {
 
 # Every dependency is used by some source of its package; those of the workspace by some package.
 part_dependencies() {
-    local unused=() crates=(core) crate name
+    local unused=() crates=(core transfer) crate name
     local others=("${crates[@]/#/--exclude-dir=}")
     used() {
         grep -rqE "\b${name//-/_}(::|!)|use ${name//-/_}\b" --include='*.rs' "$@" || unused+=("$name")

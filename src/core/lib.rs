@@ -8,4 +8,5 @@ pub mod digest;
 pub mod names;
 pub mod redact;
 pub mod shell;
+pub mod speeds;
 pub mod units;

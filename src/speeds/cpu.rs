@@ -9,9 +9,6 @@ use crate::{
     remote,
 };
 
-/// What is assumed of a VPU that was not measured, in bytes a second: a fifth of a PC with two cores.
-pub(super) const ASSUMED: u64 = 65_000_000;
-
 /// Bytes that are made up at a time: 14 ms on a PC with two cores, 100 ms on a quarter of one.
 const BYTES: usize = 4 << 20;
 

@@ -1,29 +1,15 @@
-//! Measures how fast a VPU and the way to it are, and models how long its work takes.
+//! Measures how fast a VPU and the way to it are.
 
 mod cpu;
 mod link;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use o3r_core::speeds::Speeds;
 
 use crate::host::{Host, HostError};
 
 /// From so many bytes on, measuring costs less than a wrong choice: at 2 Mbit/s these take 16 s, and
 /// the measurement 1 s.
 pub const WORTH_MEASURING: u64 = 4 << 20;
-
-/// How fast a VPU and the way to it are; `None` is what was not measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Speeds {
-    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
-    /// sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<u64>,
-    /// Bytes a second that the VPU's processors could make up and hash; by that is chosen what is built there in
-    /// place of being sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u64>,
-}
 
 /// What takes no longer to send, in milliseconds, is sent in whatever way: nothing is gained by measuring more.
 const SOON: u64 = 500;
@@ -41,42 +27,6 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Speeds, HostErro
         speeds.cpu = cpu::measure(host).await?;
     }
     Ok(speeds)
-}
-
-impl Speeds {
-    /// Bytes a second that the way to the VPU takes, for reckoning.
-    pub fn link(self) -> u64 {
-        self.link.unwrap_or(link::ASSUMED).max(1)
-    }
-
-    fn cpu(self) -> u64 {
-        self.cpu.unwrap_or(cpu::ASSUMED).max(1)
-    }
-
-    /// Milliseconds to send so many bytes.
-    pub fn sending(self, bytes: u64) -> u64 {
-        millis(bytes, self.link())
-    }
-
-    /// Milliseconds to do what takes as long as making up and hashing so many bytes.
-    pub fn working(self, bytes: u64) -> u64 {
-        millis(bytes, self.cpu())
-    }
-
-    /// The link for people: `10 Mbit/s`.
-    pub fn link_text(self) -> String {
-        let bits = self.link().saturating_mul(8);
-        if bits < 10_000_000 {
-            return format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10);
-        }
-        format!("{} Mbit/s", bits / 1_000_000)
-    }
-}
-
-/// Milliseconds that these bytes take at so many a second.
-fn millis(bytes: u64, per_second: u64) -> u64 {
-    let millis = u128::from(bytes) * 1000 / u128::from(per_second);
-    u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
 /// Bytes a second, to two digits: more would only be noise in plans.

@@ -1,0 +1,60 @@
+//! How long a VPU and the way to it take for work of some bytes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is assumed of a link that was not measured, in bytes a second: 100 Mbit/s, what an industrial
+/// switch or a VPN of a plant commonly has.
+const LINK: u64 = 12_500_000;
+
+/// What is assumed of a VPU that was not measured, in bytes a second: a fifth of a PC with two cores.
+const CPU: u64 = 65_000_000;
+
+/// How fast a VPU and the way to it are; `None` is what was not measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Speeds {
+    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
+    /// sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u64>,
+    /// Bytes a second that the VPU's processors could make up and hash; by that is chosen what is built there in
+    /// place of being sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+}
+
+impl Speeds {
+    /// Bytes a second that the way to the VPU takes, for reckoning.
+    pub fn link(self) -> u64 {
+        self.link.unwrap_or(LINK).max(1)
+    }
+
+    fn cpu(self) -> u64 {
+        self.cpu.unwrap_or(CPU).max(1)
+    }
+
+    /// Milliseconds to send so many bytes.
+    pub fn sending(self, bytes: u64) -> u64 {
+        millis(bytes, self.link())
+    }
+
+    /// Milliseconds to do what takes as long as making up and hashing so many bytes.
+    pub fn working(self, bytes: u64) -> u64 {
+        millis(bytes, self.cpu())
+    }
+
+    /// The link for people: `10 Mbit/s`.
+    pub fn link_text(self) -> String {
+        let bits = self.link().saturating_mul(8);
+        if bits < 10_000_000 {
+            return format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10);
+        }
+        format!("{} Mbit/s", bits / 1_000_000)
+    }
+}
+
+/// Milliseconds that these bytes take at so many a second.
+fn millis(bytes: u64, per_second: u64) -> u64 {
+    let millis = u128::from(bytes) * 1000 / u128::from(per_second);
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}

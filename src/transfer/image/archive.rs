@@ -1,0 +1,175 @@
+//! Opens an archive file of any supported kind.
+
+use camino::Utf8Path;
+
+use super::compress::{self, Encoding, Format, SNIFF};
+use super::contents::Contents;
+use super::slice::Slice;
+use super::tarindex::TarIndex;
+use super::{ImageError, Platform, ScratchDir, docker, oci};
+
+/// Opens the image `name` for `wanted` in the file at `path`.
+pub(super) fn open(
+    path: &Utf8Path,
+    name: &str,
+    wanted: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
+    let slice = open_file(path)?;
+    read(&slice, path.as_str(), name, wanted, scratch)
+}
+
+/// Opens the image in `slice`, unpacking it into `scratch` if it is compressed as a whole.
+pub(super) fn read(
+    slice: &Slice,
+    origin: &str,
+    name: &str,
+    wanted: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
+    let slice = match format(slice, origin)? {
+        Encoding::Plain => slice.clone(),
+        encoding => {
+            let unpacked = compress::to_scratch(slice, encoding, origin, scratch)?;
+            if format(&unpacked, origin)? != Encoding::Plain {
+                return Err(not_an_image(
+                    origin,
+                    "a file compressed twice",
+                    Some("unpack it once"),
+                ));
+            }
+            unpacked
+        }
+    };
+    let index = TarIndex::read(slice, origin, scratch)?;
+    let has_layout = index.contains(oci::LAYOUT);
+    let items = if index.contains(docker::MANIFEST) {
+        docker::items(&index)
+    } else {
+        Ok(vec![])
+    };
+    match items {
+        Ok(items) if !items.is_empty() && has_layout => both(&index, &items, name, wanted),
+        Ok(items) if !items.is_empty() => docker::read(&index, &items, name, wanted),
+        // Docker's document is empty where none of the images is for the writer's platform.
+        _ if has_layout => oci::read(&index, name, wanted),
+        Ok(_) => Err(unrecognised(&index)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the image of an archive with both documents: docker's may list fewer images, and of an image of several
+/// platforms only one.
+fn both(
+    index: &TarIndex,
+    items: &[docker::Item],
+    name: &str,
+    wanted: &Platform,
+) -> Result<Contents, ImageError> {
+    let from_docker = docker::read(index, items, name, wanted);
+    if docker::names(items, name) {
+        return match from_docker {
+            Err(ImageError::WrongPlatform { .. }) => oci::read(index, name, wanted).or(from_docker),
+            from_docker => from_docker,
+        };
+    }
+    match (oci::read(index, name, wanted), from_docker) {
+        (Ok(found), _) if found.is_named(name) => Ok(found),
+        (
+            Err(
+                error @ (ImageError::Several { .. }
+                | ImageError::Ambiguous { .. }
+                | ImageError::WrongPlatform { .. }),
+            ),
+            Ok(_),
+        ) => Err(error),
+        (Ok(found), Err(ImageError::WrongPlatform { .. })) => Ok(found),
+        (_, from_docker) => from_docker,
+    }
+}
+
+fn unrecognised(index: &TarIndex) -> ImageError {
+    let origin = index.origin();
+    if index.looks_like_a_file_system() {
+        return not_an_image(
+            origin,
+            "the tar of a file system",
+            Some("declare it as `rootfs = { file = \"…\", cmd = [\"…\"] }` instead of `archive`"),
+        );
+    }
+    if index.contains_below(oci::LAYOUT) || index.contains_below(docker::MANIFEST) {
+        return not_an_image(
+            origin,
+            "a tar with an image in a directory",
+            Some("pack the directory's content: `tar -C DIRECTORY -cf FILE .`"),
+        );
+    }
+    if index.contains(docker::MANIFEST) {
+        return not_an_image(
+            origin,
+            "a tar whose manifest.json lists no image",
+            Some(
+                "save the image by its name: `docker save -o FILE NAME:TAG`; the tar of a file system is \
+                 declared as `rootfs`",
+            ),
+        );
+    }
+    not_an_image(origin, "a tar without manifest.json and oci-layout", None)
+}
+
+/// Opens a regular file for reading by position.
+#[expect(clippy::disallowed_methods, reason = "the error names the file")]
+pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
+    let unreadable = |source| ImageError::Unreadable {
+        origin: path.to_string(),
+        source,
+    };
+    let metadata = path.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(not_an_image(
+            path.as_str(),
+            "a directory",
+            Some("pack an OCI layout with `tar -C DIRECTORY -cf FILE .` and name that file"),
+        ));
+    }
+    if !metadata.is_file() {
+        // Opening a pipe would wait for a writer.
+        return Err(not_an_image(
+            path.as_str(),
+            "not a regular file",
+            Some("copy it to a file first"),
+        ));
+    }
+    std::fs::File::open(path)
+        .and_then(Slice::whole)
+        .map_err(unreadable)
+}
+
+/// How the whole file is compressed; an error for what is no tar.
+pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError> {
+    let start = slice
+        .start(SNIFF)
+        .map_err(|error| compress::read_error(origin, 0, error))?;
+    match Format::of(&start) {
+        Format::Tar => Ok(Encoding::Plain),
+        Format::Gzip => Ok(Encoding::Gzip),
+        Format::Zstd => Ok(Encoding::Zstd),
+        Format::Foreign(format) => Err(ImageError::Compression {
+            origin: origin.to_owned(),
+            format,
+        }),
+        Format::Other(looks_like, remedy) => Err(not_an_image(origin, looks_like, remedy)),
+    }
+}
+
+pub(super) fn not_an_image(
+    origin: &str,
+    looks_like: &'static str,
+    remedy: Option<&'static str>,
+) -> ImageError {
+    ImageError::NotAnImage {
+        origin: origin.to_owned(),
+        looks_like,
+        remedy,
+    }
+}

@@ -1,0 +1,186 @@
+//! Reads what `docker save` writes: the old layout and the one with OCI blobs.
+
+use serde::Deserialize;
+
+use super::contents::{Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
+use super::tarindex::TarIndex;
+use super::{ImageError, Platform, programs};
+use o3r_core::digest::Digest;
+
+/// The document that makes a tar an image archive of docker's.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Images in one archive that are looked at; `docker save` of everything has fewer.
+const MAX_IMAGES: usize = 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Item {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+impl Item {
+    fn tags(&self) -> &[String] {
+        self.repo_tags.as_deref().unwrap_or_default()
+    }
+
+    fn layers(&self) -> &[String] {
+        self.layers.as_deref().unwrap_or_default()
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.tags().iter().any(|tag| super::names::same(tag, name))
+    }
+
+    /// The digest that the configuration's name promises, in either layout.
+    fn promised(&self) -> Option<Digest> {
+        blob_digest(self.config.strip_suffix(".json").unwrap_or(&self.config))
+    }
+}
+
+/// The images that docker's document lists, none where it is another one: `null`, or whatever else is called
+/// `manifest.json`.
+///
+/// # Errors
+/// It cannot be read, or lists what is no image.
+pub(super) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
+    let document = index.document(MANIFEST, "docker's layout", MAX_MANIFEST)?;
+    let value: serde_json::Value = index.parse(MANIFEST, &document)?;
+    if !value.is_array() {
+        return Ok(vec![]);
+    }
+    let items: Vec<Item> = index.parse(MANIFEST, &document)?;
+    if items.len() > MAX_IMAGES {
+        return Err(index.metadata(MANIFEST, "more images than any archive has"));
+    }
+    Ok(items)
+}
+
+/// Whether a file of this name is docker's.
+pub(super) fn is_manifest(document: &[u8]) -> bool {
+    serde_json::from_slice::<Vec<Item>>(document).is_ok_and(|items| !items.is_empty())
+}
+
+/// Whether one of them has the name `name`.
+pub(super) fn names(items: &[Item], name: &str) -> bool {
+    items.iter().any(|item| item.is_named(name))
+}
+
+/// Opens the image `name` for `wanted`.
+pub(super) fn read(
+    index: &TarIndex,
+    items: &[Item],
+    name: &str,
+    wanted: &Platform,
+) -> Result<Contents, ImageError> {
+    let mut others = vec![];
+    let mut fitting: Vec<Contents> = vec![];
+    for item in choose(index, items, name)? {
+        let bytes = index.document(&item.config, MANIFEST, MAX_CONFIG)?;
+        let config = Config::parse(index.origin(), &bytes, item.layers().len())?;
+        let platform = config.platform();
+        if !platform.fits(wanted) {
+            others.push(platform);
+            continue;
+        }
+        // Whatever its file is called: docker, too, takes the digest of what is in it.
+        let config_digest = Digest::of(&bytes);
+        if fitting.iter().any(|one| one.config_digest == config_digest) {
+            continue;
+        }
+        let layers = layers(index, item, &config)?;
+        match programs::platform(platform, &layers, index.origin(), wanted) {
+            Ok(platform) => fitting.push(Contents {
+                origin: index.origin().to_owned(),
+                layers,
+                config: bytes,
+                config_digest,
+                platform,
+                repo_tags: item.tags().to_vec(),
+            }),
+            Err(ImageError::WrongPlatform { found, .. }) => others.extend(found),
+            Err(error) => return Err(error),
+        }
+    }
+    if let [_, _, ..] = fitting[..] {
+        let label = |one: &Contents| match one.repo_tags.first() {
+            Some(tag) => format!("{tag} ({})", one.config_digest.short()),
+            None => one.config_digest.short(),
+        };
+        return Err(ImageError::Ambiguous {
+            origin: index.origin().to_owned(),
+            wanted: name.to_owned(),
+            names: fitting.iter().map(label).collect(),
+        });
+    }
+    fitting.pop().ok_or_else(|| ImageError::WrongPlatform {
+        origin: index.origin().to_owned(),
+        found: others,
+        wanted: wanted.clone(),
+    })
+}
+
+/// The entries that may be the image `name`: those with its name, or the only image there is.
+fn choose<'a>(
+    index: &TarIndex,
+    items: &'a [Item],
+    name: &str,
+) -> Result<Vec<&'a Item>, ImageError> {
+    let named: Vec<_> = items.iter().filter(|item| item.is_named(name)).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let Some(first) = items.first() else {
+        return Err(index.metadata(MANIFEST, "names no image"));
+    };
+    // The platforms of one image share its tags.
+    if items.iter().all(|item| {
+        item.config == first.config || item.tags() == first.tags() && !first.tags().is_empty()
+    }) {
+        return Ok(items.iter().collect());
+    }
+    let label = |item: &Item| match item.tags().first() {
+        Some(tag) => tag.clone(),
+        None => item
+            .promised()
+            .map_or_else(|| item.config.clone(), |digest| digest.short()),
+    };
+    Err(ImageError::Several {
+        origin: index.origin().to_owned(),
+        wanted: name.to_owned(),
+        names: items.iter().map(label).collect(),
+        choice: items.iter().flat_map(Item::tags).next().cloned(),
+    })
+}
+
+fn layers(index: &TarIndex, item: &Item, config: &Config) -> Result<Vec<LayerBytes>, ImageError> {
+    let mut layers = Vec::new();
+    for (number, (path, diff_id)) in item.layers().iter().zip(config.diff_ids()).enumerate() {
+        let part = format!("layer {}", number + 1);
+        if path.is_empty() {
+            let problem = "is left out: docker had it when this was written";
+            let remedy = "save the image itself: `docker save -o FILE IMAGE`";
+            return Err(index.unusable(&part, problem, remedy));
+        }
+        let stored = index.find(path, MANIFEST)?;
+        layers.push(LayerBytes::new(
+            *diff_id,
+            stored,
+            // Docker does not care what the file is called.
+            None,
+            index.origin(),
+            &part,
+        )?);
+    }
+    Ok(layers)
+}
+
+/// The digest in a name such as `blobs/sha256/<hex>`, or `<hex>` alone.
+fn blob_digest(name: &str) -> Option<Digest> {
+    let hex = name.strip_prefix("blobs/sha256/").unwrap_or(name);
+    Digest::from_hex(hex)
+}

@@ -1,0 +1,374 @@
+//! Reads local images of every kind and streams them as archives that any `docker load` takes.
+//!
+//! An [`Image`] is opened from a [`Source`]; that reads metadata only, except where the bytes must
+//! be seen to know them (a compressed file, a zstd layer, a bare file system). What is inside an
+//! archive is found by position in the file: nothing is ever extracted under a name that an archive
+//! chose, and memory does not grow with the image.
+
+mod archive;
+mod cache;
+mod compress;
+mod contents;
+mod copying;
+mod deflate;
+mod delta;
+mod docker;
+mod engine;
+mod error;
+mod fetch;
+mod frames;
+mod index;
+mod names;
+mod oci;
+mod on_the_way;
+mod packing;
+mod platform;
+mod programs;
+mod ready;
+mod rootfs;
+mod scratch;
+mod send;
+mod slice;
+mod sparse;
+mod tarindex;
+mod tarwalk;
+mod write;
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+pub use self::cache::LayerCache;
+use self::contents::Contents;
+use self::copying::Copying;
+pub use self::delta::{Base, Grain, Offer, Reach};
+use self::engine::{Engine, Reference};
+pub use self::error::ImageError;
+use self::fetch::{Fetch, From, is_dear, open_file};
+pub use self::frames::Framing;
+pub use self::index::ImageIndex;
+pub use self::packing::{Making, Manner, Packing};
+pub use self::platform::Platform;
+use self::ready::Ready;
+pub use self::ready::{Prepared, Work};
+pub use self::scratch::ScratchDir;
+pub use self::send::{LayerSelection, LayerSpan, PART_REPOSITORY, Part};
+use o3r_core::digest::Digest;
+
+/// Where a local image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file: `docker save` or OCI archive, plain or compressed with gzip or zstd.
+    Archive(Utf8PathBuf),
+    /// An image of this machine's docker, by any name that docker takes.
+    Engine(String),
+    /// A bare file system, wrapped into an image.
+    Rootfs(Rootfs),
+}
+
+/// A tar of a file system (`docker build -o type=tar`) and how to start what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rootfs {
+    /// The tar, plain or compressed with gzip or zstd.
+    pub file: Utf8PathBuf,
+    /// Default arguments.
+    pub cmd: Vec<String>,
+    /// The program that is always run.
+    pub entrypoint: Vec<String>,
+    /// `NAME=value` pairs; a `PATH` is added where none is given.
+    pub env: Vec<String>,
+    /// Working directory, `/` where none is given.
+    pub working_dir: Option<String>,
+    /// User that the program runs as, root where none is given.
+    pub user: Option<String>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The digest of the layer's uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes as they are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
+    /// [`Image::prepare`].
+    pub size: Option<u64>,
+    /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.
+    pub unpacked: Option<u64>,
+    /// Bytes that docker writes down of it before it loads it, where `size` is known.
+    pub spooled: Option<u64>,
+}
+
+/// A local image, opened.
+#[derive(Debug)]
+pub struct Image {
+    identity: Identity,
+    bytes: Bytes,
+    ready: Mutex<Ready>,
+    copying: Copying,
+}
+
+/// Where an image's bytes are.
+#[derive(Debug)]
+enum Bytes {
+    /// In a file that is open.
+    Here(Contents),
+    /// With the engine, or in a file that was looked into before, until they are needed.
+    Later(Box<Fetch>),
+}
+
+impl Drop for Image {
+    /// What was got from the engine to be compressed on the way, and was not sent, is kept for the next time.
+    fn drop(&mut self) {
+        let ready = std::mem::take(&mut *self.ready_parts());
+        let (Some(cache), Some(contents)) = (ready.cache, self.at_hand()) else {
+            return;
+        };
+        for layer in ready.layers.into_values() {
+            let is_dear = layer.cached.is_none() && !self.is_cheap(&layer);
+            if layer.on_the_way.is_some() && is_dear {
+                self.copying.copy(cache.clone(), layer, &contents.origin);
+            }
+        }
+    }
+}
+
+/// What is known of an image without its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Identity {
+    config_digest: Digest,
+    platform: Platform,
+    repo_tags: Vec<String>,
+    diff_ids: Vec<Digest>,
+    /// Bytes of all files, as far as docker says, or of all layers.
+    estimate: u64,
+}
+
+impl Image {
+    /// Opens the image `name` of `source`, for `platform`.
+    ///
+    /// An archive with one image is that image, whatever it is called; `name` chooses among several.
+    /// Blocks. A file that is compressed as a whole is unpacked into `scratch`; of an engine's image
+    /// only the identity is asked for, unless its store does not know it (containerd's): then it is saved.
+    pub fn open(
+        source: &Source,
+        name: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+    ) -> Result<Self, ImageError> {
+        match source {
+            Source::Engine(image) => {
+                Self::open_engine(Engine::default(), image, platform, scratch, None)
+            }
+            file => open_file(file, name, platform, scratch).map(Self::ready),
+        }
+    }
+
+    /// Opens it; a file that has to be read to the end for that, or an engine's image that has to be saved, only when
+    /// its bytes are needed and it is not the one of the last time.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_remembered(
+        source: &Source,
+        name: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+        index: &ImageIndex,
+    ) -> Result<Self, ImageError> {
+        if let Source::Engine(image) = source {
+            let engine = Engine::default();
+            return Self::open_engine(engine, image, platform, scratch, Some(index));
+        }
+        let seen = match index.find(source, name, platform) {
+            Ok(identity) => {
+                let from = From::File(source.clone(), name.to_owned(), platform.clone());
+                return Ok(Self::later(identity, from, scratch));
+            }
+            Err(seen) => seen,
+        };
+        let image = Self::open(source, name, platform, scratch)?;
+        if let (Some(seen), Bytes::Here(contents)) = (seen, &image.bytes)
+            && is_dear(source, contents)
+        {
+            seen.keep(&image.identity);
+        }
+        Ok(image)
+    }
+
+    fn later(identity: Identity, from: From, scratch: &ScratchDir) -> Self {
+        let fetch = Fetch {
+            from,
+            scratch: scratch.clone(),
+            running: Mutex::new(()),
+            fetched: OnceLock::new(),
+        };
+        Self {
+            identity,
+            bytes: Bytes::Later(Box::new(fetch)),
+            ready: Mutex::default(),
+            copying: Copying::default(),
+        }
+    }
+
+    fn ready(contents: Contents) -> Self {
+        let identity = Identity {
+            config_digest: contents.config_digest,
+            platform: contents.platform.clone(),
+            repo_tags: contents.repo_tags.clone(),
+            diff_ids: contents.layers.iter().map(|layer| layer.diff_id).collect(),
+            estimate: contents.layers.iter().map(|layer| layer.size).sum(),
+        };
+        Self {
+            identity,
+            bytes: Bytes::Here(contents),
+            ready: Mutex::default(),
+            copying: Copying::default(),
+        }
+    }
+
+    fn open_engine(
+        engine: Engine,
+        image: &str,
+        platform: &Platform,
+        scratch: &ScratchDir,
+        index: Option<&ImageIndex>,
+    ) -> Result<Self, ImageError> {
+        let inspected = engine.inspect(image)?;
+        let id = inspected.id();
+        if let (Some(id), Some(index)) = (id, index)
+            && let Some(identity) = index.find_stored(id, platform)
+        {
+            let reference = Reference::Name(image.to_owned());
+            return Ok(Self::later(
+                identity,
+                From::Engine(engine, reference),
+                scratch,
+            ));
+        }
+        let config_digest = id.filter(|_| !inspected.diff_ids().is_empty());
+        let Some(config_digest) = config_digest.filter(|_| engine.has_classic_store()) else {
+            let opened = Self::ready(engine.save(image, platform, scratch, &|_| {})?);
+            // The name may have moved on meanwhile.
+            if let (Some(id), Some(index)) = (id, index)
+                && engine.inspect(image)?.id() == Some(id)
+            {
+                index.keep_stored(id, platform, &opened.identity);
+                opened.keep(&LayerCache::new(index.dir()));
+            }
+            return Ok(opened);
+        };
+        if !inspected.platform().fits(platform) {
+            return Err(ImageError::WrongPlatform {
+                origin: engine::origin(image),
+                found: vec![inspected.platform()],
+                wanted: platform.clone(),
+            });
+        }
+        let identity = Identity {
+            config_digest,
+            platform: inspected.platform().or(platform),
+            repo_tags: inspected.repo_tags().to_vec(),
+            diff_ids: inspected.diff_ids().to_vec(),
+            estimate: inspected.size(),
+        };
+        let from = From::Engine(engine, Reference::Id(config_digest));
+        Ok(Self::later(identity, from, scratch))
+    }
+
+    /// Keeps all that is at hand for the next time: saving it again would take as long.
+    fn keep(&self, cache: &LayerCache) {
+        let Some(contents) = self.at_hand() else {
+            return;
+        };
+        if let Err(error) = cache.add_config(&contents.config) {
+            tracing::warn!(%error, "the layer cache cannot be written");
+        }
+        for layer in contents.by_diff_id().into_values() {
+            self.copying
+                .keep(cache.clone(), layer.clone(), &contents.origin);
+        }
+    }
+
+    /// The bytes, fetched at the first call.
+    fn contents(&self) -> Result<&Contents, ImageError> {
+        self.contents_while(&|_| {})
+    }
+
+    /// The same, telling how far that is.
+    fn contents_while(&self, progress: &dyn Fn(Prepared)) -> Result<&Contents, ImageError> {
+        match &self.bytes {
+            Bytes::Here(contents) => Ok(contents),
+            Bytes::Later(fetch) => fetch.contents(&self.identity, &|done| {
+                let total = self.identity.estimate;
+                progress(Prepared {
+                    work: Work::Fetching,
+                    done,
+                    total,
+                });
+            }),
+        }
+    }
+
+    /// The bytes if they are at hand.
+    fn at_hand(&self) -> Option<&Contents> {
+        match &self.bytes {
+            Bytes::Here(contents) => Some(contents),
+            Bytes::Later(fetch) => fetch.fetched.get(),
+        }
+    }
+
+    /// The digest of the configuration: what identifies the image everywhere.
+    pub fn config_digest(&self) -> Digest {
+        self.identity.config_digest
+    }
+
+    /// What the image runs on.
+    pub fn platform(&self) -> &Platform {
+        &self.identity.platform
+    }
+
+    /// The names found with the image.
+    pub fn repo_tags(&self) -> &[String] {
+        &self.identity.repo_tags
+    }
+
+    fn ready_parts(&self) -> MutexGuard<'_, Ready> {
+        // What is in it is whole whenever it is seen.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The layers, lowest first; one diff id may occur twice.
+    pub fn layers(&self) -> Vec<Layer> {
+        let ready = self.ready_parts();
+        let framing = ready.framing;
+        let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
+        let layer = |diff_id: &Digest| {
+            let ready = ready.layers.get(diff_id);
+            let bytes = ready.or_else(|| here.get(diff_id).copied());
+            Layer {
+                diff_id: *diff_id,
+                size: bytes.map(|bytes| bytes.size),
+                unpacked: bytes.and_then(|bytes| bytes.unpacked.or(bytes.told)),
+                spooled: bytes.map(|bytes| write::spooled(bytes, framing)),
+            }
+        };
+        self.identity.diff_ids.iter().map(layer).collect()
+    }
+
+    /// The exact bytes of the configuration; runs `docker save` for an engine's image.
+    pub fn config(&self) -> Result<&[u8], ImageError> {
+        self.contents().map(|contents| contents.config.as_slice())
+    }
+
+    /// Fetches what is needed to send: runs `docker save` into scratch for an engine's image, once.
+    ///
+    /// Not necessary before [`Image::write_archive`], but sizes are exact after it.
+    pub fn prepare(&self) -> Result<(), ImageError> {
+        self.contents().map(|_| ())
+    }
+
+    /// Whether [`Image::archive_len`] and the layers' sizes are exact.
+    pub fn is_prepared(&self) -> bool {
+        self.at_hand().is_some()
+    }
+}

@@ -1,0 +1,305 @@
+//! Streams an image, whole, without layers that are there already, or a part of it at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::ops::Range;
+
+use serde_json::json;
+
+use super::compress::Encoding;
+use super::contents::{Contents, LayerBytes};
+use super::ready::Ready;
+use super::write::{self, Parts, Piece};
+use super::{Image, ImageError};
+use o3r_core::digest::Digest;
+
+/// The repository of the names that parts of images have until the whole is there.
+pub const PART_REPOSITORY: &str = "o3r-deploy-part";
+
+/// Which layers go into an archive.
+///
+/// `docker load` of a classic image store accepts an archive without the layers it has, as long as
+/// everything below them is there too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerSelection {
+    /// The whole image.
+    All,
+    /// Only the layers with these diff ids.
+    Only(BTreeSet<Digest>),
+}
+
+impl LayerSelection {
+    /// Whether the layer goes into the archive.
+    pub fn contains(&self, diff_id: &Digest) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(diff_ids) => diff_ids.contains(diff_id),
+        }
+    }
+}
+
+/// A part of an image that can be loaded by itself: an image of its lowest layers, without those that
+/// are there by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// How many layers that image has; where it is all of them, it is the image itself.
+    pub up_to: usize,
+    /// The diff ids of the layers that are in the archive.
+    pub layers: BTreeSet<Digest>,
+}
+
+/// Where a layer is in the bytes that are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSpan {
+    /// Which of the image's layers it is, from 1; one that it has twice counts once.
+    pub number: usize,
+    /// How many layers the image has, so counted.
+    pub of: usize,
+    /// Its bytes among those that are sent, counted from the first one.
+    pub bytes: Range<u64>,
+    /// Bytes of its tar, where that is known.
+    pub unpacked: Option<u64>,
+}
+
+/// What an archive is to hold.
+struct Wanted<'a> {
+    diff_ids: &'a [Digest],
+    include: LayerSelection,
+    tag: String,
+    /// The configuration, where it is not the image's own.
+    config: Option<Vec<u8>>,
+}
+
+impl Image {
+    /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
+    /// docker's image size for an engine's image before [`Image::prepare`], and from samples while a layer is still to
+    /// be compressed ([`Image::is_exact`]).
+    pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
+        self.len(&self.whole(tag, include))
+    }
+
+    /// Streams the image as `docker save` writes it, named `tag`, with the layers of `include`.
+    ///
+    /// The same image, tag and selection give the same bytes. Every layer is checked against its
+    /// digest on the way; a mismatch ends the stream inside that layer, so that a loader which is
+    /// handed the incomplete stream fails too. Memory does not grow with the image.
+    pub fn write_archive(
+        &self,
+        tag: &str,
+        include: &LayerSelection,
+        out: &mut dyn Write,
+    ) -> Result<(), ImageError> {
+        self.write(&self.whole(tag, include), out)
+    }
+
+    /// How many bytes [`Image::write_part`] writes, as [`Image::archive_len`] tells.
+    pub fn part_len(&self, tag: &str, part: &Part) -> u64 {
+        self.len(&self.part(tag, part))
+    }
+
+    /// Streams a part as [`Image::write_archive`] streams the whole. Its name is `tag` where it is the
+    /// last one, else [`Image::part_tag`].
+    pub fn write_part(
+        &self,
+        tag: &str,
+        part: &Part,
+        out: &mut dyn Write,
+    ) -> Result<(), ImageError> {
+        self.write(&self.part(tag, part), out)
+    }
+
+    /// Where the layers are in what [`Image::write_archive`] writes; none where sizes are not exact yet.
+    pub fn archive_layers(&self, tag: &str, include: &LayerSelection) -> Vec<LayerSpan> {
+        self.layer_spans(&self.whole(tag, include))
+    }
+
+    /// Where the layers are in what [`Image::write_part`] writes, as [`Image::archive_layers`] tells.
+    pub fn part_layers(&self, tag: &str, part: &Part) -> Vec<LayerSpan> {
+        self.layer_spans(&self.part(tag, part))
+    }
+
+    /// The name of the image that a part makes which is not the last one.
+    pub fn part_tag(&self, up_to: usize) -> String {
+        part_tag(&self.part_config(up_to))
+    }
+
+    fn whole(&self, tag: &str, include: &LayerSelection) -> Wanted<'_> {
+        Wanted {
+            diff_ids: &self.identity.diff_ids,
+            include: include.clone(),
+            tag: tag.to_owned(),
+            config: None,
+        }
+    }
+
+    fn part(&self, tag: &str, part: &Part) -> Wanted<'_> {
+        let include = LayerSelection::Only(part.layers.clone());
+        let Some(diff_ids) = self.identity.diff_ids.get(..part.up_to) else {
+            return self.whole(tag, &include);
+        };
+        if diff_ids.len() == self.identity.diff_ids.len() {
+            return self.whole(tag, &include);
+        }
+        let config = self.part_config(part.up_to);
+        Wanted {
+            diff_ids,
+            include,
+            tag: part_tag(&config),
+            config: Some(config),
+        }
+    }
+
+    /// A configuration that only says what docker must know to load it.
+    fn part_config(&self, up_to: usize) -> Vec<u8> {
+        let platform = &self.identity.platform;
+        let diff_ids = self.identity.diff_ids.get(..up_to).unwrap_or_default();
+        let config = json!({
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        config.to_string().into_bytes()
+    }
+
+    fn len(&self, wanted: &Wanted<'_>) -> u64 {
+        let len = |parts: &Parts<'_>| write::len(parts, &wanted.tag, &wanted.include);
+        let exact = self.with_parts(wanted, len).and_then(Result::ok);
+        exact.unwrap_or_else(|| {
+            let diff_ids = wanted.diff_ids.iter();
+            let selected = diff_ids.filter(|id| wanted.include.contains(id)).count();
+            let all = self.identity.diff_ids.len().max(1) as u128;
+            let share = u128::from(self.identity.estimate) * selected as u128 / all;
+            u64::try_from(share).unwrap_or(u64::MAX)
+        })
+    }
+
+    fn layer_spans(&self, wanted: &Wanted<'_>) -> Vec<LayerSpan> {
+        let spans = self.with_parts(wanted, |parts| {
+            let pieces = write::pieces(parts, &wanted.tag, &wanted.include).ok()?;
+            let mut seen = BTreeSet::new();
+            let distinct = self.identity.diff_ids.iter().filter(|id| seen.insert(**id));
+            let distinct: Vec<&Digest> = distinct.collect();
+            let mut at = 0;
+            let mut spans = vec![];
+            for piece in &pieces {
+                let len = write::piece_len(parts, piece);
+                if let Piece::Layer(diff_id) = piece {
+                    let place = distinct.iter().position(|id| *id == diff_id)?;
+                    spans.push(LayerSpan {
+                        number: place + 1,
+                        of: distinct.len(),
+                        bytes: at..at + len,
+                        unpacked: parts.layers.get(diff_id)?.unpacked,
+                    });
+                }
+                at += len;
+            }
+            Some(spans)
+        });
+        spans.flatten().unwrap_or_default()
+    }
+
+    /// Asks something of what is to be written; nothing where the bytes are not at hand.
+    fn with_parts<T>(&self, wanted: &Wanted<'_>, ask: impl FnOnce(&Parts<'_>) -> T) -> Option<T> {
+        let ready = self.ready_parts();
+        let here = self.at_hand();
+        let own = ready
+            .config
+            .as_deref()
+            .or_else(|| here.map(|contents| contents.config.as_slice()));
+        let config = wanted.config.as_deref().or(own);
+        let layers = merged(&ready, here);
+        let diff_ids = wanted.diff_ids;
+        let mut selected = diff_ids.iter().filter(|id| wanted.include.contains(id));
+        if !selected.all(|id| layers.contains_key(id)) {
+            return None;
+        }
+        let parts = Parts {
+            origin: "",
+            config: config?,
+            config_digest: self.digest_of(wanted),
+            diff_ids,
+            layers,
+            framing: ready.framing,
+        };
+        Some(ask(&parts))
+    }
+
+    fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {
+        let (own, layers, cache, framing) = {
+            let ready = self.ready_parts();
+            (
+                ready.config.clone(),
+                ready.layers.clone(),
+                ready.cache.clone(),
+                ready.framing,
+            )
+        };
+        let config = wanted.config.as_deref().or(own.as_deref());
+        let mut parts = Parts {
+            origin: "the layer cache",
+            config: config.unwrap_or_default(),
+            config_digest: self.digest_of(wanted),
+            diff_ids: wanted.diff_ids,
+            layers,
+            framing,
+        };
+        let mut selected = wanted
+            .diff_ids
+            .iter()
+            .filter(|id| wanted.include.contains(id));
+        if config.is_none() || !selected.all(|id| parts.layers.contains_key(id)) {
+            let contents = self.contents()?;
+            parts.origin = &contents.origin;
+            parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
+            parts.layers = merged(&self.ready_parts(), Some(contents));
+        }
+        // A later delta needs to know what is in a layer: what is in the cache can be listed then.
+        if let Some(cache) = &cache {
+            let sent = wanted
+                .diff_ids
+                .iter()
+                .filter(|id| wanted.include.contains(id));
+            let sent = sent.filter_map(|id| parts.layers.get(id));
+            for layer in sent.filter(|layer| layer.on_the_way.is_none()) {
+                let (cache, layer) = (cache.clone(), layer.clone());
+                if layer.encoding == Encoding::Plain {
+                    self.copying.list(cache, layer);
+                } else if layer.cached.is_none() {
+                    self.copying.keep(cache, layer, parts.origin);
+                }
+            }
+        }
+        let mut kept = vec![];
+        let (tag, include) = (&wanted.tag, &wanted.include);
+        let written = write::write(&parts, tag, include, cache.as_ref(), &mut kept, out);
+        let mut ready = self.ready_parts();
+        for layer in kept {
+            ready.layers.insert(layer.diff_id, layer);
+        }
+        if let Err(ImageError::DamagedCache { layer }) = &written {
+            ready.layers.remove(layer);
+            ready.distrusted.insert(*layer);
+        }
+        written
+    }
+
+    fn digest_of(&self, wanted: &Wanted<'_>) -> Digest {
+        let config = wanted.config.as_ref();
+        config.map_or(self.config_digest(), Digest::of)
+    }
+}
+
+fn part_tag(config: &[u8]) -> String {
+    format!("{PART_REPOSITORY}:{}", Digest::of(config).short())
+}
+
+/// All layers whose bytes are known, those first that are ready.
+fn merged(ready: &Ready, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
+    let mut layers = ready.layers.clone();
+    for layer in here.iter().flat_map(|contents| &contents.layers) {
+        layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
+    }
+    layers
+}

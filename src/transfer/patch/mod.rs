@@ -1,0 +1,320 @@
+//! Makes patches: what a VPU needs to build a large file from the version that it has, with nothing but its
+//! shell.
+//!
+//! Asked for the sums of that version's blocks ([`BlockSums`]), it is sent the bytes that no block has, and a
+//! recipe that puts them and blocks of the old file together. What is built is checked by its sha256, so that
+//! a wrong file is never moved in place.
+
+pub mod cost;
+mod crc;
+mod matching;
+mod sums;
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, Read, Seek as _, Write},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+use self::matching::{Pieces, divide};
+pub use self::sums::{BlockSums, batch, block_size};
+use o3r_core::digest::{Digest, DigestWriter};
+
+/// Smaller files are sent whole.
+pub const SMALLEST: u64 = 1 << 20;
+
+/// Pieces of a recipe: each costs the VPU a process, of some milliseconds. A file with more has changed all
+/// over.
+const MAX_PIECES: u64 = 4000;
+
+/// Bytes that are copied out of the new ones at once: what `dd` has in memory.
+const MAX_LITERAL: u64 = 1 << 20;
+
+/// A patch.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    /// Bytes of a block of the old file.
+    pub block: u64,
+    /// Bytes that are sent.
+    pub bytes: u64,
+    /// Of these bytes.
+    pub sha256: Digest,
+    /// Processes that build the file.
+    pub pieces: u64,
+    file: Arc<File>,
+}
+
+impl Patch {
+    /// Makes the patch from the file whose sums these are to the one that `new` reads. None if it would have
+    /// too many pieces.
+    ///
+    /// # Errors
+    /// The new file cannot be read, or a temporary file not be written.
+    pub fn make(new: impl Read, sums: &BlockSums) -> io::Result<Option<Self>> {
+        let mut recipe = Recipe {
+            text: String::new(),
+            pieces: 0,
+            literals: tempfile::tempfile()?,
+            literal: 0,
+            blocks: None,
+        };
+        match divide(new, sums, &mut recipe).and_then(|()| recipe.end()) {
+            Err(_) if recipe.pieces > MAX_PIECES => return Ok(None),
+            other => other?,
+        }
+        let Recipe {
+            text,
+            pieces,
+            mut literals,
+            ..
+        } = recipe;
+        let out = DigestWriter::new(tempfile::tempfile()?);
+        let mut tar = tar::Builder::new(GzEncoder::new(out, Compression::default()));
+        let len = literals.stream_position()?;
+        literals.rewind()?;
+        tar.append_data(&mut header(len), "bytes", literals.take(len))?;
+        // The last one: with it, all is there.
+        tar.append_data(&mut header(text.len() as u64), "recipe", text.as_bytes())?;
+        let (file, sha256, bytes) = tar.into_inner()?.finish()?.finish();
+        Ok(Some(Self {
+            block: sums.block,
+            bytes,
+            sha256,
+            pieces,
+            file: Arc::new(file),
+        }))
+    }
+
+    /// Writes the bytes that are sent.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read, or `out` takes no more.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut chunk = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < self.bytes {
+            let got = self.file.read_at(&mut chunk, at)?;
+            if got == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out.write_all(&chunk[..got])?;
+            at += got as u64;
+        }
+        Ok(())
+    }
+}
+
+fn header(len: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(len);
+    header.set_mode(0o600);
+    // The clock of a VPU may be years behind.
+    header.set_mtime(1);
+    header
+}
+
+/// A recipe being written: `l BYTES` takes the next of the new bytes, `c FIRST COUNT` copies old blocks.
+struct Recipe {
+    text: String,
+    pieces: u64,
+    literals: File,
+    /// New bytes that no line takes yet.
+    literal: u64,
+    /// Old blocks that no line copies yet: the first, and how many.
+    blocks: Option<(usize, usize)>,
+}
+
+impl Recipe {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) -> io::Result<()> {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{line}");
+        self.pieces += 1;
+        if self.pieces > MAX_PIECES {
+            return Err(io::Error::other("too many pieces"));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if let Some((first, count)) = self.blocks.take() {
+            self.line(format_args!("c {first} {count}"))?;
+        }
+        while self.literal > 0 {
+            let len = self.literal.min(MAX_LITERAL);
+            self.line(format_args!("l {len}"))?;
+            self.literal -= len;
+        }
+        Ok(())
+    }
+}
+
+impl Pieces for Recipe {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.blocks.is_some() {
+            self.end()?;
+        }
+        self.literals.write_all(bytes)?;
+        self.literal += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn block(&mut self, number: usize) -> io::Result<()> {
+        if let Some((first, count)) = &mut self.blocks
+            && *first + *count == number
+        {
+            *count += 1;
+            return Ok(());
+        }
+        self.end()?;
+        self.blocks = Some((number, 1));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn noise(seed: u64, len: usize) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(2).wrapping_add(1);
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_le_bytes()[6]
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Builds the new file from the old one, as the script on a VPU does.
+    fn build(old: &[u8], block: u64, patch: &[u8]) -> io::Result<Vec<u8>> {
+        let damaged = || io::Error::other("no patch of this file");
+        let (mut bytes, mut recipe) = (vec![], String::new());
+        for entry in tar::Archive::new(flate2::read::GzDecoder::new(patch)).entries()? {
+            let mut entry = entry?;
+            match entry.path()?.to_str() {
+                Some("bytes") => drop(entry.read_to_end(&mut bytes)?),
+                Some("recipe") => drop(entry.read_to_string(&mut recipe)?),
+                _ => return Err(damaged()),
+            }
+        }
+        let (mut new, mut bytes) = (vec![], bytes.as_slice());
+        for line in recipe.lines() {
+            let mut words = line.split(' ');
+            let op = words.next();
+            let mut number = || words.next()?.parse::<usize>().ok();
+            let piece = if op == Some("l") {
+                let split = number().and_then(|len| bytes.split_at_checked(len));
+                let (piece, rest) = split.ok_or_else(damaged)?;
+                bytes = rest;
+                piece
+            } else {
+                let block = usize::try_from(block).map_err(io::Error::other)?;
+                let (first, count) = number().zip(number()).ok_or_else(damaged)?;
+                let end = ((first + count) * block).min(old.len());
+                old.get(first * block..end).ok_or_else(damaged)?
+            };
+            new.extend_from_slice(piece);
+        }
+        Ok(new)
+    }
+
+    /// Bytes that are sent; what is built is the new file.
+    fn patched(new: &[u8], old: &[u8], block: u64) -> Option<Patch> {
+        let sums = BlockSums::of(old, block);
+        let patch = Patch::make(new, &sums).unwrap()?;
+        let mut bytes = vec![];
+        patch.write(&mut bytes).unwrap();
+        assert_eq!(
+            (bytes.len() as u64, Digest::of(&bytes)),
+            (patch.bytes, patch.sha256)
+        );
+        assert!(build(old, block, &bytes).unwrap() == new);
+        Some(patch)
+    }
+
+    #[test]
+    fn what_stayed_is_not_sent() {
+        let old = noise(1, 3_000_003);
+        let bytes = |new: &[u8]| patched(new, &old, 8192).unwrap().bytes;
+        assert!(bytes(&old) < 400, "the same file, its short end too");
+        let mut new = old.clone();
+        new.splice(1_000_000..1_000_000, noise(2, 100));
+        new[2_500_000] ^= 1;
+        new.drain(700_000..750_000);
+        let sent = bytes(&new);
+        assert!(sent < 5 * 8192, "{sent}");
+        new.rotate_left(1_234_567);
+        let sent = bytes(&new);
+        assert!(sent < 8 * 8192, "{sent}");
+        new.extend(noise(3, 100_000));
+        let sent = bytes(&new);
+        assert!(sent < 100_000 + 8 * 8192, "{sent}");
+        let patch = patched(&noise(4, 2_500_000), &old, 8192).unwrap();
+        assert_eq!(patch.pieces, 3, "a mebibyte at a time");
+        assert_eq!(patched(&[], &old, 8192).unwrap().pieces, 0);
+    }
+
+    #[test]
+    fn a_file_that_changed_all_over_is_none() {
+        let old = noise(1, 5000 * 16);
+        let mut new = vec![];
+        for block in old.chunks(16) {
+            new.extend_from_slice(block);
+            new.push(7);
+        }
+        assert!(patched(&new, &old, 16).is_none());
+    }
+
+    #[test]
+    fn monotonous_files() {
+        let zeros = vec![0; 5 << 20];
+        let mut new = zeros.clone();
+        new[3 << 20] = 1;
+        let sent = patched(&new, &zeros, 8192).unwrap();
+        assert!(sent.bytes < 1000 && sent.pieces < 10, "{sent:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn any_two_files(
+            old in prop::collection::vec((0..4u64, 1..900usize), 0..12),
+            new in prop::collection::vec((0..4u64, 1..900usize), 0..12),
+            block in 1..200u64,
+        ) {
+            let pieces = |list: &[(u64, usize)]| -> Vec<u8> {
+                list.iter().flat_map(|(seed, len)| noise(*seed, *len)).collect()
+            };
+            let _ = patched(&pieces(&new), &pieces(&old), block);
+        }
+
+        #[test]
+        fn sums_are_read_as_they_are_printed(len in 0..5000usize, block in 1..700u64) {
+            let bytes = noise(5, len);
+            let sums = BlockSums::of(&bytes, block);
+            let mut said = String::new();
+            for (number, batch) in bytes.chunks(usize::try_from(block).unwrap() * 7).enumerate() {
+                let (mut weak, mut strong) = (String::new(), String::new());
+                for (index, bytes) in batch.chunks(usize::try_from(block).unwrap()).enumerate() {
+                    let (sum, digest) = sums.sums[number * 7 + index];
+                    writeln!(weak, "{sum} {} baa", bytes.len()).unwrap();
+                    writeln!(strong, "{}  baa", digest.hex()).unwrap();
+                }
+                said += &weak;
+                said += &strong;
+            }
+            let size = len as u64;
+            prop_assert_eq!(BlockSums::parse(&said, block, size), None, "no end");
+            said += "end\n";
+            prop_assert_eq!(BlockSums::parse(&said, block, size + 1), None);
+            prop_assert_eq!(BlockSums::parse(&said, block, size), Some(sums));
+        }
+    }
+}
