@@ -19,11 +19,12 @@ fn message(bytes: &[u8]) -> String {
 fn not_an_archive() {
     let mut long = b"PK\x03\x04".to_vec();
     long.resize(2000, 1);
-    let others: [&[u8]; 10] = [
+    let others: [&[u8]; 11] = [
         b"",
         &long,
         b"\xfd7zXZ\0\0\0",
         b"BZh91AY",
+        b"\x04\x22\x4d\x18",
         b"\x7fELF\x02",
         b"<!DOCTYPE html>",
         b"{\"a\":1}",
@@ -38,11 +39,14 @@ fn not_an_archive() {
     DIR/image.tar is not an image archive but a zip file
     help: unzip it; the tar may be inside
 
-    DIR/image.tar is compressed with xz, which is not supported
-    help: unpack it with `xz -d FILE`, or compress it with gzip or zstd
+    DIR/image.tar is damaged near byte 0: the compressed bytes end too early
+    help: the file was copied or written incompletely; make or copy it again
 
-    DIR/image.tar is compressed with bzip2, which is not supported
-    help: unpack it with `bzip2 -d FILE`, or compress it with gzip or zstd
+    DIR/image.tar is damaged near byte 0: the compressed bytes end too early
+    help: the file was copied or written incompletely; make or copy it again
+
+    DIR/image.tar is compressed with lz4, which is not supported
+    help: unpack it with `lz4 -d FILE`, or compress it with gzip or zstd
 
     DIR/image.tar is not an image archive but a program
     help: make one with `docker save -o FILE IMAGE`

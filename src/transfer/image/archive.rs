@@ -27,10 +27,11 @@ pub(super) fn read(
     wanted: &Platform,
     scratch: &ScratchDir,
 ) -> Result<Contents, ImageError> {
-    let slice = match format(slice, origin)? {
-        Encoding::Plain => slice.clone(),
+    let slice = compress::without_xz(slice, origin, scratch)?;
+    let slice = match format(&slice, origin)? {
+        Encoding::Plain => slice,
         encoding => {
-            let unpacked = compress::to_scratch(slice, encoding, origin, scratch)?;
+            let unpacked = compress::to_scratch(&slice, encoding, origin, scratch)?;
             if format(&unpacked, origin)? != Encoding::Plain {
                 return Err(not_an_image(
                     origin,
@@ -145,6 +146,15 @@ pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
         .map_err(unreadable)
 }
 
+/// Whether the whole file is compressed, by whatever is supported.
+pub(super) fn is_compressed(slice: &Slice) -> bool {
+    let format = slice.start(SNIFF).map(|start| Format::of(&start));
+    matches!(
+        format,
+        Ok(Format::Gzip | Format::Zstd | Format::Xz | Format::Bzip2)
+    )
+}
+
 /// How the whole file is compressed; an error for what is no tar.
 pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError> {
     let start = slice
@@ -154,10 +164,9 @@ pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError
         Format::Tar => Ok(Encoding::Plain),
         Format::Gzip => Ok(Encoding::Gzip),
         Format::Zstd => Ok(Encoding::Zstd),
-        Format::Foreign(format) => Err(ImageError::Compression {
-            origin: origin.to_owned(),
-            format,
-        }),
+        Format::Xz => Err(compress::unsupported(origin, "xz")),
+        Format::Bzip2 => Err(compress::unsupported(origin, "bzip2")),
+        Format::Foreign(format) => Err(compress::unsupported(origin, format)),
         Format::Other(looks_like, remedy) => Err(not_an_image(origin, looks_like, remedy)),
     }
 }

@@ -2,6 +2,12 @@
 
 use std::io::{self, BufReader, Read, Write};
 
+use bzip2::bufread::MultiBzDecoder;
+use liblzma::{
+    bufread::XzDecoder,
+    stream::{CONCATENATED, Stream},
+};
+
 use super::slice::Slice;
 use super::{ImageError, ScratchDir};
 
@@ -21,6 +27,8 @@ pub(super) enum Format {
     Tar,
     Gzip,
     Zstd,
+    Xz,
+    Bzip2,
     /// Compressed by the named program, which is not supported.
     Foreign(&'static str),
     /// Something else: what it is, and what to do with it, where that is not to make another one.
@@ -33,8 +41,8 @@ impl Format {
         const COMPRESSED: [(&[u8], Format); 6] = [
             (b"\x1f\x8b", Format::Gzip),
             (b"\x28\xb5\x2f\xfd", Format::Zstd),
-            (b"\xfd7zXZ\0", Format::Foreign("xz")),
-            (b"BZh", Format::Foreign("bzip2")),
+            (b"\xfd7zXZ\0", Format::Xz),
+            (b"BZh", Format::Bzip2),
             (b"\x04\x22\x4d\x18", Format::Foreign("lz4")),
             (b"LZIP", Format::Foreign("lzip")),
         ];
@@ -110,10 +118,9 @@ impl Encoding {
         match Format::of(&start) {
             Format::Gzip => Ok(Self::Gzip),
             Format::Zstd => Ok(Self::Zstd),
-            Format::Foreign(format) => Err(ImageError::Compression {
-                origin: origin.to_owned(),
-                format,
-            }),
+            Format::Xz => Err(unsupported(origin, "xz")),
+            Format::Bzip2 => Err(unsupported(origin, "bzip2")),
+            Format::Foreign(format) => Err(unsupported(origin, format)),
             Format::Tar | Format::Other(..) => Ok(Self::Plain),
         }
     }
@@ -140,6 +147,15 @@ pub(super) fn copy_unpacked(
     out_error: impl Fn(io::Error) -> ImageError,
 ) -> Result<u64, ImageError> {
     let mut reader = unpacked(slice, encoding).map_err(|error| read_error(origin, 0, error))?;
+    copy(&mut *reader, origin, out, out_error)
+}
+
+fn copy(
+    mut reader: &mut dyn Read,
+    origin: &str,
+    out: &mut dyn Write,
+    out_error: impl Fn(io::Error) -> ImageError,
+) -> Result<u64, ImageError> {
     let mut chunk = vec![0; CHUNK];
     let mut len = 0;
     loop {
@@ -185,6 +201,40 @@ pub(super) fn gzip_len(slice: &Slice, origin: &str) -> Result<u64, ImageError> {
     copy_unpacked(slice, Encoding::Gzip, origin, &mut io::sink(), none)
 }
 
+pub(super) fn unsupported(origin: &str, format: &'static str) -> ImageError {
+    ImageError::Compression {
+        origin: origin.to_owned(),
+        format,
+    }
+}
+
+/// A whole file without the compression that docker takes of an archive and that no layer has: xz (`docker save | xz`)
+/// and bzip2. Another file stays what it is.
+pub(super) fn without_xz(
+    slice: &Slice,
+    origin: &str,
+    scratch: &ScratchDir,
+) -> Result<Slice, ImageError> {
+    let failed = |error| read_error(origin, 0, error);
+    let packed = BufReader::with_capacity(CHUNK, slice.reader());
+    let mut reader: Box<dyn Read> = match Format::of(&slice.start(SNIFF).map_err(failed)?) {
+        Format::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED);
+            let stream = stream.map_err(|error| failed(error.into()))?;
+            Box::new(XzDecoder::new_stream(packed, stream))
+        }
+        Format::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
+        _ => return Ok(slice.clone()),
+    };
+    let mut file = scratch.file()?;
+    let lost = |error| scratch.error(error);
+    copy(&mut *reader, origin, &mut file, lost)?;
+    Slice::whole(file).map_err(|error| scratch.error(error))
+}
+
+/// Bytes of memory that xz may take: of its levels, 9 takes 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+
 /// Unpacks into an unnamed scratch file.
 pub(super) fn to_scratch(
     slice: &Slice,
@@ -226,5 +276,50 @@ pub(super) fn read_error(origin: &str, offset: u64, error: io::Error) -> ImageEr
         origin,
         offset,
         problem,
+    }
+}
+
+#[cfg(test)]
+mod xz_tests {
+    use camino::Utf8PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn xz_and_bzip2_are_taken_off_in_several_streams_too() {
+        let scratch = ScratchDir::new(Utf8PathBuf::try_from(std::env::temp_dir()).unwrap());
+        let tar: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let (first, second) = tar.split_at(300_001);
+        let xz = |bytes: &[u8]| {
+            let mut out = liblzma::write::XzEncoder::new(vec![], 1);
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        };
+        let bzip2 = |bytes: &[u8]| {
+            let mut out = bzip2::write::BzEncoder::new(vec![], bzip2::Compression::fast());
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        };
+        let packed = [
+            [xz(first), xz(second)].concat(),
+            [bzip2(first), bzip2(second)].concat(),
+        ];
+        for packed in packed {
+            let slice = |bytes: &[u8]| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(bytes).unwrap();
+                Slice::whole(file).unwrap()
+            };
+            let plain = without_xz(&slice(&packed), "x.tar", &scratch).unwrap();
+            let mut read = vec![];
+            plain.reader().read_to_end(&mut read).unwrap();
+            assert!(read == tar);
+            let half = &packed[..packed.len() / 3];
+            assert!(without_xz(&slice(half), "x.tar", &scratch).is_err());
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&tar).unwrap();
+        let plain = without_xz(&Slice::whole(file).unwrap(), "x.tar", &scratch).unwrap();
+        assert_eq!(plain.len(), tar.len() as u64);
     }
 }

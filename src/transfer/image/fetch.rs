@@ -64,17 +64,14 @@ pub(super) fn open_file(
 ) -> Result<Contents, ImageError> {
     match source {
         Source::Archive(path) => archive::open(path, name, platform, scratch),
-        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform),
+        Source::Rootfs(rootfs) => rootfs::open(rootfs, platform, scratch),
         Source::Engine(image) => Engine::default().save(image, platform, scratch, &|_| {}),
     }
 }
 
 /// Whether opening it reads all of it: then what was found is remembered.
 pub(super) fn is_dear(source: &Source, contents: &Contents) -> bool {
-    let is_packed = |path| {
-        let file = archive::open_file(path).and_then(|file| archive::format(&file, ""));
-        file.is_ok_and(|encoding| encoding != Encoding::Plain)
-    };
+    let is_packed = |path| archive::open_file(path).is_ok_and(|file| archive::is_compressed(&file));
     let mut layers = contents.layers.iter();
     match source {
         Source::Rootfs(_) => true,

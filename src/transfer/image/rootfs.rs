@@ -10,7 +10,7 @@ use super::compress::{self, CHUNK};
 use super::contents::{Contents, LayerBytes, MAX_MANIFEST};
 use super::slice::Skip;
 use super::tarwalk::{Kind, Walker};
-use super::{ImageError, Platform, Rootfs, docker, oci, programs, tarindex};
+use super::{ImageError, Platform, Rootfs, ScratchDir, docker, oci, programs, tarindex};
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// The search path that docker gives an image without one.
@@ -20,9 +20,13 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Opens `rootfs` as an image for `wanted`: reads it once, to hash it and to look at its programs.
-pub(super) fn open(rootfs: &Rootfs, wanted: &Platform) -> Result<Contents, ImageError> {
+pub(super) fn open(
+    rootfs: &Rootfs,
+    wanted: &Platform,
+    scratch: &ScratchDir,
+) -> Result<Contents, ImageError> {
     let origin = rootfs.file.as_str();
-    let stored = open_file(&rootfs.file)?;
+    let stored = compress::without_xz(&open_file(&rootfs.file)?, origin, scratch)?;
     let encoding = format(&stored, origin).map_err(|error| match error {
         ImageError::NotAnImage {
             origin,
