@@ -180,6 +180,7 @@ fn archive(texts: &[(&str, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
 /// What the script's output means.
 fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Resolved {
     let stdout = String::from_utf8_lossy(&output.stdout);
+    let (_, stdout) = stdout.split_once("o3r-resolved ").unwrap_or_default();
     let (root, config) = stdout.split_once('\n').unwrap_or_default();
     let secrets = secrets(texts);
     let plain = |text: &str| {
@@ -191,7 +192,11 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
         secrets.iter().fold(text, hide)
     };
-    let said = plain(&String::from_utf8_lossy(&output.stderr));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = match stderr.split_once("\no3r-resolved\n") {
+        Some((_, said)) => plain(said),
+        None => plain(&stderr),
+    };
     let said: Vec<String> = said.lines().map(redact_words).collect();
     let said = said.join("\n");
     let warnings = warnings(&said, output.code != 0);
@@ -357,8 +362,9 @@ mod tests {
         ];
         let output = Output {
             code,
-            stdout: format!("/dev/shm/o3r-config-x\n{stdout}").into_bytes(),
-            stderr: stderr.as_bytes().to_vec(),
+            stdout: format!("Hello\nhalf\no3r-resolved /dev/shm/o3r-config-x\n{stdout}")
+                .into_bytes(),
+            stderr: format!("a greeting\no3r-resolved\n{stderr}").into_bytes(),
         };
         read(&question(), &texts, &output)
     }

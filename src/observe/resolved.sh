@@ -1,6 +1,6 @@
 # Prints what docker-compose makes of a project, as `docker-compose config` says it, before its files are there: they
 # come as a tar on standard input and stand in memory meanwhile, below a directory that stands for / and is printed
-# first. Nothing else is written. Ends with docker-compose's exit code, or with 78 where it could not be asked.
+# after `o3r-resolved`: a login shell may print something before. Nothing else is written. Ends with docker-compose's exit code, or with 78 where it could not be asked.
 # $1: the project's directory
 main() {
     umask 077
@@ -15,7 +15,8 @@ main() {
     trap 'exit 78' HUP INT TERM PIPE
     mkdir -p -- "$root$1" && cd -- "$root$1" || exit 78
     tar -xf - || exit 78
-    printf '%s\n' "$root"
+    printf '\no3r-resolved %s\n' "$root"
+    printf '\no3r-resolved\n' >&2
     # What it really runs with: in that directory, with the files of that name.
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
     docker-compose config </dev/null

@@ -13,6 +13,8 @@ main() {
     trap 'rm -rf -- "$dir"' EXIT
     trap 'exit 129' HUP INT TERM PIPE
     cd -- "$dir" || exit
+    # A login shell may have begun a line.
+    echo
     first=0
     while :; do
         # A process for each block would take longer than to send many a file.

@@ -10,7 +10,8 @@ main() {
         times=$((times + 1))
         now
     done
-    echo "$times $((now - start))"
+    # A login shell may have begun a line.
+    printf '\n%s\n' "$times $((now - start))"
 }
 
 # Hundredths of a second since boot.

@@ -112,7 +112,15 @@ impl Bench {
         })
         .unwrap();
         symlink(sh, bin.join("sh")).unwrap();
-        let host = LocalHost::with_shell(shell).with_env([("PATH", &bin), ("HOME", &home)]);
+        // A login that prints a line and a half before every command.
+        let greeting = "printf 'Hello\\nhalf'; exec \"$0\" \"$@\"";
+        let login = [
+            shell.clone(),
+            vec!["-c".to_owned(), greeting.to_owned()],
+            shell,
+        ]
+        .concat();
+        let host = LocalHost::with_shell(login).with_env([("PATH", &bin), ("HOME", &home)]);
         Self { directory, host }
     }
 

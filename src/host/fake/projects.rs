@@ -223,7 +223,7 @@ pub(super) fn config(archive: &[u8]) -> Ran {
         text.replace(&format!("${{{name}}}"), value)
     };
     let resolved = env.iter().fold(text, replace);
-    Ok(format!("/dev/shm/o3r-config-fake\n{resolved}"))
+    Ok(format!("o3r-resolved /dev/shm/o3r-config-fake\n{resolved}"))
 }
 
 /// The project's compose file, its variables replaced.

@@ -25,7 +25,7 @@ main() {
 section() {
     name=$1
     shift
-    printf '%s begin %s\n' "$nonce" "$name"
+    printf '\n%s begin %s\n' "$nonce" "$name"
     # A subshell: what a probe assigns must not reach the frame.
     ("$@") </dev/null 2>&1
     code=$?

@@ -9,7 +9,7 @@ main() {
     LC_ALL=C
     export LC_ALL
     index=0
-    printf '%s begin running\n' "$nonce"
+    printf '\n%s begin running\n' "$nonce"
     while IFS= read -r line; do
         word=${line#* }
         case $line in
