@@ -84,6 +84,7 @@ const POLICY: &[(&str, &str)] = &[
         "net-host-and-ports.yml",
         "1.25.4 publishes nothing on the host's network",
     ),
+    ("ipc-unknown.yml", DOCKER),
     ("one-name-twice.yml", DOCKER),
     (
         "override-makes-port-and-host",

@@ -380,7 +380,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
                 tree.nodes.insert("sub/b".into(), Probed::Unknown(reason));
             }),
             "/home/oem/config/sub/b: no permission to look at it",
-            "ls -ld /home/oem/config/sub/b",
+            "ls -ld /home/oem/config/sub",
         ),
     ];
     for (change, reason, remedy) in cases {

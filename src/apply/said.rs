@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Mutex};
 
-use crate::{host::Output, plan::Command, redact::redact_words};
+use crate::{host::Output, plan::Command, redact::redact_words, shell::Argv};
 
 /// Warnings that are shown of one apply.
 const WARNINGS: usize = 20;
@@ -81,19 +81,23 @@ fn without_colours(text: &str) -> String {
     plain + rest
 }
 
+/// Whether docker-compose speaks.
+fn is_composed(argv: &Argv) -> bool {
+    match argv.script_name() {
+        Some("o3r-in") => argv.words().iter().any(|word| word == "docker-compose"),
+        name => name == Some("o3r-recreate"),
+    }
+}
+
 /// The warning in a line, if it is one.
 fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
     let line = line.trim_end();
     if let Some(said) = line.strip_prefix("WARNING: ") {
         return Some(said);
     }
-    let is_composed = match command.argv.script_name() {
-        Some("o3r-in") => command
-            .argv
-            .words()
-            .iter()
-            .any(|word| word == "docker-compose"),
-        name => name == Some("o3r-recreate"),
+    let is_composed = match command.argv.in_turn() {
+        Some(commands) => commands.iter().any(is_composed),
+        None => is_composed(&command.argv),
     };
     // What Python says of libraries begins with a path, and continues indented.
     let is_of_python = line.starts_with(['/', ' ', '\t']);
@@ -107,7 +111,7 @@ fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{remote, shell::Argv};
+    use crate::remote;
 
     fn said(command: Argv, stderr: &str, warnings: &Warnings) -> Vec<String> {
         let output = Output {

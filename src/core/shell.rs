@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The `$0` of the script that runs another command only while the VPU's lock is held.
 pub const RUN_NAME: &str = "o3r-run";
 
+/// The `$0` of the script that runs several commands one after the other.
+pub const IN_TURN_NAME: &str = "o3r-in-turn";
+
 /// A command as typed words: `argv[0]` is the program, nothing in it is shell syntax.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
@@ -61,6 +64,21 @@ impl Argv {
         }
     }
 
+    /// The commands that this runs one after the other, if it was made by `remote::in_turn`.
+    pub fn in_turn(&self) -> Option<Vec<Self>> {
+        if self.script_name() != Some(IN_TURN_NAME) {
+            return None;
+        }
+        let mut rest = &self.0[4..];
+        let mut commands = vec![];
+        while let Some((count, words)) = rest.split_first() {
+            let (words, later) = words.split_at_checked(count.parse().ok()?)?;
+            commands.push(Self(words.to_vec()));
+            rest = later;
+        }
+        Some(commands)
+    }
+
     /// The text that makes any POSIX shell run exactly these words.
     pub fn to_shell(&self) -> String {
         join(&self.0)
@@ -89,6 +107,10 @@ impl Argv {
 
     /// The text for people: a script is shown by its name and arguments, without its body.
     pub fn to_display(&self) -> String {
+        if let Some(commands) = self.in_turn() {
+            let commands: Vec<String> = commands.iter().map(Self::to_display).collect();
+            return commands.join(" && ");
+        }
         match self.script_name() {
             Some(RUN_NAME) if self.0.len() > 6 => Self(self.0[6..].to_vec()).to_display(),
             Some(_) => join(&self.0[3..]),

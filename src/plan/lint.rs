@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::shell::Argv;
+
 use super::{Action, Address, PayloadSource, Phase, Plan, Step, Through};
 
 /// Everything that is wrong with a plan; empty for every plan that this crate makes.
@@ -42,6 +44,12 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     findings
 }
 
+/// Whether docker is told to remove something.
+fn removes(argv: &Argv) -> bool {
+    let words = argv.words();
+    words.first().is_some_and(|word| word == "docker") && words.iter().any(|word| word == "rm")
+}
+
 fn step_findings(step: &Step) -> Vec<String> {
     let mut findings = vec![];
     for command in step.actions.iter().chain(&step.undo) {
@@ -59,8 +67,9 @@ fn step_findings(step: &Step) -> Vec<String> {
         if command.through != Through::Shell && words.len() < 2 {
             findings.push(format!("{}: saves everything", step.address));
         }
-        let destructive = words.iter().any(|word| word == "rm")
-            && matches!(words.first().map(String::as_str), Some("docker"));
+        let together = command.argv.in_turn().unwrap_or_default();
+        let mut all = std::iter::once(&command.argv).chain(&together);
+        let destructive = all.any(removes);
         let allowed = matches!(step.action, Action::Replace | Action::Remove);
         if destructive && !allowed && step.actions.contains(command) {
             findings.push(format!(

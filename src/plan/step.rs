@@ -284,7 +284,7 @@ pub enum Through {
 impl Through {
     /// Whether it is the shell.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    fn is_shell(&self) -> bool {
+    pub(super) fn is_shell(&self) -> bool {
         *self == Self::Shell
     }
 }

@@ -2,7 +2,12 @@
 
 mod lock;
 
-use crate::{digest::Digest, image::Reach, patch, shell::Argv};
+use crate::{
+    digest::Digest,
+    image::Reach,
+    patch,
+    shell::{Argv, IN_TURN_NAME},
+};
 
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, run};
 
@@ -385,6 +390,17 @@ pub fn compose<'a>(project: &str, args: impl IntoIterator<Item = &'a str>) -> Ar
     let directory = project_directory(project);
     let script = include_str!("in-directory.sh");
     Argv::script(script, "o3r-in", [directory.as_str(), "docker-compose"]).args(args)
+}
+
+/// Runs commands one after the other in one session of the VPU, up to the first that fails: a client that is killed
+/// between them does not leave behind what the first one stopped.
+pub fn in_turn(commands: &[Argv]) -> Argv {
+    let script = Argv::script(include_str!("in-turn.sh"), IN_TURN_NAME, [] as [&str; 0]);
+    let words = commands.iter().flat_map(|command| {
+        let words = command.words();
+        std::iter::once(words.len().to_string()).chain(words.iter().cloned())
+    });
+    script.args(words)
 }
 
 /// Waits until a project's containers have settled.

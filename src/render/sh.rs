@@ -83,6 +83,12 @@ pub fn sh(plan: &Plan) -> Script {
             quote(&crate::manifest::names::escape(&title))
         );
         for command in &step.actions {
+            if let Some(commands) = command.argv.in_turn() {
+                for command in commands {
+                    let _ = writeln!(out, "{} </dev/null", command.to_shell());
+                }
+                continue;
+            }
             let line = match command.through {
                 Through::Shell => command.argv.to_shell(),
                 Through::DeviceApi { port } => {

@@ -166,7 +166,10 @@ fn a_record_that_fails_after_it_was_done_is_done() {
         converge(&vpu, &desired(&BASE)).await;
         let wanted = desired(&NEXT);
         let plan = plan_for(&vpu, &wanted).await;
-        let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
+        let actions = plan.steps.iter().flat_map(|step| &step.actions);
+        let count: usize = actions
+            .map(|c| c.argv.in_turn().map_or(1, |all| all.len()))
+            .sum();
         let record = plan.steps.last().unwrap();
         assert_eq!((record.phase, record.actions.len()), (Phase::Settle, 1));
         vpu.inject(Some(Fault::FailsAfter(count - 1)));

@@ -6,7 +6,7 @@ use o3r_deploy::{
     apply::{Outcome, Restored},
     desired::{Desired, ProjectState},
     host::fake::{FakeVpu, Fault, Store, World},
-    plan, remote,
+    plan, remote, shell,
 };
 use proptest::prelude::*;
 
@@ -377,11 +377,14 @@ fn regression_containers_whose_image_is_gone_are_started_where_nothing_replaced_
         let new = desired(&Shape { image: 1, ..BASE });
         let plan = plan_for(&vpu, &new).await;
         let commands = plan.steps.iter().flat_map(|step| &step.actions);
-        let is_up = |command: &plan::Command| command.to_display().contains("o3r-in");
-        let up = commands.clone().position(is_up).unwrap();
-        let aside = commands
-            .clone()
-            .any(|c| c.to_display().contains("o3r-step-aside"));
+        let alone = |command: &plan::Command| {
+            let all = command.argv.in_turn();
+            all.unwrap_or_else(|| vec![command.argv.clone()])
+        };
+        let commands: Vec<_> = commands.flat_map(alone).collect();
+        let is = |name: &'static str| move |c: &shell::Argv| c.script_name() == Some(name);
+        let up = commands.iter().position(is("o3r-in")).unwrap();
+        let aside = commands.iter().any(is("o3r-step-aside"));
         assert!(aside, "{plan:#?}");
         vpu.inject(Some(Fault::Fails(up)));
         let report = execute(&vpu, &new, &plan).await;

@@ -25,7 +25,14 @@ fn ids(world: &World, service: &str) -> Vec<String> {
 
 fn commands(plan: &Plan) -> Vec<String> {
     let actions = plan.steps.iter().flat_map(|step| &step.actions);
-    actions.map(plan::Command::to_display).collect()
+    let alone = |command: &plan::Command| {
+        let all = command.argv.in_turn();
+        all.unwrap_or_else(|| vec![command.argv.clone()])
+    };
+    actions
+        .flat_map(alone)
+        .map(|argv| argv.to_display())
+        .collect()
 }
 
 #[test]

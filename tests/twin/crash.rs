@@ -155,6 +155,30 @@ fn killed_where_only_a_file_differs() {
     apply.signal("KILL");
     apply.finish().exits(137);
     converges(&site, &twin, &app);
+
+    // While containers stop that make room for others: whatever comes of it, they do not stay down.
+    app.services = "  slow:\n    image: hello:1.0.0\n    command: [\"sleep\", \"10000\"]\n    \
+                    stop_grace_period: 4s\n    \
+                    volumes: [\"./conf/greeting.txt:/greeting.txt:ro\"]\n"
+        .to_owned();
+    app.write(&site);
+    site.apply();
+    app.greeting = "a third".to_owned();
+    let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
+    sleep(Duration::from_secs(1));
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    assert_eq!(
+        twin.oem(
+            "for try in $(seq 30); do
+                up=$(docker ps --format '{{.Names}}' | sort | tr '\\n' ' ')
+                [ \"$up\" = 'hello_slow_1 hello_web_1 ' ] && break
+                sleep 1
+            done; echo \"$up\""
+        ),
+        "hello_slow_1 hello_web_1"
+    );
+    converges(&site, &twin, &app);
 }
 
 #[test]

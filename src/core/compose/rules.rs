@@ -120,6 +120,15 @@ impl Rules<'_> {
                 self.refuse(node.place, message, "name a service of the file");
             }
         }
+        let ipc = service.get("ipc").filter(|ipc| {
+            let mode = ipc.text().unwrap_or_default();
+            self.release == Release::V1_25 && mode.starts_with("service:")
+        });
+        if let Some(ipc) = ipc {
+            let message = format!("puts `{name}` into the IPC namespace of a service");
+            let help = "remove `ipc:`; docker-compose 1.25 passes it to docker as it stands";
+            self.refuse_at_start(ipc.place, message, help);
+        }
         let Some(mode) = service.get("network_mode").filter(|mode| !mode.is_falsy()) else {
             return;
         };

@@ -56,7 +56,7 @@ pub struct Service {
     /// How much of the VPU its containers may use; none where docker-compose decides what counts.
     #[serde(default)]
     pub limits: Option<Limits>,
-    /// Of all that it says, its variables replaced: another one where anything of it changes.
+    /// Of all that it says but `scale:`, its variables replaced: another one where anything of it changes.
     pub definition: Digest,
 }
 
@@ -143,8 +143,11 @@ pub(super) fn read(
         })
         .collect();
     let count = |node: &Node| usize::try_from(node.number()?).ok();
+    // docker-compose replaces no container because there are to be more or fewer.
+    let mut alone = service.clone();
+    alone.remove("scale");
     let mut canonical = String::new();
-    service.write(&mut canonical);
+    alone.write(&mut canonical);
     Ok(Service {
         name: name.to_owned(),
         place,

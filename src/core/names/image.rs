@@ -209,6 +209,9 @@ fn name_problem(registry: Option<&str>, repository: &str, name: &str) -> Option<
             "a repository takes lower-case letters and digits, and `.`, `_`, `__` or `-` between them",
         );
     }
+    if registry.is_none() && repository == "sha256" {
+        return Some("`sha256:` begins an image id, not a name");
+    }
     (repository.len() == 64 && repository.bytes().all(|b| b.is_ascii_hexdigit()))
         .then_some("64 hexadecimal digits are an image id, not a name")
 }

@@ -122,7 +122,46 @@ impl FakeVpu {
         }
     }
 
+    /// Commands that came together: where the link is lost, nobody hears of the last ones, and they are run.
+    fn change_in_turn(&self, commands: &[Argv]) -> Result<Output, HostError> {
+        let (first, fault) = {
+            let inner = self.lock();
+            (inner.commands.len(), inner.fault)
+        };
+        let is_lost = match fault {
+            Some(Fault::LinkLostBefore(at)) if first >= at => return Err(Self::lost()),
+            Some(Fault::LinkLostAfter(at) | Fault::LinkLostInside(at)) if first > at => {
+                return Err(Self::lost());
+            }
+            Some(
+                Fault::LinkLostBefore(at) | Fault::LinkLostAfter(at) | Fault::LinkLostInside(at),
+            ) => at < first + commands.len(),
+            _ => false,
+        };
+        if is_lost {
+            self.lock().fault = None;
+        }
+        let mut all = output(0, "", "");
+        for command in commands {
+            let one = self.change(command, b"")?;
+            all.code = one.code;
+            all.stdout.extend(one.stdout);
+            all.stderr.extend(one.stderr);
+            if one.code != 0 {
+                break;
+            }
+        }
+        if is_lost {
+            self.lock().fault = fault;
+            return Err(Self::lost());
+        }
+        Ok(all)
+    }
+
     fn change(&self, command: &Argv, stdin: &[u8]) -> Result<Output, HostError> {
+        if let Some(commands) = command.in_turn() {
+            return self.change_in_turn(&commands);
+        }
         let mut inner = self.lock();
         let number = inner.commands.len();
         inner.commands.push(command.to_display());
@@ -209,7 +248,9 @@ impl Host for FakeVpu {
         if command.script_name() == Some(RESOLVED_NAME) {
             return Ok(match projects::config(&bytes) {
                 Ok(text) => output(0, &text, ""),
-                Err((code, words)) => output(code, "/dev/shm/o3r-config-fake\n", &words),
+                Err((code, words)) => {
+                    output(code, "o3r-resolved /dev/shm/o3r-config-fake\n", &words)
+                }
             });
         }
         if locks::is_wrapped(command) {

@@ -353,7 +353,10 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
             remote::remove_containers(ids)
         };
         let containers = Address::new("containers", &project.name);
-        let cause = Cause::NoLongerDeclared;
+        let cause = match project.state {
+            ProjectState::Absent => Cause::differs("state", "present", "absent"),
+            _ => Cause::NoLongerDeclared,
+        };
         let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
         let draft = draft.after([address]).source(project.source.as_ref());
         builder.step(draft.run([Command::new(removal)]));
@@ -410,7 +413,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         undo.push(Command::new(place.restore()));
     }
     actions.push(remote::remove_files(&project.directory(), directories));
-    let cause = Cause::NoLongerDeclared;
+    let cause = Cause::differs("state", "present", "absent");
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
     let mut draft = draft.source(project.source.as_ref());
     draft = draft.run(actions.into_iter().map(Command::new));

@@ -11,6 +11,7 @@ use crate::{
     observe::Container,
     plan::{Command, Payload, builder::Builder},
     remote,
+    shell::Argv,
 };
 
 /// Which services' containers are replaced.
@@ -190,7 +191,30 @@ pub(super) fn up(
         }
     }
     commands.push(Command::new(remote::compose(name, up)));
-    commands
+    together(commands)
+}
+
+/// The same commands, those in one that need nothing from here: whoever is gone after the first stopped containers
+/// must not be needed for the last that starts others.
+fn together(commands: Vec<Command>) -> Vec<Command> {
+    let is_alone = |command: &Command| {
+        command.stdin.is_none() && command.fallback.is_none() && command.through.is_shell()
+    };
+    let mut together: Vec<Vec<Command>> = vec![];
+    for command in commands {
+        match together.last_mut() {
+            Some(group) if is_alone(&command) && group.iter().all(is_alone) => group.push(command),
+            _ => together.push(vec![command]),
+        }
+    }
+    let joined = together.into_iter().map(|mut group| {
+        if group.len() == 1 {
+            return group.remove(0);
+        }
+        let commands: Vec<Argv> = group.into_iter().map(|command| command.argv).collect();
+        Command::new(remote::in_turn(&commands))
+    });
+    joined.collect()
 }
 
 /// The commands that take a project's containers back to those of before, as far as these are still there, and
@@ -228,7 +252,7 @@ pub(super) fn back(
             commands.push(Command::new(remote::compose(name, up)));
         }
     }
-    commands
+    together(commands)
 }
 
 fn how(state: ProjectState) -> &'static str {

@@ -145,9 +145,11 @@ impl<'a> Differ<'a> {
             None => None,
             Some(Probed::Known(node)) => Some(node),
             Some(Probed::Unknown(reason)) => {
+                // The directory tells why.
+                let above = name.rsplit_once('/').map_or("", |(above, _)| above);
                 return Err(Problem {
                     reason: format!("{}: {reason}", self.at(name)),
-                    remedy: format!("see on the VPU: ls -ld {}", quote(&self.at(name))),
+                    remedy: format!("see on the VPU: ls -ld {}", quote(&self.at(above))),
                 });
             }
         };
