@@ -155,7 +155,7 @@ pub struct Volume {
 pub struct Image {
     /// What the image is called on the VPU, as `palletizer:1.4.0`.
     pub name: ImageRef,
-    /// A file made by `docker save`, or an OCI archive; also compressed with gzip or zstd.
+    /// A file made by `docker save`, or an OCI archive; also compressed with gzip, zstd, xz or bzip2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<LocalPath>,
     /// An image in this machine's docker, by name or id.

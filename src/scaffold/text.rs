@@ -108,7 +108,7 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
         let example = format!("{}:${{release.version}}", found.name);
         let _ = write!(
             out,
-            "# [[images]]\n# name = {}\n# archive = \"dist/{}.tar\"   # docker save or OCI archive, also .gz or .zst\n",
+            "# [[images]]\n# name = {}\n# archive = \"dist/{}.tar\"   # docker save or OCI archive, also .gz, .zst, .xz or .bz2\n",
             quoted(&example),
             found.name
         );

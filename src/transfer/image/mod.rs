@@ -59,7 +59,7 @@ use o3r_core::digest::Digest;
 /// Where a local image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file: `docker save` or OCI archive, plain or compressed with gzip or zstd.
+    /// A file: `docker save` or OCI archive, plain or compressed with gzip, zstd, xz or bzip2.
     Archive(Utf8PathBuf),
     /// An image of this machine's docker, by any name that docker takes.
     Engine(String),
@@ -70,7 +70,7 @@ pub enum Source {
 /// A tar of a file system (`docker build -o type=tar`) and how to start what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rootfs {
-    /// The tar, plain or compressed with gzip or zstd.
+    /// The tar, plain or compressed with gzip, zstd, xz or bzip2.
     pub file: Utf8PathBuf,
     /// Default arguments.
     pub cmd: Vec<String>,
