@@ -102,9 +102,9 @@ fn parse() -> Result<Cli, clap::Error> {
 fn trace(verbose: u8, ui: Ui) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose > 1 {
-        "o3r_deploy=debug"
+        "o3r_deploy=debug,o3r_core=debug,o3r_transfer=debug"
     } else {
-        "o3r_deploy=warn"
+        "o3r_deploy=warn,o3r_core=warn,o3r_transfer=warn"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
