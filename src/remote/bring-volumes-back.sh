@@ -17,11 +17,14 @@ main() {
         fi
     done)
     [ -n "$volumes" ] || return 0
+    # docker-compose fails of a container that does not say by which one it was created.
+    version=$(docker-compose version --short </dev/null) || exit
     label=com.docker.compose
     labels="$label.project=$project
 $label.service=$service
 $label.container-number=$number
 $label.oneoff=False
+$label.version=$version
 $label.project.working_dir=$directory
 $label.project.config_files=docker-compose.yml"
     stand_in "$image" "$labels" "$volumes" "$(printf %.12s "$old")" || exit

@@ -124,6 +124,24 @@ fn converges(profile: Profile) {
     let left = format!("docker run --rm -v {volume}:/old data:1 cat /old/file");
     assert_eq!(data.twin.oem(&left), "precious");
 
+    // A container that goes with its volumes has them again where the release that has fewer fails.
+    let two = Release {
+        on: "    scale: 2\n",
+        ..second
+    };
+    data.apply(two);
+    data.twin
+        .oem("docker exec hello_data_2 sh -c 'echo of two >/cache/file'");
+    data.is_taken_back(second, two);
+    let of_two = data.twin.oem("docker exec hello_data_2 cat /cache/file");
+    assert_eq!(
+        (data.data(), of_two.as_str()),
+        ("bind\nkept".to_owned(), "of two")
+    );
+    let done = data.apply(second);
+    done.says("container hello_data_2 is removed, for its service has 1 by now");
+    assert_eq!(data.data(), "bind\nkept");
+
     // The volume of a release that fails and mounts nothing there does not cover the mount that comes back.
     data.twin.oem("echo bound >bound/file");
     data.is_taken_back(

@@ -28,6 +28,10 @@ use crate::{
 /// socket needs some seconds on a VPU before it answers at all.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often everything is asked where something vanishes meanwhile: containers that last a second and are restarted
+/// have other ids each time.
+const TRIES: u32 = 4;
+
 /// The version of the API that is asked for where the engine has it: that of docker 19.03. Answers of later ones
 /// say the same under other names.
 const VERSION: (u32, u32) = (1, 40);
@@ -59,7 +63,9 @@ async fn over(
     match tokio::time::timeout(TIMEOUT, exchange(stream)).await {
         Ok(Ok(lines)) => return Some(lines),
         Ok(Err(Failed::NoApi(reason))) => tracing::debug!(reason, "docker's API is of no use"),
-        Ok(Err(Failed::Vanished(path))) => tracing::debug!(path, "vanished twice while asked for"),
+        Ok(Err(Failed::Vanished(path))) => {
+            tracing::debug!(path, "vanished each time while asked for");
+        }
         Err(_) => tracing::debug!("docker's API does not answer in {} s", TIMEOUT.as_secs()),
     }
     None
@@ -73,11 +79,15 @@ async fn exchange(
         .map_err(|error| Failed::NoApi(error.to_string()))?;
     let mut connection = Connection::new(stream);
     let version = version(&mut connection).await?;
-    // A thing that vanishes between being listed and being inspected is one retry, then a failure.
-    match all(&mut connection, version).await {
-        Err(Failed::Vanished(_)) => all(&mut connection, version).await,
-        other => other,
+    // What vanishes between being listed and being inspected is not listed the next time; docker's client would fail
+    // of it just so.
+    for _ in 1..TRIES {
+        match all(&mut connection, version).await {
+            Err(Failed::Vanished(path)) => tracing::debug!(path, "vanished while asked for"),
+            other => return other,
+        }
     }
+    all(&mut connection, version).await
 }
 
 /// The version of the API to ask for.

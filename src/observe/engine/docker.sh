@@ -53,13 +53,13 @@ podman_info() {
     docker info --format '{"version":{{json .Version.Version}},"arch":{{json .Host.Arch}},"podman":true,"root":{{json .Store.GraphRoot}},"runtimes":[{{json .Host.OCIRuntime.Name}}]}'
 }
 
-# A thing that vanishes between being listed and being inspected is one retry, then a failure.
-twice() {
-    out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
+# A thing that vanishes between being listed and being inspected is not listed the next time.
+retried() {
+    out=$("$@") || out=$("$@") || out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
     printf '%s\n' "$out"
 }
 
-volumes() { twice volumes_once; }
+volumes() { retried volumes_once; }
 volumes_once() {
     ids=$(docker volume ls -q) || return
     [ -z "$ids" ] && return 0
@@ -67,7 +67,7 @@ volumes_once() {
     docker volume inspect --format '{"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},{{with .Labels}}"owner":{{json (index . "o3r-deploy.release")}},"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.volume")}},{{end}}"labels":[{{range $name, $_ := .Labels}}{{json $name}},{{end}}null]}' $ids
 }
 
-networks() { twice networks_once; }
+networks() { retried networks_once; }
 networks_once() {
     ids=$(docker network ls -q --no-trunc) || return
     [ -z "$ids" ] && return 0
@@ -75,7 +75,7 @@ networks_once() {
     docker network inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"ipam_driver":{{json .IPAM.Driver}},"ipam_options":{{json .IPAM.Options}},"pools":{{json .IPAM.Config}},"internal":{{json .Internal}},"attachable":{{json .Attachable}},"ipv6":{{json .EnableIPv6}},{{with .Labels}}"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.network")}},{{end}}"":null}' $ids
 }
 
-images() { twice images_once; }
+images() { retried images_once; }
 images_once() {
     ids=$(docker image ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
@@ -83,7 +83,7 @@ images_once() {
     docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
 }
 
-containers() { twice containers_once; }
+containers() { retried containers_once; }
 containers_once() {
     ids=$(docker container ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0

@@ -127,7 +127,6 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'
         let mut networks = project.networks.iter();
         networks.any(|own| own.name == *name || own.older_name.as_ref() == Some(name))
     };
-    surplus(builder, project, found);
     for container in found.containers.values() {
         let service = project.services.get(&container.service);
         if service.is_none_or(|service| service.networks.is_empty()) {
@@ -137,28 +136,6 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'
             builder.notes.push(format!(
                 "container {} is also on the network {name}, which its compose file does not name",
                 container.name
-            ));
-        }
-    }
-}
-
-/// Notes the data of containers that a service has no more: where a release is rolled back, docker-compose creates
-/// such a container with other, empty volumes.
-fn surplus(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
-    for container in found.containers.values() {
-        let service = project.services.get(&container.service);
-        let number = usize::try_from(container.number).unwrap_or(usize::MAX);
-        if service.is_none_or(|service| number <= service.replicas) {
-            continue;
-        }
-        let anonymous = container.mounts.iter().filter(|(_, mount)| mount.anonymous);
-        for (destination, mount) in anonymous {
-            builder.notes.push(format!(
-                "container {} goes, for its service has {} by now; its anonymous volume {:.12} at {destination} \
-                 stays, and no container of a later release or a roll back gets it",
-                container.name,
-                service.map_or(0, |service| service.replicas),
-                mount.name
             ));
         }
     }

@@ -21,6 +21,7 @@ pub(super) use networks::remove_unused;
 pub(super) struct Between<'a> {
     networks: networks::Networks<'a>,
     covered: Vec<mounts::Covered<'a>>,
+    surplus: Vec<mounts::Surplus<'a>>,
 }
 
 impl<'a> Between<'a> {
@@ -28,6 +29,7 @@ impl<'a> Between<'a> {
         Self {
             networks: networks::Networks::of(builder, project),
             covered: mounts::covered(builder, project, found),
+            surplus: mounts::surplus(project, found),
         }
     }
 
@@ -61,7 +63,7 @@ impl<'a> Between<'a> {
         made: Option<&Made>,
         untouched: bool,
     ) -> Vec<Command> {
-        let mut commands = mounts::bring_back(project, &self.covered);
+        let mut commands = mounts::bring_back(project, &self.covered, &self.surplus);
         commands.extend(mounts::uncover_again(project, made, untouched));
         commands.extend(self.networks.back(project, untouched));
         commands
@@ -71,7 +73,8 @@ impl<'a> Between<'a> {
     pub(super) fn note(&self, builder: &mut Builder<'_>, project: &Project) {
         let notes = self.covered.iter();
         let notes = notes.filter_map(|covered| covered.note(&project.name));
-        builder.notes.extend(notes);
+        let surplus = self.surplus.iter().map(mounts::Surplus::note);
+        builder.notes.extend(notes.chain(surplus));
     }
 }
 

@@ -1,5 +1,6 @@
-//! Finds mounts that an anonymous volume, or another volume, of the container there covers: docker-compose 1.x moves
-//! that one over to the container that replaces it, and "host mapping has no effect".
+//! Finds volumes of containers that docker-compose 1.x treats as nobody wants it: one that covers a declared mount is
+//! moved over to the container that replaces it ("host mapping has no effect"), and an anonymous one of a container that
+//! is scaled away is left behind.
 
 use std::collections::BTreeMap;
 
@@ -159,16 +160,60 @@ fn commands(project: &Project, services: BTreeMap<&str, BTreeMap<&str, &str>>) -
     commands.collect()
 }
 
+/// A container that its service has no more, for fewer are declared.
+pub(super) struct Surplus<'a> {
+    id: &'a str,
+    container: &'a Container,
+    replicas: usize,
+}
+
+/// All of a project's that have anonymous volumes: docker-compose removes the containers and leaves the volumes.
+pub(super) fn surplus<'a>(project: &Project, found: &Found<'a>) -> Vec<Surplus<'a>> {
+    let surplus = found.containers.iter().filter_map(|(id, container)| {
+        let replicas = project.services.get(&container.service)?.replicas;
+        let number = usize::try_from(container.number).unwrap_or(usize::MAX);
+        (number > replicas && anonymous(container).next().is_some()).then_some(Surplus {
+            id,
+            container,
+            replicas,
+        })
+    });
+    surplus.collect()
+}
+
+impl Surplus<'_> {
+    /// What becomes of its data.
+    pub(super) fn note(&self) -> String {
+        let volumes: Vec<String> = anonymous(self.container)
+            .map(|(volume, destination)| format!("{volume:.12} at {destination}"))
+            .collect();
+        format!(
+            "container {} is removed, for its service has {} by now; its anonymous volumes stay ({}): a roll back of \
+             this apply gives them back, a later release does not",
+            self.container.name,
+            self.replicas,
+            volumes.join(", "),
+        )
+    }
+}
+
+/// The anonymous volumes of a container: name and destination.
+fn anonymous(container: &Container) -> impl Iterator<Item = (&str, &str)> {
+    let mounts = container.mounts.iter();
+    let volumes = mounts.filter(|(_, mount)| mount.kind == MountKind::Volume && mount.anonymous);
+    volumes.map(|(destination, mount)| (mount.name.as_str(), destination.as_str()))
+}
+
 /// Gives the containers that are gone by then stand-ins that have their anonymous volumes.
-pub(super) fn bring_back(project: &Project, covered: &[Covered<'_>]) -> Vec<Command> {
-    let containers: BTreeMap<&str, &Container> =
-        covered.iter().map(|one| (one.id, one.container)).collect();
+pub(super) fn bring_back(
+    project: &Project,
+    covered: &[Covered<'_>],
+    surplus: &[Surplus<'_>],
+) -> Vec<Command> {
+    let covered = covered.iter().map(|one| (one.id, one.container));
+    let surplus = surplus.iter().map(|one| (one.id, one.container));
+    let containers: BTreeMap<&str, &Container> = covered.chain(surplus).collect();
     let commands = containers.into_iter().map(|(id, container)| {
-        let mounts = container.mounts.iter();
-        let volumes =
-            mounts.filter(|(_, mount)| mount.kind == MountKind::Volume && mount.anonymous);
-        let volumes =
-            volumes.map(|(destination, mount)| (mount.name.as_str(), destination.as_str()));
         let stand_in = remote::StandIn {
             id,
             project: &project.name,
@@ -177,7 +222,7 @@ pub(super) fn bring_back(project: &Project, covered: &[Covered<'_>]) -> Vec<Comm
             working_dir: &container.working_dir,
             image: &container.image,
         };
-        Command::new(remote::bring_volumes_back(&stand_in, volumes))
+        Command::new(remote::bring_volumes_back(&stand_in, anonymous(container)))
     });
     commands.collect()
 }
