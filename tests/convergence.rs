@@ -25,12 +25,12 @@ use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
     desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
-    host::fake::{self, FakeVpu, Fault, Store, World},
     manifest::names::RemotePath,
     observe::{Document, identify, observe, resolve},
     plan::{self, Plan},
     remote, render, status,
 };
+use o3r_testing::vpu::{self, FakeVpu, Fault, Store, World};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
@@ -240,8 +240,8 @@ fn is_real(world: &mut World, desired: &Desired) {
         assert_eq!(container.restart_policy, policy);
         for (destination, mounted) in &service.mounts {
             let wanted = match mounted {
-                Mounted::Path(path) => fake::Mount::Bind(path.replacen('~', &world.home, 1)),
-                Mounted::Volume(name, _) => fake::Mount::Volume(name.clone()),
+                Mounted::Path(path) => vpu::Mount::Bind(path.replacen('~', &world.home, 1)),
+                Mounted::Volume(name, _) => vpu::Mount::Volume(name.clone()),
                 Mounted::Memory => continue,
             };
             let found = container.details.mounts.get(destination);
@@ -350,7 +350,7 @@ fn vpu_of(newer: bool, store: Store) -> FakeVpu {
         ..World::default()
     };
     if newer {
-        world.autostart = fake::Autostart::by_policy();
+        world.autostart = vpu::Autostart::by_policy();
     }
     FakeVpu::new(world)
 }

@@ -7,12 +7,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::{
     desired::{Desired, resolve},
     digest::Digest,
-    host::fake::{FakeVpu, World},
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
     plan::{self, Plan},
 };
+use o3r_testing::vpu::{FakeVpu, World};
 use serde_json::json;
 
 /// What `docker save` would write of an image without content.

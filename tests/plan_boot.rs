@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use o3r_deploy::{
     desired::{self, Desired},
-    host::fake::{Autostart, Container, FakeVpu, Image, World},
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::{Observed, Probed, observe},
     plan::{self, Plan},
     render,
 };
+use o3r_testing::vpu::{Autostart, Container, FakeVpu, Image, World};
 use serde_json::json;
 
 /// What the manifest says beside the release and the image.
@@ -248,7 +248,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
             config_hash: o3r_deploy::digest::Digest::of(b""),
             made_from: BTreeMap::new(),
             mounted: BTreeMap::new(),
-            details: o3r_deploy::host::fake::Details::default(),
+            details: o3r_testing::vpu::Details::default(),
         };
         world.containers.insert(id.repeat(12), container);
     }

@@ -55,24 +55,25 @@ part_clippy() {
 
 # Every dependency is used by some source of its package; those of the workspace by some package.
 part_dependencies() {
-    local unused=() crates=(core transfer) crate name
-    local others=("${crates[@]/#/--exclude-dir=}")
+    local unused=() members=(src/core src/transfer tests/support) outside=() member name
+    # used FIND...: whether a source that find finds uses the package.
     used() {
-        grep -rqE "\b${name//-/_}(::|!)|use ${name//-/_}\b" --include='*.rs' "$@" || unused+=("$name")
+        find "$@" -name '*.rs' -exec grep -qE "\b${name//-/_}(::|!)|use ${name//-/_}\b" {} + || unused+=("$name")
     }
     declared() {
         sed -n "/^\[\(dev-\)\?dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\)\(\.workspace\)\? *=.*/\1/p" "$1" | sort -u
     }
-    while read -r name; do
-        used "${others[@]}" src tests benches examples
-    done < <(declared Cargo.toml)
-    for crate in "${crates[@]}"; do
+    for member in "${members[@]}"; do
+        outside+=(! -path "$member/*")
         while read -r name; do
-            used "src/$crate"
-        done < <(declared "src/$crate/Cargo.toml")
+            used "$member"
+        done < <(declared "$member/Cargo.toml")
     done
     while read -r name; do
-        grep -q "^$name.workspace" Cargo.toml src/*/Cargo.toml || unused+=("$name")
+        used src tests benches examples "${outside[@]}"
+    done < <(declared Cargo.toml)
+    while read -r name; do
+        grep -qE "^$name(\.workspace| = \{ workspace)" Cargo.toml "${members[@]/%//Cargo.toml}" || unused+=("$name")
     done < <(sed -n '/^\[workspace.dependencies\]/,/^\[/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml)
     [ ${#unused[@]} -eq 0 ] || { echo "Cargo.toml names what nothing uses: ${unused[*]}"; return 1; }
 }

@@ -14,12 +14,12 @@ use std::{
 use camino::Utf8PathBuf;
 use o3r_deploy::{
     desired::{Desired, Entry, resolve},
-    host::fake::{FakeVpu, World},
     image::{ImageIndex, ScratchDir},
     manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     plan::{self, ChangeKind, PayloadSource, Plan, Step},
 };
+use o3r_testing::vpu::{FakeVpu, World};
 
 /// What an observation is changed by.
 type Change = Box<dyn FnOnce(&mut Tree)>;

@@ -69,7 +69,9 @@ impl Held {
     }
 
     /// One that lasts as long as `ended` says false.
-    pub(super) fn new(token: &str, ended: watch::Receiver<bool>) -> Self {
+    // Not documented: public for the in-memory VPU of the tests alone.
+    #[doc(hidden)]
+    pub fn new(token: &str, ended: watch::Receiver<bool>) -> Self {
         Self {
             token: token.to_owned(),
             ended,

@@ -1,7 +1,6 @@
-//! Runs commands somewhere: over ssh, on this machine, or in an in-memory VPU.
+//! Runs commands somewhere: over ssh, or on this machine.
 
 mod error;
-pub mod fake;
 mod held;
 mod local;
 mod ssh;

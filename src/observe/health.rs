@@ -24,8 +24,3 @@ pub async fn docker_answers<H: Host>(host: &H, within: Duration) -> Result<bool,
         Err(_) => Ok(false),
     }
 }
-
-/// Whether this is that question, for an in-memory VPU.
-pub(crate) fn is_question(command: &Argv) -> bool {
-    *command == question()
-}

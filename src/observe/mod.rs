@@ -32,7 +32,6 @@ pub use facts::{
     Readings, Records, Release, Saved, Started, System, Volume,
 };
 pub use health::docker_answers;
-pub(crate) use health::is_question;
 pub use identity::Identity;
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};

@@ -34,10 +34,7 @@ pub(super) async fn measure<H: Host>(host: &H) -> Result<Option<u64>, HostError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{
-        LocalHost,
-        fake::{FakeVpu, World},
-    };
+    use crate::host::LocalHost;
 
     #[tokio::test]
     async fn a_machine_is_measured_and_one_that_cannot_be_is_not() {
@@ -47,7 +44,7 @@ mod tests {
             // From a hundredth of a core to more than any core has.
             assert!((3_000_000..10_000_000_000).contains(&measured.unwrap()));
         }
-        let cannot = FakeVpu::new(World::default());
+        let cannot = LocalHost::with_shell(["false"]);
         assert_eq!(measure(&cannot).await.unwrap(), None);
     }
 }

@@ -102,7 +102,7 @@ fn noise(len: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Held, Output, fake::FakeVpu};
+    use crate::host::{Held, LocalHost, Output};
 
     /// A link of so many bytes a second, over which an answer takes so long; TCP starts slowly for every command.
     struct Slow {
@@ -173,8 +173,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_does_not_count_is_not_asked_again() {
-        let vpu = FakeVpu::new(crate::host::fake::World::default());
-        assert_eq!(measure(&vpu, 1 << 30).await.unwrap(), None);
+        let host = LocalHost::with_shell(["false"]);
+        assert_eq!(measure(&host, 1 << 30).await.unwrap(), None);
     }
 
     #[test]

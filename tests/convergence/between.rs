@@ -4,9 +4,9 @@
 use o3r_deploy::{
     apply::Restored,
     desired::{Desired, Mounted},
-    host::fake::{self, FakeVpu, World},
     plan::{Action, Cause, Plan},
 };
+use o3r_testing::vpu::{self, FakeVpu, World};
 
 use super::{
     BASE, Shape, apply_crashing, converge, converged, desired, plan_for, run,
@@ -35,8 +35,8 @@ fn on(network: usize) -> Desired {
 }
 
 /// A container of somebody else.
-fn foreign(world: &World, name: &str) -> fake::Container {
-    fake::Container {
+fn foreign(world: &World, name: &str) -> vpu::Container {
+    vpu::Container {
         name: name.to_owned(),
         project: "theirs".into(),
         working_dir: "/home/oem/theirs".into(),
@@ -177,10 +177,10 @@ fn a_network_that_is_declared_no_more_goes_unless_others_use_it() {
         converge(&vpu, &on(0)).await;
         // And one that is left of long ago.
         vpu.world(|world| {
-            let left = fake::Network {
+            let left = vpu::Network {
                 name: "app_old".into(),
                 project: "app".into(),
-                ..fake::Network::default()
+                ..vpu::Network::default()
             };
             world.networks.insert("a".repeat(64), left);
         });
@@ -230,8 +230,8 @@ fn volume(world: &World, destination: &str) -> String {
     let mut containers = world.containers.values();
     let main = containers.rfind(|c| c.service == "main").unwrap();
     match &main.details.mounts[destination] {
-        fake::Mount::Volume(name) => name.clone(),
-        fake::Mount::Bind(path) => path.clone(),
+        vpu::Mount::Volume(name) => name.clone(),
+        vpu::Mount::Bind(path) => path.clone(),
     }
 }
 
@@ -305,7 +305,7 @@ fn a_volume_that_covers_a_mount_is_found_whoever_left_it() {
                 let main = containers.find(|c| c.service == "main").unwrap();
                 main.details
                     .mounts
-                    .insert("/share".into(), fake::Mount::Volume(left.clone()));
+                    .insert("/share".into(), vpu::Mount::Volume(left.clone()));
             });
             let said = differences(&plan_for(&vpu, &wanted).await);
             assert_eq!(said.len(), 1, "{said:#?}");

@@ -2,11 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use o3r_deploy::{
-    digest::Digest,
-    host::fake::{self, World},
-    remote,
-};
+use o3r_deploy::{digest::Digest, remote};
+use o3r_testing::vpu::{self, World};
 use proptest::prelude::*;
 
 /// What can happen to a VPU between two applies.
@@ -85,7 +82,7 @@ pub(super) fn drifts() -> impl Strategy<Value = Drift> {
 }
 
 /// Changes one of the project's containers.
-fn with_one(world: &mut World, change: impl FnOnce(&mut fake::Container)) {
+fn with_one(world: &mut World, change: impl FnOnce(&mut vpu::Container)) {
     let mut own = world.containers.values_mut();
     if let Some(container) = own.find(|c| c.project == "app") {
         change(container);
@@ -267,7 +264,7 @@ fn drift_of_files(world: &mut World, drift: &Drift) {
 
 /// Another tool's project, enabled and running.
 pub(super) fn start_demo(world: &mut World) {
-    let container = fake::Container {
+    let container = vpu::Container {
         name: "old-demo_web_1".into(),
         image: "sha256:0".into(),
         status: "running".into(),
@@ -280,7 +277,7 @@ pub(super) fn start_demo(world: &mut World) {
         config_hash: Digest::of(b""),
         made_from: BTreeMap::new(),
         mounted: BTreeMap::new(),
-        details: fake::Details::default(),
+        details: vpu::Details::default(),
     };
     world.containers.insert("d".repeat(64), container);
     if world.autostart.units {

@@ -8,13 +8,11 @@ use o3r_deploy::{
         Restored,
     },
     desired::Desired,
-    host::{
-        Held, HostError,
-        fake::{FakeVpu, Fault},
-    },
+    host::{Held, HostError},
     plan::{Phase, Plan},
     remote::Claim,
 };
+use o3r_testing::vpu::{FakeVpu, Fault};
 use tokio::sync::watch;
 
 use super::{BASE, Shape, converge, converged, desired, execute, plan_for, run};

@@ -3,10 +3,10 @@
 use o3r_deploy::{
     desired::ProjectState,
     digest::Digest,
-    host::fake::{FakeVpu, World},
     observe::{PathFact, Probed, observe},
     plan, remote, render,
 };
+use o3r_testing::vpu::{FakeVpu, World};
 
 use super::{BASE, Shape, converge, converged, desired, image_content, plan_for, run};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use o3r_deploy::{
     apply::{Outcome, Restored},
     desired::{Desired, ProjectState},
-    host::fake::{FakeVpu, Fault, Store, World},
     plan, remote, shell,
 };
+use o3r_testing::vpu::{FakeVpu, Fault, Store, World};
 use proptest::prelude::*;
 
 use super::{

@@ -2,10 +2,10 @@
 
 use o3r_deploy::{
     apply::Outcome,
-    host::fake::{FakeVpu, World},
     plan::{self, Action, Plan},
     remote,
 };
+use o3r_testing::vpu::{FakeVpu, World};
 
 use super::{BASE, Shape, converge, converged, desired, execute, plan_for, run};
 

@@ -1,6 +1,7 @@
 //! A delta that fails on the VPU is followed by layers, packed as they would have been without it.
 
-use o3r_deploy::{apply::Outcome, host::fake::Fault};
+use o3r_deploy::apply::Outcome;
+use o3r_testing::vpu::Fault;
 
 use super::{
     desired, execute, image,

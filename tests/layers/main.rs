@@ -12,12 +12,12 @@ use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
     desired::{Desired, Guards, Image, ImageContent, Release},
     digest::Digest,
-    host::fake::{FakeVpu, World},
     image::{self, Platform, ScratchDir},
     observe::observe,
     plan::{self, ManifestRef, Plan},
     render,
 };
+use o3r_testing::vpu::{FakeVpu, World};
 use serde_json::json;
 use tokio::sync::watch;
 

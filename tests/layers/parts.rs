@@ -8,12 +8,12 @@ use std::{
 use o3r_deploy::{
     apply::{Event, Observer, Outcome, Payloads},
     desired::{self, Desired, Division, Sizes},
-    host::fake::{FakeVpu, Fault, World},
     image::{Framing, LayerCache, PART_REPOSITORY},
     observe::observe,
     plan::{self, Plan},
     render,
 };
+use o3r_testing::vpu::{FakeVpu, Fault, World};
 
 use super::{BASE, DEPS, applied, desired, execute, executed, image, load};
 

@@ -6,7 +6,7 @@ use super::{
     commands::{Ran, fail},
     world::{Container, Details, Mount, Network, World},
 };
-use crate::{
+use o3r_deploy::{
     compose::{self, ComposeFile},
     digest::Digest,
 };
