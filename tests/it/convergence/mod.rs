@@ -1,0 +1,548 @@
+//! Whatever is desired and whatever is there: after an apply a second plan is empty, what runs was
+//! really made from what is declared, and a crash or failure at any command is made good by a
+//! second apply. On the in-memory VPU.
+
+mod docker_attributes;
+mod drift;
+mod lock;
+mod networks_and_volumes;
+mod regressions;
+mod rollback;
+mod shapes;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use camino::Utf8Path;
+use o3r_deploy::{
+    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
+    desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
+    digest::Digest,
+    manifest::names::RemotePath,
+    observe::{Document, identify, observe, resolve},
+    plan::{self, Plan},
+    remote, render, status,
+};
+use o3r_testing::vpu::{self, FakeVpu, Fault, Store, World};
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+use self::{
+    drift::{drift, drifts, start_demo},
+    shapes::{BASE, Shape, desired, image_content, shapes},
+};
+
+struct Silent;
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
+async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
+    let mut observed = observe(vpu, &desired.query()).await.unwrap();
+    identify(&mut observed.facts, desired.config_digests());
+    for question in desired.questions(&observed.facts) {
+        let resolved = resolve(vpu, &question).await.unwrap();
+        observed.facts.resolved.insert(question.project, resolved);
+    }
+    let plan = plan::plan(desired, &observed, "fake");
+    let json = render::json(&plan);
+    let none = Vec::<String>::new();
+    assert_eq!(plan::lint::lint(&plan), none, "{json}");
+    let again = plan::plan(desired, &observed, "fake");
+    assert!(again == plan, "same input, same plan");
+    let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
+    let read: Document = serde_json::from_str(&written).unwrap();
+    let from_document = plan::plan(desired, &read.answer(&desired.query()), "fake");
+    let from_document = render::json(&from_document);
+    assert_eq!(from_document, json, "written down and read again");
+    let status = status::status("fake", &observed, Ok(&plan));
+    let text = render::status_text(&status, render::Style::default());
+    for container in observed.facts.containers.known().into_iter().flatten() {
+        assert!(text.contains(&container.1.name), "{text}");
+    }
+    plan
+}
+
+async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
+    let (_sender, interrupts) = watch::channel(0);
+    let payloads = Payloads::new(desired);
+    let options = Options {
+        rollback: true,
+        lock: None,
+    };
+    apply::execute(
+        vpu,
+        plan,
+        &payloads,
+        options,
+        &Log::none(),
+        Arc::new(Silent),
+        interrupts,
+    )
+    .await
+}
+
+/// Applies and checks that nothing is left to do, and that what runs is what is declared.
+async fn converge(vpu: &FakeVpu, desired: &Desired) {
+    let data = |world: &mut World| {
+        let files = world.files.keys().cloned();
+        let data = |path: &String| path.ends_with("/data") || path.ends_with("/theirs");
+        let data: BTreeSet<String> = files.filter(data).collect();
+        data
+    };
+    let before = vpu.world(data);
+    let plan = plan_for(vpu, desired).await;
+    assert_eq!(plan.blocked, vec![]);
+    let report = execute(vpu, desired, &plan).await;
+    assert!(
+        matches!(report.outcome, Outcome::Done),
+        "{report:?}\n{}",
+        render::json(&plan)
+    );
+    vpu.world(|world| {
+        let after = data(world);
+        let lost = before.difference(&after);
+        let lost = lost.filter(|path| {
+            path.as_str() == "/home/oem/site/theirs" || is_of_others(world, desired, path)
+        });
+        assert_eq!(lost.count(), 0, "of {before:?} only {after:?} are left");
+    });
+    converged(vpu, desired).await;
+}
+
+async fn converged(vpu: &FakeVpu, desired: &Desired) {
+    let plan = plan_for(vpu, desired).await;
+    assert!(
+        plan.is_empty(),
+        "a second plan is not empty:\n{}",
+        render::json(&plan)
+    );
+    vpu.world(|world| {
+        is_real(world, desired);
+        survives_a_boot(world, desired);
+    });
+}
+
+/// After a boot the name is still there, what is to start runs, and what is not to does not.
+fn survives_a_boot(world: &World, desired: &Desired) {
+    let mut world = world.clone();
+    world.reboot();
+    if let Some(wanted) = &desired.device_name {
+        let name = world.settings.pointer("/device/info/name");
+        assert_eq!(name.and_then(|name| name.as_str()), Some(&*wanted.name));
+    }
+    let running = |project: &str| {
+        let mut containers = world.containers.values();
+        containers.any(|c| c.project == project && c.status == "running")
+    };
+    assert!(!running("old-demo"), "a disabled service runs after a boot");
+    let project = &desired.projects[0];
+    let policies = project.services.values().any(|s| s.restart.is_some());
+    match (project.state, project.autostart) {
+        (ProjectState::Running, Some(true)) => {
+            let count = world.containers.values().filter(|c| c.project == "app");
+            let count = count.filter(|c| c.status == "running").count();
+            let wanted: usize = project.services.values().map(|s| s.replicas).sum();
+            assert_eq!(count, wanted, "does not run after a boot");
+        }
+        (_, Some(false)) if !policies => assert!(!running("app")),
+        (ProjectState::Absent, _) => assert!(!running("app")),
+        _ => {}
+    }
+}
+
+/// What the tool cannot see and users care about: containers were made from the declared files,
+/// image and volume.
+fn is_real(world: &mut World, desired: &Desired) {
+    for transfer in &desired.transfers {
+        is_there(world, transfer, desired);
+    }
+    assert_eq!(world.below("/home/oem/.o3r-deploy/staging").len(), 0);
+    let project = &desired.projects[0];
+    let containers: Vec<_> = world
+        .containers
+        .values()
+        .filter(|c| c.project == "app")
+        .collect();
+    let there = world.files_below(&remote::project_directory("app"));
+    // What somebody else wrote is kept.
+    let is_kept = |path: &&String| path.ends_with(remote::FOUND);
+    let there: Vec<&String> = there.keys().filter(|path| !is_kept(path)).collect();
+    if project.state == ProjectState::Absent {
+        let mut ours = there
+            .iter()
+            .filter(|path| !path.ends_with("/docker-compose.override.yml"));
+        assert!(containers.is_empty() && ours.next().is_none(), "{there:?}");
+        return;
+    }
+    let mut declared: Vec<String> = project.files.iter().map(|f| project.path(f)).collect();
+    declared.sort();
+    assert_eq!(there, declared.iter().collect::<Vec<_>>());
+    let wanted: usize = project
+        .services
+        .values()
+        .map(|service| service.replicas)
+        .sum();
+    assert_eq!(containers.len(), wanted);
+    networks_are_real(world, project);
+    let content = desired.images[0].content.as_ref().unwrap();
+    let image = world.stored_id(content.config_digest);
+    let directory = remote::project_directory("app");
+    for container in containers {
+        assert_eq!(container.image, image);
+        assert_eq!(
+            container.status == "running",
+            project.state == ProjectState::Running
+        );
+        let service = &project.services[&container.service];
+        for file in project.files.iter().filter(|file| {
+            file.relative == "docker-compose.yml" || service.files.contains(&file.relative)
+        }) {
+            let path = format!("{directory}/{}", file.relative);
+            let seen = container.made_from.get(&path).map(Digest::of);
+            assert_eq!(
+                seen,
+                Some(file.sha256),
+                "{} was made from another {path}",
+                container.name
+            );
+        }
+        for transfer in &desired.transfers {
+            let target = transfer.target.resolve(&world.home);
+            // A file that is mounted by itself is never seen old.
+            let must = transfer.is_file() || transfer.restart.contains(&project.name);
+            for (name, entry) in transfer
+                .entries
+                .iter()
+                .filter(|_| must && container.service == "main")
+            {
+                let path = format!("{target}/{name}");
+                let path = path.trim_end_matches('/');
+                if let Entry::File(file) = entry {
+                    let seen = container.made_from.get(path).map(Digest::of);
+                    assert_eq!(
+                        seen,
+                        Some(file.sha256),
+                        "{} saw another {path}",
+                        container.name
+                    );
+                }
+            }
+        }
+        let policy = service.restart.as_deref().unwrap_or("no");
+        assert_eq!(container.restart_policy, policy);
+        for (destination, mounted) in &service.mounts {
+            let wanted = match mounted {
+                Mounted::Path(path) => vpu::Mount::Bind(path.replacen('~', &world.home, 1)),
+                Mounted::Volume(name, _) => vpu::Mount::Volume(name.clone()),
+                Mounted::Memory => continue,
+            };
+            let found = container.details.mounts.get(destination);
+            assert_eq!(found, Some(&wanted), "{destination} of {}", container.name);
+        }
+        if service.volumes.contains(&"share".to_owned()) {
+            let bound = desired.volumes[0].path.resolve(&world.home);
+            assert_eq!(container.mounted.get("share"), Some(&bound));
+        }
+    }
+}
+
+/// The project has the networks that it declares and uses, as it declares them, and no others.
+fn networks_are_real(world: &World, project: &Project) {
+    let used = project.networks.iter().filter(|network| network.used);
+    let mut wanted: Vec<&str> = used.clone().map(|network| network.name.as_str()).collect();
+    let own = world
+        .networks
+        .values()
+        .filter(|network| network.project == "app");
+    let mut found: Vec<&str> = own.clone().map(|network| network.name.as_str()).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    for network in used {
+        let found = own
+            .clone()
+            .find(|found| found.name == network.name)
+            .unwrap();
+        let declared = &network.declared;
+        assert_eq!(found.options, declared.options, "{found:?}");
+        assert_eq!(found.internal, declared.internal == Some(true), "{found:?}");
+        assert_eq!(
+            found.driver,
+            declared.driver.clone().unwrap_or_default(),
+            "{found:?}"
+        );
+        if let Some(pool) = declared.pools.first() {
+            assert_eq!(Some(&found.subnet), pool.subnet.as_ref());
+        }
+    }
+}
+
+fn is_there(world: &World, transfer: &Transfer, desired: &Desired) {
+    let target = transfer.target.resolve(&world.home);
+    let at = |name: &str| format!("{target}/{name}").trim_end_matches('/').to_owned();
+    for (name, entry) in &transfer.entries {
+        let path = at(name);
+        match entry {
+            Entry::File(file) => {
+                let found = &world.files[&path];
+                assert_eq!(
+                    (Digest::of(&found.bytes), found.mode),
+                    (file.sha256, file.mode),
+                    "{path}"
+                );
+            }
+            Entry::Directory { mode } => {
+                let found = world.directories[&path].0;
+                assert_eq!(mode.unwrap_or(found), found, "{path}");
+            }
+            Entry::Symlink { target } => assert_eq!(&world.links[&path], target, "{path}"),
+        }
+    }
+    if transfer.delete {
+        for path in world.below(&target) {
+            let name = path.strip_prefix(&format!("{target}/")).unwrap();
+            let kept = path.contains(".keep") || path == at("kept");
+            assert!(
+                kept || transfer.entries.contains_key(name) || is_of_others(world, desired, &path),
+                "{path} is left"
+            );
+        }
+    }
+}
+
+/// Whether a path below the tree is declared there, in something that is, or is put there from above.
+fn is_of_others(world: &World, desired: &Desired, path: &str) -> bool {
+    let below = shapes::BELOW.parse::<RemotePath>().unwrap();
+    let directories = desired.directories.iter().map(|one| &one.path);
+    let volumes = desired.volumes.iter().map(|one| &one.path);
+    let targets = desired.transfers.iter().map(|one| &one.target);
+    let declared = directories.chain(volumes).chain(targets);
+    let is_declared = declared.into_iter().any(|path| *path == below);
+    let mut above = desired.transfers.iter();
+    let above = above.find(|one| one.target.resolve("~") == shapes::ABOVE);
+    let in_above = above.is_some_and(|above| {
+        let root = above.target.resolve(&world.home);
+        let names = above.entries.keys();
+        names
+            .map(|name| format!("{root}/{name}"))
+            .any(|put| put == path)
+    });
+    in_above || is_declared && Utf8Path::new(path).starts_with(below.resolve(&world.home))
+}
+
+/// Where an engine may keep images.
+fn stores() -> impl Strategy<Value = Store> {
+    prop::sample::select(vec![Store::Classic, Store::Containerd, Store::Podman])
+}
+
+/// A VPU of the older generation of autostart, or the newer, and with one of the image stores.
+fn vpu_of(newer: bool, store: Store) -> FakeVpu {
+    let mut world = World {
+        store,
+        ..World::default()
+    };
+    if newer {
+        world.autostart = vpu::Autostart::by_policy();
+    }
+    FakeVpu::new(world)
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Enough cases to meet every pair of shapes' attributes, few enough for the inner loop.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn after_an_apply_a_second_plan_is_empty(
+        first in shapes(),
+        drifted in prop::collection::vec(drifts(), 0..4),
+        second in prop::option::of(shapes()),
+        newer in any::<bool>(),
+        store in stores(),
+        volumes in any::<bool>(),
+    ) {
+        run(async {
+            let vpu = vpu_of(newer, store);
+            if volumes {
+                let paths = ["/data", "/cache", "/share"].map(String::from);
+                vpu.world(|world| world.image_volumes.extend(paths));
+            }
+            converge(&vpu, &desired(&first)).await;
+            for one in &drifted {
+                vpu.world(|world| drift(world, one));
+            }
+            // Often the same again: then drift is all that there is to find.
+            converge(&vpu, &desired(second.as_ref().unwrap_or(&first))).await;
+        });
+    }
+
+}
+
+proptest! {
+    #![proptest_config(cases(9))]
+
+    #[test]
+    fn a_fault_at_any_command_is_made_good_by_a_second_apply(
+        first in prop::option::of(shapes()),
+        second in shapes(),
+        reboots in any::<bool>(),
+        back in any::<bool>(),
+        newer in any::<bool>(),
+        store in stores(),
+    ) {
+        run(async {
+            let vpu = vpu_of(newer, store);
+            if let Some(first) = &first {
+                converge(&vpu, &desired(first)).await;
+            }
+            vpu.world(start_demo);
+            let before = vpu.world(|world| world.clone());
+            let wanted = desired(&second);
+            let plan = plan_for(&vpu, &wanted).await;
+            let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
+            for at in 0..count {
+                let faults = [
+                    Fault::Fails(at),
+                    Fault::FailsAfter(at),
+                    Fault::LinkLostBefore(at),
+                    Fault::LinkLostAfter(at),
+                ];
+                for fault in faults {
+                    let vpu = FakeVpu::new(before.clone());
+                    vpu.inject(Some(fault));
+                    let report = execute(&vpu, &wanted, &plan).await;
+                    // Only a record that was written is as good as one that was heard of.
+                    let asked = |command: &String| command.starts_with("o3r-recorded");
+                    let recorded =
+                        matches!(fault, Fault::FailsAfter(_)) && vpu.commands().iter().any(asked);
+                    let done = matches!(report.outcome, Outcome::Done);
+                    assert!(!done || recorded, "{fault:?}: {report:?}");
+                    vpu.inject(None);
+                    if reboots {
+                        vpu.world(World::reboot);
+                    }
+                    // Going on, or back to what was there before, must both work.
+                    match &first {
+                        Some(first) if back => converge(&vpu, &desired(first)).await,
+                        _ => converge(&vpu, &wanted).await,
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Applies a release whose containers exit at once.
+async fn apply_crashing(vpu: &FakeVpu, desired: &Desired) -> apply::Failure {
+    let content = desired.images[0].content.as_ref().unwrap();
+    let image = content.config_digest.to_string();
+    vpu.world(|world| world.crashing.insert(image));
+    let report = execute(vpu, desired, &plan_for(vpu, desired).await).await;
+    match report.outcome {
+        Outcome::Failed(failure) => *failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_release_that_crashes_is_taken_back() {
+    run(async {
+        let vpu = FakeVpu::default();
+        vpu.world(|world| {
+            world.saved_settings = serde_json::json!({"ports": {"port0": {"state": "RUN"}}});
+        });
+        let old = Shape {
+            name: Some(0),
+            ..BASE
+        };
+        let old = desired(&old);
+        converge(&vpu, &old).await;
+        let new = Shape {
+            image: 1,
+            extra: 1,
+            comment: 1,
+            name: Some(1),
+            ..BASE
+        };
+        let failure = apply_crashing(&vpu, &desired(&new)).await;
+        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+        assert_eq!(failure.address, "compose.app");
+        converged(&vpu, &old).await;
+        let names = vpu.commands();
+        assert!(
+            names
+                .iter()
+                .any(|command| command.starts_with("device-api saveInit")),
+            "{names:?}"
+        );
+    });
+}
+
+#[test]
+fn a_first_release_that_crashes_has_nothing_to_go_back_to() {
+    run(async {
+        let failure = apply_crashing(&FakeVpu::default(), &desired(&BASE)).await;
+        assert_eq!(failure.restored, Restored::NoPrevious);
+    });
+}
+
+#[test]
+fn with_docker_down_everything_is_blocked_and_nothing_planned_away() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| world.docker_runs = false);
+        let plan = plan_for(
+            &vpu,
+            &desired(&Shape {
+                state: ProjectState::Absent,
+                ..BASE
+            }),
+        )
+        .await;
+        assert!(plan.steps.is_empty(), "{}", render::json(&plan));
+        assert!(
+            plan.blocked
+                .iter()
+                .any(|blocked| blocked.address.as_str() == "vpu.docker")
+        );
+    });
+}
+
+#[test]
+fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        vpu.world(|world| {
+            let (_, mut foreign) = world.containers.pop_first().unwrap();
+            foreign.project = String::new();
+            foreign.working_dir = String::new();
+            world.containers.insert("f".repeat(64), foreign);
+        });
+        let plan = plan_for(&vpu, &desired(&BASE)).await;
+        assert_eq!(plan.blocked.len(), 1, "{}", render::json(&plan));
+        assert!(plan.blocked[0].reason.contains("is in the way"));
+        let gone = desired(&Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        });
+        converge(&vpu, &gone).await;
+        vpu.world(|world| assert!(world.containers.contains_key(&"f".repeat(64))));
+    });
+}

@@ -1,0 +1,48 @@
+//! What a manifest's local files become.
+
+use std::fs;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use o3r_deploy::{
+    desired::{Desired, resolve},
+    image::{ImageIndex, ScratchDir},
+    manifest::load,
+};
+
+/// Resolves a manifest of one compose project beside these files.
+fn resolved(project: &str, files: &[&str]) -> Desired {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(directory.path()).unwrap();
+    for file in files {
+        let path = base.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "version: \"2.4\"\nservices:\n  a:\n    image: a:1\n").unwrap();
+    }
+    let manifest = format!(
+        "[release]\nname = \"app\"\n[[images]]\nname = \"a:1\"\n[[compose]]\nname = \"app\"\n{project}"
+    );
+    fs::write(base.join("deploy.toml"), manifest).unwrap();
+    let loaded = load(&base.join("deploy.toml")).unwrap();
+    let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
+    resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
+}
+
+fn names(desired: &Desired) -> Vec<&str> {
+    let files = desired.projects[0].files.iter();
+    files.map(|file| file.relative.as_str()).collect()
+}
+
+#[test]
+fn regression_a_file_that_is_named_twice_is_placed_once() {
+    let files = ["docker-compose.yml", "conf/app.json", "conf/b"];
+    for state in ["running", "absent"] {
+        let project =
+            format!("extra_files = [\"conf/\", \"conf/app.json\"] \nstate = \"{state}\"\n");
+        let desired = resolved(&project, &files);
+        let mut found = names(&desired);
+        found.sort_unstable();
+        let mut once = found.clone();
+        once.dedup();
+        assert_eq!(found, once, "{state}");
+    }
+}

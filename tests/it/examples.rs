@@ -1,0 +1,106 @@
+//! The example that needs a GPU: checked, and planned against the in-memory VPU.
+
+use std::{fs, path::Path};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use o3r_deploy::{
+    desired::{Desired, resolve},
+    digest::Digest,
+    image::{ImageIndex, ScratchDir},
+    manifest,
+    observe::observe,
+    plan::{self, Plan},
+};
+use o3r_testing::vpu::{FakeVpu, World};
+use serde_json::json;
+
+/// What `docker save` would write of an image without content.
+fn archive(path: &Path) {
+    let config = json!({"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"")]}});
+    let manifest =
+        json!([{"Config": "c.json", "RepoTags": ["detector:1.0.0"], "Layers": ["l.tar"]}]);
+    let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
+    for (name, text) in [
+        ("c.json", config.to_string()),
+        ("l.tar", String::new()),
+        ("manifest.json", manifest.to_string()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    tar.finish().unwrap();
+}
+
+/// The example, with what the user brings.
+fn gpu() -> Desired {
+    let site = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(site.path()).unwrap();
+    for file in ["deploy.toml", "docker-compose.yml"] {
+        let from = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gpu");
+        fs::copy(from.join(file), base.join(file)).unwrap();
+    }
+    fs::create_dir(base.join("dist")).unwrap();
+    archive(base.join("dist/detector.tar").as_std_path());
+    fs::create_dir(base.join("models")).unwrap();
+    fs::write(base.join("models/detector.onnx"), "a model").unwrap();
+    let loaded = manifest::load(&base.join("deploy.toml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(manifest::unsupported::unsupported(&loaded), []);
+    resolve(
+        &loaded,
+        &ScratchDir::new(Utf8PathBuf::from(base).join("scratch")),
+        &ImageIndex::new(base),
+    )
+    .unwrap()
+}
+
+async fn planned(world: World) -> Plan {
+    let desired = gpu();
+    let observed = observe(&FakeVpu::new(world), &desired.query())
+        .await
+        .unwrap();
+    plan::plan(&desired, &observed, "192.168.0.69")
+}
+
+#[tokio::test]
+async fn gpu_is_planned_where_the_runtime_is() {
+    let plan = planned(World::default()).await;
+    assert_eq!(plan.blocked, []);
+    let addresses: Vec<&str> = plan
+        .steps
+        .iter()
+        .map(|step| step.address.as_str())
+        .collect();
+    for wanted in [
+        "volume.models",
+        "image.detector:1.0.0",
+        "transfer.~/models",
+        "compose.detector",
+        "autostart.detector",
+    ] {
+        assert!(
+            addresses.contains(&wanted),
+            "{wanted} is not among {addresses:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn gpu_is_blocked_where_the_runtime_is_not() {
+    let mut world = World::default();
+    world.runtimes.remove("nvidia");
+    let plan = planned(world).await;
+    let reasons: Vec<&str> = plan
+        .blocked
+        .iter()
+        .map(|blocked| blocked.reason.as_str())
+        .collect();
+    assert!(
+        reasons.contains(
+            &"service detector wants the container runtime nvidia, and docker there has runc"
+        ),
+        "{reasons:?}"
+    );
+}

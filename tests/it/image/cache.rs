@@ -1,0 +1,472 @@
+//! Layers are compressed once, kept, and checked when they are used again.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use camino::Utf8PathBuf;
+use o3r_deploy::digest::Digest;
+use o3r_deploy::image::{
+    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Packing as For, Part,
+    Prepared, Work,
+};
+
+use crate::image::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
+
+/// A cache in a directory of its own.
+pub(crate) struct Kept {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Kept {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn cache(&self) -> LayerCache {
+        LayerCache::new(Utf8PathBuf::from_path_buf(self.dir.path().to_owned()).unwrap())
+    }
+
+    /// File names and contents of the layers.
+    pub(crate) fn layers(&self) -> Vec<(String, Vec<u8>)> {
+        let Ok(entries) = self.dir.path().join("layers").read_dir() else {
+            return vec![];
+        };
+        let entries = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries
+            .map(|path| {
+                (
+                    path.file_name().unwrap().to_str().unwrap().to_owned(),
+                    std::fs::read(path).unwrap(),
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn damage(&self, name: &str) {
+        let path = self.dir.path().join("layers").join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Makes all layers ready; gives what was compressed.
+fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
+    let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
+    let compressed = std::sync::Mutex::new(vec![]);
+    let progress = |prepared: Prepared| {
+        if let (Work::Compressing(layer), true) = (prepared.work, prepared.done == prepared.total) {
+            compressed.lock().unwrap().push(layer);
+        }
+    };
+    image
+        .prepare_layers(&all, cache, For::Fast, &progress)
+        .unwrap();
+    compressed.into_inner().unwrap()
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_le_bytes()[5]
+        })
+        .collect()
+}
+
+/// A layer that does not compress.
+pub(crate) fn noisy(name: &str, len: usize) -> Vec<u8> {
+    Tar::default().file(name, noise(len)).end()
+}
+
+fn text() -> Vec<Vec<u8>> {
+    vec![
+        layer("a", &"base ".repeat(50_000)),
+        layer("b", &"app ".repeat(1000)),
+    ]
+}
+
+#[test]
+fn what_is_sent_from_the_cache_is_the_same_image() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    let plain = open(&archive).unwrap();
+    let image = open(&archive).unwrap();
+    let ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
+    let unpacked = || {
+        let each = ids.iter().map(|id| kept.cache().unpacked(*id));
+        each.sum::<Option<u64>>()
+    };
+    assert_eq!(unpacked(), None);
+    assert_eq!(prepare(&image, &kept.cache()).len(), 2);
+    let layers: usize = text().iter().map(Vec::len).sum();
+    assert_eq!(unpacked(), Some(layers as u64));
+    let (sent_plain, sent_packed) = (
+        sent(&plain, &LayerSelection::All),
+        sent(&image, &LayerSelection::All),
+    );
+    assert!(
+        sent_packed.len() * 20 < sent_plain.len(),
+        "{}",
+        sent_packed.len()
+    );
+    let (mut one, mut other) = (load(&sent_plain), load(&sent_packed));
+    one.members.sort();
+    other.members.sort();
+    assert_eq!(one, other);
+}
+
+#[test]
+fn the_cache_is_marked_for_programs_that_make_backups() {
+    let kept = Kept::new();
+    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
+    prepare(&image, &kept.cache());
+    let tag = std::fs::read_to_string(kept.dir.path().join("CACHEDIR.TAG")).unwrap();
+    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+}
+
+#[test]
+fn a_fast_link_gets_a_file_s_layers_as_they_are() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    let image = open(&archive).unwrap();
+    let all: BTreeSet<Digest> = text().iter().map(Digest::of).collect();
+    image
+        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {
+            panic!("nothing is compressed")
+        })
+        .unwrap();
+    assert_eq!(kept.layers(), [], "the file is there already");
+    let plain = open(&archive).unwrap();
+    assert_eq!(
+        sent(&image, &LayerSelection::All),
+        sent(&plain, &LayerSelection::All)
+    );
+    // Although a compressed one is there from a slower link.
+    prepare(&open(&archive).unwrap(), &kept.cache());
+    let again = open(&archive).unwrap();
+    again
+        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {})
+        .unwrap();
+    assert_eq!(
+        sent(&again, &LayerSelection::All),
+        sent(&plain, &LayerSelection::All)
+    );
+}
+
+#[test]
+fn a_slow_link_gets_them_smaller() {
+    let kept = Kept::new();
+    let words: Vec<String> = (0..40_000_u64)
+        .map(|n| (n * n % 9973).to_string())
+        .collect();
+    let words = words.join(" ");
+    let layers = [layer("a", &words)];
+    let archive = docker_old("arm64", "app:1", &layers);
+    let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
+    let len = |packing| {
+        let image = open(&archive).unwrap();
+        image
+            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
+            .unwrap();
+        sent(&image, &LayerSelection::All).len()
+    };
+    let fast = len(For::Fast);
+    let small = len(For::Small);
+    assert!(small < fast, "{small} of {fast}");
+    assert_eq!(len(For::Fast), small, "a smaller one that is there serves");
+    assert_eq!(kept.layers().len(), 2);
+}
+
+/// What gunzip or zstd make of the archive is the one that is sent without.
+#[test]
+fn an_archive_compressed_as_a_whole() {
+    let mut layers = text();
+    layers.push(noisy("noise", 300_000));
+    for archive in [
+        docker_old("arm64", "app:1", &layers),
+        oci("arm64", &layers, Packing::Gzip),
+        oci("arm64", &layers, Packing::Zstd),
+    ] {
+        let kept = Kept::new();
+        let plain = open(&archive).unwrap();
+        let plain = load(&sent(&plain, &LayerSelection::All));
+        for packing in [For::Fast, For::Small, For::ZstdFast, For::ZstdSmall] {
+            let image = open(&archive).unwrap();
+            let all = image.layers().iter().map(|layer| layer.diff_id).collect();
+            let making = Making {
+                packing,
+                manner: Manner::Whole,
+            };
+            image
+                .prepare_layers(&all, &kept.cache(), making, &|_| {})
+                .unwrap();
+            assert!(image.is_exact());
+            let bytes = sent(&image, &LayerSelection::All);
+            assert!(bytes.len() < 400_000, "{}", bytes.len());
+            assert_eq!(
+                load(&unwrapped(packing, &bytes).unwrap()).layers,
+                plain.layers
+            );
+            for part in [1, 2, 3] {
+                let part = Part {
+                    up_to: part,
+                    layers: [Digest::of(&layers[part - 1])].into(),
+                };
+                let mut bytes = vec![];
+                image.write_part("app:1", &part, &mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, image.part_len("app:1", &part));
+                unwrapped(packing, &bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// As the VPU does.
+pub(crate) fn unwrapped(packing: For, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    if packing.is_zstd() {
+        return zstd::decode_all(bytes);
+    }
+    let mut unwrapped = vec![];
+    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut unwrapped)?;
+    Ok(unwrapped)
+}
+
+#[test]
+fn a_damaged_layer_ends_an_archive_for_zstd() {
+    let layers = text();
+    let archive = docker_old("arm64", "app:1", &layers);
+    let kept = Kept::new();
+    let prepared = || {
+        let image = open(&archive).unwrap();
+        let all = image.layers().iter().map(|layer| layer.diff_id).collect();
+        image
+            .prepare_layers(&all, &kept.cache(), For::ZstdFast, &|_| {})
+            .unwrap();
+        image
+    };
+    prepared();
+    kept.layers().iter().for_each(|(name, _)| kept.damage(name));
+    let image = prepared();
+    let error = image.write_archive("app:1", &LayerSelection::All, &mut vec![]);
+    assert!(
+        matches!(error, Err(ImageError::DamagedCache { .. })),
+        "{error:?}"
+    );
+}
+
+/// Who shows progress is told where the layers are in what is sent.
+#[test]
+fn layers_are_where_they_are_said_to_be() {
+    let mut layers = text();
+    layers.push(noisy("noise", 300_000));
+    let archive = docker_old("arm64", "app:1", &layers);
+    let sizes = layers.iter().map(|layer| Some(layer.len() as u64));
+    let sizes: Vec<_> = sizes.collect();
+    let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
+    for packing in [For::Plain, For::Small, For::ZstdSmall] {
+        let kept = Kept::new();
+        let image = open(&archive).unwrap();
+        image
+            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
+            .unwrap();
+        let is_there = |bytes: &[u8], spans: &[LayerSpan]| {
+            for span in spans {
+                let range = usize::try_from(span.bytes.start).unwrap()
+                    ..usize::try_from(span.bytes.end).unwrap();
+                let stored = &bytes[range];
+                let form = match stored {
+                    [0x1f, 0x8b, ..] => Packing::Gzip,
+                    _ if matches!(packing, For::ZstdSmall) => Packing::Zstd,
+                    _ => Packing::Plain,
+                };
+                let unpacked = form.unpack(stored);
+                assert!(unpacked == layers[span.number - 1], "{packing:?} {span:?}");
+                assert_eq!(span.unpacked, sizes[span.number - 1]);
+                assert_eq!(span.of, 3);
+            }
+        };
+        let spans = image.archive_layers("app:1", &LayerSelection::All);
+        assert_eq!(spans.len(), 3);
+        is_there(&sent(&image, &LayerSelection::All), &spans);
+        let part = Part {
+            up_to: 2,
+            layers: [Digest::of(&layers[1])].into(),
+        };
+        let mut bytes = vec![];
+        image.write_part("app:1", &part, &mut bytes).unwrap();
+        let spans = image.part_layers("app:1", &part);
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].number, 2);
+        is_there(&bytes, &spans);
+    }
+}
+
+#[test]
+fn the_next_release_compresses_its_own_layer_only() {
+    let kept = Kept::new();
+    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
+    prepare(&image, &kept.cache());
+    let mut layers = text();
+    layers[1] = layer("b", "another");
+    let next = open(&docker_old("arm64", "app:2", &layers)).unwrap();
+    assert_eq!(prepare(&next, &kept.cache()), [Digest::of(&layers[1])]);
+    assert_eq!(prepare(&next, &kept.cache()), [], "ready already");
+    let again = open(&docker_old("arm64", "app:2", &layers)).unwrap();
+    assert_eq!(prepare(&again, &kept.cache()), []);
+    assert_eq!(
+        sent(&again, &LayerSelection::All),
+        sent(&next, &LayerSelection::All)
+    );
+}
+
+#[test]
+fn a_damaged_layer_is_made_again() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    prepare(&open(&archive).unwrap(), &kept.cache());
+    let before = kept.layers();
+    for (name, _) in &before {
+        kept.damage(name);
+    }
+    let image = open(&archive).unwrap();
+    for made in [0, 1] {
+        assert_eq!(prepare(&image, &kept.cache()).len(), made);
+        let mut out = vec![];
+        let error = image.write_archive("app:1", &LayerSelection::All, &mut out);
+        assert!(matches!(error, Err(ImageError::DamagedCache { .. })));
+        assert_eq!(kept.layers().len(), 1, "it is removed");
+    }
+    assert_eq!(prepare(&image, &kept.cache()).len(), 1);
+    assert_eq!(kept.layers(), before);
+    load(&sent(&image, &LayerSelection::All));
+}
+
+#[test]
+fn foreign_files_in_the_cache_are_passed_over() {
+    let kept = Kept::new();
+    let layers = kept.dir.path().join("layers");
+    std::fs::create_dir_all(&layers).unwrap();
+    let hex = Digest::of(&text()[0]).hex();
+    for name in [
+        format!("{hex}.gz"),
+        format!("{hex}.x.1.gz"),
+        format!("{hex}."),
+        format!("{hex}.{hex}.9.zip"),
+    ] {
+        std::fs::write(layers.join(name), "x").unwrap();
+    }
+    std::fs::create_dir(layers.join(format!("{hex}.{hex}.5.gz"))).unwrap();
+    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
+    assert_eq!(prepare(&image, &kept.cache()).len(), 2);
+}
+
+#[test]
+fn what_does_not_compress_is_sent_as_it_is() {
+    let kept = Kept::new();
+    let layers = vec![noisy("noise", 300_000)];
+    let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
+    prepare(&image, &kept.cache());
+    let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();
+    let ending = names[0].rsplit('.').next();
+    assert_eq!(ending, Some("tar"), "{names:?}");
+    assert_eq!(
+        load(&sent(&image, &LayerSelection::All)).layers,
+        [Some(Digest::of(&layers[0]))]
+    );
+}
+
+#[test]
+fn gzip_layers_of_the_source_are_sent_as_they_are() {
+    let kept = Kept::new();
+    let image = open(&oci("arm64", &text(), Packing::Gzip)).unwrap();
+    prepare(&image, &kept.cache());
+    assert_eq!(kept.layers(), []);
+    let image = open(&oci("arm64", &text(), Packing::Zstd)).unwrap();
+    assert_eq!(
+        prepare(&image, &kept.cache()).len(),
+        2,
+        "docker takes no zstd layer"
+    );
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_stops_nothing() {
+    let kept = Kept::new();
+    std::fs::write(kept.dir.path().join("layers"), "a file").unwrap();
+    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
+    assert_eq!(prepare(&image, &kept.cache()), []);
+    load(&sent(&image, &LayerSelection::All));
+}
+
+#[test]
+fn a_source_that_is_not_what_it_says_is_an_error() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    let at = archive
+        .windows(8)
+        .position(|bytes| bytes == b"app app ")
+        .unwrap();
+    let mut damaged = archive.clone();
+    damaged[at] = b'A';
+    let input = Input::new(&damaged);
+    let image = input.open_as("app:1", "arm64").unwrap();
+    let all = image.layers().iter().map(|layer| layer.diff_id).collect();
+    let error = image
+        .prepare_layers(&all, &kept.cache(), For::Small, &|_| {})
+        .unwrap_err();
+    assert!(input.error(&error).contains("has the digest"), "{error}");
+    let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.starts_with(&Digest::of(&text()[1]).hex())),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn the_oldest_layers_go_when_the_cache_is_full() {
+    let kept = Kept::new();
+    let cache = kept.cache().with_limit(25_000);
+    for len in [9_001, 9_002, 9_003] {
+        let layers = [noisy("a", 10_000), noisy("b", len)];
+        prepare(
+            &open(&docker_old("arm64", "app:1", &layers)).unwrap(),
+            &cache,
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let total: usize = kept.layers().iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(total <= 25_000, "{total}");
+    let base = Digest::of(noisy("a", 10_000)).hex();
+    let is_base = |(name, _): &(String, Vec<u8>)| name.starts_with(&base);
+    assert!(
+        kept.layers().iter().any(is_base),
+        "the one that is used stays"
+    );
+}
+
+#[test]
+fn two_at_once_share_the_cache() {
+    let kept = Kept::new();
+    let archive = docker_old("arm64", "app:1", &text());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let image = open(&archive).unwrap();
+                prepare(&image, &kept.cache());
+                load(&sent(&image, &LayerSelection::All));
+            });
+        }
+    });
+    assert_eq!(kept.layers().len(), 2);
+}

@@ -1,0 +1,196 @@
+//! Two releases of an image, and what an old one and a delta are rebuilt to.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    io::Read as _,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    digest::Digest,
+    image::{Base, Grain, Image, LayerCache, LayerSelection, Offer, Packing as For, Reach},
+};
+
+use super::layer::{Member, lay, tar};
+use crate::image::build::{Packing, docker_old, oci, open};
+
+/// Two releases, the cache of the machine that deploys them, and a VPU that has the older one.
+pub(super) struct Releases {
+    pub(super) dir: tempfile::TempDir,
+    old: Vec<Vec<Member>>,
+    old_ids: Vec<Digest>,
+    new: Vec<Vec<u8>>,
+}
+
+pub(super) const GRAIN: Grain = Grain {
+    file: 4096,
+    range: 2048,
+};
+
+impl Releases {
+    /// The new one has `shared` of the old one's layers, and these.
+    pub(super) fn new(old: &[Vec<Member>], shared: usize, new: &[Vec<u8>]) -> Self {
+        let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
+        let this = Self {
+            dir: tempfile::tempdir().unwrap(),
+            old: old.to_vec(),
+            old_ids: tars.iter().map(Digest::of).collect(),
+            new: tars[..shared].iter().chain(new).cloned().collect(),
+        };
+        let old = open(&docker_old("arm64", "app:1", &tars)).unwrap();
+        this.prepare(&old, &this.old_ids.iter().copied().collect());
+        this
+    }
+
+    pub(super) fn cache(&self) -> LayerCache {
+        LayerCache::new(Utf8PathBuf::from_path_buf(self.dir.path().join("cache")).unwrap())
+    }
+
+    pub(super) fn prepare(&self, image: &Image, layers: &BTreeSet<Digest>) {
+        image
+            .prepare_layers(layers, &self.cache(), For::Fast, &|_| {})
+            .unwrap();
+    }
+
+    pub(super) fn base(&self) -> Base {
+        Base {
+            id: "sha256:old".to_owned(),
+            layers: self.old_ids.clone(),
+        }
+    }
+
+    /// The same, but that the old image came in an OCI archive with layers like this, and was sent without being
+    /// packed here; then that archive is gone.
+    pub(super) fn of_packed(
+        packing: Packing,
+        old: &[Vec<Member>],
+        shared: usize,
+        new: &[Vec<u8>],
+    ) -> Self {
+        let this = Self::new(old, shared, new);
+        std::fs::remove_dir_all(this.dir.path().join("cache")).unwrap();
+        let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
+        let old = open(&oci("arm64", &tars, packing)).unwrap();
+        old.prepare_layers(
+            &this.old_ids.iter().copied().collect(),
+            &this.cache(),
+            For::ZstdFast,
+            &|_| {},
+        )
+        .unwrap();
+        sent_as_it_is(&old);
+        this
+    }
+
+    /// What would be sent.
+    pub(super) fn delta(&self) -> Option<(Offer, Vec<u8>)> {
+        let image = open(&docker_old("arm64", "app:1", &self.new)).unwrap();
+        let missing = self.missing();
+        self.prepare(&image, &missing);
+        let offer = image
+            .prepare_delta(&missing, &[self.base()], "app:staged", &self.cache(), GRAIN)
+            .unwrap()?;
+        let mut bytes = vec![];
+        image.write_delta(offer.sha256, &mut bytes).unwrap();
+        assert_eq!(Digest::of(&bytes), offer.sha256);
+        assert_eq!(bytes.len() as u64, offer.bytes);
+        Some((offer, bytes))
+    }
+
+    pub(super) fn missing(&self) -> BTreeSet<Digest> {
+        let ids = self.new.iter().map(Digest::of);
+        let there = |(number, id): &(usize, Digest)| self.old_ids.get(*number) == Some(id);
+        let missing = ids.enumerate().skip_while(there);
+        missing.map(|(_, id)| id).collect()
+    }
+
+    /// Lets every shell do what the delta says: the result is the missing layers, byte for byte.
+    pub(super) fn rebuild(&self, offer: &Offer, delta: &[u8]) {
+        let root = tempfile::tempdir().unwrap();
+        let work = root.path().join(".o3r");
+        std::fs::create_dir(&work).unwrap();
+        let gunzip = flate2::read::MultiGzDecoder::new(delta);
+        tar::Archive::new(gunzip).unpack(&work).unwrap();
+        match offer.reach {
+            Reach::Inside => self.old.iter().for_each(|layer| lay(root.path(), layer)),
+            Reach::Outside => {
+                let all = tempfile::tempdir().unwrap();
+                self.old.iter().for_each(|layer| lay(all.path(), layer));
+                for name in std::fs::read_to_string(work.join("names")).unwrap().lines() {
+                    let to = work.join("old").join(name);
+                    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                    std::fs::copy(all.path().join(name), to).unwrap();
+                }
+            }
+        }
+        let busybox = root.path().join(".busybox");
+        std::fs::create_dir(&busybox).unwrap();
+        for tool in ["cat", "head", "tail"] {
+            symlink(find("busybox"), busybox.join(tool)).unwrap();
+        }
+        let gnu = find("cat").parent().unwrap().to_owned();
+        for (shell, tools) in [(vec!["dash"], gnu), (vec!["busybox", "sh"], busybox)] {
+            let ran = Command::new(find(shell[0]))
+                .args(&shell[1..])
+                .arg("./recipe")
+                .current_dir(&work)
+                .env_clear()
+                .env("PATH", tools)
+                .env("LC_ALL", "C")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert!(
+                ran.status.success(),
+                "{}",
+                String::from_utf8_lossy(&ran.stderr)
+            );
+            assert_eq!(ran.stdout.len() as u64, offer.archive_bytes);
+            let mut found = BTreeSet::new();
+            for entry in tar::Archive::new(&ran.stdout[..]).entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let path = entry.path().unwrap().to_str().unwrap().to_owned();
+                let Some(id) = path.strip_suffix("/layer.tar") else {
+                    continue;
+                };
+                let mut bytes = vec![];
+                entry.read_to_end(&mut bytes).unwrap();
+                if bytes.starts_with(b"\x1f\x8b") {
+                    let packed = std::mem::take(&mut bytes);
+                    let mut gunzip = flate2::read::MultiGzDecoder::new(&packed[..]);
+                    gunzip.read_to_end(&mut bytes).unwrap();
+                }
+                assert_eq!(Digest::of(&bytes).hex(), id);
+                found.insert(Digest::of(&bytes));
+            }
+            assert_eq!(found, self.missing());
+            assert_eq!(offer.layers, self.missing());
+        }
+    }
+
+    pub(super) fn lists(&self) -> Vec<PathBuf> {
+        let files = self.dir.path().join("cache/layers").read_dir().unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension() == Some(OsStr::new("idx")))
+            .collect()
+    }
+}
+
+fn sent_as_it_is(image: &Image) {
+    let mut out = vec![];
+    let all = LayerSelection::All;
+    image.write_archive("app:staged", &all, &mut out).unwrap();
+}
+
+fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| panic!("{program} is needed: apt-get install dash busybox-static"))
+}

@@ -1,0 +1,15 @@
+//! Opens images of every kind and checks what would be handed to `docker load`.
+
+mod build;
+mod cache;
+mod delta;
+mod errors;
+mod foreign_archives;
+mod hostile;
+mod layouts;
+mod reopening;
+mod rootfs;
+mod scaffold;
+mod selection;
+mod streaming;
+mod unusual_archives;

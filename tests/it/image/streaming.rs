@@ -1,0 +1,209 @@
+//! Large layers are compressed while they are sent.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::digest::Digest;
+use o3r_deploy::image::{
+    Image, ImageError, LayerCache, LayerSelection, Making, Manner, Packing as For,
+};
+
+use crate::image::build::{docker_old, layer, load, open, sent};
+use crate::image::cache::{Kept, noisy, unwrapped};
+
+const PACKINGS: [For; 4] = [For::Fast, For::Small, For::ZstdFast, For::ZstdSmall];
+
+/// So many bytes that they are worth it, and a layer that does not compress.
+fn large() -> Vec<Vec<u8>> {
+    let mut state = 1_u32;
+    let mut number = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{state} ")
+    };
+    let numbers: String = (0..1_500_000).map(|_| number()).collect();
+    vec![
+        layer("a", &numbers),
+        noisy("noise", 3_000_000),
+        layer("b", "app"),
+    ]
+}
+
+fn prepare(image: &Image, cache: &LayerCache, packing: For, manner: Manner) {
+    let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
+    let making = Making { packing, manner };
+    image.prepare_layers(&all, cache, making, &|_| {}).unwrap();
+}
+
+/// How many compressed layers the cache has.
+fn compressed(kept: &Kept) -> usize {
+    let layers = kept.layers().into_iter();
+    let form = |name: &str| Utf8PathBuf::from(name).extension().map(str::to_owned);
+    layers
+        .filter(|(name, _)| matches!(form(name).as_deref(), Some("gz" | "zst")))
+        .count()
+}
+
+/// What is sent, of which nobody knows yet how long it is, and how that ended.
+fn sending(image: &Image) -> (Result<(), ImageError>, Vec<u8>) {
+    let mut out = vec![];
+    let ended = image.write_archive("app:staged", &LayerSelection::All, &mut out);
+    (ended, out)
+}
+
+/// The same, to the end.
+fn written(image: &Image) -> Vec<u8> {
+    let (ended, out) = sending(image);
+    ended.unwrap();
+    out
+}
+
+#[test]
+fn it_is_the_same_image_and_kept_for_the_next_time() {
+    let layers = large();
+    let archive = docker_old("arm64", "app:1", &layers);
+    let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
+    for packing in PACKINGS {
+        let kept = Kept::new();
+        let image = open(&archive).unwrap();
+        prepare(&image, &kept.cache(), packing, Manner::OnTheWay);
+        assert!(!image.is_exact());
+        assert_eq!(compressed(&kept), 0);
+        let about = image.archive_len("app:staged", &LayerSelection::All);
+        let bytes = written(&image);
+        let len = bytes.len() as u64;
+        assert!(about.abs_diff(len) < len / 3, "about {about}, {len}");
+        assert_eq!(load(&unwrapped(packing, &bytes).unwrap()), plain);
+
+        assert!(image.is_exact());
+        assert_eq!(compressed(&kept), 2, "and one does not compress");
+        assert!(sent(&image, &LayerSelection::All) == bytes, "{packing:?}");
+        // What has arrived of it is how it begins the next time.
+        let again = open(&archive).unwrap();
+        prepare(&again, &kept.cache(), packing, Manner::Whole);
+        assert!(again.is_exact());
+        assert!(sent(&again, &LayerSelection::All) == bytes, "{packing:?}");
+    }
+}
+
+#[test]
+fn small_ones_are_compressed_before() {
+    let kept = Kept::new();
+    let layers = [layer("a", &"base ".repeat(50_000))];
+    let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
+    prepare(&image, &kept.cache(), For::Small, Manner::OnTheWay);
+    assert!(image.is_exact());
+    assert_eq!(compressed(&kept), 1);
+    sent(&image, &LayerSelection::All);
+}
+
+/// Who is asked for exact sizes makes them.
+#[test]
+fn what_was_to_be_compressed_on_the_way_can_be_compressed_before() {
+    let kept = Kept::new();
+    let image = open(&docker_old("arm64", "app:1", &large())).unwrap();
+    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    assert!(!image.is_exact());
+    prepare(&image, &kept.cache(), For::Fast, Manner::Layers);
+    assert!(image.is_exact());
+    load(&sent(&image, &LayerSelection::All));
+}
+
+#[test]
+fn a_damaged_layer_leaves_what_cannot_be_unpacked() {
+    let layers = large();
+    let archive = docker_old("arm64", "app:1", &layers);
+    let place = archive
+        .windows(64)
+        .position(|window| window == &layers[0][600..664])
+        .unwrap();
+    let mut damaged = archive;
+    damaged[place + 5_000_000] ^= 1;
+    for packing in PACKINGS {
+        let kept = Kept::new();
+        let image = open(&damaged).unwrap();
+        prepare(&image, &kept.cache(), packing, Manner::OnTheWay);
+        let (ended, out) = sending(&image);
+        let error = ended.unwrap_err();
+        assert!(
+            matches!(error, ImageError::DigestMismatch { .. }),
+            "{error:?}"
+        );
+        assert!(unwrapped(packing, &out).is_err());
+        assert_eq!(compressed(&kept), 0);
+    }
+}
+
+/// A layer that was put by as it is, and is not what it was.
+#[test]
+fn a_damaged_layer_of_the_cache_is_got_again() {
+    let layers = large();
+    let archive = docker_old("arm64", "app:1", &layers);
+    let kept = Kept::new();
+    let dir = kept.dir.path().join("layers");
+    fs_err::create_dir(&dir).unwrap();
+    let hex = Digest::of(&layers[0]).hex();
+    let name = format!("{hex}.{hex}.{}.plain.tar", layers[0].len());
+    let mut bytes = layers[0].clone();
+    bytes[5_000_000] ^= 1;
+    fs_err::write(dir.join(name), bytes).unwrap();
+    let image = open(&archive).unwrap();
+    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    let error = sending(&image).0.unwrap_err();
+    assert!(
+        matches!(error, ImageError::DamagedCache { .. }),
+        "{error:?}"
+    );
+    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    let bytes = written(&image);
+    let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
+    assert_eq!(load(&unwrapped(For::Fast, &bytes).unwrap()), plain);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
+    let archive = docker_old("arm64", "app:1", &large());
+    let kept = Kept::new();
+    let file = kept.dir.path().join("a file");
+    fs_err::write(&file, "").unwrap();
+    let cache = LayerCache::new(Utf8PathBuf::from_path_buf(file).unwrap());
+    let image = open(&archive).unwrap();
+    prepare(&image, &cache, For::Fast, Manner::OnTheWay);
+    let first = written(&image);
+    let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
+    assert_eq!(load(&unwrapped(For::Fast, &first).unwrap()), plain);
+    assert!(written(&image) == first, "and again");
+}
+
+/// Takes so many bytes.
+struct Cut(usize);
+
+impl Write for Cut {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0 -= bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_link_that_breaks_ends_it_and_it_can_begin_again() {
+    let archive = docker_old("arm64", "app:1", &large());
+    let kept = Kept::new();
+    let image = open(&archive).unwrap();
+    for taken in [0, 3000, 100_000, 1_000_000] {
+        prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+        let cut = image.write_archive("app:staged", &LayerSelection::All, &mut Cut(taken));
+        assert!(matches!(cut, Err(ImageError::Output { .. })), "{cut:?}");
+        assert_eq!(compressed(&kept), 0, "half a layer is none");
+    }
+    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    let bytes = written(&image);
+    unwrapped(For::Fast, &bytes).unwrap();
+}

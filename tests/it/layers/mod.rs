@@ -1,0 +1,262 @@
+//! Of an image only the layers are sent that the VPU lacks. On the in-memory VPU, which refuses an
+//! archive without a layer that it does not have, as docker does.
+
+mod failed_delta;
+mod parts;
+
+use std::sync::{Arc, Mutex};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
+    desired::{Desired, Guards, Image, ImageContent, Release},
+    digest::Digest,
+    image::{self, Platform, ScratchDir},
+    observe::observe,
+    plan::{self, ManifestRef, Plan},
+    render,
+};
+use o3r_testing::vpu::{FakeVpu, World};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// An archive of `docker save` with one file of so many bytes a layer.
+fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Utf8PathBuf {
+    let tar = |members: &[(String, Vec<u8>)]| {
+        let mut builder = tar::Builder::new(vec![]);
+        for (name, bytes) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder
+                .append_data(&mut header, name, bytes.as_slice())
+                .unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    let layers: Vec<Vec<u8>> = layers
+        .iter()
+        .map(|(name, size)| tar(&[((*name).to_owned(), vec![b'x'; *size])]))
+        .collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(Digest::of).collect();
+    let config = json!({"os": "linux", "architecture": "arm64", "name": name, "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let names: Vec<String> = (0..layers.len())
+        .map(|number| format!("{number}/layer.tar"))
+        .collect();
+    let manifest = json!([{"Config": "c.json", "RepoTags": [name], "Layers": names}]);
+    let mut members = vec![("c.json".to_owned(), config.to_string().into_bytes())];
+    members.extend(names.into_iter().zip(layers));
+    members.push((
+        "manifest.json".to_owned(),
+        manifest.to_string().into_bytes(),
+    ));
+    let path = directory
+        .path()
+        .join(format!("{}.tar", name.replace(':', "-")));
+    std::fs::write(&path, tar(&members)).unwrap();
+    Utf8PathBuf::from_path_buf(path).unwrap()
+}
+
+fn image(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Image {
+    let source = image::Source::Archive(archive(directory, name, layers));
+    let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
+    let image = image::Image::open(&source, name, &Platform::linux("arm64"), &scratch).unwrap();
+    let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
+    Image {
+        name: name.into(),
+        content: Some(ImageContent::new(Arc::new(image), staging_tag)),
+        source: None,
+    }
+}
+
+fn desired(images: Vec<Image>) -> Desired {
+    Desired {
+        manifest: ManifestRef::default(),
+        release: Release {
+            name: "app".into(),
+            version: String::new(),
+            source: None,
+        },
+        guards: Guards {
+            arch: "arm64".into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![],
+        volumes: vec![],
+        images,
+        projects: vec![],
+        transfers: vec![],
+        device_name: None,
+        disabled: vec![],
+    }
+}
+
+/// Keeps what happened.
+#[derive(Default)]
+struct Told(Mutex<Vec<u64>>);
+
+impl Observer for Told {
+    fn event(&self, event: Event<'_>) {
+        if let Event::FellBack(bytes) = event {
+            self.0.lock().unwrap().push(bytes);
+        }
+    }
+}
+
+async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
+    let observed = observe(vpu, &desired.query()).await.unwrap();
+    let plan = plan::plan(desired, &observed, "fake");
+    assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
+    plan
+}
+
+async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> (Report, Vec<u64>) {
+    let told = Arc::new(Told::default());
+    let observer = Arc::clone(&told) as Arc<dyn Observer>;
+    let report = executed(vpu, desired, plan, observer).await;
+    let told = told.0.lock().unwrap().clone();
+    (report, told)
+}
+
+async fn executed(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    plan: &Plan,
+    observer: Arc<dyn Observer>,
+) -> Report {
+    let (_sender, interrupts) = watch::channel(0);
+    let payloads = Payloads::new(desired);
+    let options = Options {
+        rollback: true,
+        lock: None,
+    };
+    let log = Log::none();
+    apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
+}
+
+/// Executes without any trouble.
+async fn applied(vpu: &FakeVpu, desired: &Desired, plan: &Plan) {
+    let (report, fell_back) = execute(vpu, desired, plan).await;
+    assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    assert_eq!(fell_back, Vec::<u64>::new());
+}
+
+/// What the step of `name` says, and its bytes.
+fn load(plan: &Plan, name: &str) -> Option<(String, u64)> {
+    let address = format!("image.{name}");
+    let step = plan
+        .steps
+        .iter()
+        .find(|step| step.address.as_str() == address)?;
+    Some((step.detail.clone()?, step.bytes_to_send))
+}
+
+const BASE: (&str, usize) = ("base", 300_000);
+const DEPS: (&str, usize) = ("deps", 200_000);
+
+#[tokio::test]
+async fn only_what_is_missing_is_sent() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let first = desired(vec![image(&files, "app:1", &[BASE, DEPS, ("app", 1000)])]);
+    let plan = plan_for(&vpu, &first).await;
+    let (said, _) = load(&plan, "app:1").unwrap();
+    assert_eq!(
+        said,
+        "load, 3 of 3 layers missing, 498 KiB of 498 KiB to send"
+    );
+    applied(&vpu, &first, &plan).await;
+
+    let next = desired(vec![image(&files, "app:2", &[BASE, DEPS, ("app", 1001)])]);
+    let plan = plan_for(&vpu, &next).await;
+    let (said, bytes) = load(&plan, "app:2").unwrap();
+    assert_eq!(
+        said,
+        "load, 1 of 3 layers missing, 6.00 KiB of 498 KiB to send"
+    );
+    assert_eq!(bytes, 6144);
+    applied(&vpu, &next, &plan).await;
+    assert!(plan_for(&vpu, &next).await.is_empty());
+
+    // The same layers under another configuration: no layer is sent at all.
+    let renamed = desired(vec![image(&files, "other:1", &[BASE, DEPS, ("app", 1001)])]);
+    let plan = plan_for(&vpu, &renamed).await;
+    let (said, _) = load(&plan, "other:1").unwrap();
+    assert!(said.starts_with("load, 0 of 3 layers missing"), "{said}");
+    applied(&vpu, &renamed, &plan).await;
+    assert!(plan_for(&vpu, &renamed).await.is_empty());
+}
+
+/// Whoever brought it there, under whatever tag.
+#[tokio::test]
+async fn an_earlier_image_of_the_same_repository_may_be_built_from() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let first = desired(vec![image(&files, "app:1", &[BASE, DEPS])]);
+    applied(&vpu, &first, &plan_for(&vpu, &first).await).await;
+    vpu.world(|world| {
+        for image in world.images.values_mut() {
+            image.tags.retain(|tag| tag == "app:1");
+        }
+    });
+    let rebuilt = [("base", 300_001), ("deps", 200_001)];
+    let next = desired(vec![
+        image(&files, "app:2", &rebuilt),
+        image(&files, "app-tool:1", &rebuilt),
+    ]);
+    let observed = observe(&vpu, &next.query()).await.unwrap();
+    let bases = plan::delta_bases(&next, &observed.facts);
+    assert_eq!(bases["app:2"].len(), 1);
+    assert_eq!(bases["app-tool:1"], []);
+}
+
+#[tokio::test]
+async fn images_of_one_release_share_layers() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let both = desired(vec![
+        image(&files, "app:1", &[BASE, DEPS, ("app", 1000)]),
+        image(&files, "tool:1", &[BASE, DEPS, ("tool", 2000)]),
+    ]);
+    let plan = plan_for(&vpu, &both).await;
+    let (said, _) = load(&plan, "tool:1").unwrap();
+    assert!(said.starts_with("load, 1 of 3 layers missing"), "{said}");
+    applied(&vpu, &both, &plan).await;
+    assert!(plan_for(&vpu, &both).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
+    let files = tempfile::tempdir().unwrap();
+    let vpu = FakeVpu::new(World::default());
+    let first = desired(vec![image(&files, "app:1", &[BASE, DEPS, ("app", 1000)])]);
+    applied(&vpu, &first, &plan_for(&vpu, &first).await).await;
+    let next = desired(vec![image(&files, "app:2", &[BASE, DEPS, ("app", 1001)])]);
+    let plan = plan_for(&vpu, &next).await;
+    insta::assert_snapshot!(render::text(&plan, render::Style::default()), @"
+    fake (serial 000012345678, firmware 1.4.30-5230, arm64, docker 20.10.24)
+
+    stage (touches nothing that runs)
+      + create  image.app:2
+                load, 1 of 3 layers missing, 6.00 KiB of 498 KiB to send
+
+    switch
+      + create  tag.app:2
+
+    settle
+      ~ update  release.app  (123 B to send)
+                declared: 2b2224e27c80 -> d1be27f9ca85
+
+    note: image.o3r-deploy/app:e02e11117970 was made by an earlier release and is no longer declared; it is left alone
+
+    Plan: 2 to create, 1 to update; 6.12 KiB to send
+    ");
+    vpu.world(|world| world.images.clear());
+    let (report, fell_back) = execute(&vpu, &next, &plan).await;
+    assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    let whole = next.images[0].content.as_ref().unwrap();
+    assert_eq!(fell_back, [whole.archive_bytes(&whole.diff_ids())]);
+    assert!(plan_for(&vpu, &next).await.is_empty());
+}

@@ -1,0 +1,20 @@
+//! All tests of the library and the program that need no twin, in one binary: linking takes longer than most of them.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cli;
+mod compose_verdicts;
+mod convergence;
+mod desired;
+mod examples;
+mod image;
+mod layers;
+mod manifest_bytes;
+mod manifest_documents;
+mod manifest_schema;
+mod plan_blocks;
+mod plan_boot;
+mod plan_documents;
+mod probe_fixtures;
+mod shells;
+mod transfer_scripts;
+mod transfers;

@@ -1,0 +1,521 @@
+//! Plans about booting, whole, as people read them: autostart, the device's name, serial number and
+//! firmware. On the in-memory VPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+use o3r_deploy::{
+    desired::{self, Desired},
+    image::{ImageIndex, ScratchDir},
+    manifest,
+    observe::{Observed, Probed, observe},
+    plan::{self, Plan},
+    render,
+};
+use o3r_testing::vpu::{Autostart, Container, FakeVpu, Image, World};
+use serde_json::json;
+
+/// What the manifest says beside the release and the image.
+fn desired(more: &str, restart: &str) -> Desired {
+    let directory = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(directory.path()).unwrap();
+    let toml = format!(
+        "[release]\nname = \"app\"\nversion = \"1\"\n\n[[images]]\nname = \"app:1\"\n{more}"
+    );
+    std::fs::write(path.join("deploy.toml"), toml).unwrap();
+    let compose = format!(
+        "version: \"2.4\"\nservices:\n  web:\n    image: app:1\n{restart}  job:\n    image: app:1\n    restart: unless-stopped\n"
+    );
+    std::fs::write(path.join("docker-compose.yml"), compose).unwrap();
+    let loaded = manifest::load(&path.join("deploy.toml")).unwrap();
+    let mut desired =
+        desired::resolve(&loaded, &ScratchDir::new(path), &ImageIndex::new(path)).unwrap();
+    for project in &mut desired.projects {
+        for file in &mut project.files {
+            file.local = file.local.file_name().unwrap_or_default().into();
+        }
+    }
+    desired
+}
+
+fn world() -> World {
+    let image = Image {
+        tags: BTreeSet::from(["app:1".to_owned()]),
+        layers: vec![],
+        arch: "arm64".to_owned(),
+        volumes: std::collections::BTreeSet::new(),
+        tars: vec![],
+    };
+    World {
+        images: BTreeMap::from([("sha256:1".to_owned(), image)]),
+        ..World::default()
+    }
+}
+
+fn newer() -> World {
+    World {
+        autostart: Autostart::by_policy(),
+        ..world()
+    }
+}
+
+async fn observed(world: World, desired: &Desired) -> Observed {
+    observe(&FakeVpu::new(world), &desired.query())
+        .await
+        .unwrap()
+}
+
+/// The plan without its heading and the steps of other resources.
+fn boot(plan: &Plan) -> String {
+    assert_eq!(plan::lint::lint(plan), Vec::<String>::new());
+    let mut plan = plan.clone();
+    let own = ["autostart.", "service.", "vpu."];
+    plan.steps.retain(|step| {
+        own.iter()
+            .any(|kind| step.address.as_str().starts_with(kind))
+    });
+    plan.summary = plan::Summary::default();
+    let style = render::Style {
+        color: false,
+        commands: true,
+    };
+    let text = render::text(&plan, style);
+    let lines = text
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with("Plan: ") && !line.starts_with("Nothing to do"))
+        .filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+async fn planned(world: World, more: &str, restart: &str) -> String {
+    let desired = desired(more, restart);
+    boot(&plan::plan(
+        &desired,
+        &observed(world, &desired).await,
+        "vpu",
+    ))
+}
+
+const ON: &str = "[[compose]]\nname = \"app\"\nautostart = true\n";
+const OFF: &str = "[[compose]]\nname = \"app\"\nautostart = false\n";
+const LEFT: &str = "[[compose]]\nname = \"app\"\n";
+
+#[tokio::test]
+async fn the_older_generation_enables_and_disables_units() {
+    insta::assert_snapshot!(planned(world(), ON, "").await, @r"
+        switch
+          + create  autostart.app
+                    $ systemctl --user enable -- oem-dc@app.service
+                    $ sync
+        ");
+    let mut enabled = world();
+    enabled.autostart.enabled.insert("app".into());
+    assert_eq!(planned(enabled.clone(), ON, "").await, "");
+    assert_eq!(planned(enabled.clone(), LEFT, "").await, "");
+    insta::assert_snapshot!(planned(enabled.clone(), OFF, "").await, @r"
+        switch
+          - remove  autostart.app
+                    after a boot: started -> not started
+                    $ systemctl --user disable -- oem-dc@app.service
+                    $ sync
+        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
+        ");
+    let absent = "[[compose]]\nname = \"app\"\nstate = \"absent\"\nautostart = true\n";
+    insta::assert_snapshot!(planned(enabled, absent, "").await, @r"
+        switch
+          - remove  autostart.app
+                    no longer declared
+                    $ systemctl --user disable -- oem-dc@app.service
+                    $ sync
+        ");
+    let stopped = format!("{ON}state = \"stopped\"\n");
+    insta::assert_snapshot!(planned(world(), &stopped, "").await, @r#"
+        switch
+          + create  autostart.app
+                    $ systemctl --user enable -- oem-dc@app.service
+                    $ sync
+        note: oem-dc@app.service starts project app at every boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`)
+        "#);
+}
+
+#[tokio::test]
+async fn the_newer_generation_needs_policies_and_its_service() {
+    insta::assert_snapshot!(planned(newer(), ON, "").await, @r"
+        ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web in docker-compose.yml has none that brings it back
+          help: add to it in docker-compose.yml the line: restart: unless-stopped
+        ");
+    insta::assert_snapshot!(planned(newer(), ON, "    restart: on-failure:3\n").await, @r"
+        ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web (`restart: on-failure:3`) in docker-compose.yml has none that brings it back
+          help: add to it in docker-compose.yml the line: restart: unless-stopped
+        ");
+    insta::assert_snapshot!(planned(newer(), ON, "    restart: always\n").await, @r"
+        switch
+          ~ update  service.oem-dc-autostart
+                    state: disabled -> enabled
+                    $ systemctl --user enable -- oem-dc-autostart.service
+                    $ sync
+        ");
+    let stopped = format!("{ON}state = \"stopped\"\n");
+    insta::assert_snapshot!(planned(newer(), &stopped, "    restart: always\n").await, @r#"
+        switch
+          ~ update  service.oem-dc-autostart
+                    state: disabled -> enabled
+                    $ systemctl --user enable -- oem-dc-autostart.service
+                    $ sync
+        note: dockerd starts web (`restart: always`) of project app after a boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`)
+        "#);
+    // Nothing is said of policies that nobody asked about.
+    assert_eq!(planned(newer(), LEFT, "").await, "");
+    insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"
+        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`), web (`restart: always`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
+        ");
+}
+
+#[tokio::test]
+async fn a_box_that_cannot_start_it_blocks() {
+    let with = |change: &dyn Fn(&mut Autostart)| {
+        let mut world = world();
+        change(&mut world.autostart);
+        world
+    };
+    insta::assert_snapshot!(planned(with(&|a| a.lingering = false), ON, "").await, @r"
+        ✗ autostart.app is blocked: lingering is off for this user: its services, and so this autostart, run only while somebody is logged in
+          help: on the VPU, as root: loginctl enable-linger USER (a VPU leaves the factory with lingering on for oem); or leave `autostart` out
+        ");
+    insta::assert_snapshot!(planned(with(&|a| a.units = false), ON, "").await, @r"
+        ✗ autostart.app is blocked: this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that nothing can start it after a boot
+          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out
+        ");
+    let elsewhere = with(&|a| a.working_directory = "/opt/%i".into());
+    insta::assert_snapshot!(planned(elsewhere.clone(), ON, "").await, @r"
+        ✗ autostart.app is blocked: oem-dc@app.service starts the compose file of /opt/app, and /usr/share/oem/docker/compose/app is what is deployed
+          help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
+        ");
+    // Who asks for nothing is not held up.
+    assert_eq!(planned(elsewhere, LEFT, "").await, "");
+
+    let unknown = |desired: &Desired| {
+        let desired = desired.clone();
+        async move {
+            let mut observed = observed(world(), &desired).await;
+            observed.facts.autostart = Probed::Unknown("Failed to connect to bus".into());
+            boot(&plan::plan(&desired, &observed, "vpu"))
+        }
+    };
+    let more = format!("{OFF}[autostart]\ndisable = [\"old-demo\"]\n");
+    insta::assert_snapshot!(unknown(&desired(&more, "")).await, @r"
+        ✗ autostart.app is blocked: Failed to connect to bus
+          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+        ✗ autostart.old-demo is blocked: Failed to connect to bus
+          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+        ");
+    assert_eq!(unknown(&desired(LEFT, "")).await, "");
+
+    let wanted = desired(OFF, "");
+    let mut by_root = observed(world(), &wanted).await;
+    if let Probed::Known(found) = &mut by_root.facts.autostart {
+        found.enabled_for_all.insert("app".into());
+    }
+    insta::assert_snapshot!(boot(&plan::plan(&wanted, &by_root, "vpu")), @r"
+        ✗ autostart.app is blocked: oem-dc@app.service is enabled in /etc/systemd/user, for every user; only root can disable it
+          help: on the VPU, as root: systemctl --global disable oem-dc@app.service
+        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
+        ");
+}
+
+#[tokio::test]
+async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
+    let mut world = world();
+    for (id, project, policy) in [
+        ("a", "old-demo", "always"),
+        ("b", "old-demo", "unless-stopped"),
+        ("c", "old-demo", "on-failure"),
+        ("d", "other", "always"),
+        ("e", "", "always"),
+    ] {
+        let container = Container {
+            name: format!("c-{id}"),
+            image: "sha256:1".into(),
+            status: "running".into(),
+            restart_policy: policy.into(),
+            project: project.into(),
+            service: "web".into(),
+            working_dir: "/elsewhere".into(),
+            volumes: BTreeSet::new(),
+            host_network: false,
+            config_hash: o3r_deploy::digest::Digest::of(b""),
+            made_from: BTreeMap::new(),
+            mounted: BTreeMap::new(),
+            details: o3r_testing::vpu::Details::default(),
+        };
+        world.containers.insert(id.repeat(12), container);
+    }
+    world.autostart.enabled = BTreeSet::from(["old-demo".into(), "other".into()]);
+    let more = "[autostart]\ndisable = [\"old-demo\", \"nobody\", \"old-demo\"]\n";
+    let wanted = desired(more, "");
+    let plan = plan::plan(&wanted, &observed(world.clone(), &wanted).await, "vpu");
+    insta::assert_snapshot!(boot(&plan), @r"
+        switch
+          - remove  autostart.old-demo
+                    oem-dc@old-demo.service: enabled -> disabled
+                    container c-a: restart policy: always -> no
+                    container c-b: restart policy: unless-stopped -> no
+                    $ systemctl --user disable -- oem-dc@old-demo.service
+                    $ sync
+                    $ docker container update --restart=no aaaaaaaaaaaa
+                    $ docker container update --restart=no bbbbbbbbbbbb
+        ");
+    let undo = plan.steps[0].undo.iter();
+    let undo: Vec<String> = undo.map(plan::Command::to_display).collect();
+    insta::assert_snapshot!(undo.join("\n"), @r"
+        systemctl --user enable -- oem-dc@old-demo.service
+        sync
+        docker container update --restart=always aaaaaaaaaaaa
+        docker container update --restart=unless-stopped bbbbbbbbbbbb
+        ");
+
+    // A plan is stale by what it depends on, and by nothing else.
+    let fingerprint = |world: World| {
+        let wanted = desired(more, "");
+        async move { plan::plan(&wanted, &observed(world, &wanted).await, "vpu").fingerprint }
+    };
+    let mut other = world.clone();
+    other.autostart.enabled.remove("other");
+    other.autostart.lingering = false;
+    other.containers.remove(&"d".repeat(12));
+    assert_eq!(fingerprint(other.clone()).await, plan.fingerprint);
+    other.autostart.enabled.remove("old-demo");
+    assert_ne!(fingerprint(other).await, plan.fingerprint);
+    world.containers.remove(&"a".repeat(12));
+    assert_ne!(fingerprint(world).await, plan.fingerprint);
+}
+
+const NAMED: &str = "[vpu]\nname = \"agv-17\"\n";
+
+/// A device with a name now, and what is saved of it.
+fn device(name: &str, saved: serde_json::Value) -> World {
+    let mut world = world();
+    world.settings["device"]["info"]["name"] = json!(name);
+    world.saved_settings = saved;
+    world
+}
+
+#[tokio::test]
+async fn the_name_is_set_and_saved_with_what_was_saved() {
+    let named = |name: &str| json!({"device": {"info": {"name": name}}});
+    assert_eq!(
+        planned(device("agv-17", named("agv-17")), NAMED, "").await,
+        ""
+    );
+    insta::assert_snapshot!(planned(device("", json!({})), NAMED, "").await, @r#"
+        switch
+          ~ update  vpu.name
+                    name: (none) -> agv-17
+                    name after the next boot: (none) -> agv-17
+                    $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
+                    $ device-api:80 saveInit /device/info/name
+        "#);
+    let port = json!({"ports": {"port0": {"state": "RUN"}}});
+    insta::assert_snapshot!(planned(device("agv-17", port.clone()), NAMED, "").await, @r"
+        switch
+          ~ update  vpu.name
+                    name after the next boot: (none) -> agv-17
+                    $ device-api:80 saveInit /device/info/name /ports/port0/state
+        ");
+    // Saved already: whatever else is temporary stays so.
+    let temporary =
+        json!({"device": {"info": {"name": "agv-17"}}, "ports": {"port0": {"state": "IDLE"}}});
+    insta::assert_snapshot!(planned(device("theirs", temporary), NAMED, "").await, @r#"
+        switch
+          ~ update  vpu.name
+                    name: theirs -> agv-17
+                    $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
+        "#);
+
+    let undo = async |world: World| {
+        let wanted = desired(NAMED, "");
+        let plan = plan::plan(&wanted, &observed(world, &wanted).await, "vpu");
+        let undo = plan.steps[0].undo.iter().map(plan::Command::to_display);
+        undo.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(undo(device("old", json!({}))).await, @r#"
+        device-api:80 set '{"device":{"info":{"name":"old"}}}'
+        device-api:80 saveInit /device/info/name
+        "#);
+    insta::assert_snapshot!(undo(device("old", port)).await, @r#"
+        device-api:80 set '{"device":{"info":{"name":"old"}}}'
+        device-api:80 saveInit /ports/port0/state
+        "#);
+    insta::assert_snapshot!(undo(device("for now", named("agv-17"))).await, @r#"
+        device-api:80 set '{"device":{"info":{"name":"for now"}}}'
+        "#);
+    insta::assert_snapshot!(undo(device("for now", named("old"))).await, @r#"
+        device-api:80 set '{"device":{"info":{"name":"old"}}}'
+        device-api:80 saveInit /device/info/name
+        device-api:80 set '{"device":{"info":{"name":"for now"}}}'
+        "#);
+}
+
+#[tokio::test]
+async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
+    let temporary = device(
+        "",
+        json!({"ports": {"port0": {"state": "IDLE"}, "port2": {"state": "RUN"}}}),
+    );
+    insta::assert_snapshot!(planned(temporary, NAMED, "").await, @r"
+        ✗ vpu.name is blocked: saving the name would make permanent what somebody changed for the time being: /ports/port0/state
+          help: take these settings back (a reboot does), or save them on purpose, and plan again
+        ");
+    let unplugged = device("", json!({"ports": {"port6": {"state": "RUN"}}}));
+    insta::assert_snapshot!(planned(unplugged, NAMED, "").await, @r"
+        ✗ vpu.name is blocked: saving the name would lose saved settings of what is not there now: /ports/port6/state
+          help: connect what is missing (such as a camera) and plan again
+        ");
+}
+
+/// What is said of a device's firmware where `range` is wanted.
+async fn firmware(found: &str, range: &str) -> String {
+    let mut world = world();
+    world.firmware = found.to_owned();
+    planned(world, &format!("[vpu]\nfirmware = \"{range}\"\n"), "").await
+}
+
+#[tokio::test]
+async fn firmware_is_matched_in_every_form_that_devices_write_it() {
+    for (found, range, matches) in [
+        ("1.4.30-5230", ">=1.4.30, <2", true),
+        ("1.4.30.5230", ">=1.4.30, <2", true),
+        ("1.4.30", "=1.4.30", true),
+        ("1.4.30-rc.2+build_7", "1.4.30", true),
+        ("1.10.13-6035", ">=1.4.30, <2", true),
+        ("1.21.16-7000", ">=1.4.30 <1.21", false),
+        ("1.4.29-9999", ">=1.4.30", false),
+        ("0.13.13-1045", "<1", true),
+        ("0.13.13-1045", ">=0.14", false),
+        ("0.14.23-1234", ">=0.14, <0.15", true),
+        (" 1.4.30-5230 ", ">=1.4.30", true),
+    ] {
+        let said = firmware(found, range).await;
+        assert_eq!(said.is_empty(), matches, "{found} {range}: {said}");
+        if !matches {
+            assert!(said.contains("the manifest wants"), "{said}");
+        }
+    }
+    for odd in [
+        "",
+        "1.4",
+        "v1.4.30",
+        "dev-build",
+        "1.4.30-",
+        "1.x.3",
+        "1.4.30 (5230)",
+    ] {
+        let said = firmware(odd, "*").await;
+        assert!(
+            said.contains("vpu.firmware is blocked: firmware cannot be checked"),
+            "{odd}: {said}"
+        );
+    }
+    insta::assert_snapshot!(firmware("", "*").await, @r"
+        ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
+          help: leave `firmware` out of the manifest once you know that the device is right
+        ");
+    insta::assert_snapshot!(firmware("dev-build", "*").await, @r"
+        ✗ vpu.firmware is blocked: firmware cannot be checked: `dev-build` is not a firmware version: it does not start with three numbers
+          help: the device names it in a way that is not known here; leave `firmware` out of the manifest
+        ");
+}
+
+#[tokio::test]
+async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
+    let wanted = desired(&format!("{NAMED}serial = \"000012345678\"\n"), "");
+    let mut observed = observed(world(), &wanted).await;
+    observed.facts.device = Probed::Unknown("nothing listens on port 80".into());
+    observed.facts.device_help = Some("wait until it has booted".into());
+    insta::assert_snapshot!(boot(&plan::plan(&wanted, &observed, "vpu")), @r"
+        ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
+          help: wait until it has booted; or leave `serial` out of the manifest
+        ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
+          help: wait until it has booted; or leave `name` out of [vpu]
+        note: name, serial and firmware are not known: nothing listens on port 80
+        ");
+    let without = desired("[[directories]]\npath = \"~/share\"\n", "");
+    let device = observed.facts.device.clone();
+    observed = observe(&FakeVpu::new(world()), &without.query())
+        .await
+        .unwrap();
+    observed.facts.device = device;
+    let plan = plan::plan(&without, &observed, "vpu");
+    assert_eq!(plan.blocked, vec![]);
+    assert!(!plan.steps.is_empty());
+}
+
+#[tokio::test]
+async fn api_calls_are_part_of_the_plan_document_and_of_the_script() {
+    let wanted = desired(NAMED, "");
+    let plan = plan::plan(&wanted, &observed(world(), &wanted).await, "vpu");
+    let json = render::json(&plan);
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let step = &document["steps"][0];
+    let call = json!({
+        "through": {"kind": "device_api", "port": 80},
+        "argv": ["saveInit", "/device/info/name"],
+        "stdin": null,
+    });
+    assert_eq!(step["actions"][1], call);
+    let schema = serde_json::from_str(&render::plan_schema()).unwrap();
+    assert!(
+        jsonschema::validator_for(&schema)
+            .unwrap()
+            .is_valid(&document)
+    );
+    let script = render::sh(&plan).text;
+    assert!(script.contains(
+        "o3r-device-api 80 set '{\"device\":{\"info\":{\"name\":\"agv-17\"}}}' </dev/null"
+    ));
+}
+
+#[tokio::test]
+async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
+    let vpu = FakeVpu::new(world());
+    let observe_for = |desired: Desired| {
+        let vpu = &vpu;
+        async move { (observe(vpu, &desired.query()).await.unwrap(), desired) }
+    };
+    let (mut seen, off) = observe_for(desired(OFF, "")).await;
+    let o3r_deploy::observe::Probed::Known(records) = &mut seen.facts.records else {
+        panic!("{:?}", seen.facts.records);
+    };
+    // The last release starts it, and nothing of that is left.
+    let release = serde_json::json!({
+        "version": "1", "desired": o3r_deploy::digest::Digest::of("v1"), "projects": ["app"],
+        "autostart": ["app"],
+    });
+    records
+        .releases
+        .insert("app".into(), serde_json::from_value(release).unwrap());
+    let plan = plan::plan(&off, &seen, "vpu");
+    let lost: Vec<&str> = plan
+        .not_restorable
+        .iter()
+        .map(|lost| lost.address.as_str())
+        .collect();
+    assert!(lost.contains(&"autostart.app"), "{lost:?}");
+
+    let mut enabled = seen.clone();
+    if let o3r_deploy::observe::Probed::Known(found) = &mut enabled.facts.autostart {
+        found.enabled.insert("app".into());
+    }
+    let plan = plan::plan(&off, &enabled, "vpu");
+    let lost: Vec<&str> = plan
+        .not_restorable
+        .iter()
+        .map(|lost| lost.address.as_str())
+        .collect();
+    assert!(
+        !lost.contains(&"autostart.app"),
+        "its own step takes it back: {lost:?}"
+    );
+}

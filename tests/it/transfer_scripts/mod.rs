@@ -1,0 +1,409 @@
+//! Transfers on this machine, end to end but for ssh: with dash and coreutils, with nothing but
+//! busybox, and with as few tools as a VPU may have.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
+    desired::{Desired, resolve},
+    host::{Host as _, LocalHost, Stdin},
+    image::{ImageIndex, ScratchDir},
+    manifest,
+    observe::observe,
+    plan::{self, Plan},
+};
+use tokio::sync::watch;
+
+mod patches;
+
+/// What is always there.
+const TOOLS: &[&str] = &[
+    "cat", "chmod", "cksum", "cp", "dd", "df", "find", "grep", "gzip", "id", "ln", "ls", "mkdir",
+    "mktemp", "mv", "od", "printf", "rm", "rmdir", "sed", "sh", "sleep", "split", "sync", "tail",
+    "tar", "tr", "uname", "wc",
+];
+
+/// A shell, where the tools come from, and which tools there are beside those.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    shell: &'static [&'static str],
+    busybox: bool,
+    more: &'static [&'static str],
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        shell: &["dash"],
+        busybox: false,
+        more: &["head", "readlink", "sha256sum", "stat", "xargs"],
+    },
+    Kind {
+        shell: &["busybox", "sh"],
+        busybox: true,
+        more: &["head", "readlink", "sha256sum", "stat", "xargs"],
+    },
+    Kind {
+        shell: &["dash"],
+        busybox: true,
+        more: &["busybox"],
+    },
+    // The shell has its own; what follows has nothing.
+    Kind {
+        shell: &["busybox", "sh"],
+        busybox: true,
+        more: &[],
+    },
+    Kind {
+        shell: &["dash"],
+        busybox: true,
+        more: &[],
+    },
+];
+
+impl Kind {
+    /// Whether anything hashes.
+    fn hashes(self) -> bool {
+        !self.more.is_empty() || self.shell[0] == "busybox"
+    }
+}
+
+/// A name with everything that a shell or a listing could stumble over.
+const ODD: &str = "it's $(touch canary) \"*\" \\ \u{e9};&|<> -> x";
+
+struct Silent;
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
+/// A site, a home directory to deploy to, and a host that runs there.
+struct Bench {
+    directory: tempfile::TempDir,
+    host: LocalHost,
+}
+
+impl Bench {
+    fn new(kind: Kind) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (bin, home) = (directory.path().join("bin"), directory.path().join("home"));
+        fs::create_dir_all(&bin).unwrap();
+        fs::create_dir_all(&home).unwrap();
+        for tool in TOOLS.iter().chain(kind.more) {
+            let from = if kind.busybox { "busybox" } else { tool };
+            // Some of them are in the shell itself.
+            if let Some(path) = find(from) {
+                symlink(path, bin.join(tool)).unwrap();
+            }
+        }
+        let mut shell: Vec<String> = kind.shell.iter().map(ToString::to_string).collect();
+        shell[0] = find(&shell[0]).unwrap().to_string_lossy().into_owned();
+        fs::remove_file(bin.join("sh")).unwrap();
+        let sh = find(if kind.shell[0] == "dash" {
+            "dash"
+        } else {
+            "busybox"
+        })
+        .unwrap();
+        symlink(sh, bin.join("sh")).unwrap();
+        // A login that prints a line and a half before every command.
+        let greeting = "printf 'Hello\\nhalf'; exec \"$0\" \"$@\"";
+        let login = [
+            shell.clone(),
+            vec!["-c".to_owned(), greeting.to_owned()],
+            shell,
+        ]
+        .concat();
+        let host = LocalHost::with_shell(login).with_env([("PATH", &bin), ("HOME", &home)]);
+        Self { directory, host }
+    }
+
+    fn site(&self, relative: &str) -> PathBuf {
+        self.directory.path().join("site").join(relative)
+    }
+
+    fn there(&self, relative: &str) -> PathBuf {
+        self.directory.path().join("home").join(relative)
+    }
+
+    fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn desired(&self, transfers: &str) -> Desired {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            _ => "arm64",
+        };
+        let text = format!(
+            "[vpu]\narch = \"{arch}\"\n[release]\nname = \"app\"\nversion = \"1\"\n{transfers}"
+        );
+        Self::write(&self.site("deploy.toml"), text);
+        let path = Utf8PathBuf::from_path_buf(self.site("deploy.toml")).unwrap();
+        let loaded = manifest::load(&path).unwrap();
+        let scratch = ScratchDir::new(path.parent().unwrap().join("scratch"));
+        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
+    }
+
+    async fn plan(&self, desired: &Desired) -> Plan {
+        let observed = observe(&self.host, &desired.query()).await.unwrap();
+        plan::plan(desired, &observed, "here")
+    }
+
+    async fn execute(&self, desired: &Desired, plan: &Plan) -> Report {
+        let (_sender, interrupts) = watch::channel(0);
+        let (payloads, log) = (Payloads::new(desired), Log::none());
+        let options = Options {
+            rollback: true,
+            lock: None,
+        };
+        let observer = Arc::new(Silent);
+        apply::execute(
+            &self.host, plan, &payloads, options, &log, observer, interrupts,
+        )
+        .await
+    }
+
+    /// Applies; gives the addresses of what was done.
+    async fn apply(&self, desired: &Desired) -> Vec<String> {
+        let plan = self.plan(desired).await;
+        assert_eq!(plan.blocked, vec![]);
+        let report = self.execute(desired, &plan).await;
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        let after = self.plan(desired).await;
+        assert!(
+            after.is_empty(),
+            "{:?}",
+            after.steps.iter().map(|s| &s.changes).collect::<Vec<_>>()
+        );
+        assert!(!self.there(".o3r-deploy/staging").exists());
+        plan.steps
+            .iter()
+            .map(|step| step.address.to_string())
+            .collect()
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|path| path.exists())
+}
+
+/// Everything below a directory: permissions and contents, or where a link points.
+fn tree(directory: &Path) -> BTreeMap<String, String> {
+    let mut seen = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(directory).min_depth(1) {
+        let entry = entry.unwrap();
+        let name = entry.path().strip_prefix(directory).unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        let what = if entry.path_is_symlink() {
+            format!("-> {}", fs::read_link(entry.path()).unwrap().display())
+        } else if entry.file_type().is_dir() {
+            format!("{mode:o} directory")
+        } else {
+            format!("{mode:o} {}", fs::read_to_string(entry.path()).unwrap())
+        };
+        seen.insert(name.display().to_string(), what);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
+    for kind in KINDS {
+        let bench = Bench::new(*kind);
+        let here = |name: &str| bench.site(&format!("config/{name}"));
+        let there = |name: &str| bench.there(&format!("share/config/{name}"));
+        for (name, bytes) in [
+            ("a", "one"),
+            ("sub/b", ""),
+            ("keep.tmp", "no"),
+            (ODD, "odd"),
+        ] {
+            Bench::write(&here(name), bytes);
+            Bench::write(&here(&format!("deep/{ODD}/{name}")), bytes);
+        }
+        Bench::write(&here("secret.env"), "S=1");
+        Bench::write(&here(&"n".repeat(200)), "long");
+        Bench::write(&here("large"), "x".repeat((1 << 20) + 1));
+        fs::set_permissions(here("a"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Where only busybox's `ls` tells, a target is shown in ASCII.
+        Bench::write(&here("a -> b"), "");
+        symlink("a -> b", here("link")).unwrap();
+        fs::create_dir(here("empty")).unwrap();
+        let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/share/config\"\ndelete = true\n\
+                         exclude = [\"*.tmp\"]\n[[transfers]]\nsrc = \"config/a\"\ndst = \"~/\"\nmode = \"0600\"\n";
+        let desired = bench.desired(transfers);
+        let done = bench.apply(&desired).await;
+        assert_eq!(
+            done,
+            [
+                "upload.files",
+                "transfer.~/share/config",
+                "transfer.~/a",
+                "release.app"
+            ],
+            "{kind:?}"
+        );
+        let mut wanted = tree(&bench.site("config"));
+        wanted.retain(|name, _| !name.contains("keep.tmp"));
+        for (name, what) in &mut wanted {
+            let mode = match name.as_str() {
+                "a" => "755",
+                "secret.env" => "600",
+                _ if what.ends_with(" directory") => "755",
+                _ if what.starts_with('-') => continue,
+                _ => "644",
+            };
+            *what = format!("{mode} {}", what.split_once(' ').unwrap().1);
+        }
+        assert_eq!(tree(&bench.there("share/config")), wanted, "{kind:?}");
+        let single = fs::metadata(bench.there("a")).unwrap().permissions().mode();
+        assert_eq!(single & 0o7777, 0o600);
+
+        // Drift of every kind.
+        Bench::write(&there("a"), "edited");
+        Bench::write(&there("large"), "y".repeat((1 << 20) + 1));
+        Bench::write(&there(&format!("more/{ODD}/x")), "more");
+        Bench::write(&there("sub/mine.tmp"), "kept");
+        fs::remove_file(there("link")).unwrap();
+        symlink("nowhere", there("link")).unwrap();
+        fs::remove_dir(there("empty")).unwrap();
+        Bench::write(&there("empty"), "a file");
+        fs::remove_dir_all(there(&format!("deep/{ODD}"))).unwrap();
+        fs::set_permissions(there(ODD), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(there("sub"), fs::Permissions::from_mode(0o700)).unwrap();
+        bench.apply(&desired).await;
+        wanted.insert("sub/mine.tmp".into(), "644 kept".into());
+        let mut seen = tree(&bench.there("share/config"));
+        // What a test makes has the mode of its umask.
+        seen.insert("sub/mine.tmp".into(), "644 kept".into());
+        assert_eq!(seen, wanted, "{kind:?}");
+        assert!(!Path::new("canary").exists() && !bench.there("canary").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_was_there_comes_back_when_a_later_step_fails() {
+    for kind in KINDS {
+        let bench = Bench::new(*kind);
+        let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\ndelete = true\n\
+                         [[transfers]]\nsrc = \"config/a\"\ndst = \"~/single\"\n";
+        let here = |name: &str| bench.site(&format!("config/{name}"));
+        Bench::write(&here("a"), "old");
+        Bench::write(&here("swap/x"), "x");
+        Bench::write(&here("gone/deep/y"), "y");
+        Bench::write(&here(".env"), "A=old");
+        bench.apply(&bench.desired(transfers)).await;
+        let before = tree(&bench.there("config"));
+
+        Bench::write(&here("a"), "new");
+        fs::remove_dir_all(here("swap")).unwrap();
+        Bench::write(&here("swap"), "a file now");
+        fs::remove_dir_all(here("gone")).unwrap();
+        Bench::write(&here("fresh/z"), "z");
+        Bench::write(&here(".env"), "A=new");
+        symlink("a", here("link")).unwrap();
+        let desired = bench.desired(transfers);
+        let mut plan = bench.plan(&desired).await;
+        // The commands of the second transfer cannot run.
+        let step = plan
+            .steps
+            .iter_mut()
+            .find(|step| step.address.as_str() == "transfer.~/single");
+        step.unwrap().actions[0].argv = o3r_deploy::shell::Argv::new("false");
+        let report = bench.execute(&desired, &plan).await;
+        let Outcome::Failed(failure) = report.outcome else {
+            panic!("{report:?}")
+        };
+        assert_eq!(
+            failure.restored,
+            apply::Restored::Previous,
+            "{kind:?}: {failure:?}"
+        );
+        assert_eq!(tree(&bench.there("config")), before, "{kind:?}");
+        bench.apply(&desired).await;
+        assert_eq!(fs::read_to_string(bench.there("single")).unwrap(), "new");
+    }
+}
+
+#[tokio::test]
+async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
+    for kind in KINDS {
+        let bench = Bench::new(*kind);
+        Bench::write(&bench.site("config/a"), "a".repeat(3000));
+        let desired = bench.desired("[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n");
+        let plan = bench.plan(&desired).await;
+        let upload = &plan.steps[0].actions[0];
+        let mut archive = vec![];
+        let payload = upload.stdin.as_ref().unwrap();
+        Payloads::new(&desired).open(payload, |_| {}).unwrap()(&mut archive).unwrap();
+        assert_eq!(archive.len() as u64, payload.bytes);
+        let cut = archive[..2048].to_vec();
+        let mut changed = archive.clone();
+        let at = archive
+            .windows(9)
+            .position(|bytes| bytes == b"aaaaaaaaa")
+            .unwrap();
+        changed[at] = b'b';
+        for (what, bytes) in [("cut", cut), ("changed", changed), ("empty", vec![])] {
+            let output = bench
+                .host
+                .run(&upload.argv, Stdin::Bytes(bytes))
+                .await
+                .unwrap();
+            // Without any tool that hashes, only what tar finds is found.
+            let cannot_tell = what == "changed" && !kind.hashes();
+            assert_eq!(
+                output.code,
+                i32::from(!cannot_tell),
+                "{kind:?} {what}: {output:?}"
+            );
+            if !cannot_tell {
+                assert!(!bench.there(".o3r-deploy/staging").exists(), "{what}");
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(
+                    said.starts_with("what arrived is not what was planned"),
+                    "{said}"
+                );
+            }
+        }
+        // The file changed here after it was read.
+        Bench::write(&bench.site("config/a"), "b".repeat(3000));
+        let report = bench.execute(&desired, &plan).await;
+        let failed = matches!(report.outcome, Outcome::Failed(_));
+        assert_eq!(failed, kind.hashes(), "{kind:?}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_no_list_carries_block_where_they_would_be_deleted() {
+    for kind in KINDS {
+        let bench = Bench::new(*kind);
+        Bench::write(&bench.site("config/a"), "a");
+        let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n";
+        bench.apply(&bench.desired(transfers)).await;
+        Bench::write(&bench.there("config/new\nline/x"), "x");
+        assert!(bench.plan(&bench.desired(transfers)).await.is_empty());
+        let delete = format!("{transfers}delete = true\n");
+        let plan = bench.plan(&bench.desired(&delete)).await;
+        let reason = "it holds `new\\nline`, a name that cannot be handled";
+        assert_eq!(plan.blocked[0].reason, reason, "{kind:?}");
+        let excluded = format!("{delete}exclude = [\"new*\"]\n");
+        assert!(
+            bench
+                .plan(&bench.desired(&excluded))
+                .await
+                .blocked
+                .is_empty()
+        );
+    }
+}

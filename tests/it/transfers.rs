@@ -1,0 +1,557 @@
+//! What is in the way of a transfer, what goes and what stays: plans over the in-memory VPU, and
+//! manifests over real trees.
+
+use std::{
+    fs,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, symlink},
+    },
+    path::Path,
+};
+
+use camino::Utf8PathBuf;
+use o3r_deploy::{
+    desired::{Desired, Entry, resolve},
+    image::{ImageIndex, ScratchDir},
+    manifest::{self, names::RemotePath},
+    observe::{Access, Node, Observed, Other, Probed, Tree, observe},
+    plan::{self, ChangeKind, PayloadSource, Plan, Step},
+};
+use o3r_testing::vpu::{FakeVpu, World};
+
+/// What an observation is changed by.
+type Change = Box<dyn FnOnce(&mut Tree)>;
+
+/// What makes a local tree one that cannot be transferred.
+type Spoil = fn(&Path);
+
+/// A manifest and its local files.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new(transfers: &str) -> Self {
+        let site = Self(tempfile::tempdir().unwrap());
+        site.write(
+            "deploy.toml",
+            format!("[release]\nname = \"app\"\nversion = \"1\"\n{transfers}"),
+        );
+        site
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, relative: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path().join(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn resolve(&self) -> Result<Desired, Vec<String>> {
+        let path = Utf8PathBuf::from_path_buf(self.path().join("deploy.toml")).unwrap();
+        let loaded = manifest::load(&path).unwrap();
+        let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(self.path().into()).unwrap());
+        let base = format!("{}/", self.path().display());
+        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).map_err(|findings| {
+            let texts = findings.iter().map(ToString::to_string);
+            texts.map(|text| text.replace(&base, "")).collect()
+        })
+    }
+
+    fn desired(&self) -> Desired {
+        self.resolve().unwrap()
+    }
+}
+
+/// The one transfer of most tests.
+fn transfer(more: &str) -> String {
+    format!("[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n{more}\n")
+}
+
+async fn observed(vpu: &FakeVpu, desired: &Desired) -> Observed {
+    observe(vpu, &desired.query()).await.unwrap()
+}
+
+/// A VPU with what `fill` puts into `/home/oem/config`, changed by `change`, and the plan for it.
+async fn plan_on(
+    desired: &Desired,
+    fill: impl FnOnce(&mut World),
+    change: impl FnOnce(&mut Tree),
+) -> Plan {
+    let vpu = FakeVpu::default();
+    vpu.world(fill);
+    let mut observed = observed(&vpu, desired).await;
+    if let Some(Probed::Known(tree)) = observed.facts.trees.targets.get_mut("~/config") {
+        change(tree);
+    }
+    let plan = plan::plan(desired, &observed, "fake");
+    assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
+    plan
+}
+
+fn step<'a>(plan: &'a Plan, address: &str) -> &'a Step {
+    plan.steps
+        .iter()
+        .find(|step| step.address.as_str() == address)
+        .unwrap_or_else(|| panic!("no {address} in {:?}", plan.steps))
+}
+
+/// `+ path`, `~ path`, `m path`, `- path`.
+fn changes(step: &Step) -> Vec<String> {
+    let sign = |kind| match kind {
+        ChangeKind::Added => '+',
+        ChangeKind::Changed => '~',
+        ChangeKind::Mode => 'm',
+        ChangeKind::Deleted => '-',
+    };
+    let changes = step.changes.iter();
+    changes
+        .map(|change| format!("{} {}", sign(change.change), change.path))
+        .collect()
+}
+
+/// The list of moves, and the one that takes them back.
+fn lists(step: &Step) -> (Vec<&str>, Vec<&str>) {
+    let text = |commands: &'_ [plan::Command]| match &commands[0].stdin.as_ref().unwrap().from {
+        PayloadSource::Inline(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let leak = |text: String| -> Vec<&'static str> { text.leak().lines().collect() };
+    (leak(text(&step.actions)), leak(text(&step.undo)))
+}
+
+fn blocked(plan: &Plan) -> (&str, &str) {
+    let [blocked] = &plan.blocked[..] else {
+        panic!("not one block: {:?}", plan.blocked)
+    };
+    assert_eq!(blocked.address.as_str(), "transfer.~/config");
+    (&blocked.reason, &blocked.remedy)
+}
+
+fn nothing(_: &mut World) {}
+
+fn as_it_is(_: &mut Tree) {}
+
+#[tokio::test]
+async fn a_new_directory_moves_whole_and_goes_whole() {
+    let site = Site::new(&transfer(""));
+    site.write("config/a", "a");
+    site.write("config/sub/b", "b");
+    let plan = plan_on(&site.desired(), nothing, as_it_is).await;
+    let step = step(&plan, "transfer.~/config");
+    assert_eq!(changes(step), ["+ a", "+ sub/", "+ sub/b"]);
+    assert_eq!(lists(step), (vec!["m "], vec!["r "]));
+    let upload = &plan.steps[0].actions[0].stdin.as_ref().unwrap();
+    assert_eq!(upload.members, ["0", "0/a", "0/sub", "0/sub/b"]);
+}
+
+#[tokio::test]
+async fn a_directory_that_a_volume_makes_is_filled_and_never_replaced() {
+    let volume = "[[volumes]]\nname = \"logs\"\npath = \"~/config/sub/logs\"\n";
+    let site = Site::new(&format!("{volume}{}", transfer("")));
+    site.write("config/a", "a");
+    site.write("config/sub/b", "b");
+    let plan = plan_on(&site.desired(), nothing, as_it_is).await;
+    let (list, undo) = lists(step(&plan, "transfer.~/config"));
+    assert_eq!(list, ["d 0755 ", "d 0755 sub", "m a", "m sub/b"]);
+    assert_eq!(undo, ["r a", "r sub/b"]);
+}
+
+#[tokio::test]
+async fn what_differs_is_replaced_and_kept_and_deletions_come_last() {
+    let site = Site::new(&transfer("delete = true\nexclude = [\"*.log\", \"data\"]"));
+    for (name, bytes) in [("a", "new"), ("b", "b"), ("sub/c", "c"), ("x.log", "no")] {
+        site.write(&format!("config/{name}"), bytes);
+    }
+    symlink("a", site.path().join("config/link")).unwrap();
+    let fill = |world: &mut World| {
+        for (name, bytes, mode) in [
+            ("a", "old", 0o644),
+            ("b", "b", 0o600),
+            ("sub/c", "c", 0o644),
+            ("sub/d.log", "kept", 0o644),
+            ("gone/deep/e", "e", 0o644),
+            ("gone-too", "", 0o644),
+            ("half/f", "f", 0o644),
+            ("half/data/g", "g", 0o644),
+        ] {
+            world.write(&format!("/home/oem/config/{name}"), bytes.as_bytes(), mode);
+        }
+        world
+            .links
+            .insert("/home/oem/config/link".into(), "b".into());
+    };
+    let plan = plan_on(&site.desired(), fill, as_it_is).await;
+    let step = step(&plan, "transfer.~/config");
+    let wanted = [
+        "~ a",
+        "m b",
+        "~ link",
+        "- gone/",
+        "- gone-too",
+        "- gone/deep/",
+        "- gone/deep/e",
+        "- half/f",
+    ];
+    assert_eq!(changes(step), wanted);
+    let (list, undo) = lists(step);
+    assert_eq!(
+        list,
+        [
+            "x link",
+            "k a",
+            "m a",
+            "m link",
+            "x gone",
+            "x gone-too",
+            "x half/f",
+            "c 0644 b"
+        ]
+    );
+    assert_eq!(
+        undo,
+        [
+            "c 0600 b",
+            "b link",
+            "b a",
+            "b gone",
+            "b gone-too",
+            "b half/f"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_is_declared_above_or_at_the_target_protects_nothing_in_it() {
+    const ALL: [&str; 6] = [
+        "- below/",
+        "- below/data",
+        "- old/",
+        "- old/deep/",
+        "- old/deep/x",
+        "- theirs",
+    ];
+    let on_the_way = [ALL[0], ALL[1], ALL[4], ALL[5]];
+    let (directory, volume, other) = (
+        "[[directories]]\npath = \"~/elsewhere\"\n",
+        "[[volumes]]\nname = \"v\"\npath = \"~/elsewhere\"\n",
+        "[[transfers]]\nsrc = \"other/\"\ndst = \"~/elsewhere\"\n",
+    );
+    let cases = [
+        (directory, "~", &ALL[..]),
+        (directory, "~/config", &ALL),
+        (volume, "/home/oem", &ALL),
+        (volume, "~/config", &ALL),
+        // What it puts there itself stays.
+        (other, "~", &ALL[..5]),
+        (directory, "~/configuration", &ALL),
+        // `check` refuses these, and the planner still protects them.
+        (directory, "~/config/below", &ALL[2..]),
+        (volume, "~/config/below/data", &ALL[2..]),
+        (other, "~/config/below", &ALL[2..]),
+        // It is created before the deletion.
+        (directory, "~/config/old/deep/new", &on_the_way),
+    ];
+    for (kind, path, wanted) in cases {
+        let site = Site::new(&transfer(&format!("delete = true\n{kind}")));
+        site.write("config/a", "a");
+        site.write("other/config/theirs", "theirs");
+        let mut desired = site.desired();
+        let path: RemotePath = path.parse().unwrap();
+        let directories = desired.directories.iter_mut().map(|one| &mut one.path);
+        let volumes = desired.volumes.iter_mut().map(|one| &mut one.path);
+        let targets = desired.transfers.iter_mut().skip(1);
+        let places = directories.chain(volumes);
+        for place in places.chain(targets.map(|one| &mut one.target)) {
+            place.clone_from(&path);
+        }
+        let fill = |world: &mut World| {
+            for name in ["a", "below/data", "old/deep/x", "theirs"] {
+                world.write(&format!("/home/oem/config/{name}"), b"a", 0o644);
+            }
+        };
+        let plan = plan_on(&desired, fill, as_it_is).await;
+        let changes = changes(step(&plan, "transfer.~/config"));
+        assert_eq!(changes, wanted, "{kind} {path}");
+    }
+}
+
+#[tokio::test]
+async fn without_delete_a_file_and_a_directory_do_not_replace_each_other() {
+    let site = Site::new(&transfer(""));
+    site.write("config/a/b", "b");
+    let file = |world: &mut World| world.write("/home/oem/config/a", b"a", 0o644);
+    let plan = plan_on(&site.desired(), file, as_it_is).await;
+    let (reason, remedy) = blocked(&plan);
+    assert_eq!(reason, "/home/oem/config/a is no directory");
+    assert!(
+        remedy.ends_with("or allow it with `delete = true`"),
+        "{remedy}"
+    );
+
+    let site = Site::new(&transfer("delete = true\nexclude = [\"kept\"]"));
+    site.write("config/a", "a");
+    let directory = |name: &'static str| {
+        move |world: &mut World| {
+            world.write(&format!("/home/oem/config/a/{name}"), b"", 0o644);
+        }
+    };
+    let plan = plan_on(&site.desired(), directory("b"), as_it_is).await;
+    let step = step(&plan, "transfer.~/config");
+    assert_eq!(changes(step), ["~ a", "- a/b"]);
+    assert_eq!(lists(step), (vec!["x a", "m a"], vec!["b a"]));
+    let plan = plan_on(&site.desired(), directory("kept"), as_it_is).await;
+    assert_eq!(
+        blocked(&plan).0,
+        "/home/oem/config/a is in the way and holds a/kept"
+    );
+}
+
+#[tokio::test]
+async fn what_others_own_blocks_with_the_command_that_helps() {
+    let site = Site::new(&transfer("delete = true"));
+    site.write("config/a", "a");
+    site.write("config/sub/b", "b");
+    let desired = site.desired();
+    let fill = |world: &mut World| {
+        world.write("/home/oem/config/a", b"old", 0o644);
+        world.write("/home/oem/config/sub/b", b"old", 0o644);
+    };
+    let roots = |sha256, size| {
+        Probed::Known(Node::File {
+            mode: 0o600,
+            uid: 0,
+            size,
+            sha256,
+        })
+    };
+    let directory = Probed::Known(Node::Directory {
+        mode: 0o755,
+        uid: 0,
+        readable: true,
+        writable: false,
+    });
+    let others = Other::Directory {
+        readable: false,
+        writable: false,
+    };
+    let chown = "docker run --rm -v /home/oem/config:/d IMAGE chown -R \"$(id -u):$(id -g)\" /d";
+    let cases: Vec<(Change, &str, &str)> = vec![
+        (
+            Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 2)))),
+            "/home/oem/config/a belongs to user 0",
+            chown,
+        ),
+        (
+            Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 1)))),
+            "/home/oem/config/a cannot be read",
+            chown,
+        ),
+        (
+            Box::new(move |tree| drop(tree.nodes.insert("sub".into(), directory))),
+            "we cannot write in /home/oem/config/sub",
+            "-v /home/oem/config/sub:/d",
+        ),
+        (
+            Box::new(move |tree| {
+                tree.others.insert("db".into(), others);
+            }),
+            "we cannot look into /home/oem/config/db or change it",
+            "or `exclude` it",
+        ),
+        (
+            Box::new(|tree| {
+                tree.odd.insert("new\\nline".into());
+            }),
+            "it holds `new\\nline`, a name that cannot be handled",
+            "ls -lab /home/oem/config",
+        ),
+        (
+            Box::new(|tree| drop(tree.nodes.insert("a".into(), Probed::Known(Node::Special)))),
+            "/home/oem/config/a is a device, socket or pipe",
+            "mv /home/oem/config/a /home/oem/config/a.old",
+        ),
+        (
+            Box::new(|tree| {
+                let reason = "no permission to look at it".to_owned();
+                tree.nodes.insert("sub/b".into(), Probed::Unknown(reason));
+            }),
+            "/home/oem/config/sub/b: no permission to look at it",
+            "ls -ld /home/oem/config/sub",
+        ),
+    ];
+    for (change, reason, remedy) in cases {
+        let plan = plan_on(&desired, fill, change).await;
+        let (found, help) = blocked(&plan);
+        assert_eq!(found, reason);
+        assert!(help.contains(remedy), "{help}");
+        assert!(
+            plan.steps
+                .iter()
+                .all(|step| step.address.as_str() != "transfer.~/config")
+        );
+    }
+    let plan = plan_on(&desired, nothing, |tree| tree.access = Access::None).await;
+    assert!(
+        blocked(&plan)
+            .0
+            .starts_with("we cannot write in /home/oem; and")
+    );
+    let plan = plan_on(&desired, nothing, |tree| tree.access = Access::InTheWay).await;
+    assert!(
+        blocked(&plan)
+            .0
+            .contains("something is there that is no directory")
+    );
+}
+
+#[tokio::test]
+async fn an_unanswered_question_blocks_and_want_of_space_does() {
+    let site = Site::new(&transfer(""));
+    site.write("config/a", vec![b'a'; 10_000]);
+    let desired = site.desired();
+    let vpu = FakeVpu::default();
+    let mut observed = observed(&vpu, &desired).await;
+    observed.readings.free.insert("/".into(), 8192);
+    let plan = plan::plan(&desired, &observed, "fake");
+    assert_eq!(
+        blocked(&plan).0,
+        "12.0 KiB are to arrive on /, and 8.00 KiB are free"
+    );
+    observed.readings.free.insert("/".into(), 12_288);
+    assert!(plan::plan(&desired, &observed, "fake").blocked.is_empty());
+    let unknown = Probed::Unknown("the answer was cut short".to_owned());
+    observed
+        .facts
+        .trees
+        .targets
+        .insert("~/config".into(), unknown);
+    let plan = plan::plan(&desired, &observed, "fake");
+    assert_eq!(blocked(&plan).0, "the answer was cut short");
+}
+
+#[tokio::test]
+async fn another_file_system_has_its_own_staging_directory() {
+    let site = Site::new(&transfer(""));
+    site.write("config/a", "a");
+    let other = |tree: &mut Tree| tree.mount = "/media/stick".into();
+    let plan = plan_on(&site.desired(), nothing, other).await;
+    let words = plan.steps[0].actions[0].argv.words();
+    assert_eq!(words.last().unwrap(), "/home/oem/.o3r-staging");
+    let record = step(&plan, "release.app").actions[0].argv.words();
+    assert_eq!(record.last().unwrap(), "/home/oem/.o3r-staging");
+}
+
+#[test]
+fn a_tree_has_modes_links_and_exclusions() {
+    let site = Site::new(&transfer("exclude = [\"skip\", \"*.tmp\"]"));
+    for name in ["a", "run", "prod.env", "skip/x", "sub/x.tmp", "sub/b"] {
+        site.write(&format!("config/{name}"), name);
+    }
+    fs::set_permissions(
+        site.path().join("config/run"),
+        fs::Permissions::from_mode(0o711),
+    )
+    .unwrap();
+    fs::create_dir(site.path().join("config/empty")).unwrap();
+    symlink("../a", site.path().join("config/sub/link")).unwrap();
+    let desired = site.desired();
+    let entries = &desired.transfers[0].entries;
+    let shown: Vec<String> = entries
+        .iter()
+        .map(|(name, entry)| match entry {
+            Entry::File(file) => format!(
+                "{name} {:o}{}",
+                file.mode,
+                if file.secret { " secret" } else { "" }
+            ),
+            Entry::Directory { mode } => format!("{name}/ {:o}", mode.unwrap_or(0)),
+            Entry::Symlink { target } => format!("{name} -> {target}"),
+        })
+        .collect();
+    let wanted = [
+        "/ 0",
+        "a 644",
+        "empty/ 755",
+        "prod.env 600 secret",
+        "run 755",
+        "sub/ 755",
+        "sub/b 644",
+        "sub/link -> ../a",
+    ];
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn a_file_goes_inside_or_becomes_the_target() {
+    for (dst, target) in [("~/x/", "~/x/b c"), ("~/x", "~/x")] {
+        let site = Site::new(&format!(
+            "[[transfers]]\nsrc = \"a/b c\"\ndst = \"{dst}\"\nmode = \"0640\"\n"
+        ));
+        site.write("a/b c", "b");
+        let desired = site.desired();
+        assert_eq!(desired.transfers[0].name(), target);
+        let Entry::File(file) = &desired.transfers[0].entries[""] else {
+            panic!()
+        };
+        assert_eq!(file.mode, 0o640);
+    }
+}
+
+#[test]
+fn what_cannot_be_transferred_is_named_and_nothing_else_is_read() {
+    let cases: &[(Spoil, &str)] = &[
+        (
+            |d| symlink("/etc/passwd", d.join("l")).unwrap(),
+            "the symbolic link config/l points outside the tree, to /etc/passwd",
+        ),
+        (
+            |d| symlink("sub/../../x", d.join("l")).unwrap(),
+            "the symbolic link config/l points outside the tree, to sub/../../x",
+        ),
+        (
+            |d| fs::write(d.join("new\nline"), "").unwrap(),
+            "config/new\\nline has a control character in its name",
+        ),
+        (
+            |d| fs::write(d.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap(),
+            "config/\\xff is not UTF-8",
+        ),
+        (
+            |d| drop(std::os::unix::net::UnixListener::bind(d.join("s")).unwrap()),
+            "config/s is neither a file, a directory nor a symbolic link",
+        ),
+    ];
+    for (make, wanted) in cases {
+        let site = Site::new(&transfer(""));
+        site.write("config/a", "a");
+        make(&site.path().join("config"));
+        let found = site.resolve().err().unwrap();
+        assert!(found[0].contains(wanted), "{found:?}, not {wanted}");
+        // Excluded, it does no harm.
+        let site = Site::new(&transfer("exclude = [\"[!a]*\"]"));
+        site.write("config/a", "a");
+        make(&site.path().join("config"));
+        assert!(
+            site.resolve().is_ok() || wanted.contains("UTF-8"),
+            "{wanted}"
+        );
+    }
+}
+
+#[test]
+fn two_transfers_agree_or_are_refused() {
+    let two = "[[transfers]]\nsrc = \"one/\"\ndst = \"~/x\"\n\n[[transfers]]\nsrc = \"two/\"\ndst = \"~/x/sub\"\n";
+    let site = Site::new(two);
+    site.write("one/sub/a", "a");
+    site.write("two/b", "b");
+    assert!(site.resolve().is_ok());
+    site.write("two/a", "another");
+    let found = site.resolve().err().unwrap();
+    assert!(
+        found[0].contains("transfer 1 puts `~/x/sub/a` there, too"),
+        "{found:?}"
+    );
+}
