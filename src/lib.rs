@@ -11,7 +11,7 @@
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
 use o3r_core::{closest, redact};
-pub use o3r_core::{compose, digest, shell};
+pub use o3r_core::{compose, compression, digest, shell};
 use o3r_transfer::{held_back, kept};
 pub use o3r_transfer::{image, patch};
 

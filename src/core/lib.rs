@@ -4,6 +4,7 @@
 
 pub mod closest;
 pub mod compose;
+pub mod compression;
 pub mod digest;
 pub mod names;
 pub mod redact;

@@ -29,8 +29,9 @@ pub use transfers::{Entry, FileEntry, Transfer};
 
 use crate::{
     compose::{self, HostPort, Limits},
+    compression::Codec,
     digest::Digest,
-    image::{self, Framing, LayerSelection},
+    image::{self, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
     observe::Query,
     plan::ManifestRef,
@@ -168,7 +169,7 @@ pub struct ImageContent {
     /// that they will hardly be needed, large ones are packed on the way, should it fail.
     pub packed: bool,
     /// What its archives are wrapped into.
-    pub framing: Option<Framing>,
+    pub framing: Option<Codec>,
     /// Whether sizes are about those that are sent, for a layer is compressed only then.
     pub about: bool,
     /// The parts in which it is sent, in this order; none where it is sent at once.

@@ -8,10 +8,9 @@ use std::{
 
 use super::{Desired, Division, Image, ImageContent, parts, patches};
 use crate::{
+    compression::{Codec, Compression},
     digest::Digest,
-    image::{
-        self, Base, Framing, ImageError, LayerCache, Making, Manner, Offer, Packing, Prepared,
-    },
+    image::{self, Base, ImageError, LayerCache, Making, Manner, Offer, Prepared},
     observe::{Facts, Observed},
     plan::{cost, delta_bases, layers_to_send, takes_parts},
     speeds::Speeds,
@@ -98,7 +97,7 @@ pub fn prepare(
     if !has_room(desired, &to_send, observed) {
         for image in &mut desired.images {
             if let Some((name, wanted, content, local)) = sent(image, &to_send)
-                && content.framing == Some(Framing::Gzip)
+                && content.framing == Some(Codec::Gzip)
                 && content.packed
             {
                 way.make_ready(name, content, &local, wanted, Manner::Layers)?;
@@ -144,8 +143,11 @@ impl Way<'_> {
         manner: Manner,
     ) -> Result<(), PrepareError> {
         let failed = |source| PrepareError::new(name, source);
-        let packing = packing(self.observed);
-        let making = Making { packing, manner };
+        let compression = compression(self.observed);
+        let making = Making {
+            compression,
+            manner,
+        };
         content.framing = making.framing();
         // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
         let mut damaged = 0;
@@ -170,10 +172,10 @@ impl Way<'_> {
     }
 }
 
-/// How layers are packed for this VPU.
-fn packing(observed: &Observed) -> Packing {
+/// How layers are compressed for this VPU.
+fn compression(observed: &Observed) -> Option<Compression> {
     let readings = &observed.readings;
-    Packing::best(readings.speeds, readings.zstd)
+    Compression::best(readings.speeds, readings.zstd)
 }
 
 /// Whether docker's disk surely takes what it writes down of an archive beside all layers, and what arrives before that.

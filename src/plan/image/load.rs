@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    compression::Codec,
     desired::{Arriving, Image, ImageContent, ImagePart},
     digest::Digest,
-    image::Framing,
     plan::{Command, Part, Payload, PayloadSource},
     remote::{self, State},
     render::bytes,
@@ -26,7 +26,7 @@ pub(super) fn commands(
         payload.spooled = spooled;
         payload
     };
-    let zstd = content.framing == Some(Framing::Zstd);
+    let zstd = content.framing == Some(Codec::Zstd);
     let all = content.diff_ids();
     let whole = payload(content.archive_bytes(&all), content.spooled_bytes(&all));
     let load_image = if zstd {

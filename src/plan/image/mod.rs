@@ -15,9 +15,9 @@ use super::{
     builder::{Builder, Draft},
 };
 use crate::{
+    compression::Compression,
     desired::{self, Desired, ImageContent},
     digest::Digest,
-    image::Packing,
     observe::{self, Facts},
     remote,
     render::bytes,
@@ -74,15 +74,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     if let Some(link) = speeds.link
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
-        let how = match Packing::best(speeds, builder.readings.zstd) {
-            Packing::Plain if speeds.cpu.is_some() => {
-                "as they are, for unpacking them there takes longer"
-            }
-            Packing::Plain => "as they are",
-            Packing::Fast => "compressed",
-            Packing::Small => "compressed at level 6",
-            Packing::ZstdFast => "compressed with zstd",
-            Packing::ZstdSmall => "compressed with zstd at level 6",
+        let how = match Compression::best(speeds, builder.readings.zstd) {
+            None if speeds.cpu.is_some() => "as they are, for unpacking them there takes longer",
+            None => "as they are",
+            Some(Compression::GZIP_FAST) => "compressed",
+            Some(Compression::GZIP_SMALL) => "compressed at level 6",
+            Some(Compression::ZSTD_FAST) => "compressed with zstd",
+            Some(Compression::ZSTD_SMALL) => "compressed with zstd at level 6",
         };
         builder.notes.push(format!(
             "the link takes {}/s: layers are sent {how}",

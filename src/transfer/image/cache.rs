@@ -21,11 +21,10 @@ use super::{
     ImageError, ScratchDir,
     compress::{self, Encoding},
     contents::{self, LayerBytes, MAX_CONFIG},
-    deflate::{self, Level},
-    on_the_way,
-    packing::Packing,
+    deflate, on_the_way,
     slice::Slice,
 };
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Most bytes that the cache keeps: several releases of the largest applications that fit a VPU,
@@ -83,12 +82,12 @@ impl Form {
         (Self::PlainTar, "plain.tar"),
     ];
 
-    fn of(level: Level) -> Self {
+    fn of(level: Compression) -> Self {
         match level {
-            Level::Fast => Self::Gzip,
-            Level::Small => Self::SmallGzip,
-            Level::ZstdFast => Self::Zstd,
-            Level::ZstdSmall => Self::SmallZstd,
+            Compression::GZIP_FAST => Self::Gzip,
+            Compression::GZIP_SMALL => Self::SmallGzip,
+            Compression::ZSTD_FAST => Self::Zstd,
+            Compression::ZSTD_SMALL => Self::SmallZstd,
         }
     }
 
@@ -101,9 +100,9 @@ impl Form {
     }
 
     /// The forms that serve, the best one first.
-    fn wanted(packing: Packing) -> &'static [Self] {
+    fn wanted(packing: Option<Compression>) -> &'static [Self] {
         match packing {
-            Packing::Plain => &[
+            None => &[
                 Self::Tar,
                 Self::PlainTar,
                 Self::Zstd,
@@ -114,16 +113,18 @@ impl Form {
                 Self::SourceGzip,
             ],
             // What comes compressed with gzip is sent like that, however it is packed otherwise.
-            Packing::Fast => &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar],
-            Packing::Small => &[Self::SmallGzip, Self::SourceGzip, Self::Tar],
-            Packing::ZstdFast => &[
+            Some(Compression::GZIP_FAST) => {
+                &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar]
+            }
+            Some(Compression::GZIP_SMALL) => &[Self::SmallGzip, Self::SourceGzip, Self::Tar],
+            Some(Compression::ZSTD_FAST) => &[
                 Self::SmallZstd,
                 Self::Zstd,
                 Self::SourceZstd,
                 Self::SourceGzip,
                 Self::Tar,
             ],
-            Packing::ZstdSmall => &[
+            Some(Compression::ZSTD_SMALL) => &[
                 Self::SmallZstd,
                 Self::SourceZstd,
                 Self::SourceGzip,
@@ -206,17 +207,21 @@ impl LayerCache {
 
     /// A layer as it is best sent. Its bytes are checked by who reads them, and not here: hashing a large image
     /// takes longer than its first part takes to be there.
-    pub(super) fn layer(&self, diff_id: Digest, packing: Packing) -> Option<LayerBytes> {
+    pub(super) fn layer(
+        &self,
+        diff_id: Digest,
+        packing: Option<Compression>,
+    ) -> Option<LayerBytes> {
         self.first_of(diff_id, Form::wanted(packing))
     }
 
     /// Bytes of a layer, uncompressed.
     pub fn unpacked(&self, diff_id: Digest) -> Option<u64> {
-        self.layer(diff_id, Packing::Plain)?.unpacked
+        self.layer(diff_id, None)?.unpacked
     }
 
     /// A layer that was compressed just like that.
-    pub(super) fn packed(&self, diff_id: Digest, level: Level) -> Option<LayerBytes> {
+    pub(super) fn packed(&self, diff_id: Digest, level: Compression) -> Option<LayerBytes> {
         self.first_of(diff_id, &[Form::of(level)])
     }
 
@@ -275,7 +280,7 @@ impl LayerCache {
         &self,
         layer: &LayerBytes,
         origin: &str,
-        level: Level,
+        level: Compression,
         progress: &dyn Fn(u64),
     ) -> Result<LayerBytes, ImageError> {
         let layers = self.layers();
@@ -305,7 +310,7 @@ impl LayerCache {
         &self,
         layer: &LayerBytes,
         origin: &str,
-        level: Level,
+        level: Compression,
         out: &mut dyn Write,
     ) -> Result<Option<LayerBytes>, ImageError> {
         let layers = self.layers();
@@ -332,7 +337,7 @@ impl LayerCache {
         file: tempfile::NamedTempFile,
         stored: Digest,
         packed: &deflate::Packed,
-        level: Level,
+        level: Compression,
     ) -> Result<LayerBytes, ImageError> {
         let name = Name {
             diff_id,
@@ -361,7 +366,7 @@ impl LayerCache {
     /// As [`LayerCache::add`].
     pub(super) fn add_stored(&self, layer: &LayerBytes, origin: &str) -> Result<(), ImageError> {
         let form = match layer.encoding {
-            _ if self.layer(layer.diff_id, Packing::Plain).is_some() => return Ok(()),
+            _ if self.layer(layer.diff_id, None).is_some() => return Ok(()),
             Encoding::Plain => return self.add_plain(layer, origin).map(drop),
             Encoding::Gzip => Form::SourceGzip,
             Encoding::Zstd => Form::SourceZstd,

@@ -6,9 +6,9 @@ use camino::Utf8PathBuf;
 use serde::Deserialize;
 
 use super::compress::{self, Encoding};
-use super::deflate::Level;
 use super::slice::Slice;
 use super::{ImageError, Platform, names};
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Largest configuration; real ones have some kilobytes, labels and history included.
@@ -63,7 +63,7 @@ pub(super) struct LayerBytes {
     /// Its file, if that is the layer cache's.
     pub(super) cached: Option<Utf8PathBuf>,
     /// How hard it is compressed while it is sent; then `size` is about what it becomes, and `unpacked` is known.
-    pub(super) on_the_way: Option<Level>,
+    pub(super) on_the_way: Option<Compression>,
 }
 
 impl LayerBytes {

@@ -9,6 +9,7 @@ use std::{
 
 use libdeflater::CompressionLvl;
 
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Bytes that become one member. Smaller ones compress worse (level 1: a ratio of .285 at 256 KiB,
@@ -22,20 +23,6 @@ const MEMBERS: usize = 8;
 /// More cores than this wait for the one that hashes.
 const MOST_CORES: usize = 4;
 
-/// How hard to try. Measured on Python's library, one core: gzip 126 MB/s at a ratio of .283, and 66 MB/s
-/// at .260.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    /// Gzip, for links that are faster than compressing.
-    Fast,
-    /// Gzip, for links where every byte counts.
-    Small,
-    /// Zstd, likewise.
-    ZstdFast,
-    /// Zstd, likewise.
-    ZstdSmall,
-}
-
 /// Compresses members one after the other.
 pub(super) enum Compressor {
     Gzip(libdeflater::Compressor),
@@ -43,21 +30,22 @@ pub(super) enum Compressor {
 }
 
 impl Compressor {
-    /// One of this level.
+    /// One that compresses so. Measured on Python's library, one core: gzip 126 MB/s at a ratio of .283 (level 1), and 66
+    /// MB/s at .260 (level 6).
     ///
     /// # Errors
     /// Zstd refuses it.
-    pub(super) fn new(level: Level) -> io::Result<Self> {
+    pub(super) fn new(level: Compression) -> io::Result<Self> {
         let gzip = |level| {
             let level = CompressionLvl::new(level).unwrap_or_default();
             Self::Gzip(libdeflater::Compressor::new(level))
         };
         Ok(match level {
-            Level::Fast => gzip(1),
-            Level::Small => gzip(6),
-            Level::ZstdFast => Self::Zstd(zstd::bulk::Compressor::new(3)?),
+            Compression::GZIP_FAST => gzip(1),
+            Compression::GZIP_SMALL => gzip(6),
+            Compression::ZSTD_FAST => Self::Zstd(zstd::bulk::Compressor::new(3)?),
             // Level 12 takes four times as long and twice the memory for 1.3 % less.
-            Level::ZstdSmall => Self::Zstd(zstd::bulk::Compressor::new(6)?),
+            Compression::ZSTD_SMALL => Self::Zstd(zstd::bulk::Compressor::new(6)?),
         })
     }
 
@@ -104,7 +92,7 @@ pub(super) enum Error {
 /// Compresses all of `read` to `out`; tells `progress` after every few megabytes how many were read.
 pub(super) fn pack(
     read: &mut dyn Read,
-    level: Level,
+    level: Compression,
     out: &mut dyn Write,
     progress: &dyn Fn(u64),
 ) -> Result<Packed, Error> {
@@ -181,7 +169,12 @@ mod tests {
             .map(|n| ((n * n) >> 7).to_le_bytes()[0])
             .collect();
         for len in [0, 1, MEMBER - 1, MEMBER, MEMBER + 1, 8 * MEMBER, text.len()] {
-            for level in [Level::Fast, Level::Small, Level::ZstdFast, Level::ZstdSmall] {
+            for level in [
+                Compression::GZIP_FAST,
+                Compression::GZIP_SMALL,
+                Compression::ZSTD_FAST,
+                Compression::ZSTD_SMALL,
+            ] {
                 let mut out = vec![];
                 let seen = std::cell::Cell::new(0);
                 let packed = pack(&mut &text[..len], level, &mut out, &|n| seen.set(n)).unwrap();
@@ -189,7 +182,7 @@ mod tests {
                 assert_eq!(seen.get(), len as u64);
                 assert_eq!(packed.digest, Digest::of(&text[..len]));
                 let mut back = vec![];
-                if matches!(level, Level::Fast | Level::Small) {
+                if matches!(level, Compression::GZIP_FAST | Compression::GZIP_SMALL) {
                     let mut gunzip = flate2::read::MultiGzDecoder::new(out.as_slice());
                     gunzip.read_to_end(&mut back).unwrap();
                 } else {

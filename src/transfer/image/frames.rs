@@ -11,15 +11,7 @@ use flate2::Crc;
 
 use super::compress::Encoding;
 use super::contents::LayerBytes;
-
-/// What an archive is wrapped into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// A gzip file, which any docker unwraps while it receives it.
-    Gzip,
-    /// A zstd file, for the zstd program.
-    Zstd,
-}
+use o3r_core::compression::Codec;
 
 /// Magic number, deflate, and then no flags, no time, no hint and no system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -27,9 +19,26 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Magic number, a descriptor without content size, dictionary or checksum, and a window of 128 KiB.
 const ZSTD_HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
 
-impl Framing {
+/// How a format's files are put together.
+pub(super) trait Framing: Copy {
     /// Whether a layer's bytes are frames of this kind, whose digest and length unpacked are known.
-    pub(super) fn holds(self, layer: &LayerBytes) -> bool {
+    fn holds(self, layer: &LayerBytes) -> bool;
+
+    /// The bytes of a frame that holds so many uncompressed ones.
+    fn raw_len(self, len: u64) -> u64;
+
+    /// What a frame begins with.
+    fn header(self) -> &'static [u8];
+
+    /// Bytes of a block, at the most: what a length of gzip's can say; zstd's window.
+    fn block(self) -> u64;
+
+    /// Begins a block of so many uncompressed bytes.
+    fn block_header(self, len: u64, is_last: bool) -> Vec<u8>;
+}
+
+impl Framing for Codec {
+    fn holds(self, layer: &LayerBytes) -> bool {
         let encoding = match self {
             Self::Gzip => Encoding::Gzip,
             Self::Zstd => Encoding::Zstd,
@@ -44,7 +53,6 @@ impl Framing {
         }
     }
 
-    /// Bytes of a block, at the most: what a length of gzip's can say; zstd's window.
     fn block(self) -> u64 {
         match self {
             Self::Gzip => 0xffff,
@@ -52,7 +60,6 @@ impl Framing {
         }
     }
 
-    /// Begins a block of so many bytes as they are.
     fn block_header(self, len: u64, is_last: bool) -> Vec<u8> {
         let last = u8::from(is_last);
         let len = len.to_le_bytes();
@@ -66,8 +73,7 @@ impl Framing {
         }
     }
 
-    /// The bytes of a frame that holds so many as they are.
-    pub(super) fn raw_len(self, len: u64) -> u64 {
+    fn raw_len(self, len: u64) -> u64 {
         let blocks = len.div_ceil(self.block()).max(1);
         let headers = self.header().len() as u64 + blocks * self.block_header(0, true).len() as u64;
         let checksum = match self {
@@ -80,7 +86,7 @@ impl Framing {
 
 /// A frame of bytes as they are, which has to get all of them.
 pub(super) struct Raw<'a> {
-    framing: Framing,
+    framing: Codec,
     out: &'a mut dyn Write,
     /// Bytes that are still to come.
     left: u64,
@@ -91,7 +97,7 @@ pub(super) struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// Begins a frame of `len` bytes.
-    pub(super) fn new(framing: Framing, len: u64, out: &'a mut dyn Write) -> io::Result<Self> {
+    pub(super) fn new(framing: Codec, len: u64, out: &'a mut dyn Write) -> io::Result<Self> {
         out.write_all(framing.header())?;
         let mut frame = Self {
             framing,
@@ -115,7 +121,7 @@ impl<'a> Raw<'a> {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        if self.framing == Framing::Gzip {
+        if self.framing == Codec::Gzip {
             self.out.write_all(&self.sum.sum().to_le_bytes())?;
             self.out.write_all(&self.sum.amount().to_le_bytes())?;
         }
@@ -160,7 +166,7 @@ mod tests {
         let lens = [
             0, 1, 5, 65_534, 65_535, 65_536, 131_071, 131_072, 131_073, 400_000,
         ];
-        for framing in [Framing::Gzip, Framing::Zstd] {
+        for framing in [Codec::Gzip, Codec::Zstd] {
             let (mut out, mut expected) = (vec![], vec![]);
             for len in lens {
                 let before = out.len();
@@ -173,11 +179,11 @@ mod tests {
             }
             let mut read = vec![];
             match framing {
-                Framing::Gzip => {
+                Codec::Gzip => {
                     let mut gunzip = flate2::read::MultiGzDecoder::new(out.as_slice());
                     gunzip.read_to_end(&mut read).unwrap();
                 }
-                Framing::Zstd => read = zstd::decode_all(out.as_slice()).unwrap(),
+                Codec::Zstd => read = zstd::decode_all(out.as_slice()).unwrap(),
             }
             assert!(read == expected);
         }

@@ -5,10 +5,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::contents::{self, LayerBytes};
-use super::deflate::{self, Level};
+use super::deflate;
 use super::slice::Slice;
 use super::{ImageError, LayerCache, compress, write};
 use crate::held_back::HeldBack;
+use o3r_core::compression::Compression;
 
 /// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
 const WAITING: usize = 1;
@@ -35,7 +36,7 @@ const PAYS: u128 = 30;
 pub(super) fn pack(
     layer: &LayerBytes,
     origin: &str,
-    level: Level,
+    level: Compression,
     cache: Option<&LayerCache>,
     out: &mut dyn Write,
 ) -> Result<Option<LayerBytes>, ImageError> {
@@ -70,7 +71,7 @@ pub(super) fn pack(
 pub(super) fn to(
     layer: &LayerBytes,
     origin: &str,
-    level: Level,
+    level: Compression,
     out: &mut dyn Write,
     progress: &dyn Fn(u64),
 ) -> Result<deflate::Packed, ImageError> {
@@ -108,14 +109,14 @@ impl Write for Pieces {
 pub(super) fn about(
     layer: &LayerBytes,
     origin: &str,
-    level: Level,
+    level: Compression,
 ) -> Result<Option<u64>, ImageError> {
     let name = format!("{origin}: layer {}", layer.diff_id);
     let sampled = sampled(&layer.stored, level);
     sampled.map_err(|error| compress::read_error(&name, 0, error))
 }
 
-fn sampled(plain: &Slice, level: Level) -> io::Result<Option<u64>> {
+fn sampled(plain: &Slice, level: Compression) -> io::Result<Option<u64>> {
     let (mut read, mut packed) = (0, 0);
     let apart = plain.len() / SAMPLES;
     let mut compressor = deflate::Compressor::new(level)?;

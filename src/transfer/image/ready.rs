@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cache;
 use super::compress::Encoding;
 use super::contents::LayerBytes;
-use super::deflate::Level;
 use super::fetch::From;
 use super::slice::Slice;
-use super::{
-    Bytes, Framing, Image, ImageError, LayerCache, Making, Manner, Packing, Source, on_the_way,
-};
+use super::{Bytes, Image, ImageError, LayerCache, Making, Manner, Source, on_the_way};
+use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::Digest;
 
 /// What takes a while before anything is sent.
@@ -41,7 +39,7 @@ const ON_THE_WAY_FROM: u64 = 16 << 20;
 pub(super) struct Ready {
     pub(super) config: Option<Vec<u8>>,
     /// What archives are wrapped into.
-    pub(super) framing: Option<Framing>,
+    pub(super) framing: Option<Codec>,
     /// Where what is sent is kept.
     pub(super) cache: Option<LayerCache>,
     pub(super) layers: BTreeMap<Digest, LayerBytes>,
@@ -66,26 +64,26 @@ impl Image {
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
         let making = making.into();
-        let packing = making.packing;
+        let compression = making.compression;
         let on_the_way = making.manner == Manner::OnTheWay;
         {
             let mut ready = self.ready_parts();
             ready.cache = Some(cache.clone());
             ready.framing = making.framing();
             // Those of a plan before that this one does not make so.
-            let level = packing.level().filter(|_| on_the_way);
+            let level = compression.filter(|_| on_the_way);
             ready.layers.retain(|diff_id, layer| {
                 layer.on_the_way.is_none() || layer.on_the_way == level && wanted.contains(diff_id)
             });
         }
         let done = |diff_id: &Digest| {
             self.ready_parts().layers.contains_key(diff_id)
-                || packing == Packing::Plain && self.is_plain_here(diff_id)
+                || compression.is_none() && self.is_plain_here(diff_id)
         };
         let mut missing = vec![];
         for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
             let distrusted = self.ready_parts().distrusted.contains(diff_id);
-            match cache.layer(*diff_id, packing) {
+            match cache.layer(*diff_id, compression) {
                 Some(layer) if !distrusted => self.make_ready(layer),
                 _ => missing.push((*diff_id, distrusted)),
             }
@@ -108,11 +106,11 @@ impl Image {
         let bytes: u64 = found.iter().map(|(layer, _)| layer.size).sum();
         let on_the_way = on_the_way && bytes >= ON_THE_WAY_FROM;
         for (layer, origin) in found {
-            let packed = match packing.level() {
+            let packed = match compression {
                 Some(level) if on_the_way && layer.encoding == Encoding::Plain => {
                     self.pack_on_the_way(&layer, origin, cache, level)
                 }
-                _ => self.pack(&layer, origin, cache, packing, progress),
+                _ => self.pack(&layer, origin, cache, compression, progress),
             };
             if let (Err(error), Some(path)) = (&packed, &layer.cached) {
                 // Then it is got from the source.
@@ -120,7 +118,7 @@ impl Image {
                 cache::discard(path);
                 let contents = self.contents_while(progress)?;
                 if let Some(layer) = contents.by_diff_id().get(&layer.diff_id) {
-                    self.pack(layer, &contents.origin, cache, packing, progress)?;
+                    self.pack(layer, &contents.origin, cache, compression, progress)?;
                 }
             } else {
                 packed?;
@@ -151,8 +149,7 @@ impl Image {
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
         let is_there = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id)
-                || cache.layer(*diff_id, Packing::Plain).is_some()
+            self.ready_parts().layers.contains_key(diff_id) || cache.layer(*diff_id, None).is_some()
         };
         if !wanted.iter().all(is_there) {
             self.contents_while(progress)?;
@@ -166,7 +163,7 @@ impl Image {
         layer: &LayerBytes,
         origin: &str,
         cache: &LayerCache,
-        level: Level,
+        level: Compression,
     ) -> Result<(), ImageError> {
         match on_the_way::about(layer, origin, level)? {
             Some(size) => self.make_ready(LayerBytes {
@@ -175,7 +172,7 @@ impl Image {
                 ..layer.clone()
             }),
             None if layer.cached.is_some() => self.make_ready(layer.clone()),
-            None => self.pack(layer, origin, cache, Packing::Plain, &|_| {})?,
+            None => self.pack(layer, origin, cache, None, &|_| {})?,
         }
         Ok(())
     }
@@ -186,7 +183,7 @@ impl Image {
         layer: &LayerBytes,
         origin: &str,
         cache: &LayerCache,
-        packing: Packing,
+        compression: Option<Compression>,
         progress: &dyn Fn(Prepared),
     ) -> Result<(), ImageError> {
         let told = |done| {
@@ -196,9 +193,11 @@ impl Image {
                 total: layer.unpacked.unwrap_or(layer.size),
             });
         };
-        match packing.level() {
+        match compression {
             _ if layer.encoding == Encoding::Gzip => self.make_ready(layer.clone()),
-            Some(_) if packing.is_zstd() && layer.encoding == Encoding::Zstd => {
+            Some(Compression {
+                codec: Codec::Zstd, ..
+            }) if layer.encoding == Encoding::Zstd => {
                 self.make_ready(layer.clone());
             }
             Some(level) => match cache.add(layer, origin, level, &told) {

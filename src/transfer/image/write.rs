@@ -13,11 +13,11 @@ use tar::{EntryType, Header};
 use super::cache;
 use super::compress::{self, CHUNK, Encoding};
 use super::contents::{self, LayerBytes};
-use super::deflate::Level;
 use super::docker::MANIFEST;
-use super::frames::{Framing, Raw};
+use super::frames::{Framing as _, Raw};
 use super::tarwalk::BLOCK;
 use super::{ImageError, LayerCache, LayerSelection, on_the_way};
+use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// The end of a tar: two blocks of zeros.
@@ -35,7 +35,7 @@ pub(super) struct Parts<'a> {
     /// The bytes of those that may be asked for.
     pub(super) layers: BTreeMap<Digest, LayerBytes>,
     /// What it is wrapped into.
-    pub(super) framing: Option<Framing>,
+    pub(super) framing: Option<Codec>,
 }
 
 #[derive(Serialize)]
@@ -81,13 +81,13 @@ enum Form {
     /// Its tar, by frames that are there.
     Frames,
     /// Its tar, by frames that are made on the way.
-    OnTheWay(Level),
+    OnTheWay(Compression),
     /// Whatever it is kept as that docker takes, as it is.
     AsItIs,
 }
 
 impl Form {
-    fn of(layer: &LayerBytes, framing: Option<Framing>) -> Self {
+    fn of(layer: &LayerBytes, framing: Option<Codec>) -> Self {
         match (framing, layer.on_the_way) {
             (Some(_), Some(level)) => Self::OnTheWay(level),
             (Some(framing), None) if framing.holds(layer) => Self::Frames,
@@ -105,7 +105,7 @@ impl Form {
 }
 
 /// Bytes that docker writes down of a layer before it loads it.
-pub(super) fn spooled(layer: &LayerBytes, framing: Option<Framing>) -> u64 {
+pub(super) fn spooled(layer: &LayerBytes, framing: Option<Codec>) -> u64 {
     Form::of(layer, framing).member_len(layer)
 }
 
@@ -149,7 +149,7 @@ pub(super) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
     let raw = |len| {
         parts
             .framing
-            .map_or(len, |framing: Framing| framing.raw_len(len))
+            .map_or(len, |framing: Codec| framing.raw_len(len))
     };
     let layer = match piece {
         Piece::Bytes(bytes) => return raw(bytes.len() as u64),
@@ -217,7 +217,7 @@ pub(super) fn write(
 
 /// Writes so many bytes as they are, in a frame where the archive is made of frames.
 fn as_it_is(
-    framing: Option<Framing>,
+    framing: Option<Codec>,
     len: u64,
     out: &mut dyn Write,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,

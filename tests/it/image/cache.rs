@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use camino::Utf8PathBuf;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{
-    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Packing as For, Part,
-    Prepared, Work,
+    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Part, Prepared, Work,
 };
 
 use crate::image::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
@@ -65,7 +65,7 @@ fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
         }
     };
     image
-        .prepare_layers(&all, cache, For::Fast, &progress)
+        .prepare_layers(&all, cache, Some(Compression::GZIP_FAST), &progress)
         .unwrap();
     compressed.into_inner().unwrap()
 }
@@ -140,7 +140,7 @@ fn a_fast_link_gets_a_file_s_layers_as_they_are() {
     let image = open(&archive).unwrap();
     let all: BTreeSet<Digest> = text().iter().map(Digest::of).collect();
     image
-        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {
+        .prepare_layers(&all, &kept.cache(), None, &|_| {
             panic!("nothing is compressed")
         })
         .unwrap();
@@ -154,7 +154,7 @@ fn a_fast_link_gets_a_file_s_layers_as_they_are() {
     prepare(&open(&archive).unwrap(), &kept.cache());
     let again = open(&archive).unwrap();
     again
-        .prepare_layers(&all, &kept.cache(), For::Plain, &|_| {})
+        .prepare_layers(&all, &kept.cache(), None, &|_| {})
         .unwrap();
     assert_eq!(
         sent(&again, &LayerSelection::All),
@@ -179,10 +179,14 @@ fn a_slow_link_gets_them_smaller() {
             .unwrap();
         sent(&image, &LayerSelection::All).len()
     };
-    let fast = len(For::Fast);
-    let small = len(For::Small);
+    let fast = len(Some(Compression::GZIP_FAST));
+    let small = len(Some(Compression::GZIP_SMALL));
     assert!(small < fast, "{small} of {fast}");
-    assert_eq!(len(For::Fast), small, "a smaller one that is there serves");
+    assert_eq!(
+        len(Some(Compression::GZIP_FAST)),
+        small,
+        "a smaller one that is there serves"
+    );
     assert_eq!(kept.layers().len(), 2);
 }
 
@@ -199,11 +203,16 @@ fn an_archive_compressed_as_a_whole() {
         let kept = Kept::new();
         let plain = open(&archive).unwrap();
         let plain = load(&sent(&plain, &LayerSelection::All));
-        for packing in [For::Fast, For::Small, For::ZstdFast, For::ZstdSmall] {
+        for packing in [
+            Some(Compression::GZIP_FAST),
+            Some(Compression::GZIP_SMALL),
+            Some(Compression::ZSTD_FAST),
+            Some(Compression::ZSTD_SMALL),
+        ] {
             let image = open(&archive).unwrap();
             let all = image.layers().iter().map(|layer| layer.diff_id).collect();
             let making = Making {
-                packing,
+                compression: packing,
                 manner: Manner::Whole,
             };
             image
@@ -231,8 +240,8 @@ fn an_archive_compressed_as_a_whole() {
 }
 
 /// As the VPU does.
-pub(crate) fn unwrapped(packing: For, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    if packing.is_zstd() {
+pub(crate) fn unwrapped(packing: Option<Compression>, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    if packing.is_some_and(|packing| packing.codec == o3r_deploy::compression::Codec::Zstd) {
         return zstd::decode_all(bytes);
     }
     let mut unwrapped = vec![];
@@ -249,7 +258,7 @@ fn a_damaged_layer_ends_an_archive_for_zstd() {
         let image = open(&archive).unwrap();
         let all = image.layers().iter().map(|layer| layer.diff_id).collect();
         image
-            .prepare_layers(&all, &kept.cache(), For::ZstdFast, &|_| {})
+            .prepare_layers(&all, &kept.cache(), Some(Compression::ZSTD_FAST), &|_| {})
             .unwrap();
         image
     };
@@ -272,7 +281,11 @@ fn layers_are_where_they_are_said_to_be() {
     let sizes = layers.iter().map(|layer| Some(layer.len() as u64));
     let sizes: Vec<_> = sizes.collect();
     let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
-    for packing in [For::Plain, For::Small, For::ZstdSmall] {
+    for packing in [
+        None,
+        Some(Compression::GZIP_SMALL),
+        Some(Compression::ZSTD_SMALL),
+    ] {
         let kept = Kept::new();
         let image = open(&archive).unwrap();
         image
@@ -285,7 +298,7 @@ fn layers_are_where_they_are_said_to_be() {
                 let stored = &bytes[range];
                 let form = match stored {
                     [0x1f, 0x8b, ..] => Packing::Gzip,
-                    _ if matches!(packing, For::ZstdSmall) => Packing::Zstd,
+                    _ if packing == Some(Compression::ZSTD_SMALL) => Packing::Zstd,
                     _ => Packing::Plain,
                 };
                 let unpacked = form.unpack(stored);
@@ -421,7 +434,7 @@ fn a_source_that_is_not_what_it_says_is_an_error() {
     let image = input.open_as("app:1", "arm64").unwrap();
     let all = image.layers().iter().map(|layer| layer.diff_id).collect();
     let error = image
-        .prepare_layers(&all, &kept.cache(), For::Small, &|_| {})
+        .prepare_layers(&all, &kept.cache(), Some(Compression::GZIP_SMALL), &|_| {})
         .unwrap_err();
     assert!(input.error(&error).contains("has the digest"), "{error}");
     let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();

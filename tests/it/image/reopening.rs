@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::image::{Image, ImageIndex, LayerCache, LayerSelection, Packing, Platform, Source};
+use o3r_deploy::compression::Compression;
+use o3r_deploy::image::{Image, ImageIndex, LayerCache, LayerSelection, Platform, Source};
 
 use crate::image::build::{Input, Tar, docker_old, sent};
 
@@ -65,11 +66,11 @@ fn it_is_the_same_image_and_a_changed_file_is_seen() {
     let cache = LayerCache::new(case.input.scratch().path().join("cache"));
     let wanted = first.layers().iter().map(|layer| layer.diff_id).collect();
     first
-        .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
+        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
         .unwrap();
     let cached = case.open();
     cached
-        .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
+        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
         .unwrap();
     assert!(sent(&cached, &LayerSelection::All) == sent(&first, &LayerSelection::All));
     assert!(!cached.is_prepared());

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use camino::Utf8PathBuf;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{
-    Image, ImageError, LayerCache, LayerSelection, Making, Manner, Packing as For,
-};
+use o3r_deploy::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
 
 use crate::image::build::{docker_old, layer, load, open, sent};
 use crate::image::cache::{Kept, noisy, unwrapped};
 
-const PACKINGS: [For; 4] = [For::Fast, For::Small, For::ZstdFast, For::ZstdSmall];
+const PACKINGS: [Option<Compression>; 4] = [
+    Some(Compression::GZIP_FAST),
+    Some(Compression::GZIP_SMALL),
+    Some(Compression::ZSTD_FAST),
+    Some(Compression::ZSTD_SMALL),
+];
 
 /// So many bytes that they are worth it, and a layer that does not compress.
 fn large() -> Vec<Vec<u8>> {
@@ -29,9 +33,12 @@ fn large() -> Vec<Vec<u8>> {
     ]
 }
 
-fn prepare(image: &Image, cache: &LayerCache, packing: For, manner: Manner) {
+fn prepare(image: &Image, cache: &LayerCache, packing: Option<Compression>, manner: Manner) {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
-    let making = Making { packing, manner };
+    let making = Making {
+        compression: packing,
+        manner,
+    };
     image.prepare_layers(&all, cache, making, &|_| {}).unwrap();
 }
 
@@ -91,7 +98,12 @@ fn small_ones_are_compressed_before() {
     let kept = Kept::new();
     let layers = [layer("a", &"base ".repeat(50_000))];
     let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
-    prepare(&image, &kept.cache(), For::Small, Manner::OnTheWay);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_SMALL),
+        Manner::OnTheWay,
+    );
     assert!(image.is_exact());
     assert_eq!(compressed(&kept), 1);
     sent(&image, &LayerSelection::All);
@@ -102,9 +114,19 @@ fn small_ones_are_compressed_before() {
 fn what_was_to_be_compressed_on_the_way_can_be_compressed_before() {
     let kept = Kept::new();
     let image = open(&docker_old("arm64", "app:1", &large())).unwrap();
-    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_FAST),
+        Manner::OnTheWay,
+    );
     assert!(!image.is_exact());
-    prepare(&image, &kept.cache(), For::Fast, Manner::Layers);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_FAST),
+        Manner::Layers,
+    );
     assert!(image.is_exact());
     load(&sent(&image, &LayerSelection::All));
 }
@@ -148,16 +170,29 @@ fn a_damaged_layer_of_the_cache_is_got_again() {
     bytes[5_000_000] ^= 1;
     fs_err::write(dir.join(name), bytes).unwrap();
     let image = open(&archive).unwrap();
-    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_FAST),
+        Manner::OnTheWay,
+    );
     let error = sending(&image).0.unwrap_err();
     assert!(
         matches!(error, ImageError::DamagedCache { .. }),
         "{error:?}"
     );
-    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_FAST),
+        Manner::OnTheWay,
+    );
     let bytes = written(&image);
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
-    assert_eq!(load(&unwrapped(For::Fast, &bytes).unwrap()), plain);
+    assert_eq!(
+        load(&unwrapped(Some(Compression::GZIP_FAST), &bytes).unwrap()),
+        plain
+    );
 }
 
 #[test]
@@ -168,10 +203,18 @@ fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
     fs_err::write(&file, "").unwrap();
     let cache = LayerCache::new(Utf8PathBuf::from_path_buf(file).unwrap());
     let image = open(&archive).unwrap();
-    prepare(&image, &cache, For::Fast, Manner::OnTheWay);
+    prepare(
+        &image,
+        &cache,
+        Some(Compression::GZIP_FAST),
+        Manner::OnTheWay,
+    );
     let first = written(&image);
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
-    assert_eq!(load(&unwrapped(For::Fast, &first).unwrap()), plain);
+    assert_eq!(
+        load(&unwrapped(Some(Compression::GZIP_FAST), &first).unwrap()),
+        plain
+    );
     assert!(written(&image) == first, "and again");
 }
 
@@ -198,12 +241,22 @@ fn a_link_that_breaks_ends_it_and_it_can_begin_again() {
     let kept = Kept::new();
     let image = open(&archive).unwrap();
     for taken in [0, 3000, 100_000, 1_000_000] {
-        prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+        prepare(
+            &image,
+            &kept.cache(),
+            Some(Compression::GZIP_FAST),
+            Manner::OnTheWay,
+        );
         let cut = image.write_archive("app:staged", &LayerSelection::All, &mut Cut(taken));
         assert!(matches!(cut, Err(ImageError::Output { .. })), "{cut:?}");
         assert_eq!(compressed(&kept), 0, "half a layer is none");
     }
-    prepare(&image, &kept.cache(), For::Fast, Manner::OnTheWay);
+    prepare(
+        &image,
+        &kept.cache(),
+        Some(Compression::GZIP_FAST),
+        Manner::OnTheWay,
+    );
     let bytes = written(&image);
-    unwrapped(For::Fast, &bytes).unwrap();
+    unwrapped(Some(Compression::GZIP_FAST), &bytes).unwrap();
 }

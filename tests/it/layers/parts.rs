@@ -7,8 +7,9 @@ use std::{
 
 use o3r_deploy::{
     apply::{Event, Observer, Outcome, Payloads},
+    compression::Codec,
     desired::{self, Desired, Division, Sizes},
-    image::{Framing, LayerCache, PART_REPOSITORY},
+    image::{LayerCache, PART_REPOSITORY},
     observe::observe,
     plan::{self, Plan},
     render,
@@ -473,9 +474,9 @@ async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_receive
         let content = prepared.images[0].content.clone().unwrap();
         (content.framing, plan.is_about())
     };
-    assert_eq!(with(60_000_000), (Some(Framing::Gzip), true));
+    assert_eq!(with(60_000_000), (Some(Codec::Gzip), true));
     assert_eq!(with(40_000_000), (None, false));
-    assert_eq!(with(60_000_000), (Some(Framing::Gzip), false));
+    assert_eq!(with(60_000_000), (Some(Codec::Gzip), false));
 }
 
 /// Who shows progress is told of all bytes, of an image in one part, too.

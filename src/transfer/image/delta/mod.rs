@@ -24,7 +24,7 @@ use super::compress::{self, CHUNK};
 use super::contents::LayerBytes;
 use super::slice::Slice;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError, LayerCache, LayerSelection, Packing, ScratchDir};
+use super::{Image, ImageError, LayerCache, LayerSelection, ScratchDir};
 use o3r_core::digest::Digest;
 
 /// Old images that are looked at.
@@ -176,9 +176,7 @@ impl Image {
         let ready = ready.filter(|layer| layer.on_the_way.is_none());
         let here = || Some((*self.at_hand()?.by_diff_id().get(&diff_id)?).clone());
         // In any form: it is only read.
-        ready
-            .or_else(here)
-            .or_else(|| cache.layer(diff_id, Packing::Plain))
+        ready.or_else(here).or_else(|| cache.layer(diff_id, None))
     }
 
     fn view(&self, base: &Base, cache: &LayerCache) -> Result<Option<View>, ImageError> {

@@ -5,14 +5,9 @@
 
 use std::io::{self, BufWriter, Write as _};
 
-use super::super::{
-    deflate::{self, Level},
-    error::ImageError,
-    scratch::ScratchDir,
-    slice::Slice,
-    write,
-};
+use super::super::{deflate, error::ImageError, scratch::ScratchDir, slice::Slice, write};
 use o3r_core::{
+    compression::Compression,
     digest::{Digest, DigestWriter},
     shell,
 };
@@ -130,10 +125,14 @@ impl<'a> Pack<'a> {
             .map_err(|error| failed(error.into_error()))?;
         let tar = Slice::whole(tar).map_err(failed)?;
         let mut out = DigestWriter::new(scratch.file()?);
-        deflate::pack(&mut tar.reader(), Level::Small, &mut out, &|_| {}).map_err(|error| {
-            match error {
-                deflate::Error::Read(source) | deflate::Error::Write(source) => failed(source),
-            }
+        deflate::pack(
+            &mut tar.reader(),
+            Compression::GZIP_SMALL,
+            &mut out,
+            &|_| {},
+        )
+        .map_err(|error| match error {
+            deflate::Error::Read(source) | deflate::Error::Write(source) => failed(source),
         })?;
         let (file, sha256, _) = out.finish();
         Ok(Packed {

@@ -4,9 +4,9 @@ use camino::Utf8PathBuf;
 use insta::assert_snapshot;
 
 use super::super::contents::LayerBytes;
-use super::super::deflate::Level;
 use super::*;
-use crate::image::{Image, ImageIndex, LayerCache, LayerSelection, Packing, Work};
+use crate::image::{Image, ImageIndex, LayerCache, LayerSelection, Work};
+use o3r_core::compression::Compression;
 
 const LAYER: [u8; 1024] = [0; 1024];
 
@@ -155,7 +155,7 @@ fn an_image_whose_layers_are_cached_is_not_saved() {
     let wanted = [Digest::of(LAYER)].into();
     let prepared = |image: Image| {
         image
-            .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
+            .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
             .unwrap();
         let all = LayerSelection::All;
         let mut out = Vec::new();
@@ -205,9 +205,9 @@ fn what_was_saved_for_a_fast_link_serves_a_slow_one() {
             .unwrap();
         out.len()
     };
-    let plain = sent(Packing::Plain);
-    assert_eq!(sent(Packing::Plain), plain);
-    assert!(sent(Packing::Small) < plain);
+    let plain = sent(None);
+    assert_eq!(sent(None), plain);
+    assert!(sent(Some(Compression::GZIP_SMALL)) < plain);
     assert_eq!(
         docker.asked(),
         "image info save image info image info ",
@@ -228,7 +228,7 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     {
         let mut ready = image.ready_parts();
         ready.cache = Some(cache.clone());
-        let on_the_way = Some(Level::Fast);
+        let on_the_way = Some(Compression::GZIP_FAST);
         let layer = LayerBytes {
             on_the_way,
             ..layer
@@ -239,7 +239,7 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     docker
         .open("arm64")
         .unwrap()
-        .prepare_layers(&wanted, &cache, Packing::Fast, &|_| {})
+        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
         .unwrap();
     assert_eq!(docker.asked(), "image info save image info ", "saved once");
 }
@@ -349,11 +349,11 @@ fn regression_the_containerd_store_is_saved_once_in_all() {
         assert_eq!(docker.asked(), "image info version save image ");
         drop(first);
         for packing in [
-            Packing::Plain,
-            Packing::Fast,
-            Packing::Small,
-            Packing::ZstdFast,
-            Packing::ZstdSmall,
+            None,
+            Some(Compression::GZIP_FAST),
+            Some(Compression::GZIP_SMALL),
+            Some(Compression::ZSTD_FAST),
+            Some(Compression::ZSTD_SMALL),
         ] {
             let image = docker.open_remembered("arm64", Some(&index)).unwrap();
             assert_eq!(image.config_digest(), Digest::of(config("arm64")));

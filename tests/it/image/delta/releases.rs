@@ -10,9 +10,10 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::{
     digest::Digest,
-    image::{Base, Grain, Image, LayerCache, LayerSelection, Offer, Packing as For, Reach},
+    image::{Base, Grain, Image, LayerCache, LayerSelection, Offer, Reach},
 };
 
 use super::layer::{Member, lay, tar};
@@ -52,7 +53,7 @@ impl Releases {
 
     pub(super) fn prepare(&self, image: &Image, layers: &BTreeSet<Digest>) {
         image
-            .prepare_layers(layers, &self.cache(), For::Fast, &|_| {})
+            .prepare_layers(layers, &self.cache(), Some(Compression::GZIP_FAST), &|_| {})
             .unwrap();
     }
 
@@ -78,7 +79,7 @@ impl Releases {
         old.prepare_layers(
             &this.old_ids.iter().copied().collect(),
             &this.cache(),
-            For::ZstdFast,
+            Some(Compression::ZSTD_FAST),
             &|_| {},
         )
         .unwrap();
