@@ -10,8 +10,8 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
-use o3r_core::{closest, redact};
-pub use o3r_core::{compose, compression, digest, shell};
+pub use o3r_core::{blocks, compose, cost, digest, offers, shell};
+use o3r_core::{closest, redact, units};
 use o3r_transfer::{held_back, kept};
 pub use o3r_transfer::{image, patch};
 
@@ -26,8 +26,10 @@ pub mod manifest;
 mod nonce;
 pub mod observe;
 pub mod plan;
+pub mod prepare;
 pub mod remote;
 pub mod render;
+pub mod resolve;
 pub mod scaffold;
 pub mod speeds;
 pub mod status;

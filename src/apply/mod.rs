@@ -4,7 +4,6 @@ mod client;
 mod lock;
 mod log;
 mod parts;
-mod payload;
 mod report;
 mod runner;
 mod said;
@@ -22,7 +21,6 @@ use tokio::sync::watch as channel;
 
 pub use lock::{Locked, lock};
 pub use log::Log;
-pub use payload::Payloads;
 pub use report::{Failure, FailureReason, Outcome, Report, Restored};
 
 use self::{report::is_docker_full, runner::Runner};
@@ -32,6 +30,7 @@ use crate::{
     image::LayerSpan,
     observe::docker_answers,
     plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Through},
+    prepare::Payloads,
     remote::How,
 };
 

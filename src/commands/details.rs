@@ -55,7 +55,7 @@ pub(super) async fn details(
 fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
     let home = &observed.facts.system.home;
     let mut shown = vec![];
-    for transfer in &session.desired.transfers {
+    for transfer in &session.desired().transfers {
         let address = Address::new("transfer", transfer.name());
         let Some(Probed::Known(tree)) = observed.facts.trees.targets.get(&transfer.name()) else {
             continue;

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     cli::{DEFAULT_FILE, Global},
-    desired::Desired,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
     observe::{self, Observed, Query},
+    resolve::Resolved,
     ui::Ui,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Look {
 /// What is wanted of a VPU.
 pub(super) enum Wanted {
     /// What the manifest says.
-    Known(Box<Desired>),
+    Known(Box<Resolved>),
     /// That is not known, and why.
     Unknown(String),
 }
@@ -45,9 +45,9 @@ impl Look {
         let connect = Connection::open(global, loaded.as_ref());
         let (wanted, connection) = match (&loaded, reason) {
             (Some(loaded), None) => {
-                let (desired, connection) = tokio::join!(session::resolve(loaded), connect);
-                let wanted = match desired {
-                    Ok(desired) => Wanted::Known(Box::new(desired)),
+                let (resolved, connection) = tokio::join!(session::resolve(loaded), connect);
+                let wanted = match resolved {
+                    Ok(resolved) => Wanted::Known(Box::new(resolved)),
                     Err(findings) => Wanted::Unknown(faulty(
                         &crate::manifest::Diagnostics::new(findings).to_string(),
                     )),
@@ -67,7 +67,7 @@ impl Look {
     /// What to ask the VPU.
     pub(super) fn query(&self) -> Query {
         match &self.wanted {
-            Wanted::Known(desired) => desired.query(),
+            Wanted::Known(wanted) => wanted.desired.query(),
             Wanted::Unknown(_) => Query {
                 api_port: self.api_port,
                 ..Query::default()
@@ -78,7 +78,8 @@ impl Look {
     /// Asks the VPU what is there.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         let mut observed = patience::observe(&self.connection.host, &self.query(), self.ui).await?;
-        if let Wanted::Known(desired) = &self.wanted {
+        if let Wanted::Known(wanted) = &self.wanted {
+            let desired = &wanted.desired;
             observe::identify(&mut observed.facts, desired.config_digests());
             session::resolve_projects(&self.connection.host, desired, &mut observed, self.ui)
                 .await?;

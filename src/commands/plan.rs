@@ -8,30 +8,29 @@ use super::{
     CommandError, Exit,
     details::details,
     files::{cannot_write, write},
-    session::{self, Session},
+    session::{self, Planned, Session},
 };
 use crate::{
-    apply::Payloads,
     cli::{self, Global, PlanFormat},
-    desired::{Desired, Sizes},
     observe::{self, Document},
     plan::Plan,
+    prepare::{Payloads, Sizes},
     render,
     ui::Ui,
 };
 
 pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
     let mut looked = None;
-    let (desired, plan) = if let Some(file) = &args.observed {
+    let planned = if let Some(file) = &args.observed {
         from_document(global, file, ui).await?
     } else {
         let session = Session::open(global, Sizes::Exact, ui).await?;
         let observed = session.observe().await?;
-        let plan = session.plan(&observed).await?;
-        let desired = session.desired.clone();
+        let planned = session.plan(&observed).await?;
         looked = Some((session, observed));
-        (desired, plan)
+        planned
     };
+    let Planned { plan, payloads } = planned;
     let is_blocked = !plan.blocked.is_empty();
     match (args.format, &args.output) {
         // A script would do the rest: the plan is shown in its place.
@@ -40,7 +39,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
             ui.data(&render::text_with(&plan, ui.plan_style(), &details));
         }
         (PlanFormat::Sh, Some(directory)) => {
-            write_script(directory, &plan, &Payloads::new(&desired), ui)?;
+            write_script(directory, &plan, &payloads, ui)?;
         }
         (PlanFormat::Sh, None) => {
             let script = render::sh(&plan);
@@ -85,21 +84,18 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
 }
 
 /// The plan for a VPU as it was written down.
-async fn from_document(
-    global: &Global,
-    file: &Utf8Path,
-    ui: Ui,
-) -> Result<(Desired, Plan), CommandError> {
+async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Planned, CommandError> {
     let document = Document::read(file).map_err(|error| {
         let help = error.help().to_owned();
         CommandError::message(Exit::Usage, error.to_string(), Some(help))
     })?;
-    let desired = session::desired(&session::supported(global, ui)?).await?;
+    let resolved = session::resolved(&session::supported(global, ui)?).await?;
+    let desired = &resolved.desired;
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());
     observe::identify(&mut observed.facts, desired.config_digests());
-    let plan = session::plan(&desired, &observed, &host, Sizes::Exact, ui).await?;
-    Ok((desired, plan))
+    let preparation = session::preparation(Sizes::Exact);
+    session::plan(&resolved, &observed, &host, &preparation, ui).await
 }
 
 /// Writes `deploy.sh` and `payload/` into a directory, which may exist.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,8 +12,10 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{CommandError, Exit, patience, target};
 use crate::{
+    blocks::BlockSums,
     cli::Global,
-    desired::{self, Desired, Division, Outdated, Sizes},
+    cost::file::worth_asking,
+    desired::Desired,
     device,
     host::{HostError, SshHost, SshOptions},
     image::{ImageIndex, LayerCache, ScratchDir},
@@ -20,8 +23,9 @@ use crate::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
     observe::{self, Identity, Observed, Remembered},
-    patch::{self, BlockSums},
     plan::{self, Plan},
+    prepare::{self, Outdated, Payloads, Preparation, Sizes},
+    resolve::{self, Resolved},
     speeds::{self, Speeds},
     ui::Ui,
 };
@@ -68,11 +72,11 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
 }
 
 /// Reads everything that the manifest points to, on a thread that may block.
-pub(super) async fn resolve(loaded: &Loaded) -> Result<Desired, Vec<Diagnostic>> {
+pub(super) async fn resolve(loaded: &Loaded) -> Result<Resolved, Vec<Diagnostic>> {
     let loaded = loaded.clone();
     let index = ImageIndex::new(cache());
     let resolved =
-        tokio::task::spawn_blocking(move || desired::resolve(&loaded, &scratch(), &index));
+        tokio::task::spawn_blocking(move || resolve::resolve(&loaded, &scratch(), &index));
     match resolved.await {
         Ok(resolved) => resolved,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -80,7 +84,7 @@ pub(super) async fn resolve(loaded: &Loaded) -> Result<Desired, Vec<Diagnostic>>
 }
 
 /// The same, or the error that ends a command.
-pub(super) async fn desired(loaded: &Loaded) -> Result<Desired, CommandError> {
+pub(super) async fn resolved(loaded: &Loaded) -> Result<Resolved, CommandError> {
     resolve(loaded).await.map_err(findings_error)
 }
 
@@ -175,34 +179,46 @@ pub(super) fn scratch() -> ScratchDir {
     ScratchDir::new(cache().join("scratch"))
 }
 
+/// A plan, and what it sends.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) payloads: Payloads,
+}
+
+/// How this user's commands make things ready.
+pub(super) fn preparation(sizes: Sizes) -> Arc<Preparation> {
+    Arc::new(Preparation::new(LayerCache::new(cache()), sizes))
+}
+
 /// The plan for what was observed; first makes ready what would be sent.
 pub(super) async fn plan(
-    desired: &Desired,
+    resolved: &Resolved,
     observed: &Observed,
     address: &str,
-    sizes: Sizes,
+    preparation: &Arc<Preparation>,
     ui: Ui,
-) -> Result<Plan, CommandError> {
-    let mut desired = desired.clone();
-    let seen = observed.clone();
+) -> Result<Planned, CommandError> {
     let preparing = ui.preparing();
+    let (wanted, seen) = (resolved.clone(), observed.clone());
+    let preparation = Arc::clone(preparation);
     let prepared = tokio::task::spawn_blocking(move || {
-        let progress = |image: &str, prepared| preparing.image(image, prepared);
-        let cache = LayerCache::new(cache());
-        let division = Division::default();
-        desired::prepare(&mut desired, &seen, &cache, division, sizes, &progress).map(|()| desired)
+        let progress = |image: &str, progress| preparing.image(image, progress);
+        preparation.prepare(&wanted.desired, &wanted.images, &seen, &progress)
     });
-    let desired = match prepared.await {
+    let prepared = match prepared.await {
         Ok(prepared) => prepared.map_err(|error| {
             let help = error.source.help();
             CommandError::message(Exit::Usage, super::error::chain(&error), help)
         })?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    let plan = plan::plan(&desired, observed, address);
+    let plan = plan::plan(&resolved.desired, observed, &prepared.offers, address);
     let broken = plan::lint::lint(&plan);
     if broken.is_empty() {
-        return Ok(plan);
+        return Ok(Planned {
+            plan,
+            payloads: prepared.payloads,
+        });
     }
     Err(CommandError::message(
         Exit::Usage,
@@ -247,7 +263,8 @@ impl Connection {
 
 /// A connected VPU and what is wanted of it.
 pub(super) struct Session {
-    pub(super) desired: Desired,
+    resolved: Resolved,
+    preparation: Arc<Preparation>,
     pub(super) host: SshHost,
     options: SshOptions,
     address: String,
@@ -257,8 +274,6 @@ pub(super) struct Session {
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
     /// meanwhile is built wrongly there, which it sees, and sent whole.
     blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
-    /// How well plans have to know what will be sent.
-    sizes: Sizes,
     ui: Ui,
 }
 
@@ -267,8 +282,8 @@ impl Session {
     pub(super) async fn open(global: &Global, sizes: Sizes, ui: Ui) -> Result<Self, CommandError> {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
-        let (desired, connection) = tokio::join!(desired(&loaded), connect);
-        let desired = desired?;
+        let (resolved, connection) = tokio::join!(resolved(&loaded), connect);
+        let resolved = resolved?;
         let Connection {
             host,
             options,
@@ -276,16 +291,21 @@ impl Session {
             table,
         } = connection?;
         Ok(Self {
-            desired,
+            resolved,
+            preparation: preparation(sizes),
             host,
             options,
             address,
             table,
             speeds: OnceCell::new(),
             blocks: Mutex::default(),
-            sizes,
             ui,
         })
+    }
+
+    /// What is wanted of the VPU.
+    pub(super) fn desired(&self) -> &Desired {
+        &self.resolved.desired
     }
 
     /// That the box cannot be reached, and what to do about it.
@@ -311,7 +331,7 @@ impl Session {
 
     /// Its serial number; empty where the device does not say.
     pub(super) async fn serial(&self) -> String {
-        let (device, _) = device::observe(&self.host, &self.desired.query()).await;
+        let (device, _) = device::observe(&self.host, &self.desired().query()).await;
         let device = device.known().cloned().unwrap_or_default();
         device.serial
     }
@@ -324,13 +344,15 @@ impl Session {
 
     /// Asks the VPU what is there and, where there is much to send, how fast that will be.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        let mut observed = patience::observe(&self.host, &self.desired.query(), self.ui).await?;
-        observe::identify(&mut observed.facts, self.desired.config_digests());
-        resolve_projects(&self.host, &self.desired, &mut observed, self.ui).await?;
-        let outdated = desired::outdated(&self.desired, &observed.facts);
+        let mut observed = patience::observe(&self.host, &self.desired().query(), self.ui).await?;
+        observe::identify(&mut observed.facts, self.desired().config_digests());
+        resolve_projects(&self.host, self.desired(), &mut observed, self.ui).await?;
+        let outdated = prepare::outdated(self.desired(), &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
-        let cache = LayerCache::new(cache());
-        let images = desired::bytes_to_send(&self.desired, &observed.facts, &cache);
+        let Resolved { desired, images } = &self.resolved;
+        let images = self
+            .preparation
+            .bytes_to_send(desired, images, &observed.facts);
         let to_send = images.saturating_add(files);
         if to_send >= speeds::WORTH_MEASURING {
             let measure = || speeds::measure(&self.host, to_send);
@@ -352,7 +374,7 @@ impl Session {
         observed: &mut Observed,
     ) -> Result<(), CommandError> {
         let speeds = observed.readings.speeds;
-        if speeds.link.is_none() || !patch::cost::worth_asking(speeds, file.size, file.bytes) {
+        if speeds.link.is_none() || !worth_asking(speeds, file.size, file.bytes) {
             return Ok(());
         }
         let mut known = self.blocks.lock().await;
@@ -373,9 +395,9 @@ impl Session {
     }
 
     /// The plan for what was observed; first makes ready what would be sent.
-    pub(super) async fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
-        let (desired, address) = (&self.desired, &self.address);
-        plan(desired, observed, address, self.sizes, self.ui).await
+    pub(super) async fn plan(&self, observed: &Observed) -> Result<Planned, CommandError> {
+        let (resolved, address) = (&self.resolved, &self.address);
+        plan(resolved, observed, address, &self.preparation, self.ui).await
     }
 }
 

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     cli::{self, Global, TextOrJson},
-    plan, render,
+    plan,
+    prepare::unprepared,
+    render,
+    resolve::Resolved,
     status::{Drift, status},
     ui::Ui,
 };
@@ -26,7 +29,11 @@ pub(super) async fn run(global: &Global, args: &cli::Status, ui: Ui) -> Result<E
     let observed = look.observe().await?;
     let plan = match &look.wanted {
         // What would be sent is not made ready: nothing is.
-        Wanted::Known(desired) => Ok(plan::plan(desired, &observed, look.address())),
+        Wanted::Known(wanted) => {
+            let Resolved { desired, images } = &**wanted;
+            let offers = unprepared(desired, images).offers;
+            Ok(plan::plan(desired, &observed, &offers, look.address()))
+        }
         Wanted::Unknown(reason) => Err(reason.clone()),
     };
     let status = status(

@@ -1,44 +1,29 @@
 //! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
 
-mod archive;
 mod declared;
-mod parts;
-mod patches;
-mod prepare;
-mod resolve;
 mod resolved;
 mod services;
 mod transfers;
-mod walk;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-pub use archive::{archive_len, write_archive};
 pub use declared::{networks, volumes};
-pub use parts::{Arriving, Division, ImagePart};
-pub use patches::{Outdated, Patches, outdated};
-pub use prepare::{Sizes, bytes_to_send, prepare};
-pub use resolve::{is_secret, resolve};
-pub use transfers::{Entry, FileEntry, Transfer};
+pub use services::services;
+pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
 
 use crate::{
     compose::{self, HostPort, Limits},
-    compression::Codec,
     digest::Digest,
-    image::{self, LayerSelection},
     manifest::names::{FirmwareRange, RemotePath},
     observe::Query,
-    plan::ManifestRef,
     remote,
 };
 
-/// What a VPU shall be.
+/// What a VPU is to be.
 #[derive(Debug, Clone)]
 pub struct Desired {
     /// Where it is written.
@@ -61,6 +46,15 @@ pub struct Desired {
     pub device_name: Option<DeviceName>,
     /// Services of others that shall not start when the VPU boots.
     pub disabled: Vec<Disabled>,
+}
+
+/// The manifest that a plan was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestRef {
+    /// As given.
+    pub path: String,
+    /// Of its bytes, in hexadecimal.
+    pub sha256: String,
 }
 
 /// The device's own name.
@@ -144,122 +138,27 @@ pub struct Volume {
 pub struct Image {
     /// `name:tag`.
     pub name: String,
-    /// What is to be sent if it is missing; `None` means that it must be there already.
+    /// What it is, where this manifest has a source for it; `None` means that it must be there already.
     pub content: Option<ImageContent>,
     /// Where it is declared.
     pub source: Option<String>,
 }
 
-/// What identifies an image, and the local image itself.
-#[derive(Debug, Clone)]
+/// What identifies an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageContent {
     /// Of its configuration.
     pub config_digest: Digest,
-    /// Its layers, lowest first.
-    pub layers: Vec<Layer>,
-    /// Bytes of an archive without any layer.
-    pub base_bytes: u64,
-    /// Bytes of the whole image as its source has it.
-    pub whole_bytes: u64,
+    /// The diff ids of its layers, lowest first; one may occur twice.
+    pub layers: Vec<Digest>,
     /// The name under which it is staged.
     pub staging_tag: String,
-    /// How it could be built on the VPU from an image there; found by [`prepare`].
-    pub delta: Option<image::Offer>,
-    /// Whether the layers that are missing are packed for the link before they are sent; where a delta is so much quicker
-    /// that they will hardly be needed, large ones are packed on the way, should it fail.
-    pub packed: bool,
-    /// What its archives are wrapped into.
-    pub framing: Option<Codec>,
-    /// Whether sizes are about those that are sent, for a layer is compressed only then.
-    pub about: bool,
-    /// The parts in which it is sent, in this order; none where it is sent at once.
-    pub parts: Vec<ImagePart>,
-    /// The bytes' source; `None` in tests of the planner.
-    pub local: Option<Arc<image::Image>>,
-}
-
-/// A layer of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layer {
-    /// Digest of its uncompressed tar.
-    pub diff_id: Digest,
-    /// Bytes that it adds to an archive.
-    pub bytes: u64,
-    /// Bytes of its uncompressed tar, where that is known.
-    pub unpacked: Option<u64>,
-    /// Bytes that docker writes down of it before it loads it.
-    pub spooled: u64,
 }
 
 impl ImageContent {
-    /// What is to be sent of `image`, named `staging_tag` there.
-    pub fn new(image: Arc<image::Image>, staging_tag: String) -> Self {
-        let mut content = Self {
-            config_digest: image.config_digest(),
-            layers: vec![],
-            base_bytes: 0,
-            whole_bytes: image.archive_len(&staging_tag, &LayerSelection::All),
-            staging_tag,
-            delta: None,
-            packed: true,
-            framing: None,
-            about: false,
-            parts: vec![],
-            local: Some(image),
-        };
-        content.measure();
-        content
-    }
-
-    /// Takes the sizes of what is ready to be sent by now.
-    pub(super) fn measure(&mut self) {
-        let Some(image) = &self.local else { return };
-        self.about = !image.is_exact();
-        let size = |selection: &LayerSelection| image.archive_len(&self.staging_tag, selection);
-        self.base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
-        let layers = image.layers().into_iter().map(|layer| {
-            let only = LayerSelection::Only([layer.diff_id].into());
-            let bytes = size(&only).saturating_sub(self.base_bytes);
-            Layer {
-                diff_id: layer.diff_id,
-                bytes,
-                unpacked: layer.unpacked,
-                spooled: layer.spooled.unwrap_or(bytes),
-            }
-        });
-        self.layers = layers.collect();
-        // An engine says how large the files are, not their archive.
-        let all = self.archive_bytes(&self.diff_ids());
-        self.whole_bytes = self.whole_bytes.max(all);
-    }
-
-    /// Bytes of an archive with these layers.
-    pub fn archive_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
-        let sent = self.each_once(layers).map(|layer| layer.bytes);
-        self.base_bytes + sent.sum::<u64>()
-    }
-
-    /// Bytes of these layers' tars; at least, where a layer's size is not known.
-    pub fn unpacked_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
-        let bytes = |layer: &Layer| layer.unpacked.unwrap_or(layer.bytes);
-        self.each_once(layers).map(bytes).sum()
-    }
-
-    /// Bytes that docker writes down of an archive with these layers before it loads it.
-    pub fn spooled_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
-        let spooled = self.each_once(layers).map(|layer| layer.spooled);
-        self.base_bytes + spooled.sum::<u64>()
-    }
-
-    fn each_once(&self, layers: &BTreeSet<Digest>) -> impl Iterator<Item = &Layer> {
-        let mut left = layers.clone();
-        let layers = self.layers.iter();
-        layers.filter(move |layer| left.remove(&layer.diff_id))
-    }
-
     /// The diff ids of all layers.
     pub fn diff_ids(&self) -> BTreeSet<Digest> {
-        self.layers.iter().map(|layer| layer.diff_id).collect()
+        self.layers.iter().copied().collect()
     }
 }
 
@@ -317,7 +216,7 @@ pub struct ProjectFile {
 
 impl ProjectFile {
     /// A file of which only the name matters, because it shall not be there.
-    fn named(relative: String) -> Self {
+    pub fn named(relative: String) -> Self {
         let sha256 = Digest::of(b"");
         Self {
             relative,
@@ -521,4 +420,10 @@ impl Desired {
         // Strings, numbers and lists of them always serialise.
         Digest::of(serde_json::to_vec(&canonical).unwrap_or_default())
     }
+}
+
+/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
+pub fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with(".env") || name.split('.').next_back() == Some("env")
 }

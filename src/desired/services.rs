@@ -80,7 +80,7 @@ fn normalised(path: &str) -> String {
 }
 
 /// What matters of each service.
-pub(super) fn services(
+pub fn services(
     parsed: &ComposeFile,
     files: &[ProjectFile],
     project: &str,

@@ -1,11 +1,10 @@
 //! What a transfer puts on the VPU: a file, or a tree of files, directories and links.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-use super::Patches;
 use crate::{digest::Digest, manifest::Exclude, manifest::names::RemotePath, observe::TreeQuery};
 
 /// A file or directory that is copied.
@@ -21,8 +20,6 @@ pub struct Transfer {
     pub exclude: Exclude,
     /// Projects whose containers are made anew when something changed.
     pub restart: Vec<String>,
-    /// How files are sent that the VPU has in another version; made by [`super::prepare`].
-    pub patches: Patches,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -95,4 +92,48 @@ impl Transfer {
                 .collect(),
         }
     }
+}
+
+/// The unit of a tar archive.
+const BLOCK: u64 = 512;
+
+/// Names of up to so many bytes fit a header of a tar archive.
+const SHORT_NAME: usize = 100;
+
+/// The entry that a member means: the transfer's number, and the path below its target.
+pub fn entry<'a>(transfers: &'a [Transfer], member: &str) -> Option<&'a Entry> {
+    let (number, name) = member.split_once('/').unwrap_or((member, ""));
+    let transfer = transfers.get(number.parse::<usize>().ok()?)?;
+    transfer.entries.get(name)
+}
+
+/// Bytes of the archive of these members.
+pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
+    let name_len = |name: &str| match name.len() {
+        length if length <= SHORT_NAME => 0,
+        length => BLOCK + (length as u64 + 1).next_multiple_of(BLOCK),
+    };
+    let mut length = 2 * BLOCK; // the end
+    for member in members {
+        length += BLOCK;
+        length += match entry(transfers, member) {
+            Some(Entry::File(file)) => name_len(member) + file.bytes.next_multiple_of(BLOCK),
+            Some(Entry::Symlink { target }) => name_len(member) + name_len(target),
+            // With a slash.
+            Some(Entry::Directory { .. }) => name_len(&format!("{member}/")),
+            None => 0,
+        };
+    }
+    length + BLOCK + (sums(transfers, members).len() as u64).next_multiple_of(BLOCK)
+}
+
+/// The last file of an archive of these members, as `sha256sum -c` reads it.
+pub fn sums(transfers: &[Transfer], members: &[String]) -> String {
+    let mut sums = String::new();
+    for member in members {
+        if let Some(Entry::File(file)) = entry(transfers, member) {
+            let _ = writeln!(sums, "{}  {member}", file.sha256.hex());
+        }
+    }
+    sums
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{AllResolved, Autostart, Container, Network, trees::Trees};
-use crate::{compose::HostPort, digest::Digest, patch::BlockSums, speeds::Speeds};
+use crate::{blocks::BlockSums, compose::HostPort, digest::Digest, speeds::Speeds};
 
 /// A VPU's state as queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,10 +44,10 @@ pub use store::identify;
 pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
 
 use crate::{
+    blocks::{BlockSums, block_size},
     device,
     host::{Host, HostError, Stdin},
     nonce::nonce,
-    patch::{self, BlockSums},
     remote,
     shell::Argv,
 };
@@ -151,7 +151,7 @@ pub async fn blocks<H: Host>(
     path: &str,
     size: u64,
 ) -> Result<Option<BlockSums>, HostError> {
-    let block = patch::block_size(size);
+    let block = block_size(size);
     let command = remote::block_sums(path, block);
     let output = host.run(&command, Stdin::Empty).await?;
     if !output.success() {

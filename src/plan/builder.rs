@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     desired::Desired,
     observe::{self, Facts, Observed, Readings},
+    offers::Offers,
     plan::{
         Action, Address, Blocked, Cause, Change, Command, NotRestorable, Phase, Plan, Step,
         Summary, Vpu, fingerprint,
@@ -21,6 +22,8 @@ pub(super) struct Builder<'a> {
     pub(super) facts: &'a Facts,
     /// What moves by itself: for notes, and for blocks that say what will not fit.
     pub(super) readings: &'a Readings,
+    /// What could be sent.
+    pub(super) offers: &'a Offers,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
     pub(super) notes: Vec<String>,
@@ -95,11 +98,12 @@ impl Draft {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, offers: &'a Offers) -> Self {
         Self {
             desired,
             facts: &observed.facts,
             readings: &observed.readings,
+            offers,
             steps: vec![],
             blocked: vec![],
             notes: vec![],

@@ -47,8 +47,8 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         .iter()
         .filter_map(|image| image.content.as_ref());
     let bottoms: Vec<Option<&Digest>> = contents
-        .filter_map(|content| content.layers.first())
-        .map(|layer| Some(&layer.diff_id))
+        .filter(|content| !content.layers.is_empty())
+        .map(|content| content.layers.first())
         .collect();
     let is_declared = |project: &str| desired.projects.iter().any(|p| p.name == project);
     let containers = relevant(&facts.containers, |_, container| {

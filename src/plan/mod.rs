@@ -20,18 +20,19 @@ mod volume;
 
 pub use autostart::brings_back;
 pub(crate) use builder::vpu;
-pub use image::{cost, delta_bases, layers_to_send, takes_parts};
+pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use step::{
-    Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, ManifestRef,
-    NotRestorable, Part, Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, NotRestorable, Part,
+    Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
-use crate::{desired::Desired, observe::Observed};
+use crate::{desired::Desired, observe::Observed, offers::Offers};
 
-/// The steps that make the observed VPU the desired one, in the order in which they run.
-pub fn plan(desired: &Desired, observed: &Observed, host: &str) -> Plan {
+/// The steps that make the observed VPU the desired one, in the order in which they run, sending what is offered.
+/// `host` is the VPU's address for people.
+pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str) -> Plan {
     let desired = desired.as_resolved(&observed.facts);
-    let mut builder = builder::Builder::new(&desired, observed);
+    let mut builder = builder::Builder::new(&desired, observed, offers);
     guard::plan(&mut builder);
     directory::plan(&mut builder);
     volume::plan(&mut builder);

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{Address, builder::Builder, layers_to_send};
 use crate::{
-    desired::{ImageContent, ImagePart},
     digest::Digest,
     observe::Readings,
-    render::bytes,
+    offers::{ImageOffer, PartOffer},
+    units::bytes,
 };
 
 /// What is blocked where space is wanting.
@@ -30,27 +30,27 @@ struct Need {
 }
 
 impl Need {
-    fn add(&mut self, content: &ImageContent, missing: &BTreeSet<Digest>) {
-        self.unpacked += content.unpacked_bytes(missing);
-        if content.parts.is_empty() {
-            self.received = self.received.max(content.spooled_bytes(missing));
+    fn add(&mut self, offer: &ImageOffer, missing: &BTreeSet<Digest>) {
+        self.unpacked += offer.unpacked_bytes(missing);
+        if offer.parts.is_empty() {
+            self.received = self.received.max(offer.spooled_bytes(missing));
             return;
         }
-        let streamed = |part: &ImagePart| {
+        let streamed = |part: &PartOffer| {
             if part.arriving.is_none() {
-                content.spooled_bytes(&part.part.layers)
+                offer.spooled_bytes(&part.part.layers)
             } else {
                 0
             }
         };
-        let rest = |part: &ImagePart| {
+        let rest = |part: &PartOffer| {
             let arriving = part.arriving.as_ref();
             arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
         };
         // One is on its way while the one before is loaded.
-        for (at, part) in content.parts.iter().enumerate() {
-            let next = content.parts.get(at + 1);
-            let loaded = content.spooled_bytes(&part.part.layers);
+        for (at, part) in offer.parts.iter().enumerate() {
+            let next = offer.parts.get(at + 1);
+            let loaded = offer.spooled_bytes(&part.part.layers);
             self.received = self.received.max(loaded + next.map_or(0, streamed));
             self.arriving = self.arriving.max(rest(part) + next.map_or(0, rest));
         }
@@ -64,9 +64,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     };
     let to_send = layers_to_send(builder.desired, builder.facts);
     let mut need = Need::default();
-    for image in &builder.desired.images {
-        if let (Some(missing), Some(content)) = (to_send.get(&image.name), &image.content) {
-            need.add(content, missing);
+    for (name, offer) in &builder.offers.images {
+        if let Some(missing) = to_send.get(name) {
+            need.add(offer, missing);
         }
     }
     let shared = one_file_system(builder.readings);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, shell::Argv, speeds::Speeds};
+use crate::{desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds};
 
 /// Everything that `apply` will do, in order, and why.
 ///
@@ -66,15 +66,6 @@ pub struct Vpu {
     pub docker: String,
     /// docker-compose's version.
     pub compose: String,
-}
-
-/// The manifest that a plan was made from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ManifestRef {
-    /// As given.
-    pub path: String,
-    /// Of its bytes, in hexadecimal.
-    pub sha256: String,
 }
 
 /// One resource's change.

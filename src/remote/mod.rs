@@ -3,9 +3,9 @@
 mod lock;
 
 use crate::{
+    blocks,
     digest::Digest,
-    image::Reach,
-    patch,
+    offers::Reach,
     shell::{Argv, IN_TURN_NAME},
 };
 
@@ -303,7 +303,7 @@ pub fn stage_files(staging: &str) -> Argv {
 /// Prints the sums of a file's blocks, of so many bytes; see [`crate::patch::BlockSums::parse`].
 pub fn block_sums(path: &str, block: u64) -> Argv {
     let script = include_str!("block-sums.sh");
-    let (size, batch) = (block.to_string(), patch::batch(block).to_string());
+    let (size, batch) = (block.to_string(), blocks::batch(block).to_string());
     Argv::script(script, "o3r-block-sums", [path, &size, &batch])
 }
 

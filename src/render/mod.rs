@@ -147,7 +147,7 @@ mod tests {
             "format": 1,
             "tool": "o3r-deploy",
             "vpu": vpu(),
-            "manifest": crate::plan::ManifestRef::default(),
+            "manifest": crate::desired::ManifestRef::default(),
             "fingerprint": crate::digest::Digest::of(b""),
             "steps": [],
             "blocked": [{ "address": "vpu.serial", "reason": HOSTILE, "remedy": HOSTILE }],

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::{Ui, layers};
 use crate::{
     apply::{Event, Observer},
-    image::{LayerSpan, Prepared, Work},
+    image::{LayerSpan, Work, WorkProgress},
     render,
 };
 
@@ -52,7 +52,7 @@ impl Preparing {
     }
 
     /// An image is so far.
-    pub fn image(&self, image: &str, prepared: Prepared) {
+    pub fn image(&self, image: &str, prepared: WorkProgress) {
         let Ok(mut current) = self.current.lock() else {
             return;
         };

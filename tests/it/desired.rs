@@ -4,9 +4,10 @@ use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::{
-    desired::{Desired, resolve},
+    desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest::load,
+    resolve::resolve,
 };
 
 /// Resolves a manifest of one compose project beside these files.
@@ -24,7 +25,9 @@ fn resolved(project: &str, files: &[&str]) -> Desired {
     fs::write(base.join("deploy.toml"), manifest).unwrap();
     let loaded = load(&base.join("deploy.toml")).unwrap();
     let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
-    resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
+    resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()))
+        .unwrap()
+        .desired
 }
 
 fn names(desired: &Desired) -> Vec<&str> {

@@ -4,12 +4,13 @@ use std::{fs, path::Path};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::{
-    desired::{Desired, resolve},
     digest::Digest,
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
     plan::{self, Plan},
+    prepare::unprepared,
+    resolve::{Resolved, resolve},
 };
 use o3r_testing::vpu::{FakeVpu, World};
 use serde_json::json;
@@ -34,7 +35,7 @@ fn archive(path: &Path) {
 }
 
 /// The example, with what the user brings.
-fn gpu() -> Desired {
+fn gpu() -> Resolved {
     let site = tempfile::tempdir().unwrap();
     let base = Utf8Path::from_path(site.path()).unwrap();
     for file in ["deploy.toml", "docker-compose.yml"] {
@@ -57,11 +58,12 @@ fn gpu() -> Desired {
 }
 
 async fn planned(world: World) -> Plan {
-    let desired = gpu();
+    let Resolved { desired, images } = gpu();
     let observed = observe(&FakeVpu::new(world), &desired.query())
         .await
         .unwrap();
-    plan::plan(&desired, &observed, "192.168.0.69")
+    let offers = unprepared(&desired, &images).offers;
+    plan::plan(&desired, &observed, &offers, "192.168.0.69")
 }
 
 #[tokio::test]

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use o3r_deploy::{
     compose::{self, ComposeFile},
     desired::{
-        Arriving, Desired, Directory, Guards, Image, ImageContent, ImagePart, Layer, Project,
-        ProjectState, ProjectVolume, Release, Service,
+        Desired, Directory, Guards, Image, ImageContent, ManifestRef, Project, ProjectState,
+        ProjectVolume, Release, Service,
     },
     digest::Digest,
-    image,
     observe::{
         self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
     },
-    plan::{ManifestRef, Plan, plan},
+    offers::{Arriving, ImageOffer, LayerOffer, Offers, Part, PartOffer},
+    plan::{Plan, plan},
     status::{self, Drift},
 };
 
@@ -79,7 +79,16 @@ fn desired(projects: Vec<Project>) -> Desired {
 }
 
 fn planned(desired: &Desired, observed: &Observed) -> Plan {
-    plan(desired, observed, "192.168.0.69")
+    plan(desired, observed, &Offers::default(), "192.168.0.69")
+}
+
+/// The same, where that can be sent of the image.
+fn planned_with(desired: &Desired, observed: &Observed, offer: &ImageOffer) -> Plan {
+    let offers = Offers {
+        images: BTreeMap::from([("app:1".to_owned(), offer.clone())]),
+        ..Offers::default()
+    };
+    plan(desired, observed, &offers, "192.168.0.69")
 }
 
 /// Reasons and remedies.
@@ -249,35 +258,34 @@ fn runtime_that_docker_does_not_have() {
 }
 
 /// An image of 448 MiB with these layers.
-fn large_image(layers: Vec<Layer>) -> Desired {
+fn large_image(layers: Vec<LayerOffer>) -> (Desired, ImageOffer) {
     let mut desired = desired(vec![]);
     desired.images.push(Image {
         name: "app:1".into(),
         content: Some(ImageContent {
             config_digest: Digest::of("config"),
-            layers,
-            base_bytes: 448 << 20,
-            whole_bytes: 448 << 20,
-            delta: None,
-            packed: true,
-            framing: None,
-            about: false,
+            layers: layers.iter().map(|layer| layer.diff_id).collect(),
             staging_tag: "o3r-deploy/app:0".into(),
-            parts: vec![],
-            local: None,
         }),
         source: None,
     });
-    desired
+    let offer = ImageOffer {
+        layers,
+        base_bytes: 448 << 20,
+        whole_bytes: 448 << 20,
+        packed: true,
+        ..ImageOffer::default()
+    };
+    (desired, offer)
 }
 
 #[test]
 fn image_that_does_not_fit() {
-    let desired = large_image(vec![]);
+    let (desired, offer) = large_image(vec![]);
     let mut observed = observed();
     let mut with = |free| {
         observed.readings.docker_free = Some(free);
-        planned(&desired, &observed)
+        planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
     vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the images
@@ -297,7 +305,7 @@ fn image_that_does_not_fit() {
 
 #[test]
 fn image_that_does_not_fit_beside_what_was_received() {
-    let desired = large_image(vec![Layer {
+    let (desired, offer) = large_image(vec![LayerOffer {
         diff_id: Digest::of("layer"),
         bytes: 100 << 20,
         unpacked: Some(300 << 20),
@@ -306,7 +314,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
     let mut observed = observed();
     let mut with = |free| {
         observed.readings.docker_free = Some(free);
-        planned(&desired, &observed)
+        planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
     vpu.space: docker's disk has 600 MiB free, and it needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are
@@ -318,15 +326,15 @@ fn image_that_does_not_fit_beside_what_was_received() {
 /// A part that is loaded from a file, and the next one that docker gets meanwhile.
 #[test]
 fn image_of_which_two_parts_do_not_fit_at_a_time() {
-    let layer = |name: &str, mib: u64| Layer {
+    let layer = |name: &str, mib: u64| LayerOffer {
         diff_id: Digest::of(name),
         bytes: mib << 20,
         unpacked: Some(mib << 20),
         spooled: mib << 20,
     };
-    let mut desired = large_image(vec![layer("one", 100), layer("two", 60)]);
-    let part = |up_to, name: &str, mib: u64, arriving| ImagePart {
-        part: image::Part {
+    let (desired, mut offer) = large_image(vec![layer("one", 100), layer("two", 60)]);
+    let part = |up_to, name: &str, mib: u64, arriving| PartOffer {
+        part: Part {
             up_to,
             layers: [Digest::of(name)].into(),
         },
@@ -338,16 +346,15 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
         name: "one".into(),
         have: 0,
     };
-    let content = desired.images[0].content.as_mut().unwrap();
-    content.base_bytes = 0;
-    content.parts = vec![
+    offer.base_bytes = 0;
+    offer.parts = vec![
         part(1, "one", 100, Some(arriving)),
         part(2, "two", 60, None),
     ];
     let mut observed = observed();
     observed.readings.docker_free = Some(300 << 20);
     observed.readings.home_free = Some(1 << 30);
-    insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
+    insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
     vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are
       help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");

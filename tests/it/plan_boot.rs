@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    desired::{self, Desired},
+    desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::{Observed, Probed, observe},
+    offers::Offers,
     plan::{self, Plan},
     render,
+    resolve::resolve,
 };
 use o3r_testing::vpu::{Autostart, Container, FakeVpu, Image, World};
 use serde_json::json;
@@ -28,8 +30,9 @@ fn desired(more: &str, restart: &str) -> Desired {
     );
     std::fs::write(path.join("docker-compose.yml"), compose).unwrap();
     let loaded = manifest::load(&path.join("deploy.toml")).unwrap();
-    let mut desired =
-        desired::resolve(&loaded, &ScratchDir::new(path), &ImageIndex::new(path)).unwrap();
+    let mut desired = resolve(&loaded, &ScratchDir::new(path), &ImageIndex::new(path))
+        .unwrap()
+        .desired;
     for project in &mut desired.projects {
         for file in &mut project.files {
             file.local = file.local.file_name().unwrap_or_default().into();
@@ -93,6 +96,7 @@ async fn planned(world: World, more: &str, restart: &str) -> String {
     boot(&plan::plan(
         &desired,
         &observed(world, &desired).await,
+        &Offers::default(),
         "vpu",
     ))
 }
@@ -200,7 +204,7 @@ async fn a_box_that_cannot_start_it_blocks() {
         async move {
             let mut observed = observed(world(), &desired).await;
             observed.facts.autostart = Probed::Unknown("Failed to connect to bus".into());
-            boot(&plan::plan(&desired, &observed, "vpu"))
+            boot(&plan::plan(&desired, &observed, &Offers::default(), "vpu"))
         }
     };
     let more = format!("{OFF}[autostart]\ndisable = [\"old-demo\"]\n");
@@ -217,7 +221,7 @@ async fn a_box_that_cannot_start_it_blocks() {
     if let Probed::Known(found) = &mut by_root.facts.autostart {
         found.enabled_for_all.insert("app".into());
     }
-    insta::assert_snapshot!(boot(&plan::plan(&wanted, &by_root, "vpu")), @r"
+    insta::assert_snapshot!(boot(&plan::plan(&wanted, &by_root, &Offers::default(), "vpu")), @r"
         ✗ autostart.app is blocked: oem-dc@app.service is enabled in /etc/systemd/user, for every user; only root can disable it
           help: on the VPU, as root: systemctl --global disable oem-dc@app.service
         note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
@@ -254,7 +258,12 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
     world.autostart.enabled = BTreeSet::from(["old-demo".into(), "other".into()]);
     let more = "[autostart]\ndisable = [\"old-demo\", \"nobody\", \"old-demo\"]\n";
     let wanted = desired(more, "");
-    let plan = plan::plan(&wanted, &observed(world.clone(), &wanted).await, "vpu");
+    let plan = plan::plan(
+        &wanted,
+        &observed(world.clone(), &wanted).await,
+        &Offers::default(),
+        "vpu",
+    );
     insta::assert_snapshot!(boot(&plan), @r"
         switch
           - remove  autostart.old-demo
@@ -278,7 +287,15 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
     // A plan is stale by what it depends on, and by nothing else.
     let fingerprint = |world: World| {
         let wanted = desired(more, "");
-        async move { plan::plan(&wanted, &observed(world, &wanted).await, "vpu").fingerprint }
+        async move {
+            plan::plan(
+                &wanted,
+                &observed(world, &wanted).await,
+                &Offers::default(),
+                "vpu",
+            )
+            .fingerprint
+        }
     };
     let mut other = world.clone();
     other.autostart.enabled.remove("other");
@@ -335,7 +352,12 @@ async fn the_name_is_set_and_saved_with_what_was_saved() {
 
     let undo = async |world: World| {
         let wanted = desired(NAMED, "");
-        let plan = plan::plan(&wanted, &observed(world, &wanted).await, "vpu");
+        let plan = plan::plan(
+            &wanted,
+            &observed(world, &wanted).await,
+            &Offers::default(),
+            "vpu",
+        );
         let undo = plan.steps[0].undo.iter().map(plan::Command::to_display);
         undo.collect::<Vec<_>>().join("\n")
     };
@@ -433,7 +455,7 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
     let mut observed = observed(world(), &wanted).await;
     observed.facts.device = Probed::Unknown("nothing listens on port 80".into());
     observed.facts.device_help = Some("wait until it has booted".into());
-    insta::assert_snapshot!(boot(&plan::plan(&wanted, &observed, "vpu")), @r"
+    insta::assert_snapshot!(boot(&plan::plan(&wanted, &observed, &Offers::default(), "vpu")), @r"
         ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
           help: wait until it has booted; or leave `serial` out of the manifest
         ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
@@ -446,7 +468,7 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
         .await
         .unwrap();
     observed.facts.device = device;
-    let plan = plan::plan(&without, &observed, "vpu");
+    let plan = plan::plan(&without, &observed, &Offers::default(), "vpu");
     assert_eq!(plan.blocked, vec![]);
     assert!(!plan.steps.is_empty());
 }
@@ -454,7 +476,12 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
 #[tokio::test]
 async fn api_calls_are_part_of_the_plan_document_and_of_the_script() {
     let wanted = desired(NAMED, "");
-    let plan = plan::plan(&wanted, &observed(world(), &wanted).await, "vpu");
+    let plan = plan::plan(
+        &wanted,
+        &observed(world(), &wanted).await,
+        &Offers::default(),
+        "vpu",
+    );
     let json = render::json(&plan);
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
     let document: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -496,7 +523,7 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
     records
         .releases
         .insert("app".into(), serde_json::from_value(release).unwrap());
-    let plan = plan::plan(&off, &seen, "vpu");
+    let plan = plan::plan(&off, &seen, &Offers::default(), "vpu");
     let lost: Vec<&str> = plan
         .not_restorable
         .iter()
@@ -508,7 +535,7 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
     if let o3r_deploy::observe::Probed::Known(found) = &mut enabled.facts.autostart {
         found.enabled.insert("app".into());
     }
-    let plan = plan::plan(&off, &enabled, "vpu");
+    let plan = plan::plan(&off, &enabled, &Offers::default(), "vpu");
     let lost: Vec<&str> = plan
         .not_restorable
         .iter()

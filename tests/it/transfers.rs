@@ -12,11 +12,13 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
-    desired::{Desired, Entry, resolve},
+    desired::{Desired, Entry},
     image::{ImageIndex, ScratchDir},
     manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
+    offers::Offers,
     plan::{self, ChangeKind, PayloadSource, Plan, Step},
+    resolve::resolve,
 };
 use o3r_testing::vpu::{FakeVpu, World};
 
@@ -54,10 +56,13 @@ impl Site {
         let loaded = manifest::load(&path).unwrap();
         let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(self.path().into()).unwrap());
         let base = format!("{}/", self.path().display());
-        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).map_err(|findings| {
-            let texts = findings.iter().map(ToString::to_string);
-            texts.map(|text| text.replace(&base, "")).collect()
-        })
+        let resolved = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()));
+        resolved
+            .map(|resolved| resolved.desired)
+            .map_err(|findings| {
+                let texts = findings.iter().map(ToString::to_string);
+                texts.map(|text| text.replace(&base, "")).collect()
+            })
     }
 
     fn desired(&self) -> Desired {
@@ -86,7 +91,7 @@ async fn plan_on(
     if let Some(Probed::Known(tree)) = observed.facts.trees.targets.get_mut("~/config") {
         change(tree);
     }
-    let plan = plan::plan(desired, &observed, "fake");
+    let plan = plan::plan(desired, &observed, &Offers::default(), "fake");
     assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
     plan
 }
@@ -415,20 +420,24 @@ async fn an_unanswered_question_blocks_and_want_of_space_does() {
     let vpu = FakeVpu::default();
     let mut observed = observed(&vpu, &desired).await;
     observed.readings.free.insert("/".into(), 8192);
-    let plan = plan::plan(&desired, &observed, "fake");
+    let plan = plan::plan(&desired, &observed, &Offers::default(), "fake");
     assert_eq!(
         blocked(&plan).0,
         "12.0 KiB are to arrive on /, and 8.00 KiB are free"
     );
     observed.readings.free.insert("/".into(), 12_288);
-    assert!(plan::plan(&desired, &observed, "fake").blocked.is_empty());
+    assert!(
+        plan::plan(&desired, &observed, &Offers::default(), "fake")
+            .blocked
+            .is_empty()
+    );
     let unknown = Probed::Unknown("the answer was cut short".to_owned());
     observed
         .facts
         .trees
         .targets
         .insert("~/config".into(), unknown);
-    let plan = plan::plan(&desired, &observed, "fake");
+    let plan = plan::plan(&desired, &observed, &Offers::default(), "fake");
     assert_eq!(blocked(&plan).0, "the answer was cut short");
 }
 

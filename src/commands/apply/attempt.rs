@@ -10,12 +10,17 @@ use super::{
     watch::Waiting,
 };
 use crate::{
-    apply::{self, Failure, FailureReason, Locked, Outcome, Payloads},
+    apply::{self, Failure, FailureReason, Locked, Outcome},
     cli::{self, TextOrJson},
-    commands::{CommandError, Exit, details::details, session::Session},
+    commands::{
+        CommandError, Exit,
+        details::details,
+        session::{Planned, Session},
+    },
     host::{Held, HostError},
     image::ImageError,
     plan::{Address, Phase, Plan},
+    prepare::Payloads,
     remote::Claim,
     render,
     ui::Ui,
@@ -30,6 +35,8 @@ pub(super) struct Attempt<'a> {
     pub(super) who: String,
     /// What was agreed to.
     pub(super) planned: Plan,
+    /// What that sends.
+    pub(super) payloads: Payloads,
     /// The lock, where it was taken before that was planned.
     pub(super) held: Option<Held>,
     /// What makes it go on, where the last try was not to the end.
@@ -100,8 +107,8 @@ impl Attempt<'_> {
     ) -> Result<ControlFlow<()>, Stop> {
         let observed = self.waiting.on("looking at the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
-        let plan = self.waiting.on("planning again", session.plan(&observed));
-        let plan = plan.await??;
+        let planned = self.waiting.on("planning again", session.plan(&observed));
+        let Planned { plan, payloads } = planned.await??;
         if let Some(why) = goes_on
             && is_rest(&plan, &self.planned)
         {
@@ -121,6 +128,7 @@ impl Attempt<'_> {
             }
         }
         self.planned = plan;
+        self.payloads = payloads;
         Ok(ControlFlow::Continue(()))
     }
 
@@ -172,12 +180,11 @@ impl Attempt<'_> {
             rollback: !self.args.no_rollback,
             lock: Some(lock),
         };
-        let payloads = Payloads::new(&session.desired);
         let interrupts = self.waiting.interrupts.clone();
         let report = apply::execute(
             &session.host,
             plan,
-            &payloads,
+            &self.payloads,
             options,
             log,
             progress,
@@ -219,7 +226,8 @@ impl Attempt<'_> {
         let remaining = self
             .waiting
             .on("planning again", session.plan(&observed))
-            .await??;
+            .await??
+            .plan;
         drop(lock);
         if remaining.is_empty() {
             log.line("applied; a second plan is empty");

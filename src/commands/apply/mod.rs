@@ -15,13 +15,18 @@ use self::{
     reconnect::{Known, WAITS, reconnect},
     watch::{Waiting, log, who},
 };
-use super::{CommandError, Exit, details::details, interrupts, session::Session};
+use super::{
+    CommandError, Exit,
+    details::details,
+    interrupts,
+    session::{Planned, Session},
+};
 use crate::{
     apply::{self, Interrupts, Log},
     cli::{self, Global, TextOrJson},
-    desired::Sizes,
     host::Held,
     plan::Plan,
+    prepare::{Payloads, Sizes},
     remote::Claim,
     render::{self, Details},
     ui::Ui,
@@ -81,6 +86,7 @@ async fn run_inner(
     let Prepared {
         mut session,
         plan,
+        payloads,
         held,
         who,
         known,
@@ -101,6 +107,7 @@ async fn run_inner(
         waiting: &waiting,
         who,
         planned: plan,
+        payloads,
         held,
         goes_on: None,
         goes_on_further: false,
@@ -147,6 +154,7 @@ fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
 struct Prepared {
     session: Session,
     plan: Plan,
+    payloads: Payloads,
     /// The lock, where it was taken before that was planned.
     held: Option<Held>,
     who: String,
@@ -206,7 +214,7 @@ async fn prepare(
         };
         reconnect(&mut session, &known, &waiting, &mut waits, ui, lost).await?;
     };
-    let plan = session.plan(&observed).await?;
+    let Planned { plan, payloads } = session.plan(&observed).await?;
     known.serial.clone_from(&plan.vpu.serial);
     if let Some(saved) = &saved {
         same(saved, &plan, "since it was saved")?;
@@ -221,6 +229,7 @@ async fn prepare(
     Ok(Some(Prepared {
         session,
         plan,
+        payloads,
         held,
         who,
         known,

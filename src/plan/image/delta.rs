@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{address, cost};
+use super::address;
 use crate::{
+    cost::image as cost,
     desired::{Desired, Image, ImageContent},
     digest::Digest,
-    image::{Base, Offer, Reach},
     observe::{self, Facts},
+    offers::{Base, DeltaOffer, ImageOffer},
     plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
     remote,
-    render::{bytes, time},
+    units::{bytes, time},
 };
 
 /// For each image the images on the VPU from which it could be built, the likeliest first. They are
@@ -26,9 +27,7 @@ pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
             .iter()
             .filter_map(|(id, found)| {
                 let pairs = found.layers.iter().zip(&content.layers);
-                let shared = pairs
-                    .take_while(|(one, other)| **one == other.diff_id)
-                    .count();
+                let shared = pairs.take_while(|(one, other)| one == other).count();
                 let alike = found.tags.iter().map(|tag| alike(tag, &image.name));
                 let alike = alike.max().unwrap_or(Alike::Other);
                 let ours = found.tags.iter().any(|tag| desired.release.staged(tag));
@@ -73,11 +72,11 @@ fn alike(one: &str, other: &str) -> Alike {
 pub(super) fn choose(
     builder: &mut Builder<'_>,
     image: &Image,
-    content: &ImageContent,
+    (content, sent): (&ImageContent, &ImageOffer),
     missing: &BTreeSet<Digest>,
     layers: (Command, String),
 ) -> (Command, String) {
-    let Some(offer) = content.delta.as_ref().filter(|o| o.layers == *missing) else {
+    let Some(offer) = sent.delta.as_ref().filter(|o| o.layers == *missing) else {
         return layers;
     };
     let Some(base) = builder
@@ -89,8 +88,8 @@ pub(super) fn choose(
         return layers;
     };
     let speeds = builder.readings.speeds;
-    let sent = content.archive_bytes(missing);
-    let whole = cost::whole(speeds, sent, offer.archive_bytes);
+    let layers_bytes = sent.archive_bytes(missing);
+    let whole = cost::whole(speeds, layers_bytes, offer.archive_bytes);
     let delta = cost::delta(speeds, offer);
     let base = name(&offer.base, base, builder.desired);
     let (image_at, speed) = (address(&image.name), speeds.link_text());
@@ -111,18 +110,18 @@ pub(super) fn choose(
         builder.notes.push(format!(
             "{image_at}: whole layers, {}: a delta against {base} would be {} and slower (about {} \
              instead of {} at {speed})",
-            bytes(sent),
+            bytes(layers_bytes),
             bytes(offer.bytes),
             time(delta),
             time(whole),
         ));
         return layers;
     }
-    let about = if content.about { "about " } else { "" };
+    let about = if sent.estimated { "about " } else { "" };
     builder.notes.push(format!(
         "{image_at}: delta against {base}: {} instead of {about}{} (about {} instead of {} at {speed})",
         bytes(offer.bytes),
-        bytes(sent),
+        bytes(layers_bytes),
         time(delta),
         time(whole),
     ));
@@ -133,12 +132,12 @@ pub(super) fn choose(
         "load, {} of {all} layer{plural} missing, built there from {base}, {} of {} to send",
         missing.len(),
         bytes(offer.bytes),
-        bytes(content.whole_bytes),
+        bytes(sent.whole_bytes),
     );
     (command(builder, image, offer).or_else(surer), detail)
 }
 
-fn command(builder: &Builder<'_>, image: &Image, offer: &Offer) -> Command {
+fn command(builder: &Builder<'_>, image: &Image, offer: &DeltaOffer) -> Command {
     let from = PayloadSource::Stream(image.name.clone());
     let mut payload = Payload::new(from, offer.sha256, offer.bytes);
     payload.layers = Some(offer.layers.clone());
@@ -147,8 +146,10 @@ fn command(builder: &Builder<'_>, image: &Image, offer: &Offer) -> Command {
         base: offer.base.clone(),
     });
     let directory = builder.state().delta();
-    let reach: Reach = offer.reach;
-    Command::with(remote::load_delta(&directory, &offer.base, reach), payload)
+    Command::with(
+        remote::load_delta(&directory, &offer.base, offer.reach),
+        payload,
+    )
 }
 
 /// The old image's name for people: its own, else the one it was staged under, else its id.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     digest::Digest,
-    image::PART_REPOSITORY,
     observe,
+    offers::PART_REPOSITORY,
     plan::{
         Action, Address, Cause, Command, Phase,
         builder::{Builder, Draft},
@@ -19,11 +19,9 @@ pub(super) fn plan(
     images: &BTreeMap<String, observe::Image>,
     to_send: &BTreeMap<String, BTreeSet<Digest>>,
 ) {
-    let contents = builder.desired.images.iter().filter_map(|image| {
-        to_send.get(&image.name)?;
-        image.content.as_ref()
-    });
-    let parts: Vec<_> = contents.flat_map(|content| &content.parts).collect();
+    let offers = builder.offers.images.iter();
+    let sent = offers.filter(|(name, _)| to_send.contains_key(*name));
+    let parts: Vec<_> = sent.flat_map(|(_, offer)| &offer.parts).collect();
     let wanted = |file: &str| {
         let mut arriving = parts.iter().filter_map(|part| part.arriving.as_ref());
         arriving.any(|arriving| arriving.name == file)

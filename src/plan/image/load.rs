@@ -3,64 +3,59 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    compression::Codec,
-    desired::{Arriving, Image, ImageContent, ImagePart},
+    cost::compression::Codec,
+    desired::{Image, ImageContent},
     digest::Digest,
+    offers::{Arriving, ImageOffer, PartOffer},
     plan::{Command, Part, Payload, PayloadSource},
     remote::{self, State},
-    render::bytes,
+    units::bytes,
 };
 
 /// Loads the image without the layers that are there, in parts where it is divided; whole, if that fails
 /// because one of the layers went meanwhile. Then the parts are of no more use.
 pub(super) fn commands(
     image: &Image,
-    content: &ImageContent,
+    (content, offer): (&ImageContent, &ImageOffer),
     missing: &BTreeSet<Digest>,
     state: State<'_>,
 ) -> Vec<Command> {
     let payload = |bytes, spooled| {
         let from = PayloadSource::Stream(image.name.clone());
         let mut payload = Payload::new(from, content.config_digest, bytes);
-        payload.about = content.about;
+        payload.about = offer.estimated;
         payload.spooled = spooled;
         payload
     };
-    let zstd = content.framing == Some(Codec::Zstd);
+    let zstd = offer.framing == Some(Codec::Zstd);
     let all = content.diff_ids();
-    let whole = payload(content.archive_bytes(&all), content.spooled_bytes(&all));
+    let whole = payload(offer.archive_bytes(&all), offer.spooled_bytes(&all));
     let load_image = if zstd {
         remote::load_zstd(None)
     } else {
         remote::load_image()
     };
     let whole = Command::with(load_image.clone(), whole);
-    if *missing == all && content.parts.is_empty() {
+    if *missing == all && offer.parts.is_empty() {
         return vec![whole];
     }
-    let parts: Vec<Part> = content
+    let parts: Vec<Part> = offer
         .parts
         .iter()
-        .map(|part| planned(part, content.about, zstd, state))
+        .map(|part| planned(part, offer.estimated, zstd, state))
         .collect();
-    let spooled = parts.iter().map(|part| content.spooled_bytes(&part.layers));
+    let spooled = parts.iter().map(|part| offer.spooled_bytes(&part.layers));
     let mut payload = match spooled.max() {
-        None => payload(
-            content.archive_bytes(missing),
-            content.spooled_bytes(missing),
-        ),
+        None => payload(offer.archive_bytes(missing), offer.spooled_bytes(missing)),
         Some(spooled) => payload(parts.iter().map(Part::bytes_to_send).sum(), spooled),
     };
     payload.layers = Some(missing.clone());
     payload.parts = parts;
     let load = Command::with(load_image, payload).or_else(whole);
-    let tags = content.parts.iter().filter_map(|part| part.tag.as_deref());
+    let tags = offer.parts.iter().filter_map(|part| part.tag.as_deref());
     let tags: Vec<&str> = tags.collect();
     let forget = (!tags.is_empty()).then(|| remote::forget_parts(tags));
-    let arriving = content
-        .parts
-        .iter()
-        .filter_map(|part| part.arriving.as_ref());
+    let arriving = offer.parts.iter().filter_map(|part| part.arriving.as_ref());
     let files: Vec<String> = arriving.map(|arriving| path(state, arriving)).collect();
     let remove = (!files.is_empty()).then(|| remote::remove_paths(files));
     let after = forget.into_iter().chain(remove).map(Command::new);
@@ -71,7 +66,7 @@ fn path(state: State<'_>, arriving: &Arriving) -> String {
     format!("{}/{}", state.arriving(), arriving.name)
 }
 
-fn planned(part: &ImagePart, about: bool, zstd: bool, state: State<'_>) -> Part {
+fn planned(part: &PartOffer, about: bool, zstd: bool, state: State<'_>) -> Part {
     let (have, receive, load) = match &part.arriving {
         Some(arriving) => {
             let (path, have) = (path(state, arriving), arriving.have);
@@ -98,14 +93,15 @@ fn planned(part: &ImagePart, about: bool, zstd: bool, state: State<'_>) -> Part 
 }
 
 /// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`.
-pub(super) fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> String {
+pub(super) fn detail(
+    content: &ImageContent,
+    offer: &ImageOffer,
+    missing: &BTreeSet<Digest>,
+) -> String {
     let all = content.diff_ids();
-    let about = if content.about { "about " } else { "" };
+    let about = if offer.estimated { "about " } else { "" };
     let plural = if all.len() == 1 { "" } else { "s" };
-    let arriving = content
-        .parts
-        .iter()
-        .filter_map(|part| part.arriving.as_ref());
+    let arriving = offer.parts.iter().filter_map(|part| part.arriving.as_ref());
     let have: u64 = arriving.map(|arriving| arriving.have).sum();
     let again = if have == 0 {
         String::new()
@@ -116,7 +112,7 @@ pub(super) fn detail(content: &ImageContent, missing: &BTreeSet<Digest>) -> Stri
         "load, {} of {} layer{plural} missing, {about}{} of {} to send{again}",
         missing.len(),
         all.len(),
-        bytes(content.archive_bytes(missing).saturating_sub(have)),
-        bytes(content.whole_bytes),
+        bytes(offer.archive_bytes(missing).saturating_sub(have)),
+        bytes(offer.whole_bytes),
     )
 }

@@ -1,6 +1,5 @@
 //! Plans images: loaded under a staging name while the old one runs, named in the switch.
 
-pub mod cost;
 mod delta;
 mod layers;
 mod leftovers;
@@ -15,12 +14,12 @@ use super::{
     builder::{Builder, Draft},
 };
 use crate::{
-    compression::Compression,
+    cost::compression::Compression,
     desired::{self, Desired, ImageContent},
     digest::Digest,
     observe::{self, Facts},
     remote,
-    render::bytes,
+    units::bytes,
 };
 
 pub(super) fn address(name: &str) -> Address {
@@ -68,7 +67,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             "{who}, which takes no image without the layers that are there: images are sent whole"
         ));
     }
-    let packed = |image: &desired::Image| image.content.as_ref().is_some_and(|c| c.packed);
+    let packed = |image: &desired::Image| {
+        let offer = builder.offers.images.get(&image.name);
+        offer.is_some_and(|offer| offer.packed)
+    };
     let mut sent = builder.desired.images.iter();
     let speeds = builder.readings.speeds;
     if let Some(link) = speeds.link
@@ -139,14 +141,13 @@ pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTre
             continue;
         };
         if there.insert(content.config_digest.to_string()) {
-            let diff_ids: Vec<Digest> = content.layers.iter().map(|layer| layer.diff_id).collect();
             let missing = if takes_parts(facts) {
-                chains.missing(&diff_ids)
+                chains.missing(&content.layers)
             } else {
                 content.diff_ids()
             };
             to_send.insert(image.name.clone(), missing);
-            chains.add(&diff_ids);
+            chains.add(&content.layers);
         }
     }
     to_send
@@ -223,10 +224,18 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
-        let mut commands = load::commands(image, content, missing, builder.state()).into_iter();
-        let (first, detail) = (commands.next(), load::detail(content, missing));
+        let Some(offer) = builder.offers.images.get(&image.name) else {
+            return builder.block(
+                load,
+                "nothing is known of its bytes",
+                "report this as a bug",
+            );
+        };
+        let sent = (content, offer);
+        let mut commands = load::commands(image, sent, missing, builder.state()).into_iter();
+        let (first, detail) = (commands.next(), load::detail(content, offer, missing));
         let Some(first) = first else { return };
-        let (command, detail) = delta::choose(builder, image, content, missing, (first, detail));
+        let (command, detail) = delta::choose(builder, image, sent, missing, (first, detail));
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
             .detail(detail);

@@ -28,7 +28,7 @@ use crate::{
     digest::Digest,
     observe::{HIDDEN_STAGING, Probed, Tree},
     remote::{self, Move},
-    render,
+    units,
 };
 
 /// What a file takes on a file system beside its bytes, at the most.
@@ -81,9 +81,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
             Err(problems) => block(builder, transfer, &problems),
             Ok(diff) if diff.changes.is_empty() => builder.unchanged(),
             Ok(mut diff) => {
-                let chosen = &transfer.patches.chosen;
-                let small = |name: &mut String| chosen.contains_key(name.as_str());
-                let patched = diff.members.extract_if(.., small).collect();
+                let offered = &builder.offers.patches;
+                let is_patched = |name: &mut String| offered.contains_key(&(number, name.clone()));
+                let patched = diff.members.extract_if(.., is_patched).collect();
                 let staging = planned
                     .iter()
                     .find(|other| other.mount == tree.mount)
@@ -192,7 +192,7 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
         let needed = needed[one.mount];
         let free = builder.readings.free.get(one.mount).copied();
         if let Some(free) = free.filter(|free| needed > *free) {
-            let (needed, free) = (render::bytes(needed), render::bytes(free));
+            let (needed, free) = (units::bytes(needed), units::bytes(free));
             let reason = format!(
                 "{needed} are to arrive on {}, and {free} are free",
                 one.mount

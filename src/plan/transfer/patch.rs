@@ -2,17 +2,17 @@
 
 use super::{Planned, address, member, single};
 use crate::{
+    cost::file::patched,
     desired::Entry,
-    patch::cost,
     plan::{Command, Payload, PayloadSource, builder::Builder},
     remote,
-    render::{bytes, time},
+    units::{bytes, time},
 };
 
 /// The command that builds the file, or else sends it whole. Notes the choice.
 pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) -> Option<Command> {
     let transfer = one.transfer;
-    let patch = transfer.patches.chosen.get(name)?;
+    let patch = builder.offers.patches.get(&(one.number, name.to_owned()))?;
     let Some(Entry::File(file)) = transfer.entries.get(name) else {
         return None;
     };
@@ -27,7 +27,7 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
         address(transfer),
         bytes(patch.bytes),
         bytes(file.bytes),
-        time(cost::patched(speeds, file.bytes, patch)),
+        time(patched(speeds, file.bytes, patch)),
         time(speeds.sending(file.bytes)),
         speeds.link_text(),
     ));

@@ -42,7 +42,6 @@ use serde::{Deserialize, Serialize};
 pub use self::cache::LayerCache;
 use self::contents::Contents;
 use self::copying::Copying;
-pub use self::delta::{Base, Grain, Offer, Reach};
 use self::engine::{Engine, Reference};
 pub use self::error::ImageError;
 use self::fetch::{Fetch, From, is_dear, open_file};
@@ -50,9 +49,9 @@ pub use self::index::ImageIndex;
 pub use self::making::{Making, Manner};
 pub use self::platform::Platform;
 use self::ready::Ready;
-pub use self::ready::{Prepared, Work};
+pub use self::ready::{Work, WorkProgress};
 pub use self::scratch::ScratchDir;
-pub use self::send::{LayerSelection, LayerSpan, PART_REPOSITORY, Part};
+pub use self::send::{LayerSelection, LayerSpan};
 use o3r_core::digest::Digest;
 
 /// Where a local image comes from.
@@ -294,12 +293,12 @@ impl Image {
     }
 
     /// The same, telling how far that is.
-    fn contents_while(&self, progress: &dyn Fn(Prepared)) -> Result<&Contents, ImageError> {
+    fn contents_while(&self, progress: &dyn Fn(WorkProgress)) -> Result<&Contents, ImageError> {
         match &self.bytes {
             Bytes::Here(contents) => Ok(contents),
             Bytes::Later(fetch) => fetch.contents(&self.identity, &|done| {
                 let total = self.identity.estimate;
-                progress(Prepared {
+                progress(WorkProgress {
                     work: Work::Fetching,
                     done,
                     total,

@@ -8,7 +8,7 @@ use super::contents::LayerBytes;
 use super::fetch::From;
 use super::slice::Slice;
 use super::{Bytes, Image, ImageError, LayerCache, Making, Manner, Source, on_the_way};
-use o3r_core::compression::{Codec, Compression};
+use o3r_core::cost::compression::{Codec, Compression};
 use o3r_core::digest::Digest;
 
 /// What takes a while before anything is sent.
@@ -22,7 +22,7 @@ pub enum Work {
 
 /// How far [`Image::prepare_layers`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prepared {
+pub struct WorkProgress {
     /// What is being done.
     pub work: Work,
     /// The bytes of it that are done.
@@ -61,7 +61,7 @@ impl Image {
         wanted: &BTreeSet<Digest>,
         cache: &LayerCache,
         making: impl Into<Making>,
-        progress: &dyn Fn(Prepared),
+        progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
         let making = making.into();
         let compression = making.compression;
@@ -146,7 +146,7 @@ impl Image {
         &self,
         wanted: &BTreeSet<Digest>,
         cache: &LayerCache,
-        progress: &dyn Fn(Prepared),
+        progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
         let is_there = |diff_id: &Digest| {
             self.ready_parts().layers.contains_key(diff_id) || cache.layer(*diff_id, None).is_some()
@@ -184,10 +184,10 @@ impl Image {
         origin: &str,
         cache: &LayerCache,
         compression: Option<Compression>,
-        progress: &dyn Fn(Prepared),
+        progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
         let told = |done| {
-            progress(Prepared {
+            progress(WorkProgress {
                 work: Work::Compressing(layer.diff_id),
                 done,
                 total: layer.unpacked.unwrap_or(layer.size),
@@ -222,7 +222,7 @@ impl Image {
     fn prepare_config(
         &self,
         cache: &LayerCache,
-        progress: &dyn Fn(Prepared),
+        progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
         if self.ready_parts().config.is_some() {
             return Ok(());

@@ -11,10 +11,10 @@ use super::contents::{Contents, LayerBytes};
 use super::ready::Ready;
 use super::write::{self, Parts, Piece};
 use super::{Image, ImageError};
-use o3r_core::digest::Digest;
-
-/// The repository of the names that parts of images have until the whole is there.
-pub const PART_REPOSITORY: &str = "o3r-deploy-part";
+use o3r_core::{
+    digest::Digest,
+    offers::{PART_REPOSITORY, Part},
+};
 
 /// Which layers go into an archive.
 ///
@@ -36,16 +36,6 @@ impl LayerSelection {
             Self::Only(diff_ids) => diff_ids.contains(diff_id),
         }
     }
-}
-
-/// A part of an image that can be loaded by itself: an image of its lowest layers, without those that
-/// are there by then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// How many layers that image has; where it is all of them, it is the image itself.
-    pub up_to: usize,
-    /// The diff ids of the layers that are in the archive.
-    pub layers: BTreeSet<Digest>,
 }
 
 /// Where a layer is in the bytes that are sent.

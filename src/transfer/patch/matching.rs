@@ -3,8 +3,11 @@
 
 use std::io::{self, Read};
 
-use super::crc::{self, Rolling};
-use super::sums::{BlockSums, Blocks};
+use super::index::Blocks;
+use o3r_core::{
+    blocks::BlockSums,
+    cksum::{self, Rolling},
+};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
@@ -39,7 +42,7 @@ pub(super) fn divide(
     let mut next = 0;
     while buffer.has(&mut at, window, pieces)? {
         let bytes = &buffer.bytes;
-        let mut remainder = sum.unwrap_or_else(|| crc::remainder(&bytes[at..at + window]));
+        let mut remainder = sum.unwrap_or_else(|| cksum::remainder(&bytes[at..at + window]));
         let found = loop {
             if blocks.may_have(remainder)
                 && let Some(number) = blocks.find(remainder, &bytes[at..at + window], next)

@@ -5,10 +5,8 @@
 //! recipe that puts them and blocks of the old file together. What is built is checked by its sha256, so that
 //! a wrong file is never moved in place.
 
-pub mod cost;
-mod crc;
+mod index;
 mod matching;
-mod sums;
 
 use std::{
     fmt::Write as _,
@@ -21,11 +19,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use self::matching::{Pieces, divide};
-pub use self::sums::{BlockSums, batch, block_size};
-use o3r_core::digest::{Digest, DigestWriter};
-
-/// Smaller files are sent whole.
-pub const SMALLEST: u64 = 1 << 20;
+use o3r_core::{blocks::BlockSums, digest::DigestWriter, offers::PatchOffer};
 
 /// Pieces of a recipe: each costs the VPU a process, of some milliseconds. A file with more has changed all
 /// over.
@@ -34,17 +28,11 @@ const MAX_PIECES: u64 = 4000;
 /// Bytes that are copied out of the new ones at once: what `dd` has in memory.
 const MAX_LITERAL: u64 = 1 << 20;
 
-/// A patch.
+/// A patch, made.
 #[derive(Debug, Clone)]
 pub struct Patch {
-    /// Bytes of a block of the old file.
-    pub block: u64,
-    /// Bytes that are sent.
-    pub bytes: u64,
-    /// Of these bytes.
-    pub sha256: Digest,
-    /// Processes that build the file.
-    pub pieces: u64,
+    /// What it is.
+    pub offer: PatchOffer,
     file: Arc<File>,
 }
 
@@ -80,11 +68,14 @@ impl Patch {
         // The last one: with it, all is there.
         tar.append_data(&mut header(text.len() as u64), "recipe", text.as_bytes())?;
         let (file, sha256, bytes) = tar.into_inner()?.finish()?.finish();
-        Ok(Some(Self {
+        let offer = PatchOffer {
             block: sums.block,
             bytes,
             sha256,
             pieces,
+        };
+        Ok(Some(Self {
+            offer,
             file: Arc::new(file),
         }))
     }
@@ -96,7 +87,7 @@ impl Patch {
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut chunk = vec![0; 256 << 10];
         let mut at = 0;
-        while at < self.bytes {
+        while at < self.offer.bytes {
             let got = self.file.read_at(&mut chunk, at)?;
             if got == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -179,6 +170,8 @@ impl Pieces for Recipe {
 mod tests {
     use proptest::prelude::*;
 
+    use o3r_core::digest::Digest;
+
     use super::*;
 
     fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -233,7 +226,7 @@ mod tests {
         patch.write(&mut bytes).unwrap();
         assert_eq!(
             (bytes.len() as u64, Digest::of(&bytes)),
-            (patch.bytes, patch.sha256)
+            (patch.offer.bytes, patch.offer.sha256)
         );
         assert!(build(old, block, &bytes).unwrap() == new);
         Some(patch)
@@ -242,7 +235,7 @@ mod tests {
     #[test]
     fn what_stayed_is_not_sent() {
         let old = noise(1, 3_000_003);
-        let bytes = |new: &[u8]| patched(new, &old, 8192).unwrap().bytes;
+        let bytes = |new: &[u8]| patched(new, &old, 8192).unwrap().offer.bytes;
         assert!(bytes(&old) < 400, "the same file, its short end too");
         let mut new = old.clone();
         new.splice(1_000_000..1_000_000, noise(2, 100));
@@ -257,8 +250,8 @@ mod tests {
         let sent = bytes(&new);
         assert!(sent < 100_000 + 8 * 8192, "{sent}");
         let patch = patched(&noise(4, 2_500_000), &old, 8192).unwrap();
-        assert_eq!(patch.pieces, 3, "a mebibyte at a time");
-        assert_eq!(patched(&[], &old, 8192).unwrap().pieces, 0);
+        assert_eq!(patch.offer.pieces, 3, "a mebibyte at a time");
+        assert_eq!(patched(&[], &old, 8192).unwrap().offer.pieces, 0);
     }
 
     #[test]
@@ -278,7 +271,10 @@ mod tests {
         let mut new = zeros.clone();
         new[3 << 20] = 1;
         let sent = patched(&new, &zeros, 8192).unwrap();
-        assert!(sent.bytes < 1000 && sent.pieces < 10, "{sent:?}");
+        assert!(
+            sent.offer.bytes < 1000 && sent.offer.pieces < 10,
+            "{sent:?}"
+        );
     }
 
     proptest! {

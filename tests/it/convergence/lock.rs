@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use o3r_deploy::{
     apply::{
-        self, Event, FailureReason, Locked, Log, Observer, Options, Outcome, Payloads, Report,
-        Restored,
+        self, Event, FailureReason, Locked, Log, Observer, Options, Outcome, Report, Restored,
     },
     desired::Desired,
     host::{Held, HostError},
@@ -15,7 +14,7 @@ use o3r_deploy::{
 use o3r_testing::vpu::{FakeVpu, Fault};
 use tokio::sync::watch;
 
-use super::{BASE, Shape, converge, converged, desired, execute, plan_for, run};
+use super::{BASE, Shape, converge, converged, desired, execute, plan_for, prepared, run};
 
 const NEXT: Shape = Shape {
     image: 1,
@@ -53,7 +52,7 @@ async fn execute_held(
         rollback: true,
         lock: Some(lock),
     };
-    let payloads = Payloads::new(desired);
+    let payloads = prepared(desired).payloads;
     apply::execute(
         vpu,
         plan,

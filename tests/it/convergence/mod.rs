@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report, Restored},
+    apply::{self, Event, Log, Observer, Options, Outcome, Report, Restored},
     desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
     manifest::names::RemotePath,
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 use self::{
     drift::{drift, drifts, start_demo},
-    shapes::{BASE, Shape, desired, image_content, shapes},
+    shapes::{BASE, Shape, desired, image_content, prepared, shapes},
 };
 
 struct Silent;
@@ -43,15 +43,20 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
         let resolved = resolve(vpu, &question).await.unwrap();
         observed.facts.resolved.insert(question.project, resolved);
     }
-    let plan = plan::plan(desired, &observed, "fake");
+    let plan = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
     let json = render::json(&plan);
     let none = Vec::<String>::new();
     assert_eq!(plan::lint::lint(&plan), none, "{json}");
-    let again = plan::plan(desired, &observed, "fake");
+    let again = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
     assert!(again == plan, "same input, same plan");
     let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
     let read: Document = serde_json::from_str(&written).unwrap();
-    let from_document = plan::plan(desired, &read.answer(&desired.query()), "fake");
+    let from_document = plan::plan(
+        desired,
+        &read.answer(&desired.query()),
+        &prepared(desired).offers,
+        "fake",
+    );
     let from_document = render::json(&from_document);
     assert_eq!(from_document, json, "written down and read again");
     let status = status::status("fake", &observed, Ok(&plan));
@@ -64,7 +69,7 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 
 async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
     let (_sender, interrupts) = watch::channel(0);
-    let payloads = Payloads::new(desired);
+    let payloads = prepared(desired).payloads;
     let options = Options {
         rollback: true,
         lock: None,

@@ -8,7 +8,7 @@ use o3r_deploy::{
 };
 use o3r_testing::vpu::{FakeVpu, World};
 
-use super::{BASE, Shape, converge, converged, desired, image_content, plan_for, run};
+use super::{BASE, Shape, converge, converged, desired, image_content, plan_for, prepared, run};
 
 #[test]
 fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is_odd_goes() {
@@ -23,14 +23,14 @@ fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is
         let mut observed = observe(&vpu, &gone.query()).await.unwrap();
         let paths = &mut observed.facts.paths;
         paths.insert(compose.clone(), Probed::Unknown("no permission".into()));
-        let plan = plan::plan(&gone, &observed, "fake");
+        let plan = plan::plan(&gone, &observed, &prepared(&gone).offers, "fake");
         assert_eq!(plan.blocked[0].reason, "no permission");
         // Such as a symbolic link, which a boot would start.
         observed
             .facts
             .paths
             .insert(compose.clone(), Probed::Known(PathFact::Other));
-        let plan = plan::plan(&gone, &observed, "fake");
+        let plan = plan::plan(&gone, &observed, &prepared(&gone).offers, "fake");
         let removed = format!("o3r-remove-file {compose} ");
         let commands = plan.steps.iter().flat_map(|step| &step.commands);
         assert!(

@@ -1,22 +1,20 @@
 //! What a test may desire.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
     compose::ComposeFile,
     desired::{
         self, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
-        ImageContent, Mounted, Patches, Project, ProjectFile, ProjectState, Release, Service,
+        ImageContent, ManifestRef, Mounted, Project, ProjectFile, ProjectState, Release, Service,
         Transfer, Volume,
     },
     digest::Digest,
     image::{self, Platform, ScratchDir},
     manifest::Exclude,
-    plan::ManifestRef,
+    prepare::{Prepared, unprepared},
+    resolve::LocalImages,
 };
 use proptest::prelude::*;
 
@@ -34,9 +32,9 @@ fn local(bytes: &[u8]) -> Utf8PathBuf {
     Utf8PathBuf::from_path_buf(path).unwrap()
 }
 
-/// One of a few images, each with one file.
-pub(super) fn image_content(version: u8) -> ImageContent {
-    static IMAGES: OnceLock<Vec<ImageContent>> = OnceLock::new();
+/// A few images, each with one file.
+fn images() -> &'static (Vec<ImageContent>, LocalImages) {
+    static IMAGES: OnceLock<(Vec<ImageContent>, LocalImages)> = OnceLock::new();
     let make = |version: u8| {
         let mut builder = tar::Builder::new(vec![]);
         let mut header = tar::Header::new_gnu();
@@ -51,12 +49,23 @@ pub(super) fn image_content(version: u8) -> ImageContent {
             ..image::Rootfs::default()
         });
         let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(store().path().into()).unwrap());
-        let image =
-            image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap();
-        let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
-        ImageContent::new(Arc::new(image), staging_tag)
+        image::Image::open(&source, "app", &Platform::linux("arm64"), &scratch).unwrap()
     };
-    IMAGES.get_or_init(|| (0..3).map(make).collect())[usize::from(version)].clone()
+    IMAGES.get_or_init(|| {
+        let mut local = LocalImages::default();
+        let contents = (0..3).map(|version| local.add(make(version), "app"));
+        (contents.collect(), local)
+    })
+}
+
+/// One of them.
+pub(super) fn image_content(version: u8) -> ImageContent {
+    images().0[usize::from(version)].clone()
+}
+
+/// What can be sent.
+pub(super) fn prepared(desired: &Desired) -> Prepared {
+    unprepared(desired, &images().1)
 }
 
 /// What a test varies.
@@ -320,7 +329,6 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
         delete: tree.delete,
         exclude: Exclude::new(&["*.keep".parse().unwrap()]),
         restart: vec![],
-        patches: Patches::default(),
         source: None,
     };
     let mut transfers = vec![

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
+use o3r_deploy::cost::compression::Compression;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{
-    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Part, Prepared, Work,
+    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Work, WorkProgress,
 };
+use o3r_deploy::offers::Part;
 
 use crate::image::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
 
@@ -59,7 +60,7 @@ impl Kept {
 fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let compressed = std::sync::Mutex::new(vec![]);
-    let progress = |prepared: Prepared| {
+    let progress = |prepared: WorkProgress| {
         if let (Work::Compressing(layer), true) = (prepared.work, prepared.done == prepared.total) {
             compressed.lock().unwrap().push(layer);
         }
@@ -241,7 +242,7 @@ fn an_archive_compressed_as_a_whole() {
 
 /// As the VPU does.
 pub(crate) fn unwrapped(packing: Option<Compression>, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    if packing.is_some_and(|packing| packing.codec == o3r_deploy::compression::Codec::Zstd) {
+    if packing.is_some_and(|packing| packing.codec == o3r_deploy::cost::compression::Codec::Zstd) {
         return zstd::decode_all(bytes);
     }
     let mut unwrapped = vec![];

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
-    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
-    desired::{Desired, Guards, Image, ImageContent, Release},
+    apply::{self, Event, Log, Observer, Options, Outcome, Report},
+    desired::{Desired, Guards, Image, ManifestRef, Release},
     digest::Digest,
     image::{self, Platform, ScratchDir},
     observe::observe,
-    plan::{self, ManifestRef, Plan},
+    plan::{self, Plan},
+    prepare::{Payloads, Prepared, unprepared},
     render,
+    resolve::{LocalImages, Resolved},
 };
 use o3r_testing::vpu::{FakeVpu, World};
 use serde_json::json;
@@ -57,20 +59,53 @@ fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) 
     Utf8PathBuf::from_path_buf(path).unwrap()
 }
 
-fn image(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Image {
-    let source = image::Source::Archive(archive(directory, name, layers));
-    let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
-    let image = image::Image::open(&source, name, &Platform::linux("arm64"), &scratch).unwrap();
-    let staging_tag = format!("o3r-deploy/app:{}", image.config_digest().short());
-    Image {
-        name: name.into(),
-        content: Some(ImageContent::new(Arc::new(image), staging_tag)),
-        source: None,
+/// What is desired, and what can be sent of it as it is.
+struct Wanted {
+    resolved: Resolved,
+    as_it_is: Prepared,
+}
+
+impl std::ops::Deref for Wanted {
+    type Target = Desired;
+
+    fn deref(&self) -> &Desired {
+        &self.resolved.desired
     }
 }
 
-fn desired(images: Vec<Image>) -> Desired {
-    Desired {
+impl AsRef<Payloads> for Wanted {
+    fn as_ref(&self) -> &Payloads {
+        &self.as_it_is.payloads
+    }
+}
+
+/// What was made ready.
+struct Ready(Prepared);
+
+impl AsRef<Payloads> for Ready {
+    fn as_ref(&self) -> &Payloads {
+        &self.0.payloads
+    }
+}
+
+type Opened = (String, image::Image);
+
+fn image(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Opened {
+    let source = image::Source::Archive(archive(directory, name, layers));
+    let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(directory.path().into()).unwrap());
+    let image = image::Image::open(&source, name, &Platform::linux("arm64"), &scratch).unwrap();
+    (name.to_owned(), image)
+}
+
+fn desired(opened: Vec<Opened>) -> Wanted {
+    let mut local = LocalImages::default();
+    let images = opened.into_iter().map(|(name, image)| Image {
+        name,
+        content: Some(local.add(image, "app")),
+        source: None,
+    });
+    let images = images.collect();
+    let desired = Desired {
         manifest: ManifestRef::default(),
         release: Release {
             name: "app".into(),
@@ -90,6 +125,13 @@ fn desired(images: Vec<Image>) -> Desired {
         transfers: vec![],
         device_name: None,
         disabled: vec![],
+    };
+    Wanted {
+        as_it_is: unprepared(&desired, &local),
+        resolved: Resolved {
+            desired,
+            images: local,
+        },
     }
 }
 
@@ -105,40 +147,40 @@ impl Observer for Told {
     }
 }
 
-async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
+async fn plan_for(vpu: &FakeVpu, desired: &Wanted) -> Plan {
     let observed = observe(vpu, &desired.query()).await.unwrap();
-    let plan = plan::plan(desired, &observed, "fake");
+    let plan = plan::plan(desired, &observed, &desired.as_it_is.offers, "fake");
     assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
     plan
 }
 
-async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> (Report, Vec<u64>) {
+async fn execute(vpu: &FakeVpu, sent: &impl AsRef<Payloads>, plan: &Plan) -> (Report, Vec<u64>) {
     let told = Arc::new(Told::default());
     let observer = Arc::clone(&told) as Arc<dyn Observer>;
-    let report = executed(vpu, desired, plan, observer).await;
+    let report = executed(vpu, sent, plan, observer).await;
     let told = told.0.lock().unwrap().clone();
     (report, told)
 }
 
 async fn executed(
     vpu: &FakeVpu,
-    desired: &Desired,
+    sent: &impl AsRef<Payloads>,
     plan: &Plan,
     observer: Arc<dyn Observer>,
 ) -> Report {
     let (_sender, interrupts) = watch::channel(0);
-    let payloads = Payloads::new(desired);
+    let payloads = sent.as_ref();
     let options = Options {
         rollback: true,
         lock: None,
     };
     let log = Log::none();
-    apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
+    apply::execute(vpu, plan, payloads, options, &log, observer, interrupts).await
 }
 
 /// Executes without any trouble.
-async fn applied(vpu: &FakeVpu, desired: &Desired, plan: &Plan) {
-    let (report, fell_back) = execute(vpu, desired, plan).await;
+async fn applied(vpu: &FakeVpu, sent: &impl AsRef<Payloads>, plan: &Plan) {
+    let (report, fell_back) = execute(vpu, sent, plan).await;
     assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
     assert_eq!(fell_back, Vec::<u64>::new());
 }
@@ -256,7 +298,8 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
     vpu.world(|world| world.images.clear());
     let (report, fell_back) = execute(&vpu, &next, &plan).await;
     assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
-    let whole = next.images[0].content.as_ref().unwrap();
-    assert_eq!(fell_back, [whole.archive_bytes(&whole.diff_ids())]);
+    let layers = next.images[0].content.as_ref().unwrap().diff_ids();
+    let whole = &next.as_it_is.offers.images["app:2"];
+    assert_eq!(fell_back, [whole.archive_bytes(&layers)]);
     assert!(plan_for(&vpu, &next).await.is_empty());
 }

@@ -6,17 +6,19 @@ use std::{
 };
 
 use o3r_deploy::{
-    apply::{Event, Observer, Outcome, Payloads},
-    compression::Codec,
-    desired::{self, Desired, Division, Sizes},
-    image::{LayerCache, PART_REPOSITORY},
-    observe::observe,
+    apply::{Event, Observer, Outcome},
+    cost::compression::Codec,
+    image::LayerCache,
+    observe::{Observed, observe},
+    offers::PART_REPOSITORY,
     plan::{self, Plan},
+    prepare::{Division, Payloads, Preparation, Sizes},
     render,
+    resolve::Resolved,
 };
 use o3r_testing::vpu::{FakeVpu, Fault, World};
 
-use super::{BASE, DEPS, applied, desired, execute, executed, image, load};
+use super::{BASE, DEPS, Ready, Wanted, applied, desired, execute, executed, image, load};
 
 /// A part for each layer.
 const EACH: Division = Division {
@@ -33,40 +35,45 @@ pub(super) const SLOW: u64 = 100;
 /// The plan for a link of this speed, and what it was made from.
 async fn planned(
     vpu: &FakeVpu,
-    desired: &Desired,
+    desired: &Wanted,
     files: &tempfile::TempDir,
     link: u64,
-) -> (Desired, Plan) {
+) -> (Ready, Plan) {
     divided(vpu, desired, files, link, (EACH, Sizes::Exact)).await
 }
 
 async fn divided(
     vpu: &FakeVpu,
-    desired: &Desired,
+    desired: &Wanted,
     files: &tempfile::TempDir,
     link: u64,
     (division, sizes): (Division, Sizes),
-) -> (Desired, Plan) {
+) -> (Ready, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
     observed.readings.speeds.link = Some(link);
-    let mut prepared = desired.clone();
-    let cache = files.path().join("cache").to_str().unwrap().to_owned();
-    let cache = LayerCache::new(cache);
-    desired::prepare(
-        &mut prepared,
-        &observed,
-        &cache,
-        division,
-        sizes,
-        &|_, _| {},
-    )
-    .unwrap();
-    let plan = plan::plan(&prepared, &observed, "fake");
+    let prepared = prepare(desired, &observed, files, (division, sizes));
+    let plan = plan::plan(desired, &observed, &prepared.0.offers, "fake");
     assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
     (prepared, plan)
 }
 
-fn three_layers(files: &tempfile::TempDir) -> Desired {
+fn prepare(
+    wanted: &Wanted,
+    observed: &Observed,
+    files: &tempfile::TempDir,
+    (division, sizes): (Division, Sizes),
+) -> Ready {
+    let cache = LayerCache::new(files.path().join("cache").to_str().unwrap());
+    let preparation = Preparation {
+        division,
+        ..Preparation::new(cache, sizes)
+    };
+    let Resolved { desired, images } = &wanted.resolved;
+    let prepared = preparation.prepare(desired, images, observed, &|_, _| {});
+    Ready(prepared.unwrap())
+}
+
+fn three_layers(files: &tempfile::TempDir) -> Wanted {
     desired(vec![image(files, "app:1", &[BASE, DEPS, ("app", 1000)])])
 }
 
@@ -87,10 +94,10 @@ fn files_there(vpu: &FakeVpu) -> Vec<usize> {
 }
 
 /// Layers follow one another in what is sent, and nothing else is large.
-fn layers_are_all_of(plan: &Plan, desired: &Desired) {
+fn layers_are_all_of(plan: &Plan, sent: &impl AsRef<Payloads>) {
     let commands = plan.steps.iter().flat_map(|step| &step.actions);
     for payload in commands.filter_map(|command| command.stdin.as_ref()) {
-        let spans = Payloads::new(desired).layers(payload);
+        let spans = sent.as_ref().layers(payload);
         let mut at = 0;
         for span in &spans {
             assert!(at <= span.bytes.start, "{spans:?}");
@@ -213,7 +220,7 @@ async fn what_arrived_is_not_sent_again() {
 }
 
 /// Begins to send over a slow link, which breaks in the first part; gives the bytes of all parts, and those that arrived.
-async fn cut_off(vpu: &FakeVpu, wanted: &Desired, files: &tempfile::TempDir) -> (u64, u64) {
+async fn cut_off(vpu: &FakeVpu, wanted: &Wanted, files: &tempfile::TempDir) -> (u64, u64) {
     let (prepared, plan) = planned(vpu, wanted, files, SLOW).await;
     let (_, all) = load(&plan, "app:1").unwrap();
     vpu.inject(Some(Fault::LinkLostInside(0)));
@@ -268,9 +275,9 @@ async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
     let (all, _) = cut_off(&vpu, &wanted, &files).await;
     // Some bytes of the layer itself arrived.
     let (prepared, _) = planned(&vpu, &wanted, &files, SLOW).await;
-    let content = prepared.images[0].content.as_ref().unwrap();
-    let image = content.local.as_ref().unwrap();
-    let part = &content.parts[0].part;
+    let content = wanted.images[0].content.as_ref().unwrap();
+    let image = wanted.resolved.images.get(content.config_digest).unwrap();
+    let part = &prepared.0.offers.images["app:1"].parts[0].part;
     let in_layer = image.part_layers(&content.staging_tag, part)[0].bytes.start + 100;
     let mut bytes = vec![];
     image
@@ -361,7 +368,7 @@ async fn a_layer_below_that_vanishes_is_sent_after_all() {
 }
 
 /// Layers so large that they are compressed while they are sent, to some kilobytes each.
-fn large(files: &tempfile::TempDir) -> Desired {
+fn large(files: &tempfile::TempDir) -> Wanted {
     let layers = [("base", 9_000_000), ("deps", 8_000_000), ("app", 1000)];
     desired(vec![image(files, "app:1", &layers)])
 }
@@ -369,10 +376,10 @@ fn large(files: &tempfile::TempDir) -> Desired {
 /// The plan that an apply makes for itself.
 pub(super) async fn about(
     vpu: &FakeVpu,
-    desired: &Desired,
+    desired: &Wanted,
     files: &tempfile::TempDir,
     link: u64,
-) -> (Desired, Plan) {
+) -> (Ready, Plan) {
     divided(vpu, desired, files, link, (EACH, Sizes::About)).await
 }
 
@@ -465,14 +472,10 @@ async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_receive
     observed.readings.speeds.link = Some(QUICK);
     let mut with = |free| {
         observed.readings.docker_free = Some(free);
-        let mut prepared = wanted.clone();
-        let cache = LayerCache::new(files.path().join("cache").to_str().unwrap());
-        let sizes = Sizes::About;
-        desired::prepare(&mut prepared, &observed, &cache, EACH, sizes, &|_, _| {}).unwrap();
-        let plan = plan::plan(&prepared, &observed, "fake");
+        let prepared = prepare(&wanted, &observed, &files, (EACH, Sizes::About));
+        let plan = plan::plan(&wanted, &observed, &prepared.0.offers, "fake");
         assert_eq!(plan.blocked, []);
-        let content = prepared.images[0].content.clone().unwrap();
-        (content.framing, plan.is_about())
+        (prepared.0.offers.images["app:1"].framing, plan.is_about())
     };
     assert_eq!(with(60_000_000), (Some(Codec::Gzip), true));
     assert_eq!(with(40_000_000), (None, false));

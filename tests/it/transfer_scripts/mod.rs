@@ -11,17 +11,25 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
-    apply::{self, Event, Log, Observer, Options, Outcome, Payloads, Report},
-    desired::{Desired, resolve},
+    apply::{self, Event, Log, Observer, Options, Outcome, Report},
+    desired::Desired,
     host::{Host as _, LocalHost, Stdin},
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
+    offers::Offers,
     plan::{self, Plan},
+    prepare::{Payloads, unprepared},
+    resolve::{LocalImages, resolve},
 };
 use tokio::sync::watch;
 
 mod patches;
+
+/// What is sent where nothing was made ready.
+fn payloads(desired: &Desired) -> Payloads {
+    unprepared(desired, &LocalImages::default()).payloads
+}
 
 /// What is always there.
 const TOOLS: &[&str] = &[
@@ -148,24 +156,30 @@ impl Bench {
         let path = Utf8PathBuf::from_path_buf(self.site("deploy.toml")).unwrap();
         let loaded = manifest::load(&path).unwrap();
         let scratch = ScratchDir::new(path.parent().unwrap().join("scratch"));
-        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap()
+        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()))
+            .unwrap()
+            .desired
     }
 
     async fn plan(&self, desired: &Desired) -> Plan {
         let observed = observe(&self.host, &desired.query()).await.unwrap();
-        plan::plan(desired, &observed, "here")
+        plan::plan(desired, &observed, &Offers::default(), "here")
     }
 
     async fn execute(&self, desired: &Desired, plan: &Plan) -> Report {
+        self.execute_sending(&payloads(desired), plan).await
+    }
+
+    async fn execute_sending(&self, payloads: &Payloads, plan: &Plan) -> Report {
         let (_sender, interrupts) = watch::channel(0);
-        let (payloads, log) = (Payloads::new(desired), Log::none());
+        let log = Log::none();
         let options = Options {
             rollback: true,
             lock: None,
         };
         let observer = Arc::new(Silent);
         apply::execute(
-            &self.host, plan, &payloads, options, &log, observer, interrupts,
+            &self.host, plan, payloads, options, &log, observer, interrupts,
         )
         .await
     }
@@ -345,7 +359,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
         let upload = &plan.steps[0].actions[0];
         let mut archive = vec![];
         let payload = upload.stdin.as_ref().unwrap();
-        Payloads::new(&desired).open(payload, |_| {}).unwrap()(&mut archive).unwrap();
+        payloads(&desired).open(payload, |_| {}).unwrap()(&mut archive).unwrap();
         assert_eq!(archive.len() as u64, payload.bytes);
         let cut = archive[..2048].to_vec();
         let mut changed = archive.clone();

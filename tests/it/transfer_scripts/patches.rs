@@ -1,10 +1,10 @@
 //! Large files that changed little are built from their old versions.
 
 use o3r_deploy::{
-    desired::{self, Division, Sizes, outdated},
+    blocks::{BlockSums, block_size},
     image::LayerCache,
     observe::{self, Observed},
-    patch::{BlockSums, block_size},
+    prepare::{Preparation, Sizes, outdated},
 };
 
 use super::*;
@@ -52,21 +52,16 @@ impl Bench {
         observed
     }
 
-    fn prepared(&self, mut desired: Desired, observed: &Observed) -> (Desired, Plan) {
+    fn prepared(&self, desired: &Desired, observed: &Observed) -> (Payloads, Plan) {
         let cache = LayerCache::new(Utf8PathBuf::from_path_buf(self.site("cache")).unwrap());
-        let division = Division::default();
-        desired::prepare(
-            &mut desired,
-            observed,
-            &cache,
-            division,
-            Sizes::Exact,
-            &|_, _| {},
-        )
-        .unwrap();
-        let plan = plan::plan(&desired, observed, "local");
+        let preparation = Preparation::new(cache, Sizes::Exact);
+        let local = LocalImages::default();
+        let prepared = preparation
+            .prepare(desired, &local, observed, &|_, _| {})
+            .unwrap();
+        let plan = plan::plan(desired, observed, &prepared.offers, "local");
         assert_eq!(plan::lint::lint(&plan), Vec::<String>::new());
-        (desired, plan)
+        (prepared.payloads, plan)
     }
 }
 
@@ -90,11 +85,11 @@ async fn only_what_changed_is_sent() {
         fs::set_permissions(bench.site(&format!("data/{ODD}")), mode).unwrap();
         let desired = bench.desired(TRANSFERS);
         let observed = bench.looked(kind, &desired).await;
-        let (desired, plan) = bench.prepared(desired, &observed);
+        let (payloads, plan) = bench.prepared(&desired, &observed);
         assert!(plan.bytes_to_send() < 50_000, "{}", plan.bytes_to_send());
         let built = |note: &String| note.contains("built from its old version");
         assert!(plan.notes.iter().any(built), "{:?}", plan.notes);
-        let report = bench.execute(&desired, &plan).await;
+        let report = bench.execute_sending(&payloads, &plan).await;
         assert!(
             matches!(report.outcome, Outcome::Done),
             "{kind:?}: {report:?}"
@@ -122,12 +117,12 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
         Bench::write(&bench.site("data/large"), &new);
         let desired = bench.desired(TRANSFERS);
         let observed = bench.looked(kind, &desired).await;
-        let (desired, plan) = bench.prepared(desired, &observed);
+        let (payloads, plan) = bench.prepared(&desired, &observed);
         let upload = &plan.steps[0].actions[0];
         // What arrives cut off, or is not what was sent, leaves nothing.
         let mut bytes = vec![];
         let payload = upload.stdin.as_ref().unwrap();
-        Payloads::new(&desired).open(payload, |_| {}).unwrap()(&mut bytes).unwrap();
+        payloads.open(payload, |_| {}).unwrap()(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, payload.bytes);
         for cut in [0, 100, bytes.len() / 2, bytes.len() * 3 / 4] {
             let stdin = Stdin::Bytes(bytes[..cut].to_vec());
@@ -144,7 +139,7 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
         let staged = fs::read_dir(bench.there(".o3r-deploy/staging/new/0")).unwrap();
         assert_eq!(staged.count(), 0, "{kind:?}");
         // It is sent whole instead.
-        let report = bench.execute(&desired, &plan).await;
+        let report = bench.execute_sending(&payloads, &plan).await;
         assert!(
             matches!(report.outcome, Outcome::Done),
             "{kind:?}: {report:?}"

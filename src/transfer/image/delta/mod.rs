@@ -25,7 +25,10 @@ use super::contents::LayerBytes;
 use super::slice::Slice;
 use super::write::{self, Parts, Piece};
 use super::{Image, ImageError, LayerCache, LayerSelection, ScratchDir};
-use o3r_core::digest::Digest;
+use o3r_core::{
+    digest::Digest,
+    offers::{Base, DeltaOffer, Grain, Reach},
+};
 
 /// Old images that are looked at.
 const MAX_BASES: usize = 3;
@@ -36,52 +39,6 @@ const MIN_SHARE: u64 = 20;
 
 /// Smaller layers are embedded as they are.
 const MIN_LAYER: u64 = 16 << 10;
-
-/// An image that is on a VPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
-    /// Its id there.
-    pub id: String,
-    /// Its layers, lowest first.
-    pub layers: Vec<Digest>,
-}
-
-/// What a link is worth: how long a thing must be to be copied rather than sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grain {
-    /// Files of which ranges are looked for.
-    pub file: u64,
-    /// The ranges.
-    pub range: u64,
-}
-
-/// How old files are reached on the VPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The recipe runs in a container of the old image, by its own shell.
-    Inside,
-    /// The old image has no shell: files are taken out of it, and the recipe runs beside them.
-    Outside,
-}
-
-/// What a delta would be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The id of the old image.
-    pub base: String,
-    /// How its files are reached.
-    pub reach: Reach,
-    /// Bytes to send.
-    pub bytes: u64,
-    /// Of these bytes.
-    pub sha256: Digest,
-    /// Bytes of the archive that is made of them.
-    pub archive_bytes: u64,
-    /// Bytes of old files that are copied for it.
-    pub copied_bytes: u64,
-    /// The layers in it.
-    pub layers: BTreeSet<Digest>,
-}
 
 /// Keeps the list of what is in a layer in the cache, if it is not there.
 ///
@@ -105,7 +62,7 @@ impl Image {
         tag: &str,
         cache: &LayerCache,
         grain: Grain,
-    ) -> Result<Option<Offer>, ImageError> {
+    ) -> Result<Option<DeltaOffer>, ImageError> {
         let Some(config) = self.ready_parts().config.clone() else {
             return Ok(None);
         };
@@ -145,7 +102,7 @@ impl Image {
             return Ok(None);
         };
         let packed = self.packed(&parts, tag, &include, &best, cache, grain)?;
-        let offer = Offer {
+        let offer = DeltaOffer {
             base: best.base.id.clone(),
             reach: best.reach,
             bytes: packed.bytes.len(),
@@ -160,7 +117,7 @@ impl Image {
         Ok(Some(offer))
     }
 
-    /// Writes the bytes of an [`Offer`].
+    /// Writes the bytes of an [`DeltaOffer`].
     ///
     /// # Errors
     /// No such delta was made by this process, or what was made of it cannot be read.

@@ -3,7 +3,7 @@
 mod layer;
 mod releases;
 
-use o3r_deploy::image::Reach;
+use o3r_deploy::offers::Reach;
 use proptest::prelude::*;
 
 use self::{

@@ -10,10 +10,11 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
+use o3r_deploy::cost::compression::Compression;
 use o3r_deploy::{
     digest::Digest,
-    image::{Base, Grain, Image, LayerCache, LayerSelection, Offer, Reach},
+    image::{Image, LayerCache, LayerSelection},
+    offers::{Base, DeltaOffer, Grain, Reach},
 };
 
 use super::layer::{Member, lay, tar};
@@ -88,7 +89,7 @@ impl Releases {
     }
 
     /// What would be sent.
-    pub(super) fn delta(&self) -> Option<(Offer, Vec<u8>)> {
+    pub(super) fn delta(&self) -> Option<(DeltaOffer, Vec<u8>)> {
         let image = open(&docker_old("arm64", "app:1", &self.new)).unwrap();
         let missing = self.missing();
         self.prepare(&image, &missing);
@@ -110,7 +111,7 @@ impl Releases {
     }
 
     /// Lets every shell do what the delta says: the result is the missing layers, byte for byte.
-    pub(super) fn rebuild(&self, offer: &Offer, delta: &[u8]) {
+    pub(super) fn rebuild(&self, offer: &DeltaOffer, delta: &[u8]) {
         let root = tempfile::tempdir().unwrap();
         let work = root.path().join(".o3r");
         std::fs::create_dir(&work).unwrap();

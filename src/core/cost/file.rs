@@ -3,8 +3,7 @@
 //! What the VPU does was measured with a file of 300 MB on a twin with two cores, one, a half and a quarter, to which
 //! `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s.
 
-use super::{Patch, sums::block_size};
-use o3r_core::speeds::Speeds;
+use crate::{blocks::block_size, offers::PatchOffer, speeds::Speeds};
 
 /// What takes as long as starting to sum a file's blocks, however small: a few processes.
 const ASKING: u64 = 2_000_000;
@@ -23,7 +22,7 @@ const BUILT: u64 = 10;
 const PIECE: u64 = 200_000;
 
 /// Milliseconds to send a patch and build the file of so many bytes.
-pub fn patched(speeds: Speeds, bytes: u64, patch: &Patch) -> u64 {
+pub fn patched(speeds: Speeds, bytes: u64, patch: &PatchOffer) -> u64 {
     let built = building(bytes).saturating_add(patch.pieces.saturating_mul(PIECE));
     speeds
         .sending(patch.bytes)

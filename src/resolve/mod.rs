@@ -1,5 +1,7 @@
 //! Reads and hashes everything on this machine that a manifest points to.
 
+mod walk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::PermissionsExt as _,
@@ -8,13 +10,13 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
-    Patches, Project, ProjectFile, ProjectState, Release, Transfer, Volume, declared,
-    services::services, walk,
-};
 use crate::{
     compose::{Release as ComposeRelease, read_project},
+    desired::{
+        COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
+        ManifestRef, Project, ProjectFile, ProjectState, Release, Transfer, Volume, is_secret,
+        networks, services, volumes,
+    },
     digest::Digest,
     image::{self, ImageIndex, Platform, ScratchDir},
     manifest::{
@@ -22,8 +24,39 @@ use crate::{
         names::{FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
-    plan::ManifestRef,
 };
+
+/// What a manifest asks for, and the images on this machine that it names.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What it asks for.
+    pub desired: Desired,
+    /// The images.
+    pub images: LocalImages,
+}
+
+/// Images of this machine, opened, by the digests of their configurations.
+#[derive(Debug, Clone, Default)]
+pub struct LocalImages(BTreeMap<Digest, Arc<image::Image>>);
+
+impl LocalImages {
+    /// Adds an image, which `release` stages; gives what identifies it.
+    pub fn add(&mut self, image: image::Image, release: &str) -> ImageContent {
+        let config_digest = image.config_digest();
+        let content = ImageContent {
+            config_digest,
+            layers: image.layers().iter().map(|layer| layer.diff_id).collect(),
+            staging_tag: staging_tag(release, &config_digest),
+        };
+        self.0.insert(config_digest, Arc::new(image));
+        content
+    }
+
+    /// The image with this configuration.
+    pub fn get(&self, config_digest: Digest) -> Option<&Arc<image::Image>> {
+        self.0.get(&config_digest)
+    }
+}
 
 /// Reads what the manifest points to; opens its images, using `scratch` for what has to be
 /// unpacked. Blocks.
@@ -34,13 +67,14 @@ pub fn resolve(
     loaded: &Loaded,
     scratch: &ScratchDir,
     index: &ImageIndex,
-) -> Result<Desired, Vec<Diagnostic>> {
+) -> Result<Resolved, Vec<Diagnostic>> {
     let manifest = &loaded.manifest;
     let mut resolver = Resolver {
         loaded,
         scratch,
         index,
         home: crate::home::home(),
+        images: LocalImages::default(),
         findings: vec![],
     };
     let place = |pointer: &str| Some(loaded.place(pointer));
@@ -103,7 +137,10 @@ pub fn resolve(
     };
     resolver.settle(&mut desired);
     if resolver.findings.is_empty() {
-        Ok(desired)
+        Ok(Resolved {
+            desired,
+            images: resolver.images,
+        })
     } else {
         Err(resolver.findings)
     }
@@ -115,7 +152,7 @@ fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
 
 /// The name under which an image is loaded while the old one still runs; it also marks the image
 /// as ours, for an image cannot be labelled without becoming another one.
-pub(crate) fn staging_tag(release: &str, config_digest: &Digest) -> String {
+fn staging_tag(release: &str, config_digest: &Digest) -> String {
     format!("o3r-deploy/{release}:{}", config_digest.short())
 }
 
@@ -124,6 +161,7 @@ struct Resolver<'a> {
     scratch: &'a ScratchDir,
     index: &'a ImageIndex,
     home: Option<Utf8PathBuf>,
+    images: LocalImages,
     findings: Vec<Diagnostic>,
 }
 
@@ -183,10 +221,7 @@ impl Resolver<'_> {
     ) -> Option<ImageContent> {
         let platform = Platform::linux(self.loaded.manifest.vpu.arch().as_str());
         match image::Image::open_remembered(source, name, &platform, self.scratch, self.index) {
-            Ok(image) => {
-                let staging_tag = staging_tag(release, &image.config_digest());
-                Some(ImageContent::new(Arc::new(image), staging_tag))
-            }
+            Ok(image) => Some(self.images.add(image, release)),
             Err(error) => {
                 let help = error.help().unwrap_or_default();
                 self.find(pointer, error.to_string(), "this image", &help);
@@ -222,7 +257,6 @@ impl Resolver<'_> {
             delete: transfer.delete,
             exclude,
             restart: transfer.restart.iter().map(ToString::to_string).collect(),
-            patches: Patches::default(),
             source: Some(self.loaded.place(&format!("/transfers/{number}"))),
         })
     }
@@ -330,8 +364,8 @@ impl Resolver<'_> {
         (self.findings.len() == before).then(|| Project {
             state,
             services: services(&reading.file, &files, &name, release),
-            networks: declared::networks(&reading.file, &name),
-            volumes: declared::volumes(&reading.file, &name),
+            networks: networks(&reading.file, &name),
+            volumes: volumes(&reading.file, &name),
             read: reading.files.iter().map(|file| file.name.clone()).collect(),
             refused_by_old_compose: refused_by_old.map(|refusal| refusal.message),
             autostart: compose.autostart,
@@ -425,10 +459,4 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
-pub fn is_secret(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.starts_with(".env") || name.split('.').next_back() == Some("env")
 }

@@ -1,17 +1,8 @@
 //! Writes files of transfers as one tar archive, while it is sent: no copy is made of anything.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Read as _, Write},
-};
+use std::io::{self, Read as _, Write};
 
-use super::{Entry, FileEntry, Transfer};
-
-/// The unit of a tar archive.
-const BLOCK: u64 = 512;
-
-/// Names of up to so many bytes fit a header.
-const SHORT_NAME: usize = 100;
+use crate::desired::{Entry, FileEntry, Transfer, entry, sums};
 
 /// Bytes that are sent at once: small files would otherwise be a system call for each header.
 const BUFFER: usize = 256 << 10;
@@ -24,44 +15,6 @@ const OPEN: u32 = 0o700;
 
 /// The mode of a directory that is made and whose mode is not declared.
 const DIRECTORY_MODE: u32 = 0o755;
-
-/// The entry that a member means: the transfer's number, and the path below its target.
-fn entry<'a>(transfers: &'a [Transfer], member: &str) -> Option<&'a Entry> {
-    let (number, name) = member.split_once('/').unwrap_or((member, ""));
-    let transfer = transfers.get(number.parse::<usize>().ok()?)?;
-    transfer.entries.get(name)
-}
-
-/// Bytes of the archive of these members.
-pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
-    let name_len = |name: &str| match name.len() {
-        length if length <= SHORT_NAME => 0,
-        length => BLOCK + (length as u64 + 1).next_multiple_of(BLOCK),
-    };
-    let mut length = 2 * BLOCK; // the end
-    for member in members {
-        length += BLOCK;
-        length += match entry(transfers, member) {
-            Some(Entry::File(file)) => name_len(member) + file.bytes.next_multiple_of(BLOCK),
-            Some(Entry::Symlink { target }) => name_len(member) + name_len(target),
-            // With a slash.
-            Some(Entry::Directory { .. }) => name_len(&format!("{member}/")),
-            None => 0,
-        };
-    }
-    length + BLOCK + (sums(transfers, members).len() as u64).next_multiple_of(BLOCK)
-}
-
-/// What `sha256sum -c` reads.
-fn sums(transfers: &[Transfer], members: &[String]) -> String {
-    let mut sums = String::new();
-    for member in members {
-        if let Some(Entry::File(file)) = entry(transfers, member) {
-            let _ = writeln!(sums, "{}  {member}", file.sha256.hex());
-        }
-    }
-    sums
-}
 
 /// Writes the archive.
 ///
@@ -145,7 +98,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{digest::Digest, manifest::Exclude};
+    use crate::{desired::archive_len, digest::Digest, manifest::Exclude};
 
     fn transfer(directory: &camino::Utf8Path, contents: &[(&str, usize)]) -> Transfer {
         let mut entries = BTreeMap::from([
@@ -177,7 +130,6 @@ mod tests {
             delete: false,
             exclude: Exclude::default(),
             restart: vec![],
-            patches: super::super::Patches::default(),
             source: None,
         }
     }

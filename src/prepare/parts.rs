@@ -6,11 +6,11 @@ use std::{
     io::{self, Write},
 };
 
-use super::ImageContent;
 use crate::{
     digest::{Digest, DigestWriter},
     image::{self, ImageError},
     observe::{Arrived, Observed},
+    offers::{Arriving, ImageOffer, Part, PartOffer},
 };
 
 /// When an image is divided.
@@ -34,60 +34,35 @@ impl Default for Division {
     }
 }
 
-/// A part of an image that is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImagePart {
-    /// What is in it.
-    pub part: image::Part,
-    /// Bytes of its archive.
-    pub bytes: u64,
-    /// The name that it has until the whole is there; `None` for the last part.
-    pub tag: Option<String>,
-    /// Where it arrives, if not in docker at once.
-    pub arriving: Option<Arriving>,
-}
-
-/// A file of the VPU that a part arrives in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arriving {
-    /// Its name.
-    pub name: String,
-    /// So many of its bytes are there already.
-    pub have: u64,
-}
-
 /// The parts in which an image is sent that lacks the layers `missing`; none, if it is sent at once.
 ///
 /// # Errors
 /// Bytes that are there have to be compared with the image's, and that cannot be read.
 pub(super) fn divide(
-    content: &ImageContent,
+    (image, staging_tag): (&image::Image, &str),
+    offer: &ImageOffer,
     missing: &BTreeSet<Digest>,
     observed: &Observed,
     division: Division,
-) -> Result<Vec<ImagePart>, ImageError> {
-    let Some(image) = &content.local else {
-        return Ok(vec![]);
-    };
+) -> Result<Vec<PartOffer>, ImageError> {
     let link = observed.readings.speeds.link();
     // One part arrives while another one is loaded.
     let room = observed.readings.home_free.unwrap_or(0) / 2;
     let mut parts = vec![];
-    for part in groups(content, missing, division.part_bytes) {
-        let bytes = image.part_len(&content.staging_tag, &part);
-        let is_last = part.up_to == content.layers.len();
+    for part in groups(offer, missing, division.part_bytes) {
+        let bytes = image.part_len(staging_tag, &part);
+        let is_last = part.up_to == offer.layers.len();
         let tag = (!is_last).then(|| image.part_tag(part.up_to));
-        let name = tag.as_ref().unwrap_or(&content.staging_tag);
-        let name = Digest::of(name).short();
+        let name = Digest::of(tag.as_deref().unwrap_or(staging_tag)).short();
         let have = match observed.facts.arrived.get(&name) {
-            Some(arrived) if is_start_of(arrived, image, content, &part)? => arrived.bytes,
+            Some(arrived) if is_start_of(arrived, image, staging_tag, &part)? => arrived.bytes,
             _ => 0,
         };
         // What has arrived is not sent again, however fast the link seems to be now; and it takes up room itself.
         let is_long = bytes / link >= division.long_seconds || have > 0;
         let has_room = have > 0 || bytes <= room;
         let arriving = (is_long && has_room).then_some(Arriving { name, have });
-        parts.push(ImagePart {
+        parts.push(PartOffer {
             part,
             bytes,
             tag,
@@ -100,11 +75,11 @@ pub(super) fn divide(
 
 /// Neighbouring layers that are sent together. What is left in the end goes with the ones before: a load of
 /// its own would take longer than sending it.
-fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -> Vec<image::Part> {
-    let mut parts: Vec<image::Part> = vec![];
+fn groups(offer: &ImageOffer, missing: &BTreeSet<Digest>, part_bytes: u64) -> Vec<Part> {
+    let mut parts: Vec<Part> = vec![];
     let (mut layers, mut bytes) = (BTreeSet::new(), 0);
-    for (index, layer) in content.layers.iter().enumerate() {
-        let is_last = index + 1 == content.layers.len();
+    for (index, layer) in offer.layers.iter().enumerate() {
+        let is_last = index + 1 == offer.layers.len();
         if missing.contains(&layer.diff_id) && layers.insert(layer.diff_id) {
             // However they are packed, and whether that is done yet: what has arrived is of the same parts the next time.
             bytes += layer.unpacked.unwrap_or(layer.bytes);
@@ -115,7 +90,7 @@ fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -
         {
             part.layers.append(&mut layers);
         } else if bytes >= part_bytes || (is_last && !layers.is_empty()) {
-            parts.push(image::Part {
+            parts.push(Part {
                 up_to: index + 1,
                 layers: std::mem::take(&mut layers),
             });
@@ -124,7 +99,7 @@ fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -
     }
     // Where the last layers are no new ones, the image itself is still to be named.
     if let Some(part) = parts.last_mut() {
-        part.up_to = part.up_to.max(content.layers.len());
+        part.up_to = part.up_to.max(offer.layers.len());
     }
     parts
 }
@@ -133,8 +108,8 @@ fn groups(content: &ImageContent, missing: &BTreeSet<Digest>, part_bytes: u64) -
 fn is_start_of(
     arrived: &Arrived,
     image: &image::Image,
-    content: &ImageContent,
-    part: &image::Part,
+    staging_tag: &str,
+    part: &Part,
 ) -> Result<bool, ImageError> {
     let Some(sha256) = arrived.sha256 else {
         return Ok(false);
@@ -143,7 +118,7 @@ fn is_start_of(
         hash: DigestWriter::new(io::sink()),
         left: arrived.bytes,
     };
-    match image.write_part(&content.staging_tag, part, &mut start) {
+    match image.write_part(staging_tag, part, &mut start) {
         Err(ImageError::Output { .. }) if start.left == 0 => {}
         other => other?,
     }

@@ -35,14 +35,14 @@ const fn add(remainder: u32, byte: u8) -> u32 {
 }
 
 /// The remainder of these bytes.
-pub(super) fn remainder(bytes: &[u8]) -> u32 {
+pub fn remainder(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .fold(0, |remainder, byte| add(remainder, *byte))
 }
 
 /// What `cksum` prints of so many bytes with this remainder.
-pub(super) fn cksum(remainder: u32, len: u64) -> u32 {
+pub fn cksum(remainder: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     !length[..used]
         .iter()
@@ -50,7 +50,7 @@ pub(super) fn cksum(remainder: u32, len: u64) -> u32 {
 }
 
 /// The remainder of so many bytes of which `cksum` prints this.
-pub(super) fn remainder_of(cksum: u32, len: u64) -> u32 {
+pub fn remainder_of(cksum: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     length[..used]
         .iter()
@@ -77,14 +77,14 @@ fn take(remainder: u32, byte: u8) -> u32 {
 
 /// The remainder of a window that moves over a file.
 #[derive(Debug)]
-pub(super) struct Rolling {
+pub struct Rolling {
     /// What is to be taken away for the byte that leaves the window.
     leaving: [u32; 256],
 }
 
 impl Rolling {
     /// For windows of so many bytes.
-    pub(super) fn new(window: usize) -> Self {
+    pub fn new(window: usize) -> Self {
         // A CRC that starts from zero is linear: a byte counts as if all behind it were zeros.
         let mut bits = [0; 8];
         for (bit, remainder) in bits.iter_mut().enumerate() {
@@ -102,7 +102,7 @@ impl Rolling {
     }
 
     /// The remainder when the window moves on by a byte.
-    pub(super) fn on(&self, remainder: u32, leaving: u8, entering: u8) -> u32 {
+    pub fn on(&self, remainder: u32, leaving: u8, entering: u8) -> u32 {
         add(remainder, entering) ^ self.leaving[usize::from(leaving)]
     }
 }

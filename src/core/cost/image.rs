@@ -4,7 +4,7 @@
 //! `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s (`benches/transfer.sh 1 2 "top deps base" "ours limit"`).
 
 use crate::{
-    image::{Grain, Offer},
+    offers::{DeltaOffer, Grain},
     speeds::Speeds,
 };
 
@@ -25,13 +25,13 @@ const SMALLEST: u64 = 10;
 const COMPRESSED: u64 = 40;
 
 /// Milliseconds to send and load an archive of `bytes` whose layers have `unpacked`.
-pub(super) fn whole(speeds: Speeds, bytes: u64, unpacked: u64) -> u64 {
+pub fn whole(speeds: Speeds, bytes: u64, unpacked: u64) -> u64 {
     let loading = speeds.working(unpacked.saturating_mul(LOADED) / 10);
     speeds.sending(bytes).saturating_add(loading)
 }
 
 /// Milliseconds to send a delta, build the archive and load it.
-pub(super) fn delta(speeds: Speeds, offer: &Offer) -> u64 {
+pub fn delta(speeds: Speeds, offer: &DeltaOffer) -> u64 {
     let building = speeds.working(offer.archive_bytes.saturating_mul(BUILT) / 10);
     whole(speeds, offer.bytes, offer.archive_bytes)
         .saturating_add(speeds.working(START))
@@ -45,7 +45,7 @@ pub fn may_pay(speeds: Speeds, bytes: u64) -> bool {
 }
 
 /// Whether a delta is quicker than sending the layers, however small they can be made.
-pub fn surely_pays(speeds: Speeds, offer: &Offer) -> bool {
+pub fn surely_pays(speeds: Speeds, offer: &DeltaOffer) -> bool {
     let smallest = offer.archive_bytes / SMALLEST;
     delta(speeds, offer) < whole(speeds, smallest, offer.archive_bytes)
 }
@@ -65,7 +65,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{digest::Digest, image::Reach};
+    use crate::{digest::Digest, offers::Reach};
 
     /// What the processors of a twin made up and hashed; and, of layers of 10.5, 286 and 487 MB, the milliseconds to load
     /// them, and to build and load them.
@@ -87,7 +87,7 @@ mod tests {
                 .into_iter()
                 .zip(layers)
             {
-                let offer = Offer {
+                let offer = DeltaOffer {
                     base: String::new(),
                     reach: Reach::Inside,
                     bytes: 0,

@@ -2,27 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use super::{Desired, Entry, FileEntry};
 use crate::{
+    blocks::BlockSums,
+    cost::file::patched,
+    desired::{Desired, Entry, FileEntry},
     digest::Digest,
     observe::{Facts, Node, Observed, Probed},
-    patch::{self, BlockSums, Patch, cost},
+    offers::SMALLEST_PATCHED,
+    patch::Patch,
 };
 
-/// The patches of a transfer's files.
-#[derive(Debug, Clone, Default)]
-pub struct Patches {
-    /// Those that are quicker than the whole files, by path below the target.
-    pub chosen: BTreeMap<String, Patch>,
-    /// All that were made, so that none is made again for the next look at the VPU.
-    made: Arc<Mutex<Made>>,
-}
-
-/// By the digests of the new file, and of the sums of the old one's blocks; none where there is none.
-type Made = BTreeMap<(Digest, Digest), Option<Patch>>;
+/// The patches that a process made, so that none is made again for the next look at the VPU: by the digests of the new
+/// file, and of the sums of the old one's blocks; none where there is none.
+#[derive(Debug, Default)]
+pub struct PatchCache(Mutex<BTreeMap<(Digest, Digest), Option<Patch>>>);
 
 /// A file of a transfer that the VPU has in another version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +51,7 @@ pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
             let Node::File { size, sha256, .. } = node else {
                 continue;
             };
-            let large = file.bytes.min(*size) >= patch::SMALLEST;
+            let large = file.bytes.min(*size) >= SMALLEST_PATCHED;
             if large && !file.secret && *sha256 != Some(file.sha256) {
                 found.push(Outdated {
                     transfer: number,
@@ -74,42 +70,35 @@ pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
     found
 }
 
-/// Makes patches from the versions whose blocks were asked for, and chooses those that are quicker than the
-/// whole file. Blocks.
-pub(super) fn prepare(desired: &mut Desired, observed: &Observed) {
+/// Patches of files whose old versions' blocks were asked for, where they are quicker than the whole file; by the
+/// transfer's number and the path below its target. Blocks.
+pub(super) fn patches(
+    desired: &Desired,
+    observed: &Observed,
+    cache: &PatchCache,
+) -> BTreeMap<(usize, String), Patch> {
     let speeds = observed.readings.speeds;
-    for transfer in &mut desired.transfers {
-        transfer.patches.chosen.clear();
-    }
-    for file in outdated(desired, &observed.facts) {
-        let transfer = &mut desired.transfers[file.transfer];
-        let (Some(sums), Some(Entry::File(wanted))) = (
-            observed.readings.blocks.get(&file.path),
-            transfer.entries.get(&file.name),
-        ) else {
-            continue;
-        };
-        let patch = transfer.patches.patch(wanted, sums);
-        let pays = |patch: &Patch| {
-            cost::patched(speeds, wanted.bytes, patch) < speeds.sending(wanted.bytes)
-        };
-        if let Some(patch) = patch.filter(pays) {
-            transfer.patches.chosen.insert(file.name, patch);
-        }
-    }
+    let patches = outdated(desired, &observed.facts)
+        .into_iter()
+        .filter_map(|file| {
+            let sums = observed.readings.blocks.get(&file.path)?;
+            let Some(Entry::File(wanted)) =
+                desired.transfers[file.transfer].entries.get(&file.name)
+            else {
+                return None;
+            };
+            let patch = cache.patch(wanted, sums)?;
+            let is_quicker =
+                patched(speeds, wanted.bytes, &patch.offer) < speeds.sending(wanted.bytes);
+            is_quicker.then_some(((file.transfer, file.name), patch))
+        });
+    patches.collect()
 }
 
-impl Patches {
-    /// The patch of which these bytes are sent, if this process made it.
-    pub fn made(&self, sha256: Digest) -> Option<Patch> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut patches = made.values().flatten();
-        patches.find(|patch| patch.sha256 == sha256).cloned()
-    }
-
+impl PatchCache {
     fn patch(&self, file: &FileEntry, sums: &BlockSums) -> Option<Patch> {
         // What is in it is whole whenever it is seen.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let patch = made.entry((file.sha256, sums.digest())).or_insert_with(|| {
             let new = fs_err::File::open(&file.local);
             match new.and_then(|new| Patch::make(new, sums)) {

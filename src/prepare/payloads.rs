@@ -6,32 +6,46 @@ use std::{
     sync::Arc,
 };
 
+use super::write_archive;
 use crate::{
-    desired::{Desired, ImageContent, Transfer, write_archive},
+    desired::{Desired, Transfer},
+    digest::Digest,
     host,
     image::{self, LayerSelection, LayerSpan},
+    offers,
     patch::Patch,
     plan::{Part, Payload, PayloadSource},
+    resolve::LocalImages,
 };
 
 /// Bytes between two progress reports: a few hundred a second on the fastest link.
 const REPORT_EVERY: u64 = 256 << 10;
 
-/// Where payloads come from: local files, the plan itself, the desired images and transfers.
+/// Where payloads come from: local files, the plan itself, the local images, transfers, and patches that were made.
 #[derive(Debug, Default)]
 pub struct Payloads {
-    images: BTreeMap<String, ImageContent>,
+    /// By the names that the manifest has for them, with the names under which they are staged.
+    images: BTreeMap<String, (Arc<image::Image>, String)>,
     transfers: Arc<Vec<Transfer>>,
+    patches: BTreeMap<Digest, Patch>,
 }
 
 impl Payloads {
     /// The payloads of a plan for `desired`.
-    pub fn new(desired: &Desired) -> Self {
-        let images = desired.images.iter();
-        let images = images.filter_map(|image| Some((image.name.clone(), image.content.clone()?)));
+    pub(super) fn new(
+        desired: &Desired,
+        local: &LocalImages,
+        patches: BTreeMap<(usize, String), Patch>,
+    ) -> Self {
+        let images = super::each(desired, local).map(|(image, content, local)| {
+            let sent = (Arc::clone(local), content.staging_tag.clone());
+            (image.name.clone(), sent)
+        });
+        let patches = patches.into_values();
         Self {
             images: images.collect(),
             transfers: Arc::new(desired.transfers.clone()),
+            patches: patches.map(|patch| (patch.offer.sha256, patch)).collect(),
         }
     }
 
@@ -83,7 +97,7 @@ impl Payloads {
     ///
     /// # Errors
     /// As [`Payloads::open`].
-    pub(super) fn open_part(
+    pub(crate) fn open_part(
         &self,
         payload: &Payload,
         part: &Part,
@@ -130,7 +144,7 @@ impl Payloads {
     }
 
     /// Bytes that are sent of a payload: of one that is about so long, as far as is known by now.
-    pub(super) fn bytes(&self, payload: &Payload) -> u64 {
+    pub(crate) fn bytes(&self, payload: &Payload) -> u64 {
         let PayloadSource::Stream(name) = &payload.from else {
             return payload.bytes;
         };
@@ -145,17 +159,14 @@ impl Payloads {
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
-        let mut transfers = self.transfers.iter();
-        let patch = transfers.find_map(|transfer| transfer.patches.made(payload.sha256));
         let missing = || io::Error::other(format!("no patch {} was made", payload.sha256));
+        let patch = self.patches.get(&payload.sha256).cloned();
         patch.ok_or_else(missing)
     }
 
     fn image(&self, name: &str) -> io::Result<(Arc<image::Image>, String)> {
         let missing = || io::Error::other(format!("no image {name} in the manifest"));
-        let content = self.images.get(name).ok_or_else(missing)?;
-        let image = content.local.as_ref().ok_or_else(missing)?;
-        Ok((Arc::clone(image), content.staging_tag.clone()))
+        self.images.get(name).cloned().ok_or_else(missing)
     }
 }
 
@@ -173,8 +184,8 @@ fn part_bytes(image: &image::Image, tag: &str, part: &Part) -> u64 {
     bytes.saturating_sub(part.have)
 }
 
-fn of_image(part: &Part) -> image::Part {
-    image::Part {
+fn of_image(part: &Part) -> offers::Part {
+    offers::Part {
         up_to: part.up_to,
         layers: part.layers.clone(),
     }

@@ -12,8 +12,8 @@ use std::{
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use super::{Entry, FileEntry, Transfer, is_secret};
 use crate::{
+    desired::{Entry, FileEntry, Transfer, is_secret},
     digest::Digest,
     manifest::{
         Exclude,

@@ -1,0 +1,342 @@
+//! Makes ready what a VPU lacks, layers packed for the link and patches of files, so that a plan can say how much is
+//! sent: offers, which are data, and payloads, which are the bytes.
+
+mod archive;
+mod parts;
+mod patches;
+mod payloads;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+pub use self::{
+    archive::write_archive,
+    parts::Division,
+    patches::{Outdated, PatchCache, outdated},
+    payloads::Payloads,
+};
+use crate::{
+    cost::{
+        compression::{Codec, Compression},
+        image as cost,
+    },
+    desired::{Desired, Image, ImageContent},
+    digest::Digest,
+    image::{self, ImageError, LayerCache, LayerSelection, Making, Manner, WorkProgress},
+    observe::{Facts, Observed},
+    offers::{Base, DeltaOffer, ImageOffer, LayerOffer, Offers},
+    plan::{delta_bases, layers_to_send, takes_parts},
+    resolve::LocalImages,
+    speeds::Speeds,
+};
+
+/// A layer that cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("image {name} cannot be sent")]
+pub struct PrepareError {
+    /// The image, as declared.
+    pub name: String,
+    /// Why.
+    pub source: Box<ImageError>,
+}
+
+/// How well a plan has to know what will be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// To the byte: all layers are compressed.
+    Exact,
+    /// About: it is carried out at once, and what is large is compressed while it is sent.
+    About,
+}
+
+impl PrepareError {
+    fn new(name: &str, source: ImageError) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What is ready to be sent.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// What a plan is made from.
+    pub offers: Offers,
+    /// The bytes that it may send.
+    pub payloads: Payloads,
+}
+
+/// How things are made ready.
+#[derive(Debug)]
+pub struct Preparation {
+    /// Where layers are kept that were packed.
+    pub layers: LayerCache,
+    /// Where patches are kept that were made.
+    pub patches: PatchCache,
+    /// When an image is divided.
+    pub division: Division,
+    /// How well a plan has to know what will be sent.
+    pub sizes: Sizes,
+}
+
+/// What a plan can be made from where nothing is made ready: sizes are those of the sources.
+pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
+    let images = each(desired, local).map(|(image, content, local)| {
+        let offer = measured(local, &content.staging_tag);
+        (image.name.clone(), offer)
+    });
+    Prepared {
+        offers: Offers {
+            images: images.collect(),
+            patches: BTreeMap::new(),
+        },
+        payloads: Payloads::new(desired, local, BTreeMap::new()),
+    }
+}
+
+/// The images that come from here.
+fn each<'a>(
+    desired: &'a Desired,
+    local: &'a LocalImages,
+) -> impl Iterator<Item = (&'a Image, &'a ImageContent, &'a Arc<image::Image>)> {
+    desired.images.iter().filter_map(|image| {
+        let content = image.content.as_ref()?;
+        Some((image, content, local.get(content.config_digest)?))
+    })
+}
+
+/// What can be sent of an image, by what is known of its bytes by now.
+fn measured(image: &image::Image, staging_tag: &str) -> ImageOffer {
+    let size = |selection: &LayerSelection| image.archive_len(staging_tag, selection);
+    let base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
+    let layers = image.layers().into_iter().map(|layer| {
+        let only = LayerSelection::Only([layer.diff_id].into());
+        let bytes = size(&only).saturating_sub(base_bytes);
+        LayerOffer {
+            diff_id: layer.diff_id,
+            bytes,
+            unpacked: layer.unpacked,
+            spooled: layer.spooled.unwrap_or(bytes),
+        }
+    });
+    let mut offer = ImageOffer {
+        layers: layers.collect(),
+        base_bytes,
+        whole_bytes: size(&LayerSelection::All),
+        estimated: !image.is_exact(),
+        packed: true,
+        ..ImageOffer::default()
+    };
+    // An engine says how large the files are, not their archive.
+    let all = offer.layers.iter().map(|layer| layer.diff_id).collect();
+    offer.whole_bytes = offer.whole_bytes.max(offer.archive_bytes(&all));
+    offer
+}
+
+impl Preparation {
+    /// One that keeps what it makes in this cache.
+    pub fn new(layers: LayerCache, sizes: Sizes) -> Self {
+        Self {
+            layers,
+            patches: PatchCache::default(),
+            division: Division::default(),
+            sizes,
+        }
+    }
+
+    /// Makes ready what the observed VPU lacks, and divides what is large. `progress` is told the image and how far its
+    /// layer is. Blocks.
+    ///
+    /// # Errors
+    /// A layer cannot be read, or is not what it should be.
+    pub fn prepare(
+        &self,
+        desired: &Desired,
+        local: &LocalImages,
+        observed: &Observed,
+        progress: &dyn Fn(&str, WorkProgress),
+    ) -> Result<Prepared, PrepareError> {
+        let to_send = layers_to_send(desired, &observed.facts);
+        let bases = delta_bases(desired, &observed.facts);
+        let takes_parts = takes_parts(&observed.facts);
+        let mut offers = unprepared(desired, local).offers;
+        let all: Vec<Preparing<'_>> = each(desired, local)
+            .filter_map(|(image, content, local)| {
+                let bases = bases.get(&image.name).filter(|_| takes_parts);
+                Some(Preparing {
+                    with: self,
+                    observed,
+                    name: &image.name,
+                    staging_tag: &content.staging_tag,
+                    local,
+                    wanted: to_send.get(&image.name)?,
+                    bases: bases.map_or(&[][..], Vec::as_slice),
+                    takes_parts,
+                    progress,
+                })
+            })
+            .collect();
+        for one in &all {
+            let as_known = offers.images.get(one.name);
+            let bytes = as_known.map_or(0, |offer| offer.archive_bytes(one.wanted));
+            offers.images.insert(one.name.to_owned(), one.offer(bytes)?);
+        }
+        if !has_room(&offers, &to_send, observed) {
+            for one in &all {
+                let offer = offers.images.get_mut(one.name);
+                if let Some(offer) = offer.filter(|o| o.framing == Some(Codec::Gzip) && o.packed) {
+                    *offer = one.make_ready(offer.delta.take(), true, Manner::Layers)?;
+                }
+            }
+        }
+        let patches = patches::patches(desired, observed, &self.patches);
+        offers.patches = patches
+            .iter()
+            .map(|(file, patch)| (file.clone(), patch.offer))
+            .collect();
+        Ok(Prepared {
+            offers,
+            payloads: Payloads::new(desired, local, patches),
+        })
+    }
+
+    /// About how many bytes of images this VPU lacks, before they are packed.
+    pub fn bytes_to_send(&self, desired: &Desired, local: &LocalImages, facts: &Facts) -> u64 {
+        let to_send = layers_to_send(desired, facts);
+        let images = each(desired, local).filter_map(|(image, content, local)| {
+            let missing = to_send.get(&image.name)?;
+            // An engine does not say how large a layer is.
+            let guess = || measured(local, &content.staging_tag).archive_bytes(missing);
+            let known = missing.iter().map(|layer| self.layers.unpacked(*layer));
+            Some(known.sum::<Option<u64>>().unwrap_or_else(guess))
+        });
+        images.sum()
+    }
+}
+
+/// An image of which something is sent.
+struct Preparing<'a> {
+    with: &'a Preparation,
+    observed: &'a Observed,
+    name: &'a str,
+    staging_tag: &'a str,
+    local: &'a image::Image,
+    /// The layers.
+    wanted: &'a BTreeSet<Digest>,
+    /// What it could be built from.
+    bases: &'a [Base],
+    takes_parts: bool,
+    progress: &'a dyn Fn(&str, WorkProgress),
+}
+
+impl Preparing<'_> {
+    /// Makes it ready; its layers have about so many bytes.
+    fn offer(&self, bytes: u64) -> Result<ImageOffer, PrepareError> {
+        let speeds = self.observed.readings.speeds;
+        let mut delta = None;
+        if !self.bases.is_empty() && cost::may_pay(speeds, bytes) {
+            self.local
+                .fetch_layers(self.wanted, &self.with.layers, &self.told())
+                .map_err(|source| PrepareError::new(self.name, source))?;
+            delta = self.delta(speeds);
+        }
+        // Compressing hard takes longer than many a delta: it is done when that failed.
+        let surely_pays = |offer: &DeltaOffer| cost::surely_pays(speeds, offer);
+        let packed = !delta.as_ref().is_some_and(surely_pays);
+        let at_once = self.with.sizes == Sizes::About
+            && delta.is_none()
+            // What has arrived of a part is compared with how it begins.
+            && self.observed.facts.arrived.is_empty();
+        let manner = if !self.takes_parts {
+            Manner::Layers
+        } else if at_once || !packed {
+            Manner::OnTheWay
+        } else {
+            Manner::Whole
+        };
+        self.make_ready(delta, packed, manner)
+    }
+
+    fn told(&self) -> impl Fn(WorkProgress) {
+        |progress| (self.progress)(self.name, progress)
+    }
+
+    /// Makes layers ready, measures them, and divides what is large.
+    fn make_ready(
+        &self,
+        delta: Option<DeltaOffer>,
+        packed: bool,
+        manner: Manner,
+    ) -> Result<ImageOffer, PrepareError> {
+        let failed = |source| PrepareError::new(self.name, source);
+        let making = Making {
+            compression: compression(self.observed),
+            manner,
+        };
+        // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
+        let mut damaged = 0;
+        let (mut offer, parts) = loop {
+            self.local
+                .prepare_layers(self.wanted, &self.with.layers, making, &self.told())
+                .map_err(failed)?;
+            let offer = measured(self.local, self.staging_tag);
+            // What is hardly needed is not divided: its files would have to be looked for.
+            if !self.takes_parts || !packed {
+                break (offer, vec![]);
+            }
+            let image = (self.local, self.staging_tag);
+            let (wanted, division) = (self.wanted, self.with.division);
+            match parts::divide(image, &offer, wanted, self.observed, division) {
+                Err(ImageError::DamagedCache { .. }) if damaged < wanted.len() => damaged += 1,
+                parts => break (offer, parts.map_err(failed)?),
+            }
+        };
+        offer.framing = making.framing();
+        offer.packed = packed;
+        offer.delta = delta;
+        offer.parts = parts;
+        Ok(offer)
+    }
+
+    /// How the image could be built on the VPU.
+    fn delta(&self, speeds: Speeds) -> Option<DeltaOffer> {
+        let (cache, grain) = (&self.with.layers, cost::grain(speeds));
+        let made =
+            self.local
+                .prepare_delta(self.wanted, self.bases, self.staging_tag, cache, grain);
+        made.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no delta could be made; layers are sent whole");
+            None
+        })
+    }
+}
+
+/// How layers are compressed for this VPU.
+fn compression(observed: &Observed) -> Option<Compression> {
+    let readings = &observed.readings;
+    Compression::best(readings.speeds, readings.zstd)
+}
+
+/// Whether docker's disk surely takes what it writes down of an archive beside all layers, and what arrives before that.
+fn has_room(
+    offers: &Offers,
+    to_send: &BTreeMap<String, BTreeSet<Digest>>,
+    observed: &Observed,
+) -> bool {
+    let unpacked = offers.images.iter().filter_map(|(name, offer)| {
+        let missing = to_send.get(name)?;
+        Some(offer.unpacked_bytes(missing))
+    });
+    let (all, most) = unpacked.fold((0_u64, 0), |(all, most), bytes| {
+        (all.saturating_add(bytes), bytes.max(most))
+    });
+    let needed = all.saturating_add(most.saturating_mul(2));
+    // What has arrived may lie on the same disk.
+    let arrived = observed.facts.arrived.values();
+    let arrived: u64 = arrived.map(|arrived| arrived.bytes).sum();
+    let free = observed.readings.docker_free;
+    free.is_none_or(|free| free.saturating_add(arrived) >= needed)
+}
