@@ -1,3 +1,19 @@
 //! What the tests of `o3r-deploy` share. It is no part of the program: the root package has it as a dev-dependency.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "only tests call this: a panic is its report"
+)]
 
+pub mod sandbox;
 pub mod vpu;
+
+use o3r_deploy::apply::{Event, Observer};
+
+/// An observer that nobody looks at.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}

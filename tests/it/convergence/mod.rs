@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    apply::{self, Event, Log, Observer, Options, Outcome, Report, Restored},
+    apply::{self, Log, Options, Outcome, Report, Restored},
     desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
     manifest::names::RemotePath,
@@ -22,7 +22,10 @@ use o3r_deploy::{
     plan::{self, Plan},
     remote, render, status,
 };
-use o3r_testing::vpu::{self, FakeVpu, Fault, Store, World};
+use o3r_testing::{
+    Silent,
+    vpu::{self, FakeVpu, Fault, Store, World},
+};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
@@ -30,11 +33,6 @@ use self::{
     drift::{drift, drifts, start_demo},
     shapes::{BASE, Shape, desired, image_content, prepared, shapes},
 };
-
-struct Silent;
-impl Observer for Silent {
-    fn event(&self, _: Event<'_>) {}
-}
 
 async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();

@@ -21,7 +21,7 @@ const SYSTEMCTL: &str = "#!/bin/sh\n\
     printf '%s\\n' '# file' '[Service]' 'WorkingDirectory=/w/%i' 'ExecStart=a b' '[Install]' 'WantedBy=default.target' ;;\n\
     esac\n";
 
-async fn autostart(fixture: &Box) -> Probed<Autostart> {
+async fn autostart(fixture: &Sandbox) -> Probed<Autostart> {
     let query = Query {
         units: BTreeSet::from(["hello".into(), "no-such".into()]),
         ..Query::default()
@@ -32,7 +32,7 @@ async fn autostart(fixture: &Box) -> Probed<Autostart> {
 #[tokio::test]
 async fn the_probe_tells_generations_instances_and_lingering() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let reason = autostart(&fixture).await;
         let reason = reason.as_result().unwrap_err();
         assert!(reason.contains("not found"), "without systemctl: {reason}");
@@ -87,7 +87,7 @@ async fn the_probe_tells_generations_instances_and_lingering() {
 #[tokio::test]
 async fn restart_policies_are_set_on_every_container_or_the_step_fails() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
             'container ls') printf 'one\\ntwo\\n' ;;\n\
             'container update') [ \"$4\" = \"$(cat \"$HOME/gone\" 2>/dev/null)\" ] && exit 1; echo \"$@\" >>\"$HOME/ran\" ;;\n\
@@ -138,11 +138,11 @@ const DONE: &str = "<?xml version='1.0'?><methodResponse><params><param><value><
 const REFUSED: &str = "<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name><value><int>104011</int></value></member><member><name>faultString</name><value><string>too long</string></value></member></struct></value></fault></methodResponse>";
 
 /// A box with one program that speaks HTTP.
-fn speaking(shell: &[&str], program: &str) -> Box {
+fn speaking(shell: &[&str], program: &str) -> Sandbox {
     if ["wget", "nc"].contains(&program) {
-        return Box::new(shell, &["wc", program]);
+        return sandbox(shell, &["wc", program]);
     }
-    let fixture = Box::new(shell, &["wc"]);
+    let fixture = sandbox(shell, &["wc"]);
     let target = if program == "python3" {
         // Not a wrapper that would look for the real one.
         let print = ["-c", "import sys; print(sys.executable)"];
@@ -152,9 +152,9 @@ fn speaking(shell: &[&str], program: &str) -> Box {
             .unwrap();
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     } else {
-        find(program)
+        needed(program)
     };
-    let link = fixture.directory.path().join("bin").join(program);
+    let link = fixture.bin().join(program);
     std::os::unix::fs::symlink(target, link).unwrap();
     fixture
 }
@@ -210,7 +210,7 @@ async fn the_device_is_called_by_whatever_speaks_http() {
         }
     }
     // Busybox's shell has some of its own.
-    let fixture = Box::new(SHELLS[0], &["wc"]);
+    let fixture = sandbox(SHELLS[0], &["wc"]);
     let output = fixture.run(&call(1, &["set", name]), b"").await;
     assert_eq!(output.code, 1);
     let said = output.tail(2);

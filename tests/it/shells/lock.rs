@@ -1,6 +1,7 @@
 //! The lock, and what of a dead apply is ended or waited for when it is taken.
 
 use std::{
+    ops::Deref,
     process::{Child, Command, Stdio},
     sync::Mutex,
 };
@@ -33,7 +34,22 @@ struct Refused {
     said: Vec<String>,
 }
 
-impl Box {
+/// A sandbox whose lock is taken.
+struct Vpu(Sandbox);
+
+impl Deref for Vpu {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.0
+    }
+}
+
+impl Vpu {
+    fn new(shell: &[&str]) -> Self {
+        Self(sandbox(shell, &[]))
+    }
+
     async fn hold_as(&self, holder: &Holder, claim: &Claim) -> Result<Held, Refused> {
         let command = remote::lock(holder, claim);
         let said = Mutex::new(vec![]);
@@ -59,7 +75,7 @@ impl Box {
     }
 
     fn spawn(&self, command: &Argv) -> Child {
-        let path = self.directory.path().join("bin");
+        let path = self.bin();
         let mut process = Command::new(path.join("sh"));
         process.args(&command.words()[1..]);
         process.stdin(Stdio::piped()).env("PATH", &path);
@@ -100,7 +116,7 @@ fn boot() -> String {
 #[tokio::test]
 async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         let owner = fixture.owner();
         let first = fixture.taken(Claim::Wait).await;
         assert_eq!(first.token(), TOKEN);
@@ -136,10 +152,10 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
 #[tokio::test]
 async fn a_lock_that_is_taken_over_while_it_is_freed_is_the_new_holders() {
     // busybox has rm inside.
-    let fixture = Box::new(SHELLS[0], &[]);
+    let fixture = Vpu::new(SHELLS[0]);
     let rm = format!(
         "#!/bin/sh\n[ -e \"$HOME/slow\" ] || {{ : >\"$HOME/slow\"; sleep 0.6; }}\nexec {} rm \"$@\"\n",
-        find("busybox").display()
+        needed("busybox").display()
     );
     let first = fixture.taken(Claim::Wait).await;
     fixture.program("rm", &rm);
@@ -163,7 +179,7 @@ async fn a_lock_that_is_taken_over_while_it_is_freed_is_the_new_holders() {
 #[tokio::test]
 async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
     let check = async |shell: &'static [&'static str]| {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         let (owner, base) = (fixture.owner(), fixture.home().join(".o3r-deploy"));
         let process = fixture.start("read -r line", "sh", &[]);
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
@@ -200,7 +216,7 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
 #[tokio::test]
 async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that_is_dead() {
     let check = async |shell: &'static [&'static str]| {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         let silent = Holder {
             silence: 5,
             ..holder(WHO)
@@ -251,7 +267,7 @@ async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that
 #[tokio::test]
 async fn a_lock_that_cannot_be_written_says_why() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         std::fs::write(fixture.home().join(".o3r-deploy"), "").unwrap();
         let refused = fixture.refused(Claim::Wait).await;
         assert_eq!(refused.code, 1);
@@ -259,22 +275,22 @@ async fn a_lock_that_cannot_be_written_says_why() {
         assert!(said.starts_with("failed mkdir: "), "{refused:?}");
     }
     // busybox has these two inside.
-    let real = find("busybox");
-    let full = |fixture: &Box, name: &str, fails: &str| {
+    let real = needed("busybox");
+    let full = |fixture: &Vpu, name: &str, fails: &str| {
         let text = format!(
             "#!/bin/sh\n{fails}\nexec {} {name} \"$@\"\n",
             real.display()
         );
         fixture.program(name, &text);
     };
-    let fixture = Box::new(SHELLS[0], &[]);
+    let fixture = Vpu::new(SHELLS[0]);
     let fails = "case $* in *lock*) echo \"mkdir: cannot create directory '$2': No space left on device\" >&2; exit 1 ;; esac";
     full(&fixture, "mkdir", fails);
     let refused = fixture.refused(Claim::Wait).await;
     assert!(refused.said[0].ends_with("lock': No space left on device"));
 
     // There is room for a directory, and none for a file.
-    let fixture = Box::new(SHELLS[0], &[]);
+    let fixture = Vpu::new(SHELLS[0]);
     let fails = "[ $# != 0 ] || { echo 'cat: write error: No space left on device' >&2; exit 1; }";
     full(&fixture, "cat", fails);
     for claim in [Claim::Wait, Claim::Break] {
@@ -290,7 +306,7 @@ async fn a_lock_that_cannot_be_written_says_why() {
 #[tokio::test]
 async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         // As an application's container may be called, and what looks for ours.
         let others = [
             fixture.start("read -r line", "o3r-inspector.sh", &[]),
@@ -332,7 +348,7 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
 #[tokio::test]
 async fn the_lock_knows_what_outlives_the_shell_that_started_it() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         let held = fixture.taken(Claim::Wait).await;
         let mut parent = fixture.works(TOKEN, How::Loads, "sleep 3; : >\"$HOME/done\"");
         parent.kill().unwrap();
@@ -351,7 +367,7 @@ async fn the_lock_knows_what_outlives_the_shell_that_started_it() {
 #[tokio::test]
 async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_the_lock() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         let script = "sleep 1; i=0; while [ $i -lt 3000 ]; do printf '%s\\n' \"line $i of what it says\" || exit; \
                       echo more >&2 || exit; i=$((i + 1)); done; : >\"$HOME/done\"";
         let work = Argv::script(script, "o3r-work", ["x"]);
@@ -372,9 +388,9 @@ async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_t
         assert_eq!(output.stderr.len(), 3000 * 5);
         std::fs::remove_file(fixture.home().join("done")).unwrap();
 
-        let mut child = Command::new(fixture.directory.path().join("bin/sh"))
+        let mut child = Command::new(fixture.path().join("bin/sh"))
             .args(&run.words()[1..])
-            .env("PATH", fixture.directory.path().join("bin"))
+            .env("PATH", fixture.bin())
             .env("HOME", fixture.home())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -398,7 +414,7 @@ async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_t
 #[tokio::test]
 async fn the_lock_removes_what_dead_applies_left() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         fixture.program("docker", "#!/bin/sh\necho \"$*\" >>\"$HOME/docker\"\n");
         let base = fixture.home().join(".o3r-deploy");
         drop(fixture.taken(Claim::Wait).await);
@@ -422,7 +438,7 @@ async fn the_lock_removes_what_dead_applies_left() {
 #[tokio::test]
 async fn the_lock_waits_for_the_boot_to_start_its_containers() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = Vpu::new(shell);
         fixture.program(
             "systemctl",
             "#!/bin/sh\n[ -n \"$XDG_RUNTIME_DIR\" ] || exit 1\necho x >>\"$HOME/asked\"\n\

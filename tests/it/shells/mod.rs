@@ -14,6 +14,7 @@ use o3r_deploy::{
     remote::{self, Claim, PreviousFile},
     shell::Argv,
 };
+use o3r_testing::sandbox::{Sandbox, Tools, needed};
 use proptest::prelude::*;
 
 mod boot;
@@ -32,62 +33,12 @@ const TOOLS: &[&str] = &[
     "printf", "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
 ];
 
-/// A home directory, and a `PATH` of `TOOLS`, a stub of docker and whatever else is asked for.
-struct Box {
-    directory: tempfile::TempDir,
-    host: LocalHost,
-}
-
-impl Box {
-    fn new(shell: &[&str], more: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (bin, home) = (directory.path().join("bin"), directory.path().join("home"));
-        std::fs::create_dir_all(&bin).unwrap();
-        std::fs::create_dir_all(&home).unwrap();
-        let busybox = find("busybox");
-        for tool in TOOLS.iter().chain(more) {
-            std::os::unix::fs::symlink(&busybox, bin.join(tool)).unwrap();
-        }
-        std::os::unix::fs::symlink(find("dash"), bin.join("dash")).unwrap();
-        // Scripts are run by `sh`, whatever the login shell.
-        std::os::unix::fs::symlink(find(shell[0]), bin.join("sh")).unwrap();
-        // The login shell is found before the environment is cleared.
-        let mut shell: Vec<String> = shell.iter().map(ToString::to_string).collect();
-        shell[0] = find(&shell[0]).to_string_lossy().into_owned();
-        let host = LocalHost::with_shell(shell).with_env([
-            ("PATH", bin.as_os_str()),
-            ("HOME", home.as_os_str()),
-            ("COMPOSE_FILE", "a b.yml".as_ref()),
-        ]);
-        Self { directory, host }
-    }
-
-    fn home(&self) -> PathBuf {
-        self.directory.path().join("home")
-    }
-
-    fn program(&self, name: &str, text: &str) {
-        let path = self.directory.path().join("bin").join(name);
-        // Never through a link to a tool of this machine.
-        let _ = std::fs::remove_file(&path);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    async fn run(&self, argv: &Argv, stdin: &[u8]) -> Output {
-        self.host
-            .run(argv, Stdin::Bytes(stdin.to_vec()))
-            .await
-            .unwrap()
-    }
-}
-
-fn find(program: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap();
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.exists())
-        .unwrap_or_else(|| panic!("{program} is needed: apt-get install dash busybox-static"))
+/// A sandbox of `TOOLS`, dash, and whatever else is asked for.
+fn sandbox(shell: &[&str], more: &[&str]) -> Sandbox {
+    let sandbox = Sandbox::new(shell, Tools::Busybox, TOOLS.iter().chain(more).copied())
+        .with_environment([("COMPOSE_FILE", "a b.yml")]);
+    sandbox.link("dash", &needed("dash"));
+    sandbox
 }
 
 fn text(path: &Path) -> &str {
@@ -171,7 +122,7 @@ proptest! {
 const EMPTY_DOCKER: &str = "#!/bin/sh\ncase $1 in info) \
     echo '{\"version\":\"20.10.25\",\"arch\":\"aarch64\",\"status\":null,\"root\":\"/\"}';; esac\n";
 
-async fn observe_in(fixture: &Box, query: &Query) -> observe::Observed {
+async fn observe_in(fixture: &Sandbox, query: &Query) -> observe::Observed {
     fixture.program("docker", EMPTY_DOCKER);
     fixture.program("docker-compose", "#!/bin/sh\necho 1.29.2\n");
     observe::observe(&fixture.host, query).await.unwrap()

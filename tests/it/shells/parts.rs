@@ -8,7 +8,7 @@ use o3r_deploy::{
     remote,
 };
 
-use super::{Argv, Box, Digest, Path, SHELLS};
+use super::{Argv, Digest, Path, SHELLS, Sandbox, sandbox};
 
 const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
 
@@ -16,29 +16,26 @@ const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
 const DOCKER: &str =
     "#!/bin/sh\nread -r first; [ \"$first\" = good ] || { echo bad >&2; exit 1; }\n";
 
-impl Box {
-    async fn receive(&self, path: &str, (have, bytes): (u64, u64), sent: &[u8]) -> Output {
-        let command = remote::receive_part(path, have, Some(bytes));
-        let stdin = Stdin::Bytes(sent.to_vec());
-        self.host.run(&command, stdin).await.unwrap()
-    }
+async fn receive(vpu: &Sandbox, path: &str, (have, bytes): (u64, u64), sent: &[u8]) -> Output {
+    let command = remote::receive_part(path, have, Some(bytes));
+    vpu.run(&command, sent).await
 }
 
 #[tokio::test]
 async fn a_part_goes_on_where_it_was() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         let path = vpu.home().join("it's a place/part");
         let path = path.to_str().unwrap();
-        let cut = vpu.receive(path, (0, 10), b"0123").await;
+        let cut = receive(&vpu, path, (0, 10), b"0123").await;
         assert!(!cut.success());
         assert_eq!(cut.tail(1), "4 of 10 bytes arrived");
         // More came than was seen.
         std::fs::write(path, "0123456xyz").unwrap();
-        let rest = vpu.receive(path, (7, 10), b"789").await;
+        let rest = receive(&vpu, path, (7, 10), b"789").await;
         assert!(rest.success(), "{shell:?}: {rest:?}");
         assert_eq!(std::fs::read(path).unwrap(), b"0123456789");
-        let again = vpu.receive(path, (0, 3), b"abc").await;
+        let again = receive(&vpu, path, (0, 3), b"abc").await;
         assert!(again.success(), "{again:?}");
         assert_eq!(std::fs::read(path).unwrap(), b"abc");
         let unknown = remote::receive_part(path, 1, None);
@@ -46,7 +43,7 @@ async fn a_part_goes_on_where_it_was() {
         assert!(unknown.unwrap().success());
         assert_eq!(std::fs::read(path).unwrap(), b"ayz");
         std::fs::remove_file(path).unwrap();
-        assert!(!vpu.receive(path, (3, 4), b"d").await.success());
+        assert!(!receive(&vpu, path, (3, 4), b"d").await.success());
     }
 }
 
@@ -54,11 +51,11 @@ async fn a_part_goes_on_where_it_was() {
 #[tokio::test]
 async fn an_earlier_receiver_is_ended() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         let path = vpu.home().join("part");
         let path = path.to_str().unwrap();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let payload: o3r_deploy::host::Payload = std::boxed::Box::new(move |out| {
+        let payload: o3r_deploy::host::Payload = Box::new(move |out| {
             out.write_all(b"0123")?;
             out.flush()?;
             let _ = wait.recv();
@@ -70,7 +67,7 @@ async fn an_earlier_receiver_is_ended() {
             while std::fs::read(path).unwrap_or_default() != b"0123" {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            let output = vpu.receive(path, (4, 10), b"456789").await;
+            let output = receive(&vpu, path, (4, 10), b"456789").await;
             go.send(()).unwrap();
             output
         };
@@ -85,14 +82,14 @@ async fn an_earlier_receiver_is_ended() {
 #[tokio::test]
 async fn a_stranger_with_the_number_of_an_earlier_receiver_lives() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         let mut stranger = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let path = vpu.home().join("part");
         std::fs::write(vpu.home().join(".part.pid"), format!("{}\n", stranger.id())).unwrap();
-        let output = vpu.receive(path.to_str().unwrap(), (0, 3), b"abc").await;
+        let output = receive(&vpu, path.to_str().unwrap(), (0, 3), b"abc").await;
         assert!(output.success(), "{shell:?}: {output:?}");
         assert!(stranger.try_wait().unwrap().is_none(), "{shell:?}");
         stranger.kill().unwrap();
@@ -101,7 +98,7 @@ async fn a_stranger_with_the_number_of_an_earlier_receiver_lives() {
 }
 
 /// A file that docker takes goes, another one stays.
-async fn is_loaded_or_stays(vpu: &Box, load: &Argv, path: &Path) {
+async fn is_loaded_or_stays(vpu: &Sandbox, load: &Argv, path: &Path) {
     std::fs::write(path, "worse\n").unwrap();
     let refused = vpu.host.run(load, Stdin::Empty).await.unwrap();
     assert_eq!(refused.code, 1, "{refused:?}");
@@ -115,7 +112,7 @@ async fn is_loaded_or_stays(vpu: &Box, load: &Argv, path: &Path) {
 #[tokio::test]
 async fn what_docker_does_not_take_stays() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
         let path = vpu.home().join("part");
         let load = remote::load_part(path.to_str().unwrap());
@@ -127,7 +124,7 @@ async fn what_docker_does_not_take_stays() {
 #[tokio::test]
 async fn what_zstd_makes_of_it_is_loaded() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
         vpu.program("zstd", "#!/bin/sh\n[ \"$1\" = -dcq ] && exec cat\n");
         let path = vpu.home().join("part");
@@ -171,7 +168,7 @@ async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
             (CLASSIC, "", "exit 0", "sync \n"),
             ("", "/", "exit 0", "sync \n"),
         ] {
-            let vpu = Box::new(shell, TOOLS);
+            let vpu = sandbox(shell, TOOLS);
             vpu.program("docker", TELLING);
             vpu.program("zstd", "#!/bin/sh\nexec cat\n");
             std::fs::write(vpu.home().join("info"), info).unwrap();
@@ -183,11 +180,8 @@ async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
             let tell = "#!/bin/sh\necho \"${0##*/} $*\" >>\"$HOME/did\"\n";
             vpu.program("sync", &format!("{tell}{sync}\n"));
             vpu.program("rm", &format!("{tell}exec busybox rm \"$@\"\n"));
-            std::os::unix::fs::symlink(
-                super::find("busybox"),
-                vpu.directory.path().join("bin/busybox"),
-            )
-            .unwrap();
+            std::os::unix::fs::symlink(super::needed("busybox"), vpu.path().join("bin/busybox"))
+                .unwrap();
             let path = vpu.home().join("part");
             let path = path.to_str().unwrap();
             for (load, removes) in [
@@ -219,7 +213,7 @@ async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
 #[tokio::test]
 async fn what_arrived_is_seen() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, TOOLS);
+        let vpu = sandbox(shell, TOOLS);
         let place = vpu.home().join(".o3r-deploy/arriving");
         std::fs::create_dir_all(&place).unwrap();
         std::fs::write(place.join("0123abcd-99"), "some bytes").unwrap();

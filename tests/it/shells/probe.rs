@@ -6,7 +6,7 @@ use super::*;
 async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
     for shell in SHELLS {
         for tools in [&["sha256sum"][..], &["busybox"], &[]] {
-            let fixture = Box::new(shell, tools);
+            let fixture = sandbox(shell, tools);
             let home = fixture.home();
             std::fs::create_dir(home.join("dir")).unwrap();
             let odd = "odd 'name' $(touch canary) \\ \"*\"";
@@ -72,7 +72,7 @@ async fn podman_under_dockers_name_is_told_apart_from_a_docker_that_fails() {
         info*) echo '{\"version\":\"4.3.1\",\"arch\":\"arm64\",\"podman\":true,\"root\":\"/\",\"runtimes\":[\"crun\"]}' ;;\n\
         esac\n";
     for shell in SHELLS {
-        let fixture = Box::new(shell, &["sha256sum"]);
+        let fixture = sandbox(shell, &["sha256sum"]);
         fixture.program("docker", podman);
         let query = Query {
             api_port: 1,
@@ -89,7 +89,7 @@ async fn podman_under_dockers_name_is_told_apart_from_a_docker_that_fails() {
 #[tokio::test]
 async fn a_docker_that_fails_is_unknown_and_not_empty() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &["sha256sum"]);
+        let fixture = sandbox(shell, &["sha256sum"]);
         let failing = "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n";
         fixture.program("docker", failing);
         let query = Query {
@@ -118,7 +118,7 @@ async fn a_docker_that_fails_is_unknown_and_not_empty() {
 #[tokio::test]
 async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &["sha256sum"]);
+        let fixture = sandbox(shell, &["sha256sum"]);
         // The first inspection meets a volume that is gone; the second lists again.
         let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
             'volume ls') [ -e \"$HOME/gone\" ] && echo b || printf 'a\\nb\\n' ;;\n\
@@ -140,7 +140,7 @@ async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
 #[tokio::test]
 async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &["sha256sum"]);
+        let fixture = sandbox(shell, &["sha256sum"]);
         let mut process = std::process::Command::new("sleep")
             .arg("60")
             .spawn()
@@ -182,7 +182,7 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
 #[tokio::test]
 async fn a_machine_says_what_tells_it_from_another_one() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let identity = observe::Identity::of(&fixture.host).await.unwrap();
         let again = observe::Identity::of(&fixture.host).await.unwrap();
         assert!(identity.is_same_boot(&again), "{shell:?} {identity:?}");

@@ -4,7 +4,7 @@ use super::*;
 
 /// A project's file on a box, and where everything about it is.
 struct File {
-    fixture: Box,
+    fixture: Sandbox,
     path: PathBuf,
     kept: PathBuf,
     record: PathBuf,
@@ -12,7 +12,7 @@ struct File {
 
 impl File {
     fn new(shell: &[&str], tools: &[&str]) -> Self {
-        let fixture = Box::new(shell, tools);
+        let fixture = sandbox(shell, tools);
         let at = |name: &str| fixture.home().join(name);
         Self {
             path: at("project/new dir/it's a file"),

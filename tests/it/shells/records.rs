@@ -17,7 +17,7 @@ async fn a_container_that_ended_well_has_settled_unless_it_is_to_run_for_ever() 
         ] {
             // At once: each waits for seconds.
             checks.spawn(async move {
-                let fixture = Box::new(shell, &[]);
+                let fixture = sandbox(shell, &[]);
                 let docker = format!(
                     "#!/bin/sh\ncase \"$1 $2\" in\n\
                      'container ls') echo c1 ;;\n\
@@ -39,7 +39,7 @@ async fn a_container_that_ended_well_has_settled_unless_it_is_to_run_for_ever() 
 #[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
         std::fs::create_dir_all(&kept).unwrap();
@@ -98,7 +98,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
 #[tokio::test]
 async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
         let record = remote::record_release(text(&history), "", [text(&kept).to_owned()]);
@@ -139,7 +139,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
 #[tokio::test]
 async fn a_record_of_containers_is_written_where_it_changed() {
     for shell in SHELLS {
-        let fixture = Box::new(shell, &[]);
+        let fixture = sandbox(shell, &[]);
         let record = fixture.home().join(".o3r-deploy/started/app");
         let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));
         let command = remote::record_started("app", text(&record));

@@ -9,7 +9,7 @@ use o3r_deploy::{
     observe::{Answer, Question, QuestionFile, resolve},
 };
 
-use super::{Box, Query, SHELLS, observe_in};
+use super::{Query, SHELLS, Sandbox, observe_in, sandbox};
 
 /// Says where it is and what it reads; without `good.env` it refuses.
 const COMPOSE: &str = r#"#!/bin/sh
@@ -21,9 +21,9 @@ echo "services: {web: {image: 'app:1', volumes: ['$PWD/data:/data']}}"
 echo "version: '2.4'"
 "#;
 
-fn question(vpu: &Box, env: &str) -> Question {
+fn question(vpu: &Sandbox, env: &str) -> Question {
     let file = |name: &str, text: &str| {
-        let local = vpu.directory.path().join(name.replace('/', "-"));
+        let local = vpu.path().join(name.replace('/', "-"));
         std::fs::write(&local, text).unwrap();
         QuestionFile {
             relative: name.to_owned(),
@@ -47,7 +47,7 @@ fn question(vpu: &Box, env: &str) -> Question {
 }
 
 /// Whether the directory is gone in which docker-compose worked.
-fn is_clean(vpu: &Box) -> bool {
+fn is_clean(vpu: &Sandbox) -> bool {
     let worked = std::fs::read_to_string(vpu.home().join("worked")).unwrap();
     worked.starts_with("/dev/shm/") && !Path::new(worked.trim()).exists()
 }
@@ -55,7 +55,7 @@ fn is_clean(vpu: &Box) -> bool {
 #[tokio::test]
 async fn a_project_is_read_where_it_will_be_and_nothing_stays() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, &["tar"]);
+        let vpu = sandbox(shell, &["tar"]);
         vpu.program("docker-compose", COMPOSE);
         let resolved = resolve(&vpu.host, &question(&vpu, "A=secret"))
             .await
@@ -86,7 +86,7 @@ async fn a_project_is_read_where_it_will_be_and_nothing_stays() {
 
 #[tokio::test]
 async fn without_the_tools_or_the_files_it_is_not_asked() {
-    let vpu = Box::new(SHELLS[0], &[]);
+    let vpu = sandbox(SHELLS[0], &[]);
     vpu.program("docker-compose", COMPOSE);
     let mut question = question(&vpu, "A=secret");
     for (program, reason) in [
@@ -107,7 +107,7 @@ async fn without_the_tools_or_the_files_it_is_not_asked() {
 #[tokio::test]
 async fn the_probe_tells_environment_files_and_the_logins_environment() {
     for shell in SHELLS {
-        let vpu = Box::new(shell, &["sha256sum"]);
+        let vpu = sandbox(shell, &["sha256sum"]);
         let path = vpu.home().join("a b.env");
         std::fs::write(&path, "A=1\n").unwrap();
         let query = Query {
@@ -125,7 +125,7 @@ async fn the_probe_tells_environment_files_and_the_logins_environment() {
         let again = observe_in(&vpu, &query).await;
         assert_eq!(again.facts.system.environment_sha256, Some(login));
         let mut other = vpu;
-        let bin = other.directory.path().join("bin");
+        let bin = other.bin();
         let home = other.home();
         other.host = other.host.with_env([
             ("PATH", bin.as_os_str()),

@@ -11,9 +11,9 @@ use std::{
 
 use camino::Utf8PathBuf;
 use o3r_deploy::{
-    apply::{self, Event, Log, Observer, Options, Outcome, Report},
+    apply::{self, Log, Options, Outcome, Report},
     desired::Desired,
-    host::{Host as _, LocalHost, Stdin},
+    host::{Host as _, Stdin},
     image::{ImageIndex, ScratchDir},
     manifest,
     observe::observe,
@@ -21,6 +21,10 @@ use o3r_deploy::{
     plan::{self, Plan},
     prepare::{Payloads, unprepared},
     resolve::{LocalImages, resolve},
+};
+use o3r_testing::{
+    Silent,
+    sandbox::{Sandbox, Tools},
 };
 use tokio::sync::watch;
 
@@ -85,58 +89,31 @@ impl Kind {
 /// A name with everything that a shell or a listing could stumble over.
 const ODD: &str = "it's $(touch canary) \"*\" \\ \u{e9};&|<> -> x";
 
-struct Silent;
-impl Observer for Silent {
-    fn event(&self, _: Event<'_>) {}
-}
-
 /// A site, a home directory to deploy to, and a host that runs there.
 struct Bench {
-    directory: tempfile::TempDir,
-    host: LocalHost,
+    sandbox: Sandbox,
 }
 
 impl Bench {
     fn new(kind: Kind) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (bin, home) = (directory.path().join("bin"), directory.path().join("home"));
-        fs::create_dir_all(&bin).unwrap();
-        fs::create_dir_all(&home).unwrap();
-        for tool in TOOLS.iter().chain(kind.more) {
-            let from = if kind.busybox { "busybox" } else { tool };
-            // Some of them are in the shell itself.
-            if let Some(path) = find(from) {
-                symlink(path, bin.join(tool)).unwrap();
-            }
-        }
-        let mut shell: Vec<String> = kind.shell.iter().map(ToString::to_string).collect();
-        shell[0] = find(&shell[0]).unwrap().to_string_lossy().into_owned();
-        fs::remove_file(bin.join("sh")).unwrap();
-        let sh = find(if kind.shell[0] == "dash" {
-            "dash"
+        let tools = if kind.busybox {
+            Tools::Busybox
         } else {
-            "busybox"
-        })
-        .unwrap();
-        symlink(sh, bin.join("sh")).unwrap();
+            Tools::Machine
+        };
+        let programs = TOOLS.iter().chain(kind.more).copied();
         // A login that prints a line and a half before every command.
-        let greeting = "printf 'Hello\\nhalf'; exec \"$0\" \"$@\"";
-        let login = [
-            shell.clone(),
-            vec!["-c".to_owned(), greeting.to_owned()],
-            shell,
-        ]
-        .concat();
-        let host = LocalHost::with_shell(login).with_env([("PATH", &bin), ("HOME", &home)]);
-        Self { directory, host }
+        let sandbox =
+            Sandbox::new(kind.shell, tools, programs).with_profile("printf 'Hello\\nhalf'");
+        Self { sandbox }
     }
 
     fn site(&self, relative: &str) -> PathBuf {
-        self.directory.path().join("site").join(relative)
+        self.sandbox.path().join("site").join(relative)
     }
 
     fn there(&self, relative: &str) -> PathBuf {
-        self.directory.path().join("home").join(relative)
+        self.sandbox.home().join(relative)
     }
 
     fn write(path: &Path, bytes: impl AsRef<[u8]>) {
@@ -162,7 +139,7 @@ impl Bench {
     }
 
     async fn plan(&self, desired: &Desired) -> Plan {
-        let observed = observe(&self.host, &desired.query()).await.unwrap();
+        let observed = observe(&self.sandbox.host, &desired.query()).await.unwrap();
         plan::plan(desired, &observed, &Offers::default(), "here")
     }
 
@@ -179,7 +156,13 @@ impl Bench {
         };
         let observer = Arc::new(Silent);
         apply::execute(
-            &self.host, plan, payloads, options, &log, observer, interrupts,
+            &self.sandbox.host,
+            plan,
+            payloads,
+            options,
+            &log,
+            observer,
+            interrupts,
         )
         .await
     }
@@ -202,13 +185,6 @@ impl Bench {
             .map(|step| step.address.to_string())
             .collect()
     }
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|path| path.exists())
 }
 
 /// Everything below a directory: permissions and contents, or where a link points.
@@ -370,6 +346,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
         changed[at] = b'b';
         for (what, bytes) in [("cut", cut), ("changed", changed), ("empty", vec![])] {
             let output = bench
+                .sandbox
                 .host
                 .run(&upload.argv, Stdin::Bytes(bytes))
                 .await

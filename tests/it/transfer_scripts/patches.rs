@@ -36,7 +36,7 @@ fn changed(old: &[u8]) -> Vec<u8> {
 impl Bench {
     /// What is there, its large files looked into, over a link of 1 MB/s.
     async fn looked(&self, kind: Kind, desired: &Desired) -> Observed {
-        let mut observed = observe::observe(&self.host, &desired.query())
+        let mut observed = observe::observe(&self.sandbox.host, &desired.query())
             .await
             .unwrap();
         observed.readings.speeds.link = Some(1_000_000);
@@ -44,7 +44,7 @@ impl Bench {
             let bytes = fs::read(&file.path).unwrap();
             let sums = BlockSums::of(&bytes, block_size(file.size));
             // This busybox has neither split nor cksum; but what builds the file, it has.
-            let said = observe::blocks(&self.host, &file.path, file.size).await;
+            let said = observe::blocks(&self.sandbox.host, &file.path, file.size).await;
             let expected = (!kind.busybox).then(|| sums.clone());
             assert_eq!(said.unwrap(), expected, "{kind:?}");
             observed.readings.blocks.insert(file.path, sums);
@@ -126,13 +126,17 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
         assert_eq!(bytes.len() as u64, payload.bytes);
         for cut in [0, 100, bytes.len() / 2, bytes.len() * 3 / 4] {
             let stdin = Stdin::Bytes(bytes[..cut].to_vec());
-            let output = bench.host.run(&upload.argv, stdin).await.unwrap();
+            let output = bench.sandbox.host.run(&upload.argv, stdin).await.unwrap();
             assert_ne!(output.code, 0, "{kind:?} {cut}: {output:?}");
         }
         let mut spoilt = old.clone();
         spoilt[2_000_000] ^= 1;
         Bench::write(&bench.there("data/large"), &spoilt);
-        let output = bench.host.run(&upload.argv, Stdin::Bytes(bytes)).await;
+        let output = bench
+            .sandbox
+            .host
+            .run(&upload.argv, Stdin::Bytes(bytes))
+            .await;
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("changed meanwhile"), "{kind:?}: {said}");
@@ -154,11 +158,11 @@ async fn a_file_that_cannot_be_looked_into() {
     for kind in KINDS {
         let bench = Bench::new(*kind);
         let path = bench.there("nothing");
-        let blocks = observe::blocks(&bench.host, path.to_str().unwrap(), 5).await;
+        let blocks = observe::blocks(&bench.sandbox.host, path.to_str().unwrap(), 5).await;
         assert_eq!(blocks.unwrap(), None);
         // It has become longer since it was looked at.
         Bench::write(&path, noise(1, 100_000));
-        let blocks = observe::blocks(&bench.host, path.to_str().unwrap(), 50_000).await;
+        let blocks = observe::blocks(&bench.sandbox.host, path.to_str().unwrap(), 50_000).await;
         assert_eq!(blocks.unwrap(), None);
     }
 }
