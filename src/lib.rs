@@ -10,27 +10,23 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
-pub use o3r_core::{blocks, compose, cost, digest, offers, shell};
-use o3r_core::{closest, redact, units};
+pub use o3r_core::{blocks, compose, cost, desired, digest, offers, plan, remote, shell, status};
+use o3r_core::{closest, redact};
 use o3r_transfer::{held_back, kept};
 pub use o3r_transfer::{image, patch};
 
 pub mod apply;
 pub mod cli;
 pub mod commands;
-pub mod desired;
 pub mod device;
 mod home;
 pub mod host;
 pub mod manifest;
 mod nonce;
 pub mod observe;
-pub mod plan;
 pub mod prepare;
-pub mod remote;
 pub mod render;
 pub mod resolve;
 pub mod scaffold;
 pub mod speeds;
-pub mod status;
 pub mod ui;

@@ -83,7 +83,7 @@ part_shell() {
     need shellcheck shellcheck
     need busybox busybox-static
     need dash dash
-    local remote=(src/remote/*.sh src/observe/*.sh src/observe/*/*.sh)
+    local remote=(src/core/remote/*.sh src/observe/*.sh src/observe/*/*.sh)
     for script in "${remote[@]}"; do
         dash -n "$script"
         busybox sh -n "$script"

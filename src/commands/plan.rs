@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cli::{self, Global, PlanFormat},
-    observe::{self, Document},
+    observe,
     plan::Plan,
     prepare::{Payloads, Sizes},
     render,
@@ -85,7 +85,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
 
 /// The plan for a VPU as it was written down.
 async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Planned, CommandError> {
-    let document = Document::read(file).map_err(|error| {
+    let document = observe::read_document(file).map_err(|error| {
         let help = error.help().to_owned();
         CommandError::message(Exit::Usage, error.to_string(), Some(help))
     })?;

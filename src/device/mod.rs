@@ -6,19 +6,12 @@ mod error;
 mod identity;
 mod saved;
 
-use serde_json::{Value, json};
+use o3r_core::device_words::NAME;
+use serde_json::Value;
 
 pub use client::call;
 pub use error::DeviceError;
 pub use identity::observe;
-
-/// The device's name in its JSON configuration.
-pub const NAME: &str = "/device/info/name";
-
-/// The JSON fragment that [`call`]'s `set` takes to give the device a name.
-pub fn name_fragment(name: &str) -> String {
-    json!({"device": {"info": {"name": name}}}).to_string()
-}
 
 /// A JSON answer.
 fn json(text: &str) -> Result<Value, DeviceError> {

@@ -5,7 +5,6 @@
 
 pub mod diagnostics;
 mod document;
-mod exclude;
 mod interpolate;
 mod load;
 mod loaded;
@@ -19,10 +18,10 @@ mod validate;
 mod vpu;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
-pub use exclude::Exclude;
 pub use load::{LoadError, Options, check, load, load_with, parse};
 pub use loaded::{Loaded, Sidecar};
 pub(crate) use meaning::compose::{login, releases};
+pub use o3r_core::exclude::Exclude;
 pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{containers::Published, facts::Probed};
+use super::{Probed, Published};
 use crate::compose::HostPort;
 
 /// Where docker binds a container's port, in docker's words.

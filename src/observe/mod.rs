@@ -1,47 +1,30 @@
 //! Queries a VPU's state in one batched script, and never changes anything.
 
 mod autostart;
-mod containers;
 mod contents;
 mod document;
 mod engine;
-mod facts;
 mod health;
 mod identity;
 mod listeners;
 mod parse;
 mod remembered;
 mod resolved;
-mod store;
 mod trees;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::fmt::Write as _;
 
-pub use autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit};
-pub use containers::{
-    Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Published, Shown,
-};
 pub use contents::{CONTENTS_NAME, contents};
-pub use document::{Document, DocumentError};
+pub use document::{DocumentError, read_document};
 pub use engine::{DOCKER_NAME, RUNNING_NAME};
-pub use facts::{
-    Applied, Arrived, Device, Docker, Facts, Image, Made, Observed, PathFact, Podman, Probed,
-    Readings, Records, Release, Saved, Started, System, Volume,
-};
 pub use health::docker_answers;
 pub use identity::Identity;
+pub use o3r_core::facts::*;
 pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
 pub use remembered::Remembered;
-pub use resolved::{
-    AllResolved, Answer, Question, QuestionFile, RESOLVED_NAME, Resolved, resolve, resolve_all,
-};
-use serde::{Deserialize, Serialize};
-pub use store::identify;
-pub use trees::{Access, HIDDEN_STAGING, Node, Other, TREES_NAME, Tree, TreeQuery, Trees};
+pub use resolved::{RESOLVED_NAME, resolve, resolve_all};
+pub use trees::TREES_NAME;
 
 use crate::{
     blocks::{BlockSums, block_size},
@@ -57,41 +40,6 @@ pub const PROBE: &str = include_str!("probe.sh");
 
 /// The probe's `$0`, by which an in-memory VPU knows it.
 pub const PROBE_NAME: &str = "o3r-probe";
-
-/// Names of files that docker-compose reads in a project's directory without being told to, or would read in
-/// place of `docker-compose.yml`. The probe has the same list.
-pub const READ_BY_COMPOSE: &[&str] = &[
-    "docker-compose.yml",
-    "docker-compose.yaml",
-    "compose.yml",
-    "compose.yaml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
-    "compose.override.yml",
-    "compose.override.yaml",
-    ".env",
-];
-
-/// What to ask a VPU beyond what is always asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Query {
-    /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
-    pub paths: BTreeMap<String, Option<u64>>,
-    /// Compose projects in whose directories to look for [`READ_BY_COMPOSE`].
-    pub projects: BTreeSet<String>,
-    /// Files outside of projects' directories that docker-compose reads as environment files: their contents
-    /// steer what it makes of a project. Absolute, or below `~`.
-    pub environment_files: BTreeSet<String>,
-    /// Instances of the unit `oem-dc@` whose text matters.
-    pub units: BTreeSet<String>,
-    /// The name that the device shall have, where one is declared.
-    pub device_name: Option<String>,
-    /// Targets of transfers.
-    pub trees: Vec<TreeQuery>,
-    /// TCP port of the device's API, as seen from the VPU itself.
-    pub api_port: u16,
-}
 
 /// A VPU whose state cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Query, READ_BY_COMPOSE, autostart,
+    Applied, Arrived, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, Records,
+    Release, Started, System, Trees, autostart,
     engine::{Engine, Lines},
-    facts::{
-        Applied, Arrived, Facts, Observed, PathFact, Probed, Readings, Records, Release, Started,
-        System,
-    },
     listeners,
-    trees::Trees,
 };
 use crate::digest::Digest;
 

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::resolved::{Answer, Question, Resolved};
+use super::{Answer, Question, Resolved};
 use crate::{digest::Digest, kept};
 
 /// Most answers that are kept; each is some kilobytes.

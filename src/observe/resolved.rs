@@ -3,15 +3,11 @@
 //! `docker-compose -f - config` would look for `.env`, environment files and what services extend in the directory
 //! of what runs now; so the files stand in memory for as long as it reads them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
+use camino::Utf8Path;
 
-use super::Remembered;
+use super::{AllResolved, Answer, Question, QuestionFile, Remembered, Resolved};
 use crate::{
     compose::ComposeFile,
     digest::Digest,
@@ -38,66 +34,6 @@ const MOST_LINES: usize = 12;
 
 /// The shortest value of an environment file that counts as a secret in what docker-compose says.
 const SHORTEST_SECRET: usize = 4;
-
-/// A project, and all that docker-compose's answer depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// The project's name.
-    pub project: String,
-    /// Over the files, docker-compose's version, the login's environment and what is read outside of the project.
-    pub asked: Digest,
-    /// Whether `asked` covers all of that, so that the answer may be remembered.
-    pub is_complete: bool,
-    /// The files that docker-compose reads.
-    pub files: Vec<QuestionFile>,
-    /// Absolute paths that it reads and that only the apply puts there.
-    pub awaited: BTreeSet<String>,
-    /// Services that have environment files among those: their environment is not what it will be.
-    pub apart: BTreeSet<String>,
-}
-
-/// A file of a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuestionFile {
-    /// Its path below the project's directory.
-    pub relative: String,
-    /// Where it is on this machine.
-    pub local: Utf8PathBuf,
-    /// Of its bytes, as they were read before.
-    pub sha256: Digest,
-}
-
-/// What docker-compose on the VPU makes of a project's files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// [`Question::asked`].
-    pub asked: Digest,
-    /// What it says.
-    pub answer: Answer,
-    /// What it warns of, a line each, without values of environment files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
-
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// The project with everything resolved.
-    Project(Box<ComposeFile>),
-    /// It refuses the files.
-    Refused {
-        /// In its words, without values of environment files.
-        words: String,
-        /// Where, as `docker-compose.yml:4`, if that can be told.
-        place: Option<String>,
-    },
-    /// There is none, and why.
-    Unknown(String),
-}
-
-/// What was said of each project.
-pub type AllResolved = BTreeMap<String, Resolved>;
 
 /// Asks docker-compose about projects, those that it was not asked about before in `remembered`.
 ///
@@ -340,6 +276,8 @@ fn yaml_place(words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const COMPOSE: &str = "version: '2.4'\nservices:\n  web:\n    image: app\n    ports: wrong\n";

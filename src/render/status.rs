@@ -231,3 +231,136 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
 fn age(seconds: u64) -> String {
     units::age(Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::status_text;
+    use crate::{
+        observe::{Observed, Query, parse},
+        render::Style,
+        status::status,
+    };
+
+    const NONCE: &str = "n";
+
+    /// What the probe of a VPU says that runs one project of ours, one of somebody else's, and a
+    /// container of nobody's; with `docker` it answers for docker.
+    fn observed(docker: i32) -> Observed {
+        let container = |pid: u32,
+                         id: &str,
+                         project: &str,
+                         state: &str,
+                         code: i32,
+                         health: &str| {
+            format!(
+                "{{\"pid\":{pid},\"id\":\"{id}\",\"name\":\"/{id}\",\"image\":\"sha256:{}\",\"status\":\"{state}\",\
+                 \"exit_code\":{code},\"health\":{health},\"restart_policy\":\"no\",\"project\":\"{project}\",\
+                 \"service\":\"web\",\"working_dir\":\"\",\"one_off\":\"\",\"volumes\":[]}}\n",
+                "ab".repeat(32)
+            )
+        };
+        let containers = [
+            container(7, "hello_web_1", "hello", "running", 0, "\"healthy\""),
+            container(0, "hello_job_1", "hello", "exited", 0, "null"),
+            container(0, "demo_web_1", "demo", "restarting", 139, "null"),
+            container(8, "sick", "", "running", 0, "\"unhealthy\""),
+        ];
+        let image = format!(
+            "{{\"id\":\"sha256:{}\",\"tags\":[\"hello:1.0\",\"a-name:2\",\"o3r-deploy/hello:abab\"],\"layers\":[],\"arch\":\"arm64\",\"os\":\"linux\"}}",
+            "ab".repeat(32)
+        );
+        let release = format!(
+            "release hello\n{{\"at\":\"2026-11-23T01:20:00Z\",\"by\":\"you@pc\",\"version\":\"1.0\",\"desired\":\"sha256:{}\",\"projects\":[\"gone\",\"hello\"]}}\n.\n",
+            "cd".repeat(32)
+        );
+        let autostart =
+            "file oem-dc@.service indirect\nlingering yes\nenabled own hello\nenabled own old-demo";
+        let system = "home=/home/oem\nuid=989\nmachine=aarch64\nboot_id=b\nuptime=90061.5\nsha256=sha256sum\n\
+                      home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
+                      memory_kb=3800000\nmemory_available_kb=1900000\n";
+        let mut text = String::new();
+        for (name, content, code) in [
+            ("compose", "1.29.2", 0),
+            ("images", image.as_str(), 0),
+            (
+                "containers",
+                &format!(
+                    "{}started 7 8987600\nstarted 8 9000000\n",
+                    containers.concat()
+                ),
+                docker,
+            ),
+            ("volumes", "", 0),
+            (
+                "docker",
+                "{\"version\":\"20.10.25\",\"arch\":\"aarch64\"}",
+                0,
+            ),
+            ("system", system, 0),
+            ("listeners", "tcp", 0),
+            ("autostart", autostart, 0),
+            ("paths", "", 0),
+            ("records", release.as_str(), 0),
+        ] {
+            let _ = write!(
+                text,
+                "{NONCE} begin {name}\n{content}\n{NONCE} end {name} {code}\n"
+            );
+        }
+        parse(&text, NONCE, &Query::default()).unwrap()
+    }
+
+    fn rendered(docker: i32) -> String {
+        let reason = Err("there is no deploy.toml here".to_owned());
+        status_text(
+            &status("192.168.0.69", &observed(docker), reason),
+            Style::default(),
+        )
+    }
+
+    #[test]
+    fn everything_at_a_glance() {
+        insta::assert_snapshot!(rendered(0), @r"
+        192.168.0.69 (arm64, docker 20.10.25), up 1 d 01 h
+
+        releases
+          hello 1.0  applied 2026-11-23T01:20:00Z by you@pc
+
+        containers
+          of no project
+            ✗ sick         running for 1 min 01 s, unhealthy  a-name:2
+          demo, of no recorded release, does not start with the VPU
+            ✗ demo_web_1   restarting with 139                a-name:2
+          gone, of release hello, does not start with the VPU
+            ✗ has no containers
+          hello, starts with the VPU
+            ✓ hello_job_1  exited with 0                      a-name:2
+            ✓ hello_web_1  running for 3 min 05 s, healthy    a-name:2
+
+        autostart
+          by units oem-dc@NAME, enabled: hello, old-demo
+
+        space
+          home    4.77 GiB free of 7.63 GiB
+          docker  8.58 GiB free of 15.3 GiB
+          memory  1.81 GiB available of 3.62 GiB
+
+        drift
+          not looked at: there is no deploy.toml here
+
+        ✗ device: not known: not asked
+        ");
+    }
+
+    #[test]
+    fn what_docker_does_not_tell_is_not_called_absent() {
+        let text = rendered(1);
+        assert!(
+            text.contains("✗ containers: not known: docker container inspect"),
+            "{text}"
+        );
+        assert!(!text.contains("has no containers"), "{text}");
+    }
+}

@@ -33,35 +33,22 @@ pub(super) const DIM: Ansi = Ansi::new().dimmed();
 pub(super) const RED: Ansi = AnsiColor::Red.on_default();
 pub(super) const GREEN: Ansi = AnsiColor::Green.on_default();
 
-impl Action {
-    /// The sign in front of a step.
-    fn sign(self) -> &'static str {
-        match self {
-            Self::Create => "+",
-            Self::Update => "~",
-            Self::Replace => "±",
-            Self::Remove => "-",
-            Self::Run => "▸",
-        }
+/// The sign in front of a step.
+fn sign(action: Action) -> &'static str {
+    match action {
+        Action::Create => "+",
+        Action::Update => "~",
+        Action::Replace => "±",
+        Action::Remove => "-",
+        Action::Run => "▸",
     }
+}
 
-    fn style(self) -> Ansi {
-        match self {
-            Self::Create => GREEN,
-            Self::Update | Self::Run => AnsiColor::Yellow.on_default(),
-            Self::Replace | Self::Remove => RED,
-        }
-    }
-
-    /// The verb for people.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Replace => "replace",
-            Self::Remove => "remove",
-            Self::Run => "run",
-        }
+fn style_of(action: Action) -> Ansi {
+    match action {
+        Action::Create => GREEN,
+        Action::Update | Action::Run => AnsiColor::Yellow.on_default(),
+        Action::Replace | Action::Remove => RED,
     }
 }
 
@@ -242,7 +229,7 @@ pub(super) fn summary_line(summary: &Summary) -> String {
 
 /// The sign in front of a step, coloured.
 pub(super) fn sign_of(action: Action, style: Style) -> String {
-    paint(style.color, action.style(), action.sign())
+    paint(style.color, style_of(action), sign(action))
 }
 
 /// Text whose further lines are indented.

@@ -18,9 +18,8 @@ use self::{
     running::Running,
 };
 use super::{
-    containers::{Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Shown},
-    facts::{Docker, Image, Probed, Readings, Volume},
-    listeners,
+    Attachment, Container, Docker, Image, Mount, MountKind, Namespaces, Network, Pool, Probed,
+    Readings, Shown, Volume, listeners,
     parse::{docker_arch, find},
 };
 use crate::{

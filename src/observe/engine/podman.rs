@@ -1,6 +1,6 @@
 //! Reads what podman says otherwise than docker, behind docker's name.
 
-use crate::observe::facts::Podman;
+use crate::observe::Podman;
 
 /// Where podman keeps images in any home directory, or root's.
 const ROOT: &str = "/containers/storage";

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::{containers::Shown, parse::find},
+    super::{Shown, parse::find},
     lines::{Lines, VolumeLine},
 };
 use crate::{

@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use super::{Access, Node, Other, Tree, TreeQuery, Trees, back, join, there};
+use super::{back, join, there};
+use crate::observe::{Access, Node, Other, Tree, TreeQuery, Trees};
 use crate::{
     digest::Digest,
     host::Output,
     manifest::names::escape,
     observe::{
-        facts::{Probed, Readings},
+        Probed, Readings,
         parse::{permission_bits, unhex},
     },
 };

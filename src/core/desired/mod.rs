@@ -1,0 +1,429 @@
+//! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
+
+mod declared;
+mod resolved;
+mod services;
+mod transfers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use declared::{networks, volumes};
+pub use services::services;
+pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
+
+use crate::{
+    compose::{self, HostPort, Limits},
+    digest::Digest,
+    facts::Query,
+    names::{FirmwareRange, RemotePath},
+    remote,
+};
+
+/// What a VPU is to be.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// Where it is written.
+    pub manifest: ManifestRef,
+    /// Whose it is.
+    pub release: Release,
+    /// What the box itself must be.
+    pub guards: Guards,
+    /// Directories.
+    pub directories: Vec<Directory>,
+    /// Bind volumes.
+    pub volumes: Vec<Volume>,
+    /// Images.
+    pub images: Vec<Image>,
+    /// Files and directories that are copied.
+    pub transfers: Vec<Transfer>,
+    /// Compose projects.
+    pub projects: Vec<Project>,
+    /// The device's own name; `None` leaves it alone.
+    pub device_name: Option<DeviceName>,
+    /// Services of others that shall not start when the VPU boots.
+    pub disabled: Vec<Disabled>,
+}
+
+/// The manifest that a plan was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestRef {
+    /// As given.
+    pub path: String,
+    /// Of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The device's own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceName {
+    /// E.g. `agv-17-front`.
+    pub name: String,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// A service of others that shall not start when the VPU boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disabled {
+    /// NAME of `oem-dc@NAME`, and the compose project.
+    pub name: String,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// The owner of everything that the manifest makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// E.g. `palletizer`.
+    pub name: String,
+    /// E.g. `1.4.0`; empty where none is given.
+    pub version: String,
+    /// `deploy.toml:12`.
+    pub source: Option<String>,
+}
+
+impl Release {
+    /// Whether an image's name is one that this release loaded it under.
+    pub fn staged(&self, tag: &str) -> bool {
+        let version = tag.strip_prefix("o3r-deploy/");
+        version
+            .and_then(|rest| rest.strip_prefix(self.name.as_str()))
+            .is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
+/// What the box itself must be: any other is refused.
+#[derive(Debug, Clone)]
+pub struct Guards {
+    /// Docker's word, e.g. `arm64`.
+    pub arch: String,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// Firmware versions.
+    pub firmware: Option<FirmwareRange>,
+    /// TCP port of the device's API.
+    pub api_port: u16,
+}
+
+/// A directory that exists.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// Where.
+    pub path: RemotePath,
+    /// Permission bits; `None` leaves those of an existing one alone.
+    pub mode: Option<u32>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// A docker volume bound to a directory.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Name.
+    pub name: String,
+    /// The directory, created where it is missing.
+    pub path: RemotePath,
+    /// Whether a volume of that name that differs may be removed.
+    pub replace: bool,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// An image under its name.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// `name:tag`.
+    pub name: String,
+    /// What it is, where this manifest has a source for it; `None` means that it must be there already.
+    pub content: Option<ImageContent>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What identifies an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageContent {
+    /// Of its configuration.
+    pub config_digest: Digest,
+    /// The diff ids of its layers, lowest first; one may occur twice.
+    pub layers: Vec<Digest>,
+    /// The name under which it is staged.
+    pub staging_tag: String,
+}
+
+impl ImageContent {
+    /// The diff ids of all layers.
+    pub fn diff_ids(&self) -> BTreeSet<Digest> {
+        self.layers.iter().copied().collect()
+    }
+}
+
+/// A compose project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Name of the project and its directory.
+    pub name: String,
+    /// What it shall be.
+    pub state: ProjectState,
+    /// The compose file, then the extra files, by relative path below the project's directory.
+    pub files: Vec<ProjectFile>,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+    /// The files of these that docker-compose reads, by relative path.
+    pub read: BTreeSet<String>,
+    /// The networks that the compose file declares, and the one that services without any share.
+    pub networks: Vec<Network>,
+    /// The volumes that the compose file declares.
+    pub volumes: Vec<ProjectVolume>,
+    /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
+    pub refused_by_old_compose: Option<String>,
+    /// Whether it starts when the VPU boots; `None` leaves that as it is.
+    pub autostart: Option<bool>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What a compose project shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectState {
+    /// Containers run.
+    Running,
+    /// Containers are created and do not run.
+    Stopped,
+    /// No containers, no files.
+    Absent,
+}
+
+/// A file in a project's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// Below the project's directory; `docker-compose.yml` for the compose file.
+    pub relative: String,
+    /// On this machine.
+    pub local: Utf8PathBuf,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// How many.
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl ProjectFile {
+    /// A file of which only the name matters, because it shall not be there.
+    pub fn named(relative: String) -> Self {
+        let sha256 = Digest::of(b"");
+        Self {
+            relative,
+            local: Utf8PathBuf::new(),
+            sha256,
+            bytes: 0,
+            mode: 0,
+        }
+    }
+}
+
+/// What matters of a compose service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Image as named in the compose file, with its tag.
+    pub image: Option<String>,
+    /// Fixed container name.
+    pub container_name: Option<String>,
+    /// Relative paths of extra files that it uses as more than interpolation.
+    pub files: Vec<String>,
+    /// Docker volumes that it mounts.
+    pub volumes: Vec<String>,
+    /// Paths on the VPU that it mounts; absolute or below `~`.
+    pub binds: Vec<String>,
+    /// Environment files outside of the project's directory; absolute or below `~`.
+    pub env_files: Vec<String>,
+    /// The networks that it is on, by their keys; none where it has a network mode.
+    pub networks: Vec<String>,
+    /// What it mounts, by where it is seen in the container; what docker chooses a volume for is left out.
+    pub mounts: BTreeMap<String, Mounted>,
+    /// How many containers; 1 unless scaled.
+    pub replicas: usize,
+    /// The ports that it takes on the VPU.
+    pub ports: Vec<HostPort>,
+    /// Its container runtime, as `nvidia`, where one is chosen.
+    pub runtime: Option<String>,
+    /// `restart:` as written, e.g. `unless-stopped`.
+    pub restart: Option<String>,
+    /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
+    pub stop_seconds: Option<u64>,
+    /// How much of the VPU its containers may use; none where docker-compose decides what counts.
+    pub limits: Option<Limits>,
+    /// Of its definition; `None` where only tests describe it.
+    pub definition: Option<Digest>,
+    /// Of its definition as docker-compose on the VPU resolves it, environment files and all; `None` where that was
+    /// not asked.
+    pub resolved: Option<Digest>,
+}
+
+/// What a service mounts at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mounted {
+    /// A path on the VPU; absolute or below `~`.
+    Path(String),
+    /// A volume, by docker's name and the one that much older versions of docker-compose gave it.
+    Volume(String, Option<String>),
+    /// Memory.
+    Memory,
+}
+
+/// A network of a compose project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Docker's name.
+    pub name: String,
+    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    pub older_name: Option<String>,
+    /// Whether a service is on it: docker-compose looks at no others.
+    pub used: bool,
+    /// As the compose file has it.
+    pub declared: compose::Network,
+}
+
+/// A volume that a compose file declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectVolume {
+    /// Docker's name.
+    pub name: String,
+    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    pub older_name: Option<String>,
+    /// As the compose file has it.
+    pub declared: compose::Volume,
+}
+
+/// The compose file's name in a project's directory.
+pub const COMPOSE_FILE: &str = "docker-compose.yml";
+
+impl Project {
+    /// Its directory on the VPU.
+    pub fn directory(&self) -> String {
+        remote::project_directory(&self.name)
+    }
+
+    /// Whether it shall start when the VPU boots.
+    pub fn starts_at_boot(&self) -> bool {
+        self.autostart == Some(true) && self.state != ProjectState::Absent
+    }
+
+    /// A file's path on the VPU.
+    pub fn path(&self, file: &ProjectFile) -> String {
+        format!("{}/{}", self.directory(), file.relative)
+    }
+}
+
+impl Desired {
+    /// What to ask a VPU to be able to plan this.
+    pub fn query(&self) -> Query {
+        let directories = self.directories.iter().map(|directory| &directory.path);
+        let volumes = self.volumes.iter().map(|volume| &volume.path);
+        let mut paths: BTreeMap<String, Option<u64>> = directories
+            .chain(volumes)
+            .map(|path| (path.resolve("~"), None))
+            .collect();
+        for project in &self.projects {
+            for file in &project.files {
+                paths.insert(project.path(file), Some(file.bytes));
+            }
+        }
+        let starting = self.projects.iter().filter(|p| p.starts_at_boot());
+        Query {
+            paths,
+            projects: self.projects.iter().map(|p| p.name.clone()).collect(),
+            environment_files: self.environment_files(),
+            units: starting.map(|project| project.name.clone()).collect(),
+            device_name: self.device_name.as_ref().map(|device| device.name.clone()),
+            trees: self.transfers.iter().map(Transfer::query).collect(),
+            api_port: self.guards.api_port,
+        }
+    }
+
+    /// The digests of the configurations of the images that are sent.
+    pub fn config_digests(&self) -> impl Iterator<Item = Digest> {
+        let contents = self.images.iter().filter_map(|i| i.content.as_ref());
+        contents.map(|content| content.config_digest)
+    }
+
+    /// Digest over all that is declared, the way it is declared: what a release's record holds.
+    pub fn digest(&self) -> Digest {
+        #[derive(Serialize)]
+        struct CanonicalProject<'a> {
+            name: &'a str,
+            state: ProjectState,
+            files: Vec<(&'a str, Digest, u32)>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            autostart: Option<bool>,
+        }
+        #[derive(Serialize)]
+        struct Canonical<'a> {
+            version: &'a str,
+            directories: Vec<(String, Option<u32>)>,
+            volumes: Vec<(&'a str, String)>,
+            images: Vec<(&'a str, Option<Digest>)>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            transfers: Vec<(String, bool, Digest)>,
+            projects: Vec<CanonicalProject<'a>>,
+            // Left out where they are not declared, so that older records keep their digest.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            device_name: Option<&'a str>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            disabled: Vec<&'a str>,
+        }
+        let canonical = Canonical {
+            version: &self.release.version,
+            directories: self
+                .directories
+                .iter()
+                .map(|d| (d.path.resolve("~"), d.mode))
+                .collect(),
+            volumes: self
+                .volumes
+                .iter()
+                .map(|v| (v.name.as_str(), v.path.resolve("~")))
+                .collect(),
+            images: self
+                .images
+                .iter()
+                .map(|i| (i.name.as_str(), i.content.as_ref().map(|c| c.config_digest)))
+                .collect(),
+            transfers: self
+                .transfers
+                .iter()
+                .map(|t| (t.name(), t.delete, t.digest()))
+                .collect(),
+            projects: self
+                .projects
+                .iter()
+                .map(|project| CanonicalProject {
+                    name: &project.name,
+                    state: project.state,
+                    files: project
+                        .files
+                        .iter()
+                        .map(|file| (file.relative.as_str(), file.sha256, file.mode))
+                        .collect(),
+                    autostart: project.autostart,
+                })
+                .collect(),
+            device_name: self.device_name.as_ref().map(|device| device.name.as_str()),
+            disabled: self.disabled.iter().map(|d| d.name.as_str()).collect(),
+        };
+        // Strings, numbers and lists of them always serialise.
+        Digest::of(serde_json::to_vec(&canonical).unwrap_or_default())
+    }
+}
+
+/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
+pub fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with(".env") || name.split('.').next_back() == Some("env")
+}

@@ -1,0 +1,146 @@
+//! Keeps what matters of the services of a compose file.
+
+use std::collections::BTreeMap;
+
+use super::{COMPOSE_FILE, Mounted, ProjectFile, Service};
+use crate::{
+    compose::{self, ComposeFile, MountSource, Release},
+    names::ImageRef,
+    remote,
+};
+
+/// The paths on the VPU that a service mounts; a relative one is meant from the project's directory.
+fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
+    let mounts = service
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Bind(path) => Some(path),
+            _ => None,
+        });
+    // An environment file is not mounted, and its values are those of the start, too; a secret is a mount.
+    let files = service.env_files.iter().chain(&service.secret_files);
+    let paths = mounts.chain(files.map(|file| &file.value));
+    paths.map(|path| from_directory(path, directory)).collect()
+}
+
+/// What a service mounts where it says so.
+fn mounts(
+    service: &compose::Service,
+    parsed: &ComposeFile,
+    project: &str,
+    directory: &str,
+) -> BTreeMap<String, Mounted> {
+    let mounts = service.mounts.iter().filter_map(|mount| {
+        let mounted = match &mount.source {
+            MountSource::Bind(path) => Mounted::Path(from_directory(path, directory)),
+            MountSource::Volume(key) => {
+                let declared = parsed.volumes.iter().find(|volume| volume.key == *key)?;
+                let (name, older_name) = declared.docker_names(project);
+                Mounted::Volume(name, older_name)
+            }
+            MountSource::Memory => Mounted::Memory,
+            MountSource::Anonymous => return None,
+        };
+        Some((normalised(mount.target.as_deref()?), mounted))
+    });
+    mounts.collect()
+}
+
+/// A path on the VPU; a relative one is meant from the project's directory.
+fn from_directory(path: &str, directory: &str) -> String {
+    if path.starts_with(['/', '~']) {
+        normalised(path)
+    } else {
+        normalised(&format!("{directory}/{path}"))
+    }
+}
+
+/// The environment files of a service that are not in the project's directory.
+fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
+    let files = service.env_files.iter().map(|file| file.value.as_str());
+    let files = files.filter(|path| path.starts_with(['/', '~']));
+    let files = files.map(normalised);
+    let is_inside = |path: &String| path.starts_with(&format!("{directory}/"));
+    files.filter(|path| !is_inside(path)).collect()
+}
+
+/// A path without `.`, `..` and trailing slashes.
+fn normalised(path: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/').skip(usize::from(path.starts_with('/'))) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
+/// What matters of each service.
+pub fn services(
+    parsed: &ComposeFile,
+    files: &[ProjectFile],
+    project: &str,
+    release: Release,
+) -> BTreeMap<String, Service> {
+    let directory = &remote::project_directory(project);
+    let mut services: BTreeMap<String, Service> = parsed
+        .services
+        .iter()
+        .map(|service| {
+            let image = service.image.as_ref().map(|image| &image.value);
+            let image = image.map(|name| match name.parse::<ImageRef>() {
+                Ok(parsed) => parsed.canonical(),
+                Err(_) => name.clone(), // by digest: no name that this tool manages
+            });
+            let matters = Service {
+                image,
+                container_name: service
+                    .container_name
+                    .as_ref()
+                    .map(|name| name.value.clone()),
+                files: vec![],
+                volumes: vec![],
+                binds: binds(service, directory),
+                env_files: env_files(service, directory),
+                networks: service.networks.clone(),
+                mounts: mounts(service, parsed, project, directory),
+                replicas: service.containers(release),
+                ports: service.published_ports.clone(),
+                runtime: service
+                    .runtime
+                    .as_ref()
+                    .map(|runtime| runtime.value.clone()),
+                restart: service.restart.clone(),
+                stop_seconds: service.stop_seconds,
+                limits: service.limits.clone(),
+                definition: Some(service.definition),
+                resolved: None,
+            };
+            (service.name.clone(), matters)
+        })
+        .collect();
+    for file in files.iter().filter(|file| file.relative != COMPOSE_FILE) {
+        for name in parsed.services_using_file(&file.relative) {
+            if let Some(service) = services.get_mut(&name) {
+                service.files.push(file.relative.clone());
+            }
+        }
+    }
+    for volume in parsed
+        .volumes
+        .iter()
+        .filter(|v| v.external || v.name.is_some())
+    {
+        let docker_name = volume.external_name();
+        for name in parsed.services_using_volume(docker_name) {
+            if let Some(service) = services.get_mut(&name) {
+                service.volumes.push(docker_name.to_owned());
+            }
+        }
+    }
+    services
+}

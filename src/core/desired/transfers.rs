@@ -1,0 +1,139 @@
+//! What a transfer puts on the VPU: a file, or a tree of files, directories and links.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use crate::{digest::Digest, exclude::Exclude, facts::TreeQuery, names::RemotePath};
+
+/// A file or directory that is copied.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// Where it ends up: the file itself, or the directory whose contents are meant.
+    pub target: RemotePath,
+    /// What is to be there, by path below the target; the target itself is the empty path.
+    pub entries: BTreeMap<String, Entry>,
+    /// Whether nothing else shall be there.
+    pub delete: bool,
+    /// What is left alone on both sides.
+    pub exclude: Exclude,
+    /// Projects whose containers are made anew when something changed.
+    pub restart: Vec<String>,
+    /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// What is to be at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// A regular file.
+    File(FileEntry),
+    /// A directory.
+    Directory {
+        /// Permission bits; `None` leaves those of an existing one alone.
+        mode: Option<u32>,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points, within the tree.
+        target: String,
+    },
+}
+
+/// A file of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileEntry {
+    /// On this machine.
+    #[serde(skip)]
+    pub local: Utf8PathBuf,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// How many.
+    #[serde(skip)]
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Whether its contents appear nowhere but on the VPU.
+    #[serde(skip)]
+    pub secret: bool,
+}
+
+impl Transfer {
+    /// Whether it is a single file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.entries.get(""), Some(Entry::File(_)))
+    }
+
+    /// The target as plans name it.
+    pub fn name(&self) -> String {
+        self.target.resolve("~")
+    }
+
+    /// Digest of everything that it puts there.
+    pub fn digest(&self) -> Digest {
+        // Strings, numbers and maps of them always serialise.
+        Digest::of(serde_json::to_vec(&self.entries).unwrap_or_default())
+    }
+
+    /// What to ask a VPU about it.
+    pub(super) fn query(&self) -> TreeQuery {
+        let size = |entry: &Entry| match entry {
+            Entry::File(file) => Some(file.bytes),
+            Entry::Directory { .. } | Entry::Symlink { .. } => None,
+        };
+        let names = self.entries.iter();
+        TreeQuery {
+            target: self.name(),
+            all: self.delete,
+            names: names
+                .map(|(name, entry)| (name.clone(), size(entry)))
+                .collect(),
+        }
+    }
+}
+
+/// The unit of a tar archive.
+const BLOCK: u64 = 512;
+
+/// Names of up to so many bytes fit a header of a tar archive.
+const SHORT_NAME: usize = 100;
+
+/// The entry that a member means: the transfer's number, and the path below its target.
+pub fn entry<'a>(transfers: &'a [Transfer], member: &str) -> Option<&'a Entry> {
+    let (number, name) = member.split_once('/').unwrap_or((member, ""));
+    let transfer = transfers.get(number.parse::<usize>().ok()?)?;
+    transfer.entries.get(name)
+}
+
+/// Bytes of the archive of these members.
+pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
+    let name_len = |name: &str| match name.len() {
+        length if length <= SHORT_NAME => 0,
+        length => BLOCK + (length as u64 + 1).next_multiple_of(BLOCK),
+    };
+    let mut length = 2 * BLOCK; // the end
+    for member in members {
+        length += BLOCK;
+        length += match entry(transfers, member) {
+            Some(Entry::File(file)) => name_len(member) + file.bytes.next_multiple_of(BLOCK),
+            Some(Entry::Symlink { target }) => name_len(member) + name_len(target),
+            // With a slash.
+            Some(Entry::Directory { .. }) => name_len(&format!("{member}/")),
+            None => 0,
+        };
+    }
+    length + BLOCK + (sums(transfers, members).len() as u64).next_multiple_of(BLOCK)
+}
+
+/// The last file of an archive of these members, as `sha256sum -c` reads it.
+pub fn sums(transfers: &[Transfer], members: &[String]) -> String {
+    let mut sums = String::new();
+    for member in members {
+        if let Some(Entry::File(file)) = entry(transfers, member) {
+            let _ = writeln!(sums, "{}  {member}", file.sha256.hex());
+        }
+    }
+    sums
+}

@@ -1,0 +1,11 @@
+//! Words of the device's API that plans have in their commands.
+
+use serde_json::json;
+
+/// The device's name in its JSON configuration.
+pub const NAME: &str = "/device/info/name";
+
+/// The JSON fragment that the API's `set` takes to give the device a name.
+pub fn name_fragment(name: &str) -> String {
+    json!({"device": {"info": {"name": name}}}).to_string()
+}

@@ -1,0 +1,66 @@
+//! Decides what `exclude` of a transfer means, for both sides alike.
+
+use camino::Utf8Path;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::names::NameGlob;
+
+/// Globs of what is neither copied nor removed, relative to the transfer's directory.
+///
+/// A glob means a path below the directory, or the last segment of one; what is in an excluded
+/// directory is excluded with it.
+#[derive(Debug, Clone, Default)]
+pub struct Exclude(GlobSet);
+
+impl Exclude {
+    /// These globs; they were checked when the manifest was read.
+    pub fn new(globs: &[NameGlob]) -> Self {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            // `logs/` is written where a directory is meant.
+            let text = glob.as_str().trim_end_matches('/');
+            if let Ok(glob) = Glob::new(text) {
+                set.add(glob);
+            }
+        }
+        Self(set.build().unwrap_or_default())
+    }
+
+    /// Whether `relative`, or a directory on the way to it, is excluded.
+    pub fn covers(&self, relative: &str) -> bool {
+        !self.0.is_empty()
+            && Utf8Path::new(relative)
+                .ancestors()
+                .any(|part| self.names(part))
+    }
+
+    /// Whether the path itself is named, whatever is above it.
+    pub fn names(&self, relative: &Utf8Path) -> bool {
+        !relative.as_str().is_empty()
+            && (self.0.is_match(relative)
+                || relative
+                    .file_name()
+                    .is_some_and(|name| self.0.is_match(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_mean_paths_names_and_all_below() {
+        let globs: Vec<NameGlob> = ["*.tmp", "logs/", "a/b"]
+            .iter()
+            .map(|glob| glob.parse().unwrap())
+            .collect();
+        let exclude = Exclude::new(&globs);
+        for path in ["x.tmp", "deep/x.tmp", "logs", "deep/logs/x", "a/b", "a/b/c"] {
+            assert!(exclude.covers(path), "{path}");
+        }
+        for path in ["", "x.tmpl", "c/a/b", "logs2", "b"] {
+            assert!(!exclude.covers(path), "{path}");
+        }
+        assert!(!Exclude::default().covers("x"));
+    }
+}

@@ -1,0 +1,130 @@
+//! Plans what shall not start when the VPU boots: projects of ours, and services of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{address, policy::brings_back, systemctl, unit_name};
+use crate::{
+    desired::{Disabled, Project, ProjectState},
+    facts::{Autostart, Container},
+    plan::{
+        Action, Cause, Command, Phase,
+        builder::{Builder, Draft},
+    },
+    remote,
+};
+
+impl Disabled {
+    /// The compose project of that name, as docker-compose makes it from the directory's name.
+    pub(in crate::plan) fn project(&self) -> String {
+        let kept = |c: &char| c.is_ascii_alphanumeric() || "_-".contains(*c);
+        self.name.to_lowercase().chars().filter(kept).collect()
+    }
+}
+
+/// A declared project, by its unit; its containers are made by the compose file that is declared.
+pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
+    let is_absent = project.state == ProjectState::Absent;
+    if enabled_by_root(builder, found, &project.name) {
+        return;
+    }
+    if !found.starts(&project.name) {
+        if !is_absent {
+            builder.unchanged();
+        }
+        return;
+    }
+    let cause = if is_absent {
+        Cause::NoLongerDeclared
+    } else {
+        Cause::differs("after a boot", "started", "not started")
+    };
+    let unit = unit_name(&project.name);
+    let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
+    builder.step(
+        draft
+            .source(project.source.as_ref())
+            .run(systemctl("disable", &unit))
+            .undo(systemctl("enable", &unit)),
+    );
+}
+
+/// Whether root enabled a unit for every user, which is then blocked.
+fn enabled_by_root(builder: &mut Builder<'_>, found: &Autostart, name: &str) -> bool {
+    let by_root = found.enabled_for_all.contains(name);
+    if by_root {
+        let unit = unit_name(name);
+        builder.block(
+            address(name),
+            format!(
+                "{unit} is enabled in /etc/systemd/user, for every user; only root can disable it"
+            ),
+            format!("on the VPU, as root: systemctl --global disable {unit}"),
+        );
+    }
+    by_root
+}
+
+/// Services of others: the unit, and the policies by which dockerd starts their containers.
+pub(super) fn others(builder: &mut Builder<'_>, found: &Autostart) {
+    let desired = builder.desired;
+    let mut seen = BTreeSet::new();
+    for other in &desired.disabled {
+        let declared = desired.projects.iter().any(|p| p.name == other.name);
+        // Of a declared project its own `autostart` speaks.
+        if !declared && seen.insert(&other.name) {
+            one(builder, found, other);
+        }
+    }
+}
+
+fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
+    let address = address(&other.name);
+    if enabled_by_root(builder, found, &other.name) {
+        return;
+    }
+    let containers = match builder.facts.containers.as_result() {
+        Ok(containers) => containers,
+        Err(reason) => return builder.block(address, reason, "see on the VPU: docker ps -a"),
+    };
+    let by_policy = coming_back(other, containers);
+    let is_enabled = found.starts(&other.name);
+    let mut causes = vec![];
+    let (mut run, mut undo) = (vec![], vec![]);
+    if is_enabled {
+        let unit = unit_name(&other.name);
+        causes.push(Cause::differs(unit.clone(), "enabled", "disabled"));
+        run.extend(systemctl("disable", &unit));
+        undo.extend(systemctl("enable", &unit));
+    }
+    for (policy, list) in &by_policy {
+        let ids = list.iter().map(|(id, _)| id.as_str());
+        run.push(Command::new(remote::restart_policy("no", ids.clone())));
+        undo.push(Command::new(remote::restart_policy(policy, ids)));
+        for (_, container) in list {
+            let attribute = format!("container {}: restart policy", container.name);
+            causes.push(Cause::differs(attribute, *policy, "no"));
+        }
+    }
+    let mut causes = causes.into_iter();
+    let Some(first) = causes.next() else {
+        return builder.unchanged();
+    };
+    let mut draft = Draft::new(address, Action::Remove, Phase::Switch, first);
+    draft.also = causes.collect();
+    builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
+}
+
+type ByPolicy<'a> = BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>;
+
+/// The containers of the project that dockerd starts after a boot, by policy.
+fn coming_back<'a>(other: &Disabled, containers: &'a BTreeMap<String, Container>) -> ByPolicy<'a> {
+    let project = other.project();
+    let mut by_policy = ByPolicy::new();
+    for (id, container) in containers {
+        let policy = container.restart_policy.as_str();
+        if !project.is_empty() && container.project == project && brings_back(policy) {
+            by_policy.entry(policy).or_default().push((id, container));
+        }
+    }
+    by_policy
+}

@@ -1,0 +1,272 @@
+//! Plans what starts when the VPU boots, in both generations of its autostart.
+
+mod call;
+mod disable;
+mod policy;
+mod unit;
+
+use std::collections::BTreeSet;
+
+pub use self::policy::brings_back;
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+    compose,
+};
+use crate::{
+    desired::{Desired, Project, ProjectState},
+    facts::{self, Autostart, Generation, Probed, SERVICE},
+    remote,
+};
+
+/// States of a unit file in which a boot starts it.
+const ON: &[&str] = &["enabled", "static", "alias", "generated"];
+
+pub(super) fn address(name: &str) -> Address {
+    Address::new("autostart", name)
+}
+
+fn service_address() -> Address {
+    Address::new("service", SERVICE.trim_end_matches(".service"))
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    unmanaged(builder);
+    let desired = builder.desired;
+    let names: Vec<&str> = names(desired).collect();
+    if names.is_empty() {
+        return;
+    }
+    let found = match builder.facts.autostart.as_result() {
+        Ok(found) => found,
+        Err(reason) => {
+            for name in names {
+                let remedy = "see on the VPU: systemctl --user list-unit-files 'oem-dc*'";
+                builder.block(address(name), reason, remedy);
+            }
+            return;
+        }
+    };
+    for project in &desired.projects {
+        match (project.state, project.autostart) {
+            (ProjectState::Absent, _) => disable::project(builder, found, project),
+            (_, Some(true)) => enable(builder, found, project),
+            (_, Some(false)) => {
+                disable::project(builder, found, project);
+                policy::note_what_comes_back(builder, project);
+            }
+            (_, None) => {}
+        }
+    }
+    disable::others(builder, found);
+    if let Some(Generation::Units(_)) = found.generation() {
+        touched_before(builder, found);
+    }
+}
+
+/// An apply that was cut off may have enabled or disabled what this plan need not touch any more: then
+/// none of its steps takes that back.
+fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
+    let Some(previous) = builder.previous() else {
+        return;
+    };
+    for project in &builder.desired.projects {
+        let name = &project.name;
+        let is_declared = project.autostart.is_some() || project.state == ProjectState::Absent;
+        let differs = previous.autostart.contains(name) != found.starts(name);
+        if is_declared && differs && !builder.changes(&address(name)) {
+            let reason = "whether a boot starts it is not what the last recorded release says";
+            builder.not_restorable(address(name), reason);
+        }
+    }
+}
+
+/// The names whose autostart is declared.
+fn names(desired: &Desired) -> impl Iterator<Item = &str> {
+    let projects = desired
+        .projects
+        .iter()
+        .filter(|p| p.autostart.is_some() || p.state == ProjectState::Absent);
+    let projects = projects.map(|project| project.name.as_str());
+    projects.chain(desired.disabled.iter().map(|other| other.name.as_str()))
+}
+
+fn enable(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
+    let address = address(&project.name);
+    if found.lingering != Some(true) {
+        let (reason, remedy) = not_lingering(found.lingering);
+        return builder.block(address, reason, remedy);
+    }
+    match found.generation() {
+        None => builder.block(
+            address,
+            "this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that \
+             nothing can start it after a boot",
+            "see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out",
+        ),
+        Some(Generation::Units("masked") | Generation::RestartPolicies("masked")) => {
+            let unit = found.template.as_ref().map_or(SERVICE, |_| facts::TEMPLATE);
+            builder.block(
+                address,
+                format!("{unit} is masked: it can be neither enabled nor started"),
+                format!("on the VPU: systemctl --user unmask {unit}"),
+            );
+        }
+        Some(Generation::Units(_)) => enable_unit(builder, found, project),
+        Some(Generation::RestartPolicies(state)) => {
+            enable_by_policy(builder, state, project);
+        }
+    }
+}
+
+fn not_lingering(lingering: Option<bool>) -> (&'static str, &'static str) {
+    match lingering {
+        Some(_) => (
+            "lingering is off for this user: its services, and so this autostart, run only while \
+             somebody is logged in",
+            "on the VPU, as root: loginctl enable-linger USER (a VPU leaves the factory with \
+             lingering on for oem); or leave `autostart` out",
+        ),
+        None => (
+            "it cannot be told whether lingering is on for this user",
+            "see on the VPU: loginctl show-user USER --property Linger",
+        ),
+    }
+}
+
+/// The older generation: a unit of its own.
+fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
+    let address = address(&project.name);
+    let name = unit_name(&project.name);
+    let text = match found.units.get(&project.name).map(Probed::as_result) {
+        Some(Ok(text)) => text,
+        Some(Err(reason)) => {
+            return builder.block(
+                address,
+                format!("it cannot be told what {name} starts: {reason}"),
+                format!("see on the VPU: systemctl --user cat {name}"),
+            );
+        }
+        None => return builder.block(address, "it was not probed", "report this as a bug"),
+    };
+    let compose_version = builder.facts.compose.known().map(String::as_str);
+    match unit::judge(text, project, compose_version, &builder.facts.system.home) {
+        Err((reason, remedy)) => return builder.block(address, reason, remedy),
+        Ok(notes) => builder.notes.extend(notes),
+    }
+    if project.state == ProjectState::Stopped {
+        builder.notes.push(format!(
+            "{name} starts project {} at every boot (`autostart = true`), and the next apply stops \
+             it again (`state = \"stopped\"`)",
+            project.name
+        ));
+    }
+    if found.is_enabled(&project.name) {
+        return builder.unchanged();
+    }
+    let draft = Draft::new(address, Action::Create, Phase::Switch, Cause::Missing);
+    let draft = after_compose(builder, draft, project);
+    builder.step(
+        draft
+            .source(project.source.as_ref())
+            .run(systemctl("enable", &name))
+            .undo(systemctl("disable", &name)),
+    );
+}
+
+/// The newer generation: dockerd is started, and containers come back by their restart policy.
+fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
+    let address = address(&project.name);
+    if let Some((reason, remedy)) = policy::missing(project) {
+        return builder.block(address, reason, remedy);
+    }
+    if project.state == ProjectState::Stopped {
+        builder.notes.push(policy::stopped_note(project));
+    }
+    builder.unchanged();
+    if state == "static" {
+        builder.notes.push(format!(
+            "{SERVICE} cannot be enabled (it has no [Install] section): whether a boot starts it cannot \
+             be told"
+        ));
+    }
+    let service = service_address();
+    if ON.contains(&state) || builder.changes(&service) {
+        return;
+    }
+    let cause = Cause::differs("state", state, "enabled");
+    let draft = Draft::new(service, Action::Update, Phase::Switch, cause);
+    builder.step(
+        draft
+            .source(project.source.as_ref())
+            .run(systemctl("enable", SERVICE))
+            .undo(systemctl("disable", SERVICE)),
+    );
+}
+
+fn after_compose(builder: &Builder<'_>, draft: Draft, project: &Project) -> Draft {
+    let compose = compose::address(&project.name);
+    let changes = builder.changes(&compose);
+    draft.after(changes.then_some(compose))
+}
+
+fn unit_name(project: &str) -> String {
+    format!("oem-dc@{project}.service")
+}
+
+fn systemctl(verb: &str, unit: &str) -> [Command; 2] {
+    [remote::systemctl(verb, unit), remote::sync()].map(Command::new)
+}
+
+/// The projects whose autostart this release or one before it turned on, as the record keeps them.
+pub(super) fn made(desired: &Desired, recorded: Option<&facts::Release>) -> BTreeSet<String> {
+    let before = recorded.iter().flat_map(|release| &release.autostart);
+    let before = before.filter(|name| !is_declared(desired, name)).cloned();
+    let now = desired.projects.iter().filter(|p| p.starts_at_boot());
+    before
+        .chain(now.map(|project| project.name.clone()))
+        .collect()
+}
+
+fn is_declared(desired: &Desired, name: &str) -> bool {
+    names(desired).any(|declared| declared == name)
+}
+
+/// Notes what an earlier release turned on and this one says nothing about.
+fn unmanaged(builder: &mut Builder<'_>) {
+    let facts = builder.facts;
+    let (Some(found), Some(records)) = (facts.autostart.known(), facts.records.known()) else {
+        return;
+    };
+    let recorded = records.releases.get(&builder.desired.release.name);
+    let left = recorded.iter().flat_map(|release| &release.autostart);
+    for name in left.filter(|name| found.starts(name)) {
+        if !is_declared(builder.desired, name) {
+            builder.unmanaged.insert(address(name));
+        }
+    }
+}
+
+/// What of the facts a plan for `desired` depends on.
+pub(super) fn relevant(desired: &Desired, facts: &Probed<Autostart>) -> Probed<Autostart> {
+    let names: BTreeSet<&str> = names(desired).collect();
+    if names.is_empty() && desired.projects.is_empty() {
+        return Probed::Known(Autostart::default());
+    }
+    let Probed::Known(found) = facts else {
+        return facts.clone();
+    };
+    let mut found = found.clone();
+    found.enabled.retain(|name| names.contains(name.as_str()));
+    found
+        .enabled_for_all
+        .retain(|name| names.contains(name.as_str()));
+    // The template is `indirect` as soon as any instance is enabled.
+    if found.template.as_deref() == Some("indirect") {
+        found.template = Some("disabled".to_owned());
+    }
+    if !desired.projects.iter().any(Project::starts_at_boot) {
+        found.lingering = None;
+    }
+    Probed::Known(found)
+}

@@ -1,0 +1,277 @@
+//! Collects steps while the differs run, and puts them in order at the end.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    desired::Desired,
+    facts::{self, Facts, Observed, Readings},
+    offers::Offers,
+    plan::{
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Phase, Plan, Step,
+        Summary, Vpu, fingerprint,
+    },
+    remote,
+};
+
+/// The version of the plan document's shape.
+const FORMAT: u32 = 1;
+
+/// What the differs read and add to.
+pub(super) struct Builder<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) facts: &'a Facts,
+    /// What moves by itself: for notes, and for blocks that say what will not fit.
+    pub(super) readings: &'a Readings,
+    /// What could be sent.
+    pub(super) offers: &'a Offers,
+    steps: Vec<Step>,
+    blocked: Vec<Blocked>,
+    pub(super) notes: Vec<String>,
+    not_restorable: Vec<NotRestorable>,
+    pub(super) unmanaged: BTreeSet<Address>,
+    unchanged: usize,
+}
+
+/// A step without what the builder fills in.
+pub(super) struct Draft {
+    pub(super) address: Address,
+    pub(super) action: Action,
+    pub(super) phase: Phase,
+    pub(super) cause: Cause,
+    pub(super) also: Vec<Cause>,
+    pub(super) detail: Option<String>,
+    pub(super) depends_on: Vec<Address>,
+    pub(super) source: Option<String>,
+    pub(super) changes: Vec<Change>,
+    pub(super) actions: Vec<Command>,
+    pub(super) undo: Vec<Command>,
+    pub(super) always_undone: bool,
+}
+
+impl Draft {
+    pub(super) fn new(address: Address, action: Action, phase: Phase, cause: Cause) -> Self {
+        Self {
+            address,
+            action,
+            phase,
+            cause,
+            also: vec![],
+            detail: None,
+            depends_on: vec![],
+            source: None,
+            changes: vec![],
+            actions: vec![],
+            undo: vec![],
+            always_undone: false,
+        }
+    }
+
+    pub(super) fn source(mut self, source: Option<&String>) -> Self {
+        self.source = source.cloned();
+        self
+    }
+
+    pub(super) fn detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    pub(super) fn after(mut self, addresses: impl IntoIterator<Item = Address>) -> Self {
+        self.depends_on.extend(addresses);
+        self
+    }
+
+    pub(super) fn run(mut self, commands: impl IntoIterator<Item = Command>) -> Self {
+        self.actions.extend(commands);
+        self
+    }
+
+    pub(super) fn undo(mut self, commands: impl IntoIterator<Item = Command>) -> Self {
+        self.undo.extend(commands);
+        self
+    }
+
+    pub(super) fn always_undone(mut self, always_undone: bool) -> Self {
+        self.always_undone = always_undone;
+        self
+    }
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, offers: &'a Offers) -> Self {
+        Self {
+            desired,
+            facts: &observed.facts,
+            readings: &observed.readings,
+            offers,
+            steps: vec![],
+            blocked: vec![],
+            notes: vec![],
+            not_restorable: vec![],
+            unmanaged: BTreeSet::new(),
+            unchanged: 0,
+        }
+    }
+
+    /// The last recorded release of this name: what a failed apply goes back to.
+    pub(super) fn previous(&self) -> Option<&'a facts::Release> {
+        let records = self.facts.records.known()?;
+        records.releases.get(&self.desired.release.name)
+    }
+
+    /// What the previous release has for an input (`image app:1`) of any of its projects.
+    pub(super) fn previous_input(&self, input: &str) -> Option<&'a str> {
+        let mut made = self.previous()?.made.values();
+        made.find_map(|made| made.inputs.get(input))
+            .map(String::as_str)
+    }
+
+    /// Says that a failure of this plan would not bring something back.
+    pub(super) fn not_restorable(&mut self, address: Address, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.not_restorable.push(NotRestorable { address, reason });
+    }
+
+    /// Our state's paths on this VPU.
+    pub(super) fn state(&self) -> remote::State<'a> {
+        remote::State {
+            home: &self.facts.system.home,
+        }
+    }
+
+    pub(super) fn step(&mut self, draft: Draft) {
+        let commands = draft.actions.iter().map(Command::to_display).collect();
+        let bytes_to_send = draft
+            .actions
+            .iter()
+            .filter_map(|c| c.stdin.as_ref())
+            .map(|p| p.bytes)
+            .sum();
+        self.steps.push(Step {
+            id: 0,
+            address: draft.address,
+            action: draft.action,
+            phase: draft.phase,
+            cause: draft.cause,
+            also: draft.also,
+            detail: draft.detail,
+            depends_on: draft.depends_on,
+            source: draft.source,
+            changes: draft.changes,
+            actions: draft.actions,
+            commands,
+            bytes_to_send,
+            undo: draft.undo,
+            always_undone: draft.always_undone,
+        });
+    }
+
+    pub(super) fn block(
+        &mut self,
+        address: Address,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        // One failed probe blocks many resources; it is said once for each address.
+        if self
+            .blocked
+            .iter()
+            .all(|blocked| blocked.address != address)
+        {
+            self.blocked.push(Blocked {
+                address,
+                reason: reason.into(),
+                remedy: remedy.into(),
+            });
+        }
+    }
+
+    pub(super) fn unchanged(&mut self) {
+        self.unchanged += 1;
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Whether a resource with this address cannot be planned.
+    pub(super) fn is_blocked_at(&self, address: &Address) -> bool {
+        self.blocked
+            .iter()
+            .any(|blocked| blocked.address == *address)
+    }
+
+    /// Whether anything is planned so far.
+    pub(super) fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Whether a step with this address is planned.
+    pub(super) fn changes(&self, address: &Address) -> bool {
+        self.action(address).is_some()
+    }
+
+    /// What the step with this address does, if one is planned.
+    pub(super) fn action(&self, address: &Address) -> Option<Action> {
+        let mut steps = self.steps.iter();
+        Some(steps.find(|step| step.address == *address)?.action)
+    }
+
+    /// What the step with this address does to files.
+    pub(super) fn changes_of(&self, address: &Address) -> &[Change] {
+        let step = self.steps.iter().find(|step| step.address == *address);
+        step.map_or(&[], |step| &step.changes)
+    }
+
+    /// Orders the steps by phase (within one, as the differs added them) and numbers them.
+    pub(super) fn finish(mut self, host: &str) -> Plan {
+        self.steps.sort_by_key(|step| step.phase);
+        let mut summary = Summary {
+            unchanged: self.unchanged,
+            blocked: self.blocked.len(),
+            ..Summary::default()
+        };
+        for (index, step) in self.steps.iter_mut().enumerate() {
+            step.id = index + 1;
+            match step.action {
+                Action::Create => summary.create += 1,
+                Action::Update => summary.update += 1,
+                Action::Replace => summary.replace += 1,
+                Action::Remove => summary.remove += 1,
+                Action::Run => summary.run += 1,
+            }
+        }
+        Plan {
+            format: FORMAT,
+            tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
+            vpu: vpu(self.facts, host),
+            manifest: self.desired.manifest.clone(),
+            fingerprint: fingerprint::fingerprint(self.desired, self.facts),
+            steps: self.steps,
+            blocked: self.blocked,
+            notes: self.notes,
+            speeds: self.readings.speeds,
+            unmanaged: self.unmanaged.into_iter().collect(),
+            not_restorable: self.not_restorable,
+            summary,
+        }
+    }
+}
+
+/// Who a VPU is, as far as it can be told.
+pub fn vpu(facts: &Facts, host: &str) -> Vpu {
+    let device = facts.device.known().cloned().unwrap_or_default();
+    Vpu {
+        host: host.to_owned(),
+        name: device.name,
+        serial: device.serial,
+        firmware: device.firmware,
+        arch: facts.system.arch.clone(),
+        docker: facts
+            .docker
+            .known()
+            .map(|docker| docker.version.clone())
+            .unwrap_or_default(),
+        compose: facts.compose.known().cloned().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,50 @@
+//! Passes on what docker-compose on the VPU says of a project: what it refuses blocks, what it warns of is a note.
+
+use super::address;
+use crate::{
+    desired::{Project, ProjectState},
+    facts::Answer,
+    plan::builder::Builder,
+};
+
+/// Why docker-compose there does not take the project, and what to do.
+pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<(String, String)> {
+    if project.state == ProjectState::Absent {
+        return None;
+    }
+    let facts = builder.facts;
+    let version = facts.compose.known()?;
+    let resolved = builder.desired.resolved(&project.name, facts)?;
+    let Answer::Refused { words, place } = &resolved.answer else {
+        return None;
+    };
+    let place = place
+        .as_ref()
+        .map(|place| format!(" ({place})"))
+        .unwrap_or_default();
+    Some((
+        format!("docker-compose {version} on the VPU refuses the project{place}: {words}"),
+        "correct the files, and see what o3r-deploy check says of them".to_owned(),
+    ))
+}
+
+/// Notes what it warns of, and why it could not be asked.
+pub(super) fn note(builder: &mut Builder<'_>, project: &Project) {
+    if project.state == ProjectState::Absent {
+        return;
+    }
+    let Some(resolved) = builder.desired.resolved(&project.name, builder.facts) else {
+        return;
+    };
+    let name = address(&project.name);
+    let warnings = resolved.warnings.iter();
+    let mut notes: Vec<String> = warnings
+        .map(|warning| format!("{name}: docker-compose warns: {warning}"))
+        .collect();
+    if let Answer::Unknown(reason) = &resolved.answer {
+        notes.push(format!(
+            "{name}: docker-compose on the VPU was not asked about the project ({reason}); what it would refuse shows when it starts"
+        ));
+    }
+    builder.notes.extend(notes);
+}

@@ -1,0 +1,84 @@
+//! What has to happen between stopping a project's containers and starting those that replace them: docker-compose
+//! neither changes a network that is there, nor takes a mount for granted where an anonymous volume was.
+
+mod mounts;
+mod networks;
+mod volumes;
+
+use std::collections::BTreeSet;
+
+use super::{Found, needs::Obstacle};
+use crate::{
+    desired::Project,
+    facts::{Container, Made},
+    plan::{Cause, Command, builder::Builder},
+};
+
+pub(super) use networks::remove_unused;
+
+/// What of a project docker-compose would leave as it is.
+#[derive(Default)]
+pub(super) struct Between<'a> {
+    networks: networks::Networks<'a>,
+    covered: Vec<mounts::Covered<'a>>,
+    surplus: Vec<mounts::Surplus<'a>>,
+}
+
+impl<'a> Between<'a> {
+    pub(super) fn of(builder: &Builder<'a>, project: &'a Project, found: &Found<'a>) -> Self {
+        Self {
+            networks: networks::Networks::of(builder, project),
+            covered: mounts::covered(builder, project, found),
+            surplus: mounts::surplus(project, found),
+        }
+    }
+
+    /// The differences.
+    pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
+        let covered = self.covered.iter().map(mounts::Covered::cause);
+        self.networks.causes().chain(covered)
+    }
+
+    /// The services whose containers have to be replaced for them.
+    pub(super) fn services(&self, found: &Found<'_>) -> BTreeSet<String> {
+        let own = found.containers.values();
+        let attached = own.filter(|container| self.networks.has(container));
+        let covered = self.covered.iter().map(|covered| covered.container);
+        let containers = attached.copied().chain(covered);
+        containers.map(|c: &Container| c.service.clone()).collect()
+    }
+
+    /// The commands for when the containers have stopped.
+    pub(super) fn forward(&self, project: &Project) -> Vec<Command> {
+        let mut commands = mounts::uncover(project, &self.covered);
+        commands.extend(self.networks.remove());
+        commands
+    }
+
+    /// The commands that take this back to what the last recorded release has, when the containers of before have
+    /// their names again and all have stopped. `untouched` is false where an earlier apply was cut off.
+    pub(super) fn back(
+        &self,
+        project: &Project,
+        made: Option<&Made>,
+        untouched: bool,
+    ) -> Vec<Command> {
+        let mut commands = mounts::bring_back(project, &self.covered, &self.surplus);
+        commands.extend(mounts::uncover_again(project, made, untouched));
+        commands.extend(self.networks.back(project, untouched));
+        commands
+    }
+
+    /// Says what stays and is not used any more.
+    pub(super) fn note(&self, builder: &mut Builder<'_>, project: &Project) {
+        let notes = self.covered.iter();
+        let notes = notes.filter_map(|covered| covered.note(&project.name));
+        let surplus = self.surplus.iter().map(mounts::Surplus::note);
+        builder.notes.extend(notes.chain(surplus));
+    }
+}
+
+/// Why a project's networks or volumes cannot be what the compose file says, and what to do.
+pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
+    networks::unmet(builder, project).or_else(|| volumes::unmet(builder, project))
+}

@@ -1,0 +1,228 @@
+//! Finds volumes of containers that docker-compose 1.x treats as nobody wants it: one that covers a declared mount is
+//! moved over to the container that replaces it ("host mapping has no effect"), and an anonymous one of a container that
+//! is scaled away is left behind.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    desired::{Mounted, Project},
+    facts::{Container, Made, MountKind},
+    plan::{
+        Cause, Command,
+        builder::Builder,
+        compose::{Found, started::MOUNT},
+    },
+    remote,
+};
+
+/// A volume of a container at a place where its service mounts something else.
+pub(super) struct Covered<'a> {
+    id: &'a str,
+    pub(super) container: &'a Container,
+    destination: &'a str,
+    volume: &'a str,
+    is_anonymous: bool,
+    wanted: &'a Mounted,
+    /// The same for people.
+    becomes: String,
+}
+
+/// All of a project's.
+pub(super) fn covered<'a>(
+    builder: &Builder<'_>,
+    project: &'a Project,
+    found: &Found<'a>,
+) -> Vec<Covered<'a>> {
+    let home = &builder.facts.system.home;
+    let mut covered = vec![];
+    for (id, container) in &found.containers {
+        let Some(service) = project.services.get(&container.service) else {
+            continue;
+        };
+        for (destination, mount) in &container.mounts {
+            let Some(wanted) = service.mounts.get(destination) else {
+                continue;
+            };
+            let becomes = match wanted {
+                Mounted::Path(path) => path.replacen('~', home, usize::from(path.starts_with('~'))),
+                Mounted::Memory => "memory".to_owned(),
+                Mounted::Volume(name, older) => {
+                    if mount.name == *name || older.as_ref() == Some(&mount.name) {
+                        continue;
+                    }
+                    format!("volume {name}")
+                }
+            };
+            if mount.kind == MountKind::Volume && !mount.name.is_empty() {
+                covered.push(Covered {
+                    id,
+                    container,
+                    destination,
+                    volume: &mount.name,
+                    is_anonymous: mount.anonymous,
+                    wanted,
+                    becomes,
+                });
+            }
+        }
+    }
+    covered
+}
+
+impl Covered<'_> {
+    pub(super) fn cause(&self) -> Cause {
+        let attribute = format!(
+            "container {}: mount {}",
+            self.container.name, self.destination
+        );
+        Cause::differs(attribute, self.describe(), &self.becomes)
+    }
+
+    /// The volume, in few words.
+    fn describe(&self) -> String {
+        if self.is_anonymous {
+            format!("anonymous volume {}", self.short())
+        } else {
+            format!("volume {}", self.volume)
+        }
+    }
+
+    /// As many digits of its name as people read.
+    fn short(&self) -> &str {
+        self.volume.get(..12).unwrap_or(self.volume)
+    }
+
+    /// What becomes of an anonymous volume: nobody else knows of it.
+    pub(super) fn note(&self, project: &str) -> Option<String> {
+        self.is_anonymous.then(|| {
+            let Self {
+                destination,
+                becomes,
+                container,
+                ..
+            } = self;
+            format!(
+                "compose.{project}: {destination} of container {} becomes {becomes}, which would have no effect \
+                 while docker-compose moves the {} over that is there; that volume stays, unused and with its data \
+                 (docker volume ls -q | grep ^{})",
+                container.name,
+                self.describe(),
+                self.short()
+            )
+        })
+    }
+}
+
+/// Leaves docker-compose no such volume to move over.
+pub(super) fn uncover(project: &Project, covered: &[Covered<'_>]) -> Vec<Command> {
+    let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for one in covered {
+        let volume = match one.wanted {
+            Mounted::Volume(name, _) => name.as_str(),
+            Mounted::Path(_) | Mounted::Memory => "",
+        };
+        let mounts = services.entry(&one.container.service).or_default();
+        mounts.insert(one.destination, volume);
+    }
+    commands(project, services)
+}
+
+/// The same for the way back: where the last recorded release mounts something else than this plan does, and
+/// everywhere where it cannot be told what is there.
+pub(super) fn uncover_again(
+    project: &Project,
+    made: Option<&Made>,
+    untouched: bool,
+) -> Vec<Command> {
+    let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for (input, was) in made.iter().flat_map(|made| &made.inputs) {
+        let place = input
+            .strip_prefix(MOUNT)
+            .and_then(|place| place.split_once(' '));
+        let Some((service, destination)) = place else {
+            continue;
+        };
+        let wanted = project.services.get(service);
+        let wanted = wanted.and_then(|wanted| wanted.mounts.get(destination));
+        if !untouched || wanted.is_none_or(|wanted| wanted.to_input() != *was) {
+            let volume = was.strip_prefix("volume ").unwrap_or_default();
+            let mounts = services.entry(service).or_default();
+            mounts.insert(destination, volume);
+        }
+    }
+    commands(project, services)
+}
+
+fn commands(project: &Project, services: BTreeMap<&str, BTreeMap<&str, &str>>) -> Vec<Command> {
+    let commands = services.into_iter().map(|(service, mounts)| {
+        Command::new(remote::uncover_mounts(&project.name, service, mounts))
+    });
+    commands.collect()
+}
+
+/// A container that its service has no more, for fewer are declared.
+pub(super) struct Surplus<'a> {
+    id: &'a str,
+    container: &'a Container,
+    replicas: usize,
+}
+
+/// All of a project's that have anonymous volumes: docker-compose removes the containers and leaves the volumes.
+pub(super) fn surplus<'a>(project: &Project, found: &Found<'a>) -> Vec<Surplus<'a>> {
+    let surplus = found.containers.iter().filter_map(|(id, container)| {
+        let replicas = project.services.get(&container.service)?.replicas;
+        let number = usize::try_from(container.number).unwrap_or(usize::MAX);
+        (number > replicas && anonymous(container).next().is_some()).then_some(Surplus {
+            id,
+            container,
+            replicas,
+        })
+    });
+    surplus.collect()
+}
+
+impl Surplus<'_> {
+    /// What becomes of its data.
+    pub(super) fn note(&self) -> String {
+        let volumes: Vec<String> = anonymous(self.container)
+            .map(|(volume, destination)| format!("{volume:.12} at {destination}"))
+            .collect();
+        format!(
+            "container {} is removed, for its service has {} by now; its anonymous volumes stay ({}): a roll back of \
+             this apply gives them back, a later release does not",
+            self.container.name,
+            self.replicas,
+            volumes.join(", "),
+        )
+    }
+}
+
+/// The anonymous volumes of a container: name and destination.
+fn anonymous(container: &Container) -> impl Iterator<Item = (&str, &str)> {
+    let mounts = container.mounts.iter();
+    let volumes = mounts.filter(|(_, mount)| mount.kind == MountKind::Volume && mount.anonymous);
+    volumes.map(|(destination, mount)| (mount.name.as_str(), destination.as_str()))
+}
+
+/// Gives the containers that are gone by then stand-ins that have their anonymous volumes.
+pub(super) fn bring_back(
+    project: &Project,
+    covered: &[Covered<'_>],
+    surplus: &[Surplus<'_>],
+) -> Vec<Command> {
+    let covered = covered.iter().map(|one| (one.id, one.container));
+    let surplus = surplus.iter().map(|one| (one.id, one.container));
+    let containers: BTreeMap<&str, &Container> = covered.chain(surplus).collect();
+    let commands = containers.into_iter().map(|(id, container)| {
+        let stand_in = remote::StandIn {
+            id,
+            project: &project.name,
+            service: &container.service,
+            number: container.number,
+            working_dir: &container.working_dir,
+            image: &container.image,
+        };
+        Command::new(remote::bring_volumes_back(&stand_in, anonymous(container)))
+    });
+    commands.collect()
+}

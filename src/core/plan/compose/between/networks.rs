@@ -1,0 +1,406 @@
+//! Compares a project's networks with what its compose file says. docker-compose 1.x refuses some differences, in the
+//! middle of the switch, and does not see others: addresses, and what the file says no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use super::{super::address, Obstacle};
+use crate::{
+    compose,
+    desired::{self, Project, ProjectState},
+    facts::{self, Container, Pool},
+    plan::{
+        Action, Address, Cause, Command, Phase,
+        builder::{Builder, Draft},
+    },
+    remote,
+    shell::quote,
+};
+
+/// Options that docker sets on its own; docker-compose does not compare them either.
+const OF_DOCKER: [&str; 3] = [
+    "com.docker.network.driver.overlay.vxlanid_list",
+    "com.docker.network.windowsshim.hnsid",
+    "com.docker.network.windowsshim.networkname",
+];
+
+/// What to do about a project's networks.
+#[derive(Default)]
+pub(super) struct Networks<'a> {
+    /// Those that differ, by id.
+    replaced: BTreeMap<&'a str, Vec<Cause>>,
+    /// Ids of all that the project has.
+    there: Vec<&'a str>,
+    /// Whether docker-compose creates one that is not there.
+    creates: bool,
+}
+
+impl<'a> Networks<'a> {
+    pub(super) fn of(builder: &Builder<'a>, project: &Project) -> Self {
+        let Some(all) = builder.facts.networks.known() else {
+            return Self::default();
+        };
+        let mut networks = Self::default();
+        let own = all
+            .iter()
+            .filter(|(_, found)| found.project == project.name);
+        networks.there.extend(own.map(|(id, _)| id.as_str()));
+        for wanted in made_by(project) {
+            let Some((id, found)) = find(all, wanted) else {
+                networks.creates = true;
+                continue;
+            };
+            let causes = differences(found, &wanted.declared, found.project == project.name);
+            if !causes.is_empty() {
+                networks.replaced.insert(id, causes);
+            }
+        }
+        networks
+    }
+
+    pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
+        self.replaced.values().flatten().cloned()
+    }
+
+    /// Whether a container is attached to one that differs.
+    pub(super) fn has(&self, container: &Container) -> bool {
+        let mut attached = container.networks.values();
+        attached.any(|end| self.replaced.contains_key(end.id.as_str()))
+    }
+
+    /// Removes those that differ.
+    pub(super) fn remove(&self) -> Option<Command> {
+        let ids = self.replaced.keys().copied();
+        (!self.replaced.is_empty()).then(|| Command::new(remote::remove_networks(ids)))
+    }
+
+    /// Removes those that came since, so that docker-compose creates the earlier ones again.
+    pub(super) fn back(&self, project: &Project, untouched: bool) -> Option<Command> {
+        let keep: &[&str] = if untouched { &self.there } else { &[] };
+        let changes = !untouched || self.creates || !self.replaced.is_empty();
+        let ids = keep.iter().copied();
+        changes.then(|| Command::new(remote::earlier_networks(&project.name, ids)))
+    }
+}
+
+/// The networks that docker-compose creates for a project.
+fn made_by(project: &Project) -> impl Iterator<Item = &desired::Network> {
+    let used = project.networks.iter().filter(|network| network.used);
+    used.filter(|network| !network.declared.external)
+}
+
+/// The network that docker-compose takes for it.
+fn find<'a>(
+    all: &'a BTreeMap<String, facts::Network>,
+    wanted: &desired::Network,
+) -> Option<(&'a str, &'a facts::Network)> {
+    let named = |name: &str| all.iter().find(|(_, found)| found.name == name);
+    let older = wanted.older_name.as_deref().and_then(named);
+    let found = older.or_else(|| named(&wanted.name));
+    found.map(|(id, network)| (id.as_str(), network))
+}
+
+/// How a network differs from what the file says; of one of the project's own, what it says no more counts, too,
+/// where docker has a default of its own.
+fn differences(found: &facts::Network, declared: &compose::Network, is_own: bool) -> Vec<Cause> {
+    let mut causes = vec![];
+    let mut compare = |what: &str, is: &str, wanted: &str| {
+        if is != wanted {
+            let text = |value: &str| if value.is_empty() { "not set" } else { value }.to_owned();
+            let attribute = format!("network {}: {what}", found.name);
+            causes.push(Cause::differs(attribute, text(is), text(wanted)));
+        }
+    };
+    let driver = declared.driver.as_deref().or(is_own.then_some("bridge"));
+    if let Some(driver) = driver {
+        compare("driver", &found.driver, driver);
+    }
+    options("option", &found.options, &declared.options, &mut compare);
+    let flag = |value: bool| if value { "yes" } else { "no" };
+    if let Some(internal) = declared.internal.or(is_own.then_some(false)) {
+        compare("internal", flag(found.internal), flag(internal));
+    }
+    if let Some(ipv6) = declared.ipv6 {
+        compare("IPv6", flag(found.ipv6), flag(ipv6));
+    }
+    if let Some(driver) = &declared.ipam_driver {
+        compare("address driver", &found.ipam_driver, driver);
+    }
+    let (there, wanted) = (&found.ipam_options, &declared.ipam_options);
+    options("address option", there, wanted, &mut compare);
+    pools(&found.pools, &declared.pools, &mut compare);
+    causes
+}
+
+/// Compares options that either side has.
+fn options(
+    what: &str,
+    found: &BTreeMap<String, String>,
+    declared: &BTreeMap<String, String>,
+    compare: &mut impl FnMut(&str, &str, &str),
+) {
+    let keys: BTreeSet<&String> = found.keys().chain(declared.keys()).collect();
+    let keys = keys.into_iter();
+    for key in keys.filter(|key| !OF_DOCKER.contains(&key.as_str())) {
+        let value = |options: &BTreeMap<String, String>| {
+            let value = options.get(key).cloned();
+            value.unwrap_or_default()
+        };
+        compare(&format!("{what} {key}"), &value(found), &value(declared));
+    }
+}
+
+/// Compares the pools that the file has; without any, docker chooses.
+fn pools(found: &[Pool], declared: &[compose::Pool], compare: &mut impl FnMut(&str, &str, &str)) {
+    for wanted in declared {
+        let Some(wanted_subnet) = &wanted.subnet else {
+            continue;
+        };
+        let wanted_subnet = subnet(wanted_subnet);
+        let same = found
+            .iter()
+            .find(|pool| subnet(&pool.subnet) == wanted_subnet);
+        let Some(pool) = same else {
+            // The one in its place.
+            let is_of_family = |text: &str| text.contains(':') == wanted_subnet.contains(':');
+            let is_declared = |pool: &Pool| {
+                let subnets = declared.iter().filter_map(|one| one.subnet.as_deref());
+                subnets.map(subnet).any(|one| one == subnet(&pool.subnet))
+            };
+            let others = found.iter().filter(|pool| !is_declared(pool));
+            let other = others
+                .map(|pool| pool.subnet.as_str())
+                .find(|text| is_of_family(text));
+            compare("subnet", other.unwrap_or_default(), &wanted_subnet);
+            continue;
+        };
+        if let Some(gateway) = &wanted.gateway {
+            compare("gateway", &bare(&pool.gateway), &bare(gateway));
+        }
+        let range = wanted.range.as_deref().map(subnet).unwrap_or_default();
+        let found_range = if pool.range.is_empty() {
+            String::new()
+        } else {
+            subnet(&pool.range)
+        };
+        compare("ip_range", &found_range, &range);
+    }
+}
+
+/// A subnet as all write it: without the bits of a host.
+fn subnet(text: &str) -> String {
+    let parse = || {
+        let (address, length) = text.trim().split_once('/')?;
+        let length: u32 = length.parse().ok()?;
+        let address = match address.parse().ok()? {
+            IpAddr::V4(address) if length <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from(u32::from(address) & mask))
+            }
+            IpAddr::V6(address) if length <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return None,
+        };
+        Some(format!("{address}/{length}"))
+    };
+    parse().unwrap_or_else(|| text.to_owned())
+}
+
+/// An address without the length that some versions of docker put behind it.
+fn bare(text: &str) -> String {
+    let address = text.split('/').next().unwrap_or_default();
+    let parsed = address.parse::<IpAddr>();
+    parsed.map_or_else(|_| address.to_owned(), |address| address.to_string())
+}
+
+/// Why the networks cannot be what the file says, and what to do.
+pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
+    let all = builder.facts.networks.known()?;
+    missing(builder, project, all).or_else(|| taken(builder, project, all))
+}
+
+/// A network that is expected and not there.
+fn missing(
+    builder: &Builder<'_>,
+    project: &Project,
+    all: &BTreeMap<String, facts::Network>,
+) -> Option<Obstacle> {
+    let used = project.networks.iter().filter(|network| network.used);
+    // One of a swarm is only known where a container is on it.
+    let mut expected = used.filter(|network| {
+        network.declared.external && network.declared.driver.as_deref() != Some("overlay")
+    });
+    let is_there = |name: &str| {
+        all.iter()
+            .any(|(id, found)| found.name == name || id == name)
+    };
+    let network = expected.find(|network| {
+        let mut before = builder.desired.projects.iter();
+        let mut before = before
+            .by_ref()
+            .take_while(|other| other.name != project.name);
+        let is_made = before.any(|other| makes(other, &network.name));
+        !is_there(&network.name) && !is_made
+    })?;
+    let name = &network.name;
+    let later = builder
+        .desired
+        .projects
+        .iter()
+        .find(|other| makes(other, name));
+    Some((
+        format!("network {name}, which the compose file expects (`external: true`), is not there"),
+        match later {
+            Some(other) => format!(
+                "declare the project {}, which creates it, before this one",
+                other.name
+            ),
+            None => format!(
+                "create it on the VPU: docker network create {}",
+                quote(name)
+            ),
+        },
+    ))
+}
+
+/// Whether docker-compose creates a network of that name for a project.
+fn makes(project: &Project, name: &str) -> bool {
+    project.state != ProjectState::Absent && made_by(project).any(|made| made.name == name)
+}
+
+/// A network that differs and that others have.
+fn taken(
+    builder: &Builder<'_>,
+    project: &Project,
+    all: &BTreeMap<String, facts::Network>,
+) -> Option<Obstacle> {
+    let networks = Networks::of(builder, project);
+    let (id, causes) = networks.replaced.iter().next()?;
+    let found = all.get(*id)?;
+    let name = &found.name;
+    let differs = causes.iter().find_map(|cause| match cause {
+        Cause::Differs {
+            attribute,
+            found,
+            wanted,
+        } => {
+            let what = attribute.rsplit(": ").next().unwrap_or_default();
+            Some(format!(
+                "{what} is {found}, and the compose file says {wanted}"
+            ))
+        }
+        _ => None,
+    })?;
+    if found.project != project.name {
+        let whose = if found.project.is_empty() {
+            "was not created by docker-compose".to_owned()
+        } else {
+            format!("is of project {}", found.project)
+        };
+        return Some((
+            format!("network {name} differs ({differs}) and {whose}"),
+            format!(
+                "declare it `external: true`, give this project's another `name:`, or remove it: \
+                 docker network rm {}",
+                quote(name)
+            ),
+        ));
+    }
+    let mut names: Vec<&str> = others(builder, project, id).collect();
+    names.sort_unstable();
+    if names.is_empty() {
+        return None;
+    }
+    let list = names.join(", ");
+    let words: Vec<_> = names.iter().map(|name| quote(name)).collect();
+    Some((
+        format!(
+            "network {name} differs ({differs}) and cannot be recreated: containers of others are on it: {list}"
+        ),
+        format!(
+            "remove them (docker rm -f {}) or take them off it; what this manifest declares is created again",
+            words.join(" ")
+        ),
+    ))
+}
+
+/// The names of containers on a network that are not the project's, or are nothing that this tool stops.
+fn others<'a>(
+    builder: &Builder<'a>,
+    project: &'a Project,
+    id: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let containers = builder.facts.containers.known().into_iter().flatten();
+    containers
+        .filter(move |(_, container)| container.networks.values().any(|end| end.id == id))
+        .filter(|(_, container)| {
+            let is_own = container.project == project.name;
+            !is_own || (container.one_off && container.runs())
+        })
+        .map(|(_, container)| container.name.as_str())
+}
+
+/// Removes networks of projects that their files declare no more and that nobody uses: docker has room for about
+/// thirty.
+pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
+    let Some(all) = builder.facts.networks.known() else {
+        return;
+    };
+    let desired = builder.desired;
+    let is_declared = |name: &str| {
+        let networks = desired
+            .projects
+            .iter()
+            .flat_map(|project| &project.networks);
+        let mut networks =
+            networks.filter(|network| network.used || network.declared.key != "default");
+        networks.any(|one| one.name == name || one.older_name.as_deref() == Some(name))
+    };
+    let mut notes = vec![];
+    let present = desired
+        .projects
+        .iter()
+        .filter(|p| p.state != ProjectState::Absent);
+    for project in present.filter(|project| !project.services.is_empty()) {
+        let compose = address(&project.name);
+        if builder.is_blocked_at(&compose) {
+            continue;
+        }
+        let own = all
+            .iter()
+            .filter(|(_, found)| found.project == project.name);
+        for (id, found) in own.filter(|(_, found)| !is_declared(&found.name)) {
+            let users: Vec<&str> = others(builder, project, id).collect();
+            if !users.is_empty() {
+                notes.push(format!(
+                    "network {} of project {} is declared no more; it stays, for {} uses it",
+                    found.name,
+                    project.name,
+                    users.join(", ")
+                ));
+                continue;
+            }
+            let changes = builder.changes(&compose);
+            if !found.used_by.is_empty() && !changes {
+                continue;
+            }
+            let network = Address::new("network", &found.name);
+            let draft = Draft::new(
+                network,
+                Action::Remove,
+                Phase::Settle,
+                Cause::NoLongerDeclared,
+            );
+            let containers = Address::new("containers", &project.name);
+            let before = [compose.clone(), containers];
+            let before = before.into_iter().filter(|step| builder.changes(step));
+            let draft = draft.after(before).source(project.source.as_ref());
+            builder.step(draft.run([Command::new(remote::remove_networks([id.as_str()]))]));
+        }
+    }
+    builder.notes.extend(notes);
+}

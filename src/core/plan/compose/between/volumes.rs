@@ -1,0 +1,120 @@
+//! Compares the volumes that a compose file declares with those that are there: docker-compose refuses one that
+//! differs, in the middle of the switch.
+
+use std::collections::BTreeMap;
+
+use super::Obstacle;
+use crate::{
+    desired::{Project, ProjectState, ProjectVolume},
+    facts,
+    plan::builder::Builder,
+    shell::quote,
+};
+
+/// Why docker-compose would refuse the volumes, and what to do.
+pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
+    let all = builder.facts.volumes.known()?;
+    let mut volumes = project.volumes.iter();
+    volumes.find_map(|volume| {
+        if volume.declared.external {
+            missing(builder, project, all, volume)
+        } else {
+            let older = volume.older_name.as_ref();
+            let found = older.and_then(|name| Some((name, all.get(name)?)));
+            let found = found.or_else(|| Some((&volume.name, all.get(&volume.name)?)));
+            found.and_then(|(name, found)| differs(project, volume, name, found))
+        }
+    })
+}
+
+/// One that is expected and neither there nor created before.
+fn missing(
+    builder: &Builder<'_>,
+    project: &Project,
+    all: &BTreeMap<String, facts::Volume>,
+    volume: &ProjectVolume,
+) -> Option<Obstacle> {
+    let name = &volume.name;
+    let mut declared = builder.desired.volumes.iter();
+    if all.contains_key(name) || declared.any(|declared| declared.name == *name) {
+        return None;
+    }
+    let makes = |other: &&Project| {
+        let mut volumes = other.volumes.iter();
+        other.state != ProjectState::Absent
+            && volumes.any(|made| !made.declared.external && made.name == *name)
+    };
+    let projects = &builder.desired.projects;
+    let mut before = projects
+        .iter()
+        .take_while(|other| other.name != project.name);
+    if before.any(|other| makes(&other)) {
+        return None;
+    }
+    Some((
+        format!("volume {name}, which the compose file expects (`external: true`), is not there"),
+        match projects.iter().find(makes) {
+            Some(other) => format!(
+                "declare the project {}, which creates it, before this one",
+                other.name
+            ),
+            None => format!(
+                "declare it in [[volumes]], or create it on the VPU: docker volume create {}",
+                quote(name)
+            ),
+        },
+    ))
+}
+
+/// How one differs from what the file says, as docker-compose compares them: options that are there and not in the
+/// file count.
+fn differs(
+    project: &Project,
+    volume: &ProjectVolume,
+    name: &str,
+    found: &facts::Volume,
+) -> Option<Obstacle> {
+    let driver = volume.declared.driver.as_ref();
+    let driver = driver.filter(|driver| **driver != found.driver);
+    let wanted = &volume.declared.options;
+    let mut keys = found.options.keys().chain(wanted.keys());
+    let option = keys
+        .find(|key| !key.starts_with("com.docker.") && found.options.get(*key) != wanted.get(*key));
+    let text = |options: &BTreeMap<String, String>, key: &str| {
+        options
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| "not set".to_owned())
+    };
+    let difference = match (driver, option) {
+        (Some(driver), _) => {
+            format!(
+                "driver is {}, and the compose file says {driver}",
+                found.driver
+            )
+        }
+        (None, Some(key)) => format!(
+            "option {key} is {}, and the compose file says {}",
+            text(&found.options, key),
+            text(wanted, key)
+        ),
+        (None, None) => return None,
+    };
+    let ours = found.owner.is_some();
+    let remedy = if ours {
+        "it is one of [[volumes]]: declare it `external: true` in the compose file".to_owned()
+    } else {
+        format!(
+            "to have it replaced, declare it in [[volumes]] with `replace = true`, and `external: true` in the \
+             compose file; or remove it, and what docker keeps in it, on the VPU: cd {} && docker-compose -p {} down && \
+             docker volume rm {}",
+            quote(&project.directory()),
+            quote(&project.name),
+            quote(name)
+        )
+    };
+    Some((
+        format!("volume {name} is there and differs: {difference}"),
+        remedy,
+    ))
+}

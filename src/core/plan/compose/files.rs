@@ -1,0 +1,294 @@
+//! Plans the files of a project's directory.
+
+use std::collections::BTreeSet;
+
+use super::{
+    file_address,
+    previous::{Previous, added},
+};
+use crate::{
+    desired::{Project, ProjectFile},
+    facts::{PathFact, Probed},
+    plan::{
+        Action, Cause, Command, Payload, PayloadSource, Phase,
+        builder::{Builder, Draft},
+        directory::unwritable,
+    },
+    remote::{self, PreviousFile},
+    shell::{Argv, quote},
+};
+
+/// Plans the project's files, those too that it does not have any more; gives the relative paths of
+/// those that change.
+pub(super) fn files<'a>(
+    builder: &mut Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> Result<BTreeSet<String>, ()> {
+    let mut changed = BTreeSet::new();
+    let mut blocked = false;
+    for file in &project.files {
+        let address = file_address(&project.name, &file.relative);
+        let path = project.path(file);
+        match file_cause(builder.facts.paths.get(&path), file, &path) {
+            Ok(None) => builder.unchanged(),
+            Ok(Some((Change::Mode(found), cause))) => mode(builder, project, file, found, cause),
+            Ok(Some((Change::Content, cause))) => {
+                changed.insert(file.relative.clone());
+                put(builder, project, file, previous, cause);
+            }
+            Err((reason, remedy)) => {
+                builder.block(address, reason, remedy);
+                blocked = true;
+            }
+        }
+    }
+    if blocked {
+        return Err(());
+    }
+    let dropped = dropped(builder, project, previous);
+    for relative in &dropped {
+        changed.insert((*relative).to_owned());
+        remove(builder, project, relative, previous);
+    }
+    for name in undeclared(builder, project) {
+        if !dropped.contains(name) {
+            changed.insert(name.to_owned());
+            set_aside(builder, project, name);
+        }
+    }
+    Ok(changed)
+}
+
+/// Files in the project's directory that docker-compose would read on its own and that nobody declared: they would
+/// steer the containers unseen.
+fn undeclared<'a>(builder: &Builder<'a>, project: &Project) -> Vec<&'a str> {
+    let there = builder.facts.projects.get(&project.name);
+    let is_read = |name: &str| name == ".env" || name.contains(".override.");
+    let is_declared = |name: &str| project.files.iter().any(|file| file.relative == name);
+    there
+        .into_iter()
+        .flatten()
+        .filter(|(name, fact)| {
+            let missing = Probed::Known(PathFact::Missing);
+            is_read(name) && !is_declared(name) && **fact != missing
+        })
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
+/// Renames such a file: nothing that somebody wrote is lost.
+fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
+    let path = format!("{}/{name}", project.directory());
+    let record = builder.state().started(&project.name);
+    let aside = |verb| Command::new(remote::set_aside(verb, &path, &record));
+    let cause = Cause::differs("read by docker-compose", "not declared", "renamed");
+    let address = file_address(&project.name, name);
+    let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
+    let draft = draft.source(project.source.as_ref()).run([aside("do")]);
+    let detail = format!("kept as {name}{}", remote::FOUND);
+    let mut draft = draft.detail(detail);
+    if builder.previous().is_some() {
+        draft = draft.undo([aside("undo")]);
+    }
+    builder.step(draft);
+}
+
+/// The files that the last release, or an apply after it that was cut off, put into the project's
+/// directory, and that the manifest does not declare.
+pub(super) fn dropped<'a>(
+    builder: &Builder<'a>,
+    project: &Project,
+    previous: Option<&Previous<'a>>,
+) -> BTreeSet<&'a str> {
+    let recorded = previous.into_iter().flat_map(Previous::files);
+    let is_declared = |relative: &str| project.files.iter().any(|file| file.relative == relative);
+    let files = added(builder, project).into_iter().chain(recorded);
+    files.filter(|relative| !is_declared(relative)).collect()
+}
+
+/// What changes of a file.
+enum Change {
+    /// What is in it.
+    Content,
+    /// Its permissions, which are these: whoever mounts it sees that at once.
+    Mode(u32),
+}
+
+/// Why a file has to be written, or why and how it cannot be.
+fn file_cause(
+    fact: Option<&Probed<PathFact>>,
+    file: &ProjectFile,
+    path: &str,
+) -> Result<Option<(Change, Cause)>, (String, String)> {
+    let quoted = quote(path);
+    let written = |cause| Ok(Some((Change::Content, cause)));
+    let look = || {
+        let away = format!("{path}.old");
+        format!("look at it and move it away: mv {quoted} {}", quote(&away))
+    };
+    match fact {
+        Some(Probed::Known(PathFact::Missing)) => written(Cause::Missing),
+        Some(Probed::Known(PathFact::File {
+            sha256, mode, size, ..
+        })) => Ok(if *sha256 == Some(file.sha256) {
+            (*mode != file.mode).then(|| {
+                let wanted = format!("{:04o}", file.mode);
+                let cause = Cause::differs("mode", format!("{mode:04o}"), wanted);
+                (Change::Mode(*mode), cause)
+            })
+        } else if let Some(found) = sha256 {
+            let cause = Cause::differs("content", found.short(), file.sha256.short());
+            Some((Change::Content, cause))
+        } else {
+            // Of another size: its hash was not asked for.
+            let bytes = |count: u64| format!("{count} bytes");
+            let cause = Cause::differs("size", bytes(*size), bytes(file.bytes));
+            Some((Change::Content, cause))
+        }),
+        Some(Probed::Known(PathFact::Unwritable { parent, uid })) => {
+            Err(unwritable(path, parent, *uid))
+        }
+        Some(Probed::Known(PathFact::Directory { .. })) => {
+            Err((format!("{path} is a directory"), look()))
+        }
+        // As ifm's own scripts make one; what it points to stays.
+        Some(Probed::Known(PathFact::Link { target })) => written(Cause::differs(
+            "kind",
+            format!("a link to {target}"),
+            "a file",
+        )),
+        Some(Probed::Known(PathFact::Other)) => {
+            Err((format!("{path} is neither a file nor a directory"), look()))
+        }
+        Some(Probed::Unknown(reason)) => {
+            Err((reason.clone(), format!("see on the VPU: ls -l {quoted}")))
+        }
+        None => Err((
+            "it was not probed".to_owned(),
+            "report this as a bug".to_owned(),
+        )),
+    }
+}
+
+/// Changes a file's permissions in place.
+fn mode(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    file: &ProjectFile,
+    found: u32,
+    cause: Cause,
+) {
+    let path = project.path(file);
+    let change = |mode| Command::new(remote::change_mode(&path, mode));
+    let address = file_address(&project.name, &file.relative);
+    let mut draft = Draft::new(address, Action::Update, Phase::Switch, cause);
+    draft = draft
+        .source(project.source.as_ref())
+        .run([change(file.mode)]);
+    if builder.previous().is_some() {
+        draft = draft.undo([change(found)]);
+    }
+    builder.step(draft);
+}
+
+fn put(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    file: &ProjectFile,
+    previous: Option<&Previous<'_>>,
+    cause: Cause,
+) {
+    let place = Place::of(builder, project, &file.relative, previous);
+    let from = PayloadSource::File(file.local.to_string());
+    let payload = Payload::new(from, file.sha256, file.bytes);
+    let action = if cause == Cause::Missing {
+        Action::Create
+    } else {
+        Action::Update
+    };
+    let command = Command::with(place.put(file), payload);
+    step(builder, project, &place, previous, (action, cause), command);
+}
+
+/// Removes a file that an earlier apply put there.
+fn remove(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    relative: &str,
+    previous: Option<&Previous<'_>>,
+) {
+    let place = Place::of(builder, project, relative, previous);
+    let what = (Action::Remove, Cause::NoLongerDeclared);
+    let command = Command::new(place.remove());
+    step(builder, project, &place, previous, what, command);
+}
+
+fn step(
+    builder: &mut Builder<'_>,
+    project: &Project,
+    place: &Place,
+    previous: Option<&Previous<'_>>,
+    (action, cause): (Action, Cause),
+    command: Command,
+) {
+    let address = file_address(&project.name, &place.relative);
+    let draft = Draft::new(address, action, Phase::Switch, cause);
+    let mut draft = draft.source(project.source.as_ref()).run([command]);
+    if let Some(previous) = previous {
+        draft = draft.undo([Command::new(place.restore())]);
+        draft = draft.always_undone(previous.is_touched());
+    }
+    builder.step(draft);
+}
+
+/// Where a project's file is, what the last release has there, and where that is kept.
+pub(super) struct Place {
+    relative: String,
+    directory: String,
+    path: String,
+    kept: String,
+    record: String,
+    previous: PreviousFile,
+}
+
+impl Place {
+    pub(super) fn of(
+        builder: &Builder<'_>,
+        project: &Project,
+        relative: &str,
+        previous: Option<&Previous<'_>>,
+    ) -> Self {
+        let directory = project.directory();
+        Self {
+            relative: relative.to_owned(),
+            path: format!("{directory}/{relative}"),
+            directory,
+            kept: builder.state().kept(&project.name, relative),
+            record: builder.state().started(&project.name),
+            previous: previous.map_or(PreviousFile::None, |previous| {
+                previous.file(builder, project, relative)
+            }),
+        }
+    }
+
+    fn put(&self, file: &ProjectFile) -> Argv {
+        let contents = (file.sha256, file.bytes);
+        let kept = (self.kept.as_str(), self.previous);
+        remote::put_file(&self.path, contents, file.mode, kept, &self.record)
+    }
+
+    pub(super) fn remove(&self) -> Argv {
+        let kept = (self.kept.as_str(), self.previous);
+        remote::remove_file(&self.path, kept, &self.record, &self.directory)
+    }
+
+    pub(super) fn restore(&self) -> Argv {
+        remote::restore_file(&self.path, (&self.kept, self.previous), &self.record)
+    }
+
+    /// Whether the last release has just this file there.
+    pub(super) fn had(&self, file: &ProjectFile) -> bool {
+        self.previous == PreviousFile::Is(file.sha256)
+    }
+}

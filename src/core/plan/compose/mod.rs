@@ -1,0 +1,428 @@
+//! Plans compose projects: their files, and what their containers were started from.
+
+mod asked;
+mod between;
+mod files;
+mod needs;
+mod policies;
+mod previous;
+mod shown;
+mod start;
+mod started;
+mod states;
+mod transfers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    between::Between,
+    files::{Place, dropped, files},
+    needs::unmet,
+    policies::Policies,
+    previous::Previous,
+    start::{Recreate, services_to_recreate, start},
+    started::{
+        changed_images, covered_input, image_id, is_resolved, redefined, resolved, stale_inputs,
+    },
+    states::states,
+};
+pub(super) use self::{
+    started::{brief, inputs},
+    transfers::affected,
+};
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+    image, volume,
+};
+use crate::{
+    desired::{Desired, Project, ProjectState},
+    facts::{Container, PathFact, Probed, Started},
+    remote,
+    shell::quote,
+};
+
+pub(super) fn address(project: &str) -> Address {
+    Address::new("compose", project)
+}
+
+fn file_address(project: &str, relative: &str) -> Address {
+    Address::new("file", format_args!("{project}/{relative}"))
+}
+
+impl Project {
+    /// Whether a container is of this project and made in its directory.
+    fn owns(&self, container: &Container) -> bool {
+        container.project == self.name && container.working_dir == self.directory()
+    }
+
+    /// Whether a container is of this project, or sits on a name that it needs.
+    pub(super) fn touches(&self, container: &Container) -> bool {
+        container.project == self.name
+            || self.services.iter().any(|(name, service)| {
+                // docker-compose 1.x joins the words of a name by `_`.
+                let mut numbers = 1..=service.replicas;
+                match &service.container_name {
+                    Some(needed) => *needed == container.name,
+                    None => numbers.any(|n| format!("{}_{name}_{n}", self.name) == container.name),
+                }
+            })
+    }
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let desired = builder.desired;
+    if desired.projects.is_empty() {
+        return;
+    }
+    let facts = builder.facts;
+    let (containers, started) = match (facts.containers.as_result(), facts.records.as_result()) {
+        (Ok(containers), Ok(records)) => (containers, &records.started),
+        (Err(reason), _) | (_, Err(reason)) => {
+            for project in &desired.projects {
+                let remedy = "see on the VPU: docker container ls -a";
+                builder.block(address(&project.name), reason, remedy);
+            }
+            return;
+        }
+    };
+    // What goes makes room for what comes.
+    let goes = |project: &&Project| project.state == ProjectState::Absent;
+    let first = desired.projects.iter().filter(goes);
+    let then = desired.projects.iter().filter(|project| !goes(project));
+    for project in first.chain(then) {
+        asked::note(builder, project);
+        let obstacle = asked::refusal(builder, project)
+            .or_else(|| conflict(desired, project, containers))
+            .or_else(|| unmet(builder, project, containers))
+            .or_else(|| between::unmet(builder, project));
+        if let Some((reason, remedy)) = obstacle {
+            builder.block(address(&project.name), reason, remedy);
+            continue;
+        }
+        let own = containers
+            .iter()
+            .filter(|(_, c)| c.project == project.name && !c.one_off);
+        let found = Found {
+            containers: own.collect(),
+            started: started.get(&project.name),
+        };
+        shown::note(builder, project, &found);
+        match project.state {
+            ProjectState::Absent => absent(builder, project, &found),
+            ProjectState::Running | ProjectState::Stopped => present(builder, project, &found),
+        }
+    }
+}
+
+/// What is there of a project.
+struct Found<'a> {
+    containers: BTreeMap<&'a String, &'a Container>,
+    started: Option<&'a Started>,
+}
+
+impl Found<'_> {
+    /// The services of its containers.
+    fn services(&self) -> impl Iterator<Item = &str> {
+        self.containers.values().map(|c| c.service.as_str())
+    }
+}
+
+/// Containers of others that are in the way: why, and what to do.
+fn conflict(
+    desired: &Desired,
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+) -> Option<(String, String)> {
+    // A project that goes needs no names.
+    let needs_names = project.state != ProjectState::Absent;
+    let foreign = containers.values().find(|container| {
+        (container.project == project.name || (needs_names && project.touches(container)))
+            && !project.owns(container)
+            && !desired
+                .projects
+                .iter()
+                .any(|other| other.state == ProjectState::Absent && other.owns(container))
+    })?;
+    let (origin, remedy) = if foreign.working_dir.is_empty() {
+        (
+            "was not made by docker-compose".to_owned(),
+            format!("look at it and remove it: docker rm -f {}", foreign.name),
+        )
+    } else {
+        (
+            format!(
+                "belongs to project {} in {}",
+                foreign.project, foreign.working_dir
+            ),
+            format!(
+                "take that project down ({}), or choose another name",
+                take_down(foreign)
+            ),
+        )
+    };
+    Some((
+        format!("container {} is in the way: it {origin}", foreign.name),
+        remedy,
+    ))
+}
+
+/// The command that takes a container's project down, with the files that it was made of.
+fn take_down(container: &Container) -> String {
+    let files = container
+        .config_files
+        .split(',')
+        .filter(|file| !file.is_empty());
+    let files = files.flat_map(|file| ["-f", file]);
+    let words = ["docker-compose"].into_iter().chain(files);
+    let words: Vec<String> = words
+        .chain(["-p", &container.project, "down"])
+        .map(|word| quote(word).into_owned())
+        .collect();
+    format!(
+        "cd {} && {}",
+        quote(&container.working_dir),
+        words.join(" ")
+    )
+}
+
+fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let address = address(&project.name);
+    let previous = Previous::of(builder, project, found);
+    let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
+        return;
+    };
+    let mut inputs = inputs(builder, project);
+    inputs.extend(resolved(project));
+    let changed_images = changed_images(builder, project);
+    let volumes = project
+        .services
+        .values()
+        .flat_map(|service| &service.volumes);
+    let replaced: BTreeSet<&String> = volumes
+        .filter(|name| builder.changes(&volume::address(name)))
+        .collect();
+    let changed_transfers = transfers::changed(builder, project);
+    let files = changed_files.iter();
+    let files = files.map(|relative| file_address(&project.name, relative));
+    let depends_on: Vec<Address> = files
+        .chain(changed_images.iter().map(|name| image::tag_address(name)))
+        .chain(replaced.iter().map(|name| volume::address(name)))
+        .chain(changed_transfers.addresses())
+        .collect();
+    let known = depends_on.iter().cloned();
+    let mut causes: Vec<Cause> = known.map(|address| Cause::DependsOn { address }).collect();
+    let none_yet = found.containers.is_empty();
+    let stale = if none_yet {
+        BTreeMap::new()
+    } else {
+        stale_inputs(builder, found, &inputs)
+    };
+    let known: BTreeSet<String> = causes
+        .iter()
+        .filter_map(|cause| covered_input(project, cause))
+        .collect();
+    // What docker-compose makes of files that change need not be told beside them.
+    let is_told =
+        |input: &String| known.contains(input) || (is_resolved(input) && !changed_files.is_empty());
+    for (input, (was, is)) in stale.iter().filter(|(input, _)| !is_told(input)) {
+        causes.push(Cause::differs(format!("started from {input}"), was, is));
+    }
+    causes.extend(states(builder, project, found, &changed_images));
+    let own = found.containers.values();
+    causes.extend(own.flat_map(|container| shown::differences(builder, project, container)));
+    let between = Between::of(builder, project, found);
+    causes.extend(between.causes());
+    let policies = Policies::of(builder, project, found, &inputs);
+    if causes.is_empty() && policies.alone(builder, project) {
+        return;
+    }
+    causes.extend(policies.causes());
+    let mut causes = causes.into_iter();
+    let Some(first) = causes.next() else {
+        return builder.unchanged();
+    };
+
+    let recreate = if none_yet {
+        Recreate::None
+    } else {
+        let by_transfers = transfers::services(builder, project, &changed_transfers, &stale);
+        transfers::note(builder, project, &changed_transfers);
+        between.note(builder, project);
+        services_to_recreate(project, &changed_files, &replaced, &stale)
+            .and(by_transfers)
+            .and(Some(differing(
+                builder,
+                project,
+                found,
+                &changed_images,
+                &inputs,
+            )))
+            .and(Some(between.services(found)))
+            .and(Some(policies.services()))
+            .with_dependants(found)
+    };
+    let (action, first) = if none_yet {
+        (Action::Create, Cause::Missing)
+    } else {
+        (Action::Update, first)
+    };
+    let mut draft = Draft::new(address, action, Phase::Switch, first);
+    draft.also = if none_yet {
+        between.causes().collect()
+    } else {
+        causes.collect()
+    };
+    draft.depends_on = depends_on;
+    let draft = draft.source(project.source.as_ref());
+    let switch = (&recreate, &between);
+    let draft = draft.run(start(builder, project, found, switch, &inputs));
+    let draft = draft.run(policies.set(project));
+    let draft = match previous {
+        None => draft,
+        Some(previous) => {
+            let undo = previous.restore(builder, project, found, &changed_files, switch);
+            let broken = loses_containers(builder, found) || previous.is_touched();
+            draft.undo(undo).always_undone(broken)
+        }
+    };
+    builder.step(draft);
+}
+
+/// The services whose containers differ from their definition or image, or from what docker shows of what they use.
+fn differing(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+    changed_images: &BTreeSet<String>,
+    inputs: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let mut services = left_aside(found);
+    services.extend(shown::services(builder, project, found));
+    services.extend(redefined(found, inputs));
+    let of_image = project.services.iter().filter(|(name, service)| {
+        let image = service.image.as_ref();
+        let Some(image) = image.filter(|image| changed_images.contains(*image)) else {
+            return false;
+        };
+        // Where only the name was gone, the container is of the right image.
+        let wanted = image_id(builder, image);
+        let mut own = found.containers.values().filter(|c| c.service == **name);
+        own.any(|container| Some(&container.image) != wanted.as_ref())
+    });
+    services.extend(of_image.map(|(name, _)| name.clone()));
+    services
+}
+
+/// Services with a container that stepped aside for one that was never made, or that is left beside it.
+fn left_aside(found: &Found<'_>) -> BTreeSet<String> {
+    let aside = found.containers.iter();
+    let aside = aside.filter(|(id, container)| container.own_name(id) != container.name);
+    aside.map(|(_, c)| c.service.clone()).collect()
+}
+
+/// Whether an earlier step removes containers of the project: replacing a volume takes them along.
+fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
+    let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
+    volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
+}
+
+/// Removes containers that have stepped aside by then: of projects that are to go, with their networks, and of
+/// services that a compose file has no more.
+pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
+    let containers = builder.facts.containers.known();
+    for project in &builder.desired.projects {
+        let address = address(&project.name);
+        if !builder.changes(&address) {
+            continue;
+        }
+        let removal = if project.state == ProjectState::Absent {
+            let record = builder.state().started(&project.name);
+            remote::remove_project(&project.name, &record)
+        } else {
+            let all = containers.into_iter().flatten();
+            let gone = all.filter(|(_, container)| {
+                container.project == project.name
+                    && !container.one_off
+                    && !project.services.contains_key(&container.service)
+            });
+            let ids: Vec<&str> = gone.map(|(id, _)| id.as_str()).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            remote::remove_containers(ids)
+        };
+        let containers = Address::new("containers", &project.name);
+        let cause = match project.state {
+            ProjectState::Absent => Cause::differs("state", "present", "absent"),
+            _ => Cause::NoLongerDeclared,
+        };
+        let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
+        let draft = draft.after([address]).source(project.source.as_ref());
+        builder.step(draft.run([Command::new(removal)]));
+    }
+    between::remove_unused(builder);
+}
+
+fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let previous = Previous::of(builder, project, found);
+    let dropped = dropped(builder, project, previous.as_ref());
+    let mut files = vec![];
+    let mut directories = vec![];
+    for file in &project.files {
+        let path = project.path(file);
+        match builder.facts.paths.get(&path) {
+            Some(Probed::Known(PathFact::Missing | PathFact::Unwritable { .. })) => {}
+            Some(Probed::Known(PathFact::Directory { .. })) => directories.push(path),
+            Some(Probed::Known(
+                PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other,
+            )) => {
+                files.push(file.relative.as_str());
+            }
+            Some(Probed::Unknown(reason)) => {
+                let remedy = format!("see on the VPU: ls -l {}", quote(&path));
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, reason.clone(), remedy);
+                return;
+            }
+            None => {
+                let address = file_address(&project.name, &file.relative);
+                builder.block(address, "it was not probed", "report this as a bug");
+                return;
+            }
+        }
+    }
+    let nothing = found.containers.is_empty() && found.started.is_none();
+    if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
+        if previous.is_some_and(|previous| previous.has_it()) {
+            let reason = "it is gone from the VPU already, as it shall be";
+            builder.not_restorable(address(&project.name), reason);
+        }
+        return builder.unchanged();
+    }
+    // They go when all else is done: a failure before brings them back with their data.
+    let services: BTreeSet<&str> = found.services().collect();
+    let services = services.iter().map(|service| project.stop_word(service));
+    let mut actions = vec![remote::step_aside(&project.name, services)];
+    let mut undo = vec![];
+    let mut changed = BTreeSet::new();
+    for relative in files.into_iter().chain(dropped) {
+        changed.insert(relative.to_owned());
+        let place = Place::of(builder, project, relative, previous.as_ref());
+        actions.push(place.remove());
+        undo.push(Command::new(place.restore()));
+    }
+    actions.push(remote::remove_files(&project.directory(), directories));
+    let cause = Cause::differs("state", "present", "absent");
+    let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
+    let mut draft = draft.source(project.source.as_ref());
+    draft = draft.run(actions.into_iter().map(Command::new));
+    if let Some(previous) = previous {
+        undo.splice(0..0, previous::make_room(builder));
+        let switch = (&Recreate::None, &Between::default());
+        undo.extend(previous.restore(builder, project, found, &changed, switch));
+        let broken = loses_containers(builder, found) || previous.is_touched();
+        draft = draft.undo(undo).always_undone(broken);
+    }
+    builder.step(draft);
+}

@@ -1,0 +1,168 @@
+//! Finds what a project needs and the VPU does not have: a newer docker-compose, a container
+//! runtime, a free port. Without this, it would be found in the middle of the switch.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    compose::HostPort,
+    desired::{Desired, Project, ProjectState, Service},
+    facts::{Container, Facts, Probed},
+    plan::builder::Builder,
+};
+
+/// The first docker-compose 1.x that reads formats 2 and 3 as one, with or without `version:`.
+const MERGED_FORMATS: (u64, u64) = (1, 27);
+
+/// Why, and what to do.
+pub(super) type Obstacle = (String, String);
+
+pub(super) fn unmet(
+    builder: &Builder<'_>,
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+) -> Option<Obstacle> {
+    if project.state == ProjectState::Absent {
+        return None;
+    }
+    let (desired, facts) = (builder.desired, builder.facts);
+    version(project, facts)
+        .or_else(|| image(project, desired))
+        .or_else(|| runtime(project, facts))
+        .or_else(|| port(project, desired, facts, containers))
+}
+
+fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
+    let refused = project.refused_by_old_compose.as_ref()?;
+    let version = facts.compose.known()?;
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let mut number = || numbers.next()?.parse::<u64>().ok();
+    if (number()?, number()?) >= MERGED_FORMATS {
+        return None;
+    }
+    Some((
+        format!("the compose file {refused}, which docker-compose {version} refuses"),
+        "write `version: \"2.4\"`, which every firmware takes".to_owned(),
+    ))
+}
+
+/// What `check` finds of the image that the file names; on this VPU its variables may make it another one.
+fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
+    let resolved = project
+        .services
+        .iter()
+        .filter(|(_, s)| s.resolved.is_some());
+    let mut images = resolved.filter_map(|(name, s)| Some((name, s.image.as_ref()?)));
+    let declared = |image: &String| desired.images.iter().any(|one| one.name == *image);
+    let (name, image) = images.find(|(_, image)| !declared(image))?;
+    Some((
+        format!(
+            "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would ask a \
+             registry for it"
+        ),
+        "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image"
+            .to_owned(),
+    ))
+}
+
+fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
+    let runtimes = &facts.docker.known()?.runtimes;
+    let (name, runtime) = project.services.iter().find_map(|(name, service)| {
+        let wanted = service.runtime.as_ref()?;
+        // An observation without any is from before they were asked for.
+        (!runtimes.is_empty() && !runtimes.contains(wanted)).then_some((name, wanted))
+    })?;
+    let known: Vec<&str> = runtimes.iter().map(String::as_str).collect();
+    Some((
+        format!(
+            "service {name} wants the container runtime {runtime}, and docker there has {}",
+            known.join(", ")
+        ),
+        format!("take `runtime: {runtime}` out of the compose file, or use a box that has it"),
+    ))
+}
+
+fn port(
+    project: &Project,
+    desired: &Desired,
+    facts: &Facts,
+    containers: &BTreeMap<String, Container>,
+) -> Option<Obstacle> {
+    if project.state != ProjectState::Running {
+        return None;
+    }
+    let ports = project
+        .services
+        .iter()
+        .flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)));
+    for (service, port) in ports {
+        let taken = |by: String, how: &str| {
+            let reason = format!("service {service} publishes {port}, which {by} has");
+            Some((reason, format!("{how}, or publish another port")))
+        };
+        if let Some((other, name)) = declared_before(desired, project, service, port) {
+            return taken(
+                format!("service {name} of project {other}"),
+                "change one of them",
+            );
+        }
+        let running = |container: &&Container| {
+            matches!(
+                container.status.as_str(),
+                "running" | "restarting" | "paused"
+            )
+        };
+        let mut holders = containers
+            .values()
+            .filter(running)
+            .filter(|container| container.ports.iter().any(|held| held.collides_with(port)));
+        let own = |container: &Container| {
+            let mut projects = desired.projects.iter();
+            projects.any(|project| project.name == container.project)
+        };
+        match holders.next() {
+            // Whatever this manifest runs may give the port up in this very plan.
+            Some(holder) if own(holder) => {}
+            Some(holder) => {
+                let how = format!("stop it (docker stop {})", holder.name);
+                return taken(format!("container {}", holder.name), &how);
+            }
+            // On the VPU's own network, it may be one of ours that listens.
+            None if containers
+                .values()
+                .filter(running)
+                .any(|container| container.host_network && own(container)) => {}
+            None if listened_to(facts, port) => {
+                return taken("a program on the VPU".to_owned(), "stop it");
+            }
+            None => {}
+        }
+    }
+    None
+}
+
+/// A service of this or an earlier project that publishes the port, too: `(project, service)`.
+fn declared_before<'a>(
+    desired: &'a Desired,
+    project: &Project,
+    service: &str,
+    port: &HostPort,
+) -> Option<(&'a str, &'a str)> {
+    let running = |project: &&Project| project.state == ProjectState::Running;
+    let all = desired.projects.iter().filter(running).flat_map(|project| {
+        let services = project.services.iter();
+        services.map(move |(name, service)| (project.name.as_str(), name.as_str(), service))
+    });
+    let publishes = |service: &Service| service.ports.iter().any(|held| held.collides_with(port));
+    all.take_while(|(in_project, name, _)| (*in_project, *name) != (project.name.as_str(), service))
+        .find(|(_, _, other)| publishes(other))
+        .map(|(project, name, _)| (project, name))
+}
+
+/// Whether a socket is bound to the port. Where the kernel's tables cannot be read, docker itself
+/// says so when the container starts.
+fn listened_to(facts: &Facts, port: &HostPort) -> bool {
+    match &facts.listeners {
+        Probed::Known(listeners) => listeners.iter().any(|held| held.collides_with(port)),
+        Probed::Unknown(_) => false,
+    }
+}

@@ -1,0 +1,119 @@
+//! Compares containers' restart policies with their services': docker-compose does not see one that was changed by
+//! `docker update`, and docker changes it back without another container.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Found, address, started::redefined};
+use crate::{
+    desired::{Project, Service},
+    facts::Container,
+    plan::{
+        Action, Cause, Command, Phase,
+        builder::{Builder, Draft},
+    },
+    remote,
+};
+
+/// The services whose containers have another policy.
+pub(super) struct Policies<'a> {
+    /// By service: the policy of before, and the one that is wanted.
+    services: BTreeMap<&'a str, (String, String)>,
+    causes: Vec<Cause>,
+    /// Whether the engine changes policies of containers; podman does not.
+    in_place: bool,
+}
+
+impl<'a> Policies<'a> {
+    /// Those of services whose definition is another one are left out: docker-compose replaces their containers.
+    pub(super) fn of(
+        builder: &Builder<'_>,
+        project: &'a Project,
+        found: &Found<'_>,
+        inputs: &BTreeMap<String, String>,
+    ) -> Self {
+        let replaced = redefined(found, inputs);
+        let podman = |docker: &crate::facts::Docker| docker.podman.is_some();
+        let mut policies = Self {
+            services: BTreeMap::new(),
+            causes: vec![],
+            in_place: !builder.facts.docker.known().is_some_and(podman),
+        };
+        for (id, container) in &found.containers {
+            let Some((name, service)) = project.services.get_key_value(&container.service) else {
+                continue;
+            };
+            let (is, wanted) = (policy(container), wanted(service));
+            let is_replaced = replaced.contains(name) || container.own_name(id) != container.name;
+            if is == wanted || is_replaced {
+                continue;
+            }
+            let attribute = format!("container {}: restart policy", container.name);
+            policies
+                .causes
+                .push(Cause::differs(attribute, &is, &wanted));
+            policies.services.insert(name, (is, wanted));
+        }
+        policies
+    }
+
+    /// The differences.
+    pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
+        self.causes.iter().cloned()
+    }
+
+    /// The services whose containers have to be replaced for it.
+    pub(super) fn services(&self) -> BTreeSet<String> {
+        let services = self.services.keys().filter(|_| !self.in_place);
+        services.map(|service| (*service).to_owned()).collect()
+    }
+
+    /// The commands that set the policies.
+    pub(super) fn set(&self, project: &Project) -> Vec<Command> {
+        self.commands(project, |(_, wanted)| wanted)
+    }
+
+    fn commands(
+        &self,
+        project: &Project,
+        which: impl Fn(&(String, String)) -> &String,
+    ) -> Vec<Command> {
+        let services = self.services.iter().filter(|_| self.in_place);
+        let commands = services.map(|(service, policies)| {
+            let set = remote::service_restart_policy(&project.name, service, which(policies));
+            Command::new(set)
+        });
+        commands.collect()
+    }
+
+    /// Plans it where nothing else of the project differs; false where there is more to do.
+    pub(super) fn alone(&self, builder: &mut Builder<'_>, project: &Project) -> bool {
+        let mut causes = self.causes();
+        let Some(first) = causes.next().filter(|_| self.in_place) else {
+            return false;
+        };
+        let address = address(&project.name);
+        let mut draft = Draft::new(address, Action::Update, Phase::Switch, first);
+        draft.also = causes.collect();
+        let draft = draft.source(project.source.as_ref()).run(self.set(project));
+        builder.step(draft.undo(self.commands(project, |(before, _)| before)));
+        true
+    }
+}
+
+/// A container's policy as compose files write it.
+fn policy(container: &Container) -> String {
+    match (container.restart_policy.as_str(), container.restart_limit) {
+        ("", _) => "no".to_owned(),
+        ("on-failure", limit) if limit > 0 => format!("on-failure:{limit}"),
+        (policy, _) => policy.to_owned(),
+    }
+}
+
+/// What a service's `restart:` says.
+fn wanted(service: &Service) -> String {
+    let policy = service.restart.as_deref().unwrap_or_default();
+    match policy.strip_suffix(":0").unwrap_or(policy) {
+        "" => "no".to_owned(),
+        policy => policy.to_owned(),
+    }
+}

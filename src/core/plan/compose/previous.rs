@@ -1,0 +1,351 @@
+//! Makes the commands that take a project back to what the last recorded release has of it, however
+//! far an apply, or one before it that was cut off, had come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Found, address,
+    between::Between,
+    files::Place,
+    start::{Recreate, back, record},
+    started::{is_resolved, stranger},
+};
+use crate::{
+    desired::{COMPOSE_FILE, Project, ProjectState},
+    digest::Digest,
+    facts::{Container, Made, PathFact, Probed},
+    plan::{Action, Command, builder::Builder, image, volume},
+    remote::{self, PreviousFile},
+};
+
+/// What the last recorded release has of a project.
+pub(super) struct Previous<'a> {
+    /// Its part of the record; `None` where the release did not have the project.
+    made: Option<&'a Made>,
+    /// Whether the project is still what the record says: nothing was begun since.
+    untouched: bool,
+}
+
+impl<'a> Previous<'a> {
+    /// `None` where no release was recorded: then there is nothing to go back to.
+    pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Option<Self> {
+        let made = builder.previous()?.made.get(&project.name);
+        // Whoever puts another file in place takes the record of what was started away first, and
+        // whoever replaces a volume removes its containers.
+        let started = found.started.zip(made).is_some_and(|(started, made)| {
+            let same_containers = found.containers.len() == started.containers.len()
+                && stranger(builder, found, started).is_none();
+            let runs_as_recorded = made.running || !any_runs(found);
+            let inputs = started
+                .inputs
+                .iter()
+                .filter(|(input, _)| !is_resolved(input));
+            let same_inputs = inputs.eq(&made.inputs) && names_are(builder, made);
+            same_inputs && same_containers && runs_as_recorded
+        });
+        Some(Self {
+            made,
+            untouched: if made.is_some() {
+                started
+            } else {
+                added(builder, project).is_empty()
+            },
+        })
+    }
+
+    /// Whether something has to be taken back even before a step of this plan touches it.
+    pub(super) fn is_touched(&self) -> bool {
+        !self.untouched
+    }
+
+    /// Whether the release has the project at all.
+    pub(super) fn has_it(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// The files that the release has.
+    pub(super) fn files(&self) -> impl Iterator<Item = &'a str> {
+        let inputs = self.made.into_iter().flat_map(|made| made.inputs.keys());
+        inputs.filter_map(|input| input.strip_prefix("file "))
+    }
+
+    /// The recorded digest of a file.
+    fn recorded(&self, relative: &str) -> Option<Digest> {
+        let input = format!("file {relative}");
+        self.made?.inputs.get(&input)?.parse().ok()
+    }
+
+    /// What the release has at a file's path.
+    pub(super) fn file(
+        &self,
+        builder: &Builder<'_>,
+        project: &Project,
+        relative: &str,
+    ) -> PreviousFile {
+        if let Some(sha256) = self.recorded(relative) {
+            return PreviousFile::Is(sha256);
+        }
+        let path = format!("{}/{relative}", project.directory());
+        let missing = Probed::Known(PathFact::Missing);
+        let is_there = builder.facts.paths.get(&path) != Some(&missing);
+        if is_there && !added(builder, project).contains(relative) {
+            PreviousFile::Whatever // someone else's, which the release may use
+        } else {
+            PreviousFile::None
+        }
+    }
+
+    /// The commands that take the project back, once the undo commands of the steps before it ran;
+    /// `changed_files` are those that have steps of their own.
+    pub(super) fn restore(
+        &self,
+        builder: &mut Builder<'_>,
+        project: &Project,
+        found: &Found<'_>,
+        changed_files: &BTreeSet<String>,
+        switch: (&Recreate, &Between<'_>),
+    ) -> Vec<Command> {
+        let name = &project.name;
+        let mut commands = self.files_put_before(builder, project, changed_files);
+        let Some(made) = self.made else {
+            if found.containers.is_empty() || added(builder, project).contains(COMPOSE_FILE) {
+                let started = builder.state().started(name);
+                commands.push(Command::new(remote::remove_project(name, &started)));
+                return commands;
+            }
+            let reason = "it was there, and is not of the last recorded release";
+            builder.not_restorable(address(name), reason);
+            let state = state(any_runs(found));
+            let images = images_of(builder, found);
+            commands.extend(self.back(builder, project, state, found, &images, switch));
+            return commands;
+        };
+        commands.extend(images(builder, project, made));
+        commands.extend(volumes(builder, project, made));
+        let ran = self.ran(found, made);
+        if made.running && !ran {
+            let reason = "its containers did not run, and are not started by a restore";
+            builder.not_restorable(address(name), reason);
+        }
+        let state = state(ran);
+        let images = of_kind(made, "image").into_iter();
+        let images: Vec<String> = images
+            .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
+            .collect();
+        commands.extend(self.back(builder, project, state, found, &images, switch));
+        match state {
+            // What was scaled to nothing stays so.
+            ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
+            ProjectState::Running => commands.push(Command::new(remote::settle(name))),
+            ProjectState::Stopped | ProjectState::Absent => {
+                commands.push(Command::new(remote::compose(name, ["stop"])));
+            }
+        }
+        commands.push(record(builder, name, &made.inputs));
+        commands
+    }
+
+    /// Files that this plan leaves alone, because an interrupted apply already put them there.
+    fn files_put_before(
+        &self,
+        builder: &Builder<'_>,
+        project: &Project,
+        changed: &BTreeSet<String>,
+    ) -> Vec<Command> {
+        let mut commands = vec![];
+        for file in &project.files {
+            let place = Place::of(builder, project, &file.relative, Some(self));
+            let is_it = project.state != ProjectState::Absent && place.had(file);
+            if !is_it && !changed.contains(&file.relative) {
+                commands.push(Command::new(place.restore()));
+            }
+        }
+        commands
+    }
+
+    /// Whether to start the project: not what the release leaves stopped, nor what someone stopped
+    /// since. Where an apply was cut off, it says nothing that containers do not run.
+    fn ran(&self, found: &Found<'_>, made: &Made) -> bool {
+        let as_meant = || {
+            found
+                .containers
+                .values()
+                .all(|container| container.is_done())
+        };
+        made.running && (self.is_touched() || any_runs(found) || as_meant())
+    }
+
+    /// The containers of before come back where they are still there; what replaced them is replaced where the way
+    /// there replaced it, and everything where it cannot be told how far an apply came. Where an image is gone,
+    /// nothing can be replaced.
+    fn back(
+        &self,
+        builder: &Builder<'_>,
+        project: &Project,
+        state: ProjectState,
+        found: &Found<'_>,
+        images: &[String],
+        (forwards, between): (&Recreate, &Between<'_>),
+    ) -> Vec<Command> {
+        let then = between.back(project, self.made, !self.is_touched());
+        let known = builder.facts.images.known();
+        let mut wanted = self
+            .made
+            .into_iter()
+            .flat_map(|made| of_kind(made, "image"));
+        let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
+        if self.is_touched() && held {
+            return back(
+                project,
+                state,
+                &BTreeMap::new(),
+                images,
+                &Recreate::All,
+                then,
+            );
+        }
+        back(project, state, &found.containers, images, forwards, then)
+    }
+}
+
+/// Whether image names and volumes are the release's.
+fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
+    let (images, volumes) = (&builder.facts.images, &builder.facts.volumes);
+    let (Some(images), Some(volumes)) = (images.known(), volumes.known()) else {
+        return true; // then everything is blocked
+    };
+    let mut of_images = of_kind(made, "image").into_iter();
+    let mut of_volumes = of_kind(made, "volume").into_iter();
+    of_images.all(|(name, id)| match images.get(id) {
+        Some(image) => image.tags.contains(name),
+        // Somebody removed it: only another image of that name tells of an apply.
+        None => !images.values().any(|image| image.tags.contains(name)),
+    }) && of_volumes.all(|(name, device)| {
+        let volume = volumes.get(name);
+        volume.is_none_or(|volume| volume.bound_to() == Some(device))
+    })
+}
+
+/// Files that an apply put into the project's directory since the release, and that it has not.
+pub(super) fn added<'a>(builder: &Builder<'a>, project: &Project) -> BTreeSet<&'a str> {
+    let records = builder.facts.records.known();
+    let added = records.and_then(|records| records.added.get(&project.name));
+    added.into_iter().flatten().map(String::as_str).collect()
+}
+
+/// The commands that remove projects which the last release did not have: they may be in the way of
+/// one that comes back, and their own steps come after its.
+pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
+    let Some(previous) = builder.previous() else {
+        return vec![];
+    };
+    let new = builder.desired.projects.iter().filter(|project| {
+        project.state != ProjectState::Absent && !previous.made.contains_key(&project.name)
+    });
+    let containers = builder.facts.containers.known();
+    let is_there = |project: &Project| {
+        let mut all = containers.into_iter().flatten();
+        all.any(|(_, container)| container.project == project.name)
+            && !added(builder, project).contains(COMPOSE_FILE)
+    };
+    let new = new.filter(|project| !is_there(project));
+    new.map(|project| {
+        let started = builder.state().started(&project.name);
+        Command::new(remote::remove_project(&project.name, &started))
+    })
+    .collect()
+}
+
+/// Image names that another apply moved already. A name that this plan moves has its own undo.
+fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
+    let Some(images) = builder.facts.images.known() else {
+        return vec![];
+    };
+    let mut commands = vec![];
+    for (name, id) in of_kind(made, "image") {
+        let has_it = |id: &str| {
+            images
+                .get(id)
+                .is_some_and(|image| image.tags.contains(name))
+        };
+        if builder.changes(&image::tag_address(name)) || has_it(id) {
+            continue;
+        }
+        if images.contains_key(id) {
+            commands.push(Command::new(remote::tag_image(
+                image::reference(builder.facts, id),
+                name,
+            )));
+        } else {
+            let reason = format!("the image {name} of the last recorded release is gone");
+            builder.not_restorable(address(&project.name), reason);
+        }
+    }
+    commands
+}
+
+/// The images that containers were created from, as [`remote::put_back`] takes them.
+fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
+    let containers = found.containers.values();
+    let named = containers.filter(|c| !c.image_ref.is_empty());
+    let words: BTreeSet<String> = named
+        .map(|c| image::name_and_reference(builder.facts, &c.image_ref, &c.image))
+        .collect();
+    words.into_iter().collect()
+}
+
+/// Volumes that another apply replaced, or that this plan creates anew with another directory.
+fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
+    let mut commands = vec![];
+    for (name, device) in of_kind(made, "volume") {
+        let mut declared = builder.desired.volumes.iter();
+        let Some(volume) = declared.find(|volume| volume.name == name) else {
+            continue; // this plan does not touch it
+        };
+        let is_it = volume.path.resolve(&builder.facts.system.home) == device;
+        if is_it || builder.action(&volume::address(name)) == Some(Action::Replace) {
+            continue;
+        }
+        let release = Some(builder.desired.release.name.as_str());
+        let own = [project.name.as_str()];
+        let replace = remote::replace_volume(name, device, release, own);
+        commands.push(Command::new(replace));
+    }
+    commands
+}
+
+fn of_kind<'a>(made: &'a Made, kind: &str) -> BTreeMap<&'a str, &'a str> {
+    let inputs = made.inputs.iter();
+    inputs
+        .filter_map(|(input, value)| {
+            let name = input.strip_prefix(kind)?.strip_prefix(' ')?;
+            Some((name, value.as_str()))
+        })
+        .collect()
+}
+
+fn state(runs: bool) -> ProjectState {
+    if runs {
+        ProjectState::Running
+    } else {
+        ProjectState::Stopped
+    }
+}
+
+fn any_runs(found: &Found<'_>) -> bool {
+    found.containers.values().any(|container| container.runs())
+}
+
+impl Container {
+    /// Its name, without what docker-compose puts before it while it replaces it.
+    pub(super) fn own_name(&self, id: &str) -> &str {
+        let replaced = id.get(..12).and_then(|short| self.name.strip_prefix(short));
+        replaced
+            .and_then(|name| name.strip_prefix('_'))
+            .unwrap_or(&self.name)
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "restarting" | "paused")
+    }
+}

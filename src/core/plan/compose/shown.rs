@@ -1,0 +1,181 @@
+//! Compares a project's containers with what docker shows of what they use: networks, the namespaces of other
+//! containers, and what is mounted.
+
+use std::collections::BTreeSet;
+
+use super::Found;
+use crate::{
+    desired::Project,
+    facts::{Container, Shown},
+    plan::{Cause, builder::Builder},
+};
+
+/// What a container uses that is gone, or another one by now: starting it does not help, only another container does.
+pub(super) fn differences(
+    builder: &Builder<'_>,
+    project: &Project,
+    container: &Container,
+) -> Vec<Cause> {
+    let name = &container.name;
+    let mut causes: Vec<Cause> = detached(builder, project, container).collect();
+    if let Some(networks) = builder.facts.networks.known() {
+        let gone = container.networks.iter().filter(|(_, attachment)| {
+            !attachment.id.is_empty() && !networks.contains_key(&attachment.id)
+        });
+        causes.extend(gone.map(|(network, _)| {
+            Cause::differs(
+                format!("container {name}: network {network}"),
+                "one that is gone",
+                "the one of that name",
+            )
+        }));
+    }
+    let containers = builder.facts.containers.known();
+    let is_gone = |id: &str| containers.is_some_and(|containers| !containers.contains_key(id));
+    if container.namespaces.owners().any(is_gone) {
+        causes.push(Cause::differs(
+            format!("container {name}: namespace"),
+            "of a container that is gone",
+            "of the one that replaced it",
+        ));
+    }
+    let is_there = |name: &str| {
+        let mut all = containers.into_iter().flat_map(|all| all.values());
+        containers.is_none() || all.any(|other| other.name == name)
+    };
+    let links = container.links.iter().filter(|name| !is_there(name));
+    causes.extend(links.map(|name| {
+        Cause::differs(
+            format!("container {}: link", container.name),
+            format!("to {name}, which is gone"),
+            "to the one that replaced it",
+        )
+    }));
+    causes.extend(limited(project, container));
+    let mounts = container.mounts.iter();
+    let stale = mounts.filter(|(_, mount)| mount.shown == Shown::Stale);
+    causes.extend(stale.map(|(destination, mount)| {
+        Cause::differs(
+            format!("container {name}: mount {destination}"),
+            format!("what was at {} before", mount.source),
+            "what is there now",
+        )
+    }));
+    causes
+}
+
+/// Limits that somebody gave a container by `docker update`. Docker cannot take them away again, and a limit that its
+/// kernel does not know is none there: what docker does not limit is no difference.
+fn limited(project: &Project, container: &Container) -> Vec<Cause> {
+    let service = project.services.get(&container.service);
+    let Some(wanted) = service.and_then(|service| service.limits.as_ref()) else {
+        return vec![];
+    };
+    let limits = container.limits.named().into_iter().zip(wanted.named());
+    let others = limits.filter(|((_, is), (_, wanted))| !is.is_empty() && is != wanted);
+    let cause = |((key, is), (_, wanted)): ((&str, String), (_, String))| {
+        let wanted = if wanted.is_empty() {
+            "no limit".to_owned()
+        } else {
+            wanted
+        };
+        Cause::differs(format!("container {}: {key}", container.name), is, wanted)
+    };
+    others.map(cause).collect()
+}
+
+/// The networks of its service that a container is not on, or where it does not have the service's name, by which
+/// others find it: docker-compose's hash says nothing of what somebody disconnected.
+fn detached<'a>(
+    builder: &'a Builder<'_>,
+    project: &'a Project,
+    container: &'a Container,
+) -> impl Iterator<Item = Cause> + 'a {
+    // Where it has another's network, or none, its definition tells.
+    let mode = &container.namespaces.network;
+    let is_elsewhere = mode.starts_with("container:") || matches!(mode.as_str(), "host" | "none");
+    let service = project.services.get(&container.service);
+    let keys = service
+        .filter(|_| !is_elsewhere)
+        .into_iter()
+        .flat_map(|service| &service.networks)
+        .collect::<BTreeSet<_>>();
+    // Podman keeps these names elsewhere.
+    let docker = builder.facts.docker.known();
+    let has_aliases = docker.is_some_and(|docker| docker.podman.is_none());
+    let networks = project.networks.iter();
+    let networks = networks.filter(move |network| keys.contains(&network.declared.key));
+    networks.filter_map(move |network| {
+        let by_name = container.networks.get(&network.name);
+        let older = network.older_name.as_ref();
+        let attached = by_name.or_else(|| container.networks.get(older?));
+        let attribute = format!("container {}: network {}", container.name, network.name);
+        let Some(attached) = attached else {
+            return Some(Cause::differs(attribute, "not connected", "connected"));
+        };
+        let is_named = attached.aliases.contains(&container.service);
+        (has_aliases && !is_named).then(|| {
+            let wanted = format!("known as {}", container.service);
+            Cause::differs(attribute, "without the service's name", wanted)
+        })
+    })
+}
+
+/// Notes networks that somebody connected containers to: they stay.
+pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+    let is_own = |name: &String| {
+        let mut networks = project.networks.iter();
+        networks.any(|own| own.name == *name || own.older_name.as_ref() == Some(name))
+    };
+    for container in found.containers.values() {
+        let service = project.services.get(&container.service);
+        if service.is_none_or(|service| service.networks.is_empty()) {
+            continue;
+        }
+        for name in container.networks.keys().filter(|name| !is_own(name)) {
+            builder.notes.push(format!(
+                "container {} is also on the network {name}, which its compose file does not name",
+                container.name
+            ));
+        }
+    }
+}
+
+/// The services with a container of which that is true.
+pub(super) fn services(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+) -> BTreeSet<String> {
+    let own = found.containers.values();
+    own.filter(|container| !differences(builder, project, container).is_empty())
+        .map(|container| container.service.clone())
+        .collect()
+}
+
+/// The same services, and those whose containers use a namespace of one of theirs, or are linked to one: both go with
+/// the container.
+pub(super) fn with_dependants(
+    found: &Found<'_>,
+    mut services: BTreeSet<String>,
+) -> BTreeSet<String> {
+    loop {
+        let is_replaced = |owner: &Container| services.contains(&owner.service);
+        let uses_one = |container: &Container| {
+            let mut owners = container.namespaces.owners();
+            owners.any(|owner| {
+                let owner = found.containers.get(&owner.to_owned());
+                owner.is_some_and(|owner| is_replaced(owner))
+            }) || found
+                .containers
+                .values()
+                .any(|other| container.links.contains(&other.name) && is_replaced(other))
+        };
+        let own = found.containers.values().filter(|c| uses_one(c));
+        let more: BTreeSet<String> = own.map(|c| c.service.clone()).collect();
+        if more.is_subset(&services) {
+            return services;
+        }
+        services.extend(more);
+    }
+}

@@ -1,0 +1,291 @@
+//! Makes the commands that start a project, and those that bring back what ran before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use super::{Found, between::Between, shown::with_dependants, states::misnamed};
+use crate::{
+    desired::{COMPOSE_FILE, Project, ProjectState},
+    facts::Container,
+    plan::{Command, Payload, builder::Builder},
+    remote,
+    shell::Argv,
+};
+
+/// Which services' containers are replaced.
+pub(super) enum Recreate {
+    /// None that is known before: docker-compose replaces what it sees a reason for.
+    None,
+    /// These.
+    Services(BTreeSet<String>),
+    /// It cannot be told which.
+    All,
+}
+
+impl Recreate {
+    /// Whether a service's containers are replaced.
+    fn replaces(&self, service: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Services(services) => services.contains(service),
+            Self::All => true,
+        }
+    }
+
+    /// Those, too, whose containers live in a namespace of one that is replaced.
+    pub(super) fn with_dependants(self, found: &Found<'_>) -> Self {
+        match self {
+            Self::Services(services) => Self::Services(with_dependants(found, services)),
+            other => other,
+        }
+    }
+
+    /// These services, too; `None` means that it cannot be told which.
+    pub(super) fn and(self, more: Option<BTreeSet<String>>) -> Self {
+        match (self, more) {
+            (Self::All, _) | (_, None) => Self::All,
+            (one, Some(more)) if more.is_empty() => one,
+            (Self::None, Some(more)) => Self::Services(more),
+            (Self::Services(mut services), Some(more)) => {
+                services.extend(more);
+                Self::Services(services)
+            }
+        }
+    }
+}
+
+/// Compose's own hash covers the compose file, what is interpolated into it, and images; it does
+/// not cover the contents of other files, nor volumes.
+pub(super) fn services_to_recreate(
+    project: &Project,
+    changed_files: &BTreeSet<String>,
+    replaced: &BTreeSet<&String>,
+    stale: &BTreeMap<String, (String, String)>,
+) -> Recreate {
+    let mut services = BTreeSet::new();
+    let stale_files = stale.keys().filter_map(|input| input.strip_prefix("file "));
+    let files: BTreeSet<&str> = changed_files
+        .iter()
+        .map(String::as_str)
+        .chain(stale_files)
+        .collect();
+    let stale_volumes = stale
+        .keys()
+        .filter_map(|input| input.strip_prefix("volume "));
+    let volumes: BTreeSet<&str> = replaced
+        .iter()
+        .map(|name| name.as_str())
+        .chain(stale_volumes)
+        .collect();
+    if stale.contains_key("record") {
+        return Recreate::All;
+    }
+    // Of `.env` compose sees what became of its variables, unless a service reads the file itself.
+    let is_seen = |file: &str| file == COMPOSE_FILE || (file == ".env" && !project.uses(file));
+    for file in files.into_iter().filter(|file| !is_seen(file)) {
+        let users = project
+            .services
+            .iter()
+            .filter(|(_, s)| s.files.iter().any(|f| f == file));
+        // What no service reads changes none of them; what `extends` brings is in their definitions.
+        services.extend(users.map(|(name, _)| name.clone()));
+    }
+    for (name, service) in &project.services {
+        if service
+            .volumes
+            .iter()
+            .any(|volume| volumes.contains(volume.as_str()))
+        {
+            services.insert(name.clone());
+        }
+    }
+    if services.is_empty() {
+        Recreate::None
+    } else {
+        Recreate::Services(services)
+    }
+}
+
+impl Project {
+    /// Whether some service names the file.
+    fn uses(&self, file: &str) -> bool {
+        self.services
+            .values()
+            .any(|service| service.files.iter().any(|used| used == file))
+    }
+}
+
+/// The commands that bring the project up (or create it, stopped) and record it.
+pub(super) fn start(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+    switch: (&Recreate, &Between<'_>),
+    inputs: &BTreeMap<String, String>,
+) -> Vec<Command> {
+    let name = &project.name;
+    let mut commands = vec![];
+    if found.containers.values().any(|c| c.status == "paused") {
+        // `up` leaves a paused container paused.
+        commands.push(Command::new(remote::compose(name, ["unpause"])));
+    }
+    for (id, container) in &found.containers {
+        if !switch.0.replaces(&container.service)
+            && let Some(wanted) = misnamed(builder, project, id, container)
+        {
+            commands.push(Command::new(remote::rename_container(id, &wanted)));
+        }
+    }
+    commands.extend(up(project, project.state, found, switch));
+    match project.state {
+        // Of a project that is scaled to nothing, nothing has to stay up.
+        ProjectState::Running if project.services.values().all(|s| s.replicas == 0) => {}
+        ProjectState::Running => commands.push(Command::new(remote::settle(name))),
+        ProjectState::Stopped | ProjectState::Absent => {
+            commands.push(Command::new(remote::compose(name, ["stop"])));
+        }
+    }
+    commands.push(record(builder, name, inputs));
+    commands
+}
+
+/// The commands that make the project's containers; those that are replaced step aside first.
+pub(super) fn up(
+    project: &Project,
+    state: ProjectState,
+    found: &Found<'_>,
+    (recreate, between): (&Recreate, &Between<'_>),
+) -> Vec<Command> {
+    let name = &project.name;
+    let how = how(state);
+    let there: BTreeSet<&str> = found.services().collect();
+    let is_replaced = |service: &&str| recreate.replaces(service);
+    // What the compose file has no more may have a port or name that is needed. It goes when all else is done: a
+    // failure before brings it back with its data.
+    let is_gone = |service: &&str| !project.services.contains_key(*service);
+    let is_aside = |service: &&str| is_replaced(service) || is_gone(service);
+    let aside: Vec<&str> = there.iter().copied().filter(is_aside).collect();
+    let mut up = vec!["up", how];
+    if !there.iter().any(is_gone) {
+        up.push("--remove-orphans");
+    }
+    let mut commands = vec![];
+    let is_none_aside = aside.is_empty();
+    if !is_none_aside {
+        let aside = aside.iter().map(|service| project.stop_word(service));
+        commands.push(Command::new(remote::step_aside(name, aside)));
+    }
+    commands.extend(between.forward(project));
+    if !is_none_aside {
+        let services = project.services.keys().map(String::as_str);
+        let replaced = services.filter(|service| there.contains(service) && is_replaced(service));
+        let mut replaced: Vec<&str> = replaced.collect();
+        if replaced.len() == project.services.len() {
+            up.push("--force-recreate");
+        } else if !replaced.is_empty() {
+            let mut words = vec!["up", how, "--no-deps", "--force-recreate"];
+            words.append(&mut replaced);
+            commands.push(Command::new(remote::compose(name, words)));
+        }
+    }
+    commands.push(Command::new(remote::compose(name, up)));
+    together(commands)
+}
+
+/// The same commands, those in one that need nothing from here: whoever is gone after the first stopped containers
+/// must not be needed for the last that starts others.
+fn together(commands: Vec<Command>) -> Vec<Command> {
+    let is_alone = |command: &Command| {
+        command.stdin.is_none() && command.fallback.is_none() && command.through.is_shell()
+    };
+    let mut together: Vec<Vec<Command>> = vec![];
+    for command in commands {
+        match together.last_mut() {
+            Some(group) if is_alone(&command) && group.iter().all(is_alone) => group.push(command),
+            _ => together.push(vec![command]),
+        }
+    }
+    let joined = together.into_iter().map(|mut group| {
+        if group.len() == 1 {
+            return group.remove(0);
+        }
+        let commands: Vec<Argv> = group.into_iter().map(|command| command.argv).collect();
+        Command::new(remote::in_turn(&commands))
+    });
+    joined.collect()
+}
+
+/// The commands that take a project's containers back to those of before, as far as these are still there, and
+/// have docker-compose replace all others of the services `recreate` names. `images` are those of before, each as
+/// `NAME=IMAGE`: docker-compose runs only where they are there. `then` runs when all
+/// have stopped.
+pub(super) fn back(
+    project: &Project,
+    state: ProjectState,
+    before: &BTreeMap<&String, &Container>,
+    images: &[String],
+    recreate: &Recreate,
+    then: Vec<Command>,
+) -> Vec<Command> {
+    let name = &project.name;
+    let before: Vec<String> = before
+        .iter()
+        .map(|(id, container)| format!("{id}={}", container.own_name(id)))
+        .collect();
+    let how = how(state);
+    let put_back = remote::put_back(name, how, &before, images);
+    let mut commands = vec![Command::new(put_back)];
+    commands.extend(then);
+    let up = ["up", how, "--remove-orphans"];
+    match recreate {
+        Recreate::None => commands.push(Command::new(remote::compose(name, up))),
+        Recreate::Services(services) => {
+            let services = services.iter().map(String::as_str);
+            let recreate = remote::recreate(name, how, services, &before);
+            commands.push(Command::new(recreate));
+            commands.push(Command::new(remote::compose(name, up)));
+        }
+        Recreate::All => {
+            let up = up.into_iter().chain(["--force-recreate"]);
+            commands.push(Command::new(remote::compose(name, up)));
+        }
+    }
+    together(commands)
+}
+
+fn how(state: ProjectState) -> &'static str {
+    match state {
+        ProjectState::Running => "-d",
+        ProjectState::Stopped | ProjectState::Absent => "--no-start",
+    }
+}
+
+impl Project {
+    /// A service and the seconds that its containers may take to stop, as [`remote::step_aside`] takes it.
+    pub(super) fn stop_word(&self, service: &str) -> String {
+        let seconds = self.services.get(service).and_then(|s| s.stop_seconds);
+        let seconds = seconds
+            .map(|seconds| seconds.to_string())
+            .unwrap_or_default();
+        format!("{service}={seconds}")
+    }
+}
+
+/// The command that records what the project's containers were started from.
+pub(super) fn record(
+    builder: &Builder<'_>,
+    project: &str,
+    inputs: &BTreeMap<String, String>,
+) -> Command {
+    let mut lines = String::new();
+    for (name, digest) in inputs {
+        let _ = writeln!(lines, "input {name}\t{digest}");
+    }
+    let path = builder.state().started(project);
+    Command::with(
+        remote::record_started(project, &path),
+        Payload::inline(lines),
+    )
+}

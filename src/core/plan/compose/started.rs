@@ -1,0 +1,221 @@
+//! Compares what a project's containers were started from with what they shall be started from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use crate::{
+    desired::{Mounted, Project},
+    digest::Digest,
+    facts::{Autostart, Container, Generation, Started},
+    plan::{Cause, builder::Builder, image, volume},
+};
+
+/// What the inputs begin with that say what a service mounts: then its name, and where.
+pub(super) const MOUNT: &str = "mount ";
+
+impl Mounted {
+    /// As it is recorded.
+    pub(super) fn to_input(&self) -> String {
+        match self {
+            Self::Path(path) => format!("path {path}"),
+            Self::Volume(name, _) => format!("volume {name}"),
+            Self::Memory => "memory".to_owned(),
+        }
+    }
+}
+
+/// Names of images whose tag moves in this plan and which the project uses.
+pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeSet<String> {
+    let images = project
+        .services
+        .values()
+        .filter_map(|service| service.image.as_ref());
+    images
+        .filter(|name| builder.changes(&image::tag_address(name)))
+        .cloned()
+        .collect()
+}
+
+/// What the project's containers are started from, as recorded after they are up.
+pub(in crate::plan) fn inputs(
+    builder: &Builder<'_>,
+    project: &Project,
+) -> BTreeMap<String, String> {
+    let mut inputs = super::transfers::inputs(builder, project);
+    for file in &project.files {
+        inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
+    }
+    for (name, service) in &project.services {
+        if let Some(definition) = service.definition {
+            inputs.insert(format!("service {name}"), definition.to_string());
+        }
+        for (destination, mounted) in &service.mounts {
+            inputs.insert(format!("{MOUNT}{name} {destination}"), mounted.to_input());
+        }
+        if let Some(name) = &service.image
+            && let Some(id) = image_id(builder, name)
+        {
+            inputs.insert(format!("image {name}"), id);
+        }
+        for name in &service.volumes {
+            let declared = builder
+                .desired
+                .volumes
+                .iter()
+                .find(|volume| volume.name == *name);
+            if let Some(volume) = declared {
+                let path = volume.path.resolve(&builder.facts.system.home);
+                inputs.insert(volume::input(name), path);
+            }
+        }
+    }
+    inputs
+}
+
+/// What docker-compose on the VPU makes of its services, environment files and the login's variables included. Not
+/// among what a release is made of: it differs by VPU, and is not always known.
+pub(super) fn resolved(project: &Project) -> BTreeMap<String, String> {
+    let services = project.services.iter();
+    let resolved = services.filter_map(|(name, service)| {
+        let digest = service.resolved?;
+        Some((format!("{RESOLVED}{name}"), digest.to_string()))
+    });
+    resolved.collect()
+}
+
+/// Whether an input is one of those.
+pub(super) fn is_resolved(input: &str) -> bool {
+    input.starts_with(RESOLVED)
+}
+
+const RESOLVED: &str = "config ";
+
+/// The id that an image name has after the plan.
+pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
+    let declared = builder
+        .desired
+        .images
+        .iter()
+        .find(|image| image.name == name);
+    if let Some(content) = declared.and_then(|image| image.content.as_ref()) {
+        return Some(content.config_digest.to_string());
+    }
+    let images = builder.facts.images.known()?;
+    images
+        .iter()
+        .find(|(_, image)| image.tags.contains(name))
+        .map(|(id, _)| id.clone())
+}
+
+/// Inputs that differ from the recorded ones: `(recorded, wanted)`.
+pub(super) fn stale_inputs(
+    builder: &Builder<'_>,
+    found: &Found<'_>,
+    inputs: &BTreeMap<String, String>,
+) -> BTreeMap<String, (String, String)> {
+    let Some(started) = found.started else {
+        return BTreeMap::from([(
+            "record".to_owned(),
+            (
+                "nothing recorded".to_owned(),
+                "a start by this tool".to_owned(),
+            ),
+        )]);
+    };
+    let mut stale = BTreeMap::new();
+    // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
+    let compared = inputs
+        .iter()
+        .filter(|(input, _)| !input.starts_with("service ") && !input.starts_with(MOUNT))
+        // Not recorded where docker-compose could not be asked then.
+        .filter(|(input, _)| !is_resolved(input) || started.inputs.contains_key(*input));
+    for (input, wanted) in compared {
+        let recorded = started
+            .inputs
+            .get(input)
+            .map(String::as_str)
+            .unwrap_or_default();
+        if recorded != wanted {
+            stale.insert(input.clone(), (brief(recorded), brief(wanted)));
+        }
+    }
+    if let Some(container) = stranger(builder, found, started) {
+        let what = (container.name.clone(), "a start by this tool".to_owned());
+        stale.insert("record".to_owned(), what);
+    }
+    stale
+}
+
+/// Services whose definition is another one than the containers were started with; none where the record is from
+/// a version that did not note it.
+pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let Some(started) = found.started else {
+        return BTreeSet::new();
+    };
+    let mut changed = BTreeSet::new();
+    for (input, wanted) in inputs {
+        let service = input.strip_prefix("service ");
+        if let Some(service) = service.or_else(|| input.strip_prefix(RESOLVED))
+            && started.inputs.get(input).is_some_and(|was| was != wanted)
+        {
+            changed.insert(service.to_owned());
+        }
+    }
+    changed
+}
+
+/// A container that was not there when the record was written: someone else made it, from files
+/// that may have been others. Where docker-compose's own hash is one of those recorded, it was made from the same
+/// definition and environment: by a unit that somebody restarted, or by `docker-compose up`.
+///
+/// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
+/// the record away first): it recreates all of them. Where the unit's environment lacks a variable of the login's, the
+/// hash tells. Where some are left, containers survive boots, as they all do on firmware that starts them by restart
+/// policy.
+pub(super) fn stranger<'a>(
+    builder: &Builder<'_>,
+    found: &Found<'a>,
+    started: &Started,
+) -> Option<&'a Container> {
+    let booted = started.boot_id != builder.facts.system.boot_id;
+    let autostart = builder.facts.autostart.known();
+    let generation = autostart.and_then(Autostart::generation);
+    let survive = matches!(generation, Some(Generation::RestartPolicies(_)));
+    let of_boot = booted
+        && !survive
+        && !found
+            .containers
+            .keys()
+            .any(|id| started.containers.contains(*id));
+    // Records of older versions have no hashes to tell them by.
+    if of_boot && started.hashes.is_empty() {
+        return None;
+    }
+    let mut containers = found.containers.iter();
+    let (_, container) = containers.find(|(id, container)| {
+        !started.containers.contains(**id) && !started.hashes.contains(&container.config_hash)
+    })?;
+    Some(container)
+}
+
+pub(in crate::plan) fn brief(digest: &str) -> String {
+    match digest.parse::<Digest>() {
+        Ok(digest) => digest.short(),
+        Err(_) if digest.is_empty() => "nothing".to_owned(),
+        Err(_) => digest.to_owned(),
+    }
+}
+
+/// The input that a dependency already speaks of.
+pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<String> {
+    let Cause::DependsOn { address } = cause else {
+        return None;
+    };
+    let address = address.as_str();
+    if let Some(file) = address.strip_prefix(&format!("file.{}/", project.name)) {
+        return Some(format!("file {file}"));
+    }
+    let (kind, name) = address.split_once('.')?;
+    let kind = if kind == "tag" { "image" } else { kind };
+    Some(format!("{kind} {name}"))
+}

@@ -1,0 +1,157 @@
+//! Compares a project's containers with its services.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Found,
+    started::{brief, image_id},
+};
+use crate::{
+    desired::{Project, ProjectState, Service},
+    facts::Container,
+    plan::{Cause, builder::Builder},
+};
+
+/// How the containers differ from what the services and the state ask for.
+pub(super) fn states(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+    changed_images: &BTreeSet<String>,
+) -> Vec<Cause> {
+    let mut causes = vec![];
+    for (name, service) in &project.services {
+        let own: Vec<&Container> = found
+            .containers
+            .values()
+            .filter(|c| c.service == *name)
+            .copied()
+            .collect();
+        if own.len() != service.replicas {
+            let count = if own.is_empty() {
+                "no container".into()
+            } else {
+                own.len().to_string()
+            };
+            causes.push(Cause::differs(
+                format!("service {name}"),
+                count,
+                format!(
+                    "{} container{}",
+                    service.replicas,
+                    if service.replicas == 1 { "" } else { "s" }
+                ),
+            ));
+        }
+        for container in own {
+            causes.extend(state(project, container));
+            causes.extend(image_cause(builder, service, container, changed_images));
+        }
+    }
+    for (id, container) in &found.containers {
+        let wanted = container.own_name(id);
+        if wanted != container.name {
+            causes.push(Cause::differs(
+                format!("container of service {}: name", container.service),
+                &container.name,
+                wanted,
+            ));
+        }
+        if let Some(wanted) = misnamed(builder, project, id, container) {
+            let attribute = format!("container of service {}: name", container.service);
+            causes.push(Cause::differs(attribute, &container.name, wanted));
+        }
+        if !project.services.contains_key(&container.service) {
+            causes.push(Cause::differs(
+                format!("container {}", container.name),
+                format!("of service {}", container.service),
+                "no such service",
+            ));
+        }
+    }
+    causes
+}
+
+/// The name that docker-compose would give a container which somebody renamed; none where it has that, or stepped
+/// aside for another one.
+pub(super) fn misnamed(
+    builder: &Builder<'_>,
+    project: &Project,
+    id: &str,
+    container: &Container,
+) -> Option<String> {
+    let version = builder.facts.compose.known()?;
+    let service = project.services.get(&container.service)?;
+    let wanted = match &service.container_name {
+        Some(chosen) => chosen.clone(),
+        // Later ones join the words of a name by `-`.
+        None if container.number == 0 || !version.starts_with("1.") => return None,
+        None => format!(
+            "{}_{}_{}",
+            project.name, container.service, container.number
+        ),
+    };
+    let is_aside = container.own_name(id) != container.name;
+    (!is_aside && container.name != wanted).then_some(wanted)
+}
+
+/// Satisfied means: running and not restarting, or done with exit code 0 where the restart policy
+/// lets it be; or, where the project is to be stopped, simply not running.
+fn state(project: &Project, container: &Container) -> Option<Cause> {
+    let running = container.status == "running";
+    let done = container.is_done();
+    let (satisfied, wanted) = match project.state {
+        ProjectState::Running => (running || done, "running"),
+        ProjectState::Stopped | ProjectState::Absent => (
+            matches!(container.status.as_str(), "created" | "exited"),
+            "stopped",
+        ),
+    };
+    if satisfied {
+        return None;
+    }
+    let found = match container.status.as_str() {
+        "exited" | "restarting" => {
+            format!(
+                "{} with exit code {}",
+                container.status, container.exit_code
+            )
+        }
+        status => status.to_owned(),
+    };
+    Some(Cause::differs(
+        format!("container {}", container.name),
+        found,
+        wanted,
+    ))
+}
+
+impl Container {
+    /// Whether it ended well and its restart policy lets it be.
+    pub(super) fn is_done(&self) -> bool {
+        self.status == "exited"
+            && self.exit_code == 0
+            && matches!(self.restart_policy.as_str(), "no" | "on-failure" | "")
+    }
+}
+
+/// A container of another image than the one that its service names, where the plan does not
+/// change that image anyway.
+fn image_cause(
+    builder: &Builder<'_>,
+    service: &Service,
+    container: &Container,
+    changed_images: &BTreeSet<String>,
+) -> Option<Cause> {
+    let name = service.image.as_ref()?;
+    let wanted = image_id(builder, name)?;
+    if container.image == wanted || changed_images.contains(name) {
+        return None;
+    }
+    let attribute = format!("container {}: image", container.name);
+    Some(Cause::differs(
+        attribute,
+        brief(&container.image),
+        brief(&wanted),
+    ))
+}

@@ -1,0 +1,161 @@
+//! Plans the device's own name: set, and saved for the next boot without making anyone's temporary
+//! settings permanent.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+    guard::api_help,
+};
+use crate::{
+    desired::DeviceName,
+    device_words::{NAME, name_fragment},
+    facts::{Device, Probed, Saved},
+    names::escape,
+    shell::Argv,
+};
+
+/// Pointers that a reason lists; the rest is counted.
+const LISTED: usize = 8;
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let Some(wanted) = &builder.desired.device_name else {
+        return;
+    };
+    let address = Address::new("vpu", "name");
+    let found = match builder.facts.device.as_result() {
+        Ok(device) => match &device.saved {
+            Some(Probed::Known(saved)) => Ok((device, saved)),
+            Some(Probed::Unknown(reason)) => Err(reason.as_str()),
+            None => Err("it was not asked what is saved"),
+        },
+        Err(reason) => Err(reason),
+    };
+    let (device, saved) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            let remedy = api_help(builder.facts, builder.desired.guards.api_port);
+            let reason = format!("the device's name cannot be told: {reason}");
+            return builder.block(
+                address,
+                reason,
+                format!("{remedy}; or leave `name` out of [vpu]"),
+            );
+        }
+    };
+    let is_saved = saved.name.as_ref() == Some(&wanted.name);
+    if is_saved && device.name == wanted.name {
+        return builder.unchanged();
+    }
+    if !is_saved && let Some((reason, remedy)) = in_the_way(saved) {
+        return builder.block(address, reason, remedy);
+    }
+    let draft = draft(address, device, saved, wanted);
+    let port = builder.desired.guards.api_port;
+    let (calls, undo) = if is_saved {
+        (vec![set(&wanted.name)], vec![set(&device.name)])
+    } else {
+        (apply(device, saved, wanted), restore(device, saved))
+    };
+    let call = |words: Argv| Command::device_api(port, words);
+    builder.step(
+        draft
+            .source(wanted.source.as_ref())
+            .run(calls.into_iter().map(call))
+            .undo(undo.into_iter().map(call)),
+    );
+}
+
+fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) -> Draft {
+    let shown = |name: &str| {
+        if name.is_empty() {
+            "(none)".to_owned()
+        } else {
+            escape(name)
+        }
+    };
+    let cause =
+        |attribute: &str, found: &str| Cause::differs(attribute, shown(found), shown(&wanted.name));
+    let mut causes = vec![];
+    if device.name != wanted.name {
+        causes.push(cause("name", &device.name));
+    }
+    if saved.name.as_ref() != Some(&wanted.name) {
+        let found = saved.name.as_deref().unwrap_or_default();
+        causes.push(cause("name after the next boot", found));
+    }
+    let first = causes.remove(0);
+    let mut draft = Draft::new(address, Action::Update, Phase::Switch, first);
+    draft.also = causes;
+    draft
+}
+
+/// Why saving would do more than save the name, and what to do about it.
+fn in_the_way(saved: &Saved) -> Option<(String, String)> {
+    if !saved.differing.is_empty() {
+        return Some((
+            format!(
+                "saving the name would make permanent what somebody changed for the time being: {}",
+                listed(&saved.differing)
+            ),
+            "take these settings back (a reboot does), or save them on purpose, and plan again"
+                .to_owned(),
+        ));
+    }
+    if !saved.missing.is_empty() {
+        return Some((
+            format!(
+                "saving the name would lose saved settings of what is not there now: {}",
+                listed(&saved.missing)
+            ),
+            "connect what is missing (such as a camera) and plan again".to_owned(),
+        ));
+    }
+    None
+}
+
+fn listed(pointers: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = pointers.iter().map(String::as_str).take(LISTED).collect();
+    let text = escape(&shown.join(", "));
+    match pointers.len() - shown.len() {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+fn set(name: &str) -> Argv {
+    Argv::new("set").arg(name_fragment(name))
+}
+
+/// Saves the pointers. Never an empty list, which the device takes for everything.
+fn save<'a>(pointers: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::new("saveInit").args(pointers)
+}
+
+/// Sets the name, where it has to be, and saves it with all that is saved already.
+fn apply(device: &Device, saved: &Saved, wanted: &DeviceName) -> Vec<Argv> {
+    let mut pointers: BTreeSet<&str> = saved.pointers.iter().map(String::as_str).collect();
+    pointers.insert(NAME);
+    let mut calls = vec![];
+    if device.name != wanted.name {
+        calls.push(set(&wanted.name));
+    }
+    // The last list that is saved replaces every earlier one.
+    calls.push(save(pointers));
+    calls
+}
+
+/// The former name, saved as it was before.
+fn restore(device: &Device, saved: &Saved) -> Vec<Argv> {
+    let after_boot = saved.name.as_ref().unwrap_or(&device.name);
+    let pointers: Vec<&str> = match saved.pointers.len() {
+        0 => vec![NAME],
+        _ => saved.pointers.iter().map(String::as_str).collect(),
+    };
+    let mut calls = vec![set(after_boot), save(pointers)];
+    if *after_boot != device.name {
+        calls.push(set(&device.name));
+    }
+    calls
+}

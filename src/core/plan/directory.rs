@@ -1,0 +1,148 @@
+//! Plans directories: the declared ones, and those that volumes are bound to.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+};
+use crate::{
+    desired::Directory,
+    facts::{PathFact, Probed},
+    names::RemotePath,
+    remote,
+    shell::quote,
+};
+
+/// The mode of a directory that is created and whose mode is not declared.
+const DEFAULT_MODE: u32 = 0o755;
+
+/// A directory's address: one for each, however its path is spelled.
+pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
+    let home = &builder.facts.system.home;
+    let path = path.resolve(home);
+    match path.strip_prefix(home.as_str()) {
+        Some("") => Address::new("directory", "~"),
+        Some(below) if below.starts_with('/') => {
+            Address::new("directory", format_args!("~{below}"))
+        }
+        _ => Address::new("directory", path),
+    }
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let desired = builder.desired;
+    let home = &builder.facts.system.home;
+    // By path, so that a parent comes before what is below it; and once, however it is spelled.
+    let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
+    let mut in_two_modes = vec![];
+    for directory in &desired.directories {
+        let known = directories
+            .entry(directory.path.resolve(home))
+            .or_insert_with(|| directory.clone());
+        match (known.mode, directory.mode) {
+            (Some(one), Some(other)) if one != other => {
+                in_two_modes.push((directory.path.clone(), one, other));
+            }
+            (None, mode) => known.mode = mode,
+            _ => {}
+        }
+    }
+    for volume in &desired.volumes {
+        directories
+            .entry(volume.path.resolve(home))
+            .or_insert_with(|| Directory {
+                path: volume.path.clone(),
+                mode: None,
+                source: volume.source.clone(),
+            });
+    }
+    for (path, one, other) in in_two_modes {
+        directories.remove(&path.resolve(home));
+        builder.block(
+            address(builder, &path),
+            format!("it is declared twice, with modes {one:04o} and {other:04o}"),
+            format!("declare it once (`~` is {home})"),
+        );
+    }
+    for directory in directories.values() {
+        one(builder, directory);
+    }
+}
+
+fn one(builder: &mut Builder<'_>, directory: &Directory) {
+    let address = address(builder, &directory.path);
+    let path = directory.path.resolve(&builder.facts.system.home);
+    let quoted = quote(&path);
+    let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {
+        Some(Probed::Known(fact)) => fact,
+        Some(Probed::Unknown(reason)) => {
+            return builder.block(address, reason, format!("see on the VPU: ls -ld {quoted}"));
+        }
+        None => return builder.block(address, "it was not probed", "report this as a bug"),
+    };
+    let (found, uid) = match fact {
+        PathFact::Directory { mode, uid } => (*mode, *uid),
+        PathFact::Missing => {
+            let mode = directory.mode.unwrap_or(DEFAULT_MODE);
+            let commands = [
+                remote::make_directory(&path),
+                remote::change_mode(&path, mode),
+            ];
+            let draft = Draft::new(address, Action::Create, Phase::Stage, Cause::Missing);
+            let draft = draft.source(directory.source.as_ref());
+            return builder.step(draft.run(commands.map(Command::new)));
+        }
+        PathFact::Unwritable { parent, uid } => {
+            if *uid == builder.facts.system.uid {
+                let reason = format!(
+                    "{path} cannot be made: {parent} is ours, and cannot be written to: its file system is read-only, \
+                     or its mode forbids it"
+                );
+                let remedy = format!("see on the VPU: findmnt -T {0}; ls -ld {0}", quote(parent));
+                return builder.block(address, reason, remedy);
+            }
+            let (reason, remedy) = unwritable(&path, parent, *uid);
+            return builder.block(address, reason, remedy);
+        }
+        PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other => {
+            return builder.block(
+                address,
+                format!("{path} is there and is not a directory"),
+                format!(
+                    "look at it and move it away: mv {quoted} {}",
+                    quote(&format!("{path}.old"))
+                ),
+            );
+        }
+    };
+    match directory.mode {
+        Some(mode) if mode != found => {
+            if uid != builder.facts.system.uid {
+                return builder.block(
+                    address,
+                    format!("{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"),
+                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d", quote(&format!("{path}:/d"))),
+                );
+            }
+            let cause = Cause::differs("mode", format!("{found:04o}"), format!("{mode:04o}"));
+            let draft = Draft::new(address, Action::Update, Phase::Stage, cause);
+            let draft = draft.source(directory.source.as_ref());
+            builder.step(draft.run([Command::new(remote::change_mode(&path, mode))]));
+        }
+        _ => builder.unchanged(),
+    }
+}
+
+/// Why something cannot be made at `path`, and what to do.
+pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> (String, String) {
+    (
+        format!(
+            "{path} cannot be made: {parent} belongs to user {uid}, and only that user may write there"
+        ),
+        format!(
+            "choose another path, or have the owner open it: docker run --rm --user {uid} -v \
+             {parent}:/d IMAGE chmod o+w /d"
+        ),
+    )
+}

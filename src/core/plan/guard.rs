@@ -1,0 +1,196 @@
+//! Refuses a box that is not the one meant, and one whose docker cannot be asked.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{Address, builder::Builder};
+use crate::facts::{Facts, Podman};
+
+/// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
+const CLOCK_IS_SET: u64 = 1_609_459_200;
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let facts = builder.facts;
+    let guards = &builder.desired.guards;
+    if facts.system.arch != guards.arch {
+        builder.block(
+            Address::new("vpu", "arch"),
+            format!(
+                "the box is {}, the manifest is for {}",
+                facts.system.arch, guards.arch
+            ),
+            format!(
+                "check [vpu].host; where the box is right, say `arch = \"{}\"` under [vpu]",
+                facts.system.arch
+            ),
+        );
+    }
+    device(builder);
+    clock(builder);
+    let uses_docker = !builder.desired.volumes.is_empty()
+        || !builder.desired.images.is_empty()
+        || !builder.desired.projects.is_empty();
+    if uses_docker && let Err(reason) = facts.docker.as_result() {
+        builder.block(Address::new("vpu", "docker"), reason, docker_help(reason));
+    }
+    if !builder.desired.projects.is_empty()
+        && let Err(reason) = facts.compose.as_result()
+    {
+        builder.block(
+            Address::new("vpu", "docker-compose"),
+            reason,
+            "see on the VPU: docker-compose version",
+        );
+    }
+    let podman = facts.docker.known().and_then(|docker| docker.podman);
+    if !builder.desired.projects.is_empty() && podman == Some(Podman::Program) {
+        builder.block(
+            Address::new("vpu", "docker-compose"),
+            "`docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see \
+             other images and containers",
+            "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
+        );
+    }
+    if uses_docker {
+        other_docker(builder);
+    }
+    if let Err(reason) = facts.records.as_result() {
+        builder.block(
+            Address::new("vpu", "records"),
+            reason,
+            "make ~/.o3r-deploy on the VPU readable, or move it away",
+        );
+    }
+}
+
+/// Says where the login sends docker and docker-compose elsewhere: what starts when the VPU boots may not follow.
+fn other_docker(builder: &mut Builder<'_>) {
+    let environment = &builder.facts.system.environment;
+    for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
+        if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
+            builder.notes.push(format!(
+                "the login on the VPU sets {name}={value}: everything is asked there, and what starts with the VPU \
+                 may use another docker"
+            ));
+        }
+    }
+}
+
+/// What to do about a docker that does not answer.
+fn docker_help(reason: &str) -> &'static str {
+    if reason.contains("permission denied") {
+        "the login's user is not in the group docker: have root on the VPU run: usermod -aG docker USER"
+    } else if reason.contains("Cannot connect to the Docker daemon") {
+        "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
+    } else {
+        "see on the VPU: docker info; journalctl -u docker"
+    }
+}
+
+/// Refuses a home that takes no files, where anything is to be done: the lock and the record are there.
+pub(super) fn home(builder: &mut Builder<'_>) {
+    if let Some(reason) = &builder.facts.system.home_refuses
+        && builder.has_steps()
+    {
+        builder.block(
+            Address::new("vpu", "home"),
+            reason,
+            "see on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
+             move it away",
+        );
+    }
+}
+
+/// Nothing here depends on the VPU's clock, but people read dates there.
+fn clock(builder: &mut Builder<'_>) {
+    if let Some(seconds) = builder
+        .readings
+        .clock
+        .filter(|seconds| *seconds < CLOCK_IS_SET)
+    {
+        let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
+        let date: String = time.to_string().chars().take(10).collect();
+        builder.notes.push(format!(
+            "the VPU's clock says {date}: dates in its logs and in docker's lists are wrong until \
+             it has a time server"
+        ));
+    }
+}
+
+/// What to do about a device's API that did not answer as it should.
+pub(super) fn api_help(facts: &Facts, port: u16) -> String {
+    facts.device_help.clone().unwrap_or_else(|| {
+        format!("see whether the device answers on port {port} (`api_port` under [vpu])")
+    })
+}
+
+/// Serial number and firmware.
+fn device(builder: &mut Builder<'_>) {
+    let guards = &builder.desired.guards;
+    let device = match builder.facts.device.as_result() {
+        Ok(device) => device,
+        Err(reason) => {
+            let asked = [
+                ("serial", guards.serial.is_some()),
+                ("firmware", guards.firmware.is_some()),
+            ];
+            for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+                builder.block(
+                    Address::new("vpu", name),
+                    format!("{name} cannot be checked: {reason}"),
+                    format!(
+                        "{}; or leave `{name}` out of the manifest",
+                        api_help(builder.facts, guards.api_port)
+                    ),
+                );
+            }
+            builder
+                .notes
+                .push(format!("name, serial and firmware are not known: {reason}"));
+            return;
+        }
+    };
+    if guards.serial.is_some() && device.serial.is_empty() {
+        builder.block(
+            Address::new("vpu", "serial"),
+            "serial cannot be checked: the device does not say its serial number",
+            "restart the device and try again; leave `serial` out of the manifest once you know that the device is right",
+        );
+    } else if let Some(serial) = &guards.serial
+        && device.serial != *serial
+    {
+        builder.block(
+            Address::new("vpu", "serial"),
+            format!(
+                "this is the box with serial {}, not {serial}",
+                device.serial
+            ),
+            "check the cable and [vpu].host; every VPU ships with the same address",
+        );
+    }
+    if let Some(range) = &guards.firmware {
+        if device.firmware.is_empty() {
+            return builder.block(
+                Address::new("vpu", "firmware"),
+                "firmware cannot be checked: the device does not say which one it has",
+                "leave `firmware` out of the manifest once you know that the device is right",
+            );
+        }
+        match device.firmware.parse() {
+            Ok(version) if range.matches(&version) => {}
+            Ok(_) => builder.block(
+                Address::new("vpu", "firmware"),
+                format!(
+                    "firmware is {}, the manifest wants {range}",
+                    device.firmware
+                ),
+                "update the firmware, or widen `firmware` under [vpu] once it is tested",
+            ),
+            Err(error) => builder.block(
+                Address::new("vpu", "firmware"),
+                format!("firmware cannot be checked: {error}"),
+                "the device names it in a way that is not known here; leave `firmware` out of the \
+                 manifest",
+            ),
+        }
+    }
+}

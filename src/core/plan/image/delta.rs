@@ -1,0 +1,161 @@
+//! Chooses between sending an image's missing layers and building them on the VPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::address;
+use crate::{
+    cost::image as cost,
+    desired::{Desired, Image, ImageContent},
+    digest::Digest,
+    facts::{self, Facts},
+    offers::{Base, DeltaOffer, ImageOffer},
+    plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
+    remote,
+    units::{bytes, time},
+};
+
+/// For each image the images on the VPU from which it could be built, the likeliest first. They are
+/// among the facts that a plan depends on.
+pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
+    let there = facts.images.known().into_iter().flatten();
+    let there: Vec<(&String, &facts::Image)> = there
+        .filter(|(_, found)| found.arch == desired.guards.arch)
+        .collect();
+    let images = desired.images.iter().filter_map(|image| {
+        let content = image.content.as_ref()?;
+        let mut bases: Vec<_> = there
+            .iter()
+            .filter_map(|(id, found)| {
+                let pairs = found.layers.iter().zip(&content.layers);
+                let shared = pairs.take_while(|(one, other)| one == other).count();
+                let alike = found.tags.iter().map(|tag| alike(tag, &image.name));
+                let alike = alike.max().unwrap_or(Alike::Other);
+                let ours = found.tags.iter().any(|tag| desired.release.staged(tag));
+                (shared > 0 || alike > Alike::Other || ours).then_some((
+                    (shared, alike, ours),
+                    *id,
+                    &found.layers,
+                ))
+            })
+            .collect();
+        bases.sort_by(|(one, id, _), (other, id2, _)| other.cmp(one).then(id.cmp(id2)));
+        let bases = bases.into_iter().map(|(_, id, layers)| Base {
+            id: id.clone(),
+            layers: layers.clone(),
+        });
+        Some((image.name.clone(), bases.collect()))
+    });
+    images.collect()
+}
+
+/// How much two names have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alike {
+    Other,
+    /// All but the tag.
+    Repository,
+    Same,
+}
+
+fn alike(one: &str, other: &str) -> Alike {
+    if one == other {
+        Alike::Same
+    } else if super::repository(one) == super::repository(other) {
+        Alike::Repository
+    } else {
+        Alike::Other
+    }
+}
+
+/// How the image is loaded, and what is said of it: by a delta where there is one, it is quicker, and
+/// docker has room for it; else by `layers`. Notes the choice.
+pub(super) fn choose(
+    builder: &mut Builder<'_>,
+    image: &Image,
+    (content, sent): (&ImageContent, &ImageOffer),
+    missing: &BTreeSet<Digest>,
+    layers: (Command, String),
+) -> (Command, String) {
+    let Some(offer) = sent.delta.as_ref().filter(|o| o.layers == *missing) else {
+        return layers;
+    };
+    let Some(base) = builder
+        .facts
+        .images
+        .known()
+        .and_then(|i| i.get(&offer.base))
+    else {
+        return layers;
+    };
+    let speeds = builder.readings.speeds;
+    let layers_bytes = sent.archive_bytes(missing);
+    let whole = cost::whole(speeds, layers_bytes, offer.archive_bytes);
+    let delta = cost::delta(speeds, offer);
+    let base = name(&offer.base, base, builder.desired);
+    let (image_at, speed) = (address(&image.name), speeds.link_text());
+    // The archive and what is unpacked of it.
+    let needed = offer.archive_bytes.saturating_mul(2);
+    if builder
+        .readings
+        .docker_free
+        .is_some_and(|free| free < needed)
+    {
+        builder.notes.push(format!(
+            "{image_at}: no delta against {base}: docker's disk lacks the {} that it needs",
+            bytes(needed)
+        ));
+        return layers;
+    }
+    if delta >= whole {
+        builder.notes.push(format!(
+            "{image_at}: whole layers, {}: a delta against {base} would be {} and slower (about {} \
+             instead of {} at {speed})",
+            bytes(layers_bytes),
+            bytes(offer.bytes),
+            time(delta),
+            time(whole),
+        ));
+        return layers;
+    }
+    let about = if sent.estimated { "about " } else { "" };
+    builder.notes.push(format!(
+        "{image_at}: delta against {base}: {} instead of {about}{} (about {} instead of {} at {speed})",
+        bytes(offer.bytes),
+        bytes(layers_bytes),
+        time(delta),
+        time(whole),
+    ));
+    let (surer, _) = layers;
+    let all = content.diff_ids().len();
+    let plural = if all == 1 { "" } else { "s" };
+    let detail = format!(
+        "load, {} of {all} layer{plural} missing, built there from {base}, {} of {} to send",
+        missing.len(),
+        bytes(offer.bytes),
+        bytes(sent.whole_bytes),
+    );
+    (command(builder, image, offer).or_else(surer), detail)
+}
+
+fn command(builder: &Builder<'_>, image: &Image, offer: &DeltaOffer) -> Command {
+    let from = PayloadSource::Stream(image.name.clone());
+    let mut payload = Payload::new(from, offer.sha256, offer.bytes);
+    payload.layers = Some(offer.layers.clone());
+    payload.spooled = offer.archive_bytes;
+    payload.delta = Some(Delta {
+        base: offer.base.clone(),
+    });
+    let directory = builder.state().delta();
+    Command::with(
+        remote::load_delta(&directory, &offer.base, offer.reach),
+        payload,
+    )
+}
+
+/// The old image's name for people: its own, else the one it was staged under, else its id.
+fn name(id: &str, image: &facts::Image, desired: &Desired) -> String {
+    let own = |tag: &&String| !desired.release.staged(tag);
+    let mut tags = image.tags.iter();
+    let tag = tags.find(own).or_else(|| image.tags.first());
+    tag.cloned().unwrap_or_else(|| super::short(id))
+}

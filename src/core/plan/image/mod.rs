@@ -1,0 +1,304 @@
+//! Plans images: loaded under a staging name while the old one runs, named in the switch.
+
+mod delta;
+mod layers;
+mod leftovers;
+mod load;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::delta::bases as delta_bases;
+use self::layers::Chains;
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+};
+use crate::{
+    cost::compression::Compression,
+    desired::{self, Desired, ImageContent},
+    digest::Digest,
+    facts::{self, Facts},
+    remote,
+    units::bytes,
+};
+
+pub(super) fn address(name: &str) -> Address {
+    Address::new("image", name)
+}
+
+/// The address of giving an image its name.
+pub(super) fn tag_address(name: &str) -> Address {
+    Address::new("tag", name)
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let images = match builder.facts.images.as_result() {
+        Ok(images) => images,
+        Err(reason) => {
+            for image in &builder.desired.images {
+                builder.block(
+                    address(&image.name),
+                    reason,
+                    "see on the VPU: docker image ls",
+                );
+            }
+            return;
+        }
+    };
+    unmanaged(builder, images);
+    let to_send = layers_to_send(builder.desired, builder.facts);
+    for image in &builder.desired.images {
+        match &image.content {
+            None => already_there(builder, image, images),
+            Some(content) => {
+                let missing = to_send.get(&image.name);
+                wanted(builder, image, content, images, missing);
+            }
+        }
+    }
+    leftovers::plan(builder, images, &to_send);
+    if !to_send.is_empty() && !takes_parts(builder.facts) {
+        let who = if is_podman(builder.facts) {
+            "docker on the VPU is podman"
+        } else {
+            "docker on the VPU keeps images in the containerd store"
+        };
+        builder.notes.push(format!(
+            "{who}, which takes no image without the layers that are there: images are sent whole"
+        ));
+    }
+    let packed = |image: &desired::Image| {
+        let offer = builder.offers.images.get(&image.name);
+        offer.is_some_and(|offer| offer.packed)
+    };
+    let mut sent = builder.desired.images.iter();
+    let speeds = builder.readings.speeds;
+    if let Some(link) = speeds.link
+        && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
+    {
+        let how = match Compression::best(speeds, builder.readings.zstd) {
+            None if speeds.cpu.is_some() => "as they are, for unpacking them there takes longer",
+            None => "as they are",
+            Some(Compression::GZIP_FAST) => "compressed",
+            Some(Compression::GZIP_SMALL) => "compressed at level 6",
+            Some(Compression::ZSTD_FAST) => "compressed with zstd",
+            Some(Compression::ZSTD_SMALL) => "compressed with zstd at level 6",
+        };
+        builder.notes.push(format!(
+            "the link takes {}/s: layers are sent {how}",
+            bytes(link)
+        ));
+    }
+}
+
+/// Whether docker there takes an image without the layers that it has.
+pub fn takes_parts(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
+    docker.is_none_or(|docker| !docker.containerd_store && docker.podman.is_none())
+}
+
+/// Whether images have their configuration's digest for an id there, so that it is known before they are loaded.
+fn knows_ids(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
+    docker.is_none_or(|docker| !docker.containerd_store)
+}
+
+fn is_podman(facts: &Facts) -> bool {
+    let docker = facts.docker.known();
+    docker.is_some_and(|docker| docker.podman.is_some())
+}
+
+/// An image's name, and what docker there knows it by whose id is this: `NAME=IMAGE`. In a store that does not know
+/// our ids, of an image that we did not load only the name is known.
+pub(super) fn name_and_reference(facts: &Facts, name: &str, id: &str) -> String {
+    let known = reference(facts, id);
+    let by_name = known == id && !knows_ids(facts);
+    format!("{name}={}", if by_name { name } else { known })
+}
+
+/// What docker there knows an image by whose id is this.
+pub(super) fn reference<'a>(facts: &'a Facts, id: &'a str) -> &'a str {
+    let image = facts.images.known().and_then(|images| images.get(id));
+    let mut tags = image.iter().flat_map(|image| &image.tags);
+    let staged = tags.find(|tag| tag.starts_with("o3r-deploy/"));
+    // In the containerd store, this one is ours.
+    staged
+        .filter(|_| !knows_ids(facts))
+        .map_or(id, String::as_str)
+}
+
+/// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
+/// one image are one load, and layers that an earlier one brings are there for the next.
+pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTreeSet<Digest>> {
+    let Some(images) = facts.images.known() else {
+        return BTreeMap::new();
+    };
+    let mut there: BTreeSet<String> = images.keys().cloned().collect();
+    let mut chains = Chains::of(images.values().map(|image| image.layers.as_slice()));
+    let mut to_send = BTreeMap::new();
+    for image in &desired.images {
+        let Some(content) = &image.content else {
+            continue;
+        };
+        if there.insert(content.config_digest.to_string()) {
+            let missing = if takes_parts(facts) {
+                chains.missing(&content.layers)
+            } else {
+                content.diff_ids()
+            };
+            to_send.insert(image.name.clone(), missing);
+            chains.add(&content.layers);
+        }
+    }
+    to_send
+}
+
+/// Our images of releases before the last one, or of an apply that failed.
+fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>) {
+    let desired = builder.desired;
+    let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
+    let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
+    let made = builder.previous().into_iter().flat_map(|r| r.made.values());
+    // What a failure would go back to.
+    let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
+    let old = images
+        .iter()
+        .filter(|(id, _)| !wanted.contains(*id) && !last.contains(id));
+    for (_, image) in old {
+        let tags = image.tags.iter().filter(|tag| desired.release.staged(tag));
+        builder.unmanaged.extend(tags.map(|tag| address(tag)));
+    }
+}
+
+/// An image without a source: it has to be there.
+fn already_there(
+    builder: &mut Builder<'_>,
+    image: &desired::Image,
+    images: &BTreeMap<String, facts::Image>,
+) {
+    match images
+        .values()
+        .find(|found| found.tags.contains(&image.name))
+    {
+        // Some writers leave it empty.
+        Some(found) if found.arch.is_empty() || found.arch == builder.desired.guards.arch => {
+            builder.unchanged();
+        }
+        Some(found) => builder.block(
+            address(&image.name),
+            format!("the image on the VPU is for {}", found.arch),
+            "give it an `archive`, `engine` or `rootfs` of the right architecture",
+        ),
+        None => builder.block(
+            address(&image.name),
+            "it is not on the VPU, and the manifest names no source for it",
+            "give it an `archive`, `engine` or `rootfs`",
+        ),
+    }
+}
+
+fn wanted(
+    builder: &mut Builder<'_>,
+    image: &desired::Image,
+    content: &ImageContent,
+    images: &BTreeMap<String, facts::Image>,
+    missing: Option<&BTreeSet<Digest>>,
+) {
+    let id = content.config_digest.to_string();
+    let found = images.get(&id);
+    if found.is_some_and(|found| found.tags.contains(&image.name)) {
+        return builder.unchanged();
+    }
+    let old = images
+        .iter()
+        .find(|(_, found)| found.tags.contains(&image.name));
+    let cause = match old {
+        Some((old, _)) => Cause::differs("content", short(old), content.config_digest.short()),
+        None => Cause::Missing,
+    };
+    let action = if old.is_some() {
+        Action::Update
+    } else {
+        Action::Create
+    };
+    let load = address(&image.name);
+    let mut after = vec![];
+    if let Some(missing) = missing {
+        let Some(offer) = builder.offers.images.get(&image.name) else {
+            return builder.block(
+                load,
+                "nothing is known of its bytes",
+                "report this as a bug",
+            );
+        };
+        let sent = (content, offer);
+        let mut commands = load::commands(image, sent, missing, builder.state()).into_iter();
+        let (first, detail) = (commands.next(), load::detail(content, offer, missing));
+        let Some(first) = first else { return };
+        let (command, detail) = delta::choose(builder, image, sent, missing, (first, detail));
+        let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
+            .source(image.source.as_ref())
+            .detail(detail);
+        builder.step(draft.run([command]).run(commands));
+        after.push(load);
+    } else if found.is_none() {
+        // Another name of an image that this plan loads.
+        let same = |other: &&desired::Image| {
+            let content_of_other = other.content.as_ref();
+            content_of_other.is_some_and(|c| c.config_digest == content.config_digest)
+        };
+        let loaded = builder.desired.images.iter().find(same);
+        after.extend(loaded.map(|image| address(&image.name)));
+    }
+    let draft = Draft::new(tag_address(&image.name), action, Phase::Switch, cause);
+    let draft = draft.source(image.source.as_ref()).after(after);
+    let loaded = if knows_ids(builder.facts) {
+        &id
+    } else {
+        &content.staging_tag
+    };
+    let draft = draft.run([Command::new(remote::tag_image(loaded, &image.name))]);
+    let old = old.map(|(old, _)| old.as_str());
+    let draft = restorable(builder, &image.name, old, images, draft);
+    builder.step(draft);
+}
+
+/// Adds how the name is given back to the image that had it in the previous release; where none of
+/// its projects used it, to the one that has it now.
+fn restorable(
+    builder: &mut Builder<'_>,
+    name: &str,
+    now: Option<&str>,
+    images: &BTreeMap<String, facts::Image>,
+    draft: Draft,
+) -> Draft {
+    if builder.previous().is_none() {
+        return draft;
+    }
+    let recorded = builder.previous_input(&format!("image {name}"));
+    let undo = match recorded.or(now) {
+        Some(old) if images.contains_key(old) => {
+            remote::tag_image(reference(builder.facts, old), name)
+        }
+        Some(_) => {
+            let reason = "the image that the previous release has is gone from the VPU";
+            builder.not_restorable(tag_address(name), reason);
+            return draft;
+        }
+        None => remote::untag_image(name),
+    };
+    let always_undone = recorded.is_some() && recorded != now;
+    draft
+        .undo([Command::new(undo)])
+        .always_undone(always_undone)
+}
+
+/// A name without its tag.
+fn repository(name: &str) -> &str {
+    name.rsplit_once(':').map_or(name, |(name, _)| name)
+}
+
+/// The first 12 digits of docker's id, as people know it.
+fn short(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}

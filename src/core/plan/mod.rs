@@ -1,0 +1,51 @@
+//! Compares what is desired with what was observed and lists the steps between them.
+//!
+//! Pure: [`plan`] is sync, total and deterministic; it sees no host, no clock and no randomness.
+//! Same input, same bytes.
+
+mod autostart;
+mod builder;
+mod compose;
+mod device_name;
+mod directory;
+mod fingerprint;
+mod guard;
+mod image;
+pub mod lint;
+mod release;
+pub mod space;
+mod step;
+mod transfer;
+mod volume;
+
+pub use autostart::brings_back;
+pub use builder::vpu;
+pub use image::{delta_bases, layers_to_send, takes_parts};
+pub use step::{
+    Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, NotRestorable, Part,
+    Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+};
+
+use crate::{desired::Desired, facts::Observed, offers::Offers};
+
+/// The steps that make the observed VPU the desired one, in the order in which they run, sending what is offered.
+/// `host` is the VPU's address for people.
+pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str) -> Plan {
+    let desired = desired.as_resolved(&observed.facts);
+    let mut builder = builder::Builder::new(&desired, observed, offers);
+    guard::plan(&mut builder);
+    directory::plan(&mut builder);
+    volume::plan(&mut builder);
+    device_name::plan(&mut builder);
+    image::plan(&mut builder);
+    space::plan(&mut builder);
+    let staging = transfer::plan(&mut builder);
+    compose::plan(&mut builder);
+    autostart::plan(&mut builder);
+    if !release::plan(&mut builder, &staging) {
+        transfer::clean(&mut builder, staging);
+    }
+    compose::remove_stopped(&mut builder);
+    guard::home(&mut builder);
+    builder.finish(host)
+}

@@ -1,0 +1,135 @@
+//! Plans the release's record, the last step of every apply that changes what is deployed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{
+    Action, Address, Cause, Command, Payload, Phase, autostart,
+    builder::{Builder, Draft},
+    compose,
+};
+use crate::{
+    desired::ProjectState,
+    facts::{self, Made, Records},
+    remote,
+};
+
+/// Tells whether a record is planned: then it also removes the directories of `staging`.
+pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> bool {
+    let Some(records) = builder.facts.records.known() else {
+        return false;
+    };
+    let desired = builder.desired;
+    let present = desired
+        .projects
+        .iter()
+        .filter(|p| p.state != ProjectState::Absent);
+    let made: BTreeMap<String, Made> = present
+        .map(|project| {
+            let made = Made {
+                running: project.state == ProjectState::Running,
+                inputs: compose::inputs(builder, project),
+            };
+            (project.name.clone(), made)
+        })
+        .collect();
+    let projects: BTreeSet<String> = made.keys().cloned().collect();
+    let recorded = records.releases.get(&desired.release.name);
+    unmanaged_projects(builder, records, recorded);
+    let wanted = facts::Release {
+        version: desired.release.version.clone(),
+        desired: desired.digest(),
+        projects,
+        autostart: autostart::made(desired, recorded),
+        made,
+    };
+    let cause = match recorded {
+        Some(recorded) if *recorded == wanted => {
+            builder.unchanged();
+            return false;
+        }
+        None => Cause::Missing,
+        Some(recorded) if recorded.version != wanted.version => {
+            Cause::differs("version", &recorded.version, &wanted.version)
+        }
+        Some(recorded) if recorded.desired != wanted.desired => {
+            Cause::differs("declared", recorded.desired.short(), wanted.desired.short())
+        }
+        Some(recorded) => made_differently(recorded, &wanted),
+    };
+    if builder.is_blocked() && !builder.has_steps() {
+        return false; // nothing else is planned, so there is nothing to record
+    }
+    let action = if recorded.is_some() {
+        Action::Update
+    } else {
+        Action::Create
+    };
+    let payload = Payload::inline(json_line(&wanted));
+    let compose = builder
+        .facts
+        .compose
+        .known()
+        .map(String::as_str)
+        .unwrap_or_default();
+    let history = builder.state().history(&desired.release.name);
+    let address = Address::new("release", &desired.release.name);
+    let draft = Draft::new(address, action, Phase::Settle, cause);
+    let draft = draft.source(desired.release.source.as_ref());
+    let state = builder.state();
+    let kept = desired.projects.iter();
+    let kept = kept.map(|project| state.kept_directory(&project.name));
+    let kept: Vec<_> = kept.chain(staging.iter().cloned()).collect();
+    let recorded = remote::recorded(&history, kept.clone());
+    // Once all is restored, too, it is of no more use.
+    let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
+    let record = remote::record_release(&history, compose, kept);
+    let draft = draft.run([
+        // One that failed after it was done, or was killed then, has recorded the release all the same.
+        Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
+    ]);
+    builder.step(draft.undo(forget));
+    true
+}
+
+/// What differs where the same is declared: an image without a source, that is another one now.
+fn made_differently(recorded: &facts::Release, wanted: &facts::Release) -> Cause {
+    for (project, made) in &wanted.made {
+        let old = recorded.made.get(project);
+        for (input, value) in &made.inputs {
+            let was = old.and_then(|old| old.inputs.get(input));
+            if was != Some(value) {
+                let was = was.map(String::as_str).unwrap_or_default();
+                let attribute = format!("{project} made from {input}");
+                return Cause::differs(attribute, compose::brief(was), compose::brief(value));
+            }
+        }
+    }
+    Cause::differs("record", "incomplete", "complete")
+}
+
+/// Projects that the last release had and this manifest does not name.
+fn unmanaged_projects(
+    builder: &mut Builder<'_>,
+    records: &Records,
+    recorded: Option<&facts::Release>,
+) {
+    for project in recorded.iter().flat_map(|release| &release.projects) {
+        let declared = builder
+            .desired
+            .projects
+            .iter()
+            .any(|desired| desired.name == *project);
+        if !declared && records.started.contains_key(project) {
+            builder.unmanaged.insert(Address::new("compose", project));
+        }
+    }
+}
+
+fn json_line(value: &impl Serialize) -> String {
+    // Strings and sets of them always serialise.
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}

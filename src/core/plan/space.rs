@@ -1,0 +1,105 @@
+//! Refuses images that cannot fit where docker keeps them, or where parts of them arrive.
+
+use std::collections::BTreeSet;
+
+use super::{Address, builder::Builder, layers_to_send};
+use crate::{
+    digest::Digest,
+    facts::Readings,
+    offers::{ImageOffer, PartOffer},
+    units::bytes,
+};
+
+/// What is blocked where space is wanting.
+pub fn address() -> Address {
+    Address::new("vpu", "space")
+}
+
+/// What makes room on docker's disk.
+pub const REMEDY: &str = "see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a";
+
+/// Bytes that images need while they are sent.
+#[derive(Debug, Default)]
+struct Need {
+    /// What is left at the end: the layers, unpacked. At least, where a layer's size is not known.
+    unpacked: u64,
+    /// What docker writes of archives before it unpacks them, at the most at a time.
+    received: u64,
+    /// Files in which parts arrive, at the most at a time.
+    arriving: u64,
+}
+
+impl Need {
+    fn add(&mut self, offer: &ImageOffer, missing: &BTreeSet<Digest>) {
+        self.unpacked += offer.unpacked_bytes(missing);
+        if offer.parts.is_empty() {
+            self.received = self.received.max(offer.spooled_bytes(missing));
+            return;
+        }
+        let streamed = |part: &PartOffer| {
+            if part.arriving.is_none() {
+                offer.spooled_bytes(&part.part.layers)
+            } else {
+                0
+            }
+        };
+        let rest = |part: &PartOffer| {
+            let arriving = part.arriving.as_ref();
+            arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
+        };
+        // One is on its way while the one before is loaded.
+        for (at, part) in offer.parts.iter().enumerate() {
+            let next = offer.parts.get(at + 1);
+            let loaded = offer.spooled_bytes(&part.part.layers);
+            self.received = self.received.max(loaded + next.map_or(0, streamed));
+            self.arriving = self.arriving.max(rest(part) + next.map_or(0, rest));
+        }
+    }
+}
+
+/// Docker writes an archive to its own directory before it unpacks it.
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let Some(free) = builder.readings.docker_free else {
+        return;
+    };
+    let to_send = layers_to_send(builder.desired, builder.facts);
+    let mut need = Need::default();
+    for (name, offer) in &builder.offers.images {
+        if let Some(missing) = to_send.get(name) {
+            need.add(offer, missing);
+        }
+    }
+    let shared = one_file_system(builder.readings);
+    let arriving = if shared { need.arriving } else { 0 };
+    let docker = need.unpacked + need.received + arriving;
+    if docker > free {
+        let what = if need.unpacked == 0 {
+            format!("{} to receive the images", bytes(docker))
+        } else {
+            format!(
+                "{} for the images: {} unpacked, {} to receive them before they are",
+                bytes(docker),
+                bytes(need.unpacked),
+                bytes(need.received + arriving)
+            )
+        };
+        let reason = format!(
+            "docker's disk has {} free, and it needs {what}",
+            bytes(free)
+        );
+        builder.block(address(), reason, REMEDY);
+    }
+    let home = builder.readings.home_free;
+    if let Some(home) = home.filter(|home| !shared && need.arriving > *home) {
+        let (home, need) = (bytes(home), bytes(need.arriving));
+        let reason = format!(
+            "the home directory's disk has {home} free, and the images need {need} there to arrive"
+        );
+        builder.block(address(), reason, "see on the VPU: du -sh ~/*");
+    }
+}
+
+/// Whether docker and the home directory share a disk, as far as its sizes tell.
+fn one_file_system(readings: &Readings) -> bool {
+    readings.home_total == readings.docker_total && readings.home_free == readings.docker_free
+}

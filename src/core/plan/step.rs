@@ -1,0 +1,511 @@
+//! Names what a plan is made of; data only.
+
+use std::{collections::BTreeSet, fmt};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds};
+
+/// Everything that `apply` will do, in order, and why.
+///
+/// A plan leaves nothing to choose: every name, digest and argument is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// Version of this document's shape.
+    pub format: u32,
+    /// The program that made it, e.g. `o3r-deploy 0.1.0`.
+    pub tool: String,
+    /// The VPU that it was made for.
+    pub vpu: Vpu,
+    /// The manifest that it was made from.
+    pub manifest: ManifestRef,
+    /// Digest of the facts that it depends on.
+    pub fingerprint: Digest,
+    /// What to do, in this order.
+    pub steps: Vec<Step>,
+    /// What cannot be planned; while there is any, `apply` does nothing.
+    pub blocked: Vec<Blocked>,
+    /// What is worth knowing and changes nothing.
+    pub notes: Vec<String>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub speeds: Speeds,
+    /// What carries our mark and no manifest declares any more.
+    pub unmanaged: Vec<Address>,
+    /// What a failure of this plan would not bring back, though a release was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_restorable: Vec<NotRestorable>,
+    /// Counts.
+    pub summary: Summary,
+}
+
+/// A resource that cannot be made again what the last recorded release has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotRestorable {
+    /// The resource.
+    pub address: Address,
+    /// Why.
+    pub reason: String,
+}
+
+/// The VPU that a plan was made for. What could not be told is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Vpu {
+    /// Host name or address as connected to.
+    pub host: String,
+    /// The device's name.
+    pub name: String,
+    /// Serial number.
+    pub serial: String,
+    /// Firmware version.
+    pub firmware: String,
+    /// Docker's word for the architecture.
+    pub arch: String,
+    /// Docker's version.
+    pub docker: String,
+    /// docker-compose's version.
+    pub compose: String,
+}
+
+/// One resource's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// From 1, in order.
+    pub id: usize,
+    /// The resource.
+    pub address: Address,
+    /// What happens to it.
+    pub action: Action,
+    /// When.
+    pub phase: Phase,
+    /// Why.
+    pub cause: Cause,
+    /// Further reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Cause>,
+    /// How it is done, where that is worth knowing, such as how much of an image is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Resources whose steps come first.
+    pub depends_on: Vec<Address>,
+    /// Where it is declared, e.g. `deploy.toml:12`.
+    pub source: Option<String>,
+    /// What happens to each file, where the resource is made of files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// The commands that do it.
+    pub actions: Vec<Command>,
+    /// The same for reading: scripts by name, without their bodies.
+    pub commands: Vec<String>,
+    /// Bytes of payload.
+    pub bytes_to_send: u64,
+    /// The commands that take it back if this or a later step fails: each makes the resource what
+    /// the last recorded release has, whatever it is by then, and may run twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<Command>,
+    /// Whether `undo` runs even where this step was not reached: for an apply was cut off or someone
+    /// changed it, and it is not what the last recorded release has; or an earlier step breaks it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_undone: bool,
+}
+
+impl Step {
+    /// Whether it records the release: what fails after it takes nothing back.
+    pub fn is_record(&self) -> bool {
+        self.address.as_str().starts_with("release.")
+    }
+}
+
+/// One file's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// Below the resource's path; empty for the resource itself, ending in `/` for a directory.
+    pub path: String,
+    /// What happens.
+    pub change: ChangeKind,
+    /// The VPU's digest, size or mode, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The manifest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+}
+
+/// What happens to a file.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is not there and will be.
+    Added,
+    /// It is there with other contents, or is something else.
+    Changed,
+    /// It is there with other permissions.
+    Mode,
+    /// It goes.
+    Deleted,
+}
+
+/// A resource's name in plans: its kind, a dot, its name.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Address(String);
+
+impl Address {
+    /// E.g. `("volume", "share")` as `volume.share`.
+    pub fn new(kind: &str, name: impl fmt::Display) -> Self {
+        Self(format!("{kind}.{name}"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happens to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is not there and will be.
+    Create,
+    /// It is there and changes in place.
+    Update,
+    /// It is removed and created again.
+    Replace,
+    /// It goes.
+    Remove,
+    /// Something runs.
+    Run,
+}
+
+impl Action {
+    /// The verb for people.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Remove => "remove",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// When a step runs: whatever is big or slow is staged before the first running thing is touched.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Touches nothing that runs.
+    Stage,
+    /// Changes what runs.
+    Switch,
+    /// Records and cleans up.
+    Settle,
+}
+
+/// Why a step is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// It is not there.
+    Missing,
+    /// It is there and differs.
+    Differs {
+        /// In what.
+        attribute: String,
+        /// The VPU's value.
+        found: String,
+        /// The manifest's value.
+        wanted: String,
+    },
+    /// Another resource changes.
+    DependsOn {
+        /// That resource.
+        address: Address,
+    },
+    /// The manifest does not declare it any more, or declares it absent.
+    #[serde(rename = "no longer declared")]
+    NoLongerDeclared,
+}
+
+impl Cause {
+    /// A difference.
+    pub fn differs(
+        attribute: impl Into<String>,
+        found: impl Into<String>,
+        wanted: impl Into<String>,
+    ) -> Self {
+        Self::Differs {
+            attribute: attribute.into(),
+            found: found.into(),
+            wanted: wanted.into(),
+        }
+    }
+}
+
+/// One command on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Command {
+    /// What runs it; a shell where nothing is said.
+    #[serde(default, skip_serializing_if = "Through::is_shell")]
+    pub through: Through,
+    /// Its words.
+    pub argv: Argv,
+    /// What it reads; null for nothing.
+    pub stdin: Option<Payload>,
+    /// What is run instead if it fails: the surer and dearer way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Box<Command>>,
+}
+
+/// What runs a command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Through {
+    /// The VPU's shell.
+    #[default]
+    Shell,
+    /// The device's API: the words are a method and its parameters.
+    DeviceApi {
+        /// Its TCP port, as seen from the VPU itself.
+        port: u16,
+    },
+}
+
+impl Through {
+    /// Whether it is the shell.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn is_shell(&self) -> bool {
+        *self == Self::Shell
+    }
+}
+
+impl Command {
+    /// A command that reads nothing.
+    pub fn new(argv: Argv) -> Self {
+        Self {
+            through: Through::Shell,
+            argv,
+            stdin: None,
+            fallback: None,
+        }
+    }
+
+    /// A command with a payload.
+    pub fn with(argv: Argv, stdin: Payload) -> Self {
+        Self {
+            stdin: Some(stdin),
+            ..Self::new(argv)
+        }
+    }
+
+    /// A call of the device's API.
+    pub fn device_api(port: u16, call: Argv) -> Self {
+        Self {
+            through: Through::DeviceApi { port },
+            ..Self::new(call)
+        }
+    }
+
+    /// The text for people: a script is shown by its name and arguments, without its body.
+    pub fn to_display(&self) -> String {
+        let words = self.argv.to_display();
+        match self.through {
+            Through::Shell => words,
+            Through::DeviceApi { port } => format!("device-api:{port} {words}"),
+        }
+    }
+
+    /// With what is run instead if it fails.
+    #[must_use]
+    pub fn or_else(mut self, fallback: Self) -> Self {
+        self.fallback = Some(Box::new(fallback));
+        self
+    }
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Payload {
+    /// Where the bytes come from.
+    #[serde(flatten)]
+    pub from: PayloadSource,
+    /// Digest of the bytes; of a stream, of what it is made from.
+    pub sha256: Digest,
+    /// How many.
+    pub bytes: u64,
+    /// Whether that, and what parts have, is about as many: layers are compressed while they are sent. Never in a
+    /// plan that `plan` makes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub about: bool,
+    /// Of an image, the bytes that docker writes down of it, or of one part of it, before it unpacks them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spooled: u64,
+    /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<BTreeSet<Digest>>,
+    /// Of an image that is built on the VPU: from which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
+    /// Of an image that is sent in parts, these, in this order: each goes to a run of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// Of a file that is built on the VPU from its old version, the one in `members`: the bytes are those that
+    /// are new, and a recipe.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patch: bool,
+    /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+}
+
+impl Payload {
+    /// Bytes from a source that is sent whole.
+    pub fn new(from: PayloadSource, sha256: Digest, bytes: u64) -> Self {
+        Self {
+            from,
+            sha256,
+            bytes,
+            about: false,
+            spooled: 0,
+            layers: None,
+            delta: None,
+            parts: vec![],
+            patch: false,
+            members: vec![],
+        }
+    }
+
+    /// Text that is in the plan itself.
+    pub fn inline(text: String) -> Self {
+        let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
+        Self::new(PayloadSource::Inline(text), sha256, bytes)
+    }
+}
+
+/// How an image's archive is built on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delta {
+    /// The id of the image there from whose files it is built.
+    pub base: String,
+}
+
+/// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it
+/// is loaded, and loaded after that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// How many layers are there when it is loaded.
+    pub up_to: usize,
+    /// The diff ids of the layers that are in it.
+    pub layers: BTreeSet<Digest>,
+    /// Bytes of its archive.
+    pub bytes: u64,
+    /// So many of them are on the VPU already, from an apply that was cut off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub have: u64,
+    /// What puts the rest of the bytes into a file, where they do not go to `load` at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive: Option<Argv>,
+    /// What loads it, from that file or from its standard input.
+    pub load: Argv,
+}
+
+impl Part {
+    /// Bytes that are sent.
+    pub fn bytes_to_send(&self) -> u64 {
+        self.bytes.saturating_sub(self.have)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// Where a payload's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadSource {
+    /// A local file, by path.
+    File(String),
+    /// The text itself; never a secret.
+    Inline(String),
+    /// Made while it is sent: the archive of the image declared under this name or, where it is a
+    /// directory of the VPU, a tar archive of files of transfers, or what one of them is built from.
+    Stream(String),
+}
+
+/// A resource that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blocked {
+    /// The resource.
+    pub address: Address,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Steps by action; `unchanged` counts resources.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each is the action of that name")]
+pub struct Summary {
+    pub create: usize,
+    pub update: usize,
+    pub replace: usize,
+    pub remove: usize,
+    pub run: usize,
+    /// Resources that are as declared.
+    pub unchanged: usize,
+    /// Resources that cannot be planned.
+    pub blocked: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do and nothing in the way.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Whether this plan does to the same VPU what `other` does, whatever the reasons: a container
+    /// that crashes and is restarted all the time is seen in another state each time.
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        let same = |(one, two): (&Step, &Step)| {
+            one.address == two.address
+                && one.action == two.action
+                && one.phase == two.phase
+                && one.actions == two.actions
+                && one.undo == two.undo
+        };
+        self.vpu == other.vpu
+            && self.manifest == other.manifest
+            && self.blocked == other.blocked
+            && self.steps.len() == other.steps.len()
+            && self.steps.iter().zip(&other.steps).all(same)
+    }
+
+    /// All bytes of payload.
+    pub fn bytes_to_send(&self) -> u64 {
+        self.steps.iter().map(|step| step.bytes_to_send).sum()
+    }
+
+    /// Whether that is about as many.
+    pub fn is_about(&self) -> bool {
+        let commands = self.steps.iter().flat_map(|step| &step.actions);
+        let mut payloads = commands.filter_map(|command| command.stdin.as_ref());
+        payloads.any(|payload| payload.about)
+    }
+}

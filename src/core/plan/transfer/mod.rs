@@ -1,0 +1,365 @@
+//! Plans transfers: all files that changed arrive in one stream while nothing is touched, and are
+//! moved in place in the switch.
+
+mod diff;
+mod lost;
+mod moves;
+mod neighbours;
+mod patch;
+mod problem;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use self::{
+    diff::{Diff, diff},
+    moves::Moves,
+    problem::Problem,
+};
+use super::{
+    Action, Address, Cause, Change, ChangeKind, Command, Payload, PayloadSource, Phase,
+    builder::{Builder, Draft},
+    compose,
+};
+use crate::{
+    desired::{Entry, FileEntry, Transfer, archive_len},
+    digest::Digest,
+    facts::{HIDDEN_STAGING, Probed, Tree},
+    remote::{self, Move},
+    units,
+};
+
+/// What a file takes on a file system beside its bytes, at the most.
+const BLOCK: u64 = 4096;
+
+pub(super) fn address(transfer: &Transfer) -> Address {
+    Address::new("transfer", transfer.name())
+}
+
+fn upload_address() -> Address {
+    Address::new("upload", "files")
+}
+
+/// What changes at one target.
+struct Planned<'a> {
+    number: usize,
+    transfer: &'a Transfer,
+    diff: Diff,
+    /// Files that are built there from their old versions, by path below the target.
+    patched: Vec<String>,
+    /// Where its files are staged.
+    staging: String,
+    mount: &'a str,
+}
+
+/// Plans the transfers; gives the directories to be cleaned up when all is done: what they keep for
+/// a restore must not go before the release is recorded.
+pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
+    let (desired, facts) = (builder.desired, builder.facts);
+    let mut planned: Vec<Planned<'_>> = vec![];
+    for (number, transfer) in desired.transfers.iter().enumerate() {
+        let tree = match facts.trees.targets.get(&transfer.name()) {
+            Some(Probed::Known(tree)) => tree,
+            Some(Probed::Unknown(reason)) => {
+                let path = transfer.target.resolve(&facts.system.home);
+                let remedy = format!("see on the VPU: ls -la {}", crate::shell::quote(&path));
+                builder.block(address(transfer), reason, remedy);
+                continue;
+            }
+            None => {
+                builder.block(
+                    address(transfer),
+                    "it was not probed",
+                    "report this as a bug",
+                );
+                continue;
+            }
+        };
+        match diff(builder, transfer, tree) {
+            Err(problems) => block(builder, transfer, &problems),
+            Ok(diff) if diff.changes.is_empty() => builder.unchanged(),
+            Ok(mut diff) => {
+                let offered = &builder.offers.patches;
+                let is_patched = |name: &mut String| offered.contains_key(&(number, name.clone()));
+                let patched = diff.members.extract_if(.., is_patched).collect();
+                let staging = planned
+                    .iter()
+                    .find(|other| other.mount == tree.mount)
+                    .map_or_else(|| staging(builder, tree), |other| other.staging.clone());
+                planned.push(Planned {
+                    number,
+                    transfer,
+                    diff,
+                    patched,
+                    staging,
+                    mount: &tree.mount,
+                });
+            }
+        }
+    }
+    let full = without_space(builder, &planned);
+    planned.retain(|one| !full.contains(one.mount));
+    let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
+    let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
+    leftovers(builder, &cleared);
+    if cut_off(builder) && builder.previous().is_some() {
+        let reason = "an apply was cut off with files on their way, and which of them the last \
+                      recorded release had is not known";
+        builder.not_restorable(upload_address(), reason);
+    }
+    upload(builder, &planned);
+    for one in &planned {
+        switch(builder, one);
+    }
+    let mut used: BTreeSet<String> = planned.iter().map(|one| one.staging.clone()).collect();
+    if !planned.is_empty() || cut_off(builder) {
+        used.insert(builder.state().moved());
+    }
+    used
+}
+
+/// Whether files were moved and no release was recorded since.
+fn cut_off(builder: &Builder<'_>) -> bool {
+    let records = builder.facts.records.known();
+    records.is_some_and(|records| !records.moved.is_empty())
+}
+
+/// Cleans up where no release is recorded, because what is declared is the same.
+pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
+    let transfers = builder.desired.transfers.iter();
+    let after: Vec<Address> = transfers
+        .map(address)
+        .filter(|address| builder.changes(address))
+        .collect();
+    if used.is_empty() {
+        return;
+    }
+    let cause = match after.first().cloned() {
+        Some(address) => Cause::DependsOn { address },
+        None => Cause::NoLongerDeclared,
+    };
+    let staging = Address::new("staging", "files");
+    let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
+    let remove = Command::new(remote::remove_paths(used));
+    builder.step(draft.after(after).run([remove]));
+}
+
+/// Files are renamed in place, so that they have to arrive on the target's file system.
+fn staging(builder: &Builder<'_>, tree: &Tree) -> String {
+    if tree.mount == builder.facts.trees.home_mount {
+        return builder.state().staging();
+    }
+    let parent = absolute(&tree.parent, &builder.facts.system.home);
+    format!("{}/{HIDDEN_STAGING}", parent.trim_end_matches('/'))
+}
+
+/// A path of an observation, which may be below `~`.
+fn absolute(path: &str, home: &str) -> String {
+    match path.strip_prefix('~') {
+        Some(rest) => format!("{home}{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+/// One block a transfer: the first problem, and how many more there are.
+fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Problem]) {
+    let Some(first) = problems.first() else {
+        return;
+    };
+    let mut reason = first.reason.clone();
+    match problems.len() - 1 {
+        0 => {}
+        1 => reason.push_str("; and 1 more like it"),
+        more => {
+            let _ = write!(reason, "; and {more} more like it");
+        }
+    }
+    builder.block(address(transfer), reason, first.remedy.clone());
+}
+
+/// Blocks what does not fit, for all files arrive before the first old one goes; gives the mount
+/// points of the file systems that are too full.
+fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTreeSet<&'a str> {
+    let mut full = BTreeSet::new();
+    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in planned {
+        let files = one.files().map(|bytes| bytes.next_multiple_of(BLOCK));
+        *needed.entry(one.mount).or_default() += files.sum::<u64>();
+    }
+    for one in planned {
+        let needed = needed[one.mount];
+        let free = builder.readings.free.get(one.mount).copied();
+        if let Some(free) = free.filter(|free| needed > *free) {
+            let (needed, free) = (units::bytes(needed), units::bytes(free));
+            let reason = format!(
+                "{needed} are to arrive on {}, and {free} are free",
+                one.mount
+            );
+            let remedy = "make room on the VPU: see df -h, du -sh ~/* and docker system df";
+            builder.block(address(one.transfer), reason, remedy);
+            full.insert(one.mount);
+        }
+    }
+    full
+}
+
+impl Planned<'_> {
+    /// The sizes of the files that are sent.
+    fn files(&self) -> impl Iterator<Item = u64> {
+        let entries = self.diff.members.iter().chain(&self.diff.secrets);
+        let entries = entries.chain(&self.patched);
+        entries.filter_map(|name| match self.transfer.entries.get(name) {
+            Some(Entry::File(file)) => Some(file.bytes),
+            _ => None,
+        })
+    }
+}
+
+/// One stream for each file system, which is nearly always one, and secret files one by one.
+fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
+    let mut streams: BTreeMap<&String, Vec<&Planned<'_>>> = BTreeMap::new();
+    for one in planned.iter().filter(|one| !one.diff.members.is_empty()) {
+        streams.entry(&one.staging).or_default().push(one);
+    }
+    let commands = streams.iter().map(|(staging, parts)| {
+        let mut canonical = String::new();
+        let mut members = vec![];
+        for part in parts {
+            for name in &part.diff.members {
+                let entry = &part.transfer.entries[name];
+                // Strings and numbers always serialise.
+                canonical.push_str(&serde_json::to_string(entry).unwrap_or_default());
+                members.push(member(part.number, name));
+                canonical.push_str(members.last().map(String::as_str).unwrap_or_default());
+                canonical.push('\n');
+            }
+        }
+        let bytes = archive_len(&builder.desired.transfers, &members);
+        let from = PayloadSource::Stream((*staging).clone());
+        let mut payload = Payload::new(from, Digest::of(canonical), bytes);
+        payload.members = members;
+        Command::with(remote::stage_files(staging), payload)
+    });
+    let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
+    draft = draft.run(commands);
+    for one in planned {
+        for name in &one.patched {
+            draft = draft.run(patch::command(builder, one, name));
+        }
+        for name in &one.diff.secrets {
+            if let Some(Entry::File(file)) = one.transfer.entries.get(name) {
+                draft = draft.run([single(one, name, file)]);
+            }
+        }
+    }
+    if !draft.actions.is_empty() {
+        builder.step(draft);
+    }
+}
+
+/// A name in the archive: `0/sub/file`, or `0` for the target itself.
+fn member(number: usize, name: &str) -> String {
+    if name.is_empty() {
+        number.to_string()
+    } else {
+        format!("{number}/{name}")
+    }
+}
+
+/// What interrupted applies left, where no upload clears it.
+fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
+    let home = &builder.facts.system.home;
+    let left = builder.facts.trees.left.iter();
+    let left: BTreeSet<String> = left
+        .map(|path| absolute(path, home))
+        .filter(|path| !cleared.contains(path))
+        .collect();
+    if left.is_empty() {
+        return;
+    }
+    let leftovers = Address::new("staging", "leftovers");
+    let cause = Cause::NoLongerDeclared;
+    let draft = Draft::new(leftovers, Action::Remove, Phase::Stage, cause);
+    builder.step(draft.run([Command::new(remote::remove_paths(left))]));
+}
+
+/// Moves one transfer's files in place.
+fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
+    let transfer = one.transfer;
+    let target = transfer.target.resolve(&builder.facts.system.home);
+    let state = builder.state();
+    let projects = compose::affected(builder, transfer, &one.diff.changes);
+    let records = projects.iter().map(|project| state.started(project));
+    let records: Vec<String> = records.collect();
+    let marker = format!("{}/{}", state.moved(), Digest::of(&target).short());
+    let undo = if cut_off(builder) {
+        Move::UndoSome
+    } else {
+        Move::Undo
+    };
+    let moves = |how, records| {
+        let way = (marker.as_str(), how);
+        remote::move_files(&target, &one.staging, one.number, way, records)
+    };
+    let command = moves(Move::Do, records.clone());
+    let back = moves(undo, records);
+    let (action, cause) = if one.diff.is_new {
+        (Action::Create, Cause::Missing)
+    } else {
+        let (count, all) = (one.diff.changes.len(), transfer.entries.len());
+        let found = if transfer.is_file() {
+            one.diff.changes[0].found.clone().unwrap_or_default()
+        } else {
+            format!("{count} of {} differ", all.max(count))
+        };
+        let wanted = match (&one.diff.changes[..], transfer.is_file()) {
+            (
+                [
+                    Change {
+                        wanted: Some(wanted),
+                        ..
+                    },
+                ],
+                true,
+            ) => wanted.clone(),
+            _ => transfer.digest().short(),
+        };
+        let attribute = match (&one.diff.changes[..], transfer.is_file()) {
+            ([change], true) if change.change == ChangeKind::Mode => "mode",
+            _ => "content",
+        };
+        (Action::Update, Cause::differs(attribute, found, wanted))
+    };
+    let mut draft = Draft::new(address(transfer), action, Phase::Switch, cause);
+    draft.changes.clone_from(&one.diff.changes);
+    let sent = one.files().next().is_some() || !one.diff.members.is_empty();
+    let after = sent.then(upload_address);
+    let Moves { list, undo } = &one.diff.moves;
+    let draft = draft
+        .source(transfer.source.as_ref())
+        .after(after)
+        .run([Command::with(command, Payload::inline(list.clone()))])
+        .undo([Command::with(back, Payload::inline(undo.clone()))]);
+    builder.step(draft);
+}
+
+/// Stages one file by itself.
+fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
+    let member = member(one.number, name);
+    let path = format!("{}/new/{member}", one.staging);
+    // Nothing is replaced there.
+    let kept = format!("{}/kept/{member}", one.staging);
+    let from = PayloadSource::File(file.local.to_string());
+    let payload = Payload::new(from, file.sha256, file.bytes);
+    let contents = (file.sha256, file.bytes);
+    let put = remote::put_file(
+        &path,
+        contents,
+        file.mode,
+        (&kept, remote::PreviousFile::None),
+        "",
+    );
+    Command::with(put, payload)
+}

@@ -1,0 +1,217 @@
+//! Plans bind volumes: driver and normalised options.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Address, Cause, Command, Phase,
+    builder::{Builder, Draft},
+    directory,
+};
+use crate::{desired, facts, remote};
+
+pub(super) fn address(name: &str) -> Address {
+    Address::new("volume", name)
+}
+
+pub(super) fn plan(builder: &mut Builder<'_>) {
+    let Some(volumes) = builder.facts.volumes.known() else {
+        if let Err(reason) = builder.facts.volumes.as_result() {
+            for volume in &builder.desired.volumes {
+                builder.block(
+                    address(&volume.name),
+                    reason,
+                    "see on the VPU: docker volume ls",
+                );
+            }
+        }
+        return;
+    };
+    for volume in &builder.desired.volumes {
+        one(builder, volume, volumes.get(&volume.name));
+    }
+    for (name, volume) in volumes {
+        let ours = volume.owner.as_ref() == Some(&builder.desired.release.name);
+        if ours
+            && builder
+                .desired
+                .volumes
+                .iter()
+                .all(|desired| desired.name != *name)
+        {
+            builder.unmanaged.insert(address(name));
+        }
+    }
+}
+
+fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts::Volume>) {
+    let address = address(&volume.name);
+    let path = volume.path.resolve(&builder.facts.system.home);
+    let release = &builder.desired.release.name;
+    let create = remote::create_volume(&volume.name, &path, release);
+    let directory = directory::address(builder, &volume.path);
+    let after: Vec<Address> = builder
+        .changes(&directory)
+        .then_some(directory)
+        .into_iter()
+        .collect();
+    let Some(found) = found else {
+        let draft = Draft::new(address, Action::Create, Phase::Stage, Cause::Missing);
+        let draft = draft.source(volume.source.as_ref()).after(after);
+        return builder.step(draft.run([Command::new(create)]));
+    };
+    let mut causes = differences(found, &path).into_iter();
+    let Some(cause) = causes.next() else {
+        return builder.unchanged();
+    };
+    if !volume.replace {
+        return builder.block(
+            address,
+            format!(
+                "a volume of that name is there and differs: {}",
+                found.describe()
+            ),
+            format!(
+                "allow it to be removed and made anew with `replace = true`, or choose another \
+                 name than `{}`",
+                volume.name
+            ),
+        );
+    }
+    if let Err(reason) = users_are_ours(builder, &volume.name) {
+        return builder.block(
+            address,
+            reason,
+            "remove that container, or choose another name",
+        );
+    }
+    let replace = |device: &str, owner| {
+        let projects = builder.desired.projects.iter();
+        let projects = projects.map(|project| project.name.as_str());
+        Command::new(remote::replace_volume(
+            &volume.name,
+            device,
+            owner,
+            projects,
+        ))
+    };
+    let mut draft = Draft::new(address, Action::Replace, Phase::Switch, cause);
+    draft.also = causes.collect();
+    draft = draft.source(volume.source.as_ref()).after(after);
+    draft = draft.run([replace(&path, Some(release))]);
+    let recorded = builder.previous_input(&input(&volume.name));
+    // A volume that holds data is gone with them.
+    if builder.previous().is_some()
+        && let Some(device) = found.bound_to()
+    {
+        let old = recorded.unwrap_or(device);
+        draft = draft.undo([replace(old, found.owner.as_deref())]);
+        draft = draft.always_undone(old != device);
+    }
+    builder.step(draft);
+}
+
+/// What records call a volume.
+pub(super) fn input(name: &str) -> String {
+    format!("volume {name}")
+}
+
+/// Whether all containers that have the volume are in our projects; else why not.
+fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
+    let containers = builder.facts.containers.as_result()?;
+    let foreign = containers.values().find(|container| {
+        container.volumes.contains(volume)
+            && !builder.desired.projects.iter().any(|project| {
+                project.name == container.project && project.directory() == container.working_dir
+            })
+    });
+    match foreign {
+        None => Ok(()),
+        Some(container) => Err(format!(
+            "the volume differs and cannot be replaced: container {}, which is not of this \
+             manifest, has it",
+            container.name
+        )),
+    }
+}
+
+/// How an existing volume differs from a bind of `path`.
+fn differences(found: &facts::Volume, path: &str) -> Vec<Cause> {
+    let mut causes = vec![];
+    if found.driver != "local" {
+        causes.push(Cause::differs("driver", &found.driver, "local"));
+    }
+    let wanted = BTreeMap::from([
+        ("device".to_owned(), path.to_owned()),
+        ("o".to_owned(), "bind".to_owned()),
+        ("type".to_owned(), "none".to_owned()),
+    ]);
+    let found = normalised(&found.options);
+    for key in wanted
+        .keys()
+        .chain(found.keys().filter(|key| !wanted.contains_key(*key)))
+    {
+        let value = |map: &BTreeMap<String, String>| map.get(key).cloned().unwrap_or_default();
+        if value(&found) != value(&wanted) {
+            causes.push(Cause::differs(
+                format!("option {key}"),
+                value(&found),
+                value(&wanted),
+            ));
+        }
+    }
+    causes
+}
+
+/// Options as docker treats them: mount flags are a set, a device's trailing slashes say nothing,
+/// and a bind has no file system type.
+fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut map = options.clone();
+    if let Some(flags) = map.get_mut("o") {
+        let mut list: Vec<&str> = flags
+            .split(',')
+            .map(str::trim)
+            .filter(|f| *f != "rw")
+            .collect();
+        list.sort_unstable();
+        list.dedup();
+        *flags = list.join(",");
+        if flags == "bind" {
+            map.insert("type".to_owned(), "none".to_owned());
+        }
+    }
+    if let Some(device) = map.get_mut("device")
+        && device.len() > 1
+    {
+        *device = device.trim_end_matches('/').to_owned();
+    }
+    map
+}
+
+impl facts::Volume {
+    /// The directory, where it is a plain bind.
+    pub(super) fn bound_to(&self) -> Option<&str> {
+        let bind = self.driver == "local" && normalised(&self.options).get("o")? == "bind";
+        self.options
+            .get("device")
+            .filter(|_| bind)
+            .map(String::as_str)
+    }
+
+    /// For people.
+    fn describe(&self) -> String {
+        match self.bound_to() {
+            Some(device) => format!("it is bound to {device}"),
+            None if self.options.is_empty() => {
+                format!("it is a plain {} volume, which holds data", self.driver)
+            }
+            None => {
+                let list: Vec<String> = self
+                    .options
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect();
+                format!("driver {}, {}", self.driver, list.join(" "))
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Sums up what was observed on a VPU, and how far it is from the manifest. Pure, as planning is.
+
+mod boot;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::boot::{AfterBoot, Autostart, StartedBy};
+use crate::{
+    facts::{Container, Facts, Observed, Readings},
+    plan::{self, Action, Address, Blocked, Plan, Summary, Vpu},
+};
+
+/// The version of the status document's shape.
+const FORMAT: u32 = 1;
+
+/// The state of a VPU: what is deployed, what runs, and what differs from the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// Version of this document's shape.
+    pub format: u32,
+    /// The program that made it, e.g. `o3r-deploy 0.1.0`.
+    pub tool: String,
+    /// The VPU. What could not be told is empty.
+    pub vpu: Vpu,
+    /// Whole seconds since it booted.
+    pub uptime_seconds: u64,
+    /// What was deployed, sorted by name; null where the VPU could not be asked.
+    pub releases: Option<Vec<Release>>,
+    /// Compose projects by name, containers of no project in the one without a name; null where the
+    /// VPU could not be asked.
+    pub projects: Option<Vec<Project>>,
+    /// What the firmware starts when it boots; null where that could not be asked.
+    pub autostart: Option<Autostart>,
+    /// Space on the VPU.
+    pub disks: Vec<Disk>,
+    /// RAM; null where the VPU does not say.
+    pub memory: Option<Memory>,
+    /// What differs from the manifest.
+    pub drift: Drift,
+    /// What the VPU could not be asked.
+    pub unknown: Vec<Unknown>,
+}
+
+/// The last apply of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// `[release].name`.
+    pub name: String,
+    /// `[release].version`; empty where none was given.
+    pub version: String,
+    /// When, by the clock of the machine that applied it; empty where it is not known.
+    pub at: String,
+    /// By whom, e.g. `user@machine`; empty where it is not known.
+    pub by: String,
+    /// Its compose projects.
+    pub projects: Vec<String>,
+}
+
+/// A compose project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Project {
+    /// Its name; empty for containers of no project.
+    pub name: String,
+    /// The release that deployed it, if one of ours did.
+    pub release: Option<String>,
+    /// What of it starts when the VPU boots; null where that cannot be told.
+    pub after_boot: Option<AfterBoot>,
+    /// Its containers, by name. None where they were removed.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its compose service; empty for one of no project.
+    pub service: String,
+    /// The name of the image that it was made from, or the start of its id.
+    pub image: String,
+    /// Docker's word: `running`, `exited`, `restarting`, …
+    pub state: String,
+    /// Of the last run.
+    pub exit_code: i64,
+    /// Docker's word for its health check: `starting`, `healthy` or `unhealthy`; null without one.
+    pub health: Option<String>,
+    /// Whole seconds since it was started; null where it does not run.
+    pub uptime_seconds: Option<u64>,
+}
+
+impl ContainerStatus {
+    /// Whether nothing is wrong with it: it runs and is not unhealthy, or ended as it should.
+    pub fn is_well(&self) -> bool {
+        match self.state.as_str() {
+            "running" => self.health.as_deref() != Some("unhealthy"),
+            "exited" => self.exit_code == 0,
+            state => state == "created",
+        }
+    }
+}
+
+/// A file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Disk {
+    /// What it holds: `home` or `docker`.
+    pub holds: String,
+    /// Bytes.
+    pub total: u64,
+    /// Free bytes.
+    pub free: u64,
+}
+
+/// RAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Memory {
+    /// Bytes.
+    pub total: u64,
+    /// Bytes that a program could get.
+    pub available: u64,
+}
+
+/// What differs from the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Drift {
+    /// There is nothing to compare with.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The manifest was compared.
+    Known {
+        /// The manifest.
+        manifest: String,
+        /// Steps by action, and resources that are as declared.
+        summary: Summary,
+        /// What `apply` would do.
+        changes: Vec<Change>,
+        /// What cannot be planned.
+        blocked: Vec<Blocked>,
+    },
+}
+
+/// A step that `apply` would take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// What it would do.
+    pub action: Action,
+    /// To which resource.
+    pub address: Address,
+}
+
+/// A question without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unknown {
+    /// What was asked.
+    pub what: String,
+    /// Why there is no answer.
+    pub reason: String,
+}
+
+/// Sums up; `plan` is the one for what was observed, or the reason why there is none.
+pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> Status {
+    let Observed { facts, readings } = observed;
+    Status {
+        format: FORMAT,
+        tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        vpu: plan::vpu(facts, host),
+        uptime_seconds: readings.uptime,
+        releases: releases(observed),
+        projects: projects(observed),
+        autostart: facts.autostart.known().map(boot::autostart),
+        disks: disks(readings),
+        memory: readings
+            .memory_total
+            .zip(readings.memory_available)
+            .map(|(total, available)| Memory { total, available }),
+        drift: match plan {
+            Ok(plan) => drift(plan),
+            Err(reason) => Drift::Unknown { reason },
+        },
+        unknown: unknown(facts),
+    }
+}
+
+fn releases(observed: &Observed) -> Option<Vec<Release>> {
+    let records = observed.facts.records.known()?;
+    let releases = records.releases.iter().map(|(name, release)| {
+        let applied = observed.readings.applied.get(name).cloned();
+        let applied = applied.unwrap_or_default();
+        Release {
+            name: name.clone(),
+            version: release.version.clone(),
+            at: applied.at,
+            by: applied.by,
+            projects: release.projects.iter().cloned().collect(),
+        }
+    });
+    Some(releases.collect())
+}
+
+fn projects(observed: &Observed) -> Option<Vec<Project>> {
+    let Observed { facts, readings } = observed;
+    let containers = facts.containers.known()?;
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    let records = facts.records.known();
+    for (name, release) in records.into_iter().flat_map(|records| &records.releases) {
+        owners.extend(release.projects.iter().map(|p| (p.as_str(), name.as_str())));
+    }
+    let mut projects: BTreeMap<&str, Vec<ContainerStatus>> =
+        owners.keys().map(|project| (*project, vec![])).collect();
+    for (id, container) in containers {
+        let status = container_status(id, container, facts, readings);
+        let project = projects.entry(&container.project).or_default();
+        project.push(status);
+    }
+    let projects = projects.into_iter().map(|(name, mut containers)| {
+        containers.sort_by(|one, two| one.name.cmp(&two.name));
+        Project {
+            name: name.to_owned(),
+            release: owners.get(name).map(ToString::to_string),
+            after_boot: after_boot(name, facts),
+            containers,
+        }
+    });
+    Some(projects.collect())
+}
+
+/// Containers of no project are no unit's, and each has its own policy.
+fn after_boot(project: &str, facts: &Facts) -> Option<AfterBoot> {
+    let (found, containers) = (facts.autostart.known()?, facts.containers.known()?);
+    let own = containers
+        .values()
+        .filter(|container| container.project == project);
+    let known = !project.is_empty();
+    known.then(|| boot::after_boot(project, own, found))?
+}
+
+fn container_status(
+    id: &str,
+    container: &Container,
+    facts: &Facts,
+    readings: &Readings,
+) -> ContainerStatus {
+    ContainerStatus {
+        name: container.name.clone(),
+        service: container.service.clone(),
+        image: image_name(&container.image, facts),
+        state: container.status.clone(),
+        exit_code: container.exit_code,
+        health: readings.health.get(id).cloned(),
+        uptime_seconds: readings.container_uptime.get(id).copied(),
+    }
+}
+
+/// What people call an image: a name that is not our mark, else the start of its id.
+fn image_name(id: &str, facts: &Facts) -> String {
+    let image = facts.images.known().and_then(|images| images.get(id));
+    let mut tags = image.into_iter().flat_map(|image| &image.tags);
+    let name = tags.find(|tag| !tag.starts_with("o3r-deploy/"));
+    name.cloned().unwrap_or_else(|| {
+        let hex = id.strip_prefix("sha256:").unwrap_or(id);
+        hex.chars().take(12).collect()
+    })
+}
+
+fn disks(readings: &Readings) -> Vec<Disk> {
+    let disks = [
+        ("home", readings.home_total, readings.home_free),
+        ("docker", readings.docker_total, readings.docker_free),
+    ];
+    disks
+        .into_iter()
+        .filter_map(|(holds, total, free)| {
+            Some(Disk {
+                holds: holds.to_owned(),
+                total: total?,
+                free: free?,
+            })
+        })
+        .collect()
+}
+
+fn drift(plan: &Plan) -> Drift {
+    let changes = plan.steps.iter().map(|step| Change {
+        action: step.action,
+        address: step.address.clone(),
+    });
+    // What would be sent is not made ready here, so that its size is not known.
+    let space = plan::space::address();
+    let blocked = plan.blocked.iter().filter(|b| b.address != space);
+    let blocked: Vec<Blocked> = blocked.cloned().collect();
+    let mut summary = plan.summary;
+    summary.blocked = summary
+        .blocked
+        .saturating_sub(plan.blocked.len() - blocked.len());
+    Drift::Known {
+        manifest: plan.manifest.path.clone(),
+        summary,
+        changes: changes.collect(),
+        blocked,
+    }
+}
+
+fn unknown(facts: &Facts) -> Vec<Unknown> {
+    let answers = [
+        ("device", facts.device.as_result().map(drop)),
+        ("docker", facts.docker.as_result().map(drop)),
+        ("docker-compose", facts.compose.as_result().map(drop)),
+        ("containers", facts.containers.as_result().map(drop)),
+        ("images", facts.images.as_result().map(drop)),
+        ("volumes", facts.volumes.as_result().map(drop)),
+        ("records", facts.records.as_result().map(drop)),
+        ("autostart", facts.autostart.as_result().map(drop)),
+    ];
+    answers
+        .into_iter()
+        .filter_map(|(what, answer)| {
+            Some(Unknown {
+                what: what.to_owned(),
+                reason: answer.err()?.to_owned(),
+            })
+        })
+        .collect()
+}
