@@ -3,6 +3,7 @@
 
 mod cli;
 mod compose_verdicts;
+mod conformance;
 mod convergence;
 mod desired;
 mod examples;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     between, delta, files, images, projects, transfers,
-    world::{Container, Mount, Volume, World},
+    world::{Container, Mount, Volume, World, parent},
 };
 use o3r_deploy::{digest::Digest, shell::Argv};
 
@@ -25,7 +25,16 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
         return fail("Cannot connect to the Docker daemon");
     }
     match words.as_slice() {
-        ["mkdir", "-p", "--", path] => world.make_directory(path),
+        ["mkdir", "-p", "--", path] => {
+            let mut above = *path;
+            while !above.is_empty() {
+                if world.files.contains_key(above) {
+                    return fail(format!("mkdir: cannot create directory {path}"));
+                }
+                above = parent(above);
+            }
+            world.make_directory(path);
+        }
         ["chmod", mode, "--", path] => {
             let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
             match (world.directories.get_mut(*path), world.files.get_mut(*path)) {
@@ -86,7 +95,7 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
 
 fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
-        ("o3r-restored", kept) => kept.iter().for_each(|path| drop(world.take(path))),
+        ("o3r-restored", kept) => forget_kept(world, kept),
         ("o3r-create-volume", [name, device, label]) => {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
             return create_volume(world, name, device, owner);
@@ -129,13 +138,17 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             for file in files {
                 world.remove_below(file);
             }
-            if world.files_below(directory).is_empty() {
-                world.directories.remove(*directory);
+            for file in files {
+                world.remove_empty_above(file, directory);
             }
+            world.remove_empty(directory);
         }
         ("o3r-load-delta", [_, base, how]) => return delta::run(world, base, how, stdin),
         ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
         ("o3r-move-files", [target, new, old, marker, how, records @ ..]) => {
+            if parent(target).contains('/') {
+                world.make_directory(parent(target));
+            }
             transfers::mark(world, marker, how, records);
             let moved = transfers::move_files(world, [target, new, old], stdin);
             if moved.is_ok() {
@@ -156,7 +169,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
                     let _ = writeln!(text, "container {id} {}", container.config_hash.hex());
                 }
             }
-            world.write(record, text.as_bytes(), 0o600);
+            world.write_privately(record, text.as_bytes(), 0o600);
         }
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
@@ -199,21 +212,39 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         return fail("the record was cut short");
     }
     let file = world.files.get(history);
-    let mut bytes = file.map(|file| file.bytes.clone()).unwrap_or_default();
-    let kept = if name == "o3r-recorded" {
-        if !bytes.ends_with(stdin) {
+    let bytes = file.map(|file| file.bytes.clone()).unwrap_or_default();
+    let record = String::from_utf8_lossy(stdin);
+    let text = String::from_utf8_lossy(&bytes);
+    if name == "o3r-recorded" {
+        if text.lines().next_back() != Some(record.trim_end()) {
             return fail("");
         }
-        rest
-    } else {
-        bytes.extend_from_slice(stdin);
-        world.write(history, &bytes, 0o600);
-        rest.get(2..).unwrap_or_default()
+        forget_kept(world, rest);
+        return Ok(String::new());
+    }
+    let [lines, _version, kept @ ..] = rest else {
+        return fail("words are missing");
     };
+    let lines = lines
+        .parse()
+        .map_err(|_| (1, format!("{lines}: not a number")))?;
+    let old: Vec<&str> = text.lines().collect();
+    let old = &old[old.len().saturating_sub(lines)..];
+    let all = [old, &[record.trim_end(), ""]].concat().join("\n");
+    world.write_privately(history, all.as_bytes(), 0o600);
+    forget_kept(world, kept);
+    let note = format!("{}/.o3r-deploy/unfinished", world.home);
+    world.files.remove(&note);
+    Ok(String::new())
+}
+
+/// Removes what was kept to restore from, and the directory that it is in once that is empty.
+fn forget_kept(world: &mut World, kept: &[&str]) {
     for directory in kept {
         drop(world.take(directory));
     }
-    Ok(String::new())
+    let previous = format!("{}/.o3r-deploy/previous", world.home);
+    world.remove_empty(&previous);
 }
 
 fn create_volume(world: &mut World, name: &str, device: &str, owner: Option<String>) -> Ran {

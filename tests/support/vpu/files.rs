@@ -1,60 +1,77 @@
 //! Puts, removes and restores files of projects on the in-memory VPU.
 
+use o3r_deploy::digest::Digest;
+
 use super::{
     commands::{Ran, fail},
-    world::World,
+    world::{World, parent},
 };
-use o3r_deploy::digest::Digest;
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
         ("o3r-put-file", [path, sha256, bytes, mode, kept, previous, record]) => {
+            world.make_directory(parent(path));
+            if world.directories.contains_key(*path) {
+                return fail(format!("{path} is a directory"));
+            }
             keep(world, path, kept, previous);
+            if *previous == "-" {
+                world.write_privately(&added(kept), b"", 0o600);
+            }
+            unfinished(world, path);
             if Digest::of(stdin).hex() != *sha256 || stdin.len().to_string() != *bytes {
                 return fail("what arrived is not what was planned");
             }
-            if *previous == "-" {
-                world.write(&added(kept), b"", 0o600);
-            }
             let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
-            rename(world, record, &beside(kept, "%started"));
+            forget(world, record, kept);
             world.write(path, stdin, mode);
         }
-        ("o3r-remove-file", [path, kept, previous, record, _]) => {
+        ("o3r-remove-file", [path, kept, previous, record, directory]) => {
             keep(world, path, kept, previous);
-            rename(world, record, &beside(kept, "%started"));
+            forget(world, record, kept);
             world.files.remove(*path);
             world.files.remove(&added(kept));
+            world.remove_empty_above(path, directory);
         }
         ("o3r-restore-file", [path, kept, previous, record]) => {
-            let is = |world: &World, path: &str| {
-                let file = world.files.get(path);
-                file.is_some_and(|file| Digest::of(&file.bytes).hex() == *previous)
-            };
-            match *previous {
-                "-" => {
-                    world.files.remove(*path);
-                    world.files.remove(&added(kept));
-                }
-                "?" if !world.files.contains_key(*kept) => {}
-                sha256 if sha256 != "?" && !is(world, kept) => {
-                    if !is(world, path) {
-                        return fail("no copy of the previous release's file is kept");
-                    }
-                }
-                _ => {
-                    let file = world.files[*kept].clone();
-                    world.write(path, &file.bytes, file.mode);
-                    if *previous == "?" {
-                        world.files.remove(*kept);
-                    }
-                }
-            }
-            remember(world, record, kept);
+            restore(world, path, kept, previous)?;
+            remember(world, record, kept)?;
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
+}
+
+fn restore(world: &mut World, path: &str, kept: &str, previous: &str) -> Result<(), (i32, String)> {
+    let is = |world: &World, path: &str| {
+        let file = world.files.get(path);
+        file.is_some_and(|file| Digest::of(&file.bytes).hex() == previous)
+    };
+    match previous {
+        "-" => {
+            world.files.remove(path);
+            world.files.remove(&added(kept));
+            return Ok(());
+        }
+        "?" if !world.files.contains_key(kept) => return Ok(()),
+        "?" => {}
+        _ if !is(world, kept) => {
+            if is(world, path) {
+                return Ok(());
+            }
+            return fail("no copy of the previous release's file is kept");
+        }
+        _ if world.files.get(path) == world.files.get(kept) => return Ok(()),
+        _ => {}
+    }
+    world.make_directory(parent(path));
+    unfinished(world, path);
+    let file = world.files[kept].clone();
+    world.write(path, &file.bytes, file.mode);
+    if previous == "?" {
+        world.files.remove(kept);
+    }
+    Ok(())
 }
 
 fn added(kept: &str) -> String {
@@ -63,37 +80,60 @@ fn added(kept: &str) -> String {
 }
 
 fn beside(kept: &str, name: &str) -> String {
-    let (directory, _) = kept.rsplit_once('/').unwrap_or_default();
-    format!("{directory}/{name}")
+    format!("{}/{name}", parent(kept))
 }
 
-fn rename(world: &mut World, from: &str, to: &str) {
-    if let Some(file) = world.files.remove(from) {
-        world.write(to, &file.bytes, file.mode);
+/// Notes a file that is not complete yet.
+fn unfinished(world: &mut World, path: &str) {
+    let base = format!("{}/.o3r-deploy", world.home);
+    if world.directories.contains_key(&base) {
+        let note = format!("{base}/unfinished");
+        let file = world.files.get(&note).cloned();
+        let (mut text, mode) = file.map_or((vec![], 0o600), |file| (file.bytes, file.mode));
+        text.extend(format!("{path}.o3r-new\n").into_bytes());
+        world.write(&note, &text, mode);
     }
 }
 
-fn remember(world: &mut World, record: &str, kept: &str) {
+/// Takes away the record of what was started.
+fn forget(world: &mut World, record: &str, kept: &str) {
+    if let Some(file) = world.files.remove(record) {
+        world.write_privately(&beside(kept, "%started"), &file.bytes, file.mode);
+    }
+}
+
+/// Takes that back, in the same boot.
+fn remember(world: &mut World, record: &str, kept: &str) -> Result<(), (i32, String)> {
     let aside = beside(kept, "%started");
     let boot = format!("boot {}", world.boot_id);
     let text = |file: &super::File| String::from_utf8_lossy(&file.bytes).into_owned();
     let kept = world.files.get(&aside);
     let is_this_boot = kept.is_some_and(|file| text(file).lines().any(|line| line == boot));
-    if is_this_boot && !world.files.contains_key(record) {
-        rename(world, &aside, record);
+    if !is_this_boot || world.files.contains_key(record) {
+        return Ok(());
     }
+    if !world.directories.contains_key(parent(record)) {
+        return fail(format!(
+            "mv: cannot move to {record}: No such file or directory"
+        ));
+    }
+    if let Some(file) = world.files.remove(&aside) {
+        world.files.insert(record.to_owned(), file);
+    }
+    Ok(())
 }
 
 fn keep(world: &mut World, path: &str, kept: &str, previous: &str) {
     if previous == "-" {
         return;
     }
+    world.make_private_parent(kept);
     if previous == "?" && world.files.contains_key(kept) {
         return;
     }
     if let Some(file) = world.files.get(path).cloned()
         && (previous == "?" || Digest::of(&file.bytes).hex() == previous)
     {
-        world.write(kept, &file.bytes, file.mode);
+        world.files.insert(kept.to_owned(), file);
     }
 }

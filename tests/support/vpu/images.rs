@@ -50,17 +50,19 @@ fn untag(world: &mut World, name: &str) {
 
 /// Appends what arrives of a part of an image.
 fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[u8]) -> Ran {
-    let start = world.files.get(path).map(|file| file.bytes.clone());
-    let mut start = start.unwrap_or_default();
+    world.make_private_parent(path);
     let have: usize = have
         .parse()
         .map_err(|_| (1, format!("{have}: not a number")))?;
-    if start.len() < have {
-        return fail("the file is shorter than it was");
-    }
-    start.truncate(have);
+    let (mut start, mode) = match world.files.get(path) {
+        Some(file) => (file.bytes.clone(), file.mode),
+        None if have == 0 => (vec![], 0o600),
+        None => return fail("the file is gone"),
+    };
+    // A file that is shorter than it was has zeros, and is refused when it is loaded.
+    start.resize(have, 0);
     start.extend_from_slice(stdin);
-    world.write(path, &start, 0o600);
+    world.write(path, &start, mode);
     if bytes == "-" || start.len().to_string() == bytes {
         Ok(String::new())
     } else {

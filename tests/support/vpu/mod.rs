@@ -244,8 +244,9 @@ impl Host for FakeVpu {
             return Ok(output(0, &text, ""));
         }
         if command.script_name() == Some(CONTENTS_NAME) {
-            let nonce = command.words().last().cloned().unwrap_or_default();
-            let text = transfers::contents(&self.lock().world, &nonce, &bytes);
+            let words = command.words();
+            let limit = words[4].parse().unwrap_or_default();
+            let text = transfers::contents(&self.lock().world, limit, &words[5], &bytes);
             return Ok(output(0, &text, ""));
         }
         if command.script_name() == Some(RESOLVED_NAME) {

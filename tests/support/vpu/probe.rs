@@ -255,8 +255,8 @@ fn below_home(world: &World, path: &str) -> String {
 
 /// What is at a path, as a line; hashed where its size is asked for.
 fn look(world: &World, path: &str, is_asked: impl Fn(usize) -> bool, out: &mut String) {
-    if let Some((mode, uid)) = world.directories.get(path) {
-        let _ = writeln!(out, "directory d{} {uid}", permissions(*mode));
+    if let Some((mode, uid)) = world.directory_at(path) {
+        let _ = writeln!(out, "directory d{} {uid}", permissions(mode));
     } else if let Some(target) = world.links.get(path) {
         let _ = writeln!(out, "link {target}");
     } else if let Some(file) = world.files.get(path) {

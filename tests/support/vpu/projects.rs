@@ -33,9 +33,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 "undo" => (aside.as_str(), *path),
                 _ => (*path, aside.as_str()),
             };
-            if let Some(file) = world.files.remove(from) {
-                world.files.insert(to.to_owned(), file);
-            }
+            world.rename(from, to);
             Ok(String::new())
         }
         ("o3r-remove-containers", ids) => {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     commands::{Ran, fail},
-    world::{File, World},
+    world::{File, World, parent},
 };
 use o3r_deploy::digest::Digest;
 
@@ -80,7 +80,11 @@ impl World {
             .extend(taken.links.into_iter().map(|(rest, l)| (at(rest), l)));
     }
 
-    fn rename(&mut self, from: &str, to: &str) {
+    /// Renames what is at a path, if there is anything.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        if !self.is_there(from) {
+            return;
+        }
         let taken = self.take(from);
         self.files.remove(to);
         self.links.remove(to);
@@ -105,11 +109,14 @@ pub(super) fn answer(world: &World, nonce: &str, part: &str, queries: &[u8]) -> 
     for (kind, path) in queries {
         match kind {
             "r" | "R" => {
-                let mut parent = absolute(path);
-                while !world.directories.contains_key(&parent) {
-                    parent.truncate(parent.rfind('/').unwrap_or(0));
+                let (mut nearest, mut flag) = (absolute(path), 'w');
+                while world.directory_at(&nearest).is_none() {
+                    if nearest != absolute(path) && world.is_there(&nearest) {
+                        flag = 'f';
+                    }
+                    nearest.truncate(nearest.rfind('/').unwrap_or(0));
                 }
-                let _ = writeln!(targets, "target 1000000 w\n/\n{parent}\n{path}");
+                let _ = writeln!(targets, "target 1000000 {flag}\n/\n{nearest}\n{path}");
                 look(world, path, &absolute(path), &mut nodes);
                 if kind == "R" && world.directories.contains_key(&absolute(path)) {
                     list(world, path, &absolute(path), &mut below);
@@ -186,10 +193,11 @@ fn list(world: &World, shown: &str, path: &str, out: &mut String) {
 }
 
 /// What `contents.sh` would print.
-pub(super) fn contents(world: &World, nonce: &str, paths: &[u8]) -> String {
+pub(super) fn contents(world: &World, limit: usize, nonce: &str, paths: &[u8]) -> String {
     let mut out = format!("{nonce}\n");
     for path in String::from_utf8_lossy(paths).lines() {
-        if let Some(file) = world.files.get(path) {
+        let file = world.files.get(path);
+        if let Some(file) = file.filter(|file| file.bytes.len() <= limit) {
             out.push('=');
             for byte in &file.bytes {
                 let _ = write!(out, "{byte:02x}");
@@ -204,6 +212,7 @@ pub(super) fn contents(world: &World, nonce: &str, paths: &[u8]) -> String {
 pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
     let io = |error: std::io::Error| (1, error.to_string());
     drop(world.take(staging));
+    world.make_private_parent(staging);
     let (mut taken, mut sums) = (Taken::default(), None);
     let mut reader = tar::Archive::new(archive);
     for entry in reader.entries().map_err(io)? {
@@ -235,8 +244,14 @@ pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
             return fail(format!("what arrived is not what was planned: {name}"));
         }
     }
-    world.make_directory(&format!("{staging}/new"));
+    world.make_directories(&format!("{staging}/new"), 0o700);
+    let names = taken.files.keys().chain(taken.links.keys());
+    let names: Vec<String> = names.chain(taken.directories.keys()).cloned().collect();
     world.put(staging, taken);
+    // Directories that are not in the archive.
+    for name in names {
+        world.make_private_parent(&format!("{staging}{name}"));
+    }
     Ok(String::new())
 }
 
@@ -247,10 +262,10 @@ fn aside(marker: &str, record: &str) -> String {
 /// What `move-files.sh` does before it moves anything.
 pub(super) fn mark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
     if how == "do" {
-        world.write(marker, b"", 0o600);
+        world.write_privately(marker, b"", 0o600);
         for record in records {
             if let Some(file) = world.files.remove(*record) {
-                world.write(&aside(marker, record), &file.bytes, file.mode);
+                world.files.insert(aside(marker, record), file);
             }
         }
     }
@@ -288,10 +303,14 @@ pub(super) fn move_files(world: &mut World, [target, new, old]: [&str; 3], list:
         match op {
             "k" | "x" if world.is_there(&kept) || !world.is_there(&at) => {}
             "k" => {
-                let Some(file) = world.files.get(&at).cloned() else {
+                world.make_directory(parent(&kept));
+                if let Some(target) = world.links.get(&at).cloned() {
+                    world.links.insert(kept, target);
+                } else if let Some(file) = world.files.get(&at).cloned() {
+                    world.files.insert(kept, file);
+                } else {
                     return fail(format!("{at}: no file to keep"));
-                };
-                world.write(&kept, &file.bytes, file.mode);
+                }
             }
             "x" => world.rename(&at, &kept),
             "d" => {

@@ -253,11 +253,55 @@ impl World {
 
     /// Makes a directory and its parents.
     pub fn make_directory(&mut self, path: &str) {
+        self.make_directories(path, 0o755);
+    }
+
+    /// Makes a directory and its parents, and has what is made have this mode.
+    pub(super) fn make_directories(&mut self, path: &str, mode: u32) {
         let mut path = path.trim_end_matches('/');
         while !path.is_empty() && !self.directories.contains_key(path) {
-            self.directories.insert(path.to_owned(), (0o755, 989));
-            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            self.directories.insert(path.to_owned(), (mode, 989));
+            path = parent(path);
         }
+    }
+
+    /// Makes the directory of a path, which nobody else may look into.
+    pub(super) fn make_private_parent(&mut self, path: &str) {
+        self.make_directories(parent(path), 0o700);
+    }
+
+    /// Writes a file and makes its directory, which nobody else may look into: as scripts with `umask 077` do.
+    pub(super) fn write_privately(&mut self, path: &str, bytes: &[u8], mode: u32) {
+        self.make_private_parent(path);
+        self.write(path, bytes, mode);
+    }
+
+    /// Removes the directories above a path that are empty, up to `stop`, which stays.
+    pub(super) fn remove_empty_above(&mut self, path: &str, stop: &str) {
+        let mut directory = parent(path);
+        while directory != stop && !directory.is_empty() && self.remove_empty(directory) {
+            directory = parent(directory);
+        }
+    }
+
+    /// Removes a directory, if it is empty; whether it is gone by that.
+    pub(super) fn remove_empty(&mut self, directory: &str) -> bool {
+        self.below(directory).is_empty() && self.directories.remove(directory).is_some()
+    }
+
+    /// The directory that is at a path, perhaps by a symbolic link.
+    pub(super) fn directory_at(&self, path: &str) -> Option<(u32, u32)> {
+        let mut path = path.to_owned();
+        for _ in 0..8 {
+            let Some(target) = self.links.get(&path) else {
+                return self.directories.get(&path).copied();
+            };
+            path = match target.strip_prefix('/') {
+                Some(_) => target.clone(),
+                None => format!("{}/{target}", parent(&path)),
+            };
+        }
+        None
     }
 
     /// Writes a file and makes its directory.
@@ -292,5 +336,11 @@ impl World {
         let stays = |other: &String| other != path && !other.starts_with(&below);
         self.files.retain(|other, _| stays(other));
         self.directories.retain(|other, _| stays(other));
+        self.links.retain(|other, _| stays(other));
     }
+}
+
+/// The directory that a path is in.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }

@@ -1,0 +1,270 @@
+//! The in-memory VPU does what the real scripts do: the same commands run through the scripts on this machine, by
+//! dash with this machine's tools and by busybox with its own, and through the in-memory VPU. What is there
+//! afterwards, and the exit codes, are the same, whatever was there before and however often a command runs.
+//!
+//! Covered are the builders of [`o3r_deploy::remote`] that need no docker: directories, permissions and removals
+//! (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files (`put_file`, `remove_file`,
+//! `restore_file`, `set_aside`, `restored`), transfers (`stage_files`, `move_files`, with the lists that real plans
+//! have), what is recorded (`record_release`, `recorded`, and `record_started` with a docker that only lists
+//! containers), parts of images that arrive (`receive_part`), and `in_turn`; and the questions about paths, projects'
+//! files, records and trees, with `contents`.
+//!
+//! Not covered:
+//! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`, `settle`):
+//!   a stand-in for docker would prove nothing; the tests on the twin run those scripts against a real one;
+//! - `block_sums` and `patch_file`, which the in-memory VPU does not know: large files are sent whole to it. The tests
+//!   in `transfer_scripts` run them;
+//! - `lock` and `run`, whose point is processes and broken connections, which the in-memory VPU has not: `shells::lock`
+//!   runs them;
+//! - `systemctl` and `device_api`, which need a systemd and a device;
+//! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which shows nothing.
+
+mod parts;
+mod project_files;
+mod questions;
+mod records;
+mod transfers;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+};
+
+use o3r_deploy::{
+    host::{Host as _, Output, Stdin},
+    shell::Argv,
+};
+use o3r_testing::{
+    sandbox::{Sandbox, Tools, needed},
+    vpu::{FakeVpu, File, World},
+};
+use proptest::{prelude::*, test_runner::TestCaseResult};
+
+/// What the scripts run with: each a VPU of another kind.
+const KINDS: [(&[&str], Tools); 2] = [
+    (&["dash"], Tools::Machine),
+    (&["busybox", "sh"], Tools::Busybox),
+];
+
+const PROGRAMS: &[&str] = &[
+    "cat",
+    "chmod",
+    "cp",
+    "dd",
+    "df",
+    "find",
+    "grep",
+    "gzip",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "od",
+    "printf",
+    "readlink",
+    "rm",
+    "rmdir",
+    "sed",
+    "sha256sum",
+    "sleep",
+    "stat",
+    "tail",
+    "tar",
+    "tr",
+    "uname",
+    "wc",
+    "xargs",
+];
+
+/// A docker without anything, but for the containers that `$HOME/../containers` lists.
+const DOCKER: &str = "#!/bin/sh\n\
+    case \"$1 $2\" in\n\
+    'container ls') [ ! -e \"$HOME/../containers\" ] || cat \"$HOME/../containers\" ;;\n\
+    info*) echo '{\"version\":\"20.10.25\",\"arch\":\"aarch64\",\"status\":null,\"root\":\"/\"}' ;;\n\
+    esac\n";
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    Directory(u32),
+    File(u32, String),
+    Link(String),
+}
+
+/// What is below the home directory, by path.
+type Tree = BTreeMap<String, Node>;
+
+/// The same VPU twice.
+struct Both {
+    sandbox: Sandbox,
+    vpu: FakeVpu,
+    home: String,
+}
+
+impl Both {
+    fn new((shell, tools): (&[&str], Tools), tree: &Tree) -> Self {
+        let sandbox = Sandbox::new(shell, tools, PROGRAMS.iter().copied());
+        // Whatever the user who runs the tests has.
+        let sandbox = sandbox.with_profile("umask 022");
+        // What it does is not seen here, and takes long where much is unwritten.
+        sandbox.link("sync", &needed("true"));
+        sandbox.program("docker", DOCKER);
+        sandbox.program("docker-compose", "#!/bin/sh\necho 1.29.2\n");
+        let home = sandbox.home().to_str().unwrap().to_owned();
+        let mut world = World {
+            home: home.clone(),
+            boot_id: boot_id(),
+            ..World::default()
+        };
+        world.make_directory(&home);
+        for (name, node) in tree {
+            plant(&sandbox.home().join(name), node);
+            let path = format!("{home}/{name}");
+            world.make_directory(path.rsplit_once('/').unwrap().0);
+            match node {
+                Node::Directory(mode) => drop(world.directories.insert(path, (*mode, 989))),
+                Node::File(mode, text) => world.write(&path, text.as_bytes(), *mode),
+                Node::Link(target) => drop(world.links.insert(path, target.clone())),
+            }
+        }
+        let vpu = FakeVpu::new(world);
+        Self { sandbox, vpu, home }
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.home)
+    }
+
+    /// Runs a command on both, and compares.
+    async fn run(&self, command: &Argv, stdin: &[u8]) -> Result<Output, TestCaseError> {
+        let before = seen(&self.sandbox.home());
+        let real = self.sandbox.run(command, stdin).await;
+        let memory = self.vpu.run(command, Stdin::Bytes(stdin.to_vec()));
+        let memory = memory.await.unwrap();
+        let shown = command.to_display();
+        prop_assert_eq!(
+            real.code,
+            memory.code,
+            "{} before {:#?}: {:?} {:?}",
+            shown,
+            before,
+            real,
+            memory
+        );
+        self.same(&format!("{shown}\nbefore {before:#?}"))?;
+        Ok(real)
+    }
+
+    fn same(&self, after: &str) -> TestCaseResult {
+        let real = seen(&self.sandbox.home());
+        let memory = self.vpu.world(|world| remembered(world, &self.home));
+        for name in real.keys().chain(memory.keys()) {
+            let (real, memory) = (real.get(name), memory.get(name));
+            prop_assert_eq!(real, memory, "{} after {}", name, after);
+        }
+        Ok(())
+    }
+}
+
+fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    text.trim().to_owned()
+}
+
+/// Makes something, and the directories above it.
+fn plant(path: &Path, node: &Node) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    match node {
+        Node::Link(target) => return symlink(target, path).unwrap(),
+        Node::Directory(_) => fs::create_dir_all(path).unwrap(),
+        Node::File(_, text) => fs::write(path, text).unwrap(),
+    }
+    let (Node::Directory(mode) | Node::File(mode, _)) = node else {
+        return;
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
+}
+
+/// What is really there.
+fn seen(home: &Path) -> Tree {
+    let entries = walkdir::WalkDir::new(home).min_depth(1).into_iter();
+    // What the tools said there is theirs.
+    let said = home.join(".o3r-deploy/staging/said");
+    let entries = entries
+        .map(Result::unwrap)
+        .filter(|entry| entry.path() != said);
+    let entries = entries.map(|entry| {
+        let name = entry.path().strip_prefix(home).unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        let node = if entry.path_is_symlink() {
+            let target = fs::read_link(entry.path()).unwrap();
+            Node::Link(target.to_str().unwrap().to_owned())
+        } else if entry.file_type().is_dir() {
+            Node::Directory(mode)
+        } else {
+            let bytes = fs::read(entry.path()).unwrap();
+            Node::File(mode, String::from_utf8_lossy(&bytes).into_owned())
+        };
+        (name.to_str().unwrap().to_owned(), node)
+    });
+    entries.collect()
+}
+
+/// What is there in memory.
+fn remembered(world: &World, home: &str) -> Tree {
+    let prefix = format!("{home}/");
+    let own = |path: &String| path.strip_prefix(&prefix).map(str::to_owned);
+    let file = |file: &File| {
+        let text = String::from_utf8_lossy(&file.bytes).into_owned();
+        Node::File(file.mode, text)
+    };
+    let directories = world.directories.iter();
+    let directories = directories.map(|(path, (mode, _))| (path, Node::Directory(*mode)));
+    let files = world.files.iter().map(|(path, f)| (path, file(f)));
+    let links = world.links.iter();
+    let links = links.map(|(path, target)| (path, Node::Link(target.clone())));
+    let all = directories.chain(files).chain(links);
+    all.filter_map(|(path, node)| Some((own(path)?, node)))
+        .collect()
+}
+
+/// Runs what waits, for proptest knows no such tests.
+fn run(case: impl Future<Output = TestCaseResult>) -> TestCaseResult {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(case)
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        // Each of them starts hundreds of processes.
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    }
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["", "one\n", "two\n", "no end"]).prop_map(str::to_owned)
+}
+
+fn mode() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![0o600, 0o640, 0o644, 0o755])
+}
+
+/// Some of these paths, with what is there.
+fn tree(paths: &'static [&'static str]) -> impl Strategy<Value = Tree> {
+    let node = (mode(), text()).prop_map(|(mode, text)| Node::File(mode, text));
+    let some = prop::collection::vec(prop::option::of(node), paths.len());
+    some.prop_map(|nodes| {
+        let named = paths.iter().zip(nodes);
+        let there = named.filter_map(|(path, node)| Some(((*path).to_owned(), node?)));
+        there.collect()
+    })
+}

@@ -1,0 +1,31 @@
+//! Parts of images that arrive.
+
+use o3r_deploy::remote::{self, State};
+
+use super::*;
+
+proptest! {
+    #![proptest_config(config(24))]
+
+    #[test]
+    fn what_arrives_of_parts_is_the_same(
+        there in tree(&[".o3r-deploy/arriving/part", ".o3r-deploy/arriving/other"]),
+        // How many bytes are there, what comes, and whether it is known how many there are at the end.
+        arrivals in prop::collection::vec((0..6_u64, text(), any::<Option<bool>>()), 1..5),
+    ) {
+        run(async {
+            for kind in KINDS {
+                let both = Both::new(kind, &there);
+                let path = format!("{}/part", State { home: &both.home }.arriving());
+                for (have, sent, known) in &arrivals {
+                    let bytes = have + sent.len() as u64;
+                    // More are expected than come.
+                    let bytes = known.map(|all| if all { bytes } else { bytes + 1 });
+                    let command = remote::receive_part(&path, *have, bytes);
+                    both.run(&command, sent.as_bytes()).await?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
