@@ -192,7 +192,7 @@ fn a_failed_section_is_unknown_with_its_last_words() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_answers_never_panic(

@@ -241,6 +241,7 @@ fn run(case: impl Future<Output = TestCaseResult>) -> TestCaseResult {
     runtime.block_on(case)
 }
 
+/// So few cases that all take ten seconds; each run has others, and what fails is kept and tried again.
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

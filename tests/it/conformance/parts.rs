@@ -5,7 +5,7 @@ use o3r_deploy::remote::{self, State};
 use super::*;
 
 proptest! {
-    #![proptest_config(config(24))]
+    #![proptest_config(config(10))]
 
     #[test]
     fn what_arrives_of_parts_is_the_same(

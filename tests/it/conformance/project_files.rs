@@ -141,7 +141,7 @@ fn record() -> impl Strategy<Value = Option<String>> {
 }
 
 proptest! {
-    #![proptest_config(config(24))]
+    #![proptest_config(config(14))]
 
     #[test]
     fn projects_files_are_the_same(

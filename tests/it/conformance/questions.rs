@@ -55,7 +55,7 @@ fn without_owners(value: &mut Value) {
 }
 
 proptest! {
-    #![proptest_config(config(16))]
+    #![proptest_config(config(6))]
 
     #[test]
     fn answers_are_the_same(

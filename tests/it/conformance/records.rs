@@ -66,7 +66,7 @@ fn container(id: &str, name: &str) -> Container {
 }
 
 proptest! {
-    #![proptest_config(config(24))]
+    #![proptest_config(config(10))]
 
     #[test]
     fn records_are_the_same(

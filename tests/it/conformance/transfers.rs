@@ -154,7 +154,7 @@ async fn follow(both: &Both, desired: &Desired, course: &Course) -> TestCaseResu
 }
 
 proptest! {
-    #![proptest_config(config(20))]
+    #![proptest_config(config(7))]
 
     #[test]
     fn transfers_are_the_same(

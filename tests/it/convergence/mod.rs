@@ -362,7 +362,6 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
-        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

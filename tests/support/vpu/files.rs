@@ -16,7 +16,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             }
             keep(world, path, kept, previous);
             if *previous == "-" {
-                world.write_privately(&added(kept), b"", 0o600);
+                world.empty(&added(kept));
             }
             unfinished(world, path);
             if Digest::of(stdin).hex() != *sha256 || stdin.len().to_string() != *bytes {

@@ -262,7 +262,7 @@ fn aside(marker: &str, record: &str) -> String {
 /// What `move-files.sh` does before it moves anything.
 pub(super) fn mark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
     if how == "do" {
-        world.write_privately(marker, b"", 0o600);
+        world.empty(marker);
         for record in records {
             if let Some(file) = world.files.remove(*record) {
                 world.files.insert(aside(marker, record), file);

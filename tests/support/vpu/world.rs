@@ -276,6 +276,12 @@ impl World {
         self.write(path, bytes, mode);
     }
 
+    /// Empties a file, or makes it.
+    pub(super) fn empty(&mut self, path: &str) {
+        let mode = self.files.get(path).map_or(0o600, |file| file.mode);
+        self.write_privately(path, b"", mode);
+    }
+
     /// Removes the directories above a path that are empty, up to `stop`, which stays.
     pub(super) fn remove_empty_above(&mut self, path: &str, stop: &str) {
         let mut directory = parent(path);
