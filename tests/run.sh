@@ -4,18 +4,23 @@
 #
 #   tests/run.sh            all parts
 #   tests/run.sh PART...    some of them
+#   tests/run.sh bless      records what the program says now as what the tests expect: read the diff
 #
 # parts: format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart
 # `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
+# `bless` does as well; `bless-local` records only what needs no twin. Snapshots inside of sources need cargo-insta.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 parts=(format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart)
+# These change the sources: only who names them runs them.
+named_only=(bless bless-local)
 case ${1:-} in
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 for part in "$@"; do
-    [[ " ${parts[*]} " == *" $part "* ]] || { echo "run.sh: no part '$part'; there are: ${parts[*]}" >&2; exit 2; }
+    [[ " ${parts[*]} ${named_only[*]} " == *" $part "* ]] ||
+        { echo "run.sh: no part '$part'; there are: ${parts[*]} ${named_only[*]}" >&2; exit 2; }
 done
 [ $# -eq 0 ] || parts=("$@")
 
@@ -146,6 +151,49 @@ part_readme() {
 
 part_quickstart() {
     examples/quickstart.sh
+}
+
+# recorded COMMAND...: runs tests that write what they see where it is not what they expect, then again without that:
+# what fails then is no matter of expectations.
+recorded() {
+    local pending
+    # The first run fails where an expectation was another one.
+    env INSTA_UPDATE=always INSTA_FORCE_PASS=1 O3R_DEPLOY_UPDATE=1 TRYCMD=overwrite "$@" || true
+    # Insta leaves snapshots inside of sources to its cargo command.
+    pending=$(find src tests -name '.*.pending-snap' -size +0)
+    if [ -n "$pending" ]; then
+        cargo insta --version >/dev/null 2>&1 ||
+            { printf 'these sources have new snapshots; install cargo-insta to take them over:\n%s\n' "$pending"; return 1; }
+        cargo insta accept --workspace
+    fi
+    "$@"
+}
+
+# Expectations of tests that need no twin.
+part_bless-local() {
+    need busybox busybox-static
+    need dash dash
+    find src tests -name '.*.pending-snap' -delete
+    if cargo nextest --version >/dev/null 2>&1; then
+        recorded cargo nextest run --locked --no-fail-fast --status-level fail --final-status-level fail
+    else
+        recorded cargo test --workspace --locked --quiet --lib --bins --test it --no-fail-fast
+    fi
+    git status --short
+}
+
+# All expectations: those, the snapshots of twin tests, and the sessions in the README.
+part_bless() {
+    local file modules=()
+    part_bless-local
+    while read -r file; do
+        modules+=("$(basename "$file" .rs)::")
+    done < <(grep -l 'assert_snapshot!' tests/twin/*.rs)
+    recorded cargo test --locked --quiet --test twin --no-fail-fast -- --test-threads 3 "${modules[@]}"
+    need python3 python3
+    cargo build --locked --quiet
+    tests/readme.py --update
+    git status --short
 }
 
 # --- running them ---------------------------------------------------------------------------------
