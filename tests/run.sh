@@ -6,13 +6,13 @@
 #   tests/run.sh PART...    some of them
 #   tests/run.sh bless      records what the program says now as what the tests expect: read the diff
 #
-# parts: format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart
+# parts: format clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart
 # `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
 # `bless` does as well; `bless-local` records only what needs no twin. Snapshots inside of sources need cargo-insta.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-parts=(format clippy dependencies shell build tests doctests docs schema compose twin readme quickstart)
+parts=(format clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart)
 # These change the sources: only who names them runs them.
 named_only=(bless bless-local)
 case ${1:-} in
@@ -121,6 +121,12 @@ part_doctests() {
 
 part_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+}
+
+# Links and file names in the documents.
+part_links() {
+    need python3 python3
+    tests/links.py
 }
 
 # The manifest's schema with taplo and tombi.

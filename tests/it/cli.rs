@@ -1,6 +1,6 @@
 //! Transcripts of the binary without a VPU, and those of the README.
 //!
-//! `TRYCMD=overwrite cargo nextest run -E 'test(cli::)'` writes what the binary says into `tests/cmd`.
+//! `tests/run.sh bless-local` writes what the binary says into `tests/cmd`.
 
 use trycmd::TestCases;
 

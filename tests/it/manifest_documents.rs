@@ -1,5 +1,5 @@
 //! Reads every document in `tests/manifests` and compares all that is said about it with the
-//! snapshot beside it. `O3R_DEPLOY_UPDATE=1` writes the snapshots anew.
+//! snapshot beside it. `tests/run.sh bless-local` updates the snapshots.
 
 use std::{env, fs, io};
 
@@ -71,7 +71,7 @@ fn differs(document: &Utf8Path, rendered: &str) -> Option<String> {
 fn report(differences: &[String]) {
     assert!(
         differences.is_empty(),
-        "{}\n{} snapshots differ; O3R_DEPLOY_UPDATE=1 writes them anew",
+        "{}\n{} snapshots differ; tests/run.sh bless-local updates them",
         differences.join("\n"),
         differences.len()
     );

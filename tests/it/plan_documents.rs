@@ -16,7 +16,7 @@ fn the_committed_schemas_are_current() {
         let committed = fs::read_to_string(path).unwrap_or_default();
         assert!(
             committed == generated,
-            "{path} is stale: O3R_DEPLOY_UPDATE=1 cargo test --test it plan_documents"
+            "{path} is stale: tests/run.sh bless-local writes what is generated now"
         );
     }
 }
