@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::manifest::names::{HostName, ReleaseName, ReleaseVersion};
+use o3r_core::names::{HostName, ReleaseName, ReleaseVersion};
 
 /// The manifest where none is named.
 pub const DEFAULT_FILE: &str = "deploy.toml";

@@ -10,7 +10,9 @@
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
 
-pub use o3r_core::{blocks, compose, cost, desired, digest, offers, plan, remote, shell, status};
+pub use o3r_core::{
+    blocks, compose, compression, cost, desired, digest, offers, plan, remote, shell, status,
+};
 use o3r_core::{closest, redact};
 use o3r_transfer::{held_back, kept};
 pub use o3r_transfer::{image, patch};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{cost::compression::Codec, digest::Digest};
+use crate::{compression::Codec, digest::Digest};
 
 /// The repository of the names that parts of images have on a VPU until the whole is there.
 pub const PART_REPOSITORY: &str = "o3r-deploy-part";

@@ -9,10 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 
 use super::DeviceError;
-use crate::{
-    host::{Host, HostError},
-    manifest::names::escape,
-};
+use crate::host::{Host, HostError};
+use o3r_core::names::escape;
 
 /// The API's path; the trailing slash is needed.
 const PATH: &str = "/api/rpc/v1/com.ifm.efector/";

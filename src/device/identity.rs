@@ -3,10 +3,8 @@
 use serde_json::Value;
 
 use super::{DeviceError, call, json, saved};
-use crate::{
-    host::Host,
-    observe::{Device, Probed, Query},
-};
+use crate::host::Host;
+use o3r_core::facts::{Device, Probed, Query};
 
 /// Name, serial number and firmware; where the query has a name, also what is saved. Where
 /// something fails: why, and what to do about it.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{DeviceError, NAME, call, json};
-use crate::{host::Host, observe::Saved};
+use crate::host::Host;
+use o3r_core::facts::Saved;
 
 /// What is saved. Current values are compared only where `wanted`, the declared name, is not.
 pub(super) async fn saved<H: Host>(

@@ -18,10 +18,8 @@ pub use self::{
     payloads::Payloads,
 };
 use crate::{
-    cost::{
-        compression::{Codec, Compression},
-        image as cost,
-    },
+    compression::{Codec, Compression},
+    cost::image as cost,
     desired::{Desired, Image, ImageContent},
     digest::Digest,
     image::{self, ImageError, LayerCache, LayerSelection, Making, Manner, WorkProgress},

@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anstyle::AnsiColor;
 
 use super::text::{Style, paint};
-use crate::{
-    manifest::names::escape,
-    plan::{Address, Change, ChangeKind, Step},
-};
+use crate::plan::{Address, Change, ChangeKind, Step};
+use o3r_core::names::escape;
 
 /// Unified text diffs, by step and path of the change.
 pub type Details = BTreeMap<(Address, String), String>;

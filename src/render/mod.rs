@@ -16,10 +16,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::{
-    manifest::names::{escape, escape_lines, is_unprintable},
-    plan::Plan,
-};
+use crate::plan::Plan;
+use o3r_core::names::{escape, escape_lines, is_unprintable};
 
 /// The members of our documents that may have several lines.
 const MANY_LINES: &[&str] = &["reason", "remedy", "commands"];

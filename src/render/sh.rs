@@ -77,11 +77,7 @@ pub fn sh(plan: &Plan) -> Script {
             step.action.verb(),
             step.address
         );
-        let _ = writeln!(
-            out,
-            "echo {}",
-            quote(&crate::manifest::names::escape(&title))
-        );
+        let _ = writeln!(out, "echo {}", quote(&o3r_core::names::escape(&title)));
         for command in &step.actions {
             if let Some(commands) = command.argv.in_turn() {
                 for command in commands {

@@ -5,10 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{Details, changes::changes, units};
-use crate::{
-    manifest::names::escape,
-    plan::{Action, Cause, Phase, Plan, Step, Summary, Vpu},
-};
+use crate::plan::{Action, Cause, Phase, Plan, Step, Summary, Vpu};
+use o3r_core::names::escape;
 
 /// How to render.
 #[derive(Debug, Clone, Copy, Default)]

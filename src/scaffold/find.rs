@@ -7,8 +7,8 @@ use super::{Archive, Compose, Found};
 use crate::{
     compose::{ComposeFile, MountSource, parse_env},
     image::{Image, ImageError, Platform, ScratchDir, Source},
-    manifest::names::USUAL_HOME,
 };
+use o3r_core::names::USUAL_HOME;
 
 /// The names that compose itself looks for, in its order of preference on a VPU.
 const COMPOSE_FILES: &[&str] = &[
@@ -229,7 +229,7 @@ mod tests {
             let folder = base.join(folder);
             fs_err::create_dir(&folder).unwrap();
             assert_eq!(name_of(&folder), name);
-            let parsed = name.parse::<crate::manifest::names::ReleaseName>();
+            let parsed = name.parse::<o3r_core::names::ReleaseName>();
             assert!(parsed.is_ok(), "{name}");
         }
     }

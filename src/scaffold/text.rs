@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Archive, Compose, Found};
-use crate::manifest::names::{ImageRef, ReleaseVersion};
+use o3r_core::names::{ImageRef, ReleaseVersion};
 
 /// The version where no image tells one.
 const DEFAULT_VERSION: &str = "0.1.0";

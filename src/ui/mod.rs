@@ -14,9 +14,9 @@ use textwrap::{WordSeparator, WordSplitter, core::Word};
 pub use self::progress::{Preparing, Progress};
 use crate::{
     cli::{Color, Global},
-    manifest::names::escape_lines,
     render::{self, paint},
 };
+use o3r_core::names::escape_lines;
 
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ mod convergence;
 mod desired;
 mod examples;
 mod image;
+mod import_map;
 mod layers;
 mod manifest_bytes;
 mod manifest_documents;

@@ -18,7 +18,6 @@ mod step;
 mod transfer;
 mod volume;
 
-pub use autostart::brings_back;
 pub use builder::vpu;
 pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use step::{

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::{self, Container, Generation},
-    plan::brings_back,
+    restart_policy::survives_boot,
 };
 
 /// What the firmware starts at boot.
@@ -81,7 +81,7 @@ pub(super) fn after_boot<'a>(
         let policy = container.restart_policy.as_str();
         let runs = matches!(container.status.as_str(), "running" | "restarting");
         // One that was stopped stays so, unless it is to run always.
-        let comes = docker_starts && (policy == "always" || (runs && brings_back(policy)));
+        let comes = docker_starts && (policy == "always" || (runs && survives_boot(policy)));
         some |= comes;
         all &= comes;
     }

@@ -9,7 +9,7 @@ use std::{
 use tokio::process::Command;
 
 use super::{super::HostError, SshOptions, known_hosts};
-use crate::manifest::names::escape;
+use o3r_core::names::escape;
 
 /// How long a TCP connection, and the server's first words, may take where `ssh_config` allows no longer time: a VPU
 /// on a cable answers in milliseconds, one behind a plant's VPN in a second or two.

@@ -11,7 +11,7 @@ use super::{
     known_hosts::Destination,
     link::Greeting,
 };
-use crate::manifest::names::escape;
+use o3r_core::names::escape;
 
 /// The shell's exit code for a program that is not there.
 const COMMAND_NOT_FOUND: i32 = 127;

@@ -10,12 +10,12 @@ use crate::observe::{Access, Node, Other, Tree, TreeQuery, Trees};
 use crate::{
     digest::Digest,
     host::Output,
-    manifest::names::escape,
     observe::{
         Probed, Readings,
         parse::{permission_bits, unhex},
     },
 };
+use o3r_core::names::escape;
 
 /// What the script said of one path.
 #[derive(Default)]

@@ -24,7 +24,7 @@ use super::{
     deflate, on_the_way,
     slice::Slice,
 };
-use o3r_core::cost::compression::Compression;
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Most bytes that the cache keeps: several releases of the largest applications that fit a VPU,

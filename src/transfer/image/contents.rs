@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::compress::{self, Encoding};
 use super::slice::Slice;
 use super::{ImageError, Platform, names};
-use o3r_core::cost::compression::Compression;
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Largest configuration; real ones have some kilobytes, labels and history included.

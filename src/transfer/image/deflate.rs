@@ -9,7 +9,7 @@ use std::{
 
 use libdeflater::CompressionLvl;
 
-use o3r_core::cost::compression::Compression;
+use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// Bytes that become one member. Smaller ones compress worse (level 1: a ratio of .285 at 256 KiB,

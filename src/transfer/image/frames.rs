@@ -11,7 +11,7 @@ use flate2::Crc;
 
 use super::compress::Encoding;
 use super::contents::LayerBytes;
-use o3r_core::cost::compression::Codec;
+use o3r_core::compression::Codec;
 
 /// Magic number, deflate, and then no flags, no time, no hint and no system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];

@@ -1,6 +1,6 @@
 //! Says when the layers of an archive are compressed, and what is a compressed file of its own: each layer, or the whole.
 
-use o3r_core::cost::compression::{Codec, Compression};
+use o3r_core::compression::{Codec, Compression};
 
 /// How archives are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

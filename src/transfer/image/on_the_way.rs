@@ -9,7 +9,7 @@ use super::deflate;
 use super::slice::Slice;
 use super::{ImageError, LayerCache, compress, write};
 use crate::held_back::HeldBack;
-use o3r_core::cost::compression::Compression;
+use o3r_core::compression::Compression;
 
 /// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
 const WAITING: usize = 1;

@@ -8,7 +8,7 @@ use super::contents::LayerBytes;
 use super::fetch::From;
 use super::slice::Slice;
 use super::{Bytes, Image, ImageError, LayerCache, Making, Manner, Source, on_the_way};
-use o3r_core::cost::compression::{Codec, Compression};
+use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::Digest;
 
 /// What takes a while before anything is sent.

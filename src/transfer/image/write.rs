@@ -17,7 +17,7 @@ use super::docker::MANIFEST;
 use super::frames::{Framing as _, Raw};
 use super::tarwalk::BLOCK;
 use super::{ImageError, LayerCache, LayerSelection, on_the_way};
-use o3r_core::cost::compression::{Codec, Compression};
+use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// The end of a tar: two blocks of zeros.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use camino::Utf8PathBuf;
-use o3r_deploy::cost::compression::Compression;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{
     Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Work, WorkProgress,
@@ -242,7 +242,7 @@ fn an_archive_compressed_as_a_whole() {
 
 /// As the VPU does.
 pub(crate) fn unwrapped(packing: Option<Compression>, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    if packing.is_some_and(|packing| packing.codec == o3r_deploy::cost::compression::Codec::Zstd) {
+    if packing.is_some_and(|packing| packing.codec == o3r_deploy::compression::Codec::Zstd) {
         return zstd::decode_all(bytes);
     }
     let mut unwrapped = vec![];

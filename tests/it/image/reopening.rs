@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::cost::compression::Compression;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::image::{Image, ImageIndex, LayerCache, LayerSelection, Platform, Source};
 
 use crate::image::build::{Input, Tar, docker_old, sent};

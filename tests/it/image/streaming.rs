@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::cost::compression::Compression;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
 

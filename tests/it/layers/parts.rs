@@ -7,7 +7,7 @@ use std::{
 
 use o3r_deploy::{
     apply::{Event, Observer, Outcome},
-    cost::compression::Codec,
+    compression::Codec,
     image::LayerCache,
     observe::{Observed, observe},
     offers::PART_REPOSITORY,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{address, policy::brings_back, systemctl, unit_name};
+use super::{address, systemctl, unit_name};
+use crate::restart_policy::survives_boot;
 use crate::{
     desired::{Disabled, Project, ProjectState},
     facts::{Autostart, Container},
@@ -122,7 +123,7 @@ fn coming_back<'a>(other: &Disabled, containers: &'a BTreeMap<String, Container>
     let mut by_policy = ByPolicy::new();
     for (id, container) in containers {
         let policy = container.restart_policy.as_str();
-        if !project.is_empty() && container.project == project && brings_back(policy) {
+        if !project.is_empty() && container.project == project && survives_boot(policy) {
             by_policy.entry(policy).or_default().push((id, container));
         }
     }

@@ -7,7 +7,6 @@ mod unit;
 
 use std::collections::BTreeSet;
 
-pub use self::policy::brings_back;
 use super::{
     Action, Address, Cause, Command, Phase,
     builder::{Builder, Draft},

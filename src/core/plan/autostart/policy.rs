@@ -3,13 +3,8 @@
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     plan::builder::Builder,
+    restart_policy::survives_boot,
 };
-
-/// Whether dockerd starts a container with this policy again after a boot, if it ran before it.
-/// `on-failure` is for containers that fail while dockerd runs.
-pub fn brings_back(policy: &str) -> bool {
-    matches!(policy, "always" | "unless-stopped")
-}
 
 /// A service that dockerd starts again after a boot.
 struct ComesBack {
@@ -31,7 +26,7 @@ fn coming_back(project: &Project) -> Vec<ComesBack> {
         let policy = service.restart.as_deref()?;
         // What was stopped stays so, unless it is to run always.
         let comes = match project.state {
-            ProjectState::Running => brings_back(policy),
+            ProjectState::Running => survives_boot(policy),
             ProjectState::Stopped | ProjectState::Absent => policy == "always",
         };
         comes.then(|| ComesBack {
@@ -53,7 +48,7 @@ pub(super) fn missing(project: &Project) -> Option<(String, String)> {
     let lacking: Vec<String> = project
         .services
         .iter()
-        .filter(|(_, s)| s.replicas > 0 && !s.restart.as_deref().is_some_and(brings_back))
+        .filter(|(_, s)| s.replicas > 0 && !s.restart.as_deref().is_some_and(survives_boot))
         .map(|(name, service)| match &service.restart {
             Some(policy) => format!("{name} (`restart: {policy}`)"),
             None => name.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    cost::compression::Codec,
+    compression::Codec,
     desired::{Image, ImageContent},
     digest::Digest,
     offers::{Arriving, ImageOffer, PartOffer},

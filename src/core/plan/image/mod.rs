@@ -14,7 +14,7 @@ use super::{
     builder::{Builder, Draft},
 };
 use crate::{
-    cost::compression::Compression,
+    compression::Compression,
     desired::{self, Desired, ImageContent},
     digest::Digest,
     facts::{self, Facts},

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write as _};
 
 use super::super::{deflate, error::ImageError, scratch::ScratchDir, slice::Slice, write};
 use o3r_core::{
-    cost::compression::Compression,
+    compression::Compression,
     digest::{Digest, DigestWriter},
     shell,
 };

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use super::super::contents::LayerBytes;
 use super::*;
 use crate::image::{Image, ImageIndex, LayerCache, LayerSelection, Work};
-use o3r_core::cost::compression::Compression;
+use o3r_core::compression::Compression;
 
 const LAYER: [u8; 1024] = [0; 1024];
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use o3r_deploy::cost::compression::Compression;
+use o3r_deploy::compression::Compression;
 use o3r_deploy::{
     digest::Digest,
     image::{Image, LayerCache, LayerSelection},
