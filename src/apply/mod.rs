@@ -459,7 +459,7 @@ fn needs_less(command: &Command, than: &Command) -> bool {
 fn first_release(plan: &Plan) -> bool {
     plan.steps
         .iter()
-        .any(|step| step.action == Action::Create && step.address.as_str().starts_with("release."))
+        .any(|step| step.action == Action::Create && step.is_record())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{CommandError, session::Session};
 use crate::{
     desired::{Entry, FileEntry},
     observe::{Node, Observed, Probed, contents},
-    plan::{Address, ChangeKind, Plan},
+    plan::{Address, ChangeKind, Plan, ResourceKind},
     render::Details,
     ui::Ui,
 };
@@ -56,7 +56,7 @@ fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Show
     let home = &observed.facts.system.home;
     let mut shown = vec![];
     for transfer in &session.desired().transfers {
-        let address = Address::new("transfer", transfer.name());
+        let address = Address::new(ResourceKind::Transfer, transfer.name());
         let Some(Probed::Known(tree)) = observed.facts.trees.targets.get(&transfer.name()) else {
             continue;
         };

@@ -213,12 +213,12 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
     };
     for change in changes {
         let sign = sign_of(change.action, style);
-        let address = paint(style.color, BOLD, change.address.as_str());
+        let address = paint(style.color, BOLD, &change.address.to_string());
         let _ = writeln!(out, "  {sign} {:<7} {address}", change.action.verb());
     }
     for blocked in blocked {
         let sign = paint(style.color, RED, "✗");
-        let address = paint(style.color, BOLD, blocked.address.as_str());
+        let address = paint(style.color, BOLD, &blocked.address.to_string());
         let _ = writeln!(
             out,
             "  {sign} {address} is blocked: {}",

@@ -77,7 +77,7 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     }
     for blocked in &plan.blocked {
         let sign = paint(style.color, RED, "✗");
-        let address = paint(style.color, BOLD, blocked.address.as_str());
+        let address = paint(style.color, BOLD, &blocked.address.to_string());
         let reason = indented(&blocked.reason, "    ");
         let _ = writeln!(out, "\n{sign} {address} is blocked: {reason}");
         let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
@@ -138,7 +138,7 @@ fn phase_heading(phase: Phase) -> &'static str {
 
 fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     let sign = sign_of(step.action, style);
-    let address = paint(style.color, BOLD, step.address.as_str());
+    let address = paint(style.color, BOLD, &step.address.to_string());
     let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
     // A detail says how much is sent, too.
     if step.bytes_to_send > 0 && step.detail.is_none() {

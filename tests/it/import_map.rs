@@ -22,7 +22,8 @@ fn map(root: &Path, others: &[&str]) -> Map {
         let Some((top, _)) = path.split_once(['/', '.']) else {
             continue;
         };
-        let is_code = path.ends_with(".rs") && !path.ends_with("/tests.rs");
+        let is_code = Path::new(path).extension().is_some_and(|end| end == "rs")
+            && !path.ends_with("/tests.rs");
         if !is_code || others.contains(&top) || ["lib.rs", "main.rs"].contains(&path) {
             continue;
         }

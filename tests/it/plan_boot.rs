@@ -75,7 +75,7 @@ fn boot(plan: &Plan) -> String {
     let own = ["autostart.", "service.", "vpu."];
     plan.steps.retain(|step| {
         own.iter()
-            .any(|kind| step.address.as_str().starts_with(kind))
+            .any(|kind| step.address.to_string().starts_with(kind))
     });
     plan.summary = plan::Summary::default();
     let style = render::Style {
@@ -524,25 +524,25 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
         .releases
         .insert("app".into(), serde_json::from_value(release).unwrap());
     let plan = plan::plan(&off, &seen, &Offers::default(), "vpu");
-    let lost: Vec<&str> = plan
+    let lost: Vec<String> = plan
         .not_restorable
         .iter()
-        .map(|lost| lost.address.as_str())
+        .map(|lost| lost.address.to_string())
         .collect();
-    assert!(lost.contains(&"autostart.app"), "{lost:?}");
+    assert!(lost.contains(&"autostart.app".to_owned()), "{lost:?}");
 
     let mut enabled = seen.clone();
     if let o3r_deploy::observe::Probed::Known(found) = &mut enabled.facts.autostart {
         found.enabled.insert("app".into());
     }
     let plan = plan::plan(&off, &enabled, &Offers::default(), "vpu");
-    let lost: Vec<&str> = plan
+    let lost: Vec<String> = plan
         .not_restorable
         .iter()
-        .map(|lost| lost.address.as_str())
+        .map(|lost| lost.address.to_string())
         .collect();
     assert!(
-        !lost.contains(&"autostart.app"),
+        !lost.contains(&"autostart.app".to_owned()),
         "its own step takes it back: {lost:?}"
     );
 }

@@ -99,7 +99,7 @@ async fn plan_on(
 fn step<'a>(plan: &'a Plan, address: &str) -> &'a Step {
     plan.steps
         .iter()
-        .find(|step| step.address.as_str() == address)
+        .find(|step| step.address == address)
         .unwrap_or_else(|| panic!("no {address} in {:?}", plan.steps))
 }
 
@@ -131,7 +131,7 @@ fn blocked(plan: &Plan) -> (&str, &str) {
     let [blocked] = &plan.blocked[..] else {
         panic!("not one block: {:?}", plan.blocked)
     };
-    assert_eq!(blocked.address.as_str(), "transfer.~/config");
+    assert_eq!(blocked.address.to_string(), "transfer.~/config");
     (&blocked.reason, &blocked.remedy)
 }
 
@@ -395,7 +395,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         assert!(
             plan.steps
                 .iter()
-                .all(|step| step.address.as_str() != "transfer.~/config")
+                .all(|step| step.address != "transfer.~/config")
         );
     }
     let plan = plan_on(&desired, nothing, |tree| tree.access = Access::None).await;

@@ -258,7 +258,7 @@ impl Attempt<'_> {
 /// Whether a plan has nothing that is not in what was agreed to, but for the removal of what our own
 /// try has left.
 fn is_rest(plan: &Plan, planned: &Plan) -> bool {
-    let unfinished = Address::new("image", "unfinished");
+    let unfinished = Address::unfinished_images();
     let known = |step: &crate::plan::Step| {
         step.address == unfinished
             || planned

@@ -6,7 +6,7 @@ use crate::{
     apply::{Failure, Restored},
     commands::session::Session,
     host::{Host as _, Stdin},
-    plan::{Phase, Plan, Step},
+    plan::{Address, Phase, Plan, ResourceKind, Step},
     shell::Argv,
 };
 
@@ -64,23 +64,24 @@ pub(super) async fn what_runs(
 
 /// The compose projects of a plan's steps.
 fn projects(plan: &Plan) -> BTreeSet<&str> {
-    let addresses = plan.steps.iter().map(|step| step.address.as_str());
+    let addresses = plan.steps.iter().map(|step| &step.address);
     addresses.filter_map(project).collect()
 }
 
-fn project(address: &str) -> Option<&str> {
-    let name = address.strip_prefix("compose.").or_else(|| {
-        let file = address.strip_prefix("file.")?;
-        Some(file.split_once('/')?.0)
-    });
-    name.filter(|name| !name.is_empty())
+fn project(address: &Address) -> Option<&str> {
+    let name = match address.kind() {
+        ResourceKind::Compose => address.name(),
+        ResourceKind::File => address.project_file()?.0,
+        _ => return None,
+    };
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// Of whom the VPU cannot be asked: what follows from the steps that were done.
 fn by_progress(plan: &Plan, completed: usize) -> String {
     let steps = |range: &[Step]| {
         let switch = range.iter().filter(|step| step.phase != Phase::Stage);
-        let addresses: Vec<&str> = switch.map(|step| step.address.as_str()).collect();
+        let addresses: Vec<String> = switch.map(|step| step.address.to_string()).collect();
         (!addresses.is_empty()).then(|| addresses.join(", "))
     };
     let completed = completed.min(plan.steps.len());
@@ -92,7 +93,7 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
         format!("  of either release: {step}, whose running command ends on the VPU without us")
     }));
     lines.extend(steps(rest).map(|rest| format!("  not begun: {rest}")));
-    let starts = |step: &Step| step.address.as_str().starts_with("compose.");
+    let starts = |step: &Step| step.address.kind() == ResourceKind::Compose;
     if !done.iter().chain(running).any(starts) {
         lines.push("no container was touched".to_owned());
     }
@@ -125,7 +126,7 @@ mod tests {
             ("image.app:1", None),
             ("release.app", None),
         ] {
-            assert_eq!(project(address), wanted, "{address}");
+            assert_eq!(project(&address.parse().unwrap()), wanted, "{address}");
         }
     }
 }

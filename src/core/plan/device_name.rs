@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     guard::api_help,
 };
@@ -23,7 +23,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(wanted) = &builder.desired.device_name else {
         return;
     };
-    let address = Address::new("vpu", "name");
+    let address = Address::new(ResourceKind::Vpu, "name");
     let found = match builder.facts.device.as_result() {
         Ok(device) => match &device.saved {
             Some(Probed::Known(saved)) => Ok((device, saved)),

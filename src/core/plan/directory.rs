@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
 };
 use crate::{
@@ -22,11 +22,11 @@ pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
     let home = &builder.facts.system.home;
     let path = path.resolve(home);
     match path.strip_prefix(home.as_str()) {
-        Some("") => Address::new("directory", "~"),
+        Some("") => Address::new(ResourceKind::Directory, "~"),
         Some(below) if below.starts_with('/') => {
-            Address::new("directory", format_args!("~{below}"))
+            Address::new(ResourceKind::Directory, format_args!("~{below}"))
         }
-        _ => Address::new("directory", path),
+        _ => Address::new(ResourceKind::Directory, path),
     }
 }
 

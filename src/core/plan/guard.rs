@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Address, builder::Builder};
+use super::{Address, ResourceKind, builder::Builder};
 use crate::facts::{Facts, Podman};
 
 /// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
@@ -13,7 +13,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let guards = &builder.desired.guards;
     if facts.system.arch != guards.arch {
         builder.block(
-            Address::new("vpu", "arch"),
+            Address::new(ResourceKind::Vpu, "arch"),
             format!(
                 "the box is {}, the manifest is for {}",
                 facts.system.arch, guards.arch
@@ -30,13 +30,17 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         || !builder.desired.images.is_empty()
         || !builder.desired.projects.is_empty();
     if uses_docker && let Err(reason) = facts.docker.as_result() {
-        builder.block(Address::new("vpu", "docker"), reason, docker_help(reason));
+        builder.block(
+            Address::new(ResourceKind::Vpu, "docker"),
+            reason,
+            docker_help(reason),
+        );
     }
     if !builder.desired.projects.is_empty()
         && let Err(reason) = facts.compose.as_result()
     {
         builder.block(
-            Address::new("vpu", "docker-compose"),
+            Address::new(ResourceKind::Vpu, "docker-compose"),
             reason,
             "see on the VPU: docker-compose version",
         );
@@ -44,7 +48,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let podman = facts.docker.known().and_then(|docker| docker.podman);
     if !builder.desired.projects.is_empty() && podman == Some(Podman::Program) {
         builder.block(
-            Address::new("vpu", "docker-compose"),
+            Address::new(ResourceKind::Vpu, "docker-compose"),
             "`docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see \
              other images and containers",
             "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
@@ -55,7 +59,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     if let Err(reason) = facts.records.as_result() {
         builder.block(
-            Address::new("vpu", "records"),
+            Address::new(ResourceKind::Vpu, "records"),
             reason,
             "make ~/.o3r-deploy on the VPU readable, or move it away",
         );
@@ -92,7 +96,7 @@ pub(super) fn home(builder: &mut Builder<'_>) {
         && builder.has_steps()
     {
         builder.block(
-            Address::new("vpu", "home"),
+            Address::new(ResourceKind::Vpu, "home"),
             reason,
             "see on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
              move it away",
@@ -135,7 +139,7 @@ fn device(builder: &mut Builder<'_>) {
             ];
             for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
                 builder.block(
-                    Address::new("vpu", name),
+                    Address::new(ResourceKind::Vpu, name),
                     format!("{name} cannot be checked: {reason}"),
                     format!(
                         "{}; or leave `{name}` out of the manifest",
@@ -151,7 +155,7 @@ fn device(builder: &mut Builder<'_>) {
     };
     if guards.serial.is_some() && device.serial.is_empty() {
         builder.block(
-            Address::new("vpu", "serial"),
+            Address::new(ResourceKind::Vpu, "serial"),
             "serial cannot be checked: the device does not say its serial number",
             "restart the device and try again; leave `serial` out of the manifest once you know that the device is right",
         );
@@ -159,7 +163,7 @@ fn device(builder: &mut Builder<'_>) {
         && device.serial != *serial
     {
         builder.block(
-            Address::new("vpu", "serial"),
+            Address::new(ResourceKind::Vpu, "serial"),
             format!(
                 "this is the box with serial {}, not {serial}",
                 device.serial
@@ -170,7 +174,7 @@ fn device(builder: &mut Builder<'_>) {
     if let Some(range) = &guards.firmware {
         if device.firmware.is_empty() {
             return builder.block(
-                Address::new("vpu", "firmware"),
+                Address::new(ResourceKind::Vpu, "firmware"),
                 "firmware cannot be checked: the device does not say which one it has",
                 "leave `firmware` out of the manifest once you know that the device is right",
             );
@@ -178,7 +182,7 @@ fn device(builder: &mut Builder<'_>) {
         match device.firmware.parse() {
             Ok(version) if range.matches(&version) => {}
             Ok(_) => builder.block(
-                Address::new("vpu", "firmware"),
+                Address::new(ResourceKind::Vpu, "firmware"),
                 format!(
                     "firmware is {}, the manifest wants {range}",
                     device.firmware
@@ -186,7 +190,7 @@ fn device(builder: &mut Builder<'_>) {
                 "update the firmware, or widen `firmware` under [vpu] once it is tested",
             ),
             Err(error) => builder.block(
-                Address::new("vpu", "firmware"),
+                Address::new(ResourceKind::Vpu, "firmware"),
                 format!("firmware cannot be checked: {error}"),
                 "the device names it in a way that is not known here; leave `firmware` out of the \
                  manifest",

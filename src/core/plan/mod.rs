@@ -3,6 +3,7 @@
 //! Pure: [`plan`] is sync, total and deterministic; it sees no host, no clock and no randomness.
 //! Same input, same bytes.
 
+mod address;
 mod autostart;
 mod builder;
 mod compose;
@@ -18,11 +19,12 @@ mod step;
 mod transfer;
 mod volume;
 
+pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::vpu;
 pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use step::{
-    Action, Address, Blocked, Cause, Change, ChangeKind, Command, Delta, NotRestorable, Part,
-    Payload, PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    Action, Blocked, Cause, Change, ChangeKind, Command, Delta, NotRestorable, Part, Payload,
+    PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
 };
 
 use crate::{desired::Desired, facts::Observed, offers::Offers};

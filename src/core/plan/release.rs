@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    Action, Address, Cause, Command, Payload, Phase, autostart,
+    Action, Address, Cause, Command, Payload, Phase, ResourceKind, autostart,
     builder::{Builder, Draft},
     compose,
 };
@@ -74,7 +74,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         .map(String::as_str)
         .unwrap_or_default();
     let history = builder.state().history(&desired.release.name);
-    let address = Address::new("release", &desired.release.name);
+    let address = Address::new(ResourceKind::Release, &desired.release.name);
     let draft = Draft::new(address, action, Phase::Settle, cause);
     let draft = draft.source(desired.release.source.as_ref());
     let state = builder.state();
@@ -122,7 +122,9 @@ fn unmanaged_projects(
             .iter()
             .any(|desired| desired.name == *project);
         if !declared && records.started.contains_key(project) {
-            builder.unmanaged.insert(Address::new("compose", project));
+            builder
+                .unmanaged
+                .insert(Address::new(ResourceKind::Compose, project));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Address, builder::Builder, layers_to_send};
+use super::{Address, ResourceKind, builder::Builder, layers_to_send};
 use crate::{
     digest::Digest,
     facts::Readings,
@@ -12,7 +12,7 @@ use crate::{
 
 /// What is blocked where space is wanting.
 pub fn address() -> Address {
-    Address::new("vpu", "space")
+    Address::new(ResourceKind::Vpu, "space")
 }
 
 /// What makes room on docker's disk.

@@ -1,10 +1,11 @@
 //! Names what a plan is made of; data only.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Address, ResourceKind};
 use crate::{desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds};
 
 /// Everything that `apply` will do, in order, and why.
@@ -113,7 +114,7 @@ pub struct Step {
 impl Step {
     /// Whether it records the release: what fails after it takes nothing back.
     pub fn is_record(&self) -> bool {
-        self.address.as_str().starts_with("release.")
+        self.address.kind() == ResourceKind::Release
     }
 }
 
@@ -146,31 +147,6 @@ pub enum ChangeKind {
     Mode,
     /// It goes.
     Deleted,
-}
-
-/// A resource's name in plans: its kind, a dot, its name.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(transparent)]
-pub struct Address(String);
-
-impl Address {
-    /// E.g. `("volume", "share")` as `volume.share`.
-    pub fn new(kind: &str, name: impl fmt::Display) -> Self {
-        Self(format!("{kind}.{name}"))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// What happens to a resource.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     directory,
 };
 use crate::{desired, facts, remote};
 
 pub(super) fn address(name: &str) -> Address {
-    Address::new("volume", name)
+    Address::new(ResourceKind::Volume, name)
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {

@@ -165,11 +165,11 @@ fn files_that_docker_compose_reads_and_nobody_declared_are_renamed() {
             world.write(&dotenv, b"SECRET=1\n", 0o600);
         });
         let plan = plan_for(&vpu, &wanted).await;
-        let renamed: Vec<&str> = plan
+        let renamed: Vec<String> = plan
             .steps
             .iter()
             .filter(|step| step.action == Action::Remove)
-            .map(|step| step.address.as_str())
+            .map(|step| step.address.to_string())
             .collect();
         assert_eq!(
             renamed,

@@ -521,7 +521,7 @@ fn with_docker_down_everything_is_blocked_and_nothing_planned_away() {
         assert!(
             plan.blocked
                 .iter()
-                .any(|blocked| blocked.address.as_str() == "vpu.docker")
+                .any(|blocked| blocked.address == "vpu.docker")
         );
     });
 }

@@ -96,7 +96,7 @@ fn a_network_that_differs_and_has_containers_of_others_is_blocked() {
         let [blocked] = plan.blocked.as_slice() else {
             panic!("{:#?}", plan.blocked)
         };
-        assert_eq!(blocked.address.as_str(), "compose.app");
+        assert_eq!(blocked.address.to_string(), "compose.app");
         assert!(
             blocked
                 .reason

@@ -55,7 +55,7 @@ fn regression_a_directory_in_two_spellings_is_one() {
 
         twice.directories[0].mode = Some(0o700);
         let plan = plan_for(&vpu, &twice).await;
-        assert_eq!(plan.blocked[0].address.as_str(), "directory.~/data");
+        assert_eq!(plan.blocked[0].address, "directory.~/data");
         assert_eq!(
             plan.blocked[0].reason,
             "it is declared twice, with modes 0700 and 0775"
@@ -105,11 +105,11 @@ fn regression_images_of_releases_before_are_listed() {
         converge(&vpu, &desired(&BASE)).await;
         let next = desired(&Shape { image: 1, ..BASE });
         let plan = plan_for(&vpu, &next).await;
-        assert_eq!(plan.unmanaged, vec![], "a failure would go back to it");
+        assert!(plan.unmanaged.is_empty(), "a failure would go back to it");
         converge(&vpu, &next).await;
         let old = image_content(0).staging_tag;
         let plan = plan_for(&vpu, &next).await;
-        let unmanaged: Vec<&str> = plan.unmanaged.iter().map(plan::Address::as_str).collect();
+        let unmanaged: Vec<String> = plan.unmanaged.iter().map(ToString::to_string).collect();
         assert_eq!(unmanaged, [format!("image.{old}")]);
     });
 }

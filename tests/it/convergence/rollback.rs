@@ -282,9 +282,7 @@ fn regression_a_project_takes_the_place_of_one_that_goes() {
         assert_eq!(plan.blocked, vec![]);
         let at = |address: &str| {
             let mut steps = plan.steps.iter();
-            steps
-                .position(|step| step.address.as_str() == address)
-                .unwrap()
+            steps.position(|step| step.address == address).unwrap()
         };
         assert!(at("compose.app") < at("compose.new"));
         let before = vpu.world(|world| world.clone());

@@ -191,7 +191,7 @@ fn load(plan: &Plan, name: &str) -> Option<(String, u64)> {
     let step = plan
         .steps
         .iter()
-        .find(|step| step.address.as_str() == address)?;
+        .find(|step| step.address == address.as_str())?;
     Some((step.detail.clone()?, step.bytes_to_send))
 }
 

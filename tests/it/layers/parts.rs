@@ -360,7 +360,7 @@ async fn a_layer_below_that_vanishes_is_sent_after_all() {
         assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
         assert_eq!(fell_back.len(), 1);
         let (_, again) = planned(&vpu, &next, &files, link).await;
-        let left = again.steps.iter().map(|step| step.address.as_str());
+        let left = again.steps.iter().map(|step| step.address.to_string());
         let left: Vec<_> = left.collect();
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(files_there(&vpu), [] as [usize; 0]);

@@ -308,7 +308,7 @@ async fn what_was_there_comes_back_when_a_later_step_fails() {
         let step = plan
             .steps
             .iter_mut()
-            .find(|step| step.address.as_str() == "transfer.~/single");
+            .find(|step| step.address == "transfer.~/single");
         step.unwrap().actions[0].argv = o3r_deploy::shell::Argv::new("false");
         let report = bench.execute(&desired, &plan).await;
         let Outcome::Failed(failure) = report.outcome else {

@@ -8,7 +8,7 @@ mod unit;
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     compose,
 };
@@ -22,11 +22,11 @@ use crate::{
 const ON: &[&str] = &["enabled", "static", "alias", "generated"];
 
 pub(super) fn address(name: &str) -> Address {
-    Address::new("autostart", name)
+    Address::new(ResourceKind::Autostart, name)
 }
 
 fn service_address() -> Address {
-    Address::new("service", SERVICE.trim_end_matches(".service"))
+    Address::new(ResourceKind::Service, SERVICE.trim_end_matches(".service"))
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {

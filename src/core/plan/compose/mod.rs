@@ -31,7 +31,7 @@ pub(super) use self::{
     transfers::affected,
 };
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     image, volume,
 };
@@ -43,11 +43,11 @@ use crate::{
 };
 
 pub(super) fn address(project: &str) -> Address {
-    Address::new("compose", project)
+    Address::new(ResourceKind::Compose, project)
 }
 
 fn file_address(project: &str, relative: &str) -> Address {
-    Address::new("file", format_args!("{project}/{relative}"))
+    Address::new(ResourceKind::File, format_args!("{project}/{relative}"))
 }
 
 impl Project {
@@ -352,7 +352,7 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
             }
             remote::remove_containers(ids)
         };
-        let containers = Address::new("containers", &project.name);
+        let containers = Address::new(ResourceKind::Containers, &project.name);
         let cause = match project.state {
             ProjectState::Absent => Cause::differs("state", "present", "absent"),
             _ => Cause::NoLongerDeclared,

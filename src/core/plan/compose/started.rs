@@ -7,7 +7,7 @@ use crate::{
     desired::{Mounted, Project},
     digest::Digest,
     facts::{Autostart, Container, Generation, Started},
-    plan::{Cause, builder::Builder, image, volume},
+    plan::{Cause, ResourceKind, builder::Builder, image, volume},
 };
 
 /// What the inputs begin with that say what a service mounts: then its name, and where.
@@ -211,11 +211,16 @@ pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<String> 
     let Cause::DependsOn { address } = cause else {
         return None;
     };
-    let address = address.as_str();
-    if let Some(file) = address.strip_prefix(&format!("file.{}/", project.name)) {
+    if let Some((_, file)) = address
+        .project_file()
+        .filter(|(name, _)| *name == project.name)
+    {
         return Some(format!("file {file}"));
     }
-    let (kind, name) = address.split_once('.')?;
-    let kind = if kind == "tag" { "image" } else { kind };
-    Some(format!("{kind} {name}"))
+    let kind = match address.kind() {
+        // What a container is created from is the image that has the name.
+        ResourceKind::Tag => ResourceKind::Image,
+        kind => kind,
+    };
+    Some(format!("{} {}", kind.word(), address.name()))
 }

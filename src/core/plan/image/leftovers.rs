@@ -44,7 +44,7 @@ pub(super) fn plan(
     }
     let files = (!files.is_empty()).then(|| remote::remove_paths(files));
     let tags = (!tags.is_empty()).then(|| remote::forget_parts(tags));
-    let address = Address::new("image", "unfinished");
+    let address = Address::unfinished_images();
     let cause = Cause::NoLongerDeclared;
     let draft = Draft::new(address, Action::Remove, Phase::Settle, cause);
     let draft = draft.detail("what an apply left that was cut off".to_owned());

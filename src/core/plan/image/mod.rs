@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
 use super::{
-    Action, Address, Cause, Command, Phase,
+    Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
 };
 use crate::{
@@ -23,12 +23,12 @@ use crate::{
 };
 
 pub(super) fn address(name: &str) -> Address {
-    Address::new("image", name)
+    Address::new(ResourceKind::Image, name)
 }
 
 /// The address of giving an image its name.
 pub(super) fn tag_address(name: &str) -> Address {
-    Address::new("tag", name)
+    Address::new(ResourceKind::Tag, name)
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {

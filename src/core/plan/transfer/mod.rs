@@ -20,6 +20,7 @@ use self::{
 };
 use super::{
     Action, Address, Cause, Change, ChangeKind, Command, Payload, PayloadSource, Phase,
+    ResourceKind,
     builder::{Builder, Draft},
     compose,
 };
@@ -35,11 +36,11 @@ use crate::{
 const BLOCK: u64 = 4096;
 
 pub(super) fn address(transfer: &Transfer) -> Address {
-    Address::new("transfer", transfer.name())
+    Address::new(ResourceKind::Transfer, transfer.name())
 }
 
 fn upload_address() -> Address {
-    Address::new("upload", "files")
+    Address::new(ResourceKind::Upload, "files")
 }
 
 /// What changes at one target.
@@ -140,7 +141,7 @@ pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
         Some(address) => Cause::DependsOn { address },
         None => Cause::NoLongerDeclared,
     };
-    let staging = Address::new("staging", "files");
+    let staging = Address::new(ResourceKind::Staging, "files");
     let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
     let remove = Command::new(remote::remove_paths(used));
     builder.step(draft.after(after).run([remove]));
@@ -279,7 +280,7 @@ fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
     if left.is_empty() {
         return;
     }
-    let leftovers = Address::new("staging", "leftovers");
+    let leftovers = Address::new(ResourceKind::Staging, "leftovers");
     let cause = Cause::NoLongerDeclared;
     let draft = Draft::new(leftovers, Action::Remove, Phase::Stage, cause);
     builder.step(draft.run([Command::new(remote::remove_paths(left))]));

@@ -12,7 +12,7 @@ use crate::{
     desired::{self, Project, ProjectState},
     facts::{self, Container, Pool},
     plan::{
-        Action, Address, Cause, Command, Phase,
+        Action, Address, Cause, Command, Phase, ResourceKind,
         builder::{Builder, Draft},
     },
     remote,
@@ -388,14 +388,14 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
             if !found.used_by.is_empty() && !changes {
                 continue;
             }
-            let network = Address::new("network", &found.name);
+            let network = Address::new(ResourceKind::Network, &found.name);
             let draft = Draft::new(
                 network,
                 Action::Remove,
                 Phase::Settle,
                 Cause::NoLongerDeclared,
             );
-            let containers = Address::new("containers", &project.name);
+            let containers = Address::new(ResourceKind::Containers, &project.name);
             let before = [compose.clone(), containers];
             let before = before.into_iter().filter(|step| builder.changes(step));
             let draft = draft.after(before).source(project.source.as_ref());
