@@ -29,7 +29,7 @@ use crate::{
     host::{self, Held, Host, HostError, Output, Stdin},
     image::LayerSpan,
     observe::docker_answers,
-    plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Through},
+    plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
     prepare::Payloads,
     remote::How,
 };
@@ -266,9 +266,9 @@ impl<H: Host> Execution<'_, H> {
 
     async fn once(&self, command: &Command) -> Result<(), FailureReason> {
         let start = Instant::now();
-        let result = match command.through {
-            Through::Shell => self.shell(command).await.map_err(FailureReason::from),
-            Through::DeviceApi { port } => {
+        let result = match command.transport {
+            Transport::Shell => self.shell(command).await.map_err(FailureReason::from),
+            Transport::DeviceApi { port } => {
                 let answer = device::call(self.runner.host, port, command.argv.words()).await;
                 answer.map(Output::said).map_err(FailureReason::from)
             }
@@ -292,14 +292,14 @@ impl<H: Host> Execution<'_, H> {
         if let Some(payload) = &command.stdin {
             self.tell_image(payload);
         }
-        let how = match command.stdin.as_ref().map(|payload| &payload.from) {
+        let how = match command.stdin.as_ref().map(|payload| &payload.source) {
             None => How::Works,
-            Some(PayloadSource::Inline(_)) => How::Reads,
-            Some(PayloadSource::File(_) | PayloadSource::Stream(_)) => How::Brings,
+            Some(PayloadSource::Inline { .. }) => How::Reads,
+            Some(_) => How::Brings,
         };
         let stdin = match &command.stdin {
             None => Stdin::Empty,
-            Some(payload) if !payload.parts.is_empty() => return self.in_parts(payload).await,
+            Some(payload) if !payload.parts().is_empty() => return self.in_parts(payload).await,
             Some(payload) => {
                 let told = Arc::new(AtomicU64::new(0));
                 let sent = self.counting(&told, 0);
@@ -307,7 +307,7 @@ impl<H: Host> Execution<'_, H> {
                     .payloads
                     .open(payload, sent)
                     .map_err(HostError::Payload)?;
-                Stdin::Stream(if payload.about {
+                Stdin::Stream(if payload.estimated {
                     self.telling_the_end(write, told)
                 } else {
                     write
@@ -321,19 +321,19 @@ impl<H: Host> Execution<'_, H> {
     async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
         let told = Arc::new(AtomicU64::new(0));
         let open = |part: &Part| {
-            if payload.about {
+            if payload.estimated {
                 self.tell_image(payload);
             }
             // All of the part before has been written, but for its end.
             let sent = self.counting(&told, told.load(Ordering::Relaxed));
             let write = self.payloads.open_part(payload, part, sent)?;
-            if payload.parts.last() == Some(part) {
+            if payload.parts().last() == Some(part) {
                 Ok(self.telling_the_end(write, Arc::clone(&told)))
             } else {
                 Ok(write)
             }
         };
-        parts::send(&self.runner, &payload.parts, open).await
+        parts::send(&self.runner, payload.parts(), open).await
     }
 
     /// Tells how many bytes were sent, after so many before, and notes that.
@@ -360,7 +360,7 @@ impl<H: Host> Execution<'_, H> {
         if !layers.is_empty() {
             self.observer.event(Event::Image {
                 bytes: self.payloads.bytes(payload),
-                about: payload.about,
+                about: payload.estimated,
                 layers: &layers,
             });
         }
@@ -399,7 +399,7 @@ impl<H: Host> Execution<'_, H> {
             .enumerate()
             .partition(|(_, step)| step.is_record());
         for (index, step) in others {
-            if index > failed && !step.always_undone {
+            if index > failed && !step.rollback_always {
                 continue;
             }
             if step.undo.is_empty() {
@@ -445,13 +445,18 @@ impl<H: Host> Execution<'_, H> {
 /// Whether what is run instead of a command that failed brings nothing, and so can only look.
 fn is_check(fallback: &Command) -> bool {
     let payload = fallback.stdin.as_ref();
-    payload.is_some_and(|payload| matches!(payload.from, PayloadSource::Inline(_)))
+    payload.is_some_and(|payload| matches!(payload.source, PayloadSource::Inline { .. }))
 }
 
 /// Whether docker writes less of what a command reads than of what another does, before it unpacks it: by more than
 /// what archives have beside their layers.
 fn needs_less(command: &Command, than: &Command) -> bool {
-    let spooled = |command: &Command| command.stdin.as_ref().map_or(0, |payload| payload.spooled);
+    let spooled = |command: &Command| {
+        command
+            .stdin
+            .as_ref()
+            .map_or(0, |payload| payload.spool_bytes)
+    };
     spooled(command) < spooled(than) / 100 * 99
 }
 
@@ -470,9 +475,12 @@ mod tests {
     #[test]
     fn a_full_disk_ends_what_needs_no_less() {
         let load = |spooled| {
-            let from = PayloadSource::Stream("app:1".into());
+            let from = PayloadSource::Image {
+                name: "app:1".into(),
+                layers: None,
+            };
             let mut payload = Payload::new(from, Digest::of(""), 1);
-            payload.spooled = spooled;
+            payload.spool_bytes = spooled;
             Command::with(Argv::new("docker"), payload)
         };
         // Packed layers, or parts, may fit where these do not.

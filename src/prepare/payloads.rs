@@ -58,30 +58,30 @@ impl Payloads {
         payload: &Payload,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> io::Result<host::Payload> {
-        let write: host::Payload = match &payload.from {
-            PayloadSource::Inline(text) => {
+        let write: host::Payload = match &payload.source {
+            PayloadSource::Inline { text } => {
                 let text = text.clone();
                 Box::new(move |out| out.write_all(text.as_bytes()))
             }
-            PayloadSource::File(path) => {
+            PayloadSource::File { path } => {
                 let mut file = fs_err::File::open(path)?;
                 Box::new(move |out| io::copy(&mut file, out).map(drop))
             }
-            PayloadSource::Stream(_) if payload.patch => {
+            PayloadSource::FilePatch { .. } => {
                 let patch = self.patch(payload)?;
                 Box::new(move |out| patch.write(out))
             }
-            PayloadSource::Stream(_) if !payload.members.is_empty() => {
-                let (transfers, members) = (Arc::clone(&self.transfers), payload.members.clone());
+            PayloadSource::Files { members, .. } => {
+                let (transfers, members) = (Arc::clone(&self.transfers), members.clone());
                 Box::new(move |out| write_archive(&transfers, &members, out))
             }
-            PayloadSource::Stream(name) => {
+            PayloadSource::ImageDelta { name, .. } => {
+                let (image, _) = self.image(name)?;
+                let sha256 = payload.sha256;
+                Box::new(move |out| image.write_delta(sha256, out))
+            }
+            PayloadSource::Image { name, .. } | PayloadSource::ImageParts { name, .. } => {
                 let (image, tag) = self.image(name)?;
-                if payload.delta.is_some() {
-                    let sha256 = payload.sha256;
-                    let write = move |out: &mut dyn Write| image.write_delta(sha256, out);
-                    return Ok(counted(Box::new(write), sent));
-                }
                 let layers = selection(payload);
                 Box::new(move |out| {
                     image
@@ -103,11 +103,11 @@ impl Payloads {
         part: &Part,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> io::Result<host::Payload> {
-        let PayloadSource::Stream(name) = &payload.from else {
+        let PayloadSource::ImageParts { name, .. } = &payload.source else {
             return Err(io::Error::other("only an image is sent in parts"));
         };
         let (image, tag) = self.image(name)?;
-        let (have, part) = (part.have, of_image(part));
+        let (have, part) = (part.received_bytes, of_image(part));
         let write: host::Payload = Box::new(move |out| {
             let mut rest = Skipping { out, left: have };
             image
@@ -119,43 +119,36 @@ impl Payloads {
 
     /// Where the layers of an image are in what is sent of it, all parts together; none where it is built on the VPU.
     pub fn layers(&self, payload: &Payload) -> Vec<LayerSpan> {
-        let PayloadSource::Stream(name) = &payload.from else {
-            return vec![];
-        };
-        let (Ok((image, tag)), None) = (self.image(name), &payload.delta) else {
-            return vec![];
-        };
-        if payload.parts.is_empty() {
-            return image.archive_layers(&tag, &selection(payload));
+        match &payload.source {
+            PayloadSource::Image { name, .. } => match self.image(name) {
+                Ok((image, tag)) => image.archive_layers(&tag, &selection(payload)),
+                Err(_) => vec![],
+            },
+            PayloadSource::ImageParts { name, parts, .. } => match self.image(name) {
+                Ok((image, tag)) => layers_of_parts(&image, &tag, parts),
+                Err(_) => vec![],
+            },
+            _ => vec![],
         }
-        let mut spans = vec![];
-        let mut before = 0;
-        for part in &payload.parts {
-            let placed = |at: u64| before + at.saturating_sub(part.have);
-            let layers = image.part_layers(&tag, &of_image(part));
-            let layers = layers.into_iter().map(|span| LayerSpan {
-                bytes: placed(span.bytes.start)..placed(span.bytes.end),
-                ..span
-            });
-            spans.extend(layers.filter(|span| !span.bytes.is_empty()));
-            before += part_bytes(&image, &tag, part);
-        }
-        spans
     }
 
-    /// Bytes that are sent of a payload: of one that is about so long, as far as is known by now.
+    /// Bytes that are sent of a payload: of one whose size is an estimate, as far as is known by now.
     pub(crate) fn bytes(&self, payload: &Payload) -> u64 {
-        let PayloadSource::Stream(name) = &payload.from else {
+        let (PayloadSource::Image { name, .. } | PayloadSource::ImageParts { name, .. }, true) =
+            (&payload.source, payload.estimated)
+        else {
             return payload.bytes;
         };
-        let (true, Ok((image, tag))) = (payload.about, self.image(name)) else {
+        let Ok((image, tag)) = self.image(name) else {
             return payload.bytes;
         };
-        if payload.parts.is_empty() {
-            return image.archive_len(&tag, &selection(payload));
+        match payload.parts() {
+            [] => image.archive_len(&tag, &selection(payload)),
+            parts => parts
+                .iter()
+                .map(|part| part_bytes(&image, &tag, part))
+                .sum(),
         }
-        let parts = payload.parts.iter();
-        parts.map(|part| part_bytes(&image, &tag, part)).sum()
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
@@ -172,21 +165,38 @@ impl Payloads {
 
 /// Which layers of an image are sent.
 fn selection(payload: &Payload) -> LayerSelection {
-    match &payload.layers {
+    match payload.layers() {
         None => LayerSelection::All,
         Some(layers) => LayerSelection::Only(layers.clone()),
     }
 }
 
+/// Where the layers are in what is sent of these parts.
+fn layers_of_parts(image: &image::Image, tag: &str, parts: &[Part]) -> Vec<LayerSpan> {
+    let mut spans = vec![];
+    let mut before = 0;
+    for part in parts {
+        let placed = |at: u64| before + at.saturating_sub(part.received_bytes);
+        let layers = image.part_layers(tag, &of_image(part));
+        let layers = layers.into_iter().map(|span| LayerSpan {
+            bytes: placed(span.bytes.start)..placed(span.bytes.end),
+            ..span
+        });
+        spans.extend(layers.filter(|span| !span.bytes.is_empty()));
+        before += part_bytes(image, tag, part);
+    }
+    spans
+}
+
 /// Bytes that are sent of a part, as far as is known by now.
 fn part_bytes(image: &image::Image, tag: &str, part: &Part) -> u64 {
     let bytes = image.part_len(tag, &of_image(part));
-    bytes.saturating_sub(part.have)
+    bytes.saturating_sub(part.received_bytes)
 }
 
 fn of_image(part: &Part) -> offers::Part {
     offers::Part {
-        up_to: part.up_to,
+        up_to: part.layer_count,
         layers: part.layers.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     desired::is_secret,
     observe,
-    plan::{Payload, PayloadSource, Plan, Through},
+    plan::{Payload, PayloadSource, Plan, Transport},
     remote,
     shell::quote,
 };
@@ -85,9 +85,9 @@ pub fn sh(plan: &Plan) -> Script {
                 }
                 continue;
             }
-            let line = match command.through {
-                Through::Shell => command.argv.to_shell(),
-                Through::DeviceApi { port } => {
+            let line = match command.transport {
+                Transport::Shell => command.argv.to_shell(),
+                Transport::DeviceApi { port } => {
                     remote::device_api(port, command.argv.words()).to_shell()
                 }
             };
@@ -96,7 +96,7 @@ pub fn sh(plan: &Plan) -> Script {
                     let _ = writeln!(out, "{line} </dev/null");
                 }
                 Some(Payload {
-                    from: PayloadSource::Inline(text),
+                    source: PayloadSource::Inline { text },
                     ..
                 }) => {
                     let _ = writeln!(out, "printf '%s' {} | {line}", quote(text));
@@ -116,10 +116,15 @@ pub fn sh(plan: &Plan) -> Script {
 
 /// A name that is its content's digest, so that two payloads never meet, and what it is.
 fn payload_name(payload: &Payload) -> String {
-    let (what, ending) = match &payload.from {
-        PayloadSource::File(path) => (path.as_str(), ""),
-        PayloadSource::Inline(_) => ("inline", ""),
-        PayloadSource::Stream(name) => (name.as_str(), ".tar"),
+    let (what, ending) = match &payload.source {
+        PayloadSource::File { path } => (path.as_str(), ""),
+        PayloadSource::Inline { .. } => ("inline", ""),
+        PayloadSource::Image { name, .. }
+        | PayloadSource::ImageParts { name, .. }
+        | PayloadSource::ImageDelta { name, .. } => (name.as_str(), ".tar"),
+        PayloadSource::Files { staging, .. } | PayloadSource::FilePatch { staging, .. } => {
+            (staging.as_str(), ".tar")
+        }
     };
     let base = what.rsplit('/').next().unwrap_or(what);
     let safe = |c: char| {
@@ -139,8 +144,8 @@ fn keep(
     name: String,
     payload: &Payload,
 ) {
-    match &payload.from {
-        PayloadSource::File(path) if is_secret(path) => {
+    match &payload.source {
+        PayloadSource::File { path } if is_secret(path) => {
             let secret = SecretPayload {
                 name,
                 local: path.clone(),

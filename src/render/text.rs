@@ -145,7 +145,7 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
         let _ = write!(line, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
     let _ = writeln!(out, "{line}");
-    for cause in std::iter::once(&step.cause).chain(&step.also) {
+    for cause in std::iter::once(&step.cause).chain(&step.further_causes) {
         if let Some(text) = cause_text(cause) {
             let _ = writeln!(out, "            {text}");
         }
@@ -175,7 +175,7 @@ fn cause_text(cause: &Cause) -> Option<String> {
             shortened(wanted)
         )),
         Cause::DependsOn { address } => Some(format!("because of {address}")),
-        Cause::NoLongerDeclared => Some("no longer declared".to_owned()),
+        Cause::Undeclared => Some("no longer declared".to_owned()),
     }
 }
 
@@ -187,7 +187,7 @@ fn count_line(plan: &Plan) -> String {
     }
     let mut line = format!("Plan: {line}");
     if plan.bytes_to_send() > 0 {
-        let about = if plan.is_about() { "about " } else { "" };
+        let about = if plan.is_estimated() { "about " } else { "" };
         let bytes = units::bytes(plan.bytes_to_send());
         let _ = write!(line, "; {about}{bytes} to send");
     }

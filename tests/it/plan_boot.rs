@@ -487,7 +487,7 @@ async fn api_calls_are_part_of_the_plan_document_and_of_the_script() {
     let document: serde_json::Value = serde_json::from_str(&json).unwrap();
     let step = &document["steps"][0];
     let call = json!({
-        "through": {"kind": "device_api", "port": 80},
+        "transport": {"kind": "device_api", "port": 80},
         "argv": ["saveInit", "/device/info/name"],
         "stdin": null,
     });

@@ -21,11 +21,11 @@ fn the_committed_schemas_are_current() {
     }
 }
 
-/// A plan document of an earlier version of this program: it must parse for ever.
+/// A plan document that an earlier version of this program wrote: it is read as long as its format is this one.
 #[test]
 fn old_documents_are_read_and_keep_the_schema() {
-    let text = fs::read_to_string("tests/fixtures/plan/format-1.json").unwrap();
-    let plan: Plan = serde_json::from_str(&text).unwrap();
+    let text = fs::read_to_string("tests/fixtures/plan/format-2.json").unwrap();
+    let plan = Plan::read(text.as_bytes()).unwrap();
     assert_eq!(render::json(&plan), text);
     let schema = serde_json::from_str(&render::plan_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -43,4 +43,21 @@ fn old_documents_are_read_and_keep_the_schema() {
         }
     ));
     insta::assert_snapshot!("script", render::sh(&plan).text);
+}
+
+#[test]
+fn documents_of_other_formats_are_refused_with_what_to_do() {
+    let text = "{\"format\": 1, \"everything\": \"else\"}";
+    let error = Plan::read(text.as_bytes()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a plan of format 1; this version reads format 2"
+    );
+    assert!(
+        error
+            .help()
+            .starts_with("plan again: o3r-deploy plan -o FILE")
+    );
+    let error = Plan::read(b"[release]").unwrap_err();
+    assert!(error.to_string().starts_with("not a plan: "), "{error}");
 }

@@ -119,8 +119,8 @@ fn changes(step: &Step) -> Vec<String> {
 
 /// The list of moves, and the one that takes them back.
 fn lists(step: &Step) -> (Vec<&str>, Vec<&str>) {
-    let text = |commands: &'_ [plan::Command]| match &commands[0].stdin.as_ref().unwrap().from {
-        PayloadSource::Inline(text) => text.clone(),
+    let text = |commands: &'_ [plan::Command]| match &commands[0].stdin.as_ref().unwrap().source {
+        PayloadSource::Inline { text } => text.clone(),
         other => panic!("{other:?}"),
     };
     let leak = |text: String| -> Vec<&'static str> { text.leak().lines().collect() };
@@ -149,7 +149,10 @@ async fn a_new_directory_moves_whole_and_goes_whole() {
     assert_eq!(changes(step), ["+ a", "+ sub/", "+ sub/b"]);
     assert_eq!(lists(step), (vec!["m "], vec!["r "]));
     let upload = &plan.steps[0].actions[0].stdin.as_ref().unwrap();
-    assert_eq!(upload.members, ["0", "0/a", "0/sub", "0/sub/b"]);
+    let PayloadSource::Files { members, .. } = &upload.source else {
+        panic!("{upload:?}")
+    };
+    assert_eq!(*members, ["0", "0/a", "0/sub", "0/sub/b"]);
 }
 
 #[tokio::test]

@@ -150,9 +150,9 @@ impl Attempt<'_> {
 
     fn say_rest(&self, why: &str, plan: &Plan) {
         let left = render::bytes(plan.bytes_to_send());
-        let note = if plan.is_about() {
+        let note = if plan.is_estimated() {
             format!("{why}: about {left} to go")
-        } else if self.planned.is_about() {
+        } else if self.planned.is_estimated() {
             format!("{why}: {left} to go")
         } else {
             let before = self.planned.bytes_to_send();
@@ -274,7 +274,7 @@ fn is_rest(plan: &Plan, planned: &Plan) -> bool {
 
 /// Whether more has arrived than when it was planned before.
 fn is_further(plan: &Plan, before: &Plan) -> bool {
-    if !plan.is_about() && !before.is_about() {
+    if !plan.is_estimated() && !before.is_estimated() {
         return plan.bytes_to_send() < before.bytes_to_send();
     }
     let (have, missing) = arrived(plan);
@@ -287,8 +287,8 @@ fn arrived(plan: &Plan) -> (u64, usize) {
     let commands = plan.steps.iter().flat_map(|step| &step.actions);
     let payloads = commands.filter_map(|command| command.stdin.as_ref());
     payloads.fold((0, 0), |(have, missing), payload| {
-        let of_parts: u64 = payload.parts.iter().map(|part| part.have).sum();
-        let layers = payload.layers.as_ref().map_or(0, BTreeSet::len);
+        let of_parts: u64 = payload.parts().iter().map(|part| part.received_bytes).sum();
+        let layers = payload.layers().map_or(0, BTreeSet::len);
         (have + of_parts, missing + layers)
     })
 }

@@ -293,15 +293,13 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
 }
 
 fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
-    let help = || Some("make it with: o3r-deploy plan -o FILE".to_owned());
-    let text = fs_err::read(path)
-        .map_err(|error| CommandError::message(Exit::Usage, error.to_string(), help()))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        CommandError::message(
-            Exit::Usage,
-            format!("{path} is not a plan: {error}"),
-            help(),
-        )
+    let text = fs_err::read(path).map_err(|error| {
+        let help = "make it with: o3r-deploy plan -o FILE".to_owned();
+        CommandError::message(Exit::Usage, error.to_string(), Some(help))
+    })?;
+    Plan::read(&text).map_err(|error| {
+        let help = error.help().to_owned();
+        CommandError::message(Exit::Usage, format!("{path} is {error}"), Some(help))
     })
 }
 

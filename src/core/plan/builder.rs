@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The version of the plan document's shape.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What the differs read and add to.
 pub(super) struct Builder<'a> {
@@ -38,14 +38,14 @@ pub(super) struct Draft {
     pub(super) action: Action,
     pub(super) phase: Phase,
     pub(super) cause: Cause,
-    pub(super) also: Vec<Cause>,
+    pub(super) further_causes: Vec<Cause>,
     pub(super) detail: Option<String>,
     pub(super) depends_on: Vec<Address>,
     pub(super) source: Option<String>,
     pub(super) changes: Vec<Change>,
     pub(super) actions: Vec<Command>,
     pub(super) undo: Vec<Command>,
-    pub(super) always_undone: bool,
+    pub(super) rollback_always: bool,
 }
 
 impl Draft {
@@ -55,14 +55,14 @@ impl Draft {
             action,
             phase,
             cause,
-            also: vec![],
+            further_causes: vec![],
             detail: None,
             depends_on: vec![],
             source: None,
             changes: vec![],
             actions: vec![],
             undo: vec![],
-            always_undone: false,
+            rollback_always: false,
         }
     }
 
@@ -91,8 +91,8 @@ impl Draft {
         self
     }
 
-    pub(super) fn always_undone(mut self, always_undone: bool) -> Self {
-        self.always_undone = always_undone;
+    pub(super) fn rollback_always(mut self, rollback_always: bool) -> Self {
+        self.rollback_always = rollback_always;
         self
     }
 }
@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
             action: draft.action,
             phase: draft.phase,
             cause: draft.cause,
-            also: draft.also,
+            further_causes: draft.further_causes,
             detail: draft.detail,
             depends_on: draft.depends_on,
             source: draft.source,
@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
             commands,
             bytes_to_send,
             undo: draft.undo,
-            always_undone: draft.always_undone,
+            rollback_always: draft.rollback_always,
         });
     }
 

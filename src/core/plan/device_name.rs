@@ -87,7 +87,7 @@ fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) 
     }
     let first = causes.remove(0);
     let mut draft = Draft::new(address, Action::Update, Phase::Switch, first);
-    draft.also = causes;
+    draft.further_causes = causes;
     draft
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::shell::Argv;
 
-use super::{Action, Address, PayloadSource, Phase, Plan, Step, Through};
+use super::{Action, Address, PayloadSource, Phase, Plan, Step, Transport};
 
 /// Everything that is wrong with a plan; empty for every plan that this crate makes.
 pub fn lint(plan: &Plan) -> Vec<String> {
@@ -56,7 +56,7 @@ fn step_findings(step: &Step) -> Vec<String> {
         let words = command.argv.words();
         let is_call = matches!(words.first().map(String::as_str), Some("set" | "saveInit"))
             && command.stdin.is_none();
-        if command.through != Through::Shell && !is_call {
+        if command.transport != Transport::Shell && !is_call {
             findings.push(format!(
                 "{}: the device's API takes no {}",
                 step.address,
@@ -64,7 +64,7 @@ fn step_findings(step: &Step) -> Vec<String> {
             ));
         }
         // The device takes an empty list for everything that is set now.
-        if command.through != Through::Shell && words.len() < 2 {
+        if command.transport != Transport::Shell && words.len() < 2 {
             findings.push(format!("{}: saves everything", step.address));
         }
         let together = command.argv.in_turn().unwrap_or_default();
@@ -82,7 +82,7 @@ fn step_findings(step: &Step) -> Vec<String> {
             findings.push(format!("{}: a command of 128 KiB or more", step.address));
         }
         if let Some(payload) = &command.stdin
-            && let PayloadSource::Inline(text) = &payload.from
+            && let PayloadSource::Inline { text } = &payload.source
             && (text.len() as u64 != payload.bytes)
         {
             findings.push(format!(

@@ -9,6 +9,7 @@ mod builder;
 mod compose;
 mod device_name;
 mod directory;
+mod document;
 mod fingerprint;
 mod guard;
 mod image;
@@ -20,11 +21,12 @@ mod transfer;
 mod volume;
 
 pub use address::{Address, ResourceKind, UnknownAddress};
-pub use builder::vpu;
+pub use builder::{FORMAT, vpu};
+pub use document::PlanError;
 pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use step::{
-    Action, Blocked, Cause, Change, ChangeKind, Command, Delta, NotRestorable, Part, Payload,
-    PayloadSource, Phase, Plan, Step, Summary, Through, Vpu,
+    Action, Blocked, Cause, Change, ChangeKind, Command, NotRestorable, Part, Payload,
+    PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu,
 };
 
 use crate::{desired::Desired, facts::Observed, offers::Offers};

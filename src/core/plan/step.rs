@@ -29,8 +29,8 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What is worth knowing and changes nothing.
     pub notes: Vec<String>,
-    /// What was measured.
-    #[serde(flatten)]
+    /// What was measured of the link and the VPU.
+    #[serde(default)]
     pub speeds: Speeds,
     /// What carries our mark and no manifest declares any more.
     pub unmanaged: Vec<Address>,
@@ -84,7 +84,7 @@ pub struct Step {
     pub cause: Cause,
     /// Further reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Cause>,
+    pub further_causes: Vec<Cause>,
     /// How it is done, where that is worth knowing, such as how much of an image is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -108,7 +108,7 @@ pub struct Step {
     /// Whether `undo` runs even where this step was not reached: for an apply was cut off or someone
     /// changed it, and it is not what the last recorded release has; or an earlier step breaks it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub always_undone: bool,
+    pub rollback_always: bool,
 }
 
 impl Step {
@@ -213,8 +213,7 @@ pub enum Cause {
         address: Address,
     },
     /// The manifest does not declare it any more, or declares it absent.
-    #[serde(rename = "no longer declared")]
-    NoLongerDeclared,
+    Undeclared,
 }
 
 impl Cause {
@@ -236,8 +235,8 @@ impl Cause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
     /// What runs it; a shell where nothing is said.
-    #[serde(default, skip_serializing_if = "Through::is_shell")]
-    pub through: Through,
+    #[serde(default, skip_serializing_if = "Transport::is_shell")]
+    pub transport: Transport,
     /// Its words.
     pub argv: Argv,
     /// What it reads; null for nothing.
@@ -250,7 +249,7 @@ pub struct Command {
 /// What runs a command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Through {
+pub enum Transport {
     /// The VPU's shell.
     #[default]
     Shell,
@@ -261,7 +260,7 @@ pub enum Through {
     },
 }
 
-impl Through {
+impl Transport {
     /// Whether it is the shell.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn is_shell(&self) -> bool {
@@ -273,7 +272,7 @@ impl Command {
     /// A command that reads nothing.
     pub fn new(argv: Argv) -> Self {
         Self {
-            through: Through::Shell,
+            transport: Transport::Shell,
             argv,
             stdin: None,
             fallback: None,
@@ -291,7 +290,7 @@ impl Command {
     /// A call of the device's API.
     pub fn device_api(port: u16, call: Argv) -> Self {
         Self {
-            through: Through::DeviceApi { port },
+            transport: Transport::DeviceApi { port },
             ..Self::new(call)
         }
     }
@@ -299,9 +298,9 @@ impl Command {
     /// The text for people: a script is shown by its name and arguments, without its body.
     pub fn to_display(&self) -> String {
         let words = self.argv.to_display();
-        match self.through {
-            Through::Shell => words,
-            Through::DeviceApi { port } => format!("device-api:{port} {words}"),
+        match self.transport {
+            Transport::Shell => words,
+            Transport::DeviceApi { port } => format!("device-api:{port} {words}"),
         }
     }
 
@@ -317,66 +316,112 @@ impl Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Payload {
     /// Where the bytes come from.
-    #[serde(flatten)]
-    pub from: PayloadSource,
-    /// Digest of the bytes; of a stream, of what it is made from.
+    pub source: PayloadSource,
+    /// Digest of the bytes; of what is made while it is sent, of what it is made from.
     pub sha256: Digest,
     /// How many.
     pub bytes: u64,
-    /// Whether that, and what parts have, is about as many: layers are compressed while they are sent. Never in a
-    /// plan that `plan` makes.
+    /// Whether that, and what parts have, is an estimate: layers are compressed while they are sent. Never in a plan
+    /// that `plan` makes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub about: bool,
+    pub estimated: bool,
     /// Of an image, the bytes that docker writes down of it, or of one part of it, before it unpacks them.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub spooled: u64,
-    /// Of an image that is sent without the layers that the VPU has: the diff ids that are sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub layers: Option<BTreeSet<Digest>>,
-    /// Of an image that is built on the VPU: from which one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<Delta>,
-    /// Of an image that is sent in parts, these, in this order: each goes to a run of its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
-    /// Of a file that is built on the VPU from its old version, the one in `members`: the bytes are those that
-    /// are new, and a recipe.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub patch: bool,
-    /// Of a stream of files, the names in it: the transfer's number, from 0, and the path below it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub members: Vec<String>,
+    pub spool_bytes: u64,
 }
 
 impl Payload {
     /// Bytes from a source that is sent whole.
-    pub fn new(from: PayloadSource, sha256: Digest, bytes: u64) -> Self {
+    pub fn new(source: PayloadSource, sha256: Digest, bytes: u64) -> Self {
         Self {
-            from,
+            source,
             sha256,
             bytes,
-            about: false,
-            spooled: 0,
-            layers: None,
-            delta: None,
-            parts: vec![],
-            patch: false,
-            members: vec![],
+            estimated: false,
+            spool_bytes: 0,
         }
     }
 
     /// Text that is in the plan itself.
     pub fn inline(text: String) -> Self {
         let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
-        Self::new(PayloadSource::Inline(text), sha256, bytes)
+        Self::new(PayloadSource::Inline { text }, sha256, bytes)
+    }
+
+    /// The parts in which it is sent; none where it is sent at once.
+    pub fn parts(&self) -> &[Part] {
+        match &self.source {
+            PayloadSource::ImageParts { parts, .. } => parts,
+            _ => &[],
+        }
+    }
+
+    /// Of an image, the diff ids of the layers that are sent; `None` is all of them.
+    pub fn layers(&self) -> Option<&BTreeSet<Digest>> {
+        match &self.source {
+            PayloadSource::Image { layers, .. } => layers.as_ref(),
+            PayloadSource::ImageParts { layers, .. } | PayloadSource::ImageDelta { layers, .. } => {
+                Some(layers)
+            }
+            _ => None,
+        }
     }
 }
 
-/// How an image's archive is built on the VPU.
+/// Where a payload's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Delta {
-    /// The id of the image there from whose files it is built.
-    pub base: String,
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PayloadSource {
+    /// A local file.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// The plan itself; never a secret.
+    Inline {
+        /// The text.
+        text: String,
+    },
+    /// The image that the manifest has under this name, as an archive that is made while it is sent.
+    Image {
+        /// The name.
+        name: String,
+        /// The diff ids of the layers in it; all of them where it says none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layers: Option<BTreeSet<Digest>>,
+    },
+    /// The same in parts, in this order: each goes to a command of its own.
+    ImageParts {
+        /// The name.
+        name: String,
+        /// The diff ids of the layers in all of them.
+        layers: BTreeSet<Digest>,
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// What the VPU needs to build the image's archive from the files of an image that it has.
+    ImageDelta {
+        /// The name.
+        name: String,
+        /// The diff ids of the layers in the archive.
+        layers: BTreeSet<Digest>,
+        /// The id of the image there from whose files it is built.
+        base: String,
+    },
+    /// A tar archive of files of transfers, made while it is sent.
+    Files {
+        /// The directory of the VPU that it is unpacked in.
+        staging: String,
+        /// The names in it: the transfer's number, from 0, and the path below it.
+        members: Vec<String>,
+    },
+    /// The bytes that are new of a file, and a recipe: the VPU builds it from its old version.
+    FilePatch {
+        /// The directory of the VPU that it is built in.
+        staging: String,
+        /// The file: the transfer's number, from 0, and the path below it.
+        member: String,
+    },
 }
 
 /// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it
@@ -384,14 +429,14 @@ pub struct Delta {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
     /// How many layers are there when it is loaded.
-    pub up_to: usize,
+    pub layer_count: usize,
     /// The diff ids of the layers that are in it.
     pub layers: BTreeSet<Digest>,
     /// Bytes of its archive.
     pub bytes: u64,
-    /// So many of them are on the VPU already, from an apply that was cut off.
+    /// How many of them are on the VPU already, from an apply that was cut off.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub have: u64,
+    pub received_bytes: u64,
     /// What puts the rest of the bytes into a file, where they do not go to `load` at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receive: Option<Argv>,
@@ -402,26 +447,13 @@ pub struct Part {
 impl Part {
     /// Bytes that are sent.
     pub fn bytes_to_send(&self) -> u64 {
-        self.bytes.saturating_sub(self.have)
+        self.bytes.saturating_sub(self.received_bytes)
     }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
-}
-
-/// Where a payload's bytes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PayloadSource {
-    /// A local file, by path.
-    File(String),
-    /// The text itself; never a secret.
-    Inline(String),
-    /// Made while it is sent: the archive of the image declared under this name or, where it is a
-    /// directory of the VPU, a tar archive of files of transfers, or what one of them is built from.
-    Stream(String),
 }
 
 /// A resource that cannot be planned.
@@ -479,9 +511,9 @@ impl Plan {
     }
 
     /// Whether that is about as many.
-    pub fn is_about(&self) -> bool {
+    pub fn is_estimated(&self) -> bool {
         let commands = self.steps.iter().flat_map(|step| &step.actions);
         let mut payloads = commands.filter_map(|command| command.stdin.as_ref());
-        payloads.any(|payload| payload.about)
+        payloads.any(|payload| payload.estimated)
     }
 }

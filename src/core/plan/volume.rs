@@ -95,7 +95,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
         ))
     };
     let mut draft = Draft::new(address, Action::Replace, Phase::Switch, cause);
-    draft.also = causes.collect();
+    draft.further_causes = causes.collect();
     draft = draft.source(volume.source.as_ref()).after(after);
     draft = draft.run([replace(&path, Some(release))]);
     let recorded = builder.previous_input(&input(&volume.name));
@@ -105,7 +105,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
     {
         let old = recorded.unwrap_or(device);
         draft = draft.undo([replace(old, found.owner.as_deref())]);
-        draft = draft.always_undone(old != device);
+        draft = draft.rollback_always(old != device);
     }
     builder.step(draft);
 }

@@ -18,7 +18,7 @@ fn differences(plan: &Plan) -> Vec<String> {
     let causes = plan
         .steps
         .iter()
-        .flat_map(|step| [&step.cause].into_iter().chain(&step.also));
+        .flat_map(|step| [&step.cause].into_iter().chain(&step.further_causes));
     let text = causes.filter_map(|cause| match cause {
         Cause::Differs {
             attribute,

@@ -105,8 +105,8 @@ fn layers_are_all_of(plan: &Plan, sent: &impl AsRef<Payloads>) {
             at = span.bytes.end;
         }
         assert!(at <= payload.bytes, "{spans:?} of {}", payload.bytes);
-        if payload.parts.iter().all(|part| part.have == 0) {
-            let layers = payload.layers.as_ref().map_or(0, BTreeSet::len);
+        if payload.parts().iter().all(|part| part.received_bytes == 0) {
+            let layers = payload.layers().map_or(0, BTreeSet::len);
             assert_eq!(spans.len(), layers, "{spans:?}");
         }
     }
@@ -128,7 +128,7 @@ async fn every_part_is_loaded_and_none_is_left() {
         let wanted = three_layers(&files);
         let (prepared, plan) = planned(&vpu, &wanted, &files, link).await;
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
-        assert_eq!(payload.parts.len(), 3);
+        assert_eq!(payload.parts().len(), 3);
         assert_eq!(payload.bytes, plan.steps[0].bytes_to_send);
         layers_are_all_of(&plan, &prepared);
         applied(&vpu, &prepared, &plan).await;
@@ -164,9 +164,9 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
     let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, (division, Sizes::Exact)).await;
     let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
     let counts: Vec<_> = payload
-        .parts
+        .parts()
         .iter()
-        .map(|p| (p.up_to, p.layers.len()))
+        .map(|p| (p.layer_count, p.layers.len()))
         .collect();
     assert_eq!(counts, [(1, 1), (4, 3)]);
     applied(&vpu, &prepared, &plan).await;
@@ -396,11 +396,11 @@ async fn large_layers_are_compressed_while_they_are_sent() {
             said.starts_with("load, 3 of 3 layers missing, about "),
             "{said}"
         );
-        assert!(plan.is_about());
+        assert!(plan.is_estimated());
         let text = render::text(&plan, render::Style::default());
         assert!(text.contains("; about "), "{text}");
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
-        assert_eq!(payload.parts.len(), 3);
+        assert_eq!(payload.parts().len(), 3);
         // Who looks twice, for somebody was asked meanwhile, sees the same.
         let (_, again) = about(&vpu, &wanted, &files, link).await;
         assert!(again.does_the_same(&plan));
@@ -411,7 +411,7 @@ async fn large_layers_are_compressed_while_they_are_sent() {
         assert!(again.is_empty(), "{again:?}");
 
         let (_, known) = about(&self::vpu(zstd), &wanted, &files, link).await;
-        assert!(!known.is_about());
+        assert!(!known.is_estimated());
         let sent = known.steps[0].bytes_to_send;
         let guess = plan.steps[0].bytes_to_send;
         // Of a thousandth that is left, most is what each piece adds.
@@ -425,7 +425,7 @@ async fn exact_plans_know_what_is_sent() {
     let files = tempfile::tempdir().unwrap();
     let wanted = large(&files);
     let (_, plan) = planned(&vpu(false), &wanted, &files, QUICK).await;
-    assert!(!plan.is_about());
+    assert!(!plan.is_estimated());
     let (said, _) = load(&plan, "app:1").unwrap();
     assert!(!said.contains("about"), "{said}");
 }
@@ -448,9 +448,9 @@ async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
             if let Some(step) = plan.steps.iter().find(|step| step.detail.is_some())
                 && arrived > 0
             {
-                assert!(!plan.is_about());
+                assert!(!plan.is_estimated());
                 let payload = step.actions[0].stdin.as_ref().unwrap();
-                let have: u64 = payload.parts.iter().map(|part| part.have).sum();
+                let have: u64 = payload.parts().iter().map(|part| part.received_bytes).sum();
                 assert_eq!(have, arrived as u64, "{fault:?}");
             }
             applied(&vpu, &prepared, &plan).await;
@@ -475,7 +475,10 @@ async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_receive
         let prepared = prepare(&wanted, &observed, &files, (EACH, Sizes::About));
         let plan = plan::plan(&wanted, &observed, &prepared.0.offers, "fake");
         assert_eq!(plan.blocked, []);
-        (prepared.0.offers.images["app:1"].framing, plan.is_about())
+        (
+            prepared.0.offers.images["app:1"].framing,
+            plan.is_estimated(),
+        )
     };
     assert_eq!(with(60_000_000), (Some(Codec::Gzip), true));
     assert_eq!(with(40_000_000), (None, false));
@@ -494,7 +497,7 @@ async fn progress_knows_the_end_of_what_was_about_so_long() {
         let wanted = desired(vec![image(&files, "app:1", &layers)]);
         let (prepared, plan) = about(&vpu, &wanted, &files, QUICK).await;
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
-        assert_eq!(payload.parts.is_empty(), layers.len() == 1);
+        assert_eq!(payload.parts().is_empty(), layers.len() == 1);
         let told = Arc::new(All::default());
         let observer = Arc::clone(&told) as Arc<dyn Observer>;
         let report = executed(&vpu, &prepared, &plan, observer).await;

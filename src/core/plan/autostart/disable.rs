@@ -35,7 +35,7 @@ pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Pr
         return;
     }
     let cause = if is_absent {
-        Cause::NoLongerDeclared
+        Cause::Undeclared
     } else {
         Cause::differs("after a boot", "started", "not started")
     };
@@ -111,7 +111,7 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
         return builder.unchanged();
     };
     let mut draft = Draft::new(address, Action::Remove, Phase::Switch, first);
-    draft.also = causes.collect();
+    draft.further_causes = causes.collect();
     builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
 }
 

@@ -200,7 +200,9 @@ fn put(
     cause: Cause,
 ) {
     let place = Place::of(builder, project, &file.relative, previous);
-    let from = PayloadSource::File(file.local.to_string());
+    let from = PayloadSource::File {
+        path: file.local.to_string(),
+    };
     let payload = Payload::new(from, file.sha256, file.bytes);
     let action = if cause == Cause::Missing {
         Action::Create
@@ -219,7 +221,7 @@ fn remove(
     previous: Option<&Previous<'_>>,
 ) {
     let place = Place::of(builder, project, relative, previous);
-    let what = (Action::Remove, Cause::NoLongerDeclared);
+    let what = (Action::Remove, Cause::Undeclared);
     let command = Command::new(place.remove());
     step(builder, project, &place, previous, what, command);
 }
@@ -237,7 +239,7 @@ fn step(
     let mut draft = draft.source(project.source.as_ref()).run([command]);
     if let Some(previous) = previous {
         draft = draft.undo([Command::new(place.restore())]);
-        draft = draft.always_undone(previous.is_touched());
+        draft = draft.rollback_always(previous.is_touched());
     }
     builder.step(draft);
 }

@@ -268,7 +268,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         (Action::Update, first)
     };
     let mut draft = Draft::new(address, action, Phase::Switch, first);
-    draft.also = if none_yet {
+    draft.further_causes = if none_yet {
         between.causes().collect()
     } else {
         causes.collect()
@@ -283,7 +283,7 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         Some(previous) => {
             let undo = previous.restore(builder, project, found, &changed_files, switch);
             let broken = loses_containers(builder, found) || previous.is_touched();
-            draft.undo(undo).always_undone(broken)
+            draft.undo(undo).rollback_always(broken)
         }
     };
     builder.step(draft);
@@ -355,7 +355,7 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
         let containers = Address::new(ResourceKind::Containers, &project.name);
         let cause = match project.state {
             ProjectState::Absent => Cause::differs("state", "present", "absent"),
-            _ => Cause::NoLongerDeclared,
+            _ => Cause::Undeclared,
         };
         let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
         let draft = draft.after([address]).source(project.source.as_ref());
@@ -422,7 +422,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         let switch = (&Recreate::None, &Between::default());
         undo.extend(previous.restore(builder, project, found, &changed, switch));
         let broken = loses_containers(builder, found) || previous.is_touched();
-        draft = draft.undo(undo).always_undone(broken);
+        draft = draft.undo(undo).rollback_always(broken);
     }
     builder.step(draft);
 }

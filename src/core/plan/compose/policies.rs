@@ -93,7 +93,7 @@ impl<'a> Policies<'a> {
         };
         let address = address(&project.name);
         let mut draft = Draft::new(address, Action::Update, Phase::Switch, first);
-        draft.also = causes.collect();
+        draft.further_causes = causes.collect();
         let draft = draft.source(project.source.as_ref()).run(self.set(project));
         builder.step(draft.undo(self.commands(project, |(before, _)| before)));
         true

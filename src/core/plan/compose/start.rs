@@ -198,7 +198,7 @@ pub(super) fn up(
 /// must not be needed for the last that starts others.
 fn together(commands: Vec<Command>) -> Vec<Command> {
     let is_alone = |command: &Command| {
-        command.stdin.is_none() && command.fallback.is_none() && command.through.is_shell()
+        command.stdin.is_none() && command.fallback.is_none() && command.transport.is_shell()
     };
     let mut together: Vec<Vec<Command>> = vec![];
     for command in commands {

@@ -9,7 +9,7 @@ use crate::{
     digest::Digest,
     facts::{self, Facts},
     offers::{Base, DeltaOffer, ImageOffer},
-    plan::{Command, Delta, Payload, PayloadSource, builder::Builder},
+    plan::{Command, Payload, PayloadSource, builder::Builder},
     remote,
     units::{bytes, time},
 };
@@ -138,13 +138,13 @@ pub(super) fn choose(
 }
 
 fn command(builder: &Builder<'_>, image: &Image, offer: &DeltaOffer) -> Command {
-    let from = PayloadSource::Stream(image.name.clone());
-    let mut payload = Payload::new(from, offer.sha256, offer.bytes);
-    payload.layers = Some(offer.layers.clone());
-    payload.spooled = offer.archive_bytes;
-    payload.delta = Some(Delta {
+    let source = PayloadSource::ImageDelta {
+        name: image.name.clone(),
+        layers: offer.layers.clone(),
         base: offer.base.clone(),
-    });
+    };
+    let mut payload = Payload::new(source, offer.sha256, offer.bytes);
+    payload.spool_bytes = offer.archive_bytes;
     let directory = builder.state().delta();
     Command::with(
         remote::load_delta(&directory, &offer.base, offer.reach),

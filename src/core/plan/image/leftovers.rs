@@ -45,7 +45,7 @@ pub(super) fn plan(
     let files = (!files.is_empty()).then(|| remote::remove_paths(files));
     let tags = (!tags.is_empty()).then(|| remote::forget_parts(tags));
     let address = Address::unfinished_images();
-    let cause = Cause::NoLongerDeclared;
+    let cause = Cause::Undeclared;
     let draft = Draft::new(address, Action::Remove, Phase::Settle, cause);
     let draft = draft.detail("what an apply left that was cut off".to_owned());
     builder.step(draft.run([files, tags].into_iter().flatten().map(Command::new)));

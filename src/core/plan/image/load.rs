@@ -20,16 +20,19 @@ pub(super) fn commands(
     missing: &BTreeSet<Digest>,
     state: State<'_>,
 ) -> Vec<Command> {
-    let payload = |bytes, spooled| {
-        let from = PayloadSource::Stream(image.name.clone());
-        let mut payload = Payload::new(from, content.config_digest, bytes);
-        payload.about = offer.estimated;
-        payload.spooled = spooled;
-        payload
+    let payload = |source, bytes, spool_bytes| Payload {
+        estimated: offer.estimated,
+        spool_bytes,
+        ..Payload::new(source, content.config_digest, bytes)
+    };
+    let at_once = |layers: Option<&BTreeSet<Digest>>| PayloadSource::Image {
+        name: image.name.clone(),
+        layers: layers.cloned(),
     };
     let zstd = offer.framing == Some(Codec::Zstd);
     let all = content.diff_ids();
-    let whole = payload(offer.archive_bytes(&all), offer.spooled_bytes(&all));
+    let (bytes, spooled) = (offer.archive_bytes(&all), offer.spooled_bytes(&all));
+    let whole = payload(at_once(None), bytes, spooled);
     let load_image = if zstd {
         remote::load_zstd(None)
     } else {
@@ -45,12 +48,21 @@ pub(super) fn commands(
         .map(|part| planned(part, offer.estimated, zstd, state))
         .collect();
     let spooled = parts.iter().map(|part| offer.spooled_bytes(&part.layers));
-    let mut payload = match spooled.max() {
-        None => payload(offer.archive_bytes(missing), offer.spooled_bytes(missing)),
-        Some(spooled) => payload(parts.iter().map(Part::bytes_to_send).sum(), spooled),
+    let payload = match spooled.max() {
+        None => {
+            let (bytes, spooled) = (offer.archive_bytes(missing), offer.spooled_bytes(missing));
+            payload(at_once(Some(missing)), bytes, spooled)
+        }
+        Some(spooled) => {
+            let bytes = parts.iter().map(Part::bytes_to_send).sum();
+            let source = PayloadSource::ImageParts {
+                name: image.name.clone(),
+                layers: missing.clone(),
+                parts,
+            };
+            payload(source, bytes, spooled)
+        }
     };
-    payload.layers = Some(missing.clone());
-    payload.parts = parts;
     let load = Command::with(load_image, payload).or_else(whole);
     let tags = offer.parts.iter().filter_map(|part| part.tag.as_deref());
     let tags: Vec<&str> = tags.collect();
@@ -83,10 +95,10 @@ fn planned(part: &PartOffer, about: bool, zstd: bool, state: State<'_>) -> Part 
         None => (0, None, remote::load_image()),
     };
     Part {
-        up_to: part.part.up_to,
+        layer_count: part.part.up_to,
         layers: part.part.layers.clone(),
         bytes: part.bytes,
-        have,
+        received_bytes: have,
         receive,
         load,
     }

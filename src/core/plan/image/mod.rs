@@ -287,10 +287,10 @@ fn restorable(
         }
         None => remote::untag_image(name),
     };
-    let always_undone = recorded.is_some() && recorded != now;
+    let rollback_always = recorded.is_some() && recorded != now;
     draft
         .undo([Command::new(undo)])
-        .always_undone(always_undone)
+        .rollback_always(rollback_always)
 }
 
 /// A name without its tag.

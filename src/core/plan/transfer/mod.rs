@@ -139,7 +139,7 @@ pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
     }
     let cause = match after.first().cloned() {
         Some(address) => Cause::DependsOn { address },
-        None => Cause::NoLongerDeclared,
+        None => Cause::Undeclared,
     };
     let staging = Address::new(ResourceKind::Staging, "files");
     let draft = Draft::new(staging, Action::Remove, Phase::Settle, cause);
@@ -238,9 +238,11 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
             }
         }
         let bytes = archive_len(&builder.desired.transfers, &members);
-        let from = PayloadSource::Stream((*staging).clone());
-        let mut payload = Payload::new(from, Digest::of(canonical), bytes);
-        payload.members = members;
+        let source = PayloadSource::Files {
+            staging: (*staging).clone(),
+            members,
+        };
+        let payload = Payload::new(source, Digest::of(canonical), bytes);
         Command::with(remote::stage_files(staging), payload)
     });
     let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
@@ -281,7 +283,7 @@ fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
         return;
     }
     let leftovers = Address::new(ResourceKind::Staging, "leftovers");
-    let cause = Cause::NoLongerDeclared;
+    let cause = Cause::Undeclared;
     let draft = Draft::new(leftovers, Action::Remove, Phase::Stage, cause);
     builder.step(draft.run([Command::new(remote::remove_paths(left))]));
 }
@@ -352,7 +354,9 @@ fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let path = format!("{}/new/{member}", one.staging);
     // Nothing is replaced there.
     let kept = format!("{}/kept/{member}", one.staging);
-    let from = PayloadSource::File(file.local.to_string());
+    let from = PayloadSource::File {
+        path: file.local.to_string(),
+    };
     let payload = Payload::new(from, file.sha256, file.bytes);
     let contents = (file.sha256, file.bytes);
     let put = remote::put_file(

@@ -39,10 +39,11 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
     };
     let member = member(one.number, name);
     let new = format!("{}/new/{member}", one.staging);
-    let from = PayloadSource::Stream(one.staging.clone());
-    let mut payload = Payload::new(from, patch.sha256, patch.bytes);
-    payload.patch = true;
-    payload.members = vec![member];
+    let source = PayloadSource::FilePatch {
+        staging: one.staging.clone(),
+        member,
+    };
+    let payload = Payload::new(source, patch.sha256, patch.bytes);
     let build = remote::patch_file(
         &one.staging,
         (&new, &old),

@@ -389,12 +389,7 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
                 continue;
             }
             let network = Address::new(ResourceKind::Network, &found.name);
-            let draft = Draft::new(
-                network,
-                Action::Remove,
-                Phase::Settle,
-                Cause::NoLongerDeclared,
-            );
+            let draft = Draft::new(network, Action::Remove, Phase::Settle, Cause::Undeclared);
             let containers = Address::new(ResourceKind::Containers, &project.name);
             let before = [compose.clone(), containers];
             let before = before.into_iter().filter(|step| builder.changes(step));
