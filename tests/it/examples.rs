@@ -12,7 +12,10 @@ use o3r_deploy::{
     prepare::unprepared,
     resolve::{Resolved, resolve},
 };
-use o3r_testing::vpu::{FakeVpu, World};
+use o3r_testing::{
+    archives::Tar,
+    vpu::{FakeVpu, World},
+};
 use serde_json::json;
 
 /// What `docker save` would write of an image without content.
@@ -20,18 +23,11 @@ fn archive(path: &Path) {
     let config = json!({"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"")]}});
     let manifest =
         json!([{"Config": "c.json", "RepoTags": ["detector:1.0.0"], "Layers": ["l.tar"]}]);
-    let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
-    for (name, text) in [
-        ("c.json", config.to_string()),
-        ("l.tar", String::new()),
-        ("manifest.json", manifest.to_string()),
-    ] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
-    }
-    tar.finish().unwrap();
+    let tar = Tar::default()
+        .file("c.json", config.to_string())
+        .file("l.tar", "")
+        .file("manifest.json", manifest.to_string());
+    fs::write(path, tar.end()).unwrap();
 }
 
 /// The example, with what the user brings.

@@ -5,6 +5,7 @@
     reason = "only tests call this: a panic is its report"
 )]
 
+pub mod archives;
 pub mod sandbox;
 pub mod vpu;
 

@@ -16,6 +16,7 @@ use o3r_deploy::{
     prepare::{Prepared, unprepared},
     resolve::LocalImages,
 };
+use o3r_testing::archives;
 use proptest::prelude::*;
 
 /// Local files of all tests: images and project files, by content.
@@ -36,14 +37,7 @@ fn local(bytes: &[u8]) -> Utf8PathBuf {
 fn images() -> &'static (Vec<ImageContent>, LocalImages) {
     static IMAGES: OnceLock<(Vec<ImageContent>, LocalImages)> = OnceLock::new();
     let make = |version: u8| {
-        let mut builder = tar::Builder::new(vec![]);
-        let mut header = tar::Header::new_gnu();
-        header.set_size(1);
-        header.set_mode(0o644);
-        builder
-            .append_data(&mut header, "version", &[b'0' + version][..])
-            .unwrap();
-        let file = local(&builder.into_inner().unwrap());
+        let file = local(&archives::layer("version", [b'0' + version]));
         let source = image::Source::Rootfs(image::Rootfs {
             file,
             ..image::Rootfs::default()

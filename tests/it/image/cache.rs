@@ -11,7 +11,7 @@ use o3r_deploy::image::{
 };
 use o3r_deploy::offers::Part;
 
-use crate::image::build::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
+use o3r_testing::archives::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
 
 /// A cache in a directory of its own.
 pub(crate) struct Kept {
@@ -90,8 +90,8 @@ pub(crate) fn noisy(name: &str, len: usize) -> Vec<u8> {
 
 fn text() -> Vec<Vec<u8>> {
     vec![
-        layer("a", &"base ".repeat(50_000)),
-        layer("b", &"app ".repeat(1000)),
+        layer("a", "base ".repeat(50_000)),
+        layer("b", "app ".repeat(1000)),
     ]
 }
 

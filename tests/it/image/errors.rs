@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{Image, LayerSelection, Platform, Source};
 
-use crate::image::build::{
+use o3r_testing::archives::{
     Blobs, Input, Packing, Tar, config, docker_25, docker_old, layer, layers, oci,
 };
 
@@ -203,7 +203,7 @@ fn manifests_that_make_no_sense() {
 #[test]
 fn too_many_layers() {
     let layers: Vec<_> = (0..200)
-        .map(|number| layer("a", &number.to_string()))
+        .map(|number| layer("a", number.to_string()))
         .collect();
     assert_snapshot!(message(&docker_old("arm64", "app:1", &layers)), @"DIR/image.tar: the image has 200 layers, more than the 125 that are accepted");
 }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use o3r_deploy::{digest::Digest, image::LayerSelection};
 
-use crate::image::build::{Input, load, sent};
+use o3r_testing::archives::{Input, load, sent};
 
 fn unpacked(name: &str) -> Vec<u8> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images");

@@ -5,7 +5,7 @@ use o3r_deploy::image::{Image, LayerSelection, Platform, Rootfs, Source};
 use proptest::prelude::*;
 use tar::EntryType;
 
-use crate::image::build::{
+use o3r_testing::archives::{
     Input, Packing, Tar, config, docker_25, docker_old, layer, layers, load, oci, open, sent,
 };
 

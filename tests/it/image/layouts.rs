@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{Layer, LayerSelection};
 
-use crate::image::build::{
+use o3r_testing::archives::{
     Blobs, Input, Loaded, Packing, Tar, config, docker_25, docker_old, layer, layers, load, named,
     oci, open, sent,
 };

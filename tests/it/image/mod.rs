@@ -1,6 +1,5 @@
 //! Opens images of every kind and checks what would be handed to `docker load`.
 
-mod build;
 mod cache;
 mod delta;
 mod errors;

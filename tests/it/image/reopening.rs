@@ -6,13 +6,13 @@ use camino::Utf8PathBuf;
 use o3r_deploy::compression::Compression;
 use o3r_deploy::image::{Image, ImageIndex, LayerCache, LayerSelection, Platform, Source};
 
-use crate::image::build::{Input, Tar, docker_old, sent};
+use o3r_testing::archives::{Input, Tar, docker_old, sent};
 
 /// A gzip file.
 fn dear(word: u8) -> Vec<u8> {
     let content = vec![word; 1 << 20];
     let layer = Tar::default().file("a", content).end();
-    crate::image::build::Packing::Gzip.pack(&docker_old("arm64", "app:1", &[layer]))
+    o3r_testing::archives::Packing::Gzip.pack(&docker_old("arm64", "app:1", &[layer]))
 }
 
 struct Case {

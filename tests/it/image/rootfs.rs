@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{Image, ImageError, LayerSelection, Platform, Rootfs, Source};
 
-use crate::image::build::{Input, Packing, Tar, docker_old, layers, load, sent};
+use o3r_testing::archives::{Input, Packing, Tar, docker_old, layers, load, sent};
 
 /// The start of a program for `machine`.
 fn program(machine: u8) -> Vec<u8> {

@@ -9,7 +9,7 @@ use o3r_deploy::{
     scaffold::{find, text},
 };
 
-use crate::image::build::{Packing, Tar, docker_25, docker_old, layers, oci};
+use o3r_testing::archives::{Packing, Tar, docker_25, docker_old, layers, oci};
 
 #[test]
 fn archives_are_found_by_what_is_in_them() {

@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use o3r_deploy::digest::Digest;
 use serde_json::{Value, json};
 
-use crate::image::build::{Blobs, Input, Packing, Tar, config, layer};
+use o3r_testing::archives::{Blobs, Input, Packing, Tar, config, layer};
 
 /// An image with one file that says `text`.
 fn layers(text: &str) -> Vec<Vec<u8>> {

@@ -8,8 +8,8 @@ use o3r_deploy::compression::Compression;
 use o3r_deploy::digest::Digest;
 use o3r_deploy::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
 
-use crate::image::build::{docker_old, layer, load, open, sent};
 use crate::image::cache::{Kept, noisy, unwrapped};
+use o3r_testing::archives::{docker_old, layer, load, open, sent};
 
 const PACKINGS: [Option<Compression>; 4] = [
     Some(Compression::GZIP_FAST),
@@ -96,7 +96,7 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
 #[test]
 fn small_ones_are_compressed_before() {
     let kept = Kept::new();
-    let layers = [layer("a", &"base ".repeat(50_000))];
+    let layers = [layer("a", "base ".repeat(50_000))];
     let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
     prepare(
         &image,

@@ -10,7 +10,7 @@ use o3r_deploy::{
 use serde_json::json;
 use tar::EntryType;
 
-use crate::image::build::{Input, Packing, Tar, config, docker_old, layer, layers, load, sent};
+use o3r_testing::archives::{Input, Packing, Tar, config, docker_old, layer, layers, load, sent};
 
 /// The archive of an image with this configuration, to which its layer is added.
 fn archive(config: &[u8], add: impl FnOnce(Tar) -> Tar) -> Vec<u8> {
@@ -185,7 +185,7 @@ fn a_configuration_may_have_any_name() {
 /// What is needed on docker's disk: a gzip file tells it at its end, but of its last member alone.
 #[test]
 fn regression_the_unpacked_size_of_compressed_layers_is_known() {
-    let layer = layer("zeros", &"\0".repeat(300_000));
+    let layer = layer("zeros", "\0".repeat(300_000));
     let pack = |bytes: &[u8]| Packing::Gzip.pack(bytes);
     let members = |at: usize| [pack(&layer[..at]), pack(&layer[at..])].concat();
     let forms = [

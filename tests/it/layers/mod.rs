@@ -18,27 +18,18 @@ use o3r_deploy::{
     render,
     resolve::{LocalImages, Resolved},
 };
-use o3r_testing::vpu::{FakeVpu, World};
+use o3r_testing::{
+    archives::{self, Tar},
+    vpu::{FakeVpu, World},
+};
 use serde_json::json;
 use tokio::sync::watch;
 
 /// An archive of `docker save` with one file of so many bytes a layer.
 fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Utf8PathBuf {
-    let tar = |members: &[(String, Vec<u8>)]| {
-        let mut builder = tar::Builder::new(vec![]);
-        for (name, bytes) in members {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            builder
-                .append_data(&mut header, name, bytes.as_slice())
-                .unwrap();
-        }
-        builder.into_inner().unwrap()
-    };
     let layers: Vec<Vec<u8>> = layers
         .iter()
-        .map(|(name, size)| tar(&[((*name).to_owned(), vec![b'x'; *size])]))
+        .map(|(name, size)| archives::layer(name, vec![b'x'; *size]))
         .collect();
     let diff_ids: Vec<Digest> = layers.iter().map(Digest::of).collect();
     let config = json!({"os": "linux", "architecture": "arm64", "name": name, "rootfs": {"type": "layers", "diff_ids": diff_ids}});
@@ -46,16 +37,16 @@ fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) 
         .map(|number| format!("{number}/layer.tar"))
         .collect();
     let manifest = json!([{"Config": "c.json", "RepoTags": [name], "Layers": names}]);
-    let mut members = vec![("c.json".to_owned(), config.to_string().into_bytes())];
-    members.extend(names.into_iter().zip(layers));
-    members.push((
-        "manifest.json".to_owned(),
-        manifest.to_string().into_bytes(),
-    ));
+    let tar = Tar::default().file("c.json", config.to_string());
+    let tar = names
+        .iter()
+        .zip(layers)
+        .fold(tar, |tar, (name, layer)| tar.file(name, layer));
+    let tar = tar.file("manifest.json", manifest.to_string());
     let path = directory
         .path()
         .join(format!("{}.tar", name.replace(':', "-")));
-    std::fs::write(&path, tar(&members)).unwrap();
+    std::fs::write(&path, tar.end()).unwrap();
     Utf8PathBuf::from_path_buf(path).unwrap()
 }
 
@@ -289,9 +280,9 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
 
     settle
       ~ update  release.app  (123 B to send)
-                declared: 2b2224e27c80 -> d1be27f9ca85
+                declared: 6101723b62c3 -> 70bdc9e02579
 
-    note: image.o3r-deploy/app:e02e11117970 was made by an earlier release and is no longer declared; it is left alone
+    note: image.o3r-deploy/app:560ba7b0e807 was made by an earlier release and is no longer declared; it is left alone
 
     Plan: 2 to create, 1 to update; 6.12 KiB to send
     ");

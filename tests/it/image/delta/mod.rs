@@ -13,7 +13,7 @@ use self::{
     },
     releases::Releases,
 };
-use crate::image::build::{Packing, Tar};
+use o3r_testing::archives::{Packing, Tar};
 
 #[test]
 fn one_changed_file_costs_little() {

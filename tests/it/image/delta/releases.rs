@@ -18,7 +18,7 @@ use o3r_deploy::{
 };
 
 use super::layer::{Member, lay, tar};
-use crate::image::build::{Packing, docker_old, oci, open};
+use o3r_testing::archives::{Packing, docker_old, oci, open};
 
 /// Two releases, the cache of the machine that deploys them, and a VPU that has the older one.
 pub(super) struct Releases {

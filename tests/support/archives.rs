@@ -1,10 +1,5 @@
 //! Builds archives as the various tools write them, and reads ours as docker does.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of tests: a panic is its report"
-)]
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
@@ -15,26 +10,25 @@ use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
 /// A tar in the making.
-#[derive(Default, Clone)]
-pub(crate) struct Tar(Vec<u8>);
+#[derive(Debug, Default, Clone)]
+pub struct Tar(Vec<u8>);
 
 impl Tar {
-    pub(crate) fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+    /// Adds a file.
+    #[must_use]
+    pub fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
         self.member(EntryType::Regular, name, "", bytes.as_ref())
     }
 
-    pub(crate) fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
+    /// Adds a link of this kind.
+    #[must_use]
+    pub fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
         self.member(kind, name, target, b"")
     }
 
     /// Adds a member with any name at all; the tar crate would refuse some.
-    pub(crate) fn member(
-        mut self,
-        kind: EntryType,
-        name: &str,
-        target: &str,
-        bytes: &[u8],
-    ) -> Self {
+    #[must_use]
+    pub fn member(mut self, kind: EntryType, name: &str, target: &str, bytes: &[u8]) -> Self {
         let mut header = Header::new_ustar();
         let old = header.as_old_mut();
         old.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -50,32 +44,35 @@ impl Tar {
     }
 
     /// Adds bytes as they are.
-    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    pub(crate) fn end(mut self) -> Vec<u8> {
+    /// The bytes of the tar.
+    pub fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 }
 
 /// A layer with one file.
-pub(crate) fn layer(name: &str, content: &str) -> Vec<u8> {
+pub fn layer(name: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
     Tar::default().file(name, content).end()
 }
 
 /// Layers of the usual test image: the last is the first again.
-pub(crate) fn layers() -> Vec<Vec<u8>> {
+pub fn layers() -> Vec<Vec<u8>> {
     vec![
         layer("a", "base"),
-        layer("b", &"app ".repeat(1000)),
+        layer("b", "app ".repeat(1000)),
         layer("a", "base"),
     ]
 }
 
-pub(crate) fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+/// The configuration of an image with these layers.
+pub fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<_> = layers.iter().map(Digest::of).collect();
     json!({
         "architecture": arch, "os": "linux",
@@ -87,7 +84,7 @@ pub(crate) fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The layout of docker before 25: duplicate layers are symlinks, the manifest comes late.
-pub(crate) fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let config = config(arch, layers);
     let config_name = format!("{}.json", Digest::of(&config).hex());
     let mut tar = Tar::default();
@@ -114,14 +111,18 @@ pub(crate) fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
 
 /// What an OCI archive is made with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Packing {
+pub enum Packing {
+    /// Not compressed.
     Plain,
+    /// With gzip.
     Gzip,
+    /// With zstd.
     Zstd,
 }
 
 impl Packing {
-    pub(crate) fn pack(self, bytes: &[u8]) -> Vec<u8> {
+    /// Compresses.
+    pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => bytes.to_vec(),
             Self::Gzip => {
@@ -134,7 +135,8 @@ impl Packing {
         }
     }
 
-    pub(crate) fn unpack(self, bytes: &[u8]) -> Vec<u8> {
+    /// Decompresses.
+    pub fn unpack(self, bytes: &[u8]) -> Vec<u8> {
         let mut unpacked = vec![];
         match self {
             Self::Plain => unpacked.extend_from_slice(bytes),
@@ -157,11 +159,12 @@ impl Packing {
 }
 
 /// The blobs of an OCI layout in the making.
-#[derive(Default)]
-pub(crate) struct Blobs(BTreeMap<Digest, Vec<u8>>);
+#[derive(Debug, Default)]
+pub struct Blobs(BTreeMap<Digest, Vec<u8>>);
 
 impl Blobs {
-    pub(crate) fn add(&mut self, media_type: &str, bytes: impl Into<Vec<u8>>) -> Value {
+    /// Adds a blob and gives its descriptor.
+    pub fn add(&mut self, media_type: &str, bytes: impl Into<Vec<u8>>) -> Value {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
         let size = bytes.len();
@@ -170,7 +173,7 @@ impl Blobs {
     }
 
     /// Adds an image and gives the descriptor of its manifest.
-    pub(crate) fn image(&mut self, arch: &str, layers: &[Vec<u8>], packing: Packing) -> Value {
+    pub fn image(&mut self, arch: &str, layers: &[Vec<u8>], packing: Packing) -> Value {
         let config = self.add(
             "application/vnd.oci.image.config.v1+json",
             config(arch, layers),
@@ -190,7 +193,7 @@ impl Blobs {
     }
 
     /// The statement that buildx puts beside an image.
-    pub(crate) fn attestation(&mut self) -> Value {
+    pub fn attestation(&mut self) -> Value {
         let layer = self.add("application/vnd.in-toto+json", "{}");
         let config = self.add("application/vnd.oci.image.config.v1+json", "{}");
         let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
@@ -203,13 +206,14 @@ impl Blobs {
         descriptor
     }
 
-    pub(crate) fn index(&mut self, manifests: &[Value]) -> Value {
+    /// Adds an index of these manifests and gives its descriptor.
+    pub fn index(&mut self, manifests: &[Value]) -> Value {
         let index = json!({ "schemaVersion": 2, "manifests": manifests });
         self.add("application/vnd.oci.image.index.v1+json", index.to_string())
     }
 
     /// Packs the layout with `manifests` in `index.json`, without the blob `except`.
-    pub(crate) fn pack(self, manifests: &[Value], except: Option<Digest>) -> Tar {
+    pub fn pack(self, manifests: &[Value], except: Option<Digest>) -> Tar {
         let index = json!({ "schemaVersion": 2, "manifests": manifests });
         let tar = Tar::default()
             .file("./oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
@@ -224,20 +228,20 @@ impl Blobs {
 }
 
 /// The descriptor with a name, as skopeo writes it.
-pub(crate) fn named(mut descriptor: Value, name: &str) -> Value {
+pub fn named(mut descriptor: Value, name: &str) -> Value {
     descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
     descriptor
 }
 
 /// An OCI archive of one image.
-pub(crate) fn oci(arch: &str, layers: &[Vec<u8>], packing: Packing) -> Vec<u8> {
+pub fn oci(arch: &str, layers: &[Vec<u8>], packing: Packing) -> Vec<u8> {
     let mut blobs = Blobs::default();
     let image = blobs.image(arch, layers, packing);
     blobs.pack(&[named(image, "app:1")], None).end()
 }
 
 /// The layout of docker 25 and later: docker's manifest names OCI blobs.
-pub(crate) fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let mut blobs = Blobs::default();
     let image = blobs.image(arch, layers, Packing::Plain);
     let attestation = blobs.attestation();
@@ -254,30 +258,38 @@ pub(crate) fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A directory with a file in it, for as long as it lives.
-pub(crate) struct Input {
-    pub(crate) path: Utf8PathBuf,
+#[derive(Debug)]
+pub struct Input {
+    /// The file.
+    pub path: Utf8PathBuf,
     dir: tempfile::TempDir,
 }
 
 impl Input {
-    pub(crate) fn new(bytes: &[u8]) -> Self {
+    /// A file of these bytes.
+    pub fn new(bytes: &[u8]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().join("image.tar")).unwrap();
         fs_err::write(&path, bytes).unwrap();
         Self { path, dir }
     }
 
-    pub(crate) fn scratch(&self) -> ScratchDir {
+    /// Where it may be unpacked.
+    pub fn scratch(&self) -> ScratchDir {
         ScratchDir::new(Utf8PathBuf::from_path_buf(self.dir.path().join("scratch")).unwrap())
     }
 
-    pub(crate) fn open_as(&self, name: &str, arch: &str) -> Result<Image, ImageError> {
+    /// Opens it as the image of this name.
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn open_as(&self, name: &str, arch: &str) -> Result<Image, ImageError> {
         let source = Source::Archive(self.path.clone());
         Image::open(&source, name, &Platform::linux(arch), &self.scratch())
     }
 
     /// The error's text, without the directory that the test made.
-    pub(crate) fn error(&self, error: &ImageError) -> String {
+    pub fn error(&self, error: &ImageError) -> String {
         let help = error
             .help()
             .map(|help| format!("\nhelp: {help}"))
@@ -287,12 +299,15 @@ impl Input {
 }
 
 /// Opens bytes as an image archive for arm64.
-pub(crate) fn open(bytes: &[u8]) -> Result<Image, ImageError> {
+///
+/// # Errors
+/// They are none.
+pub fn open(bytes: &[u8]) -> Result<Image, ImageError> {
     Input::new(bytes).open_as("app:1", "arm64")
 }
 
 /// The archive as it would be sent.
-pub(crate) fn sent(image: &Image, include: &LayerSelection) -> Vec<u8> {
+pub fn sent(image: &Image, include: &LayerSelection) -> Vec<u8> {
     let mut out = Vec::new();
     image
         .write_archive("app:staged", include, &mut out)
@@ -303,17 +318,19 @@ pub(crate) fn sent(image: &Image, include: &LayerSelection) -> Vec<u8> {
 
 /// What docker finds in an archive.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Loaded {
-    pub(crate) tags: Vec<String>,
-    pub(crate) config: Vec<u8>,
+pub struct Loaded {
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Its configuration.
+    pub config: Vec<u8>,
     /// The unpacked digest of each layer, none where the archive leaves it out.
-    pub(crate) layers: Vec<Option<Digest>>,
+    pub layers: Vec<Option<Digest>>,
     /// Names in the order of the archive.
-    pub(crate) members: Vec<String>,
+    pub members: Vec<String>,
 }
 
 /// Reads an archive as `docker load` of 20.10 does: gzip layers are taken, zstd ones not.
-pub(crate) fn load(archive: &[u8]) -> Loaded {
+pub fn load(archive: &[u8]) -> Loaded {
     let mut members = Vec::new();
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {
