@@ -7,7 +7,10 @@ use camino::Utf8PathBuf;
 /// `$HOME`, else the home directory of the user database; an absolute path. None where neither names one: a `~` is
 /// never a directory of that name.
 pub(crate) fn home() -> Option<Utf8PathBuf> {
-    chosen(std::env::var("HOME").ok().as_deref(), of_database)
+    chosen(
+        crate::surroundings::variable("HOME").as_deref(),
+        of_database,
+    )
 }
 
 fn chosen(
@@ -18,6 +21,10 @@ fn chosen(
     variable.map(Utf8PathBuf::from).or_else(database)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "getent is asked at once, before anything runs"
+)]
 fn of_database() -> Option<Utf8PathBuf> {
     let user = rustix::process::geteuid().as_raw().to_string();
     // `getent` asks directories such as LDAP, too; a small container may have the file alone.

@@ -1,14 +1,22 @@
 //! Makes an ifm O3R VPU match a `deploy.toml`.
 //!
 //! ```text
-//! deploy.toml ──load──▶ Manifest ──resolve (reads local files)──▶ Desired ──query──▶ Query ─┐
-//!                                                                    │                      ▼
-//!                                                                    │       VPU ──observe──▶ Observed
-//!                                                                    └─────plan(&Desired, &Observed)◀┘
-//! Plan ──render──▶ text | json | sh      Plan ──apply (the only writer)──▶ Report ──observe and plan again
+//! deploy.toml ──load──▶ Manifest ──resolve (reads local files)──▶ Desired, LocalImages
+//! VPU ──observe (asks Desired::query)──▶ Observed
+//! Desired, LocalImages, Observed ──prepare (packs layers, makes deltas)──▶ Offers, Payloads
+//! Desired, Observed, Offers ──plan──▶ Plan ──render──▶ text | json | sh
+//! Plan, Payloads ──apply (the only writer)──▶ Report ──observe, prepare and plan again: nothing is left
 //! ```
 //!
 //! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "unit tests make files of their own"
+    )
+)]
 
 pub use o3r_core::{
     blocks, compose, compression, cost, desired, digest, offers, plan, remote, shell, status,
@@ -31,4 +39,5 @@ pub mod render;
 pub mod resolve;
 pub mod scaffold;
 pub mod speeds;
+mod surroundings;
 pub mod ui;

@@ -79,6 +79,7 @@ fn whole(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
 }
 
 /// The command line. What is wrong with it, and the help, are coloured as it says, too.
+#[expect(clippy::disallowed_methods, reason = "this is the command line")]
 fn parse() -> Result<Cli, clap::Error> {
     let words: Vec<_> = std::env::args_os().collect();
     let wants = |when: &str| {

@@ -1,6 +1,6 @@
 //! Which process on which machine applies: enough to tell later whether it has ended.
 
-use std::fs;
+use fs_err as fs;
 
 /// A process of this or another machine, as the lock's file on a VPU has it: the boot, the namespace of process
 /// numbers (a container has its own), the number and when the process was started.

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{CommandError, Exit};
 use crate::apply::Interrupts;
+use crate::surroundings::program;
 
 /// Ctrl-C, what CI and service managers send, a closed terminal, and Ctrl-\.
 const SIGNALS: [SignalKind; 4] = [
@@ -42,7 +43,7 @@ pub(super) fn listen() -> Interrupts {
 
 /// The signals that are ignored, as bits.
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or_default()
@@ -68,11 +69,11 @@ pub(super) async fn until<T>(
 
 /// At ssh's question for a password what is typed is not shown, and ssh does not live to change that back.
 async fn show_typing() {
-    let Ok(terminal) = std::fs::File::open("/dev/tty") else {
+    let Ok(terminal) = fs_err::File::open("/dev/tty") else {
         return;
     };
     if std::io::stderr().is_terminal() {
-        let mut stty = tokio::process::Command::new("stty");
-        let _ = stty.arg("echo").stdin(terminal).output().await;
+        let mut stty = program("stty");
+        let _ = stty.arg("echo").stdin(terminal.into_file()).output().await;
     }
 }

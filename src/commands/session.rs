@@ -11,6 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{CommandError, Exit, patience, target};
+use crate::surroundings::{temporary, variable};
 use crate::{
     blocks::BlockSums,
     cli::Global,
@@ -96,14 +97,14 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
 /// [`own_cache`] sees to that.
 fn cache() -> Utf8PathBuf {
     cache_below_home().unwrap_or_else(|| {
-        let base = std::env::temp_dir().to_string_lossy().into_owned();
+        let base = temporary().to_string_lossy().into_owned();
         let user = rustix::process::geteuid().as_raw();
         Utf8PathBuf::from(base).join(format!("o3r-deploy-{user}"))
     })
 }
 
 fn cache_below_home() -> Option<Utf8PathBuf> {
-    let chosen = std::env::var("XDG_CACHE_HOME").ok();
+    let chosen = variable("XDG_CACHE_HOME");
     // The specification wants another than an absolute one ignored.
     let chosen = chosen.filter(|path| path.starts_with('/'));
     let chosen = chosen.map(Utf8PathBuf::from);

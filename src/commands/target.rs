@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{CommandError, Exit};
+use crate::surroundings::variable;
 use crate::{
     cli::Global,
     host::SshOptions,
@@ -61,7 +62,7 @@ pub(super) fn ssh_options(
 
 /// `$IFM3D_IP`, where it is set.
 fn environment() -> Result<Option<HostName>, CommandError> {
-    let Ok(text) = std::env::var("IFM3D_IP") else {
+    let Some(text) = variable("IFM3D_IP") else {
         return Ok(None);
     };
     if text.is_empty() {

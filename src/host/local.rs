@@ -7,6 +7,7 @@ use super::{
     read_bounded, read_outputs,
 };
 use crate::shell::Argv;
+use crate::surroundings::program;
 
 /// This machine as a host: used where the tool runs on the VPU itself, and to try the scripts
 /// with every shell a VPU may have.
@@ -49,7 +50,7 @@ impl LocalHost {
     }
 
     fn command(&self, argv: &Argv) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(&self.shell[0]);
+        let mut command = program(&self.shell[0]);
         command
             .args(&self.shell[1..])
             .arg("-c")

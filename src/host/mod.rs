@@ -134,7 +134,7 @@ impl<R: Unpin, W: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Dialled<R, W, K> 
 /// Writes a payload; runs on a thread of its own and may block.
 ///
 /// An error ends the command's stdin early: whatever reads it must detect a cut payload itself
-/// (by digest, or because `manifest.json` comes last), for a lost link looks the same.
+/// (by digest, or because the archive's end is missing), for a lost link looks the same.
 pub type Payload = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
 /// What a command reads.

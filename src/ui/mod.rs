@@ -12,6 +12,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use textwrap::{WordSeparator, WordSplitter, core::Word};
 
 pub use self::progress::{Preparing, Progress};
+use crate::surroundings::variable;
 use crate::{
     cli::{Color, Global},
     render::{self, paint},
@@ -35,7 +36,6 @@ pub struct Ui {
 impl Ui {
     /// The terminal as the command line wants it.
     pub fn new(global: &Global) -> Self {
-        let variable = |name: &str| std::env::var(name).ok();
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         let color = |terminal: bool| has_color(global.color, terminal && !dumb, variable);
         let terminal = std::io::stderr().is_terminal();

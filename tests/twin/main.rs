@@ -5,6 +5,10 @@
 //! leaves them out. Plain `cargo test --test twin` runs them too. A twin that cannot be started
 //! is a failure, never a skipped test.
 #![expect(
+    clippy::disallowed_methods,
+    reason = "tests make files and run programs of their own, and panic where that fails"
+)]
+#![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "a test fails by panicking, and its standard error is its report"

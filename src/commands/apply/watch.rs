@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::super::{CommandError, Exit};
+use crate::surroundings::variable;
 use crate::{
     apply::{Interrupts, Log},
     cli::Global,
@@ -66,7 +67,7 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
 
 /// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
 pub(super) fn who() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = variable("USER").or_else(|| variable("LOGNAME"));
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -1,12 +1,11 @@
 //! Says how ssh is called: our options, and what the user's own configuration has to say.
 
+use crate::surroundings::{program, variable_os};
 use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
-
-use tokio::process::Command;
 
 use super::{super::HostError, SshOptions, known_hosts};
 use o3r_core::names::escape;
@@ -165,8 +164,7 @@ impl Client {
 
 /// Whether ssh has nobody whom it could ask for a password.
 pub(super) fn asks_nothing() -> bool {
-    !std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && std::env::var_os("SSH_ASKPASS").is_none()
+    !std::io::IsTerminal::is_terminal(&std::io::stderr()) && variable_os("SSH_ASKPASS").is_none()
 }
 
 /// What `ssh -G` prints: a line for each option, its name in small letters.
@@ -237,7 +235,7 @@ async fn configuration(
 }
 
 async fn asked(options: &SshOptions, words: &[String]) -> Result<Output, HostError> {
-    let mut ssh = Command::new("ssh");
+    let mut ssh = program("ssh");
     ssh.arg("-G")
         .args(words)
         .args(["--", &options.host])
@@ -289,7 +287,7 @@ async fn names_user(
     words: &[String],
     directory: &Path,
 ) -> Result<bool, HostError> {
-    let id = Command::new("id").arg("-un").output().await;
+    let id = program("id").arg("-un").output().await;
     let id = id.map(|output| output.stdout).unwrap_or_default();
     if configured.value("user") != Some(String::from_utf8_lossy(&id).trim()) {
         return Ok(true);
@@ -298,7 +296,7 @@ async fn names_user(
     let text = format!(
         "Include ~/.ssh/config\nHost *\nInclude /etc/ssh/ssh_config\nHost *\nUser {NOBODY}\n"
     );
-    std::fs::write(&file, text).map_err(|source| HostError::Start {
+    fs_err::write(&file, text).map_err(|source| HostError::Start {
         program: "ssh".into(),
         source,
     })?;
@@ -352,7 +350,7 @@ mod tests {
     async fn nothing_in_ssh_config_beats_a_pin_or_changes_what_runs() {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("user");
-        std::fs::write(
+        fs_err::write(
             &config,
             "KnownHostsCommand /bin/echo %H\nVerifyHostKeyDNS yes\nNoHostAuthenticationForLocalhost yes\n\
              StrictHostKeyChecking no\nGlobalKnownHostsFile /evil\nUserKnownHostsFile /evil\nHostKeyAlias evil\n\

@@ -2,7 +2,7 @@
 //! Removes those that killed processes left.
 
 use std::{
-    fs::{File, Permissions},
+    fs::Permissions,
     io,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
@@ -11,6 +11,10 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use fs_err::File;
+
+use crate::surroundings::{temporary, variable_os};
 
 /// Longest path of the control socket: a socket's address has 104 bytes on the systems that have least, with
 /// its final NUL, and ssh first binds to the path with 17 characters appended.
@@ -49,8 +53,8 @@ impl Private {
 /// It is made below `$TMPDIR`, or where that is too long for a socket, cannot be written to or is open to other
 /// users, below `$XDG_RUNTIME_DIR`, `/tmp` or `/var/tmp`.
 pub(super) fn private() -> io::Result<Private> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let bases = [Some(std::env::temp_dir()), runtime];
+    let runtime = variable_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let bases = [Some(temporary()), runtime];
     let fixed = ["/tmp", "/var/tmp"].map(|path| Some(PathBuf::from(path)));
     private_below(bases.into_iter().chain(fixed).flatten())
 }
@@ -79,7 +83,7 @@ fn create(base: &Path) -> io::Result<Private> {
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(base)?;
     // A umask takes bits away, too.
-    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
+    fs_err::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
     let in_use = File::create(directory.path().join(IN_USE))?;
     // Where the file system knows no locks, it counts as in use by its age alone.
     let _ = in_use.try_lock();
@@ -91,7 +95,7 @@ fn create(base: &Path) -> io::Result<Private> {
 
 /// Removes the directories that our killed processes left in `base`, as far as that works: the next run tries again.
 fn sweep(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else {
+    let Ok(entries) = fs_err::read_dir(base) else {
         return;
     };
     let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
@@ -108,7 +112,7 @@ fn sweep(base: &Path) {
         };
         if is_dead {
             tracing::debug!(path = %path.display(), "removing what a killed run left");
-            let _ = std::fs::remove_dir_all(&path);
+            let _ = fs_err::remove_dir_all(&path);
         }
     }
 }
@@ -116,7 +120,7 @@ fn sweep(base: &Path) {
 /// How old a private directory of this user is; none where it is something else, or younger than nothing by a clock
 /// that was set back.
 fn age_of_ours(path: &Path) -> Option<Duration> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
+    let metadata = fs_err::symlink_metadata(path).ok()?;
     let us = rustix::process::geteuid().as_raw();
     let is_ours = metadata.is_dir() && metadata.uid() == us && metadata.mode() & 0o777 == 0o700;
     metadata.modified().ok().filter(|_| is_ours)?.elapsed().ok()
@@ -135,7 +139,7 @@ fn usable(base: &Path) -> io::Result<()> {
     if name.iter().any(|byte| b"\"'\\%$\n".contains(byte)) {
         return Err(io::Error::other("ssh would read its name as another"));
     }
-    let metadata = std::fs::metadata(base)?;
+    let metadata = fs_err::metadata(base)?;
     let (us, mode) = (rustix::process::geteuid().as_raw(), metadata.mode());
     let is_open = mode & 0o022 != 0 && mode & 0o1000 == 0;
     if is_open || ![0, us].contains(&metadata.uid()) {
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     fn chmod(path: &Path, mode: u32) {
-        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        fs_err::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::{
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 
-use tokio::process::Command;
-
 use super::{super::error::PresentedKey, client::Configured};
 use crate::shell::quote;
+use crate::surroundings::program;
 
 /// The name that pinned keys are kept under: all boxes ship with one address, so the address
 /// says nothing about the box.
@@ -95,7 +94,7 @@ impl Destination {
         if self.is_proxied {
             return None;
         }
-        let output = Command::new("ssh-keyscan")
+        let output = program("ssh-keyscan")
             .args(["-T", "5", "-p", &self.port.to_string()])
             .args(["--", &self.host])
             .stdin(Stdio::null())
@@ -126,7 +125,7 @@ async fn first_key(scanned: Vec<u8>) -> Option<PresentedKey> {
 
 async fn fingerprint(key: &str) -> Option<String> {
     use tokio::io::AsyncWriteExt as _;
-    let mut child = Command::new("ssh-keygen")
+    let mut child = program("ssh-keygen")
         .args(["-l", "-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

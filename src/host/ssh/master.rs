@@ -10,12 +10,13 @@ use std::{
 use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    process::Child,
     task::JoinHandle,
     time::Instant,
 };
 
 use super::client::asks_nothing;
+use crate::surroundings::program;
 use crate::{host::HostError, nonce::nonce};
 
 /// Starts ssh, and ends it when standard input does, that is with us, however we end. `terminal` as first argument
@@ -66,7 +67,7 @@ impl Master {
     pub(super) fn start(arguments: &[String]) -> Result<Self, HostError> {
         let has_terminal = !asks_nothing();
         let mark = nonce();
-        let mut sh = Command::new("sh");
+        let mut sh = program("sh");
         sh.args(["-c", GUARD, "ssh"])
             .arg(if has_terminal { "terminal" } else { "alone" })
             .arg("ssh")
@@ -176,17 +177,17 @@ fn marked(mark: &str) -> Vec<Pid> {
     let ours = getpgrp().as_raw_nonzero().get();
     let variable = format!("{MARK}={mark}");
     let is_marked = |directory: &Path| {
-        let environment = std::fs::read(directory.join("environ")).unwrap_or_default();
+        let environment = fs_err::read(directory.join("environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
         variables.any(|one| one == variable.as_bytes())
     };
     let group_of = |directory: &Path| {
-        let stat = std::fs::read_to_string(directory.join("stat")).ok()?;
+        let stat = fs_err::read_to_string(directory.join("stat")).ok()?;
         // PID (NAME) STATE PARENT GROUP …; a name may have anything in it.
         let (_, rest) = stat.rsplit_once(')')?;
         rest.split_whitespace().nth(2)?.parse::<i32>().ok()
     };
-    let Ok(processes) = std::fs::read_dir("/proc") else {
+    let Ok(processes) = fs_err::read_dir("/proc") else {
         return vec![];
     };
     processes

@@ -1,8 +1,7 @@
 //! Says why a login failed, and whose fault it is, from ssh's words.
 
+use crate::surroundings::program;
 use std::{path::Path, process::Stdio, time::Duration};
-
-use tokio::process::Command;
 
 use super::{
     super::{HostError, error::PresentedKey},
@@ -325,7 +324,7 @@ async fn key_trouble(path: &Path) -> Option<&'static str> {
     if !asks_nothing() {
         return None;
     }
-    let keygen = Command::new("ssh-keygen")
+    let keygen = program("ssh-keygen")
         .args(["-y", "-P", "", "-f"])
         .arg(path)
         .stdin(Stdio::null())
