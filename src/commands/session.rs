@@ -222,7 +222,7 @@ pub(super) async fn plan(
         });
     }
     Err(CommandError::message(
-        Exit::Usage,
+        Exit::Failed,
         format!(
             "internal error: the plan is not sound; nothing was done: {}",
             broken.join("; ")

@@ -323,6 +323,20 @@ fn image_that_does_not_fit_beside_what_was_received() {
     assert_eq!(with(900 << 20).blocked, []);
 }
 
+#[test]
+fn home_directory_without_room_for_our_records() {
+    // Recording the release is a step, too.
+    let desired = desired(vec![]);
+    let mut observed = observed();
+    observed.readings.home_free = Some(1 << 20);
+    assert_eq!(planned(&desired, &observed).blocked, []);
+    observed.readings.home_free = Some(4096);
+    insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
+    vpu.home: its disk has 4.00 KiB free, and an apply keeps its lock and its records there
+      help: see on the VPU: df -h ~; du -sh ~/*
+    ");
+}
+
 /// A part that is loaded from a file, and the next one that docker gets meanwhile.
 #[test]
 fn image_of_which_two_parts_do_not_fit_at_a_time() {

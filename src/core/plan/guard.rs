@@ -3,7 +3,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Address, ResourceKind, builder::Builder};
-use crate::facts::{Facts, Podman};
+use crate::{
+    facts::{Facts, Podman},
+    units::bytes,
+};
 
 /// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
 const CLOCK_IS_SET: u64 = 1_609_459_200;
@@ -90,8 +93,21 @@ fn docker_help(reason: &str) -> &'static str {
     }
 }
 
+/// Bytes of the home directory's disk that an apply needs whatever it does: a file of a few hundred bytes takes a block or
+/// two.
+const RECORDS: u64 = 16 << 10;
+
 /// Refuses a home that takes no files, where anything is to be done: the lock and the record are there.
 pub(super) fn home(builder: &mut Builder<'_>) {
+    let full = builder.readings.home_free.filter(|free| *free < RECORDS);
+    if let Some(free) = full.filter(|_| builder.has_steps()) {
+        let reason = format!(
+            "its disk has {} free, and an apply keeps its lock and its records there",
+            bytes(free)
+        );
+        let address = Address::new(ResourceKind::Vpu, "home");
+        return builder.block(address, reason, "see on the VPU: df -h ~; du -sh ~/*");
+    }
     if let Some(reason) = &builder.facts.system.home_refuses
         && builder.has_steps()
     {
