@@ -7,6 +7,7 @@ use super::{
     ended::{failed, interrupted, locked},
     now::what_runs,
     present, same,
+    tries::Try,
     watch::Waiting,
 };
 use crate::{
@@ -39,19 +40,15 @@ pub(super) struct Attempt<'a> {
     pub(super) payloads: Payloads,
     /// The lock, where it was taken before that was planned.
     pub(super) held: Option<Held>,
-    /// What makes it go on, where the last try was not to the end.
-    pub(super) goes_on: Option<&'static str>,
-    /// Whether the last try had less to send than the one before.
-    pub(super) goes_on_further: bool,
 }
 
 /// Why a try ended.
 pub(super) enum Stop {
     /// The link broke before anything that runs was touched; the error is for when it stays so.
     LinkLost(Box<CommandError>),
-    /// A layer in the cache was damaged; the error is for when that goes on.
+    /// A layer in the cache was damaged; the error is for when that happens too often.
     DamagedCache(Box<CommandError>),
-    /// Something that trying again does not mend.
+    /// Something that trying again does not help.
     Error(Box<CommandError>),
 }
 
@@ -73,23 +70,18 @@ impl Stop {
 }
 
 impl Attempt<'_> {
-    /// Whether bytes have arrived since the last time that this was asked.
-    pub(super) fn got_further(&mut self) -> bool {
-        std::mem::take(&mut self.goes_on_further)
-    }
-
     pub(super) async fn run(
         &mut self,
         session: &Session,
+        current: &mut Try,
         result: &mut Applied,
     ) -> Result<Exit, Stop> {
-        let goes_on = self.goes_on.take();
         let lock = if let Some(lock) = self.held.take() {
             lock
         } else {
             let lock = self.lock(session).await?;
             // Between the first look and the lock, another apply may have finished.
-            if self.plan_again(session, goes_on, result).await?.is_break() {
+            if self.plan_again(session, current, result).await?.is_break() {
                 return Ok(Exit::Done);
             }
             lock
@@ -102,17 +94,17 @@ impl Attempt<'_> {
     async fn plan_again(
         &mut self,
         session: &Session,
-        goes_on: Option<&'static str>,
+        current: &mut Try,
         result: &mut Applied,
     ) -> Result<ControlFlow<()>, Stop> {
         let observed = self.waiting.on("looking at the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
         let planned = self.waiting.on("planning again", session.plan(&observed));
         let Planned { plan, payloads } = planned.await??;
-        if let Some(why) = goes_on
+        if let Some(why) = current.why()
             && is_rest(&plan, &self.planned)
         {
-            self.goes_on_further = is_further(&plan, &self.planned);
+            *current = current.progressed(is_further(&plan, &self.planned));
             self.say_rest(why, &plan);
         } else if self.args.plan.is_some() {
             same(&self.planned, &plan, "while it waited to be applied")?;

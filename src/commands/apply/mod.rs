@@ -5,14 +5,16 @@ mod attempt;
 mod ended;
 mod now;
 mod reconnect;
+mod tries;
 mod watch;
 
 use camino::Utf8PathBuf;
 use serde_json::json;
 
 use self::{
-    attempt::{Attempt, Stop},
+    attempt::Attempt,
     reconnect::{Known, WAITS, reconnect},
+    tries::{Next, Tries},
     watch::{Waiting, log, who},
 };
 use super::{
@@ -31,9 +33,6 @@ use crate::{
     render::{self, Details},
     ui::Ui,
 };
-
-/// Damaged layers of the cache that are made again in one apply. More of them are a disk that fails.
-const MAX_DAMAGED: u32 = 20;
 
 pub(super) async fn run(
     global: &Global,
@@ -109,30 +108,17 @@ async fn run_inner(
         planned: plan,
         payloads,
         held,
-        goes_on: None,
-        goes_on_further: false,
     };
-    let mut waits = WAITS.iter();
-    let mut damaged = 0;
+    let mut tries = Tries::default();
     loop {
-        let lost = match attempt.run(&session, result).await {
+        let stop = match attempt.run(&session, &mut tries.current, result).await {
             Ok(exit) => return logged(exit, &log),
-            Err(Stop::Error(error)) => return Err(*error),
-            Err(Stop::DamagedCache(error)) => {
-                damaged += 1;
-                if damaged > MAX_DAMAGED {
-                    return Err(*error);
-                }
-                attempt.goes_on = Some("a damaged layer of the cache is made again");
-                continue;
-            }
-            Err(Stop::LinkLost(error)) => *error,
+            Err(stop) => stop,
         };
-        attempt.goes_on = Some("the link is back");
-        if attempt.got_further() {
-            waits = WAITS.iter();
+        if let Next::Reconnect(lost) = tries.after(stop)? {
+            let waits = &mut tries.waits;
+            reconnect(&mut session, &known, &waiting, waits, ui, lost).await?;
         }
-        reconnect(&mut session, &known, &waiting, &mut waits, ui, lost).await?;
     }
 }
 

@@ -4,12 +4,12 @@
 use o3r_deploy::{
     apply::Restored,
     desired::{Desired, Mounted},
-    plan::{Action, Cause, Plan},
+    plan::{Action, Cause, Command, Plan},
 };
-use o3r_testing::vpu::{self, FakeVpu, World};
+use o3r_testing::vpu::{self, FakeVpu, Fault, World};
 
 use super::{
-    BASE, Shape, apply_crashing, converge, converged, desired, plan_for, run,
+    BASE, Shape, apply_crashing, converge, converged, desired, execute, plan_for, run,
     shapes::{EXPECTED, MADE},
 };
 
@@ -276,6 +276,26 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
         assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
         converged(&vpu, &without).await;
         assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
+
+        // One that is cut off after it has no record of the volume: the next plan says so.
+        let start = vpu.world(|world| world.clone());
+        let plan = plan_for(&vpu, &with).await;
+        let commands = plan.steps.iter().flat_map(|step| &step.actions);
+        let is_last = |command: &Command| command.to_display().contains("o3r-record-release");
+        let last = commands.clone().position(is_last).unwrap();
+        vpu.inject(Some(Fault::LinkLostBefore(last)));
+        drop(execute(&vpu, &with, &plan).await);
+        vpu.inject(None);
+        assert_eq!(of("/data"), "/home/oem/data");
+        let next = desired(&Shape {
+            covers: true,
+            image: 1,
+            ..BASE
+        });
+        let plan = plan_for(&vpu, &next).await;
+        let said = |note: &String| note.contains("cut off mounts something at /data");
+        assert!(plan.notes.iter().any(said), "{:#?}", plan.notes);
+        vpu.world(|world| *world = start);
 
         converge(&vpu, &with).await;
         assert_eq!(of("/data"), "/home/oem/data");

@@ -8,7 +8,7 @@ use super::{
     between::Between,
     files::Place,
     start::{Recreate, back, record},
-    started::{is_resolved, stranger},
+    started::{MOUNT, is_resolved, stranger},
 };
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
@@ -127,6 +127,9 @@ impl<'a> Previous<'a> {
             let reason = "its containers did not run, and are not started by a restore";
             builder.not_restorable(address(name), reason);
         }
+        if self.is_touched() {
+            builder.notes.extend(covered_meanwhile(name, found, made));
+        }
         let state = state(ran);
         let images = of_kind(made, "image").into_iter();
         let images: Vec<String> = images
@@ -206,6 +209,30 @@ impl<'a> Previous<'a> {
         }
         back(project, state, &found.containers, images, forwards, then)
     }
+}
+
+/// Says where an apply that was cut off may have taken an anonymous volume away: only its own plan knew which.
+fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<String> {
+    let mut notes = vec![];
+    for container in found.containers.values() {
+        let mounts = container.mounts.iter().filter(|(destination, mount)| {
+            // Secrets are mounted there, and are no mounts of the service.
+            !mount.anonymous && !destination.starts_with("/run/secrets/")
+        });
+        let is_new = |destination: &str| {
+            let input = format!("{MOUNT}{} {destination}", container.service);
+            !made.inputs.contains_key(&input)
+        };
+        for (destination, _) in mounts.filter(|(destination, _)| is_new(destination)) {
+            notes.push(format!(
+                "compose.{project}: an apply that was cut off mounts something at {destination} of container {}; if the \
+                 last recorded release had an anonymous volume there, a roll back does not give it back (see on the \
+                 VPU: docker volume ls --filter dangling=true)",
+                container.name
+            ));
+        }
+    }
+    notes
 }
 
 /// Whether image names and volumes are the release's.
