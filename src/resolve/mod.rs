@@ -11,7 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    compose::{Release as ComposeRelease, read_project},
+    compose::{Reading, Refusal, Release as ComposeRelease, read_project},
     desired::{
         COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
         ManifestRef, Project, ProjectFile, ProjectState, Release, Transfer, Volume, is_secret,
@@ -144,6 +144,12 @@ pub fn resolve(
     } else {
         Err(resolver.findings)
     }
+}
+
+/// Why docker-compose refuses a file whatever the VPU's login sets: the rest is asked there.
+fn surely_refused(reading: &Reading) -> Option<&Refusal> {
+    let mut refusals = reading.refusals.iter();
+    refusals.find(|refusal| !refusal.unless_login_sets)
 }
 
 fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
@@ -340,13 +346,16 @@ impl Resolver<'_> {
         let newest = releases.pop().unwrap_or(ComposeRelease::V1_29);
         let mut release = newest;
         let mut reading = read(newest);
-        if let Some(older) = releases.pop().filter(|_| !reading.refusals.is_empty()) {
+        if let Some(older) = releases
+            .pop()
+            .filter(|_| surely_refused(&reading).is_some())
+        {
             let other = read(older);
-            if other.refusals.is_empty() {
+            if surely_refused(&other).is_none() {
                 (release, reading) = (older, other);
             }
         }
-        if let Some(refusal) = reading.refusals.first() {
+        if let Some(refusal) = surely_refused(&reading) {
             let place = refusal.place.map(|place| place.line);
             let place = place.map_or(path.to_string(), |line| format!("{path}:{line}"));
             let message = format!("{place} {}", refusal.message);
@@ -355,7 +364,7 @@ impl Resolver<'_> {
         }
         let refused_by_old = match release {
             ComposeRelease::V1_25 => None,
-            ComposeRelease::V1_29 => read(ComposeRelease::V1_25).refusals.into_iter().next(),
+            ComposeRelease::V1_29 => surely_refused(&read(ComposeRelease::V1_25)).cloned(),
         };
         let state = match compose.state {
             ComposeState::Running => ProjectState::Running,

@@ -49,3 +49,20 @@ fn regression_a_file_that_is_named_twice_is_placed_once() {
         assert_eq!(found, once, "{state}");
     }
 }
+
+/// Whether the VPU's login sets it, docker-compose there is asked before anything is touched.
+#[test]
+fn regression_a_required_variable_that_only_the_login_may_set_is_no_reason_to_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(directory.path()).unwrap();
+    let compose = "version: \"2.4\"\nservices:\n  a:\n    image: a:1\n    environment: [\"A=${MUST:?set it}\"]\n";
+    fs::write(base.join("docker-compose.yml"), compose).unwrap();
+    let manifest =
+        "[release]\nname = \"app\"\n[[images]]\nname = \"a:1\"\n[[compose]]\nname = \"app\"\n";
+    fs::write(base.join("deploy.toml"), manifest).unwrap();
+    let loaded = load(&base.join("deploy.toml")).unwrap();
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
+    let resolved = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap();
+    assert!(resolved.desired.projects[0].services.contains_key("a"));
+}
