@@ -9,6 +9,7 @@ use super::{
 use crate::status::{
     AfterBoot, Autostart, ContainerStatus, Disk, Drift, Memory, Project, Release, StartedBy, Status,
 };
+use o3r_core::facts::ContainerState;
 
 /// The whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
@@ -179,9 +180,9 @@ fn autostart(out: &mut String, autostart: &Autostart, style: Style) {
 
 /// `running for 3 min 05 s, healthy`, `exited with 1`, `created`.
 fn state(container: &ContainerStatus) -> String {
-    let mut text = container.state.clone();
-    match (container.state.as_str(), container.uptime_seconds) {
-        ("exited" | "restarting" | "dead", _) => {
+    let mut text = container.state.to_string();
+    match (&container.state, container.uptime_seconds) {
+        (ContainerState::Exited | ContainerState::Restarting | ContainerState::Dead, _) => {
             let _ = write!(text, " with {}", container.exit_code);
         }
         (_, Some(seconds)) => {
@@ -190,7 +191,7 @@ fn state(container: &ContainerStatus) -> String {
         _ => {}
     }
     if let Some(health) = &container.health
-        && container.state == "running"
+        && container.state == ContainerState::Running
     {
         let _ = write!(text, ", {health}");
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::ContainerState;
 use crate::compose::{HostPort, Limits};
 
 /// A container, as `docker container inspect` shows it. Environment, command and user labels are not in it:
@@ -17,8 +18,8 @@ pub struct Container {
     /// The image as it was asked for, e.g. `app:1` (`.Config.Image`); empty where an older version observed.
     #[serde(default)]
     pub image_ref: String,
-    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
-    pub status: String,
+    /// What it does.
+    pub status: ContainerState,
     /// Of the last run.
     pub exit_code: i64,
     /// `no`, `on-failure`, `always`, `unless-stopped`.

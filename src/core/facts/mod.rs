@@ -2,6 +2,7 @@
 
 mod answer;
 mod autostart;
+mod container_state;
 mod containers;
 mod document;
 mod query;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     autostart::{Autostart, Generation, SERVICE, TEMPLATE, Unit},
+    container_state::ContainerState,
     containers::{
         Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Published, Shown,
     },

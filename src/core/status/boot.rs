@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    facts::{self, Container, Generation},
+    facts::{self, Container, ContainerState, Generation},
     restart_policy::survives_boot,
 };
 
@@ -79,7 +79,10 @@ pub(super) fn after_boot<'a>(
     let (mut some, mut all) = (false, true);
     for container in containers.filter(|container| !container.one_off) {
         let policy = container.restart_policy.as_str();
-        let runs = matches!(container.status.as_str(), "running" | "restarting");
+        let runs = matches!(
+            container.status,
+            ContainerState::Running | ContainerState::Restarting
+        );
         // One that was stopped stays so, unless it is to run always.
         let comes = docker_starts && (policy == "always" || (runs && survives_boot(policy)));
         some |= comes;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::boot::{AfterBoot, Autostart, StartedBy};
 use crate::{
-    facts::{Container, Facts, Observed, Readings},
+    facts::{Container, ContainerState, Facts, Observed, Readings},
     plan::{self, Action, Address, Blocked, Plan, Summary, Vpu},
 };
 
@@ -82,7 +82,8 @@ pub struct ContainerStatus {
     /// The name of the image that it was made from, or the start of its id.
     pub image: String,
     /// Docker's word: `running`, `exited`, `restarting`, …
-    pub state: String,
+    #[schemars(with = "String")]
+    pub state: ContainerState,
     /// Of the last run.
     pub exit_code: i64,
     /// Docker's word for its health check: `starting`, `healthy` or `unhealthy`; null without one.

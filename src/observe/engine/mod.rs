@@ -213,7 +213,7 @@ fn container(
         name: line.name.trim_start_matches('/').to_owned(),
         image: podman::whole_id(line.image),
         image_ref: line.image_ref,
-        status: line.status,
+        status: line.status.into(),
         exit_code: line.exit_code,
         restart_policy: line.restart_policy,
         restart_limit: line.restart_limit,

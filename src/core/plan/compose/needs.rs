@@ -105,12 +105,7 @@ fn port(
                 "change one of them",
             );
         }
-        let running = |container: &&Container| {
-            matches!(
-                container.status.as_str(),
-                "running" | "restarting" | "paused"
-            )
-        };
+        let running = |container: &&Container| container.status.is_up();
         let mut holders = containers
             .values()
             .filter(running)

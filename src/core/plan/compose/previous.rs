@@ -373,6 +373,6 @@ impl Container {
     }
 
     pub(super) fn runs(&self) -> bool {
-        matches!(self.status.as_str(), "running" | "restarting" | "paused")
+        self.status.is_up()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{Found, between::Between, shown::with_dependants, states::misnamed};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    facts::Container,
+    facts::{Container, ContainerState},
     plan::{Command, Payload, builder::Builder},
     remote,
     shell::Argv,
@@ -127,7 +127,11 @@ pub(super) fn start(
 ) -> Vec<Command> {
     let name = &project.name;
     let mut commands = vec![];
-    if found.containers.values().any(|c| c.status == "paused") {
+    if found
+        .containers
+        .values()
+        .any(|c| c.status == ContainerState::Paused)
+    {
         // `up` leaves a paused container paused.
         commands.push(Command::new(remote::compose(name, ["unpause"])));
     }

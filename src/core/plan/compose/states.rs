@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     desired::{Project, ProjectState, Service},
-    facts::Container,
+    facts::{Container, ContainerState},
     plan::{Cause, builder::Builder},
 };
 
@@ -98,26 +98,26 @@ pub(super) fn misnamed(
 /// Satisfied means: running and not restarting, or done with exit code 0 where the restart policy
 /// lets it be; or, where the project is to be stopped, simply not running.
 fn state(project: &Project, container: &Container) -> Option<Cause> {
-    let running = container.status == "running";
+    let running = container.status == ContainerState::Running;
     let done = container.is_done();
     let (satisfied, wanted) = match project.state {
         ProjectState::Running => (running || done, "running"),
         ProjectState::Stopped | ProjectState::Absent => (
-            matches!(container.status.as_str(), "created" | "exited"),
+            matches!(
+                container.status,
+                ContainerState::Created | ContainerState::Exited
+            ),
             "stopped",
         ),
     };
     if satisfied {
         return None;
     }
-    let found = match container.status.as_str() {
-        "exited" | "restarting" => {
-            format!(
-                "{} with exit code {}",
-                container.status, container.exit_code
-            )
+    let found = match &container.status {
+        state @ (ContainerState::Exited | ContainerState::Restarting) => {
+            format!("{state} with exit code {}", container.exit_code)
         }
-        status => status.to_owned(),
+        state => state.to_string(),
     };
     Some(Cause::differs(
         format!("container {}", container.name),
@@ -129,7 +129,7 @@ fn state(project: &Project, container: &Container) -> Option<Cause> {
 impl Container {
     /// Whether it ended well and its restart policy lets it be.
     pub(super) fn is_done(&self) -> bool {
-        self.status == "exited"
+        self.status == ContainerState::Exited
             && self.exit_code == 0
             && matches!(self.restart_policy.as_str(), "no" | "on-failure" | "")
     }
