@@ -105,7 +105,7 @@ pub struct Facts {
     #[serde(default = "not_asked")]
     pub networks: Probed<BTreeMap<String, Network>>,
     /// Files in the directories of the projects asked for that docker-compose reads on its own, by project and
-    /// name ([`super::READ_BY_COMPOSE`]); those that are not there are left out.
+    /// name ([`READ_BY_COMPOSE`]); those that are not there are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub projects: BTreeMap<String, BTreeMap<String, Probed<PathFact>>>,
     /// What is at the paths of environment files asked for, by the path as asked.
