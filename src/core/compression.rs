@@ -2,16 +2,16 @@
 
 use crate::speeds::Speeds;
 
-/// So many tenths of what the processors make up and hash take as long as a byte of a layer that docker decompresses
-/// and loads. Of layers that are compressed each by itself 26 to 35 were measured (688 MB, docker 20.10 on a twin with two
-/// cores, one, a half and a quarter: 89, 61, 31 and 15 MB/s; and 142 to 21 MB/s of layers as they are). An archive that is
-/// compressed as a whole takes a fifth less with two cores, for docker decompresses while it receives, and a fifth more
-/// with one; a VPU has six. The least is taken, for what is measured may be a third too little, and at half the rate where
-/// the two ways are equally quick, plain layers take a third longer.
+/// Cost of decompressing and loading a byte of a layer, in tenths of the CPU probe's cost of a byte. 26 to 35 were measured
+/// of layers that are compressed one at a time (688 MB, docker 20.10 on a twin with two cores, one, a half and a quarter:
+/// 89, 61, 31 and 15 MB/s; and 142 to 21 MB/s of uncompressed layers). An archive that is compressed as a whole takes a
+/// fifth less with two cores, for docker decompresses while it receives, and a fifth more with one; a VPU has six. The
+/// least is taken: the measure may be a third too low, and at half the rate where both ways are equally quick,
+/// uncompressed layers take a third longer.
 const LOADED_PACKED: u64 = 24;
 
-/// Where that was not measured, for what is sent takes no longer than half a second: from so many bytes a second on, a
-/// PC with two cores has 10 MB of layers sooner as they are.
+/// Rate of the link (bytes a second) above which uncompressed layers arrive sooner where the VPU's CPU was not probed, which
+/// it is not where sending takes less than half a second (PC with two cores, 10 MB of layers).
 const PLAIN_FROM: u64 = 160_000_000;
 
 /// Up to this many (100 Mbit/s), layers are compressed hard: a twelfth fewer bytes, at half the speed here, but only

@@ -8,7 +8,7 @@ use crate::{compression::Codec, digest::Digest};
 /// The repository of the names that parts of images have on a VPU until the whole is there.
 pub const PART_REPOSITORY: &str = "o3r-deploy-part";
 
-/// Files of which both versions have at least so many bytes may be patched; smaller ones are sent whole.
+/// Smallest size, in bytes, that both versions of a file must have to be patched; smaller ones are sent whole.
 pub const SMALLEST_PATCHED: u64 = 1 << 20;
 
 /// All that could be sent.
@@ -109,7 +109,7 @@ pub struct PartOffer {
 pub struct Arriving {
     /// Its name.
     pub name: String,
-    /// So many of its bytes are there already.
+    /// Bytes of it that are there already.
     pub have: u64,
 }
 

@@ -231,7 +231,7 @@ struct Preparing<'a> {
 }
 
 impl Preparing<'_> {
-    /// Makes it ready; its layers have about so many bytes.
+    /// Makes it ready; `bytes` is an estimate of its layers' size.
     fn offer(&self, bytes: u64) -> Result<ImageOffer, PrepareError> {
         let speeds = self.observed.readings.speeds;
         let mut delta = None;

@@ -43,7 +43,7 @@ impl Tar {
         self
     }
 
-    /// Adds bytes as they are.
+    /// Adds bytes unchanged.
     #[must_use]
     pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);

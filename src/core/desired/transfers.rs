@@ -97,7 +97,7 @@ impl Transfer {
 /// The unit of a tar archive.
 const BLOCK: u64 = 512;
 
-/// Names of up to so many bytes fit a header of a tar archive.
+/// The longest name, in bytes, that fits a header of a tar archive.
 const SHORT_NAME: usize = 100;
 
 /// The entry that a member means: the transfer's number, and the path below its target.

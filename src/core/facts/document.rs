@@ -24,7 +24,7 @@ pub struct Document {
     pub asked: Query,
     /// What plans depend on.
     pub facts: Facts,
-    /// What moves by itself.
+    /// What changes over time: free space, uptimes, measurements.
     pub readings: Readings,
 }
 
@@ -73,7 +73,7 @@ impl Document {
                 units.or_insert_with(|| Probed::Unknown(reason.clone()));
             }
         }
-        // What is in the way of saving a name is only looked for where that name is to be saved.
+        // What saving a name would also save is only looked for where a name is to be saved.
         if query.device_name.is_some()
             && query.device_name != self.asked.device_name
             && let Probed::Known(device) = &mut facts.device

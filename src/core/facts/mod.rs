@@ -33,7 +33,7 @@ use crate::{blocks::BlockSums, compose::HostPort, digest::Digest, speeds::Speeds
 pub struct Observed {
     /// What plans depend on.
     pub facts: Facts,
-    /// What moves by itself; no step depends on it.
+    /// What changes over time; no step depends on it.
     pub readings: Readings,
 }
 
@@ -350,7 +350,7 @@ pub struct Made {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// What moves by itself. No step depends on it; want of space blocks.
+/// What changes over time: free space, uptimes, measurements. No step depends on it; want of space blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readings {

@@ -33,7 +33,7 @@ pub struct Query {
     pub environment_files: BTreeSet<String>,
     /// Instances of the unit `oem-dc@` whose text matters.
     pub units: BTreeSet<String>,
-    /// The name that the device shall have, where one is declared.
+    /// The name that the device is to have, where one is declared.
     pub device_name: Option<String>,
     /// Targets of transfers.
     pub trees: Vec<TreeQuery>,

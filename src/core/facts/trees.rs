@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Probed;
 use crate::digest::Digest;
 
-/// Files of at least so many bytes are hashed only where their size is the wanted one: one look
+/// From this size on, in bytes, files are hashed only where their size is the wanted one: one look
 /// costs less than reading a mebibyte, and more than reading a page.
 pub const LARGE: u64 = 1 << 20;
 
@@ -80,7 +80,7 @@ pub enum Access {
     Full,
     /// Look, perhaps; not change anything.
     None,
-    /// There is none: something that is no directory is in the way.
+    /// There is none: its path, or a part of it, is something else.
     InTheWay,
 }
 

@@ -20,7 +20,7 @@ pub const FORMAT: u32 = 2;
 pub(super) struct Builder<'a> {
     pub(super) desired: &'a Desired,
     pub(super) facts: &'a Facts,
-    /// What moves by itself: for notes, and for blocks that say what will not fit.
+    /// What changes over time: for notes, and for blocks that say what will not fit.
     pub(super) readings: &'a Readings,
     /// What could be sent.
     pub(super) offers: &'a Offers,

@@ -300,7 +300,7 @@ pub fn stage_files(staging: &str) -> Argv {
     Argv::script(script, "o3r-stage-files", [staging])
 }
 
-/// Prints the sums of a file's blocks, of so many bytes; see [`crate::blocks::BlockSums::parse`].
+/// Prints the sums of a file's blocks, each of `block` bytes; see [`crate::blocks::BlockSums::parse`].
 pub fn block_sums(path: &str, block: u64) -> Argv {
     let script = include_str!("block-sums.sh");
     let (size, batch) = (block.to_string(), blocks::batch(block).to_string());

@@ -24,7 +24,7 @@ pub(super) trait Framing: Copy {
     /// Whether a layer's bytes are frames of this kind, whose digest and length unpacked are known.
     fn holds(self, layer: &LayerBytes) -> bool;
 
-    /// The bytes of a frame that holds so many uncompressed ones.
+    /// The bytes of a frame that holds `len` uncompressed ones.
     fn raw_len(self, len: u64) -> u64;
 
     /// What a frame begins with.
@@ -33,7 +33,7 @@ pub(super) trait Framing: Copy {
     /// Bytes of a block, at the most: what a length of gzip's can say; zstd's window.
     fn block(self) -> u64;
 
-    /// Begins a block of so many uncompressed bytes.
+    /// Begins a block of `len` uncompressed bytes.
     fn block_header(self, len: u64, is_last: bool) -> Vec<u8>;
 }
 

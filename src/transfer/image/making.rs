@@ -14,7 +14,7 @@ pub struct Making {
 /// How an archive holds packed layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Each by itself; with zstd as [`Manner::Whole`], for docker takes no zstd layer.
+    /// Each one alone; with zstd as [`Manner::Whole`], for docker takes no zstd layer.
     Layers,
     /// The archive is compressed as a whole: docker decompresses it while it receives it, and so writes down more before
     /// it loads it.
@@ -24,7 +24,7 @@ pub enum Manner {
 }
 
 impl From<Option<Compression>> for Making {
-    /// Each layer by itself, before anything is sent.
+    /// Each layer alone, before anything is sent.
     fn from(compression: Option<Compression>) -> Self {
         let manner = Manner::Layers;
         Self {

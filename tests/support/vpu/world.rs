@@ -23,7 +23,7 @@ pub struct World {
     pub serial: String,
     /// Device firmware.
     pub firmware: String,
-    /// The device's settings as they are.
+    /// The device's current settings.
     pub settings: Value,
     /// Its settings as saved for the next boot.
     pub saved_settings: Value,

@@ -77,8 +77,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
         let how = match Compression::best(speeds, builder.readings.zstd) {
-            None if speeds.cpu.is_some() => "as they are, for unpacking them there takes longer",
-            None => "as they are",
+            None if speeds.cpu.is_some() => "uncompressed, for decompressing them there takes longer",
+            None => "uncompressed",
             Some(Compression::GZIP_FAST) => "compressed",
             Some(Compression::GZIP_SMALL) => "compressed at level 6",
             Some(Compression::ZSTD_FAST) => "compressed with zstd",
