@@ -1,6 +1,6 @@
 //! `plan`: shows what `apply` would do; read-only by construction.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use camino::Utf8Path;
 
@@ -89,7 +89,7 @@ async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Plann
         let help = error.help().to_owned();
         CommandError::message(Exit::Usage, error.to_string(), Some(help))
     })?;
-    let resolved = session::resolved(&session::supported(global, ui)?).await?;
+    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?).await?);
     let desired = &resolved.desired;
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());

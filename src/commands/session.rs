@@ -193,14 +193,14 @@ pub(super) fn preparation(sizes: Sizes) -> Arc<Preparation> {
 
 /// The plan for what was observed; first makes ready what would be sent.
 pub(super) async fn plan(
-    resolved: &Resolved,
+    resolved: &Arc<Resolved>,
     observed: &Observed,
     address: &str,
     preparation: &Arc<Preparation>,
     ui: Ui,
 ) -> Result<Planned, CommandError> {
     let preparing = ui.preparing();
-    let (wanted, seen) = (resolved.clone(), observed.clone());
+    let (wanted, seen) = (Arc::clone(resolved), observed.clone());
     let preparation = Arc::clone(preparation);
     let prepared = tokio::task::spawn_blocking(move || {
         let progress = |image: &str, progress| preparing.image(image, progress);
@@ -264,7 +264,7 @@ impl Connection {
 
 /// A connected VPU and what is wanted of it.
 pub(super) struct Session {
-    resolved: Resolved,
+    resolved: Arc<Resolved>,
     preparation: Arc<Preparation>,
     pub(super) host: SshHost,
     options: SshOptions,
@@ -284,7 +284,7 @@ impl Session {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
         let (resolved, connection) = tokio::join!(resolved(&loaded), connect);
-        let resolved = resolved?;
+        let resolved = Arc::new(resolved?);
         let Connection {
             host,
             options,
@@ -350,7 +350,7 @@ impl Session {
         resolve_projects(&self.host, self.desired(), &mut observed, self.ui).await?;
         let outdated = prepare::outdated(self.desired(), &observed.facts);
         let files: u64 = outdated.iter().map(|file| file.bytes).sum();
-        let Resolved { desired, images } = &self.resolved;
+        let Resolved { desired, images } = &*self.resolved;
         let images = self
             .preparation
             .bytes_to_send(desired, images, &observed.facts);

@@ -82,16 +82,21 @@ pub struct Preparation {
 
 /// What a plan can be made from where nothing is made ready: sizes are those of the sources.
 pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
+    Prepared {
+        offers: known(desired, local),
+        payloads: Payloads::new(desired, local, BTreeMap::new()),
+    }
+}
+
+/// What can be sent of images, by what is known of their bytes by now.
+fn known(desired: &Desired, local: &LocalImages) -> Offers {
     let images = each(desired, local).map(|(image, content, local)| {
         let offer = measured(local, &content.staging_tag);
         (image.name.clone(), offer)
     });
-    Prepared {
-        offers: Offers {
-            images: images.collect(),
-            patches: BTreeMap::new(),
-        },
-        payloads: Payloads::new(desired, local, BTreeMap::new()),
+    Offers {
+        images: images.collect(),
+        patches: BTreeMap::new(),
     }
 }
 
@@ -160,7 +165,7 @@ impl Preparation {
         let to_send = layers_to_send(desired, &observed.facts);
         let bases = delta_bases(desired, &observed.facts);
         let takes_parts = takes_parts(&observed.facts);
-        let mut offers = unprepared(desired, local).offers;
+        let mut offers = known(desired, local);
         let all: Vec<Preparing<'_>> = each(desired, local)
             .filter_map(|(image, content, local)| {
                 let bases = bases.get(&image.name).filter(|_| takes_parts);

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use o3r_deploy::{
     compose::{self, ComposeFile},
     desired::{
-        Desired, Directory, Guards, Image, ImageContent, ManifestRef, Project, ProjectState,
-        ProjectVolume, Release, Service,
+        Desired, Directory, Image, ImageContent, Project, ProjectState, ProjectVolume, Service,
     },
     digest::Digest,
     observe::{
@@ -16,6 +15,7 @@ use o3r_deploy::{
     plan::{Plan, plan},
     status::{self, Drift},
 };
+use o3r_testing::desired::nothing;
 
 const NONCE: &str = "o3r-0123456789abcdef";
 const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
@@ -56,25 +56,8 @@ fn project(name: &str, services: &[(&str, Service)]) -> Project {
 
 fn desired(projects: Vec<Project>) -> Desired {
     Desired {
-        manifest: ManifestRef::default(),
-        release: Release {
-            name: "app".into(),
-            version: String::new(),
-            source: None,
-        },
-        guards: Guards {
-            arch: "amd64".into(),
-            serial: None,
-            firmware: None,
-            api_port: 80,
-        },
-        directories: vec![],
-        volumes: vec![],
-        images: vec![],
         projects,
-        transfers: vec![],
-        device_name: None,
-        disabled: vec![],
+        ..nothing("amd64")
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 pub mod archives;
+pub mod desired;
 pub mod sandbox;
 pub mod vpu;
 

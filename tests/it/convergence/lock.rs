@@ -3,18 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use o3r_deploy::{
-    apply::{
-        self, Event, FailureReason, Locked, Log, Observer, Options, Outcome, Report, Restored,
-    },
-    desired::Desired,
+    apply::{self, Event, FailureReason, Locked, Observer, Outcome, Restored},
     host::{Held, HostError},
-    plan::{Phase, Plan},
+    plan::Phase,
     remote::Claim,
 };
 use o3r_testing::vpu::{FakeVpu, Fault};
-use tokio::sync::watch;
 
-use super::{BASE, Shape, converge, converged, desired, execute, plan_for, prepared, run};
+use super::{BASE, Shape, converge, converged, desired, execute, execute_holding, plan_for, run};
 
 const NEXT: Shape = Shape {
     image: 1,
@@ -40,31 +36,6 @@ async fn lock(vpu: &FakeVpu, claim: Claim) -> Result<Held, Locked> {
     apply::lock(vpu, r#""at":"now","by":"me@here""#, claim, &|_| ()).await
 }
 
-async fn execute_held(
-    vpu: &FakeVpu,
-    desired: &Desired,
-    plan: &Plan,
-    lock: &Held,
-    observer: Arc<dyn Observer>,
-) -> Report {
-    let (_sender, interrupts) = watch::channel(0);
-    let options = Options {
-        rollback: true,
-        lock: Some(lock),
-    };
-    let payloads = prepared(desired).payloads;
-    apply::execute(
-        vpu,
-        plan,
-        &payloads,
-        options,
-        &Log::none(),
-        observer,
-        interrupts,
-    )
-    .await
-}
-
 #[test]
 fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
     run(async {
@@ -77,7 +48,7 @@ fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
         let before = vpu.commands().len();
         let there = Arc::clone(&vpu);
         let observer = Arc::new(AfterOne(move || there.end_lock()));
-        let report = execute_held(&vpu, &wanted, &plan, &held, observer).await;
+        let report = execute_holding(&vpu, &wanted, &plan, Some(&held), observer).await;
         let Outcome::Failed(failure) = report.outcome else {
             panic!("{:?}", report.outcome);
         };
@@ -90,7 +61,8 @@ fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
         // With the lock it is done.
         let held = lock(&vpu, Claim::Try).await.unwrap();
         let plan = plan_for(&vpu, &wanted).await;
-        let report = execute_held(&vpu, &wanted, &plan, &held, Arc::new(AfterOne(|| ()))).await;
+        let report =
+            execute_holding(&vpu, &wanted, &plan, Some(&held), Arc::new(AfterOne(|| ()))).await;
         assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
         converged(&vpu, &wanted).await;
     });
@@ -107,10 +79,10 @@ fn the_lock_of_a_dead_client_of_this_machine_is_taken_and_one_that_is_broken_act
         let wanted = desired(&BASE);
         let plan = plan_for(&vpu, &wanted).await;
         let observer = Arc::new(AfterOne(|| ()));
-        let report = execute_held(&vpu, &wanted, &plan, &frozen, observer.clone()).await;
+        let report = execute_holding(&vpu, &wanted, &plan, Some(&frozen), observer.clone()).await;
         assert_eq!((report.completed, vpu.commands().len()), (0, 0));
         assert!(!taken.is_lost());
-        let report = execute_held(&vpu, &wanted, &plan, &taken, observer).await;
+        let report = execute_holding(&vpu, &wanted, &plan, Some(&taken), observer).await;
         assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
     });
 }

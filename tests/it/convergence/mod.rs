@@ -14,9 +14,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    apply::{self, Log, Options, Outcome, Report, Restored},
+    apply::{self, Log, Observer, Options, Outcome, Report, Restored},
     desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
+    host::Held,
     manifest::names::RemotePath,
     observe::{Document, identify, observe, resolve},
     plan::{self, Plan},
@@ -66,22 +67,24 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 }
 
 async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
+    execute_holding(vpu, desired, plan, None, Arc::new(Silent)).await
+}
+
+async fn execute_holding(
+    vpu: &FakeVpu,
+    desired: &Desired,
+    plan: &Plan,
+    lock: Option<&Held>,
+    observer: Arc<dyn Observer>,
+) -> Report {
     let (_sender, interrupts) = watch::channel(0);
     let payloads = prepared(desired).payloads;
     let options = Options {
         rollback: true,
-        lock: None,
+        lock,
     };
-    apply::execute(
-        vpu,
-        plan,
-        &payloads,
-        options,
-        &Log::none(),
-        Arc::new(Silent),
-        interrupts,
-    )
-    .await
+    let log = Log::none();
+    apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
 }
 
 /// Applies and checks that nothing is left to do, and that what runs is what is declared.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8PathBuf;
 use o3r_deploy::{
     apply::{self, Event, Log, Observer, Options, Outcome, Report},
-    desired::{Desired, Guards, Image, ManifestRef, Release},
+    desired::{Desired, Image},
     digest::Digest,
     image::{self, Platform, ScratchDir},
     observe::observe,
@@ -18,6 +18,7 @@ use o3r_deploy::{
     render,
     resolve::{LocalImages, Resolved},
 };
+use o3r_testing::desired::nothing;
 use o3r_testing::{
     archives::{self, Tar},
     vpu::{FakeVpu, World},
@@ -97,25 +98,8 @@ fn desired(opened: Vec<Opened>) -> Wanted {
     });
     let images = images.collect();
     let desired = Desired {
-        manifest: ManifestRef::default(),
-        release: Release {
-            name: "app".into(),
-            version: String::new(),
-            source: None,
-        },
-        guards: Guards {
-            arch: "arm64".into(),
-            serial: None,
-            firmware: None,
-            api_port: 80,
-        },
-        directories: vec![],
-        volumes: vec![],
         images,
-        projects: vec![],
-        transfers: vec![],
-        device_name: None,
-        disabled: vec![],
+        ..nothing("arm64")
     };
     Wanted {
         as_it_is: unprepared(&desired, &local),

@@ -77,7 +77,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         && sent.any(|image| to_send.contains_key(&image.name) && packed(image))
     {
         let how = match Compression::best(speeds, builder.readings.zstd) {
-            None if speeds.cpu.is_some() => "uncompressed, for decompressing them there takes longer",
+            None if speeds.cpu.is_some() => {
+                "uncompressed, for decompressing them there takes longer"
+            }
             None => "uncompressed",
             Some(Compression::GZIP_FAST) => "compressed",
             Some(Compression::GZIP_SMALL) => "compressed at level 6",

@@ -1,0 +1,28 @@
+//! What is desired where a test says nothing else.
+
+use o3r_deploy::desired::{Desired, Guards, ManifestRef, Release};
+
+/// A release called `app` with no resources, for a VPU of this architecture.
+pub fn nothing(arch: &str) -> Desired {
+    Desired {
+        manifest: ManifestRef::default(),
+        release: Release {
+            name: "app".into(),
+            version: String::new(),
+            source: None,
+        },
+        guards: Guards {
+            arch: arch.into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![],
+        volumes: vec![],
+        images: vec![],
+        transfers: vec![],
+        projects: vec![],
+        device_name: None,
+        disabled: vec![],
+    }
+}
