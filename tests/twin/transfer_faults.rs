@@ -127,7 +127,10 @@ fn two_pushes_at_once() {
     link.slow(15_000_000);
     let first = one.start(&["apply", "--yes"]);
     link.wait_for(40_000_000);
+    // However busy this machine is, the first one is still sending when the second one ends.
+    link.slow(100_000);
     let second = other.run(&["apply", "--yes"]).exits(7);
+    link.slow(0);
     second
         .says("another apply is working on this VPU")
         .says("nothing was done");
