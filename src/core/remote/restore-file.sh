@@ -21,6 +21,10 @@ restore() {
             # Nothing is written where nothing has to be: the disk may be full.
             if is "$path" "$previous" && [ "$(mode "$path")" = "$(mode "$kept")" ]; then return 0; fi ;;
     esac
+    if [ -d "$path" ]; then
+        echo "$path is a directory" >&2
+        return 1
+    fi
     (umask 022 && mkdir -p -- "${path%/*}") || return
     bring_back || return
     # Someone else's may change before it is kept again.

@@ -31,6 +31,9 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             forget(world, record, kept);
             world.files.remove(*path);
             world.files.remove(&added(kept));
+            if world.directories.contains_key(*path) {
+                return fail(format!("rm: cannot remove {path}: Is a directory"));
+            }
             world.remove_empty_above(path, directory);
         }
         ("o3r-restore-file", [path, kept, previous, record]) => {
@@ -51,6 +54,9 @@ fn restore(world: &mut World, path: &str, kept: &str, previous: &str) -> Result<
         "-" => {
             world.files.remove(path);
             world.files.remove(&added(kept));
+            if world.directories.contains_key(path) {
+                return fail(format!("rm: cannot remove {path}: Is a directory"));
+            }
             return Ok(());
         }
         "?" if !world.files.contains_key(kept) => return Ok(()),
@@ -63,6 +69,9 @@ fn restore(world: &mut World, path: &str, kept: &str, previous: &str) -> Result<
         }
         _ if world.files.get(path) == world.files.get(kept) => return Ok(()),
         _ => {}
+    }
+    if world.directories.contains_key(path) {
+        return fail(format!("{path} is a directory"));
     }
     world.make_directory(parent(path));
     unfinished(world, path);
