@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Applied, Arrived, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, Records,
-    Release, Started, System, Trees, autostart,
+    AnonymousVolume, Applied, Arrived, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE,
+    Readings, Records, Release, Started, System, Trees, autostart,
     engine::{Engine, Lines},
     listeners,
 };
@@ -372,6 +372,11 @@ fn records(
                 // A damaged line (a power cut) means: recorded nothing; the next apply records.
                 if let Some(release) = release {
                     records.releases.insert(name.to_owned(), release);
+                    let recorded = line.and_then(|line| serde_json::from_str(line).ok());
+                    if let Some(RecordedVolumes { anonymous_volumes }) = recorded {
+                        let volumes = &mut records.anonymous_volumes;
+                        volumes.insert(name.to_owned(), anonymous_volumes);
+                    }
                     if let Some(applied) = applied.filter(|applied| !applied.at.is_empty()) {
                         readings.applied.insert(name.to_owned(), applied);
                     }
@@ -398,6 +403,12 @@ fn records(
         }
     }
     Ok(records)
+}
+
+/// What a release's record has beside the release itself.
+#[derive(Deserialize)]
+struct RecordedVolumes {
+    anonymous_volumes: Vec<AnonymousVolume>,
 }
 
 /// `input NAME\tDIGEST`, `boot ID` and `container ID HASH` lines. An unknown line voids the record:

@@ -210,3 +210,38 @@ fn networks_mounts_and_policies() {
 fn networks_mounts_and_policies_with_the_older_docker_compose() {
     converges(Profile::Fw1_1_30);
 }
+
+/// Of the volume that an apply took away before it was cut off, only the record of the release before knows.
+#[test]
+fn an_anonymous_volume_is_given_back_after_an_apply_that_was_cut_off() {
+    let data = Data::up(Profile::Fw1_4_30);
+    data.apply(FIRST);
+    data.twin
+        .oem("docker exec hello_data_1 sh -c 'echo precious >/data/file; echo kept >/cache/file'");
+    data.write(Release {
+        mounts: "    volumes: [\"/home/oem/bound:/data\"]\n",
+        ..FIRST
+    });
+    let apply = data.site.start(&["apply", "--yes"]);
+    // Then it waits to see whether the containers stay up.
+    data.twin.oem(
+        "for _ in $(seq 600); do
+            docker inspect -f '{{.State.Running}} {{.Mounts}}' hello_data_1 2>/dev/null |
+                grep -q '^true .*/bound ' && exit
+            sleep 0.1
+        done; exit 1",
+    );
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    assert_eq!(data.data(), "bind\nkept");
+    data.is_taken_back(
+        Release {
+            on: "    hostname: other\n",
+            mounts: "    volumes: [\"/home/oem/bound:/data\"]\n",
+            ..FIRST
+        },
+        FIRST,
+    );
+    assert_eq!(data.data(), "volume\nprecious\nkept");
+    data.twin.oem("[ ! -e ~/.o3r-deploy/unfinished ]");
+}

@@ -300,12 +300,37 @@ pub struct Records {
     pub started: BTreeMap<String, Started>,
     /// The last record of each release, by the release's name.
     pub releases: BTreeMap<String, Release>,
+    /// The anonymous volumes that containers of each release had when it was recorded, by the release's name; older
+    /// versions recorded none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub anonymous_volumes: BTreeMap<String, Vec<AnonymousVolume>>,
     /// Marks of transfers that were moved since the last release was recorded: an apply was cut off.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub moved: BTreeSet<String>,
     /// Files that were put into projects' directories since, by project: an apply was cut off.
     #[serde(default)]
     pub added: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// An anonymous volume, and the container that had it when a release was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnonymousVolume {
+    /// The container's id.
+    pub container: String,
+    /// Compose project.
+    pub project: String,
+    /// Compose service.
+    pub service: String,
+    /// The container's number in the service, as its label says it: `1`.
+    pub number: String,
+    /// The directory that docker-compose ran in.
+    pub working_dir: String,
+    /// The id of the container's image.
+    pub image: String,
+    /// Where the container mounted the volume.
+    pub destination: String,
+    /// The volume's name, 64 hex digits.
+    pub volume: String,
 }
 
 /// What a compose project's containers were started from, recorded after they came up.

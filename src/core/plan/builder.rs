@@ -119,6 +119,13 @@ impl<'a> Builder<'a> {
         records.releases.get(&self.desired.release.name)
     }
 
+    /// The anonymous volumes that containers of the previous release had; `None` where it was recorded by a version
+    /// that did not look.
+    pub(super) fn previous_anonymous_volumes(&self) -> Option<&'a Vec<facts::AnonymousVolume>> {
+        let records = self.facts.records.known()?;
+        records.anonymous_volumes.get(&self.desired.release.name)
+    }
+
     /// What the previous release has for an input (`image app:1`) of any of its projects.
     pub(super) fn previous_input(&self, input: &str) -> Option<&'a str> {
         let mut made = self.previous()?.made.values();

@@ -84,7 +84,8 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let recorded = remote::recorded(&history, kept.clone());
     // Once all is restored, too, it is of no more use.
     let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
-    let record = remote::record_release(&history, compose, kept);
+    let projects = wanted.projects.iter().map(String::as_str);
+    let record = remote::record_release(&history, compose, projects, kept);
     let draft = draft.run([
         // One that failed after it was done, or was killed then, has recorded the release all the same.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),

@@ -55,7 +55,10 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
         Claim::Break => ("break".to_owned(), LEFTOVER_SECONDS),
     };
     Argv::script(
-        include_str!("lock.sh"),
+        concat!(
+            include_str!("forget-unfinished.sh"),
+            include_str!("lock.sh")
+        ),
         "o3r-lock",
         [&holder.token, &holder.client, &holder.who, &word],
     )

@@ -202,11 +202,7 @@ forget_leftovers() {
         docker rm -f -v o3r-deploy-delta >/dev/null 2>&1
         rm -rf -- "$base/delta"
     fi
-    [ -f "$base/unfinished" ] || return 0
-    while IFS= read -r path; do
-        case $path in /*.o3r-new) rm -f -- "$path" ;; esac
-    done <"$base/unfinished"
-    rm -f -- "$base/unfinished"
+    forget_unfinished
 }
 
 # Waits for a boot's own docker-compose, up to two minutes: two of them on one project fail.

@@ -469,7 +469,7 @@ pub struct StandIn<'a> {
     /// Compose service.
     pub service: &'a str,
     /// Its number in the service.
-    pub number: u32,
+    pub number: &'a str,
     /// The directory that docker-compose ran in.
     pub working_dir: &'a str,
     /// The id of its image.
@@ -482,12 +482,11 @@ pub fn bring_volumes_back<'a>(
     container: &StandIn<'_>,
     volumes: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Argv {
-    let number = container.number.to_string();
     let words = [
         container.id,
         container.project,
         container.service,
-        &number,
+        container.number,
         container.working_dir,
         container.image,
     ];
@@ -497,31 +496,41 @@ pub fn bring_volumes_back<'a>(
     Argv::script(script, "o3r-bring-volumes-back", words).args(volumes)
 }
 
-/// Adds the JSON line on stdin to a release's history, keeps docker-compose's version (may be
-/// empty) for the next probe, and removes the directories `kept`.
-pub fn record_release(
+macro_rules! ending {
+    ($script:literal) => {
+        concat!(
+            include_str!("forget-unfinished.sh"),
+            include_str!("forget-kept.sh"),
+            include_str!($script)
+        )
+    };
+}
+
+/// Adds the JSON line on stdin to a release's history, with the anonymous volumes of its `projects`, keeps
+/// docker-compose's version (may be empty) for the next probe, and removes the directories `kept`.
+pub fn record_release<'a>(
     history: &str,
     compose_version: &str,
+    projects: impl IntoIterator<Item = &'a str>,
     kept: impl IntoIterator<Item = String>,
 ) -> Argv {
     let lines = HISTORY_LINES.to_string();
-    let script = concat!(
-        include_str!("forget-kept.sh"),
-        include_str!("record-release.sh")
-    );
-    let words = [history, &lines, compose_version];
+    let script = ending!("record-release.sh");
+    let projects: Vec<&str> = projects.into_iter().collect();
+    let projects = projects.join(" ");
+    let words = [history, &lines, compose_version, &projects];
     Argv::script(script, "o3r-record-release", words).args(kept)
 }
 
 /// Passes where [`record_release`] recorded the JSON line on stdin, though it failed; then removes the directories `kept`.
 pub fn recorded(history: &str, kept: impl IntoIterator<Item = String>) -> Argv {
-    let script = concat!(include_str!("forget-kept.sh"), include_str!("recorded.sh"));
+    let script = ending!("recorded.sh");
     Argv::script(script, "o3r-recorded", [history]).args(kept)
 }
 
 /// Removes the directories `kept`, once all is restored from them.
 pub fn restored(kept: impl IntoIterator<Item = String>) -> Argv {
-    let script = concat!(include_str!("forget-kept.sh"), include_str!("restored.sh"));
+    let script = ending!("restored.sh");
     Argv::script(script, "o3r-restored", kept)
 }
 

@@ -1,13 +1,14 @@
 # Adds a line to a release's history: the JSON object on standard input, and who applied it when,
-# which is the third line of the lock. With the renaming of the history, the release is recorded: nothing fails after
+# which is the third line of the lock; and the anonymous volumes of its containers, where docker shows them. With the renaming of the history, the release is recorded: nothing fails after
 # that. What was kept of the release before is then of no more use.
 # $1 history file  $2 lines to keep  $3 docker-compose's version, kept for the probe; may be empty
-# $4… directories of kept files
+# $4 its compose projects, separated by spaces  $5… directories of kept files
 main() {
     umask 077
     mkdir -p -- "${1%/*}" || exit
     read -r record || exit
     who=$(sed -n 3p "$HOME/.o3r-deploy/lock/owner" 2>/dev/null)
+    if volumes=$(anonymous_volumes "$4"); then record="{\"anonymous_volumes\":[$volumes],${record#?}"; fi
     [ -n "$who" ] && record="{$who,${record#?}"
     {
         if [ -f "$1" ]; then tail -n "$2" -- "$1"; fi && printf '%s\n' "$record"
@@ -16,13 +17,35 @@ main() {
     mv -f -- "$1.new" "$1" || exit
     sync
     version=$3
-    shift 3
+    shift 4
     forget_kept "$@"
-    rm -f -- "$HOME/.o3r-deploy/unfinished"
     if program=$(command -v docker-compose) && [ -n "$version" ]; then
         printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$version" >"$HOME/.o3r-deploy/compose-version"
     fi
     return 0
 }
+
+# Prints the anonymous volumes of the containers of projects: JSON objects, separated by commas.
+# $1 the projects, separated by spaces
+anonymous_volumes() {
+    compose=com.docker.compose
+    objects=$(
+        for project in $1; do
+            ids=$(docker container ls -aq --no-trunc --filter "label=$compose.project=$project" \
+                --filter "label=$compose.oneoff=False" </dev/null 2>/dev/null) || exit
+            [ -n "$ids" ] || continue
+            # Word splitting is wanted: ids have no spaces.
+            # shellcheck disable=SC2086
+            docker container inspect --format "$object" $ids </dev/null 2>/dev/null || exit
+        done
+    ) || return
+    printf '%s\n' "$objects" | grep -E '"volume":"[0-9a-f]{64}"}$' | tr '\n' ',' | sed 's/,$//'
+}
+
+label='index $.Config.Labels "com.docker.compose.'
+object='{{range .Mounts}}{{if eq .Type "volume"}}{"container":{{json $.Id}},'\
+'"project":{{json ('$label'project")}},"service":{{json ('$label'service")}},'\
+'"number":{{json ('$label'container-number")}},"working_dir":{{json ('$label'project.working_dir")}},'\
+'"image":{{json $.Image}},"destination":{{json .Destination}},"volume":{{json .Name}}}{{println}}{{end}}{{end}}'
 
 main "$@"

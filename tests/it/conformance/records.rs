@@ -28,8 +28,12 @@ impl Do {
         let kept = [state.kept_directory("app")];
         let line = |number: u32| format!("{{\"version\":\"{number}\"}}\n").into_bytes();
         match self {
-            // Without docker-compose's version, of which the in-memory VPU writes no note.
-            Self::Release(number) => (remote::record_release(&history, "", kept), line(*number)),
+            // Without docker-compose's version, of which the in-memory VPU writes no note, and without projects,
+            // whose containers docker would be asked for.
+            Self::Release(number) => (
+                remote::record_release(&history, "", [], kept),
+                line(*number),
+            ),
             Self::Recorded(number) => (remote::recorded(&history, kept), line(*number)),
             Self::Started(inputs) => (
                 remote::record_started("app", &state.started("app")),

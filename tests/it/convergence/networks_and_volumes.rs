@@ -277,7 +277,7 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
         converged(&vpu, &without).await;
         assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
 
-        // One that is cut off after it has no record of the volume: the next plan says so.
+        // Where one is cut off that has taken it away, it is the release's record that knows of it.
         let start = vpu.world(|world| world.clone());
         let plan = plan_for(&vpu, &with).await;
         let commands = plan.steps.iter().flat_map(|step| &step.actions);
@@ -291,6 +291,21 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
             covers: true,
             image: 1,
             ..BASE
+        });
+        let cut_off = vpu.world(|world| world.clone());
+        let failure = apply_crashing(&vpu, &next).await;
+        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+        assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
+        converged(&vpu, &without).await;
+
+        // Records of older versions do not: the plan says so.
+        vpu.world(|world| {
+            *world = cut_off;
+            let files = world.files.iter_mut();
+            for (_, file) in files.filter(|(path, _)| path.contains("/releases/")) {
+                let text = String::from_utf8_lossy(&file.bytes);
+                file.bytes = text.replace("anonymous_volumes", "unknown").into_bytes();
+            }
         });
         let plan = plan_for(&vpu, &next).await;
         let said = |note: &String| note.contains("cut off mounts something at /data");

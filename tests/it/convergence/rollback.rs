@@ -129,11 +129,7 @@ proptest! {
             let mut begun = false;
             if let Some((shape, at)) = &cut_off {
                 vpu.inject(Some(Fault::LinkLostBefore(*at)));
-                // Of an anonymous volume that it took away, only the plan of that apply knows.
-                let halfway = desired(&Shape {
-                    covers: first.covers,
-                    ..shape.clone()
-                });
+                let halfway = desired(shape);
                 let plan = plan_for(&vpu, &halfway).await;
                 let report = execute(&vpu, &halfway, &plan).await;
                 vpu.inject(None);

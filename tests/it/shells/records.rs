@@ -44,7 +44,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
         let kept = fixture.home().join(".o3r-deploy/previous/app");
         std::fs::create_dir_all(&kept).unwrap();
         std::fs::write(kept.join(".env"), "SECRET=1").unwrap();
-        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
+        let record = remote::record_release(text(&history), "1.29.2", [], [text(&kept).to_owned()]);
         for number in 0..60 {
             let line = format!("{{\"version\":\"{number}\"}}\n");
             assert!(fixture.run(&record, line.as_bytes()).await.success());
@@ -55,7 +55,10 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
             !kept.exists(),
             "what was kept of the release before is left"
         );
-        assert_eq!(written.lines().last(), Some(r#"{"version":"59"}"#));
+        assert_eq!(
+            written.lines().last(),
+            Some(r#"{"anonymous_volumes":[],"version":"59"}"#)
+        );
 
         // The probe takes the version from there, while it is the same program.
         let slow = "#!/bin/sh\necho 1.25.4\n";
@@ -89,8 +92,53 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
         let written = std::fs::read_to_string(&history).unwrap();
         assert_eq!(
             written.lines().last(),
-            Some(r#"{"by":"me","version":"60"}"#)
+            Some(r#"{"by":"me","anonymous_volumes":[],"version":"60"}"#)
         );
+    }
+}
+
+/// Docker's answer cannot make the record fail, nor break it.
+#[tokio::test]
+async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
+    for shell in SHELLS {
+        let fixture = sandbox(shell, &[]);
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let record = remote::record_release(text(&history), "", ["app", "other"], []);
+        let last = || {
+            let written = std::fs::read_to_string(&history).unwrap();
+            written.lines().last().unwrap().to_owned()
+        };
+        let volume = "0123456789abcdef".repeat(4);
+        let object = |volume: &str| format!("{{\"destination\":\"/a b\",\"volume\":\"{volume}\"}}");
+        fixture.program(
+            "docker",
+            &format!(
+                "#!/bin/sh\ncase \"$*\" in\n\
+                 'container ls'*project=app*) printf 'c1\\nc2\\n' ;;\n\
+                 'container ls'*) ;;\n\
+                 *inspect*c1*c2) printf '%s\\n\\n' '{}' '{}' ; echo '{}' ;;\nesac\n",
+                object(&volume),
+                object("share"),
+                object(&volume),
+            ),
+        );
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"1\"}\n")
+                .await
+                .success()
+        );
+        let (one, two) = (object(&volume), object(&volume));
+        let wanted = format!("{{\"anonymous_volumes\":[{one},{two}],\"version\":\"1\"}}");
+        assert_eq!(last(), wanted, "{shell:?}");
+        fixture.program("docker", "#!/bin/sh\necho half a line\nexit 1\n");
+        assert!(
+            fixture
+                .run(&record, b"{\"version\":\"2\"}\n")
+                .await
+                .success()
+        );
+        assert_eq!(last(), "{\"version\":\"2\"}", "{shell:?}");
     }
 }
 
@@ -101,7 +149,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
-        let record = remote::record_release(text(&history), "", [text(&kept).to_owned()]);
+        let record = remote::record_release(text(&history), "", [], [text(&kept).to_owned()]);
         let recorded = remote::recorded(text(&history), [text(&kept).to_owned()]);
         let line = b"{\"version\":\"2\"}\n";
         assert!(!fixture.run(&recorded, line).await.success());
@@ -131,7 +179,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
         let base = fixture.home().join(".o3r-deploy");
         fixture.program("docker-compose", "#!/bin/sh\n");
         std::fs::create_dir_all(base.join("compose-version")).unwrap();
-        let record = remote::record_release(text(&history), "1.29.2", [text(&kept).to_owned()]);
+        let record = remote::record_release(text(&history), "1.29.2", [], [text(&kept).to_owned()]);
         assert!(fixture.run(&record, line).await.success(), "{shell:?}");
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     Ok(String::new())
 }
 
-fn is_anonymous(mount: &Mount) -> bool {
+pub(super) fn is_anonymous(mount: &Mount) -> bool {
     matches!(mount, Mount::Volume(name) if name.len() == 64)
 }
 

@@ -216,13 +216,16 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     let record = String::from_utf8_lossy(stdin);
     let text = String::from_utf8_lossy(&bytes);
     if name == "o3r-recorded" {
-        if text.lines().next_back() != Some(record.trim_end()) {
+        let members = record.trim_end().get(1..).unwrap_or_default();
+        let is_it =
+            |line: &str| line == record.trim_end() || line.ends_with(&format!(",{members}"));
+        if !text.lines().next_back().is_some_and(is_it) {
             return fail("");
         }
         forget_kept(world, rest);
         return Ok(String::new());
     }
-    let [lines, _version, kept @ ..] = rest else {
+    let [lines, _version, projects, kept @ ..] = rest else {
         return fail("words are missing");
     };
     let lines = lines
@@ -230,16 +233,53 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         .map_err(|_| (1, format!("{lines}: not a number")))?;
     let old: Vec<&str> = text.lines().collect();
     let old = &old[old.len().saturating_sub(lines)..];
-    let all = [old, &[record.trim_end(), ""]].concat().join("\n");
+    let volumes = anonymous_volumes(world, projects);
+    let record = record.trim_end().replacen('{', &format!("{{{volumes},"), 1);
+    let all = [old, &[&record, ""]].concat().join("\n");
     world.write_privately(history, all.as_bytes(), 0o600);
     forget_kept(world, kept);
-    let note = format!("{}/.o3r-deploy/unfinished", world.home);
-    world.files.remove(&note);
     Ok(String::new())
 }
 
-/// Removes what was kept to restore from, and the directory that it is in once that is empty.
+/// The member of the record that tells of the anonymous volumes of projects.
+fn anonymous_volumes(world: &World, projects: &str) -> String {
+    let projects: Vec<&str> = projects.split_whitespace().collect();
+    let own = world.containers.iter();
+    let own = own.filter(|(_, container)| projects.contains(&container.project.as_str()));
+    let mut volumes = vec![];
+    for (id, container) in own {
+        for (destination, mount) in &container.details.mounts {
+            if let Mount::Volume(volume) = mount
+                && between::is_anonymous(mount)
+            {
+                volumes.push(serde_json::json!({
+                    "container": id,
+                    "project": container.project,
+                    "service": container.service,
+                    "number": container.details.number.to_string(),
+                    "working_dir": container.working_dir,
+                    "image": container.image,
+                    "destination": destination,
+                    "volume": volume,
+                }));
+            }
+        }
+    }
+    format!("\"anonymous_volumes\":{}", serde_json::Value::from(volumes))
+}
+
+/// Removes what was kept to restore from, and the directory that it is in once that is empty; and files that dead
+/// commands left.
 fn forget_kept(world: &mut World, kept: &[&str]) {
+    let note = format!("{}/.o3r-deploy/unfinished", world.home);
+    if let Some(note) = world.files.remove(&note) {
+        let text = String::from_utf8_lossy(&note.bytes).into_owned();
+        for path in text.lines().filter(|path| path.starts_with('/')) {
+            if path.ends_with(".o3r-new") {
+                world.files.remove(path);
+            }
+        }
+    }
     for directory in kept {
         drop(world.take(directory));
     }

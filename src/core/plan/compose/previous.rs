@@ -127,7 +127,7 @@ impl<'a> Previous<'a> {
             let reason = "its containers did not run, and are not started by a restore";
             builder.not_restorable(address(name), reason);
         }
-        if self.is_touched() {
+        if self.is_touched() && builder.previous_anonymous_volumes().is_none() {
             builder.notes.extend(covered_meanwhile(name, found, made));
         }
         let state = state(ran);
@@ -211,7 +211,8 @@ impl<'a> Previous<'a> {
     }
 }
 
-/// Says where an apply that was cut off may have taken an anonymous volume away: only its own plan knew which.
+/// Says where an apply that was cut off may have taken an anonymous volume away, of a release whose record does not say
+/// which volumes it had.
 fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<String> {
     let mut notes = vec![];
     for container in found.containers.values() {

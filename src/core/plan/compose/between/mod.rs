@@ -22,6 +22,7 @@ pub(super) struct Between<'a> {
     networks: networks::Networks<'a>,
     covered: Vec<mounts::Covered<'a>>,
     surplus: Vec<mounts::Surplus<'a>>,
+    taken: Vec<mounts::Taken<'a>>,
 }
 
 impl<'a> Between<'a> {
@@ -30,6 +31,7 @@ impl<'a> Between<'a> {
             networks: networks::Networks::of(builder, project),
             covered: mounts::covered(builder, project, found),
             surplus: mounts::surplus(project, found),
+            taken: mounts::taken(builder, project, found),
         }
     }
 
@@ -64,6 +66,9 @@ impl<'a> Between<'a> {
         untouched: bool,
     ) -> Vec<Command> {
         let mut commands = mounts::bring_back(project, &self.covered, &self.surplus);
+        if !untouched {
+            commands.extend(self.taken.iter().map(mounts::Taken::bring_back));
+        }
         commands.extend(mounts::uncover_again(project, made, untouched));
         commands.extend(self.networks.back(project, untouched));
         commands

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     desired::{Mounted, Project},
-    facts::{Container, Made, MountKind},
+    facts::{AnonymousVolume, Container, Made, MountKind},
     plan::{
         Cause, Command,
         builder::Builder,
@@ -218,11 +218,101 @@ pub(super) fn bring_back(
             id,
             project: &project.name,
             service: &container.service,
-            number: container.number,
+            number: &container.number.to_string(),
             working_dir: &container.working_dir,
             image: &container.image,
         };
         Command::new(remote::bring_volumes_back(&stand_in, anonymous(container)))
     });
     commands.collect()
+}
+
+/// Anonymous volumes that a container of the last recorded release had, and that an apply which was cut off took
+/// away: it mounted something else there, or removed the container.
+pub(super) struct Taken<'a> {
+    /// One of them, for what the record says of the container.
+    recorded: &'a AnonymousVolume,
+    /// All that the container has to get, by destination.
+    volumes: BTreeMap<&'a str, &'a str>,
+}
+
+/// All of a project's that are still there.
+pub(super) fn taken<'a>(
+    builder: &Builder<'a>,
+    project: &Project,
+    found: &Found<'a>,
+) -> Vec<Taken<'a>> {
+    let recorded = builder.previous_anonymous_volumes();
+    let recorded = recorded.iter().flat_map(|volumes| volumes.iter());
+    let mut containers: BTreeMap<&str, Vec<&AnonymousVolume>> = BTreeMap::new();
+    for volume in recorded.filter(|volume| volume.project == project.name) {
+        containers
+            .entry(&volume.container)
+            .or_default()
+            .push(volume);
+    }
+    let (volumes, images) = (&builder.facts.volumes, &builder.facts.images);
+    let (Some(there), Some(images)) = (volumes.known(), images.known()) else {
+        return vec![];
+    };
+    let taken = containers.into_iter().filter_map(|(id, volumes)| {
+        let recorded = *volumes.first()?;
+        if found.containers.contains_key(&id.to_owned()) || !images.contains_key(&recorded.image) {
+            return None;
+        }
+        let is_successor = |container: &&&Container| {
+            container.service == recorded.service && container.number.to_string() == recorded.number
+        };
+        let successors = found.containers.values().filter(is_successor);
+        let held: BTreeMap<&str, &str> = successors
+            .flat_map(|container| anonymous(container))
+            .map(|(volume, destination)| (destination, volume))
+            .collect();
+        let mut is_taken = false;
+        let mut wanted = BTreeMap::new();
+        for AnonymousVolume {
+            destination,
+            volume,
+            ..
+        } in volumes
+        {
+            if let Some(held) = held.get(destination.as_str()) {
+                wanted.insert(destination.as_str(), *held);
+            } else if there.contains_key(volume) {
+                is_taken = true;
+                wanted.insert(destination.as_str(), volume.as_str());
+            }
+        }
+        is_taken.then_some(Taken {
+            recorded,
+            volumes: wanted,
+        })
+    });
+    taken.collect()
+}
+
+impl Taken<'_> {
+    /// Gives them to a stand-in.
+    pub(super) fn bring_back(&self) -> Command {
+        let AnonymousVolume {
+            container,
+            project,
+            service,
+            number,
+            working_dir,
+            image,
+            ..
+        } = self.recorded;
+        let stand_in = remote::StandIn {
+            id: container,
+            project,
+            service,
+            number,
+            working_dir,
+            image,
+        };
+        let volumes = self.volumes.iter();
+        let volumes = volumes.map(|(destination, volume)| (*volume, *destination));
+        Command::new(remote::bring_volumes_back(&stand_in, volumes))
+    }
 }

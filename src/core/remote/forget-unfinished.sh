@@ -1,0 +1,8 @@
+# Removes the files that commands did not live to move in place; kept.sh notes them.
+forget_unfinished() {
+    [ -f "$HOME/.o3r-deploy/unfinished" ] || return 0
+    while IFS= read -r path; do
+        case $path in /*.o3r-new) rm -f -- "$path" ;; esac
+    done <"$HOME/.o3r-deploy/unfinished"
+    rm -f -- "$HOME/.o3r-deploy/unfinished"
+}
