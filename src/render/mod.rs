@@ -44,14 +44,15 @@ pub fn document(value: &impl serde::Serialize) -> String {
     // Every key is a string and every number finite: this cannot fail.
     let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut text = String::with_capacity(pretty.len() + 1);
-    for c in pretty.chars() {
-        // JSON allows these in strings, but terminals act on them.
-        if c != '\n' && is_unprintable(c) {
-            let _ = write!(text, "\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
+    // JSON allows these in strings, but terminals act on them.
+    let is_escaped = |c| c != '\n' && is_unprintable(c);
+    let mut rest = pretty.as_str();
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_escaped(*c)) {
+        text.push_str(&rest[..at]);
+        let _ = write!(text, "\\u{:04x}", u32::from(c));
+        rest = &rest[at + c.len_utf8()..];
     }
+    text.push_str(rest);
     text.push('\n');
     text
 }

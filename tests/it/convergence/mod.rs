@@ -43,9 +43,8 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
         observed.facts.resolved.insert(question.project, resolved);
     }
     let plan = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
-    let json = render::json(&plan);
     let none = Vec::<String>::new();
-    assert_eq!(plan::lint::lint(&plan), none, "{json}");
+    assert_eq!(plan::lint::lint(&plan), none, "{}", render::json(&plan));
     let again = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
     assert!(again == plan, "same input, same plan");
     let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
@@ -56,8 +55,11 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
         &prepared(desired).offers,
         "fake",
     );
-    let from_document = render::json(&from_document);
-    assert_eq!(from_document, json, "written down and read again");
+    if from_document != plan {
+        let (read, written) = (render::json(&from_document), render::json(&plan));
+        assert_eq!(read, written, "written down and read again");
+        panic!("the plans differ, and their documents do not: {written}");
+    }
     let status = status::status("fake", &observed, Ok(&plan));
     let text = render::status_text(&status, render::Style::default());
     for container in observed.facts.containers.known().into_iter().flatten() {
