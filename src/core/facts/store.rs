@@ -46,6 +46,13 @@ pub fn identify(facts: &mut Facts, wanted: impl IntoIterator<Item = Digest>) {
             }
         }
     }
+    if let Probed::Known(records) = &mut facts.records {
+        for volume in records.anonymous_volumes.values_mut().flatten() {
+            if let Some(name) = names.get(&volume.image) {
+                volume.image.clone_from(name);
+            }
+        }
+    }
 }
 
 /// The digits in a name that an image is loaded under: `o3r-deploy/RELEASE:DIGITS`.

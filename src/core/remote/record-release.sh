@@ -1,6 +1,6 @@
-# Adds a line to a release's history: the JSON object on standard input, and who applied it when,
-# which is the third line of the lock; and the anonymous volumes of its containers, where docker shows them. With the renaming of the history, the release is recorded: nothing fails after
-# that. What was kept of the release before is then of no more use.
+# Adds a line to a release's history: the JSON object on standard input, who applied it when, which is the third line of
+# the lock, and the anonymous volumes of its containers, where docker shows them. With the renaming of the history, the
+# release is recorded: nothing fails after that. What was kept of the release before is then of no more use.
 # $1 history file  $2 lines to keep  $3 docker-compose's version, kept for the probe; may be empty
 # $4 its compose projects, separated by spaces  $5… directories of kept files
 main() {

@@ -457,8 +457,10 @@ proptest! {
 /// Applies a release whose containers exit at once.
 async fn apply_crashing(vpu: &FakeVpu, desired: &Desired) -> apply::Failure {
     let content = desired.images[0].content.as_ref().unwrap();
-    let image = content.config_digest.to_string();
-    vpu.world(|world| world.crashing.insert(image));
+    vpu.world(|world| {
+        let image = world.stored_id(content.config_digest);
+        world.crashing.insert(image);
+    });
     let report = execute(vpu, desired, &plan_for(vpu, desired).await).await;
     match report.outcome {
         Outcome::Failed(failure) => *failure,

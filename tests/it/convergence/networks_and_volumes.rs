@@ -238,91 +238,98 @@ fn volume(world: &World, destination: &str) -> String {
 #[test]
 fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
     run(async {
-        let vpu = FakeVpu::default();
-        vpu.world(|world| {
-            world
-                .image_volumes
-                .extend(["/data", "/cache"].map(String::from));
-        });
-        let without = desired(&BASE);
-        let with = desired(&Shape {
-            covers: true,
-            ..BASE
-        });
-        converge(&vpu, &without).await;
-        let of = |path: &'static str| vpu.world(|world| volume(world, path));
-        let (data, cache) = (of("/data"), of("/cache"));
+        for store in [
+            vpu::Store::Classic,
+            vpu::Store::Containerd,
+            vpu::Store::Podman,
+        ] {
+            let vpu = FakeVpu::default();
+            vpu.world(|world| {
+                world.store = store;
+                world
+                    .image_volumes
+                    .extend(["/data", "/cache"].map(String::from));
+            });
+            let without = desired(&BASE);
+            let with = desired(&Shape {
+                covers: true,
+                ..BASE
+            });
+            converge(&vpu, &without).await;
+            let of = |path: &'static str| vpu.world(|world| volume(world, path));
+            let (data, cache) = (of("/data"), of("/cache"));
 
-        let plan = plan_for(&vpu, &with).await;
-        let short = &data[..12];
-        let difference = format!(
-            "container app_main_1: mount /data: anonymous volume {short} -> /home/oem/data"
-        );
-        assert!(
-            differences(&plan).contains(&difference),
-            "{:#?}",
-            differences(&plan)
-        );
-        let note = plan.notes.iter().find(|note| note.contains(short)).unwrap();
-        assert!(note.contains("/data") && note.contains("stays"), "{note}");
+            let plan = plan_for(&vpu, &with).await;
+            let short = &data[..12];
+            let difference = format!(
+                "container app_main_1: mount /data: anonymous volume {short} -> /home/oem/data"
+            );
+            assert!(
+                differences(&plan).contains(&difference),
+                "{:#?}",
+                differences(&plan)
+            );
+            let note = plan.notes.iter().find(|note| note.contains(short)).unwrap();
+            assert!(note.contains("/data") && note.contains("stays"), "{note}");
 
-        // A release that fails gives the data back.
-        let failing = desired(&Shape {
-            covers: true,
-            image: 1,
-            ..BASE
-        });
-        let failure = apply_crashing(&vpu, &failing).await;
-        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
-        converged(&vpu, &without).await;
-        assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
+            // A release that fails gives the data back.
+            let failing = desired(&Shape {
+                covers: true,
+                image: 1,
+                ..BASE
+            });
+            let failure = apply_crashing(&vpu, &failing).await;
+            assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+            converged(&vpu, &without).await;
+            assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
 
-        // Where one is cut off that has taken it away, it is the release's record that knows of it.
-        let start = vpu.world(|world| world.clone());
-        let plan = plan_for(&vpu, &with).await;
-        let commands = plan.steps.iter().flat_map(|step| &step.actions);
-        let is_last = |command: &Command| command.to_display().contains("o3r-record-release");
-        let last = commands.clone().position(is_last).unwrap();
-        vpu.inject(Some(Fault::LinkLostBefore(last)));
-        drop(execute(&vpu, &with, &plan).await);
-        vpu.inject(None);
-        assert_eq!(of("/data"), "/home/oem/data");
-        let next = desired(&Shape {
-            covers: true,
-            image: 1,
-            ..BASE
-        });
-        let cut_off = vpu.world(|world| world.clone());
-        let failure = apply_crashing(&vpu, &next).await;
-        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
-        assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
-        converged(&vpu, &without).await;
+            // Where one is cut off that has taken it away, it is the release's record that knows of it.
+            let start = vpu.world(|world| world.clone());
+            let plan = plan_for(&vpu, &with).await;
+            let commands = plan.steps.iter().flat_map(|step| &step.actions);
+            let is_last = |command: &Command| command.to_display().contains("o3r-record-release");
+            let last = commands.clone().position(is_last).unwrap();
+            vpu.inject(Some(Fault::LinkLostBefore(last)));
+            drop(execute(&vpu, &with, &plan).await);
+            vpu.inject(None);
+            assert_eq!(of("/data"), "/home/oem/data");
+            let next = desired(&Shape {
+                covers: true,
+                image: 1,
+                ..BASE
+            });
+            let cut_off = vpu.world(|world| world.clone());
+            let failure = apply_crashing(&vpu, &next).await;
+            assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+            assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
+            converged(&vpu, &without).await;
 
-        // Records of older versions do not: the plan says so.
-        vpu.world(|world| {
-            *world = cut_off;
-            let files = world.files.iter_mut();
-            for (_, file) in files.filter(|(path, _)| path.contains("/releases/")) {
-                let text = String::from_utf8_lossy(&file.bytes);
-                file.bytes = text.replace("anonymous_volumes", "unknown").into_bytes();
-            }
-        });
-        let plan = plan_for(&vpu, &next).await;
-        let said = |note: &String| note.contains("cut off mounts something at /data");
-        assert!(plan.notes.iter().any(said), "{:#?}", plan.notes);
-        vpu.world(|world| *world = start);
+            // Records of older versions do not: the plan says so.
+            vpu.world(|world| {
+                *world = cut_off;
+                let files = world.files.iter_mut();
+                for (_, file) in files.filter(|(path, _)| path.contains("/releases/")) {
+                    let text = String::from_utf8_lossy(&file.bytes);
+                    file.bytes = text.replace("anonymous_volumes", "unknown").into_bytes();
+                }
+            });
+            let plan = plan_for(&vpu, &next).await;
+            let said = |note: &String| note.contains("cut off mounts something at /data");
+            assert!(plan.notes.iter().any(said), "{:#?}", plan.notes);
+            vpu.world(|world| *world = start);
 
-        converge(&vpu, &with).await;
-        assert_eq!(of("/data"), "/home/oem/data");
-        assert_eq!(of("/cache"), cache, "it is moved over as ever");
-        vpu.world(|world| assert!(world.volumes.contains_key(&data), "it is not removed"));
+            converge(&vpu, &with).await;
+            assert_eq!(of("/data"), "/home/oem/data");
+            assert_eq!(of("/cache"), cache, "it is moved over as ever");
+            vpu.world(|world| assert!(world.volumes.contains_key(&data), "it is not removed"));
 
-        // And where the release that fails mounts nothing there: its volume does not cover what comes back.
-        let failing = desired(&Shape { image: 2, ..BASE });
-        let failure = apply_crashing(&vpu, &failing).await;
-        assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
-        converged(&vpu, &with).await;
-        assert_eq!(of("/data"), "/home/oem/data");
+            // And where the release that fails mounts nothing there: its volume does not cover what comes back.
+            let failing = desired(&Shape { image: 2, ..BASE });
+            let failure = apply_crashing(&vpu, &failing).await;
+            assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
+            converged(&vpu, &with).await;
+            assert_eq!(of("/data"), "/home/oem/data");
+        }
     });
 }
 

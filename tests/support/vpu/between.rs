@@ -73,13 +73,16 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 return Ok(String::new());
             }
             let number: usize = number.parse().unwrap_or_default();
-            world.containers.retain(|_, c| {
-                c.project != *project || c.service != *service || c.details.number != number
-            });
             let volumes = volumes.iter().filter_map(|word| word.split_once(' '));
             let there = volumes.filter(|(name, _)| world.volumes.contains_key(*name));
             let mounts = there.map(|(name, at)| (at.to_owned(), Mount::Volume(name.to_owned())));
-            let mounts = mounts.collect();
+            let mounts: BTreeMap<String, Mount> = mounts.collect();
+            if !mounts.is_empty() && world.image_id(image).is_none() {
+                return Err((1, format!("No such image: {image}")));
+            }
+            world.containers.retain(|_, c| {
+                c.project != *project || c.service != *service || c.details.number != number
+            });
             let of = Container {
                 name: format!("{project}_{service}_{number}"),
                 image: (*image).to_owned(),

@@ -30,7 +30,7 @@ impl<'a> Between<'a> {
         Self {
             networks: networks::Networks::of(builder, project),
             covered: mounts::covered(builder, project, found),
-            surplus: mounts::surplus(project, found),
+            surplus: mounts::surplus(builder, project, found),
             taken: mounts::taken(builder, project, found),
         }
     }

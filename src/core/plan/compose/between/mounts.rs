@@ -11,6 +11,7 @@ use crate::{
         Cause, Command,
         builder::Builder,
         compose::{Found, started::MOUNT},
+        image,
     },
     remote,
 };
@@ -21,6 +22,8 @@ pub(super) struct Covered<'a> {
     pub(super) container: &'a Container,
     destination: &'a str,
     volume: &'a str,
+    /// What docker there knows its image by.
+    image: &'a str,
     is_anonymous: bool,
     wanted: &'a Mounted,
     /// The same for people.
@@ -29,7 +32,7 @@ pub(super) struct Covered<'a> {
 
 /// All of a project's.
 pub(super) fn covered<'a>(
-    builder: &Builder<'_>,
+    builder: &Builder<'a>,
     project: &'a Project,
     found: &Found<'a>,
 ) -> Vec<Covered<'a>> {
@@ -59,6 +62,7 @@ pub(super) fn covered<'a>(
                     container,
                     destination,
                     volume: &mount.name,
+                    image: image::reference(builder.facts, &container.image),
                     is_anonymous: mount.anonymous,
                     wanted,
                     becomes,
@@ -164,17 +168,24 @@ fn commands(project: &Project, services: BTreeMap<&str, BTreeMap<&str, &str>>) -
 pub(super) struct Surplus<'a> {
     id: &'a str,
     container: &'a Container,
+    /// What docker there knows its image by.
+    image: &'a str,
     replicas: usize,
 }
 
 /// All of a project's that have anonymous volumes: docker-compose removes the containers and leaves the volumes.
-pub(super) fn surplus<'a>(project: &Project, found: &Found<'a>) -> Vec<Surplus<'a>> {
+pub(super) fn surplus<'a>(
+    builder: &Builder<'a>,
+    project: &Project,
+    found: &Found<'a>,
+) -> Vec<Surplus<'a>> {
     let surplus = found.containers.iter().filter_map(|(id, container)| {
         let replicas = project.services.get(&container.service)?.replicas;
         let number = usize::try_from(container.number).unwrap_or(usize::MAX);
         (number > replicas && anonymous(container).next().is_some()).then_some(Surplus {
             id,
             container,
+            image: image::reference(builder.facts, &container.image),
             replicas,
         })
     });
@@ -210,17 +221,21 @@ pub(super) fn bring_back(
     covered: &[Covered<'_>],
     surplus: &[Surplus<'_>],
 ) -> Vec<Command> {
-    let covered = covered.iter().map(|one| (one.id, one.container));
-    let surplus = surplus.iter().map(|one| (one.id, one.container));
-    let containers: BTreeMap<&str, &Container> = covered.chain(surplus).collect();
-    let commands = containers.into_iter().map(|(id, container)| {
+    let covered = covered
+        .iter()
+        .map(|one| (one.id, (one.container, one.image)));
+    let surplus = surplus
+        .iter()
+        .map(|one| (one.id, (one.container, one.image)));
+    let containers: BTreeMap<&str, (&Container, &str)> = covered.chain(surplus).collect();
+    let commands = containers.into_iter().map(|(id, (container, image))| {
         let stand_in = remote::StandIn {
             id,
             project: &project.name,
             service: &container.service,
             number: &container.number.to_string(),
             working_dir: &container.working_dir,
-            image: &container.image,
+            image,
         };
         Command::new(remote::bring_volumes_back(&stand_in, anonymous(container)))
     });
@@ -232,11 +247,13 @@ pub(super) fn bring_back(
 pub(super) struct Taken<'a> {
     /// One of them, for what the record says of the container.
     recorded: &'a AnonymousVolume,
+    /// What docker there knows its image by.
+    image: &'a str,
     /// All that the container has to get, by destination.
     volumes: BTreeMap<&'a str, &'a str>,
 }
 
-/// All of a project's that are still there.
+/// All of a project's. Of one that is gone, the command that brings them back warns.
 pub(super) fn taken<'a>(
     builder: &Builder<'a>,
     project: &Project,
@@ -251,8 +268,7 @@ pub(super) fn taken<'a>(
             .or_default()
             .push(volume);
     }
-    let (volumes, images) = (&builder.facts.volumes, &builder.facts.images);
-    let (Some(there), Some(images)) = (volumes.known(), images.known()) else {
+    let Some(images) = builder.facts.images.known() else {
         return vec![];
     };
     let taken = containers.into_iter().filter_map(|(id, volumes)| {
@@ -278,13 +294,14 @@ pub(super) fn taken<'a>(
         {
             if let Some(held) = held.get(destination.as_str()) {
                 wanted.insert(destination.as_str(), *held);
-            } else if there.contains_key(volume) {
+            } else {
                 is_taken = true;
                 wanted.insert(destination.as_str(), volume.as_str());
             }
         }
         is_taken.then_some(Taken {
             recorded,
+            image: image::reference(builder.facts, &recorded.image),
             volumes: wanted,
         })
     });
@@ -300,7 +317,6 @@ impl Taken<'_> {
             service,
             number,
             working_dir,
-            image,
             ..
         } = self.recorded;
         let stand_in = remote::StandIn {
@@ -309,7 +325,7 @@ impl Taken<'_> {
             service,
             number,
             working_dir,
-            image,
+            image: self.image,
         };
         let volumes = self.volumes.iter();
         let volumes = volumes.map(|(destination, volume)| (*volume, *destination));
