@@ -97,8 +97,8 @@ fn a_large_file_is_built_from_its_old_version() {
     let before = link.sent();
     site.apply().says_not("failed that way");
     let sent = link.sent() - before;
-    // The link is measured with a quarter of a megabyte.
-    assert!(sent < 600_000, "{sent}");
+    // The link is measured with a quarter of a megabyte, and with one more where that came quickly.
+    assert!(sent < 2_000_000, "{sent}");
     let same = |twin: &Twin| twin.oem("sha256sum <share/map.bin | cut -c1-64");
     let wanted = |bytes: &[u8]| o3r_deploy::digest::Digest::of(bytes).hex();
     assert_eq!(same(&twin), wanted(&bytes));
