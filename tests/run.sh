@@ -204,13 +204,13 @@ part_bless() {
 
 # --- running them ---------------------------------------------------------------------------------
 
-passed=0
-failed=()
 started=$SECONDS
+results=$(mktemp)
 
 finish() {
     trap - EXIT INT TERM
     local twin
+    [ -z "$chain" ] || wait "$chain"
     for twin in "$O3R_TWIN_STATE"/twins/*/; do
         [ ! -d "$twin" ] || tests/twin/twin.sh down "$(basename "$twin")" 9>&-
     done
@@ -219,6 +219,7 @@ finish() {
         tests/twin/twin.sh engine-stop 9>&-
     fi
 }
+chain=
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -227,22 +228,50 @@ command -v cargo >/dev/null || { echo "run.sh: Rust is missing; https://rustup.r
 need cc gcc libc6-dev || exit
 need ssh openssh-client || exit
 
-for part in "${parts[@]}"; do
-    printf '\n━━ %s\n' "$part"
-    since=$SECONDS
-    (set -e; "part_$part") 9>&- </dev/null
+# run PART: runs it, and notes how it ended.
+run() {
+    local since=$SECONDS code
+    printf '\n━━ %s\n' "$1"
+    (set -e; "part_$1") 9>&- </dev/null
     code=$?
+    printf '%s %s\n' "$1" $code >>"$results"
     if [ $code = 0 ]; then
-        passed=$((passed + 1))
-        printf '━━ %s passed in %d s\n' "$part" $((SECONDS - since))
+        printf '━━ %s passed in %d s\n' "$1" $((SECONDS - since))
     else
-        failed+=("$part")
-        printf '━━ %s FAILED with %d after %d s\n' "$part" $code $((SECONDS - since))
+        printf '━━ %s FAILED with %d after %d s\n' "$1" $code $((SECONDS - since))
+    fi
+}
+
+# While twins boot, the processors have time for these, one after the other.
+beside=()
+for part in "${parts[@]}"; do
+    case " ${parts[*]} $part" in
+        *" twin "*" "docs | *" twin "*" "schema | *" twin "*" "compose) beside+=("$part") ;;
+    esac
+done
+
+for part in "${parts[@]}"; do
+    [[ " ${beside[*]} " != *" $part "* ]] || continue
+    if [ "$part" = twin ] && [ ${#beside[@]} -gt 0 ]; then
+        output=$(mktemp)
+        for other in "${beside[@]}"; do run "$other"; done >"$output" 2>&1 &
+        chain=$!
+        run twin
+        wait "$chain"
+        chain=
+        cat "$output"
+        rm "$output"
+    else
+        run "$part"
     fi
 done
 
 finish
+failed=$(sed -n 's/ [1-9][0-9]*$//p' "$results")
+count=$(grep -c . <<<"$failed")
+total=$(grep -c . "$results")
+rm "$results"
 printf '\n%d s' $((SECONDS - started))
-[ ${#failed[@]} = 0 ] || printf '; failed: %s' "${failed[*]}"
-printf '\n%d passed, %d failed\n' "$passed" ${#failed[@]}
-[ ${#failed[@]} = 0 ]
+[ "$count" = 0 ] || printf '; failed: %s' "${failed//$'\n'/ }"
+printf '\n%d passed, %d failed\n' $((total - count)) "$count"
+[ "$count" = 0 ] && [ "$total" = ${#parts[@]} ]
