@@ -3,12 +3,11 @@
 # (a container that behaves like a VPU), and deploys examples/hello to it. Needs root or sudo.
 #
 #   examples/quickstart.sh           cleans up after itself
-#   examples/quickstart.sh --keep    leaves the twin and the files, to play with
+#   examples/quickstart.sh --keep    leaves the twin and the files, to play with; files of an earlier --keep are
+#                                    moved aside, and its twin is replaced
 set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-work=${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-quickstart
-name=quickstart
 # There while an engine runs that twin.sh started.
 engine_pid=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-twin}/dockerd.pid
 twin() { "$project/tests/twin/twin.sh" "$@"; }
@@ -17,9 +16,18 @@ keep=
 case ${1:-} in
     '') ;;
     --keep) keep=yes ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit ;;
     *) echo "quickstart: unknown option '$1'; there is only --keep" >&2; exit 2 ;;
 esac
+
+# What --keep left is the user's own.
+if [ -n "$keep" ]; then
+    name=quickstart
+    work=${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-quickstart
+else
+    name=quickstart-once
+    work=$(mktemp -d)
+fi
 
 start=$SECONDS
 say() { printf '\n── %s (%d s)\n' "$*" $((SECONDS - start)); }
@@ -80,13 +88,17 @@ cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
 target=${CARGO_TARGET_DIR:-$project/target}
 PATH=$(cd "$target/debug" && pwd):$PATH
 
-rm -rf "$work"
+if [ -n "$keep" ] && [ -e "$work" ]; then
+    earlier=$work.$(date +%Y%m%dT%H%M%S)
+    mv "$work" "$earlier"
+    aside "" "the files of an earlier --keep are in $earlier now"
+fi
 mkdir -p "$work"
 say "starting a twin, the stand-in for a VPU (the first time, its image is built: a few minutes)"
 [ -e "/proc/$(cat "$engine_pid" 2>/dev/null)/comm" ] || engine_is_ours=yes
 twin engine
 twin build fw1.4.30
-twin down "$name" 2>/dev/null || true    # one left by --keep
+twin down "$name" 2>/dev/null || true    # one that an earlier run left
 twin_is_ours=yes
 twin up "$name" >"$work/twin.env"
 
@@ -118,7 +130,7 @@ echo "$greeting"
 ended=yes
 if [ -n "$keep" ]; then
     say "done; the twin and the files stay"
-    aside "cd $work                change app.env, and plan again" \
+    aside "cd $work                change app.env, and plan again; ./build.sh builds the image" \
         "export PATH=$target/debug:\$PATH" \
         "$project/tests/twin/twin.sh ssh $name docker ps" \
         "$project/tests/twin/twin.sh down $name"

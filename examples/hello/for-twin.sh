@@ -19,8 +19,8 @@ case $(uname -m) in
 esac
 
 mkdir -p "$directory"
-cp "$here/docker-compose.yml" "$here/app.env" "$directory/"
-"$here/build.sh" "$arch" "$directory/dist/hello.tar"
+cp "$here/docker-compose.yml" "$here/app.env" "$here/build.sh" "$here/hello.sh" "$directory/"
+"$directory/build.sh" "$arch"
 {
     cat <<END
 #:schema $project/schemas/deploy.schema.json
