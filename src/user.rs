@@ -1,4 +1,4 @@
-//! Finds the user's home directory.
+//! Finds the user's name and home directory.
 
 use std::process::{Command, Stdio};
 
@@ -21,11 +21,24 @@ fn chosen(
     variable.map(Utf8PathBuf::from).or_else(database)
 }
 
+fn of_database() -> Option<Utf8PathBuf> {
+    entry(home_of)
+}
+
+/// The user's name: `$USER`, else `$LOGNAME`, else that of the user database. None where none of them has one, as in a
+/// container for a user without an entry.
+pub(crate) fn name() -> Option<String> {
+    let variable = |name| crate::surroundings::variable(name).filter(|name| !name.is_empty());
+    let variable = variable("USER").or_else(|| variable("LOGNAME"));
+    variable.or_else(|| entry(name_of))
+}
+
+/// What a part of the user's own entry of the user database is.
 #[expect(
     clippy::disallowed_methods,
     reason = "getent is asked at once, before anything runs"
 )]
-fn of_database() -> Option<Utf8PathBuf> {
+fn entry<T>(part: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let user = rustix::process::geteuid().as_raw().to_string();
     // `getent` asks directories such as LDAP, too; a small container may have the file alone.
     let getent = Command::new("getent")
@@ -35,16 +48,24 @@ fn of_database() -> Option<Utf8PathBuf> {
         .output();
     let said = getent.map(|output| output.stdout).unwrap_or_default();
     let file = || fs_err::read("/etc/passwd").unwrap_or_default();
-    home_of(&user, &said).or_else(|| home_of(&user, &file()))
+    part_of(&user, &said, &part).or_else(|| part_of(&user, &file(), &part))
 }
 
-/// The home directory of a user by number, in lines as `/etc/passwd` has them.
-fn home_of(user: &str, passwd: &[u8]) -> Option<Utf8PathBuf> {
+/// A part of the entry of a user by number, in lines as `/etc/passwd` has them.
+fn part_of<T>(user: &str, passwd: &[u8], part: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let text = String::from_utf8_lossy(passwd);
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let line = lines.find(|fields| fields.get(2) == Some(&user))?;
-    let home = line.get(5).filter(|home| home.starts_with('/'))?;
+    part(&lines.find(|fields| fields.get(2) == Some(&user))?)
+}
+
+fn home_of(fields: &[&str]) -> Option<Utf8PathBuf> {
+    let home = fields.get(5).filter(|home| home.starts_with('/'))?;
     Some(Utf8PathBuf::from(*home))
+}
+
+fn name_of(fields: &[&str]) -> Option<String> {
+    let name = fields.first().filter(|name| !name.is_empty())?;
+    Some((*name).to_owned())
 }
 
 #[cfg(test)]
@@ -60,8 +81,10 @@ mod tests {
             assert_eq!(chosen(none, || None), None);
         }
         let passwd = b"root:x:0:0:root:/root:/bin/sh\ndev:x:1000:1000:\xff,,:/home/dev:/bin/sh\nno:x:7:7::none:/\n";
-        assert_eq!(home_of("1000", passwd).unwrap(), "/home/dev");
-        assert_eq!(home_of("7", passwd), None);
-        assert_eq!(home_of("100", passwd), None);
+        assert_eq!(part_of("1000", passwd, home_of).unwrap(), "/home/dev");
+        assert_eq!(part_of("7", passwd, home_of), None);
+        assert_eq!(part_of("100", passwd, home_of), None);
+        assert_eq!(part_of("1000", passwd, name_of).unwrap(), "dev");
+        assert_eq!(part_of("100", passwd, name_of), None);
     }
 }

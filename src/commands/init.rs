@@ -47,11 +47,11 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
     let findings = findings(path).await?;
     if findings.is_empty() {
         ui.say(&format!(
-            "next: look at {path}, name your VPU in [vpu], and see: o3r-deploy plan"
+            "next: look through {path}, name your VPU in [vpu], then run: o3r-deploy plan"
         ));
     } else {
         ui.report(&findings);
-        ui.say("next: mend this, and see: o3r-deploy check");
+        ui.say("next: fix this, then run: o3r-deploy check");
     }
     Ok(Exit::Done)
 }

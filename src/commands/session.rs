@@ -108,7 +108,7 @@ fn cache_below_home() -> Option<Utf8PathBuf> {
     // The specification wants another than an absolute one ignored.
     let chosen = chosen.filter(|path| path.starts_with('/'));
     let chosen = chosen.map(Utf8PathBuf::from);
-    let base = chosen.or_else(|| Some(crate::home::home()?.join(".cache")));
+    let base = chosen.or_else(|| Some(crate::user::home()?.join(".cache")));
     base.map(|base| base.join("o3r-deploy"))
 }
 

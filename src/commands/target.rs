@@ -47,7 +47,7 @@ pub(super) fn ssh_options(
         Some(host) => host.to_string(),
         None => environment()?.map_or_else(|| FACTORY_ADDRESS.to_owned(), |host| host.to_string()),
     };
-    let home = crate::home::home();
+    let home = crate::user::home();
     let keys = host_key.iter().flat_map(HostKeys::as_slice);
     Ok(SshOptions {
         host,

@@ -79,7 +79,7 @@ impl LocalFiles for Disk {
     }
 
     fn home(&self) -> Option<Utf8PathBuf> {
-        crate::home::home()
+        crate::user::home()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
-    text::{BOLD, DIM, RED, Style, heading, indented, paint, sign_of, summary_line},
+    text::{BOLD, DIM, GREEN, RED, Style, heading, indented, paint, sign_of, summary_line},
     units,
 };
 use crate::status::{
-    AfterBoot, Autostart, ContainerStatus, Disk, Drift, Memory, Project, Release, StartedBy, Status,
+    AfterBoot, Autostart, Condition, ContainerStatus, Disk, Drift, Memory, Project, Release,
+    StartedBy, Status,
 };
 use o3r_core::facts::ContainerState;
 
@@ -41,7 +42,14 @@ pub fn status_text(status: &Status, style: Style) -> String {
     });
     if let Some(autostart) = &status.autostart {
         section(&mut out, style, "autostart");
-        self::autostart(&mut out, autostart, style);
+        let starts = |project: &Project| {
+            matches!(
+                project.after_boot,
+                Some(AfterBoot::Starts | AfterBoot::StartsInPart)
+            )
+        };
+        let some_start = projects.is_some_and(|projects| projects.iter().any(starts));
+        self::autostart(&mut out, autostart, some_start, style);
     }
     if !status.disks.is_empty() || status.memory.is_some() {
         section(&mut out, style, "space");
@@ -132,10 +140,10 @@ fn project(
     };
     let _ = writeln!(out, "  {name}{owner}{boot}");
     for container in &project.containers {
-        let sign = if container.is_well() {
-            paint(style.color, super::text::GREEN, "✓")
-        } else {
-            paint(style.color, RED, "✗")
+        let sign = match container.condition() {
+            Condition::Runs => paint(style.color, GREEN, "✓"),
+            Condition::Ended => paint(style.color, DIM, "○"),
+            Condition::Failing => paint(style.color, RED, "✗"),
         };
         let ContainerStatus { name, image, .. } = container;
         let state = state(container);
@@ -150,17 +158,20 @@ fn project(
     }
 }
 
-fn autostart(out: &mut String, autostart: &Autostart, style: Style) {
+/// `some_start`: some project starts when the VPU boots, by whatever.
+fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: Style) {
     let cross = paint(style.color, RED, "✗");
     match autostart.by {
         Some(StartedBy::Units) => {
             let names: Vec<&str> = autostart.enabled.iter().map(String::as_str).collect();
-            let names = if names.is_empty() {
-                "none is enabled".to_owned()
-            } else {
-                format!("enabled: {}", names.join(", "))
+            let names = match (names.is_empty(), some_start) {
+                (false, _) => format!("enabled: {}", names.join(", ")),
+                (true, false) => "none enabled".to_owned(),
+                (true, true) => {
+                    "none enabled; docker starts containers by their restart policy".to_owned()
+                }
             };
-            let _ = writeln!(out, "  by units oem-dc@NAME, {names}");
+            let _ = writeln!(out, "  units oem-dc@NAME, {names}");
         }
         Some(StartedBy::RestartPolicies { enabled: true }) => {
             out.push_str("  by restart policies, oem-dc-autostart is enabled\n");
@@ -257,9 +268,14 @@ mod tests {
                          health: &str| {
             format!(
                 "{{\"pid\":{pid},\"id\":\"{id}\",\"name\":\"/{id}\",\"image\":\"sha256:{}\",\"status\":\"{state}\",\
-                 \"exit_code\":{code},\"health\":{health},\"restart_policy\":\"no\",\"project\":\"{project}\",\
+                 \"image_ref\":\"{}\",\"exit_code\":{code},\"health\":{health},\"restart_policy\":\"no\",\"project\":\"{project}\",\
                  \"service\":\"web\",\"working_dir\":\"\",\"one_off\":\"\",\"volumes\":[]}}\n",
-                "ab".repeat(32)
+                "ab".repeat(32),
+                if id == "hello_web_1" {
+                    "docker.io/library/hello:1.0"
+                } else {
+                    "gone:7"
+                },
             )
         };
         let containers = [
@@ -337,11 +353,11 @@ mod tests {
           gone, of release hello, does not start with the VPU
             ✗ has no containers
           hello, starts with the VPU
-            ✓ hello_job_1  exited with 0                      a-name:2
-            ✓ hello_web_1  running for 3 min 05 s, healthy    a-name:2
+            ○ hello_job_1  exited with 0                      a-name:2
+            ✓ hello_web_1  running for 3 min 05 s, healthy    hello:1.0
 
         autostart
-          by units oem-dc@NAME, enabled: hello, old-demo
+          units oem-dc@NAME, enabled: hello, old-demo
 
         space
           home    4.77 GiB free of 7.63 GiB

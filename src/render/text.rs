@@ -1,11 +1,11 @@
 //! Renders a plan for people; signs say what colours say.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{Details, changes::changes, units};
-use crate::plan::{Action, Cause, Phase, Plan, Step, Summary, Vpu};
+use crate::plan::{Action, Address, Cause, Phase, Plan, ResourceKind, Step, Summary, Vpu};
 use o3r_core::names::escape;
 
 /// How to render.
@@ -96,14 +96,35 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
             indented(&resource.reason, "    ")
         );
     }
-    for address in &plan.unmanaged {
-        let _ = writeln!(
-            out,
-            "note: {address} was made by an earlier release and is no longer declared; it is left alone"
-        );
-    }
+    unmanaged(&mut out, &plan.unmanaged);
     let _ = writeln!(out, "\n{}", count_line(plan));
     out
+}
+
+/// A note for each kind of resource that earlier applies left, with what removes one.
+fn unmanaged(out: &mut String, addresses: &[Address]) {
+    let kinds: BTreeSet<ResourceKind> = addresses.iter().map(Address::kind).collect();
+    for kind in kinds {
+        let of_kind: Vec<String> = addresses
+            .iter()
+            .filter(|address| address.kind() == kind)
+            .map(ToString::to_string)
+            .collect();
+        let remedy = match kind {
+            ResourceKind::Image => " (`docker image rm NAME` on the VPU removes one)",
+            ResourceKind::Volume => {
+                " (`docker volume rm NAME` on the VPU removes one; its directory stays)"
+            }
+            ResourceKind::Compose => " (`state = \"absent\"` in [[compose]] removes a project)",
+            ResourceKind::Autostart => " (`disable` in [autostart] turns one off)",
+            _ => "",
+        };
+        let _ = writeln!(
+            out,
+            "note: no longer declared, and left alone: {}{remedy}",
+            of_kind.join(", ")
+        );
+    }
 }
 
 /// `agv-17-front (192.168.0.69, serial …, firmware …, arm64, docker …)`.

@@ -73,7 +73,7 @@ pub fn resolve(
         loaded,
         scratch,
         index,
-        home: crate::home::home(),
+        home: crate::user::home(),
         images: LocalImages::default(),
         findings: vec![],
     };

@@ -21,11 +21,14 @@ pub fn text(found: &Found, schema: &str) -> String {
 # serial = \"000018988497\"         # any other box is refused; `o3r-deploy status` shows it
 # firmware = \">=1.4.30, <2\"       # any other firmware is refused
 # identity = \"~/.ssh/id_ed25519\"  # default: what your ssh_config and agent offer
+{:<34}# the default, as every VPU has it; a test twin on a PC has \"amd64\"
+# Without `host_key`, your known_hosts decides; a first plan shows the line to paste here.
 
 [release]
 {:<32}# the owner of everything below
 {:<32}# ${{release.version}} stands for it in every string
 ",
+        "# arch = \"arm64\"",
         format!("name = {}", quoted(&found.name)),
         format!("version = {}", quoted(&version(found))),
     );

@@ -72,6 +72,17 @@ impl Ui {
         }
     }
 
+    /// Whether only results and errors are wanted.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Prints the result of a command that converges: `✓ the VPU matches deploy.toml`.
+    pub fn result(self, text: &str) {
+        let sign = paint(self.color_out, AnsiColor::Green.on_default(), "✓");
+        self.data(&format!("{sign} {text}\n"));
+    }
+
     /// Shows what a question is about, on the side where it is asked, quiet or not.
     pub fn show(self, render: impl FnOnce(render::Style) -> String) {
         let style = render::Style {

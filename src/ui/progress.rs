@@ -11,6 +11,7 @@ use super::{Ui, layers};
 use crate::{
     apply::{Event, Observer},
     image::{LayerSpan, Work, WorkProgress},
+    plan::Action,
     render,
 };
 
@@ -160,7 +161,13 @@ impl Observer for Progress {
             Event::Done(_) => self.end(true),
             Event::Failed(_) | Event::Interrupted(_) => self.end(false),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
-            Event::Undoing(step) => self.ui.say(&format!("  restoring {}", step.address)),
+            Event::Undoing(step) => {
+                let verb = match step.action {
+                    Action::Create => "removing",
+                    _ => "restoring",
+                };
+                self.ui.say(&format!("  {verb} {}", step.address));
+            }
         }
     }
 }

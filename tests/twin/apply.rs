@@ -15,7 +15,8 @@ fn second_apply_has_nothing_to_do() {
     insta::assert_snapshot!("first_plan", site.redact(&plan.stdout));
 
     let first = site.run(&["apply", "--yes"]).exits(0);
-    assert_eq!(first.stdout, plan.stdout);
+    let result = "✓ the VPU matches deploy.toml\n";
+    assert_eq!(first.stdout, format!("{}{result}", plan.stdout));
     insta::assert_snapshot!("first_apply", site.redact(&first.stderr));
     app.runs_on(&twin);
 
@@ -26,6 +27,8 @@ fn second_apply_has_nothing_to_do() {
     let before = twin.oem(status);
     site.run(&["plan", "--exit-code"]).exits(0);
     assert_eq!(twin.oem(status), before);
+    let third = site.run(&["-q", "apply", "--yes"]).exits(0);
+    assert_eq!((third.stdout.as_str(), third.stderr.as_str()), (result, ""));
 }
 
 #[test]
@@ -38,7 +41,9 @@ fn next_version_replaces_the_running_one() {
     next.write(&site);
     let plan = site.run(&["plan"]).exits(0);
     insta::assert_snapshot!("next_plan", site.redact(&plan.stdout));
-    site.apply();
+    let quiet = site.run(&["-q", "apply", "--yes"]).exits(0);
+    let result = "✓ the VPU matches deploy.toml\n";
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), (result, ""));
     next.runs_on(&twin);
     site.nothing_to_do();
 }

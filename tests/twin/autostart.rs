@@ -56,7 +56,7 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     status_says(
         &site,
         "starts with the VPU",
-        "by units oem-dc@NAME, enabled: hello",
+        "units oem-dc@NAME, enabled: hello",
     );
     comes_back(&twin, &site, &app);
 
@@ -64,7 +64,7 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     status_says(
         &site,
         "does not start with the VPU",
-        "by units oem-dc@NAME, none is enabled",
+        "units oem-dc@NAME, none enabled",
     );
     assert_eq!(site.steps(), ["create autostart.hello"]);
     site.apply();
@@ -204,10 +204,10 @@ fn what_is_removed_does_not_start() {
     let without = manifest.split("[[compose]]").next().unwrap().to_owned();
     site.write("deploy.toml", &without);
     site.apply()
-        .says("autostart.hello was made by an earlier release");
+        .says("no longer declared, and left alone: autostart.hello");
     site.run(&["plan", "--exit-code"])
         .exits(0)
-        .says("autostart.hello was made by an earlier release");
+        .says("no longer declared, and left alone: autostart.hello");
 
     app.compose = "state = \"absent\"".to_owned();
     app.write(&site);

@@ -223,11 +223,9 @@ impl Attempt<'_> {
         drop(lock);
         if remaining.is_empty() {
             log.line("applied; a second plan is empty");
-            ui.say(&format!(
-                "{} the VPU matches {}",
-                ui.good("✓"),
-                remaining.manifest.path
-            ));
+            if self.args.format == TextOrJson::Text {
+                ui.result(&format!("the VPU matches {}", remaining.manifest.path));
+            }
             return Ok(Exit::Done);
         }
         if self.args.format == TextOrJson::Text {

@@ -232,7 +232,12 @@ fn present(
 ) -> Result<bool, CommandError> {
     result.plan = Some(plan.clone());
     if args.format == TextOrJson::Text {
-        ui.data(&render::text_with(plan, ui.plan_style(), shown));
+        let is_asked = !args.yes && args.plan.is_none();
+        if plan.is_empty() && ui.is_quiet() {
+            ui.result(&format!("the VPU matches {}", plan.manifest.path));
+        } else if is_asked || !plan.blocked.is_empty() || !ui.is_quiet() {
+            ui.data(&render::text_with(plan, ui.plan_style(), shown));
+        }
     }
     if !plan.blocked.is_empty() {
         let count = plan.blocked.len();

@@ -3,7 +3,6 @@
 use std::time::{Instant, SystemTime};
 
 use super::super::{CommandError, Exit};
-use crate::surroundings::variable;
 use crate::{
     apply::{Interrupts, Log},
     cli::Global,
@@ -48,7 +47,7 @@ impl Waiting<'_> {
 
 /// The log of this apply; where it cannot be written, that is said and apply goes on.
 pub(super) fn log(global: &Global, ui: Ui) -> Log {
-    let directory = match (global.log_dir.strip_prefix("~"), crate::home::home()) {
+    let directory = match (global.log_dir.strip_prefix("~"), crate::user::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
         (Ok(_), None) => {
             ui.note("no log is kept: there is no home directory; --log-dir names another place");
@@ -67,7 +66,7 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
 
 /// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
 pub(super) fn who() -> String {
-    let user = variable("USER").or_else(|| variable("LOGNAME"));
+    let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

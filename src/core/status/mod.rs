@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::boot::{AfterBoot, Autostart, StartedBy};
 use crate::{
     facts::{Container, ContainerState, Facts, Observed, Readings},
+    names::ImageRef,
     plan::{self, Action, Address, Blocked, Plan, Summary, Vpu},
 };
 
@@ -79,7 +80,7 @@ pub struct ContainerStatus {
     pub name: String,
     /// Its compose service; empty for one of no project.
     pub service: String,
-    /// The name of the image that it was made from, or the start of its id.
+    /// The name of the image that it was created from, or the start of its id where no name is left.
     pub image: String,
     /// Docker's word: `running`, `exited`, `restarting`, …
     #[schemars(with = "String")]
@@ -92,13 +93,28 @@ pub struct ContainerStatus {
     pub uptime_seconds: Option<u64>,
 }
 
+/// How a container is, as far as docker tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It runs, and its health check, if there is one, does not fail.
+    Runs,
+    /// It does not run, and that is no failure: it ended with 0, or was never started.
+    Ended,
+    /// Anything else.
+    Failing,
+}
+
 impl ContainerStatus {
-    /// Whether nothing is wrong with it: it runs and is not unhealthy, or ended as it should.
-    pub fn is_well(&self) -> bool {
-        match self.state.as_str() {
-            "running" => self.health.as_deref() != Some("unhealthy"),
-            "exited" => self.exit_code == 0,
-            state => state == "created",
+    /// How it is.
+    pub fn condition(&self) -> Condition {
+        match self.state {
+            ContainerState::Running if self.health.as_deref() == Some("unhealthy") => {
+                Condition::Failing
+            }
+            ContainerState::Running => Condition::Runs,
+            ContainerState::Exited if self.exit_code == 0 => Condition::Ended,
+            ContainerState::Created => Condition::Ended,
+            _ => Condition::Failing,
         }
     }
 }
@@ -249,7 +265,7 @@ fn container_status(
     ContainerStatus {
         name: container.name.clone(),
         service: container.service.clone(),
-        image: image_name(&container.image, facts),
+        image: image_name(container, facts),
         state: container.status.clone(),
         exit_code: container.exit_code,
         health: readings.health.get(id).cloned(),
@@ -257,11 +273,19 @@ fn container_status(
     }
 }
 
-/// What people call an image: a name that is not our mark, else the start of its id.
-fn image_name(id: &str, facts: &Facts) -> String {
-    let image = facts.images.known().and_then(|images| images.get(id));
-    let mut tags = image.into_iter().flat_map(|image| &image.tags);
-    let name = tags.find(|tag| !tag.starts_with("o3r-deploy/"));
+/// What people call a container's image: the name that it was created from, while that still is the image's; else another
+/// name that is not our mark; else the start of its id.
+fn image_name(container: &Container, facts: &Facts) -> String {
+    let id = &container.image;
+    let images = facts.images.known();
+    let image = images.and_then(|images| images.get(id));
+    let tags = image.into_iter().flat_map(|image| &image.tags);
+    let created_from: Option<ImageRef> = container.image_ref.parse().ok();
+    let created_from = created_from.map(|name| name.canonical());
+    let (of_creation, others): (Vec<&String>, Vec<&String>) = tags
+        .filter(|tag| !tag.starts_with("o3r-deploy/"))
+        .partition(|tag| created_from.as_ref() == Some(tag));
+    let name = of_creation.into_iter().chain(others).next();
     name.cloned().unwrap_or_else(|| {
         let hex = id.strip_prefix("sha256:").unwrap_or(id);
         hex.chars().take(12).collect()

@@ -208,7 +208,7 @@ impl Configured {
         let values = keys.into_iter().flat_map(|key| self.values(key));
         let files = values.flat_map(|value| value.split(' '));
         files.map(|file| {
-            let home = || crate::home::home().unwrap_or_default();
+            let home = || crate::user::home().unwrap_or_default();
             let rest = file.strip_prefix("~/").or(file.strip_prefix("%d/"));
             rest.map_or_else(|| file.into(), |rest| home().join(rest).into())
         })

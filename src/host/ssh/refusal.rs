@@ -276,7 +276,7 @@ fn shown(lines: &[String]) -> String {
 
 /// What is wrong with the key files that ssh says nothing of.
 async fn key_troubles(context: &Context<'_>) -> Vec<String> {
-    let home = crate::home::home();
+    let home = crate::user::home();
     let files: Vec<String> = match &context.options.identity {
         Some(file) => vec![file.to_string()],
         None => context

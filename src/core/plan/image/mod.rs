@@ -209,6 +209,8 @@ fn wanted(
     let id = content.config_digest.to_string();
     let found = images.get(&id);
     if found.is_some_and(|found| found.tags.contains(&image.name)) {
+        // The image, and its name.
+        builder.unchanged();
         return builder.unchanged();
     }
     let old = images
