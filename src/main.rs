@@ -54,6 +54,9 @@ fn run() -> Exit {
             if let Some(report) = error.report() {
                 ui.report(report);
             }
+            if let Some(code) = error.code() {
+                ui.error_code(code.name());
+            }
             error.exit
         }
     }

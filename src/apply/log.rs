@@ -61,6 +61,16 @@ impl Log {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn on_a_full_disk() -> Self {
+        let mut options = fs_err::OpenOptions::new();
+        Self {
+            file: options.write(true).open("/dev/full").ok().map(Mutex::new),
+            path: "/dev/full".into(),
+            failed: OnceLock::new(),
+        }
+    }
+
     /// A log that keeps nothing.
     pub fn none() -> Self {
         Self {
@@ -148,16 +158,7 @@ mod tests {
         let mode = |path: &Utf8Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(log.path()), mode(&directory)), (0o600, 0o700));
         assert_eq!(log.failure(), None);
-        let full = Log {
-            file: Some(Mutex::new(
-                fs_err::OpenOptions::new()
-                    .write(true)
-                    .open("/dev/full")
-                    .unwrap(),
-            )),
-            path: "/dev/full".into(),
-            failed: OnceLock::new(),
-        };
+        let full = Log::on_a_full_disk();
         full.line("lost");
         assert!(
             full.failure().unwrap().contains("No space left"),

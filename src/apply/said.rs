@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Mutex};
 
-use crate::{host::Output, plan::Command, redact::redact_words, shell::Argv};
+use crate::{
+    host::Output,
+    plan::{Command, Note},
+    redact::redact_words,
+    shell::Argv,
+};
 
 /// Warnings that are shown of one apply.
 const WARNINGS: usize = 20;
@@ -30,12 +35,12 @@ const PROGRESS: &[&str] = &[
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     told: Mutex<BTreeSet<String>>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Warnings {
     /// Without what the plan's notes have already.
-    pub(super) fn beside(notes: &[String]) -> Self {
+    pub(super) fn beside(notes: &[Note]) -> Self {
         Self {
             notes: notes.to_vec(),
             ..Self::default()
@@ -54,7 +59,7 @@ impl Warnings {
         let lines = plain.split(['\n', '\r']);
         for line in lines.filter_map(|line| warning(command, line)) {
             let line: String = redact_words(line).chars().take(LENGTH).collect();
-            let is_noted = self.notes.iter().any(|note| note.contains(&line));
+            let is_noted = self.notes.iter().any(|note| note.text.contains(&line));
             if is_noted || known.len() > WARNINGS || known.contains(&line) {
                 continue;
             }
@@ -111,7 +116,7 @@ fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote;
+    use crate::{plan::NoteCode, remote};
 
     fn said(command: Argv, stderr: &str, warnings: &Warnings) -> Vec<String> {
         let output = Output {
@@ -140,7 +145,10 @@ mod tests {
         ];
         assert_eq!(said(up(), stderr, &warnings), expected);
         assert_eq!(said(up(), stderr, &warnings), Vec::<String>::new());
-        let noted = Warnings::beside(&[format!("compose.app: {}", expected[0])]);
+        let noted = Warnings::beside(&[Note::new(
+            NoteCode::ComposeWarning,
+            format!("compose.app: {}", expected[0]),
+        )]);
         assert_eq!(said(up(), stderr, &noted), expected[1..]);
         // Other programs say what they do in their own way.
         let load = || Argv::new("docker").args(["load"]);

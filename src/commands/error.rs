@@ -5,6 +5,7 @@ use std::fmt;
 use miette::Diagnostic;
 use serde_json::{Value, json};
 
+use super::ErrorCode;
 pub(super) use crate::host::chain;
 use crate::{
     host::HostError,
@@ -45,17 +46,23 @@ pub enum Exit {
 pub struct CommandError {
     /// The exit code.
     pub exit: Exit,
-    report: Option<Box<dyn Diagnostic + Send + Sync>>,
+    said: Option<Said>,
     /// Of a manifest, as [`Diagnostics`] writes them for programs.
     findings: Option<Value>,
 }
 
+#[derive(Debug)]
+struct Said {
+    code: ErrorCode,
+    report: Box<dyn Diagnostic + Send + Sync>,
+}
+
 impl CommandError {
-    /// A report of its own.
-    pub fn new(exit: Exit, report: impl Diagnostic + Send + Sync + 'static) -> Self {
+    fn new(code: ErrorCode, report: impl Diagnostic + Send + Sync + 'static) -> Self {
+        let report = Box::new(report);
         Self {
-            exit,
-            report: Some(Box::new(report)),
+            exit: code.exit(),
+            said: Some(Said { code, report }),
             findings: None,
         }
     }
@@ -65,14 +72,14 @@ impl CommandError {
         let value = serde_json::to_value(&findings).ok();
         Self {
             findings: value,
-            ..Self::new(Exit::Usage, findings)
+            ..Self::new(ErrorCode::InvalidManifest, findings)
         }
     }
 
     /// A message, what caused it, and the next thing to do.
-    pub fn message(exit: Exit, message: impl Into<String>, help: Option<String>) -> Self {
+    pub fn message(code: ErrorCode, message: impl Into<String>, help: Option<String>) -> Self {
         Self::new(
-            exit,
+            code,
             Message {
                 // Much of it is what a VPU said.
                 message: escape_lines(&message.into()),
@@ -85,25 +92,30 @@ impl CommandError {
     pub fn silent(exit: Exit) -> Self {
         Self {
             exit,
-            report: None,
+            said: None,
             findings: None,
         }
     }
 
     /// What to show.
     pub fn report(&self) -> Option<&dyn Diagnostic> {
-        self.report
-            .as_deref()
-            .map(|report| report as &dyn Diagnostic)
+        let said = self.said.as_ref()?;
+        Some(&*said.report)
     }
 
-    /// What it says, for programs: `{"message", "help"}`, with the `findings` in a manifest where
+    /// Which error it is; none where all was said.
+    pub fn code(&self) -> Option<ErrorCode> {
+        Some(self.said.as_ref()?.code)
+    }
+
+    /// What it says, for programs: `{"code", "message", "help"}`, with the `findings` in a manifest where
     /// it is about those. Null where all was said.
     pub fn document(&self) -> Value {
-        let Some(report) = &self.report else {
+        let Some(Said { code, report }) = &self.said else {
             return Value::Null;
         };
         let mut error = json!({
+            "code": code.name(),
             "message": report.to_string(),
             "help": report.help().map(|help| help.to_string()),
         });
@@ -138,14 +150,33 @@ impl Diagnostic for Message {
 
 impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
-        Self::message(Exit::Unreachable, chain(&error), error.help())
+        Self::unreachable(&error, "[vpu]")
     }
 }
 
 impl CommandError {
     /// A box that cannot be reached, described by this table of the manifest.
     pub(super) fn unreachable(error: &HostError, table: &str) -> Self {
-        Self::message(Exit::Unreachable, chain(error), error.help_for(table))
+        Self::message(code_of(error), chain(error), error.help_for(table))
+    }
+}
+
+fn code_of(error: &HostError) -> ErrorCode {
+    match error {
+        HostError::Start { .. } => ErrorCode::SshMissing,
+        HostError::Unreachable { .. } => ErrorCode::Unreachable,
+        HostError::Refused { .. } => ErrorCode::LoginRefused,
+        HostError::HostKeyUnknown { .. } => ErrorCode::HostKeyUnknown,
+        HostError::HostKeyChanged { .. } => ErrorCode::HostKeyChanged,
+        HostError::HostKeyRevoked { .. } => ErrorCode::HostKeyRevoked,
+        HostError::JumpHost { .. } => ErrorCode::JumpHostFailed,
+        HostError::Login { .. } => ErrorCode::LoginFailed,
+        HostError::NoSession { .. } => ErrorCode::NoSession,
+        HostError::Disconnected { .. } => ErrorCode::ConnectionLost,
+        HostError::LockLost => ErrorCode::LockLost,
+        HostError::NoAnswer { .. } => ErrorCode::NoAnswer,
+        HostError::Payload(_) => ErrorCode::NotSent,
+        HostError::Transport { .. } => ErrorCode::SshFailed,
     }
 }
 
@@ -155,10 +186,66 @@ impl From<ObserveError> for CommandError {
             ObserveError::Host(error) => error.into(),
             // We are connected and cannot tell what is there: nothing may be done.
             other => Self::message(
-                Exit::Blocked,
+                ErrorCode::StateUnknown,
                 chain(&other),
                 Some("run it again with -vv, and report it with that output if it stays".into()),
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Those of ssh that the twin's tests do not provoke.
+    #[test]
+    fn errors_of_the_host_have_codes_of_their_own() {
+        let host = || "10.0.0.1".to_owned();
+        let lost = || io::Error::other("the file changed");
+        for (error, code) in [
+            (
+                HostError::Start {
+                    program: "ssh".into(),
+                    source: io::ErrorKind::NotFound.into(),
+                },
+                ErrorCode::SshMissing,
+            ),
+            (
+                HostError::Login {
+                    host: host(),
+                    reason: "the account is locked".into(),
+                    help: None,
+                },
+                ErrorCode::LoginFailed,
+            ),
+            (
+                HostError::Disconnected { host: host() },
+                ErrorCode::ConnectionLost,
+            ),
+            (HostError::LockLost, ErrorCode::LockLost),
+            (
+                HostError::NoAnswer {
+                    what: "dockerd".into(),
+                    seconds: 70,
+                },
+                ErrorCode::NoAnswer,
+            ),
+            (HostError::Payload(lost()), ErrorCode::NotSent),
+            (
+                HostError::Transport {
+                    doing: "starting a command".into(),
+                    reason: "no more sessions".into(),
+                },
+                ErrorCode::SshFailed,
+            ),
+        ] {
+            let error = CommandError::from(error);
+            assert_eq!(error.code(), Some(code));
+            assert_eq!(error.exit, Exit::Unreachable);
+            assert_eq!(error.document()["code"], code.name());
         }
     }
 }

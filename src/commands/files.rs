@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use camino::Utf8Path;
 
-use super::{CommandError, Exit};
+use super::{CommandError, ErrorCode};
 
 /// Writes a file anew, with this mode where it is made.
 pub(super) fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {
@@ -19,7 +19,7 @@ pub(super) fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), Comm
 
 pub(super) fn cannot_write(error: &std::io::Error) -> CommandError {
     CommandError::message(
-        Exit::Usage,
+        ErrorCode::NotWritten,
         error.to_string(),
         Some("choose another -o".into()),
     )

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use camino::Utf8Path;
 
-use super::{CommandError, Exit, schema, session};
+use super::{CommandError, ErrorCode, Exit, schema, session};
 use crate::{
     cli::{self, Global},
     manifest::{self, Diagnostics, LoadError},
@@ -73,7 +73,7 @@ fn create(path: &Utf8Path, text: &str) -> Result<(), CommandError> {
     create_new(path, text).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(path),
         _ => CommandError::message(
-            Exit::Usage,
+            ErrorCode::NotWritten,
             error.to_string(),
             Some("name another file with `-f FILE`".into()),
         ),
@@ -88,7 +88,7 @@ fn create_new(path: &Utf8Path, text: &str) -> io::Result<()> {
 
 fn exists(path: &Utf8Path) -> CommandError {
     CommandError::message(
-        Exit::Usage,
+        ErrorCode::FileExists,
         format!("{path} exists; nothing was written"),
         Some("move it away, or name another file with `-f FILE`".into()),
     )

@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{CommandError, Exit};
+use super::{CommandError, ErrorCode};
 use crate::apply::Interrupts;
 use crate::surroundings::program;
 
@@ -59,7 +59,7 @@ pub(super) async fn until<T>(
         Ok(_) = interrupts.wait_for(|times| *times > 0) => {
             show_typing().await;
             Err(CommandError::message(
-                Exit::Interrupted,
+                ErrorCode::Interrupted,
                 "interrupted; nothing was changed",
                 None,
             ))

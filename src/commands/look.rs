@@ -1,7 +1,7 @@
 //! Takes the way that status and observe share: they look at a VPU with a manifest or without.
 
 use super::{
-    CommandError, Exit, patience,
+    CommandError, ErrorCode, patience,
     session::{self, Connection},
 };
 use crate::{
@@ -119,7 +119,7 @@ fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandErro
             match load_with(&global.file, &words_only) {
                 Ok(loaded) => Ok((Some(loaded), Some(faulty(&findings.to_string())))),
                 Err(LoadError::UnknownVpu(unknown)) => Err(CommandError::message(
-                    Exit::Usage,
+                    ErrorCode::UnknownVpu,
                     unknown.to_string(),
                     Some(unknown.help()),
                 )),

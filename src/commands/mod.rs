@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod codes;
 mod completions;
 mod details;
 mod error;
@@ -18,6 +19,7 @@ mod session;
 mod status;
 mod target;
 
+pub use codes::ErrorCode;
 pub use error::{CommandError, Exit};
 use serde_json::json;
 

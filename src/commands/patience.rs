@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CommandError, Exit};
+use super::{CommandError, ErrorCode};
 use crate::{
     host::SshHost,
     observe::{self, Observed, Query, docker_answers},
@@ -51,7 +51,7 @@ async fn watch(host: &SshHost, ui: Ui) -> CommandError {
         silent += 1;
         if silent >= SILENT {
             return CommandError::message(
-                Exit::Blocked,
+                ErrorCode::DockerHangs,
                 format!(
                     "dockerd on the VPU does not answer: docker info has run for {took}; nothing was done"
                 ),
@@ -66,7 +66,7 @@ async fn watch(host: &SshHost, ui: Ui) -> CommandError {
         ));
     }
     CommandError::message(
-        Exit::Blocked,
+        ErrorCode::StateUnknown,
         "the VPU did not say within 10 minutes what is on it; nothing was done",
         Some("run it again with -vv, and report it with that output if it stays".into()),
     )

@@ -5,7 +5,7 @@ use std::{io::Write as _, sync::Arc};
 use camino::Utf8Path;
 
 use super::{
-    CommandError, Exit,
+    CommandError, ErrorCode, Exit,
     details::details,
     files::{cannot_write, write},
     session::{self, Planned, Session},
@@ -87,7 +87,7 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
 async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Planned, CommandError> {
     let document = observe::read_document(file).map_err(|error| {
         let help = error.help().to_owned();
-        CommandError::message(Exit::Usage, error.to_string(), Some(help))
+        CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
     let resolved = Arc::new(session::resolved(&session::supported(global, ui)?).await?);
     let desired = &resolved.desired;

@@ -10,7 +10,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{CommandError, Exit, patience, target};
+use super::{CommandError, ErrorCode, patience, target};
 use crate::surroundings::{temporary, variable};
 use crate::{
     blocks::BlockSums,
@@ -25,7 +25,7 @@ use crate::{
     },
     observe::{self, Identity, Observed, Remembered},
     plan::{self, Plan},
-    prepare::{self, Outdated, Payloads, Preparation, Sizes},
+    prepare::{self, Outdated, Payloads, Preparation, PrepareError, Sizes},
     resolve::{self, Resolved},
     speeds::{self, Speeds},
     ui::Ui,
@@ -63,11 +63,11 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
         LoadError::Invalid(findings) => CommandError::findings(findings),
         error @ (LoadError::Read { .. } | LoadError::UnknownVpu(_)) => {
             let help = error.help();
-            let message = match &error {
-                LoadError::UnknownVpu(unknown) => unknown.to_string(),
-                _ => super::error::chain(&error),
+            let (code, message) = match &error {
+                LoadError::UnknownVpu(unknown) => (ErrorCode::UnknownVpu, unknown.to_string()),
+                _ => (ErrorCode::UnreadableFile, super::error::chain(&error)),
             };
-            CommandError::message(Exit::Usage, message, help)
+            CommandError::message(code, message, help)
         }
     }
 }
@@ -120,16 +120,15 @@ pub(super) fn own_cache() -> Result<(), CommandError> {
     if cache_below_home().is_some() {
         return Ok(());
     }
-    own_directory(&cache()).map_err(|reason| {
-        CommandError::message(
-            Exit::Usage,
-            format!(
-                "there is no home directory, and {} cannot be the cache: {reason}",
-                cache()
-            ),
-            Some("set HOME or XDG_CACHE_HOME, or remove that directory".into()),
-        )
-    })
+    own_directory(&cache()).map_err(|reason| no_cache(&cache(), &reason))
+}
+
+fn no_cache(path: &Utf8Path, reason: &str) -> CommandError {
+    CommandError::message(
+        ErrorCode::NoCache,
+        format!("there is no home directory, and {path} cannot be the cache: {reason}"),
+        Some("set HOME or XDG_CACHE_HOME, or remove that directory".into()),
+    )
 }
 
 fn own_directory(path: &Utf8Path) -> Result<(), String> {
@@ -207,10 +206,7 @@ pub(super) async fn plan(
         preparation.prepare(&wanted.desired, &wanted.images, &seen, &progress)
     });
     let prepared = match prepared.await {
-        Ok(prepared) => prepared.map_err(|error| {
-            let help = error.source.help();
-            CommandError::message(Exit::Usage, super::error::chain(&error), help)
-        })?,
+        Ok(prepared) => prepared.map_err(|error| not_prepared(&error))?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     let plan = plan::plan(&resolved.desired, observed, &prepared.offers, address);
@@ -222,7 +218,7 @@ pub(super) async fn plan(
         });
     }
     Err(CommandError::message(
-        Exit::Failed,
+        ErrorCode::UnsoundPlan,
         format!(
             "internal error: the plan is not sound; nothing was done: {}",
             broken.join("; ")
@@ -231,6 +227,11 @@ pub(super) async fn plan(
             "report it, with the file that this writes: o3r-deploy observe -o observed.json".into(),
         ),
     ))
+}
+
+fn not_prepared(error: &PrepareError) -> CommandError {
+    let help = error.source.help();
+    CommandError::message(ErrorCode::NotPrepared, super::error::chain(error), help)
 }
 
 /// A connected VPU.
@@ -407,6 +408,22 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::image::ImageError;
+
+    #[test]
+    fn what_cannot_be_made_ready_has_codes_of_its_own() {
+        let full = std::io::ErrorKind::StorageFull;
+        let error = not_prepared(&PrepareError {
+            name: "app:1".into(),
+            source: Box::new(ImageError::Scratch {
+                dir: "/tmp".into(),
+                source: full.into(),
+            }),
+        });
+        assert_eq!(error.code(), Some(ErrorCode::NotPrepared));
+        let error = no_cache(Utf8Path::new("/tmp/x"), "it has mode 0770");
+        assert_eq!(error.code(), Some(ErrorCode::NoCache));
+    }
 
     #[test]
     fn a_cache_among_temporary_files_is_ours_alone_or_not_used() {

@@ -2,7 +2,7 @@
 //! construction.
 
 use super::{
-    CommandError, Exit,
+    CommandError, ErrorCode, Exit,
     look::{Look, Wanted},
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(super) async fn run(global: &Global, args: &cli::Status, ui: Ui) -> Result<E
         && args.exit_code
     {
         return Err(CommandError::message(
-            Exit::Usage,
+            ErrorCode::NoManifest,
             format!("--exit-code compares with a manifest, and {reason}"),
             None,
         ));

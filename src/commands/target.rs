@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{CommandError, Exit};
+use super::{CommandError, ErrorCode};
 use crate::surroundings::variable;
 use crate::{
     cli::Global,
@@ -71,7 +71,7 @@ fn environment() -> Result<Option<HostName>, CommandError> {
     let parsed: Result<HostName, _> = text.parse();
     parsed.map(Some).map_err(|error| {
         CommandError::message(
-            Exit::Usage,
+            ErrorCode::BadAddress,
             format!("$IFM3D_IP: {error}"),
             Some("set it to a host name or an IP address alone, or unset it".into()),
         )
@@ -139,7 +139,7 @@ fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
         None => ("[vpu]".to_owned(), "leave out --vpu".to_owned()),
     };
     CommandError::message(
-        Exit::Usage,
+        ErrorCode::OtherBox,
         format!(
             "--host {address} is the address of {owner} at {}, another box than {chosen}; nothing was done",
             other.place

@@ -5,6 +5,7 @@
 pub mod blocks;
 pub mod cksum;
 pub mod closest;
+mod codes;
 pub mod compose;
 pub mod compression;
 pub mod cost;

@@ -5,6 +5,8 @@ use std::{fmt, ops::Range, sync::Arc};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use super::FindingCode;
+
 /// The most findings that one document reports; whoever has more starts with these.
 const MAX_FINDINGS: usize = 100;
 
@@ -76,8 +78,8 @@ pub struct Label {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The kind of finding: `o3r::manifest::unknown_key`.
-    pub code: &'static str,
+    /// The kind of finding.
+    pub code: FindingCode,
     /// How much it weighs.
     pub severity: Severity,
     /// What is wrong, in lower case without a full stop.
@@ -94,7 +96,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error without a place yet.
-    pub fn error(code: &'static str, source: &Source, message: impl Into<String>) -> Self {
+    pub fn error(code: FindingCode, source: &Source, message: impl Into<String>) -> Self {
         Self {
             code,
             severity: Severity::Error,
@@ -206,7 +208,7 @@ impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (line, column) = self.line_and_column();
         let mut object = serializer.serialize_struct("Diagnostic", 8)?;
-        object.serialize_field("code", self.code)?;
+        object.serialize_field("code", self.code.name())?;
         object.serialize_field("severity", &self.severity)?;
         object.serialize_field("message", &self.message)?;
         object.serialize_field("pointer", &self.pointer)?;
@@ -229,13 +231,20 @@ impl Diagnostics {
     /// Puts findings in the order of their places, errors first at one place, each once.
     pub fn new(mut findings: Vec<Diagnostic>) -> Self {
         findings.sort_by(|a, b| {
-            (a.source.name(), a.offset(), a.severity, a.code, &a.message).cmp(&(
-                b.source.name(),
-                b.offset(),
-                b.severity,
-                b.code,
-                &b.message,
-            ))
+            (
+                a.source.name(),
+                a.offset(),
+                a.severity,
+                a.code.name(),
+                &a.message,
+            )
+                .cmp(&(
+                    b.source.name(),
+                    b.offset(),
+                    b.severity,
+                    b.code.name(),
+                    &b.message,
+                ))
         });
         findings.dedup();
         // The errors decide, so the warnings go first where there are too many.
@@ -316,10 +325,6 @@ impl std::error::Error for Diagnostics {}
 
 /// One report whose related reports are the findings.
 impl miette::Diagnostic for Diagnostics {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new("o3r::manifest"))
-    }
-
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
         Some(Box::new(
             self.findings

@@ -6,6 +6,7 @@ use serde_json::Value;
 use toml::de::DeTable;
 
 use super::{
+    FindingCode,
     diagnostics::{Diagnostic, Source},
     interpolate::{Version, interpolate},
     names::{escape, is_unprintable},
@@ -83,7 +84,7 @@ pub(super) fn read(
         .min();
     if let Some(first_break) = first_break {
         findings.retain(|finding| {
-            finding.code != "o3r::manifest::missing_key"
+            finding.code != FindingCode::MissingKey
                 && finding
                     .labels
                     .iter()
@@ -115,7 +116,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
             "the file has {} bytes, far more than a manifest",
             bytes.len()
         );
-        let finding = Diagnostic::error("o3r::manifest::too_large", &source, message)
+        let finding = Diagnostic::error(FindingCode::TooLarge, &source, message)
             .help("name the right file with `-f FILE`");
         return Err((source, vec![finding]));
     }
@@ -123,7 +124,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
     if let Some(line) = lines.position(|line| line.len() > MAX_LINE_BYTES) {
         let source = Source::new(name, String::new());
         let message = format!("line {} is longer than {MAX_LINE_BYTES} bytes", line + 1);
-        let finding = Diagnostic::error("o3r::manifest::too_large", &source, message)
+        let finding = Diagnostic::error(FindingCode::TooLarge, &source, message)
             .help("break it, or name the right file with `-f FILE`");
         return Err((source, vec![finding]));
     }
@@ -134,7 +135,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
             let at = error.valid_up_to();
             let byte = bytes.get(at).copied().unwrap_or_default();
             let finding =
-                Diagnostic::error("o3r::manifest::encoding", &source, "the file is not UTF-8")
+                Diagnostic::error(FindingCode::Encoding, &source, "the file is not UTF-8")
                     .label(
                         at..at + char::REPLACEMENT_CHARACTER.len_utf8(),
                         format!("byte 0x{byte:02x}"),
@@ -152,7 +153,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
                 "the file contains the control character U+{:04X}",
                 u32::from(c)
             );
-            Diagnostic::error("o3r::manifest::control_character", &source, message)
+            Diagnostic::error(FindingCode::ControlCharacter, &source, message)
                 .label(at..at + 1, "here")
                 .help("remove it; in a string in double quotes it is written as an escape")
         })
@@ -183,7 +184,7 @@ fn printable(text: &str) -> String {
 }
 
 fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> Diagnostic {
-    const CODE: &str = "o3r::manifest::syntax";
+    const CODE: FindingCode = FindingCode::Syntax;
     let text = source.text();
     let span = error.span().unwrap_or(text.len()..text.len());
     let key = text

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    FindingCode,
     diagnostics::{Diagnostic, Source},
     names::{ReleaseVersion, escape},
     spans::{SpanMap, child},
@@ -121,7 +122,7 @@ impl Walk<'_> {
 
     fn finding(&mut self, pointer: &str, message: String, help: String) {
         self.findings.push(
-            Diagnostic::error("o3r::manifest::unknown_variable", self.source, message)
+            Diagnostic::error(FindingCode::UnknownVariable, self.source, message)
                 .at(pointer)
                 .label(self.spans.value(pointer), "in this string")
                 .help(help),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Manifest,
+    FindingCode, Manifest,
     diagnostics::{Diagnostic, Diagnostics, Source},
     document::{self, Read},
     interpolate::Version,
@@ -191,7 +191,7 @@ fn read_vpus(
         Err(error) => {
             let source = Source::new(path.as_str(), String::new());
             let finding = Diagnostic::error(
-                "o3r::manifest::missing_file",
+                FindingCode::MissingFile,
                 &source,
                 format!("cannot read {path}: {error}"),
             );
@@ -222,7 +222,7 @@ fn typed<T: serde::de::DeserializeOwned>(
         Err(error) => {
             // The schema allows nothing that the types refuse; should it, this is better than a panic.
             findings.push(
-                Diagnostic::error("o3r::manifest::wrong_value", source, error.to_string())
+                Diagnostic::error(FindingCode::WrongValue, source, error.to_string())
                     .help("please report this: the schema let it pass"),
             );
             None

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Manifest,
+    FindingCode, Manifest,
     diagnostics::{Diagnostic, Source},
     names::escape,
     spans::{SpanMap, child},
@@ -97,7 +97,7 @@ impl Loaded {
     pub fn diagnostic(
         &self,
         pointer: &str,
-        code: &'static str,
+        code: FindingCode,
         message: impl Into<String>,
         label: impl Into<String>,
         help: impl Into<String>,
@@ -139,13 +139,12 @@ impl Loaded {
                 Entry::Occupied(entry) => {
                     let name = escape(entry.key());
                     let message = format!("the VPU `{name}` is declared twice");
-                    let finding =
-                        Diagnostic::error("o3r::manifest::duplicate", &file.source, message)
-                            .at(&pointer)
-                            .label(file.spans.key(&pointer), "declared again here")
-                            .help(format!(
-                                "it is declared at {earlier}, too; remove one of the two"
-                            ));
+                    let finding = Diagnostic::error(FindingCode::Duplicate, &file.source, message)
+                        .at(&pointer)
+                        .label(file.spans.key(&pointer), "declared again here")
+                        .help(format!(
+                            "it is declared at {earlier}, too; remove one of the two"
+                        ));
                     findings.push(finding);
                 }
             }

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, io};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
+    FindingCode,
     diagnostics::Diagnostic,
     loaded::Loaded,
     names::{LocalPath, escape},
@@ -110,7 +111,7 @@ impl Checker<'_> {
     fn error(
         &mut self,
         pointer: &str,
-        code: &'static str,
+        code: FindingCode,
         message: String,
         label: &str,
         help: impl Into<String>,
@@ -136,7 +137,7 @@ impl Checker<'_> {
                 .loaded
                 .diagnostic(
                     &pointer,
-                    "o3r::manifest::duplicate",
+                    FindingCode::Duplicate,
                     format!("{what} `{}` is declared twice", escape(&name)),
                     "declared again here",
                     help,
@@ -186,7 +187,7 @@ impl Checker<'_> {
             let pointer = |key: &str| format!("/images/{index}/{key}");
             let mut finding = self.loaded.diagnostic(
                 &pointer(first),
-                "o3r::manifest::two_sources",
+                FindingCode::TwoSources,
                 format!("the image `{}` has more than one source", image.name),
                 "one source",
                 "keep one of them; without any the image must be on the VPU already",
@@ -240,7 +241,7 @@ impl Checker<'_> {
                 if !projects.contains(&project.as_str()) {
                     self.error(
                         &format!("/transfers/{index}/restart/{at}"),
-                        "o3r::manifest::undeclared_project",
+                        FindingCode::UndeclaredProject,
                         format!("no [[compose]] declares the project `{project}`"),
                         "restarted here",
                         match did_you_mean(project.as_str(), projects.iter().copied()) {
@@ -294,7 +295,7 @@ impl Checker<'_> {
                 let wanted = wanted.unwrap_or(FileKind::File);
                 let message = format!("`{written}` is {kind}, not {wanted}");
                 let help = format!("name {wanted}");
-                self.error(pointer, "o3r::manifest::wrong_file", message, &label, help);
+                self.error(pointer, FindingCode::WrongFile, message, &label, help);
             }
             Err(error) => {
                 let message = match error.kind() {
@@ -310,13 +311,7 @@ impl Checker<'_> {
                     }
                     _ => error.to_string(),
                 };
-                self.error(
-                    pointer,
-                    "o3r::manifest::missing_file",
-                    message,
-                    &label,
-                    help,
-                );
+                self.error(pointer, FindingCode::MissingFile, message, &label, help);
             }
         }
         None

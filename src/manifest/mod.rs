@@ -3,6 +3,7 @@
 //!
 //! Must not talk to a VPU: whatever is found here is found offline.
 
+mod codes;
 pub mod diagnostics;
 mod document;
 mod interpolate;
@@ -17,6 +18,7 @@ pub mod unsupported;
 mod validate;
 mod vpu;
 
+pub use codes::FindingCode;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
 pub use load::{LoadError, Options, check, load, load_with, parse};
 pub use loaded::{Loaded, Sidecar};

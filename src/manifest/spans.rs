@@ -8,7 +8,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::diagnostics::{Diagnostic, Source};
+use super::{
+    FindingCode,
+    diagnostics::{Diagnostic, Source},
+};
 
 /// Where one key and its value stand, as byte ranges of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +233,7 @@ impl Converter<'_> {
 
     fn refuse(&mut self, pointer: &str, span: Range<usize>, message: &str, help: &str) -> Value {
         self.findings.push(
-            Diagnostic::error("o3r::manifest::wrong_type", self.source, message)
+            Diagnostic::error(FindingCode::WrongType, self.source, message)
                 .at(pointer)
                 .label(span, "here")
                 .help(help),

@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use super::{diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split_last};
+use super::{
+    FindingCode, diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split_last,
+};
 
 /// The keys to come, as pointers with `*` for any one key. Whoever brings a behaviour removes its
 /// line.
@@ -31,7 +33,7 @@ pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
         .map(|pointer| {
             loaded.diagnostic(
                 pointer,
-                "o3r::manifest::unsupported",
+                FindingCode::Unsupported,
                 format!("{} is not supported yet", name(pointer)),
                 "this would be ignored",
                 "remove it, or use a version of o3r-deploy that supports it",

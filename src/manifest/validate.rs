@@ -10,6 +10,7 @@ use jsonschema::{
 use serde_json::{Map, Value};
 
 use super::{
+    FindingCode,
     diagnostics::{Diagnostic, Source},
     names,
     schema::{Document, schema_of},
@@ -211,7 +212,7 @@ impl Context<'_> {
                 "not a key of this table",
             )
         };
-        Diagnostic::error("o3r::manifest::unknown_key", self.source, message)
+        Diagnostic::error(FindingCode::UnknownKey, self.source, message)
             .at(&pointer)
             .label(self.spans.key(&pointer), label)
             .help(help)
@@ -233,7 +234,7 @@ impl Context<'_> {
     fn missing_key(&self, table: &str, key: &str) -> Diagnostic {
         let finding = if table.is_empty() {
             Diagnostic::error(
-                "o3r::manifest::missing_key",
+                FindingCode::MissingKey,
                 self.source,
                 format!("the table `[{key}]` is missing"),
             )
@@ -244,7 +245,7 @@ impl Context<'_> {
             .help("add `[release]` with the `name` of what is deployed")
         } else {
             let message = format!("`{key}` is missing in {}", header(table));
-            Diagnostic::error("o3r::manifest::missing_key", self.source, message)
+            Diagnostic::error(FindingCode::MissingKey, self.source, message)
                 .label(self.spans.value(table), format!("`{key}` belongs here"))
                 .help(format!("add `{key} = …`"))
         };
@@ -310,7 +311,7 @@ impl Context<'_> {
             _ => format!("write {takes}"),
         };
         Diagnostic::error(
-            "o3r::manifest::wrong_type",
+            FindingCode::WrongType,
             self.source,
             format!("{name} takes {takes}, not {is}"),
         )
@@ -365,7 +366,7 @@ impl Context<'_> {
                 "see the schema: `o3r-deploy schema`".to_owned(),
             ),
         };
-        Diagnostic::error("o3r::manifest::wrong_value", self.source, message)
+        Diagnostic::error(FindingCode::WrongValue, self.source, message)
             .at(pointer)
             .label(self.spans.value(pointer), "here")
             .help(help)

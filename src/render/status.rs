@@ -233,8 +233,9 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         let address = paint(style.color, BOLD, &blocked.address.to_string());
         let _ = writeln!(
             out,
-            "  {sign} {address} is blocked: {}",
-            indented(&blocked.reason, "    ")
+            "  {sign} {address} is blocked: {} [{}]",
+            indented(&blocked.reason, "    "),
+            blocked.code
         );
     }
     let _ = writeln!(out, "  {}", summary_line(summary));

@@ -81,12 +81,13 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         let reason = indented(&blocked.reason, "    ");
         let _ = writeln!(out, "\n{sign} {address} is blocked: {reason}");
         let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
+        let _ = writeln!(out, "  code: {}", blocked.code);
     }
     if !(plan.notes.is_empty() && plan.not_restorable.is_empty() && plan.unmanaged.is_empty()) {
         out.push('\n');
     }
     for note in &plan.notes {
-        let _ = writeln!(out, "note: {note}");
+        let _ = writeln!(out, "note: {note} [{}]", note.code);
     }
     for resource in &plan.not_restorable {
         let _ = writeln!(

@@ -20,7 +20,7 @@ use crate::{
     digest::Digest,
     image::{self, ImageIndex, Platform, ScratchDir},
     manifest::{
-        self, Diagnostic, Exclude, Loaded,
+        self, Diagnostic, Exclude, FindingCode, Loaded,
         names::{FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
@@ -173,7 +173,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn find(&mut self, pointer: &str, message: impl Into<String>, label: &str, help: &str) {
-        let code = "o3r::manifest::local_file";
+        let code = FindingCode::LocalFile;
         self.findings
             .push(self.loaded.diagnostic(pointer, code, message, label, help));
     }

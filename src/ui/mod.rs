@@ -131,6 +131,11 @@ impl Ui {
         }
     }
 
+    /// Prints the code of what is wrong, below its report.
+    pub fn error_code(self, code: &str) {
+        err(&format!("  code: {code}\n"));
+    }
+
     /// Prints one line of what is wrong.
     pub fn report_error(self, text: &str) {
         err(&format!("{} {}\n", self.bad("error:"), escape_lines(text)));

@@ -123,6 +123,7 @@ fn a_host_is_an_address_alone() {
         if !host.is_empty() {
             let said = said_of(&["-f", manifest, "plan"], host);
             assert!(said.contains("$IFM3D_IP") && said.contains(word), "{said}");
+            assert!(said.ends_with("code: bad-address\n"), "{said}");
         }
     }
 }

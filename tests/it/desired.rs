@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
-    manifest::load,
+    manifest::{FindingCode, load},
     resolve::resolve,
 };
 
@@ -65,4 +65,20 @@ fn regression_a_required_variable_that_only_the_login_may_set_is_no_reason_to_st
     let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
     let resolved = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap();
     assert!(resolved.desired.projects[0].services.contains_key("a"));
+}
+
+#[test]
+fn a_file_that_is_no_image_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(directory.path()).unwrap();
+    fs::write(base.join("app.tar"), "no archive").unwrap();
+    let manifest = "[release]\nname = \"app\"\n[[images]]\nname = \"a:1\"\narchive = \"app.tar\"\n";
+    fs::write(base.join("deploy.toml"), manifest).unwrap();
+    let loaded = load(&base.join("deploy.toml")).unwrap();
+    let scratch = ScratchDir::new(base.join("scratch"));
+    let Err(findings) = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())) else {
+        panic!("it is no image");
+    };
+    let codes: Vec<FindingCode> = findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [FindingCode::LocalFile]);
 }

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cli;
+mod codes;
+mod committed;
 mod compose_verdicts;
 mod conformance;
 mod convergence;

@@ -60,7 +60,7 @@ fn rendered(bytes: &[u8]) -> String {
 #[test]
 fn nul_bytes() {
     insta::assert_snapshot!(rendered(b"[release]\nname = \"a\0b\"\n"), @r#"
-    o3r::manifest::control_character
+    control-character
 
       × the file contains the control character U+0000
        ╭─[deploy.toml:2:10]
@@ -76,7 +76,7 @@ fn nul_bytes() {
 #[test]
 fn escape_sequences() {
     insta::assert_snapshot!(rendered(b"[release]\nname = \"a\" # \x1b[2J\n"), @r#"
-    o3r::manifest::control_character
+    control-character
 
       × the file contains the control character U+001B
        ╭─[deploy.toml:2:14]
@@ -92,7 +92,7 @@ fn escape_sequences() {
 #[test]
 fn invalid_utf8() {
     insta::assert_snapshot!(rendered(b"[release]\nname = \"caf\xe9\"\n"), @r#"
-    o3r::manifest::encoding
+    encoding
 
       × the file is not UTF-8
        ╭─[deploy.toml:2:12]
@@ -112,7 +112,7 @@ fn utf16() {
         .flat_map(u16::to_le_bytes)
         .collect();
     insta::assert_snapshot!(rendered(&text), @r#"
-    o3r::manifest::encoding
+    encoding
 
       × the file is not UTF-8
        ╭─[deploy.toml:1:1]
@@ -128,7 +128,7 @@ fn utf16() {
 #[test]
 fn text_that_runs_backwards() {
     insta::assert_snapshot!(rendered("[release]\nname = \"a\u{202e}b\"\n".as_bytes()), @r#"
-    o3r::manifest::wrong_value
+    wrong-value
 
       × `a\u{202e}b` is not a release name: docker would not take it as part of an image name
        ╭─[deploy.toml:2:8]
@@ -144,7 +144,7 @@ fn text_that_runs_backwards() {
 #[test]
 fn a_lone_carriage_return() {
     insta::assert_snapshot!(rendered(b"[release]\rname = \"a\"\n"), @r#"
-    o3r::manifest::syntax
+    syntax
 
       × carriage return must be followed by newline
        ╭─[deploy.toml:1:11]
@@ -159,7 +159,7 @@ fn a_lone_carriage_return() {
 #[test]
 fn an_archive_given_as_the_manifest() {
     insta::assert_snapshot!(rendered(&vec![b'a'; 2 << 20]), @r#"
-    o3r::manifest::too_large
+    too-large
 
       × the file has 2097152 bytes, far more than a manifest
       help: name the right file with `-f FILE`

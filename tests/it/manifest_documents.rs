@@ -151,7 +151,7 @@ fn findings_have_a_form_for_programs() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&findings).unwrap(), @r#"
     [
       {
-        "code": "o3r::manifest::unknown_key",
+        "code": "unknown-key",
         "severity": "error",
         "message": "unknown key `serail` in [vpu]",
         "pointer": "/vpu/serail",

@@ -6,13 +6,14 @@ use o3r_deploy::{
     compose::{self, ComposeFile},
     desired::{
         Desired, Directory, Image, ImageContent, Project, ProjectState, ProjectVolume, Service,
+        Volume,
     },
     digest::Digest,
     observe::{
         self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
     },
-    offers::{Arriving, ImageOffer, LayerOffer, Offers, Part, PartOffer},
-    plan::{Plan, plan},
+    offers::{Arriving, DeltaOffer, ImageOffer, LayerOffer, Offers, Part, PartOffer, Reach},
+    plan::{BlockCode, Note, NoteCode, Plan, plan},
     status::{self, Drift},
 };
 use o3r_testing::desired::nothing;
@@ -74,10 +75,21 @@ fn planned_with(desired: &Desired, observed: &Observed, offer: &ImageOffer) -> P
     plan(desired, observed, &offers, "192.168.0.69")
 }
 
-/// Reasons and remedies.
+/// Reasons, codes and remedies.
 fn blocked(plan: &Plan) -> String {
     let blocked = plan.blocked.iter();
-    let lines = blocked.map(|b| format!("{}: {}\n  help: {}", b.address, b.reason, b.remedy));
+    let lines = blocked.map(|b| {
+        format!(
+            "{}: {} [{}]\n  help: {}",
+            b.address, b.reason, b.code, b.remedy
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn notes(plan: &Plan) -> String {
+    let notes = plan.notes.iter();
+    let lines = notes.map(|note| format!("{note} [{}]", note.code));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -120,7 +132,7 @@ fn podmans_own_program_serves_no_compose_project() {
     docker.podman = Some(Podman::Program);
     let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
     insta::assert_snapshot!(blocked(&planned(&wanted, &observed)), @r"
-    vpu.docker-compose: `docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see other images and containers
+    vpu.docker-compose: `docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see other images and containers [compose-unavailable]
       help: install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock
     ");
     is_free(&desired(vec![]), &observed);
@@ -136,7 +148,7 @@ fn port_of_another_container() {
     let observed = with_container(foreign("other"));
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("9000/tcp"), &observed)), @"
-    compose.app: service web publishes 9000/tcp, which container camera-test has
+    compose.app: service web publishes 9000/tcp, which container camera-test has [port-taken]
       help: stop it (docker stop camera-test), or publish another port
     ");
     is_free(&wants("9001/tcp"), &observed);
@@ -166,7 +178,7 @@ fn port_of_a_program() {
     // Recorded on a twin: sshd and the device's API.
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("22/tcp"), &observed())), @"
-    compose.app: service web publishes 22/tcp, which a program on the VPU has
+    compose.app: service web publishes 22/tcp, which a program on the VPU has [port-taken]
       help: stop it, or publish another port
     ");
     let mut blind = observed();
@@ -202,7 +214,7 @@ fn port_that_two_services_want() {
         project("other", &[("api", service(&["9000/tcp"]))]),
     ];
     insta::assert_snapshot!(blocked(&planned(&desired(same.clone()), &observed())), @"
-    compose.other: service api publishes 9000/tcp, which service web of project app has
+    compose.other: service api publishes 9000/tcp, which service web of project app has [port-taken]
       help: change one of them, or publish another port
     ");
     let mut stopped = same;
@@ -219,7 +231,7 @@ fn compose_file_for_a_newer_docker_compose() {
     let mut old = observed();
     old.facts.compose = Probed::Known("1.25.4".into());
     insta::assert_snapshot!(blocked(&planned(&desired, &old)), @r#"
-    compose.app: the compose file has no `version:`, which docker-compose 1.25.4 refuses
+    compose.app: the compose file has no `version:`, which docker-compose 1.25.4 refuses [compose-too-old]
       help: write `version: "2.4"`, which every firmware takes
     "#);
 }
@@ -235,7 +247,7 @@ fn runtime_that_docker_does_not_have() {
     };
     docker.runtimes = ["runc".to_owned()].into();
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    compose.app: service gpu wants the container runtime nvidia, and docker there has runc
+    compose.app: service gpu wants the container runtime nvidia, and docker there has runc [runtime-missing]
       help: take `runtime: nvidia` out of the compose file, or use a box that has it
     ");
 }
@@ -271,7 +283,7 @@ fn image_that_does_not_fit() {
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
-    vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the images
+    vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the images [no-space]
       help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     // `status` makes no layers ready, so that these are not the sizes that would be sent.
@@ -300,7 +312,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
-    vpu.space: docker's disk has 600 MiB free, and it needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are
+    vpu.space: docker's disk has 600 MiB free, and it needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are [no-space]
       help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     assert_eq!(with(900 << 20).blocked, []);
@@ -315,7 +327,7 @@ fn home_directory_without_room_for_our_records() {
     assert_eq!(planned(&desired, &observed).blocked, []);
     observed.readings.home_free = Some(4096);
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    vpu.home: its disk has 4.00 KiB free, and an apply keeps its lock and its records there
+    vpu.home: its disk has 4.00 KiB free, and an apply keeps its lock and its records there [no-space]
       help: see on the VPU: df -h ~; du -sh ~/*
     ");
 }
@@ -352,7 +364,7 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
     observed.readings.docker_free = Some(300 << 20);
     observed.readings.home_free = Some(1 << 30);
     insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
-    vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are
+    vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are [no-space]
       help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
 }
@@ -375,7 +387,7 @@ fn directory_that_may_not_be_made() {
         .paths
         .insert("/opt/app".into(), Probed::Known(fact));
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    directory./opt/app: /opt/app cannot be made: /opt belongs to user 0, and only that user may write there
+    directory./opt/app: /opt/app cannot be made: /opt belongs to user 0, and only that user may write there [not-writable]
       help: choose another path, or have the owner open it: docker run --rm --user 0 -v /opt:/d IMAGE chmod o+w /d
     ");
 }
@@ -385,13 +397,13 @@ fn clock_of_a_vpu_without_a_time_server() {
     let mut observed = observed();
     observed.readings.clock = Some(1_581_090_786);
     let plan = planned(&desired(vec![]), &observed);
-    insta::assert_snapshot!(plan.notes.join("\n"), @"
-    name, serial and firmware are not known: not asked
-    the VPU's clock says 2020-02-07: dates in its logs and in docker's lists are wrong until it has a time server
+    insta::assert_snapshot!(notes(&plan), @"
+    name, serial and firmware are not known: not asked [device-unknown]
+    the VPU's clock says 2020-02-07: dates in its logs and in docker's lists are wrong until it has a time server [wrong-clock]
     ");
     observed.readings.clock = Some(1_795_646_007);
     let plan = planned(&desired(vec![]), &observed);
-    assert!(!plan.notes.iter().any(|note| note.contains("clock")));
+    assert!(!plan.notes.iter().any(|note| note.text.contains("clock")));
 }
 
 /// With what docker-compose there says of the project `app`.
@@ -418,7 +430,7 @@ fn what_docker_compose_there_says_counts() {
         },
     );
     insta::assert_snapshot!(blocked(&planned(&wanted, &refusing)), @r"
-    compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong
+    compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
       help: correct the files, and see what o3r-deploy check says of them
     ");
     // Of other files, or of another docker-compose, nothing was asked.
@@ -430,7 +442,10 @@ fn what_docker_compose_there_says_counts() {
     let file = ComposeFile::parse_config(config, &[].into()).unwrap();
     let mut resolving = answered(&wanted, Answer::Project(Box::new(file)));
     let refused = blocked(&planned(&wanted, &resolving));
-    assert!(refused.contains("runs from app:latest"), "{refused}");
+    assert!(
+        refused.contains("runs from app:latest") && refused.contains("[image-undeclared]"),
+        "{refused}"
+    );
     let mut wanted = wanted;
     wanted.images = vec![Image {
         name: "app:latest".into(),
@@ -446,7 +461,8 @@ fn what_docker_compose_there_says_counts() {
     resolving.facts.images = Probed::Known(BTreeMap::from([("sha256:1".to_owned(), image)]));
     let plan = planned(&wanted, &resolving);
     assert_eq!(blocked(&plan), "");
-    assert!(plan.notes.iter().any(|note| note.contains("ROBOT")));
+    let warned = |note: &Note| note.code == NoteCode::ComposeWarning && note.text.contains("ROBOT");
+    assert!(plan.notes.iter().any(warned));
     let foreign = foreign("other");
     resolving.facts.containers = Probed::Known(BTreeMap::from([("1".to_owned(), foreign)]));
     let refused = blocked(&planned(&wanted, &resolving));
@@ -454,11 +470,10 @@ fn what_docker_compose_there_says_counts() {
 
     let unknown = answered(&wanted, Answer::Unknown("it did not answer".into()));
     let plan = planned(&wanted, &unknown);
-    assert!(
-        plan.notes
-            .iter()
-            .any(|note| note.contains("it did not answer"))
-    );
+    let unasked = |note: &Note| {
+        note.code == NoteCode::ComposeNotAsked && note.text.contains("it did not answer")
+    };
+    assert!(plan.notes.iter().any(unasked));
 }
 
 /// The project with a volume that its compose file declares, and what docker has.
@@ -506,7 +521,10 @@ fn volumes_of_the_compose_file_that_differ_or_are_missing() {
     let refused = with_volume(declared.clone(), &[other]);
     let reason = "volume app_data is there and differs: option device is /home/oem/a, and the compose file says \
                   /home/oem/b";
-    assert!(refused.contains(reason), "{refused}");
+    assert!(
+        refused.contains(&format!("{reason} [volume-differs]")),
+        "{refused}"
+    );
 
     let external = compose::Volume {
         external: true,
@@ -514,6 +532,147 @@ fn volumes_of_the_compose_file_that_differ_or_are_missing() {
         ..declared
     };
     let refused = with_volume(external.clone(), &[]);
-    assert!(refused.contains("docker volume create data"), "{refused}");
+    assert!(
+        refused.contains("docker volume create data") && refused.contains("[volume-missing]"),
+        "{refused}"
+    );
     assert_eq!(with_volume(external, &[("data", there("/x"))]), "");
+}
+
+#[track_caller]
+fn is_blocked(desired: &Desired, code: BlockCode, change: impl FnOnce(&mut Observed)) {
+    let mut observed = observed();
+    change(&mut observed);
+    let plan = planned(desired, &observed);
+    let is_code = plan.blocked.iter().any(|blocked| blocked.code == code);
+    assert!(is_code, "{:#?}", plan.blocked);
+}
+
+#[test]
+fn what_the_box_itself_lacks_has_a_code_each() {
+    let app = desired(vec![project("app", &[("web", service(&[]))])]);
+    let refuses = |observed: &mut Observed| {
+        observed.facts.system.home_refuses = Some("~ is read-only".into());
+    };
+    is_blocked(&app, BlockCode::HomeNotWritable, refuses);
+    let unreadable = |observed: &mut Observed| {
+        observed.facts.records = Probed::Unknown("permission denied".into());
+    };
+    is_blocked(&app, BlockCode::RecordsUnreadable, unreadable);
+    let elsewhere = |observed: &mut Observed| observed.facts.system.arch = "arm64".into();
+    is_blocked(&app, BlockCode::WrongArchitecture, elsewhere);
+}
+
+#[test]
+fn image_for_another_architecture() {
+    let mut wanted = desired(vec![]);
+    wanted.images.push(Image {
+        name: "app:1".into(),
+        content: None,
+        source: None,
+    });
+    let arm = |observed: &mut Observed| {
+        let image = observe::Image {
+            tags: ["app:1".to_owned()].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        observed.facts.images = Probed::Known([("sha256:1".to_owned(), image)].into());
+    };
+    is_blocked(&wanted, BlockCode::ImageArchitecture, arm);
+}
+
+#[test]
+fn volume_to_replace_that_others_use() {
+    let mut wanted = desired(vec![]);
+    wanted.volumes.push(Volume {
+        name: "share".into(),
+        path: "~/share".parse().unwrap(),
+        replace: true,
+        source: None,
+    });
+    let used = |observed: &mut Observed| {
+        let volume = observe::Volume {
+            driver: "local".into(),
+            options: BTreeMap::new(),
+            owner: None,
+            project: String::new(),
+            key: String::new(),
+            anonymous: false,
+        };
+        observed.facts.volumes = Probed::Known([("share".to_owned(), volume)].into());
+        let mut user = foreign("other");
+        user.volumes = ["share".to_owned()].into();
+        observed.facts.containers = Probed::Known([("1".to_owned(), user)].into());
+        let above = PathFact::Directory {
+            mode: 0o755,
+            uid: observed.facts.system.uid,
+        };
+        let paths = &mut observed.facts.paths;
+        paths.insert("/home/oem/share".into(), Probed::Known(above));
+    };
+    is_blocked(&wanted, BlockCode::VolumeInUse, used);
+}
+
+/// A delta of 40 MB against the image `app:0`, in place of an archive of 448 MB.
+fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
+    let layer = LayerOffer {
+        diff_id: Digest::of("one"),
+        bytes: 0,
+        unpacked: Some(1 << 20),
+        spooled: 0,
+    };
+    let (desired, mut offer) = large_image(vec![layer]);
+    offer.delta = Some(DeltaOffer {
+        base: "sha256:0".into(),
+        reach: Reach::Inside,
+        bytes: 40 << 20,
+        sha256: Digest::of("delta"),
+        archive_bytes,
+        copied_bytes: archive_bytes,
+        layers: [layer.diff_id].into(),
+    });
+    let mut observed = observed();
+    let old = observe::Image {
+        tags: ["app:0".to_owned()].into(),
+        layers: vec![],
+        arch: "amd64".into(),
+        os: "linux".into(),
+    };
+    observed.facts.images = Probed::Known([("sha256:0".to_owned(), old)].into());
+    observed.readings.docker_free = Some(8 << 30);
+    observed.readings.speeds.link = Some(1 << 20);
+    (desired, offer, observed)
+}
+
+#[test]
+fn how_an_image_is_sent_is_noted_by_a_code() {
+    let codes = |archive: u64, change: fn(&mut Observed)| {
+        let (desired, offer, mut observed) = image_with_a_delta(archive);
+        change(&mut observed);
+        let plan = planned_with(&desired, &observed, &offer);
+        let notes = plan.notes.iter().map(|note| note.code);
+        notes
+            .filter(|code| *code != NoteCode::DeviceUnknown)
+            .collect::<Vec<_>>()
+    };
+    let link = NoteCode::LinkSpeed;
+    assert_eq!(codes(448 << 20, |_| {}), [NoteCode::DeltaUsed, link]);
+    let fast = |observed: &mut Observed| observed.readings.speeds.link = Some(1 << 30);
+    assert_eq!(codes(448 << 20, fast), [NoteCode::DeltaSlower, link]);
+    let full = |observed: &mut Observed| observed.readings.docker_free = Some(500 << 20);
+    assert_eq!(codes(448 << 20, full), [NoteCode::DeltaNoSpace, link]);
+    let newer = |observed: &mut Observed| {
+        let Probed::Known(docker) = &mut observed.facts.docker else {
+            panic!("{:?}", observed.facts.docker)
+        };
+        docker.containerd_store = true;
+    };
+    assert!(codes(448 << 20, newer).contains(&NoteCode::WholeImages));
+    let elsewhere = |observed: &mut Observed| {
+        let environment = &mut observed.facts.system.environment;
+        environment.insert("DOCKER_HOST".into(), "tcp://10.0.0.1".into());
+    };
+    assert!(codes(448 << 20, elsewhere).contains(&NoteCode::OtherDocker));
 }

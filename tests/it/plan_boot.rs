@@ -8,7 +8,7 @@ use o3r_deploy::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest,
-    observe::{Observed, Probed, observe},
+    observe::{self, Facts, Observed, Probed, observe},
     offers::Offers,
     plan::{self, Plan},
     render,
@@ -118,13 +118,13 @@ async fn the_older_generation_enables_and_disables_units() {
     assert_eq!(planned(enabled.clone(), ON, "").await, "");
     assert_eq!(planned(enabled.clone(), LEFT, "").await, "");
     insta::assert_snapshot!(planned(enabled.clone(), OFF, "").await, @r"
-        switch
-          - remove  autostart.app
-                    after a boot: started -> not started
-                    $ systemctl --user disable -- oem-dc@app.service
-                    $ sync
-        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
-        ");
+    switch
+      - remove  autostart.app
+                after a boot: started -> not started
+                $ systemctl --user disable -- oem-dc@app.service
+                $ sync
+    note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]
+    ");
     let absent = "[[compose]]\nname = \"app\"\nstate = \"absent\"\nautostart = true\n";
     insta::assert_snapshot!(planned(enabled, absent, "").await, @r"
         switch
@@ -135,24 +135,26 @@ async fn the_older_generation_enables_and_disables_units() {
         ");
     let stopped = format!("{ON}state = \"stopped\"\n");
     insta::assert_snapshot!(planned(world(), &stopped, "").await, @r#"
-        switch
-          + create  autostart.app
-                    $ systemctl --user enable -- oem-dc@app.service
-                    $ sync
-        note: oem-dc@app.service starts project app at every boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`)
-        "#);
+    switch
+      + create  autostart.app
+                $ systemctl --user enable -- oem-dc@app.service
+                $ sync
+    note: oem-dc@app.service starts project app at every boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`) [stopped-starts-at-boot]
+    "#);
 }
 
 #[tokio::test]
 async fn the_newer_generation_needs_policies_and_its_service() {
     insta::assert_snapshot!(planned(newer(), ON, "").await, @r"
-        ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web in docker-compose.yml has none that brings it back
-          help: add to it in docker-compose.yml the line: restart: unless-stopped
-        ");
+    ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web in docker-compose.yml has none that brings it back
+      help: add to it in docker-compose.yml the line: restart: unless-stopped
+      code: no-restart-policy
+    ");
     insta::assert_snapshot!(planned(newer(), ON, "    restart: on-failure:3\n").await, @r"
-        ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web (`restart: on-failure:3`) in docker-compose.yml has none that brings it back
-          help: add to it in docker-compose.yml the line: restart: unless-stopped
-        ");
+    ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web (`restart: on-failure:3`) in docker-compose.yml has none that brings it back
+      help: add to it in docker-compose.yml the line: restart: unless-stopped
+      code: no-restart-policy
+    ");
     insta::assert_snapshot!(planned(newer(), ON, "    restart: always\n").await, @r"
         switch
           ~ update  service.oem-dc-autostart
@@ -162,18 +164,16 @@ async fn the_newer_generation_needs_policies_and_its_service() {
         ");
     let stopped = format!("{ON}state = \"stopped\"\n");
     insta::assert_snapshot!(planned(newer(), &stopped, "    restart: always\n").await, @r#"
-        switch
-          ~ update  service.oem-dc-autostart
-                    state: disabled -> enabled
-                    $ systemctl --user enable -- oem-dc-autostart.service
-                    $ sync
-        note: dockerd starts web (`restart: always`) of project app after a boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`)
-        "#);
+    switch
+      ~ update  service.oem-dc-autostart
+                state: disabled -> enabled
+                $ systemctl --user enable -- oem-dc-autostart.service
+                $ sync
+    note: dockerd starts web (`restart: always`) of project app after a boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`) [stopped-starts-at-boot]
+    "#);
     // Nothing is said of policies that nobody asked about.
     assert_eq!(planned(newer(), LEFT, "").await, "");
-    insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"
-        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`), web (`restart: always`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
-        ");
+    insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`), web (`restart: always`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]");
 }
 
 #[tokio::test]
@@ -184,18 +184,21 @@ async fn a_box_that_cannot_start_it_blocks() {
         world
     };
     insta::assert_snapshot!(planned(with(&|a| a.lingering = false), ON, "").await, @r"
-        ✗ autostart.app is blocked: lingering is off for this user: its services, and so this autostart, run only while somebody is logged in
-          help: on the VPU, as root: loginctl enable-linger USER (a VPU leaves the factory with lingering on for oem); or leave `autostart` out
-        ");
+    ✗ autostart.app is blocked: lingering is off for this user: its services, and so this autostart, run only while somebody is logged in
+      help: on the VPU, as root: loginctl enable-linger USER (a VPU leaves the factory with lingering on for oem); or leave `autostart` out
+      code: lingering-off
+    ");
     insta::assert_snapshot!(planned(with(&|a| a.units = false), ON, "").await, @r"
-        ✗ autostart.app is blocked: this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that nothing can start it after a boot
-          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out
-        ");
+    ✗ autostart.app is blocked: this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that nothing can start it after a boot
+      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out
+      code: no-boot-service
+    ");
     let elsewhere = with(&|a| a.working_directory = "/opt/%i".into());
     insta::assert_snapshot!(planned(elsewhere.clone(), ON, "").await, @r"
-        ✗ autostart.app is blocked: oem-dc@app.service starts the compose file of /opt/app, and /usr/share/oem/docker/compose/app is what is deployed
-          help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
-        ");
+    ✗ autostart.app is blocked: oem-dc@app.service starts the compose file of /opt/app, and /usr/share/oem/docker/compose/app is what is deployed
+      help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
+      code: unit-differs
+    ");
     // Who asks for nothing is not held up.
     assert_eq!(planned(elsewhere, LEFT, "").await, "");
 
@@ -209,11 +212,13 @@ async fn a_box_that_cannot_start_it_blocks() {
     };
     let more = format!("{OFF}[autostart]\ndisable = [\"old-demo\"]\n");
     insta::assert_snapshot!(unknown(&desired(&more, "")).await, @r"
-        ✗ autostart.app is blocked: Failed to connect to bus
-          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
-        ✗ autostart.old-demo is blocked: Failed to connect to bus
-          help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
-        ");
+    ✗ autostart.app is blocked: Failed to connect to bus
+      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+      code: state-unknown
+    ✗ autostart.old-demo is blocked: Failed to connect to bus
+      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+      code: state-unknown
+    ");
     assert_eq!(unknown(&desired(LEFT, "")).await, "");
 
     let wanted = desired(OFF, "");
@@ -222,10 +227,62 @@ async fn a_box_that_cannot_start_it_blocks() {
         found.enabled_for_all.insert("app".into());
     }
     insta::assert_snapshot!(boot(&plan::plan(&wanted, &by_root, &Offers::default(), "vpu")), @r"
-        ✗ autostart.app is blocked: oem-dc@app.service is enabled in /etc/systemd/user, for every user; only root can disable it
-          help: on the VPU, as root: systemctl --global disable oem-dc@app.service
-        note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down
-        ");
+    ✗ autostart.app is blocked: oem-dc@app.service is enabled in /etc/systemd/user, for every user; only root can disable it
+      help: on the VPU, as root: systemctl --global disable oem-dc@app.service
+      code: unit-of-root
+    note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]
+    ");
+}
+
+#[tokio::test]
+async fn what_a_boot_does_is_said_where_it_cannot_be_told_or_is_not_what_is_declared() {
+    let with = |change: fn(&mut Facts)| async move {
+        let wanted = desired(ON, "    restart: always\n");
+        let mut observed = observed(world(), &wanted).await;
+        change(&mut observed.facts);
+        boot(&plan::plan(&wanted, &observed, &Offers::default(), "vpu"))
+    };
+    insta::assert_snapshot!(with(|facts| unit(facts).wanted_by = ["graphical.target".to_owned()].into()).await, @"
+    switch
+      + create  autostart.app
+                $ systemctl --user enable -- oem-dc@app.service
+                $ sync
+    note: oem-dc@app.service is started by graphical.target, not by default.target: whether a boot reaches it cannot be told [boot-target-unknown]
+    ");
+    insta::assert_snapshot!(with(|facts| autostart(facts).template = Some("masked".into())).await, @"
+    ✗ autostart.app is blocked: oem-dc@.service is masked: it can be neither enabled nor started
+      help: on the VPU: systemctl --user unmask oem-dc@.service
+      code: unit-masked
+    ");
+    let static_service = |facts: &mut Facts| {
+        let found = autostart(facts);
+        found.template = None;
+        found.service = Some("static".into());
+    };
+    insta::assert_snapshot!(with(static_service).await, @"note: oem-dc-autostart.service cannot be enabled (it has no [Install] section): whether a boot starts it cannot be told [boot-service-static]");
+    let stopped = format!("{ON}state = \"stopped\"\n");
+    insta::assert_snapshot!(planned(newer(), &stopped, "    restart: unless-stopped\n").await, @r#"
+    switch
+      ~ update  service.oem-dc-autostart
+                state: disabled -> enabled
+                $ systemctl --user enable -- oem-dc-autostart.service
+                $ sync
+    note: project app is stopped (`state = "stopped"`), and `autostart = true` does not start it after a boot: dockerd starts what ran before [stopped-stays-down]
+    "#);
+}
+
+fn autostart(facts: &mut Facts) -> &mut observe::Autostart {
+    match &mut facts.autostart {
+        Probed::Known(found) => found,
+        Probed::Unknown(reason) => panic!("{reason}"),
+    }
+}
+
+fn unit(facts: &mut Facts) -> &mut observe::Unit {
+    match autostart(facts).units.get_mut("app") {
+        Some(Probed::Known(unit)) => unit,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -386,14 +443,16 @@ async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
         json!({"ports": {"port0": {"state": "IDLE"}, "port2": {"state": "RUN"}}}),
     );
     insta::assert_snapshot!(planned(temporary, NAMED, "").await, @r"
-        ✗ vpu.name is blocked: saving the name would make permanent what somebody changed for the time being: /ports/port0/state
-          help: take these settings back (a reboot does), or save them on purpose, and plan again
-        ");
+    ✗ vpu.name is blocked: saving the name would make permanent what somebody changed for the time being: /ports/port0/state
+      help: take these settings back (a reboot does), or save them on purpose, and plan again
+      code: settings-at-risk
+    ");
     let unplugged = device("", json!({"ports": {"port6": {"state": "RUN"}}}));
     insta::assert_snapshot!(planned(unplugged, NAMED, "").await, @r"
-        ✗ vpu.name is blocked: saving the name would lose saved settings of what is not there now: /ports/port6/state
-          help: connect what is missing (such as a camera) and plan again
-        ");
+    ✗ vpu.name is blocked: saving the name would lose saved settings of what is not there now: /ports/port6/state
+      help: connect what is missing (such as a camera) and plan again
+      code: settings-at-risk
+    ");
 }
 
 /// What is said of a device's firmware where `range` is wanted.
@@ -421,7 +480,10 @@ async fn firmware_is_matched_in_every_form_that_devices_write_it() {
         let said = firmware(found, range).await;
         assert_eq!(said.is_empty(), matches, "{found} {range}: {said}");
         if !matches {
-            assert!(said.contains("the manifest wants"), "{said}");
+            assert!(
+                said.contains("the manifest wants") && said.ends_with("code: wrong-firmware"),
+                "{said}"
+            );
         }
     }
     for odd in [
@@ -440,13 +502,15 @@ async fn firmware_is_matched_in_every_form_that_devices_write_it() {
         );
     }
     insta::assert_snapshot!(firmware("", "*").await, @r"
-        ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
-          help: leave `firmware` out of the manifest once you know that the device is right
-        ");
+    ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
+      help: leave `firmware` out of the manifest once you know that the device is right
+      code: device-unknown
+    ");
     insta::assert_snapshot!(firmware("dev-build", "*").await, @r"
-        ✗ vpu.firmware is blocked: firmware cannot be checked: `dev-build` is not a firmware version: it does not start with three numbers
-          help: the device names it in a way that is not known here; leave `firmware` out of the manifest
-        ");
+    ✗ vpu.firmware is blocked: firmware cannot be checked: `dev-build` is not a firmware version: it does not start with three numbers
+      help: the device names it in a way that is not known here; leave `firmware` out of the manifest
+      code: device-unknown
+    ");
 }
 
 #[tokio::test]
@@ -456,12 +520,14 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
     observed.facts.device = Probed::Unknown("nothing listens on port 80".into());
     observed.facts.device_help = Some("wait until it has booted".into());
     insta::assert_snapshot!(boot(&plan::plan(&wanted, &observed, &Offers::default(), "vpu")), @r"
-        ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
-          help: wait until it has booted; or leave `serial` out of the manifest
-        ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
-          help: wait until it has booted; or leave `name` out of [vpu]
-        note: name, serial and firmware are not known: nothing listens on port 80
-        ");
+    ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
+      help: wait until it has booted; or leave `serial` out of the manifest
+      code: device-unknown
+    ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
+      help: wait until it has booted; or leave `name` out of [vpu]
+      code: device-unknown
+    note: name, serial and firmware are not known: nothing listens on port 80 [device-unknown]
+    ");
     let without = desired("[[directories]]\npath = \"~/share\"\n", "");
     let device = observed.facts.device.clone();
     observed = observe(&FakeVpu::new(world()), &without.query())

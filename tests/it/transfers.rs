@@ -17,7 +17,7 @@ use o3r_deploy::{
     manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     offers::Offers,
-    plan::{self, ChangeKind, PayloadSource, Plan, Step},
+    plan::{self, BlockCode, ChangeKind, PayloadSource, Plan, Step},
     resolve::resolve,
 };
 use o3r_testing::vpu::{FakeVpu, World};
@@ -315,6 +315,7 @@ async fn without_delete_a_file_and_a_directory_do_not_replace_each_other() {
         blocked(&plan).0,
         "/home/oem/config/a is in the way and holds a/kept"
     );
+    assert_eq!(plan.blocked[0].code, BlockCode::HoldsOthers);
 }
 
 #[tokio::test]
@@ -346,19 +347,22 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         writable: false,
     };
     let chown = "docker run --rm -v /home/oem/config:/d IMAGE chown -R \"$(id -u):$(id -g)\" /d";
-    let cases: Vec<(Change, &str, &str)> = vec![
+    let cases: Vec<(Change, BlockCode, &str, &str)> = vec![
         (
             Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 2)))),
+            BlockCode::NotOwner,
             "/home/oem/config/a belongs to user 0",
             chown,
         ),
         (
             Box::new(move |tree| drop(tree.nodes.insert("a".into(), roots(None, 1)))),
+            BlockCode::NotOwner,
             "/home/oem/config/a cannot be read",
             chown,
         ),
         (
             Box::new(move |tree| drop(tree.nodes.insert("sub".into(), directory))),
+            BlockCode::NotWritable,
             "we cannot write in /home/oem/config/sub",
             "-v /home/oem/config/sub:/d",
         ),
@@ -366,6 +370,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
             Box::new(move |tree| {
                 tree.others.insert("db".into(), others);
             }),
+            BlockCode::NotOwner,
             "we cannot look into /home/oem/config/db or change it",
             "or `exclude` it",
         ),
@@ -373,11 +378,13 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
             Box::new(|tree| {
                 tree.odd.insert("new\\nline".into());
             }),
+            BlockCode::OddName,
             "it holds `new\\nline`, a name that cannot be handled",
             "ls -lab /home/oem/config",
         ),
         (
             Box::new(|tree| drop(tree.nodes.insert("a".into(), Probed::Known(Node::Special)))),
+            BlockCode::WrongKind,
             "/home/oem/config/a is a device, socket or pipe",
             "mv /home/oem/config/a /home/oem/config/a.old",
         ),
@@ -386,12 +393,14 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
                 let reason = "no permission to look at it".to_owned();
                 tree.nodes.insert("sub/b".into(), Probed::Unknown(reason));
             }),
+            BlockCode::StateUnknown,
             "/home/oem/config/sub/b: no permission to look at it",
             "ls -ld /home/oem/config/sub",
         ),
     ];
-    for (change, reason, remedy) in cases {
+    for (change, code, reason, remedy) in cases {
         let plan = plan_on(&desired, fill, change).await;
+        assert_eq!(plan.blocked[0].code, code, "{reason}");
         let (found, help) = blocked(&plan);
         assert_eq!(found, reason);
         assert!(help.contains(remedy), "{help}");
@@ -401,6 +410,13 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
                 .all(|step| step.address != "transfer.~/config")
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_above_the_target_blocks_where_it_cannot_be_entered() {
+    let site = Site::new(&transfer(""));
+    site.write("config/a", "a");
+    let desired = site.desired();
     let plan = plan_on(&desired, nothing, |tree| tree.access = Access::None).await;
     assert!(
         blocked(&plan)

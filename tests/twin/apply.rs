@@ -100,7 +100,8 @@ fn images_come_from_every_kind_of_source() {
 
     let blocked = site.run(&["apply", "--yes"]).exits(9);
     blocked
-        .says("image.there:1 is blocked: it is not on the VPU, and the manifest names no source");
+        .says("image.there:1 is blocked: it is not on the VPU, and the manifest names no source")
+        .says("code: image-missing");
     assert_eq!(twin.oem("docker image ls -aq"), "");
 
     twin.oem("mkdir root && cd root && echo there >version && cp --parents /bin/busybox . && ln -s busybox bin/cat && tar -c . | docker import - there:1");

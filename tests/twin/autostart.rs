@@ -267,6 +267,7 @@ fn a_box_that_cannot_start_it_is_refused() {
         "oem-dc@.service is masked",
         "systemctl --user unmask oem-dc@.service",
     );
+    site.run(&["plan"]).exits(9).says("code: unit-masked");
 
     // A drop-in that names the very file by -f works, and is said.
     twin.oem(&format!(
@@ -274,7 +275,8 @@ fn a_box_that_cannot_start_it_is_refused() {
          ExecStart=/usr/bin/docker-compose -f /usr/share/oem/docker/compose/%i/docker-compose.yml up -d\nEND\nsystemctl --user daemon-reload"
     ));
     site.apply()
-        .says("names the compose file by -f and runs in /");
+        .says("names the compose file by -f and runs in /")
+        .says("[boot-command-unknown]");
     twin.reboot();
     site.run(&["plan", "--exit-code"]).exits(0);
     app.runs_on(&twin);

@@ -268,6 +268,7 @@ fn another_vpu_that_answers_after_the_link_broke() {
     link.slow(0);
     let ran = apply.finish().exits(3);
     ran.says("another VPU answers")
+        .says("code: other-vpu")
         .says("nothing was done on it");
     let untouched = "ls -A ~ | grep -e share -e o3r; docker volume ls -q; docker image ls -q";
     assert_eq!(other.oem(untouched), "");

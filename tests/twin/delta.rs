@@ -44,7 +44,8 @@ fn one_changed_file_costs_little() {
     write(&site, "2", Some(7));
     let plan = site.run(&["plan"]).exits(0);
     plan.says("built there from app:1")
-        .says("delta against app:1");
+        .says("delta against app:1")
+        .says("[delta-used]");
     let before = link.sent();
     let ran = site.apply();
     ran.says_not("failed that way");

@@ -62,7 +62,9 @@ fn volume() {
          docker volume create -o type=none -o o=bind -o device=$HOME/elsewhere share",
     );
     let blocked = vpu.site.run(&["apply", "--yes"]).exits(9);
-    blocked.says("a volume of that name is there and differs: it is bound to /home/oem/elsewhere");
+    blocked
+        .says("a volume of that name is there and differs: it is bound to /home/oem/elsewhere")
+        .says("code: volume-differs");
     blocked.says("`replace = true`");
     assert_eq!(
         vpu.twin
@@ -145,7 +147,8 @@ fn container_that_somebody_changed_by_hand() {
     vpu.twin
         .oem("docker network create plant && docker network connect plant hello_web_1");
     let plan = vpu.site.run(&["plan", "--exit-code"]).exits(0);
-    plan.says("hello_web_1 is also on the network plant");
+    plan.says("hello_web_1 is also on the network plant")
+        .says("[extra-network]");
 
     for change in [
         "docker network disconnect hello_default hello_web_1",

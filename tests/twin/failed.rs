@@ -12,7 +12,8 @@ fn first_release_that_crashes() {
         app.command = "echo no camera found; exit 3".to_owned();
         app.write(&site);
         let ran = site.run(&["apply", "--yes"]).exits(4);
-        ran.says("compose.hello failed; there is no earlier release to go back to");
+        ran.says("compose.hello failed; there is no earlier release to go back to")
+            .says("code: step-failed");
         if restart == "no" {
             ran.says("exit code 3");
         } else {
@@ -49,6 +50,7 @@ fn next_release_that_crashes_is_taken_back() {
         site.write("conf/new.txt", "new in 1.1.0");
         let ran = site.run(&["apply", "--yes"]).exits(6);
         ran.says("compose.hello failed; the previous release was restored")
+            .says("code: rolled-back")
             .says("no camera found");
         insta::allow_duplicates!(insta::assert_snapshot!(
             "rollback",
@@ -105,6 +107,7 @@ fn container_that_undoes_what_was_applied() {
     ran.says("update directory.~/share/logs")
         .says("mode: 0700 -> 0775");
     ran.says("all steps were done, and still 1 would be needed")
+        .says("code: not-converged")
         .says("something on the VPU undoes");
 }
 

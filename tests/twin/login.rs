@@ -65,7 +65,9 @@ fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
     let revoked = configured(&twin, "");
     revoked.write("known_hosts", &format!("@revoked * {kind} {key}\n"));
     let ran = revoked.run(&["plan"]).exits(3);
-    ran.says("is revoked").says_not("host_key = \"");
+    ran.says("is revoked")
+        .says("code: host-key-revoked")
+        .says_not("host_key = \"");
 }
 
 #[test]
@@ -78,6 +80,7 @@ fn a_way_that_hangs_ends_and_leaves_nothing() {
     command.env("TMPDIR", &temporary);
     let ran = crate::support::run(&mut command).exits(3);
     ran.says("at its jump host or proxy")
+        .says("code: jump-host-failed")
         .says("timed out during banner exchange");
     nothing_is_left(&temporary);
     let mut pgrep = std::process::Command::new("pgrep");
@@ -187,7 +190,10 @@ fn what_sshd_and_the_account_refuse_is_said() {
     app.runs_on(&twin);
     site.nothing_to_do();
     sshd(&twin, "MaxSessions 0");
-    site.run(&["plan"]).exits(3).says("MaxSessions");
+    site.run(&["plan"])
+        .exits(3)
+        .says("MaxSessions")
+        .says("code: no-session");
 
     // Words before every command, without a line end and in no encoding.
     sshd(

@@ -139,7 +139,8 @@ fn converges(profile: Profile) {
         ("bind\nkept".to_owned(), "of two")
     );
     let done = data.apply(second);
-    done.says("container hello_data_2 is removed, for its service has 1 by now");
+    done.says("container hello_data_2 is removed, for its service has 1 by now")
+        .says("[anonymous-volumes-left]");
     assert_eq!(data.data(), "bind\nkept");
 
     // The volume of a release that fails and mounts nothing there does not cover the mount that comes back.

@@ -104,6 +104,7 @@ fn zstd_where_the_vpu_has_it() {
     link.cut();
     let ran = apply.finish().exits(0);
     ran.says("layers are sent compressed with zstd")
+        .says("[link-speed]")
         .says("the link is back");
     // Of what takes longer than 10 s, it is said where it is.
     ran.says(" MiB unpacked), ").says(" left, layer ");

@@ -109,7 +109,7 @@ fn saved_plan_is_applied_or_stale() {
     let again = site.run(&["apply", "first.json"]).exits(8);
     again.says(
         "the plan is stale: the VPU or a local file changed since it was saved; nothing was done",
-    );
+    ).says("code: stale-plan");
     again.says("o3r-deploy plan -o FILE");
 
     app.setting = "second".to_owned();

@@ -22,11 +22,13 @@ fn usage() {
     App::new("1.0.0").write(&site);
 
     let ran = site.run(&["apply"]).exits(1);
-    ran.says("there is no terminal to ask on; nothing was done");
+    ran.says("there is no terminal to ask on; nothing was done")
+        .says("code: no-terminal");
     ran.says("o3r-deploy apply --yes");
     let ran = site.run_in_terminal(&["apply"], "[y/N]", "n\n").exits(1);
     ran.says("Apply this plan? [y/N]")
-        .says("declined; nothing was done");
+        .says("declined; nothing was done")
+        .says("code: declined");
     site.run_in_terminal(&["apply"], "[y/N]", "\n")
         .exits(1)
         .says("declined");
@@ -112,6 +114,7 @@ fn unreachable() {
     new_key(&site, "stranger");
     let ran = plan(&mut site, &twin.key, "stranger");
     ran.says("refuses the login of oem")
+        .says("code: login-refused")
         .says("Permission denied (publickey)")
         .says("identity");
 
@@ -125,11 +128,13 @@ fn unreachable() {
         &format!("host_key = \"{}\"", other.join(" ")),
     );
     ran.says("is not the one that is pinned in the manifest")
+        .says("code: host-key-changed")
         .says(&presented)
         .says(&line);
 
     let ran = plan(&mut site, &line, "");
     ran.says("the host key")
+        .says("code: host-key-unknown")
         .says("is not known")
         .says(&presented)
         .says(&line);
@@ -212,7 +217,8 @@ fn wrong_box() {
     ran.says(&format!(
         "vpu.serial is blocked: this is the box with serial {}, not 000000000001",
         twin.serial
-    ));
+    ))
+    .says("code: wrong-serial");
     let ran = blocked("firmware = \">=1.5, <2\"");
     ran.says("vpu.firmware is blocked: firmware is 1.4.30-")
         .says(">=1.5, <2");
@@ -225,7 +231,8 @@ fn wrong_box() {
     ran.says(&format!(
         "the box is {}, the manifest is for {other}",
         architecture()
-    ));
+    ))
+    .says("code: wrong-architecture");
 
     for answer in ["close", "garbage", "truncate", "http 500", "fault 104012"] {
         twin.root(&format!("echo '{answer}' >/run/o3r-api/inject"));
@@ -251,6 +258,7 @@ fn docker_that_is_down() {
     twin.root("systemctl stop docker.socket docker.service");
     let ran = site.run(&["apply", "--yes"]).exits(9);
     ran.says("vpu.docker is blocked")
+        .says("code: docker-unavailable")
         .says("Cannot connect to the Docker daemon");
     is_untouched(&twin);
     twin.root("systemctl start docker.socket docker.service");
@@ -286,7 +294,8 @@ fn conflicts() {
     ran.says("belongs to project hello in /home/oem/hello")
         .says("-p hello down");
     let ran = blocked("echo >share", "rm share");
-    ran.says("directory.~/share is blocked: /home/oem/share is there and is not a directory");
+    ran.says("directory.~/share is blocked: /home/oem/share is there and is not a directory")
+        .says("code: wrong-kind");
     let ran = blocked(
         "mkdir -p /usr/share/oem/docker/compose/hello/app.env",
         "rmdir -p /usr/share/oem/docker/compose/hello/app.env 2>/dev/null; true",

@@ -55,7 +55,11 @@ fn a_docker_that_hangs_is_told_and_whatever_ends_us_leaves_nothing() {
         sleep(Duration::from_secs(2));
         assert_eq!(directories(&temporary).len(), 1, "{args:?}");
         running.signal(signal);
-        running.finish().exits(130).says("interrupted");
+        running
+            .finish()
+            .exits(130)
+            .says("interrupted")
+            .says("code: interrupted");
         assert!(directories(&temporary).is_empty(), "{args:?} {signal}");
         no_ssh_is_left(&temporary);
         // The lock goes with the session that holds it.
@@ -80,7 +84,8 @@ fn a_docker_that_hangs_is_told_and_whatever_ends_us_leaves_nothing() {
     for waits in [plan, apply] {
         let ran = waits.finish().exits(9);
         ran.says("docker info on the VPU has not answered")
-            .says("dockerd on the VPU does not answer");
+            .says("dockerd on the VPU does not answer")
+            .says("code: docker-hangs");
     }
     twin.root("kill -CONT $(pidof dockerd)");
     assert!(directories(&temporary).is_empty());

@@ -114,7 +114,8 @@ fn status_needs_no_manifest_and_no_images_here() {
         .says("not looked at: deploy.toml has 1 error; see: o3r-deploy check");
     site.run(&["status", "--exit-code"])
         .exits(1)
-        .says("--exit-code compares with a manifest, and deploy.toml has 1 error");
+        .says("--exit-code compares with a manifest, and deploy.toml has 1 error")
+        .says("code: no-manifest");
 
     introduce(&site, &twin);
     std::fs::remove_file(site.path("deploy.toml")).unwrap();

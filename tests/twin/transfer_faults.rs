@@ -133,6 +133,7 @@ fn two_pushes_at_once() {
     link.slow(0);
     second
         .says("another apply is working on this VPU")
+        .says("code: locked")
         .says("nothing was done");
     first.finish().exits(0);
     other.nothing_to_do();

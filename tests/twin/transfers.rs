@@ -93,7 +93,8 @@ fn a_large_file_is_built_from_its_old_version() {
     };
     change(&mut bytes, 30_000_000);
     let plan = site.run(&["plan"]).exits(0);
-    plan.says("built from its old version");
+    plan.says("built from its old version")
+        .says("[file-patched]");
     let before = link.sent();
     site.apply().says_not("failed that way");
     let sent = link.sent() - before;
@@ -225,6 +226,7 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
     site.run(&["plan"])
         .exits(0)
         .says("compose.hello mounts the file ~/settings/main.json by itself")
+        .says("[file-mount-stale]")
         .says("because of transfer.~/settings");
     site.apply();
     assert_eq!(twin.oem("docker exec hello_web_1 cat /main.json"), "two");

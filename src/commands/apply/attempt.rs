@@ -14,7 +14,7 @@ use crate::{
     apply::{self, Failure, FailureReason, Locked, Outcome},
     cli::{self, TextOrJson},
     commands::{
-        CommandError, Exit,
+        CommandError, ErrorCode, Exit,
         details::details,
         session::{Planned, Session},
     },
@@ -235,7 +235,7 @@ impl Attempt<'_> {
         let count = remaining.steps.len() + remaining.blocked.len();
         result.remaining = Some(remaining);
         let error = CommandError::message(
-            Exit::NotConverged,
+            ErrorCode::NotConverged,
             format!("all steps were done, and still {count} would be needed: see the plan above"),
             Some(
                 "something on the VPU undoes what was applied; look at its containers' logs".into(),

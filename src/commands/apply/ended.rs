@@ -1,6 +1,6 @@
 //! Says how an apply ended that did not do all: the exit code, what was touched, and what to do next.
 
-use super::super::{CommandError, Exit};
+use super::super::{CommandError, ErrorCode};
 use crate::{
     apply::{Failure, FailureReason, Locked, Log, Restored},
     host::HostError,
@@ -12,7 +12,7 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
     match error {
         Locked::Host(error) => error.into(),
         Locked::Busy { .. } => CommandError::message(
-            Exit::Locked,
+            ErrorCode::Locked,
             format!("{error}; nothing was done"),
             Some(
                 "wait for it: it holds the lock for at most a minute after its client or its link is gone; if you know \
@@ -21,7 +21,7 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
             ),
         ),
         Locked::Leftover { ref pid, .. } => CommandError::message(
-            Exit::Locked,
+            ErrorCode::Locked,
             format!("{error}; nothing was done"),
             Some(format!("wait for it, or end it on the VPU: kill {pid}")),
         ),
@@ -32,7 +32,7 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
                 "see on the VPU: ls -la ~/.o3r-deploy; df -h ~"
             };
             CommandError::message(
-                Exit::Failed,
+                ErrorCode::LockUnavailable,
                 format!("{error}; nothing was done"),
                 Some(help.into()),
             )
@@ -56,7 +56,7 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
         "nothing that runs was touched"
     };
     CommandError::message(
-        Exit::Interrupted,
+        ErrorCode::Interrupted,
         format!("interrupted {state}; {what}"),
         Some("run apply again: it goes on from what is there".into()),
     )
@@ -64,43 +64,49 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
 
 /// `now` is what runs now, where that is not what ran before.
 pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> CommandError {
-    let (exit, restored) = match &failure.restored {
-        Restored::NotNeeded => (Exit::Failed, "nothing that runs was touched".to_owned()),
+    let (code, restored) = match &failure.restored {
+        Restored::NotNeeded => (
+            ErrorCode::StepFailed,
+            "nothing that runs was touched".to_owned(),
+        ),
         Restored::Recorded => (
-            Exit::Failed,
+            ErrorCode::StepFailed,
             "the new release runs and is recorded, and what it replaced is not all removed"
                 .to_owned(),
         ),
         Restored::NoPrevious => (
-            Exit::Failed,
+            ErrorCode::StepFailed,
             "there is no earlier release to go back to".to_owned(),
         ),
         Restored::NotWanted => (
-            Exit::Failed,
+            ErrorCode::StepFailed,
             "nothing was restored (--no-rollback)".to_owned(),
         ),
         Restored::Previous => (
-            Exit::Restored,
+            ErrorCode::RolledBack,
             "the previous release was restored".to_owned(),
         ),
         Restored::OutOfReach => (
-            Exit::Failed,
+            ErrorCode::StepFailed,
             "nothing could be restored from here".to_owned(),
         ),
         Restored::Failed { address, reason } => (
-            Exit::Failed,
+            ErrorCode::StepFailed,
             format!("the previous release could not be restored: {address}: {reason}"),
         ),
     };
     let (reason, hint) = match &failure.reason {
-        FailureReason::Exit { code, tail } => {
+        FailureReason::Exit {
+            code: exit_code,
+            tail,
+        } => {
             let said = if tail.trim().is_empty() {
                 "it said nothing"
             } else {
                 tail.trim()
             };
             (
-                format!("exit code {code} from: {}\n{said}", failure.command),
+                format!("exit code {exit_code} from: {}\n{said}", failure.command),
                 None,
             )
         }
@@ -138,7 +144,7 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
         message.push('\n');
         message.push_str(now);
     }
-    CommandError::message(exit, message, Some(help))
+    CommandError::message(code, message, Some(help))
 }
 
 #[cfg(test)]
@@ -186,5 +192,16 @@ mod tests {
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_taken_and_a_log_with_gaps_have_codes() {
+        let full = Locked::Failed("No space left on device".into());
+        let error = locked(full, &Log::none());
+        assert_eq!(error.code(), Some(ErrorCode::LockUnavailable));
+        let log = Log::on_a_full_disk();
+        log.line("lost");
+        let error = super::super::logged(crate::commands::Exit::Done, &log).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::LogIncomplete));
     }
 }

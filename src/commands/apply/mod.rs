@@ -18,7 +18,7 @@ use self::{
     watch::{Waiting, log, who},
 };
 use super::{
-    CommandError, Exit,
+    CommandError, ErrorCode, Exit,
     details::details,
     interrupts,
     session::{Planned, Session},
@@ -130,7 +130,7 @@ fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
     let message = format!("applied, but the log {} is not whole: {reason}", log.path());
     let help = "make room there, or name another place with --log-dir";
     Err(CommandError::message(
-        Exit::Usage,
+        ErrorCode::LogIncomplete,
         message,
         Some(help.into()),
     ))
@@ -247,7 +247,7 @@ fn present(
             format!("{count} resources are")
         };
         return Err(CommandError::message(
-            Exit::Blocked,
+            ErrorCode::Blocked,
             format!("{what} blocked; nothing was done"),
             Some("see the help line of each above".into()),
         ));
@@ -264,7 +264,7 @@ async fn ask(format: TextOrJson, ui: Ui, plan: Plan) -> Result<(), CommandError>
 fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> {
     if !ui.can_ask() {
         return Err(CommandError::message(
-            Exit::Usage,
+            ErrorCode::NoTerminal,
             "there is no terminal to ask on; nothing was done",
             Some("say yes beforehand: o3r-deploy apply --yes".into()),
         ));
@@ -277,7 +277,7 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
         return Ok(());
     }
     Err(CommandError::message(
-        Exit::Usage,
+        ErrorCode::Declined,
         "declined; nothing was done",
         None,
     ))
@@ -286,11 +286,15 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
 fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
     let text = fs_err::read(path).map_err(|error| {
         let help = "make it with: o3r-deploy plan -o FILE".to_owned();
-        CommandError::message(Exit::Usage, error.to_string(), Some(help))
+        CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
     Plan::read(&text).map_err(|error| {
         let help = error.help().to_owned();
-        CommandError::message(Exit::Usage, format!("{path} is {error}"), Some(help))
+        CommandError::message(
+            ErrorCode::UnreadableFile,
+            format!("{path} is {error}"),
+            Some(help),
+        )
     })
 }
 
@@ -310,7 +314,7 @@ fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
         "local files changed".to_owned()
     };
     Err(CommandError::message(
-        Exit::Stale,
+        ErrorCode::StalePlan,
         format!("the plan is stale: {what} {when}; nothing was done"),
         Some("plan again and look at it: o3r-deploy plan -o FILE".into()),
     ))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{CommandError, Exit, session::Session},
+    super::{CommandError, ErrorCode, session::Session},
     watch::Waiting,
 };
 use crate::{host::HostError, observe::Identity, ui::Ui};
@@ -79,7 +79,7 @@ async fn again(session: &mut Session, known: &Known) -> Result<bool, HostError> 
 
 fn another(session: &Session) -> CommandError {
     CommandError::message(
-        Exit::Unreachable,
+        ErrorCode::OtherVpu,
         format!(
             "after the link broke, another VPU answers at {}; nothing was done on it",
             session.address()

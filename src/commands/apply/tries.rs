@@ -113,11 +113,11 @@ impl Tries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::Exit;
+    use crate::commands::ErrorCode;
 
     #[expect(clippy::unnecessary_box_returns, reason = "as a stop has it")]
     fn error(text: &str) -> Box<CommandError> {
-        Box::new(CommandError::message(Exit::Unreachable, text, None))
+        Box::new(CommandError::message(ErrorCode::ConnectionLost, text, None))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::super::{CommandError, Exit};
+use super::super::{CommandError, ErrorCode};
 use crate::{
     apply::{Interrupts, Log},
     cli::Global,
@@ -28,7 +28,7 @@ impl Waiting<'_> {
         let result = tokio::select! {
             result = future => Ok(result),
             _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
-                Exit::Interrupted,
+                ErrorCode::Interrupted,
                 format!("interrupted while {what}"),
                 Some("run apply again: it goes on from what is there".into()),
             )),

@@ -7,8 +7,8 @@ use crate::{
     facts::{self, Facts, Observed, Readings},
     offers::Offers,
     plan::{
-        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Phase, Plan, Step,
-        Summary, Vpu, fingerprint,
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Note, NoteCode, Phase,
+        Plan, Step, Summary, Vpu, fingerprint, obstacle::Obstacle,
     },
     remote,
 };
@@ -26,7 +26,7 @@ pub(super) struct Builder<'a> {
     pub(super) offers: &'a Offers,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
-    pub(super) notes: Vec<String>,
+    notes: Vec<Note>,
     not_restorable: Vec<NotRestorable>,
     pub(super) unmanaged: BTreeSet<Address>,
     unchanged: usize,
@@ -173,24 +173,34 @@ impl<'a> Builder<'a> {
         });
     }
 
-    pub(super) fn block(
-        &mut self,
-        address: Address,
-        reason: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    pub(super) fn block(&mut self, address: Address, obstacle: Obstacle) {
         // One failed probe blocks many resources; it is said once for each address.
         if self
             .blocked
             .iter()
             .all(|blocked| blocked.address != address)
         {
+            let Obstacle {
+                code,
+                reason,
+                remedy,
+            } = obstacle;
             self.blocked.push(Blocked {
                 address,
-                reason: reason.into(),
-                remedy: remedy.into(),
+                code,
+                reason,
+                remedy,
             });
         }
+    }
+
+    /// Notes what is worth knowing.
+    pub(super) fn note(&mut self, code: NoteCode, text: impl Into<String>) {
+        self.notes.push(Note::new(code, text));
+    }
+
+    pub(super) fn notes(&mut self, notes: impl IntoIterator<Item = Note>) {
+        self.notes.extend(notes);
     }
 
     pub(super) fn unchanged(&mut self) {

@@ -7,6 +7,7 @@ use super::{
     Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     guard::api_help,
+    obstacle::{BlockCode, Obstacle},
 };
 use crate::{
     desired::DeviceName,
@@ -35,21 +36,19 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let (device, saved) = match found {
         Ok(found) => found,
         Err(reason) => {
-            let remedy = api_help(builder.facts, builder.desired.guards.api_port);
+            let help = api_help(builder.facts, builder.desired.guards.api_port);
             let reason = format!("the device's name cannot be told: {reason}");
-            return builder.block(
-                address,
-                reason,
-                format!("{remedy}; or leave `name` out of [vpu]"),
-            );
+            let remedy = format!("{help}; or leave `name` out of [vpu]");
+            let obstacle = Obstacle::new(BlockCode::DeviceUnknown, reason, remedy);
+            return builder.block(address, obstacle);
         }
     };
     let is_saved = saved.name.as_ref() == Some(&wanted.name);
     if is_saved && device.name == wanted.name {
         return builder.unchanged();
     }
-    if !is_saved && let Some((reason, remedy)) = in_the_way(saved) {
-        return builder.block(address, reason, remedy);
+    if !is_saved && let Some(obstacle) = in_the_way(saved) {
+        return builder.block(address, obstacle);
     }
     let draft = draft(address, device, saved, wanted);
     let port = builder.desired.guards.api_port;
@@ -92,24 +91,25 @@ fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) 
 }
 
 /// Why saving would do more than save the name, and what to do about it.
-fn in_the_way(saved: &Saved) -> Option<(String, String)> {
+fn in_the_way(saved: &Saved) -> Option<Obstacle> {
     if !saved.differing.is_empty() {
-        return Some((
+        return Some(Obstacle::new(
+            BlockCode::SettingsAtRisk,
             format!(
                 "saving the name would make permanent what somebody changed for the time being: {}",
                 listed(&saved.differing)
             ),
-            "take these settings back (a reboot does), or save them on purpose, and plan again"
-                .to_owned(),
+            "take these settings back (a reboot does), or save them on purpose, and plan again",
         ));
     }
     if !saved.missing.is_empty() {
-        return Some((
+        return Some(Obstacle::new(
+            BlockCode::SettingsAtRisk,
             format!(
                 "saving the name would lose saved settings of what is not there now: {}",
                 listed(&saved.missing)
             ),
-            "connect what is missing (such as a camera) and plan again".to_owned(),
+            "connect what is missing (such as a camera) and plan again",
         ));
     }
     None

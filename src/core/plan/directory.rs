@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
+    obstacle::{BlockCode, Obstacle},
 };
 use crate::{
     desired::Directory,
@@ -59,11 +60,12 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     for (path, one, other) in in_two_modes {
         directories.remove(&path.resolve(home));
-        builder.block(
-            address(builder, &path),
+        let obstacle = Obstacle::new(
+            BlockCode::DeclaredTwice,
             format!("it is declared twice, with modes {one:04o} and {other:04o}"),
             format!("declare it once (`~` is {home})"),
         );
+        builder.block(address(builder, &path), obstacle);
     }
     for directory in directories.values() {
         one(builder, directory);
@@ -77,9 +79,10 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
     let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {
         Some(Probed::Known(fact)) => fact,
         Some(Probed::Unknown(reason)) => {
-            return builder.block(address, reason, format!("see on the VPU: ls -ld {quoted}"));
+            let remedy = format!("see on the VPU: ls -ld {quoted}");
+            return builder.block(address, Obstacle::unknown(reason, remedy));
         }
-        None => return builder.block(address, "it was not probed", "report this as a bug"),
+        None => return builder.block(address, Obstacle::not_probed()),
     };
     let (found, uid) = match fact {
         PathFact::Directory { mode, uid } => (*mode, *uid),
@@ -100,30 +103,33 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
                      or its mode forbids it"
                 );
                 let remedy = format!("see on the VPU: findmnt -T {0}; ls -ld {0}", quote(parent));
-                return builder.block(address, reason, remedy);
+                let obstacle = Obstacle::new(BlockCode::NotWritable, reason, remedy);
+                return builder.block(address, obstacle);
             }
-            let (reason, remedy) = unwritable(&path, parent, *uid);
-            return builder.block(address, reason, remedy);
+            return builder.block(address, unwritable(&path, parent, *uid));
         }
         PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other => {
-            return builder.block(
-                address,
-                format!("{path} is there and is not a directory"),
-                format!(
-                    "look at it and move it away: mv {quoted} {}",
-                    quote(&format!("{path}.old"))
-                ),
-            );
+            let reason = format!("{path} is there and is not a directory");
+            let away = format!("{path}.old");
+            let remedy = format!("look at it and move it away: mv {quoted} {}", quote(&away));
+            let obstacle = Obstacle::new(BlockCode::WrongKind, reason, remedy);
+            return builder.block(address, obstacle);
         }
     };
     match directory.mode {
         Some(mode) if mode != found => {
             if uid != builder.facts.system.uid {
-                return builder.block(
-                    address,
-                    format!("{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"),
-                    format!("on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d", quote(&format!("{path}:/d"))),
+                let obstacle = Obstacle::new(
+                    BlockCode::NotOwner,
+                    format!(
+                        "{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"
+                    ),
+                    format!(
+                        "on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d",
+                        quote(&format!("{path}:/d"))
+                    ),
                 );
+                return builder.block(address, obstacle);
             }
             let cause = Cause::differs("mode", format!("{found:04o}"), format!("{mode:04o}"));
             let draft = Draft::new(address, Action::Update, Phase::Stage, cause);
@@ -135,8 +141,9 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
 }
 
 /// Why something cannot be made at `path`, and what to do.
-pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> (String, String) {
-    (
+pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> Obstacle {
+    Obstacle::new(
+        BlockCode::NotWritable,
         format!(
             "{path} cannot be made: {parent} belongs to user {uid}, and only that user may write there"
         ),

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Address, ResourceKind, builder::Builder};
+use super::{
+    Address, NoteCode, ResourceKind,
+    builder::Builder,
+    obstacle::{BlockCode, Obstacle},
+};
 use crate::{
     facts::{Facts, Podman},
     units::bytes,
@@ -15,8 +19,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let facts = builder.facts;
     let guards = &builder.desired.guards;
     if facts.system.arch != guards.arch {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "arch"),
+        vpu(
+            builder,
+            "arch",
+            BlockCode::WrongArchitecture,
             format!(
                 "the box is {}, the manifest is for {}",
                 facts.system.arch, guards.arch
@@ -33,8 +39,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         || !builder.desired.images.is_empty()
         || !builder.desired.projects.is_empty();
     if uses_docker && let Err(reason) = facts.docker.as_result() {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "docker"),
+        vpu(
+            builder,
+            "docker",
+            BlockCode::DockerUnavailable,
             reason,
             docker_help(reason),
         );
@@ -42,16 +50,20 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     if !builder.desired.projects.is_empty()
         && let Err(reason) = facts.compose.as_result()
     {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "docker-compose"),
+        vpu(
+            builder,
+            "docker-compose",
+            BlockCode::ComposeUnavailable,
             reason,
             "see on the VPU: docker-compose version",
         );
     }
     let podman = facts.docker.known().and_then(|docker| docker.podman);
     if !builder.desired.projects.is_empty() && podman == Some(Podman::Program) {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "docker-compose"),
+        vpu(
+            builder,
+            "docker-compose",
+            BlockCode::ComposeUnavailable,
             "`docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see \
              other images and containers",
             "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
@@ -61,12 +73,26 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         other_docker(builder);
     }
     if let Err(reason) = facts.records.as_result() {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "records"),
+        vpu(
+            builder,
+            "records",
+            BlockCode::RecordsUnreadable,
             reason,
             "make ~/.o3r-deploy on the VPU readable, or move it away",
         );
     }
+}
+
+/// Blocks something of the box itself.
+fn vpu(
+    builder: &mut Builder<'_>,
+    name: &str,
+    code: BlockCode,
+    reason: impl Into<String>,
+    remedy: impl Into<String>,
+) {
+    let address = Address::new(ResourceKind::Vpu, name);
+    builder.block(address, Obstacle::new(code, reason, remedy));
 }
 
 /// Says where the login sends docker and docker-compose elsewhere: what starts when the VPU boots may not follow.
@@ -74,7 +100,7 @@ fn other_docker(builder: &mut Builder<'_>) {
     let environment = &builder.facts.system.environment;
     for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
         if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
-            builder.notes.push(format!(
+            builder.note(NoteCode::OtherDocker, format!(
                 "the login on the VPU sets {name}={value}: everything is asked there, and what starts with the VPU \
                  may use another docker"
             ));
@@ -105,14 +131,16 @@ pub(super) fn home(builder: &mut Builder<'_>) {
             "its disk has {} free, and an apply keeps its lock and its records there",
             bytes(free)
         );
-        let address = Address::new(ResourceKind::Vpu, "home");
-        return builder.block(address, reason, "see on the VPU: df -h ~; du -sh ~/*");
+        let remedy = "see on the VPU: df -h ~; du -sh ~/*";
+        return vpu(builder, "home", BlockCode::NoSpace, reason, remedy);
     }
     if let Some(reason) = &builder.facts.system.home_refuses
         && builder.has_steps()
     {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "home"),
+        vpu(
+            builder,
+            "home",
+            BlockCode::HomeNotWritable,
             reason,
             "see on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
              move it away",
@@ -129,7 +157,7 @@ fn clock(builder: &mut Builder<'_>) {
     {
         let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
         let date: String = time.to_string().chars().take(10).collect();
-        builder.notes.push(format!(
+        builder.note(NoteCode::WrongClock, format!(
             "the VPU's clock says {date}: dates in its logs and in docker's lists are wrong until \
              it has a time server"
         ));
@@ -154,8 +182,10 @@ fn device(builder: &mut Builder<'_>) {
                 ("firmware", guards.firmware.is_some()),
             ];
             for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-                builder.block(
-                    Address::new(ResourceKind::Vpu, name),
+                vpu(
+                    builder,
+                    name,
+                    BlockCode::DeviceUnknown,
                     format!("{name} cannot be checked: {reason}"),
                     format!(
                         "{}; or leave `{name}` out of the manifest",
@@ -163,23 +193,28 @@ fn device(builder: &mut Builder<'_>) {
                     ),
                 );
             }
-            builder
-                .notes
-                .push(format!("name, serial and firmware are not known: {reason}"));
+            builder.note(
+                NoteCode::DeviceUnknown,
+                format!("name, serial and firmware are not known: {reason}"),
+            );
             return;
         }
     };
     if guards.serial.is_some() && device.serial.is_empty() {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "serial"),
+        vpu(
+            builder,
+            "serial",
+            BlockCode::DeviceUnknown,
             "serial cannot be checked: the device does not say its serial number",
             "restart the device and try again; leave `serial` out of the manifest once you know that the device is right",
         );
     } else if let Some(serial) = &guards.serial
         && device.serial != *serial
     {
-        builder.block(
-            Address::new(ResourceKind::Vpu, "serial"),
+        vpu(
+            builder,
+            "serial",
+            BlockCode::WrongSerial,
             format!(
                 "this is the box with serial {}, not {serial}",
                 device.serial
@@ -189,24 +224,30 @@ fn device(builder: &mut Builder<'_>) {
     }
     if let Some(range) = &guards.firmware {
         if device.firmware.is_empty() {
-            return builder.block(
-                Address::new(ResourceKind::Vpu, "firmware"),
+            return vpu(
+                builder,
+                "firmware",
+                BlockCode::DeviceUnknown,
                 "firmware cannot be checked: the device does not say which one it has",
                 "leave `firmware` out of the manifest once you know that the device is right",
             );
         }
         match device.firmware.parse() {
             Ok(version) if range.matches(&version) => {}
-            Ok(_) => builder.block(
-                Address::new(ResourceKind::Vpu, "firmware"),
+            Ok(_) => vpu(
+                builder,
+                "firmware",
+                BlockCode::WrongFirmware,
                 format!(
                     "firmware is {}, the manifest wants {range}",
                     device.firmware
                 ),
                 "update the firmware, or widen `firmware` under [vpu] once it is tested",
             ),
-            Err(error) => builder.block(
-                Address::new(ResourceKind::Vpu, "firmware"),
+            Err(error) => vpu(
+                builder,
+                "firmware",
+                BlockCode::DeviceUnknown,
                 format!("firmware cannot be checked: {error}"),
                 "the device names it in a way that is not known here; leave `firmware` out of the \
                  manifest",

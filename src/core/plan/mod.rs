@@ -14,6 +14,8 @@ mod fingerprint;
 mod guard;
 mod image;
 pub mod lint;
+mod note;
+mod obstacle;
 mod release;
 pub mod space;
 mod step;
@@ -24,6 +26,8 @@ pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
 pub use document::PlanError;
 pub use image::{delta_bases, layers_to_send, takes_parts};
+pub use note::{Note, NoteCode};
+pub use obstacle::BlockCode;
 pub use step::{
     Action, Blocked, Cause, Change, ChangeKind, Command, NotRestorable, Part, Payload,
     PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu,

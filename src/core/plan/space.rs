@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Address, ResourceKind, builder::Builder, layers_to_send};
+use super::{
+    Address, ResourceKind,
+    builder::Builder,
+    layers_to_send,
+    obstacle::{BlockCode, Obstacle},
+};
 use crate::{
     digest::Digest,
     facts::Readings,
@@ -87,7 +92,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             "docker's disk has {} free, and it needs {what}",
             bytes(free)
         );
-        builder.block(address(), reason, REMEDY);
+        let obstacle = Obstacle::new(BlockCode::NoSpace, reason, REMEDY);
+        builder.block(address(), obstacle);
     }
     let home = builder.readings.home_free;
     if let Some(home) = home.filter(|home| !shared && need.arriving > *home) {
@@ -95,7 +101,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         let reason = format!(
             "the home directory's disk has {home} free, and the images need {need} there to arrive"
         );
-        builder.block(address(), reason, "see on the VPU: du -sh ~/*");
+        let remedy = "see on the VPU: du -sh ~/*";
+        let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
+        builder.block(address(), obstacle);
     }
 }
 

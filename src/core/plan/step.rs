@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, ResourceKind};
+use super::{Address, Note, ResourceKind, obstacle::BlockCode};
 use crate::{desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds};
 
 /// Everything that `apply` will do, in order, and why.
@@ -28,7 +28,7 @@ pub struct Plan {
     /// What cannot be planned; while there is any, `apply` does nothing.
     pub blocked: Vec<Blocked>,
     /// What is worth knowing and changes nothing.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// What was measured of the link and the VPU.
     #[serde(default)]
     pub speeds: Speeds,
@@ -461,6 +461,8 @@ fn is_zero(value: &u64) -> bool {
 pub struct Blocked {
     /// The resource.
     pub address: Address,
+    /// What kind of reason it is.
+    pub code: BlockCode,
     /// Why.
     pub reason: String,
     /// What to do about it.

@@ -6,6 +6,7 @@ use super::{
     Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     directory,
+    obstacle::{BlockCode, Obstacle},
 };
 use crate::{desired, facts, remote};
 
@@ -17,11 +18,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(volumes) = builder.facts.volumes.known() else {
         if let Err(reason) = builder.facts.volumes.as_result() {
             for volume in &builder.desired.volumes {
-                builder.block(
-                    address(&volume.name),
-                    reason,
-                    "see on the VPU: docker volume ls",
-                );
+                let remedy = "see on the VPU: docker volume ls";
+                builder.block(address(&volume.name), Obstacle::unknown(reason, remedy));
             }
         }
         return;
@@ -64,25 +62,22 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
         return builder.unchanged();
     };
     if !volume.replace {
-        return builder.block(
-            address,
-            format!(
-                "a volume of that name is there and differs: {}",
-                found.describe()
-            ),
-            format!(
-                "allow it to be removed and made anew with `replace = true`, or choose another \
-                 name than `{}`",
-                volume.name
-            ),
+        let reason = format!(
+            "a volume of that name is there and differs: {}",
+            found.describe()
         );
+        let remedy = format!(
+            "allow it to be removed and made anew with `replace = true`, or choose another \
+             name than `{}`",
+            volume.name
+        );
+        let obstacle = Obstacle::new(BlockCode::VolumeDiffers, reason, remedy);
+        return builder.block(address, obstacle);
     }
     if let Err(reason) = users_are_ours(builder, &volume.name) {
-        return builder.block(
-            address,
-            reason,
-            "remove that container, or choose another name",
-        );
+        let remedy = "remove that container, or choose another name";
+        let obstacle = Obstacle::new(BlockCode::VolumeInUse, reason, remedy);
+        return builder.block(address, obstacle);
     }
     let replace = |device: &str, owner| {
         let projects = builder.desired.projects.iter();

@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::{
     compose::Service,
-    manifest::{names::FirmwareRange, types::Compose},
+    manifest::{FindingCode, names::FirmwareRange, types::Compose},
 };
 use o3r_core::restart_policy::survives_boot;
 
@@ -22,7 +22,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         };
         let finding = checker.loaded.diagnostic(
             &format!("/autostart/disable/{index}"),
-            "o3r::manifest::autostart_declared",
+            FindingCode::AutostartDeclared,
             format!("`{name}` is a project of this manifest, and no service of others"),
             "disabled here",
             "remove it here, and write `autostart = false` in its [[compose]]",

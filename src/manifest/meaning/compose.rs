@@ -14,7 +14,7 @@ use crate::{
         Environment, HostPort, Place, Reading, Refusal, Release, Service, is_placed, read_project,
     },
     manifest::{
-        Manifest,
+        FindingCode, Manifest,
         diagnostics::{Diagnostic, Source},
         names::{RelativePath, escape},
         types::Compose,
@@ -30,19 +30,6 @@ fn is_system_port(port: &HostPort) -> bool {
     let single = [22, 80, 8080, 8888].contains(&number);
     !port.udp && (single || matches!(number, 50010..=50025 | 51010..=51025))
 }
-
-const ENVIRONMENT: &str = "o3r::manifest::compose_environment";
-const FILE: &str = "o3r::manifest::compose_file";
-const IMAGE: &str = "o3r::manifest::compose_image";
-const KEY: &str = "o3r::manifest::compose_key";
-const NAME: &str = "o3r::manifest::compose_name";
-const NETWORK: &str = "o3r::manifest::compose_network";
-const PORT: &str = "o3r::manifest::compose_port";
-const REFUSED: &str = "o3r::manifest::compose_refused";
-const RESTART: &str = "o3r::manifest::compose_restart";
-const SYNTAX: &str = "o3r::manifest::compose_syntax";
-const VARIABLE: &str = "o3r::manifest::compose_variable";
-const VOLUME: &str = "o3r::manifest::compose_volume";
 
 /// The releases of docker-compose that the VPUs of a manifest have, the oldest first.
 pub(crate) fn releases(manifest: &Manifest) -> Vec<Release> {
@@ -155,7 +142,13 @@ impl<'c, 'a> Project<'c, 'a> {
         };
         let (message, help) = problem;
         let message = format!("{path} {}", escape(&message));
-        checker.error(&pointer, SYNTAX, message, "this compose file", help);
+        checker.error(
+            &pointer,
+            FindingCode::ComposeSyntax,
+            message,
+            "this compose file",
+            help,
+        );
         None
     }
 
@@ -180,7 +173,7 @@ impl<'c, 'a> Project<'c, 'a> {
 
     fn finding(
         &self,
-        code: &'static str,
+        code: FindingCode,
         place: Option<Place>,
         message: &str,
         help: &str,
@@ -209,12 +202,12 @@ impl<'c, 'a> Project<'c, 'a> {
             .help(escape(help))
     }
 
-    fn error(&mut self, code: &'static str, place: Option<Place>, message: &str, help: &str) {
+    fn error(&mut self, code: FindingCode, place: Option<Place>, message: &str, help: &str) {
         let finding = self.finding(code, place, message, help);
         self.push(finding);
     }
 
-    fn warning(&mut self, code: &'static str, place: Option<Place>, message: &str, help: &str) {
+    fn warning(&mut self, code: FindingCode, place: Option<Place>, message: &str, help: &str) {
         let finding = self.finding(code, place, message, help).warning();
         self.push(finding);
     }
@@ -226,7 +219,7 @@ impl<'c, 'a> Project<'c, 'a> {
                 && known.labels == finding.labels
                 && !known.labels.is_empty()
                 && known.severity <= finding.severity
-                && (known.message == finding.message || finding.code == REFUSED)
+                && (known.message == finding.message || finding.code == FindingCode::ComposeRefused)
         });
         if !is_known {
             self.checker.findings.push(finding);
@@ -237,7 +230,12 @@ impl<'c, 'a> Project<'c, 'a> {
         self.steering();
         let reading = &self.newest().1;
         if reading.file.services.is_empty() && reading.refusals.is_empty() {
-            self.error(KEY, None, "declares no services", "add `services:`");
+            self.error(
+                FindingCode::ComposeKey,
+                None,
+                "declares no services",
+                "add `services:`",
+            );
         }
         let file = self.newest().1.file.clone();
         for service in &file.services {
@@ -249,7 +247,12 @@ impl<'c, 'a> Project<'c, 'a> {
         self.restart_policies(&file.services, compose);
         self.refusals();
         for warning in self.newest().1.warnings.clone() {
-            self.warning(KEY, warning.place, &warning.message, &warning.help);
+            self.warning(
+                FindingCode::ComposeKey,
+                warning.place,
+                &warning.message,
+                &warning.help,
+            );
         }
     }
 
@@ -263,7 +266,12 @@ impl<'c, 'a> Project<'c, 'a> {
             .collect();
         for refusal in self.newest().1.refusals.clone() {
             if refusal.unless_login_sets {
-                self.warning(REFUSED, refusal.place, &refusal.message, &refusal.help);
+                self.warning(
+                    FindingCode::ComposeRefused,
+                    refusal.place,
+                    &refusal.message,
+                    &refusal.help,
+                );
             }
         }
         let is_refused_by_all = all.iter().all(|(_, refusals)| !refusals.is_empty());
@@ -285,14 +293,24 @@ impl<'c, 'a> Project<'c, 'a> {
                         ),
                         Release::V1_29 => refusal.message.clone(),
                     };
-                    self.error(REFUSED, refusal.place, &message, &refusal.help);
+                    self.error(
+                        FindingCode::ComposeRefused,
+                        refusal.place,
+                        &message,
+                        &refusal.help,
+                    );
                 } else {
                     let message = format!(
                         "{}; docker-compose {release}, on {}, refuses that",
                         refusal.message,
                         release.firmware()
                     );
-                    self.warning(REFUSED, refusal.place, &message, &refusal.help);
+                    self.warning(
+                        FindingCode::ComposeRefused,
+                        refusal.place,
+                        &message,
+                        &refusal.help,
+                    );
                 }
             }
         }
@@ -306,12 +324,12 @@ impl<'c, 'a> Project<'c, 'a> {
                 Some(_) => "remove `build:`, or keep it in an override file that is not deployed",
                 None => "build it before, name the result as `image:` and declare it in [[images]]",
             };
-            self.error(KEY, Some(place), &message, help);
+            self.error(FindingCode::ComposeKey, Some(place), &message, help);
         }
         if let Some(place) = service.profiles {
             let message = format!("gives `{name}` profiles, which the VPU's autostart never sets");
             let help = "move the service to a [[compose]] project of its own";
-            self.error(KEY, Some(place), &message, help);
+            self.error(FindingCode::ComposeKey, Some(place), &message, help);
         }
         for port in service
             .published_ports
@@ -320,7 +338,12 @@ impl<'c, 'a> Project<'c, 'a> {
         {
             let message =
                 format!("publishes {port} for `{name}`, which the VPU's own software uses");
-            self.warning(PORT, Some(service.place), &message, "publish another port");
+            self.warning(
+                FindingCode::ComposePort,
+                Some(service.place),
+                &message,
+                "publish another port",
+            );
         }
         self.image(service);
     }
@@ -330,7 +353,12 @@ impl<'c, 'a> Project<'c, 'a> {
         for service in services {
             let problem = autostart::policy_problem(firmware.as_ref(), compose, service);
             if let Some((message, help)) = problem {
-                self.warning(RESTART, Some(service.place), &message, help);
+                self.warning(
+                    FindingCode::ComposeRestart,
+                    Some(service.place),
+                    &message,
+                    help,
+                );
             }
         }
     }

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 
 use super::{Checker, FileKind, is_read, pointers};
 use crate::manifest::{
-    Exclude,
+    Exclude, FindingCode,
     names::{RemotePath, USUAL_HOME},
     types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
 };
@@ -81,7 +81,7 @@ fn writable(checker: &mut Checker<'_>) {
         if is_within(&resolved, STATE) {
             checker.error(
                 &pointer,
-                "o3r::manifest::reserved_path",
+                FindingCode::ReservedPath,
                 format!("`{path}` is where o3r-deploy keeps its own state"),
                 "declared here",
                 "choose another directory",
@@ -92,7 +92,7 @@ fn writable(checker: &mut Checker<'_>) {
         {
             let finding = checker.loaded.diagnostic(
                 &pointer,
-                "o3r::manifest::unwritable_path",
+                FindingCode::UnwritablePath,
                 format!("user oem cannot write `{path}` on a VPU"),
                 "declared here",
                 "choose a path below `~`, `/usr/share/oem` or `/tmp`",
@@ -261,7 +261,7 @@ fn report(
     help: &str,
     takes: impl Fn(&str) -> bool,
 ) {
-    const CODE: &str = "o3r::manifest::conflicting_paths";
+    const CODE: FindingCode = FindingCode::ConflictingPaths;
     for own in [STATE, COMPOSE_ROOT] {
         if takes(own) {
             checker.error(

@@ -4,7 +4,7 @@
 use o3r_deploy::{
     apply::Restored,
     desired::{Desired, Mounted},
-    plan::{Action, Cause, Command, Plan},
+    plan::{Action, BlockCode, Cause, Command, Note, NoteCode, Plan},
 };
 use o3r_testing::vpu::{self, FakeVpu, Fault, World};
 
@@ -97,6 +97,7 @@ fn a_network_that_differs_and_has_containers_of_others_is_blocked() {
             panic!("{:#?}", plan.blocked)
         };
         assert_eq!(blocked.address.to_string(), "compose.app");
+        assert_eq!(blocked.code, BlockCode::NetworkDiffers);
         assert!(
             blocked
                 .reason
@@ -169,7 +170,8 @@ fn a_network_that_is_declared_no_more_goes_unless_others_use_it() {
         assert!(
             plan.notes
                 .iter()
-                .any(|note| note.contains("theirs_web_1 uses it")),
+                .any(|note| note.code == NoteCode::NetworkLeft
+                    && note.text.contains("theirs_web_1 uses it")),
             "{:?}",
             plan.notes
         );
@@ -204,6 +206,7 @@ fn an_external_network_must_be_there() {
                 .starts_with("network cell, which the compose file expects"),
             "{blocked:?}"
         );
+        assert_eq!(blocked.code, BlockCode::NetworkMissing);
         assert_eq!(
             blocked.remedy,
             "create it on the VPU: docker network create cell"
@@ -269,8 +272,17 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
                 "{:#?}",
                 differences(&plan)
             );
-            let note = plan.notes.iter().find(|note| note.contains(short)).unwrap();
-            assert!(note.contains("/data") && note.contains("stays"), "{note}");
+            let note = plan
+                .notes
+                .iter()
+                .find(|note| note.text.contains(short))
+                .unwrap();
+            assert!(
+                note.code == NoteCode::AnonymousVolumeCovered
+                    && note.text.contains("/data")
+                    && note.text.contains("stays"),
+                "{note}"
+            );
 
             // A release that fails gives the data back.
             let failing = desired(&Shape {
@@ -314,7 +326,10 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
                 }
             });
             let plan = plan_for(&vpu, &next).await;
-            let said = |note: &String| note.contains("cut off mounts something at /data");
+            let said = |note: &Note| {
+                note.code == NoteCode::AnonymousVolumeUnrecorded
+                    && note.text.contains("cut off mounts something at /data")
+            };
             assert!(plan.notes.iter().any(said), "{:#?}", plan.notes);
             vpu.world(|world| *world = start);
 

@@ -60,6 +60,7 @@ fn regression_a_directory_in_two_spellings_is_one() {
             plan.blocked[0].reason,
             "it is declared twice, with modes 0700 and 0775"
         );
+        assert_eq!(plan.blocked[0].code, plan::BlockCode::DeclaredTwice);
     });
 }
 

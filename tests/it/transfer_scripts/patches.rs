@@ -4,6 +4,7 @@ use o3r_deploy::{
     blocks::{BlockSums, block_size},
     image::LayerCache,
     observe::{self, Observed},
+    plan::{Note, NoteCode},
     prepare::{Preparation, Sizes, outdated},
 };
 
@@ -87,7 +88,7 @@ async fn only_what_changed_is_sent() {
         let observed = bench.looked(kind, &desired).await;
         let (payloads, plan) = bench.prepared(&desired, &observed);
         assert!(plan.bytes_to_send() < 50_000, "{}", plan.bytes_to_send());
-        let built = |note: &String| note.contains("built from its old version");
+        let built = |note: &Note| note.code == NoteCode::FilePatched;
         assert!(plan.notes.iter().any(built), "{:?}", plan.notes);
         let report = bench.execute_sending(&payloads, &plan).await;
         assert!(

@@ -10,6 +10,7 @@ use crate::{
     plan::{
         Action, Cause, Command, Phase,
         builder::{Builder, Draft},
+        obstacle::{BlockCode, Obstacle},
     },
     remote,
 };
@@ -54,13 +55,14 @@ fn enabled_by_root(builder: &mut Builder<'_>, found: &Autostart, name: &str) -> 
     let by_root = found.enabled_for_all.contains(name);
     if by_root {
         let unit = unit_name(name);
-        builder.block(
-            address(name),
+        let obstacle = Obstacle::new(
+            BlockCode::UnitOfRoot,
             format!(
                 "{unit} is enabled in /etc/systemd/user, for every user; only root can disable it"
             ),
             format!("on the VPU, as root: systemctl --global disable {unit}"),
         );
+        builder.block(address(name), obstacle);
     }
     by_root
 }
@@ -85,7 +87,10 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     }
     let containers = match builder.facts.containers.as_result() {
         Ok(containers) => containers,
-        Err(reason) => return builder.block(address, reason, "see on the VPU: docker ps -a"),
+        Err(reason) => {
+            let obstacle = Obstacle::unknown(reason, "see on the VPU: docker ps -a");
+            return builder.block(address, obstacle);
+        }
     };
     let by_policy = coming_back(other, containers);
     let is_enabled = found.starts(&other.name);

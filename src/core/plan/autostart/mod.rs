@@ -8,13 +8,14 @@ mod unit;
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Address, Cause, Command, Phase, ResourceKind,
+    Action, Address, Cause, Command, NoteCode, Phase, ResourceKind,
     builder::{Builder, Draft},
     compose,
 };
 use crate::{
     desired::{Desired, Project, ProjectState},
     facts::{self, Autostart, Generation, Probed, SERVICE},
+    plan::obstacle::{BlockCode, Obstacle},
     remote,
 };
 
@@ -41,7 +42,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Err(reason) => {
             for name in names {
                 let remedy = "see on the VPU: systemctl --user list-unit-files 'oem-dc*'";
-                builder.block(address(name), reason, remedy);
+                builder.block(address(name), Obstacle::unknown(reason, remedy));
             }
             return;
         }
@@ -93,23 +94,25 @@ fn names(desired: &Desired) -> impl Iterator<Item = &str> {
 fn enable(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
     let address = address(&project.name);
     if found.lingering != Some(true) {
-        let (reason, remedy) = not_lingering(found.lingering);
-        return builder.block(address, reason, remedy);
+        return builder.block(address, not_lingering(found.lingering));
     }
     match found.generation() {
         None => builder.block(
             address,
+            Obstacle::new(
+                BlockCode::NoBootService,
             "this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that \
              nothing can start it after a boot",
             "see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out",
-        ),
+        )),
         Some(Generation::Units("masked") | Generation::RestartPolicies("masked")) => {
             let unit = found.template.as_ref().map_or(SERVICE, |_| facts::TEMPLATE);
-            builder.block(
-                address,
+            let obstacle = Obstacle::new(
+                BlockCode::UnitMasked,
                 format!("{unit} is masked: it can be neither enabled nor started"),
                 format!("on the VPU: systemctl --user unmask {unit}"),
             );
+            builder.block(address, obstacle);
         }
         Some(Generation::Units(_)) => enable_unit(builder, found, project),
         Some(Generation::RestartPolicies(state)) => {
@@ -118,15 +121,16 @@ fn enable(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
     }
 }
 
-fn not_lingering(lingering: Option<bool>) -> (&'static str, &'static str) {
+fn not_lingering(lingering: Option<bool>) -> Obstacle {
     match lingering {
-        Some(_) => (
+        Some(_) => Obstacle::new(
+            BlockCode::LingeringOff,
             "lingering is off for this user: its services, and so this autostart, run only while \
              somebody is logged in",
             "on the VPU, as root: loginctl enable-linger USER (a VPU leaves the factory with \
              lingering on for oem); or leave `autostart` out",
         ),
-        None => (
+        None => Obstacle::unknown(
             "it cannot be told whether lingering is on for this user",
             "see on the VPU: loginctl show-user USER --property Linger",
         ),
@@ -140,21 +144,19 @@ fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) 
     let text = match found.units.get(&project.name).map(Probed::as_result) {
         Some(Ok(text)) => text,
         Some(Err(reason)) => {
-            return builder.block(
-                address,
-                format!("it cannot be told what {name} starts: {reason}"),
-                format!("see on the VPU: systemctl --user cat {name}"),
-            );
+            let reason = format!("it cannot be told what {name} starts: {reason}");
+            let remedy = format!("see on the VPU: systemctl --user cat {name}");
+            return builder.block(address, Obstacle::unknown(reason, remedy));
         }
-        None => return builder.block(address, "it was not probed", "report this as a bug"),
+        None => return builder.block(address, Obstacle::not_probed()),
     };
     let compose_version = builder.facts.compose.known().map(String::as_str);
     match unit::judge(text, project, compose_version, &builder.facts.system.home) {
-        Err((reason, remedy)) => return builder.block(address, reason, remedy),
-        Ok(notes) => builder.notes.extend(notes),
+        Err(obstacle) => return builder.block(address, obstacle),
+        Ok(notes) => builder.notes(notes),
     }
     if project.state == ProjectState::Stopped {
-        builder.notes.push(format!(
+        builder.note(NoteCode::StoppedStartsAtBoot, format!(
             "{name} starts project {} at every boot (`autostart = true`), and the next apply stops \
              it again (`state = \"stopped\"`)",
             project.name
@@ -176,15 +178,15 @@ fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) 
 /// The newer generation: dockerd is started, and containers come back by their restart policy.
 fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
     let address = address(&project.name);
-    if let Some((reason, remedy)) = policy::missing(project) {
-        return builder.block(address, reason, remedy);
+    if let Some(obstacle) = policy::missing(project) {
+        return builder.block(address, obstacle);
     }
     if project.state == ProjectState::Stopped {
-        builder.notes.push(policy::stopped_note(project));
+        builder.notes([policy::stopped_note(project)]);
     }
     builder.unchanged();
     if state == "static" {
-        builder.notes.push(format!(
+        builder.note(NoteCode::BootServiceStatic, format!(
             "{SERVICE} cannot be enabled (it has no [Install] section): whether a boot starts it cannot \
              be told"
         ));

@@ -2,7 +2,11 @@
 
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    plan::builder::Builder,
+    plan::{
+        Note, NoteCode,
+        builder::Builder,
+        obstacle::{BlockCode, Obstacle},
+    },
     restart_policy::survives_boot,
 };
 
@@ -44,7 +48,7 @@ fn compose_file(project: &Project) -> &str {
 }
 
 /// Why and how to mend it, where services have no policy that brings them back.
-pub(super) fn missing(project: &Project) -> Option<(String, String)> {
+pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     let lacking: Vec<String> = project
         .services
         .iter()
@@ -63,7 +67,8 @@ pub(super) fn missing(project: &Project) -> Option<(String, String)> {
     } else {
         ("services", "have", "them", "each")
     };
-    Some((
+    Some(Obstacle::new(
+        BlockCode::NoRestartPolicy,
         format!(
             "on this firmware containers come back after a boot by their restart policy alone, and \
              {what} {} in {file} {has} none that brings {it} back",
@@ -80,7 +85,7 @@ pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project)
         return;
     }
     let services: Vec<String> = back.iter().map(ComesBack::text).collect();
-    builder.notes.push(format!(
+    builder.note(NoteCode::StartsByPolicy, format!(
         "project {} has `autostart = false`, and still dockerd starts {} after a boot, by restart \
          policy; take `restart:` out of {} to keep it down",
         project.name,
@@ -90,19 +95,21 @@ pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project)
 }
 
 /// What a boot does with a project that is to start with it and is stopped.
-pub(super) fn stopped_note(project: &Project) -> String {
+pub(super) fn stopped_note(project: &Project) -> Note {
     let name = &project.name;
     let back = coming_back(project);
     if back.is_empty() {
-        return format!(
+        let text = format!(
             "project {name} is stopped (`state = \"stopped\"`), and `autostart = true` does not start \
              it after a boot: dockerd starts what ran before"
         );
+        return Note::new(NoteCode::StoppedStaysDown, text);
     }
     let services: Vec<String> = back.iter().map(ComesBack::text).collect();
-    format!(
+    let text = format!(
         "dockerd starts {} of project {name} after a boot (`autostart = true`), and the next apply \
          stops it again (`state = \"stopped\"`)",
         services.join(", ")
-    )
+    );
+    Note::new(NoteCode::StoppedStartsAtBoot, text)
 }

@@ -6,14 +6,15 @@ use crate::{
     desired::{COMPOSE_FILE, Project},
     facts::Unit,
     names::escape,
+    plan::{
+        Note, NoteCode,
+        obstacle::{BlockCode, Obstacle},
+    },
     remote::COMPOSE_ROOT,
 };
 
 /// The first docker-compose that takes `.env` from beside a compose file named by `-f`.
 const ENV_BESIDE_FILE: (u32, u32) = (1, 28);
-
-/// Why, and what to do about it.
-type Refusal = (String, String);
 
 /// What is worth saying of a unit that starts the project, or why it does not start it. `compose`
 /// is docker-compose's version.
@@ -22,10 +23,11 @@ pub(super) fn judge(
     project: &Project,
     compose: Option<&str>,
     home: &str,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Vec<Note>, Obstacle> {
     let name = super::unit_name(&project.name);
     if unit.wanted_by.is_empty() {
-        return Err((
+        return Err(Obstacle::new(
+            BlockCode::UnitDiffers,
             format!("{name} has no WantedBy=, so that it cannot be enabled"),
             mend("on the VPU, add WantedBy=default.target below [Install]"),
         ));
@@ -33,10 +35,11 @@ pub(super) fn judge(
     let mut notes = vec![];
     if !unit.wanted_by.contains("default.target") {
         let targets: Vec<&str> = unit.wanted_by.iter().map(String::as_str).collect();
-        notes.push(format!(
+        let text = format!(
             "{name} is started by {}, not by default.target: whether a boot reaches it cannot be told",
             targets.join(", ")
-        ));
+        );
+        notes.push(Note::new(NoteCode::BootTargetUnknown, text));
     }
     let expand = |text: &str| expand(text, &project.name, home);
     let mut lines = unit.exec_start.iter().map(|line| words(&expand(line)));
@@ -45,10 +48,11 @@ pub(super) fn judge(
             nothing if nothing.is_empty() => "nothing".to_owned(),
             lines => format!("`{}`", escape(&lines)),
         };
-        notes.push(format!(
+        let text = format!(
             "{name} runs {runs}, and not plainly docker-compose up: whether it starts the project \
              cannot be told"
-        ));
+        );
+        notes.push(Note::new(NoteCode::BootCommandUnknown, text));
         return Ok(notes);
     };
     if let Some(other) = call
@@ -56,7 +60,8 @@ pub(super) fn judge(
         .as_deref()
         .filter(|other| *other != project.name)
     {
-        return Err((
+        return Err(Obstacle::new(
+            BlockCode::UnitDiffers,
             format!("{name} starts a project called {other}, which would be another one"),
             mend("on the VPU, take --project-name out of the unit"),
         ));
@@ -78,7 +83,7 @@ fn compose_file(
     runs_in: &str,
     project: &Project,
     compose: Option<&str>,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<Note>, Obstacle> {
     let name = super::unit_name(&project.name);
     let wanted = project.directory();
     let set_directory = || {
@@ -96,7 +101,8 @@ fn compose_file(
         } else {
             directory
         };
-        return Err((
+        return Err(Obstacle::new(
+            BlockCode::UnitDiffers,
             format!("{name} starts the compose file of {place}, and {wanted} is what is deployed"),
             set_directory(),
         ));
@@ -107,7 +113,8 @@ fn compose_file(
         .iter()
         .all(|file| absolute(file, runs_in) == deployed)
     {
-        return Err((
+        return Err(Obstacle::new(
+            BlockCode::UnitDiffers,
             format!(
                 "{name} starts {}, and {deployed} is what is deployed",
                 call.files.join(" and ")
@@ -117,7 +124,8 @@ fn compose_file(
     }
     let has_env = project.files.iter().any(|file| file.relative == ".env");
     if runs_in != wanted && has_env && !compose.is_some_and(reads_env_beside_file) {
-        return Err((
+        return Err(Obstacle::new(
+            BlockCode::UnitDiffers,
             format!(
                 "{name} names the compose file by -f and runs elsewhere, where docker-compose {} \
                  does not read the project's .env",
@@ -131,10 +139,11 @@ fn compose_file(
     } else {
         format!(" and runs in {runs_in}/")
     };
-    Ok(Some(format!(
+    let text = format!(
         "{name} names the compose file by -f{place}, other than ifm's units known here; it is the one \
          that is deployed"
-    )))
+    );
+    Ok(Some(Note::new(NoteCode::BootCommandUnknown, text)))
 }
 
 fn reads_env_beside_file(version: &str) -> bool {
@@ -190,8 +199,11 @@ mod tests {
         let project = project(&[COMPOSE_FILE, ".env"]);
         match judge(&unit, &project, Some(compose), "/home/oem") {
             Ok(notes) if notes.is_empty() => "works".to_owned(),
-            Ok(notes) => format!("note: {}", notes.join(" | ")),
-            Err((reason, help)) => format!("blocked: {reason}; help: {help}"),
+            Ok(notes) => {
+                let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
+                format!("note: {}", notes.join(" | "))
+            }
+            Err(Obstacle { reason, remedy, .. }) => format!("blocked: {reason}; help: {remedy}"),
         }
     }
 

@@ -4,11 +4,15 @@ use super::address;
 use crate::{
     desired::{Project, ProjectState},
     facts::Answer,
-    plan::builder::Builder,
+    plan::{
+        Note, NoteCode,
+        builder::Builder,
+        obstacle::{BlockCode, Obstacle},
+    },
 };
 
 /// Why docker-compose there does not take the project, and what to do.
-pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<(String, String)> {
+pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     if project.state == ProjectState::Absent {
         return None;
     }
@@ -22,9 +26,10 @@ pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<(Strin
         .as_ref()
         .map(|place| format!(" ({place})"))
         .unwrap_or_default();
-    Some((
+    Some(Obstacle::new(
+        BlockCode::ComposeRefused,
         format!("docker-compose {version} on the VPU refuses the project{place}: {words}"),
-        "correct the files, and see what o3r-deploy check says of them".to_owned(),
+        "correct the files, and see what o3r-deploy check says of them",
     ))
 }
 
@@ -38,13 +43,17 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project) {
     };
     let name = address(&project.name);
     let warnings = resolved.warnings.iter();
-    let mut notes: Vec<String> = warnings
-        .map(|warning| format!("{name}: docker-compose warns: {warning}"))
+    let mut notes: Vec<Note> = warnings
+        .map(|warning| {
+            let text = format!("{name}: docker-compose warns: {warning}");
+            Note::new(NoteCode::ComposeWarning, text)
+        })
         .collect();
     if let Answer::Unknown(reason) = &resolved.answer {
-        notes.push(format!(
+        let text = format!(
             "{name}: docker-compose on the VPU was not asked about the project ({reason}); what it would refuse shows when it starts"
-        ));
+        );
+        notes.push(Note::new(NoteCode::ComposeNotAsked, text));
     }
-    builder.notes.extend(notes);
+    builder.notes(notes);
 }

@@ -13,6 +13,7 @@ use crate::{
         Action, Cause, Command, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
         directory::unwritable,
+        obstacle::{BlockCode, Obstacle},
     },
     remote::{self, PreviousFile},
     shell::{Argv, quote},
@@ -37,8 +38,8 @@ pub(super) fn files<'a>(
                 changed.insert(file.relative.clone());
                 put(builder, project, file, previous, cause);
             }
-            Err((reason, remedy)) => {
-                builder.block(address, reason, remedy);
+            Err(obstacle) => {
+                builder.block(address, obstacle);
                 blocked = true;
             }
         }
@@ -120,7 +121,7 @@ fn file_cause(
     fact: Option<&Probed<PathFact>>,
     file: &ProjectFile,
     path: &str,
-) -> Result<Option<(Change, Cause)>, (String, String)> {
+) -> Result<Option<(Change, Cause)>, Obstacle> {
     let quoted = quote(path);
     let written = |cause| Ok(Some((Change::Content, cause)));
     let look = || {
@@ -150,7 +151,8 @@ fn file_cause(
             Err(unwritable(path, parent, *uid))
         }
         Some(Probed::Known(PathFact::Directory { .. })) => {
-            Err((format!("{path} is a directory"), look()))
+            let reason = format!("{path} is a directory");
+            Err(Obstacle::new(BlockCode::WrongKind, reason, look()))
         }
         // As ifm's own scripts make one; what it points to stays.
         Some(Probed::Known(PathFact::Link { target })) => written(Cause::differs(
@@ -159,15 +161,14 @@ fn file_cause(
             "a file",
         )),
         Some(Probed::Known(PathFact::Other)) => {
-            Err((format!("{path} is neither a file nor a directory"), look()))
+            let reason = format!("{path} is neither a file nor a directory");
+            Err(Obstacle::new(BlockCode::WrongKind, reason, look()))
         }
         Some(Probed::Unknown(reason)) => {
-            Err((reason.clone(), format!("see on the VPU: ls -l {quoted}")))
+            let remedy = format!("see on the VPU: ls -l {quoted}");
+            Err(Obstacle::unknown(reason, remedy))
         }
-        None => Err((
-            "it was not probed".to_owned(),
-            "report this as a bug".to_owned(),
-        )),
+        None => Err(Obstacle::not_probed()),
     }
 }
 

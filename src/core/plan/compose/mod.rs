@@ -38,6 +38,7 @@ use super::{
 use crate::{
     desired::{Desired, Project, ProjectState},
     facts::{Container, PathFact, Probed, Started},
+    plan::obstacle::{BlockCode, Obstacle},
     remote,
     shell::quote,
 };
@@ -81,7 +82,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         (Err(reason), _) | (_, Err(reason)) => {
             for project in &desired.projects {
                 let remedy = "see on the VPU: docker container ls -a";
-                builder.block(address(&project.name), reason, remedy);
+                builder.block(address(&project.name), Obstacle::unknown(reason, remedy));
             }
             return;
         }
@@ -96,8 +97,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             .or_else(|| conflict(desired, project, containers))
             .or_else(|| unmet(builder, project, containers))
             .or_else(|| between::unmet(builder, project));
-        if let Some((reason, remedy)) = obstacle {
-            builder.block(address(&project.name), reason, remedy);
+        if let Some(obstacle) = obstacle {
+            builder.block(address(&project.name), obstacle);
             continue;
         }
         let own = containers
@@ -133,7 +134,7 @@ fn conflict(
     desired: &Desired,
     project: &Project,
     containers: &BTreeMap<String, Container>,
-) -> Option<(String, String)> {
+) -> Option<Obstacle> {
     // A project that goes needs no names.
     let needs_names = project.state != ProjectState::Absent;
     let foreign = containers.values().find(|container| {
@@ -161,10 +162,8 @@ fn conflict(
             ),
         )
     };
-    Some((
-        format!("container {} is in the way: it {origin}", foreign.name),
-        remedy,
-    ))
+    let reason = format!("container {} is in the way: it {origin}", foreign.name);
+    Some(Obstacle::new(BlockCode::NameTaken, reason, remedy))
 }
 
 /// The command that takes a container's project down, with the files that it was made of.
@@ -382,12 +381,12 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             Some(Probed::Unknown(reason)) => {
                 let remedy = format!("see on the VPU: ls -l {}", quote(&path));
                 let address = file_address(&project.name, &file.relative);
-                builder.block(address, reason.clone(), remedy);
+                builder.block(address, Obstacle::unknown(reason.clone(), remedy));
                 return;
             }
             None => {
                 let address = file_address(&project.name, &file.relative);
-                builder.block(address, "it was not probed", "report this as a bug");
+                builder.block(address, Obstacle::not_probed());
                 return;
             }
         }

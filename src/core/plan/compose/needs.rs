@@ -7,14 +7,14 @@ use crate::{
     compose::HostPort,
     desired::{Desired, Project, ProjectState, Service},
     facts::{Container, Facts, Probed},
-    plan::builder::Builder,
+    plan::{
+        builder::Builder,
+        obstacle::{BlockCode, Obstacle},
+    },
 };
 
 /// The first docker-compose 1.x that reads formats 2 and 3 as one, with or without `version:`.
 const MERGED_FORMATS: (u64, u64) = (1, 27);
-
-/// Why, and what to do.
-pub(super) type Obstacle = (String, String);
 
 pub(super) fn unmet(
     builder: &Builder<'_>,
@@ -39,9 +39,10 @@ fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
     if (number()?, number()?) >= MERGED_FORMATS {
         return None;
     }
-    Some((
+    Some(Obstacle::new(
+        BlockCode::ComposeTooOld,
         format!("the compose file {refused}, which docker-compose {version} refuses"),
-        "write `version: \"2.4\"`, which every firmware takes".to_owned(),
+        "write `version: \"2.4\"`, which every firmware takes",
     ))
 }
 
@@ -54,13 +55,13 @@ fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
     let mut images = resolved.filter_map(|(name, s)| Some((name, s.image.as_ref()?)));
     let declared = |image: &String| desired.images.iter().any(|one| one.name == *image);
     let (name, image) = images.find(|(_, image)| !declared(image))?;
-    Some((
+    Some(Obstacle::new(
+        BlockCode::ImageUndeclared,
         format!(
             "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would ask a \
              registry for it"
         ),
-        "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image"
-            .to_owned(),
+        "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image",
     ))
 }
 
@@ -72,7 +73,8 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
         (!runtimes.is_empty() && !runtimes.contains(wanted)).then_some((name, wanted))
     })?;
     let known: Vec<&str> = runtimes.iter().map(String::as_str).collect();
-    Some((
+    Some(Obstacle::new(
+        BlockCode::RuntimeMissing,
         format!(
             "service {name} wants the container runtime {runtime}, and docker there has {}",
             known.join(", ")
@@ -97,7 +99,8 @@ fn port(
     for (service, port) in ports {
         let taken = |by: String, how: &str| {
             let reason = format!("service {service} publishes {port}, which {by} has");
-            Some((reason, format!("{how}, or publish another port")))
+            let remedy = format!("{how}, or publish another port");
+            Some(Obstacle::new(BlockCode::PortTaken, reason, remedy))
         };
         if let Some((other, name)) = declared_before(desired, project, service, port) {
             return taken(

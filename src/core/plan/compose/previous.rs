@@ -14,7 +14,7 @@ use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     digest::Digest,
     facts::{Container, Made, PathFact, Probed},
-    plan::{Action, Command, builder::Builder, image, volume},
+    plan::{Action, Command, Note, NoteCode, builder::Builder, image, volume},
     remote::{self, PreviousFile},
 };
 
@@ -128,7 +128,7 @@ impl<'a> Previous<'a> {
             builder.not_restorable(address(name), reason);
         }
         if self.is_touched() && builder.previous_anonymous_volumes().is_none() {
-            builder.notes.extend(covered_meanwhile(name, found, made));
+            builder.notes(covered_meanwhile(name, found, made));
         }
         let state = state(ran);
         let images = of_kind(made, "image").into_iter();
@@ -213,7 +213,7 @@ impl<'a> Previous<'a> {
 
 /// Says where an apply that was cut off may have taken an anonymous volume away, of a release whose record does not say
 /// which volumes it had.
-fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<String> {
+fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note> {
     let mut notes = vec![];
     for container in found.containers.values() {
         let mounts = container.mounts.iter().filter(|(destination, mount)| {
@@ -225,12 +225,13 @@ fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Strin
             !made.inputs.contains_key(&input)
         };
         for (destination, _) in mounts.filter(|(destination, _)| is_new(destination)) {
-            notes.push(format!(
+            let text = format!(
                 "compose.{project}: an apply that was cut off mounts something at {destination} of container {}; if the \
                  last recorded release had an anonymous volume there, a roll back does not give it back (see on the \
                  VPU: docker volume ls --filter dangling=true)",
                 container.name
-            ));
+            );
+            notes.push(Note::new(NoteCode::AnonymousVolumeUnrecorded, text));
         }
     }
     notes

@@ -7,7 +7,7 @@ use super::Found;
 use crate::{
     desired::Project,
     facts::{Container, Shown},
-    plan::{Cause, builder::Builder},
+    plan::{Cause, NoteCode, builder::Builder},
 };
 
 /// What a container uses that is gone, or another one by now: starting it does not help, only another container does.
@@ -133,7 +133,7 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'
             continue;
         }
         for name in container.networks.keys().filter(|name| !is_own(name)) {
-            builder.notes.push(format!(
+            builder.note(NoteCode::ExtraNetwork, format!(
                 "container {} is also on the network {name}, which its compose file does not name",
                 container.name
             ));

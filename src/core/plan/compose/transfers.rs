@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     desired::{Entry, Project, ProjectState, Service, Transfer},
-    plan::{Address, Change, ChangeKind, builder::Builder, transfer},
+    plan::{Address, Change, ChangeKind, NoteCode, builder::Builder, transfer},
 };
 
 /// What a project's containers see of transfers, by the name under which it is recorded.
@@ -189,10 +189,13 @@ fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
 /// Why a container has to be made anew though nobody asked for it.
 pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Changed) {
     for bind in &changed.mounted {
-        builder.notes.push(format!(
-            "compose.{} mounts the file {bind} by itself, and would see the old one until its \
+        builder.note(
+            NoteCode::FileMountStale,
+            format!(
+                "compose.{} mounts the file {bind} by itself, and would see the old one until its \
              container is made anew",
-            project.name
-        ));
+                project.name
+            ),
+        );
     }
 }

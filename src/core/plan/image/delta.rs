@@ -9,7 +9,7 @@ use crate::{
     digest::Digest,
     facts::{self, Facts},
     offers::{Base, DeltaOffer, ImageOffer},
-    plan::{Command, Payload, PayloadSource, builder::Builder},
+    plan::{Command, NoteCode, Payload, PayloadSource, builder::Builder},
     remote,
     units::{bytes, time},
 };
@@ -100,14 +100,17 @@ pub(super) fn choose(
         .docker_free
         .is_some_and(|free| free < needed)
     {
-        builder.notes.push(format!(
-            "{image_at}: no delta against {base}: docker's disk lacks the {} that it needs",
-            bytes(needed)
-        ));
+        builder.note(
+            NoteCode::DeltaNoSpace,
+            format!(
+                "{image_at}: no delta against {base}: docker's disk lacks the {} that it needs",
+                bytes(needed)
+            ),
+        );
         return layers;
     }
     if delta >= whole {
-        builder.notes.push(format!(
+        builder.note(NoteCode::DeltaSlower, format!(
             "{image_at}: whole layers, {}: a delta against {base} would be {} and slower (about {} \
              instead of {} at {speed})",
             bytes(layers_bytes),
@@ -118,7 +121,7 @@ pub(super) fn choose(
         return layers;
     }
     let about = if sent.estimated { "about " } else { "" };
-    builder.notes.push(format!(
+    builder.note(NoteCode::DeltaUsed, format!(
         "{image_at}: delta against {base}: {} instead of {about}{} (about {} instead of {} at {speed})",
         bytes(offer.bytes),
         bytes(layers_bytes),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
 use super::{
-    Action, Address, Cause, Command, Phase, ResourceKind,
+    Action, Address, Cause, Command, NoteCode, Phase, ResourceKind,
     builder::{Builder, Draft},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     desired::{self, Desired, ImageContent},
     digest::Digest,
     facts::{self, Facts},
+    plan::obstacle::{BlockCode, Obstacle},
     remote,
     units::bytes,
 };
@@ -36,11 +37,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Ok(images) => images,
         Err(reason) => {
             for image in &builder.desired.images {
-                builder.block(
-                    address(&image.name),
-                    reason,
-                    "see on the VPU: docker image ls",
-                );
+                let remedy = "see on the VPU: docker image ls";
+                builder.block(address(&image.name), Obstacle::unknown(reason, remedy));
             }
             return;
         }
@@ -63,7 +61,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         } else {
             "docker on the VPU keeps images in the containerd store"
         };
-        builder.notes.push(format!(
+        builder.note(NoteCode::WholeImages, format!(
             "{who}, which takes no image without the layers that are there: images are sent whole"
         ));
     }
@@ -86,10 +84,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             Some(Compression::ZSTD_FAST) => "compressed with zstd",
             Some(Compression::ZSTD_SMALL) => "compressed with zstd at level 6",
         };
-        builder.notes.push(format!(
-            "the link takes {}/s: layers are sent {how}",
-            bytes(link)
-        ));
+        builder.note(
+            NoteCode::LinkSpeed,
+            format!("the link takes {}/s: layers are sent {how}", bytes(link)),
+        );
     }
 }
 
@@ -188,13 +186,19 @@ fn already_there(
         }
         Some(found) => builder.block(
             address(&image.name),
-            format!("the image on the VPU is for {}", found.arch),
-            "give it an `archive`, `engine` or `rootfs` of the right architecture",
+            Obstacle::new(
+                BlockCode::ImageArchitecture,
+                format!("the image on the VPU is for {}", found.arch),
+                "give it an `archive`, `engine` or `rootfs` of the right architecture",
+            ),
         ),
         None => builder.block(
             address(&image.name),
-            "it is not on the VPU, and the manifest names no source for it",
-            "give it an `archive`, `engine` or `rootfs`",
+            Obstacle::new(
+                BlockCode::ImageMissing,
+                "it is not on the VPU, and the manifest names no source for it",
+                "give it an `archive`, `engine` or `rootfs`",
+            ),
         ),
     }
 }
@@ -229,11 +233,9 @@ fn wanted(
     let mut after = vec![];
     if let Some(missing) = missing {
         let Some(offer) = builder.offers.images.get(&image.name) else {
-            return builder.block(
-                load,
-                "nothing is known of its bytes",
-                "report this as a bug",
-            );
+            let obstacle =
+                Obstacle::unknown("nothing is known of its bytes", "report this as a bug");
+            return builder.block(load, obstacle);
         };
         let sent = (content, offer);
         let mut commands = load::commands(image, sent, missing, builder.state()).into_iter();

@@ -7,12 +7,15 @@ use super::{
     lost::Lost,
     moves::{Collected, Moves},
     neighbours::{Protected, made},
-    problem::{Problem, chown, foreign, in_the_way},
+    problem::{chown, foreign, in_the_way},
 };
 use crate::{
     desired::{Entry, FileEntry, Transfer},
     facts::{Access, Node, Other, Probed, Tree},
-    plan::builder::Builder,
+    plan::{
+        builder::Builder,
+        obstacle::{BlockCode, Obstacle},
+    },
     shell::quote,
 };
 
@@ -40,7 +43,7 @@ pub(super) fn diff(
     builder: &Builder<'_>,
     transfer: &Transfer,
     tree: &Tree,
-) -> Result<Diff, Vec<Problem>> {
+) -> Result<Diff, Vec<Obstacle>> {
     let home = &builder.facts.system.home;
     let mut differ = Differ {
         transfer,
@@ -57,13 +60,14 @@ pub(super) fn diff(
         problems: vec![],
     };
     if tree.access == Access::InTheWay {
-        differ.problem(
+        differ.problems.push(Obstacle::new(
+            BlockCode::WrongKind,
             format!(
                 "above {}, something is there that is no directory",
                 differ.target
             ),
             format!("look at it: ls -ld {}", quote(&differ.target)),
-        );
+        ));
     }
     for (name, entry) in &transfer.entries {
         if let Err(problem) = differ.entry(name, entry) {
@@ -103,14 +107,10 @@ struct Differ<'a> {
     members: Vec<String>,
     secrets: Vec<String>,
     moves: Collected,
-    problems: Vec<Problem>,
+    problems: Vec<Obstacle>,
 }
 
 impl<'a> Differ<'a> {
-    fn problem(&mut self, reason: String, remedy: String) {
-        self.problems.push(Problem { reason, remedy });
-    }
-
     fn at(&self, name: &str) -> String {
         if name.is_empty() {
             self.target.clone()
@@ -135,7 +135,7 @@ impl<'a> Differ<'a> {
         });
     }
 
-    fn entry(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), Problem> {
+    fn entry(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), Obstacle> {
         if self.whole.is_some_and(|whole| is_below(name, whole)) {
             self.member(name, entry);
             self.added(name, entry);
@@ -147,10 +147,11 @@ impl<'a> Differ<'a> {
             Some(Probed::Unknown(reason)) => {
                 // The directory tells why.
                 let above = name.rsplit_once('/').map_or("", |(above, _)| above);
-                return Err(Problem {
-                    reason: format!("{}: {reason}", self.at(name)),
-                    remedy: format!("see on the VPU: ls -ld {}", quote(&self.at(above))),
-                });
+                return Err(Obstacle::new(
+                    BlockCode::StateUnknown,
+                    format!("{}: {reason}", self.at(name)),
+                    format!("see on the VPU: ls -ld {}", quote(&self.at(above))),
+                ));
             }
         };
         match (entry, node) {
@@ -186,7 +187,7 @@ impl<'a> Differ<'a> {
         entry: &Entry,
         wanted: &FileEntry,
         found: &Node,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Obstacle> {
         let Node::File {
             mode,
             uid,
@@ -200,10 +201,11 @@ impl<'a> Differ<'a> {
             return self.mode(name, *mode, wanted.mode, *uid);
         }
         if sha256.is_none() && *size == wanted.bytes {
-            return Err(Problem {
-                reason: format!("{} cannot be read", self.at(name)),
-                remedy: chown(&self.target),
-            });
+            return Err(Obstacle::new(
+                BlockCode::NotOwner,
+                format!("{} cannot be read", self.at(name)),
+                chown(&self.target),
+            ));
         }
         self.ours(name, *uid)?;
         self.writable(name)?;
@@ -217,7 +219,7 @@ impl<'a> Differ<'a> {
     }
 
     /// A file, directory or link where something of another kind, or another link, is.
-    fn another_kind(&mut self, name: &'a str, entry: &Entry, found: &Node) -> Result<(), Problem> {
+    fn another_kind(&mut self, name: &'a str, entry: &Entry, found: &Node) -> Result<(), Obstacle> {
         let is_directory = matches!(entry, Entry::Directory { .. });
         let what = match found {
             Node::Directory { uid, writable, .. } => {
@@ -262,7 +264,7 @@ impl<'a> Differ<'a> {
         name: &'a str,
         entry: &Entry,
         mode: Option<u32>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Obstacle> {
         let path = self.at(name);
         if self.made.contains(&path) {
             if mode.is_some() || name.is_empty() {
@@ -322,7 +324,7 @@ impl<'a> Differ<'a> {
         self.change(name, ChangeKind::Changed, found, wanted);
     }
 
-    fn mode(&mut self, name: &str, found: u32, wanted: u32, uid: u32) -> Result<(), Problem> {
+    fn mode(&mut self, name: &str, found: u32, wanted: u32, uid: u32) -> Result<(), Obstacle> {
         if found == wanted {
             return Ok(());
         }
@@ -336,7 +338,7 @@ impl<'a> Differ<'a> {
     }
 
     /// What is above the target, where nothing is there, need not be there either.
-    fn writable(&self, name: &str) -> Result<(), Problem> {
+    fn writable(&self, name: &str) -> Result<(), Obstacle> {
         let above = name.rsplit_once('/').map_or("", |(above, _)| above);
         let node = if name.is_empty() {
             None
@@ -350,13 +352,14 @@ impl<'a> Differ<'a> {
         if allowed {
             return Ok(());
         }
-        Err(Problem {
-            reason: format!("we cannot write in {path}"),
-            remedy: chown(&path),
-        })
+        Err(Obstacle::new(
+            BlockCode::NotWritable,
+            format!("we cannot write in {path}"),
+            chown(&path),
+        ))
     }
 
-    fn ours(&self, name: &str, uid: u32) -> Result<(), Problem> {
+    fn ours(&self, name: &str, uid: u32) -> Result<(), Obstacle> {
         if uid == self.uid {
             return Ok(());
         }
@@ -366,26 +369,29 @@ impl<'a> Differ<'a> {
     fn deletions(&mut self, lost: &Lost<'_>) {
         for name in &self.tree.odd {
             if !self.transfer.exclude.covers(name) {
-                self.problems.push(Problem {
-                    reason: format!("it holds `{name}`, a name that cannot be handled"),
-                    remedy: format!(
+                self.problems.push(Obstacle::new(
+                    BlockCode::OddName,
+                    format!("it holds `{name}`, a name that cannot be handled"),
+                    format!(
                         "rename or remove it on the VPU (ls -lab {}), or `exclude` it",
                         quote(&self.target)
                     ),
-                });
+                ));
             }
         }
         for (name, keeps) in &lost.unreplaceable {
-            self.problems.push(Problem {
-                reason: format!("{} is in the way and holds {keeps}", self.at(name)),
-                remedy: format!("move it away on the VPU: {}", quote(&self.at(name))),
-            });
+            self.problems.push(Obstacle::new(
+                BlockCode::HoldsOthers,
+                format!("{} is in the way and holds {keeps}", self.at(name)),
+                format!("move it away on the VPU: {}", quote(&self.at(name))),
+            ));
         }
         for name in &lost.unreadable {
-            self.problems.push(Problem {
-                reason: format!("we cannot look into {} or change it", self.at(name)),
-                remedy: format!("{}; or `exclude` it", chown(&self.at(name))),
-            });
+            self.problems.push(Obstacle::new(
+                BlockCode::NotOwner,
+                format!("we cannot look into {} or change it", self.at(name)),
+                format!("{}; or `exclude` it", chown(&self.at(name))),
+            ));
         }
         for name in &lost.top {
             match self.writable(name) {

@@ -16,7 +16,6 @@ use std::{
 use self::{
     diff::{Diff, diff},
     moves::Moves,
-    problem::Problem,
 };
 use super::{
     Action, Address, Cause, Change, ChangeKind, Command, Payload, PayloadSource, Phase,
@@ -28,6 +27,7 @@ use crate::{
     desired::{Entry, FileEntry, Transfer, archive_len},
     digest::Digest,
     facts::{HIDDEN_STAGING, Probed, Tree},
+    plan::obstacle::{BlockCode, Obstacle},
     remote::{self, Move},
     units,
 };
@@ -66,15 +66,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
             Some(Probed::Unknown(reason)) => {
                 let path = transfer.target.resolve(&facts.system.home);
                 let remedy = format!("see on the VPU: ls -la {}", crate::shell::quote(&path));
-                builder.block(address(transfer), reason, remedy);
+                builder.block(address(transfer), Obstacle::unknown(reason, remedy));
                 continue;
             }
             None => {
-                builder.block(
-                    address(transfer),
-                    "it was not probed",
-                    "report this as a bug",
-                );
+                builder.block(address(transfer), Obstacle::not_probed());
                 continue;
             }
         };
@@ -165,7 +161,7 @@ fn absolute(path: &str, home: &str) -> String {
 }
 
 /// One block a transfer: the first problem, and how many more there are.
-fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Problem]) {
+fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Obstacle]) {
     let Some(first) = problems.first() else {
         return;
     };
@@ -177,7 +173,8 @@ fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Problem]) {
             let _ = write!(reason, "; and {more} more like it");
         }
     }
-    builder.block(address(transfer), reason, first.remedy.clone());
+    let obstacle = Obstacle::new(first.code, reason, &first.remedy);
+    builder.block(address(transfer), obstacle);
 }
 
 /// Blocks what does not fit, for all files arrive before the first old one goes; gives the mount
@@ -199,7 +196,8 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
                 one.mount
             );
             let remedy = "make room on the VPU: see df -h, du -sh ~/* and docker system df";
-            builder.block(address(one.transfer), reason, remedy);
+            let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
+            builder.block(address(one.transfer), obstacle);
             full.insert(one.mount);
         }
     }

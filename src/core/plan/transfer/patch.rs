@@ -4,7 +4,7 @@ use super::{Planned, address, member, single};
 use crate::{
     cost::file::patched,
     desired::Entry,
-    plan::{Command, Payload, PayloadSource, builder::Builder},
+    plan::{Command, NoteCode, Payload, PayloadSource, builder::Builder},
     remote,
     units::{bytes, time},
 };
@@ -22,7 +22,7 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
     } else {
         format!("{name}: ")
     };
-    builder.notes.push(format!(
+    builder.note(NoteCode::FilePatched, format!(
         "{}: {which}built from its old version: {} instead of {} (about {} instead of {} at {})",
         address(transfer),
         bytes(patch.bytes),

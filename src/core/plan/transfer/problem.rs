@@ -1,31 +1,26 @@
 //! Says what is in the way of a transfer, and what to do about it.
 
-use crate::shell::quote;
-
-/// Something in the way: why, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) reason: String,
-    pub(super) remedy: String,
-}
+use crate::{
+    plan::obstacle::{BlockCode, Obstacle},
+    shell::quote,
+};
 
 /// Something of another user.
-pub(super) fn foreign(path: &str, target: &str, uid: u32) -> Problem {
-    Problem {
-        reason: format!("{path} belongs to user {uid}"),
-        remedy: chown(target),
-    }
+pub(super) fn foreign(path: &str, target: &str, uid: u32) -> Obstacle {
+    let reason = format!("{path} belongs to user {uid}");
+    Obstacle::new(BlockCode::NotOwner, reason, chown(target))
 }
 
-pub(super) fn in_the_way(path: &str, what: &str) -> Problem {
+pub(super) fn in_the_way(path: &str, what: &str) -> Obstacle {
     let quoted = quote(path);
-    Problem {
-        reason: format!("{path} is {what}"),
-        remedy: format!(
+    Obstacle::new(
+        BlockCode::WrongKind,
+        format!("{path} is {what}"),
+        format!(
             "look at it and move it away: mv {quoted} {}; or allow it with `delete = true`",
             quote(&format!("{path}.old"))
         ),
-    }
+    )
 }
 
 /// Only root can give a file away, and docker is root: any image with a chown does. All of the

@@ -1,9 +1,9 @@
 //! Checks what sets the variables of compose files, and what must not be set.
 
-use super::{ENVIRONMENT, Project, VARIABLE, releases};
+use super::{Project, releases};
 use crate::{
     compose::{ComposeFile, Place, Refusal, Release, is_placed, read_env},
-    manifest::{names::RelativePath, types::Compose},
+    manifest::{FindingCode, names::RelativePath, types::Compose},
 };
 
 /// The file that sets a compose file's variables.
@@ -55,7 +55,7 @@ impl Project<'_, '_> {
                 let place = place_of(text, &variable, index);
                 let message = format!("sets `{variable}`: {reason}");
                 let help = format!("remove `{variable}` from it");
-                self.error(ENVIRONMENT, place, &message, &help);
+                self.error(FindingCode::ComposeEnvironment, place, &message, &help);
             }
         }
     }
@@ -90,7 +90,12 @@ impl Project<'_, '_> {
                     "set it in a `.env` file listed in `extra_files`, or give it a default: `${{{name}:-value}}`"
                 ),
             };
-            self.warning(VARIABLE, Some(variable.place), &message, &help);
+            self.warning(
+                FindingCode::ComposeVariable,
+                Some(variable.place),
+                &message,
+                &help,
+            );
         }
     }
 

@@ -1,11 +1,11 @@
 //! Checks that what compose files mount from beside them travels with them, and that their volumes
 //! fit the manifest's.
 
-use super::{FILE, Project, VOLUME};
+use super::Project;
 use crate::{
     closest::did_you_mean,
     compose::{ComposeFile, Mount, MountSource, Place, is_placed},
-    manifest::{meaning::FileKind, names::RelativePath, types::Compose},
+    manifest::{FindingCode, meaning::FileKind, names::RelativePath, types::Compose},
 };
 
 impl Project<'_, '_> {
@@ -25,7 +25,12 @@ impl Project<'_, '_> {
                 if declared.contains(name) {
                     let message =
                         format!("makes the volume `{name}`, which [[volumes]] makes, too");
-                    self.error(VOLUME, Some(volume.place), &message, "add `external: true`");
+                    self.error(
+                        FindingCode::ComposeVolume,
+                        Some(volume.place),
+                        &message,
+                        "add `external: true`",
+                    );
                 }
                 continue;
             }
@@ -38,7 +43,12 @@ impl Project<'_, '_> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("add [[volumes]] with `name = \"{name}\"` and a `path`"),
             };
-            self.error(VOLUME, Some(volume.place), &message, &help);
+            self.error(
+                FindingCode::ComposeVolume,
+                Some(volume.place),
+                &message,
+                &help,
+            );
         }
     }
 
@@ -58,7 +68,12 @@ impl Project<'_, '_> {
                     } else {
                         format!("add `extra_files = [\"{path}\"]`")
                     };
-                    self.error(FILE, Some(secret.place), &message, &help);
+                    self.error(
+                        FindingCode::ComposeFile,
+                        Some(secret.place),
+                        &message,
+                        &help,
+                    );
                 }
             }
             for Mount { source, place, .. } in &service.mounts {
@@ -89,18 +104,38 @@ impl Project<'_, '_> {
         let message = format!("mounts `{path}` into `{service}`, {why}");
         match here {
             Some(FileKind::File) => {
-                self.error(FILE, Some(place), &message, &help_for(path, "file"));
+                self.error(
+                    FindingCode::ComposeFile,
+                    Some(place),
+                    &message,
+                    &help_for(path, "file"),
+                );
             }
             Some(FileKind::Directory) if is_above => {
-                self.error(FILE, Some(place), &message, &help_for(path, "directory"));
+                self.error(
+                    FindingCode::ComposeFile,
+                    Some(place),
+                    &message,
+                    &help_for(path, "directory"),
+                );
             }
             Some(FileKind::Directory) => {
-                self.warning(FILE, Some(place), &message, &help_for(path, "directory"));
+                self.warning(
+                    FindingCode::ComposeFile,
+                    Some(place),
+                    &message,
+                    &help_for(path, "directory"),
+                );
             }
             // A directory that the container fills, or a socket.
             Some(FileKind::Other) | None => {
                 if is_above {
-                    self.warning(FILE, Some(place), &message, &help_for(path, "directory"));
+                    self.warning(
+                        FindingCode::ComposeFile,
+                        Some(place),
+                        &message,
+                        &help_for(path, "directory"),
+                    );
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! Checks that services run images that the manifest declares.
 
-use super::{IMAGE, Project};
+use super::Project;
 use crate::{
     closest::did_you_mean,
     compose::{Place, Service},
-    manifest::names::ImageRef,
+    manifest::{FindingCode, names::ImageRef},
 };
 
 /// How many digits docker shows of an image's id, and how many it has.
@@ -20,7 +20,12 @@ impl Project<'_, '_> {
         let Some(image) = &service.image else {
             if service.build.is_none() && service.extends.is_none() {
                 let message = format!("gives `{}` no image", service.name);
-                self.error(IMAGE, Some(service.place), &message, "add `image:`");
+                self.error(
+                    FindingCode::ComposeImage,
+                    Some(service.place),
+                    &message,
+                    "add `image:`",
+                );
             }
             return;
         };
@@ -35,7 +40,7 @@ impl Project<'_, '_> {
         );
         let help = "set it in a `.env` file listed in `extra_files`, or give it a default: \
                     `${NAME:-value}`";
-        self.error(IMAGE, Some(image.place), &message, help);
+        self.error(FindingCode::ComposeImage, Some(image.place), &message, help);
     }
 
     fn declared(&mut self, service: &str, written: &str, place: Place) {
@@ -47,7 +52,12 @@ impl Project<'_, '_> {
                     "runs `{service}` from `{written}`, which is not {}: {}",
                     error.expected, error.problem
                 );
-                return self.error(IMAGE, Some(place), &message, &error.help);
+                return self.error(
+                    FindingCode::ComposeImage,
+                    Some(place),
+                    &message,
+                    &error.help,
+                );
             }
         };
         if declared.iter().any(|declared| declared.name == image) {
@@ -67,6 +77,6 @@ impl Project<'_, '_> {
             format!("add [[images]] with `name = \"{image}\"`")
         };
         let message = format!("runs `{service}` from `{written}`, which no [[images]] declares");
-        self.error(IMAGE, Some(place), &message, &help);
+        self.error(FindingCode::ComposeImage, Some(place), &message, &help);
     }
 }

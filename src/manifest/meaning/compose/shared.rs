@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{NAME, NETWORK, PORT, Project};
+use super::Project;
 use crate::{
     compose::HostPort,
     manifest::{
+        FindingCode,
         diagnostics::Diagnostic,
         meaning::Checker,
         types::{Compose, ComposeState},
@@ -47,7 +48,8 @@ impl Shared {
                         service.name, name.value
                     );
                     let help = "give one of them another name, or none";
-                    let finding = project.finding(NAME, Some(name.place), &message, help);
+                    let finding =
+                        project.finding(FindingCode::ComposeName, Some(name.place), &message, help);
                     let own_name = &compose.name;
                     self.twice.push(
                         finding
@@ -71,7 +73,12 @@ impl Shared {
             let help = format!(
                 "create it on the VPU (`docker network create {name}`), or let a project make it with `name: {name}`"
             );
-            let finding = project.finding(NETWORK, Some(network.place), &message, &help);
+            let finding = project.finding(
+                FindingCode::ComposeNetwork,
+                Some(network.place),
+                &message,
+                &help,
+            );
             self.expected.push((name.clone(), finding.warning()));
         }
         let has_default = file.networks.iter().any(|network| network.key == "default");
@@ -95,7 +102,12 @@ impl Shared {
                 if let Some((_, other)) = others.find(|(held, _)| held.collides_with(port)) {
                     let message = format!("publishes {port} for `{}`, like {other}", service.name);
                     let help = "publish one of them at another port";
-                    let finding = project.finding(PORT, Some(service.place), &message, help);
+                    let finding = project.finding(
+                        FindingCode::ComposePort,
+                        Some(service.place),
+                        &message,
+                        help,
+                    );
                     self.twice.push(finding);
                 }
             }

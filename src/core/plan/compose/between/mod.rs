@@ -7,11 +7,11 @@ mod volumes;
 
 use std::collections::BTreeSet;
 
-use super::{Found, needs::Obstacle};
+use super::Found;
 use crate::{
     desired::Project,
     facts::{Container, Made},
-    plan::{Cause, Command, builder::Builder},
+    plan::{Cause, Command, builder::Builder, obstacle::Obstacle},
 };
 
 pub(super) use networks::remove_unused;
@@ -79,7 +79,7 @@ impl<'a> Between<'a> {
         let notes = self.covered.iter();
         let notes = notes.filter_map(|covered| covered.note(&project.name));
         let surplus = self.surplus.iter().map(mounts::Surplus::note);
-        builder.notes.extend(notes.chain(surplus));
+        builder.notes(notes.chain(surplus));
     }
 }
 

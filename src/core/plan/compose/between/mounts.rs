@@ -8,7 +8,7 @@ use crate::{
     desired::{Mounted, Project},
     facts::{AnonymousVolume, Container, Made, MountKind},
     plan::{
-        Cause, Command,
+        Cause, Command, Note, NoteCode,
         builder::Builder,
         compose::{Found, started::MOUNT},
         image,
@@ -97,7 +97,7 @@ impl Covered<'_> {
     }
 
     /// What becomes of an anonymous volume: nobody else knows of it.
-    pub(super) fn note(&self, project: &str) -> Option<String> {
+    pub(super) fn note(&self, project: &str) -> Option<Note> {
         self.is_anonymous.then(|| {
             let Self {
                 destination,
@@ -105,14 +105,15 @@ impl Covered<'_> {
                 container,
                 ..
             } = self;
-            format!(
+            let text = format!(
                 "compose.{project}: {destination} of container {} becomes {becomes}, which would have no effect \
                  while docker-compose moves the {} over that is there; that volume stays, unused and with its data \
                  (docker volume ls -q | grep ^{})",
                 container.name,
                 self.describe(),
                 self.short()
-            )
+            );
+            Note::new(NoteCode::AnonymousVolumeCovered, text)
         })
     }
 }
@@ -194,17 +195,18 @@ pub(super) fn surplus<'a>(
 
 impl Surplus<'_> {
     /// What becomes of its data.
-    pub(super) fn note(&self) -> String {
+    pub(super) fn note(&self) -> Note {
         let volumes: Vec<String> = anonymous(self.container)
             .map(|(volume, destination)| format!("{volume:.12} at {destination}"))
             .collect();
-        format!(
+        let text = format!(
             "container {} is removed, for its service has {} by now; its anonymous volumes stay ({}): a roll back of \
              this apply gives them back, a later release does not",
             self.container.name,
             self.replicas,
             volumes.join(", "),
-        )
+        );
+        Note::new(NoteCode::AnonymousVolumesLeft, text)
     }
 }
 

@@ -6,14 +6,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::{super::address, Obstacle};
+use super::super::address;
 use crate::{
     compose,
     desired::{self, Project, ProjectState},
     facts::{self, Container, Pool},
     plan::{
-        Action, Address, Cause, Command, Phase, ResourceKind,
+        Action, Address, Cause, Command, Note, NoteCode, Phase, ResourceKind,
         builder::{Builder, Draft},
+        obstacle::{BlockCode, Obstacle},
     },
     remote,
     shell::quote,
@@ -252,7 +253,8 @@ fn missing(
         .projects
         .iter()
         .find(|other| makes(other, name));
-    Some((
+    Some(Obstacle::new(
+        BlockCode::NetworkMissing,
         format!("network {name}, which the compose file expects (`external: true`), is not there"),
         match later {
             Some(other) => format!(
@@ -301,7 +303,8 @@ fn taken(
         } else {
             format!("is of project {}", found.project)
         };
-        return Some((
+        return Some(Obstacle::new(
+            BlockCode::NetworkDiffers,
             format!("network {name} differs ({differs}) and {whose}"),
             format!(
                 "declare it `external: true`, give this project's another `name:`, or remove it: \
@@ -317,7 +320,8 @@ fn taken(
     }
     let list = names.join(", ");
     let words: Vec<_> = names.iter().map(|name| quote(name)).collect();
-    Some((
+    Some(Obstacle::new(
+        BlockCode::NetworkDiffers,
         format!(
             "network {name} differs ({differs}) and cannot be recreated: containers of others are on it: {list}"
         ),
@@ -376,12 +380,13 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
         for (id, found) in own.filter(|(_, found)| !is_declared(&found.name)) {
             let users: Vec<&str> = others(builder, project, id).collect();
             if !users.is_empty() {
-                notes.push(format!(
+                let text = format!(
                     "network {} of project {} is declared no more; it stays, for {} uses it",
                     found.name,
                     project.name,
                     users.join(", ")
-                ));
+                );
+                notes.push(Note::new(NoteCode::NetworkLeft, text));
                 continue;
             }
             let changes = builder.changes(&compose);
@@ -397,5 +402,5 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
             builder.step(draft.run([Command::new(remote::remove_networks([id.as_str()]))]));
         }
     }
-    builder.notes.extend(notes);
+    builder.notes(notes);
 }

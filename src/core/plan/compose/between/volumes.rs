@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Obstacle;
 use crate::{
     desired::{Project, ProjectState, ProjectVolume},
     facts,
-    plan::builder::Builder,
+    plan::{
+        builder::Builder,
+        obstacle::{BlockCode, Obstacle},
+    },
     shell::quote,
 };
 
@@ -51,7 +53,8 @@ fn missing(
     if before.any(|other| makes(&other)) {
         return None;
     }
-    Some((
+    Some(Obstacle::new(
+        BlockCode::VolumeMissing,
         format!("volume {name}, which the compose file expects (`external: true`), is not there"),
         match projects.iter().find(makes) {
             Some(other) => format!(
@@ -113,7 +116,8 @@ fn differs(
             quote(name)
         )
     };
-    Some((
+    Some(Obstacle::new(
+        BlockCode::VolumeDiffers,
         format!("volume {name} is there and differs: {difference}"),
         remedy,
     ))

@@ -1,0 +1,199 @@
+//! The codes of blocked resources, notes, findings and errors: their reference, and that each is provoked.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use o3r_deploy::{
+    commands::ErrorCode,
+    manifest::FindingCode,
+    plan::{BlockCode, NoteCode},
+};
+
+use crate::committed::is_current;
+
+/// A table of the reference: names and meanings.
+type Table = Vec<(&'static str, String)>;
+
+fn blocked() -> Table {
+    let codes = BlockCode::ALL.iter();
+    codes
+        .map(|code| (code.name(), code.meaning().to_owned()))
+        .collect()
+}
+
+fn notes() -> Table {
+    let codes = NoteCode::ALL.iter();
+    codes
+        .map(|code| (code.name(), code.meaning().to_owned()))
+        .collect()
+}
+
+fn findings() -> Table {
+    let codes = FindingCode::ALL.iter();
+    codes
+        .map(|code| (code.name(), code.meaning().to_owned()))
+        .collect()
+}
+
+fn errors() -> Table {
+    let codes = ErrorCode::ALL.iter();
+    codes
+        .map(|code| {
+            let exit = code.exit() as u8;
+            (code.name(), format!("{} Exit code {exit}.", code.meaning()))
+        })
+        .collect()
+}
+
+fn reference() -> String {
+    let mut page = "# Codes\n\n\
+        What a command, a plan or `check` says has a code that stays the same when its words change. Text shows it behind `code:` \
+        or in brackets, JSON as `code`. This page is made from the program's tables; `tests/run.sh bless-local` writes it.\n"
+        .to_owned();
+    for (title, what, table) in [
+        (
+            "Errors",
+            "A command ends with one of these, and with its exit code.",
+            errors(),
+        ),
+        (
+            "Blocked resources",
+            "In a plan. While anything is blocked, `apply` does nothing (exit code 9).",
+            blocked(),
+        ),
+        (
+            "Notes",
+            "In a plan. They are worth knowing and change nothing.",
+            notes(),
+        ),
+        (
+            "Findings",
+            "In a manifest and the files that it names, from `check` and every command that reads it.",
+            findings(),
+        ),
+    ] {
+        let _ = writeln!(
+            page,
+            "\n## {title}\n\n{what}\n\n| code | meaning |\n|---|---|"
+        );
+        for (name, meaning) in table {
+            let _ = writeln!(page, "| `{name}` | {} |", meaning.replace('|', "\\|"));
+        }
+    }
+    page
+}
+
+#[test]
+fn reference_is_current() {
+    is_current("docs/errors.md", &reference());
+}
+
+#[test]
+fn names_are_words_joined_by_hyphens_and_each_is_one_code() {
+    for table in [blocked(), notes(), findings(), errors()] {
+        let names: BTreeSet<&str> = table.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), table.len());
+        for (name, meaning) in &table {
+            let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
+            assert!(name.chars().all(is_word), "{name}");
+            assert!(meaning.ends_with('.') && meaning.len() > 20, "{name}");
+        }
+    }
+}
+
+/// Codes that no test can provoke with what there is, and why.
+const NOT_PROVOKED: &[(&str, &str)] = &[(
+    "unsound-plan",
+    "a fault of the program itself; what it checks, `plan::lint`, has tests of its own",
+)];
+
+/// The codes that the tests expect to be said, in their sources, snapshots and transcripts: as text and JSON show them, or
+/// as `BlockCode::PortTaken`.
+fn expected() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    let mut folders = vec![Utf8PathBuf::from("tests"), Utf8PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir_utf8().expect("a folder of the project") {
+            let path = entry.expect("a file of the project").into_path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_expectation(&path) {
+                let text = fs_err::read_to_string(&path).expect("UTF-8");
+                let is_source = path.starts_with("src") && path.extension() == Some("rs");
+                let tests = match text.split_once("#[cfg(test)]") {
+                    Some((_, tests)) => tests,
+                    None if is_source => "",
+                    None => &text,
+                };
+                tests.lines().for_each(|line| shown(line, &mut codes));
+            }
+        }
+    }
+    codes
+}
+
+fn is_expectation(path: &Utf8Path) -> bool {
+    match path.extension() {
+        Some("rs") => path.file_name() != Some("codes.rs"),
+        Some("snap" | "trycmd" | "stderr") => true,
+        _ => false,
+    }
+}
+
+fn shown(line: &str, codes: &mut BTreeSet<String>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ':';
+    for (start, _) in line.match_indices(is_name) {
+        let (before, rest) = line.split_at(start);
+        if before.ends_with(is_name) {
+            continue;
+        }
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let is_shown = (before.ends_with('[') && after.starts_with(']'))
+            || before.ends_with("code: ")
+            || before.ends_with("\"code\": \"")
+            || before.ends_with("Error: ")
+            || before.ends_with("Warning: ")
+            || line.trim() == name
+            || name.contains("Code::");
+        if is_shown {
+            let mut path = name.rsplit("::");
+            let variant = path.next().unwrap_or_default();
+            codes.insert(match path.next() {
+                Some(kind) => format!("{kind}::{variant}"),
+                None => variant.to_owned(),
+            });
+        }
+    }
+}
+
+#[test]
+fn every_code_is_provoked_by_a_test() {
+    let expected = expected();
+    let excused: BTreeSet<&str> = NOT_PROVOKED.iter().map(|(name, _)| *name).collect();
+    let tables = [
+        ("BlockCode", blocked()),
+        ("NoteCode", notes()),
+        ("FindingCode", findings()),
+        ("ErrorCode", errors()),
+    ];
+    let mut missing = vec![];
+    for (kind, table) in tables {
+        for (name, _) in table {
+            let is_expected =
+                expected.contains(name) || expected.contains(&format!("{kind}::{}", variant(name)));
+            if !is_expected && !excused.contains(name) {
+                missing.push(format!("{kind} {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// `port-taken` as `PortTaken`.
+fn variant(name: &str) -> String {
+    let words = name.split('-');
+    words
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect()
+}
