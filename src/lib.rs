@@ -1,14 +1,48 @@
-//! Makes an ifm O3R VPU match a `deploy.toml`.
+//! Declarative deployment for ifm O3R VPUs: a manifest, `deploy.toml`, says which directories, volumes, images, files and
+//! compose projects a VPU has, and [`Vpu::plan`] lists the steps that make it so.
 //!
-//! ```text
-//! deploy.toml ──load──▶ Manifest ──resolve (reads local files)──▶ Desired, LocalImages
-//! VPU ──observe (asks Desired::query)──▶ Observed
-//! Desired, LocalImages, Observed ──prepare (packs layers, makes deltas)──▶ Offers, Payloads
-//! Desired, Observed, Offers ──plan──▶ Plan ──render──▶ text | json | sh
-//! Plan, Payloads ──apply (the only writer)──▶ Report ──observe, prepare and plan again: nothing is left
+//! [`Deployment::load`] reads a manifest and all that it points to. [`Deployment::connect`] logs in to its VPU over ssh;
+//! [`Deployment::on`] takes any other [`Host`], as [`LocalHost`] on the VPU itself. The [`Vpu`] then plans, applies and tells
+//! its status. Planning changes nothing; only [`Vpu::apply`] writes.
+//!
+//! ```
+//! # use o3r_testing::vpu::FakeVpu;
+//! use o3r_deploy::{ApplyOptions, Deployment, Log, Outcome, Silent};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = camino::Utf8Path::from_path(folder.path()).ok_or("UTF-8")?;
+//! # let manifest = folder.join("deploy.toml");
+//! # std::fs::write(&manifest, "[release]\nname = \"hello\"\n[[directories]]\npath = \"~/share\"\n")?;
+//! # let host = FakeVpu::default();
+//! let deployment = Deployment::load(&manifest, folder.join("cache"))?;
+//! // Over ssh: deployment.connect(&deployment.ssh_options()).await?
+//! let vpu = deployment.on(host, "192.168.0.69");
+//!
+//! let planned = vpu.plan().await?;
+//! println!("{}", o3r_deploy::plan_text(&planned.plan));
+//! let options = ApplyOptions::new("you@pc");
+//! let report = vpu.apply(&planned, options).await?;
+//! assert!(matches!(report.outcome, Outcome::Done));
+//! assert!(vpu.plan().await?.plan.is_empty());
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! Planning is pure: [`plan`] sees no host, no clock and no randomness. Only [`apply`] writes.
+//! A host is of use on its own, too:
+//!
+//! ```
+//! use o3r_deploy::{Argv, Host, LocalHost, Stdin};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), o3r_deploy::HostError> {
+//! let command = Argv::new("echo").arg("it's one word");
+//! let output = LocalHost::default().run(&command, Stdin::Empty).await?;
+//! assert_eq!(output.stdout, b"it's one word\n");
+//! # Ok(())
+//! # }
+//! ```
 
 #![cfg_attr(
     test,
@@ -18,26 +52,74 @@
     )
 )]
 
-pub use o3r_core::{
-    blocks, compose, compression, cost, desired, digest, offers, plan, remote, shell, status,
-};
-use o3r_core::{closest, redact};
-use o3r_transfer::{held_back, kept};
-pub use o3r_transfer::{image, patch};
-
-pub mod apply;
-pub mod cli;
-pub mod commands;
-pub mod device;
-pub mod host;
-pub mod manifest;
+mod apply;
+mod cli;
+mod commands;
+mod deployment;
+mod device;
+mod host;
+mod manifest;
 mod nonce;
-pub mod observe;
-pub mod prepare;
-pub mod render;
-pub mod resolve;
-pub mod scaffold;
-pub mod speeds;
+mod observe;
+mod prepare;
+mod render;
+mod resolve;
+mod scaffold;
+mod speeds;
 mod surroundings;
-pub mod ui;
+mod ui;
 mod user;
+
+use o3r_core::{
+    blocks, closest, compose, compression, cost, desired, digest, offers, plan, redact, remote,
+    shell, status,
+};
+use o3r_transfer::{held_back, image, kept, patch};
+
+// What programs may use; `tests/it/snapshots` has it as a list that a test holds.
+pub use crate::{
+    apply::{
+        Event, Failure, FailureReason, Locked, Log, Observer, Outcome, Report, Restored, Silent,
+    },
+    deployment::{ApplyOptions, Deployment, Error, Planned, Vpu},
+    device::DeviceError,
+    host::{
+        ByteStream, Held, Host, HostError, LocalHost, Output, PresentedKey, SshHost, SshOptions,
+        Stdin,
+    },
+    manifest::{
+        Diagnostic, Diagnostics, FindingCode, LoadError, Manifest, Options as LoadOptions, Severity,
+    },
+    observe::ObserveError,
+    prepare::{Payloads, PrepareError},
+    render::{json as plan_json, plan_text, status_json},
+};
+pub use o3r_core::{
+    plan::{
+        Action, Address, BlockCode, Blocked, Cause, NotRestorable, Note, NoteCode, Phase, Plan,
+        PlanError, ResourceKind, Step, Summary,
+    },
+    shell::Argv,
+    status::Status,
+};
+pub use o3r_transfer::image::LayerSpan;
+
+/// All modules, for this project's own binary and tests: nothing of it is promised to stay.
+#[doc(hidden)]
+pub mod internal {
+    pub use o3r_core::{
+        blocks, compose, compression, cost, desired, digest, offers, plan, remote, shell, status,
+    };
+    pub use o3r_transfer::{image, patch};
+
+    macro_rules! open {
+        ($($module:ident)+) => {
+            $(pub mod $module {
+                pub use crate::$module::*;
+            })+
+        };
+    }
+    open! {
+        apply cli commands device host manifest observe prepare render resolve scaffold speeds ui
+    }
+}

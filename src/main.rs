@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
-use o3r_deploy::{
+use o3r_deploy::internal::{
     cli::Cli,
     commands::{self, Exit},
     ui::{self, Ui},

@@ -84,6 +84,14 @@ pub trait Observer: Send + Sync + 'static {
     fn event(&self, event: Event<'_>);
 }
 
+/// Whoever wants to be told nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
 /// How often Ctrl-C was pressed: once stops after the running step (or at once where nothing that
 /// runs is touched yet), twice at once.
 pub type Interrupts = channel::Receiver<u32>;

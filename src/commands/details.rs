@@ -43,7 +43,7 @@ pub(super) async fn details(
         return Ok(Details::new());
     }
     let paths: Vec<String> = shown.iter().map(|shown| shown.there.clone()).collect();
-    let found = contents(&session.host, &paths, FILE_LIMIT).await?;
+    let found = contents(session.vpu.host(), &paths, FILE_LIMIT).await?;
     let diffs = shown.iter().zip(found).filter_map(|(shown, found)| {
         let here = fs_err::read(&shown.file.local).ok()?;
         let diff = diff(&found?, &here)?;
@@ -55,7 +55,7 @@ pub(super) async fn details(
 fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
     let home = &observed.facts.system.home;
     let mut shown = vec![];
-    for transfer in &session.desired().transfers {
+    for transfer in &session.vpu.desired().transfers {
         let address = Address::new(ResourceKind::Transfer, transfer.name());
         let Some(Probed::Known(tree)) = observed.facts.trees.targets.get(&transfer.name()) else {
             continue;

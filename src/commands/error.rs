@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::ErrorCode;
 pub(super) use crate::host::chain;
 use crate::{
+    deployment,
     host::HostError,
     manifest::{Diagnostics, names::escape_lines},
-    observe::ObserveError,
 };
 
 /// How a command ended: the exit codes of the contract.
@@ -180,17 +180,31 @@ fn code_of(error: &HostError) -> ErrorCode {
     }
 }
 
-impl From<ObserveError> for CommandError {
-    fn from(error: ObserveError) -> Self {
-        match error {
-            ObserveError::Host(error) => error.into(),
+impl From<deployment::Error> for CommandError {
+    fn from(error: deployment::Error) -> Self {
+        use deployment::Error;
+        let report = "run it again with -vv, and report it with that output if it stays";
+        let (code, help) = match &error {
+            Error::Load(_) => (ErrorCode::InvalidManifest, None),
+            Error::Host(error) => return Self::unreachable(error, "[vpu]"),
             // We are connected and cannot tell what is there: nothing may be done.
-            other => Self::message(
-                ErrorCode::StateUnknown,
-                chain(&other),
-                Some("run it again with -vv, and report it with that output if it stays".into()),
-            ),
-        }
+            Error::Observe(_) | Error::Silent => (ErrorCode::StateUnknown, Some(report.to_owned())),
+            Error::DockerHangs { .. } => {
+                let help =
+                    "see on the VPU: docker info; a dockerd that hangs is gone after a power cycle";
+                (ErrorCode::DockerHangs, Some(help.to_owned()))
+            }
+            Error::Prepare(error) => (ErrorCode::NotPrepared, error.source.help()),
+            Error::Unsound { .. } => {
+                let help = "report it, with the file that this writes: o3r-deploy observe -o observed.json";
+                (ErrorCode::UnsoundPlan, Some(help.to_owned()))
+            }
+            Error::Blocked(_) => (ErrorCode::Blocked, None),
+            Error::Stale => (ErrorCode::StalePlan, None),
+            Error::Locked(_) => (ErrorCode::Locked, None),
+            Error::NotConverged(_) => (ErrorCode::NotConverged, None),
+        };
+        Self::message(code, chain(&error), help)
     }
 }
 

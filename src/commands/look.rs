@@ -1,13 +1,14 @@
 //! Takes the way that status and observe share: they look at a VPU with a manifest or without.
 
 use super::{
-    CommandError, ErrorCode, patience,
+    CommandError, ErrorCode,
     session::{self, Connection},
 };
 use crate::{
     cli::{DEFAULT_FILE, Global},
+    deployment,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
-    observe::{self, Observed, Query},
+    observe::{self, Observed, Query, Remembered},
     resolve::Resolved,
     ui::Ui,
 };
@@ -77,12 +78,14 @@ impl Look {
 
     /// Asks the VPU what is there.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        let mut observed = patience::observe(&self.connection.host, &self.query(), self.ui).await?;
+        let note = |what: &str| self.ui.note(what);
+        let host = &self.connection.host;
+        let mut observed = deployment::observe(host, &self.query(), &note).await?;
         if let Wanted::Known(wanted) = &self.wanted {
             let desired = &wanted.desired;
             observe::identify(&mut observed.facts, desired.config_digests());
-            session::resolve_projects(&self.connection.host, desired, &mut observed, self.ui)
-                .await?;
+            let remembered = Remembered::new(session::cache());
+            deployment::resolve_projects(host, desired, &mut observed, &remembered, &note).await?;
         }
         Ok(observed)
     }

@@ -12,7 +12,6 @@ mod interrupts;
 mod look;
 mod man;
 mod observe;
-mod patience;
 mod plan;
 mod schema;
 mod session;

@@ -8,10 +8,11 @@ use super::{
     CommandError, ErrorCode, Exit,
     details::details,
     files::{cannot_write, write},
-    session::{self, Planned, Session},
+    session::{self, Session},
 };
 use crate::{
     cli::{self, Global, PlanFormat},
+    deployment::{self, Planned},
     observe,
     plan::Plan,
     prepare::{Payloads, Sizes},
@@ -95,7 +96,8 @@ async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Plann
     let mut observed = document.answer(&desired.query());
     observe::identify(&mut observed.facts, desired.config_digests());
     let preparation = session::preparation(Sizes::Exact);
-    session::plan(&resolved, &observed, &host, &preparation, ui).await
+    let progress = session::progress(ui);
+    Ok(deployment::plan_for(&resolved, preparation, &observed, &host, progress).await?)
 }
 
 /// Writes `deploy.sh` and `payload/` into a directory, which may exist.

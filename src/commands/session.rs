@@ -1,38 +1,28 @@
 //! Takes the way that plan and apply share: manifest, local files, connection, observation.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     sync::Arc,
-    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tokio::sync::{Mutex, OnceCell};
 
-use super::{CommandError, ErrorCode, patience, target};
+use super::{CommandError, ErrorCode, target};
 use crate::surroundings::{temporary, variable};
 use crate::{
-    blocks::BlockSums,
     cli::Global,
-    cost::file::worth_asking,
-    desired::Desired,
+    deployment::{Note, Planned, Vpu},
     device,
     host::{HostError, SshHost, SshOptions},
-    image::{ImageIndex, LayerCache, ScratchDir},
+    image::{ImageIndex, LayerCache, ScratchDir, WorkProgress},
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
-    observe::{self, Identity, Observed, Remembered},
-    plan::{self, Plan},
-    prepare::{self, Outdated, Payloads, Preparation, PrepareError, Sizes},
+    observe::{Identity, Observed},
+    prepare::{Preparation, Sizes},
     resolve::{self, Resolved},
-    speeds::{self, Speeds},
     ui::Ui,
 };
-
-/// After how long it is said that docker-compose is waited for; an ordinary answer takes a second or two.
-const SLOW_COMPOSE: Duration = Duration::from_secs(10);
 
 /// What the command line says beside the manifest.
 pub(super) fn options(global: &Global) -> Options {
@@ -95,7 +85,7 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
 
 /// Our directory in the user's cache. Without a home directory, one for temporary files that is ours alone:
 /// [`own_cache`] sees to that.
-fn cache() -> Utf8PathBuf {
+pub(super) fn cache() -> Utf8PathBuf {
     cache_below_home().unwrap_or_else(|| {
         let base = temporary().to_string_lossy().into_owned();
         let user = rustix::process::geteuid().as_raw();
@@ -152,37 +142,9 @@ fn own_directory(path: &Utf8Path) -> Result<(), String> {
     }
 }
 
-/// Asks docker-compose on the VPU what it makes of the projects, where it was not asked about just them before.
-pub(super) async fn resolve_projects(
-    host: &SshHost,
-    desired: &Desired,
-    observed: &mut Observed,
-    ui: Ui,
-) -> Result<(), HostError> {
-    let questions = desired.questions(&observed.facts);
-    let remembered = Remembered::new(cache());
-    let resolve = observe::resolve_all(host, &questions, &remembered);
-    let waiting = async {
-        tokio::time::sleep(SLOW_COMPOSE).await;
-        ui.note("waiting for docker-compose on the VPU, which reads the compose projects");
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        resolved = resolve => observed.facts.resolved = resolved?,
-        () = waiting => {}
-    }
-    Ok(())
-}
-
 /// Where images are unpacked that cannot be read in place.
 pub(super) fn scratch() -> ScratchDir {
     ScratchDir::new(cache().join("scratch"))
-}
-
-/// A plan, and what it sends.
-pub(super) struct Planned {
-    pub(super) plan: Plan,
-    pub(super) payloads: Payloads,
 }
 
 /// How this user's commands make things ready.
@@ -190,48 +152,10 @@ pub(super) fn preparation(sizes: Sizes) -> Arc<Preparation> {
     Arc::new(Preparation::new(LayerCache::new(cache()), sizes))
 }
 
-/// The plan for what was observed; first makes ready what would be sent.
-pub(super) async fn plan(
-    resolved: &Arc<Resolved>,
-    observed: &Observed,
-    address: &str,
-    preparation: &Arc<Preparation>,
-    ui: Ui,
-) -> Result<Planned, CommandError> {
+/// Shows how far the images of a plan are prepared.
+pub(super) fn progress(ui: Ui) -> impl Fn(&str, WorkProgress) + Send + Sync + 'static {
     let preparing = ui.preparing();
-    let (wanted, seen) = (Arc::clone(resolved), observed.clone());
-    let preparation = Arc::clone(preparation);
-    let prepared = tokio::task::spawn_blocking(move || {
-        let progress = |image: &str, progress| preparing.image(image, progress);
-        preparation.prepare(&wanted.desired, &wanted.images, &seen, &progress)
-    });
-    let prepared = match prepared.await {
-        Ok(prepared) => prepared.map_err(|error| not_prepared(&error))?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    let plan = plan::plan(&resolved.desired, observed, &prepared.offers, address);
-    let broken = plan::lint::lint(&plan);
-    if broken.is_empty() {
-        return Ok(Planned {
-            plan,
-            payloads: prepared.payloads,
-        });
-    }
-    Err(CommandError::message(
-        ErrorCode::UnsoundPlan,
-        format!(
-            "internal error: the plan is not sound; nothing was done: {}",
-            broken.join("; ")
-        ),
-        Some(
-            "report it, with the file that this writes: o3r-deploy observe -o observed.json".into(),
-        ),
-    ))
-}
-
-fn not_prepared(error: &PrepareError) -> CommandError {
-    let help = error.source.help();
-    CommandError::message(ErrorCode::NotPrepared, super::error::chain(error), help)
+    move |image, progress| preparing.image(image, progress)
 }
 
 /// A connected VPU.
@@ -265,17 +189,9 @@ impl Connection {
 
 /// A connected VPU and what is wanted of it.
 pub(super) struct Session {
-    resolved: Arc<Resolved>,
-    preparation: Arc<Preparation>,
-    pub(super) host: SshHost,
+    pub(super) vpu: Vpu<SshHost>,
     options: SshOptions,
-    address: String,
     table: String,
-    /// How fast all is, once it was asked for; a saved plan keeps to what it was made with.
-    speeds: OnceCell<Speeds>,
-    /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
-    /// meanwhile is built wrongly there, which it sees, and sent whole.
-    blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
     ui: Ui,
 }
 
@@ -292,22 +208,13 @@ impl Session {
             address,
             table,
         } = connection?;
+        let note: Note = Arc::new(move |what| ui.note(what));
         Ok(Self {
-            resolved,
-            preparation: preparation(sizes),
-            host,
+            vpu: Vpu::new(host, address, resolved, &cache(), sizes, note),
             options,
-            address,
             table,
-            speeds: OnceCell::new(),
-            blocks: Mutex::default(),
             ui,
         })
-    }
-
-    /// What is wanted of the VPU.
-    pub(super) fn desired(&self) -> &Desired {
-        &self.resolved.desired
     }
 
     /// That the box cannot be reached, and what to do about it.
@@ -315,91 +222,33 @@ impl Session {
         CommandError::unreachable(error, &self.table)
     }
 
-    /// The VPU's address.
-    pub(super) fn address(&self) -> &str {
-        &self.address
-    }
-
     /// Connects again in place of a connection that broke.
     pub(super) async fn reconnect(&mut self) -> Result<(), HostError> {
-        self.host = SshHost::connect(&self.options).await?;
+        self.vpu.reconnected(SshHost::connect(&self.options).await?);
         Ok(())
     }
 
     /// What tells the box from another one.
     pub(super) async fn identity(&self) -> Result<Identity, HostError> {
-        Identity::of(&self.host).await
+        Identity::of(self.vpu.host()).await
     }
 
     /// Its serial number; empty where the device does not say.
     pub(super) async fn serial(&self) -> String {
-        let (device, _) = device::observe(&self.host, &self.desired().query()).await;
+        let query = self.vpu.desired().query();
+        let (device, _) = device::observe(self.vpu.host(), &query).await;
         let device = device.known().cloned().unwrap_or_default();
         device.serial
     }
 
-    /// Takes the speeds from a plan in place of measuring them, so that it chooses as that plan did.
-    pub(super) fn as_in(&self, plan: &Plan) {
-        // Only a speed that was asked for before could be in the way.
-        let _ = self.speeds.set(plan.speeds);
-    }
-
     /// Asks the VPU what is there and, where there is much to send, how fast that will be.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
-        let mut observed = patience::observe(&self.host, &self.desired().query(), self.ui).await?;
-        observe::identify(&mut observed.facts, self.desired().config_digests());
-        resolve_projects(&self.host, self.desired(), &mut observed, self.ui).await?;
-        let outdated = prepare::outdated(self.desired(), &observed.facts);
-        let files: u64 = outdated.iter().map(|file| file.bytes).sum();
-        let Resolved { desired, images } = &*self.resolved;
-        let images = self
-            .preparation
-            .bytes_to_send(desired, images, &observed.facts);
-        let to_send = images.saturating_add(files);
-        if to_send >= speeds::WORTH_MEASURING {
-            let measure = || speeds::measure(&self.host, to_send);
-            let measured = self.speeds.get_or_try_init(measure);
-            observed.readings.speeds = *measured.await?;
-        }
-        if observed.readings.sha256_tool {
-            for file in outdated {
-                self.look_into(&file, &mut observed).await?;
-            }
-        }
-        Ok(observed)
-    }
-
-    /// Asks what a large file is made of, where that may save more time than it takes; once, for it takes some.
-    async fn look_into(
-        &self,
-        file: &Outdated,
-        observed: &mut Observed,
-    ) -> Result<(), CommandError> {
-        let speeds = observed.readings.speeds;
-        if speeds.link.is_none() || !worth_asking(speeds, file.size, file.bytes) {
-            return Ok(());
-        }
-        let mut known = self.blocks.lock().await;
-        let sums = match known.entry((file.path.clone(), file.size)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let path = &file.path;
-                self.ui
-                    .note(&format!("looking which parts of {path} changed"));
-                unknown.insert(observe::blocks(&self.host, path, file.size).await?)
-            }
-        };
-        if let Some(sums) = sums {
-            let blocks = &mut observed.readings.blocks;
-            blocks.insert(file.path.clone(), sums.clone());
-        }
-        Ok(())
+        Ok(self.vpu.observe().await?)
     }
 
     /// The plan for what was observed; first makes ready what would be sent.
     pub(super) async fn plan(&self, observed: &Observed) -> Result<Planned, CommandError> {
-        let (resolved, address) = (&self.resolved, &self.address);
-        plan(resolved, observed, address, &self.preparation, self.ui).await
+        Ok(self.vpu.plan_for(observed, progress(self.ui)).await?)
     }
 }
 
@@ -408,18 +257,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::image::ImageError;
+    use crate::{deployment, image::ImageError, prepare::PrepareError};
 
     #[test]
     fn what_cannot_be_made_ready_has_codes_of_its_own() {
         let full = std::io::ErrorKind::StorageFull;
-        let error = not_prepared(&PrepareError {
+        let error = CommandError::from(deployment::Error::Prepare(PrepareError {
             name: "app:1".into(),
             source: Box::new(ImageError::Scratch {
                 dir: "/tmp".into(),
                 source: full.into(),
             }),
-        });
+        }));
         assert_eq!(error.code(), Some(ErrorCode::NotPrepared));
         let error = no_cache(Utf8Path::new("/tmp/x"), "it has mode 0770");
         assert_eq!(error.code(), Some(ErrorCode::NoCache));

@@ -6,16 +6,14 @@ use super::{CommandError, ErrorCode};
 use crate::surroundings::variable;
 use crate::{
     cli::Global,
+    deployment::{FACTORY_ADDRESS, described},
     host::SshOptions,
     manifest::{
         Loaded,
-        names::{HostKeys, HostName, escape},
+        names::{HostName, escape},
         types::Vpu,
     },
 };
-
-/// The address that every VPU ships with.
-const FACTORY_ADDRESS: &str = "192.168.0.69";
 
 /// How to reach the VPU: the command line, then the manifest, then the environment.
 ///
@@ -25,39 +23,22 @@ pub(super) fn ssh_options(
     global: &Global,
     loaded: Option<&Loaded>,
 ) -> Result<SshOptions, CommandError> {
-    let declared = loaded.map(|loaded| loaded.manifest.vpu.clone());
-    let Vpu {
-        host,
-        port,
-        user,
-        identity,
-        host_key,
-        ..
-    } = declared.unwrap_or_default();
+    let (host, options) = match loaded.map(described) {
+        Some(described) => (described.host, described.options),
+        None => (None, SshOptions::default()),
+    };
     if let (Some(address), Some(loaded)) = (&global.host, loaded) {
         let address = address.as_str();
-        let is_declared = host
-            .as_ref()
-            .is_some_and(|host| is_same(host.as_str(), address));
+        let is_declared = host.as_ref().is_some_and(|host| is_same(host, address));
         if let Some(other) = other_box(loaded, address).filter(|_| !is_declared) {
             return Err(refused(address, &other, loaded));
         }
     }
-    let host = match global.host.clone().or(host) {
-        Some(host) => host.to_string(),
+    let host = match global.host.as_ref().map(ToString::to_string).or(host) {
+        Some(host) => host,
         None => environment()?.map_or_else(|| FACTORY_ADDRESS.to_owned(), |host| host.to_string()),
     };
-    let home = crate::user::home();
-    let keys = host_key.iter().flat_map(HostKeys::as_slice);
-    Ok(SshOptions {
-        host,
-        port,
-        user: user.map(|user| user.to_string()),
-        identity: identity
-            .zip(loaded)
-            .map(|(path, loaded)| path.resolve(loaded.base(), home.as_deref())),
-        host_keys: keys.map(ToString::to_string).collect(),
-    })
+    Ok(SshOptions { host, ..options })
 }
 
 /// `$IFM3D_IP`, where it is set.

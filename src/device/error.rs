@@ -126,7 +126,7 @@ impl DeviceError {
             }
             Self::Fault { code: 104_014, .. } => {
                 "the device finds its configuration as a whole invalid: look at it with ifm3d or \
-                 the ifmVisionAssistant, and mend it first"
+                 the ifmVisionAssistant, and correct it first"
                     .to_owned()
             }
             Self::Fault { .. } => "look the fault up in ifm's documentation; a device whose \

@@ -188,7 +188,7 @@ impl HostError {
                 ))
             }
             Self::Disconnected { .. } | Self::LockLost => {
-                Some("run apply again: it goes on from what is there".into())
+                Some("run apply again: it resumes from what is there".into())
             }
             Self::NoAnswer { .. } => Some(
                 "see on the VPU: docker info; a dockerd that hangs is gone after a power cycle; then run apply again"

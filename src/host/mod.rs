@@ -12,8 +12,8 @@ use std::{
     task::{Context, Poll},
 };
 
-pub use error::HostError;
 pub(crate) use error::chain;
+pub use error::{HostError, PresentedKey};
 pub use held::Held;
 pub use local::LocalHost;
 pub use ssh::{SshHost, SshOptions};

@@ -22,6 +22,16 @@ use o3r_core::names::{escape, escape_lines, is_unprintable};
 /// The members of our documents that may have several lines.
 const MANY_LINES: &[&str] = &["reason", "remedy", "commands"];
 
+/// A plan as people read it, without colours.
+pub fn plan_text(plan: &Plan) -> String {
+    text(plan, Style::default())
+}
+
+/// The status document, as `schemas/status.schema.json` describes it, with a final newline.
+pub fn status_json(status: &crate::status::Status) -> String {
+    document(status)
+}
+
 /// The plan document, as `schemas/plan.schema.json` describes it, with a final newline.
 pub fn json(plan: &Plan) -> String {
     document(plan)

@@ -167,7 +167,7 @@ fn every_shell_gets_completions_that_know_the_commands() {
 #[test]
 fn a_panic_is_called_a_bug() {
     if std::env::var_os("O3R_TEST_PANICS").is_some() {
-        o3r_deploy::ui::explain_panics();
+        o3r_deploy::internal::ui::explain_panics();
         panic!("the moon is full");
     }
     let itself = std::env::current_exe().expect("it has a name");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use o3r_deploy::{
+use o3r_deploy::internal::{
     commands::ErrorCode,
     manifest::FindingCode,
     plan::{BlockCode, NoteCode},

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use o3r_deploy::compose::{Environment, Reading, Release, read_project};
+use o3r_deploy::internal::compose::{Environment, Reading, Release, read_project};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compose");
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use o3r_deploy::{
+use o3r_deploy::internal::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest::{FindingCode, load},

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use o3r_deploy::{
+use o3r_deploy::internal::{
     digest::Digest,
     image::{ImageIndex, ScratchDir},
     manifest,

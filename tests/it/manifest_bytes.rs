@@ -3,7 +3,7 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use o3r_deploy::manifest::{
+use o3r_deploy::internal::manifest::{
     self, Diagnostics, Options,
     meaning::{Disk, FileKind, LocalFiles},
     unsupported::unsupported,
@@ -282,6 +282,6 @@ proptest! {
 
     #[test]
     fn arbitrary_compose_files(bytes in "[a-z:{}\\[\\]&*\"'\\-\n <$|>!#0-9]{0,200}") {
-        let _ = o3r_deploy::compose::ComposeFile::parse(&bytes);
+        let _ = o3r_deploy::internal::compose::ComposeFile::parse(&bytes);
     }
 }

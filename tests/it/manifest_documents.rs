@@ -4,7 +4,7 @@
 use std::{env, fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use o3r_deploy::manifest::{
+use o3r_deploy::internal::manifest::{
     self, Diagnostics, Loaded, Options,
     meaning::{Disk, FileKind, LocalFiles},
     unsupported::unsupported,

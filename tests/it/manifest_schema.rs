@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use o3r_deploy::manifest;
+use o3r_deploy::internal::manifest;
 use serde_json::Value;
 
 use crate::committed::is_current;

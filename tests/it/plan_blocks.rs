@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     compose::{self, ComposeFile},
     desired::{
         Desired, Directory, Image, ImageContent, Project, ProjectState, ProjectVolume, Service,
@@ -25,7 +25,7 @@ const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
 fn observed() -> Observed {
     let query = Query::default();
     let mut observed = parse(DOCKER_20, NONCE, &query).unwrap();
-    observed.facts.records = Probed::Known(o3r_deploy::observe::Records::default());
+    observed.facts.records = Probed::Known(o3r_deploy::internal::observe::Records::default());
     observed
 }
 

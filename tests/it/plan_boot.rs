@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest,
@@ -305,7 +305,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
             working_dir: "/elsewhere".into(),
             volumes: BTreeSet::new(),
             host_network: false,
-            config_hash: o3r_deploy::digest::Digest::of(b""),
+            config_hash: o3r_deploy::internal::digest::Digest::of(b""),
             made_from: BTreeMap::new(),
             mounted: BTreeMap::new(),
             details: o3r_testing::vpu::Details::default(),
@@ -578,12 +578,12 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
         async move { (observe(vpu, &desired.query()).await.unwrap(), desired) }
     };
     let (mut seen, off) = observe_for(desired(OFF, "")).await;
-    let o3r_deploy::observe::Probed::Known(records) = &mut seen.facts.records else {
+    let o3r_deploy::internal::observe::Probed::Known(records) = &mut seen.facts.records else {
         panic!("{:?}", seen.facts.records);
     };
     // The last release starts it, and nothing of that is left.
     let release = serde_json::json!({
-        "version": "1", "desired": o3r_deploy::digest::Digest::of("v1"), "projects": ["app"],
+        "version": "1", "desired": o3r_deploy::internal::digest::Digest::of("v1"), "projects": ["app"],
         "autostart": ["app"],
     });
     records
@@ -598,7 +598,7 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
     assert!(lost.contains(&"autostart.app".to_owned()), "{lost:?}");
 
     let mut enabled = seen.clone();
-    if let o3r_deploy::observe::Probed::Known(found) = &mut enabled.facts.autostart {
+    if let o3r_deploy::internal::observe::Probed::Known(found) = &mut enabled.facts.autostart {
         found.enabled.insert("app".into());
     }
     let plan = plan::plan(&off, &enabled, &Offers::default(), "vpu");

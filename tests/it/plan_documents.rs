@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use o3r_deploy::{plan::Plan, render};
+use o3r_deploy::internal::{plan::Plan, render};
 
 use crate::committed::is_current;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     observe::{Facts, Observed, ParseError, PathFact, Podman, Probed, Query, parse},
     plan,
 };

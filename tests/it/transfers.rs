@@ -11,7 +11,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     desired::{Desired, Entry},
     image::{ImageIndex, ScratchDir},
     manifest::{self, names::RemotePath},
@@ -313,7 +313,7 @@ async fn without_delete_a_file_and_a_directory_do_not_replace_each_other() {
     let plan = plan_on(&site.desired(), directory("kept"), as_it_is).await;
     assert_eq!(
         blocked(&plan).0,
-        "/home/oem/config/a is in the way and holds a/kept"
+        "/home/oem/config/a would be replaced, and holds a/kept, which stays"
     );
     assert_eq!(plan.blocked[0].code, BlockCode::HoldsOthers);
 }

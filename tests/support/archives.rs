@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, ImageError, LayerSelection, Platform, ScratchDir, Source};
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{
+    Image, ImageError, LayerSelection, Platform, ScratchDir, Source,
+};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 

@@ -1,6 +1,6 @@
 //! What is desired where a test says nothing else.
 
-use o3r_deploy::desired::{Desired, Guards, ManifestRef, Release};
+use o3r_deploy::internal::desired::{Desired, Guards, ManifestRef, Release};
 
 /// A release called `app` with no resources, for a VPU of this architecture.
 pub fn nothing(arch: &str) -> Desired {

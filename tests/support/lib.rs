@@ -14,12 +14,4 @@ pub mod desired;
 pub mod sandbox;
 pub mod vpu;
 
-use o3r_deploy::apply::{Event, Observer};
-
-/// An observer that nobody looks at.
-#[derive(Debug)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn event(&self, _: Event<'_>) {}
-}
+pub use o3r_deploy::Silent;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     host::{Host as _, LocalHost, Output, Stdin},
     shell::Argv,
 };

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{Site, Twin, run};
+use crate::support::{App, Site, Twin, run};
 
 const PYTHON: &str = "o3r-twin:test-python";
 
@@ -105,4 +105,30 @@ fn python_app() {
     assert!(answer().contains("gate 5"));
     site.nothing_to_do();
     run(Command::new("docker").args(["image", "rm", "--force", &image])).exits(0);
+}
+
+/// A program that uses the library does what the commands do.
+#[test]
+fn library() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = App::new("1.0.0");
+    app.write(&site);
+    let program = Path::new(env!("CARGO_BIN_EXE_o3r-deploy")).with_file_name("examples/library");
+    let library = |what: &str| {
+        let mut command = Command::new(&program);
+        command.env("HOME", site.path("home"));
+        command.arg(what).arg(site.path("deploy.toml"));
+        run(&mut command)
+    };
+    let planned = library("plan").exits(0);
+    assert_eq!(planned.stdout, site.run(&["plan"]).exits(0).stdout);
+    library("apply").exits(0).says("create compose.hello");
+    app.runs_on(&twin);
+    site.nothing_to_do();
+    library("plan").exits(0).says("Nothing to do");
+    library("status")
+        .exits(0)
+        .says("\"by\": \"a program\"")
+        .says("hello_web_1");
 }

@@ -4,9 +4,11 @@ use std::{net::TcpListener, process::Command};
 
 use crate::support::{App, Profile, Ran, Site, Twin, architecture, run};
 
-/// Nothing of the application is on the twin.
+/// Nothing of the application is on the twin. The lock's process removes its directory when it hears that its client ended,
+/// which on a busy machine is a moment later.
 #[track_caller]
 fn is_untouched(twin: &Twin) {
+    twin.oem("for i in $(seq 50); do [ -e .o3r-deploy ] || break; sleep 0.1; done");
     assert_eq!(
         twin.oem(
             "ls -A /usr/share/oem/docker/compose; ls -d share .o3r-deploy 2>/dev/null || true"
@@ -286,7 +288,7 @@ fn conflicts() {
         &format!("{run} --name hello_web_1 foreign:1 /busybox sleep 1000"),
         "docker rm -f hello_web_1",
     );
-    ran.says("compose.hello is blocked: container hello_web_1 is in the way: it was not made by docker-compose");
+    ran.says("compose.hello is blocked: the container name hello_web_1 is taken: that one was not created by docker-compose");
     let ran = blocked(
         r#"mkdir hello; cd hello; printf 'version: "2.4"\nservices:\n  x:\n    image: foreign:1\n    init: true\n    command: ["/busybox", "sleep", "1000"]\n' >docker-compose.yml; docker-compose up -d"#,
         "cd hello && docker-compose down",

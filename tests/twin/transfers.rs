@@ -101,7 +101,7 @@ fn a_large_file_is_built_from_its_old_version() {
     // The link is measured with a quarter of a megabyte, and with one more where that came quickly.
     assert!(sent < 2_000_000, "{sent}");
     let same = |twin: &Twin| twin.oem("sha256sum <share/map.bin | cut -c1-64");
-    let wanted = |bytes: &[u8]| o3r_deploy::digest::Digest::of(bytes).hex();
+    let wanted = |bytes: &[u8]| o3r_deploy::internal::digest::Digest::of(bytes).hex();
     assert_eq!(same(&twin), wanted(&bytes));
     assert_eq!(
         twin.oem("ls -A ~/share ~/.o3r-deploy"),

@@ -13,11 +13,8 @@ use super::{
 use crate::{
     apply::{self, Failure, FailureReason, Locked, Outcome},
     cli::{self, TextOrJson},
-    commands::{
-        CommandError, ErrorCode, Exit,
-        details::details,
-        session::{Planned, Session},
-    },
+    commands::{CommandError, ErrorCode, Exit, details::details, session::Session},
+    deployment::Planned,
     host::{Held, HostError},
     image::ImageError,
     plan::{Address, Phase, Plan},
@@ -132,7 +129,7 @@ impl Attempt<'_> {
             Claim::Wait
         };
         let waits = |what: &str| self.ui.note(what);
-        let lock = apply::lock(&session.host, &self.who, claim, &waits);
+        let lock = apply::lock(session.vpu.host(), &self.who, claim, &waits);
         let lock = self.waiting.on("waiting for the lock", lock).await?;
         lock.map_err(|error| match error {
             Locked::Host(error) => Stop::looking(error.into()),
@@ -174,7 +171,7 @@ impl Attempt<'_> {
         };
         let interrupts = self.waiting.interrupts.clone();
         let report = apply::execute(
-            &session.host,
+            session.vpu.host(),
             plan,
             &self.payloads,
             options,

@@ -58,7 +58,7 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     CommandError::message(
         ErrorCode::Interrupted,
         format!("interrupted {state}; {what}"),
-        Some("run apply again: it goes on from what is there".into()),
+        Some("run apply again: it resumes from what is there".into()),
     )
 }
 

@@ -17,15 +17,11 @@ use self::{
     tries::{Next, Tries},
     watch::{Waiting, log, who},
 };
-use super::{
-    CommandError, ErrorCode, Exit,
-    details::details,
-    interrupts,
-    session::{Planned, Session},
-};
+use super::{CommandError, ErrorCode, Exit, details::details, interrupts, session::Session};
 use crate::{
     apply::{self, Interrupts, Log},
     cli::{self, Global, TextOrJson},
+    deployment::Planned,
     host::Held,
     plan::Plan,
     prepare::{Payloads, Sizes},
@@ -41,7 +37,8 @@ pub(super) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
-    let ended = run_inner(global, args, ui, interrupts, &mut result).await;
+    // On the heap: it holds several conversations with the VPU at once.
+    let ended = Box::pin(run_inner(global, args, ui, interrupts, &mut result)).await;
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
             Ok(exit) => (*exit, None),
@@ -164,7 +161,7 @@ async fn prepare(
     };
     let mut session = Session::open(global, sizes, ui).await?;
     if let Some(saved) = &saved {
-        session.as_in(saved);
+        session.vpu.as_in(saved);
     }
     let who = who();
     // Who is not asked does not change his mind: with the lock taken first, one look is enough. Where it cannot be had,
@@ -181,7 +178,7 @@ async fn prepare(
         let looked = async {
             let held = if unasked && !args.break_lock {
                 let note = |what: &str| ui.note(what);
-                let lock = apply::lock(&session.host, &who, Claim::Try, &note).await;
+                let lock = apply::lock(session.vpu.host(), &who, Claim::Try, &note).await;
                 lock.ok()
             } else {
                 None

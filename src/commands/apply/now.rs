@@ -37,7 +37,7 @@ pub(super) async fn what_runs(
     let list = Argv::new("docker")
         .args(["container", "ls", "-a", "--format"])
         .arg(fields.join(separator));
-    let asked = session.host.run(&list, Stdin::Empty);
+    let asked = session.vpu.host().run(&list, Stdin::Empty);
     let answer = tokio::time::timeout(LIMIT, asked).await;
     let Ok(Ok(output)) = answer else {
         return Some(by_progress(plan, completed));

@@ -82,7 +82,7 @@ fn another(session: &Session) -> CommandError {
         ErrorCode::OtherVpu,
         format!(
             "after the link broke, another VPU answers at {}; nothing was done on it",
-            session.address()
+            session.vpu.address()
         ),
         Some(
             "see which box has that address; on the one that was planned for, nothing that runs was touched: \

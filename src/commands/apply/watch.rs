@@ -6,9 +6,9 @@ use super::super::{CommandError, ErrorCode};
 use crate::{
     apply::{Interrupts, Log},
     cli::Global,
+    deployment,
     ui::Ui,
 };
-use serde_json::json;
 
 /// What is waited for outside the plan's steps: one Ctrl-C ends it.
 pub(super) struct Waiting<'a> {
@@ -30,7 +30,7 @@ impl Waiting<'_> {
             _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
                 ErrorCode::Interrupted,
                 format!("interrupted while {what}"),
-                Some("run apply again: it goes on from what is there".into()),
+                Some("run apply again: it resumes from what is there".into()),
             )),
         };
         let how = if result.is_ok() {
@@ -69,6 +69,5 @@ pub(super) fn who() -> String {
     let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    format!("\"at\":{},\"by\":{}", json!(at), json!(by))
+    deployment::holder(&by)
 }

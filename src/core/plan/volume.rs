@@ -67,8 +67,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
             found.describe()
         );
         let remedy = format!(
-            "allow it to be removed and made anew with `replace = true`, or choose another \
-             name than `{}`",
+            "let it be recreated by `replace = true`, or choose another name than `{}`",
             volume.name
         );
         let obstacle = Obstacle::new(BlockCode::VolumeDiffers, reason, remedy);

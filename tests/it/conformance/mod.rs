@@ -2,7 +2,7 @@
 //! dash with this machine's tools and by busybox with its own, and through the in-memory VPU. What is there
 //! afterwards, and the exit codes, are the same, whatever was there before and however often a command runs.
 //!
-//! Covered are the builders of [`o3r_deploy::remote`] that need no docker: directories, permissions and removals
+//! Covered are the builders of [`o3r_deploy::internal::remote`] that need no docker: directories, permissions and removals
 //! (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files (`put_file`, `remove_file`,
 //! `restore_file`, `set_aside`, `restored`), transfers (`stage_files`, `move_files`, with the lists that real plans
 //! have), what is recorded (`record_release`, `recorded`, and `record_started` with a docker that only lists
@@ -32,7 +32,7 @@ use std::{
     path::Path,
 };
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     host::{Host as _, Output, Stdin},
     shell::Argv,
 };

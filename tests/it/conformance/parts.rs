@@ -1,6 +1,6 @@
 //! Parts of images that arrive.
 
-use o3r_deploy::remote::{self, State};
+use o3r_deploy::internal::remote::{self, State};
 
 use super::*;
 

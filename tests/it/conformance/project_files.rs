@@ -1,6 +1,6 @@
 //! A project's files: put, removed, restored and set aside, from whatever an earlier apply left.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     digest::Digest,
     remote::{self, PreviousFile, State},
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use o3r_deploy::observe::{Facts, Query, TreeQuery, contents, observe};
+use o3r_deploy::internal::observe::{Facts, Query, TreeQuery, contents, observe};
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,6 +1,6 @@
 //! What is recorded of a release and of its containers.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     digest::Digest,
     remote::{self, State},
 };

@@ -1,7 +1,7 @@
 //! Transfers: what real plans stage and move, and take back, each command perhaps twice.
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
     manifest,

@@ -1,6 +1,6 @@
 //! What docker shows of a container is compared, too: networks, namespaces, names, and files that nobody declared.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::Outcome,
     plan::{self, Action, Plan},
     remote,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use o3r_deploy::{digest::Digest, remote};
+use o3r_deploy::internal::{digest::Digest, remote};
 use o3r_testing::vpu::{self, World};
 use proptest::prelude::*;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{self, Event, FailureReason, Locked, Observer, Outcome, Restored},
     host::{Held, HostError},
     plan::Phase,

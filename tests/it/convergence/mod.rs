@@ -13,7 +13,7 @@ mod shapes;
 use std::{collections::BTreeSet, sync::Arc};
 
 use camino::Utf8Path;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{self, Log, Observer, Options, Outcome, Report, Restored},
     desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
     digest::Digest,
@@ -546,7 +546,7 @@ fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
         });
         let plan = plan_for(&vpu, &desired(&BASE)).await;
         assert_eq!(plan.blocked.len(), 1, "{}", render::json(&plan));
-        assert!(plan.blocked[0].reason.contains("is in the way"));
+        assert!(plan.blocked[0].reason.contains("is taken"));
         assert_eq!(plan.blocked[0].code, plan::BlockCode::NameTaken);
         let gone = desired(&Shape {
             state: ProjectState::Absent,

@@ -1,7 +1,7 @@
 //! What docker-compose leaves as it is when it replaces containers: networks, and volumes where a service mounts
 //! something else by now.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::Restored,
     desired::{Desired, Mounted},
     plan::{Action, BlockCode, Cause, Command, Note, NoteCode, Plan},

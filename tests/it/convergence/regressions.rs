@@ -1,6 +1,6 @@
 //! One test for each fixed fault that the properties do not meet on their own.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     desired::ProjectState,
     digest::Digest,
     observe::{PathFact, Probed, observe},
@@ -120,7 +120,7 @@ fn a_command_that_no_shell_takes_is_found_by_the_lint() {
     run(async {
         let mut plan = plan_for(&FakeVpu::default(), &desired(&BASE)).await;
         let words = vec!["'"; 20_000];
-        let long = o3r_deploy::shell::Argv::new("echo").args(words);
+        let long = o3r_deploy::internal::shell::Argv::new("echo").args(words);
         plan.steps[0].actions[0].argv = long;
         let findings = plan::lint::lint(&plan);
         assert!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{Outcome, Restored},
     desired::{Desired, ProjectState},
     plan, remote, shell,

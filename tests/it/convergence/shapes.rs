@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     compose::ComposeFile,
     desired::{
         self, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,

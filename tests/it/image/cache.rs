@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{
+use o3r_deploy::internal::compression::Compression;
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{
     Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Work, WorkProgress,
 };
-use o3r_deploy::offers::Part;
+use o3r_deploy::internal::offers::Part;
 
 use o3r_testing::archives::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
 
@@ -242,7 +242,9 @@ fn an_archive_compressed_as_a_whole() {
 
 /// As the VPU does.
 pub(crate) fn unwrapped(packing: Option<Compression>, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    if packing.is_some_and(|packing| packing.codec == o3r_deploy::compression::Codec::Zstd) {
+    if packing
+        .is_some_and(|packing| packing.codec == o3r_deploy::internal::compression::Codec::Zstd)
+    {
         return zstd::decode_all(bytes);
     }
     let mut unwrapped = vec![];

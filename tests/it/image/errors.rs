@@ -1,8 +1,8 @@
 //! Every defect has a message that says where, and what to do.
 
 use insta::assert_snapshot;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, LayerSelection, Platform, Source};
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{Image, LayerSelection, Platform, Source};
 
 use o3r_testing::archives::{
     Blobs, Input, Packing, Tar, config, docker_25, docker_old, layer, layers, oci,

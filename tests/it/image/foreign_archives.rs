@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use o3r_deploy::{digest::Digest, image::LayerSelection};
+use o3r_deploy::internal::{digest::Digest, image::LayerSelection};
 
 use o3r_testing::archives::{Input, load, sent};
 

@@ -1,7 +1,7 @@
 //! No bytes make the readers panic, loop or take more memory than they should.
 
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, LayerSelection, Platform, Rootfs, Source};
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{Image, LayerSelection, Platform, Rootfs, Source};
 use proptest::prelude::*;
 use tar::EntryType;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use insta::assert_snapshot;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Layer, LayerSelection};
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{Layer, LayerSelection};
 
 use o3r_testing::archives::{
     Blobs, Input, Loaded, Packing, Tar, config, docker_25, docker_old, layer, layers, load, named,

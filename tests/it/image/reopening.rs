@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
-use o3r_deploy::image::{Image, ImageIndex, LayerCache, LayerSelection, Platform, Source};
+use o3r_deploy::internal::compression::Compression;
+use o3r_deploy::internal::image::{
+    Image, ImageIndex, LayerCache, LayerSelection, Platform, Source,
+};
 
 use o3r_testing::archives::{Input, Tar, docker_old, sent};
 

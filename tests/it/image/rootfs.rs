@@ -1,8 +1,8 @@
 //! A bare file system becomes an image, the same one every time.
 
 use insta::assert_snapshot;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, ImageError, LayerSelection, Platform, Rootfs, Source};
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{Image, ImageError, LayerSelection, Platform, Rootfs, Source};
 
 use o3r_testing::archives::{Input, Packing, Tar, docker_old, layers, load, sent};
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use camino::Utf8Path;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     image::ScratchDir,
     manifest,
     scaffold::{find, text},

@@ -6,7 +6,7 @@
 )]
 
 use insta::assert_snapshot;
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 use serde_json::{Value, json};
 
 use o3r_testing::archives::{Blobs, Input, Packing, Tar, config, layer};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
-use o3r_deploy::digest::Digest;
-use o3r_deploy::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
+use o3r_deploy::internal::compression::Compression;
+use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
 
 use crate::image::cache::{Kept, noisy, unwrapped};
 use o3r_testing::archives::{docker_old, layer, load, open, sent};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     digest::Digest,
     image::{Image, LayerSelection, Platform, Rootfs, Source},
 };

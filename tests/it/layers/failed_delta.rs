@@ -1,6 +1,6 @@
 //! A delta that fails on the VPU is followed by layers, packed as they would have been without it.
 
-use o3r_deploy::{apply::Outcome, plan::PayloadSource};
+use o3r_deploy::internal::{apply::Outcome, plan::PayloadSource};
 use o3r_testing::vpu::Fault;
 
 use super::{

@@ -7,7 +7,7 @@ mod parts;
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{self, Event, Log, Observer, Options, Outcome, Report},
     desired::{Desired, Image},
     digest::Digest,

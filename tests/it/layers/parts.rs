@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{Event, Observer, Outcome},
     compression::Codec,
     image::LayerCache,

@@ -8,7 +8,7 @@ use std::{
     sync::mpsc,
 };
 
-use o3r_deploy::observe::{Autostart, Generation};
+use o3r_deploy::internal::observe::{Autostart, Generation};
 
 use super::*;
 

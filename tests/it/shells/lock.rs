@@ -6,7 +6,7 @@ use std::{
     sync::Mutex,
 };
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     host::Held,
     remote::{Holder, How},
 };

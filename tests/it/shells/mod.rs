@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     digest::Digest,
     host::{Host as _, LocalHost, Output, Stdin},
     observe::{self, PathFact, Probed, Query, Readings},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     host::{Host as _, Output, Stdin},
     observe::{Arrived, Query, observe},
     remote,
@@ -55,7 +55,7 @@ async fn an_earlier_receiver_is_ended() {
         let path = vpu.home().join("part");
         let path = path.to_str().unwrap();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let payload: o3r_deploy::host::Payload = Box::new(move |out| {
+        let payload: o3r_deploy::internal::host::Payload = Box::new(move |out| {
             out.write_all(b"0123")?;
             out.flush()?;
             let _ = wait.recv();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     compose::MountSource,
     digest::Digest,
     observe::{Answer, Question, QuestionFile, resolve},

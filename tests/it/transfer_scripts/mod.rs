@@ -10,7 +10,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use o3r_deploy::{
+use o3r_deploy::internal::{
     apply::{self, Log, Options, Outcome, Report},
     desired::Desired,
     host::{Host as _, Stdin},
@@ -309,7 +309,7 @@ async fn what_was_there_comes_back_when_a_later_step_fails() {
             .steps
             .iter_mut()
             .find(|step| step.address == "transfer.~/single");
-        step.unwrap().actions[0].argv = o3r_deploy::shell::Argv::new("false");
+        step.unwrap().actions[0].argv = o3r_deploy::internal::shell::Argv::new("false");
         let report = bench.execute(&desired, &plan).await;
         let Outcome::Failed(failure) = report.outcome else {
             panic!("{report:?}")

@@ -1,6 +1,6 @@
 //! Large files that changed little are built from their old versions.
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     blocks::{BlockSums, block_size},
     image::LayerCache,
     observe::{self, Observed},

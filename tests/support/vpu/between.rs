@@ -6,7 +6,7 @@ use super::{
     commands::{Ran, fail},
     world::{Container, Details, Mount, Network, World},
 };
-use o3r_deploy::{
+use o3r_deploy::internal::{
     compose::{self, ComposeFile},
     digest::Digest,
 };

@@ -26,7 +26,7 @@ impl Default for Autostart {
             service: None,
             enabled: BTreeSet::new(),
             lingering: true,
-            working_directory: format!("{}/%i", o3r_deploy::remote::COMPOSE_ROOT),
+            working_directory: format!("{}/%i", o3r_deploy::internal::remote::COMPOSE_ROOT),
         }
     }
 }

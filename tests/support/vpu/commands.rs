@@ -6,7 +6,7 @@ use super::{
     between, delta, files, images, projects, transfers,
     world::{Container, Mount, Volume, World, parent},
 };
-use o3r_deploy::{digest::Digest, shell::Argv};
+use o3r_deploy::internal::{digest::Digest, shell::Argv};
 
 /// stdout, or exit code and stderr.
 pub(super) type Ran = Result<String, (i32, String)>;

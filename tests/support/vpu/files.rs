@@ -1,6 +1,6 @@
 //! Puts, removes and restores files of projects on the in-memory VPU.
 
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 
 use super::{
     commands::{Ran, fail},

@@ -10,7 +10,7 @@ use super::{
     commands::{Ran, fail},
     world::{Image, Store, World},
 };
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use o3r_deploy::{remote, shell::Argv};
+use o3r_deploy::internal::{remote, shell::Argv};
 
 /// Who has the lock.
 #[derive(Debug, Default)]

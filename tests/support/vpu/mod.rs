@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use o3r_deploy::{
+use o3r_deploy::internal::{
     host::{ByteStream, Held, Host, HostError, Output, Stdin},
     observe::{CONTENTS_NAME, DOCKER_NAME, PROBE_NAME, RESOLVED_NAME, RUNNING_NAME, TREES_NAME},
     remote,

@@ -8,7 +8,7 @@ use super::{
     boot::Autostart,
     world::{Container, Mount, Store, World},
 };
-use o3r_deploy::{digest::Digest, observe::READ_BY_COMPOSE};
+use o3r_deploy::internal::{digest::Digest, observe::READ_BY_COMPOSE};
 
 /// What the probe script would print.
 pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {

@@ -10,7 +10,7 @@ use super::{
     commands::{Ran, fail},
     world::{Container, Details, Mount, Volume, World},
 };
-use o3r_deploy::{
+use o3r_deploy::internal::{
     compose::{self, ComposeFile, MountSource, parse_env},
     digest::Digest,
     remote,

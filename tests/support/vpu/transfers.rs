@@ -11,7 +11,7 @@ use super::{
     commands::{Ran, fail},
     world::{File, World, parent},
 };
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 
 /// What is at a path and below it, by the rest of the path.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::boot::Autostart;
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 
 /// Everything that the in-memory VPU has.
 #[derive(Debug, Clone, PartialEq, Eq)]

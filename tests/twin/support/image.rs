@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use o3r_deploy::digest::Digest;
+use o3r_deploy::internal::digest::Digest;
 use serde_json::json;
 
 use super::site::architecture;

@@ -29,7 +29,7 @@ pub(super) fn judge(
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
             format!("{name} has no WantedBy=, so that it cannot be enabled"),
-            mend("on the VPU, add WantedBy=default.target below [Install]"),
+            remedy("on the VPU, add WantedBy=default.target below [Install]"),
         ));
     }
     let mut notes = vec![];
@@ -63,7 +63,7 @@ pub(super) fn judge(
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
             format!("{name} starts a project called {other}, which would be another one"),
-            mend("on the VPU, take --project-name out of the unit"),
+            remedy("on the VPU, take --project-name out of the unit"),
         ));
     }
     let runs_in = expand(unit.working_directory.trim_start_matches('-'));
@@ -72,7 +72,7 @@ pub(super) fn judge(
     Ok(notes)
 }
 
-fn mend(what: &str) -> String {
+fn remedy(what: &str) -> String {
     format!("{what}: systemctl --user edit oem-dc@.service; or leave `autostart` out")
 }
 
@@ -87,7 +87,7 @@ fn compose_file(
     let name = super::unit_name(&project.name);
     let wanted = project.directory();
     let set_directory = || {
-        mend(&format!(
+        remedy(&format!(
             "on the VPU, set WorkingDirectory={COMPOSE_ROOT}/%i"
         ))
     };
@@ -119,7 +119,7 @@ fn compose_file(
                 "{name} starts {}, and {deployed} is what is deployed",
                 call.files.join(" and ")
             ),
-            mend("on the VPU, take -f out of the unit"),
+            remedy("on the VPU, take -f out of the unit"),
         ));
     }
     let has_env = project.files.iter().any(|file| file.relative == ".env");

@@ -147,7 +147,7 @@ fn conflict(
     })?;
     let (origin, remedy) = if foreign.working_dir.is_empty() {
         (
-            "was not made by docker-compose".to_owned(),
+            "was not created by docker-compose".to_owned(),
             format!("look at it and remove it: docker rm -f {}", foreign.name),
         )
     } else {
@@ -162,7 +162,10 @@ fn conflict(
             ),
         )
     };
-    let reason = format!("container {} is in the way: it {origin}", foreign.name);
+    let reason = format!(
+        "the container name {} is taken: that one {origin}",
+        foreign.name
+    );
     Some(Obstacle::new(BlockCode::NameTaken, reason, remedy))
 }
 
@@ -394,7 +397,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let nothing = found.containers.is_empty() && found.started.is_none();
     if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
         if previous.is_some_and(|previous| previous.has_it()) {
-            let reason = "it is gone from the VPU already, as it shall be";
+            let reason = "it is gone from the VPU already, as declared";
             builder.not_restorable(address(&project.name), reason);
         }
         return builder.unchanged();

@@ -186,14 +186,14 @@ fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
         .any(|path| within(&path, &target) || within(&target, &path))
 }
 
-/// Why a container has to be made anew though nobody asked for it.
+/// Why a container is recreated though nobody asked for it.
 pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Changed) {
     for bind in &changed.mounted {
         builder.note(
             NoteCode::FileMountStale,
             format!(
                 "compose.{} mounts the file {bind} by itself, and would see the old one until its \
-             container is made anew",
+             container is recreated",
                 project.name
             ),
         );

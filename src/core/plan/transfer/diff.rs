@@ -382,7 +382,10 @@ impl<'a> Differ<'a> {
         for (name, keeps) in &lost.unreplaceable {
             self.problems.push(Obstacle::new(
                 BlockCode::HoldsOthers,
-                format!("{} is in the way and holds {keeps}", self.at(name)),
+                format!(
+                    "{} would be replaced, and holds {keeps}, which stays",
+                    self.at(name)
+                ),
                 format!("move it away on the VPU: {}", quote(&self.at(name))),
             ));
         }

@@ -3,7 +3,7 @@
 mod layer;
 mod releases;
 
-use o3r_deploy::offers::Reach;
+use o3r_deploy::internal::offers::Reach;
 use proptest::prelude::*;
 
 use self::{

@@ -10,8 +10,8 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use o3r_deploy::compression::Compression;
-use o3r_deploy::{
+use o3r_deploy::internal::compression::Compression;
+use o3r_deploy::internal::{
     digest::Digest,
     image::{Image, LayerCache, LayerSelection},
     offers::{Base, DeltaOffer, Grain, Reach},

@@ -1,0 +1,85 @@
+//! Looks at a VPU, with a limit, and says what is waited for.
+
+use std::time::Duration;
+
+use super::Error;
+use crate::{
+    desired::Desired,
+    host::{Host, HostError},
+    observe::{self, Observed, Query, Remembered, docker_answers},
+    render,
+};
+
+/// When docker is asked for a sign of life while a look runs: an ordinary look takes a second or two.
+const ASKED_AFTER: [u64; 5] = [20, 60, 180, 300, 590];
+
+/// How long it may take to give one.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How often it may give none.
+const SILENT: u32 = 2;
+
+/// After how long it is said that docker-compose is waited for; an ordinary answer takes a second or two.
+const SLOW_COMPOSE: Duration = Duration::from_secs(10);
+
+/// Observes a VPU. After 30 s that is said, and after 70 s in which docker gave no sign of life it ends.
+pub(crate) async fn observe<H: Host>(
+    host: &H,
+    query: &Query,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<Observed, Error> {
+    // On the heap: it holds several conversations with the VPU at once.
+    let look = Box::pin(observe::observe(host, query));
+    tokio::select! {
+        observed = look => Ok(observed?),
+        error = watch(host, note) => Err(error),
+    }
+}
+
+async fn watch<H: Host>(host: &H, note: &(dyn Fn(&str) + Sync)) -> Error {
+    let start = tokio::time::Instant::now();
+    let mut silent = 0;
+    for seconds in ASKED_AFTER {
+        tokio::time::sleep_until(start + Duration::from_secs(seconds)).await;
+        let answers = match docker_answers(host, SIGN_OF_LIFE).await {
+            Ok(answers) => answers,
+            Err(error) => return error.into(),
+        };
+        let took = render::duration(start.elapsed());
+        if answers {
+            silent = 0;
+            note(&format!("looking at the VPU has taken {took} so far"));
+            continue;
+        }
+        silent += 1;
+        if silent >= SILENT {
+            return Error::DockerHangs { took };
+        }
+        note(&format!(
+            "docker info on the VPU has not answered for {took}"
+        ));
+    }
+    Error::Silent
+}
+
+/// Asks docker-compose on the VPU what it makes of the projects, where it was not asked about just them before.
+pub(crate) async fn resolve_projects<H: Host>(
+    host: &H,
+    desired: &Desired,
+    observed: &mut Observed,
+    remembered: &Remembered,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<(), HostError> {
+    let questions = desired.questions(&observed.facts);
+    let resolve = observe::resolve_all(host, &questions, remembered);
+    let waiting = async {
+        tokio::time::sleep(SLOW_COMPOSE).await;
+        note("waiting for docker-compose on the VPU, which reads the compose projects");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        resolved = resolve => observed.facts.resolved = resolved?,
+        () = waiting => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! A connected VPU and what is wanted of it: looks, plans and applies.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use camino::Utf8Path;
+use serde_json::json;
+use tokio::sync::{Mutex, OnceCell, watch};
+
+use super::{Error, look};
+use crate::{
+    apply::{self, Log, Observer, Outcome, Report, Silent},
+    blocks::BlockSums,
+    cost::file::worth_asking,
+    desired::Desired,
+    host::Host,
+    image::{LayerCache, WorkProgress},
+    observe::{self, Observed, Remembered},
+    plan::{self, Plan},
+    prepare::{self, Outdated, Payloads, Preparation, Sizes, unprepared},
+    remote::Claim,
+    resolve::Resolved,
+    speeds::{self, Speeds},
+    status::{self, Status},
+};
+
+/// A plan, and what it sends.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The bytes of its payloads.
+    pub payloads: Payloads,
+}
+
+/// What is told while a VPU is waited for, in words.
+pub(crate) type Note = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A connected VPU and what is wanted of it.
+pub struct Vpu<H> {
+    host: H,
+    address: String,
+    resolved: Arc<Resolved>,
+    preparation: Arc<Preparation>,
+    remembered: Remembered,
+    /// How fast all is, once it was asked for; a saved plan keeps to what it was made with.
+    speeds: OnceCell<Speeds>,
+    /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
+    /// meanwhile is built wrongly there, which it sees, and sent whole.
+    blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
+    note: Note,
+}
+
+/// How to apply.
+pub struct ApplyOptions {
+    /// Who applies, for the record on the VPU and for others who wait: `you@pc`.
+    pub by: String,
+    /// Whether a failure after something that runs was touched brings the last recorded release back.
+    pub rollback: bool,
+    /// Where every command and its output goes; [`Log::none`] keeps nothing.
+    pub log: Log,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl ApplyOptions {
+    /// With rollback, without a log, and telling nobody.
+    pub fn new(by: impl Into<String>) -> Self {
+        Self {
+            by: by.into(),
+            rollback: true,
+            log: Log::none(),
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+impl<H: Host> Vpu<H> {
+    pub(crate) fn new(
+        host: H,
+        address: impl Into<String>,
+        resolved: Arc<Resolved>,
+        cache: &Utf8Path,
+        sizes: Sizes,
+        note: Note,
+    ) -> Self {
+        Self {
+            host,
+            address: address.into(),
+            resolved,
+            preparation: Arc::new(Preparation::new(LayerCache::new(cache), sizes)),
+            remembered: Remembered::new(cache),
+            speeds: OnceCell::new(),
+            blocks: Mutex::default(),
+            note,
+        }
+    }
+
+    /// The host, for commands of one's own.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// Takes a new connection in place of one that broke.
+    pub(crate) fn reconnected(&mut self, host: H) {
+        self.host = host;
+    }
+
+    /// The VPU's address, for people.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What is wanted of it.
+    pub(crate) fn desired(&self) -> &Desired {
+        &self.resolved.desired
+    }
+
+    /// Takes the speeds from a plan in place of measuring them, so that it chooses as that plan did.
+    pub(crate) fn as_in(&self, plan: &Plan) {
+        // Only a speed that was asked for before could be there already.
+        let _ = self.speeds.set(plan.speeds);
+    }
+
+    /// The steps that make the VPU match the manifest, none where it does. Changes nothing on it.
+    ///
+    /// # Errors
+    /// The VPU cannot be reached, does not say what is on it, or an image cannot be made ready to be sent.
+    pub async fn plan(&self) -> Result<Planned, Error> {
+        self.plan_for(&self.observe().await?, |_, _| {}).await
+    }
+
+    /// What is deployed and runs, and what differs from the manifest. Changes nothing, and makes nothing ready.
+    ///
+    /// # Errors
+    /// The VPU cannot be reached, or does not say what is on it.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let observed = self.look().await?;
+        let Resolved { desired, images } = &*self.resolved;
+        let offers = unprepared(desired, images).offers;
+        let plan = plan::plan(desired, &observed, &offers, &self.address);
+        Ok(status::status(&self.address, &observed, Ok(&plan)))
+    }
+
+    /// Executes a plan, if it is still what would be planned, and looks whether nothing is left to do. Takes the VPU's
+    /// lock, and waits for nobody who has it.
+    ///
+    /// A step that fails is no error here: [`Report::outcome`] says so, and what was restored.
+    ///
+    /// # Errors
+    /// Something is blocked, another apply has the lock, or the VPU is not what was planned for any more: then nothing
+    /// was done. Or all was done, and a second plan is not empty.
+    pub async fn apply(&self, planned: &Planned, options: ApplyOptions) -> Result<Report, Error> {
+        if !planned.plan.blocked.is_empty() {
+            return Err(Error::Blocked(planned.plan.blocked.clone()));
+        }
+        let who = holder(&options.by);
+        let lock = apply::lock(&self.host, &who, Claim::Try, &|what| (self.note)(what)).await?;
+        let now = self.plan().await?;
+        if !now.plan.does_the_same(&planned.plan) {
+            return Err(Error::Stale);
+        }
+        let execution = apply::Options {
+            rollback: options.rollback,
+            lock: Some(&lock),
+        };
+        let (_never, interrupts) = watch::channel(0);
+        let report = apply::execute(
+            &self.host,
+            &now.plan,
+            &now.payloads,
+            execution,
+            &options.log,
+            options.observer,
+            interrupts,
+        )
+        .await;
+        if matches!(report.outcome, Outcome::Done) {
+            let remaining = self.plan().await?.plan;
+            if !remaining.is_empty() {
+                return Err(Error::NotConverged(Box::new(remaining)));
+            }
+        }
+        Ok(report)
+    }
+
+    /// What is there, and what docker-compose there makes of the projects.
+    async fn look(&self) -> Result<Observed, Error> {
+        let note = &*self.note;
+        let mut observed = look::observe(&self.host, &self.desired().query(), note).await?;
+        observe::identify(&mut observed.facts, self.desired().config_digests());
+        let (host, desired) = (&self.host, self.desired());
+        look::resolve_projects(host, desired, &mut observed, &self.remembered, note).await?;
+        Ok(observed)
+    }
+
+    /// Asks the VPU what is there and, where there is much to send, how fast that will be.
+    pub(crate) async fn observe(&self) -> Result<Observed, Error> {
+        let mut observed = self.look().await?;
+        let outdated = prepare::outdated(self.desired(), &observed.facts);
+        let files: u64 = outdated.iter().map(|file| file.bytes).sum();
+        let Resolved { desired, images } = &*self.resolved;
+        let images = self
+            .preparation
+            .bytes_to_send(desired, images, &observed.facts);
+        let to_send = images.saturating_add(files);
+        if to_send >= speeds::WORTH_MEASURING {
+            let measure = || speeds::measure(&self.host, to_send);
+            let measured = self.speeds.get_or_try_init(measure);
+            observed.readings.speeds = *measured.await?;
+        }
+        if observed.readings.sha256_tool {
+            for file in outdated {
+                self.look_into(&file, &mut observed).await?;
+            }
+        }
+        Ok(observed)
+    }
+
+    /// Asks what a large file is made of, where that may save more time than it takes; once, for it takes some.
+    async fn look_into(&self, file: &Outdated, observed: &mut Observed) -> Result<(), Error> {
+        let speeds = observed.readings.speeds;
+        if speeds.link.is_none() || !worth_asking(speeds, file.size, file.bytes) {
+            return Ok(());
+        }
+        let mut known = self.blocks.lock().await;
+        let sums = match known.entry((file.path.clone(), file.size)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let path = &file.path;
+                (self.note)(&format!("looking which parts of {path} changed"));
+                unknown.insert(observe::blocks(&self.host, path, file.size).await?)
+            }
+        };
+        if let Some(sums) = sums {
+            let blocks = &mut observed.readings.blocks;
+            blocks.insert(file.path.clone(), sums.clone());
+        }
+        Ok(())
+    }
+
+    /// The plan for what was observed; first makes ready what would be sent, and tells how far each image is.
+    pub(crate) async fn plan_for(
+        &self,
+        observed: &Observed,
+        progress: impl Fn(&str, WorkProgress) + Send + Sync + 'static,
+    ) -> Result<Planned, Error> {
+        let preparation = Arc::clone(&self.preparation);
+        let address = &self.address;
+        plan_for(&self.resolved, preparation, observed, address, progress).await
+    }
+}
+
+/// The plan for what was observed, on the VPU or in a document.
+pub(crate) async fn plan_for(
+    resolved: &Arc<Resolved>,
+    preparation: Arc<Preparation>,
+    observed: &Observed,
+    address: &str,
+    progress: impl Fn(&str, WorkProgress) + Send + Sync + 'static,
+) -> Result<Planned, Error> {
+    let (wanted, seen) = (Arc::clone(resolved), observed.clone());
+    let prepared = tokio::task::spawn_blocking(move || {
+        preparation.prepare(&wanted.desired, &wanted.images, &seen, &progress)
+    });
+    let prepared = match prepared.await {
+        Ok(prepared) => prepared?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let plan = plan::plan(&resolved.desired, observed, &prepared.offers, address);
+    let broken = plan::lint::lint(&plan);
+    if !broken.is_empty() {
+        return Err(Error::Unsound { broken });
+    }
+    Ok(Planned {
+        plan,
+        payloads: prepared.payloads,
+    })
+}
+
+/// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
+pub(crate) fn holder(by: &str) -> String {
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    format!("\"at\":{},\"by\":{}", json!(at), json!(by))
+}

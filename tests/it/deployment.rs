@@ -1,0 +1,117 @@
+//! The library as a program uses it, on the in-memory VPU.
+
+use camino::Utf8Path;
+use o3r_deploy::{
+    ApplyOptions, BlockCode, Deployment, Error, FindingCode, LoadError, Outcome, Vpu,
+};
+use o3r_testing::vpu::{FakeVpu, Fault};
+use tempfile::TempDir;
+
+const MANIFEST: &str = "[release]\nname = \"app\"\nversion = \"1\"\n\
+    [[directories]]\npath = \"~/share\"\n[[volumes]]\nname = \"share\"\npath = \"~/share\"\n";
+
+/// A folder with a manifest, and what is loaded from it.
+fn loaded(manifest: &str) -> (TempDir, Result<Deployment, Error>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(folder.path()).unwrap();
+    std::fs::write(path.join("deploy.toml"), manifest).unwrap();
+    let deployment = Deployment::load(path.join("deploy.toml"), path.join("cache"));
+    (folder, deployment)
+}
+
+fn vpu() -> (TempDir, Vpu<FakeVpu>) {
+    let (folder, deployment) = loaded(MANIFEST);
+    let vpu = deployment.unwrap().on(FakeVpu::default(), "vpu");
+    (folder, vpu)
+}
+
+fn options() -> ApplyOptions {
+    ApplyOptions::new("a test")
+}
+
+#[tokio::test]
+async fn what_is_planned_is_applied_and_then_nothing_is_left() {
+    let (_folder, vpu) = vpu();
+    let planned = vpu.plan().await.unwrap();
+    assert_eq!(planned.plan.steps.len(), 3);
+    let report = vpu.apply(&planned, options()).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    assert_eq!(report.completed, 3);
+    assert!(vpu.plan().await.unwrap().plan.is_empty());
+    let status = vpu.status().await.unwrap();
+    let releases = status.releases.unwrap();
+    assert_eq!(releases[0].name, "app");
+}
+
+#[tokio::test]
+async fn a_plan_of_another_state_is_not_applied() {
+    let (_folder, vpu) = vpu();
+    let planned = vpu.plan().await.unwrap();
+    let report = vpu.apply(&planned, options()).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Done));
+    let again = vpu.apply(&planned, options()).await;
+    assert!(matches!(again, Err(Error::Stale)), "{:?}", again.err());
+}
+
+#[tokio::test]
+async fn a_blocked_plan_is_not_applied() {
+    let (_folder, vpu) = vpu();
+    vpu.host()
+        .world(|world| world.write("/home/oem/share", b"", 0o644));
+    let planned = vpu.plan().await.unwrap();
+    let Err(Error::Blocked(blocked)) = vpu.apply(&planned, options()).await else {
+        panic!("a file is where the directory is to be");
+    };
+    assert_eq!(blocked[0].code, BlockCode::WrongKind);
+    assert!(vpu.host().world(|world| world.volumes.is_empty()));
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_the_outcome_of_a_report() {
+    let (_folder, vpu) = vpu();
+    let planned = vpu.plan().await.unwrap();
+    let commands = vpu.host().commands().len();
+    // Taking the lock and looking again come before.
+    let mut failed = None;
+    for number in commands..commands + 40 {
+        vpu.host().inject(Some(Fault::Fails(number)));
+        match vpu.apply(&planned, options()).await {
+            Ok(report) => {
+                failed = Some(report);
+                break;
+            }
+            Err(error) => drop(error),
+        }
+    }
+    let report = failed.expect("some command is one of a step");
+    let Outcome::Failed(failure) = report.outcome else {
+        panic!("{report:?}");
+    };
+    assert!(failure.address.contains("share"), "{failure:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_manifest_has_codes_and_places() {
+    let (_folder, deployment) = loaded("[release]\nname = \"app\"\nvesion = \"1\"\n");
+    let Err(Error::Load(LoadError::Invalid(findings))) = deployment else {
+        panic!("a key is misspelt");
+    };
+    let finding = &findings.as_slice()[0];
+    assert_eq!(finding.code, FindingCode::UnknownKey);
+    assert_eq!(finding.line_and_column(), (3, 1));
+
+    let (_folder, deployment) = loaded(&format!("{MANIFEST}[logs]\nlevel = \"info\"\n"));
+    assert!(matches!(deployment, Err(Error::Load(_))));
+}
+
+#[test]
+fn the_manifest_says_how_to_reach_its_vpu() {
+    let options = |manifest| loaded(manifest).1.unwrap().ssh_options();
+    assert_eq!(options(MANIFEST).host, "192.168.0.69");
+    let with = format!("[vpu]\nhost = \"10.0.0.7\"\nport = 2222\nuser = \"me\"\n{MANIFEST}");
+    let found = options(&with);
+    assert_eq!(
+        (found.host.as_str(), found.port, found.user.as_deref()),
+        ("10.0.0.7", Some(2222), Some("me"))
+    );
+}

@@ -1,0 +1,235 @@
+//! Holds what programs may use of the library: the names that `src/lib.rs` exports, and what each of them offers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use quote::ToTokens as _;
+use syn::{Fields, ImplItem, Item, ReturnType, TraitItem, UseTree, Visibility};
+
+/// The sources whose items the library exports.
+const SOURCES: [&str; 3] = ["src", "src/core", "src/transfer"];
+
+/// What an exported name offers, a line each.
+type Offers = BTreeMap<String, BTreeSet<String>>;
+
+/// The exported names, by the module and the name where they are declared.
+type Exported = BTreeMap<(String, String), String>;
+
+#[test]
+fn what_programs_may_use_is_the_committed_list() {
+    let exported = exported();
+    let mut offers: Offers = exported
+        .values()
+        .map(|name| (name.clone(), BTreeSet::new()))
+        .collect();
+    for source in SOURCES {
+        for entry in walk(source) {
+            let text = fs_err::read_to_string(&entry).unwrap();
+            let file = syn::parse_file(&text).unwrap();
+            let module = entry.strip_prefix(source).unwrap().iter().next().unwrap();
+            let module = module.to_str().unwrap().trim_end_matches(".rs");
+            items(&file.items, module, &exported, &mut offers);
+        }
+    }
+    let mut list = String::new();
+    for (name, lines) in offers {
+        assert!(!lines.is_empty(), "{name} is not found in the sources");
+        let _ = writeln!(list, "{name}");
+        for line in lines {
+            let _ = writeln!(list, "    {line}");
+        }
+    }
+    insta::assert_snapshot!(list);
+}
+
+/// Sources below a folder; `src` has those of other crates, too.
+fn walk(folder: &str) -> Vec<std::path::PathBuf> {
+    let mut found = vec![];
+    let mut folders = vec![std::path::PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_crate = SOURCES.iter().any(|source| path.ends_with(source));
+            if path.is_dir() && !is_crate {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn exported() -> Exported {
+    let file = syn::parse_file(&fs_err::read_to_string("src/lib.rs").unwrap()).unwrap();
+    let mut names = BTreeMap::new();
+    for item in &file.items {
+        if let Item::Use(item) = item
+            && matches!(item.vis, Visibility::Public(_))
+        {
+            leaves(&item.tree, "", &mut names);
+        }
+    }
+    names
+}
+
+/// `module`: the first one below the crate.
+fn leaves(tree: &UseTree, module: &str, names: &mut Exported) {
+    let mut insert = |name: &syn::Ident, called: &syn::Ident| {
+        let key = (module.to_owned(), name.to_string());
+        names.insert(key, called.to_string());
+    };
+    match tree {
+        UseTree::Path(path) => {
+            let name = path.ident.to_string();
+            let is_crate = name == "crate" || name.starts_with("o3r_");
+            let module = if module.is_empty() && !is_crate {
+                name.as_str()
+            } else {
+                module
+            };
+            leaves(&path.tree, module, names);
+        }
+        UseTree::Group(group) => {
+            let trees = group.items.iter();
+            trees.for_each(|tree| leaves(tree, module, names));
+        }
+        UseTree::Name(name) => insert(&name.ident, &name.ident),
+        UseTree::Rename(rename) => insert(&rename.ident, &rename.rename),
+        UseTree::Glob(_) => panic!("a list has no globs"),
+    }
+}
+
+fn items(items: &[Item], module: &str, exported: &Exported, offers: &mut Offers) {
+    for item in items {
+        let (name, lines) = match item {
+            Item::Struct(item) if is_public(&item.vis) => {
+                let mut lines = vec!["struct".to_owned()];
+                for field in fields(&item.fields) {
+                    lines.push(format!("pub {field}"));
+                }
+                (item.ident.to_string(), lines)
+            }
+            Item::Enum(item) if is_public(&item.vis) => {
+                let variants = item.variants.iter();
+                let variants =
+                    variants.map(|variant| format!("{}{}", variant.ident, spaced(&variant.fields)));
+                let lines = std::iter::once("enum".to_owned()).chain(variants);
+                (item.ident.to_string(), lines.collect())
+            }
+            Item::Trait(item) if is_public(&item.vis) => {
+                let functions = item.items.iter().filter_map(|item| match item {
+                    TraitItem::Fn(function) => Some(signature(&function.sig)),
+                    _ => None,
+                });
+                let lines = std::iter::once("trait".to_owned()).chain(functions);
+                (item.ident.to_string(), lines.collect())
+            }
+            Item::Fn(item) if is_public(&item.vis) => {
+                (item.sig.ident.to_string(), vec![signature(&item.sig)])
+            }
+            Item::Impl(item) if item.trait_.is_none() => {
+                let functions = item.items.iter().filter_map(|item| match item {
+                    ImplItem::Fn(function) if is_public(&function.vis) => {
+                        Some(signature(&function.sig))
+                    }
+                    _ => None,
+                });
+                let target = item.self_ty.to_token_stream().to_string();
+                let target = target.split(' ').next().unwrap_or_default().to_owned();
+                (target, functions.collect())
+            }
+            Item::Macro(item) if item.mac.path.segments.last().unwrap().ident == "codes" => {
+                let text = item.mac.tokens.to_string();
+                let name = text.split("enum ").nth(1).unwrap_or_default();
+                let name = name.split(' ').next().unwrap_or_default().to_owned();
+                (name, vec!["enum of codes: see docs/errors.md".to_owned()])
+            }
+            Item::Mod(item) => {
+                let is_test = item.attrs.iter().any(|a| a.path().is_ident("cfg"));
+                if let Some((_, content)) = item.content.as_ref().filter(|_| !is_test) {
+                    self::items(content, module, exported, offers);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let key = (module.to_owned(), name);
+        if let Some(offer) = exported.get(&key).and_then(|name| offers.get_mut(name)) {
+            offer.extend(lines);
+        }
+    }
+}
+
+fn is_public(visibility: &Visibility) -> bool {
+    matches!(visibility, Visibility::Public(_))
+}
+
+fn fields(fields: &Fields) -> Vec<String> {
+    let public = fields.iter().filter(|field| is_public(&field.vis));
+    public
+        .map(|field| {
+            let name = field.ident.as_ref().map(ToString::to_string);
+            format!("{}: {}", name.unwrap_or_default(), tokens(&field.ty))
+        })
+        .collect()
+}
+
+/// The fields of a variant, by name and type.
+fn spaced(fields: &Fields) -> String {
+    let shown: Vec<String> = fields
+        .iter()
+        .map(|field| match &field.ident {
+            Some(name) => format!("{name}: {}", tokens(&field.ty)),
+            None => tokens(&field.ty),
+        })
+        .collect();
+    match fields {
+        Fields::Unit => String::new(),
+        Fields::Named(_) => format!(" {{ {} }}", shown.join(", ")),
+        Fields::Unnamed(_) => format!("({})", shown.join(", ")),
+    }
+}
+
+fn signature(signature: &syn::Signature) -> String {
+    let asynchronous = if signature.asyncness.is_some() {
+        "async "
+    } else {
+        ""
+    };
+    let inputs: Vec<String> = signature.inputs.iter().map(tokens).collect();
+    let output = match &signature.output {
+        ReturnType::Default => String::new(),
+        ReturnType::Type(_, output) => format!(" -> {}", tokens(output)),
+    };
+    let generics = tokens(&signature.generics);
+    format!(
+        "{asynchronous}fn {}{generics}({}){output}",
+        signature.ident,
+        inputs.join(", ")
+    )
+}
+
+/// Tokens as people space them.
+fn tokens(tokens: &impl quote::ToTokens) -> String {
+    let text = tokens.to_token_stream().to_string();
+    let mut out = text;
+    for (from, to) in [
+        (" :: ", "::"),
+        (" < ", "<"),
+        ("< ", "<"),
+        (" >", ">"),
+        (" ,", ","),
+        ("& ", "&"),
+        (" :", ":"),
+        ("' ", "'"),
+        ("( ", "("),
+        (" )", ")"),
+        (" (", "("),
+    ] {
+        out = out.replace(from, to);
+    }
+    out
+}
