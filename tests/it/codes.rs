@@ -14,35 +14,35 @@ use crate::committed::is_current;
 /// A table of the reference: names and meanings.
 type Table = Vec<(&'static str, String)>;
 
-fn blocked() -> Table {
-    let codes = BlockCode::ALL.iter();
+fn table<C: Copy>(
+    codes: &[C],
+    name: fn(C) -> &'static str,
+    meaning: impl Fn(C) -> String,
+) -> Table {
     codes
-        .map(|code| (code.name(), code.meaning().to_owned()))
+        .iter()
+        .map(|code| (name(*code), meaning(*code)))
         .collect()
+}
+
+fn blocked() -> Table {
+    table(BlockCode::ALL, BlockCode::name, |c| c.meaning().to_owned())
 }
 
 fn notes() -> Table {
-    let codes = NoteCode::ALL.iter();
-    codes
-        .map(|code| (code.name(), code.meaning().to_owned()))
-        .collect()
+    table(NoteCode::ALL, NoteCode::name, |c| c.meaning().to_owned())
 }
 
 fn findings() -> Table {
-    let codes = FindingCode::ALL.iter();
-    codes
-        .map(|code| (code.name(), code.meaning().to_owned()))
-        .collect()
+    table(FindingCode::ALL, FindingCode::name, |c| {
+        c.meaning().to_owned()
+    })
 }
 
 fn errors() -> Table {
-    let codes = ErrorCode::ALL.iter();
-    codes
-        .map(|code| {
-            let exit = code.exit() as u8;
-            (code.name(), format!("{} Exit code {exit}.", code.meaning()))
-        })
-        .collect()
+    table(ErrorCode::ALL, ErrorCode::name, |code| {
+        format!("{} Exit code {}.", code.meaning(), code.exit() as u8)
+    })
 }
 
 fn reference() -> String {

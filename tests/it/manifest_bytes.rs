@@ -218,7 +218,7 @@ fn a_missing_file_says_what_to_type() {
 const EXAMPLE: &str = include_str!("../../o3r-deploy.toml.example");
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(o3r_testing::cases(256)))]
 
     #[test]
     fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

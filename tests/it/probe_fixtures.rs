@@ -192,7 +192,7 @@ fn a_failed_section_is_unknown_with_its_last_words() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(o3r_testing::cases(300)))]
 
     #[test]
     fn hostile_answers_never_panic(

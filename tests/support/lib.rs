@@ -15,3 +15,10 @@ pub mod sandbox;
 pub mod vpu;
 
 pub use o3r_deploy::Silent;
+
+/// How many cases a property test tries: all of them, or one of six in the quick inner loop, which nextest's profile `default`
+/// is. `tests/run.sh` tries all.
+pub fn cases(all: u32) -> u32 {
+    let is_quick = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "default");
+    if is_quick { all.div_ceil(6) } else { all }
+}

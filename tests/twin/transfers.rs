@@ -225,7 +225,7 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
     site.write("settings/main.json", "two");
     site.run(&["plan"])
         .exits(0)
-        .says("compose.hello mounts the file ~/settings/main.json by itself")
+        .says("compose.hello mounts the file ~/settings/main.json alone")
         .says("[file-mount-stale]")
         .says("because of transfer.~/settings");
     site.apply();

@@ -242,9 +242,9 @@ fn run(case: impl Future<Output = TestCaseResult>) -> TestCaseResult {
 }
 
 /// So few cases that all take ten seconds; each run has others, and what fails is kept and tried again.
-fn config(cases: u32) -> ProptestConfig {
+fn config(all: u32) -> ProptestConfig {
     ProptestConfig {
-        cases,
+        cases: o3r_testing::cases(all),
         // Each of them starts hundreds of processes.
         max_shrink_iters: 200,
         ..ProptestConfig::default()

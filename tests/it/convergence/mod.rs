@@ -363,10 +363,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Enough cases to meet every pair of shapes' attributes, few enough for the inner loop.
-fn cases(cases: u32) -> ProptestConfig {
+/// Enough cases to meet every pair of shapes' attributes.
+fn cases(all: u32) -> ProptestConfig {
     ProptestConfig {
-        cases,
+        cases: o3r_testing::cases(all),
         ..ProptestConfig::default()
     }
 }

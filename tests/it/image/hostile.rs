@@ -50,7 +50,7 @@ fn try_everything(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(o3r_testing::cases(128)))]
 
     #[test]
     fn cut_anywhere(which in 0..6_usize, part in 0.0..1.0_f64) {

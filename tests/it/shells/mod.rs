@@ -92,7 +92,7 @@ fn hostile_word() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(o3r_testing::cases(150)))]
 
     #[test]
     fn every_word_survives_every_shell(words in prop::collection::vec(hostile_word(), 1..6)) {

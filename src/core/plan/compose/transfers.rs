@@ -192,7 +192,7 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Chang
         builder.note(
             NoteCode::FileMountStale,
             format!(
-                "compose.{} mounts the file {bind} by itself, and would see the old one until its \
+                "compose.{} mounts the file {bind} alone, and would see the old one until its \
              container is recreated",
                 project.name
             ),

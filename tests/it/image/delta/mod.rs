@@ -241,7 +241,7 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(o3r_testing::cases(48)))]
     #[test]
     fn any_layer_is_rebuilt_exactly(
         old in prop::collection::vec(members(), 1..4),
