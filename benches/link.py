@@ -37,7 +37,7 @@ class Way:
         self.lock = threading.Lock()
 
     def take(self, size):
-        """Waits until so many bytes are through."""
+        """Waits until a number of bytes is through."""
         with self.lock:
             self.passed += size
             struct.pack_into("=Q", self.counts, 8 * self.index, self.passed)

@@ -141,7 +141,7 @@ on_twin sh -c 'cat >/var/tmp/1.tar' <"$work/1.tar"
 
 # --- the twin -------------------------------------------------------------------------------------
 
-# What the ways by hand need there. Unpacked, not installed: a registry that starts by itself would be in the way.
+# What the ways by hand need there. Unpacked, not installed: a registry that starts on its own would take its port.
 if has_way rsync || has_way registry; then
     packages=$O3R_TWIN_STATE/bench-packages-$(uname -m).tar
     if [ ! -s "$packages" ]; then

@@ -108,7 +108,7 @@ cd "$work"
 run head -n 8 deploy.toml
 aside "for a real VPU:" \
     "  host      its address; 192.168.0.69 is where it leaves the factory" \
-    "  identity  your key, if ssh does not find it by itself; it must be authorised on the VPU" \
+    "  identity  your key, if ssh does not find it; it must be authorised on the VPU" \
     "  host_key  the first plan shows the line to paste" \
     "  serial    optional: refuses every other box" \
     "  arch      \"arm64\", and the image built for it: examples/hello/build.sh arm64"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the README's sessions on a test twin and compares what they print; with --update, writes what differs into the
-README, unless a command between the sessions fails.
+"""Runs the sessions in the README and in docs/ on a test twin and compares what they print; with --update, writes what
+differs into them, unless a command between the sessions fails.
 
 Blocks marked `console,ignore` are run in their order; so are comments `<!-- twin: COMMAND -->`, unseen. Sizes, times, digests and
 keys may differ. The twin's address and serial number are shown as those of a VPU.
@@ -16,7 +16,8 @@ import sys
 import tempfile
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-README = PROJECT / "README.md"
+# In the order in which they are run, on one twin: each continues where the one before ended.
+DOCUMENTS = [PROJECT / name for name in ("README.md", "docs/getting-started.md", "docs/host-keys.md")]
 TWIN = PROJECT / "tests/twin/twin.sh"
 NAME = f"readme{os.getpid()}"
 TIMEOUT = 300  # seconds for one command
@@ -104,7 +105,6 @@ def main():
     update = sys.argv[1:] == ["--update"]
     if sys.argv[1:] and not update:
         sys.exit("usage: readme.py [--update]")
-    text = README.read_text()
     work = pathlib.Path(tempfile.mkdtemp(prefix="o3r-readme."))
     passed = failed = 0
     # Engine and image are there before the twin is, so that what they say is not lost in it.
@@ -134,21 +134,26 @@ def main():
                 failed += 1
                 print(f"FAILED  {first}")
                 for line in difflib.unified_diff(
-                    shape(block).splitlines(), shape(found).splitlines(), "README.md", "now", lineterm=""
+                    shape(block).splitlines(), shape(found).splitlines(), "document", "now", lineterm=""
                 ):
                     print(f"        {line}")
             return f"```console,ignore\n{found}\n```" if update else match.group(0)
 
         pattern = r"<!-- twin: (?P<hidden>.*?) -->|```console,ignore\n(?P<block>.*?)\n```"
-        new = re.sub(pattern, check, text, flags=re.S)
+        changed = {}
+        for document in DOCUMENTS:
+            before = passed + failed
+            print(f"        {document.relative_to(PROJECT)}")
+            changed[document] = re.sub(pattern, check, document.read_text(), flags=re.S)
+            if passed + failed == before:
+                failed += 1
+                print("FAILED  it has no session")
         if update and not failed:
-            README.write_text(new)
+            for document, text in changed.items():
+                document.write_text(text)
     finally:
         subprocess.run([TWIN, "down", NAME], check=False)
         shutil.rmtree(work)
-    if passed == 0:
-        failed += 1
-        print("FAILED  README.md has no session")
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

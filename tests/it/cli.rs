@@ -1,4 +1,4 @@
-//! Transcripts of the binary without a VPU, and those of the README.
+//! Transcripts of the binary without a VPU, and those of the documents.
 //!
 //! `tests/run.sh bless-local` writes what the binary says into `tests/cmd`.
 
@@ -29,8 +29,8 @@ fn transcripts() {
 }
 
 #[test]
-fn the_readme() {
-    hermetic().case("README.md");
+fn documents() {
+    hermetic().case("README.md").case("docs/*.md");
 }
 
 fn program(args: &[&str]) -> std::process::Command {
@@ -163,7 +163,7 @@ fn every_shell_gets_completions_that_know_the_commands() {
     }
 }
 
-/// Runs itself anew to see what a panic says and does not say.
+/// Runs itself again to see what a panic says and does not say.
 #[test]
 fn a_panic_is_called_a_bug() {
     if std::env::var_os("O3R_TEST_PANICS").is_some() {
