@@ -159,7 +159,7 @@ pub struct Apply {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
-    /// If a step fails, leave things as they are
+    /// Do not roll back when a step fails
     #[arg(long)]
     pub no_rollback: bool,
     /// Take the lock from another apply

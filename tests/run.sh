@@ -6,13 +6,13 @@
 #   tests/run.sh PART...    some of them
 #   tests/run.sh bless      records what the program says now as what the tests expect: read the diff
 #
-# parts: format clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart
+# parts: format words clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart
 # `twin`, `readme` and `quickstart` need docker and start test twins; the twin tests among `tests` do, too.
 # `bless` does as well; `bless-local` records only what needs no twin. Snapshots inside of sources need cargo-insta.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-parts=(format clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart)
+parts=(format words clippy dependencies shell build tests doctests docs links schema compose twin readme quickstart)
 # These change the sources: only who names them runs them.
 named_only=(bless bless-local)
 case ${1:-} in
@@ -52,6 +52,14 @@ need() {
 
 part_format() {
     cargo fmt --all --check
+}
+
+# Phrases that docs/style.md bans.
+part_words() {
+    local banned='made anew|anew|in the way|goes on|gone on with|as they are|so many|mend|mends|mended|shall|for ever|by itself'
+    local places=(src tests benches examples docs schemas .ci README.md CONTRIBUTING.md o3r-deploy.toml.example)
+    ! grep -rnwEI --exclude=style.md --exclude=run.sh --exclude=LICENSE --exclude-dir=fixtures "$banned" "${places[@]}" ||
+        { echo 'docs/style.md has the words in place of these'; return 1; }
 }
 
 part_clippy() {

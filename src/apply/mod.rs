@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// Where the layers are among them.
         layers: &'a [LayerSpan],
     },
-    /// All bytes of an image were sent, so many.
+    /// All bytes of an image were sent: how many.
     SentAll(u64),
     /// A step still runs; told every few seconds.
     StillRuns,
@@ -61,7 +61,7 @@ pub enum Event<'a> {
     NoAnswer(u64),
     /// docker-compose, or another program there, warns of this; told once.
     Warned(&'a str),
-    /// A command failed and is done another way, in which so many bytes are sent in all.
+    /// A command failed and is done another way: how many bytes that sends in all.
     FellBack(u64),
     /// A step is done.
     Done(&'a Step),
@@ -344,7 +344,7 @@ impl<H: Host> Execution<'_, H> {
         parts::send(&self.runner, payload.parts(), open).await
     }
 
-    /// Tells how many bytes were sent, after so many before, and notes that.
+    /// Tells how many bytes were sent, those before included, and notes that.
     fn counting(&self, told: &Arc<AtomicU64>, before: u64) -> impl Fn(u64) + Send + Sync + 'static {
         let (told, observer) = (Arc::clone(told), Arc::clone(&self.observer));
         move |bytes| {

@@ -97,7 +97,7 @@ async fn stream<'a, H: Host>(
         // It was not allowed to end yet.
         output = &mut this => return Err(Stop::Ended(output?)),
     }
-    // It goes on without us only if the other side is gone, which shows in its result.
+    // It continues without us only if the other side is gone, which shows in its result.
     let _ = open.send(());
     tokio::select! {
         biased;

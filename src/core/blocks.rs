@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cksum, digest::Digest};
 
-/// Blocks that a file is looked at in: so many that a changed one is a small part of it, and no more than
+/// Blocks that a file is looked at in: enough that a changed one is a small part of it, and no more than
 /// are quickly summed there.
 const BLOCKS: u64 = 4096;
 

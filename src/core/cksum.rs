@@ -41,7 +41,7 @@ pub fn remainder(bytes: &[u8]) -> u32 {
         .fold(0, |remainder, byte| add(remainder, *byte))
 }
 
-/// What `cksum` prints of so many bytes with this remainder.
+/// What `cksum` prints of `len` bytes with this remainder.
 pub fn cksum(remainder: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     !length[..used]
@@ -49,7 +49,7 @@ pub fn cksum(remainder: u32, len: u64) -> u32 {
         .fold(remainder, |sum, byte| add(sum, *byte))
 }
 
-/// The remainder of so many bytes of which `cksum` prints this.
+/// The remainder of `len` bytes of which `cksum` prints this.
 pub fn remainder_of(cksum: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     length[..used]
@@ -83,7 +83,7 @@ pub struct Rolling {
 }
 
 impl Rolling {
-    /// For windows of so many bytes.
+    /// For windows of `window` bytes.
     pub fn new(window: usize) -> Self {
         // A CRC that starts from zero is linear: a byte counts as if all behind it were zeros.
         let mut bits = [0; 8];

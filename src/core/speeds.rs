@@ -33,12 +33,12 @@ impl Speeds {
         self.cpu.unwrap_or(CPU).max(1)
     }
 
-    /// Milliseconds to send so many bytes.
+    /// Milliseconds to send a number of bytes.
     pub fn sending(self, bytes: u64) -> u64 {
         millis(bytes, self.link())
     }
 
-    /// Milliseconds to do what takes as long as making up and hashing so many bytes.
+    /// Milliseconds to do what takes as long as making up and hashing a number of bytes.
     pub fn working(self, bytes: u64) -> u64 {
         millis(bytes, self.cpu())
     }
@@ -53,7 +53,7 @@ impl Speeds {
     }
 }
 
-/// Milliseconds that these bytes take at so many a second.
+/// Milliseconds that these bytes take at a rate in bytes a second.
 fn millis(bytes: u64, per_second: u64) -> u64 {
     let millis = u128::from(bytes) * 1000 / u128::from(per_second);
     u64::try_from(millis).unwrap_or(u64::MAX)

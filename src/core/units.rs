@@ -38,7 +38,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// The same of so many milliseconds.
+/// The same of a number of milliseconds.
 pub fn time(millis: u64) -> String {
     duration(Duration::from_millis(millis))
 }

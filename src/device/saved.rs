@@ -1,4 +1,4 @@
-//! Finds out what the device saved for its next boot, and what saving anew would make permanent.
+//! Finds out what the device saved for its next boot, and what saving again would make permanent.
 
 use std::collections::BTreeSet;
 

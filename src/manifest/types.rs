@@ -143,7 +143,7 @@ pub struct Volume {
     pub name: VolumeName,
     /// The directory on the VPU that it shows; made if it is missing.
     pub path: RemotePath,
-    /// Allows removing and making anew a volume of that name that differs.
+    /// Lets a volume of that name that differs be removed and recreated.
     #[serde(default)]
     pub replace: bool,
 }
@@ -231,7 +231,7 @@ pub struct Transfer {
 pub struct Download {
     /// A file or directory on the VPU.
     pub src: RemotePath,
-    /// Where it goes on this machine; ending in `/`, a directory that takes it inside.
+    /// Where it is placed on this machine; ending in `/`, a directory that takes it inside.
     pub dst: LocalPath,
 }
 
@@ -248,7 +248,7 @@ pub struct Compose {
     /// these paths there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_files: Vec<RelativePath>,
-    /// What the project shall be.
+    /// The state that the project has.
     #[serde(default)]
     pub state: ComposeState,
     /// Whether the project starts when the VPU boots. Default: left as it is.
@@ -280,7 +280,7 @@ fn default_compose_file() -> LocalPath {
     DEFAULT_COMPOSE_FILE.parse().expect("the default is a path")
 }
 
-/// What a compose project shall be.
+/// The state of a compose project.
 #[derive(
     Debug,
     Clone,
@@ -353,7 +353,7 @@ fn default_health_settle() -> Duration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Autostart {
-    /// Services of others that shall not start when the VPU boots, as NAME of `oem-dc@NAME` or the
+    /// Services of others that do not start when the VPU boots, as NAME of `oem-dc@NAME` or the
     /// name of a compose project.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<ServiceName>,
@@ -462,7 +462,7 @@ pub struct Apply {
     /// A directory on the VPU that gets a record of every apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<RemotePath>,
-    /// The VPU restores the previous release by itself when an apply is not heard of for so long.
+    /// The VPU restores the previous release on its own when an apply is not heard of for so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Duration>,
 }

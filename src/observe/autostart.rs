@@ -51,7 +51,7 @@ pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostar
 }
 
 /// Reads a unit's text as systemd does: an empty assignment takes back what came before, and `\`
-/// at a line's end goes on in the next.
+/// at a line's end continues in the next.
 fn unit(lines: &[&str]) -> Unit {
     let mut unit = Unit::default();
     let mut section = String::new();

@@ -412,7 +412,7 @@ struct RecordedVolumes {
 }
 
 /// `input NAME\tDIGEST`, `boot ID` and `container ID HASH` lines. An unknown line voids the record:
-/// then nothing is taken for granted and the containers are made anew.
+/// then nothing is taken for granted and the containers are recreated.
 fn started(body: &[&str]) -> Started {
     let mut started = Started::default();
     for line in body {

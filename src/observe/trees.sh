@@ -54,7 +54,7 @@ each() {
 }
 
 # For every target: free space, whether the nearest directory at or above it is ours to write in (w), not (-),
-# or cannot be reached because something else is in the way (f); its mount point, its path, and the target's.
+# or cannot be reached because something else is above it (f); its mount point, its path, and the target's.
 targets() {
     df -Pk . | { read -r _; read -r _ _ _ _ _ mount; printf 'home %s\n' "$mount"; }
     left "$HOME/.o3r-deploy/staging"
@@ -115,7 +115,7 @@ nodes() {
 }
 
 # Everything below the targets that are to be exactly what is declared: directories with what they allow us, names
-# that no list can carry in hexadecimal digits, and all other paths as they are.
+# that no list can carry in hexadecimal digits, and all other paths unchanged.
 below() {
     queried 's/^R //p' | {
         failed=0

@@ -16,9 +16,9 @@ use crate::{
 /// When an image is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Division {
-    /// A part is closed when the tars of its layers have so many bytes.
+    /// A part is closed when the tars of its layers have this size, in bytes.
     pub part_bytes: u64,
-    /// A part that takes so many seconds arrives in a file first, so that it goes on where it was after
+    /// A part that takes this many seconds arrives in a file first, so that it is resumed after
     /// the link broke.
     pub long_seconds: u64,
 }

@@ -425,7 +425,7 @@ impl Resolver<'_> {
                     "name files and directories only",
                 );
             }
-            // One file may be named twice, by itself and by a directory that it is in.
+            // One file may be named twice, alone and by a directory that it is in.
             if files.iter().any(|file| file.relative == below) {
                 continue;
             }

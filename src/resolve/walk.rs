@@ -221,7 +221,7 @@ fn file(local: &Utf8Path, mode: Option<u32>) -> io::Result<FileEntry> {
     })
 }
 
-/// Files of up to so many bytes are read in one piece: the buffer that a large one is read through
+/// Files of up to this size, in bytes, are read in one piece: the buffer that a large one is read through
 /// costs more than they do.
 const SMALL: u64 = 64 << 10;
 

@@ -19,7 +19,7 @@ const STEPS: [(usize, Duration); 4] = [
     (16 << 20, Duration::MAX),
 ];
 
-/// Bytes say little, too, as long as they take less than so many times what none at all take: on a link that is far
+/// Bytes say little, too, as long as they take less than this many times as long as none at all: on a link that is far
 /// away, most of it is waiting for answers while TCP starts slowly.
 const CLEARLY: u32 = 4;
 
@@ -71,7 +71,7 @@ pub(super) async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u6
     Ok(result)
 }
 
-/// How long so many bytes take, until the host says that it has them.
+/// How long a number of bytes takes, until the host says that it has them.
 async fn took<H: Host>(host: &H, bytes: usize) -> Result<Option<Duration>, HostError> {
     let count = Argv::new("wc").arg("-c");
     let start = Instant::now();
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::host::{Held, LocalHost, Output};
 
-    /// A link of so many bytes a second, over which an answer takes so long; TCP starts slowly for every command.
+    /// A link with a rate in bytes a second, over which an answer takes so long; TCP starts slowly for every command.
     struct Slow {
         rate: f64,
         round_trip: Duration,

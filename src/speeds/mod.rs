@@ -7,7 +7,7 @@ pub use o3r_core::speeds::Speeds;
 
 use crate::host::{Host, HostError};
 
-/// From so many bytes on, measuring costs less than a wrong choice: at 2 Mbit/s these take 16 s, and
+/// From this size on, in bytes, measuring costs less than a wrong choice: at 2 Mbit/s these take 16 s, and
 /// the measurement 1 s.
 pub const WORTH_MEASURING: u64 = 4 << 20;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{image::LayerSpan, render::bytes};
 
-/// The layer that is being sent once so many bytes were.
+/// The layer that is being sent after a number of bytes.
 pub(super) fn at(layers: &[LayerSpan], sent: u64) -> Option<&LayerSpan> {
     let mut after = layers.iter().filter(|span| span.bytes.end > sent);
     after.next().or(layers.last())

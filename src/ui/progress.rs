@@ -344,7 +344,7 @@ impl Bars {
         }
     }
 
-    /// That so many bytes are sent in all; of few nothing is shown.
+    /// The bytes that are sent in all; of few nothing is shown.
     fn set_length(&self, bytes: u64) {
         if self.total.length().is_some() {
             self.total.set_length(bytes);
@@ -399,7 +399,7 @@ fn begin(bar: &ProgressBar, template: &str, message: String) {
     bar.enable_steady_tick(Duration::from_millis(100));
 }
 
-/// How long the rest takes, if it goes on like this.
+/// How long the rest takes at this rate.
 fn left(took: Duration, bytes: u64, total: u64) -> String {
     let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
     let millis = millis / u128::from(bytes.max(1));

@@ -1,4 +1,4 @@
-//! What is in the way of a transfer, what goes and what stays: plans over the in-memory VPU, and
+//! What blocks a transfer, what is removed and what stays: plans over the in-memory VPU, and
 //! manifests over real trees.
 
 use std::{

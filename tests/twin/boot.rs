@@ -12,7 +12,7 @@ fn started_by_the_boot_unit() {
     app.write(&site);
     site.apply();
     twin.oem("systemctl --user enable oem-dc@hello");
-    // After the second boot the unit stops what it started: containers are removed and made anew.
+    // After the second boot the unit stops what it started: containers are removed and created again.
     for _ in 0..2 {
         twin.reboot();
         site.nothing_to_do();

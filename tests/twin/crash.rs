@@ -225,7 +225,7 @@ fn link_that_is_lost() {
     sleep(Duration::from_secs(1));
     link.cut();
     link.slow(0);
-    // Nothing that runs is touched yet: it goes on by itself.
+    // Nothing that runs is touched yet: it resumes on its own.
     let ran = apply.finish().exits(0);
     ran.says("the link to the VPU broke; trying again in 1 s")
         .says("the link is back");

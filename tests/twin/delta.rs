@@ -62,7 +62,7 @@ fn an_image_without_a_shell() {
     without_shell(400, 30_000);
 }
 
-/// Of few files each is taken out by itself.
+/// Of few files each is taken out alone.
 #[test]
 fn an_image_without_a_shell_of_few_files() {
     without_shell(9, 1_300_000);

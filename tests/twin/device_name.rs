@@ -200,7 +200,7 @@ fn every_way_not_to_answer_has_its_own_words() {
     ran.says("nothing listens on port 80, where the device's API should be");
     ran.says("wait until the device has booted");
 
-    // What needs no API goes on without it.
+    // What needs no API works without it.
     let without = Site::new(&twin);
     without.manifest("[release]\nname = \"fleet\"\n[[directories]]\npath = \"~/share\"\n");
     without

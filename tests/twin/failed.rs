@@ -23,10 +23,10 @@ fn first_release_that_crashes() {
             .says("fix it and run apply again");
         assert!(site.logs().contains("no camera found"));
 
-        let mended = App::new("1.0.0");
-        mended.write(&site);
+        let fixed = App::new("1.0.0");
+        fixed.write(&site);
         site.apply();
-        mended.runs_on(&twin);
+        fixed.runs_on(&twin);
         site.nothing_to_do();
     }
 }

@@ -383,7 +383,7 @@ impl Watch {
 
 #[test]
 fn secrets_are_not_shown() {
-    const SECRET: &str = "hunter2-shall-not-be-seen";
+    const SECRET: &str = "hunter2-must-not-be-seen";
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");

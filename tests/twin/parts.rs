@@ -6,7 +6,7 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// A manifest of one image, `big:1`, with layers of so many bytes; gives the size of its archive.
+/// A manifest of one image, `big:1`, with layers of these sizes in bytes; gives the size of its archive.
 fn write(site: &Site, fillers: &[usize]) -> u64 {
     write_manifest(site);
     write_image(site, TinyImage::new("big:1", "1"), fillers)
@@ -115,7 +115,7 @@ fn zstd_where_the_vpu_has_it() {
     is_whole(&site, &twin);
 }
 
-/// An apply that was ended is gone on with by the next one.
+/// An apply that was ended is resumed by the next one.
 #[test]
 fn next_apply_goes_on() {
     let twin = Twin::up();

@@ -6,7 +6,7 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// A manifest of one image, `big:1`, whose version is in it, with layers of so many bytes.
+/// A manifest of one image, `big:1`, whose version is in it, with layers of these sizes in bytes.
 fn write(site: &Site, version: &str, fillers: &[usize]) {
     site.manifest(
         "[release]\nname = \"big\"\n[[images]]\nname = \"big:1\"\narchive = \"dist/big.tar\"\n",
@@ -74,7 +74,7 @@ fn disk_that_fills_up_between_parts() {
     is_tidy(&twin);
 }
 
-/// A link on which nothing comes through and nobody is told: that is noticed, and gone on with.
+/// A link on which nothing comes through and nobody is told: that is noticed, and the apply resumes.
 #[test]
 fn a_link_that_falls_silent() {
     let twin = Twin::up();

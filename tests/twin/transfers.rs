@@ -1,4 +1,4 @@
-//! Files and directories: copied, changed, removed, in the way; and what runs on them.
+//! Files and directories: copied, changed, removed, blocked; and what runs on them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
@@ -189,7 +189,7 @@ fn what_is_in_the_way_blocks_with_a_remedy() {
 }
 
 #[test]
-fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
+fn containers_that_use_changed_files_are_recreated_and_others_run_on() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");
@@ -221,7 +221,7 @@ fn containers_that_use_changed_files_are_made_anew_and_others_run_on() {
         "two"
     );
 
-    // One that is mounted by itself is not.
+    // One that is mounted alone is not.
     site.write("settings/main.json", "two");
     site.run(&["plan"])
         .exits(0)

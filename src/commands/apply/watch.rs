@@ -45,7 +45,7 @@ impl Waiting<'_> {
     }
 }
 
-/// The log of this apply; where it cannot be written, that is said and apply goes on.
+/// The log of this apply; where it cannot be written, that is said and apply continues.
 pub(super) fn log(global: &Global, ui: Ui) -> Log {
     let directory = match (global.log_dir.strip_prefix("~"), crate::user::home()) {
         (Ok(rest), Some(home)) => home.join(rest),

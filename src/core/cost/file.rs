@@ -21,7 +21,7 @@ const BUILT: u64 = 10;
 /// What takes as long as a piece of a recipe, a process: 130 to 190 kB were measured.
 const PIECE: u64 = 200_000;
 
-/// Milliseconds to send a patch and build the file of so many bytes.
+/// Milliseconds to send a patch and build the file, of `bytes` bytes.
 pub fn patched(speeds: Speeds, bytes: u64, patch: &PatchOffer) -> u64 {
     let built = building(bytes).saturating_add(patch.pieces.saturating_mul(PIECE));
     speeds

@@ -44,7 +44,7 @@ pub struct Desired {
     pub projects: Vec<Project>,
     /// The device's own name; `None` leaves it alone.
     pub device_name: Option<DeviceName>,
-    /// Services of others that shall not start when the VPU boots.
+    /// Services of others that do not start when the VPU boots.
     pub disabled: Vec<Disabled>,
 }
 
@@ -66,7 +66,7 @@ pub struct DeviceName {
     pub source: Option<String>,
 }
 
-/// A service of others that shall not start when the VPU boots.
+/// A service of others that does not start when the VPU boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disabled {
     /// NAME of `oem-dc@NAME`, and the compose project.
@@ -167,7 +167,7 @@ impl ImageContent {
 pub struct Project {
     /// Name of the project and its directory.
     pub name: String,
-    /// What it shall be.
+    /// Its state.
     pub state: ProjectState,
     /// The compose file, then the extra files, by relative path below the project's directory.
     pub files: Vec<ProjectFile>,
@@ -187,7 +187,7 @@ pub struct Project {
     pub source: Option<String>,
 }
 
-/// What a compose project shall be.
+/// The state of a compose project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectState {
@@ -215,7 +215,7 @@ pub struct ProjectFile {
 }
 
 impl ProjectFile {
-    /// A file of which only the name matters, because it shall not be there.
+    /// A file of which only the name matters, because it is to be absent.
     pub fn named(relative: String) -> Self {
         let sha256 = Digest::of(b"");
         Self {
@@ -310,7 +310,7 @@ impl Project {
         remote::project_directory(&self.name)
     }
 
-    /// Whether it shall start when the VPU boots.
+    /// Whether it starts when the VPU boots.
     pub fn starts_at_boot(&self) -> bool {
         self.autostart == Some(true) && self.state != ProjectState::Absent
     }

@@ -14,11 +14,11 @@ pub struct Transfer {
     pub target: RemotePath,
     /// What is to be there, by path below the target; the target itself is the empty path.
     pub entries: BTreeMap<String, Entry>,
-    /// Whether nothing else shall be there.
+    /// Whether everything else is deleted.
     pub delete: bool,
     /// What is left alone on both sides.
     pub exclude: Exclude,
-    /// Projects whose containers are made anew when something changed.
+    /// Projects whose containers are recreated when something changed.
     pub restart: Vec<String>,
     /// Where it is declared.
     pub source: Option<String>,

@@ -7,7 +7,7 @@ main() {
     rm -rf -- "$staging" || exit
     mkdir -p -- "$staging/new" || exit
     cd -- "$staging/new" || exit
-    # Permissions as they are in the archive, whatever the umask; no owner; times of now, for the clock here may
+    # Permissions of the archive, whatever the umask; no owner; times of now, for the clock here may
     # be years behind and tar warns of each file from the future.
     tar -xpomf - 2>../said || failed "$(tail -n 5 ../said)"
     [ -f sums ] || failed "the archive was cut short"

@@ -187,7 +187,7 @@ impl LayerCache {
         }
     }
 
-    /// Keeps at most so many bytes.
+    /// Keeps at most this many bytes.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;

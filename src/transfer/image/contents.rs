@@ -54,7 +54,7 @@ pub(super) struct LayerBytes {
     pub(super) encoding: Encoding,
     /// The digest of the stored bytes, where the source promises one.
     pub(super) stored_digest: Option<Digest>,
-    /// Bytes as they are sent.
+    /// Bytes that are sent.
     pub(super) size: u64,
     /// Bytes unpacked, where that is known.
     pub(super) unpacked: Option<u64>,

@@ -1,4 +1,4 @@
-//! Wraps an archive into a gzip or zstd file, of frames that are there already: layers as they are kept, and the
+//! Wraps an archive into a gzip or zstd file, of frames that are there already: layers in the form in which they are kept, and the
 //! rest uncompressed.
 //!
 //! A gzip file may be many members, one after the other, and blocks of a member may be stored ones (RFC 1952, RFC 1951);
@@ -84,7 +84,7 @@ impl Framing for Codec {
     }
 }
 
-/// A frame of bytes as they are, which has to get all of them.
+/// A frame of uncompressed bytes, which has to get all of them.
 pub(super) struct Raw<'a> {
     framing: Codec,
     out: &'a mut dyn Write,

@@ -87,7 +87,7 @@ pub struct Rootfs {
 pub struct Layer {
     /// The digest of the layer's uncompressed tar.
     pub diff_id: Digest,
-    /// Bytes as they are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
+    /// Bytes that are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
     /// [`Image::prepare`].
     pub size: Option<u64>,
     /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.

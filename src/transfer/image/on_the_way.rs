@@ -14,7 +14,7 @@ use o3r_core::compression::Compression;
 /// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
 const WAITING: usize = 1;
 
-/// How many pieces of a layer are looked at to tell what it becomes: so many that what compresses is met.
+/// How many pieces of a layer are looked at to tell what it becomes: enough to meet what compresses.
 const SAMPLES: u64 = 64;
 
 /// Bytes of a piece.

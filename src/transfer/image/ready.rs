@@ -31,7 +31,7 @@ pub struct WorkProgress {
     pub total: u64,
 }
 
-/// From so many bytes on, layers may be compressed while they are sent: of fewer that takes no tenth of a second.
+/// From this size on, in bytes, layers may be compressed while they are sent: of fewer that takes no tenth of a second.
 const ON_THE_WAY_FROM: u64 = 16 << 20;
 
 /// What is ready to be sent without asking the source.
@@ -55,7 +55,7 @@ impl Image {
     ///
     /// # Errors
     /// The source cannot be read, or a layer is not what it should be. A cache that cannot be
-    /// written is no error: then the layers are sent as they are.
+    /// written is no error: then the layers are sent uncompressed.
     pub fn prepare_layers(
         &self,
         wanted: &BTreeSet<Digest>,

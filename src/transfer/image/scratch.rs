@@ -8,7 +8,7 @@ use super::ImageError;
 
 /// A directory for temporary files, made when first needed.
 ///
-/// Its files are unlinked as soon as they are open: nothing is left behind, however the process
+/// Its files are unlinked once they are open: nothing is left behind, however the process
 /// ends. Prefer the user's cache directory over `/tmp`, which is often kept in memory.
 #[derive(Debug, Clone)]
 pub struct ScratchDir {

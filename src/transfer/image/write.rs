@@ -215,7 +215,7 @@ pub(super) fn write(
     out.flush().map_err(output)
 }
 
-/// Writes so many bytes as they are, in a frame where the archive is made of frames.
+/// Writes `len` bytes uncompressed, in a frame where the archive is made of frames.
 fn as_it_is(
     framing: Option<Codec>,
     len: u64,
@@ -228,7 +228,7 @@ fn as_it_is(
     }
 }
 
-/// Writes a layer's bytes as they are sent.
+/// Writes the bytes of a layer that are sent.
 fn layer(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     // A gzip layer goes through as it is.
     let unpack = match layer.encoding {
@@ -243,7 +243,7 @@ fn layer(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(
     body.copy(parts, layer, out)
 }
 
-/// Writes a layer's bytes as they are stored, whose digest is known.
+/// Writes a layer's stored bytes, whose digest is known.
 fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     let digest = layer.stored_digest.unwrap_or(layer.diff_id);
     let body = Body {

@@ -144,7 +144,7 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
         Drift::LeaveOverride => leave_override(world, &directory),
         Drift::RemoveOneContainer => drop(world.containers.pop_first()),
         Drift::RemakeContainers => {
-            // Someone edits, makes the containers anew, and takes the edit back.
+            // Someone edits, recreates the containers, and takes the edit back.
             let before = world.files.get(&extra).cloned();
             // After a reboot it cannot be told from what the boot unit makes: a known limit.
             let rebooted = world.boot_id.contains('+');

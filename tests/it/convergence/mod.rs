@@ -216,7 +216,7 @@ fn is_real(world: &mut World, desired: &Desired) {
         }
         for transfer in &desired.transfers {
             let target = transfer.target.resolve(&world.home);
-            // A file that is mounted by itself is never seen old.
+            // A file that is mounted alone is never seen old.
             let must = transfer.is_file() || transfer.restart.contains(&project.name);
             for (name, entry) in transfer
                 .entries

@@ -218,7 +218,7 @@ fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
     assert!(written(&image) == first, "and again");
 }
 
-/// Takes so many bytes.
+/// Takes a number of bytes.
 struct Cut(usize);
 
 impl Write for Cut {

@@ -26,7 +26,7 @@ use o3r_testing::{
 use serde_json::json;
 use tokio::sync::watch;
 
-/// An archive of `docker save` with one file of so many bytes a layer.
+/// An archive of `docker save` with one file a layer, of a given size in bytes.
 fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Utf8PathBuf {
     let layers: Vec<Vec<u8>> = layers
         .iter()

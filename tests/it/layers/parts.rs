@@ -1,4 +1,4 @@
-//! A large image is sent in parts, and goes on where it was after the link broke.
+//! A large image is sent in parts, and is resumed after the link broke.
 
 use std::{
     collections::BTreeSet,
@@ -160,7 +160,7 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
         part_bytes: 20_000,
         ..EACH
     };
-    // So quick that they go as they are.
+    // So quick that they are sent uncompressed.
     let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, (division, Sizes::Exact)).await;
     let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
     let counts: Vec<_> = payload
@@ -430,7 +430,7 @@ async fn exact_plans_know_what_is_sent() {
     assert!(!said.contains("about"), "{said}");
 }
 
-/// Wherever the link breaks while layers are compressed, it goes on, and nothing is left behind.
+/// Wherever the link breaks while layers are compressed, it resumes, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
     for (link, zstd) in [(QUICK, false), (SLOW, true)] {

@@ -66,7 +66,7 @@ impl Autostart {
 
 impl World {
     /// Restarts it. dockerd starts containers that ran, by their policy (where it starts at all);
-    /// enabled units make their projects anew; what is not saved of the settings is lost.
+    /// enabled units recreate their projects; what is not saved of the settings is lost.
     pub fn reboot(&mut self) {
         self.boot_id.push('+');
         self.settings = Self::default().settings;
@@ -91,7 +91,7 @@ impl World {
             return;
         }
         for project in self.autostart.enabled.clone() {
-            // The shutdown took the project down; the boot makes it anew.
+            // The shutdown took the project down; the boot recreates it.
             self.containers
                 .retain(|_, container| container.project != project);
             let _ = compose_up(self, &project, true, false);

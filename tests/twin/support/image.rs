@@ -59,19 +59,19 @@ impl TinyImage {
         }
     }
 
-    /// Adds another layer of so many bytes that do not compress.
+    /// Adds another layer of `bytes` bytes that do not compress.
     pub(crate) fn filled(mut self, bytes: usize) -> Self {
         self.fillers.push(bytes);
         self
     }
 
-    /// Has the layers of so many bytes be text, which compresses to little more than a half.
+    /// Has the layers of a given size be text, which compresses to little more than a half.
     pub(crate) fn of_text(mut self) -> Self {
         self.text = true;
         self
     }
 
-    /// Adds a layer of so many files of so many bytes, of which one is changed.
+    /// Adds a layer of files of one size, of which one is changed.
     pub(crate) fn with_files(mut self, count: usize, bytes: usize, changed: Option<usize>) -> Self {
         self.files = Some((count, bytes, changed));
         self

@@ -76,7 +76,7 @@ impl Link {
         *self.target.lock().unwrap() = format!("{}:22", twin.address);
     }
 
-    /// From now on so many bytes a second go to the twin; 0 is as many as can be.
+    /// From now on `rate` bytes a second go to the twin; 0 is as many as can be.
     pub(crate) fn slow(&self, rate: u64) {
         self.rate.store(rate, Ordering::Relaxed);
     }
@@ -86,7 +86,7 @@ impl Link {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many bytes have gone towards the twin.
+    /// Waits until `bytes` bytes have gone towards the twin.
     pub(crate) fn wait_for(&self, bytes: u64) {
         let end = std::time::Instant::now() + Duration::from_secs(120);
         while self.sent() < bytes {

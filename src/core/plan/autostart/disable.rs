@@ -1,4 +1,4 @@
-//! Plans what shall not start when the VPU boots: projects of ours, and services of others.
+//! Plans what does not start when the VPU boots any more: projects of ours, and services of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -47,7 +47,7 @@ fn compose_file(project: &Project) -> &str {
     file.map_or(COMPOSE_FILE, |file| file.local.as_str())
 }
 
-/// Why and how to mend it, where services have no policy that brings them back.
+/// Why and how to fix it, where services have no policy that brings them back.
 pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     let lacking: Vec<String> = project
         .services

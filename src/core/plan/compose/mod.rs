@@ -129,7 +129,7 @@ impl Found<'_> {
     }
 }
 
-/// Containers of others that are in the way: why, and what to do.
+/// Containers of others that have names of this project's: why, and what to do.
 fn conflict(
     desired: &Desired,
     project: &Project,

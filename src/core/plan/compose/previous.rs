@@ -262,7 +262,7 @@ pub(super) fn added<'a>(builder: &Builder<'a>, project: &Project) -> BTreeSet<&'
     added.into_iter().flatten().map(String::as_str).collect()
 }
 
-/// The commands that remove projects which the last release did not have: they may be in the way of
+/// The commands that remove projects which the last release did not have: they may have names or ports of
 /// one that comes back, and their own steps come after its.
 pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
     let Some(previous) = builder.previous() else {
@@ -323,7 +323,7 @@ fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
     words.into_iter().collect()
 }
 
-/// Volumes that another apply replaced, or that this plan creates anew with another directory.
+/// Volumes that another apply replaced, or that this plan recreates with another directory.
 fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
     let mut commands = vec![];
     for (name, device) in of_kind(made, "volume") {

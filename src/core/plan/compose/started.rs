@@ -1,4 +1,4 @@
-//! Compares what a project's containers were started from with what they shall be started from.
+//! Compares what a project's containers were started from with what they would be started from now.
 
 use std::collections::{BTreeMap, BTreeSet};
 

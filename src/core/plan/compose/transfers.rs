@@ -26,8 +26,8 @@ pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Strin
     inputs
 }
 
-/// The files of a transfer that a service mounts each by itself: as mounted, and below the target.
-/// Such a mount shows the old file for ever: it is of the file, and not of its name.
+/// The files of a transfer that a service mounts one by one: as mounted, and below the target.
+/// Such a mount keeps showing the old file: it is of the file, and not of its name.
 fn mounted_files(
     builder: &Builder<'_>,
     transfer: &Transfer,
@@ -128,7 +128,7 @@ pub(in crate::plan) fn affected(
         .collect()
 }
 
-/// The services to make anew; `None` where it cannot be told.
+/// The services to recreate; `None` where it cannot be told.
 pub(super) fn services(
     builder: &Builder<'_>,
     project: &Project,

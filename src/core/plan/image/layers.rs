@@ -6,7 +6,7 @@ use crate::digest::Digest;
 
 /// The chains of layers that a docker has: every image's, and all their beginnings.
 ///
-/// A classic image store knows a layer by its chain id: by itself and all below it. The same layer
+/// A classic image store knows a layer by its chain ID: itself and all below it. The same layer
 /// on top of others is another one to it (moby's `layer.CreateChainID`; tried with 20.10).
 #[derive(Debug, Default)]
 pub(super) struct Chains(Vec<Vec<Digest>>);

@@ -38,7 +38,7 @@ pub(super) struct Diff {
     pub(super) is_new: bool,
 }
 
-/// Compares; lists everything that is in the way.
+/// Compares; lists everything that blocks.
 pub(super) fn diff(
     builder: &Builder<'_>,
     transfer: &Transfer,

@@ -346,7 +346,7 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     builder.step(draft);
 }
 
-/// Stages one file by itself.
+/// Stages one file alone.
 fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let member = member(one.number, name);
     let path = format!("{}/new/{member}", one.staging);

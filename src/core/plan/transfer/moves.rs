@@ -24,7 +24,7 @@ pub(super) struct Collected {
     pub(super) new: Vec<String>,
     /// What goes.
     pub(super) deleted: Vec<String>,
-    /// Permissions as they were (where anything was there), and as they shall be.
+    /// Permissions before (where anything was there) and after.
     pub(super) modes: Vec<(Option<u32>, u32, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! Says what is in the way of a transfer, and what to do about it.
+//! Says what blocks a transfer, and what to do about it.
 
 use crate::{
     plan::obstacle::{BlockCode, Obstacle},

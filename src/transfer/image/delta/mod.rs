@@ -37,7 +37,7 @@ const MAX_BASES: usize = 3;
 /// hardly pays for copying the rest.
 const MIN_SHARE: u64 = 20;
 
-/// Smaller layers are embedded as they are.
+/// Smaller layers are embedded whole.
 const MIN_LAYER: u64 = 16 << 10;
 
 /// Keeps the list of what is in a layer in the cache, if it is not there.

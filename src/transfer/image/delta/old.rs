@@ -82,7 +82,7 @@ pub(super) struct LayerReader {
 }
 
 impl LayerReader {
-    /// Its tar, or its bytes as they are sent.
+    /// Its tar, or the bytes that are sent of it.
     pub(super) fn new(layer: &LayerBytes, tar: bool) -> Result<Self, ImageError> {
         // What docker takes is sent as it is.
         let encoding = match layer.encoding {

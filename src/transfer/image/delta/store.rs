@@ -1,4 +1,4 @@
-//! Keeps the lists of layers in the layer cache: compact, checked when read, made anew when damaged.
+//! Keeps the lists of layers in the layer cache: compact, checked when read, rebuilt when damaged.
 
 use std::io::{self, Read as _, Write as _};
 use std::time::SystemTime;
