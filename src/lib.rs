@@ -79,7 +79,8 @@ use o3r_transfer::{held_back, image, kept, patch};
 // What programs may use; `tests/it/snapshots` has it as a list that a test holds.
 pub use crate::{
     apply::{
-        Event, Failure, FailureReason, Locked, Log, Observer, Outcome, Report, Restored, Silent,
+        Event, Failure, FailureReason, Interrupts, Locked, Log, Observer, Outcome, Report,
+        Restored, Silent,
     },
     deployment::{ApplyOptions, Deployment, Error, Planned, Vpu},
     device::DeviceError,

@@ -22,7 +22,7 @@ for part in "$@"; do
     [[ " ${parts[*]} ${named_only[*]} " == *" $part "* ]] ||
         { echo "run.sh: no part '$part'; there are: ${parts[*]} ${named_only[*]}" >&2; exit 2; }
 done
-[ $# -eq 0 ] || parts=("$@")
+[ $# -eq 0 ] || mapfile -t parts < <(printf '%s\n' "$@" | awk '!seen[$0]++')
 
 # A world of its own: twins that someone plays with are not touched.
 export O3R_TWIN_STATE=${O3R_TWIN_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/o3r-deploy-tests}
@@ -45,7 +45,7 @@ need() {
     {
         as_root apt-get update -q &&
             as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${@:2}"
-    } >"$log" 2>&1 || { cat "$log"; return 1; }
+    } >"$log.$1" 2>&1 || { cat "$log.$1"; return 1; }
 }
 
 # --- the parts: each runs in a shell of its own, where the first failing command ends it ---------
@@ -58,8 +58,11 @@ part_format() {
 part_words() {
     local banned='made anew|anew|in the way|goes on|gone on with|as they are|so many|mend|mends|mended|shall|for ever|by itself'
     local places=(src tests benches examples docs schemas .ci README.md CONTRIBUTING.md o3r-deploy.toml.example)
-    ! grep -rnwEI --exclude=style.md --exclude=run.sh --exclude=LICENSE --exclude-dir=fixtures "$banned" "${places[@]}" ||
-        { echo 'docs/style.md has the words in place of these'; return 1; }
+    local code=0
+    grep -rnwEI --exclude=style.md --exclude=run.sh --exclude=LICENSE --exclude-dir=fixtures "$banned" "${places[@]}" ||
+        code=$?
+    # 0: found some; 2: could not read all.
+    [ $code = 1 ] || { echo 'docs/style.md has the words in place of these'; return 1; }
 }
 
 part_clippy() {
@@ -119,7 +122,7 @@ part_tests() {
         ! grep -qs '^\[profile\.all' .config/nextest.toml || profile=(--profile all)
         cargo nextest run --locked --no-fail-fast --status-level slow --final-status-level slow "${profile[@]}"
     else
-        cargo test --workspace --locked --quiet --lib --bins --tests --no-fail-fast
+        cargo test --workspace --locked --quiet --lib --bins --examples --tests --no-fail-fast
     fi
 }
 
@@ -216,9 +219,16 @@ started=$SECONDS
 results=$(mktemp)
 
 finish() {
-    trap - EXIT INT TERM
+    # Nothing keeps the twins from being ended.
+    trap - EXIT
+    trap '' INT TERM
     local twin
-    [ -z "$chain" ] || wait "$chain"
+    if [ -n "$chain" ]; then
+        kill -TERM -- "-$chain" 2>/dev/null
+        wait "$chain"
+        cat "$output"
+    fi
+    rm -f "$output"
     for twin in "$O3R_TWIN_STATE"/twins/*/; do
         [ ! -d "$twin" ] || tests/twin/twin.sh down "$(basename "$twin")" 9>&-
     done
@@ -228,6 +238,7 @@ finish() {
     fi
 }
 chain=
+output=
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -250,6 +261,12 @@ run() {
     fi
 }
 
+# What both sides of that would install at once, apt refuses.
+[[ " ${parts[*]} " != *" twin "* ]] || ! command -v apt-get >/dev/null || {
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || need no-such-program python3-venv
+}
+
 # While twins boot, the processors have time for these, one after the other.
 beside=()
 for part in "${parts[@]}"; do
@@ -262,13 +279,15 @@ for part in "${parts[@]}"; do
     [[ " ${beside[*]} " != *" $part "* ]] || continue
     if [ "$part" = twin ] && [ ${#beside[@]} -gt 0 ]; then
         output=$(mktemp)
-        for other in "${beside[@]}"; do run "$other"; done >"$output" 2>&1 &
+        # A process group of its own, so that a signal can end all of it.
+        set -m
+        for other in "${beside[@]}"; do run "$other"; done >"$output" 2>&1 9>&- &
         chain=$!
+        set +m
         run twin
         wait "$chain"
         chain=
         cat "$output"
-        rm "$output"
     else
         run "$part"
     fi
@@ -282,4 +301,5 @@ rm "$results"
 printf '\n%d s' $((SECONDS - started))
 [ "$count" = 0 ] || printf '; failed: %s' "${failed//$'\n'/ }"
 printf '\n%d passed, %d failed\n' $((total - count)) "$count"
-[ "$count" = 0 ] && [ "$total" = ${#parts[@]} ]
+[ "$total" = ${#parts[@]} ] || { echo "run.sh: only $total of ${#parts[@]} parts ran to their end" >&2; exit 1; }
+[ "$count" = 0 ]

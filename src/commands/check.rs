@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{CommandError, Exit, session};
+use super::{CommandError, ErrorCode, Exit, session};
 use crate::{
     cli::{self, Global, TextOrJson},
     manifest::{
@@ -25,7 +25,11 @@ pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Ex
     match args.format {
         TextOrJson::Json => {
             let exit = if failed { Exit::Usage } else { Exit::Done };
-            let error = json!({ "message": findings.to_string(), "help": null });
+            let error = json!({
+                "code": ErrorCode::InvalidManifest.name(),
+                "message": findings.to_string(),
+                "help": null,
+            });
             ui.data(&render::document(&json!({
                 "format": 1,
                 "exit_code": exit as u8,

@@ -32,7 +32,7 @@ o3r_core::codes! {
         NotPrepared = "not-prepared",
         /// Everything was applied, but the log is not complete.
         LogIncomplete = "log-incomplete",
-        /// The OpenSSH client cannot be started on this machine.
+        /// The OpenSSH client is not installed on this machine.
         SshMissing = "ssh-missing",
         /// No connection to the VPU: wrong cable, wrong address, nothing listens.
         Unreachable = "unreachable",

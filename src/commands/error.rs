@@ -1,6 +1,6 @@
 //! Maps what went wrong to an exit code and a report.
 
-use std::fmt;
+use std::{fmt, io};
 
 use miette::Diagnostic;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::ErrorCode;
 pub(super) use crate::host::chain;
 use crate::{
+    apply::Locked,
     deployment,
     host::HostError,
     manifest::{Diagnostics, names::escape_lines},
@@ -163,7 +164,10 @@ impl CommandError {
 
 fn code_of(error: &HostError) -> ErrorCode {
     match error {
-        HostError::Start { .. } => ErrorCode::SshMissing,
+        HostError::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ErrorCode::SshMissing
+        }
+        HostError::Start { .. } => ErrorCode::SshFailed,
         HostError::Unreachable { .. } => ErrorCode::Unreachable,
         HostError::Refused { .. } => ErrorCode::LoginRefused,
         HostError::HostKeyUnknown { .. } => ErrorCode::HostKeyUnknown,
@@ -183,10 +187,15 @@ fn code_of(error: &HostError) -> ErrorCode {
 impl From<deployment::Error> for CommandError {
     fn from(error: deployment::Error) -> Self {
         use deployment::Error;
+        let error = match error {
+            Error::Load(error) => return super::session::load_error(error),
+            error => error,
+        };
         let report = "run it again with -vv, and report it with that output if it stays";
         let (code, help) = match &error {
-            Error::Load(_) => (ErrorCode::InvalidManifest, None),
-            Error::Host(error) => return Self::unreachable(error, "[vpu]"),
+            Error::Host(error) | Error::Locked(Locked::Host(error)) => {
+                return Self::unreachable(error, "[vpu]");
+            }
             // We are connected and cannot tell what is there: nothing may be done.
             Error::Observe(_) | Error::Silent => (ErrorCode::StateUnknown, Some(report.to_owned())),
             Error::DockerHangs { .. } => {
@@ -202,7 +211,8 @@ impl From<deployment::Error> for CommandError {
             Error::Blocked(_) => (ErrorCode::Blocked, None),
             Error::Stale => (ErrorCode::StalePlan, None),
             Error::Locked(_) => (ErrorCode::Locked, None),
-            Error::NotConverged(_) => (ErrorCode::NotConverged, None),
+            Error::NotConverged(_) | Error::NotVerified(_) => (ErrorCode::NotConverged, None),
+            Error::Load(_) => (ErrorCode::InvalidManifest, None),
         };
         Self::message(code, chain(&error), help)
     }
@@ -210,8 +220,6 @@ impl From<deployment::Error> for CommandError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// Those of ssh that the twin's tests do not provoke.
@@ -261,5 +269,12 @@ mod tests {
             assert_eq!(error.exit, Exit::Unreachable);
             assert_eq!(error.document()["code"], code.name());
         }
+    }
+
+    #[test]
+    fn a_vpu_that_does_not_say_what_is_on_it_blocks() {
+        let error = CommandError::from(deployment::Error::Silent);
+        assert_eq!(error.code(), Some(ErrorCode::StateUnknown));
+        assert_eq!(error.exit, Exit::Blocked);
     }
 }

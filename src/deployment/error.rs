@@ -48,10 +48,22 @@ pub enum Error {
     Stale,
     /// Another apply has the lock, or it cannot be taken.
     #[error(transparent)]
-    Locked(#[from] Locked),
+    Locked(Locked),
+    /// All steps were done, and the VPU could not be looked at afterwards.
+    #[error("all steps were done, and whether the VPU matches could not be told")]
+    NotVerified(#[source] Box<Error>),
     /// All steps were done, and this is what would still be needed.
     #[error("all steps were done, and still {} would be needed", .0.steps.len() + .0.blocked.len())]
     NotConverged(Box<Plan>),
+}
+
+impl From<Locked> for Error {
+    fn from(error: Locked) -> Self {
+        match error {
+            Locked::Host(error) => Self::Host(error),
+            other => Self::Locked(other),
+        }
+    }
 }
 
 impl From<ObserveError> for Error {

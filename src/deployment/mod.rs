@@ -17,7 +17,7 @@ use crate::{
     host::{Host, SshHost, SshOptions},
     image::{ImageIndex, ScratchDir},
     manifest::{
-        self, Diagnostics, LoadError, Loaded, Manifest, Options, names::HostKeys,
+        self, Diagnostic, Diagnostics, LoadError, Loaded, Manifest, Options, names::HostKeys,
         unsupported::unsupported,
     },
     prepare::Sizes,
@@ -57,7 +57,12 @@ impl Deployment {
         cache: impl Into<Utf8PathBuf>,
     ) -> Result<Self, Error> {
         let cache = cache.into();
-        let loaded = manifest::load_with(manifest.as_ref(), options)?;
+        let options = Options {
+            // Whatever is deployed is checked.
+            words_only: false,
+            ..options.clone()
+        };
+        let loaded = manifest::load_with(manifest.as_ref(), &options)?;
         let invalid = |findings| LoadError::Invalid(Diagnostics::new(findings));
         let refused = unsupported(&loaded);
         if !refused.is_empty() {
@@ -73,6 +78,11 @@ impl Deployment {
             resolved: Arc::new(resolved),
             cache,
         })
+    }
+
+    /// What the manifest does not forbid and its author may not mean.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.loaded.warnings
     }
 
     /// What the manifest says.

@@ -1,8 +1,8 @@
 //! A connected VPU and what is wanted of it: looks, plans and applies.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::{Arc, Mutex as StdMutex, PoisonError},
     time::SystemTime,
 };
 
@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::{Error, look};
 use crate::{
-    apply::{self, Log, Observer, Outcome, Report, Silent},
+    apply::{self, Interrupts, Locked, Log, Observer, Outcome, Report, Silent},
     blocks::BlockSums,
     cost::file::worth_asking,
     desired::Desired,
@@ -63,6 +63,9 @@ pub struct ApplyOptions {
     pub log: Log,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
+    /// Ends the apply in order, with a rollback where something that runs was touched: 1 after the running step, 2 at once.
+    /// Dropping the future of [`Vpu::apply`] instead leaves the VPU between two releases; the next apply resumes.
+    pub interrupts: Option<Interrupts>,
 }
 
 impl ApplyOptions {
@@ -73,6 +76,7 @@ impl ApplyOptions {
             rollback: true,
             log: Log::none(),
             observer: Arc::new(Silent),
+            interrupts: None,
         }
     }
 }
@@ -150,12 +154,14 @@ impl<H: Host> Vpu<H> {
     /// A step that fails is no error here: [`Report::outcome`] says so, and what was restored.
     ///
     /// # Errors
-    /// Something is blocked, another apply has the lock, or the VPU is not what was planned for any more: then nothing
-    /// was done. Or all was done, and a second plan is not empty.
+    /// Something is blocked, another apply has the lock, the VPU cannot be reached or is not what was planned for any more:
+    /// then nothing was done. Or all was done, and a second plan is not empty or could not be made
+    /// ([`Error::NotConverged`], [`Error::NotVerified`]).
     pub async fn apply(&self, planned: &Planned, options: ApplyOptions) -> Result<Report, Error> {
         if !planned.plan.blocked.is_empty() {
             return Err(Error::Blocked(planned.plan.blocked.clone()));
         }
+        let _only = Applying::start(&self.address)?;
         let who = holder(&options.by);
         let lock = apply::lock(&self.host, &who, Claim::Try, &|what| (self.note)(what)).await?;
         let now = self.plan().await?;
@@ -166,7 +172,8 @@ impl<H: Host> Vpu<H> {
             rollback: options.rollback,
             lock: Some(&lock),
         };
-        let (_never, interrupts) = watch::channel(0);
+        let (_never, silence) = watch::channel(0);
+        let interrupts = options.interrupts.unwrap_or(silence);
         let report = apply::execute(
             &self.host,
             &now.plan,
@@ -178,7 +185,9 @@ impl<H: Host> Vpu<H> {
         )
         .await;
         if matches!(report.outcome, Outcome::Done) {
-            let remaining = self.plan().await?.plan;
+            let planned = self.plan().await;
+            let remaining = planned.map_err(|error| Error::NotVerified(Box::new(error)))?;
+            let remaining = remaining.plan;
             if !remaining.is_empty() {
                 return Err(Error::NotConverged(Box::new(remaining)));
             }
@@ -250,6 +259,31 @@ impl<H: Host> Vpu<H> {
         let preparation = Arc::clone(&self.preparation);
         let address = &self.address;
         plan_for(&self.resolved, preparation, observed, address, progress).await
+    }
+}
+
+/// The addresses that this process applies to. The VPU's lock does not tell two applies of one process apart: it takes the
+/// second for the first one after its link broke.
+static APPLIES_TO: StdMutex<BTreeSet<String>> = StdMutex::new(BTreeSet::new());
+
+/// The only apply of this process to an address, until it is dropped.
+struct Applying(String);
+
+impl Applying {
+    fn start(address: &str) -> Result<Self, Error> {
+        let mut addresses = APPLIES_TO.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.insert(address.to_owned()) {
+            return Ok(Self(address.to_owned()));
+        }
+        let holder = String::new();
+        Err(Error::Locked(Locked::Busy { holder }))
+    }
+}
+
+impl Drop for Applying {
+    fn drop(&mut self) {
+        let mut addresses = APPLIES_TO.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.remove(&self.0);
     }
 }
 

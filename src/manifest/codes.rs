@@ -21,7 +21,7 @@ o3r_core::codes! {
         WrongValue = "wrong-value",
         /// `${…}` names no variable of the manifest.
         UnknownVariable = "unknown-variable",
-        /// The key is part of the manifest, and this version does not do yet what it says: it is refused, not ignored.
+        /// The key is part of the manifest, and this version does not do yet what it says: `check` warns, `plan` and `apply` refuse it.
         Unsupported = "unsupported",
         /// Two declarations have one name or place.
         Duplicate = "duplicate",
@@ -44,10 +44,11 @@ o3r_core::codes! {
         /// Two declarations claim one path on the VPU, or one would delete what the other places.
         ConflictingPaths = "conflicting-paths",
         /// The compose file cannot be read: its permissions do not let you, or it is not UTF-8.
-        ComposeSyntax = "compose-syntax",
-        /// docker-compose on a VPU refuses the compose file.
+        ComposeUnreadable = "compose-unreadable",
+        /// docker-compose on a VPU refuses the compose file: what is in it, or that it is no YAML.
         ComposeRefused = "compose-refused",
-        /// The compose file has a key that docker-compose on a VPU does not take, ignores, or takes in another way.
+        /// The compose file has a key that cannot be deployed (`build`, say), or that docker-compose on a VPU ignores or takes
+        /// in another way.
         ComposeKey = "compose-key",
         /// The compose file uses a variable that nothing sets on the VPU.
         ComposeVariable = "compose-variable",
@@ -55,13 +56,13 @@ o3r_core::codes! {
         ComposeEnvironment = "compose-environment",
         /// The compose file names a file that is not placed beside it on the VPU.
         ComposeFile = "compose-file",
-        /// A service's image is none of the manifest's, or is to be built on the VPU.
+        /// A service's image is none of the manifest's.
         ComposeImage = "compose-image",
-        /// The name of a project, service or container cannot be used.
+        /// Two services have one container name.
         ComposeName = "compose-name",
-        /// A network of the compose file is not as docker-compose on a VPU takes it.
+        /// The compose file expects a network that no project of the manifest creates.
         ComposeNetwork = "compose-network",
-        /// A service publishes a port that the VPU's own software listens on.
+        /// Two services publish one port, or one publishes a port that the VPU's own software listens on.
         ComposePort = "compose-port",
         /// A service's restart policy is not what `autostart` needs.
         ComposeRestart = "compose-restart",

@@ -2,7 +2,8 @@
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    ApplyOptions, BlockCode, Deployment, Error, FindingCode, LoadError, Outcome, Vpu,
+    ApplyOptions, BlockCode, Deployment, Error, FindingCode, LoadError, LoadOptions, Locked,
+    Outcome, Vpu,
 };
 use o3r_testing::vpu::{FakeVpu, Fault};
 use tempfile::TempDir;
@@ -88,6 +89,51 @@ async fn a_step_that_fails_is_the_outcome_of_a_report() {
         panic!("{report:?}");
     };
     assert!(failure.address.contains("share"), "{failure:?}");
+}
+
+/// The VPU's lock would take the second one for the first one after its link broke.
+#[tokio::test]
+async fn one_process_applies_to_a_vpu_once_at_a_time() {
+    let (_folder, vpu) = vpu();
+    let planned = vpu.plan().await.unwrap();
+    let both = tokio::join!(
+        vpu.apply(&planned, options()),
+        vpu.apply(&planned, options())
+    );
+    assert!(both.0.is_ok(), "{:?}", both.0.err());
+    let second = both.1;
+    assert!(matches!(second, Err(Error::Locked(Locked::Busy { .. }))));
+    // And again afterwards.
+    let again = vpu.plan().await.unwrap();
+    assert!(vpu.apply(&again, options()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_apply_is_interrupted_in_order() {
+    let (_folder, vpu) = vpu();
+    let planned = vpu.plan().await.unwrap();
+    let (_sender, interrupts) = tokio::sync::watch::channel(1);
+    let options = ApplyOptions {
+        interrupts: Some(interrupts),
+        ..options()
+    };
+    let report = vpu.apply(&planned, options).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Interrupted { .. }));
+    assert!(vpu.host().world(|world| world.volumes.is_empty()));
+}
+
+#[test]
+fn what_is_deployed_is_always_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(folder.path()).unwrap();
+    let twice = format!("{MANIFEST}[[volumes]]\nname = \"share\"\npath = \"~/other\"\n");
+    std::fs::write(path.join("deploy.toml"), twice).unwrap();
+    let options = LoadOptions {
+        words_only: true,
+        ..LoadOptions::default()
+    };
+    let loaded = Deployment::load_with(path.join("deploy.toml"), &options, path.join("cache"));
+    assert!(matches!(loaded, Err(Error::Load(LoadError::Invalid(_)))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::internal::{
     desired::Desired,
     image::{ImageIndex, ScratchDir},
-    manifest::{FindingCode, load},
+    manifest::{FindingCode, LoadError, load},
     resolve::resolve,
 };
 
@@ -81,4 +81,17 @@ fn a_file_that_is_no_image_is_a_finding() {
     };
     let codes: Vec<FindingCode> = findings.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, [FindingCode::LocalFile]);
+}
+
+#[test]
+fn a_compose_file_that_is_refused_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(directory.path()).unwrap();
+    fs::write(base.join("docker-compose.yml"), "services: [").unwrap();
+    let manifest = "[release]\nname = \"app\"\n[[compose]]\nname = \"app\"\n";
+    fs::write(base.join("deploy.toml"), manifest).unwrap();
+    let Err(LoadError::Invalid(findings)) = load(&base.join("deploy.toml")) else {
+        panic!("it is no YAML");
+    };
+    assert_eq!(findings.as_slice()[0].code, FindingCode::ComposeRefused);
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::internal::manifest::{
-    self, Diagnostics, Options,
+    self, Diagnostics, FindingCode, Options,
     meaning::{Disk, FileKind, LocalFiles},
     unsupported::unsupported,
 };
@@ -284,4 +284,15 @@ proptest! {
     fn arbitrary_compose_files(bytes in "[a-z:{}\\[\\]&*\"'\\-\n <$|>!#0-9]{0,200}") {
         let _ = o3r_deploy::internal::compose::ComposeFile::parse(&bytes);
     }
+}
+
+#[test]
+fn faults_of_the_bytes_have_codes() {
+    let code = |bytes: &[u8]| {
+        let findings = manifest::parse("deploy.toml", bytes).unwrap_err();
+        findings.as_slice()[0].code
+    };
+    assert_eq!(code(b"a = \"\xff\""), FindingCode::Encoding);
+    assert_eq!(code(b"a = \"\x07\""), FindingCode::ControlCharacter);
+    assert_eq!(code(&vec![b'#'; 2 << 20]), FindingCode::TooLarge);
 }

@@ -429,6 +429,8 @@ fn what_docker_compose_there_says_counts() {
             place: Some("docker-compose.yml:4".into()),
         },
     );
+    let code = planned(&wanted, &refusing).blocked[0].code;
+    assert_eq!(code, BlockCode::ComposeRefused);
     insta::assert_snapshot!(blocked(&planned(&wanted, &refusing)), @r"
     compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
       help: correct the files, and see what o3r-deploy check says of them
@@ -559,6 +561,9 @@ fn what_the_box_itself_lacks_has_a_code_each() {
         observed.facts.records = Probed::Unknown("permission denied".into());
     };
     is_blocked(&app, BlockCode::RecordsUnreadable, unreadable);
+    let mut guarded = app.clone();
+    guarded.guards.serial = Some("000018988497".into());
+    is_blocked(&guarded, BlockCode::DeviceUnknown, |_| {});
     let elsewhere = |observed: &mut Observed| observed.facts.system.arch = "arm64".into();
     is_blocked(&app, BlockCode::WrongArchitecture, elsewhere);
 }

@@ -127,6 +127,10 @@ fn items(items: &[Item], module: &str, exported: &Exported, offers: &mut Offers)
                 let lines = std::iter::once("trait".to_owned()).chain(functions);
                 (item.ident.to_string(), lines.collect())
             }
+            Item::Type(item) if is_public(&item.vis) => {
+                let line = format!("type {}", tokens(&item.ty));
+                (item.ident.to_string(), vec![line])
+            }
             Item::Fn(item) if is_public(&item.vis) => {
                 (item.sig.ident.to_string(), vec![signature(&item.sig)])
             }

@@ -113,7 +113,8 @@ impl ContainerStatus {
             }
             ContainerState::Running => Condition::Runs,
             ContainerState::Exited if self.exit_code == 0 => Condition::Ended,
-            ContainerState::Created => Condition::Ended,
+            // Docker leaves one that it could not start so, with another code.
+            ContainerState::Created if self.exit_code == 0 => Condition::Ended,
             _ => Condition::Failing,
         }
     }

@@ -144,7 +144,7 @@ impl<'c, 'a> Project<'c, 'a> {
         let message = format!("{path} {}", escape(&message));
         checker.error(
             &pointer,
-            FindingCode::ComposeSyntax,
+            FindingCode::ComposeUnreadable,
             message,
             "this compose file",
             help,
