@@ -167,7 +167,6 @@ fn code_of(error: &HostError) -> ErrorCode {
         HostError::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             ErrorCode::SshMissing
         }
-        HostError::Start { .. } => ErrorCode::SshFailed,
         HostError::Unreachable { .. } => ErrorCode::Unreachable,
         HostError::Refused { .. } => ErrorCode::LoginRefused,
         HostError::HostKeyUnknown { .. } => ErrorCode::HostKeyUnknown,
@@ -180,7 +179,7 @@ fn code_of(error: &HostError) -> ErrorCode {
         HostError::LockLost => ErrorCode::LockLost,
         HostError::NoAnswer { .. } => ErrorCode::NoAnswer,
         HostError::Payload(_) => ErrorCode::NotSent,
-        HostError::Transport { .. } => ErrorCode::SshFailed,
+        HostError::Start { .. } | HostError::Transport { .. } => ErrorCode::SshFailed,
     }
 }
 

@@ -112,9 +112,10 @@ impl ContainerStatus {
                 Condition::Failing
             }
             ContainerState::Running => Condition::Runs,
-            ContainerState::Exited if self.exit_code == 0 => Condition::Ended,
-            // Docker leaves one that it could not start so, with another code.
-            ContainerState::Created if self.exit_code == 0 => Condition::Ended,
+            // Docker leaves one that it could not start as created, with another code.
+            ContainerState::Exited | ContainerState::Created if self.exit_code == 0 => {
+                Condition::Ended
+            }
             _ => Condition::Failing,
         }
     }
