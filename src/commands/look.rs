@@ -8,7 +8,7 @@ use crate::{
     cli::{DEFAULT_FILE, Global},
     deployment,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
-    observe::{self, Observed, Query, Remembered},
+    observe::{Observed, Query, Remembered},
     resolve::Resolved,
     ui::Ui,
 };
@@ -80,14 +80,13 @@ impl Look {
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         let note = |what: &str| self.ui.note(what);
         let host = &self.connection.host;
-        let mut observed = deployment::observe(host, &self.query(), &note).await?;
-        if let Wanted::Known(wanted) = &self.wanted {
-            let desired = &wanted.desired;
-            observe::identify(&mut observed.facts, desired.config_digests());
-            let remembered = Remembered::new(session::cache());
-            deployment::resolve_projects(host, desired, &mut observed, &remembered, &note).await?;
-        }
-        Ok(observed)
+        Ok(match &self.wanted {
+            Wanted::Known(wanted) => {
+                let remembered = Remembered::new(session::cache());
+                deployment::look(host, &wanted.desired, &remembered, &note).await?
+            }
+            Wanted::Unknown(_) => deployment::observe(host, &self.query(), &note).await?,
+        })
     }
 
     /// The VPU's address.

@@ -62,8 +62,21 @@ async fn watch<H: Host>(host: &H, note: &(dyn Fn(&str) + Sync)) -> Error {
     Error::Silent
 }
 
+/// Observes a VPU for what is wanted of it, and asks docker-compose there what it makes of the projects.
+pub(crate) async fn look<H: Host>(
+    host: &H,
+    desired: &Desired,
+    remembered: &Remembered,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<Observed, Error> {
+    let mut observed = observe(host, &desired.query(), note).await?;
+    observe::identify(&mut observed.facts, desired.config_digests());
+    resolve_projects(host, desired, &mut observed, remembered, note).await?;
+    Ok(observed)
+}
+
 /// Asks docker-compose on the VPU what it makes of the projects, where it was not asked about just them before.
-pub(crate) async fn resolve_projects<H: Host>(
+async fn resolve_projects<H: Host>(
     host: &H,
     desired: &Desired,
     observed: &mut Observed,

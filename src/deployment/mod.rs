@@ -9,7 +9,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use error::Error;
-pub(crate) use look::{observe, resolve_projects};
+pub(crate) use look::{look, observe};
 pub use vpu::{ApplyOptions, Planned, Vpu};
 pub(crate) use vpu::{Note, holder, plan_for};
 

@@ -197,12 +197,7 @@ impl<H: Host> Vpu<H> {
 
     /// What is there, and what docker-compose there makes of the projects.
     async fn look(&self) -> Result<Observed, Error> {
-        let note = &*self.note;
-        let mut observed = look::observe(&self.host, &self.desired().query(), note).await?;
-        observe::identify(&mut observed.facts, self.desired().config_digests());
-        let (host, desired) = (&self.host, self.desired());
-        look::resolve_projects(host, desired, &mut observed, &self.remembered, note).await?;
-        Ok(observed)
+        look::look(&self.host, self.desired(), &self.remembered, &*self.note).await
     }
 
     /// Asks the VPU what is there and, where there is much to send, how fast that will be.

@@ -22,6 +22,8 @@ mod manifest_documents;
 mod manifest_schema;
 mod plan_blocks;
 mod plan_boot;
+mod plan_codes;
+mod plan_device;
 mod plan_documents;
 mod probe_fixtures;
 mod public_api;

@@ -6,13 +6,12 @@ use o3r_deploy::internal::{
     compose::{self, ComposeFile},
     desired::{
         Desired, Directory, Image, ImageContent, Project, ProjectState, ProjectVolume, Service,
-        Volume,
     },
     digest::Digest,
     observe::{
         self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
     },
-    offers::{Arriving, DeltaOffer, ImageOffer, LayerOffer, Offers, Part, PartOffer, Reach},
+    offers::{Arriving, ImageOffer, LayerOffer, Offers, Part, PartOffer},
     plan::{BlockCode, Note, NoteCode, Plan, plan},
     status::{self, Drift},
 };
@@ -22,14 +21,14 @@ const NONCE: &str = "o3r-0123456789abcdef";
 const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
 
 /// A VPU as recorded, with none of the paths that were asked for then.
-fn observed() -> Observed {
+pub(crate) fn observed() -> Observed {
     let query = Query::default();
     let mut observed = parse(DOCKER_20, NONCE, &query).unwrap();
     observed.facts.records = Probed::Known(o3r_deploy::internal::observe::Records::default());
     observed
 }
 
-fn service(ports: &[&str]) -> Service {
+pub(crate) fn service(ports: &[&str]) -> Service {
     Service {
         replicas: 1,
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
@@ -37,7 +36,7 @@ fn service(ports: &[&str]) -> Service {
     }
 }
 
-fn project(name: &str, services: &[(&str, Service)]) -> Project {
+pub(crate) fn project(name: &str, services: &[(&str, Service)]) -> Project {
     let services = services
         .iter()
         .map(|(name, service)| ((*name).to_owned(), service.clone()));
@@ -55,19 +54,19 @@ fn project(name: &str, services: &[(&str, Service)]) -> Project {
     }
 }
 
-fn desired(projects: Vec<Project>) -> Desired {
+pub(crate) fn desired(projects: Vec<Project>) -> Desired {
     Desired {
         projects,
         ..nothing("amd64")
     }
 }
 
-fn planned(desired: &Desired, observed: &Observed) -> Plan {
+pub(crate) fn planned(desired: &Desired, observed: &Observed) -> Plan {
     plan(desired, observed, &Offers::default(), "192.168.0.69")
 }
 
 /// The same, where that can be sent of the image.
-fn planned_with(desired: &Desired, observed: &Observed, offer: &ImageOffer) -> Plan {
+pub(crate) fn planned_with(desired: &Desired, observed: &Observed, offer: &ImageOffer) -> Plan {
     let offers = Offers {
         images: BTreeMap::from([("app:1".to_owned(), offer.clone())]),
         ..Offers::default()
@@ -99,7 +98,7 @@ fn is_free(desired: &Desired, observed: &Observed) {
 }
 
 /// A running container of someone else's that has port 9000 of one address.
-fn foreign(project: &str) -> Container {
+pub(crate) fn foreign(project: &str) -> Container {
     Container {
         name: "camera-test".into(),
         image: "sha256:0".into(),
@@ -253,7 +252,7 @@ fn runtime_that_docker_does_not_have() {
 }
 
 /// An image of 448 MiB with these layers.
-fn large_image(layers: Vec<LayerOffer>) -> (Desired, ImageOffer) {
+pub(crate) fn large_image(layers: Vec<LayerOffer>) -> (Desired, ImageOffer) {
     let mut desired = desired(vec![]);
     desired.images.push(Image {
         name: "app:1".into(),
@@ -539,145 +538,4 @@ fn volumes_of_the_compose_file_that_differ_or_are_missing() {
         "{refused}"
     );
     assert_eq!(with_volume(external, &[("data", there("/x"))]), "");
-}
-
-#[track_caller]
-fn is_blocked(desired: &Desired, code: BlockCode, change: impl FnOnce(&mut Observed)) {
-    let mut observed = observed();
-    change(&mut observed);
-    let plan = planned(desired, &observed);
-    let is_code = plan.blocked.iter().any(|blocked| blocked.code == code);
-    assert!(is_code, "{:#?}", plan.blocked);
-}
-
-#[test]
-fn what_the_box_itself_lacks_has_a_code_each() {
-    let app = desired(vec![project("app", &[("web", service(&[]))])]);
-    let refuses = |observed: &mut Observed| {
-        observed.facts.system.home_refuses = Some("~ is read-only".into());
-    };
-    is_blocked(&app, BlockCode::HomeNotWritable, refuses);
-    let unreadable = |observed: &mut Observed| {
-        observed.facts.records = Probed::Unknown("permission denied".into());
-    };
-    is_blocked(&app, BlockCode::RecordsUnreadable, unreadable);
-    let mut guarded = app.clone();
-    guarded.guards.serial = Some("000018988497".into());
-    is_blocked(&guarded, BlockCode::DeviceUnknown, |_| {});
-    let elsewhere = |observed: &mut Observed| observed.facts.system.arch = "arm64".into();
-    is_blocked(&app, BlockCode::WrongArchitecture, elsewhere);
-}
-
-#[test]
-fn image_for_another_architecture() {
-    let mut wanted = desired(vec![]);
-    wanted.images.push(Image {
-        name: "app:1".into(),
-        content: None,
-        source: None,
-    });
-    let arm = |observed: &mut Observed| {
-        let image = observe::Image {
-            tags: ["app:1".to_owned()].into(),
-            layers: vec![],
-            arch: "arm64".into(),
-            os: "linux".into(),
-        };
-        observed.facts.images = Probed::Known([("sha256:1".to_owned(), image)].into());
-    };
-    is_blocked(&wanted, BlockCode::ImageArchitecture, arm);
-}
-
-#[test]
-fn volume_to_replace_that_others_use() {
-    let mut wanted = desired(vec![]);
-    wanted.volumes.push(Volume {
-        name: "share".into(),
-        path: "~/share".parse().unwrap(),
-        replace: true,
-        source: None,
-    });
-    let used = |observed: &mut Observed| {
-        let volume = observe::Volume {
-            driver: "local".into(),
-            options: BTreeMap::new(),
-            owner: None,
-            project: String::new(),
-            key: String::new(),
-            anonymous: false,
-        };
-        observed.facts.volumes = Probed::Known([("share".to_owned(), volume)].into());
-        let mut user = foreign("other");
-        user.volumes = ["share".to_owned()].into();
-        observed.facts.containers = Probed::Known([("1".to_owned(), user)].into());
-        let above = PathFact::Directory {
-            mode: 0o755,
-            uid: observed.facts.system.uid,
-        };
-        let paths = &mut observed.facts.paths;
-        paths.insert("/home/oem/share".into(), Probed::Known(above));
-    };
-    is_blocked(&wanted, BlockCode::VolumeInUse, used);
-}
-
-/// A delta of 40 MB against the image `app:0`, in place of an archive of 448 MB.
-fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
-    let layer = LayerOffer {
-        diff_id: Digest::of("one"),
-        bytes: 0,
-        unpacked: Some(1 << 20),
-        spooled: 0,
-    };
-    let (desired, mut offer) = large_image(vec![layer]);
-    offer.delta = Some(DeltaOffer {
-        base: "sha256:0".into(),
-        reach: Reach::Inside,
-        bytes: 40 << 20,
-        sha256: Digest::of("delta"),
-        archive_bytes,
-        copied_bytes: archive_bytes,
-        layers: [layer.diff_id].into(),
-    });
-    let mut observed = observed();
-    let old = observe::Image {
-        tags: ["app:0".to_owned()].into(),
-        layers: vec![],
-        arch: "amd64".into(),
-        os: "linux".into(),
-    };
-    observed.facts.images = Probed::Known([("sha256:0".to_owned(), old)].into());
-    observed.readings.docker_free = Some(8 << 30);
-    observed.readings.speeds.link = Some(1 << 20);
-    (desired, offer, observed)
-}
-
-#[test]
-fn how_an_image_is_sent_is_noted_by_a_code() {
-    let codes = |archive: u64, change: fn(&mut Observed)| {
-        let (desired, offer, mut observed) = image_with_a_delta(archive);
-        change(&mut observed);
-        let plan = planned_with(&desired, &observed, &offer);
-        let notes = plan.notes.iter().map(|note| note.code);
-        notes
-            .filter(|code| *code != NoteCode::DeviceUnknown)
-            .collect::<Vec<_>>()
-    };
-    let link = NoteCode::LinkSpeed;
-    assert_eq!(codes(448 << 20, |_| {}), [NoteCode::DeltaUsed, link]);
-    let fast = |observed: &mut Observed| observed.readings.speeds.link = Some(1 << 30);
-    assert_eq!(codes(448 << 20, fast), [NoteCode::DeltaSlower, link]);
-    let full = |observed: &mut Observed| observed.readings.docker_free = Some(500 << 20);
-    assert_eq!(codes(448 << 20, full), [NoteCode::DeltaNoSpace, link]);
-    let newer = |observed: &mut Observed| {
-        let Probed::Known(docker) = &mut observed.facts.docker else {
-            panic!("{:?}", observed.facts.docker)
-        };
-        docker.containerd_store = true;
-    };
-    assert!(codes(448 << 20, newer).contains(&NoteCode::WholeImages));
-    let elsewhere = |observed: &mut Observed| {
-        let environment = &mut observed.facts.system.environment;
-        environment.insert("DOCKER_HOST".into(), "tcp://10.0.0.1".into());
-    };
-    assert!(codes(448 << 20, elsewhere).contains(&NoteCode::OtherDocker));
 }

@@ -1,5 +1,4 @@
-//! Plans about booting, whole, as people read them: autostart, the device's name, serial number and
-//! firmware. On the in-memory VPU.
+//! Plans about booting, whole, as people read them. On the in-memory VPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +14,9 @@ use o3r_deploy::internal::{
     resolve::resolve,
 };
 use o3r_testing::vpu::{Autostart, Container, FakeVpu, Image, World};
-use serde_json::json;
 
 /// What the manifest says beside the release and the image.
-fn desired(more: &str, restart: &str) -> Desired {
+pub(crate) fn desired(more: &str, restart: &str) -> Desired {
     let directory = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(directory.path()).unwrap();
     let toml = format!(
@@ -41,7 +39,7 @@ fn desired(more: &str, restart: &str) -> Desired {
     desired
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let image = Image {
         tags: BTreeSet::from(["app:1".to_owned()]),
         layers: vec![],
@@ -55,21 +53,21 @@ fn world() -> World {
     }
 }
 
-fn newer() -> World {
+pub(crate) fn newer() -> World {
     World {
         autostart: Autostart::by_policy(),
         ..world()
     }
 }
 
-async fn observed(world: World, desired: &Desired) -> Observed {
+pub(crate) async fn observed(world: World, desired: &Desired) -> Observed {
     observe(&FakeVpu::new(world), &desired.query())
         .await
         .unwrap()
 }
 
 /// The plan without its heading and the steps of other resources.
-fn boot(plan: &Plan) -> String {
+pub(crate) fn boot(plan: &Plan) -> String {
     assert_eq!(plan::lint::lint(plan), Vec::<String>::new());
     let mut plan = plan.clone();
     let own = ["autostart.", "service.", "vpu."];
@@ -91,7 +89,7 @@ fn boot(plan: &Plan) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-async fn planned(world: World, more: &str, restart: &str) -> String {
+pub(crate) async fn planned(world: World, more: &str, restart: &str) -> String {
     let desired = desired(more, restart);
     boot(&plan::plan(
         &desired,
@@ -101,7 +99,7 @@ async fn planned(world: World, more: &str, restart: &str) -> String {
     ))
 }
 
-const ON: &str = "[[compose]]\nname = \"app\"\nautostart = true\n";
+pub(crate) const ON: &str = "[[compose]]\nname = \"app\"\nautostart = true\n";
 const OFF: &str = "[[compose]]\nname = \"app\"\nautostart = false\n";
 const LEFT: &str = "[[compose]]\nname = \"app\"\n";
 
@@ -363,211 +361,6 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
     assert_ne!(fingerprint(other).await, plan.fingerprint);
     world.containers.remove(&"a".repeat(12));
     assert_ne!(fingerprint(world).await, plan.fingerprint);
-}
-
-const NAMED: &str = "[vpu]\nname = \"agv-17\"\n";
-
-/// A device with a name now, and what is saved of it.
-fn device(name: &str, saved: serde_json::Value) -> World {
-    let mut world = world();
-    world.settings["device"]["info"]["name"] = json!(name);
-    world.saved_settings = saved;
-    world
-}
-
-#[tokio::test]
-async fn the_name_is_set_and_saved_with_what_was_saved() {
-    let named = |name: &str| json!({"device": {"info": {"name": name}}});
-    assert_eq!(
-        planned(device("agv-17", named("agv-17")), NAMED, "").await,
-        ""
-    );
-    insta::assert_snapshot!(planned(device("", json!({})), NAMED, "").await, @r#"
-        switch
-          ~ update  vpu.name
-                    name: (none) -> agv-17
-                    name after the next boot: (none) -> agv-17
-                    $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
-                    $ device-api:80 saveInit /device/info/name
-        "#);
-    let port = json!({"ports": {"port0": {"state": "RUN"}}});
-    insta::assert_snapshot!(planned(device("agv-17", port.clone()), NAMED, "").await, @r"
-        switch
-          ~ update  vpu.name
-                    name after the next boot: (none) -> agv-17
-                    $ device-api:80 saveInit /device/info/name /ports/port0/state
-        ");
-    // Saved already: whatever else is temporary stays so.
-    let temporary =
-        json!({"device": {"info": {"name": "agv-17"}}, "ports": {"port0": {"state": "IDLE"}}});
-    insta::assert_snapshot!(planned(device("theirs", temporary), NAMED, "").await, @r#"
-        switch
-          ~ update  vpu.name
-                    name: theirs -> agv-17
-                    $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
-        "#);
-
-    let undo = async |world: World| {
-        let wanted = desired(NAMED, "");
-        let plan = plan::plan(
-            &wanted,
-            &observed(world, &wanted).await,
-            &Offers::default(),
-            "vpu",
-        );
-        let undo = plan.steps[0].undo.iter().map(plan::Command::to_display);
-        undo.collect::<Vec<_>>().join("\n")
-    };
-    insta::assert_snapshot!(undo(device("old", json!({}))).await, @r#"
-        device-api:80 set '{"device":{"info":{"name":"old"}}}'
-        device-api:80 saveInit /device/info/name
-        "#);
-    insta::assert_snapshot!(undo(device("old", port)).await, @r#"
-        device-api:80 set '{"device":{"info":{"name":"old"}}}'
-        device-api:80 saveInit /ports/port0/state
-        "#);
-    insta::assert_snapshot!(undo(device("for now", named("agv-17"))).await, @r#"
-        device-api:80 set '{"device":{"info":{"name":"for now"}}}'
-        "#);
-    insta::assert_snapshot!(undo(device("for now", named("old"))).await, @r#"
-        device-api:80 set '{"device":{"info":{"name":"old"}}}'
-        device-api:80 saveInit /device/info/name
-        device-api:80 set '{"device":{"info":{"name":"for now"}}}'
-        "#);
-}
-
-#[tokio::test]
-async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
-    let temporary = device(
-        "",
-        json!({"ports": {"port0": {"state": "IDLE"}, "port2": {"state": "RUN"}}}),
-    );
-    insta::assert_snapshot!(planned(temporary, NAMED, "").await, @r"
-    ✗ vpu.name is blocked: saving the name would make permanent what somebody changed for the time being: /ports/port0/state
-      help: take these settings back (a reboot does), or save them on purpose, and plan again
-      code: settings-at-risk
-    ");
-    let unplugged = device("", json!({"ports": {"port6": {"state": "RUN"}}}));
-    insta::assert_snapshot!(planned(unplugged, NAMED, "").await, @r"
-    ✗ vpu.name is blocked: saving the name would lose saved settings of what is not there now: /ports/port6/state
-      help: connect what is missing (such as a camera) and plan again
-      code: settings-at-risk
-    ");
-}
-
-/// What is said of a device's firmware where `range` is wanted.
-async fn firmware(found: &str, range: &str) -> String {
-    let mut world = world();
-    world.firmware = found.to_owned();
-    planned(world, &format!("[vpu]\nfirmware = \"{range}\"\n"), "").await
-}
-
-#[tokio::test]
-async fn firmware_is_matched_in_every_form_that_devices_write_it() {
-    for (found, range, matches) in [
-        ("1.4.30-5230", ">=1.4.30, <2", true),
-        ("1.4.30.5230", ">=1.4.30, <2", true),
-        ("1.4.30", "=1.4.30", true),
-        ("1.4.30-rc.2+build_7", "1.4.30", true),
-        ("1.10.13-6035", ">=1.4.30, <2", true),
-        ("1.21.16-7000", ">=1.4.30 <1.21", false),
-        ("1.4.29-9999", ">=1.4.30", false),
-        ("0.13.13-1045", "<1", true),
-        ("0.13.13-1045", ">=0.14", false),
-        ("0.14.23-1234", ">=0.14, <0.15", true),
-        (" 1.4.30-5230 ", ">=1.4.30", true),
-    ] {
-        let said = firmware(found, range).await;
-        assert_eq!(said.is_empty(), matches, "{found} {range}: {said}");
-        if !matches {
-            assert!(
-                said.contains("the manifest wants") && said.ends_with("code: wrong-firmware"),
-                "{said}"
-            );
-        }
-    }
-    for odd in [
-        "",
-        "1.4",
-        "v1.4.30",
-        "dev-build",
-        "1.4.30-",
-        "1.x.3",
-        "1.4.30 (5230)",
-    ] {
-        let said = firmware(odd, "*").await;
-        assert!(
-            said.contains("vpu.firmware is blocked: firmware cannot be checked"),
-            "{odd}: {said}"
-        );
-    }
-    insta::assert_snapshot!(firmware("", "*").await, @r"
-    ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
-      help: leave `firmware` out of the manifest once you know that the device is right
-      code: device-unknown
-    ");
-    insta::assert_snapshot!(firmware("dev-build", "*").await, @r"
-    ✗ vpu.firmware is blocked: firmware cannot be checked: `dev-build` is not a firmware version: it does not start with three numbers
-      help: the device names it in a way that is not known here; leave `firmware` out of the manifest
-      code: device-unknown
-    ");
-}
-
-#[tokio::test]
-async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
-    let wanted = desired(&format!("{NAMED}serial = \"000012345678\"\n"), "");
-    let mut observed = observed(world(), &wanted).await;
-    observed.facts.device = Probed::Unknown("nothing listens on port 80".into());
-    observed.facts.device_help = Some("wait until it has booted".into());
-    insta::assert_snapshot!(boot(&plan::plan(&wanted, &observed, &Offers::default(), "vpu")), @r"
-    ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
-      help: wait until it has booted; or leave `serial` out of the manifest
-      code: device-unknown
-    ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
-      help: wait until it has booted; or leave `name` out of [vpu]
-      code: device-unknown
-    note: name, serial and firmware are not known: nothing listens on port 80 [device-unknown]
-    ");
-    let without = desired("[[directories]]\npath = \"~/share\"\n", "");
-    let device = observed.facts.device.clone();
-    observed = observe(&FakeVpu::new(world()), &without.query())
-        .await
-        .unwrap();
-    observed.facts.device = device;
-    let plan = plan::plan(&without, &observed, &Offers::default(), "vpu");
-    assert_eq!(plan.blocked, vec![]);
-    assert!(!plan.steps.is_empty());
-}
-
-#[tokio::test]
-async fn api_calls_are_part_of_the_plan_document_and_of_the_script() {
-    let wanted = desired(NAMED, "");
-    let plan = plan::plan(
-        &wanted,
-        &observed(world(), &wanted).await,
-        &Offers::default(),
-        "vpu",
-    );
-    let json = render::json(&plan);
-    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
-    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let step = &document["steps"][0];
-    let call = json!({
-        "transport": {"kind": "device_api", "port": 80},
-        "argv": ["saveInit", "/device/info/name"],
-        "stdin": null,
-    });
-    assert_eq!(step["actions"][1], call);
-    let schema = serde_json::from_str(&render::plan_schema()).unwrap();
-    assert!(
-        jsonschema::validator_for(&schema)
-            .unwrap()
-            .is_valid(&document)
-    );
-    let script = render::sh(&plan).text;
-    assert!(script.contains(
-        "o3r-device-api 80 set '{\"device\":{\"info\":{\"name\":\"agv-17\"}}}' </dev/null"
-    ));
 }
 
 #[tokio::test]
