@@ -22,7 +22,9 @@ fn loaded(manifest: &str) -> (TempDir, Result<Deployment, Error>) {
 
 fn vpu() -> (TempDir, Vpu<FakeVpu>) {
     let (folder, deployment) = loaded(MANIFEST);
-    let vpu = deployment.unwrap().on(FakeVpu::default(), "vpu");
+    // One process applies to an address once at a time, and tests may be threads of one.
+    let address = folder.path().to_str().unwrap().to_owned();
+    let vpu = deployment.unwrap().on(FakeVpu::default(), &address);
     (folder, vpu)
 }
 
@@ -52,6 +54,52 @@ async fn a_plan_of_another_state_is_not_applied() {
     assert!(matches!(report.outcome, Outcome::Done));
     let again = vpu.apply(&planned, options()).await;
     assert!(matches!(again, Err(Error::Stale)), "{:?}", again.err());
+}
+
+/// What a dead apply left at work ends when the lock is taken, after the plan was made and shown.
+#[tokio::test]
+async fn what_a_dead_apply_still_does_is_seen_before_anything_is_done() {
+    let manifest = format!(
+        "{MANIFEST}[[transfers]]\nsrc = \"conf/\"\ndst = \"~/share/conf/\"\ndelete = true\n"
+    );
+    let (mut stale, mut at) = (0, 0);
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap();
+        std::fs::create_dir(path.join("conf")).unwrap();
+        std::fs::write(path.join("conf/a.json"), "{}").unwrap();
+        std::fs::write(path.join("deploy.toml"), &manifest).unwrap();
+        let deployment = Deployment::load(path.join("deploy.toml"), path.join("cache")).unwrap();
+        let vpu = deployment.on(FakeVpu::default(), path.as_str());
+        let planned = vpu.plan().await.unwrap();
+        vpu.host().inject(Some(Fault::LinkLostDuring(at)));
+        let first = vpu.apply(&planned, options()).await;
+        vpu.host().inject(None);
+        if first.is_ok_and(|report| matches!(report.outcome, Outcome::Done)) {
+            break;
+        }
+        let before = vpu.host().world(|world| world.clone());
+        let planned = vpu.plan().await.unwrap();
+        match vpu.apply(&planned, options()).await {
+            Err(Error::Stale) => {
+                stale += 1;
+                let commands = vpu.host().commands();
+                assert_eq!(commands, [""; 0], "nothing is done by a plan of before");
+            }
+            Ok(report) => {
+                assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+                let now = vpu.host().world(|world| world.clone());
+                assert!(now.files.len() >= before.files.len());
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let planned = vpu.plan().await.unwrap();
+        let report = vpu.apply(&planned, options()).await.unwrap();
+        assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+        assert!(vpu.plan().await.unwrap().plan.is_empty());
+        at += 1;
+    }
+    assert!(stale >= 3, "{stale} of {at} commands changed something");
 }
 
 #[tokio::test]

@@ -173,6 +173,46 @@ fn container_that_somebody_changed_by_hand() {
 }
 
 #[test]
+fn namespace_of_another_service() {
+    let mut app = App::new("1.0.0");
+    app.services = r#"
+  guard:
+    image: hello:1.0.0
+    command: ["sleep", "99999"]
+    stop_signal: SIGKILL
+    restart: "no"
+    network_mode: service:web
+    pid: service:web
+"#
+    .to_owned();
+    let vpu = Deployed::new(app);
+    let shares = || {
+        let owner = vpu.twin.oem("docker inspect -f '{{.Id}}' hello_web_1");
+        let modes =
+            "docker inspect -f '{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}}' hello_guard_1";
+        let wanted = format!("container:{owner} container:{owner}");
+        assert_eq!(vpu.twin.oem(modes), wanted);
+    };
+    shares();
+
+    // The guard runs on in a namespace that nobody else has.
+    vpu.twin.oem("docker rm -f hello_web_1");
+    vpu.repairs(&["update compose.hello"]);
+    shares();
+
+    // docker-compose only warns where the owner is missing, and its hash of the container says nothing of it.
+    vpu.twin.oem(
+        "cd /usr/share/oem/docker/compose/hello && docker rm -f hello_web_1 hello_guard_1 &&
+         docker-compose up -d --no-deps guard && docker-compose up -d",
+    );
+    let plan = vpu.site.run(&["plan"]).exits(0);
+    plan.says("container hello_guard_1: network namespace: its own -> of service web")
+        .says("container hello_guard_1: process namespace: its own -> of service web");
+    vpu.repairs(&["update compose.hello"]);
+    shares();
+}
+
+#[test]
 fn files_of_a_project() {
     let vpu = Deployed::new(App::new("1.0.0"));
     let project = "/usr/share/oem/docker/compose/hello";

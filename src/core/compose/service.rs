@@ -37,6 +37,9 @@ pub struct Service {
     pub extends: Option<Place>,
     /// Its network mode.
     pub network_mode: Option<String>,
+    /// Whose process namespace it uses: `host`, `service:NAME` or `container:NAME`.
+    #[serde(default)]
+    pub pid: Option<String>,
     /// The networks that it is on, by their keys; `default` where it names none, none where it has a network mode.
     #[serde(default)]
     pub networks: Vec<String>,
@@ -160,6 +163,7 @@ pub(super) fn read(
         profiles: service.place_of("profiles"),
         extends: service.place_of("extends"),
         network_mode: text("network_mode"),
+        pid: text("pid"),
         networks: networks(service),
         runtime: at("runtime"),
         published_ports: service

@@ -245,6 +245,10 @@ pub struct Service {
     pub env_files: Vec<String>,
     /// The networks that it is on, by their keys; none where it has a network mode.
     pub networks: Vec<String>,
+    /// The service whose network namespace it uses (`network_mode: service:NAME`).
+    pub network_of: Option<String>,
+    /// The service whose process namespace it uses (`pid: service:NAME`).
+    pub processes_of: Option<String>,
     /// What it mounts, by where it is seen in the container; what docker chooses a volume for is left out.
     pub mounts: BTreeMap<String, Mounted>,
     /// How many containers; 1 unless scaled.

@@ -47,6 +47,11 @@ fn mounts(
     mounts.collect()
 }
 
+/// The service whose namespace a mode names.
+fn service_in(mode: Option<&str>) -> Option<String> {
+    mode?.strip_prefix("service:").map(str::to_owned)
+}
+
 /// A path on the VPU; a relative one is meant from the project's directory.
 fn from_directory(path: &str, directory: &str) -> String {
     if path.starts_with(['/', '~']) {
@@ -107,6 +112,8 @@ pub fn services(
                 binds: binds(service, directory),
                 env_files: env_files(service, directory),
                 networks: service.networks.clone(),
+                network_of: service_in(service.network_mode.as_deref()),
+                processes_of: service_in(service.pid.as_deref()),
                 mounts: mounts(service, parsed, project, directory),
                 replicas: service.containers(release),
                 ports: service.published_ports.clone(),

@@ -1,5 +1,6 @@
 # Has docker-compose replace the containers of those services that are not of before any more, or cannot start: a
-# network of theirs is gone, or they use a namespace of one that is replaced.
+# network of theirs is gone, or they use a namespace of one that is replaced or gone. A service without containers
+# counts as replaced: others may use its namespaces.
 # $1 project  $2 its directory  $3 how: -d or --no-start  $4… services, and containers of before as ID=NAME
 main() {
     project=$1 directory=$2 how=$3
@@ -16,6 +17,7 @@ main() {
             case $replace in *" $word "*) continue ;; esac
             ids=$(docker container ls -aq --no-trunc --filter "label=com.docker.compose.project=$project" \
                 --filter "label=com.docker.compose.service=$word") || exit
+            [ -n "$ids" ] || replace="$replace$word "
             for id in $ids; do
                 case $before in
                     *" $id "*) if [ "$round" = 1 ]; then has_networks "$id"; else has_owners "$id"; fi && continue ;;
@@ -44,7 +46,9 @@ has_networks() {
 
 has_owners() {
     for mode in $(docker container inspect --format '{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}' "$1"); do
+        case $mode in container:*) ;; *) continue ;; esac
         case "$(printf '%s' "$gone" | tr '\n' ' ')" in *" ${mode#container:} "*) return 1 ;; esac
+        docker container inspect "${mode#container:}" >/dev/null 2>&1 || return 1
     done
 }
 

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use self::{
     drift::{drift, drifts, start_demo},
-    shapes::{BASE, Shape, desired, image_content, prepared, shapes},
+    shapes::{BASE, Shape, changes, desired, image_content, prepared, shapes},
 };
 
 async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
@@ -197,6 +197,7 @@ fn is_real(world: &mut World, desired: &Desired) {
     let directory = remote::project_directory("app");
     for container in containers {
         assert_eq!(container.image, image);
+        shares_what_is_there(world, container);
         assert_eq!(
             container.status == "running",
             project.state == ProjectState::Running
@@ -251,6 +252,15 @@ fn is_real(world: &mut World, desired: &Desired) {
             let bound = desired.volumes[0].path.resolve(&world.home);
             assert_eq!(container.mounted.get("share"), Some(&bound));
         }
+    }
+}
+
+/// Whose namespace a container uses is there, and is its service's.
+fn shares_what_is_there(world: &World, container: &vpu::Container) {
+    let mode = &container.details.network_mode;
+    if let Some(owner) = mode.strip_prefix("container:") {
+        let owner = world.containers.get(owner).map(|c| c.service.as_str());
+        assert_eq!(owner, Some("main"), "{} uses {mode}", container.name);
     }
 }
 

@@ -93,6 +93,47 @@ pub(super) struct Shape {
     pub(super) network: usize,
     /// Whether the service mounts something where its image has a volume.
     pub(super) covers: bool,
+    /// Whether the second service uses the network namespace of the first.
+    pub(super) shares: bool,
+}
+
+/// One thing of a shape that becomes another, by its number and the value: releases of one application differ in a few.
+pub(super) type Change = (u8, u8);
+
+pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
+    prop::collection::vec((0..16u8, any::<u8>()), 1..4)
+}
+
+impl Shape {
+    /// The next release.
+    pub(super) fn with(&self, changes: &[Change]) -> Self {
+        let mut next = self.clone();
+        for (field, value) in changes {
+            let (value, is_odd) = (*value, value % 2 == 1);
+            match field {
+                0 => next.image = value % 3,
+                1 => next.extra = value % 3,
+                2 => next.comment = value % 2,
+                3 => next.bound = value % 2,
+                4 => next.mode = [None, Some(0o700), Some(0o775)][usize::from(value % 3)],
+                5 => {
+                    use ProjectState as S;
+                    next.state = [S::Running, S::Stopped, S::Absent][usize::from(value % 3)];
+                }
+                6 => next.two_services = is_odd,
+                7 => next.dotenv = [None, Some(0), Some(1)][usize::from(value % 3)],
+                8 => next.restart = is_odd,
+                9 => next.autostart = [None, Some(false), Some(true)][usize::from(value % 3)],
+                10 => next.name = [None, Some(0), Some(1)][usize::from(value % 3)],
+                11 => next.tree.version = value % 4,
+                12 => next.scale = 1 + usize::from(value % 2),
+                13 => next.network = usize::from(value) % EXPECTED,
+                14 => next.covers = is_odd,
+                _ => next.shares = is_odd,
+            }
+        }
+        next
+    }
 }
 
 /// Networks: a service's part and the top level's.
@@ -195,7 +236,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
             prop::option::of(0..2u8),
         ),
         (trees(), any::<bool>(), 1..3usize),
-        (0..EXPECTED, any::<bool>()),
+        (0..EXPECTED, any::<bool>(), any::<bool>()),
     )
         .prop_map(
             |(
@@ -209,7 +250,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
                 dotenv,
                 boot,
                 (tree, mounts_dotenv, scale),
-                (network, covers),
+                (network, covers, shares),
             )| Shape {
                 image,
                 extra,
@@ -227,6 +268,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
                 scale,
                 network,
                 covers,
+                shares,
             },
         )
 }
@@ -256,6 +298,7 @@ pub(super) const BASE: Shape = Shape {
     scale: 1,
     network: 0,
     covers: false,
+    shares: false,
 };
 
 fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
@@ -422,10 +465,12 @@ fn compose(shape: &Shape) -> String {
         Some(policy) => format!("    restart: {policy}\n"),
         None => String::new(),
     };
-    let second = if shape.two_services {
-        format!("  side:\n    image: app:1\n{policy}")
-    } else {
-        String::new()
+    let second = match (shape.two_services, shape.shares) {
+        (true, true) => {
+            format!("  side:\n    image: app:1\n    network_mode: service:main\n{policy}")
+        }
+        (true, false) => format!("  side:\n    image: app:1\n{policy}"),
+        (false, _) => String::new(),
     };
     let (on, networks) = NETWORKS[shape.network];
     let data = if shape.covers {
@@ -464,7 +509,10 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
     }
     let parsed = ComposeFile::parse(&compose).unwrap();
+    // As the in-memory docker-compose has it, which knows containers by all of the file.
+    let definition = Some(Digest::of(&compose));
     let mut main = Service {
+        definition,
         mounts: mounts(shape),
         image: Some("app:1".into()),
         files: vec!["conf/app.conf".into()],
@@ -478,6 +526,8 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         main.files.push(".env".into());
     }
     let side = Service {
+        definition,
+        network_of: shape.shares.then(|| "main".to_owned()),
         image: Some("app:1".into()),
         replicas: 1,
         restart,

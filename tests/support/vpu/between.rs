@@ -48,13 +48,9 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
             let meant = world.containers.iter().filter(is_meant);
             let meant: Vec<String> = meant.map(|(id, _)| id.clone()).collect();
             for id in meant {
-                let Some(old) = world.containers.remove(&id) else {
-                    continue;
-                };
-                let mounts = old.details.mounts.clone().into_iter();
-                let kept =
-                    mounts.filter(|(at, mount)| !is_another(at, mount) && is_anonymous(mount));
-                stand_in(world, old, kept.collect());
+                leave_stand_in(world, &id, |at, mount| {
+                    !is_another(at, mount) && is_anonymous(mount)
+                });
             }
         }
         (
@@ -116,6 +112,19 @@ pub(super) fn is_anonymous(mount: &Mount) -> bool {
 fn users<'a>(world: &'a World, id: &'a str) -> impl Iterator<Item = &'a Container> {
     let containers = world.containers.values();
     containers.filter(move |c| c.details.networks.values().any(|network| network == id))
+}
+
+/// Removes a container; a stand-in has those of its mounts that are kept.
+pub(super) fn leave_stand_in(
+    world: &mut World,
+    id: &str,
+    is_kept: impl Fn(&String, &Mount) -> bool,
+) {
+    if let Some(old) = world.containers.remove(id) {
+        let mounts = old.details.mounts.clone().into_iter();
+        let kept = mounts.filter(|(at, mount)| is_kept(at, mount));
+        stand_in(world, old, kept.collect());
+    }
 }
 
 /// A container that never runs and has these volumes, where there are any.

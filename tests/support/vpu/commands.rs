@@ -6,7 +6,7 @@ use super::{
     between, delta, files, images, projects, transfers,
     world::{Container, Mount, Volume, World, parent},
 };
-use o3r_deploy::internal::{digest::Digest, shell::Argv};
+use o3r_deploy::internal::shell::Argv;
 
 /// stdout, or exit code and stderr.
 pub(super) type Ran = Result<String, (i32, String)>;
@@ -320,16 +320,14 @@ fn replace_volume(
     if users.any(|container| !projects.contains(&container.project.as_str())) {
         return fail("a container that is not of this release has the volume");
     }
-    // A placeholder stays in their place: it has their anonymous volumes.
-    for container in world.containers.values_mut().filter(|c| has_it(c)) {
-        container.volumes.remove(name);
-        container
-            .details
-            .mounts
-            .retain(|_, mount| *mount != Mount::Volume(name.to_owned()));
-        container.config_hash = Digest::of(b"a placeholder");
-        container.mounted.clear();
-        "created".clone_into(&mut container.status);
+    let users: Vec<String> = world
+        .containers
+        .iter()
+        .filter(|(_, container)| has_it(container))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in users {
+        between::leave_stand_in(world, &id, |_, mount| between::is_anonymous(mount));
     }
     let volume = Volume { options, owner };
     world.volumes.insert(name.to_owned(), volume);

@@ -44,6 +44,8 @@ pub enum Fault {
     LinkLostAfter(usize),
     /// The link breaks when this command has read half of its standard input.
     LinkLostInside(usize),
+    /// The link breaks while this command is at work: it ends when the next apply has the lock, which waits for it.
+    LinkLostDuring(usize),
     /// dockerd hangs from this command on: it does not end, nor does any later one that asks docker.
     DockerHangs(usize),
 }
@@ -60,6 +62,8 @@ struct Inner {
     fault: Option<Fault>,
     commands: Vec<String>,
     locks: locks::Locks,
+    /// What a dead apply left at work, with its standard input.
+    at_work: Option<(Argv, Vec<u8>)>,
 }
 
 impl FakeVpu {
@@ -170,6 +174,12 @@ impl FakeVpu {
             Some(Fault::LinkLostAfter(at) | Fault::LinkLostInside(at)) if number > at => {
                 return Err(Self::lost());
             }
+            Some(Fault::LinkLostDuring(at)) if number >= at => {
+                if number == at {
+                    inner.at_work = Some((command.clone(), stdin.to_vec()));
+                }
+                return Err(Self::lost());
+            }
             Some(Fault::LinkLostInside(at)) if number == at => {
                 let half = &stdin[..stdin.len() / 2];
                 // Whatever it says to that, nobody hears it.
@@ -275,7 +285,12 @@ impl Host for FakeVpu {
     ) -> Result<Result<Held, Output>, HostError> {
         let mut inner = self.lock();
         match inner.locks.take(command) {
-            Ok(ended) => Ok(Ok(Held::new(token, ended))),
+            Ok(ended) => {
+                if let Some((command, stdin)) = inner.at_work.take() {
+                    drop(commands::run(&mut inner.world, &command, &stdin));
+                }
+                Ok(Ok(Held::new(token, ended)))
+            }
             Err(holder) => {
                 for line in &holder {
                     said(line);

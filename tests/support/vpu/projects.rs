@@ -64,20 +64,8 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 .iter()
                 .filter_map(|w| Some(w.split_once('=')?.0))
                 .collect();
-            let newer = |service: &str| {
-                let mut all = world.containers.iter();
-                all.any(|(id, c)| {
-                    let mut networks = c.details.networks.values();
-                    let lost = networks.any(|id| !world.networks.contains_key(id));
-                    let is_of = c.project == *project && c.service == service;
-                    is_of && (lost || !before.contains(&id.as_str()))
-                })
-            };
-            let services: Vec<String> = words
-                .iter()
-                .filter(|word| !word.contains('=') && newer(word))
-                .map(|word| (*word).to_owned())
-                .collect();
+            let services: Vec<&str> = words.iter().filter(|w| !w.contains('=')).copied().collect();
+            let services = to_recreate(world, project, &services, &before);
             let start = *how == "-d";
             services_up(world, project, (start, true), |name| {
                 services.iter().any(|service| service == name)
@@ -85,6 +73,39 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
         }
         _ => Err((127, format!("{name}: not understood"))),
     }
+}
+
+/// Those of a project's services that have no container, one that is not of before, or one that cannot start: a network
+/// is gone, or whose namespace it uses is replaced or gone.
+fn to_recreate(world: &World, project: &str, services: &[&str], before: &[&str]) -> Vec<String> {
+    let of = |service: &str| {
+        let all = world.containers.iter();
+        let own = all.filter(|(_, c)| c.project == project && c.service == service);
+        own.collect::<Vec<_>>()
+    };
+    let is_new = |(id, c): &(&String, &Container)| {
+        let mut networks = c.details.networks.values();
+        !before.contains(&id.as_str()) || networks.any(|id| !world.networks.contains_key(id))
+    };
+    let is_newer = |service: &&&str| {
+        let own = of(service);
+        own.is_empty() || own.iter().any(is_new)
+    };
+    let newer: Vec<&str> = services.iter().filter(is_newer).copied().collect();
+    let lost_its_owner = |(_, c): &(&String, &Container)| {
+        let owner = c.details.network_mode.strip_prefix("container:");
+        owner.is_some_and(|id| {
+            let owner = world.containers.get(id);
+            owner.is_none_or(|owner| newer.contains(&owner.service.as_str()))
+        })
+    };
+    let is_meant =
+        |service: &&&str| newer.contains(*service) || of(service).iter().any(lost_its_owner);
+    services
+        .iter()
+        .filter(is_meant)
+        .map(|service| (*service).to_owned())
+        .collect()
 }
 
 /// The name that a container has, or had before it stepped aside.
@@ -259,6 +280,7 @@ fn services_up(
     let parsed = compose_file(world, project)?;
     let meant = || parsed.services.iter().filter(|s| is_meant(&s.name));
     let up = networks_up(world, project, &parsed, meant())?;
+    let mut renewed = BTreeSet::new();
     for service in meant() {
         let networks = service
             .networks
@@ -275,6 +297,10 @@ fn services_up(
             // It asks a registry, which may have another one by that name.
             world.pulls.insert(name.clone());
             return fail(format!("Pulling {} ({name})...", service.name));
+        };
+        let mode = match service.network_mode.as_deref() {
+            Some(mode) => namespace(world, project, mode),
+            None => mode,
         };
         // The values of `.env` are not in it: no test's compose file has variables.
         let config_hash = Digest::of(format!("{text}{image}"));
@@ -324,16 +350,42 @@ fn services_up(
                     image_ref: name.clone(),
                     number,
                     networks: networks.clone(),
-                    network_mode: service.network_mode.clone().unwrap_or(mode.clone()),
+                    network_mode: mode.clone(),
                     mounts: mounts.clone(),
                     links: BTreeSet::new(),
                     memory: service.limits.as_ref().map_or(0, |limits| limits.memory),
                 },
             };
-            make(world, fresh, start, force)?;
+            // docker-compose replaces what stands still and uses a namespace of what it replaces; what runs it leaves.
+            let owner = service.network_mode.as_deref();
+            let owner = owner.and_then(|mode| mode.strip_prefix("service:"));
+            let stands = |c: &Container| c.status != "running" && c.service == service.name;
+            let follows = owner.is_some_and(|owner| renewed.contains(owner))
+                && world
+                    .containers
+                    .values()
+                    .any(|c| c.project == project && stands(c));
+            let before: BTreeSet<String> = world.containers.keys().cloned().collect();
+            make(world, fresh, start, force || follows)?;
+            if world.containers.keys().any(|id| !before.contains(id)) {
+                renewed.insert(service.name.clone());
+            }
         }
     }
     Ok(String::new())
+}
+
+/// Docker's word for a network mode: docker-compose takes the first container of the service whose namespace is used,
+/// and where there is none, it warns and takes docker's default.
+fn namespace(world: &World, project: &str, mode: &str) -> String {
+    let Some(service) = mode.strip_prefix("service:") else {
+        return mode.to_owned();
+    };
+    let owners = world.containers.iter();
+    let owner = owners
+        .filter(|(_, c)| c.project == project && c.service == service)
+        .min_by_key(|(_, c)| c.details.number);
+    owner.map_or_else(|| "default".to_owned(), |(id, _)| format!("container:{id}"))
 }
 
 /// What a service mounts, by where; docker chooses the rest.
@@ -363,6 +415,7 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
         c.project == fresh.project && c.service == fresh.service && own_name(id, c) == fresh.name
     };
     let own = |(id, c): &(&String, &mut Container)| own(id, c);
+    let there: BTreeSet<String> = world.containers.keys().cloned().collect();
     let mut old = BTreeMap::new();
     let mut replaced = vec![];
     for (id, found) in world.containers.iter_mut().filter(own) {
@@ -371,6 +424,12 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
             let gone = networks.find(|id| !world.networks.contains_key(*id));
             if let (true, Some(id)) = (start && found.status != "running", gone) {
                 return fail(format!("network {id} not found"));
+            }
+            let owner = found.details.network_mode.strip_prefix("container:");
+            if let (true, Some(id)) = (start && found.status != "running", owner)
+                && !there.contains(id)
+            {
+                return fail(format!("No such container: {id}"));
             }
             if start {
                 found.status = fresh.status;

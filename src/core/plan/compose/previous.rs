@@ -7,6 +7,7 @@ use super::{
     Found, address,
     between::Between,
     files::Place,
+    loses_containers,
     start::{Recreate, back, record},
     started::{MOUNT, is_resolved, stranger},
 };
@@ -207,7 +208,14 @@ impl<'a> Previous<'a> {
                 then,
             );
         }
-        back(project, state, &found.containers, images, forwards, then)
+        // Another step may remove a container that others of the project cannot be without.
+        let lost = loses_containers(builder, found)
+            .then(|| Recreate::Services(found.services().map(str::to_owned).collect()));
+        let recreate = match (forwards, &lost) {
+            (Recreate::None, Some(lost)) => lost,
+            (forwards, _) => forwards,
+        };
+        back(project, state, &found.containers, images, recreate, then)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compares a project's containers with what docker shows of what they use: networks, the namespaces of other
 //! containers, and what is mounted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
 use crate::{
@@ -39,6 +39,7 @@ pub(super) fn differences(
             "of the one that replaced it",
         ));
     }
+    causes.extend(elsewhere(project, container, containers));
     let is_there = |name: &str| {
         let mut all = containers.into_iter().flat_map(|all| all.values());
         containers.is_none() || all.any(|other| other.name == name)
@@ -62,6 +63,44 @@ pub(super) fn differences(
         )
     }));
     causes
+}
+
+/// The namespaces of other services that a container should use and does not: where a service has no container when
+/// docker-compose creates one that uses its namespace, it warns and gives that one a namespace of its own.
+fn elsewhere(
+    project: &Project,
+    container: &Container,
+    all: Option<&BTreeMap<String, Container>>,
+) -> Vec<Cause> {
+    let Some(service) = project.services.get(&container.service) else {
+        return vec![];
+    };
+    let namespaces = [
+        (
+            "network",
+            &service.network_of,
+            &container.namespaces.network,
+        ),
+        ("process", &service.processes_of, &container.namespaces.pid),
+    ];
+    let cause = |(kind, wanted, mode): (&str, &Option<String>, &String)| {
+        let wanted = wanted.as_ref()?;
+        let is = match mode.strip_prefix("container:") {
+            // Of one that is gone, it is said already.
+            Some(owner) => match all?.get(owner)? {
+                owner if owner.project == project.name && owner.service == *wanted => return None,
+                owner => format!("of container {}", owner.name),
+            },
+            None => "its own".to_owned(),
+        };
+        let attribute = format!("container {}: {kind} namespace", container.name);
+        Some(Cause::differs(
+            attribute,
+            is,
+            format!("of service {wanted}"),
+        ))
+    };
+    namespaces.into_iter().filter_map(cause).collect()
 }
 
 /// Limits that somebody gave a container by `docker update`. Docker cannot take them away again, and a limit that its

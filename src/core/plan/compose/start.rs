@@ -185,7 +185,7 @@ pub(super) fn up(
     if !is_none_aside {
         let services = project.services.keys().map(String::as_str);
         let replaced = services.filter(|service| there.contains(service) && is_replaced(service));
-        let mut replaced: Vec<&str> = replaced.collect();
+        let mut replaced = project.with_owners(replaced.collect(), &there);
         if replaced.len() == project.services.len() {
             up.push("--force-recreate");
         } else if !replaced.is_empty() {
@@ -196,6 +196,27 @@ pub(super) fn up(
     }
     commands.push(Command::new(remote::compose(name, up)));
     together(commands)
+}
+
+impl Project {
+    /// These services, and those without containers whose namespaces they use: docker-compose creates what it is asked
+    /// for in the order of that, and gives a container whose owner is missing a namespace of its own.
+    fn with_owners<'a>(
+        &'a self,
+        mut services: Vec<&'a str>,
+        there: &BTreeSet<&str>,
+    ) -> Vec<&'a str> {
+        let mut at = 0;
+        while let Some(service) = services.get(at).and_then(|name| self.services.get(*name)) {
+            for owner in service.network_of.iter().chain(&service.processes_of) {
+                if !there.contains(owner.as_str()) && !services.contains(&owner.as_str()) {
+                    services.push(owner);
+                }
+            }
+            at += 1;
+        }
+        services
+    }
 }
 
 /// The same commands, those in one that need nothing from here: whoever is gone after the first stopped containers
