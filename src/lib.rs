@@ -109,7 +109,8 @@ pub use o3r_transfer::image::LayerSpan;
 #[doc(hidden)]
 pub mod internal {
     pub use o3r_core::{
-        blocks, compose, compression, cost, desired, digest, offers, plan, remote, shell, status,
+        blocks, compose, compression, cost, desired, digest, offers, plan, remote, restart_policy,
+        shell, status,
     };
     pub use o3r_transfer::{image, patch};
 

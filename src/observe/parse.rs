@@ -419,7 +419,9 @@ fn started(body: &[&str]) -> Started {
         match line.split_once(' ') {
             Some(("input", rest)) => match rest.rsplit_once('\t') {
                 Some((name, digest)) => {
-                    started.inputs.insert(name.to_owned(), digest.to_owned());
+                    started
+                        .inputs
+                        .insert(name.to_owned().into(), digest.to_owned());
                 }
                 None => return Started::default(),
             },

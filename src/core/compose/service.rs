@@ -8,7 +8,7 @@ use super::{
     At, ComposeError, HostPort, Limits, Place, Release, limits,
     node::{Map, Node, Value},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, restart_policy::RestartPolicy};
 
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct Service {
     pub unset_in_image: Vec<String>,
     /// Its container's name, where one is chosen.
     pub container_name: Option<At<String>>,
-    /// Its restart policy: `always`, `unless-stopped`, `on-failure[:n]` or `no`, the default.
-    pub restart: Option<String>,
+    /// Its restart policy, where it has one.
+    pub restart: Option<RestartPolicy>,
     /// Files with environment variables.
     pub env_files: Vec<At<String>>,
     /// What is mounted into it.
@@ -156,7 +156,7 @@ pub(super) fn read(
         place,
         unset_in_image,
         container_name: at("container_name"),
-        restart: text("restart"),
+        restart: text("restart").map(RestartPolicy::from),
         env_files,
         mounts,
         build: service.place_of("build"),

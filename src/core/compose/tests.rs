@@ -1,6 +1,7 @@
 //! Tests of the compose reader.
 
 use super::*;
+use crate::restart_policy::RestartPolicy;
 
 const PALLETIZER: &str = r#"version: "2.4"
 x-common: &common
@@ -58,8 +59,8 @@ fn the_keys_that_matter_are_read() {
     assert_eq!(web.image.as_ref().unwrap().value, "local/web:1.4.0");
     assert_eq!(web.image.as_ref().unwrap().place.line, 8);
     assert_eq!(
-        web.restart.as_deref(),
-        Some("unless-stopped"),
+        web.restart,
+        Some(RestartPolicy::UnlessStopped),
         "by a merge key"
     );
     assert_eq!(web.runtime.as_ref().unwrap().value, "nvidia");

@@ -21,6 +21,7 @@ use crate::{
     facts::Query,
     names::{FirmwareRange, RemotePath},
     remote,
+    restart_policy::RestartPolicy,
 };
 
 /// What a VPU is to be.
@@ -257,8 +258,8 @@ pub struct Service {
     pub ports: Vec<HostPort>,
     /// Its container runtime, as `nvidia`, where one is chosen.
     pub runtime: Option<String>,
-    /// `restart:` as written, e.g. `unless-stopped`.
-    pub restart: Option<String>,
+    /// Its `restart:`, where it has one.
+    pub restart: Option<RestartPolicy>,
     /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
     pub stop_seconds: Option<u64>,
     /// How much of the VPU its containers may use; none where docker-compose decides what counts.

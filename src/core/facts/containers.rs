@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::ContainerState;
-use crate::compose::{HostPort, Limits};
+use crate::{
+    compose::{HostPort, Limits},
+    restart_policy::RestartPolicy,
+};
 
 /// A container, as `docker container inspect` shows it. Environment, command and user labels are not in it:
 /// secrets may be.
@@ -22,11 +25,8 @@ pub struct Container {
     pub status: ContainerState,
     /// Of the last run.
     pub exit_code: i64,
-    /// `no`, `on-failure`, `always`, `unless-stopped`.
-    pub restart_policy: String,
-    /// Of `on-failure:5` the 5; 0 means no limit.
-    #[serde(default)]
-    pub restart_limit: u32,
+    /// When docker starts it again.
+    pub restart_policy: RestartPolicy,
     /// Compose project, by label.
     #[serde(default)]
     pub project: String,

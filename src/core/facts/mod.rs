@@ -5,6 +5,7 @@ mod autostart;
 mod container_state;
 mod containers;
 mod document;
+mod input;
 mod query;
 mod resolved;
 mod store;
@@ -21,6 +22,7 @@ pub use self::{
         Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Published, Shown,
     },
     document::{Document, FORMAT},
+    input::Input,
     query::{Query, READ_BY_COMPOSE},
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
     store::identify,
@@ -336,9 +338,8 @@ pub struct AnonymousVolume {
 /// What a compose project's containers were started from, recorded after they came up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// By input: the digest of `file docker-compose.yml`, the id of `image app:1`, the directory
-    /// of `volume share`.
-    pub inputs: BTreeMap<String, String>,
+    /// What each of them was then; [`Input`] says of what kind that is.
+    pub inputs: BTreeMap<Input, String>,
     /// The containers, by id.
     pub containers: BTreeSet<String>,
     /// docker-compose's hashes of their services' configurations; not recorded by older versions.
@@ -372,7 +373,7 @@ pub struct Made {
     /// Whether its containers are to run.
     pub running: bool,
     /// By input, as in [`Started`].
-    pub inputs: BTreeMap<String, String>,
+    pub inputs: BTreeMap<Input, String>,
 }
 
 /// What changes over time: free space, uptimes, measurements. No step depends on it; want of space blocks.

@@ -126,8 +126,8 @@ impl<'a> Builder<'a> {
         records.anonymous_volumes.get(&self.desired.release.name)
     }
 
-    /// What the previous release has for an input (`image app:1`) of any of its projects.
-    pub(super) fn previous_input(&self, input: &str) -> Option<&'a str> {
+    /// What the previous release has for an input of any of its projects.
+    pub(super) fn previous_input(&self, input: &facts::Input) -> Option<&'a str> {
         let mut made = self.previous()?.made.values();
         made.find_map(|made| made.inputs.get(input))
             .map(String::as_str)

@@ -92,7 +92,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
     draft.further_causes = causes.collect();
     draft = draft.source(volume.source.as_ref()).after(after);
     draft = draft.run([replace(&path, Some(release))]);
-    let recorded = builder.previous_input(&input(&volume.name));
+    let recorded = builder.previous_input(&facts::Input::Volume(volume.name.clone()));
     // A volume that holds data is gone with them.
     if builder.previous().is_some()
         && let Some(device) = found.bound_to()
@@ -102,11 +102,6 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
         draft = draft.rollback_always(old != device);
     }
     builder.step(draft);
-}
-
-/// What records call a volume.
-pub(super) fn input(name: &str) -> String {
-    format!("volume {name}")
 }
 
 /// Whether all containers that have the volume are in our projects; else why not.

@@ -6,6 +6,7 @@ use crate::{
     blocks,
     digest::Digest,
     offers::Reach,
+    restart_policy::RestartPolicy,
     shell::{Argv, IN_TURN_NAME},
 };
 
@@ -545,7 +546,7 @@ pub fn sync() -> Argv {
 }
 
 /// Sets the restart policy of containers, running or not, by id.
-pub fn restart_policy<'a>(policy: &str, ids: impl IntoIterator<Item = &'a str>) -> Argv {
+pub fn restart_policy<'a>(policy: &RestartPolicy, ids: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::new("docker")
         .args(["container", "update"])
         .arg(format!("--restart={policy}"))
@@ -553,11 +554,11 @@ pub fn restart_policy<'a>(policy: &str, ids: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Sets the restart policy of a service's containers, whichever there are then.
-pub fn service_restart_policy(project: &str, service: &str, policy: &str) -> Argv {
+pub fn service_restart_policy(project: &str, service: &str, policy: &RestartPolicy) -> Argv {
     Argv::script(
         include_str!("restart-policy.sh"),
         "o3r-restart-policy",
-        [project, service, policy],
+        [project, service, &policy.to_string()],
     )
 }
 

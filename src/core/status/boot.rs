@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::{self, Container, ContainerState, Generation},
-    restart_policy::survives_boot,
+    restart_policy::RestartPolicy,
 };
 
 /// What the firmware starts at boot.
@@ -78,13 +78,14 @@ pub(super) fn after_boot<'a>(
     };
     let (mut some, mut all) = (false, true);
     for container in containers.filter(|container| !container.one_off) {
-        let policy = container.restart_policy.as_str();
+        let policy = &container.restart_policy;
         let runs = matches!(
             container.status,
             ContainerState::Running | ContainerState::Restarting
         );
         // One that was stopped stays so, unless it is to run always.
-        let comes = docker_starts && (policy == "always" || (runs && survives_boot(policy)));
+        let comes =
+            docker_starts && (*policy == RestartPolicy::Always || (runs && policy.survives_boot()));
         some |= comes;
         all &= comes;
     }

@@ -5,7 +5,7 @@ use crate::{
     compose::Service,
     manifest::{FindingCode, names::FirmwareRange, types::Compose},
 };
-use o3r_core::restart_policy::survives_boot;
+use o3r_core::restart_policy::RestartPolicy;
 
 /// The first firmware that is documented to start containers by their restart policy alone.
 const BY_POLICY: [u64; 3] = [1, 21, 0];
@@ -44,7 +44,13 @@ pub(super) fn policy_problem(
 ) -> Option<(String, &'static str)> {
     let by_policy = firmware.is_some_and(|range| range.is_at_least(BY_POLICY));
     let starts = compose.autostart == Some(true) && service.scale != Some(0);
-    if !by_policy || !starts || service.restart.as_deref().is_some_and(survives_boot) {
+    if !by_policy
+        || !starts
+        || service
+            .restart
+            .as_ref()
+            .is_some_and(RestartPolicy::survives_boot)
+    {
         return None;
     }
     let has = match &service.restart {

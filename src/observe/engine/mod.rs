@@ -9,6 +9,8 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use o3r_core::restart_policy::RestartPolicy;
+
 pub(super) use self::lines::Lines;
 pub use self::running::RUNNING_NAME;
 use self::{
@@ -215,8 +217,7 @@ fn container(
         image_ref: line.image_ref,
         status: line.status.into(),
         exit_code: line.exit_code,
-        restart_policy: line.restart_policy,
-        restart_limit: line.restart_limit,
+        restart_policy: RestartPolicy::new(&line.restart_policy, line.restart_limit),
         project: line.project,
         service: line.service,
         number: line.number.parse().unwrap_or(0),

@@ -117,17 +117,13 @@ fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
 fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
     run(async {
         let vpu = FakeVpu::default();
-        converge(&vpu, &desired(&two())).await;
-        vpu.world(|world| {
-            let owner = ids(world, "main").remove(0);
-            let side = ids(world, "side").remove(0);
-            let side = world.containers.get_mut(&side).unwrap();
-            side.details.network_mode = format!("container:{owner}");
-            side.details.networks.clear();
-        });
-        converged(&vpu, &desired(&two())).await;
+        let shared = Shape {
+            shares: true,
+            ..two()
+        };
+        converge(&vpu, &desired(&shared)).await;
         // Only `main` reads the file.
-        let changed = desired(&Shape { extra: 1, ..two() });
+        let changed = desired(&Shape { extra: 1, ..shared });
         let plan = plan_for(&vpu, &changed).await;
         let commands = commands(&plan);
         assert!(
@@ -146,6 +142,37 @@ fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
         let main = vpu.world(|world| ids(world, "main"));
         converge(&vpu, &changed).await;
         assert_eq!(vpu.world(|world| ids(world, "main")), main, "main stays");
+    });
+}
+
+#[test]
+fn what_lives_in_a_namespace_is_created_with_its_owner() {
+    run(async {
+        let vpu = FakeVpu::default();
+        let wanted = desired(&Shape {
+            shares: true,
+            ..two()
+        });
+        converge(&vpu, &wanted).await;
+        // docker-compose gives what it creates alone a namespace of its own, and leaves it so.
+        let lost = |world: &mut World| {
+            let main = ids(world, "main").remove(0);
+            world.containers.remove(&main);
+        };
+        vpu.world(lost);
+        let plan = plan_for(&vpu, &wanted).await;
+        let up = commands(&plan)
+            .into_iter()
+            .find(|one| one.contains(" up -d"));
+        assert!(up.unwrap().ends_with("--force-recreate"), "of both in one");
+        converge(&vpu, &wanted).await;
+        vpu.world(|world| {
+            let side = ids(world, "side").remove(0);
+            let side = world.containers.get_mut(&side).unwrap();
+            "default".clone_into(&mut side.details.network_mode);
+        });
+        assert!(!plan_for(&vpu, &wanted).await.is_empty());
+        converge(&vpu, &wanted).await;
     });
 }
 

@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use camino::Utf8Path;
 use o3r_deploy::internal::{
     apply::{self, Log, Observer, Options, Outcome, Report, Restored},
-    desired::{Desired, Entry, Mounted, Project, ProjectState, Transfer},
+    desired::{Desired, Entry, Mounted, Project, ProjectState, Service, Transfer},
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
@@ -197,7 +197,7 @@ fn is_real(world: &mut World, desired: &Desired) {
     let directory = remote::project_directory("app");
     for container in containers {
         assert_eq!(container.image, image);
-        shares_what_is_there(world, container);
+        shares_what_is_there(world, container, &project.services[&container.service]);
         assert_eq!(
             container.status == "running",
             project.state == ProjectState::Running
@@ -237,7 +237,7 @@ fn is_real(world: &mut World, desired: &Desired) {
                 }
             }
         }
-        let policy = service.restart.as_deref().unwrap_or("no");
+        let policy = service.restart.clone().unwrap_or_default().to_string();
         assert_eq!(container.restart_policy, policy);
         for (destination, mounted) in &service.mounts {
             let wanted = match mounted {
@@ -255,13 +255,13 @@ fn is_real(world: &mut World, desired: &Desired) {
     }
 }
 
-/// Whose namespace a container uses is there, and is its service's.
-fn shares_what_is_there(world: &World, container: &vpu::Container) {
+/// A container uses the namespace of the service that its own names, whose container is there.
+fn shares_what_is_there(world: &World, container: &vpu::Container, service: &Service) {
     let mode = &container.details.network_mode;
-    if let Some(owner) = mode.strip_prefix("container:") {
-        let owner = world.containers.get(owner).map(|c| c.service.as_str());
-        assert_eq!(owner, Some("main"), "{} uses {mode}", container.name);
-    }
+    let owner = mode.strip_prefix("container:");
+    let owner = owner.map(|id| world.containers.get(id).map(|c| c.service.clone()));
+    let wanted = service.network_of.clone().map(Some);
+    assert_eq!(owner, wanted, "{} uses {mode}", container.name);
 }
 
 /// The project has the networks that it declares and uses, as it declares them, and no others.
@@ -389,6 +389,7 @@ proptest! {
         first in shapes(),
         drifted in prop::collection::vec(drifts(), 0..4),
         second in prop::option::of(shapes()),
+        changed in prop::option::of(changes()),
         newer in any::<bool>(),
         store in stores(),
         volumes in any::<bool>(),
@@ -404,7 +405,8 @@ proptest! {
                 vpu.world(|world| drift(world, one));
             }
             // Often the same again: then drift is all that there is to find.
-            converge(&vpu, &desired(second.as_ref().unwrap_or(&first))).await;
+            let next = changed.map_or_else(|| first.clone(), |changes| first.with(&changes));
+            converge(&vpu, &desired(&second.unwrap_or(next))).await;
         });
     }
 

@@ -128,7 +128,7 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
 }
 
 proptest! {
-    #![proptest_config(cases(24))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn what_is_called_restored_is_what_was_there(
@@ -147,8 +147,13 @@ proptest! {
             if let Some((changes, at)) = &cut_off {
                 let halfway = desired(&first.with(changes));
                 let plan = plan_for(&vpu, &halfway).await;
-                let count: usize = plan.steps.iter().map(|step| step.actions.len()).sum();
-                vpu.inject(Some(Fault::LinkLostBefore(at.index(count + 1))));
+                let commands = plan.steps.iter();
+                let commands = commands.flat_map(|step| step.actions.iter().map(|_| step.phase));
+                let phases: Vec<plan::Phase> = commands.collect();
+                let switch = phases.iter().position(|phase| *phase == plan::Phase::Switch);
+                let switch = switch.unwrap_or(0);
+                let at = switch + at.index(phases.len() - switch + 1);
+                vpu.inject(Some(Fault::LinkLostBefore(at)));
                 let report = execute(&vpu, &halfway, &plan).await;
                 vpu.inject(None);
                 let done = &plan.steps[..report.completed];

@@ -15,6 +15,7 @@ use o3r_deploy::internal::{
     manifest::Exclude,
     prepare::{Prepared, unprepared},
     resolve::LocalImages,
+    restart_policy::RestartPolicy,
 };
 use o3r_testing::archives;
 use proptest::prelude::*;
@@ -100,8 +101,10 @@ pub(super) struct Shape {
 /// One thing of a shape that becomes another, by its number and the value: releases of one application differ in a few.
 pub(super) type Change = (u8, u8);
 
+/// More often what containers have of their own, or of each other.
 pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
-    prop::collection::vec((0..16u8, any::<u8>()), 1..4)
+    let fields = prop_oneof![12 => 0..12u8, 12 => 12..16u8];
+    prop::collection::vec((fields, any::<u8>()), 1..4)
 }
 
 impl Shape {
@@ -109,7 +112,7 @@ impl Shape {
     pub(super) fn with(&self, changes: &[Change]) -> Self {
         let mut next = self.clone();
         for (field, value) in changes {
-            let (value, is_odd) = (*value, value % 2 == 1);
+            let value = *value;
             match field {
                 0 => next.image = value % 3,
                 1 => next.extra = value % 3,
@@ -120,16 +123,16 @@ impl Shape {
                     use ProjectState as S;
                     next.state = [S::Running, S::Stopped, S::Absent][usize::from(value % 3)];
                 }
-                6 => next.two_services = is_odd,
+                6 => next.two_services = !next.two_services,
                 7 => next.dotenv = [None, Some(0), Some(1)][usize::from(value % 3)],
-                8 => next.restart = is_odd,
+                8 => next.restart = !next.restart,
                 9 => next.autostart = [None, Some(false), Some(true)][usize::from(value % 3)],
                 10 => next.name = [None, Some(0), Some(1)][usize::from(value % 3)],
                 11 => next.tree.version = value % 4,
-                12 => next.scale = 1 + usize::from(value % 2),
+                12 => next.scale = 3 - next.scale,
                 13 => next.network = usize::from(value) % EXPECTED,
-                14 => next.covers = is_odd,
-                _ => next.shares = is_odd,
+                14 => next.covers = !next.covers,
+                _ => next.shares = !next.shares,
             }
         }
         next
@@ -519,7 +522,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         volumes: vec!["share".into()],
         binds: vec!["~/single file".into(), "~/site/conf".into()],
         replicas: shape.scale,
-        restart: restart.clone(),
+        restart: restart.as_deref().map(RestartPolicy::from),
         ..Service::default()
     };
     if shape.dotenv.is_some() && shape.mounts_dotenv {
@@ -530,7 +533,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         network_of: shape.shares.then(|| "main".to_owned()),
         image: Some("app:1".into()),
         replicas: 1,
-        restart,
+        restart: restart.as_deref().map(RestartPolicy::from),
         ..Service::default()
     };
     let mut services = BTreeMap::from([("main".to_owned(), main)]);

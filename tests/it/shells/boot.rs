@@ -8,7 +8,10 @@ use std::{
     sync::mpsc,
 };
 
-use o3r_deploy::internal::observe::{Autostart, Generation};
+use o3r_deploy::internal::{
+    observe::{Autostart, Generation},
+    restart_policy::RestartPolicy,
+};
 
 use super::*;
 
@@ -93,7 +96,7 @@ async fn restart_policies_are_set_on_every_container_or_the_step_fails() {
             'container update') [ \"$4\" = \"$(cat \"$HOME/gone\" 2>/dev/null)\" ] && exit 1; echo \"$@\" >>\"$HOME/ran\" ;;\n\
             esac\n";
         fixture.program("docker", docker);
-        let set = remote::service_restart_policy("app", "web", "unless-stopped");
+        let set = remote::service_restart_policy("app", "web", &RestartPolicy::UnlessStopped);
         assert!(fixture.run(&set, b"").await.success());
         let ran = std::fs::read_to_string(fixture.home().join("ran")).unwrap();
         assert_eq!(

@@ -337,7 +337,7 @@ fn services_up(
                 name: name_of(number),
                 image: image.clone(),
                 status: status.to_owned(),
-                restart_policy: service.restart.clone().unwrap_or_else(|| "no".to_owned()),
+                restart_policy: service.restart.clone().unwrap_or_default().to_string(),
                 project: project.to_owned(),
                 service: service.name.clone(),
                 working_dir: directory.clone(),

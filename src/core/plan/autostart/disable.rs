@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{address, systemctl, unit_name};
-use crate::restart_policy::survives_boot;
+use crate::restart_policy::RestartPolicy;
 use crate::{
     desired::{Disabled, Project, ProjectState},
     facts::{Autostart, Container},
@@ -104,11 +104,15 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     }
     for (policy, list) in &by_policy {
         let ids = list.iter().map(|(id, _)| id.as_str());
-        run.push(Command::new(remote::restart_policy("no", ids.clone())));
+        run.push(Command::new(remote::restart_policy(
+            &RestartPolicy::No,
+            ids.clone(),
+        )));
         undo.push(Command::new(remote::restart_policy(policy, ids)));
         for (_, container) in list {
             let attribute = format!("container {}: restart policy", container.name);
-            causes.push(Cause::differs(attribute, *policy, "no"));
+            let kept = RestartPolicy::No.to_string();
+            causes.push(Cause::differs(attribute, policy.to_string(), kept));
         }
     }
     let mut causes = causes.into_iter();
@@ -120,15 +124,15 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
 }
 
-type ByPolicy<'a> = BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>;
+type ByPolicy<'a> = BTreeMap<&'a RestartPolicy, Vec<(&'a String, &'a Container)>>;
 
 /// The containers of the project that dockerd starts after a boot, by policy.
 fn coming_back<'a>(other: &Disabled, containers: &'a BTreeMap<String, Container>) -> ByPolicy<'a> {
     let project = other.project();
     let mut by_policy = ByPolicy::new();
     for (id, container) in containers {
-        let policy = container.restart_policy.as_str();
-        if !project.is_empty() && container.project == project && survives_boot(policy) {
+        let policy = &container.restart_policy;
+        if !project.is_empty() && container.project == project && policy.survives_boot() {
             by_policy.entry(policy).or_default().push((id, container));
         }
     }

@@ -7,13 +7,13 @@ use crate::{
         builder::Builder,
         obstacle::{BlockCode, Obstacle},
     },
-    restart_policy::survives_boot,
+    restart_policy::RestartPolicy,
 };
 
 /// A service that dockerd starts again after a boot.
 struct ComesBack {
     service: String,
-    policy: String,
+    policy: RestartPolicy,
 }
 
 impl ComesBack {
@@ -27,15 +27,15 @@ impl ComesBack {
 fn coming_back(project: &Project) -> Vec<ComesBack> {
     let services = project.services.iter().filter(|(_, s)| s.replicas > 0);
     let with_policy = services.filter_map(|(name, service)| {
-        let policy = service.restart.as_deref()?;
+        let policy = service.restart.as_ref()?;
         // What was stopped stays so, unless it is to run always.
         let comes = match project.state {
-            ProjectState::Running => survives_boot(policy),
-            ProjectState::Stopped | ProjectState::Absent => policy == "always",
+            ProjectState::Running => policy.survives_boot(),
+            ProjectState::Stopped | ProjectState::Absent => *policy == RestartPolicy::Always,
         };
         comes.then(|| ComesBack {
             service: name.clone(),
-            policy: policy.to_owned(),
+            policy: policy.clone(),
         })
     });
     with_policy.collect()
@@ -52,7 +52,9 @@ pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     let lacking: Vec<String> = project
         .services
         .iter()
-        .filter(|(_, s)| s.replicas > 0 && !s.restart.as_deref().is_some_and(survives_boot))
+        .filter(|(_, s)| {
+            s.replicas > 0 && !s.restart.as_ref().is_some_and(RestartPolicy::survives_boot)
+        })
         .map(|(name, service)| match &service.restart {
             Some(policy) => format!("{name} (`restart: {policy}`)"),
             None => name.clone(),

@@ -21,9 +21,7 @@ use self::{
     policies::Policies,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{
-        changed_images, covered_input, image_id, is_resolved, redefined, resolved, stale_inputs,
-    },
+    started::{Stale, changed_images, covered_input, image_id, redefined, resolved, stale},
     states::states,
 };
 pub(super) use self::{
@@ -37,7 +35,7 @@ use super::{
 };
 use crate::{
     desired::{Desired, Project, ProjectState},
-    facts::{Container, PathFact, Probed, Started},
+    facts::{Container, Input, PathFact, Probed, Started},
     plan::obstacle::{BlockCode, Obstacle},
     remote,
     shell::quote,
@@ -216,18 +214,18 @@ fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let mut causes: Vec<Cause> = known.map(|address| Cause::DependsOn { address }).collect();
     let none_yet = found.containers.is_empty();
     let stale = if none_yet {
-        BTreeMap::new()
+        Stale::default()
     } else {
-        stale_inputs(builder, found, &inputs)
+        stale(builder, found, &inputs)
     };
-    let known: BTreeSet<String> = causes
+    let known: BTreeSet<Input> = causes
         .iter()
         .filter_map(|cause| covered_input(project, cause))
         .collect();
     // What docker-compose makes of files that change need not be told beside them.
     let is_told =
-        |input: &String| known.contains(input) || (is_resolved(input) && !changed_files.is_empty());
-    for (input, (was, is)) in stale.iter().filter(|(input, _)| !is_told(input)) {
+        |input: &Input| known.contains(input) || (input.is_resolved() && !changed_files.is_empty());
+    for (input, (was, is)) in stale.named(is_told) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
     causes.extend(states(builder, project, found, &changed_images));
@@ -297,7 +295,7 @@ fn differing(
     project: &Project,
     found: &Found<'_>,
     changed_images: &BTreeSet<String>,
-    inputs: &BTreeMap<String, String>,
+    inputs: &BTreeMap<Input, String>,
 ) -> BTreeSet<String> {
     let mut services = left_aside(found);
     services.extend(shown::services(builder, project, found));

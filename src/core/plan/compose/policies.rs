@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Found, address, started::redefined};
 use crate::{
-    desired::{Project, Service},
-    facts::Container,
+    desired::Project,
+    facts::Input,
     plan::{
         Action, Cause, Command, Phase,
         builder::{Builder, Draft},
     },
     remote,
+    restart_policy::RestartPolicy,
 };
 
 /// The services whose containers have another policy.
 pub(super) struct Policies<'a> {
     /// By service: the policy of before, and the one that is wanted.
-    services: BTreeMap<&'a str, (String, String)>,
+    services: BTreeMap<&'a str, (RestartPolicy, RestartPolicy)>,
     causes: Vec<Cause>,
     /// Whether the engine changes policies of containers; podman does not.
     in_place: bool,
@@ -29,7 +30,7 @@ impl<'a> Policies<'a> {
         builder: &Builder<'_>,
         project: &'a Project,
         found: &Found<'_>,
-        inputs: &BTreeMap<String, String>,
+        inputs: &BTreeMap<Input, String>,
     ) -> Self {
         let replaced = redefined(found, inputs);
         let podman = |docker: &crate::facts::Docker| docker.podman.is_some();
@@ -42,15 +43,18 @@ impl<'a> Policies<'a> {
             let Some((name, service)) = project.services.get_key_value(&container.service) else {
                 continue;
             };
-            let (is, wanted) = (policy(container), wanted(service));
+            let is = container.restart_policy.clone();
+            let wanted = service.restart.clone().unwrap_or_default();
             let is_replaced = replaced.contains(name) || container.own_name(id) != container.name;
             if is == wanted || is_replaced {
                 continue;
             }
             let attribute = format!("container {}: restart policy", container.name);
-            policies
-                .causes
-                .push(Cause::differs(attribute, &is, &wanted));
+            policies.causes.push(Cause::differs(
+                attribute,
+                is.to_string(),
+                wanted.to_string(),
+            ));
             policies.services.insert(name, (is, wanted));
         }
         policies
@@ -75,7 +79,7 @@ impl<'a> Policies<'a> {
     fn commands(
         &self,
         project: &Project,
-        which: impl Fn(&(String, String)) -> &String,
+        which: impl Fn(&(RestartPolicy, RestartPolicy)) -> &RestartPolicy,
     ) -> Vec<Command> {
         let services = self.services.iter().filter(|_| self.in_place);
         let commands = services.map(|(service, policies)| {
@@ -97,23 +101,5 @@ impl<'a> Policies<'a> {
         let draft = draft.source(project.source.as_ref()).run(self.set(project));
         builder.step(draft.undo(self.commands(project, |(before, _)| before)));
         true
-    }
-}
-
-/// A container's policy as compose files write it.
-fn policy(container: &Container) -> String {
-    match (container.restart_policy.as_str(), container.restart_limit) {
-        ("", _) => "no".to_owned(),
-        ("on-failure", limit) if limit > 0 => format!("on-failure:{limit}"),
-        (policy, _) => policy.to_owned(),
-    }
-}
-
-/// What a service's `restart:` says.
-fn wanted(service: &Service) -> String {
-    let policy = service.restart.as_deref().unwrap_or_default();
-    match policy.strip_suffix(":0").unwrap_or(policy) {
-        "" => "no".to_owned(),
-        policy => policy.to_owned(),
     }
 }

@@ -9,12 +9,12 @@ use super::{
     files::Place,
     loses_containers,
     start::{Recreate, back, record},
-    started::{MOUNT, is_resolved, stranger},
+    started::stranger,
 };
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     digest::Digest,
-    facts::{Container, Made, PathFact, Probed},
+    facts::{Container, Input, Made, PathFact, Probed},
     plan::{Action, Command, Note, NoteCode, builder::Builder, image, volume},
     remote::{self, PreviousFile},
 };
@@ -40,7 +40,7 @@ impl<'a> Previous<'a> {
             let inputs = started
                 .inputs
                 .iter()
-                .filter(|(input, _)| !is_resolved(input));
+                .filter(|(input, _)| !input.is_resolved());
             let same_inputs = inputs.eq(&made.inputs) && names_are(builder, made);
             same_inputs && same_containers && runs_as_recorded
         });
@@ -67,12 +67,15 @@ impl<'a> Previous<'a> {
     /// The files that the release has.
     pub(super) fn files(&self) -> impl Iterator<Item = &'a str> {
         let inputs = self.made.into_iter().flat_map(|made| made.inputs.keys());
-        inputs.filter_map(|input| input.strip_prefix("file "))
+        inputs.filter_map(|input| match input {
+            Input::File(path) => Some(path.as_str()),
+            _ => None,
+        })
     }
 
     /// The recorded digest of a file.
     fn recorded(&self, relative: &str) -> Option<Digest> {
-        let input = format!("file {relative}");
+        let input = Input::File(relative.to_owned());
         self.made?.inputs.get(&input)?.parse().ok()
     }
 
@@ -132,8 +135,7 @@ impl<'a> Previous<'a> {
             builder.notes(covered_meanwhile(name, found, made));
         }
         let state = state(ran);
-        let images = of_kind(made, "image").into_iter();
-        let images: Vec<String> = images
+        let images: Vec<String> = images_made(made)
             .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
             .collect();
         commands.extend(self.back(builder, project, state, found, &images, switch));
@@ -193,10 +195,7 @@ impl<'a> Previous<'a> {
     ) -> Vec<Command> {
         let then = between.back(project, self.made, !self.is_touched());
         let known = builder.facts.images.known();
-        let mut wanted = self
-            .made
-            .into_iter()
-            .flat_map(|made| of_kind(made, "image"));
+        let mut wanted = self.made.into_iter().flat_map(images_made);
         let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
         if self.is_touched() && held {
             return back(
@@ -229,8 +228,10 @@ fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note>
             !mount.anonymous && !destination.starts_with("/run/secrets/")
         });
         let is_new = |destination: &str| {
-            let input = format!("{MOUNT}{} {destination}", container.service);
-            !made.inputs.contains_key(&input)
+            !made.inputs.contains_key(&Input::Mount {
+                service: container.service.clone(),
+                destination: destination.to_owned(),
+            })
         };
         for (destination, _) in mounts.filter(|(destination, _)| is_new(destination)) {
             let text = format!(
@@ -251,8 +252,7 @@ fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
     let (Some(images), Some(volumes)) = (images.known(), volumes.known()) else {
         return true; // then everything is blocked
     };
-    let mut of_images = of_kind(made, "image").into_iter();
-    let mut of_volumes = of_kind(made, "volume").into_iter();
+    let (mut of_images, mut of_volumes) = (images_made(made), volumes_made(made));
     of_images.all(|(name, id)| match images.get(id) {
         Some(image) => image.tags.contains(name),
         // Somebody removed it: only another image of that name tells of an apply.
@@ -299,7 +299,7 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
         return vec![];
     };
     let mut commands = vec![];
-    for (name, id) in of_kind(made, "image") {
+    for (name, id) in images_made(made) {
         let has_it = |id: &str| {
             images
                 .get(id)
@@ -334,7 +334,7 @@ fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
 /// Volumes that another apply replaced, or that this plan recreates with another directory.
 fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
     let mut commands = vec![];
-    for (name, device) in of_kind(made, "volume") {
+    for (name, device) in volumes_made(made) {
         let mut declared = builder.desired.volumes.iter();
         let Some(volume) = declared.find(|volume| volume.name == name) else {
             continue; // this plan does not touch it
@@ -351,14 +351,20 @@ fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command
     commands
 }
 
-fn of_kind<'a>(made: &'a Made, kind: &str) -> BTreeMap<&'a str, &'a str> {
-    let inputs = made.inputs.iter();
-    inputs
-        .filter_map(|(input, value)| {
-            let name = input.strip_prefix(kind)?.strip_prefix(' ')?;
-            Some((name, value.as_str()))
-        })
-        .collect()
+/// The images that a release has, by name: the digests of their configurations.
+fn images_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
+    made.inputs.iter().filter_map(|(input, value)| match input {
+        Input::Image(name) => Some((name.as_str(), value.as_str())),
+        _ => None,
+    })
+}
+
+/// The volumes that a release has, by name: the directories that they are bound to.
+fn volumes_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
+    made.inputs.iter().filter_map(|(input, value)| match input {
+        Input::Volume(name) => Some((name.as_str(), value.as_str())),
+        _ => None,
+    })
 }
 
 fn state(runs: bool) -> ProjectState {

@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Found, between::Between, shown::with_dependants, states::misnamed};
+use super::{Found, between::Between, shown::with_dependants, started::Stale, states::misnamed};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
-    facts::{Container, ContainerState},
+    facts::{Container, ContainerState, Input},
     plan::{Command, Payload, builder::Builder},
     remote,
     shell::Argv,
@@ -62,25 +62,20 @@ pub(super) fn services_to_recreate(
     project: &Project,
     changed_files: &BTreeSet<String>,
     replaced: &BTreeSet<&String>,
-    stale: &BTreeMap<String, (String, String)>,
+    stale: &Stale,
 ) -> Recreate {
-    let mut services = BTreeSet::new();
-    let stale_files = stale.keys().filter_map(|input| input.strip_prefix("file "));
-    let files: BTreeSet<&str> = changed_files
-        .iter()
-        .map(String::as_str)
-        .chain(stale_files)
-        .collect();
-    let stale_volumes = stale
-        .keys()
-        .filter_map(|input| input.strip_prefix("volume "));
-    let volumes: BTreeSet<&str> = replaced
-        .iter()
-        .map(|name| name.as_str())
-        .chain(stale_volumes)
-        .collect();
-    if stale.contains_key("record") {
+    if stale.record.is_some() {
         return Recreate::All;
+    }
+    let mut services = BTreeSet::new();
+    let mut files: BTreeSet<&str> = changed_files.iter().map(String::as_str).collect();
+    let mut volumes: BTreeSet<&str> = replaced.iter().map(|name| name.as_str()).collect();
+    for input in stale.inputs.keys() {
+        match input {
+            Input::File(path) => _ = files.insert(path),
+            Input::Volume(name) => _ = volumes.insert(name),
+            _ => {}
+        }
     }
     // Of `.env` compose sees what became of its variables, unless a service reads the file itself.
     let is_seen = |file: &str| file == COMPOSE_FILE || (file == ".env" && !project.uses(file));
@@ -123,7 +118,7 @@ pub(super) fn start(
     project: &Project,
     found: &Found<'_>,
     switch: (&Recreate, &Between<'_>),
-    inputs: &BTreeMap<String, String>,
+    inputs: &BTreeMap<Input, String>,
 ) -> Vec<Command> {
     let name = &project.name;
     let mut commands = vec![];
@@ -302,7 +297,7 @@ impl Project {
 pub(super) fn record(
     builder: &Builder<'_>,
     project: &str,
-    inputs: &BTreeMap<String, String>,
+    inputs: &BTreeMap<Input, String>,
 ) -> Command {
     let mut lines = String::new();
     for (name, digest) in inputs {

@@ -6,12 +6,9 @@ use super::Found;
 use crate::{
     desired::{Mounted, Project},
     digest::Digest,
-    facts::{Autostart, Container, Generation, Started},
-    plan::{Cause, ResourceKind, builder::Builder, image, volume},
+    facts::{Autostart, Container, Generation, Input, Started},
+    plan::{Cause, ResourceKind, builder::Builder, image},
 };
-
-/// What the inputs begin with that say what a service mounts: then its name, and where.
-pub(super) const MOUNT: &str = "mount ";
 
 impl Mounted {
     /// As it is recorded.
@@ -37,25 +34,27 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
 }
 
 /// What the project's containers are started from, as recorded after they are up.
-pub(in crate::plan) fn inputs(
-    builder: &Builder<'_>,
-    project: &Project,
-) -> BTreeMap<String, String> {
+pub(in crate::plan) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input, String> {
     let mut inputs = super::transfers::inputs(builder, project);
     for file in &project.files {
-        inputs.insert(format!("file {}", file.relative), file.sha256.to_string());
+        let input = Input::File(file.relative.clone());
+        inputs.insert(input, file.sha256.to_string());
     }
     for (name, service) in &project.services {
         if let Some(definition) = service.definition {
-            inputs.insert(format!("service {name}"), definition.to_string());
+            inputs.insert(Input::Service(name.clone()), definition.to_string());
         }
         for (destination, mounted) in &service.mounts {
-            inputs.insert(format!("{MOUNT}{name} {destination}"), mounted.to_input());
+            let mount = Input::Mount {
+                service: name.clone(),
+                destination: destination.clone(),
+            };
+            inputs.insert(mount, mounted.to_input());
         }
         if let Some(name) = &service.image
             && let Some(id) = image_id(builder, name)
         {
-            inputs.insert(format!("image {name}"), id);
+            inputs.insert(Input::Image(name.clone()), id);
         }
         for name in &service.volumes {
             let declared = builder
@@ -65,7 +64,7 @@ pub(in crate::plan) fn inputs(
                 .find(|volume| volume.name == *name);
             if let Some(volume) = declared {
                 let path = volume.path.resolve(&builder.facts.system.home);
-                inputs.insert(volume::input(name), path);
+                inputs.insert(Input::Volume(name.clone()), path);
             }
         }
     }
@@ -74,21 +73,14 @@ pub(in crate::plan) fn inputs(
 
 /// What docker-compose on the VPU makes of its services, environment files and the login's variables included. Not
 /// among what a release is made of: it differs by VPU, and is not always known.
-pub(super) fn resolved(project: &Project) -> BTreeMap<String, String> {
+pub(super) fn resolved(project: &Project) -> BTreeMap<Input, String> {
     let services = project.services.iter();
     let resolved = services.filter_map(|(name, service)| {
         let digest = service.resolved?;
-        Some((format!("{RESOLVED}{name}"), digest.to_string()))
+        Some((Input::Resolved(name.clone()), digest.to_string()))
     });
     resolved.collect()
 }
-
-/// Whether an input is one of those.
-pub(super) fn is_resolved(input: &str) -> bool {
-    input.starts_with(RESOLVED)
-}
-
-const RESOLVED: &str = "config ";
 
 /// The id that an image name has after the plan.
 pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
@@ -107,28 +99,48 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
         .map(|(id, _)| id.clone())
 }
 
-/// Inputs that differ from the recorded ones: `(recorded, wanted)`.
-pub(super) fn stale_inputs(
+/// How what containers were started from differs from what they would be started from: recorded, and wanted.
+#[derive(Default)]
+pub(super) struct Stale {
+    /// Why the record says nothing of these containers.
+    pub(super) record: Option<(String, String)>,
+    /// What differs.
+    pub(super) inputs: BTreeMap<Input, (String, String)>,
+}
+
+impl Stale {
+    /// What differs and is not told otherwise, by name and in order.
+    pub(super) fn named(
+        &self,
+        is_told: impl Fn(&Input) -> bool,
+    ) -> BTreeMap<String, &(String, String)> {
+        let inputs = self.inputs.iter().filter(|(input, _)| !is_told(input));
+        let inputs = inputs.map(|(input, values)| (input.to_string(), values));
+        let record = self.record.iter();
+        inputs
+            .chain(record.map(|values| ("record".to_owned(), values)))
+            .collect()
+    }
+}
+
+/// Inputs that differ from the recorded ones.
+pub(super) fn stale(
     builder: &Builder<'_>,
     found: &Found<'_>,
-    inputs: &BTreeMap<String, String>,
-) -> BTreeMap<String, (String, String)> {
+    inputs: &BTreeMap<Input, String>,
+) -> Stale {
+    let by_us = || "a start by this tool".to_owned();
+    let mut stale = Stale::default();
     let Some(started) = found.started else {
-        return BTreeMap::from([(
-            "record".to_owned(),
-            (
-                "nothing recorded".to_owned(),
-                "a start by this tool".to_owned(),
-            ),
-        )]);
+        stale.record = Some(("nothing recorded".to_owned(), by_us()));
+        return stale;
     };
-    let mut stale = BTreeMap::new();
     // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
     let compared = inputs
         .iter()
-        .filter(|(input, _)| !input.starts_with("service ") && !input.starts_with(MOUNT))
+        .filter(|(input, _)| !matches!(input, Input::Service(_) | Input::Mount { .. }))
         // Not recorded where docker-compose could not be asked then.
-        .filter(|(input, _)| !is_resolved(input) || started.inputs.contains_key(*input));
+        .filter(|(input, _)| !input.is_resolved() || started.inputs.contains_key(*input));
     for (input, wanted) in compared {
         let recorded = started
             .inputs
@@ -136,26 +148,25 @@ pub(super) fn stale_inputs(
             .map(String::as_str)
             .unwrap_or_default();
         if recorded != wanted {
-            stale.insert(input.clone(), (brief(recorded), brief(wanted)));
+            let values = (brief(recorded), brief(wanted));
+            stale.inputs.insert(input.clone(), values);
         }
     }
     if let Some(container) = stranger(builder, found, started) {
-        let what = (container.name.clone(), "a start by this tool".to_owned());
-        stale.insert("record".to_owned(), what);
+        stale.record = Some((container.name.clone(), by_us()));
     }
     stale
 }
 
 /// Services whose definition is another one than the containers were started with; none where the record is from
 /// a version that did not note it.
-pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<String, String>) -> BTreeSet<String> {
+pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<Input, String>) -> BTreeSet<String> {
     let Some(started) = found.started else {
         return BTreeSet::new();
     };
     let mut changed = BTreeSet::new();
     for (input, wanted) in inputs {
-        let service = input.strip_prefix("service ");
-        if let Some(service) = service.or_else(|| input.strip_prefix(RESOLVED))
+        if let Some(service) = input.defines()
             && started.inputs.get(input).is_some_and(|was| was != wanted)
         {
             changed.insert(service.to_owned());
@@ -207,7 +218,7 @@ pub(in crate::plan) fn brief(digest: &str) -> String {
 }
 
 /// The input that a dependency already speaks of.
-pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<String> {
+pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<Input> {
     let Cause::DependsOn { address } = cause else {
         return None;
     };
@@ -215,12 +226,14 @@ pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<String> 
         .project_file()
         .filter(|(name, _)| *name == project.name)
     {
-        return Some(format!("file {file}"));
+        return Some(Input::File(file.to_owned()));
     }
-    let kind = match address.kind() {
+    let name = address.name().to_owned();
+    match address.kind() {
         // What a container is created from is the image that has the name.
-        ResourceKind::Tag => ResourceKind::Image,
-        kind => kind,
-    };
-    Some(format!("{} {}", kind.word(), address.name()))
+        ResourceKind::Tag | ResourceKind::Image => Some(Input::Image(name)),
+        ResourceKind::Volume => Some(Input::Volume(name)),
+        ResourceKind::Transfer => Some(Input::Transfer(name)),
+        _ => None,
+    }
 }

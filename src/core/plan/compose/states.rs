@@ -10,6 +10,7 @@ use crate::{
     desired::{Project, ProjectState, Service},
     facts::{Container, ContainerState},
     plan::{Cause, builder::Builder},
+    restart_policy::RestartPolicy,
 };
 
 /// How the containers differ from what the services and the state ask for.
@@ -131,7 +132,10 @@ impl Container {
     pub(super) fn is_done(&self) -> bool {
         self.status == ContainerState::Exited
             && self.exit_code == 0
-            && matches!(self.restart_policy.as_str(), "no" | "on-failure" | "")
+            && matches!(
+                self.restart_policy,
+                RestartPolicy::No | RestartPolicy::OnFailure(_)
+            )
     }
 }
 

@@ -2,23 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::started::Stale;
 use crate::{
     desired::{Entry, Project, ProjectState, Service, Transfer},
+    facts::Input,
     plan::{Address, Change, ChangeKind, NoteCode, builder::Builder, transfer},
 };
 
 /// What a project's containers see of transfers, by the name under which it is recorded.
-pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<String, String> {
+pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input, String> {
     let mut inputs = BTreeMap::new();
     for transfer in &builder.desired.transfers {
         if transfer.restart.contains(&project.name) {
-            let name = format!("transfer {}", transfer.name());
-            inputs.insert(name, transfer.digest().to_string());
+            let input = Input::Transfer(transfer.name());
+            inputs.insert(input, transfer.digest().to_string());
         }
         for service in project.services.values() {
             for (bind, name) in mounted_files(builder, transfer, service) {
                 if let Some(Entry::File(file)) = transfer.entries.get(name.as_str()) {
-                    inputs.insert(format!("mounted {bind}"), file.sha256.to_string());
+                    inputs.insert(Input::Mounted(bind), file.sha256.to_string());
                 }
             }
         }
@@ -133,16 +135,18 @@ pub(super) fn services(
     builder: &Builder<'_>,
     project: &Project,
     changed: &Changed,
-    stale: &BTreeMap<String, (String, String)>,
+    stale: &Stale,
 ) -> Option<BTreeSet<String>> {
-    let stale_names = |kind: &str| {
-        let names = stale
-            .keys()
-            .filter_map(|input| input.strip_prefix(kind)?.strip_prefix(' '));
-        names.map(str::to_owned).collect::<BTreeSet<String>>()
-    };
     let mut services = BTreeSet::new();
-    for name in changed.transfers.union(&stale_names("transfer")) {
+    let (mut transfers, mut mounted) = (changed.transfers.clone(), changed.mounted.clone());
+    for input in stale.inputs.keys() {
+        match input {
+            Input::Transfer(name) => _ = transfers.insert(name.clone()),
+            Input::Mounted(path) => _ = mounted.insert(path.clone()),
+            _ => {}
+        }
+    }
+    for name in &transfers {
         let transfer = builder
             .desired
             .transfers
@@ -159,7 +163,7 @@ pub(super) fn services(
         }
         services.extend(users.into_iter().cloned());
     }
-    for bind in changed.mounted.union(&stale_names("mounted")) {
+    for bind in &mounted {
         let users = project
             .services
             .iter()

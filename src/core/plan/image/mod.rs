@@ -281,7 +281,7 @@ fn restorable(
     if builder.previous().is_none() {
         return draft;
     }
-    let recorded = builder.previous_input(&format!("image {name}"));
+    let recorded = builder.previous_input(&facts::Input::Image(name.to_owned()));
     let undo = match recorded.or(now) {
         Some(old) if images.contains_key(old) => {
             remote::tag_image(reference(builder.facts, old), name)

@@ -6,13 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     desired::{Mounted, Project},
-    facts::{AnonymousVolume, Container, Made, MountKind},
-    plan::{
-        Cause, Command, Note, NoteCode,
-        builder::Builder,
-        compose::{Found, started::MOUNT},
-        image,
-    },
+    facts::{AnonymousVolume, Container, Input, Made, MountKind},
+    plan::{Cause, Command, Note, NoteCode, builder::Builder, compose::Found, image},
     remote,
 };
 
@@ -141,10 +136,11 @@ pub(super) fn uncover_again(
 ) -> Vec<Command> {
     let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for (input, was) in made.iter().flat_map(|made| &made.inputs) {
-        let place = input
-            .strip_prefix(MOUNT)
-            .and_then(|place| place.split_once(' '));
-        let Some((service, destination)) = place else {
+        let Input::Mount {
+            service,
+            destination,
+        } = input
+        else {
             continue;
         };
         let wanted = project.services.get(service);
