@@ -83,7 +83,7 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v ssh >/dev/null || packages+=(openssh-client)
 [ ${#packages[@]} = 0 ] || install "${packages[@]}"
 
-say "building o3r-deploy"
+say "building o3r-deploy (the first time takes some minutes)"
 cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
 target=${CARGO_TARGET_DIR:-$project/target}
 PATH=$(cd "$target/debug" && pwd):$PATH

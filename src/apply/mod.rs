@@ -69,6 +69,8 @@ pub enum Event<'a> {
     Failed(&'a Step),
     /// A step was interrupted.
     Interrupted(&'a Step),
+    /// The first interrupt came, and the step that changes what runs is waited for: a second one ends it.
+    Ending(&'a Step),
     /// The commands that take steps back start.
     Restoring,
     /// A step is being taken back.
@@ -203,13 +205,21 @@ impl<H: Host> Execution<'_, H> {
     async fn step(&self, step: &Step) -> Result<(), Stop> {
         // Where nothing that runs is touched, the first Ctrl-C may end a transfer at once.
         let patience = if step.phase == Phase::Stage { 1 } else { 2 };
-        let mut interrupts = self.interrupts.clone();
+        let (mut interrupts, mut first) = (self.interrupts.clone(), self.interrupts.clone());
+        let mut is_told = patience == 1;
         for command in &step.actions {
-            let result = tokio::select! {
-                result = self.watched(command, step.phase) => result,
-                _ = interrupts.wait_for(|times| *times >= patience) => {
-                    self.log.line(&format!("interrupted: {}", command.argv.to_display()));
-                    return Err(Stop::Interrupted);
+            let mut work = std::pin::pin!(self.watched(command, step.phase));
+            let result = loop {
+                tokio::select! {
+                    result = &mut work => break result,
+                    _ = interrupts.wait_for(|times| *times >= patience) => {
+                        self.log.line(&format!("interrupted: {}", command.argv.to_display()));
+                        return Err(Stop::Interrupted);
+                    }
+                    Ok(_) = first.wait_for(|times| *times > 0), if !is_told => {
+                        is_told = true;
+                        self.observer.event(Event::Ending(step));
+                    }
                 }
             };
             if let Err(reason) = result {

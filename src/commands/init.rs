@@ -44,7 +44,7 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => ui.note(&format!("no schema for editors: {error}")),
     }
-    let findings = findings(path).await?;
+    let findings = findings(path, ui).await?;
     if findings.is_empty() {
         ui.say(&format!(
             "next: look through {path}, name your VPU in [vpu], then run: o3r-deploy plan"
@@ -57,13 +57,18 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
 }
 
 /// What the new manifest still lacks.
-async fn findings(path: &Utf8Path) -> Result<Diagnostics, CommandError> {
+async fn findings(path: &Utf8Path, ui: Ui) -> Result<Diagnostics, CommandError> {
     match manifest::load(path) {
         Err(LoadError::Invalid(findings)) => Ok(findings),
         Err(error) => Err(session::load_error(error)),
         Ok(loaded) => {
             let mut findings = loaded.warnings.clone();
-            findings.extend(session::resolve(&loaded).await.err().unwrap_or_default());
+            findings.extend(
+                session::resolve(&loaded, ui)
+                    .await
+                    .err()
+                    .unwrap_or_default(),
+            );
             Ok(Diagnostics::new(findings))
         }
     }

@@ -46,7 +46,7 @@ impl Look {
         let connect = Connection::open(global, loaded.as_ref());
         let (wanted, connection) = match (&loaded, reason) {
             (Some(loaded), None) => {
-                let (resolved, connection) = tokio::join!(session::resolve(loaded), connect);
+                let (resolved, connection) = tokio::join!(session::resolve(loaded, ui), connect);
                 let wanted = match resolved {
                     Ok(resolved) => Wanted::Known(Box::new(resolved)),
                     Err(findings) => Wanted::Unknown(faulty(

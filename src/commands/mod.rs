@@ -62,7 +62,7 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     }
     match &cli.command {
         Command::Init(args) => init::run(global, args, ui).await,
-        Command::Check(args) => check::run(global, args, ui).await,
+        Command::Check(args) => until(listen(), Box::pin(check::run(global, args, ui))).await,
         Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, ui))).await,
         Command::Apply(args) => Box::pin(apply::run(global, args, ui, listen())).await,
         Command::Status(args) => until(listen(), Box::pin(status::run(global, args, ui))).await,

@@ -90,7 +90,7 @@ async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Plann
         let help = error.help().to_owned();
         CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
-    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?).await?);
+    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?, ui).await?);
     let desired = &resolved.desired;
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());

@@ -63,11 +63,14 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
 }
 
 /// Reads everything that the manifest points to, on a thread that may block.
-pub(super) async fn resolve(loaded: &Loaded) -> Result<Resolved, Vec<Diagnostic>> {
+pub(super) async fn resolve(loaded: &Loaded, ui: Ui) -> Result<Resolved, Vec<Diagnostic>> {
     let loaded = loaded.clone();
     let index = ImageIndex::new(cache());
-    let resolved =
-        tokio::task::spawn_blocking(move || resolve::resolve(&loaded, &scratch(), &index));
+    let resolved = tokio::task::spawn_blocking(move || {
+        let preparing = ui.preparing();
+        let reading = |source: &str, done, total| preparing.files(source, done, total);
+        resolve::resolve_while(&loaded, &scratch(), &index, &reading)
+    });
     match resolved.await {
         Ok(resolved) => resolved,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -75,8 +78,8 @@ pub(super) async fn resolve(loaded: &Loaded) -> Result<Resolved, Vec<Diagnostic>
 }
 
 /// The same, or the error that ends a command.
-pub(super) async fn resolved(loaded: &Loaded) -> Result<Resolved, CommandError> {
-    resolve(loaded).await.map_err(findings_error)
+pub(super) async fn resolved(loaded: &Loaded, ui: Ui) -> Result<Resolved, CommandError> {
+    resolve(loaded, ui).await.map_err(findings_error)
 }
 
 fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
@@ -200,7 +203,7 @@ impl Session {
     pub(super) async fn open(global: &Global, sizes: Sizes, ui: Ui) -> Result<Self, CommandError> {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
-        let (resolved, connection) = tokio::join!(resolved(&loaded), connect);
+        let (resolved, connection) = tokio::join!(resolved(&loaded, ui), connect);
         let resolved = Arc::new(resolved?);
         let Connection {
             host,

@@ -3,7 +3,9 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
-    text::{BOLD, DIM, GREEN, RED, Style, heading, indented, paint, sign_of, summary_line},
+    text::{
+        BOLD, DIM, GREEN, RED, Style, cause_text, heading, indented, paint, sign_of, summary_line,
+    },
     units,
 };
 use crate::status::{
@@ -196,7 +198,8 @@ fn state(container: &ContainerStatus) -> String {
         (ContainerState::Exited | ContainerState::Restarting | ContainerState::Dead, _) => {
             let _ = write!(text, " with {}", container.exit_code);
         }
-        (_, Some(seconds)) => {
+        // Docker says when it was started, and not when it was paused.
+        (ContainerState::Running, Some(seconds)) => {
             let _ = write!(text, " for {}", age(seconds));
         }
         _ => {}
@@ -208,6 +211,9 @@ fn state(container: &ContainerStatus) -> String {
     }
     text
 }
+
+/// Lines that say why something differs; more are in the plan.
+const CAUSES: usize = 3;
 
 fn drift(out: &mut String, drift: &Drift, style: Style) {
     let (summary, changes, blocked) = match drift {
@@ -227,6 +233,14 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         let sign = sign_of(change.action, style);
         let address = paint(style.color, BOLD, &change.address.to_string());
         let _ = writeln!(out, "  {sign} {:<7} {address}", change.action.verb());
+        let causes: Vec<String> = change.causes.iter().filter_map(cause_text).collect();
+        for cause in causes.iter().take(CAUSES) {
+            let _ = writeln!(out, "            {cause}");
+        }
+        if causes.len() > CAUSES {
+            let more = causes.len() - CAUSES;
+            let _ = writeln!(out, "            and {more} more: o3r-deploy plan");
+        }
     }
     for blocked in blocked {
         let sign = paint(style.color, RED, "✗");

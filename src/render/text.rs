@@ -184,7 +184,8 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     }
 }
 
-fn cause_text(cause: &Cause) -> Option<String> {
+/// A cause in a line; none where the action says it.
+pub(super) fn cause_text(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Missing => None,
         Cause::Differs {

@@ -58,6 +58,9 @@ impl LocalImages {
     }
 }
 
+/// Is told how far the files of a transfer are read: its source, the bytes that were, and all of them.
+pub type FilesRead<'a> = &'a (dyn Fn(&str, u64, u64) + Sync);
+
 /// Reads what the manifest points to; opens its images, using `scratch` for what has to be
 /// unpacked. Blocks.
 ///
@@ -68,11 +71,25 @@ pub fn resolve(
     scratch: &ScratchDir,
     index: &ImageIndex,
 ) -> Result<Resolved, Vec<Diagnostic>> {
+    resolve_while(loaded, scratch, index, &|_, _, _| {})
+}
+
+/// The same, telling how far that is.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_while(
+    loaded: &Loaded,
+    scratch: &ScratchDir,
+    index: &ImageIndex,
+    reading: FilesRead<'_>,
+) -> Result<Resolved, Vec<Diagnostic>> {
     let manifest = &loaded.manifest;
     let mut resolver = Resolver {
         loaded,
         scratch,
         index,
+        reading,
         home: crate::user::home(),
         images: LocalImages::default(),
         findings: vec![],
@@ -166,6 +183,7 @@ struct Resolver<'a> {
     loaded: &'a Loaded,
     scratch: &'a ScratchDir,
     index: &'a ImageIndex,
+    reading: FilesRead<'a>,
     home: Option<Utf8PathBuf>,
     images: LocalImages,
     findings: Vec<Diagnostic>,
@@ -242,7 +260,9 @@ impl Resolver<'_> {
             .src
             .resolve(self.loaded.base(), self.home.as_deref());
         let exclude = Exclude::new(&transfer.exclude);
-        let entries = match walk::read(&root, transfer, &exclude) {
+        let source = transfer.src.to_string();
+        let reading = |done, total| (self.reading)(&source, done, total);
+        let entries = match walk::read(&root, transfer, &exclude, &reading) {
             Ok(entries) => entries,
             Err(problems) => {
                 for problem in problems {

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -43,11 +43,12 @@ impl Problem {
     }
 }
 
-/// Reads the tree at `root` as the transfer wants it. Blocks.
+/// Reads the tree at `root` as the transfer wants it; `reading` is told how many bytes of how many were. Blocks.
 pub(super) fn read(
     root: &Utf8Path,
     transfer: &types::Transfer,
     exclude: &Exclude,
+    reading: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BTreeMap<String, Entry>, Vec<Problem>> {
     let mut walk = Walk {
         mode: transfer.mode.map(FileMode::bits),
@@ -71,7 +72,7 @@ pub(super) fn read(
         Err(error) => walk.problems.push(unreadable(&error)),
     }
     if walk.problems.is_empty() {
-        walk.hash();
+        walk.hash(reading);
     }
     if walk.problems.is_empty() {
         Ok(walk.entries)
@@ -170,8 +171,17 @@ impl Walk {
     }
 
     /// Hashes all files, on all cores.
-    fn hash(&mut self) {
+    fn hash(&mut self, reading: &(dyn Fn(u64, u64) + Sync)) {
         let files = std::mem::take(&mut self.files);
+        let sizes = files
+            .iter()
+            .filter_map(|(_, local)| fs_err::metadata(local).ok());
+        let total: u64 = sizes.map(|found| found.len()).sum();
+        let read_bytes = AtomicU64::new(0);
+        let told = |bytes: u64| {
+            let before = read_bytes.fetch_add(bytes, Ordering::Relaxed);
+            reading(before + bytes, total);
+        };
         let mode = self.mode;
         let next = AtomicUsize::new(0);
         let done = Mutex::new((&mut self.entries, &mut self.problems));
@@ -179,7 +189,7 @@ impl Walk {
         let work = || {
             // Few at once under the lock; a problem ends nobody's work.
             while let Some((relative, local)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let read = file(local, mode);
+                let read = file(local, mode, &told);
                 let Ok(mut done) = done.lock() else { return };
                 match read {
                     Ok(file) => drop(done.0.insert(relative.clone(), Entry::File(file))),
@@ -196,7 +206,7 @@ impl Walk {
     }
 }
 
-fn file(local: &Utf8Path, mode: Option<u32>) -> io::Result<FileEntry> {
+fn file(local: &Utf8Path, mode: Option<u32>, told: &dyn Fn(u64)) -> io::Result<FileEntry> {
     let mut file = fs_err::File::open(local)?;
     let metadata = file.metadata()?;
     let (sha256, bytes) = if metadata.len() <= SMALL {
@@ -204,7 +214,7 @@ fn file(local: &Utf8Path, mode: Option<u32>) -> io::Result<FileEntry> {
         io::Read::read_to_end(&mut file, &mut content)?;
         (Digest::of(&content), content.len() as u64)
     } else {
-        Digest::of_reader(&mut file)?
+        Digest::of_reader(Told { file, told })?
     };
     let secret = is_secret(local.as_str());
     let default = match (secret, metadata.permissions().mode() & 0o100) {
@@ -219,6 +229,20 @@ fn file(local: &Utf8Path, mode: Option<u32>) -> io::Result<FileEntry> {
         mode: mode.unwrap_or(default),
         secret,
     })
+}
+
+/// A file that tells of each piece that is read.
+struct Told<'a> {
+    file: fs_err::File,
+    told: &'a dyn Fn(u64),
+}
+
+impl io::Read for Told<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        (self.told)(read as u64);
+        Ok(read)
+    }
 }
 
 /// Files of up to this size, in bytes, are read in one piece: the buffer that a large one is read through

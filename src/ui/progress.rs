@@ -31,7 +31,7 @@ const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_b
 /// Of a step that is done before its bytes could be read.
 const SHORT: &str = "{spinner} {msg} {elapsed}";
 
-/// Shows how images are made ready to be sent, which takes a while for large ones.
+/// Shows how files are read and images made ready to be sent, which takes a while for large ones.
 pub struct Preparing {
     ui: Ui,
     current: Mutex<Option<Shown>>,
@@ -39,7 +39,7 @@ pub struct Preparing {
 
 /// The work that is being done.
 struct Shown {
-    work: Work,
+    title: String,
     said: Instant,
     bar: Option<ProgressBar>,
 }
@@ -54,12 +54,6 @@ impl Preparing {
 
     /// An image is so far.
     pub fn image(&self, image: &str, prepared: WorkProgress) {
-        let Ok(mut current) = self.current.lock() else {
-            return;
-        };
-        if prepared.total < BAR_FROM {
-            return;
-        }
         let (title, template) = match prepared.work {
             // Most of the time docker gets it together, and nothing arrives.
             Work::Fetching => (format!("getting {image} from this machine's docker"), SHORT),
@@ -68,19 +62,31 @@ impl Preparing {
                 (format!("compressing layer {layer} of {image}"), TOTAL)
             }
         };
-        if current
-            .as_ref()
-            .is_none_or(|shown| shown.work != prepared.work)
-        {
+        self.show(&title, template, prepared.done, prepared.total);
+    }
+
+    /// So much of the files of a transfer has been read, in bytes; they are hashed.
+    pub fn files(&self, source: &str, done: u64, total: u64) {
+        self.show(&format!("reading {source}"), TOTAL, done, total);
+    }
+
+    fn show(&self, title: &str, template: &str, done: u64, total: u64) {
+        let Ok(mut current) = self.current.lock() else {
+            return;
+        };
+        if total < BAR_FROM {
+            return;
+        }
+        if current.as_ref().is_none_or(|shown| shown.title != title) {
             // The one before is taken away first.
             *current = None;
             let bar = self.ui.draws.then(|| {
-                let bar = ProgressBar::new(prepared.total);
-                begin(&bar, template, title.clone());
+                let bar = ProgressBar::new(total);
+                begin(&bar, template, title.to_owned());
                 bar
             });
             *current = Some(Shown {
-                work: prepared.work,
+                title: title.to_owned(),
                 said: Instant::now(),
                 bar,
             });
@@ -88,12 +94,12 @@ impl Preparing {
         let Some(shown) = current.as_mut() else {
             return;
         };
-        let done = prepared.done.min(prepared.total);
+        let done = done.min(total);
         if let Some(bar) = &shown.bar {
             bar.set_position(done);
         } else if shown.said.elapsed() >= PLAIN_INTERVAL {
             shown.said = Instant::now();
-            let (done, total) = (render::bytes(done), render::bytes(prepared.total));
+            let (done, total) = (render::bytes(done), render::bytes(total));
             self.ui.say(&format!("{title}: {done} of {total}"));
         }
     }
@@ -160,6 +166,10 @@ impl Observer for Progress {
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
             Event::Done(_) => self.end(true),
             Event::Failed(_) | Event::Interrupted(_) => self.end(false),
+            Event::Ending(step) => self.ui.say(&format!(
+                "interrupted: waiting for {} to end, as it changes what runs (Ctrl-C again leaves it halfway)",
+                step.address
+            )),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
             Event::Undoing(step) => {
                 let verb = match step.action {

@@ -39,6 +39,35 @@ fn program(args: &[&str]) -> std::process::Command {
     command
 }
 
+#[test]
+fn a_check_that_is_interrupted_says_so() {
+    let folder = tempfile::tempdir().expect("there is a temporary directory");
+    let config = folder.path().join("config");
+    std::fs::create_dir(&config).expect("it is new");
+    // It takes minutes to read, and no space.
+    let large = std::fs::File::create(config.join("large.bin")).expect("it is new");
+    large.set_len(200 << 30).expect("files may be sparse");
+    let manifest =
+        "[release]\nname = \"app\"\n[[transfers]]\nsrc = \"config/\"\ndst = \"~/config/\"\n";
+    std::fs::write(folder.path().join("deploy.toml"), manifest).expect("it is new");
+    let mut command = program(&["check", "--format", "json"]);
+    let started = command
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let running = started.expect("it starts");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let ended = running.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(130));
+    let document: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(document["error"]["code"], "interrupted");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("interrupted; nothing was changed"), "{said}");
+}
+
 /// A pipe whose reader is gone, as behind `| head -1`.
 fn broken_pipe() -> std::process::Stdio {
     let (reader, writer) = std::io::pipe().expect("there are pipes");

@@ -2,8 +2,8 @@
 
 use camino::Utf8Path;
 use o3r_deploy::{
-    ApplyOptions, BlockCode, Deployment, Error, FindingCode, LoadError, LoadOptions, Locked,
-    Outcome, Vpu,
+    ApplyOptions, BlockCode, Deployment, Error, Event, FindingCode, LoadError, LoadOptions, Locked,
+    Observer, Outcome, Phase, Vpu,
 };
 use o3r_testing::vpu::{FakeVpu, Fault};
 use tempfile::TempDir;
@@ -168,6 +168,56 @@ async fn an_apply_is_interrupted_in_order() {
     let report = vpu.apply(&planned, options).await.unwrap();
     assert!(matches!(report.outcome, Outcome::Interrupted { .. }));
     assert!(vpu.host().world(|world| world.volumes.is_empty()));
+}
+
+/// Interrupts when a step that changes what runs starts, and notes what is told.
+struct InterruptsSwitch {
+    sender: tokio::sync::watch::Sender<u32>,
+    told: std::sync::Mutex<Vec<String>>,
+}
+
+impl Observer for InterruptsSwitch {
+    fn event(&self, event: Event<'_>) {
+        let told = match event {
+            Event::Started(step) if step.phase == Phase::Switch => {
+                let _ = self.sender.send(1);
+                format!("started {}", step.address)
+            }
+            Event::Ending(step) => format!("waits for {}", step.address),
+            Event::Done(step) if step.phase == Phase::Switch => format!("done {}", step.address),
+            _ => return,
+        };
+        self.told.lock().unwrap().push(told);
+    }
+}
+
+#[tokio::test]
+async fn the_first_interrupt_is_answered_while_a_step_that_changes_what_runs_ends() {
+    let manifest = format!("{MANIFEST}[vpu]\nname = \"agv\"\n");
+    let (folder, deployment) = loaded(&manifest);
+    let address = folder.path().to_str().unwrap().to_owned();
+    let vpu = deployment.unwrap().on(FakeVpu::default(), &address);
+    let planned = vpu.plan().await.unwrap();
+    let (sender, interrupts) = tokio::sync::watch::channel(0);
+    let observer = std::sync::Arc::new(InterruptsSwitch {
+        sender,
+        told: std::sync::Mutex::default(),
+    });
+    let options = ApplyOptions {
+        observer: observer.clone(),
+        interrupts: Some(interrupts),
+        ..options()
+    };
+    let report = vpu.apply(&planned, options).await.unwrap();
+    let Outcome::Interrupted { begun, .. } = report.outcome else {
+        panic!("{report:?}");
+    };
+    assert!(!begun, "the step came to its end");
+    let told = observer.told.lock().unwrap();
+    assert_eq!(
+        *told,
+        ["started vpu.name", "waits for vpu.name", "done vpu.name"]
+    );
 }
 
 #[test]

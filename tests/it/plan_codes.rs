@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use o3r_deploy::internal::{
-    desired::{Desired, Image, Volume},
+    desired::{Desired, Disabled, Image, Volume},
     digest::Digest,
-    observe::{self, Observed, PathFact, Probed},
+    observe::{self, Autostart, Observed, PathFact, Probed},
     offers::{DeltaOffer, ImageOffer, LayerOffer, Reach},
-    plan::{BlockCode, NoteCode},
+    plan::{self, BlockCode, NoteCode},
+    status::status,
 };
 
 use crate::plan_blocks::{
@@ -153,4 +154,72 @@ fn how_an_image_is_sent_is_noted_by_a_code() {
         environment.insert("DOCKER_HOST".into(), "tcp://10.0.0.1".into());
     };
     assert!(codes(448 << 20, elsewhere).contains(&NoteCode::OtherDocker));
+}
+
+/// Two releases that have the project `app`, each applied at a time.
+fn two_releases(observed: &mut Observed, app: &str, other: &str) {
+    let release = observe::Release {
+        version: "1".into(),
+        desired: Digest::of("declared"),
+        projects: ["app".to_owned()].into(),
+        autostart: [].into(),
+        made: BTreeMap::new(),
+    };
+    let Probed::Known(records) = &mut observed.facts.records else {
+        panic!("there are records");
+    };
+    for (name, at) in [("app", app), ("other", other)] {
+        let applied = observe::Applied {
+            at: at.into(),
+            by: "me@here".into(),
+        };
+        observed.readings.applied.insert(name.into(), applied);
+        records.releases.insert(name.into(), release.clone());
+    }
+}
+
+#[test]
+fn a_project_of_another_release_is_told_and_is_of_the_one_that_was_applied_last() {
+    let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
+    assert_eq!(wanted.release.name, "app");
+    let (early, late) = ("2026-11-23T01:20:00Z", "2026-11-24T01:20:00Z");
+    for (app, other, owner) in [(early, late, "other"), (late, early, "app")] {
+        let mut observed = observed();
+        two_releases(&mut observed, app, other);
+        let plan = planned(&wanted, &observed);
+        let taken = |note: &&plan::Note| note.code == NoteCode::ProjectTakenOver;
+        let notes: Vec<_> = plan.notes.iter().filter(taken).collect();
+        assert_eq!(notes.len(), usize::from(owner == "other"), "{notes:?}");
+        for note in notes {
+            let said = format!("compose.app belongs to release other, applied {late}");
+            assert!(note.text.starts_with(&said), "{note}");
+        }
+        let status = status("192.168.0.69", &observed, Ok(&plan));
+        let projects = status.projects.unwrap_or_default();
+        let app = projects.iter().find(|project| project.name == "app");
+        assert_eq!(app.unwrap().release.as_deref(), Some(owner));
+    }
+}
+
+#[test]
+fn a_mistyped_name_to_disable_is_told() {
+    for (name, is_told) in [("appp", true), ("app", false), ("ifm-demo", false)] {
+        let mut wanted = desired(vec![]);
+        wanted.disabled.push(Disabled {
+            name: name.into(),
+            source: None,
+        });
+        let mut observed = observed();
+        observed.facts.containers = Probed::Known([("1".to_owned(), foreign("app"))].into());
+        let found = Autostart {
+            template: Some("indirect".into()),
+            ..Autostart::default()
+        };
+        observed.facts.autostart = Probed::Known(found);
+        let plan = planned(&wanted, &observed);
+        let mut notes = plan.notes.iter();
+        let note = notes.find(|note| note.code == NoteCode::NothingToDisable);
+        let said = note.is_some_and(|note| note.text.ends_with("(did you mean app?)"));
+        assert_eq!(said, is_told, "{name}: {:?}", plan.notes);
+    }
 }

@@ -106,7 +106,7 @@ fn plain_volume_that_holds_data_is_not_replaced() {
     twin.oem("docker volume create share");
     App::new("1.0.0").write(&site);
     let blocked = site.run(&["apply", "--yes"]).exits(9);
-    blocked.says("it is a plain local volume, which holds data");
+    blocked.says("it is a plain local volume, which may hold data");
     assert_eq!(twin.oem("docker ps -aq; ls -a | grep -x share || true"), "");
 }
 

@@ -53,6 +53,10 @@ crate::codes! {
         StoppedStartsAtBoot = "stopped-starts-at-boot",
         /// A project is declared as stopped and with `autostart = true`: docker does not start it after a boot.
         StoppedStaysDown = "stopped-stays-down",
+        /// A project belongs to a release that was applied after this one's last apply: this apply takes it over.
+        ProjectTakenOver = "project-taken-over",
+        /// `[autostart] disable` names something that is not on the VPU: a mistyped name looks the same.
+        NothingToDisable = "nothing-to-disable",
         /// A project has `autostart = false`, and its restart policies start it all the same.
         StartsByPolicy = "starts-by-policy",
     }

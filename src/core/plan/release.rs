@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    Action, Address, Cause, Command, Payload, Phase, ResourceKind, autostart,
+    Action, Address, Cause, Command, NoteCode, Payload, Phase, ResourceKind, autostart,
     builder::{Builder, Draft},
     compose,
 };
@@ -37,6 +37,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let projects: BTreeSet<String> = made.keys().cloned().collect();
     let recorded = records.releases.get(&desired.release.name);
     unmanaged_projects(builder, records, recorded);
+    note_taken_over(builder, records, &projects);
     let wanted = facts::Release {
         version: desired.release.version.clone(),
         desired: desired.digest(),
@@ -126,6 +127,26 @@ fn unmanaged_projects(
             builder
                 .unmanaged
                 .insert(Address::new(ResourceKind::Compose, project));
+        }
+    }
+}
+
+/// Projects that a release of another name deployed after the last apply of this one.
+fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTreeSet<String>) {
+    let own = &builder.desired.release.name;
+    let applied = &builder.readings.applied;
+    let at = |release: &String| applied.get(release).map(|applied| applied.at.as_str());
+    for (other, release) in &records.releases {
+        if other == own || at(other) <= at(own) {
+            continue;
+        }
+        for project in release.projects.intersection(projects) {
+            let since = at(other).unwrap_or_default();
+            let text = format!(
+                "compose.{project} belongs to release {other}, applied {since}: this apply makes it one of {own} (two \
+                 manifests with one project undo each other's work)"
+            );
+            builder.note(NoteCode::ProjectTakenOver, text);
         }
     }
 }

@@ -67,7 +67,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
             found.describe()
         );
         let remedy = format!(
-            "let it be recreated by `replace = true`, or choose another name than `{}`",
+            "keep its data: choose another name than `{}`; or let it be recreated: `replace = true`",
             volume.name
         );
         let obstacle = Obstacle::new(BlockCode::VolumeDiffers, reason, remedy);
@@ -191,7 +191,7 @@ impl facts::Volume {
         match self.bound_to() {
             Some(device) => format!("it is bound to {device}"),
             None if self.options.is_empty() => {
-                format!("it is a plain {} volume, which holds data", self.driver)
+                format!("it is a plain {} volume, which may hold data", self.driver)
             }
             None => {
                 let list: Vec<String> = self

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::boot::{AfterBoot, Autostart, StartedBy};
 use crate::{
-    facts::{Container, ContainerState, Facts, Observed, Readings},
+    facts::{self, Container, ContainerState, Facts, Observed, Readings},
     names::ImageRef,
-    plan::{self, Action, Address, Blocked, Plan, Summary, Vpu},
+    plan::{self, Action, Address, Blocked, Cause, Plan, Summary, Vpu},
 };
 
 /// The version of the status document's shape.
@@ -170,6 +170,8 @@ pub struct Change {
     pub action: Action,
     /// To which resource.
     pub address: Address,
+    /// Why: what differs, as in a plan.
+    pub causes: Vec<Cause>,
 }
 
 /// A question without an answer.
@@ -226,7 +228,17 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
     let containers = facts.containers.known()?;
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     let records = facts.records.known();
-    for (name, release) in records.into_iter().flat_map(|records| &records.releases) {
+    let releases = records.into_iter().flat_map(|records| &records.releases);
+    let mut releases: Vec<(&String, &facts::Release)> = releases.collect();
+    // Where two have a project, it is of the one that was applied last.
+    let at = |name: &String| {
+        readings
+            .applied
+            .get(name)
+            .map(|applied| applied.at.as_str())
+    };
+    releases.sort_by_key(|(name, _)| at(name));
+    for (name, release) in releases {
         owners.extend(release.projects.iter().map(|p| (p.as_str(), name.as_str())));
     }
     let mut projects: BTreeMap<&str, Vec<ContainerStatus>> =
@@ -315,6 +327,10 @@ fn drift(plan: &Plan) -> Drift {
     let changes = plan.steps.iter().map(|step| Change {
         action: step.action,
         address: step.address.clone(),
+        causes: std::iter::once(&step.cause)
+            .chain(&step.further_causes)
+            .cloned()
+            .collect(),
     });
     // What would be sent is not made ready here, so that its size is not known.
     let space = plan::space::address();

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{address, systemctl, unit_name};
-use crate::restart_policy::RestartPolicy;
 use crate::{
+    closest::did_you_mean,
     desired::{Disabled, Project, ProjectState},
     facts::{Autostart, Container},
     plan::{
-        Action, Cause, Command, Phase,
+        Action, Cause, Command, NoteCode, Phase,
         builder::{Builder, Draft},
         obstacle::{BlockCode, Obstacle},
     },
     remote,
+    restart_policy::RestartPolicy,
 };
 
 impl Disabled {
@@ -117,11 +118,40 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     }
     let mut causes = causes.into_iter();
     let Some(first) = causes.next() else {
+        note_mistyped(builder, found, other, containers);
         return builder.unchanged();
     };
     let mut draft = Draft::new(address, Action::Remove, Phase::Switch, first);
     draft.further_causes = causes.collect();
     builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
+}
+
+/// Says where there is nothing of that name and something of a name like it. A VPU that has it no more is as declared.
+fn note_mistyped(
+    builder: &mut Builder<'_>,
+    found: &Autostart,
+    other: &Disabled,
+    containers: &BTreeMap<String, Container>,
+) {
+    let project = other.project();
+    let projects = containers.values().map(|container| &container.project);
+    let declared = builder.desired.projects.iter().map(|project| &project.name);
+    let there: BTreeSet<&str> = projects
+        .chain(&found.enabled)
+        .chain(declared)
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .collect();
+    if there.contains(project.as_str()) {
+        return;
+    }
+    if let Some(meant) = did_you_mean(&project, there) {
+        let text = format!(
+            "[autostart] disable names {}, and nothing of that name is on the VPU (did you mean {meant}?)",
+            other.name
+        );
+        builder.note(NoteCode::NothingToDisable, text);
+    }
 }
 
 type ByPolicy<'a> = BTreeMap<&'a RestartPolicy, Vec<(&'a String, &'a Container)>>;

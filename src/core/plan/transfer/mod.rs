@@ -309,11 +309,15 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     let (action, cause) = if one.diff.is_new {
         (Action::Create, Cause::Missing)
     } else {
-        let (count, all) = (one.diff.changes.len(), transfer.entries.len());
+        let count = one.diff.changes.len();
         let found = if transfer.is_file() {
             one.diff.changes[0].found.clone().unwrap_or_default()
         } else {
-            format!("{count} of {} differ", all.max(count))
+            // What is in the tree here, and what is too much there; the target itself is no part of it.
+            let declared = transfer.entries.keys().filter(|name| !name.is_empty());
+            let changed = one.diff.changes.iter().map(|change| &change.path);
+            let all: BTreeSet<&String> = declared.chain(changed).collect();
+            format!("{count} of {} differ", all.len())
         };
         let wanted = match (&one.diff.changes[..], transfer.is_file()) {
             (
