@@ -5,6 +5,7 @@
 #   examples/quickstart.sh           cleans up after itself
 #   examples/quickstart.sh --keep    leaves the twin and the files, to play with; files of an earlier --keep are
 #                                    moved aside, and its twin is replaced
+#   O3R_DEPLOY=FILE, a program that is built already, is used in place of building one
 set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,7 +17,7 @@ keep=
 case ${1:-} in
     '') ;;
     --keep) keep=yes ;;
-    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit ;;
     *) echo "quickstart: unknown option '$1'; there is only --keep" >&2; exit 2 ;;
 esac
 
@@ -76,17 +77,19 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
-command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
+[ -n "${O3R_DEPLOY:-}" ] || command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
 [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "root or sudo is needed to install packages and to run docker"
 packages=()
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v ssh >/dev/null || packages+=(openssh-client)
 [ ${#packages[@]} = 0 ] || install "${packages[@]}"
 
-say "building o3r-deploy (the first time takes some minutes)"
-cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
-target=${CARGO_TARGET_DIR:-$project/target}
-PATH=$(cd "$target/debug" && pwd):$PATH
+if [ -z "${O3R_DEPLOY:-}" ]; then
+    say "building o3r-deploy (the first time takes some minutes)"
+    cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
+    O3R_DEPLOY=${CARGO_TARGET_DIR:-$project/target}/debug/o3r-deploy
+fi
+PATH=$(cd "$(dirname "$O3R_DEPLOY")" && pwd):$PATH
 
 if [ -n "$keep" ] && [ -e "$work" ]; then
     earlier=$work.$(date +%Y%m%dT%H%M%S)
@@ -131,7 +134,7 @@ ended=yes
 if [ -n "$keep" ]; then
     say "done; the twin and the files stay"
     aside "cd $work                change app.env, and plan again; ./build.sh builds the image" \
-        "export PATH=$target/debug:\$PATH" \
+        "export PATH=${PATH%%:*}:\$PATH" \
         "$project/tests/twin/twin.sh ssh $name docker ps" \
         "$project/tests/twin/twin.sh down $name"
 else

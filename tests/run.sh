@@ -114,6 +114,13 @@ part_shell() {
 }
 
 part_build() {
+    all_targets
+    # As users build it: without what tests turn on in libraries.
+    cargo check --locked --quiet
+}
+
+# A build as users do it would compile most of it again.
+all_targets() {
     cargo build --workspace --all-targets --locked --quiet
 }
 
@@ -166,12 +173,13 @@ part_twin() {
 # The sessions in the README, on a twin.
 part_readme() {
     need python3 python3
-    cargo build --locked --quiet
+    all_targets
     tests/readme.py
 }
 
 part_quickstart() {
-    examples/quickstart.sh
+    all_targets
+    O3R_DEPLOY=${CARGO_TARGET_DIR:-target}/debug/o3r-deploy examples/quickstart.sh
 }
 
 # recorded COMMAND...: runs tests that write what they see where it is not what they expect, then again without that:
