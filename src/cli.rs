@@ -9,7 +9,7 @@ use o3r_core::names::{HostName, ReleaseName, ReleaseVersion};
 /// The manifest where none is named.
 pub const DEFAULT_FILE: &str = "deploy.toml";
 
-/// Makes an ifm O3R VPU match a deploy.toml
+/// Declarative deployment of containerised applications to ifm O3R VPUs
 #[derive(Debug, Parser)]
 #[command(
     name = "o3r-deploy",
@@ -29,7 +29,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The manifest
+    /// Path of the manifest
     #[arg(
         short,
         long,
@@ -44,19 +44,19 @@ pub struct Global {
     /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<HostName>,
-    /// The version that is deployed, in place of `[release].version`
+    /// Version to deploy, in place of `[release].version`
     #[arg(long, global = true, value_name = "V")]
     pub release_version: Option<ReleaseVersion>,
-    /// Say more: the commands of a plan; twice: what happens inside
+    /// Show more: the commands of a plan; twice: debug messages with their times
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say less: only results and errors
+    /// Show only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
-    /// Where logs of applies are kept
+    /// Directory for the logs of applies
     #[arg(
         long,
         global = true,
@@ -90,7 +90,7 @@ pub enum Command {
     Apply(Apply),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
-    /// Write down what a plan has to know of the VPU
+    /// Save what a plan needs to know of the VPU, to plan without it
     Observe(Observe),
     /// Print the JSON schema of deploy.toml, or of another document
     Schema(Schema),
@@ -125,7 +125,7 @@ pub struct Init {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// How to print the findings
+    /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
 }
@@ -133,17 +133,17 @@ pub struct Check {
 /// `plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// How to print the plan
+    /// Output format
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub format: PlanFormat,
-    /// Also write it: a JSON document that `apply FILE` takes, or with `--format sh` a directory
-    /// with the script and its payloads
+    /// Also save it: a JSON document for `apply FILE`, or with `--format sh` a directory with the
+    /// script and its payloads
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
     /// Exit with 2 if there is anything to do
     #[arg(long)]
     pub exit_code: bool,
-    /// Plan for a VPU as `observe -o FILE` wrote it down, without connecting
+    /// Plan from what `observe -o FILE` saved, without connecting
     #[arg(long, value_name = "FILE", conflicts_with = "host")]
     pub observed: Option<Utf8PathBuf>,
 }
@@ -151,12 +151,12 @@ pub struct Plan {
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// A plan written by `plan -o FILE`: exactly that is done, or nothing
+    /// A plan saved by `plan -o FILE`: apply exactly that, or nothing
     pub plan: Option<Utf8PathBuf>,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     pub yes: bool,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
     /// Do not roll back when a step fails
@@ -170,10 +170,10 @@ pub struct Apply {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
-    /// Exit with 2 if the VPU differs from the manifest, with 9 if that cannot be told
+    /// Exit with 2 if the VPU differs from the manifest, with 9 if something is blocked
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -181,10 +181,10 @@ pub struct Status {
 /// `observe`.
 #[derive(Debug, Args)]
 pub struct Observe {
-    /// Where to write it [default: standard output]
+    /// File to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t = OnlyJson::Json)]
     pub format: OnlyJson,
 }

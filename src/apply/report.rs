@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use o3r_core::trouble::Trouble;
+
 use crate::{device::DeviceError, host::HostError, plan::Phase};
 
 /// How an execution ended.
@@ -72,7 +74,7 @@ impl FailureReason {
 
     /// Whether docker found its disk full.
     pub fn is_docker_full(&self) -> bool {
-        matches!(self, Self::Exit { tail, .. } if is_docker_full(tail))
+        matches!(self, Self::Exit { tail, .. } if Trouble::of(tail) == Trouble::DockerDiskFull)
     }
 }
 
@@ -123,9 +125,4 @@ pub enum Restored {
         /// Why.
         reason: String,
     },
-}
-
-/// Whether docker found its disk full: it is Go that has no capital there, and other programs' disk may be another.
-pub(super) fn is_docker_full(said: &str) -> bool {
-    said.contains("no space left on device")
 }

@@ -23,4 +23,5 @@ pub mod restart_policy;
 pub mod shell;
 pub mod speeds;
 pub mod status;
+pub mod trouble;
 pub mod units;

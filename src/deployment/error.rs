@@ -50,10 +50,10 @@ pub enum Error {
     #[error(transparent)]
     Locked(Locked),
     /// All steps were done, and the VPU could not be looked at afterwards.
-    #[error("all steps were done, and whether the VPU matches could not be told")]
+    #[error("all steps succeeded, but the VPU could not be inspected afterwards")]
     NotVerified(#[source] Box<Error>),
     /// All steps were done, and this is what would still be needed.
-    #[error("all steps were done, and still {} would be needed", .0.steps.len() + .0.blocked.len())]
+    #[error("all steps succeeded, but the VPU has not converged: {} still to do", .0.steps.len() + .0.blocked.len())]
     NotConverged(Box<Plan>),
 }
 

@@ -59,8 +59,8 @@ pub struct ApplyOptions {
     pub by: String,
     /// Whether a failure after something that runs was touched brings the last recorded release back.
     pub rollback: bool,
-    /// Where every command and its output goes; [`Log::none`] keeps nothing.
-    pub log: Log,
+    /// Where every command and its output goes; [`Log::none`] keeps nothing. Shared, to be asked for its path afterwards.
+    pub log: Arc<Log>,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
     /// Ends the apply in order, with a rollback where something that runs was touched: 1 after the running step, 2 at once.
@@ -74,7 +74,7 @@ impl ApplyOptions {
         Self {
             by: by.into(),
             rollback: true,
-            log: Log::none(),
+            log: Arc::new(Log::none()),
             observer: Arc::new(Silent),
             interrupts: None,
         }
@@ -100,6 +100,14 @@ impl<H: Host> Vpu<H> {
             blocks: Mutex::default(),
             note,
         }
+    }
+
+    /// Gives what is waited for on the VPU to `note`, one line at a time: docker that does not answer, a dead apply whose
+    /// commands are still at work.
+    #[must_use]
+    pub fn noting(mut self, note: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.note = Arc::new(note);
+        self
     }
 
     /// The host, for commands of one's own.
@@ -234,7 +242,7 @@ impl<H: Host> Vpu<H> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let path = &file.path;
-                (self.note)(&format!("looking which parts of {path} changed"));
+                (self.note)(&format!("comparing {path} on the VPU block by block"));
                 unknown.insert(observe::blocks(&self.host, path, file.size).await?)
             }
         };

@@ -68,7 +68,7 @@ pub enum DeviceError {
         text: String,
     },
     /// A method that no plan of this version asks for.
-    #[error("the device's API is not asked for `{words}`")]
+    #[error("refusing to call `{words}` on the device's API")]
     Method {
         /// The method and its parameters.
         words: String,
@@ -120,7 +120,7 @@ impl DeviceError {
                     .to_owned()
             }
             Self::Fault { code: 104_012, .. } => {
-                "this firmware does not know that setting; the manifest's `firmware` can say which \
+                "this firmware does not support that setting; the manifest's `firmware` can say which \
                  ones do"
                     .to_owned()
             }

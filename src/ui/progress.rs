@@ -298,7 +298,7 @@ impl Running {
         self.bars = None;
         let title = &self.title;
         ui.say(&format!(
-            "  {title} failed that way (did something change there?); now whole, {}",
+            "  {title}: delta failed (did something change on the VPU?); sending all of it, {}",
             render::bytes(bytes)
         ));
         self.bytes = bytes;

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use o3r_deploy::{
     ApplyOptions, BlockCode, Deployment, Error, Event, FindingCode, LoadError, LoadOptions, Locked,
-    Observer, Outcome, Phase, Vpu,
+    Log, Observer, Outcome, Phase, Vpu,
 };
 use o3r_testing::vpu::{FakeVpu, Fault};
 use tempfile::TempDir;
@@ -154,6 +154,28 @@ async fn one_process_applies_to_a_vpu_once_at_a_time() {
     // And again afterwards.
     let again = vpu.plan().await.unwrap();
     assert!(vpu.apply(&again, options()).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_waited_for_is_noted_and_the_log_is_kept() {
+    let (folder, vpu) = vpu();
+    let noted = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let notes = std::sync::Arc::clone(&noted);
+    let vpu = vpu.noting(move |line| notes.lock().unwrap().push(line.to_owned()));
+    let planned = vpu.plan().await.unwrap();
+    let logs = Utf8Path::from_path(folder.path()).unwrap().join("logs");
+    let log = std::sync::Arc::new(Log::create(&logs, std::time::SystemTime::now()).unwrap());
+    let options = ApplyOptions {
+        log: std::sync::Arc::clone(&log),
+        ..options()
+    };
+    vpu.host().leave_at_work(4321, "docker load");
+    let report = vpu.apply(&planned, options).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
+    let noted = noted.lock().unwrap();
+    assert!(noted.iter().any(|line| line.contains("4321")), "{noted:?}");
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert!(text.contains("share"), "{text}");
 }
 
 #[tokio::test]

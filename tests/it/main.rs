@@ -27,6 +27,7 @@ mod plan_device;
 mod plan_documents;
 mod probe_fixtures;
 mod public_api;
+mod reference;
 mod shells;
 mod transfer_scripts;
 mod transfers;

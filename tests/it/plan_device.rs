@@ -89,7 +89,7 @@ async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
         json!({"ports": {"port0": {"state": "IDLE"}, "port2": {"state": "RUN"}}}),
     );
     insta::assert_snapshot!(planned(temporary, NAMED, "").await, @r"
-    ✗ vpu.name is blocked: saving the name would make permanent what somebody changed for the time being: /ports/port0/state
+    ✗ vpu.name is blocked: saving the name would also save settings that somebody changed and did not save: /ports/port0/state
       help: take these settings back (a reboot does), or save them on purpose, and plan again
       code: settings-at-risk
     ");

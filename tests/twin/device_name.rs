@@ -92,7 +92,7 @@ fn nobodys_temporary_settings_become_permanent() {
     api(&twin, &format!("{} + d.saveInit([])", port("RUN")));
     api(&twin, &port("IDLE"));
     let blocked = site.run(&["apply", "--yes"]).exits(9);
-    blocked.says("vpu.name is blocked: saving the name would make permanent");
+    blocked.says("vpu.name is blocked: saving the name would also save settings");
     blocked.says("time being: /ports/port2/state");
     blocked.says("take these settings back (a reboot does)");
     assert_eq!(name(&twin), "");
@@ -150,7 +150,7 @@ fn every_way_not_to_answer_has_its_own_words() {
         (
             "get: fault 104012 JSON Path not valid: /device/info",
             "refused with fault 104012: JSON Path not valid: /device/info",
-            "this firmware does not know that setting",
+            "this firmware does not support that setting",
         ),
         (
             "getInit: fault 104014 x",

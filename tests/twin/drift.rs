@@ -200,6 +200,13 @@ fn namespace_of_another_service() {
     vpu.repairs(&["update compose.hello"]);
     shares();
 
+    // Docker starts none in the namespace of one that stands still.
+    vpu.twin.oem(
+        "docker stop hello_web_1 && docker update --memory 64m --memory-swap 128m hello_guard_1",
+    );
+    vpu.repairs(&["update compose.hello"]);
+    shares();
+
     // docker-compose only warns where the owner is missing, and its hash of the container says nothing of it.
     vpu.twin.oem(
         "cd /usr/share/oem/docker/compose/hello && docker rm -f hello_web_1 hello_guard_1 &&

@@ -106,7 +106,7 @@ fn container_that_undoes_what_was_applied() {
     let ran = site.run(&["apply", "--yes"]).exits(5);
     ran.says("update directory.~/share/logs")
         .says("mode: 0700 -> 0775");
-    ran.says("all steps were done, and still 1 would be needed")
+    ran.says("all steps succeeded, but the VPU has not converged: 1 still to do")
         .says("code: not-converged")
         .says("something on the VPU undoes");
 }

@@ -233,7 +233,9 @@ impl Attempt<'_> {
         result.remaining = Some(remaining);
         let error = CommandError::message(
             ErrorCode::NotConverged,
-            format!("all steps were done, and still {count} would be needed: see the plan above"),
+            format!(
+                "all steps succeeded, but the VPU has not converged: {count} still to do, see the plan above"
+            ),
             Some(
                 "something on the VPU undoes what was applied; look at its containers' logs".into(),
             ),

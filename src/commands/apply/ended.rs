@@ -1,5 +1,7 @@
 //! Says how an apply ended that did not do all: the exit code, what was touched, and what to do next.
 
+use o3r_core::trouble::Trouble;
+
 use super::super::{CommandError, ErrorCode};
 use crate::{
     apply::{Failure, FailureReason, Locked, Log, Restored},
@@ -26,7 +28,7 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
             Some(format!("wait for it, or end it on the VPU: kill {pid}")),
         ),
         Locked::Failed(ref reason) => {
-            let help = if reason.contains("No space left on device") {
+            let help = if Trouble::of(reason) == Trouble::DiskFull {
                 "make room on the VPU: df -h ~; o3r-deploy plan shows what is not used any more"
             } else {
                 "see on the VPU: ls -la ~/.o3r-deploy; df -h ~"

@@ -29,7 +29,7 @@ impl Try {
         match self {
             Self::First => None,
             Self::Reconnected { .. } => Some("the link is back"),
-            Self::CacheRebuilt { .. } => Some("a damaged layer of the cache is made again"),
+            Self::CacheRebuilt { .. } => Some("rebuilding a damaged layer of the cache"),
         }
     }
 

@@ -96,7 +96,7 @@ fn in_the_way(saved: &Saved) -> Option<Obstacle> {
         return Some(Obstacle::new(
             BlockCode::SettingsAtRisk,
             format!(
-                "saving the name would make permanent what somebody changed for the time being: {}",
+                "saving the name would also save settings that somebody changed and did not save: {}",
                 listed(&saved.differing)
             ),
             "take these settings back (a reboot does), or save them on purpose, and plan again",

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     facts::{Facts, Podman},
+    trouble::Trouble,
     units::bytes,
 };
 
@@ -110,12 +111,14 @@ fn other_docker(builder: &mut Builder<'_>) {
 
 /// What to do about a docker that does not answer.
 fn docker_help(reason: &str) -> &'static str {
-    if reason.contains("permission denied") {
-        "the login's user is not in the group docker: have root on the VPU run: usermod -aG docker USER"
-    } else if reason.contains("Cannot connect to the Docker daemon") {
-        "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
-    } else {
-        "see on the VPU: docker info; journalctl -u docker"
+    match Trouble::of(reason) {
+        Trouble::NotPermitted => {
+            "the login's user is not in the group docker: have root on the VPU run: usermod -aG docker USER"
+        }
+        Trouble::NotRunning => {
+            "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
+        }
+        _ => "see on the VPU: docker info; journalctl -u docker",
     }
 }
 

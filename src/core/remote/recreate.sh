@@ -1,6 +1,6 @@
 # Has docker-compose replace the containers of those services that are not of before any more, or cannot start: a
 # network of theirs is gone, or they use a namespace of one that is replaced or gone. A service without containers
-# counts as replaced: others may use its namespaces.
+# counts as replaced: others may use its namespaces. The other services run first, for the same reason.
 # $1 project  $2 its directory  $3 how: -d or --no-start  $4… services, and containers of before as ID=NAME
 main() {
     project=$1 directory=$2 how=$3
@@ -30,12 +30,19 @@ main() {
     [ "$replace" = ' ' ] && return
     cd -- "$directory" || exit
     known=$(docker-compose config --services </dev/null) || exit
-    services=
-    for service in $replace; do
-        printf '%s\n' "$known" | grep -qxF -e "$service" && services="$services $service"
+    services='' others=''
+    for word; do
+        printf '%s\n' "$known" | grep -qxF -e "$word" || continue
+        case $replace in
+            *" $word "*) services="$services $word" ;;
+            *) others="$others $word" ;;
+        esac
     done
+    [ -n "$services" ] || return 0
     # shellcheck disable=SC2086 # one word a service
-    [ -z "$services" ] || docker-compose up "$how" --no-deps --force-recreate $services </dev/null
+    [ -z "$others" ] || docker-compose up "$how" --no-deps $others </dev/null || return
+    # shellcheck disable=SC2086 # one word a service
+    docker-compose up "$how" --no-deps --force-recreate $services </dev/null
 }
 
 has_networks() {

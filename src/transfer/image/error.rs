@@ -163,7 +163,7 @@ pub enum ImageError {
         names: Vec<String>,
     },
     /// An image for another processor or operating system.
-    #[error("{origin} is for {}, wanted is {wanted}", list(found))]
+    #[error("{origin} is built for {}, and the VPU needs {wanted}", list(found))]
     WrongPlatform {
         /// The file or the engine's image named by the user.
         origin: String,
@@ -277,7 +277,7 @@ impl ImageError {
             Self::Scratch { .. } => {
                 "free some space there, or set XDG_CACHE_HOME to a directory with room".to_owned()
             }
-            Self::DamagedCache { .. } => "do it once more: the layer is made again".to_owned(),
+            Self::DamagedCache { .. } => "run it again: the cached layer is rebuilt".to_owned(),
             Self::EngineMissing { .. } => {
                 "install the docker CLI, or give the image as `archive = \"FILE\"`".to_owned()
             }

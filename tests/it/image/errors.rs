@@ -127,11 +127,11 @@ fn no_file() {
 #[test]
 fn wrong_processor() {
     assert_snapshot!(message(&docker_old("amd64", "app:1", &layers())), @"
-    DIR/image.tar is for linux/amd64, wanted is linux/arm64
+    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
     assert_snapshot!(message(&docker_25("amd64", "app:1", &layers())), @"
-    DIR/image.tar is for linux/amd64, wanted is linux/arm64
+    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
 }

@@ -83,7 +83,7 @@ fn programs_for_another_processor() {
     let input = Input::new(&file_system(AMD64));
     let error = open(&input, |_| {}).unwrap_err();
     assert_snapshot!(input.error(&error), @"
-    DIR/image.tar is for linux/amd64, wanted is linux/arm64
+    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
     // An emulator among the right ones does not matter.

@@ -62,6 +62,8 @@ struct Inner {
     fault: Option<Fault>,
     commands: Vec<String>,
     locks: locks::Locks,
+    /// What the lock says of a process that it waits for.
+    waits_for: Option<String>,
     /// What a dead apply left at work, with its standard input.
     at_work: Option<(Argv, Vec<u8>)>,
 }
@@ -106,6 +108,11 @@ impl FakeVpu {
             .script_name()
             .is_some_and(|name| files.contains(&name));
         inner.commands.len() >= at && asks_docker
+    }
+
+    /// Who takes the lock next hears that it waits for this process of a dead apply.
+    pub fn leave_at_work(&self, pid: u32, command: &str) {
+        self.lock().waits_for = Some(format!("waits {pid} {command}"));
     }
 
     /// Ends what holds the lock.
@@ -286,6 +293,9 @@ impl Host for FakeVpu {
         let mut inner = self.lock();
         match inner.locks.take(command) {
             Ok(ended) => {
+                if let Some(waits_for) = inner.waits_for.take() {
+                    said(&waits_for);
+                }
                 if let Some((command, stdin)) = inner.at_work.take() {
                     drop(commands::run(&mut inner.world, &command, &stdin));
                 }

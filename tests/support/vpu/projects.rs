@@ -64,9 +64,15 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 .iter()
                 .filter_map(|w| Some(w.split_once('=')?.0))
                 .collect();
-            let services: Vec<&str> = words.iter().filter(|w| !w.contains('=')).copied().collect();
-            let services = to_recreate(world, project, &services, &before);
+            let all: Vec<&str> = words.iter().filter(|w| !w.contains('=')).copied().collect();
+            let services = to_recreate(world, project, &all, &before);
             let start = *how == "-d";
+            if services.is_empty() {
+                return Ok(String::new());
+            }
+            services_up(world, project, (start, false), |name| {
+                all.contains(&name) && !services.iter().any(|service| service == name)
+            })?;
             services_up(world, project, (start, true), |name| {
                 services.iter().any(|service| service == name)
             })
@@ -190,6 +196,14 @@ pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) ->
             });
             let force = force.contains(&"--force-recreate");
             compose_up(world, project, *how == "-d", force)
+        }
+        ["up", how, "--no-deps", services @ ..]
+            if services.first() != Some(&"--force-recreate") =>
+        {
+            let start = *how == "-d";
+            services_up(world, project, (start, false), |name| {
+                services.contains(&name)
+            })
         }
         ["up", how, "--no-deps", "--force-recreate", services @ ..] => {
             let start = *how == "-d";
@@ -409,13 +423,27 @@ fn mounts(
     mounts.collect()
 }
 
+/// Docker starts no container in the namespace of one that is gone or stands still.
+fn may_start(there: &BTreeMap<String, Container>, container: &Container) -> Ran {
+    let Some(id) = container.details.network_mode.strip_prefix("container:") else {
+        return Ok(String::new());
+    };
+    match there.get(id).map(|owner| owner.status.as_str()) {
+        None => fail(format!("No such container: {id}")),
+        Some("running" | "restarting") => Ok(String::new()),
+        Some(_) => fail(format!(
+            "cannot join network of a non running container: {id}"
+        )),
+    }
+}
+
 /// Makes a container, unless one is there that is to be kept. What replaces it takes its anonymous volumes over.
 fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ran {
     let own = |id: &str, c: &Container| {
         c.project == fresh.project && c.service == fresh.service && own_name(id, c) == fresh.name
     };
     let own = |(id, c): &(&String, &mut Container)| own(id, c);
-    let there: BTreeSet<String> = world.containers.keys().cloned().collect();
+    let there = world.containers.clone();
     let mut old = BTreeMap::new();
     let mut replaced = vec![];
     for (id, found) in world.containers.iter_mut().filter(own) {
@@ -425,13 +453,8 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
             if let (true, Some(id)) = (start && found.status != "running", gone) {
                 return fail(format!("network {id} not found"));
             }
-            let owner = found.details.network_mode.strip_prefix("container:");
-            if let (true, Some(id)) = (start && found.status != "running", owner)
-                && !there.contains(id)
-            {
-                return fail(format!("No such container: {id}"));
-            }
-            if start {
+            if start && found.status != "running" {
+                may_start(&there, found)?;
                 found.status = fresh.status;
             }
             return Ok(String::new());
@@ -468,7 +491,15 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
             fresh.name
         ));
     }
+    let may_start = if start {
+        may_start(&world.containers, &fresh)
+    } else {
+        Ok(String::new())
+    };
+    if may_start.is_err() {
+        "created".clone_into(&mut fresh.status);
+    }
     let id = world.fresh_id();
     world.containers.insert(id, fresh);
-    Ok(String::new())
+    may_start
 }

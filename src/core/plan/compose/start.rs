@@ -180,10 +180,15 @@ pub(super) fn up(
     if !is_none_aside {
         let services = project.services.keys().map(String::as_str);
         let replaced = services.filter(|service| there.contains(service) && is_replaced(service));
-        let mut replaced = project.with_owners(replaced.collect(), &there);
+        let mut replaced: Vec<&str> = replaced.collect();
         if replaced.len() == project.services.len() {
             up.push("--force-recreate");
         } else if !replaced.is_empty() {
+            let owners = project.owners(&replaced, found);
+            if !owners.is_empty() {
+                let words = ["up", how, "--no-deps"].into_iter().chain(owners);
+                commands.push(Command::new(remote::compose(name, words)));
+            }
             let mut words = vec!["up", how, "--no-deps", "--force-recreate"];
             words.append(&mut replaced);
             commands.push(Command::new(remote::compose(name, words)));
@@ -194,23 +199,25 @@ pub(super) fn up(
 }
 
 impl Project {
-    /// These services, and those without containers whose namespaces they use: docker-compose creates what it is asked
-    /// for in the order of that, and gives a container whose owner is missing a namespace of its own.
-    fn with_owners<'a>(
-        &'a self,
-        mut services: Vec<&'a str>,
-        there: &BTreeSet<&str>,
-    ) -> Vec<&'a str> {
+    /// The services that have to run before these are created, as those use their namespaces, and that do not: docker
+    /// starts no container in a namespace of one that stands still, and where there is none, docker-compose gives the new
+    /// one a namespace of its own.
+    fn owners<'a>(&'a self, services: &[&'a str], found: &Found<'_>) -> Vec<&'a str> {
+        let runs = |service: &str| {
+            let mut containers = found.containers.values();
+            containers.any(|container| container.service == service && container.runs())
+        };
+        let mut all = services.to_vec();
         let mut at = 0;
-        while let Some(service) = services.get(at).and_then(|name| self.services.get(*name)) {
+        while let Some(service) = all.get(at).and_then(|name| self.services.get(*name)) {
             for owner in service.network_of.iter().chain(&service.processes_of) {
-                if !there.contains(owner.as_str()) && !services.contains(&owner.as_str()) {
-                    services.push(owner);
+                if !all.contains(&owner.as_str()) && !runs(owner) {
+                    all.push(owner);
                 }
             }
             at += 1;
         }
-        services
+        all.split_off(services.len())
     }
 }
 

@@ -1,0 +1,70 @@
+//! Knows by their words what docker and the VPU's system complain of, so that nothing else has to search them.
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The user may not talk to dockerd.
+    NotPermitted,
+    /// dockerd does not run.
+    NotRunning,
+    /// dockerd found its disk full.
+    DockerDiskFull,
+    /// A program other than docker found a disk full.
+    DiskFull,
+    /// Something else.
+    Other,
+}
+
+impl Trouble {
+    /// Of these words. Go, in which docker is written, has its errors in small letters; the C library has not.
+    pub fn of(words: &str) -> Self {
+        let has = |text| words.contains(text);
+        if has("permission denied") && has("docker") {
+            Self::NotPermitted
+        } else if has("Cannot connect to the Docker daemon") {
+            Self::NotRunning
+        } else if has("no space left on device") {
+            Self::DockerDiskFull
+        } else if has("No space left on device") {
+            Self::DiskFull
+        } else {
+            Self::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+
+    /// As docker 20.10.24, dash 0.5.12 and coreutils 9.1 said it.
+    #[test]
+    fn recorded_words() {
+        for (words, trouble) in [
+            (
+                "Got permission denied while trying to connect to the Docker daemon socket at \
+                 unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/info\": dial unix \
+                 /var/run/docker.sock: connect: permission denied",
+                Trouble::NotPermitted,
+            ),
+            (
+                "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+                Trouble::NotRunning,
+            ),
+            (
+                "Error response from daemon: write /var/lib/docker/tmp/docker-import-1/layer.tar: no space left on \
+                 device",
+                Trouble::DockerDiskFull,
+            ),
+            (
+                "cat: write error: No space left on device",
+                Trouble::DiskFull,
+            ),
+            ("sh: 1: cannot create x: Permission denied", Trouble::Other),
+            ("permission denied", Trouble::Other),
+            ("", Trouble::Other),
+        ] {
+            assert_eq!(Trouble::of(words), trouble, "{words}");
+        }
+    }
+}
