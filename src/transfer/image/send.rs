@@ -155,13 +155,33 @@ impl Image {
     fn len(&self, wanted: &Wanted<'_>) -> u64 {
         let len = |parts: &Parts<'_>| write::len(parts, &wanted.tag, &wanted.include);
         let exact = self.with_parts(wanted, len).and_then(Result::ok);
-        exact.unwrap_or_else(|| {
-            let diff_ids = wanted.diff_ids.iter();
-            let selected = diff_ids.filter(|id| wanted.include.contains(id)).count();
-            let all = self.identity.diff_ids.len().max(1) as u128;
-            let share = u128::from(self.identity.estimate) * selected as u128 / all;
-            u64::try_from(share).unwrap_or(u64::MAX)
-        })
+        exact.unwrap_or_else(|| self.about(wanted))
+    }
+
+    /// About as many, where the bytes of some layers are not at hand: what those that are leave of the whole image's size,
+    /// in equal shares.
+    fn about(&self, wanted: &Wanted<'_>) -> u64 {
+        let known = merged(&self.ready_parts(), self.at_hand());
+        let all: BTreeSet<&Digest> = self.identity.diff_ids.iter().collect();
+        let unpacked = |layer: &LayerBytes| layer.unpacked.unwrap_or(layer.size);
+        let there: u64 = all
+            .iter()
+            .filter_map(|id| known.get(id))
+            .map(unpacked)
+            .sum();
+        let unknown = all
+            .iter()
+            .filter(|id| !known.contains_key(id))
+            .count()
+            .max(1) as u64;
+        let share = self.identity.estimate.saturating_sub(there) / unknown;
+        let selected: BTreeSet<&Digest> = wanted.diff_ids.iter().collect();
+        let selected = selected
+            .into_iter()
+            .filter(|id| wanted.include.contains(id));
+        selected
+            .map(|id| known.get(id).map_or(share, |layer| layer.size))
+            .sum()
     }
 
     fn layer_spans(&self, wanted: &Wanted<'_>) -> Vec<LayerSpan> {

@@ -244,6 +244,33 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     assert_eq!(docker.asked(), "image info save image info ", "saved once");
 }
 
+/// Once some layers were made ready, the others share what these leave of the size that docker tells.
+#[test]
+fn what_is_known_of_some_layers_counts_in_an_estimate() {
+    let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
+    let saved = docker.open("arm64").unwrap();
+    let layer = saved.contents().unwrap().layers[0].clone();
+    let mut image = docker.open("arm64").unwrap();
+    let other = Digest::of("another layer");
+    image.identity.diff_ids = vec![layer.diff_id, other];
+    image.identity.estimate = 1000;
+    let len = |image: &Image, layers: &[Digest]| {
+        let only = LayerSelection::Only(layers.iter().copied().collect());
+        image.archive_len("a", &only)
+    };
+    assert_eq!(len(&image, &[layer.diff_id]), 500);
+    let packed = LayerBytes {
+        size: 100,
+        unpacked: Some(700),
+        ..layer
+    };
+    let packed_id = packed.diff_id;
+    image.ready_parts().layers.insert(packed_id, packed);
+    assert_eq!(len(&image, &[packed_id]), 100);
+    assert_eq!(len(&image, &[other]), 300);
+    assert_eq!(image.archive_len("a", &LayerSelection::All), 400);
+}
+
 #[test]
 fn the_containerd_store_is_saved_to_know_the_image() {
     let id = Digest::of("an index").to_string();
