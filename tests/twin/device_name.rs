@@ -93,7 +93,7 @@ fn nobodys_temporary_settings_become_permanent() {
     api(&twin, &port("IDLE"));
     let blocked = site.run(&["apply", "--yes"]).exits(9);
     blocked.says("vpu.name is blocked: saving the name would also save settings");
-    blocked.says("time being: /ports/port2/state");
+    blocked.says("did not save: /ports/port2/state");
     blocked.says("take these settings back (a reboot does)");
     assert_eq!(name(&twin), "");
     twin.reboot();
