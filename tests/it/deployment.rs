@@ -160,8 +160,8 @@ async fn one_process_applies_to_a_vpu_once_at_a_time() {
 async fn what_is_waited_for_is_noted_and_the_log_is_kept() {
     let (folder, vpu) = vpu();
     let noted = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
-    let notes = std::sync::Arc::clone(&noted);
-    let vpu = vpu.noting(move |line| notes.lock().unwrap().push(line.to_owned()));
+    let heard = std::sync::Arc::clone(&noted);
+    let vpu = vpu.noting(move |line| heard.lock().unwrap().push(line.to_owned()));
     let planned = vpu.plan().await.unwrap();
     let logs = Utf8Path::from_path(folder.path()).unwrap().join("logs");
     let log = std::sync::Arc::new(Log::create(&logs, std::time::SystemTime::now()).unwrap());
