@@ -45,11 +45,14 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let cache = env::home_dir().unwrap_or_else(|| PathBuf::from("."));
     let cache = Utf8PathBuf::try_from(cache)?.join(".cache/o3r-deploy");
     let deployment = Deployment::load(manifest, cache)?;
-    if is_local {
+    let ended = if is_local {
         run(&deployment.on(LocalHost::default(), "this VPU"), what).await
     } else {
         run(&deployment.connect(&deployment.ssh_options()).await?, what).await
-    }
+    };
+    // Layers that are still being copied into the cache need not be compressed again next time.
+    deployment.finish();
+    ended
 }
 
 async fn run<H: Host>(vpu: &Vpu<H>, what: &str) -> Result<ExitCode, Box<dyn Error>> {

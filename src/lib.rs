@@ -26,6 +26,7 @@
 //! let report = vpu.apply(&planned, options).await?;
 //! assert!(matches!(report.outcome, Outcome::Done));
 //! assert!(vpu.plan().await?.plan.is_empty());
+//! deployment.finish();
 //! # Ok(())
 //! # }
 //! ```

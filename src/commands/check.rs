@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{CommandError, ErrorCode, Exit, session};
 use crate::{
     cli::{self, Global, TextOrJson},
+    image::LayerCache,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, meaning, names::escape,
         unsupported::unsupported,
@@ -15,11 +16,16 @@ use crate::{
     ui::Ui,
 };
 
-pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Check,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
     let findings = match manifest::load_with(&global.file, &session::options(global)) {
         Err(LoadError::Invalid(findings)) => findings,
         Err(error) => return Err(session::load_error(error)),
-        Ok(loaded) => Diagnostics::new(all_findings(&loaded, ui).await),
+        Ok(loaded) => Diagnostics::new(all_findings(&loaded, cache, ui).await),
     };
     let failed = findings.has_errors();
     match args.format {
@@ -56,17 +62,19 @@ pub(super) async fn run(global: &Global, args: &cli::Check, ui: Ui) -> Result<Ex
 
 /// Everything that is wrong with a manifest which could be read: for the chosen VPU, and for every
 /// other one.
-async fn all_findings(loaded: &Loaded, ui: Ui) -> Vec<Diagnostic> {
+async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagnostic> {
     let mut findings = loaded.warnings.clone();
     findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
-    findings.extend(session::resolve(loaded, ui).await.err().unwrap_or_default());
+    let resolved = session::resolve(loaded, cache, ui).await;
+    findings.extend(resolved.err().unwrap_or_default());
     // Images are the same for all of one architecture.
     let mut seen = BTreeSet::from([loaded.manifest.vpu.arch()]);
     let others = loaded.manifest.vpus.keys();
     for (name, other) in others.filter_map(|name| Some((name, loaded.for_vpu(name)?))) {
         let mut found = meaning::check(&other, &meaning::Disk);
         if seen.insert(other.manifest.vpu.arch()) {
-            found.extend(session::resolve(&other, ui).await.err().unwrap_or_default());
+            let resolved = session::resolve(&other, cache, ui).await;
+            found.extend(resolved.err().unwrap_or_default());
         }
         // What is wrong for every one is said once, the rest with the one it is wrong for.
         found.retain(|finding| !findings.contains(finding));

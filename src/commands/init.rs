@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use super::{CommandError, ErrorCode, Exit, schema, session};
 use crate::{
     cli::{self, Global},
+    image::LayerCache,
     manifest::{self, Diagnostics, LoadError},
     scaffold::{self, Found},
     ui::Ui,
@@ -15,7 +16,12 @@ use crate::{
 /// The schema's file beside the manifest.
 const SCHEMA_FILE: &str = "deploy.schema.json";
 
-pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Init,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
     let path = &global.file;
     // Before anything is looked for; creating it decides.
     if path.symlink_metadata().is_ok() {
@@ -25,7 +31,7 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
         Some(parent) if !parent.as_str().is_empty() => parent,
         _ => Utf8Path::new("."),
     };
-    let mut found = scaffold::find(folder, &session::scratch());
+    let mut found = scaffold::find(folder, &cache.scratch());
     if let Some(name) = &args.name {
         found.name = name.to_string();
     }
@@ -44,7 +50,7 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => ui.note(&format!("no schema for editors: {error}")),
     }
-    let findings = findings(path, ui).await?;
+    let findings = findings(path, cache, ui).await?;
     if findings.is_empty() {
         ui.say(&format!(
             "next: look through {path}, name your VPU in [vpu], then run: o3r-deploy plan"
@@ -57,18 +63,18 @@ pub(super) async fn run(global: &Global, args: &cli::Init, ui: Ui) -> Result<Exi
 }
 
 /// What the new manifest still lacks.
-async fn findings(path: &Utf8Path, ui: Ui) -> Result<Diagnostics, CommandError> {
+async fn findings(
+    path: &Utf8Path,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Diagnostics, CommandError> {
     match manifest::load(path) {
         Err(LoadError::Invalid(findings)) => Ok(findings),
         Err(error) => Err(session::load_error(error)),
         Ok(loaded) => {
             let mut findings = loaded.warnings.clone();
-            findings.extend(
-                session::resolve(&loaded, ui)
-                    .await
-                    .err()
-                    .unwrap_or_default(),
-            );
+            let resolved = session::resolve(&loaded, cache, ui).await;
+            findings.extend(resolved.err().unwrap_or_default());
             Ok(Diagnostics::new(findings))
         }
     }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     cli::{DEFAULT_FILE, Global},
     deployment,
+    image::LayerCache,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
     observe::{Observed, Query, Remembered},
     resolve::Resolved,
@@ -21,6 +22,7 @@ pub(super) struct Look {
     /// What is wanted of it.
     pub(super) wanted: Wanted,
     connection: Connection,
+    cache: LayerCache,
     api_port: u16,
     ui: Ui,
 }
@@ -35,7 +37,11 @@ pub(super) enum Wanted {
 
 impl Look {
     /// Connects. A manifest that is not there, or whose files are not, is no reason not to look.
-    pub(super) async fn open(global: &Global, ui: Ui) -> Result<Self, CommandError> {
+    pub(super) async fn open(
+        global: &Global,
+        cache: &LayerCache,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
         let (loaded, reason) = read(global)?;
         for warning in loaded.iter().flat_map(|loaded| &loaded.warnings) {
             ui.warn(warning);
@@ -46,7 +52,8 @@ impl Look {
         let connect = Connection::open(global, loaded.as_ref());
         let (wanted, connection) = match (&loaded, reason) {
             (Some(loaded), None) => {
-                let (resolved, connection) = tokio::join!(session::resolve(loaded, ui), connect);
+                let resolve = session::resolve(loaded, cache, ui);
+                let (resolved, connection) = tokio::join!(resolve, connect);
                 let wanted = match resolved {
                     Ok(resolved) => Wanted::Known(Box::new(resolved)),
                     Err(findings) => Wanted::Unknown(faulty(
@@ -60,6 +67,7 @@ impl Look {
         Ok(Self {
             wanted,
             connection,
+            cache: cache.clone(),
             api_port,
             ui,
         })
@@ -82,7 +90,7 @@ impl Look {
         let host = &self.connection.host;
         Ok(match &self.wanted {
             Wanted::Known(wanted) => {
-                let remembered = Remembered::new(session::cache());
+                let remembered = Remembered::new(self.cache.dir());
                 deployment::look(host, &wanted.desired, &remembered, &note).await?
             }
             Wanted::Unknown(_) => deployment::observe(host, &self.query(), &note).await?,

@@ -25,6 +25,7 @@ use serde_json::json;
 use self::interrupts::{listen, until};
 use crate::{
     cli::{Cli, Command},
+    image::LayerCache,
     render,
     ui::Ui,
 };
@@ -60,15 +61,24 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     ) {
         session::own_cache()?;
     }
-    match &cli.command {
-        Command::Init(args) => init::run(global, args, ui).await,
-        Command::Check(args) => until(listen(), Box::pin(check::run(global, args, ui))).await,
-        Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, ui))).await,
-        Command::Apply(args) => Box::pin(apply::run(global, args, ui, listen())).await,
-        Command::Status(args) => until(listen(), Box::pin(status::run(global, args, ui))).await,
-        Command::Observe(args) => until(listen(), Box::pin(observe::run(global, args, ui))).await,
+    let cache = &LayerCache::new(session::cache());
+    let ended = match &cli.command {
+        Command::Init(args) => init::run(global, args, cache, ui).await,
+        Command::Check(args) => {
+            until(listen(), Box::pin(check::run(global, args, cache, ui))).await
+        }
+        Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, cache, ui))).await,
+        Command::Apply(args) => Box::pin(apply::run(global, args, cache, ui, listen())).await,
+        Command::Status(args) => {
+            until(listen(), Box::pin(status::run(global, args, cache, ui))).await
+        }
+        Command::Observe(args) => {
+            until(listen(), Box::pin(observe::run(global, args, cache, ui))).await
+        }
         Command::Schema(args) => Ok(schema::run(args, ui)),
         Command::Completions(args) => Ok(completions::run(args, ui)),
         Command::Man(args) => man::run(args, ui),
-    }
+    };
+    cache.finish();
+    ended
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cli::{self, Global},
+    image::LayerCache,
     observe::Document,
     render,
     ui::Ui,
@@ -15,9 +16,10 @@ use crate::{
 pub(super) async fn run(
     global: &Global,
     args: &cli::Observe,
+    cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let look = Look::open(global, ui).await?;
+    let look = Look::open(global, cache, ui).await?;
     let observed = look.observe().await?;
     if let Wanted::Unknown(reason) = &look.wanted {
         ui.note(&format!("no paths are looked at: {reason}"));

@@ -13,19 +13,25 @@ use super::{
 use crate::{
     cli::{self, Global, PlanFormat},
     deployment::{self, Planned},
+    image::LayerCache,
     observe,
     plan::Plan,
-    prepare::{Payloads, Sizes},
+    prepare::{Payloads, Preparation, Sizes},
     render,
     ui::Ui,
 };
 
-pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Plan,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
     let mut looked = None;
     let planned = if let Some(file) = &args.observed {
-        from_document(global, file, ui).await?
+        from_document(global, file, cache, ui).await?
     } else {
-        let session = Session::open(global, Sizes::Exact, ui).await?;
+        let session = Session::open(global, cache, Sizes::Exact, ui).await?;
         let observed = session.observe().await?;
         let planned = session.plan(&observed).await?;
         looked = Some((session, observed));
@@ -85,17 +91,22 @@ pub(super) async fn run(global: &Global, args: &cli::Plan, ui: Ui) -> Result<Exi
 }
 
 /// The plan for a VPU as it was written down.
-async fn from_document(global: &Global, file: &Utf8Path, ui: Ui) -> Result<Planned, CommandError> {
+async fn from_document(
+    global: &Global,
+    file: &Utf8Path,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Planned, CommandError> {
     let document = observe::read_document(file).map_err(|error| {
         let help = error.help().to_owned();
         CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
-    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?, ui).await?);
+    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?, cache, ui).await?);
     let desired = &resolved.desired;
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());
     observe::identify(&mut observed.facts, desired.config_digests());
-    let preparation = session::preparation(Sizes::Exact);
+    let preparation = Arc::new(Preparation::new(cache.clone(), Sizes::Exact));
     let progress = session::progress(ui);
     Ok(deployment::plan_for(&resolved, preparation, &observed, &host, progress).await?)
 }

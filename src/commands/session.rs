@@ -14,12 +14,12 @@ use crate::{
     deployment::{Note, Planned, Vpu},
     device,
     host::{HostError, SshHost, SshOptions},
-    image::{ImageIndex, LayerCache, ScratchDir, WorkProgress},
+    image::{LayerCache, WorkProgress},
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Options, unsupported::unsupported,
     },
     observe::{Identity, Observed},
-    prepare::{Preparation, Sizes},
+    prepare::Sizes,
     resolve::{self, Resolved},
     ui::Ui,
 };
@@ -63,13 +63,16 @@ pub(super) fn load_error(error: LoadError) -> CommandError {
 }
 
 /// Reads everything that the manifest points to, on a thread that may block.
-pub(super) async fn resolve(loaded: &Loaded, ui: Ui) -> Result<Resolved, Vec<Diagnostic>> {
-    let loaded = loaded.clone();
-    let index = ImageIndex::new(cache());
+pub(super) async fn resolve(
+    loaded: &Loaded,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Resolved, Vec<Diagnostic>> {
+    let (loaded, cache) = (loaded.clone(), cache.clone());
     let resolved = tokio::task::spawn_blocking(move || {
         let preparing = ui.preparing();
         let reading = |source: &str, done, total| preparing.files(source, done, total);
-        resolve::resolve_while(&loaded, &scratch(), &index, &reading)
+        resolve::resolve_while(&loaded, &cache, &reading)
     });
     match resolved.await {
         Ok(resolved) => resolved,
@@ -78,8 +81,12 @@ pub(super) async fn resolve(loaded: &Loaded, ui: Ui) -> Result<Resolved, Vec<Dia
 }
 
 /// The same, or the error that ends a command.
-pub(super) async fn resolved(loaded: &Loaded, ui: Ui) -> Result<Resolved, CommandError> {
-    resolve(loaded, ui).await.map_err(findings_error)
+pub(super) async fn resolved(
+    loaded: &Loaded,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Resolved, CommandError> {
+    resolve(loaded, cache, ui).await.map_err(findings_error)
 }
 
 fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
@@ -145,16 +152,6 @@ fn own_directory(path: &Utf8Path) -> Result<(), String> {
     }
 }
 
-/// Where images are unpacked that cannot be read in place.
-pub(super) fn scratch() -> ScratchDir {
-    ScratchDir::new(cache().join("scratch"))
-}
-
-/// How this user's commands make things ready.
-pub(super) fn preparation(sizes: Sizes) -> Arc<Preparation> {
-    Arc::new(Preparation::new(LayerCache::new(cache()), sizes))
-}
-
 /// Shows how far the images of a plan are prepared.
 pub(super) fn progress(ui: Ui) -> impl Fn(&str, WorkProgress) + Send + Sync + 'static {
     let preparing = ui.preparing();
@@ -200,10 +197,15 @@ pub(super) struct Session {
 
 impl Session {
     /// Loads, refuses what is not supported yet, and connects while local files are read.
-    pub(super) async fn open(global: &Global, sizes: Sizes, ui: Ui) -> Result<Self, CommandError> {
+    pub(super) async fn open(
+        global: &Global,
+        cache: &LayerCache,
+        sizes: Sizes,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
-        let (resolved, connection) = tokio::join!(resolved(&loaded, ui), connect);
+        let (resolved, connection) = tokio::join!(resolved(&loaded, cache, ui), connect);
         let resolved = Arc::new(resolved?);
         let Connection {
             host,
@@ -213,7 +215,7 @@ impl Session {
         } = connection?;
         let note: Note = Arc::new(move |what| ui.note(what));
         Ok(Self {
-            vpu: Vpu::new(host, address, resolved, &cache(), sizes, note),
+            vpu: Vpu::new(host, address, resolved, cache, sizes, note),
             options,
             table,
             ui,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cli::{self, Global, TextOrJson},
+    image::LayerCache,
     plan,
     prepare::unprepared,
     render,
@@ -15,8 +16,13 @@ use crate::{
     ui::Ui,
 };
 
-pub(super) async fn run(global: &Global, args: &cli::Status, ui: Ui) -> Result<Exit, CommandError> {
-    let look = Look::open(global, ui).await?;
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Status,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let look = Look::open(global, cache, ui).await?;
     if let Wanted::Unknown(reason) = &look.wanted
         && args.exit_code
     {

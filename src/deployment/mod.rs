@@ -15,7 +15,7 @@ pub(crate) use vpu::{Note, holder, plan_for};
 
 use crate::{
     host::{Host, SshHost, SshOptions},
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest::{
         self, Diagnostic, Diagnostics, LoadError, Loaded, Manifest, Options, names::HostKeys,
         unsupported::unsupported,
@@ -31,7 +31,7 @@ pub(crate) const FACTORY_ADDRESS: &str = "192.168.0.69";
 pub struct Deployment {
     loaded: Loaded,
     resolved: Arc<Resolved>,
-    cache: Utf8PathBuf,
+    cache: LayerCache,
 }
 
 impl Deployment {
@@ -56,7 +56,7 @@ impl Deployment {
         options: &Options,
         cache: impl Into<Utf8PathBuf>,
     ) -> Result<Self, Error> {
-        let cache = cache.into();
+        let cache = LayerCache::new(cache);
         let options = Options {
             // Whatever is deployed is checked.
             words_only: false,
@@ -68,11 +68,7 @@ impl Deployment {
         if !refused.is_empty() {
             return Err(invalid(refused).into());
         }
-        let (scratch, index) = (
-            ScratchDir::new(cache.join("scratch")),
-            ImageIndex::new(&cache),
-        );
-        let resolved = resolve::resolve(&loaded, &scratch, &index).map_err(invalid)?;
+        let resolved = resolve::resolve(&loaded, &cache).map_err(invalid)?;
         Ok(Self {
             loaded,
             resolved: Arc::new(resolved),
@@ -114,6 +110,12 @@ impl Deployment {
         let resolved = Arc::clone(&self.resolved);
         let quiet: Note = Arc::new(|_| {});
         Vpu::new(host, address, resolved, &self.cache, Sizes::Exact, quiet)
+    }
+
+    /// Waits until the cache has all layers that are copied into it in the background, so that the next run finds them.
+    /// To be called before the program ends; without it, they are got and compressed again. Blocks.
+    pub fn finish(&self) {
+        self.cache.finish();
     }
 }
 

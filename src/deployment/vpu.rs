@@ -6,7 +6,6 @@ use std::{
     time::SystemTime,
 };
 
-use camino::Utf8Path;
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, watch};
 
@@ -86,7 +85,7 @@ impl<H: Host> Vpu<H> {
         host: H,
         address: impl Into<String>,
         resolved: Arc<Resolved>,
-        cache: &Utf8Path,
+        cache: &LayerCache,
         sizes: Sizes,
         note: Note,
     ) -> Self {
@@ -94,8 +93,8 @@ impl<H: Host> Vpu<H> {
             host,
             address: address.into(),
             resolved,
-            preparation: Arc::new(Preparation::new(LayerCache::new(cache), sizes)),
-            remembered: Remembered::new(cache),
+            preparation: Arc::new(Preparation::new(cache.clone(), sizes)),
+            remembered: Remembered::new(cache.dir()),
             speeds: OnceCell::new(),
             blocks: Mutex::default(),
             note,

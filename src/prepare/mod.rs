@@ -22,7 +22,9 @@ use crate::{
     cost::image as cost,
     desired::{Desired, Image, ImageContent},
     digest::Digest,
-    image::{self, ImageError, LayerCache, LayerSelection, Making, Manner, WorkProgress},
+    image::{
+        self, ImageError, ImageSender, LayerCache, LayerSelection, Making, Manner, WorkProgress,
+    },
     observe::{Facts, Observed},
     offers::{Base, DeltaOffer, ImageOffer, LayerOffer, Offers},
     plan::{delta_bases, layers_to_send, takes_parts},
@@ -82,22 +84,29 @@ pub struct Preparation {
 
 /// What a plan can be made from where nothing is made ready: sizes are those of the sources.
 pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
+    let senders: Senders = each(desired, local)
+        .map(|(image, _, local)| (image.name.clone(), ImageSender::new(Arc::clone(local))))
+        .collect();
     Prepared {
-        offers: known(desired, local),
-        payloads: Payloads::new(desired, local, BTreeMap::new()),
+        offers: Offers {
+            images: known(desired, &senders),
+            patches: BTreeMap::new(),
+        },
+        payloads: Payloads::new(desired, senders, BTreeMap::new()),
     }
 }
 
+/// What sends the images that come from here, by their names in the manifest.
+type Senders = BTreeMap<String, ImageSender>;
+
 /// What can be sent of images, by what is known of their bytes by now.
-fn known(desired: &Desired, local: &LocalImages) -> Offers {
-    let images = each(desired, local).map(|(image, content, local)| {
-        let offer = measured(local, &content.staging_tag);
-        (image.name.clone(), offer)
+fn known(desired: &Desired, senders: &Senders) -> BTreeMap<String, ImageOffer> {
+    let images = desired.images.iter().filter_map(|image| {
+        let staging_tag = &image.content.as_ref()?.staging_tag;
+        let offer = measured(senders.get(&image.name)?, staging_tag);
+        Some((image.name.clone(), offer))
     });
-    Offers {
-        images: images.collect(),
-        patches: BTreeMap::new(),
-    }
+    images.collect()
 }
 
 /// The images that come from here.
@@ -112,7 +121,7 @@ fn each<'a>(
 }
 
 /// What can be sent of an image, by what is known of its bytes by now.
-fn measured(image: &image::Image, staging_tag: &str) -> ImageOffer {
+fn measured(image: &ImageSender, staging_tag: &str) -> ImageOffer {
     let size = |selection: &LayerSelection| image.archive_len(staging_tag, selection);
     let base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
     let layers = image.layers().into_iter().map(|layer| {
@@ -165,16 +174,24 @@ impl Preparation {
         let to_send = layers_to_send(desired, &observed.facts);
         let bases = delta_bases(desired, &observed.facts);
         let takes_parts = takes_parts(&observed.facts);
-        let mut offers = known(desired, local);
+        let mut senders: Senders = each(desired, local)
+            .map(|(image, _, local)| {
+                let sender = ImageSender::new(Arc::clone(local)).with_cache(&self.layers);
+                (image.name.clone(), sender)
+            })
+            .collect();
+        let mut offers = Offers {
+            images: known(desired, &senders),
+            patches: BTreeMap::new(),
+        };
         let all: Vec<Preparing<'_>> = each(desired, local)
-            .filter_map(|(image, content, local)| {
+            .filter_map(|(image, content, _)| {
                 let bases = bases.get(&image.name).filter(|_| takes_parts);
                 Some(Preparing {
                     with: self,
                     observed,
                     name: &image.name,
                     staging_tag: &content.staging_tag,
-                    local,
                     wanted: to_send.get(&image.name)?,
                     bases: bases.map_or(&[][..], Vec::as_slice),
                     takes_parts,
@@ -183,15 +200,23 @@ impl Preparation {
             })
             .collect();
         for one in &all {
-            let as_known = offers.images.get(one.name);
-            let bytes = as_known.map_or(0, |offer| offer.archive_bytes(one.wanted));
-            offers.images.insert(one.name.to_owned(), one.offer(bytes)?);
+            let (Some(sender), Some(offer)) =
+                (senders.get_mut(one.name), offers.images.get_mut(one.name))
+            else {
+                continue;
+            };
+            let bytes = offer.archive_bytes(one.wanted);
+            *offer = one.offer(sender, bytes)?;
         }
         if !has_room(&offers, &to_send, observed) {
             for one in &all {
-                let offer = offers.images.get_mut(one.name);
-                if let Some(offer) = offer.filter(|o| o.framing == Some(Codec::Gzip) && o.packed) {
-                    *offer = one.make_ready(offer.delta.take(), true, Manner::Layers)?;
+                let (Some(sender), Some(offer)) =
+                    (senders.get_mut(one.name), offers.images.get_mut(one.name))
+                else {
+                    continue;
+                };
+                if offer.framing == Some(Codec::Gzip) && offer.packed {
+                    *offer = one.make_ready(sender, offer.delta.take(), true, Manner::Layers)?;
                 }
             }
         }
@@ -202,7 +227,7 @@ impl Preparation {
             .collect();
         Ok(Prepared {
             offers,
-            payloads: Payloads::new(desired, local, patches),
+            payloads: Payloads::new(desired, senders, patches),
         })
     }
 
@@ -212,7 +237,10 @@ impl Preparation {
         let images = each(desired, local).filter_map(|(image, content, local)| {
             let missing = to_send.get(&image.name)?;
             // An engine does not say how large a layer is.
-            let guess = || measured(local, &content.staging_tag).archive_bytes(missing);
+            let guess = || {
+                let sender = ImageSender::new(Arc::clone(local));
+                measured(&sender, &content.staging_tag).archive_bytes(missing)
+            };
             let known = missing.iter().map(|layer| self.layers.unpacked(*layer));
             Some(known.sum::<Option<u64>>().unwrap_or_else(guess))
         });
@@ -226,7 +254,6 @@ struct Preparing<'a> {
     observed: &'a Observed,
     name: &'a str,
     staging_tag: &'a str,
-    local: &'a image::Image,
     /// The layers.
     wanted: &'a BTreeSet<Digest>,
     /// What it could be built from.
@@ -237,14 +264,14 @@ struct Preparing<'a> {
 
 impl Preparing<'_> {
     /// Makes it ready; `bytes` is an estimate of its layers' size.
-    fn offer(&self, bytes: u64) -> Result<ImageOffer, PrepareError> {
+    fn offer(&self, sender: &mut ImageSender, bytes: u64) -> Result<ImageOffer, PrepareError> {
         let speeds = self.observed.readings.speeds;
         let mut delta = None;
         if !self.bases.is_empty() && cost::may_pay(speeds, bytes) {
-            self.local
-                .fetch_layers(self.wanted, &self.with.layers, &self.told())
+            sender
+                .fetch_layers(self.wanted, &self.told())
                 .map_err(|source| PrepareError::new(self.name, source))?;
-            delta = self.delta(speeds);
+            delta = self.delta(sender, speeds);
         }
         // Compressing hard takes longer than many a delta: it is done when that failed.
         let surely_pays = |offer: &DeltaOffer| cost::surely_pays(speeds, offer);
@@ -260,7 +287,7 @@ impl Preparing<'_> {
         } else {
             Manner::Whole
         };
-        self.make_ready(delta, packed, manner)
+        self.make_ready(sender, delta, packed, manner)
     }
 
     fn told(&self) -> impl Fn(WorkProgress) {
@@ -270,6 +297,7 @@ impl Preparing<'_> {
     /// Makes layers ready, measures them, and divides what is large.
     fn make_ready(
         &self,
+        sender: &mut ImageSender,
         delta: Option<DeltaOffer>,
         packed: bool,
         manner: Manner,
@@ -282,18 +310,21 @@ impl Preparing<'_> {
         // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
         let mut damaged = 0;
         let (mut offer, parts) = loop {
-            self.local
-                .prepare_layers(self.wanted, &self.with.layers, making, &self.told())
+            sender
+                .prepare_layers(self.wanted, making, &self.told())
                 .map_err(failed)?;
-            let offer = measured(self.local, self.staging_tag);
+            let offer = measured(sender, self.staging_tag);
             // What is hardly needed is not divided: its files would have to be looked for.
             if !self.takes_parts || !packed {
                 break (offer, vec![]);
             }
-            let image = (self.local, self.staging_tag);
+            let image = (&*sender, self.staging_tag);
             let (wanted, division) = (self.wanted, self.with.division);
             match parts::divide(image, &offer, wanted, self.observed, division) {
-                Err(ImageError::DamagedCache { .. }) if damaged < wanted.len() => damaged += 1,
+                Err(ImageError::DamagedCache { layer }) if damaged < wanted.len() => {
+                    sender.forget(layer);
+                    damaged += 1;
+                }
                 parts => break (offer, parts.map_err(failed)?),
             }
         };
@@ -305,11 +336,9 @@ impl Preparing<'_> {
     }
 
     /// How the image could be built on the VPU.
-    fn delta(&self, speeds: Speeds) -> Option<DeltaOffer> {
-        let (cache, grain) = (&self.with.layers, cost::grain(speeds));
-        let made =
-            self.local
-                .prepare_delta(self.wanted, self.bases, self.staging_tag, cache, grain);
+    fn delta(&self, sender: &mut ImageSender, speeds: Speeds) -> Option<DeltaOffer> {
+        let grain = cost::grain(speeds);
+        let made = sender.prepare_delta(self.wanted, self.bases, self.staging_tag, grain);
         made.unwrap_or_else(|error| {
             tracing::warn!(%error, "no delta could be made; layers are sent whole");
             None

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     digest::{Digest, DigestWriter},
-    image::{self, ImageError},
+    image::{ImageError, ImageSender},
     observe::{Arrived, Observed},
     offers::{Arriving, ImageOffer, Part, PartOffer},
 };
@@ -39,7 +39,7 @@ impl Default for Division {
 /// # Errors
 /// Bytes that are there have to be compared with the image's, and that cannot be read.
 pub(super) fn divide(
-    (image, staging_tag): (&image::Image, &str),
+    (image, staging_tag): (&ImageSender, &str),
     offer: &ImageOffer,
     missing: &BTreeSet<Digest>,
     observed: &Observed,
@@ -107,7 +107,7 @@ fn groups(offer: &ImageOffer, missing: &BTreeSet<Digest>, part_bytes: u64) -> Ve
 /// Whether what has arrived is how the part begins.
 fn is_start_of(
     arrived: &Arrived,
-    image: &image::Image,
+    image: &ImageSender,
     staging_tag: &str,
     part: &Part,
 ) -> Result<bool, ImageError> {

@@ -6,16 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use super::write_archive;
+use super::{Senders, write_archive};
 use crate::{
     desired::{Desired, Transfer},
     digest::Digest,
     host,
-    image::{self, LayerSelection, LayerSpan},
+    image::{ImageSender, LayerSelection, LayerSpan},
     offers,
     patch::Patch,
     plan::{Part, Payload, PayloadSource},
-    resolve::LocalImages,
 };
 
 /// Bytes between two progress reports: a few hundred a second on the fastest link.
@@ -25,7 +24,7 @@ const REPORT_EVERY: u64 = 256 << 10;
 #[derive(Debug, Default)]
 pub struct Payloads {
     /// By the names that the manifest has for them, with the names under which they are staged.
-    images: BTreeMap<String, (Arc<image::Image>, String)>,
+    images: BTreeMap<String, (Arc<ImageSender>, String)>,
     transfers: Arc<Vec<Transfer>>,
     patches: BTreeMap<Digest, Patch>,
 }
@@ -34,12 +33,13 @@ impl Payloads {
     /// The payloads of a plan for `desired`.
     pub(super) fn new(
         desired: &Desired,
-        local: &LocalImages,
+        mut senders: Senders,
         patches: BTreeMap<(usize, String), Patch>,
     ) -> Self {
-        let images = super::each(desired, local).map(|(image, content, local)| {
-            let sent = (Arc::clone(local), content.staging_tag.clone());
-            (image.name.clone(), sent)
+        let images = desired.images.iter().filter_map(|image| {
+            let tag = image.content.as_ref()?.staging_tag.clone();
+            let sender = senders.remove(&image.name)?;
+            Some((image.name.clone(), (Arc::new(sender), tag)))
         });
         let patches = patches.into_values();
         Self {
@@ -157,7 +157,7 @@ impl Payloads {
         patch.ok_or_else(missing)
     }
 
-    fn image(&self, name: &str) -> io::Result<(Arc<image::Image>, String)> {
+    fn image(&self, name: &str) -> io::Result<(Arc<ImageSender>, String)> {
         let missing = || io::Error::other(format!("no image {name} in the manifest"));
         self.images.get(name).cloned().ok_or_else(missing)
     }
@@ -172,7 +172,7 @@ fn selection(payload: &Payload) -> LayerSelection {
 }
 
 /// Where the layers are in what is sent of these parts.
-fn layers_of_parts(image: &image::Image, tag: &str, parts: &[Part]) -> Vec<LayerSpan> {
+fn layers_of_parts(image: &ImageSender, tag: &str, parts: &[Part]) -> Vec<LayerSpan> {
     let mut spans = vec![];
     let mut before = 0;
     for part in parts {
@@ -189,7 +189,7 @@ fn layers_of_parts(image: &image::Image, tag: &str, parts: &[Part]) -> Vec<Layer
 }
 
 /// Bytes that are sent of a part, as far as is known by now.
-fn part_bytes(image: &image::Image, tag: &str, part: &Part) -> u64 {
+fn part_bytes(image: &ImageSender, tag: &str, part: &Part) -> u64 {
     let bytes = image.part_len(tag, &of_image(part));
     bytes.saturating_sub(part.received_bytes)
 }

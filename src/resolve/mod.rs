@@ -18,7 +18,7 @@ use crate::{
         networks, services, volumes,
     },
     digest::Digest,
-    image::{self, ImageIndex, Platform, ScratchDir},
+    image::{self, LayerCache, Platform},
     manifest::{
         self, Diagnostic, Exclude, FindingCode, Loaded,
         names::{FileMode, RelativePath, escape},
@@ -45,7 +45,7 @@ impl LocalImages {
         let config_digest = image.config_digest();
         let content = ImageContent {
             config_digest,
-            layers: image.layers().iter().map(|layer| layer.diff_id).collect(),
+            layers: image.diff_ids().to_vec(),
             staging_tag: staging_tag(release, &config_digest),
         };
         self.0.insert(config_digest, Arc::new(image));
@@ -61,17 +61,13 @@ impl LocalImages {
 /// Is told how far the files of a transfer are read: its source, the bytes that were, and all of them.
 pub type FilesRead<'a> = &'a (dyn Fn(&str, u64, u64) + Sync);
 
-/// Reads what the manifest points to; opens its images, using `scratch` for what has to be
-/// unpacked. Blocks.
+/// Reads what the manifest points to; opens its images, using `cache` for what has to be
+/// unpacked and what is known from before. Blocks.
 ///
 /// # Errors
 /// Everything that cannot be read or is not what it should be, each at its place in the manifest.
-pub fn resolve(
-    loaded: &Loaded,
-    scratch: &ScratchDir,
-    index: &ImageIndex,
-) -> Result<Resolved, Vec<Diagnostic>> {
-    resolve_while(loaded, scratch, index, &|_, _, _| {})
+pub fn resolve(loaded: &Loaded, cache: &LayerCache) -> Result<Resolved, Vec<Diagnostic>> {
+    resolve_while(loaded, cache, &|_, _, _| {})
 }
 
 /// The same, telling how far that is.
@@ -80,15 +76,13 @@ pub fn resolve(
 /// As [`resolve`].
 pub fn resolve_while(
     loaded: &Loaded,
-    scratch: &ScratchDir,
-    index: &ImageIndex,
+    cache: &LayerCache,
     reading: FilesRead<'_>,
 ) -> Result<Resolved, Vec<Diagnostic>> {
     let manifest = &loaded.manifest;
     let mut resolver = Resolver {
         loaded,
-        scratch,
-        index,
+        cache,
         reading,
         home: crate::user::home(),
         images: LocalImages::default(),
@@ -181,8 +175,7 @@ fn staging_tag(release: &str, config_digest: &Digest) -> String {
 
 struct Resolver<'a> {
     loaded: &'a Loaded,
-    scratch: &'a ScratchDir,
-    index: &'a ImageIndex,
+    cache: &'a LayerCache,
     reading: FilesRead<'a>,
     home: Option<Utf8PathBuf>,
     images: LocalImages,
@@ -244,7 +237,7 @@ impl Resolver<'_> {
         release: &str,
     ) -> Option<ImageContent> {
         let platform = Platform::linux(self.loaded.manifest.vpu.arch().as_str());
-        match image::Image::open_remembered(source, name, &platform, self.scratch, self.index) {
+        match image::Image::open_remembered(source, name, &platform, self.cache) {
             Ok(image) => Some(self.images.add(image, release)),
             Err(error) => {
                 let help = error.help().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::internal::{
     desired::Desired,
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest::{FindingCode, LoadError, load},
     resolve::resolve,
 };
@@ -24,10 +24,8 @@ fn resolved(project: &str, files: &[&str]) -> Desired {
     );
     fs::write(base.join("deploy.toml"), manifest).unwrap();
     let loaded = load(&base.join("deploy.toml")).unwrap();
-    let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
-    resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()))
-        .unwrap()
-        .desired
+    let cache = LayerCache::new(Utf8PathBuf::from(base).join("scratch"));
+    resolve(&loaded, &cache).unwrap().desired
 }
 
 fn names(desired: &Desired) -> Vec<&str> {
@@ -62,8 +60,8 @@ fn regression_a_required_variable_that_only_the_login_may_set_is_no_reason_to_st
     fs::write(base.join("deploy.toml"), manifest).unwrap();
     let loaded = load(&base.join("deploy.toml")).unwrap();
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
-    let scratch = ScratchDir::new(Utf8PathBuf::from(base).join("scratch"));
-    let resolved = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())).unwrap();
+    let cache = LayerCache::new(Utf8PathBuf::from(base).join("scratch"));
+    let resolved = resolve(&loaded, &cache).unwrap();
     assert!(resolved.desired.projects[0].services.contains_key("a"));
 }
 
@@ -75,8 +73,8 @@ fn a_file_that_is_no_image_is_a_finding() {
     let manifest = "[release]\nname = \"app\"\n[[images]]\nname = \"a:1\"\narchive = \"app.tar\"\n";
     fs::write(base.join("deploy.toml"), manifest).unwrap();
     let loaded = load(&base.join("deploy.toml")).unwrap();
-    let scratch = ScratchDir::new(base.join("scratch"));
-    let Err(findings) = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path())) else {
+    let cache = LayerCache::new(base.join("scratch"));
+    let Err(findings) = resolve(&loaded, &cache) else {
         panic!("it is no image");
     };
     let codes: Vec<FindingCode> = findings.iter().map(|finding| finding.code).collect();

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::internal::{
     digest::Digest,
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest,
     observe::observe,
     plan::{self, Plan},
@@ -47,8 +47,7 @@ fn gpu() -> Resolved {
     assert_eq!(manifest::unsupported::unsupported(&loaded), []);
     resolve(
         &loaded,
-        &ScratchDir::new(Utf8PathBuf::from(base).join("scratch")),
-        &ImageIndex::new(base),
+        &LayerCache::new(Utf8PathBuf::from(base).join("cache")),
     )
     .unwrap()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use o3r_deploy::internal::{
     desired::Desired,
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest,
     observe::{self, Facts, Observed, Probed, observe},
     offers::Offers,
@@ -28,9 +28,7 @@ pub(crate) fn desired(more: &str, restart: &str) -> Desired {
     );
     std::fs::write(path.join("docker-compose.yml"), compose).unwrap();
     let loaded = manifest::load(&path.join("deploy.toml")).unwrap();
-    let mut desired = resolve(&loaded, &ScratchDir::new(path), &ImageIndex::new(path))
-        .unwrap()
-        .desired;
+    let mut desired = resolve(&loaded, &LayerCache::new(path)).unwrap().desired;
     for project in &mut desired.projects {
         for file in &mut project.files {
             file.local = file.local.file_name().unwrap_or_default().into();

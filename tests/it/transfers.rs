@@ -13,7 +13,7 @@ use std::{
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     desired::{Desired, Entry},
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     offers::Offers,
@@ -54,9 +54,9 @@ impl Site {
     fn resolve(&self) -> Result<Desired, Vec<String>> {
         let path = Utf8PathBuf::from_path_buf(self.path().join("deploy.toml")).unwrap();
         let loaded = manifest::load(&path).unwrap();
-        let scratch = ScratchDir::new(Utf8PathBuf::from_path_buf(self.path().into()).unwrap());
+        let cache = LayerCache::new(Utf8PathBuf::from_path_buf(self.path().into()).unwrap());
         let base = format!("{}/", self.path().display());
-        let resolved = resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()));
+        let resolved = resolve(&loaded, &cache);
         resolved
             .map(|resolved| resolved.desired)
             .map_err(|findings| {

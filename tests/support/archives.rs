@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::digest::Digest;
 use o3r_deploy::internal::image::{
-    Image, ImageError, LayerSelection, Platform, ScratchDir, Source,
+    Image, ImageError, ImageSender, LayerSelection, Platform, ScratchDir, Source,
 };
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -285,9 +285,10 @@ impl Input {
     ///
     /// # Errors
     /// It is not that.
-    pub fn open_as(&self, name: &str, arch: &str) -> Result<Image, ImageError> {
+    pub fn open_as(&self, name: &str, arch: &str) -> Result<ImageSender, ImageError> {
         let source = Source::Archive(self.path.clone());
-        Image::open(&source, name, &Platform::linux(arch), &self.scratch())
+        let image = Image::open(&source, name, &Platform::linux(arch), &self.scratch());
+        image.map(ImageSender::new)
     }
 
     /// The error's text, without the directory that the test made.
@@ -304,12 +305,12 @@ impl Input {
 ///
 /// # Errors
 /// They are none.
-pub fn open(bytes: &[u8]) -> Result<Image, ImageError> {
+pub fn open(bytes: &[u8]) -> Result<ImageSender, ImageError> {
     Input::new(bytes).open_as("app:1", "arm64")
 }
 
 /// The archive as it would be sent.
-pub fn sent(image: &Image, include: &LayerSelection) -> Vec<u8> {
+pub fn sent(image: &ImageSender, include: &LayerSelection) -> Vec<u8> {
     let mut out = Vec::new();
     image
         .write_archive("app:staged", include, &mut out)

@@ -23,6 +23,7 @@ use crate::{
     cli::{self, Global, TextOrJson},
     deployment::Planned,
     host::Held,
+    image::LayerCache,
     plan::Plan,
     prepare::{Payloads, Sizes},
     remote::Claim,
@@ -33,12 +34,13 @@ use crate::{
 pub(super) async fn run(
     global: &Global,
     args: &cli::Apply,
+    cache: &LayerCache,
     ui: Ui,
     interrupts: Interrupts,
 ) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
     // On the heap: it holds several conversations with the VPU at once.
-    let ended = Box::pin(run_inner(global, args, ui, interrupts, &mut result)).await;
+    let ended = Box::pin(run_inner(global, args, cache, ui, interrupts, &mut result)).await;
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
             Ok(exit) => (*exit, None),
@@ -70,12 +72,13 @@ struct Applied {
 async fn run_inner(
     global: &Global,
     args: &cli::Apply,
+    cache: &LayerCache,
     ui: Ui,
     interrupts: Interrupts,
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
     // On the heap: it holds several conversations with the VPU at once.
-    let prepared = Box::pin(prepare(global, args, ui, interrupts.clone(), result));
+    let prepared = Box::pin(prepare(global, args, cache, ui, interrupts.clone(), result));
     let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {
         return Ok(Exit::Done);
     };
@@ -148,6 +151,7 @@ struct Prepared {
 async fn prepare(
     global: &Global,
     args: &cli::Apply,
+    cache: &LayerCache,
     ui: Ui,
     interrupts: Interrupts,
     result: &mut Applied,
@@ -159,7 +163,7 @@ async fn prepare(
     } else {
         Sizes::About
     };
-    let mut session = Session::open(global, sizes, ui).await?;
+    let mut session = Session::open(global, cache, sizes, ui).await?;
     if let Some(saved) = &saved {
         session.vpu.as_in(saved);
     }

@@ -11,7 +11,9 @@
 //! directory without locks.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read as _, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -21,6 +23,7 @@ use super::{
     ImageError, ScratchDir,
     compress::{self, Encoding},
     contents::{self, LayerBytes, MAX_CONFIG},
+    copying::Background,
     deflate, on_the_way,
     slice::Slice,
 };
@@ -31,17 +34,17 @@ use o3r_core::digest::{Digest, DigestWriter};
 /// whose flash has 8 GB for the user.
 const LIMIT: u64 = 8 << 30;
 
-/// Removes a file of the cache that is not what its name says.
-pub(super) fn discard(path: &Utf8Path) {
-    tracing::warn!(file = %path, "damaged, removed from the cache");
-    let _ = fs_err::remove_file(path);
-}
-
-/// The cache.
+/// The cache. Clones are one and the same.
+///
+/// Some of what it keeps is copied in the background, while the same bytes are sent: call [`LayerCache::finish`] before
+/// the program ends.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
     dir: Utf8PathBuf,
     limit: u64,
+    background: Arc<Background>,
+    /// Damaged files that could not be removed: they are passed over.
+    distrusted: Arc<Mutex<BTreeSet<Utf8PathBuf>>>,
 }
 
 /// What a cached file's name says.
@@ -184,7 +187,56 @@ impl LayerCache {
         Self {
             dir: dir.into(),
             limit: LIMIT,
+            background: Arc::default(),
+            distrusted: Arc::default(),
         }
+    }
+
+    /// Waits until all is kept that was to be kept in the background. Without this call, what is not done yet is done
+    /// again next time. Blocks.
+    pub fn finish(&self) {
+        self.background.finish(self);
+    }
+
+    /// Copies an uncompressed layer, as [`LayerCache::add_plain`], in the background.
+    pub(super) fn copy(&self, layer: &LayerBytes, origin: &str) {
+        self.background.copy(self, layer, origin);
+    }
+
+    /// Likewise when the program ends, where the layer has not been sent, and so kept, until then.
+    pub(super) fn copy_unless_sent(&self, layer: &LayerBytes, origin: &str) {
+        self.background.copy_unless_sent(layer, origin);
+    }
+
+    /// Keeps a layer, as [`LayerCache::add_stored`], in the background, once.
+    pub(super) fn keep_stored(&self, layer: &LayerBytes, origin: &str) {
+        self.background.keep_stored(self, layer, origin);
+    }
+
+    /// Lists what is in a layer, in the background, once.
+    pub(super) fn list(&self, layer: &LayerBytes) {
+        self.background.list(self, layer);
+    }
+
+    /// Removes a file that is not what its name says.
+    pub(super) fn discard(&self, path: &Utf8Path) {
+        tracing::warn!(file = %path, "damaged, removed from the cache");
+        match fs_err::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.distrusted().insert(path.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, BTreeSet<Utf8PathBuf>> {
+        let distrusted = self.distrusted.lock();
+        distrusted.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Utf8Path {
+        &self.dir
     }
 
     /// Keeps at most this many bytes.
@@ -242,9 +294,10 @@ impl LayerCache {
                 Some((rank, name, entry.into_path()))
             })
             .collect();
+        found.retain(|(.., path)| !self.distrusted().contains(path));
         found.sort_by_key(|(rank, ..)| *rank);
         for (_, name, path) in found {
-            match Self::open(path, &name) {
+            match self.open(path, &name) {
                 Ok(Some(layer)) => return Some(layer),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "a cached layer cannot be read"),
@@ -253,7 +306,7 @@ impl LayerCache {
         None
     }
 
-    fn open(path: Utf8PathBuf, name: &Name) -> io::Result<Option<LayerBytes>> {
+    fn open(&self, path: Utf8PathBuf, name: &Name) -> io::Result<Option<LayerBytes>> {
         let file = fs_err::File::open(&path)?.into_file();
         if !file.metadata()?.is_file() {
             return Ok(None);
@@ -266,7 +319,7 @@ impl LayerCache {
             _ => stored.len() > 0,
         };
         if !whole {
-            discard(&path);
+            self.discard(&path);
         }
         Ok(whole.then(|| name.bytes(stored, path)))
     }
@@ -302,7 +355,7 @@ impl LayerCache {
         self.keep_packed(layer.diff_id, file, stored, &packed, level)
     }
 
-    /// Compresses a layer to `out`, and into the cache as far as that can be written; gives it from there.
+    /// Compresses a layer to `out`, and into the cache as far as that can be written.
     ///
     /// # Errors
     /// A layer that cannot be read or is not what it should be; `out` says so.
@@ -312,7 +365,7 @@ impl LayerCache {
         origin: &str,
         level: Compression,
         out: &mut dyn Write,
-    ) -> Result<Option<LayerBytes>, ImageError> {
+    ) -> Result<(), ImageError> {
         let layers = self.layers();
         let file = self.layer_file().map(DigestWriter::new);
         let mut copying = Copying { out, file };
@@ -325,10 +378,10 @@ impl LayerCache {
             let (file, stored, _) = file.finish();
             self.keep_packed(layer.diff_id, file, stored, &packed, level)
         });
-        kept.map(Some).or_else(|error| {
+        if let Err(error) = kept {
             tracing::warn!(%error, "the layer is not kept for the next time");
-            Ok(None)
-        })
+        }
+        Ok(())
     }
 
     fn keep_packed(
@@ -437,6 +490,7 @@ impl LayerCache {
         };
         let path = layers.join(name.text());
         let file = file.persist(&path).map_err(|error| failed(error.error))?;
+        self.distrusted().remove(&path);
         self.prune(&path);
         Ok(name.bytes(Slice::whole(file).map_err(failed)?, path))
     }
@@ -460,7 +514,7 @@ impl LayerCache {
     }
 
     /// Where temporary files may be made.
-    pub(super) fn scratch(&self) -> ScratchDir {
+    pub fn scratch(&self) -> ScratchDir {
         ScratchDir::new(self.dir.join("scratch"))
     }
 
@@ -510,5 +564,36 @@ impl Write for Copying<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_that_cannot_be_removed_is_passed_over_until_it_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let cache = LayerCache::new(&dir);
+        let bytes = [0; 1024];
+        let diff_id = Digest::of(bytes);
+        let source = dir.join("layer.tar");
+        fs_err::write(&source, bytes).unwrap();
+        let stored = Slice::whole(fs_err::File::open(&source).unwrap().into_file()).unwrap();
+        let layer = LayerBytes::new(diff_id, stored, None, "a file", "layer").unwrap();
+        let path = cache.add_plain(&layer, "a file").unwrap().cached.unwrap();
+
+        cache.distrusted().insert(path.clone());
+        assert!(cache.layer(diff_id, None).is_none());
+        assert!(
+            cache.clone().layer(diff_id, None).is_none(),
+            "a clone is the same cache"
+        );
+        cache.add_plain(&layer, "a file").unwrap();
+        assert!(cache.layer(diff_id, None).is_some());
+        cache.discard(&path);
+        assert!(cache.layer(diff_id, None).is_none());
+        assert!(cache.distrusted().is_empty(), "it could be removed");
     }
 }

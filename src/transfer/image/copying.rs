@@ -1,7 +1,7 @@
 //! Copies layers into the cache, and lists what is in them, while they are being sent: what a later delta needs to
 //! know of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -9,16 +9,17 @@ use super::contents::LayerBytes;
 use super::{LayerCache, delta};
 use o3r_core::digest::Digest;
 
-/// What is being done, one thing after the other; waits for it when it is dropped, so that nothing is cut off
-/// by the end of the program.
+/// What is done in the background, one thing after the other, until [`Background::finish`].
 #[derive(Debug, Default)]
-pub(super) struct Copying(Mutex<Running>);
+pub(super) struct Background(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
     worker: Option<Worker>,
     listed: BTreeSet<Digest>,
     kept: BTreeSet<Digest>,
+    /// Layers that sending keeps, with where they come from: copied in the end where that did not happen.
+    unless_sent: BTreeMap<Digest, (LayerBytes, String)>,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -29,23 +30,25 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-impl Copying {
-    /// Copies a layer as it is. A cache that cannot be written is only told of: the layer is got again.
-    pub(super) fn copy(&self, cache: LayerCache, layer: LayerBytes, origin: &str) {
-        let origin = origin.to_owned();
-        self.start(move || {
-            if let Err(error) = cache.add_plain(&layer, &origin) {
-                tracing::warn!(%error, "the layer is not kept for the next time");
-            }
-        });
+impl Background {
+    /// Copies a layer uncompressed. A cache that cannot be written is only a warning: the layer is got again.
+    pub(super) fn copy(&self, cache: &LayerCache, layer: &LayerBytes, origin: &str) {
+        let (cache, layer, origin) = (cache.clone(), layer.clone(), origin.to_owned());
+        self.start(move || copy(&cache, &layer, &origin));
+    }
+
+    /// Likewise in the end, where sending has not kept it.
+    pub(super) fn copy_unless_sent(&self, layer: &LayerBytes, origin: &str) {
+        let waiting = (layer.clone(), origin.to_owned());
+        self.running().unless_sent.insert(layer.diff_id, waiting);
     }
 
     /// Copies a layer in the form that its source has it in, once, where the cache has it in none.
-    pub(super) fn keep(&self, cache: LayerCache, layer: LayerBytes, origin: &str) {
+    pub(super) fn keep_stored(&self, cache: &LayerCache, layer: &LayerBytes, origin: &str) {
         if !self.running().kept.insert(layer.diff_id) {
             return;
         }
-        let origin = origin.to_owned();
+        let (cache, layer, origin) = (cache.clone(), layer.clone(), origin.to_owned());
         self.start(move || {
             if let Err(error) = cache.add_stored(&layer, &origin) {
                 tracing::warn!(%error, "the layer is not kept for the next time");
@@ -53,14 +56,34 @@ impl Copying {
         });
     }
 
-    /// Lists what is in a layer, once. A layer that cannot be read is told of by who sends it.
-    pub(super) fn list(&self, cache: LayerCache, layer: LayerBytes) {
+    /// Lists what is in a layer, once. A layer that cannot be read is reported by who sends it.
+    pub(super) fn list(&self, cache: &LayerCache, layer: &LayerBytes) {
         if self.running().listed.insert(layer.diff_id) {
+            let (cache, layer) = (cache.clone(), layer.clone());
             self.start(move || {
                 if let Err(error) = delta::list(&cache, layer) {
                     tracing::debug!(%error, "the layer is not listed");
                 }
             });
+        }
+    }
+
+    /// Ends all of it.
+    pub(super) fn finish(&self, cache: &LayerCache) {
+        let (worker, unless_sent) = {
+            let mut running = self.running();
+            let unless_sent = std::mem::take(&mut running.unless_sent);
+            (running.worker.take(), unless_sent)
+        };
+        if let Some(Worker { queue, thread }) = worker {
+            drop(queue);
+            // It ends early only if it panicked, and has said so itself.
+            let _ = thread.join();
+        }
+        for (diff_id, (layer, origin)) in unless_sent {
+            if cache.layer(diff_id, None).is_none() {
+                copy(cache, &layer, &origin);
+            }
         }
     }
 
@@ -85,12 +108,8 @@ impl Copying {
     }
 }
 
-impl Drop for Copying {
-    fn drop(&mut self) {
-        let worker = self.running().worker.take();
-        if let Some(Worker { queue, thread }) = worker {
-            drop(queue);
-            let _ = thread.join();
-        }
+fn copy(cache: &LayerCache, layer: &LayerBytes, origin: &str) {
+    if let Err(error) = cache.add_plain(layer, origin) {
+        tracing::warn!(%error, "the layer is not kept for the next time");
     }
 }

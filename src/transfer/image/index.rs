@@ -28,7 +28,7 @@ const MOST: usize = 200;
 
 /// The memory.
 #[derive(Debug, Clone)]
-pub struct ImageIndex {
+pub(super) struct ImageIndex {
     dir: Utf8PathBuf,
 }
 
@@ -93,7 +93,7 @@ impl Seen {
 
 impl ImageIndex {
     /// Uses `dir`, which need not exist yet.
-    pub fn new(dir: impl Into<Utf8PathBuf>) -> Self {
+    pub(super) fn new(dir: impl Into<Utf8PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
@@ -124,11 +124,6 @@ impl ImageIndex {
             Some(entry) if entry.file == file => Ok(entry.image),
             _ => Err(Some(Seen { path, file })),
         }
-    }
-
-    /// Where all is kept.
-    pub(super) fn dir(&self) -> &Utf8Path {
-        &self.dir
     }
 
     fn stored_path(&self, id: Digest, platform: &Platform) -> Utf8PathBuf {

@@ -34,22 +34,21 @@ mod tarindex;
 mod tarwalk;
 mod write;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::cache::LayerCache;
+use self::compress::Encoding;
 use self::contents::Contents;
-use self::copying::Copying;
 use self::engine::{Engine, Reference};
 pub use self::error::ImageError;
 use self::fetch::{Fetch, From, is_dear, open_file};
-pub use self::index::ImageIndex;
+use self::index::ImageIndex;
 pub use self::making::{Making, Manner};
 pub use self::platform::Platform;
-use self::ready::Ready;
-pub use self::ready::{Work, WorkProgress};
+pub use self::ready::{ImageSender, Work, WorkProgress};
 pub use self::scratch::ScratchDir;
 pub use self::send::{LayerSelection, LayerSpan};
 use o3r_core::digest::Digest;
@@ -87,7 +86,7 @@ pub struct Rootfs {
 pub struct Layer {
     /// The digest of the layer's uncompressed tar.
     pub diff_id: Digest,
-    /// Bytes that are sent, or about as many ([`Image::is_exact`]); not known for an engine's image before
+    /// Bytes that are sent, or about as many ([`ImageSender::is_exact`]); not known for an engine's image before
     /// [`Image::prepare`].
     pub size: Option<u64>,
     /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.
@@ -96,13 +95,11 @@ pub struct Layer {
     pub spooled: Option<u64>,
 }
 
-/// A local image, opened.
+/// A local image, opened: what it is, and where its bytes are. An [`ImageSender`] sends it.
 #[derive(Debug)]
 pub struct Image {
     identity: Identity,
     bytes: Bytes,
-    ready: Mutex<Ready>,
-    copying: Copying,
 }
 
 /// Where an image's bytes are.
@@ -112,22 +109,6 @@ enum Bytes {
     Here(Contents),
     /// With the engine, or in a file that was looked into before, until they are needed.
     Later(Box<Fetch>),
-}
-
-impl Drop for Image {
-    /// What was got from the engine to be compressed on the way, and was not sent, is kept for the next time.
-    fn drop(&mut self) {
-        let ready = std::mem::take(&mut *self.ready_parts());
-        let (Some(cache), Some(contents)) = (ready.cache, self.at_hand()) else {
-            return;
-        };
-        for layer in ready.layers.into_values() {
-            let is_dear = layer.cached.is_none() && !self.is_cheap(&layer);
-            if layer.on_the_way.is_some() && is_dear {
-                self.copying.copy(cache.clone(), layer, &contents.origin);
-            }
-        }
-    }
 }
 
 /// What is known of an image without its bytes.
@@ -170,13 +151,14 @@ impl Image {
         source: &Source,
         name: &str,
         platform: &Platform,
-        scratch: &ScratchDir,
-        index: &ImageIndex,
+        cache: &LayerCache,
     ) -> Result<Self, ImageError> {
+        let scratch = &cache.scratch();
         if let Source::Engine(image) = source {
             let engine = Engine::default();
-            return Self::open_engine(engine, image, platform, scratch, Some(index));
+            return Self::open_engine(engine, image, platform, scratch, Some(cache));
         }
+        let index = ImageIndex::new(cache.dir());
         let seen = match index.find(source, name, platform) {
             Ok(identity) => {
                 let from = From::File(source.clone(), name.to_owned(), platform.clone());
@@ -203,8 +185,6 @@ impl Image {
         Self {
             identity,
             bytes: Bytes::Later(Box::new(fetch)),
-            ready: Mutex::default(),
-            copying: Copying::default(),
         }
     }
 
@@ -219,8 +199,6 @@ impl Image {
         Self {
             identity,
             bytes: Bytes::Here(contents),
-            ready: Mutex::default(),
-            copying: Copying::default(),
         }
     }
 
@@ -229,11 +207,12 @@ impl Image {
         image: &str,
         platform: &Platform,
         scratch: &ScratchDir,
-        index: Option<&ImageIndex>,
+        cache: Option<&LayerCache>,
     ) -> Result<Self, ImageError> {
         let inspected = engine.inspect(image)?;
         let id = inspected.id();
-        if let (Some(id), Some(index)) = (id, index)
+        let index = cache.map(|cache| ImageIndex::new(cache.dir()));
+        if let (Some(id), Some(index)) = (id, &index)
             && let Some(identity) = index.find_stored(id, platform)
         {
             let reference = Reference::Name(image.to_owned());
@@ -247,11 +226,11 @@ impl Image {
         let Some(config_digest) = config_digest.filter(|_| engine.has_classic_store()) else {
             let opened = Self::ready(engine.save(image, platform, scratch, &|_| {})?);
             // The name may have moved on meanwhile.
-            if let (Some(id), Some(index)) = (id, index)
+            if let (Some(id), Some(cache), Some(index)) = (id, cache, index)
                 && engine.inspect(image)?.id() == Some(id)
             {
                 index.keep_stored(id, platform, &opened.identity);
-                opened.keep(&LayerCache::new(index.dir()));
+                opened.keep(cache);
             }
             return Ok(opened);
         };
@@ -282,8 +261,7 @@ impl Image {
             tracing::warn!(%error, "the layer cache cannot be written");
         }
         for layer in contents.by_diff_id().into_values() {
-            self.copying
-                .keep(cache.clone(), layer.clone(), &contents.origin);
+            cache.keep_stored(layer, &contents.origin);
         }
     }
 
@@ -330,27 +308,9 @@ impl Image {
         &self.identity.repo_tags
     }
 
-    fn ready_parts(&self) -> MutexGuard<'_, Ready> {
-        // What is in it is whole whenever it is seen.
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The layers, lowest first; one diff id may occur twice.
-    pub fn layers(&self) -> Vec<Layer> {
-        let ready = self.ready_parts();
-        let framing = ready.framing;
-        let here = self.at_hand().map(Contents::by_diff_id).unwrap_or_default();
-        let layer = |diff_id: &Digest| {
-            let ready = ready.layers.get(diff_id);
-            let bytes = ready.or_else(|| here.get(diff_id).copied());
-            Layer {
-                diff_id: *diff_id,
-                size: bytes.map(|bytes| bytes.size),
-                unpacked: bytes.and_then(|bytes| bytes.unpacked.or(bytes.told)),
-                spooled: bytes.map(|bytes| write::spooled(bytes, framing)),
-            }
-        };
-        self.identity.diff_ids.iter().map(layer).collect()
+    /// What identifies the layers, lowest first; one may occur twice.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.identity.diff_ids
     }
 
     /// The exact bytes of the configuration; runs `docker save` for an engine's image.
@@ -360,13 +320,31 @@ impl Image {
 
     /// Fetches what is needed to send: runs `docker save` into scratch for an engine's image, once.
     ///
-    /// Not necessary before [`Image::write_archive`], but sizes are exact after it.
+    /// Not necessary before [`ImageSender::write_archive`], but sizes are exact after it.
     pub fn prepare(&self) -> Result<(), ImageError> {
         self.contents().map(|_| ())
     }
 
-    /// Whether [`Image::archive_len`] and the layers' sizes are exact.
+    /// Whether [`ImageSender::archive_len`] and the layers' sizes are exact.
     pub fn is_prepared(&self) -> bool {
         self.at_hand().is_some()
+    }
+
+    /// Whether a layer can be sent from where it is, because it costs no more to get next time.
+    fn is_cheap(&self, layer: &contents::LayerBytes) -> bool {
+        let bare = match &self.bytes {
+            Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
+            Bytes::Here(_) => false,
+        };
+        layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
+    }
+
+    /// Whether a layer is in a file here, uncompressed.
+    fn is_plain_here(&self, diff_id: &Digest) -> bool {
+        let Bytes::Here(contents) = &self.bytes else {
+            return false;
+        };
+        let mut layers = contents.layers.iter();
+        layers.any(|layer| layer.diff_id == *diff_id && layer.encoding == Encoding::Plain)
     }
 }

@@ -27,7 +27,7 @@ const OF_SAMPLES: u128 = 90;
 /// Compressing pays where at least a thirtieth is saved.
 const PAYS: u128 = 30;
 
-/// Compresses a layer to `out`, and into the cache where that can be written; gives it from there.
+/// Compresses a layer to `out`, and into the cache where that can be written.
 ///
 /// The last byte is held back until the digest is known, so that a damaged layer leaves a file that cannot be unpacked.
 ///
@@ -39,14 +39,14 @@ pub(super) fn pack(
     level: Compression,
     cache: Option<&LayerCache>,
     out: &mut dyn Write,
-) -> Result<Option<LayerBytes>, ImageError> {
+) -> Result<(), ImageError> {
     let (sender, pieces) = mpsc::sync_channel(WAITING);
     let mut held = HeldBack::new(out, 1);
     let (packed, sent) = thread::scope(|scope| {
         let mut pieces_to = Pieces(sender);
         let packing = scope.spawn(move || match cache {
             Some(cache) => cache.add_while(layer, origin, level, &mut pieces_to),
-            None => to(layer, origin, level, &mut pieces_to, &|_| {}).map(|_| None),
+            None => to(layer, origin, level, &mut pieces_to, &|_| {}).map(drop),
         });
         let sent = pieces
             .iter()
@@ -59,9 +59,8 @@ pub(super) fn pack(
         }
     });
     sent.map_err(write::output)?;
-    let kept = packed?;
-    held.let_go().map_err(write::output)?;
-    Ok(kept)
+    packed?;
+    held.let_go().map_err(write::output)
 }
 
 /// Compresses a layer to `out` and checks that it is what it should be.

@@ -1,13 +1,12 @@
-//! Makes layers ready to be sent: from the cache, or packed into it.
+//! Prepares an image's layers for one VPU: takes them from the cache, or compresses them into it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::cache;
 use super::compress::Encoding;
-use super::contents::LayerBytes;
-use super::fetch::From;
+use super::contents::{Contents, LayerBytes};
 use super::slice::Slice;
-use super::{Bytes, Image, ImageError, LayerCache, Making, Manner, Source, on_the_way};
+use super::{Image, ImageError, Layer, LayerCache, Making, Manner, on_the_way, write};
 use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::Digest;
 
@@ -34,71 +33,112 @@ pub struct WorkProgress {
 /// From this size on, in bytes, layers may be compressed while they are sent: of fewer that takes no tenth of a second.
 const ON_THE_WAY_FROM: u64 = 16 << 20;
 
-/// What is ready to be sent without asking the source.
-#[derive(Debug, Default)]
-pub(super) struct Ready {
+/// A local image and what of it is ready to be sent to one VPU. Preparing changes it; sending does not: what is
+/// compressed while it is sent is found in the cache afterwards.
+#[derive(Debug)]
+pub struct ImageSender {
+    pub(super) image: Arc<Image>,
+    /// Where layers are kept; without one, nothing is prepared.
+    pub(super) cache: Option<LayerCache>,
     pub(super) config: Option<Vec<u8>>,
     /// What archives are wrapped into.
     pub(super) framing: Option<Codec>,
-    /// Where what is sent is kept.
-    pub(super) cache: Option<LayerCache>,
     pub(super) layers: BTreeMap<Digest, LayerBytes>,
-    /// Layers that the cache had and that were damaged: should it not be possible to remove them, they are passed over.
-    pub(super) distrusted: BTreeSet<Digest>,
     /// Deltas by the digest of their bytes.
     pub(super) deltas: BTreeMap<Digest, Slice>,
 }
 
-impl Image {
-    /// Makes these layers ready to be sent: packed as wanted, from the cache where it has them. Runs
-    /// `docker save` for an engine's image only if the cache lacks one. Blocks.
+impl ImageSender {
+    /// Sends layers as the image's source has them, and keeps nothing.
+    pub fn new(image: impl Into<Arc<Image>>) -> Self {
+        Self {
+            image: image.into(),
+            cache: None,
+            config: None,
+            framing: None,
+            layers: BTreeMap::new(),
+            deltas: BTreeMap::new(),
+        }
+    }
+
+    /// Takes layers from `cache`, and keeps there what is prepared and sent.
+    #[must_use]
+    pub fn with_cache(mut self, cache: &LayerCache) -> Self {
+        self.cache = Some(cache.clone());
+        self
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The layers, lowest first; one diff ID may occur twice.
+    pub fn layers(&self) -> Vec<Layer> {
+        let here = self.image.at_hand();
+        let here = here.map(Contents::by_diff_id).unwrap_or_default();
+        let layer = |diff_id: &Digest| {
+            let ready = self.layers.get(diff_id);
+            let bytes = ready.or_else(|| here.get(diff_id).copied());
+            Layer {
+                diff_id: *diff_id,
+                size: bytes.map(|bytes| bytes.size),
+                unpacked: bytes.and_then(|bytes| bytes.unpacked.or(bytes.told)),
+                spooled: bytes.map(|bytes| write::spooled(bytes, self.framing)),
+            }
+        };
+        self.image.identity.diff_ids.iter().map(layer).collect()
+    }
+
+    /// Prepares these layers: compressed as wanted, from the cache where it has them. Runs `docker save` for an
+    /// engine's image only if the cache lacks one. Blocks.
     ///
     /// # Errors
     /// The source cannot be read, or a layer is not what it should be. A cache that cannot be
     /// written is no error: then the layers are sent uncompressed.
     pub fn prepare_layers(
-        &self,
+        &mut self,
         wanted: &BTreeSet<Digest>,
-        cache: &LayerCache,
         making: impl Into<Making>,
         progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
+        let Some(cache) = self.cache.clone() else {
+            return Ok(());
+        };
         let making = making.into();
         let compression = making.compression;
         let on_the_way = making.manner == Manner::OnTheWay;
-        {
-            let mut ready = self.ready_parts();
-            ready.cache = Some(cache.clone());
-            ready.framing = making.framing();
-            // Those of a plan before that this one does not make so.
-            let level = compression.filter(|_| on_the_way);
-            ready.layers.retain(|diff_id, layer| {
-                layer.on_the_way.is_none() || layer.on_the_way == level && wanted.contains(diff_id)
-            });
-        }
+        self.framing = making.framing();
+        // Those that were prepared in another manner before.
+        let level = compression.filter(|_| on_the_way);
+        self.layers.retain(|diff_id, layer| {
+            layer.on_the_way.is_none() || layer.on_the_way == level && wanted.contains(diff_id)
+        });
         let done = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id)
-                || compression.is_none() && self.is_plain_here(diff_id)
+            self.layers.contains_key(diff_id)
+                || compression.is_none() && self.image.is_plain_here(diff_id)
         };
         let mut missing = vec![];
+        let mut cached = vec![];
         for diff_id in wanted.iter().filter(|diff_id| !done(diff_id)) {
-            let distrusted = self.ready_parts().distrusted.contains(diff_id);
             match cache.layer(*diff_id, compression) {
-                Some(layer) if !distrusted => self.make_ready(layer),
-                _ => missing.push((*diff_id, distrusted)),
+                Some(layer) => cached.push(layer),
+                None => missing.push(*diff_id),
             }
         }
-        self.prepare_config(cache, progress)?;
+        cached.into_iter().for_each(|layer| self.make_ready(layer));
+        self.prepare_config(&cache, progress)?;
+        let image = Arc::clone(&self.image);
         let mut from_source = BTreeSet::new();
         let mut found = vec![];
-        for (diff_id, distrusted) in missing {
-            match cache.unpacked_or_source(diff_id).filter(|_| !distrusted) {
+        for diff_id in missing {
+            match cache.unpacked_or_source(diff_id) {
                 Some(layer) => found.push((layer, "the layer cache")),
                 None => _ = from_source.insert(diff_id),
             }
         }
         if !from_source.is_empty() {
-            let contents = self.contents_while(progress)?;
+            let contents = image.contents_while(progress)?;
             let layers = contents.by_diff_id().into_values();
             let layers = layers.filter(|layer| from_source.contains(&layer.diff_id));
             found.extend(layers.map(|layer| (layer.clone(), contents.origin.as_str())));
@@ -108,17 +148,17 @@ impl Image {
         for (layer, origin) in found {
             let packed = match compression {
                 Some(level) if on_the_way && layer.encoding == Encoding::Plain => {
-                    self.pack_on_the_way(&layer, origin, cache, level)
+                    self.pack_on_the_way(&layer, origin, &cache, level)
                 }
-                _ => self.pack(&layer, origin, cache, compression, progress),
+                _ => self.pack(&layer, origin, &cache, compression, progress),
             };
             if let (Err(error), Some(path)) = (&packed, &layer.cached) {
                 // Then it is got from the source.
                 tracing::debug!(%error, "a cached layer cannot be used");
-                cache::discard(path);
-                let contents = self.contents_while(progress)?;
+                cache.discard(path);
+                let contents = image.contents_while(progress)?;
                 if let Some(layer) = contents.by_diff_id().get(&layer.diff_id) {
-                    self.pack(layer, &contents.origin, cache, compression, progress)?;
+                    self.pack(layer, &contents.origin, &cache, compression, progress)?;
                 }
             } else {
                 packed?;
@@ -127,14 +167,16 @@ impl Image {
         Ok(())
     }
 
-    /// Whether all layers that are ready have the sizes that they are sent with; else one of them is compressed on the
-    /// way.
+    /// Forgets a layer that turned out to be damaged, so that the next [`ImageSender::prepare_layers`] gets it again.
+    pub fn forget(&mut self, diff_id: Digest) {
+        self.layers.remove(&diff_id);
+    }
+
+    /// Whether the sizes of all layers are those that are sent; else one of them is still to be compressed while it is
+    /// sent.
     pub fn is_exact(&self) -> bool {
-        let ready = self.ready_parts();
-        ready
-            .layers
-            .values()
-            .all(|layer| layer.on_the_way.is_none())
+        let mut layers = self.layers.values();
+        layers.all(|layer| layer.on_the_way.is_none() || self.sent(layer).is_some())
     }
 
     /// Has the bytes of these layers at hand, and the configuration: runs `docker save` for an engine's image only
@@ -143,34 +185,41 @@ impl Image {
     /// # Errors
     /// The source cannot be read.
     pub fn fetch_layers(
-        &self,
+        &mut self,
         wanted: &BTreeSet<Digest>,
-        cache: &LayerCache,
         progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
+        let Some(cache) = self.cache.clone() else {
+            return self.image.contents_while(progress).map(drop);
+        };
         let is_there = |diff_id: &Digest| {
-            self.ready_parts().layers.contains_key(diff_id) || cache.layer(*diff_id, None).is_some()
+            self.layers.contains_key(diff_id) || cache.layer(*diff_id, None).is_some()
         };
         if !wanted.iter().all(is_there) {
-            self.contents_while(progress)?;
+            self.image.contents_while(progress)?;
         }
-        self.prepare_config(cache, progress)
+        self.prepare_config(&cache, progress)
     }
 
     /// Makes an uncompressed layer ready that is to be compressed while it is sent, where that pays.
     fn pack_on_the_way(
-        &self,
+        &mut self,
         layer: &LayerBytes,
         origin: &str,
         cache: &LayerCache,
         level: Compression,
     ) -> Result<(), ImageError> {
         match on_the_way::about(layer, origin, level)? {
-            Some(size) => self.make_ready(LayerBytes {
-                size,
-                on_the_way: Some(level),
-                ..layer.clone()
-            }),
+            Some(size) => {
+                if layer.cached.is_none() && !self.image.is_cheap(layer) {
+                    cache.copy_unless_sent(layer, origin);
+                }
+                self.make_ready(LayerBytes {
+                    size,
+                    on_the_way: Some(level),
+                    ..layer.clone()
+                });
+            }
             None if layer.cached.is_some() => self.make_ready(layer.clone()),
             None => self.pack(layer, origin, cache, None, &|_| {})?,
         }
@@ -179,7 +228,7 @@ impl Image {
 
     /// Makes a layer ready whose bytes are at hand.
     fn pack(
-        &self,
+        &mut self,
         layer: &LayerBytes,
         origin: &str,
         cache: &LayerCache,
@@ -209,8 +258,8 @@ impl Image {
                 Err(error) => return Err(error),
             },
             None => {
-                if !self.is_cheap(layer) {
-                    self.copying.copy(cache.clone(), layer.clone(), origin);
+                if !self.image.is_cheap(layer) {
+                    cache.copy(layer, origin);
                 }
                 self.make_ready(layer.clone());
             }
@@ -220,45 +269,25 @@ impl Image {
 
     /// Takes the configuration from the cache, and from the source, into the cache, where it lacks it.
     fn prepare_config(
-        &self,
+        &mut self,
         cache: &LayerCache,
         progress: &dyn Fn(WorkProgress),
     ) -> Result<(), ImageError> {
-        if self.ready_parts().config.is_some() {
+        if self.config.is_some() {
             return Ok(());
         }
-        let known = cache.config(self.config_digest());
-        if known.is_some() {
-            self.ready_parts().config = known;
-            return Ok(());
+        self.config = cache.config(self.image.config_digest());
+        if self.config.is_none() {
+            let config = &self.image.contents_while(progress)?.config;
+            if let Err(error) = cache.add_config(config) {
+                tracing::warn!(%error, "the layer cache cannot be written");
+            }
+            self.config = Some(config.clone());
         }
-        let config = &self.contents_while(progress)?.config;
-        if let Err(error) = cache.add_config(config) {
-            tracing::warn!(%error, "the layer cache cannot be written");
-        }
-        self.ready_parts().config = Some(config.clone());
         Ok(())
     }
 
-    /// Whether a layer that was got can be sent from where it is, for it is no dearer next time.
-    pub(super) fn is_cheap(&self, layer: &LayerBytes) -> bool {
-        let bare = match &self.bytes {
-            Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
-            Bytes::Here(_) => false,
-        };
-        layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
-    }
-
-    /// Whether a layer is in a file here, uncompressed.
-    fn is_plain_here(&self, diff_id: &Digest) -> bool {
-        let Bytes::Here(contents) = &self.bytes else {
-            return false;
-        };
-        let mut layers = contents.layers.iter();
-        layers.any(|layer| layer.diff_id == *diff_id && layer.encoding == Encoding::Plain)
-    }
-
-    fn make_ready(&self, layer: LayerBytes) {
-        self.ready_parts().layers.insert(layer.diff_id, layer);
+    fn make_ready(&mut self, layer: LayerBytes) {
+        self.layers.insert(layer.diff_id, layer);
     }
 }

@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::compress::Encoding;
 use super::contents::{Contents, LayerBytes};
-use super::ready::Ready;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError};
+use super::{ImageError, ImageSender};
 use o3r_core::{
     digest::Digest,
     offers::{PART_REPOSITORY, Part},
@@ -60,10 +59,10 @@ struct Wanted<'a> {
     config: Option<Vec<u8>>,
 }
 
-impl Image {
-    /// How many bytes [`Image::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`Image::prepare`], and from samples while a layer is still to
-    /// be compressed ([`Image::is_exact`]).
+impl ImageSender {
+    /// How many bytes [`ImageSender::write_archive`] writes: exact, except that it is an estimate from
+    /// docker's image size for an engine's image before [`super::Image::prepare`], and from samples while a layer is still to
+    /// be compressed ([`ImageSender::is_exact`]).
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
         self.len(&self.whole(tag, include))
     }
@@ -82,13 +81,13 @@ impl Image {
         self.write(&self.whole(tag, include), out)
     }
 
-    /// How many bytes [`Image::write_part`] writes, as [`Image::archive_len`] tells.
+    /// How many bytes [`ImageSender::write_part`] writes, as [`ImageSender::archive_len`] tells.
     pub fn part_len(&self, tag: &str, part: &Part) -> u64 {
         self.len(&self.part(tag, part))
     }
 
-    /// Streams a part as [`Image::write_archive`] streams the whole. Its name is `tag` where it is the
-    /// last one, else [`Image::part_tag`].
+    /// Streams a part as [`ImageSender::write_archive`] streams the whole. Its name is `tag` where it is the
+    /// last one, else [`ImageSender::part_tag`].
     pub fn write_part(
         &self,
         tag: &str,
@@ -98,12 +97,12 @@ impl Image {
         self.write(&self.part(tag, part), out)
     }
 
-    /// Where the layers are in what [`Image::write_archive`] writes; none where sizes are not exact yet.
+    /// Where the layers are in what [`ImageSender::write_archive`] writes; none where sizes are not exact yet.
     pub fn archive_layers(&self, tag: &str, include: &LayerSelection) -> Vec<LayerSpan> {
         self.layer_spans(&self.whole(tag, include))
     }
 
-    /// Where the layers are in what [`Image::write_part`] writes, as [`Image::archive_layers`] tells.
+    /// Where the layers are in what [`ImageSender::write_part`] writes, as [`ImageSender::archive_layers`] tells.
     pub fn part_layers(&self, tag: &str, part: &Part) -> Vec<LayerSpan> {
         self.layer_spans(&self.part(tag, part))
     }
@@ -115,7 +114,7 @@ impl Image {
 
     fn whole(&self, tag: &str, include: &LayerSelection) -> Wanted<'_> {
         Wanted {
-            diff_ids: &self.identity.diff_ids,
+            diff_ids: &self.image.identity.diff_ids,
             include: include.clone(),
             tag: tag.to_owned(),
             config: None,
@@ -124,10 +123,10 @@ impl Image {
 
     fn part(&self, tag: &str, part: &Part) -> Wanted<'_> {
         let include = LayerSelection::Only(part.layers.clone());
-        let Some(diff_ids) = self.identity.diff_ids.get(..part.up_to) else {
+        let Some(diff_ids) = self.image.identity.diff_ids.get(..part.up_to) else {
             return self.whole(tag, &include);
         };
-        if diff_ids.len() == self.identity.diff_ids.len() {
+        if diff_ids.len() == self.image.identity.diff_ids.len() {
             return self.whole(tag, &include);
         }
         let config = self.part_config(part.up_to);
@@ -141,8 +140,13 @@ impl Image {
 
     /// A configuration that only says what docker must know to load it.
     fn part_config(&self, up_to: usize) -> Vec<u8> {
-        let platform = &self.identity.platform;
-        let diff_ids = self.identity.diff_ids.get(..up_to).unwrap_or_default();
+        let platform = &self.image.identity.platform;
+        let diff_ids = self
+            .image
+            .identity
+            .diff_ids
+            .get(..up_to)
+            .unwrap_or_default();
         let config = json!({
             "architecture": platform.architecture,
             "os": platform.os,
@@ -161,8 +165,8 @@ impl Image {
     /// About as many, where the bytes of some layers are not at hand: what those that are leave of the whole image's size,
     /// in equal shares.
     fn about(&self, wanted: &Wanted<'_>) -> u64 {
-        let known = merged(&self.ready_parts(), self.at_hand());
-        let all: BTreeSet<&Digest> = self.identity.diff_ids.iter().collect();
+        let known = self.known(self.image.at_hand());
+        let all: BTreeSet<&Digest> = self.image.identity.diff_ids.iter().collect();
         let unpacked = |layer: &LayerBytes| layer.unpacked.unwrap_or(layer.size);
         let there: u64 = all
             .iter()
@@ -174,7 +178,7 @@ impl Image {
             .filter(|id| !known.contains_key(id))
             .count()
             .max(1) as u64;
-        let share = self.identity.estimate.saturating_sub(there) / unknown;
+        let share = self.image.identity.estimate.saturating_sub(there) / unknown;
         let selected: BTreeSet<&Digest> = wanted.diff_ids.iter().collect();
         let selected = selected
             .into_iter()
@@ -188,7 +192,12 @@ impl Image {
         let spans = self.with_parts(wanted, |parts| {
             let pieces = write::pieces(parts, &wanted.tag, &wanted.include).ok()?;
             let mut seen = BTreeSet::new();
-            let distinct = self.identity.diff_ids.iter().filter(|id| seen.insert(**id));
+            let distinct = self
+                .image
+                .identity
+                .diff_ids
+                .iter()
+                .filter(|id| seen.insert(**id));
             let distinct: Vec<&Digest> = distinct.collect();
             let mut at = 0;
             let mut spans = vec![];
@@ -212,18 +221,18 @@ impl Image {
 
     /// Asks something of what is to be written; nothing where the bytes are not at hand.
     fn with_parts<T>(&self, wanted: &Wanted<'_>, ask: impl FnOnce(&Parts<'_>) -> T) -> Option<T> {
-        let ready = self.ready_parts();
-        let here = self.at_hand();
-        let own = ready
-            .config
-            .as_deref()
-            .or_else(|| here.map(|contents| contents.config.as_slice()));
+        let here = self.image.at_hand();
+        let own = self.config.as_deref();
+        let own = own.or_else(|| here.map(|contents| contents.config.as_slice()));
         let config = wanted.config.as_deref().or(own);
-        let layers = merged(&ready, here);
+        let mut layers = self.known(here);
         let diff_ids = wanted.diff_ids;
-        let mut selected = diff_ids.iter().filter(|id| wanted.include.contains(id));
-        if !selected.all(|id| layers.contains_key(id)) {
-            return None;
+        let selected = diff_ids.iter().filter(|id| wanted.include.contains(id));
+        for diff_id in selected {
+            let layer = layers.get_mut(diff_id)?;
+            if let Some(sent) = self.sent(layer) {
+                *layer = sent;
+            }
         }
         let parts = Parts {
             origin: "",
@@ -231,85 +240,71 @@ impl Image {
             config_digest: self.digest_of(wanted),
             diff_ids,
             layers,
-            framing: ready.framing,
+            framing: self.framing,
         };
         Some(ask(&parts))
     }
 
     fn write(&self, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), ImageError> {
-        let (own, layers, cache, framing) = {
-            let ready = self.ready_parts();
-            (
-                ready.config.clone(),
-                ready.layers.clone(),
-                ready.cache.clone(),
-                ready.framing,
-            )
-        };
-        let config = wanted.config.as_deref().or(own.as_deref());
+        let config = wanted.config.as_deref().or(self.config.as_deref());
         let mut parts = Parts {
             origin: "the layer cache",
             config: config.unwrap_or_default(),
             config_digest: self.digest_of(wanted),
             diff_ids: wanted.diff_ids,
-            layers,
-            framing,
+            layers: self.layers.clone(),
+            framing: self.framing,
         };
         let mut selected = wanted
             .diff_ids
             .iter()
             .filter(|id| wanted.include.contains(id));
         if config.is_none() || !selected.all(|id| parts.layers.contains_key(id)) {
-            let contents = self.contents()?;
+            let contents = self.image.contents()?;
             parts.origin = &contents.origin;
             parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
-            parts.layers = merged(&self.ready_parts(), Some(contents));
+            parts.layers = self.known(Some(contents));
         }
         // A later delta needs to know what is in a layer: what is in the cache can be listed then.
-        if let Some(cache) = &cache {
+        if let Some(cache) = &self.cache {
             let sent = wanted
                 .diff_ids
                 .iter()
                 .filter(|id| wanted.include.contains(id));
             let sent = sent.filter_map(|id| parts.layers.get(id));
             for layer in sent.filter(|layer| layer.on_the_way.is_none()) {
-                let (cache, layer) = (cache.clone(), layer.clone());
                 if layer.encoding == Encoding::Plain {
-                    self.copying.list(cache, layer);
+                    cache.list(layer);
                 } else if layer.cached.is_none() {
-                    self.copying.keep(cache, layer, parts.origin);
+                    cache.keep_stored(layer, parts.origin);
                 }
             }
         }
-        let mut kept = vec![];
         let (tag, include) = (&wanted.tag, &wanted.include);
-        let written = write::write(&parts, tag, include, cache.as_ref(), &mut kept, out);
-        let mut ready = self.ready_parts();
-        for layer in kept {
-            ready.layers.insert(layer.diff_id, layer);
-        }
-        if let Err(ImageError::DamagedCache { layer }) = &written {
-            ready.layers.remove(layer);
-            ready.distrusted.insert(*layer);
-        }
-        written
+        write::write(&parts, tag, include, self.cache.as_ref(), out)
     }
 
     fn digest_of(&self, wanted: &Wanted<'_>) -> Digest {
         let config = wanted.config.as_ref();
-        config.map_or(self.config_digest(), Digest::of)
+        config.map_or(self.image.config_digest(), Digest::of)
+    }
+
+    /// All layers whose bytes are known, prepared ones first.
+    fn known(&self, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
+        let mut layers = self.layers.clone();
+        for layer in here.iter().flat_map(|contents| &contents.layers) {
+            layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
+        }
+        layers
+    }
+
+    /// A layer as the cache has it since it was compressed while it was sent.
+    pub(super) fn sent(&self, layer: &LayerBytes) -> Option<LayerBytes> {
+        let cache = self.cache.as_ref()?;
+        cache.packed(layer.diff_id, layer.on_the_way?)
     }
 }
 
 fn part_tag(config: &[u8]) -> String {
     format!("{PART_REPOSITORY}:{}", Digest::of(config).short())
-}
-
-/// All layers whose bytes are known, those first that are ready.
-fn merged(ready: &Ready, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
-    let mut layers = ready.layers.clone();
-    for layer in here.iter().flat_map(|contents| &contents.layers) {
-        layers.entry(layer.diff_id).or_insert_with(|| layer.clone());
-    }
-    layers
 }

@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use tar::{EntryType, Header};
 
-use super::cache;
 use super::compress::{self, CHUNK, Encoding};
 use super::contents::{self, LayerBytes};
 use super::docker::MANIFEST;
@@ -171,8 +170,8 @@ pub(super) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io:
     Ok(pieces.iter().map(|piece| piece_len(parts, piece)).sum())
 }
 
-/// Writes the archive; see [`super::Image::write_archive`]. Layers that are compressed on the way go into the cache,
-/// too, and `kept` gets them from there.
+/// Writes the archive; see [`super::ImageSender::write_archive`]. Layers that are compressed on the way go into the
+/// cache, too.
 ///
 /// # Errors
 /// A layer cannot be read or is not what it should be; `out` says so.
@@ -181,7 +180,6 @@ pub(super) fn write(
     tag: &str,
     include: &LayerSelection,
     cache: Option<&LayerCache>,
-    kept: &mut Vec<LayerBytes>,
     out: &mut dyn Write,
 ) -> Result<(), ImageError> {
     for piece in pieces(parts, tag, include).map_err(output)? {
@@ -198,17 +196,18 @@ pub(super) fn write(
                     Form::OnTheWay(level) => {
                         let known = cache.and_then(|cache| cache.packed(diff_id, level));
                         match known {
-                            // Another image brought it meanwhile.
-                            Some(known) => stored(parts, &known, out).map_err(|e| blame(&known, e)),
-                            None => on_the_way::pack(layer, parts.origin, level, cache, out)
-                                .map(|layer| kept.extend(layer)),
+                            // Sent before, or brought by another image.
+                            Some(known) => {
+                                stored(parts, &known, out).map_err(|e| blame(&known, cache, e))
+                            }
+                            None => on_the_way::pack(layer, parts.origin, level, cache, out),
                         }
                     }
                     Form::AsItIs => as_it_is(parts.framing, layer.size, out, |out| {
                         self::layer(parts, layer, out)
                     }),
                 };
-                written.map_err(|error| blame(layer, error))?;
+                written.map_err(|error| blame(layer, cache, error))?;
             }
         }
     }
@@ -255,7 +254,7 @@ fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<
 }
 
 /// Of a damaged layer that came out of the cache, no file of the user's is the cause.
-fn blame(layer: &LayerBytes, error: ImageError) -> ImageError {
+fn blame(layer: &LayerBytes, cache: Option<&LayerCache>, error: ImageError) -> ImageError {
     match &layer.cached {
         // One that was blamed already is another file.
         Some(path)
@@ -264,7 +263,9 @@ fn blame(layer: &LayerBytes, error: ImageError) -> ImageError {
                 ImageError::Output { .. } | ImageError::DamagedCache { .. }
             ) =>
         {
-            cache::discard(path);
+            if let Some(cache) = cache {
+                cache.discard(path);
+            }
             ImageError::DamagedCache {
                 layer: layer.diff_id,
             }

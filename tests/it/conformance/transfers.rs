@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     desired::Desired,
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest,
     observe::observe,
     offers::Offers,
@@ -92,9 +92,8 @@ fn desired(site: &Path, delete: bool) -> Desired {
     fs::write(site.join("deploy.toml"), text).unwrap();
     let path = Utf8PathBuf::from_path_buf(site.join("deploy.toml")).unwrap();
     let loaded = manifest::load(&path).unwrap();
-    let scratch = ScratchDir::new(path.parent().unwrap().join("scratch"));
-    let index = ImageIndex::new(scratch.path());
-    resolve(&loaded, &scratch, &index).unwrap().desired
+    let cache = LayerCache::new(path.parent().unwrap().join("scratch"));
+    resolve(&loaded, &cache).unwrap().desired
 }
 
 /// What a command reads.

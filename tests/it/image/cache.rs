@@ -7,7 +7,8 @@ use camino::Utf8PathBuf;
 use o3r_deploy::internal::compression::Compression;
 use o3r_deploy::internal::digest::Digest;
 use o3r_deploy::internal::image::{
-    Image, ImageError, LayerCache, LayerSelection, LayerSpan, Making, Manner, Work, WorkProgress,
+    ImageError, ImageSender, LayerCache, LayerSelection, LayerSpan, Making, Manner, Work,
+    WorkProgress,
 };
 use o3r_deploy::internal::offers::Part;
 
@@ -27,6 +28,11 @@ impl Kept {
 
     pub(crate) fn cache(&self) -> LayerCache {
         LayerCache::new(Utf8PathBuf::from_path_buf(self.dir.path().to_owned()).unwrap())
+    }
+
+    /// An image archive whose layers are kept here.
+    pub(crate) fn open(&self, archive: &[u8]) -> ImageSender {
+        open(archive).unwrap().with_cache(&self.cache())
     }
 
     /// File names and contents of the layers.
@@ -57,7 +63,7 @@ impl Kept {
 }
 
 /// Makes all layers ready; gives what was compressed.
-fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
+fn prepare(image: &mut ImageSender) -> Vec<Digest> {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let compressed = std::sync::Mutex::new(vec![]);
     let progress = |prepared: WorkProgress| {
@@ -66,7 +72,7 @@ fn prepare(image: &Image, cache: &LayerCache) -> Vec<Digest> {
         }
     };
     image
-        .prepare_layers(&all, cache, Some(Compression::GZIP_FAST), &progress)
+        .prepare_layers(&all, Some(Compression::GZIP_FAST), &progress)
         .unwrap();
     compressed.into_inner().unwrap()
 }
@@ -100,14 +106,14 @@ fn what_is_sent_from_the_cache_is_the_same_image() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     let plain = open(&archive).unwrap();
-    let image = open(&archive).unwrap();
+    let mut image = kept.open(&archive);
     let ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let unpacked = || {
         let each = ids.iter().map(|id| kept.cache().unpacked(*id));
         each.sum::<Option<u64>>()
     };
     assert_eq!(unpacked(), None);
-    assert_eq!(prepare(&image, &kept.cache()).len(), 2);
+    assert_eq!(prepare(&mut image).len(), 2);
     let layers: usize = text().iter().map(Vec::len).sum();
     assert_eq!(unpacked(), Some(layers as u64));
     let (sent_plain, sent_packed) = (
@@ -128,8 +134,8 @@ fn what_is_sent_from_the_cache_is_the_same_image() {
 #[test]
 fn the_cache_is_marked_for_programs_that_make_backups() {
     let kept = Kept::new();
-    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
-    prepare(&image, &kept.cache());
+    let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
+    prepare(&mut image);
     let tag = std::fs::read_to_string(kept.dir.path().join("CACHEDIR.TAG")).unwrap();
     assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
 }
@@ -138,12 +144,10 @@ fn the_cache_is_marked_for_programs_that_make_backups() {
 fn a_fast_link_gets_a_file_s_layers_as_they_are() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
-    let image = open(&archive).unwrap();
+    let mut image = kept.open(&archive);
     let all: BTreeSet<Digest> = text().iter().map(Digest::of).collect();
     image
-        .prepare_layers(&all, &kept.cache(), None, &|_| {
-            panic!("nothing is compressed")
-        })
+        .prepare_layers(&all, None, &|_| panic!("nothing is compressed"))
         .unwrap();
     assert_eq!(kept.layers(), [], "the file is there already");
     let plain = open(&archive).unwrap();
@@ -152,11 +156,9 @@ fn a_fast_link_gets_a_file_s_layers_as_they_are() {
         sent(&plain, &LayerSelection::All)
     );
     // Although a compressed one is there from a slower link.
-    prepare(&open(&archive).unwrap(), &kept.cache());
-    let again = open(&archive).unwrap();
-    again
-        .prepare_layers(&all, &kept.cache(), None, &|_| {})
-        .unwrap();
+    prepare(&mut kept.open(&archive));
+    let mut again = kept.open(&archive);
+    again.prepare_layers(&all, None, &|_| {}).unwrap();
     assert_eq!(
         sent(&again, &LayerSelection::All),
         sent(&plain, &LayerSelection::All)
@@ -174,10 +176,8 @@ fn a_slow_link_gets_them_smaller() {
     let archive = docker_old("arm64", "app:1", &layers);
     let all: BTreeSet<Digest> = layers.iter().map(Digest::of).collect();
     let len = |packing| {
-        let image = open(&archive).unwrap();
-        image
-            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
-            .unwrap();
+        let mut image = kept.open(&archive);
+        image.prepare_layers(&all, packing, &|_| {}).unwrap();
         sent(&image, &LayerSelection::All).len()
     };
     let fast = len(Some(Compression::GZIP_FAST));
@@ -210,15 +210,13 @@ fn an_archive_compressed_as_a_whole() {
             Some(Compression::ZSTD_FAST),
             Some(Compression::ZSTD_SMALL),
         ] {
-            let image = open(&archive).unwrap();
+            let mut image = kept.open(&archive);
             let all = image.layers().iter().map(|layer| layer.diff_id).collect();
             let making = Making {
                 compression: packing,
                 manner: Manner::Whole,
             };
-            image
-                .prepare_layers(&all, &kept.cache(), making, &|_| {})
-                .unwrap();
+            image.prepare_layers(&all, making, &|_| {}).unwrap();
             assert!(image.is_exact());
             let bytes = sent(&image, &LayerSelection::All);
             assert!(bytes.len() < 400_000, "{}", bytes.len());
@@ -258,10 +256,10 @@ fn a_damaged_layer_ends_an_archive_for_zstd() {
     let archive = docker_old("arm64", "app:1", &layers);
     let kept = Kept::new();
     let prepared = || {
-        let image = open(&archive).unwrap();
+        let mut image = kept.open(&archive);
         let all = image.layers().iter().map(|layer| layer.diff_id).collect();
         image
-            .prepare_layers(&all, &kept.cache(), Some(Compression::ZSTD_FAST), &|_| {})
+            .prepare_layers(&all, Some(Compression::ZSTD_FAST), &|_| {})
             .unwrap();
         image
     };
@@ -290,10 +288,8 @@ fn layers_are_where_they_are_said_to_be() {
         Some(Compression::ZSTD_SMALL),
     ] {
         let kept = Kept::new();
-        let image = open(&archive).unwrap();
-        image
-            .prepare_layers(&all, &kept.cache(), packing, &|_| {})
-            .unwrap();
+        let mut image = kept.open(&archive);
+        image.prepare_layers(&all, packing, &|_| {}).unwrap();
         let is_there = |bytes: &[u8], spans: &[LayerSpan]| {
             for span in spans {
                 let range = usize::try_from(span.bytes.start).unwrap()
@@ -329,15 +325,15 @@ fn layers_are_where_they_are_said_to_be() {
 #[test]
 fn the_next_release_compresses_its_own_layer_only() {
     let kept = Kept::new();
-    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
-    prepare(&image, &kept.cache());
+    let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
+    prepare(&mut image);
     let mut layers = text();
     layers[1] = layer("b", "another");
-    let next = open(&docker_old("arm64", "app:2", &layers)).unwrap();
-    assert_eq!(prepare(&next, &kept.cache()), [Digest::of(&layers[1])]);
-    assert_eq!(prepare(&next, &kept.cache()), [], "ready already");
-    let again = open(&docker_old("arm64", "app:2", &layers)).unwrap();
-    assert_eq!(prepare(&again, &kept.cache()), []);
+    let mut next = kept.open(&docker_old("arm64", "app:2", &layers));
+    assert_eq!(prepare(&mut next), [Digest::of(&layers[1])]);
+    assert_eq!(prepare(&mut next), [], "ready already");
+    let mut again = kept.open(&docker_old("arm64", "app:2", &layers));
+    assert_eq!(prepare(&mut again), []);
     assert_eq!(
         sent(&again, &LayerSelection::All),
         sent(&next, &LayerSelection::All)
@@ -348,20 +344,23 @@ fn the_next_release_compresses_its_own_layer_only() {
 fn a_damaged_layer_is_made_again() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
-    prepare(&open(&archive).unwrap(), &kept.cache());
+    prepare(&mut kept.open(&archive));
     let before = kept.layers();
     for (name, _) in &before {
         kept.damage(name);
     }
-    let image = open(&archive).unwrap();
+    let mut image = kept.open(&archive);
     for made in [0, 1] {
-        assert_eq!(prepare(&image, &kept.cache()).len(), made);
+        assert_eq!(prepare(&mut image).len(), made);
         let mut out = vec![];
         let error = image.write_archive("app:1", &LayerSelection::All, &mut out);
-        assert!(matches!(error, Err(ImageError::DamagedCache { .. })));
+        let Err(ImageError::DamagedCache { layer }) = error else {
+            panic!("{error:?}");
+        };
+        image.forget(layer);
         assert_eq!(kept.layers().len(), 1, "it is removed");
     }
-    assert_eq!(prepare(&image, &kept.cache()).len(), 1);
+    assert_eq!(prepare(&mut image).len(), 1);
     assert_eq!(kept.layers(), before);
     load(&sent(&image, &LayerSelection::All));
 }
@@ -381,16 +380,16 @@ fn foreign_files_in_the_cache_are_passed_over() {
         std::fs::write(layers.join(name), "x").unwrap();
     }
     std::fs::create_dir(layers.join(format!("{hex}.{hex}.5.gz"))).unwrap();
-    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
-    assert_eq!(prepare(&image, &kept.cache()).len(), 2);
+    let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
+    assert_eq!(prepare(&mut image).len(), 2);
 }
 
 #[test]
 fn what_does_not_compress_is_sent_as_it_is() {
     let kept = Kept::new();
     let layers = vec![noisy("noise", 300_000)];
-    let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
-    prepare(&image, &kept.cache());
+    let mut image = kept.open(&docker_old("arm64", "app:1", &layers));
+    prepare(&mut image);
     let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();
     let ending = names[0].rsplit('.').next();
     assert_eq!(ending, Some("tar"), "{names:?}");
@@ -403,23 +402,19 @@ fn what_does_not_compress_is_sent_as_it_is() {
 #[test]
 fn gzip_layers_of_the_source_are_sent_as_they_are() {
     let kept = Kept::new();
-    let image = open(&oci("arm64", &text(), Packing::Gzip)).unwrap();
-    prepare(&image, &kept.cache());
+    let mut image = kept.open(&oci("arm64", &text(), Packing::Gzip));
+    prepare(&mut image);
     assert_eq!(kept.layers(), []);
-    let image = open(&oci("arm64", &text(), Packing::Zstd)).unwrap();
-    assert_eq!(
-        prepare(&image, &kept.cache()).len(),
-        2,
-        "docker takes no zstd layer"
-    );
+    let mut image = kept.open(&oci("arm64", &text(), Packing::Zstd));
+    assert_eq!(prepare(&mut image).len(), 2, "docker takes no zstd layer");
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_stops_nothing() {
     let kept = Kept::new();
     std::fs::write(kept.dir.path().join("layers"), "a file").unwrap();
-    let image = open(&docker_old("arm64", "app:1", &text())).unwrap();
-    assert_eq!(prepare(&image, &kept.cache()), []);
+    let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
+    assert_eq!(prepare(&mut image), []);
     load(&sent(&image, &LayerSelection::All));
 }
 
@@ -434,10 +429,11 @@ fn a_source_that_is_not_what_it_says_is_an_error() {
     let mut damaged = archive.clone();
     damaged[at] = b'A';
     let input = Input::new(&damaged);
-    let image = input.open_as("app:1", "arm64").unwrap();
+    let opened = input.open_as("app:1", "arm64").unwrap();
+    let mut image = opened.with_cache(&kept.cache());
     let all = image.layers().iter().map(|layer| layer.diff_id).collect();
     let error = image
-        .prepare_layers(&all, &kept.cache(), Some(Compression::GZIP_SMALL), &|_| {})
+        .prepare_layers(&all, Some(Compression::GZIP_SMALL), &|_| {})
         .unwrap_err();
     assert!(input.error(&error).contains("has the digest"), "{error}");
     let names: Vec<String> = kept.layers().into_iter().map(|(name, _)| name).collect();
@@ -455,10 +451,8 @@ fn the_oldest_layers_go_when_the_cache_is_full() {
     let cache = kept.cache().with_limit(25_000);
     for len in [9_001, 9_002, 9_003] {
         let layers = [noisy("a", 10_000), noisy("b", len)];
-        prepare(
-            &open(&docker_old("arm64", "app:1", &layers)).unwrap(),
-            &cache,
-        );
+        let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
+        prepare(&mut image.with_cache(&cache));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let total: usize = kept.layers().iter().map(|(_, bytes)| bytes.len()).sum();
@@ -478,8 +472,8 @@ fn two_at_once_share_the_cache() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let image = open(&archive).unwrap();
-                prepare(&image, &kept.cache());
+                let mut image = kept.open(&archive);
+                prepare(&mut image);
                 load(&sent(&image, &LayerSelection::All));
             });
         }

@@ -21,10 +21,14 @@ fn files(name: &str, arch: &str) -> Vec<String> {
     let image = input
         .open_as("tiny:1", arch)
         .unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    assert_eq!(image.platform().architecture, arch);
+    assert_eq!(image.image().platform().architecture, arch);
     let archive = sent(&image, &LayerSelection::All);
     let loaded = load(&archive);
-    assert_eq!(Digest::of(&loaded.config), image.config_digest(), "{name}");
+    assert_eq!(
+        Digest::of(&loaded.config),
+        image.image().config_digest(),
+        "{name}"
+    );
     let [Some(_)] = loaded.layers[..] else {
         panic!("{name}: {:?}", loaded.layers);
     };

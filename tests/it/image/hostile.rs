@@ -1,7 +1,7 @@
 //! No bytes make the readers panic, loop or take more memory than they should.
 
 use o3r_deploy::internal::digest::Digest;
-use o3r_deploy::internal::image::{Image, LayerSelection, Platform, Rootfs, Source};
+use o3r_deploy::internal::image::{Image, ImageSender, LayerSelection, Platform, Rootfs, Source};
 use proptest::prelude::*;
 use tar::EntryType;
 
@@ -30,7 +30,7 @@ fn try_everything(bytes: &[u8]) {
             .is_ok()
         {
             let loaded = load(&out);
-            assert_eq!(Digest::of(&loaded.config), image.config_digest());
+            assert_eq!(Digest::of(&loaded.config), image.image().config_digest());
             let diff_ids: Vec<_> = image
                 .layers()
                 .iter()
@@ -45,7 +45,7 @@ fn try_everything(bytes: &[u8]) {
     };
     let platform = Platform::linux("arm64");
     if let Ok(image) = Image::open(&Source::Rootfs(rootfs), "a", &platform, &input.scratch()) {
-        sent(&image, &LayerSelection::All);
+        sent(&ImageSender::new(image), &LayerSelection::All);
     }
 }
 

@@ -81,13 +81,17 @@ fn every_layout_becomes_the_same_image() {
     ] {
         let image = open(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(
-            image.config_digest(),
+            image.image().config_digest(),
             Digest::of(expected().config),
             "{name}"
         );
-        assert_eq!(image.config().unwrap(), expected().config, "{name}");
-        assert_eq!(image.platform().to_string(), "linux/arm64", "{name}");
-        assert!(image.is_prepared(), "{name}");
+        assert_eq!(image.image().config().unwrap(), expected().config, "{name}");
+        assert_eq!(
+            image.image().platform().to_string(),
+            "linux/arm64",
+            "{name}"
+        );
+        assert!(image.image().is_prepared(), "{name}");
         let archive = sent(&image, &LayerSelection::All);
         assert_eq!(load(&archive), expected(), "{name}");
         assert_eq!(
@@ -107,7 +111,7 @@ fn every_layout_becomes_the_same_image() {
 #[test]
 fn names_and_sizes_are_told() {
     let image = open(&docker_old("arm64", "app:1", &layers())).unwrap();
-    assert_eq!(image.repo_tags(), ["app:1"]);
+    assert_eq!(image.image().repo_tags(), ["app:1"]);
     let sizes = |layer: &Vec<u8>| Layer {
         diff_id: Digest::of(layer),
         size: Some(layer.len() as u64),
@@ -163,7 +167,7 @@ fn the_platform_is_picked() {
     for (arch, layers) in [("arm64", layers().as_slice()), ("amd64", &other)] {
         let image = input.open_as("app:1", arch).unwrap();
         assert_eq!(
-            image.config_digest(),
+            image.image().config_digest(),
             Digest::of(config(arch, layers)),
             "{arch}"
         );
@@ -214,7 +218,7 @@ fn the_name_chooses_among_several() {
     );
     let input = Input::new(&blobs.pack(&[two, one], None).end());
     let image = input.open_as("app:1", "arm64").unwrap();
-    assert_eq!(image.config_digest(), Digest::of(expected().config));
+    assert_eq!(image.image().config_digest(), Digest::of(expected().config));
     let error = input.open_as("app:3", "arm64").unwrap_err();
     assert_snapshot!(input.error(&error), @r#"
     DIR/image.tar holds 2 images, none of them the one "app:3": app:2, docker.io/library/app:1
@@ -248,7 +252,7 @@ fn docker_save_of_several_images() {
     );
     let input = Input::new(&tar.end());
     let image = input.open_as("docker.io/library/two", "arm64").unwrap();
-    assert_eq!(image.config_digest(), Digest::of(&items[1].1));
+    assert_eq!(image.image().config_digest(), Digest::of(&items[1].1));
     let error = input.open_as("three:latest", "arm64").unwrap_err();
     assert_snapshot!(input.error(&error), @r#"
     DIR/image.tar holds 2 images, none of them the one "three:latest": one:latest, two:latest

@@ -1,11 +1,14 @@
 //! A file that is dear to open is read again only when its bytes are needed.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::compression::Compression;
 use o3r_deploy::internal::image::{
-    Image, ImageIndex, LayerCache, LayerSelection, Platform, Source,
+    Image, ImageSender, LayerCache, LayerSelection, Platform, Source,
 };
 
 use o3r_testing::archives::{Input, Tar, docker_old, sent};
@@ -18,17 +21,21 @@ fn dear(word: u8) -> Vec<u8> {
 }
 
 struct Case {
-    input: Input,
+    _input: Input,
     path: Utf8PathBuf,
-    index: ImageIndex,
+    cache: LayerCache,
 }
 
 impl Case {
     fn new() -> Self {
         let input = Input::new(&dear(b'x'));
         let path = input.path.clone();
-        let index = ImageIndex::new(input.scratch().path().join("index"));
-        let case = Self { input, path, index };
+        let cache = LayerCache::new(input.scratch().path().join("cache"));
+        let case = Self {
+            _input: input,
+            path,
+            cache,
+        };
         case.settle();
         case
     }
@@ -48,33 +55,34 @@ impl Case {
     fn open(&self) -> Image {
         let platform = Platform::linux("arm64");
         let source = Source::Archive(self.path.clone());
-        let scratch = self.input.scratch();
-        Image::open_remembered(&source, "app:1", &platform, &scratch, &self.index).unwrap()
+        Image::open_remembered(&source, "app:1", &platform, &self.cache).unwrap()
     }
 }
 
 #[test]
 fn it_is_the_same_image_and_a_changed_file_is_seen() {
     let case = Case::new();
-    let first = case.open();
+    let sent =
+        |image: &Arc<Image>| sent(&ImageSender::new(Arc::clone(image)), &LayerSelection::All);
+    let first = Arc::new(case.open());
     assert!(first.is_prepared());
-    let again = case.open();
+    let again = Arc::new(case.open());
     assert!(!again.is_prepared(), "it was read again");
     assert_eq!(again.config_digest(), first.config_digest());
     assert_eq!(again.repo_tags(), first.repo_tags());
-    assert!(sent(&again, &LayerSelection::All) == sent(&first, &LayerSelection::All));
+    assert!(sent(&again) == sent(&first));
 
     // With its layer in the cache, it is not unpacked at all.
-    let cache = LayerCache::new(case.input.scratch().path().join("cache"));
-    let wanted = first.layers().iter().map(|layer| layer.diff_id).collect();
-    first
-        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
-        .unwrap();
-    let cached = case.open();
-    cached
-        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
-        .unwrap();
-    assert!(sent(&cached, &LayerSelection::All) == sent(&first, &LayerSelection::All));
+    let wanted = first.diff_ids().iter().copied().collect();
+    let prepared = |image: &Arc<Image>| {
+        let mut image = ImageSender::new(Arc::clone(image)).with_cache(&case.cache);
+        let packing = Some(Compression::GZIP_FAST);
+        image.prepare_layers(&wanted, packing, &|_| {}).unwrap();
+        o3r_testing::archives::sent(&image, &LayerSelection::All)
+    };
+    let packed = prepared(&first);
+    let cached = Arc::new(case.open());
+    assert!(prepared(&cached) == packed);
     assert!(!cached.is_prepared());
 
     // Changed between being looked into and being read.

@@ -2,7 +2,9 @@
 
 use insta::assert_snapshot;
 use o3r_deploy::internal::digest::Digest;
-use o3r_deploy::internal::image::{Image, ImageError, LayerSelection, Platform, Rootfs, Source};
+use o3r_deploy::internal::image::{
+    Image, ImageError, ImageSender, LayerSelection, Platform, Rootfs, Source,
+};
 
 use o3r_testing::archives::{Input, Packing, Tar, docker_old, layers, load, sent};
 
@@ -44,7 +46,7 @@ fn wrapped_into_an_image() {
     let input = Input::new(&file_system(ARM64));
     let image = open(&input, |_| {}).unwrap();
     assert_snapshot!(std::str::from_utf8(image.config().unwrap()).unwrap(), @r#"{"architecture":"arm64","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["python3"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["sha256:942b183d54e8820357c58765f03185ac3fcf7befeab3ec44df2ab18d9e1e7660"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"o3r-deploy rootfs"}]}"#);
-    let loaded = load(&sent(&image, &LayerSelection::All));
+    let loaded = load(&sent(&ImageSender::new(image), &LayerSelection::All));
     assert_eq!(loaded.layers, [Some(Digest::of(file_system(ARM64)))]);
 }
 
@@ -69,7 +71,7 @@ fn compression_does_not_change_the_image() {
     for packing in [Packing::Gzip, Packing::Zstd] {
         let image = open(&Input::new(&packing.pack(&file_system(ARM64))), |_| {}).unwrap();
         assert_eq!(image.config_digest(), digest, "{packing:?}");
-        let loaded = load(&sent(&image, &LayerSelection::All));
+        let loaded = load(&sent(&ImageSender::new(image), &LayerSelection::All));
         assert_eq!(
             loaded.layers,
             [Some(Digest::of(file_system(ARM64)))],

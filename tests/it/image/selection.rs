@@ -62,7 +62,7 @@ fn taken(bytes: &[u8], name: &str, texts: &[(&str, &str)]) -> String {
     match input.open_as(name, "arm64") {
         Ok(image) => {
             let is = |(text, arch): &&(&str, &str)| {
-                image.config_digest() == Digest::of(config(arch, &layers(text)))
+                image.image().config_digest() == Digest::of(config(arch, &layers(text)))
             };
             texts.iter().find(is).unwrap().0.to_owned()
         }

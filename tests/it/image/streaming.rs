@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::compression::Compression;
 use o3r_deploy::internal::digest::Digest;
-use o3r_deploy::internal::image::{Image, ImageError, LayerCache, LayerSelection, Making, Manner};
+use o3r_deploy::internal::image::{
+    ImageError, ImageSender, LayerCache, LayerSelection, Making, Manner,
+};
 
 use crate::image::cache::{Kept, noisy, unwrapped};
 use o3r_testing::archives::{docker_old, layer, load, open, sent};
@@ -33,13 +35,13 @@ fn large() -> Vec<Vec<u8>> {
     ]
 }
 
-fn prepare(image: &Image, cache: &LayerCache, packing: Option<Compression>, manner: Manner) {
+fn prepare(image: &mut ImageSender, packing: Option<Compression>, manner: Manner) {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let making = Making {
         compression: packing,
         manner,
     };
-    image.prepare_layers(&all, cache, making, &|_| {}).unwrap();
+    image.prepare_layers(&all, making, &|_| {}).unwrap();
 }
 
 /// How many compressed layers the cache has.
@@ -52,14 +54,14 @@ fn compressed(kept: &Kept) -> usize {
 }
 
 /// What is sent, of which nobody knows yet how long it is, and how that ended.
-fn sending(image: &Image) -> (Result<(), ImageError>, Vec<u8>) {
+fn sending(image: &ImageSender) -> (Result<(), ImageError>, Vec<u8>) {
     let mut out = vec![];
     let ended = image.write_archive("app:staged", &LayerSelection::All, &mut out);
     (ended, out)
 }
 
 /// The same, to the end.
-fn written(image: &Image) -> Vec<u8> {
+fn written(image: &ImageSender) -> Vec<u8> {
     let (ended, out) = sending(image);
     ended.unwrap();
     out
@@ -72,8 +74,8 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
     for packing in PACKINGS {
         let kept = Kept::new();
-        let image = open(&archive).unwrap();
-        prepare(&image, &kept.cache(), packing, Manner::OnTheWay);
+        let mut image = kept.open(&archive);
+        prepare(&mut image, packing, Manner::OnTheWay);
         assert!(!image.is_exact());
         assert_eq!(compressed(&kept), 0);
         let about = image.archive_len("app:staged", &LayerSelection::All);
@@ -86,8 +88,8 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
         assert_eq!(compressed(&kept), 2, "and one does not compress");
         assert!(sent(&image, &LayerSelection::All) == bytes, "{packing:?}");
         // What has arrived of it is how it begins the next time.
-        let again = open(&archive).unwrap();
-        prepare(&again, &kept.cache(), packing, Manner::Whole);
+        let mut again = kept.open(&archive);
+        prepare(&mut again, packing, Manner::Whole);
         assert!(again.is_exact());
         assert!(sent(&again, &LayerSelection::All) == bytes, "{packing:?}");
     }
@@ -97,13 +99,8 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
 fn small_ones_are_compressed_before() {
     let kept = Kept::new();
     let layers = [layer("a", "base ".repeat(50_000))];
-    let image = open(&docker_old("arm64", "app:1", &layers)).unwrap();
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_SMALL),
-        Manner::OnTheWay,
-    );
+    let mut image = kept.open(&docker_old("arm64", "app:1", &layers));
+    prepare(&mut image, Some(Compression::GZIP_SMALL), Manner::OnTheWay);
     assert!(image.is_exact());
     assert_eq!(compressed(&kept), 1);
     sent(&image, &LayerSelection::All);
@@ -113,20 +110,10 @@ fn small_ones_are_compressed_before() {
 #[test]
 fn what_was_to_be_compressed_on_the_way_can_be_compressed_before() {
     let kept = Kept::new();
-    let image = open(&docker_old("arm64", "app:1", &large())).unwrap();
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_FAST),
-        Manner::OnTheWay,
-    );
+    let mut image = kept.open(&docker_old("arm64", "app:1", &large()));
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
     assert!(!image.is_exact());
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_FAST),
-        Manner::Layers,
-    );
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::Layers);
     assert!(image.is_exact());
     load(&sent(&image, &LayerSelection::All));
 }
@@ -143,8 +130,8 @@ fn a_damaged_layer_leaves_what_cannot_be_unpacked() {
     damaged[place + 5_000_000] ^= 1;
     for packing in PACKINGS {
         let kept = Kept::new();
-        let image = open(&damaged).unwrap();
-        prepare(&image, &kept.cache(), packing, Manner::OnTheWay);
+        let mut image = kept.open(&damaged);
+        prepare(&mut image, packing, Manner::OnTheWay);
         let (ended, out) = sending(&image);
         let error = ended.unwrap_err();
         assert!(
@@ -169,24 +156,14 @@ fn a_damaged_layer_of_the_cache_is_got_again() {
     let mut bytes = layers[0].clone();
     bytes[5_000_000] ^= 1;
     fs_err::write(dir.join(name), bytes).unwrap();
-    let image = open(&archive).unwrap();
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_FAST),
-        Manner::OnTheWay,
-    );
+    let mut image = kept.open(&archive);
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
     let error = sending(&image).0.unwrap_err();
-    assert!(
-        matches!(error, ImageError::DamagedCache { .. }),
-        "{error:?}"
-    );
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_FAST),
-        Manner::OnTheWay,
-    );
+    let ImageError::DamagedCache { layer } = error else {
+        panic!("{error:?}");
+    };
+    image.forget(layer);
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
     let bytes = written(&image);
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
     assert_eq!(
@@ -202,13 +179,8 @@ fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
     let file = kept.dir.path().join("a file");
     fs_err::write(&file, "").unwrap();
     let cache = LayerCache::new(Utf8PathBuf::from_path_buf(file).unwrap());
-    let image = open(&archive).unwrap();
-    prepare(
-        &image,
-        &cache,
-        Some(Compression::GZIP_FAST),
-        Manner::OnTheWay,
-    );
+    let mut image = open(&archive).unwrap().with_cache(&cache);
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
     let first = written(&image);
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
     assert_eq!(
@@ -239,24 +211,14 @@ impl Write for Cut {
 fn a_link_that_breaks_ends_it_and_it_can_begin_again() {
     let archive = docker_old("arm64", "app:1", &large());
     let kept = Kept::new();
-    let image = open(&archive).unwrap();
+    let mut image = kept.open(&archive);
     for taken in [0, 3000, 100_000, 1_000_000] {
-        prepare(
-            &image,
-            &kept.cache(),
-            Some(Compression::GZIP_FAST),
-            Manner::OnTheWay,
-        );
+        prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
         let cut = image.write_archive("app:staged", &LayerSelection::All, &mut Cut(taken));
         assert!(matches!(cut, Err(ImageError::Output { .. })), "{cut:?}");
         assert_eq!(compressed(&kept), 0, "half a layer is none");
     }
-    prepare(
-        &image,
-        &kept.cache(),
-        Some(Compression::GZIP_FAST),
-        Manner::OnTheWay,
-    );
+    prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
     let bytes = written(&image);
     unwrapped(Some(Compression::GZIP_FAST), &bytes).unwrap();
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 use o3r_deploy::internal::{
     digest::Digest,
-    image::{Image, LayerSelection, Platform, Rootfs, Source},
+    image::{Image, ImageSender, LayerSelection, Platform, Rootfs, Source},
 };
 use serde_json::json;
 use tar::EntryType;
@@ -27,8 +27,8 @@ fn loaded(bytes: &[u8]) -> Result<(Digest, Vec<Option<Digest>>), String> {
     let image = input.open_as("app:1", "arm64");
     let image = image.map_err(|error| input.error(&error))?;
     let loaded = load(&sent(&image, &LayerSelection::All));
-    assert_eq!(Digest::of(&loaded.config), image.config_digest());
-    Ok((image.config_digest(), loaded.layers))
+    assert_eq!(Digest::of(&loaded.config), image.image().config_digest());
+    Ok((image.image().config_digest(), loaded.layers))
 }
 
 /// A member with holes, in the forms with extended headers.
@@ -287,7 +287,7 @@ fn rootfs(bytes: &[u8]) -> Result<Vec<Option<Digest>>, String> {
         &input.scratch(),
     );
     let image = image.map_err(|error| input.error(&error))?;
-    Ok(load(&sent(&image, &LayerSelection::All)).layers)
+    Ok(load(&sent(&ImageSender::new(image), &LayerSelection::All)).layers)
 }
 
 #[test]

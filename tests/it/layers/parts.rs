@@ -7,8 +7,8 @@ use std::{
 
 use o3r_deploy::internal::{
     apply::{Event, Observer, Outcome},
-    compression::Codec,
-    image::LayerCache,
+    compression::{Codec, Compression},
+    image::{ImageSender, LayerCache, Making, Manner},
     observe::{Observed, observe},
     offers::PART_REPOSITORY,
     plan::{self, Plan},
@@ -278,6 +278,13 @@ async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
     let content = wanted.images[0].content.as_ref().unwrap();
     let image = wanted.resolved.images.get(content.config_digest).unwrap();
     let part = &prepared.0.offers.images["app:1"].parts[0].part;
+    let cache = LayerCache::new(files.path().join("cache").to_str().unwrap());
+    let mut image = ImageSender::new(Arc::clone(image)).with_cache(&cache);
+    let making = Making {
+        compression: Some(Compression::GZIP_SMALL),
+        manner: Manner::Whole,
+    };
+    image.prepare_layers(&part.layers, making, &|_| {}).unwrap();
     let in_layer = image.part_layers(&content.staging_tag, part)[0].bytes.start + 100;
     let mut bytes = vec![];
     image

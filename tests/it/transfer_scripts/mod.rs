@@ -14,7 +14,7 @@ use o3r_deploy::internal::{
     apply::{self, Log, Options, Outcome, Report},
     desired::Desired,
     host::{Host as _, Stdin},
-    image::{ImageIndex, ScratchDir},
+    image::LayerCache,
     manifest,
     observe::observe,
     offers::Offers,
@@ -132,10 +132,8 @@ impl Bench {
         Self::write(&self.site("deploy.toml"), text);
         let path = Utf8PathBuf::from_path_buf(self.site("deploy.toml")).unwrap();
         let loaded = manifest::load(&path).unwrap();
-        let scratch = ScratchDir::new(path.parent().unwrap().join("scratch"));
-        resolve(&loaded, &scratch, &ImageIndex::new(scratch.path()))
-            .unwrap()
-            .desired
+        let cache = LayerCache::new(path.parent().unwrap().join("scratch"));
+        resolve(&loaded, &cache).unwrap().desired
     }
 
     async fn plan(&self, desired: &Desired) -> Plan {

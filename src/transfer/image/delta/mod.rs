@@ -24,7 +24,7 @@ use super::compress::{self, CHUNK};
 use super::contents::LayerBytes;
 use super::slice::Slice;
 use super::write::{self, Parts, Piece};
-use super::{Image, ImageError, LayerCache, LayerSelection, ScratchDir};
+use super::{ImageError, ImageSender, LayerCache, LayerSelection, ScratchDir};
 use o3r_core::{
     digest::Digest,
     offers::{Base, DeltaOffer, Grain, Reach},
@@ -48,7 +48,7 @@ pub(super) fn list(cache: &LayerCache, layer: LayerBytes) -> Result<(), ImageErr
     store::index(cache, layer.diff_id, || Some(layer)).map(drop)
 }
 
-impl Image {
+impl ImageSender {
     /// Makes a delta for the layers `missing`, out of the best of some images that the VPU has; the
     /// better ones should come first. None if none has anything to copy. Blocks; what layers have
     /// in them is kept in the cache.
@@ -56,16 +56,16 @@ impl Image {
     /// # Errors
     /// A layer of this image cannot be read, or scratch files cannot be written.
     pub fn prepare_delta(
-        &self,
+        &mut self,
         missing: &BTreeSet<Digest>,
         bases: &[Base],
         tag: &str,
-        cache: &LayerCache,
         grain: Grain,
     ) -> Result<Option<DeltaOffer>, ImageError> {
-        let Some(config) = self.ready_parts().config.clone() else {
+        let (Some(config), Some(cache)) = (self.config.clone(), self.cache.clone()) else {
             return Ok(None);
         };
+        let cache = &cache;
         let mut best: Option<Matches> = None;
         for base in bases.iter().take(MAX_BASES) {
             let Some(view) = self.view(base, cache)? else {
@@ -83,8 +83,8 @@ impl Image {
         let mut parts = Parts {
             origin: "the layer cache",
             config: &config,
-            config_digest: self.config_digest(),
-            diff_ids: &self.identity.diff_ids,
+            config_digest: self.image.config_digest(),
+            diff_ids: self.image.diff_ids(),
             layers: BTreeMap::new(),
             framing: None,
         };
@@ -111,9 +111,7 @@ impl Image {
             copied_bytes: best.copied(),
             layers: missing.clone(),
         };
-        self.ready_parts()
-            .deltas
-            .insert(packed.sha256, packed.bytes);
+        self.deltas.insert(packed.sha256, packed.bytes);
         Ok(Some(offer))
     }
 
@@ -122,16 +120,16 @@ impl Image {
     /// # Errors
     /// No such delta was made by this process, or what was made of it cannot be read.
     pub fn write_delta(&self, sha256: Digest, out: &mut dyn Write) -> io::Result<()> {
-        let delta = self.ready_parts().deltas.get(&sha256).cloned();
+        let delta = self.deltas.get(&sha256).cloned();
         let delta = delta.ok_or_else(|| io::Error::other(format!("no delta {sha256} was made")))?;
         io::copy(&mut delta.reader(), out).map(drop)
     }
 
     /// A layer's bytes, wherever they are; not fetched from the engine for this.
     fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
-        let ready = self.ready_parts().layers.get(&diff_id).cloned();
+        let ready = self.layers.get(&diff_id).cloned();
         let ready = ready.filter(|layer| layer.on_the_way.is_none());
-        let here = || Some((*self.at_hand()?.by_diff_id().get(&diff_id)?).clone());
+        let here = || Some((*self.image.at_hand()?.by_diff_id().get(&diff_id)?).clone());
         // In any form: it is only read.
         ready.or_else(here).or_else(|| cache.layer(diff_id, None))
     }

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 
 use super::super::contents::LayerBytes;
 use super::*;
-use crate::image::{Image, ImageIndex, LayerCache, LayerSelection, Work};
+use crate::image::{Image, ImageIndex, ImageSender, LayerCache, LayerSelection, Work};
 use o3r_core::compression::Compression;
 
 const LAYER: [u8; 1024] = [0; 1024];
@@ -68,7 +68,12 @@ impl Docker {
         Utf8PathBuf::from_path_buf(self.dir.path().join(name)).unwrap()
     }
 
-    fn open_remembered(&self, arch: &str, index: Option<&ImageIndex>) -> Result<Image, ImageError> {
+    /// An image that is sent from this cache.
+    fn sender(&self, cache: &LayerCache) -> ImageSender {
+        ImageSender::new(self.open("arm64").unwrap()).with_cache(cache)
+    }
+
+    fn open_remembered(&self, arch: &str, cache: Option<&LayerCache>) -> Result<Image, ImageError> {
         let path = |name| self.path(name);
         // Through sh: running a file that was just written may fail while another thread forks.
         let leading = vec![path("docker").into_string()];
@@ -77,7 +82,7 @@ impl Docker {
             leading,
         };
         let scratch = ScratchDir::new(path("scratch"));
-        Image::open_engine(engine, "app:dev", &Platform::linux(arch), &scratch, index)
+        Image::open_engine(engine, "app:dev", &Platform::linux(arch), &scratch, cache)
     }
 
     fn asked(&self) -> String {
@@ -128,9 +133,10 @@ fn the_classic_store_is_only_asked_until_bytes_are_needed() {
     let image = docker.open("arm64").unwrap();
     assert_eq!(image.config_digest(), Digest::of(config("arm64")));
     assert_eq!(image.repo_tags(), ["app:dev"]);
-    assert_eq!(image.layers()[0].diff_id, Digest::of(LAYER));
+    assert_eq!(image.diff_ids(), [Digest::of(LAYER)]);
+    let image = ImageSender::new(image);
     assert_eq!(image.layers()[0].size, None);
-    assert!(!image.is_prepared());
+    assert!(!image.image().is_prepared());
     assert_eq!(image.archive_len("a", &LayerSelection::All), 4000);
     assert_eq!(docker.asked(), "image info ");
 
@@ -138,7 +144,7 @@ fn the_classic_store_is_only_asked_until_bytes_are_needed() {
     image
         .write_archive("a", &LayerSelection::All, &mut out)
         .unwrap();
-    image.prepare().unwrap();
+    image.image().prepare().unwrap();
     assert_eq!(
         image.archive_len("a", &LayerSelection::All),
         out.len() as u64
@@ -153,9 +159,9 @@ fn an_image_whose_layers_are_cached_is_not_saved() {
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
     let wanted = [Digest::of(LAYER)].into();
-    let prepared = |image: Image| {
+    let prepared = |mut image: ImageSender| {
         image
-            .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
+            .prepare_layers(&wanted, Some(Compression::GZIP_FAST), &|_| {})
             .unwrap();
         let all = LayerSelection::All;
         let mut out = Vec::new();
@@ -163,8 +169,8 @@ fn an_image_whose_layers_are_cached_is_not_saved() {
         assert_eq!(image.archive_len("a", &all), out.len() as u64);
         out
     };
-    let first = prepared(docker.open("arm64").unwrap());
-    assert_eq!(prepared(docker.open("arm64").unwrap()), first);
+    let first = prepared(docker.sender(&cache));
+    assert_eq!(prepared(docker.sender(&cache)), first);
     assert_eq!(docker.asked(), "image info save image info ", "saved once");
 }
 
@@ -174,9 +180,9 @@ fn who_waits_for_docker_is_told() {
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
     let told = std::cell::RefCell::new(vec![]);
-    let image = docker.open("arm64").unwrap();
+    let mut image = docker.sender(&cache);
     image
-        .fetch_layers(&[Digest::of(LAYER)].into(), &cache, &|prepared| {
+        .fetch_layers(&[Digest::of(LAYER)].into(), &|prepared| {
             told.borrow_mut().push(prepared);
         })
         .unwrap();
@@ -195,14 +201,15 @@ fn what_was_saved_for_a_fast_link_serves_a_slow_one() {
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
     let sent = |packing| {
-        let image = docker.open("arm64").unwrap();
+        let mut image = docker.sender(&cache);
         image
-            .prepare_layers(&[Digest::of(LAYER)].into(), &cache, packing, &|_| {})
+            .prepare_layers(&[Digest::of(LAYER)].into(), packing, &|_| {})
             .unwrap();
         let mut out = Vec::new();
         image
             .write_archive("a", &LayerSelection::All, &mut out)
             .unwrap();
+        cache.finish();
         out.len()
     };
     let plain = sent(None);
@@ -222,26 +229,23 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
     let wanted = [Digest::of(LAYER)].into();
-    let image = docker.open("arm64").unwrap();
-    image.fetch_layers(&wanted, &cache, &|_| {}).unwrap();
-    let layer = image.contents().unwrap().layers[0].clone();
-    {
-        let mut ready = image.ready_parts();
-        ready.cache = Some(cache.clone());
-        let on_the_way = Some(Compression::GZIP_FAST);
-        let layer = LayerBytes {
-            on_the_way,
-            ..layer
-        };
-        ready.layers.insert(layer.diff_id, layer);
-    }
+    let mut image = docker.sender(&cache);
+    image.fetch_layers(&wanted, &|_| {}).unwrap();
+    let layer = image.image().contents().unwrap().layers[0].clone();
+    cache.copy_unless_sent(&layer, "the engine");
     drop(image);
-    docker
-        .open("arm64")
-        .unwrap()
-        .prepare_layers(&wanted, &cache, Some(Compression::GZIP_FAST), &|_| {})
-        .unwrap();
+    cache.finish();
+    let compression = Some(Compression::GZIP_FAST);
+    let mut image = docker.sender(&cache);
+    image.prepare_layers(&wanted, compression, &|_| {}).unwrap();
     assert_eq!(docker.asked(), "image info save image info ", "saved once");
+
+    // What sending has kept is not copied as well.
+    let files = || docker.path("cache/layers").read_dir_utf8().unwrap().count();
+    let before = files();
+    cache.copy_unless_sent(&layer, "the engine");
+    cache.finish();
+    assert_eq!(files(), before);
 }
 
 /// Once some layers were made ready, the others share what these leave of the size that docker tells.
@@ -254,7 +258,8 @@ fn what_is_known_of_some_layers_counts_in_an_estimate() {
     let other = Digest::of("another layer");
     image.identity.diff_ids = vec![layer.diff_id, other];
     image.identity.estimate = 1000;
-    let len = |image: &Image, layers: &[Digest]| {
+    let mut image = ImageSender::new(image);
+    let len = |image: &ImageSender, layers: &[Digest]| {
         let only = LayerSelection::Only(layers.iter().copied().collect());
         image.archive_len("a", &only)
     };
@@ -265,7 +270,7 @@ fn what_is_known_of_some_layers_counts_in_an_estimate() {
         ..layer
     };
     let packed_id = packed.diff_id;
-    image.ready_parts().layers.insert(packed_id, packed);
+    image.layers.insert(packed_id, packed);
     assert_eq!(len(&image, &[packed_id]), 100);
     assert_eq!(len(&image, &[other]), 300);
     assert_eq!(image.archive_len("a", &LayerSelection::All), 400);
@@ -358,23 +363,23 @@ fn no_docker_at_all() {
     "#);
 }
 
-/// A containerd store with an image whose layer is stored like this, and the memory.
-fn containerd(layer: &[u8]) -> (Docker, ImageIndex, LayerCache) {
+/// A containerd store with an image whose layer is stored like this, and the cache.
+fn containerd(layer: &[u8]) -> (Docker, LayerCache) {
     let docker = Docker::new(CONTAINERD, &Digest::of("an index").to_string(), "arm64");
     fs_err::write(docker.path("save"), saved_with("arm64", layer)).unwrap();
-    let index = ImageIndex::new(docker.path("cache"));
     let cache = LayerCache::new(docker.path("cache"));
-    (docker, index, cache)
+    (docker, cache)
 }
 
 #[test]
 fn regression_the_containerd_store_is_saved_once_in_all() {
     let zstd = zstd::encode_all(&LAYER[..], 1).unwrap();
     for layer in [LAYER.to_vec(), gzip(&LAYER), zstd] {
-        let (docker, index, cache) = containerd(&layer);
-        let first = docker.open_remembered("arm64", Some(&index)).unwrap();
+        let (docker, cache) = containerd(&layer);
+        let first = docker.open_remembered("arm64", Some(&cache)).unwrap();
         assert_eq!(docker.asked(), "image info version save image ");
         drop(first);
+        cache.finish();
         for packing in [
             None,
             Some(Compression::GZIP_FAST),
@@ -382,11 +387,12 @@ fn regression_the_containerd_store_is_saved_once_in_all() {
             Some(Compression::ZSTD_FAST),
             Some(Compression::ZSTD_SMALL),
         ] {
-            let image = docker.open_remembered("arm64", Some(&index)).unwrap();
+            let image = docker.open_remembered("arm64", Some(&cache)).unwrap();
             assert_eq!(image.config_digest(), Digest::of(config("arm64")));
             assert!(!image.is_prepared());
+            let mut image = ImageSender::new(image).with_cache(&cache);
             image
-                .prepare_layers(&[Digest::of(LAYER)].into(), &cache, packing, &|_| {})
+                .prepare_layers(&[Digest::of(LAYER)].into(), packing, &|_| {})
                 .unwrap();
             let all = LayerSelection::All;
             let mut out = Vec::new();
@@ -397,17 +403,17 @@ fn regression_the_containerd_store_is_saved_once_in_all() {
         assert_eq!(docker.asked(), asked, "saved once");
         // What the cache lost is saved again, if it is still the same.
         fs_err::remove_dir_all(docker.path("cache/layers")).unwrap();
-        let image = docker.open_remembered("arm64", Some(&index)).unwrap();
+        let image = docker.open_remembered("arm64", Some(&cache)).unwrap();
         image.prepare().unwrap();
         fs_err::write(docker.path("save"), saved("amd64")).unwrap();
-        let image = docker.open_remembered("arm64", Some(&index)).unwrap();
+        let image = docker.open_remembered("arm64", Some(&cache)).unwrap();
         assert!(image.prepare().is_err());
     }
 }
 
 #[test]
 fn what_was_saved_while_the_name_moved_on_is_not_remembered() {
-    let (docker, index, _) = containerd(&LAYER);
+    let (docker, cache) = containerd(&LAYER);
     docker.script(
         r#"case $1 in
         image) cat "$d/inspect"; sed -i "s/sha256:[0-9a-f]\{64\}/sha256:$(printf %064d 7)/" "$d/inspect";;
@@ -415,7 +421,8 @@ fn what_was_saved_while_the_name_moved_on_is_not_remembered() {
         save) cat "$d/save";;
         esac"#,
     );
-    drop(docker.open_remembered("arm64", Some(&index)).unwrap());
+    drop(docker.open_remembered("arm64", Some(&cache)).unwrap());
+    let index = ImageIndex::new(cache.dir());
     let none = index.find_stored(Digest::of("an index"), &Platform::linux("arm64"));
     assert!(none.is_none());
 }
@@ -436,7 +443,7 @@ fn regression_one_platform_is_saved_where_docker_can() {
         ("1.47", "image info version save save "),
         ("", "image info version save save "),
     ] {
-        let (docker, _, _) = containerd(&gzip(&LAYER));
+        let (docker, _) = containerd(&gzip(&LAYER));
         docker.script(&FOREIGN.replace("$API", api));
         let image = docker.open("arm64").unwrap();
         assert_eq!(image.config_digest(), Digest::of(config("arm64")));
@@ -445,7 +452,7 @@ fn regression_one_platform_is_saved_where_docker_can() {
         assert_eq!(platform, "linux/arm64\n");
     }
     // A program that does not know the option: docker's words are those of the try before.
-    let (docker, _, _) = containerd(&LAYER);
+    let (docker, _) = containerd(&LAYER);
     docker.script(&FOREIGN.replace(
         r#"echo "$3" >"$d/platform"; cat "$d/save";;"#,
         "echo unknown flag: --platform >&2; exit 125;;",
@@ -460,7 +467,7 @@ fn regression_one_platform_is_saved_where_docker_can() {
 #[test]
 fn what_docker_could_not_save() {
     let said = |save: &str| {
-        let (docker, _, _) = containerd(&LAYER);
+        let (docker, _) = containerd(&LAYER);
         docker.script(&format!(
             "case $1 in image) cat \"$d/inspect\";; info) cat \"$d/info\";; save) {save};; esac"
         ));
@@ -469,7 +476,7 @@ fn what_docker_could_not_save() {
         text.replace(docker.dir.path().to_str().unwrap(), "DIR")
     };
     let lacking = {
-        let (docker, _, _) = containerd(&LAYER);
+        let (docker, _) = containerd(&LAYER);
         let manifest = r#"[{"Config":"c.json","RepoTags":null,"Layers":["blobs/sha256/12"]}]"#;
         let mut tar = tar::Builder::new(Vec::new());
         for (name, bytes) in [

@@ -13,7 +13,7 @@ use camino::Utf8PathBuf;
 use o3r_deploy::internal::compression::Compression;
 use o3r_deploy::internal::{
     digest::Digest,
-    image::{Image, LayerCache, LayerSelection},
+    image::{ImageSender, LayerCache, LayerSelection},
     offers::{Base, DeltaOffer, Grain, Reach},
 };
 
@@ -43,8 +43,8 @@ impl Releases {
             old_ids: tars.iter().map(Digest::of).collect(),
             new: tars[..shared].iter().chain(new).cloned().collect(),
         };
-        let old = open(&docker_old("arm64", "app:1", &tars)).unwrap();
-        this.prepare(&old, &this.old_ids.iter().copied().collect());
+        let mut old = this.open(&docker_old("arm64", "app:1", &tars));
+        this.prepare(&mut old, &this.old_ids.iter().copied().collect());
         this
     }
 
@@ -52,10 +52,13 @@ impl Releases {
         LayerCache::new(Utf8PathBuf::from_path_buf(self.dir.path().join("cache")).unwrap())
     }
 
-    pub(super) fn prepare(&self, image: &Image, layers: &BTreeSet<Digest>) {
-        image
-            .prepare_layers(layers, &self.cache(), Some(Compression::GZIP_FAST), &|_| {})
-            .unwrap();
+    pub(super) fn open(&self, archive: &[u8]) -> ImageSender {
+        open(archive).unwrap().with_cache(&self.cache())
+    }
+
+    pub(super) fn prepare(&self, image: &mut ImageSender, layers: &BTreeSet<Digest>) {
+        let packing = Some(Compression::GZIP_FAST);
+        image.prepare_layers(layers, packing, &|_| {}).unwrap();
     }
 
     pub(super) fn base(&self) -> Base {
@@ -76,10 +79,9 @@ impl Releases {
         let this = Self::new(old, shared, new);
         std::fs::remove_dir_all(this.dir.path().join("cache")).unwrap();
         let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
-        let old = open(&oci("arm64", &tars, packing)).unwrap();
+        let mut old = this.open(&oci("arm64", &tars, packing));
         old.prepare_layers(
             &this.old_ids.iter().copied().collect(),
-            &this.cache(),
             Some(Compression::ZSTD_FAST),
             &|_| {},
         )
@@ -90,11 +92,11 @@ impl Releases {
 
     /// What would be sent.
     pub(super) fn delta(&self) -> Option<(DeltaOffer, Vec<u8>)> {
-        let image = open(&docker_old("arm64", "app:1", &self.new)).unwrap();
+        let mut image = self.open(&docker_old("arm64", "app:1", &self.new));
         let missing = self.missing();
-        self.prepare(&image, &missing);
+        self.prepare(&mut image, &missing);
         let offer = image
-            .prepare_delta(&missing, &[self.base()], "app:staged", &self.cache(), GRAIN)
+            .prepare_delta(&missing, &[self.base()], "app:staged", GRAIN)
             .unwrap()?;
         let mut bytes = vec![];
         image.write_delta(offer.sha256, &mut bytes).unwrap();
@@ -183,7 +185,7 @@ impl Releases {
     }
 }
 
-fn sent_as_it_is(image: &Image) {
+fn sent_as_it_is(image: &ImageSender) {
     let mut out = vec![];
     let all = LayerSelection::All;
     image.write_archive("app:staged", &all, &mut out).unwrap();
