@@ -126,7 +126,9 @@ impl ImageSender {
                 None => missing.push(*diff_id),
             }
         }
-        cached.into_iter().for_each(|layer| self.make_ready(layer));
+        for layer in cached {
+            self.make_ready(layer);
+        }
         self.prepare_config(&cache, progress)?;
         let image = Arc::clone(&self.image);
         let mut from_source = BTreeSet::new();

@@ -44,7 +44,7 @@ impl Releases {
             new: tars[..shared].iter().chain(new).cloned().collect(),
         };
         let mut old = this.open(&docker_old("arm64", "app:1", &tars));
-        this.prepare(&mut old, &this.old_ids.iter().copied().collect());
+        Self::prepare(&mut old, &this.old_ids.iter().copied().collect());
         this
     }
 
@@ -56,7 +56,7 @@ impl Releases {
         open(archive).unwrap().with_cache(&self.cache())
     }
 
-    pub(super) fn prepare(&self, image: &mut ImageSender, layers: &BTreeSet<Digest>) {
+    pub(super) fn prepare(image: &mut ImageSender, layers: &BTreeSet<Digest>) {
         let packing = Some(Compression::GZIP_FAST);
         image.prepare_layers(layers, packing, &|_| {}).unwrap();
     }
@@ -94,7 +94,7 @@ impl Releases {
     pub(super) fn delta(&self) -> Option<(DeltaOffer, Vec<u8>)> {
         let mut image = self.open(&docker_old("arm64", "app:1", &self.new));
         let missing = self.missing();
-        self.prepare(&mut image, &missing);
+        Self::prepare(&mut image, &missing);
         let offer = image
             .prepare_delta(&missing, &[self.base()], "app:staged", GRAIN)
             .unwrap()?;
