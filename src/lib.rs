@@ -75,7 +75,7 @@ use o3r_core::{
     blocks, closest, compose, compression, cost, desired, digest, offers, plan, redact, remote,
     shell, status,
 };
-use o3r_transfer::{held_back, image, kept, patch};
+use o3r_transfer::{self as image, documents, patch};
 
 // What programs may use; `tests/it/snapshots` has it as a list that a test holds.
 pub use crate::{
@@ -104,7 +104,7 @@ pub use o3r_core::{
     shell::Argv,
     status::Status,
 };
-pub use o3r_transfer::image::LayerSpan;
+pub use o3r_transfer::LayerSpan;
 
 /// All modules, for this project's own binary and tests: nothing of it is promised to stay.
 #[doc(hidden)]
@@ -113,7 +113,7 @@ pub mod internal {
         blocks, compose, compression, cost, desired, digest, offers, plan, remote, restart_policy,
         shell, status,
     };
-    pub use o3r_transfer::{image, patch};
+    pub use o3r_transfer::{self as image, patch};
 
     macro_rules! open {
         ($($module:ident)+) => {

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::runner::Runner;
 use crate::{
-    held_back::HeldBack,
     host::{self, Host, HostError, Output, Stdin},
+    image::TailGate,
     plan::Part,
     remote::How,
 };
@@ -79,14 +79,14 @@ async fn stream<'a, H: Host>(
     let (open, gate) = mpsc::channel();
     let (tell, told) = oneshot::channel();
     let payload: host::Payload = Box::new(move |out| {
-        let mut held = HeldBack::new(out, HELD_BACK);
+        let mut held = TailGate::new(out, HELD_BACK);
         payload(&mut held)?;
         held.flush()?;
         // Nobody listens only if the part before was not loaded.
         let _ = tell.send(());
         let gone = |_| io::Error::other("the part before it was not loaded");
         gate.recv().map_err(gone)?;
-        held.let_go()
+        held.release()
     });
     let mut this: Loading<'a> =
         Box::pin(runner.run(How::Brings, &part.load, Stdin::Stream(payload)));

@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::{Answer, Question, Resolved};
-use crate::{digest::Digest, kept};
+use crate::{digest::Digest, documents};
 
 /// Most answers that are kept; each is some kilobytes.
 const MOST: usize = 200;
@@ -33,7 +33,7 @@ impl Remembered {
         if !question.is_complete {
             return None;
         }
-        let known: Resolved = kept::read(&self.path(question.asked))?;
+        let known: Resolved = documents::read(&self.path(question.asked))?;
         (known.asked == question.asked).then_some(known)
     }
 
@@ -42,7 +42,7 @@ impl Remembered {
         if !question.is_complete || !matches!(resolved.answer, Answer::Project(_)) {
             return;
         }
-        if let Err(error) = kept::write(&self.path(question.asked), resolved, MOST) {
+        if let Err(error) = documents::write(&self.path(question.asked), resolved, MOST) {
             tracing::warn!(%error, "the cache cannot be written");
         }
     }

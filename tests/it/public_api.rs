@@ -63,7 +63,23 @@ fn walk(folder: &str) -> Vec<std::path::PathBuf> {
 }
 
 fn exported() -> Exported {
-    let file = syn::parse_file(&fs_err::read_to_string("src/lib.rs").unwrap()).unwrap();
+    let transfer = uses("src/transfer/lib.rs");
+    let found = uses("src/lib.rs")
+        .into_iter()
+        .map(|((module, name), called)| {
+            // What the root of another crate exports is declared in a module of its own.
+            let declared = transfer.keys().find(|(_, other)| *other == name);
+            match declared {
+                Some(declared) if module.is_empty() => (declared.clone(), called),
+                _ => ((module, name), called),
+            }
+        });
+    found.collect()
+}
+
+/// What a crate's root exports.
+fn uses(root: &str) -> Exported {
+    let file = syn::parse_file(&fs_err::read_to_string(root).unwrap()).unwrap();
     let mut names = BTreeMap::new();
     for item in &file.items {
         if let Item::Use(item) = item
@@ -84,7 +100,7 @@ fn leaves(tree: &UseTree, module: &str, names: &mut Exported) {
     match tree {
         UseTree::Path(path) => {
             let name = path.ident.to_string();
-            let is_crate = name == "crate" || name.starts_with("o3r_");
+            let is_crate = ["crate", "self"].contains(&name.as_str()) || name.starts_with("o3r_");
             let module = if module.is_empty() && !is_crate {
                 name.as_str()
             } else {

@@ -2,14 +2,18 @@
 
 use camino::Utf8Path;
 
-use super::compress::{self, Encoding, Format, SNIFF};
-use super::contents::Contents;
-use super::slice::Slice;
-use super::tarindex::TarIndex;
-use super::{ImageError, Platform, ScratchDir, docker, oci};
+use super::{docker, oci};
+use crate::compress::{Encoding, Format, SNIFF};
+use crate::error::ImageError;
+use crate::files::{ScratchDir, Slice};
+use crate::image::contents::Contents;
+use crate::load_archive::MANIFEST;
+use crate::platform::Platform;
+use crate::tarball::TarIndex;
+use crate::{compress, files};
 
 /// Opens the image `name` for `wanted` in the file at `path`.
-pub(super) fn open(
+pub(crate) fn open(
     path: &Utf8Path,
     name: &str,
     wanted: &Platform,
@@ -20,7 +24,7 @@ pub(super) fn open(
 }
 
 /// Opens the image in `slice`, unpacking it into `scratch` if it is compressed as a whole.
-pub(super) fn read(
+pub(crate) fn read(
     slice: &Slice,
     origin: &str,
     name: &str,
@@ -44,7 +48,7 @@ pub(super) fn read(
     };
     let index = TarIndex::read(slice, origin, scratch)?;
     let has_layout = index.contains(oci::LAYOUT);
-    let items = if index.contains(docker::MANIFEST) {
+    let items = if index.contains(MANIFEST) {
         docker::items(&index)
     } else {
         Ok(vec![])
@@ -98,14 +102,14 @@ fn unrecognised(index: &TarIndex) -> ImageError {
             Some("declare it as `rootfs = { file = \"…\", cmd = [\"…\"] }` instead of `archive`"),
         );
     }
-    if index.contains_below(oci::LAYOUT) || index.contains_below(docker::MANIFEST) {
+    if index.contains_below(oci::LAYOUT) || index.contains_below(MANIFEST) {
         return not_an_image(
             origin,
             "a tar with an image in a directory",
             Some("pack the directory's content: `tar -C DIRECTORY -cf FILE .`"),
         );
     }
-    if index.contains(docker::MANIFEST) {
+    if index.contains(MANIFEST) {
         return not_an_image(
             origin,
             "a tar whose manifest.json lists no image",
@@ -120,7 +124,7 @@ fn unrecognised(index: &TarIndex) -> ImageError {
 
 /// Opens a regular file for reading by position.
 #[expect(clippy::disallowed_methods, reason = "the error names the file")]
-pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
+pub(crate) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
     let unreadable = |source| ImageError::Unreadable {
         origin: path.to_string(),
         source,
@@ -147,7 +151,7 @@ pub(super) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
 }
 
 /// Whether the whole file is compressed, by whatever is supported.
-pub(super) fn is_compressed(slice: &Slice) -> bool {
+pub(crate) fn is_compressed(slice: &Slice) -> bool {
     let format = slice.start(SNIFF).map(|start| Format::of(&start));
     matches!(
         format,
@@ -156,10 +160,10 @@ pub(super) fn is_compressed(slice: &Slice) -> bool {
 }
 
 /// How the whole file is compressed; an error for what is no tar.
-pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError> {
+pub(crate) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError> {
     let start = slice
         .start(SNIFF)
-        .map_err(|error| compress::read_error(origin, 0, error))?;
+        .map_err(|error| files::read_error(origin, 0, error))?;
     match Format::of(&start) {
         Format::Tar => Ok(Encoding::Plain),
         Format::Gzip => Ok(Encoding::Gzip),
@@ -171,7 +175,7 @@ pub(super) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError
     }
 }
 
-pub(super) fn not_an_image(
+pub(crate) fn not_an_image(
     origin: &str,
     looks_like: &'static str,
     remedy: Option<&'static str>,

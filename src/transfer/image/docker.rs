@@ -2,20 +2,22 @@
 
 use serde::Deserialize;
 
-use super::contents::{Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
-use super::tarindex::TarIndex;
-use super::{ImageError, Platform, programs};
+use super::programs;
+use crate::cache::MAX_CONFIG;
+use crate::error::ImageError;
+use crate::image::contents::{Config, Contents, MAX_MANIFEST};
+use crate::layer::LayerBytes;
+use crate::load_archive::MANIFEST;
+use crate::platform::Platform;
+use crate::tarball::TarIndex;
 use o3r_core::digest::Digest;
-
-/// The document that makes a tar an image archive of docker's.
-pub(super) const MANIFEST: &str = "manifest.json";
 
 /// Images in one archive that are looked at; `docker save` of everything has fewer.
 const MAX_IMAGES: usize = 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Item {
+pub(crate) struct Item {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
@@ -47,7 +49,7 @@ impl Item {
 ///
 /// # Errors
 /// It cannot be read, or lists what is no image.
-pub(super) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
+pub(crate) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
     let document = index.document(MANIFEST, "docker's layout", MAX_MANIFEST)?;
     let value: serde_json::Value = index.parse(MANIFEST, &document)?;
     if !value.is_array() {
@@ -61,17 +63,17 @@ pub(super) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
 }
 
 /// Whether a file of this name is docker's.
-pub(super) fn is_manifest(document: &[u8]) -> bool {
+pub(crate) fn is_manifest(document: &[u8]) -> bool {
     serde_json::from_slice::<Vec<Item>>(document).is_ok_and(|items| !items.is_empty())
 }
 
 /// Whether one of them has the name `name`.
-pub(super) fn names(items: &[Item], name: &str) -> bool {
+pub(crate) fn names(items: &[Item], name: &str) -> bool {
     items.iter().any(|item| item.is_named(name))
 }
 
 /// Opens the image `name` for `wanted`.
-pub(super) fn read(
+pub(crate) fn read(
     index: &TarIndex,
     items: &[Item],
     name: &str,

@@ -2,22 +2,27 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::compress::Encoding;
-use super::contents::{self, Contents};
-use super::engine::{Engine, Reference};
-use super::{Identity, ImageError, Platform, ScratchDir, Source, archive, rootfs};
+use super::daemon::{Engine, Reference};
+use super::{archive, rootfs};
+use crate::compress::Encoding;
+use crate::error::ImageError;
+use crate::files::ScratchDir;
+use crate::image::contents::Contents;
+use crate::image::{Identity, Source};
+use crate::layer;
+use crate::platform::Platform;
 
 /// Gets an image's bytes once, whoever asks first.
 #[derive(Debug)]
-pub(super) struct Fetch {
-    pub(super) from: From,
-    pub(super) scratch: ScratchDir,
-    pub(super) running: Mutex<()>,
-    pub(super) fetched: OnceLock<Contents>,
+pub(crate) struct Fetch {
+    pub(crate) from: From,
+    pub(crate) scratch: ScratchDir,
+    pub(crate) running: Mutex<()>,
+    pub(crate) fetched: OnceLock<Contents>,
 }
 
 impl Fetch {
-    pub(super) fn contents(
+    pub(crate) fn contents(
         &self,
         identity: &Identity,
         saved: &dyn Fn(u64),
@@ -40,7 +45,7 @@ impl Fetch {
                 let contents = open_file(source, name, wanted, &self.scratch)?;
                 let part = "the image's configuration";
                 let found = contents.config_digest;
-                contents::check(&contents.origin, part, *config_digest, found)?;
+                layer::check(&contents.origin, part, *config_digest, found)?;
                 contents
             }
         };
@@ -50,13 +55,13 @@ impl Fetch {
 
 /// Where the bytes are that were not read so far.
 #[derive(Debug)]
-pub(super) enum From {
+pub(crate) enum From {
     Engine(Engine, Reference),
     File(Source, String, Platform),
 }
 
 /// Opens an image that is in a file.
-pub(super) fn open_file(
+pub(crate) fn open_file(
     source: &Source,
     name: &str,
     platform: &Platform,
@@ -70,7 +75,7 @@ pub(super) fn open_file(
 }
 
 /// Whether opening it reads all of it: then what was found is remembered.
-pub(super) fn is_dear(source: &Source, contents: &Contents) -> bool {
+pub(crate) fn is_dear(source: &Source, contents: &Contents) -> bool {
     let is_packed = |path| archive::open_file(path).is_ok_and(|file| archive::is_compressed(&file));
     let mut layers = contents.layers.iter();
     match source {

@@ -6,51 +6,34 @@
 //! chose, and memory does not grow with the image.
 
 mod archive;
-mod cache;
-mod compress;
 mod contents;
-mod copying;
-mod deflate;
-mod delta;
+mod daemon;
 mod docker;
-mod engine;
-mod error;
 mod fetch;
-mod frames;
-mod index;
-mod making;
+mod identities;
 mod names;
 mod oci;
-mod on_the_way;
-mod platform;
 mod programs;
-mod ready;
 mod rootfs;
-mod scratch;
-mod send;
-mod slice;
-mod sparse;
-mod tarindex;
-mod tarwalk;
-mod write;
 
 use std::sync::{Mutex, OnceLock};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-pub use self::cache::LayerCache;
-use self::compress::Encoding;
-use self::contents::Contents;
-use self::engine::{Engine, Reference};
-pub use self::error::ImageError;
+pub(crate) use self::contents::Contents;
+use self::daemon::{Engine, Reference};
 use self::fetch::{Fetch, From, is_dear, open_file};
-use self::index::ImageIndex;
-pub use self::making::{Making, Manner};
-pub use self::platform::Platform;
-pub use self::ready::{ImageSender, Work, WorkProgress};
-pub use self::scratch::ScratchDir;
-pub use self::send::{LayerSelection, LayerSpan};
+use self::identities::IdentityCache;
+use crate::{
+    cache::LayerCache,
+    compress::Encoding,
+    error::ImageError,
+    files::ScratchDir,
+    layer::LayerBytes,
+    platform::Platform,
+    work::{Work, WorkProgress},
+};
 use o3r_core::digest::Digest;
 
 /// Where a local image comes from.
@@ -79,20 +62,6 @@ pub struct Rootfs {
     pub working_dir: Option<String>,
     /// User that the program runs as, root where none is given.
     pub user: Option<String>,
-}
-
-/// One layer of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// The digest of the layer's uncompressed tar.
-    pub diff_id: Digest,
-    /// Bytes that are sent, or about as many ([`ImageSender::is_exact`]); not known for an engine's image before
-    /// [`Image::prepare`].
-    pub size: Option<u64>,
-    /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.
-    pub unpacked: Option<u64>,
-    /// Bytes that docker writes down of it before it loads it, where `size` is known.
-    pub spooled: Option<u64>,
 }
 
 /// A local image, opened: what it is, and where its bytes are. An [`ImageSender`] sends it.
@@ -158,7 +127,7 @@ impl Image {
             let engine = Engine::default();
             return Self::open_engine(engine, image, platform, scratch, Some(cache));
         }
-        let index = ImageIndex::new(cache.dir());
+        let index = IdentityCache::new(cache.dir());
         let seen = match index.find(source, name, platform) {
             Ok(identity) => {
                 let from = From::File(source.clone(), name.to_owned(), platform.clone());
@@ -211,7 +180,7 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let inspected = engine.inspect(image)?;
         let id = inspected.id();
-        let index = cache.map(|cache| ImageIndex::new(cache.dir()));
+        let index = cache.map(|cache| IdentityCache::new(cache.dir()));
         if let (Some(id), Some(index)) = (id, &index)
             && let Some(identity) = index.find_stored(id, platform)
         {
@@ -236,7 +205,7 @@ impl Image {
         };
         if !inspected.platform().fits(platform) {
             return Err(ImageError::WrongPlatform {
-                origin: engine::origin(image),
+                origin: daemon::origin(image),
                 found: vec![inspected.platform()],
                 wanted: platform.clone(),
             });
@@ -266,12 +235,15 @@ impl Image {
     }
 
     /// The bytes, fetched at the first call.
-    fn contents(&self) -> Result<&Contents, ImageError> {
+    pub(crate) fn contents(&self) -> Result<&Contents, ImageError> {
         self.contents_while(&|_| {})
     }
 
     /// The same, telling how far that is.
-    fn contents_while(&self, progress: &dyn Fn(WorkProgress)) -> Result<&Contents, ImageError> {
+    pub(crate) fn contents_while(
+        &self,
+        progress: &dyn Fn(WorkProgress),
+    ) -> Result<&Contents, ImageError> {
         match &self.bytes {
             Bytes::Here(contents) => Ok(contents),
             Bytes::Later(fetch) => fetch.contents(&self.identity, &|done| {
@@ -286,7 +258,7 @@ impl Image {
     }
 
     /// The bytes if they are at hand.
-    fn at_hand(&self) -> Option<&Contents> {
+    pub(crate) fn at_hand(&self) -> Option<&Contents> {
         match &self.bytes {
             Bytes::Here(contents) => Some(contents),
             Bytes::Later(fetch) => fetch.fetched.get(),
@@ -306,6 +278,11 @@ impl Image {
     /// The names found with the image.
     pub fn repo_tags(&self) -> &[String] {
         &self.identity.repo_tags
+    }
+
+    /// Bytes of all files, as far as docker says, or of all layers.
+    pub(crate) fn estimate(&self) -> u64 {
+        self.identity.estimate
     }
 
     /// What identifies the layers, lowest first; one may occur twice.
@@ -331,7 +308,7 @@ impl Image {
     }
 
     /// Whether a layer can be sent from where it is, because it costs no more to get next time.
-    fn is_cheap(&self, layer: &contents::LayerBytes) -> bool {
+    pub(crate) fn is_cheap(&self, layer: &LayerBytes) -> bool {
         let bare = match &self.bytes {
             Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
             Bytes::Here(_) => false,
@@ -340,7 +317,7 @@ impl Image {
     }
 
     /// Whether a layer is in a file here, uncompressed.
-    fn is_plain_here(&self, diff_id: &Digest) -> bool {
+    pub(crate) fn is_plain_here(&self, diff_id: &Digest) -> bool {
         let Bytes::Here(contents) = &self.bytes else {
             return false;
         };

@@ -16,17 +16,17 @@ fn familiar(name: &str) -> String {
 }
 
 /// Whether `found`, a name inside an archive, names the image `wanted`.
-pub(super) fn same(found: &str, wanted: &str) -> bool {
+pub(crate) fn same(found: &str, wanted: &str) -> bool {
     familiar(found) == familiar(wanted)
 }
 
 /// Whether `found` is no name but a tag alone, as OCI archives may have it: `1.0`, `latest`.
-pub(super) fn is_bare_tag(found: &str) -> bool {
+pub(crate) fn is_bare_tag(found: &str) -> bool {
     !found.contains(['/', ':', '@'])
 }
 
 /// Whether `found` is the tag of the image `wanted`, whatever that is called.
-pub(super) fn is_tag_of(found: &str, wanted: &str) -> bool {
+pub(crate) fn is_tag_of(found: &str, wanted: &str) -> bool {
     let wanted = familiar(wanted);
     is_bare_tag(found) && wanted.rsplit_once(':').is_some_and(|(_, tag)| tag == found)
 }

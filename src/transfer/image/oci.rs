@@ -2,14 +2,19 @@
 
 use serde::Deserialize;
 
-use super::contents::{self, Config, Contents, LayerBytes, MAX_CONFIG, MAX_MANIFEST};
-use super::slice::Slice;
-use super::tarindex::TarIndex;
-use super::{ImageError, Platform, names, programs};
+use super::{names, programs};
+use crate::cache::MAX_CONFIG;
+use crate::error::ImageError;
+use crate::files::Slice;
+use crate::image::contents::{Config, Contents, MAX_MANIFEST};
+use crate::layer;
+use crate::layer::LayerBytes;
+use crate::platform::Platform;
+use crate::tarball::TarIndex;
 use o3r_core::digest::Digest;
 
 /// The document that makes a tar an OCI archive.
-pub(super) const LAYOUT: &str = "oci-layout";
+pub(crate) const LAYOUT: &str = "oci-layout";
 
 const INDEX: &str = "index.json";
 
@@ -142,7 +147,7 @@ struct Candidate {
 }
 
 /// Opens the image `name` for `wanted`.
-pub(super) fn read(
+pub(crate) fn read(
     index: &TarIndex,
     name: &str,
     wanted: &Platform,
@@ -396,7 +401,7 @@ fn blob(
     let expected = sha256(index, descriptor, needed_by)?;
     stored(index, descriptor, needed_by)?;
     let bytes = index.document(&descriptor.path(), needed_by, limit)?;
-    contents::check(
+    layer::check(
         index.origin(),
         &descriptor.path(),
         expected,

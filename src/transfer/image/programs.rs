@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::compress;
-use super::contents::LayerBytes;
-use super::slice::Skip;
-use super::tarwalk::{Kind, Walker};
-use super::{ImageError, Platform};
+use crate::compress;
+use crate::error::ImageError;
+use crate::files::Skip;
+use crate::layer::LayerBytes;
+use crate::platform::Platform;
+use crate::tarball::{Kind, Walker};
 
 /// Bytes of a program that tell its processor.
 const ELF_START: u64 = 20;
@@ -16,7 +17,7 @@ const ELF_START: u64 = 20;
 ///
 /// # Errors
 /// All its programs are for other processors than `wanted`.
-pub(super) fn platform(
+pub(crate) fn platform(
     said: Platform,
     layers: &[LayerBytes],
     origin: &str,
@@ -50,14 +51,14 @@ pub(super) fn platform(
 ///
 /// # Errors
 /// The tar cannot be read.
-pub(super) fn machine<R: Skip>(
+pub(crate) fn machine<R: Skip>(
     walker: &mut Walker<'_, R>,
 ) -> Result<Option<&'static str>, ImageError> {
     Ok(elf_machine(&walker.peek(ELF_START)?))
 }
 
 /// Checks that there are programs for the wanted processor, or none at all.
-pub(super) fn check(
+pub(crate) fn check(
     machines: BTreeSet<&'static str>,
     origin: &str,
     wanted: &Platform,

@@ -6,11 +6,16 @@ use std::io::{self, Read};
 use serde_json::json;
 
 use super::archive::{format, open_file};
-use super::compress::{self, CHUNK};
-use super::contents::{Contents, LayerBytes, MAX_MANIFEST};
-use super::slice::Skip;
-use super::tarwalk::{Kind, Walker};
-use super::{ImageError, Platform, Rootfs, ScratchDir, docker, oci, programs, tarindex};
+use super::{docker, oci, programs};
+use crate::error::ImageError;
+use crate::files::{CHUNK, ScratchDir, Skip};
+use crate::image::Rootfs;
+use crate::image::contents::{Contents, MAX_MANIFEST};
+use crate::layer::LayerBytes;
+use crate::load_archive::MANIFEST;
+use crate::platform::Platform;
+use crate::tarball::{Kind, Walker};
+use crate::{compress, files, tarball};
 use o3r_core::digest::{Digest, DigestWriter};
 
 /// The search path that docker gives an image without one.
@@ -20,7 +25,7 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Opens `rootfs` as an image for `wanted`: reads it once, to hash it and to look at its programs.
-pub(super) fn open(
+pub(crate) fn open(
     rootfs: &Rootfs,
     wanted: &Platform,
     scratch: &ScratchDir,
@@ -40,7 +45,7 @@ pub(super) fn open(
         error => error,
     })?;
     let packed = compress::unpacked(&stored, encoding)
-        .map_err(|error| compress::read_error(origin, 0, error))?;
+        .map_err(|error| files::read_error(origin, 0, error))?;
     let (diff_id, size) = survey(packed, origin, wanted)?;
     let config = config(rootfs, wanted, diff_id)?;
     let layer = LayerBytes::measured(diff_id, stored, encoding, size);
@@ -65,14 +70,14 @@ fn survey(
     let (mut is_image, mut is_file_system) = (false, false);
     while let Some(entry) = walker.next()? {
         let name = entry.name.trim_start_matches("./");
-        is_file_system |= tarindex::is_in_file_system(name);
+        is_file_system |= tarball::is_in_file_system(name);
         if entry.kind != Kind::File {
             continue;
         }
         match name {
             oci::LAYOUT => is_image = true,
             // A web application has one, too.
-            docker::MANIFEST => is_image |= docker::is_manifest(&walker.peek(MAX_MANIFEST)?),
+            MANIFEST => is_image |= docker::is_manifest(&walker.peek(MAX_MANIFEST)?),
             _ => machines.extend(programs::machine(&mut walker)?),
         }
     }
@@ -88,8 +93,8 @@ fn survey(
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];
     // What follows the end marker belongs to the layer's digest too.
-    while compress::read_some(&mut hashing, &mut chunk)
-        .map_err(|error| compress::read_error(origin, 0, error))?
+    while files::read_some(&mut hashing, &mut chunk)
+        .map_err(|error| files::read_error(origin, 0, error))?
         > 0
     {}
     programs::check(machines, origin, wanted)?;

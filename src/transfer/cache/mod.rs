@@ -1,0 +1,607 @@
+//! Keeps layers compressed in the user's cache directory, so that none is compressed twice, nor asked
+//! of this machine's docker twice: not for the next robot, and not for the next release.
+//!
+//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
+//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.zst` and
+//! `.small.zst` are such ones for a VPU that has zstd, `.source.gz` and `.source.zst` are as the image's source has them,
+//! `.tar` is one that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
+//! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
+//! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
+//! there; whoever has it open can read it to the end although it is removed. So processes share the
+//! directory without locks.
+
+mod background;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Read as _, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use self::background::{Background, Once};
+use crate::compress::{Encoding, deflate};
+use crate::error::ImageError;
+use crate::files::{ScratchDir, Slice};
+use crate::layer::LayerBytes;
+use crate::{compress, layer};
+use o3r_core::compression::Compression;
+use o3r_core::digest::{Digest, DigestWriter};
+
+/// Largest configuration; real ones have some kilobytes, labels and history included.
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
+
+/// Most bytes that the cache keeps: several releases of the largest applications that fit a VPU,
+/// whose flash has 8 GB for the user.
+const LIMIT: u64 = 8 << 30;
+
+/// The cache. Clones are one and the same.
+///
+/// Some of what it keeps is copied in the background, while the same bytes are sent: call [`LayerCache::finish`] before
+/// the program ends.
+#[derive(Debug, Clone)]
+pub struct LayerCache {
+    dir: Utf8PathBuf,
+    limit: u64,
+    background: Arc<Background>,
+    /// Damaged files that could not be removed: they are passed over.
+    distrusted: Arc<Mutex<BTreeSet<Utf8PathBuf>>>,
+}
+
+/// What a cached file's name says.
+struct Name {
+    diff_id: Digest,
+    stored: Digest,
+    unpacked: u64,
+    form: Form,
+}
+
+/// How a layer is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Gzip,
+    SmallGzip,
+    Zstd,
+    SmallZstd,
+    /// With gzip, by whoever made the image.
+    SourceGzip,
+    /// With zstd, likewise.
+    SourceZstd,
+    /// As it is: compressing does not pay.
+    Tar,
+    /// As it is: nobody has tried to compress it.
+    PlainTar,
+}
+
+impl Form {
+    /// With how each is written behind the name.
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Gzip, "gz"),
+        (Self::SmallGzip, "small.gz"),
+        (Self::Zstd, "zst"),
+        (Self::SmallZstd, "small.zst"),
+        (Self::SourceGzip, "source.gz"),
+        (Self::SourceZstd, "source.zst"),
+        (Self::Tar, "tar"),
+        (Self::PlainTar, "plain.tar"),
+    ];
+
+    fn of(level: Compression) -> Self {
+        match level {
+            Compression::GZIP_FAST => Self::Gzip,
+            Compression::GZIP_SMALL => Self::SmallGzip,
+            Compression::ZSTD_FAST => Self::Zstd,
+            Compression::ZSTD_SMALL => Self::SmallZstd,
+        }
+    }
+
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::Gzip | Self::SmallGzip | Self::SourceGzip => Encoding::Gzip,
+            Self::Zstd | Self::SmallZstd | Self::SourceZstd => Encoding::Zstd,
+            Self::Tar | Self::PlainTar => Encoding::Plain,
+        }
+    }
+
+    /// The forms that serve, the best one first.
+    fn wanted(packing: Option<Compression>) -> &'static [Self] {
+        match packing {
+            None => &[
+                Self::Tar,
+                Self::PlainTar,
+                Self::Zstd,
+                Self::SmallZstd,
+                Self::SourceZstd,
+                Self::Gzip,
+                Self::SmallGzip,
+                Self::SourceGzip,
+            ],
+            // What comes compressed with gzip is sent like that, however it is packed otherwise.
+            Some(Compression::GZIP_FAST) => {
+                &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar]
+            }
+            Some(Compression::GZIP_SMALL) => &[Self::SmallGzip, Self::SourceGzip, Self::Tar],
+            Some(Compression::ZSTD_FAST) => &[
+                Self::SmallZstd,
+                Self::Zstd,
+                Self::SourceZstd,
+                Self::SourceGzip,
+                Self::Tar,
+            ],
+            Some(Compression::ZSTD_SMALL) => &[
+                Self::SmallZstd,
+                Self::SourceZstd,
+                Self::SourceGzip,
+                Self::Tar,
+            ],
+        }
+    }
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(4, '.');
+        let (diff_id, stored, unpacked) = (parts.next()?, parts.next()?, parts.next()?);
+        let ending = parts.next()?;
+        let (form, _) = Form::ALL.into_iter().find(|(_, text)| *text == ending)?;
+        Some(Self {
+            diff_id: Digest::from_hex(diff_id)?,
+            stored: Digest::from_hex(stored)?,
+            unpacked: unpacked.parse().ok()?,
+            form,
+        })
+    }
+
+    /// The layer that is in the file of this name, at `path`.
+    fn bytes(&self, stored: Slice, path: Utf8PathBuf) -> LayerBytes {
+        let encoding = self.form.encoding();
+        LayerBytes {
+            diff_id: self.diff_id,
+            // Docker takes no zstd layer.
+            size: if encoding == Encoding::Zstd {
+                self.unpacked
+            } else {
+                stored.len()
+            },
+            stored,
+            encoding,
+            stored_digest: Some(self.stored),
+            unpacked: Some(self.unpacked),
+            told: None,
+            cached: Some(path),
+            on_the_way: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let endings = Form::ALL.into_iter();
+        let ending = endings.filter(|(form, _)| *form == self.form);
+        let ending: String = ending.map(|(_, text)| text).collect();
+        let (diff_id, stored) = (self.diff_id.hex(), self.stored.hex());
+        format!("{diff_id}.{stored}.{}.{ending}", self.unpacked)
+    }
+}
+
+impl LayerCache {
+    /// Uses `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<Utf8PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            limit: LIMIT,
+            background: Arc::default(),
+            distrusted: Arc::default(),
+        }
+    }
+
+    /// Waits until all is kept that was to be kept in the background. Without this call, what is not done yet is done
+    /// again next time. Blocks.
+    pub fn finish(&self) {
+        self.background.finish(self);
+    }
+
+    /// Copies an uncompressed layer, as [`LayerCache::add_plain`], in the background.
+    pub(crate) fn copy(&self, layer: &LayerBytes, origin: &str) {
+        self.background.copy(self, layer, origin);
+    }
+
+    /// Likewise when the program ends, where the layer has not been sent, and so kept, until then.
+    pub(crate) fn copy_unless_sent(&self, layer: &LayerBytes, origin: &str) {
+        self.background.copy_unless_sent(layer, origin);
+    }
+
+    /// Keeps a layer, as [`LayerCache::add_stored`], in the background, once.
+    pub(crate) fn keep_stored(&self, layer: &LayerBytes, origin: &str) {
+        let (cache, layer, origin) = (self.clone(), layer.clone(), origin.to_owned());
+        self.background.once(Once::Keep, layer.diff_id, move || {
+            if let Err(error) = cache.add_stored(&layer, &origin) {
+                tracing::warn!(%error, "the layer is not kept for the next time");
+            }
+        });
+    }
+
+    /// Has what is in a layer listed, in the background, once.
+    pub(crate) fn once_listed(&self, diff_id: Digest, list: impl FnOnce() + Send + 'static) {
+        self.background.once(Once::List, diff_id, list);
+    }
+
+    /// Removes a file that is not what its name says.
+    pub(crate) fn discard(&self, path: &Utf8Path) {
+        tracing::warn!(file = %path, "damaged, removed from the cache");
+        match fs_err::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.distrusted().insert(path.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, BTreeSet<Utf8PathBuf>> {
+        let distrusted = self.distrusted.lock();
+        distrusted.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    /// Keeps at most this many bytes.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Where layers are, and what is known of them.
+    pub(crate) fn layers(&self) -> Utf8PathBuf {
+        self.dir.join("layers")
+    }
+
+    fn config_path(&self, digest: Digest) -> Utf8PathBuf {
+        self.dir
+            .join("configs")
+            .join(format!("{}.json", digest.hex()))
+    }
+
+    /// A layer as it is best sent. Its bytes are checked by who reads them, and not here: hashing a large image
+    /// takes longer than its first part takes to be there.
+    pub(crate) fn layer(
+        &self,
+        diff_id: Digest,
+        packing: Option<Compression>,
+    ) -> Option<LayerBytes> {
+        self.first_of(diff_id, Form::wanted(packing))
+    }
+
+    /// Bytes of a layer, uncompressed.
+    pub fn unpacked(&self, diff_id: Digest) -> Option<u64> {
+        self.layer(diff_id, None)?.unpacked
+    }
+
+    /// A layer that was compressed just like that.
+    pub(crate) fn packed(&self, diff_id: Digest, level: Compression) -> Option<LayerBytes> {
+        self.first_of(diff_id, &[Form::of(level)])
+    }
+
+    /// A layer that was put by as it came, and is still to be packed.
+    pub(crate) fn unpacked_or_source(&self, diff_id: Digest) -> Option<LayerBytes> {
+        self.first_of(diff_id, &[Form::PlainTar, Form::SourceZstd])
+    }
+
+    fn first_of(&self, diff_id: Digest, forms: &[Form]) -> Option<LayerBytes> {
+        let prefix = format!("{}.", diff_id.hex());
+        let entries = self.layers().read_dir_utf8().ok()?;
+        let mut found: Vec<(usize, Name, Utf8PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().starts_with(&prefix))
+            .filter_map(|entry| {
+                let name = Name::parse(entry.file_name())?;
+                let rank = forms.iter().position(|form| *form == name.form)?;
+                Some((rank, name, entry.into_path()))
+            })
+            .collect();
+        found.retain(|(.., path)| !self.distrusted().contains(path));
+        found.sort_by_key(|(rank, ..)| *rank);
+        for (_, name, path) in found {
+            match self.open(path, &name) {
+                Ok(Some(layer)) => return Some(layer),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "a cached layer cannot be read"),
+            }
+        }
+        None
+    }
+
+    fn open(&self, path: Utf8PathBuf, name: &Name) -> io::Result<Option<LayerBytes>> {
+        let file = fs_err::File::open(&path)?.into_file();
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        // For `prune`: the least recently used go first.
+        let _ = file.set_modified(SystemTime::now());
+        let stored = Slice::whole(file)?;
+        let whole = match name.form.encoding() {
+            Encoding::Plain => stored.len() == name.unpacked,
+            _ => stored.len() > 0,
+        };
+        if !whole {
+            self.discard(&path);
+        }
+        Ok(whole.then(|| name.bytes(stored, path)))
+    }
+
+    /// Compresses a layer into the cache where that pays, and gives it from there. `progress` is told how many bytes
+    /// were read so far.
+    ///
+    /// # Errors
+    /// A layer that cannot be read or is not what it should be; a cache that cannot be written.
+    pub(crate) fn add(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        level: Compression,
+        progress: &dyn Fn(u64),
+    ) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        if layer.encoding == Encoding::Plain && layer::estimate(layer, origin, level)?.is_none() {
+            return self.add_as(layer, origin, Form::Tar);
+        }
+        let file = self.layer_file().map_err(failed)?;
+        let mut out = DigestWriter::new(file);
+        let packed = layer::compress_to(layer, origin, level, &mut out, progress);
+        let packed = packed.map_err(|error| match error {
+            ImageError::Output { source } => failed(source),
+            error => error,
+        })?;
+        let (file, stored, _) = out.finish();
+        self.keep_packed(layer.diff_id, file, stored, &packed, level)
+    }
+
+    /// Compresses a layer to `out`, and into the cache as far as that can be written.
+    ///
+    /// # Errors
+    /// A layer that cannot be read or is not what it should be; `out` says so.
+    pub(crate) fn add_while(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        level: Compression,
+        out: &mut dyn Write,
+    ) -> Result<(), ImageError> {
+        let layers = self.layers();
+        let file = self.layer_file().map(DigestWriter::new);
+        let mut copying = Copying { out, file };
+        let packed = layer::compress_to(layer, origin, level, &mut copying, &|_| {})?;
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let kept = copying.file.map_err(failed).and_then(|file| {
+            let (file, stored, _) = file.finish();
+            self.keep_packed(layer.diff_id, file, stored, &packed, level)
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the layer is not kept for the next time");
+        }
+        Ok(())
+    }
+
+    fn keep_packed(
+        &self,
+        diff_id: Digest,
+        file: tempfile::NamedTempFile,
+        stored: Digest,
+        packed: &deflate::Packed,
+        level: Compression,
+    ) -> Result<LayerBytes, ImageError> {
+        let name = Name {
+            diff_id,
+            stored,
+            unpacked: packed.read,
+            form: Form::of(level),
+        };
+        self.keep(file, &name)
+    }
+
+    /// Copies a layer into the cache as it is and gives it from there: for what is dear to get again.
+    ///
+    /// # Errors
+    /// As [`LayerCache::add`].
+    pub(crate) fn add_plain(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+    ) -> Result<LayerBytes, ImageError> {
+        self.add_as(layer, origin, Form::PlainTar)
+    }
+
+    /// Copies a layer into the cache in the form that its source has it in, unless the cache has it in any.
+    ///
+    /// # Errors
+    /// As [`LayerCache::add`].
+    pub(crate) fn add_stored(&self, layer: &LayerBytes, origin: &str) -> Result<(), ImageError> {
+        let form = match layer.encoding {
+            _ if self.layer(layer.diff_id, None).is_some() => return Ok(()),
+            Encoding::Plain => return self.add_plain(layer, origin).map(drop),
+            Encoding::Gzip => Form::SourceGzip,
+            Encoding::Zstd => Form::SourceZstd,
+        };
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let part = format!("layer {}", layer.diff_id);
+        let name = format!("{origin}: {part}");
+        let (found, unpacked) = layer::measure(&layer.stored, layer.encoding, &name)?;
+        layer::check(origin, &part, layer.diff_id, found)?;
+        let mut out = DigestWriter::new(self.layer_file().map_err(failed)?);
+        compress::copy_unpacked(&layer.stored, Encoding::Plain, &name, &mut out, failed)?;
+        let (file, stored, _) = out.finish();
+        let name = Name {
+            diff_id: layer.diff_id,
+            stored,
+            unpacked,
+            form,
+        };
+        self.keep(file, &name).map(drop)
+    }
+
+    fn add_as(
+        &self,
+        layer: &LayerBytes,
+        origin: &str,
+        form: Form,
+    ) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let part = format!("layer {}", layer.diff_id);
+        let mut out = DigestWriter::new(self.layer_file().map_err(failed)?);
+        let name = format!("{origin}: {part}");
+        compress::copy_unpacked(&layer.stored, layer.encoding, &name, &mut out, failed)?;
+        let (file, found, unpacked) = out.finish();
+        layer::check(origin, &part, layer.diff_id, found)?;
+        let name = Name {
+            diff_id: layer.diff_id,
+            stored: layer.diff_id,
+            unpacked,
+            form,
+        };
+        self.keep(file, &name)
+    }
+
+    /// A file for a new layer. Marks the cache for programs that make backups: it may have gigabytes.
+    fn layer_file(&self) -> io::Result<tempfile::NamedTempFile> {
+        let layers = self.layers();
+        fs_err::create_dir_all(&layers)?;
+        if let Err(error) = cachedir::ensure_tag(&self.dir) {
+            tracing::debug!(%error, "the cache cannot be marked as one");
+        }
+        tempfile::NamedTempFile::new_in(&layers)
+    }
+
+    /// Puts a complete file under its name.
+    fn keep(&self, file: tempfile::NamedTempFile, name: &Name) -> Result<LayerBytes, ImageError> {
+        let layers = self.layers();
+        let failed = |source| ImageError::Scratch {
+            dir: layers.clone(),
+            source,
+        };
+        let path = layers.join(name.text());
+        let file = file.persist(&path).map_err(|error| failed(error.error))?;
+        self.distrusted().remove(&path);
+        self.prune(&path);
+        Ok(name.bytes(Slice::whole(file).map_err(failed)?, path))
+    }
+
+    /// An image's configuration.
+    pub(crate) fn config(&self, digest: Digest) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = fs_err::File::open(self.config_path(digest)).ok()?;
+        file.take(MAX_CONFIG).read_to_end(&mut bytes).ok()?;
+        (Digest::of(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Keeps an image's configuration.
+    pub(crate) fn add_config(&self, bytes: &[u8]) -> io::Result<()> {
+        let path = self.config_path(Digest::of(bytes));
+        let dir = path.parent().unwrap_or(&self.dir);
+        fs_err::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.persist(&path).map(drop).map_err(|error| error.error)
+    }
+
+    /// Where temporary files may be made.
+    pub fn scratch(&self) -> ScratchDir {
+        ScratchDir::new(self.dir.join("scratch"))
+    }
+
+    /// Removes the least recently used layers until the rest fits; not the one at `but`.
+    pub(crate) fn prune(&self, but: &Utf8Path) {
+        let Ok(entries) = self.layers().read_dir_utf8() else {
+            return;
+        };
+        let mut files: Vec<(SystemTime, u64, Utf8PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.into_path()))
+            })
+            .collect();
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in files {
+            if total <= self.limit {
+                break;
+            }
+            if path == but {
+                continue;
+            }
+            total -= len;
+            let _ = fs_err::remove_file(path);
+        }
+    }
+}
+
+/// Writes to `out`, and to a file until that fails.
+struct Copying<'a> {
+    out: &'a mut dyn Write,
+    file: io::Result<DigestWriter<tempfile::NamedTempFile>>,
+}
+
+impl Write for Copying<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Ok(file) = &mut self.file
+            && let Err(error) = file.write_all(bytes)
+        {
+            self.file = Err(error);
+        }
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_that_cannot_be_removed_is_passed_over_until_it_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let cache = LayerCache::new(&dir);
+        let bytes = [0; 1024];
+        let diff_id = Digest::of(bytes);
+        let source = dir.join("layer.tar");
+        fs_err::write(&source, bytes).unwrap();
+        let stored = Slice::whole(fs_err::File::open(&source).unwrap().into_file()).unwrap();
+        let layer = LayerBytes::new(diff_id, stored, None, "a file", "layer").unwrap();
+        let path = cache.add_plain(&layer, "a file").unwrap().cached.unwrap();
+
+        cache.distrusted().insert(path.clone());
+        assert!(cache.layer(diff_id, None).is_none());
+        assert!(
+            cache.clone().layer(diff_id, None).is_none(),
+            "a clone is the same cache"
+        );
+        cache.add_plain(&layer, "a file").unwrap();
+        assert!(cache.layer(diff_id, None).is_some());
+        cache.discard(&path);
+        assert!(cache.layer(diff_id, None).is_none());
+        assert!(cache.distrusted().is_empty(), "it could be removed");
+    }
+}

@@ -1,0 +1,187 @@
+//! Writes a recipe and the bytes that it needs: a small tar, and a shell script that makes a large one.
+//!
+//! The script runs where the literals are, and writes to standard output. It is all `cat`, `head -c`
+//! and `tail -c`: thousands of files are a few commands, for starting a program is what takes time.
+
+use std::io::{self, BufWriter, Write as _};
+
+use crate::compress::deflate;
+use crate::error::ImageError;
+use crate::files::{ScratchDir, Slice};
+use crate::load_archive;
+use o3r_core::{
+    compression::Compression,
+    digest::{Digest, DigestWriter},
+    shell,
+};
+
+/// The script's name in the tar; it comes last, so that it is there only if all is.
+pub(crate) const RECIPE: &str = "recipe";
+
+/// The name of the list of old files, one a line, where they are taken out of the image beforehand.
+pub(crate) const NAMES: &str = "names";
+
+/// Most bytes of one literal: more are several.
+const MAX_LITERAL: usize = 1 << 20;
+
+/// Bytes of one command's words; Linux takes 2 MiB with the environment, a careful shell 128 KiB.
+const MAX_WORDS: usize = 32 << 10;
+
+/// A tar and its script in the making.
+#[derive(Debug)]
+pub(crate) struct Pack<'a> {
+    scratch: &'a ScratchDir,
+    tar: BufWriter<std::fs::File>,
+    /// Bytes of the literal that is not written yet.
+    pending: Vec<u8>,
+    literals: usize,
+    script: Vec<u8>,
+    /// Words of the `cat` that is not written yet.
+    words: Vec<u8>,
+    /// What is before the path of an old file, seen from the script.
+    prefix: &'static str,
+}
+
+/// What [`Pack::finish`] made.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// The compressed tar.
+    pub(crate) bytes: Slice,
+    pub(crate) sha256: Digest,
+}
+
+impl<'a> Pack<'a> {
+    /// Starts with nothing; old files are below `prefix`.
+    pub(crate) fn new(scratch: &'a ScratchDir, prefix: &'static str) -> Result<Self, ImageError> {
+        Ok(Self {
+            scratch,
+            tar: BufWriter::new(scratch.file()?),
+            pending: vec![],
+            literals: 0,
+            script: b"set -e\n".to_vec(),
+            words: vec![],
+            prefix,
+        })
+    }
+
+    /// The next bytes are these.
+    pub(crate) fn literal(&mut self, mut bytes: &[u8]) -> Result<(), ImageError> {
+        while !bytes.is_empty() {
+            let room = MAX_LITERAL - self.pending.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.pending.extend_from_slice(now);
+            bytes = later;
+            if self.pending.len() == MAX_LITERAL {
+                self.flush_literal()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next bytes are these of an old file that has `total`.
+    pub(crate) fn copy(
+        &mut self,
+        path: &[u8],
+        (offset, len): (u64, u64),
+        total: u64,
+    ) -> Result<(), ImageError> {
+        self.flush_literal()?;
+        let mut word = self.prefix.as_bytes().to_vec();
+        word.extend_from_slice(path);
+        let word = shell::quote_bytes(&word);
+        let first = offset + 1;
+        if (offset, len) == (0, total) {
+            self.cat(&word);
+            return Ok(());
+        }
+        self.flush_words();
+        let how = if offset == 0 {
+            format!("head -c {len} ")
+        } else {
+            format!("tail -c +{first} ")
+        };
+        self.script.extend_from_slice(how.as_bytes());
+        self.script.extend_from_slice(&word);
+        if offset > 0 && offset + len < total {
+            self.script
+                .extend_from_slice(format!(" | head -c {len}").as_bytes());
+        }
+        self.script.push(b'\n');
+        Ok(())
+    }
+
+    /// Compresses it all; `names` are the old files, where these have to be taken out beforehand.
+    pub(crate) fn finish(mut self, names: Option<&[u8]>) -> Result<Packed, ImageError> {
+        self.flush_literal()?;
+        self.flush_words();
+        if let Some(names) = names {
+            self.member(NAMES, names)?;
+        }
+        let script = std::mem::take(&mut self.script);
+        self.member(RECIPE, &script)?;
+        let scratch = self.scratch;
+        let failed = |source| scratch.error(source);
+        load_archive::zeros(&mut self.tar, load_archive::END).map_err(failed)?;
+        let tar = self
+            .tar
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
+        let tar = Slice::whole(tar).map_err(failed)?;
+        let mut out = DigestWriter::new(scratch.file()?);
+        deflate::pack(
+            &mut tar.reader(),
+            Compression::GZIP_SMALL,
+            &mut out,
+            &|_| {},
+        )
+        .map_err(|error| match error {
+            deflate::Error::Read(source) | deflate::Error::Write(source) => failed(source),
+        })?;
+        let (file, sha256, _) = out.finish();
+        Ok(Packed {
+            bytes: Slice::whole(file).map_err(failed)?,
+            sha256,
+        })
+    }
+
+    fn flush_literal(&mut self) -> Result<(), ImageError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let name = self.literals.to_string();
+        self.literals += 1;
+        let bytes = std::mem::take(&mut self.pending);
+        self.member(&name, &bytes)?;
+        self.pending = bytes;
+        self.pending.clear();
+        self.cat(name.as_bytes());
+        Ok(())
+    }
+
+    fn member(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
+        let len = bytes.len() as u64;
+        let out = &mut self.tar;
+        let mut write = || -> io::Result<()> {
+            out.write_all(load_archive::header(name, len)?.as_bytes())?;
+            out.write_all(bytes)?;
+            load_archive::pad(out, len)
+        };
+        write().map_err(|source| self.scratch.error(source))
+    }
+
+    fn cat(&mut self, word: &[u8]) {
+        if self.words.len() + word.len() > MAX_WORDS {
+            self.flush_words();
+        }
+        self.words.push(b' ');
+        self.words.extend_from_slice(word);
+    }
+
+    fn flush_words(&mut self) {
+        if !self.words.is_empty() {
+            self.script.extend_from_slice(b"cat");
+            self.script.append(&mut self.words);
+            self.script.push(b'\n');
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Says what is wrong with a local image, where, and what to do about it.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use crate::platform::Platform;
+use o3r_core::digest::Digest;
+
+/// Why a local image cannot be opened or sent.
+///
+/// `origin` is the file, or the engine's image, that the user named.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file system refused.
+    #[error("cannot read {origin}")]
+    Unreadable {
+        /// The file named by the user.
+        origin: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The scratch directory, which holds unpacked archives, cannot be used.
+    #[error("cannot write a scratch file in {dir}")]
+    Scratch {
+        /// The scratch directory.
+        dir: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file ends before its content does.
+    #[error("{origin} is cut off: {part} ends at byte {needed}, the file at byte {len}")]
+    Truncated {
+        /// The file named by the user.
+        origin: String,
+        /// The member that is incomplete.
+        part: String,
+        /// Where the member would end, in the uncompressed file.
+        needed: u64,
+        /// Where the file ends, uncompressed.
+        len: u64,
+    },
+    /// Not an image archive at all.
+    #[error("{origin} is not an image archive but {looks_like}")]
+    NotAnImage {
+        /// The file named by the user.
+        origin: String,
+        /// What it seems to be.
+        looks_like: &'static str,
+        /// What to do with such a file, where that is not to make another one.
+        remedy: Option<&'static str>,
+    },
+    /// Something else where the tar of a bare file system is declared.
+    #[error("{origin} is not the tar of a file system but {looks_like}")]
+    NotARootfs {
+        /// The file named by the user.
+        origin: String,
+        /// What it seems to be.
+        looks_like: &'static str,
+        /// What to do with such a file, where that is not to make another one.
+        remedy: Option<&'static str>,
+    },
+    /// An image archive where a bare file system is declared.
+    #[error("{origin} is an image archive, not a bare file system")]
+    NotAFileSystem {
+        /// The file named by the user.
+        origin: String,
+    },
+    /// Compressed in a way that is not read here.
+    #[error("{origin} is compressed with {format}, which is not supported")]
+    Compression {
+        /// The file named by the user.
+        origin: String,
+        /// The compression's program.
+        format: &'static str,
+    },
+    /// Compressed or packed bytes that cannot be decoded.
+    #[error("{origin} is damaged near byte {offset}: {problem}")]
+    Damaged {
+        /// The file named by the user.
+        origin: String,
+        /// Position in the uncompressed file.
+        offset: u64,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A manifest, index or configuration that cannot be used.
+    #[error("{origin}: {part}: {problem}")]
+    Metadata {
+        /// The file named by the user.
+        origin: String,
+        /// The document inside it.
+        part: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A member that is there and cannot be used as it was packed.
+    #[error("{origin}: {part} {problem}")]
+    Unusable {
+        /// The file named by the user.
+        origin: String,
+        /// The member or document.
+        part: String,
+        /// What is wrong with it, completing its name.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Something larger than any real image has it.
+    #[error("{origin}: {part} has {found}, more than the {limit} that are accepted")]
+    TooMuch {
+        /// The file named by the user.
+        origin: String,
+        /// What is too large.
+        part: String,
+        /// Its size with the unit.
+        found: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// A document names a member that the archive does not hold.
+    #[error("{origin} lacks {part}, which {needed_by} names")]
+    Missing {
+        /// The file named by the user.
+        origin: String,
+        /// The member that is absent.
+        part: String,
+        /// The document that refers to it.
+        needed_by: String,
+    },
+    /// Content that is not what its name or its manifest says.
+    #[error("{origin}: {part} has the digest {found}, not {expected}")]
+    DigestMismatch {
+        /// The file named by the user.
+        origin: String,
+        /// Which content.
+        part: String,
+        /// The digest that was promised.
+        expected: Digest,
+        /// The digest of the bytes that are there.
+        found: Digest,
+    },
+    /// Several images, none of which is the one asked for.
+    #[error("{origin} holds {} images, none of them the one {wanted:?}: {}", names.len(), names.join(", "))]
+    Several {
+        /// The file named by the user.
+        origin: String,
+        /// The name that the manifest declares.
+        wanted: String,
+        /// What the archive offers.
+        names: Vec<String>,
+        /// The first of them that has a name.
+        choice: Option<String>,
+    },
+    /// Several images, more than one of which may be the one asked for.
+    #[error("{origin} holds {} images that may be {wanted:?}: {}", names.len(), names.join(", "))]
+    Ambiguous {
+        /// The file named by the user.
+        origin: String,
+        /// The name that the manifest declares.
+        wanted: String,
+        /// Those.
+        names: Vec<String>,
+    },
+    /// An image for another processor or operating system.
+    #[error("{origin} is built for {}, and the VPU needs {wanted}", list(found))]
+    WrongPlatform {
+        /// The file or the engine's image named by the user.
+        origin: String,
+        /// What the image is for; several for a multi-platform archive.
+        found: Vec<Platform>,
+        /// What the VPU needs.
+        wanted: Platform,
+    },
+    /// The `docker` program could not be started.
+    #[error("cannot run docker on this machine")]
+    EngineMissing {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The docker program reaches no engine.
+    #[error("this machine's docker engine does not answer: {said}")]
+    EngineDown {
+        /// Docker's words.
+        said: String,
+    },
+    /// The engine does not have the image.
+    #[error("this machine's docker has no image {name:?}: {said}")]
+    NoSuchImage {
+        /// The image as the user named it.
+        name: String,
+        /// Docker's words.
+        said: String,
+    },
+    /// The engine saved the image without some of its content.
+    #[error("this machine's docker has the image {name:?} without {part}")]
+    EngineLacks {
+        /// The image as the user named it.
+        name: String,
+        /// What is absent.
+        part: String,
+    },
+    /// The engine saved another image than it had under that name before.
+    #[error("this machine's docker has another image {name:?} than a moment ago")]
+    EngineMoved {
+        /// The image as the user named it.
+        name: String,
+    },
+    /// A docker command failed in another way.
+    #[error("`{command}` failed: {said}")]
+    EngineFailed {
+        /// The command.
+        command: String,
+        /// Docker's words.
+        said: String,
+        /// What to do, where that is known.
+        remedy: Option<String>,
+    },
+    /// A layer in the layer cache is not what it should be. It was removed: the next try makes it again.
+    #[error("the layer cache had a damaged file, which was removed: {layer}")]
+    DamagedCache {
+        /// The layer.
+        layer: Digest,
+    },
+    /// The receiver of the archive failed; nothing is wrong with the image.
+    #[error("the archive could not be passed on")]
+    Output {
+        /// What the writer said.
+        source: io::Error,
+    },
+}
+
+/// How an image archive is made.
+const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
+
+/// How the tar of a file system is made.
+const EXPORT: &str = "make one with `docker build -o type=tar,dest=FILE .`";
+
+/// How an archive gets one image that has a name.
+const ONE: &str = "save one image alone, by its name: `docker save -o FILE NAME:TAG`";
+
+fn list(platforms: &[Platform]) -> String {
+    platforms
+        .iter()
+        .map(Platform::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl ImageError {
+    /// The next thing to do or type.
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Truncated { .. } | Self::Damaged { .. } | Self::DigestMismatch { .. } => {
+                "the file was copied or written incompletely; make or copy it again".to_owned()
+            }
+            Self::Missing { .. } => "the archive is incomplete; make it again with \
+                                     `docker save -o FILE IMAGE`"
+                .to_owned(),
+            Self::NotAnImage { remedy, .. } => remedy.unwrap_or(SAVE).to_owned(),
+            Self::NotARootfs { remedy, .. } => remedy.unwrap_or(EXPORT).to_owned(),
+            Self::Unusable { remedy, .. } => (*remedy).to_owned(),
+            Self::NotAFileSystem { .. } => {
+                "declare it as `archive = \"FILE\"` instead of `rootfs`".to_owned()
+            }
+            Self::Compression { format, .. } => {
+                format!("unpack it with `{format} -d FILE`, or compress it with gzip or zstd")
+            }
+            Self::Several { choice, .. } => match choice {
+                Some(name) => format!("set `name` to one of them, for example {name:?}"),
+                None => ONE.to_owned(),
+            },
+            Self::Ambiguous { .. } => ONE.to_owned(),
+            Self::WrongPlatform { wanted, .. } => {
+                format!("build it with `docker build --platform {wanted} …`, or set [vpu].arch")
+            }
+            Self::Scratch { .. } => {
+                "free some space there, or set XDG_CACHE_HOME to a directory with room".to_owned()
+            }
+            Self::DamagedCache { .. } => "run it again: the cached layer is rebuilt".to_owned(),
+            Self::EngineMissing { .. } => {
+                "install the docker CLI, or give the image as `archive = \"FILE\"`".to_owned()
+            }
+            Self::EngineDown { .. } => {
+                "start docker, or set DOCKER_HOST; `docker info` must answer".to_owned()
+            }
+            Self::NoSuchImage { name, .. } => {
+                format!("build or pull it first; `docker image inspect {name}` must answer")
+            }
+            Self::EngineLacks { name, .. } => {
+                format!("get it again, with `docker pull {name}` or by building it")
+            }
+            Self::EngineMoved { .. } => "run the same command again".to_owned(),
+            Self::EngineFailed { remedy, .. } => return remedy.clone(),
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "build the file first; its path is relative to the manifest".to_owned()
+            }
+            Self::Unreadable { .. }
+            | Self::Metadata { .. }
+            | Self::TooMuch { .. }
+            | Self::Output { .. } => return None,
+        };
+        Some(help)
+    }
+}

@@ -1,0 +1,38 @@
+//! Reads pieces of bytes, and says what it means that they cannot be read.
+
+use std::io::{self, Read};
+
+use crate::error::ImageError;
+
+/// Bytes that are moved at once.
+pub(crate) const CHUNK: usize = 256 * 1024;
+
+/// Reads once, again when interrupted.
+pub(crate) fn read_some(reader: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Tells damage of packed bytes, found at `offset` of the unpacked ones, from a failing disk.
+pub(crate) fn read_error(origin: &str, offset: u64, error: io::Error) -> ImageError {
+    let origin = origin.to_owned();
+    if error.raw_os_error().is_some() {
+        return ImageError::Unreadable {
+            origin,
+            source: error,
+        };
+    }
+    let problem = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the compressed bytes end too early".to_owned(),
+        _ => error.to_string(),
+    };
+    ImageError::Damaged {
+        origin,
+        offset,
+        problem,
+    }
+}

@@ -1,0 +1,7 @@
+//! Reads tar files: walks through the members, and finds one by its name without unpacking the others.
+
+mod index;
+mod walk;
+
+pub(crate) use self::index::{TarIndex, is_in_file_system};
+pub(crate) use self::walk::{BLOCK, Entry, Kind, Walker, is_header};
