@@ -110,8 +110,8 @@ pub use o3r_transfer::LayerSpan;
 #[doc(hidden)]
 pub mod internal {
     pub use o3r_core::{
-        blocks, compose, compression, cost, desired, digest, offers, plan, remote, restart_policy,
-        shell, status,
+        architecture, blocks, compose, compression, cost, desired, digest, driver, offers, plan,
+        remote, restart_policy, shell, status,
     };
     pub use o3r_transfer::{self as image, patch};
 

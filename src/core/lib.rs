@@ -2,6 +2,7 @@
 //! process, opens no connection, and asks no clock and no environment: `clippy.toml` beside it holds that, and there
 //! is nothing in its `Cargo.toml` that could.
 
+pub mod architecture;
 pub mod blocks;
 pub mod cksum;
 pub mod closest;
@@ -12,6 +13,7 @@ pub mod cost;
 pub mod desired;
 pub mod device_words;
 pub mod digest;
+pub mod driver;
 pub mod exclude;
 pub mod facts;
 pub mod names;

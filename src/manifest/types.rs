@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use o3r_core::architecture::Architecture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +102,15 @@ impl Arch {
         match self {
             Self::Arm64 => "arm64",
             Self::Amd64 => "amd64",
+        }
+    }
+}
+
+impl From<Arch> for Architecture {
+    fn from(arch: Arch) -> Self {
+        match arch {
+            Arch::Arm64 => Self::Arm64,
+            Arch::Amd64 => Self::Amd64,
         }
     }
 }

@@ -20,7 +20,6 @@ pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
 pub use identity::Identity;
 pub use o3r_core::facts::*;
-pub(crate) use parse::machines;
 pub use parse::{ParseError, parse};
 pub use remembered::Remembered;
 pub use resolved::{RESOLVED_NAME, resolve, resolve_all};

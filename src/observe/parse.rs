@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use o3r_core::architecture::Architecture;
 use serde::Deserialize;
 
 use super::{
@@ -180,7 +181,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         home_refuses: Some(get("home_refuses").to_owned()).filter(|reason| !reason.is_empty()),
         home: home.trim_end_matches('/').to_owned(),
         uid: get("uid").parse().map_err(|_| bad())?,
-        arch: docker_arch(get("machine")).to_owned(),
+        arch: Architecture::of_machine(get("machine")),
         boot_id: get("boot_id").to_owned(),
         environment_sha256: format!("sha256:{}", get("environment")).parse().ok(),
         environment: values
@@ -190,28 +191,6 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
             })
             .collect(),
     })
-}
-
-/// What `uname -m` says, and docker's word for it.
-const MACHINES: &[(&str, &str)] = &[
-    ("aarch64", "arm64"),
-    ("x86_64", "amd64"),
-    ("armv7l", "arm"),
-    ("armv6l", "arm"),
-    ("i686", "386"),
-    ("i386", "386"),
-];
-
-/// Docker's word for what `uname -m` says.
-pub(super) fn docker_arch(machine: &str) -> &str {
-    let known = MACHINES.iter().find(|(name, _)| *name == machine);
-    known.map_or(machine, |(_, arch)| arch)
-}
-
-/// All that `uname -m` may say where docker says `arch`.
-pub(crate) fn machines(arch: &str) -> impl Iterator<Item = &str> {
-    let known = MACHINES.iter().filter(move |(_, known)| *known == arch);
-    known.map(|(machine, _)| *machine).chain([arch])
 }
 
 fn compose(section: &Section<'_>) -> Probed<String> {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use o3r_core::architecture::Architecture;
+
 use crate::{
     desired::is_secret,
-    observe,
     plan::{Payload, PayloadSource, Plan, Transport},
     remote,
     shell::quote,
@@ -55,8 +56,8 @@ pub fn sh(plan: &Plan) -> Script {
             one_line(&vpu.serial)
         },
     );
-    if !vpu.arch.is_empty() {
-        let machines = observe::machines(&vpu.arch).map(quote);
+    if vpu.arch != Architecture::Unknown {
+        let machines = vpu.arch.machines().map(quote);
         let machines: Vec<_> = machines.collect();
         let refusal = format!("this script is for a VPU with {}, not for", vpu.arch);
         let _ = writeln!(

@@ -139,7 +139,7 @@ pub(super) fn heading(vpu: &Vpu) -> String {
         ("", vpu.host.as_str()),
         ("serial ", &vpu.serial),
         ("firmware ", &vpu.firmware),
-        ("", &vpu.arch),
+        ("", vpu.arch.as_str()),
         ("docker ", &vpu.docker),
     ];
     let facts: Vec<String> = facts

@@ -105,7 +105,7 @@ pub fn resolve_while(
             sha256: loaded.sha256.clone(),
         },
         guards: Guards {
-            arch: manifest.vpu.arch().to_string(),
+            arch: manifest.vpu.arch().into(),
             serial: manifest.vpu.serial.as_ref().map(ToString::to_string),
             firmware: manifest.vpu.firmware.clone(),
             api_port: manifest.vpu.api_port(),

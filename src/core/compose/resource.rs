@@ -8,7 +8,7 @@ use super::{
     Place,
     node::{Key, Node, Value},
 };
-use crate::redact::redact;
+use crate::{driver::Driver, redact::redact};
 
 /// A top-level volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Volume {
     /// Whether compose expects it to exist.
     pub external: bool,
     /// Its driver, where one is chosen.
-    pub driver: Option<String>,
+    pub driver: Option<Driver>,
     /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
     pub options: BTreeMap<String, String>,
     /// Where its key stands.
@@ -54,7 +54,7 @@ pub struct Network {
     /// Whether compose expects it to exist.
     pub external: bool,
     /// Its driver, where one is chosen.
-    pub driver: Option<String>,
+    pub driver: Option<Driver>,
     /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
     pub options: BTreeMap<String, String>,
     /// `internal:`, where it is given.
@@ -62,7 +62,7 @@ pub struct Network {
     /// `enable_ipv6:`, where it is given.
     pub ipv6: Option<bool>,
     /// The driver that hands out addresses, where one is chosen.
-    pub ipam_driver: Option<String>,
+    pub ipam_driver: Option<Driver>,
     /// Its options, as strings.
     #[serde(default)]
     pub ipam_options: BTreeMap<String, String>,
@@ -113,7 +113,7 @@ pub(super) fn volume(key: &Key, node: &Node) -> Volume {
         key: key.name.clone(),
         name,
         external,
-        driver: word(node, "driver"),
+        driver: driver(node),
         options: options(node, "driver_opts"),
         place: key.place,
     }
@@ -136,17 +136,21 @@ pub(super) fn network(key: &Key, node: &Node) -> Network {
         key: key.name.clone(),
         name,
         external,
-        driver: word(node, "driver"),
+        driver: driver(node),
         options: options(node, "driver_opts"),
         internal: flag("internal"),
         ipv6: flag("enable_ipv6"),
-        ipam_driver: ipam.and_then(|ipam| word(ipam, "driver")),
+        ipam_driver: ipam.and_then(driver),
         ipam_options: ipam
             .map(|ipam| options(ipam, "options"))
             .unwrap_or_default(),
         pools: pools.filter(|pool| *pool != Pool::default()).collect(),
         place: key.place,
     }
+}
+
+fn driver(node: &Node) -> Option<Driver> {
+    word(node, "driver").map(Driver::from)
 }
 
 /// A single value that is not empty.

@@ -16,6 +16,7 @@ pub use services::services;
 pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
 
 use crate::{
+    architecture::Architecture,
     compose::{self, HostPort, Limits},
     digest::Digest,
     facts::Query,
@@ -100,8 +101,8 @@ impl Release {
 /// What the box itself must be: any other is refused.
 #[derive(Debug, Clone)]
 pub struct Guards {
-    /// Docker's word, e.g. `arm64`.
-    pub arch: String,
+    /// What its processor is.
+    pub arch: Architecture,
     /// Serial number.
     pub serial: Option<String>,
     /// Firmware versions.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ContainerState;
 use crate::{
     compose::{HostPort, Limits},
+    driver::Driver,
     restart_policy::RestartPolicy,
 };
 
@@ -194,8 +195,8 @@ pub struct Published {
 pub struct Network {
     /// Its name; docker lets two networks have one.
     pub name: String,
-    /// `bridge`, `host`, `null`, `macvlan`, …
-    pub driver: String,
+    /// As created.
+    pub driver: Driver,
     /// Compose project, by label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub project: String,
@@ -217,9 +218,9 @@ pub struct Network {
     /// `enable_ipv6: true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6: bool,
-    /// The driver that hands out addresses: `default`, …
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub ipam_driver: String,
+    /// The driver that hands out addresses.
+    #[serde(default, skip_serializing_if = "Driver::is_unknown")]
+    pub ipam_driver: Driver,
     /// Its options as created.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ipam_options: BTreeMap<String, String>,

@@ -28,7 +28,10 @@ pub use self::{
     store::identify,
     trees::{Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
 };
-use crate::{blocks::BlockSums, compose::HostPort, digest::Digest, speeds::Speeds};
+use crate::{
+    architecture::Architecture, blocks::BlockSums, compose::HostPort, digest::Digest,
+    driver::Driver, speeds::Speeds,
+};
 
 /// A VPU's state as queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +150,8 @@ pub struct System {
     pub home: String,
     /// `id -u`.
     pub uid: u32,
-    /// Docker's word for `uname -m`: `arm64`, `amd64`, …
-    pub arch: String,
+    /// Of the kernel.
+    pub arch: Architecture,
     /// Kernel's boot id; empty where there is no /proc.
     pub boot_id: String,
     /// What docker and docker-compose read of the login's environment: `HOME`, `USER`, `COMPOSE_…`, `DOCKER_HOST`
@@ -198,8 +201,8 @@ pub struct Saved {
 pub struct Docker {
     /// Server version, e.g. `20.10.24`.
     pub version: String,
-    /// Docker's word for the architecture that it runs.
-    pub arch: String,
+    /// What it runs on.
+    pub arch: Architecture,
     /// Whether images live in the containerd store, whose ids are not config digests.
     pub containerd_store: bool,
     /// Whether it is podman that answers, and to whom.
@@ -263,8 +266,8 @@ pub enum PathFact {
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// `local`, …
-    pub driver: String,
+    /// As created.
+    pub driver: Driver,
     /// Driver options as created.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
@@ -289,8 +292,8 @@ pub struct Image {
     pub tags: BTreeSet<String>,
     /// Diff ids of its layers, lowest first.
     pub layers: Vec<Digest>,
-    /// `arm64`, …
-    pub arch: String,
+    /// What it is made for.
+    pub arch: Architecture,
     /// `linux`.
     pub os: String,
 }

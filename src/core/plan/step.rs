@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Note, ResourceKind, obstacle::BlockCode};
-use crate::{desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds};
+use crate::{
+    architecture::Architecture, desired::ManifestRef, digest::Digest, shell::Argv, speeds::Speeds,
+};
 
 /// Everything that `apply` will do, in order, and why.
 ///
@@ -61,8 +63,9 @@ pub struct Vpu {
     pub serial: String,
     /// Firmware version.
     pub firmware: String,
-    /// Docker's word for the architecture.
-    pub arch: String,
+    /// What its processor is, in docker's word.
+    #[schemars(with = "String")]
+    pub arch: Architecture,
     /// Docker's version.
     pub docker: String,
     /// docker-compose's version.

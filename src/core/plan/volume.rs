@@ -8,7 +8,7 @@ use super::{
     directory,
     obstacle::{BlockCode, Obstacle},
 };
-use crate::{desired, facts, remote};
+use crate::{desired, driver::Driver, facts, remote};
 
 pub(super) fn address(name: &str) -> Address {
     Address::new(ResourceKind::Volume, name)
@@ -126,8 +126,12 @@ fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
 /// How an existing volume differs from a bind of `path`.
 fn differences(found: &facts::Volume, path: &str) -> Vec<Cause> {
     let mut causes = vec![];
-    if found.driver != "local" {
-        causes.push(Cause::differs("driver", &found.driver, "local"));
+    if found.driver != Driver::Local {
+        causes.push(Cause::differs(
+            "driver",
+            found.driver.as_str(),
+            Driver::Local.as_str(),
+        ));
     }
     let wanted = BTreeMap::from([
         ("device".to_owned(), path.to_owned()),
@@ -179,7 +183,7 @@ fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 impl facts::Volume {
     /// The directory, where it is a plain bind.
     pub(super) fn bound_to(&self) -> Option<&str> {
-        let bind = self.driver == "local" && normalised(&self.options).get("o")? == "bind";
+        let bind = self.driver == Driver::Local && normalised(&self.options).get("o")? == "bind";
         self.options
             .get("device")
             .filter(|_| bind)

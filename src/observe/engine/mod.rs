@@ -9,7 +9,7 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use o3r_core::restart_policy::RestartPolicy;
+use o3r_core::{architecture::Architecture, restart_policy::RestartPolicy};
 
 pub(super) use self::lines::Lines;
 pub use self::running::RUNNING_NAME;
@@ -21,8 +21,7 @@ use self::{
 };
 use super::{
     Attachment, Container, Docker, Image, Mount, MountKind, Namespaces, Network, Pool, Probed,
-    Readings, Shown, Volume, listeners,
-    parse::{docker_arch, find},
+    Readings, Shown, Volume, listeners, parse::find,
 };
 use crate::{
     host::{Host, HostError, Stdin},
@@ -136,7 +135,7 @@ fn docker(line: EngineLine) -> Docker {
     let mut words = line.status.iter().flatten().flatten();
     Docker {
         version: line.version,
-        arch: docker_arch(&line.arch).to_owned(),
+        arch: Architecture::of_machine(&line.arch),
         containerd_store: words.any(|word| word.starts_with("io.containerd.snapshotter")),
         podman: podman::of(line.podman, &line.root),
         runtimes: line.runtimes.into_iter().flatten().collect(),
@@ -155,7 +154,7 @@ fn volume(line: VolumeLine) -> (String, Volume) {
     let mut labels = line.labels.iter().flatten();
     let is_labelled = labels.any(|label| label == ANONYMOUS);
     let volume = Volume {
-        driver: line.driver,
+        driver: line.driver.into(),
         options: redact(line.options),
         owner: Some(line.owner).filter(|owner| !owner.is_empty()),
         project: line.project,
@@ -173,7 +172,7 @@ fn image(line: ImageLine, is_podman: bool) -> (String, Image) {
     let image = Image {
         tags,
         layers: line.layers,
-        arch: line.arch,
+        arch: line.arch.into(),
         os: line.os,
     };
     (podman::whole_id(line.id), image)
@@ -286,7 +285,7 @@ fn network(line: NetworkLine) -> (String, Network) {
     });
     let network = Network {
         name: line.name,
-        driver: line.driver,
+        driver: line.driver.into(),
         project: line.project,
         key: line.key,
         options: redact(line.options),
@@ -294,7 +293,7 @@ fn network(line: NetworkLine) -> (String, Network) {
         internal: line.internal,
         attachable: line.attachable,
         ipv6: line.ipv6,
-        ipam_driver: line.ipam_driver,
+        ipam_driver: line.ipam_driver.into(),
         ipam_options: line.ipam_options,
         used_by: BTreeSet::new(),
     };

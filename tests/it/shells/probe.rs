@@ -30,7 +30,7 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
             let facts = observe_in(&fixture, &query).await.facts;
             assert_eq!(facts.system.home, text(&home));
             assert_eq!(facts.docker.known().unwrap().version, "20.10.25");
-            assert_eq!(facts.docker.known().unwrap().arch, "arm64");
+            assert_eq!(facts.docker.known().unwrap().arch, "arm64".into());
             assert_eq!(facts.compose, Probed::Known("1.29.2".into()));
             assert_eq!(facts.containers, Probed::Known(BTreeMap::new()));
             let known = |path: &str| facts.paths[path].known().unwrap().clone();

@@ -217,7 +217,7 @@ fn networks(world: &World) -> String {
     lines(world.networks.iter().map(|(id, network)| {
         json!({
             "id": id, "name": network.name,
-            "driver": if network.driver.is_empty() { "bridge" } else { &network.driver },
+            "driver": if network.driver.is_unknown() { "bridge" } else { network.driver.as_str() },
             "options": network.options, "ipam_driver": "default", "ipam_options": null,
             "pools": [{"Subnet": if network.subnet.is_empty() { "172.18.0.0/16" } else { &network.subnet }}],
             "internal": network.internal, "project": network.project, "key": network.key,

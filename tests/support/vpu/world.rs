@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::boot::Autostart;
-use o3r_deploy::internal::digest::Digest;
+use o3r_deploy::internal::{digest::Digest, driver::Driver};
 
 /// Everything that the in-memory VPU has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Network {
     /// Its key in the compose file.
     pub key: String,
     /// Its driver; empty is `bridge`.
-    pub driver: String,
+    pub driver: Driver,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// Address pool; empty where docker chose it.

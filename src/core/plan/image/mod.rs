@@ -181,7 +181,7 @@ fn already_there(
         .find(|found| found.tags.contains(&image.name))
     {
         // Some writers leave it empty.
-        Some(found) if found.arch.is_empty() || found.arch == builder.desired.guards.arch => {
+        Some(found) if found.arch.may_run_on(&builder.desired.guards.arch) => {
             builder.unchanged();
         }
         Some(found) => builder.block(

@@ -10,6 +10,7 @@ use super::super::address;
 use crate::{
     compose,
     desired::{self, Project, ProjectState},
+    driver::Driver,
     facts::{self, Container, Pool},
     plan::{
         Action, Address, Cause, Command, Note, NoteCode, Phase, ResourceKind,
@@ -114,9 +115,9 @@ fn differences(found: &facts::Network, declared: &compose::Network, is_own: bool
             causes.push(Cause::differs(attribute, text(is), text(wanted)));
         }
     };
-    let driver = declared.driver.as_deref().or(is_own.then_some("bridge"));
-    if let Some(driver) = driver {
-        compare("driver", &found.driver, driver);
+    let usual = is_own.then_some(&Driver::Bridge);
+    if let Some(driver) = declared.driver.as_ref().or(usual) {
+        compare("driver", found.driver.as_str(), driver.as_str());
     }
     options("option", &found.options, &declared.options, &mut compare);
     let flag = |value: bool| if value { "yes" } else { "no" };
@@ -127,7 +128,11 @@ fn differences(found: &facts::Network, declared: &compose::Network, is_own: bool
         compare("IPv6", flag(found.ipv6), flag(ipv6));
     }
     if let Some(driver) = &declared.ipam_driver {
-        compare("address driver", &found.ipam_driver, driver);
+        compare(
+            "address driver",
+            found.ipam_driver.as_str(),
+            driver.as_str(),
+        );
     }
     let (there, wanted) = (&found.ipam_options, &declared.ipam_options);
     options("address option", there, wanted, &mut compare);
@@ -233,7 +238,7 @@ fn missing(
     let used = project.networks.iter().filter(|network| network.used);
     // One of a swarm is only known where a container is on it.
     let mut expected = used.filter(|network| {
-        network.declared.external && network.declared.driver.as_deref() != Some("overlay")
+        network.declared.external && network.declared.driver != Some(Driver::Overlay)
     });
     let is_there = |name: &str| {
         all.iter()

@@ -1,0 +1,121 @@
+//! Processor architectures, in docker's words and the kernel's.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a processor, or a program, is made for: docker's word for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Architecture {
+    /// `arm64`: every VPU.
+    Arm64,
+    /// `amd64`: what a twin on a PC may be.
+    Amd64,
+    /// Another one, e.g. `arm`, `386`, `riscv64`.
+    Other(String),
+    /// Nobody says: an empty word.
+    #[default]
+    Unknown,
+}
+
+/// What `uname -m` says, and docker's word for it.
+const MACHINES: &[(&str, &str)] = &[
+    ("aarch64", "arm64"),
+    ("x86_64", "amd64"),
+    ("armv7l", "arm"),
+    ("armv6l", "arm"),
+    ("i686", "386"),
+    ("i386", "386"),
+];
+
+impl Architecture {
+    /// What `uname -m` says; docker's own word is taken as well, as `docker version` may give either.
+    pub fn of_machine(machine: &str) -> Self {
+        let known = MACHINES.iter().find(|(name, _)| *name == machine);
+        Self::from(known.map_or(machine, |(_, word)| word))
+    }
+
+    /// All that `uname -m` may say of it.
+    pub fn machines(&self) -> impl Iterator<Item = &str> {
+        let known = MACHINES.iter().filter(|(_, word)| *word == self.as_str());
+        let known = known.map(|(machine, _)| *machine);
+        known.chain((*self != Self::Unknown).then(|| self.as_str()))
+    }
+
+    /// Docker's word; empty where nobody says.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Arm64 => "arm64",
+            Self::Amd64 => "amd64",
+            Self::Other(word) => word,
+            Self::Unknown => "",
+        }
+    }
+
+    /// Whether something made for this one, or of which nobody says, runs on `wanted`.
+    pub fn may_run_on(&self, wanted: &Self) -> bool {
+        *self == Self::Unknown || self == wanted
+    }
+}
+
+impl From<&str> for Architecture {
+    fn from(word: &str) -> Self {
+        match word {
+            "arm64" => Self::Arm64,
+            "amd64" => Self::Amd64,
+            "" => Self::Unknown,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl From<String> for Architecture {
+    fn from(word: String) -> Self {
+        Self::from(word.as_str())
+    }
+}
+
+impl From<Architecture> for String {
+    fn from(architecture: Architecture) -> Self {
+        architecture.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_s_words_are_docker_s() {
+        for (machine, word) in MACHINES {
+            let architecture = Architecture::of_machine(machine);
+            assert_eq!(architecture.as_str(), *word);
+            assert!(architecture.machines().any(|known| known == *machine));
+            assert_eq!(Architecture::of_machine(word), architecture);
+        }
+        assert_eq!(Architecture::of_machine("aarch64"), Architecture::Arm64);
+        assert_eq!(
+            Architecture::of_machine("riscv64")
+                .machines()
+                .collect::<Vec<_>>(),
+            ["riscv64"]
+        );
+        assert_eq!(Architecture::Unknown.machines().count(), 0);
+    }
+
+    #[test]
+    fn an_image_that_names_none_may_run_anywhere() {
+        let (arm64, amd64) = (Architecture::Arm64, Architecture::Amd64);
+        assert!(arm64.may_run_on(&arm64) && Architecture::Unknown.may_run_on(&arm64));
+        assert!(!amd64.may_run_on(&arm64));
+        let json = serde_json::to_string(&[arm64, Architecture::Unknown]).unwrap();
+        assert_eq!(json, r#"["arm64",""]"#);
+    }
+}
