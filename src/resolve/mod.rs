@@ -90,7 +90,7 @@ pub fn resolve_while(
     };
     let place = |pointer: &str| Some(loaded.place(pointer));
     let release = Release {
-        name: manifest.release.name.to_string(),
+        name: manifest.release.name.clone(),
         version: manifest
             .release
             .version
@@ -106,7 +106,7 @@ pub fn resolve_while(
         },
         guards: Guards {
             arch: manifest.vpu.arch().into(),
-            serial: manifest.vpu.serial.as_ref().map(ToString::to_string),
+            serial: manifest.vpu.serial.clone(),
             firmware: manifest.vpu.firmware.clone(),
             api_port: manifest.vpu.api_port(),
         },
@@ -119,7 +119,7 @@ pub fn resolve_while(
             .collect(),
         volumes: numbered(&manifest.volumes)
             .map(|(n, volume)| Volume {
-                name: volume.name.to_string(),
+                name: volume.name.clone(),
                 path: volume.path.clone(),
                 replace: volume.replace,
                 source: place(&format!("/volumes/{n}")),
@@ -135,7 +135,7 @@ pub fn resolve_while(
             .filter_map(|(n, compose)| resolver.project(n, compose))
             .collect(),
         device_name: manifest.vpu.name.as_ref().map(|name| DeviceName {
-            name: name.to_string(),
+            name: name.clone(),
             source: place("/vpu/name"),
         }),
         disabled: numbered(&manifest.autostart.disable)

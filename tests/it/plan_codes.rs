@@ -36,7 +36,7 @@ fn what_the_box_itself_lacks_has_a_code_each() {
     };
     is_blocked(&app, BlockCode::RecordsUnreadable, unreadable);
     let mut guarded = app.clone();
-    guarded.guards.serial = Some("000018988497".into());
+    guarded.guards.serial = Some("000018988497".parse().unwrap());
     is_blocked(&guarded, BlockCode::DeviceUnknown, |_| {});
     let elsewhere = |observed: &mut Observed| observed.facts.system.arch = "arm64".into();
     is_blocked(&app, BlockCode::WrongArchitecture, elsewhere);
@@ -66,7 +66,7 @@ fn image_for_another_architecture() {
 fn volume_to_replace_that_others_use() {
     let mut wanted = desired(vec![]);
     wanted.volumes.push(Volume {
-        name: "share".into(),
+        name: "share".parse().unwrap(),
         path: "~/share".parse().unwrap(),
         replace: true,
         source: None,

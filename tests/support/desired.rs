@@ -7,7 +7,7 @@ pub fn nothing(arch: &str) -> Desired {
     Desired {
         manifest: ManifestRef::default(),
         release: Release {
-            name: "app".into(),
+            name: "app".parse().unwrap(),
             version: String::new(),
             source: None,
         },

@@ -20,7 +20,7 @@ use crate::{
     compose::{self, HostPort, Limits},
     digest::Digest,
     facts::Query,
-    names::{FirmwareRange, RemotePath},
+    names::{self, FirmwareRange, ReleaseName, RemotePath, SerialNumber, VolumeName},
     remote,
     restart_policy::RestartPolicy,
 };
@@ -63,7 +63,7 @@ pub struct ManifestRef {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceName {
     /// E.g. `agv-17-front`.
-    pub name: String,
+    pub name: names::DeviceName,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -81,7 +81,7 @@ pub struct Disabled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// E.g. `palletizer`.
-    pub name: String,
+    pub name: ReleaseName,
     /// E.g. `1.4.0`; empty where none is given.
     pub version: String,
     /// `deploy.toml:12`.
@@ -104,7 +104,7 @@ pub struct Guards {
     /// What its processor is.
     pub arch: Architecture,
     /// Serial number.
-    pub serial: Option<String>,
+    pub serial: Option<SerialNumber>,
     /// Firmware versions.
     pub firmware: Option<FirmwareRange>,
     /// TCP port of the device's API.
@@ -126,7 +126,7 @@ pub struct Directory {
 #[derive(Debug, Clone)]
 pub struct Volume {
     /// Name.
-    pub name: String,
+    pub name: VolumeName,
     /// The directory, created where it is missing.
     pub path: RemotePath,
     /// Whether a volume of that name that differs may be removed.
@@ -347,7 +347,10 @@ impl Desired {
             projects: self.projects.iter().map(|p| p.name.clone()).collect(),
             environment_files: self.environment_files(),
             units: starting.map(|project| project.name.clone()).collect(),
-            device_name: self.device_name.as_ref().map(|device| device.name.clone()),
+            device_name: self
+                .device_name
+                .as_ref()
+                .map(|device| device.name.to_string()),
             trees: self.transfers.iter().map(Transfer::query).collect(),
             api_port: self.guards.api_port,
         }

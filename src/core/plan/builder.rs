@@ -116,14 +116,16 @@ impl<'a> Builder<'a> {
     /// The last recorded release of this name: what a failed apply goes back to.
     pub(super) fn previous(&self) -> Option<&'a facts::Release> {
         let records = self.facts.records.known()?;
-        records.releases.get(&self.desired.release.name)
+        records.releases.get(self.desired.release.name.as_str())
     }
 
     /// The anonymous volumes that containers of the previous release had; `None` where it was recorded by a version
     /// that did not look.
     pub(super) fn previous_anonymous_volumes(&self) -> Option<&'a Vec<facts::AnonymousVolume>> {
         let records = self.facts.records.known()?;
-        records.anonymous_volumes.get(&self.desired.release.name)
+        records
+            .anonymous_volumes
+            .get(self.desired.release.name.as_str())
     }
 
     /// What the previous release has for an input of any of its projects.

@@ -43,7 +43,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return builder.block(address, obstacle);
         }
     };
-    let is_saved = saved.name.as_ref() == Some(&wanted.name);
+    let is_saved = saved.name.as_deref() == Some(wanted.name.as_str());
     if is_saved && device.name == wanted.name {
         return builder.unchanged();
     }
@@ -80,7 +80,7 @@ fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) 
     if device.name != wanted.name {
         causes.push(cause("name", &device.name));
     }
-    if saved.name.as_ref() != Some(&wanted.name) {
+    if saved.name.as_deref() != Some(wanted.name.as_str()) {
         let found = saved.name.as_deref().unwrap_or_default();
         causes.push(cause("name after the next boot", found));
     }

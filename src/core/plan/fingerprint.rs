@@ -63,7 +63,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
             || desired
                 .volumes
                 .iter()
-                .any(|volume| container.volumes.contains(&volume.name))
+                .any(|volume| container.volumes.contains(volume.name.as_str()))
     });
     let attached: BTreeSet<&String> = containers
         .values()
@@ -88,7 +88,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         facts: &rest,
         volumes: relevant(&facts.volumes, |name, volume| {
             desired.volumes.iter().any(|volume| volume.name == *name)
-                || volume.owner.as_ref() == Some(&desired.release.name)
+                || volume.owner.as_deref() == Some(desired.release.name.as_str())
                 || is_declared(&volume.project)
                 || mounted.contains(name)
         }),

@@ -35,7 +35,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         })
         .collect();
     let projects: BTreeSet<String> = made.keys().cloned().collect();
-    let recorded = records.releases.get(&desired.release.name);
+    let recorded = records.releases.get(desired.release.name.as_str());
     unmanaged_projects(builder, records, recorded);
     note_taken_over(builder, records, &projects);
     let wanted = facts::Release {
@@ -135,7 +135,7 @@ fn unmanaged_projects(
 fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTreeSet<String>) {
     let own = &builder.desired.release.name;
     let applied = &builder.readings.applied;
-    let at = |release: &String| applied.get(release).map(|applied| applied.at.as_str());
+    let at = |release: &str| applied.get(release).map(|applied| applied.at.as_str());
     for (other, release) in &records.releases {
         if other == own || at(other) <= at(own) {
             continue;

@@ -25,10 +25,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         return;
     };
     for volume in &builder.desired.volumes {
-        one(builder, volume, volumes.get(&volume.name));
+        one(builder, volume, volumes.get(volume.name.as_str()));
     }
     for (name, volume) in volumes {
-        let ours = volume.owner.as_ref() == Some(&builder.desired.release.name);
+        let ours = volume.owner.as_deref() == Some(builder.desired.release.name.as_str());
         if ours
             && builder
                 .desired
@@ -92,7 +92,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
     draft.further_causes = causes.collect();
     draft = draft.source(volume.source.as_ref()).after(after);
     draft = draft.run([replace(&path, Some(release))]);
-    let recorded = builder.previous_input(&facts::Input::Volume(volume.name.clone()));
+    let recorded = builder.previous_input(&facts::Input::Volume(volume.name.to_string()));
     // A volume that holds data is gone with them.
     if builder.previous().is_some()
         && let Some(device) = found.bound_to()

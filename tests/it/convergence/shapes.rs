@@ -429,7 +429,7 @@ fn places(shape: &Shape) -> (Vec<Directory>, Vec<Volume>) {
         source: None,
     }];
     let mut volumes = vec![Volume {
-        name: "share".into(),
+        name: "share".parse().unwrap(),
         path: format!("~/share{}", shape.bound).parse().unwrap(),
         replace: true,
         source: None,
@@ -447,7 +447,7 @@ fn places(shape: &Shape) -> (Vec<Directory>, Vec<Volume>) {
                 source: None,
             }),
             Some(Kind::Volume) => volumes.push(Volume {
-                name: name.into(),
+                name: name.parse().unwrap(),
                 path: path.parse().unwrap(),
                 replace: false,
                 source: None,
@@ -547,7 +547,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             sha256: "0".repeat(64),
         },
         release: Release {
-            name: "app".into(),
+            name: "app".parse().unwrap(),
             version: "1".into(),
             source: None,
         },
@@ -580,7 +580,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             source: None,
         }],
         device_name: shape.name.map(|number| DeviceName {
-            name: format!("agv <{number}> & 'co'"),
+            name: format!("agv <{number}> & 'co'").parse().unwrap(),
             source: None,
         }),
         disabled: vec![Disabled {

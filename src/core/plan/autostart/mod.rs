@@ -239,7 +239,7 @@ fn unmanaged(builder: &mut Builder<'_>) {
     let (Some(found), Some(records)) = (facts.autostart.known(), facts.records.known()) else {
         return;
     };
-    let recorded = records.releases.get(&builder.desired.release.name);
+    let recorded = records.releases.get(builder.desired.release.name.as_str());
     let left = recorded.iter().flat_map(|release| &release.autostart);
     for name in left.filter(|name| found.starts(name)) {
         if !is_declared(builder.desired, name) {

@@ -178,7 +178,7 @@ fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
     let home = &builder.facts.system.home;
     let target = transfer.target.resolve(home);
     let volumes = builder.desired.volumes.iter();
-    let volumes = volumes.filter(|volume| service.volumes.contains(&volume.name));
+    let volumes = volumes.filter(|volume| service.volumes.iter().any(|name| volume.name == *name));
     let volumes = volumes.map(|volume| volume.path.resolve(home));
     let binds = service.binds.iter().map(|bind| resolve(bind, home));
     let within = |one: &str, two: &str| {
