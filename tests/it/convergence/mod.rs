@@ -2,6 +2,7 @@
 //! really made from what is declared, and a crash or failure at any command is made good by a
 //! second apply. On the in-memory VPU.
 
+mod corpus;
 mod docker_attributes;
 mod drift;
 mod lock;

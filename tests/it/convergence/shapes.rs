@@ -21,7 +21,7 @@ use o3r_testing::archives;
 use proptest::prelude::*;
 
 /// Local files of all tests: images and project files, by content.
-fn store() -> &'static tempfile::TempDir {
+pub(super) fn store() -> &'static tempfile::TempDir {
     static STORE: OnceLock<tempfile::TempDir> = OnceLock::new();
     STORE.get_or_init(|| tempfile::tempdir().unwrap())
 }
