@@ -86,8 +86,8 @@ pub use crate::{
     deployment::{ApplyOptions, Deployment, Error, Planned, Vpu},
     device::DeviceError,
     host::{
-        ByteStream, Held, Host, HostError, LocalHost, Output, PresentedKey, SshHost, SshOptions,
-        Stdin,
+        ByteStream, Held, Host, HostError, LocalHost, Output, Payload as StdinWriter, PresentedKey,
+        SshHost, SshOptions, Stdin,
     },
     manifest::{
         Diagnostic, Diagnostics, FindingCode, LoadError, Manifest, Options as LoadOptions, Severity,
@@ -97,14 +97,17 @@ pub use crate::{
     render::{json as plan_json, plan_text, status_json},
 };
 pub use o3r_core::{
+    desired::ManifestRef,
+    digest::Digest,
     plan::{
-        Action, Address, BlockCode, Blocked, Cause, NotRestorable, Note, NoteCode, Phase, Plan,
-        PlanError, ResourceKind, Step, Summary,
+        Action, Address, BlockCode, Blocked, Cause, Command, NotRestorable, Note, NoteCode, Part,
+        Payload, PayloadSource, Phase, Plan, PlanError, ResourceKind, Step, Summary,
     },
     shell::Argv,
+    speeds::Speeds,
     status::Status,
 };
-pub use o3r_transfer::LayerSpan;
+pub use o3r_transfer::{ImageError, LayerSpan};
 
 /// All modules, for this project's own binary and tests: nothing of it is promised to stay.
 #[doc(hidden)]

@@ -3,8 +3,8 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use o3r_core::digest::Digest;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::{
     FindingCode, Manifest,
@@ -169,7 +169,7 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
         manifest,
         path: name.into(),
         source,
-        sha256: hex(&Sha256::digest(bytes)),
+        sha256: Digest::of(bytes).hex(),
         spans,
         vpus_file: None,
         chosen: None,
@@ -238,15 +238,4 @@ fn set_version(value: &mut Value, version: &ReleaseVersion) {
     if let Value::Object(release) = release {
         release.insert("version".to_owned(), Value::String(version.to_string()));
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

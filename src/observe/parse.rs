@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use o3r_core::architecture::Architecture;
 use serde::Deserialize;
 
@@ -315,13 +316,10 @@ pub(in crate::observe) fn permission_bits(text: &str) -> Option<u32> {
 }
 
 pub(in crate::observe) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() > 2 * HEX_LIMIT || !text.len().is_multiple_of(2) {
+    if text.len() > 2 * HEX_LIMIT {
         return None;
     }
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
 
 /// Records are ours alone: one that cannot be read counts as a failure, not as none.
