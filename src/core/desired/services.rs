@@ -70,17 +70,18 @@ fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
     files.filter(|path| !is_inside(path)).collect()
 }
 
-/// A path without `.`, `..` and trailing slashes.
+/// A path without `.`, `..` and trailing slashes; `..` stays where it leads out of `~`.
 fn normalised(path: &str) -> String {
+    let root = if path.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = vec![];
-    for part in path.split('/').skip(usize::from(path.starts_with('/'))) {
+    for part in path.split('/').skip(root.len()) {
         match part {
             "" | "." => {}
+            ".." if root.is_empty() && matches!(parts[..], ["~"] | [.., ".."]) => parts.push(part),
             ".." => drop(parts.pop()),
             part => parts.push(part),
         }
     }
-    let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", parts.join("/"))
 }
 
@@ -150,4 +151,38 @@ pub fn services(
         }
     }
     services
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_files_outside_of_the_projects_directory_are_kept() {
+        let inside = format!("{}/in.env", remote::project_directory("app"));
+        let beside = format!("{}/in.env", remote::project_directory("apple"));
+        let text = format!(
+            "services:\n  web:\n    image: web\n    env_file: [in.env, {inside}, {beside}, ~/./a/../b.env, /etc//c.env]\n"
+        );
+        let parsed = ComposeFile::parse_with(&text, &compose::Environment::new()).unwrap();
+        let services = services(&parsed, &[], "app", Release::of("1.29.2"));
+        assert_eq!(
+            services["web"].env_files,
+            [beside.as_str(), "~/b.env", "/etc/c.env"]
+        );
+    }
+
+    #[test]
+    fn regression_a_path_that_leads_out_of_the_home_directory_stays_one() {
+        for (written, path) in [
+            ("~/../other/web.env", "~/../other/web.env"),
+            ("~/a/../../../b/../c", "~/../../c"),
+            ("~", "~"),
+            ("/~/../a", "/a"),
+            ("/../a/", "/a"),
+            ("/a/./b//../c", "/a/c"),
+        ] {
+            assert_eq!(normalised(written), path, "{written}");
+        }
+    }
 }
