@@ -198,3 +198,202 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+
+    use super::*;
+    use crate::{
+        desired::{Entry, FileEntry, Guards, ManifestRef, ProjectFile, Release as Named, Service},
+        exclude::Exclude,
+        facts::{System, Trees},
+        names::RemotePath,
+    };
+
+    const HOME: &str = "/home/oem";
+
+    fn file(relative: &str, bytes: u64) -> ProjectFile {
+        ProjectFile {
+            relative: relative.into(),
+            local: Utf8PathBuf::new(),
+            sha256: Digest::of(b"text"),
+            bytes,
+            mode: 0o644,
+        }
+    }
+
+    /// A project of one service, `main`, that reads these environment files.
+    fn project(name: &str, files: Vec<ProjectFile>, env_files: &[&str]) -> Project {
+        let main = Service {
+            env_files: env_files.iter().map(ToString::to_string).collect(),
+            ..Service::default()
+        };
+        Project {
+            name: name.into(),
+            state: ProjectState::Running,
+            files,
+            services: [("main".into(), main)].into(),
+            read: [].into(),
+            networks: vec![],
+            volumes: vec![],
+            refused_by_old_compose: None,
+            autostart: None,
+            source: None,
+        }
+    }
+
+    fn transfer(target: &str) -> Transfer {
+        let target: RemotePath = target.parse().unwrap();
+        let entry = Entry::File(FileEntry {
+            local: Utf8PathBuf::new(),
+            sha256: Digest::of(b"text"),
+            bytes: 4,
+            mode: 0o644,
+            secret: false,
+        });
+        Transfer {
+            target,
+            entries: [(String::new(), entry)].into(),
+            delete: false,
+            exclude: Exclude::default(),
+            restart: vec![],
+            source: None,
+        }
+    }
+
+    fn desired(transfers: &[&str], projects: Vec<Project>) -> Desired {
+        Desired {
+            manifest: ManifestRef::default(),
+            release: Named {
+                name: "app".into(),
+                version: String::new(),
+                source: None,
+            },
+            guards: Guards {
+                arch: "arm64".into(),
+                serial: None,
+                firmware: None,
+                api_port: 80,
+            },
+            directories: vec![],
+            volumes: vec![],
+            images: vec![],
+            transfers: transfers.iter().map(|target| transfer(target)).collect(),
+            projects,
+            device_name: None,
+            disabled: vec![],
+        }
+    }
+
+    fn unknown<T>() -> Probed<T> {
+        Probed::Unknown("it was not asked".into())
+    }
+
+    /// Of a VPU with docker-compose, where this is at `/etc/web.env`.
+    fn facts(at_path: Option<Probed<PathFact>>) -> Facts {
+        Facts {
+            system: System {
+                home: HOME.into(),
+                uid: 1000,
+                arch: "arm64".into(),
+                boot_id: String::new(),
+                environment: [].into(),
+                environment_sha256: Some(Digest::of(b"")),
+                home_refuses: None,
+            },
+            device: unknown(),
+            device_help: None,
+            docker: unknown(),
+            compose: Probed::Known("1.29.2".into()),
+            paths: [].into(),
+            trees: Trees::default(),
+            arrived: [].into(),
+            volumes: unknown(),
+            images: unknown(),
+            containers: unknown(),
+            networks: unknown(),
+            projects: [].into(),
+            environment_files: at_path
+                .map(|fact| ("/etc/web.env".to_owned(), fact))
+                .into_iter()
+                .collect(),
+            resolved: [].into(),
+            records: unknown(),
+            listeners: unknown(),
+            autostart: unknown(),
+        }
+    }
+
+    fn question(desired: &Desired, facts: &Facts) -> Question {
+        desired.questions(facts).remove(0)
+    }
+
+    #[test]
+    fn environment_files_that_only_the_apply_puts_there_are_awaited() {
+        let other = || project("other", vec![file("web.env", 4)], &[]);
+        let in_other = format!("{}/web.env", other().directory());
+        let in_home = "/home/oem/share/web.env";
+        for (target, read, awaited) in [
+            ("~/share", "~/share/web.env", Some(in_home)),
+            ("~/share/", "~/share/web.env", Some(in_home)),
+            ("~/share/web.env", "~/share/web.env", Some(in_home)),
+            ("/home/oem/share", "~/share/web.env", Some(in_home)),
+            ("~/share", "~/shared/web.env", None),
+            ("~/share/web.env/more", "~/share/web.env", None),
+            ("~/share", in_other.as_str(), Some(in_other.as_str())),
+            ("~/share", "/etc/web.env", None),
+        ] {
+            let app = project("app", vec![], &[read]);
+            let asked = question(&desired(&[target], vec![app, other()]), &facts(None));
+            let paths: Vec<&str> = asked.awaited.iter().map(String::as_str).collect();
+            assert_eq!(paths, Vec::from_iter(awaited), "{target} {read}");
+            let apart: BTreeSet<String> = awaited.iter().map(|_| "main".to_owned()).collect();
+            assert_eq!(asked.apart, apart, "{target} {read}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_remembered_where_all_that_it_depends_on_is_known() {
+        let wanted = desired(&[], vec![project("app", vec![], &["/etc/web.env"])]);
+        let is_complete = |fact| question(&wanted, &facts(fact)).is_complete;
+        let there = |sha256| PathFact::File {
+            mode: 0o644,
+            uid: 0,
+            size: 4,
+            sha256,
+        };
+        let digest = Some(Digest::of(b"text"));
+        assert!(is_complete(Some(Probed::Known(there(digest)))));
+        assert!(is_complete(Some(Probed::Known(PathFact::Missing))));
+        assert!(!is_complete(Some(Probed::Known(there(None)))));
+        assert!(!is_complete(Some(Probed::Known(PathFact::Other))));
+        assert!(!is_complete(Some(unknown())));
+        assert!(!is_complete(None));
+        let mut no_tool = facts(Some(Probed::Known(there(digest))));
+        no_tool.system.environment_sha256 = None;
+        assert!(!question(&wanted, &no_tool).is_complete);
+    }
+
+    #[test]
+    fn docker_compose_is_given_what_it_reads_and_small_files_that_it_may_read() {
+        let mut app = project(
+            "app",
+            vec![
+                file("base.yml", SMALL),
+                file("sub/base.yaml", SMALL),
+                file(".env", 1),
+                file("large.yml", SMALL + 1),
+                file("model.onnx", 1),
+                file("read.json", SMALL + 1),
+            ],
+            &[],
+        );
+        app.read = ["read.json".to_owned()].into();
+        let asked = question(&desired(&[], vec![app.clone()]), &facts(None));
+        let files: Vec<&str> = asked.files.iter().map(|f| f.relative.as_str()).collect();
+        assert_eq!(files, ["base.yml", "sub/base.yaml", ".env", "read.json"]);
+        app.state = ProjectState::Absent;
+        assert_eq!(desired(&[], vec![app]).questions(&facts(None)).len(), 0);
+    }
+}

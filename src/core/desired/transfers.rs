@@ -137,3 +137,60 @@ pub fn sums(transfers: &[Transfer], members: &[String]) -> String {
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: u64) -> Entry {
+        Entry::File(FileEntry {
+            local: Utf8PathBuf::new(),
+            sha256: Digest::of(b"text"),
+            bytes,
+            mode: 0o644,
+            secret: false,
+        })
+    }
+
+    /// Of the archive of one entry at `0/NAME`, in blocks.
+    fn blocks(name_len: usize, entry: Entry) -> u64 {
+        let name = "n".repeat(name_len);
+        let transfer = Transfer {
+            target: "~/share".parse().unwrap(),
+            entries: [(name.clone(), entry)].into(),
+            delete: false,
+            exclude: Exclude::default(),
+            restart: vec![],
+            source: None,
+        };
+        let length = archive_len(&[transfer], &[format!("0/{name}")]);
+        assert_eq!(length % BLOCK, 0);
+        length / BLOCK
+    }
+
+    #[test]
+    fn an_archives_length_counts_headers_contents_sums_and_the_end() {
+        // A header each of the entry and the sums, the line of sums, two blocks of the end.
+        assert_eq!(blocks(1, file(0)), 5);
+        assert_eq!(blocks(1, file(1)), 6);
+        assert_eq!(blocks(1, file(512)), 6);
+        assert_eq!(blocks(1, file(513)), 7);
+        // None is a file, and the sums are empty.
+        assert_eq!(blocks(1, Entry::Directory { mode: None }), 4);
+    }
+
+    #[test]
+    fn a_name_too_long_for_a_header_takes_a_header_and_blocks_of_its_own() {
+        // `0/` is part of the name, and so is a directory's slash.
+        assert_eq!((blocks(98, file(0)), blocks(99, file(0))), (5, 7));
+        let directory = || Entry::Directory { mode: None };
+        assert_eq!((blocks(97, directory()), blocks(98, directory())), (4, 6));
+        // Names end with a zero byte; the line of sums takes two blocks here.
+        assert_eq!((blocks(509, file(0)), blocks(510, file(0))), (8, 9));
+        let link = |length| Entry::Symlink {
+            target: "t".repeat(length),
+        };
+        assert_eq!((blocks(1, link(100)), blocks(1, link(101))), (4, 6));
+        assert_eq!(blocks(99, link(101)), 8);
+    }
+}
