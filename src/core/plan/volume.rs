@@ -208,3 +208,60 @@ impl facts::Volume {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(driver: &str, options: &[(&str, &str)]) -> facts::Volume {
+        let options = options.iter();
+        facts::Volume {
+            driver: driver.to_owned(),
+            options: options
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            owner: None,
+            project: String::new(),
+            key: String::new(),
+            anonymous: false,
+        }
+    }
+
+    #[test]
+    fn a_volume_is_described_by_what_may_be_lost_with_it() {
+        let bind = [("device", "/data"), ("o", "rw,bind"), ("type", "none")];
+        let tmpfs = [("device", "tmpfs"), ("o", "size=1m"), ("type", "tmpfs")];
+        for (volume, text) in [
+            (volume("local", &bind), "it is bound to /data"),
+            (
+                volume("nfs", &bind),
+                "driver nfs, device=/data o=rw,bind type=none",
+            ),
+            (
+                volume("local", &tmpfs),
+                "driver local, device=tmpfs o=size=1m type=tmpfs",
+            ),
+            (
+                volume("local", &[]),
+                "it is a plain local volume, which may hold data",
+            ),
+        ] {
+            assert_eq!(volume.describe(), text);
+        }
+    }
+
+    #[test]
+    fn options_are_compared_as_docker_treats_them() {
+        let bound = |device, flags, kind| {
+            normalised(
+                &volume("local", &[("device", device), ("o", flags), ("type", kind)]).options,
+            )
+        };
+        let wanted = bound("/data", "bind", "none");
+        assert_eq!(bound("/data/", "bind", "none"), wanted);
+        assert_eq!(bound("/data", "rw, bind,bind", "ext4"), wanted);
+        assert_ne!(bound("/data", "bind,ro", "none"), wanted);
+        assert_ne!(bound("/data", "ro", "none"), bound("/data", "ro", "ext4"));
+        assert_eq!(bound("/", "bind", "none")["device"], "/");
+    }
+}

@@ -426,3 +426,26 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     builder.step(draft);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_taken_down_with_the_files_that_it_was_made_of() {
+        let mut container = Container {
+            project: "cam".into(),
+            working_dir: "/home/oem/my cam".into(),
+            ..Container::default()
+        };
+        assert_eq!(
+            take_down(&container),
+            "cd '/home/oem/my cam' && docker-compose -p cam down"
+        );
+        container.config_files = "a.yml,/etc/b c.yml".into();
+        assert_eq!(
+            take_down(&container),
+            "cd '/home/oem/my cam' && docker-compose -f a.yml -f '/etc/b c.yml' -p cam down"
+        );
+    }
+}

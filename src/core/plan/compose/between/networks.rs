@@ -409,3 +409,45 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
     }
     builder.notes(notes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_is_compared_without_the_bits_of_a_host() {
+        for (written, same) in [
+            ("10.0.3.7/8", "10.0.0.0/8"),
+            ("10.0.3.7/32", "10.0.3.7/32"),
+            ("10.0.3.7/0", "0.0.0.0/0"),
+            (" 172.28.1.0/16 ", "172.28.0.0/16"),
+            ("FD00:0:0:1::7/32", "fd00::/32"),
+            ("fd00:1:2:3:4:5:6:7/64", "fd00:1:2:3::/64"),
+            ("fd00::7/128", "fd00::7/128"),
+            ("fd00::7/0", "::/0"),
+        ] {
+            assert_eq!(subnet(written), same, "{written}");
+        }
+        for unknown in [
+            "10.0.3.7/33",
+            "fd00::7/129",
+            "10.0.3.7",
+            "10.0.3.7/x",
+            "x/8",
+        ] {
+            assert_eq!(subnet(unknown), unknown);
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_compared_without_its_length_and_in_one_spelling() {
+        for (written, same) in [
+            ("172.28.0.1", "172.28.0.1"),
+            ("172.28.0.1/16", "172.28.0.1"),
+            ("FD00:0::1/64", "fd00::1"),
+            ("a name/16", "a name"),
+        ] {
+            assert_eq!(bare(written), same, "{written}");
+        }
+    }
+}
