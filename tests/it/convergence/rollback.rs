@@ -194,6 +194,32 @@ fn regression_a_put_that_fails_leaves_the_file_and_the_release() {
 }
 
 #[test]
+fn regression_an_anonymous_volume_comes_back_where_the_project_was_to_go() {
+    run(async {
+        let vpu = FakeVpu::default();
+        vpu.world(|world| world.image_volumes.insert("/data".into()));
+        converge(&vpu, &desired(&BASE)).await;
+        let before = vpu.world(|world| world.clone());
+        // An apply mounts something else there, and is cut off before it is recorded.
+        let halfway = desired(&Shape {
+            covers: true,
+            ..BASE
+        });
+        let plan = plan_for(&vpu, &halfway).await;
+        let steps = plan.steps.iter().take_while(|step| !step.is_record());
+        let at = steps.map(|step| step.actions.len()).sum();
+        vpu.inject(Some(Fault::LinkLostBefore(at)));
+        execute(&vpu, &halfway, &plan).await;
+        vpu.inject(None);
+        let gone = desired(&Shape {
+            state: ProjectState::Absent,
+            ..BASE
+        });
+        assert!(fails_and_restores(&vpu, &gone, 0, &before).await);
+    });
+}
+
+#[test]
 fn regression_a_release_that_adds_a_service_is_taken_back() {
     run(async {
         let vpu = FakeVpu::default();

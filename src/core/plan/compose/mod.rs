@@ -419,7 +419,8 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     draft = draft.run(actions.into_iter().map(Command::new));
     if let Some(previous) = previous {
         undo.splice(0..0, previous::make_room(builder));
-        let switch = (&Recreate::None, &Between::default());
+        let between = Between::of_absent(builder, project, found);
+        let switch = (&Recreate::None, &between);
         undo.extend(previous.restore(builder, project, found, &changed, switch));
         let broken = loses_containers(builder, found) || previous.is_touched();
         draft = draft.undo(undo).rollback_always(broken);

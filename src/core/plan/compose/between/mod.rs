@@ -35,6 +35,14 @@ impl<'a> Between<'a> {
         }
     }
 
+    /// The same of a project that goes: nothing is compared, and its volumes may be taken by an apply before.
+    pub(super) fn of_absent(builder: &Builder<'a>, project: &Project, found: &Found<'a>) -> Self {
+        Self {
+            taken: mounts::taken(builder, project, found),
+            ..Self::default()
+        }
+    }
+
     /// The differences.
     pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
         let covered = self.covered.iter().map(mounts::Covered::cause);
