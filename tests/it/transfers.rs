@@ -17,7 +17,7 @@ use o3r_deploy::internal::{
     manifest::{self, names::RemotePath},
     observe::{Access, Node, Observed, Other, Probed, Tree, observe},
     offers::Offers,
-    plan::{self, BlockCode, ChangeKind, PayloadSource, Plan, Step},
+    plan::{self, BlockCode, Cause, ChangeKind, PayloadSource, Plan, Step},
     resolve::resolve,
 };
 use o3r_testing::vpu::{FakeVpu, World};
@@ -510,6 +510,24 @@ fn a_tree_has_modes_links_and_exclusions() {
         "sub/link -> ../a",
     ];
     assert_eq!(shown, wanted);
+}
+
+#[tokio::test]
+async fn a_file_is_said_to_differ_in_its_content_or_in_its_mode() {
+    let site = Site::new("[[transfers]]\nsrc = \"a\"\ndst = \"~/config\"\nmode = \"0640\"\n");
+    site.write("a", "a");
+    let desired = site.desired();
+    let there = |bytes: &'static str, mode| {
+        move |world: &mut World| world.write("/home/oem/config", bytes.as_bytes(), mode)
+    };
+    let cause = |plan: &Plan| step(plan, "transfer.~/config").cause.clone();
+    let plan = plan_on(&desired, there("a", 0o600), as_it_is).await;
+    assert_eq!(cause(&plan), Cause::differs("mode", "0600", "0640"));
+    let plan = plan_on(&desired, there("old", 0o640), as_it_is).await;
+    let Cause::Differs { attribute, .. } = cause(&plan) else {
+        panic!("{:?}", cause(&plan))
+    };
+    assert_eq!(attribute, "content");
 }
 
 #[test]

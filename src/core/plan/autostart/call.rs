@@ -112,4 +112,46 @@ mod tests {
         assert_eq!(expand("~/%i/%%/%q%", "a", "/h"), "/h/a/%/%q%");
         assert_eq!(expand("%n", "a", "/h"), "oem-dc@a.service");
     }
+
+    #[test]
+    fn a_call_is_known_with_all_options_before_its_command() {
+        for (line, files, project_name, directory) in [
+            ("docker-compose up", "", "", ""),
+            ("-/usr/bin/docker compose up -d", "", "", ""),
+            ("docker-compose --verbose -f a.yml up", "a.yml", "", ""),
+            (
+                "docker-compose -f a.yml --file=b.yml up -f c",
+                "a.yml b.yml",
+                "",
+                "",
+            ),
+            ("docker-compose -H up -p x up", "", "x", ""),
+            (
+                "docker-compose --project-name=x --project-directory /d --ansi=never up",
+                "",
+                "x",
+                "/d",
+            ),
+        ] {
+            let call = Call::parse(&words(line)).unwrap_or_else(|| panic!("no call: {line}"));
+            assert_eq!(call.files.join(" "), files, "{line}");
+            assert_eq!(
+                call.project_name.unwrap_or_default(),
+                project_name,
+                "{line}"
+            );
+            assert_eq!(call.directory.unwrap_or_default(), directory, "{line}");
+        }
+        for line in [
+            "",
+            "docker-compose",
+            "docker-compose -f up",
+            "docker-compose -d down up",
+            "docker run compose up",
+            "docker",
+            "podman-compose up",
+        ] {
+            assert!(Call::parse(&words(line)).is_none(), "{line}");
+        }
+    }
 }
