@@ -25,5 +25,7 @@ pub mod restart_policy;
 pub mod shell;
 pub mod speeds;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod trouble;
 pub mod units;

@@ -205,13 +205,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        desired::{Entry, FileEntry, Guards, ManifestRef, ProjectFile, Release as Named, Service},
+        desired::{Entry, FileEntry, ProjectFile},
         exclude::Exclude,
-        facts::{System, Trees},
         names::RemotePath,
+        testing,
     };
-
-    const HOME: &str = "/home/oem";
 
     fn file(relative: &str, bytes: u64) -> ProjectFile {
         ProjectFile {
@@ -230,16 +228,8 @@ mod tests {
             ..Service::default()
         };
         Project {
-            name: name.into(),
-            state: ProjectState::Running,
             files,
-            services: [("main".into(), main)].into(),
-            read: [].into(),
-            networks: vec![],
-            volumes: vec![],
-            refused_by_old_compose: None,
-            autostart: None,
-            source: None,
+            ..testing::project(name, [("main", main)])
         }
     }
 
@@ -264,65 +254,17 @@ mod tests {
 
     fn desired(transfers: &[&str], projects: Vec<Project>) -> Desired {
         Desired {
-            manifest: ManifestRef::default(),
-            release: Named {
-                name: "app".into(),
-                version: String::new(),
-                source: None,
-            },
-            guards: Guards {
-                arch: "arm64".into(),
-                serial: None,
-                firmware: None,
-                api_port: 80,
-            },
-            directories: vec![],
-            volumes: vec![],
-            images: vec![],
             transfers: transfers.iter().map(|target| transfer(target)).collect(),
-            projects,
-            device_name: None,
-            disabled: vec![],
+            ..testing::desired(projects)
         }
-    }
-
-    fn unknown<T>() -> Probed<T> {
-        Probed::Unknown("it was not asked".into())
     }
 
     /// Of a VPU with docker-compose, where this is at `/etc/web.env`.
     fn facts(at_path: Option<Probed<PathFact>>) -> Facts {
-        Facts {
-            system: System {
-                home: HOME.into(),
-                uid: 1000,
-                arch: "arm64".into(),
-                boot_id: String::new(),
-                environment: [].into(),
-                environment_sha256: Some(Digest::of(b"")),
-                home_refuses: None,
-            },
-            device: unknown(),
-            device_help: None,
-            docker: unknown(),
-            compose: Probed::Known("1.29.2".into()),
-            paths: [].into(),
-            trees: Trees::default(),
-            arrived: [].into(),
-            volumes: unknown(),
-            images: unknown(),
-            containers: unknown(),
-            networks: unknown(),
-            projects: [].into(),
-            environment_files: at_path
-                .map(|fact| ("/etc/web.env".to_owned(), fact))
-                .into_iter()
-                .collect(),
-            resolved: [].into(),
-            records: unknown(),
-            listeners: unknown(),
-            autostart: unknown(),
-        }
+        let mut facts = testing::observed().facts;
+        let at_path = at_path.map(|fact| ("/etc/web.env".to_owned(), fact));
+        facts.environment_files.extend(at_path);
+        facts
     }
 
     fn question(desired: &Desired, facts: &Facts) -> Question {
@@ -368,7 +310,7 @@ mod tests {
         assert!(is_complete(Some(Probed::Known(PathFact::Missing))));
         assert!(!is_complete(Some(Probed::Known(there(None)))));
         assert!(!is_complete(Some(Probed::Known(PathFact::Other))));
-        assert!(!is_complete(Some(unknown())));
+        assert!(!is_complete(Some(Probed::Unknown("no permission".into()))));
         assert!(!is_complete(None));
         let mut no_tool = facts(Some(Probed::Known(there(digest))));
         no_tool.system.environment_sha256 = None;
@@ -395,5 +337,25 @@ mod tests {
         assert_eq!(files, ["base.yml", "sub/base.yaml", ".env", "read.json"]);
         app.state = ProjectState::Absent;
         assert_eq!(desired(&[], vec![app]).questions(&facts(None)).len(), 0);
+    }
+
+    #[test]
+    fn an_answer_leaves_what_a_service_has_by_its_files_here() {
+        let service = |binds: &[&str]| Service {
+            binds: binds.iter().map(ToString::to_string).collect(),
+            ..Service::default()
+        };
+        let mut answered = service(&["/dev", "~/share"]);
+        let here = Service {
+            definition: Some(Digest::of(b"here")),
+            files: vec!["conf/a".into()],
+            env_files: vec!["/etc/web.env".into()],
+            ..service(&["~/share", "/etc/web.env"])
+        };
+        answered.take_from(&here);
+        assert_eq!(answered.binds, ["/dev", "~/share", "/etc/web.env"]);
+        assert_eq!(answered.definition, here.definition);
+        assert_eq!(answered.files, here.files);
+        assert_eq!(answered.env_files, here.env_files);
     }
 }

@@ -134,3 +134,131 @@ fn relevant<T>(
         .filter(|(key, value)| keep(key, value))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::{ImageContent, Service},
+        facts::Attachment,
+        testing,
+    };
+
+    fn layers(letters: &str) -> Vec<Digest> {
+        letters.bytes().map(|letter| Digest::of([letter])).collect()
+    }
+
+    /// A project with a network and a container on one of others, a volume and an image.
+    fn desired() -> Desired {
+        let mut project = testing::project("app", [("main", Service::default())]);
+        project.networks = vec![desired::Network {
+            name: "expected".into(),
+            older_name: Some("older".into()),
+            used: true,
+            declared: crate::compose::Network::default(),
+        }];
+        let mut desired = testing::desired(vec![project]);
+        desired.volumes = vec![desired::Volume {
+            name: "share".into(),
+            path: "~/share".parse().unwrap(),
+            replace: false,
+            source: None,
+        }];
+        desired.images = vec![desired::Image {
+            name: "app:1".into(),
+            content: Some(ImageContent {
+                config_digest: Digest::of(b"app"),
+                layers: layers("ab"),
+                staging_tag: "o3r-deploy/app:1".into(),
+            }),
+            source: None,
+        }];
+        desired
+    }
+
+    /// Whether the fingerprint changes with this change of what was observed.
+    fn depends(change: impl FnOnce(&mut Facts)) -> bool {
+        let (desired, mut facts) = (desired(), testing::observed().facts);
+        let container = Container {
+            name: "app_main_1".into(),
+            project: "app".into(),
+            volumes: ["mounted".to_owned()].into(),
+            networks: [(
+                "attached".to_owned(),
+                Attachment {
+                    id: "attached".into(),
+                    ..Attachment::default()
+                },
+            )]
+            .into(),
+            ..Container::default()
+        };
+        facts.containers = Probed::Known([("1".to_owned(), container)].into());
+        let before = fingerprint(&desired, &facts);
+        change(&mut facts);
+        before != fingerprint(&desired, &facts)
+    }
+
+    #[test]
+    fn a_plan_depends_on_networks_that_it_names_has_or_is_on() {
+        let network = |id: &str, name: &str, project: &str| {
+            let network = Network {
+                name: name.into(),
+                project: project.into(),
+                ..Network::default()
+            };
+            let added = [(id.to_owned(), network)];
+            depends(|facts| facts.networks = Probed::Known(added.into()))
+        };
+        assert!(network("1", "front", "app"));
+        assert!(network("1", "expected", ""));
+        assert!(network("1", "older", ""));
+        assert!(network("attached", "front", ""));
+        assert!(!network("1", "front", "other"));
+        assert!(depends(
+            |facts| facts.networks = Probed::Unknown("no".into())
+        ));
+    }
+
+    #[test]
+    fn a_plan_depends_on_volumes_that_it_declares_owns_or_mounts() {
+        let volume = |name: &str, owner: Option<&str>, project: &str| {
+            let volume = Volume {
+                driver: "local".into(),
+                options: [].into(),
+                owner: owner.map(str::to_owned),
+                project: project.into(),
+                key: String::new(),
+                anonymous: false,
+            };
+            let added = [(name.to_owned(), volume)];
+            depends(|facts| facts.volumes = Probed::Known(added.into()))
+        };
+        assert!(volume("share", None, ""));
+        assert!(volume("mounted", None, ""));
+        assert!(volume("any", Some("app"), ""));
+        assert!(volume("any", None, "app"));
+        assert!(!volume("any", Some("other"), "other"));
+    }
+
+    #[test]
+    fn a_plan_depends_on_images_that_it_has_by_id_name_or_lowest_layer() {
+        let image = |id: &str, tag: &str, layers: Vec<Digest>| {
+            let image = Image {
+                tags: [tag.to_owned()].into(),
+                layers,
+                arch: "arm64".into(),
+                os: "linux".into(),
+            };
+            let added = [(id.to_owned(), image)];
+            depends(|facts| facts.images = Probed::Known(added.into()))
+        };
+        let id = Digest::of(b"app").to_string();
+        assert!(image(&id, "any:1", layers("x")));
+        assert!(image("any", "app:1", layers("x")));
+        assert!(image("any", "o3r-deploy/app:0", layers("x")));
+        assert!(image("any", "any:1", layers("ay")));
+        assert!(!image("any", "o3r-deploy/apple:0", layers("xb")));
+        assert!(!image("any", "any:1", vec![]));
+    }
+}

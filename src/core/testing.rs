@@ -1,0 +1,94 @@
+//! What the core's unit tests start from: a VPU that has nothing, and a release that declares nothing.
+
+use crate::{
+    desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service},
+    digest::Digest,
+    facts::{Facts, Observed, Probed, Readings, Records, System, Trees},
+};
+
+/// A running project of these services.
+pub(crate) fn project<'a>(
+    name: &str,
+    services: impl IntoIterator<Item = (&'a str, Service)>,
+) -> Project {
+    let services = services.into_iter();
+    Project {
+        name: name.into(),
+        state: ProjectState::Running,
+        files: vec![],
+        services: services
+            .map(|(name, service)| (name.to_owned(), service))
+            .collect(),
+        read: [].into(),
+        networks: vec![],
+        volumes: vec![],
+        refused_by_old_compose: None,
+        autostart: None,
+        source: None,
+    }
+}
+
+/// Version 1 of a release called `app`, of these projects.
+pub(crate) fn desired(projects: Vec<Project>) -> Desired {
+    Desired {
+        manifest: ManifestRef::default(),
+        release: Release {
+            name: "app".into(),
+            version: "1".into(),
+            source: None,
+        },
+        guards: Guards {
+            arch: "arm64".into(),
+            serial: None,
+            firmware: None,
+            api_port: 80,
+        },
+        directories: vec![],
+        volumes: vec![],
+        images: vec![],
+        transfers: vec![],
+        projects,
+        device_name: None,
+        disabled: vec![],
+    }
+}
+
+fn unknown<T>() -> Probed<T> {
+    Probed::Unknown("it was not asked".into())
+}
+
+/// Of a VPU with docker and docker-compose, and nothing in them; no device answers.
+pub(crate) fn observed() -> Observed {
+    let facts = Facts {
+        system: System {
+            home: "/home/oem".into(),
+            uid: 1000,
+            arch: "arm64".into(),
+            boot_id: String::new(),
+            environment: [].into(),
+            environment_sha256: Some(Digest::of(b"")),
+            home_refuses: None,
+        },
+        device: unknown(),
+        device_help: None,
+        docker: unknown(),
+        compose: Probed::Known("1.29.2".into()),
+        paths: [].into(),
+        trees: Trees::default(),
+        arrived: [].into(),
+        volumes: Probed::Known([].into()),
+        images: Probed::Known([].into()),
+        containers: Probed::Known([].into()),
+        networks: Probed::Known([].into()),
+        projects: [].into(),
+        environment_files: [].into(),
+        resolved: [].into(),
+        records: Probed::Known(Records::default()),
+        listeners: unknown(),
+        autostart: unknown(),
+    };
+    Observed {
+        facts,
+        readings: Readings::default(),
+    }
+}
