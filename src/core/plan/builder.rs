@@ -294,3 +294,54 @@ pub fn vpu(facts: &Facts, host: &str) -> Vpu {
         compose: facts.compose.known().cloned().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan::ResourceKind, testing};
+
+    #[test]
+    fn steps_are_ordered_numbered_and_counted() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        let all = [
+            (Action::Create, 1),
+            (Action::Update, 2),
+            (Action::Replace, 3),
+            (Action::Remove, 4),
+            (Action::Run, 5),
+        ];
+        for (action, count) in all {
+            for number in 0..count {
+                let phase = [Phase::Settle, Phase::Stage][number % 2];
+                let name = format!("{}-{number}", action.verb());
+                let address = Address::new(ResourceKind::Volume, name);
+                builder.step(Draft::new(address, action, phase, Cause::Missing));
+            }
+        }
+        builder.unchanged();
+        builder.unchanged();
+        let blocked = Address::new(ResourceKind::Volume, "blocked");
+        builder.block(blocked.clone(), Obstacle::not_probed());
+        builder.block(blocked.clone(), Obstacle::not_probed());
+        assert!(builder.is_blocked_at(&blocked));
+        let plan = builder.finish("host");
+        assert_eq!(
+            plan.summary,
+            Summary {
+                create: 1,
+                update: 2,
+                replace: 3,
+                remove: 4,
+                run: 5,
+                unchanged: 2,
+                blocked: 1,
+            }
+        );
+        assert!(plan.steps.is_sorted_by_key(|step| step.phase));
+        let ids: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
+        assert!(ids.into_iter().eq(1..=15));
+        assert_eq!(plan.steps[0].address, "volume.update-1");
+    }
+}

@@ -153,3 +153,27 @@ pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> Obstacle {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{offers::Offers, testing};
+
+    #[test]
+    fn a_directory_has_one_address_however_it_is_spelled() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        for (path, name) in [
+            ("~", "~"),
+            ("/home/oem", "~"),
+            ("~/a", "~/a"),
+            ("/home/oem/a", "~/a"),
+            ("/home/oem2/a", "/home/oem2/a"),
+            ("/etc", "/etc"),
+        ] {
+            let path: RemotePath = path.parse().unwrap();
+            assert_eq!(address(&builder, &path).name(), name, "{path:?}");
+        }
+    }
+}

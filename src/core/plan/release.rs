@@ -157,3 +157,88 @@ fn json_line(value: &impl Serialize) -> String {
     line.push('\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        digest::Digest,
+        facts::{Input, Probed},
+        offers::Offers,
+        testing,
+    };
+
+    /// Why the release is recorded, where this one was before; `None` where it is not.
+    fn cause(change: impl FnOnce(&mut facts::Release)) -> Option<Cause> {
+        let desired = testing::desired(vec![testing::project("web", [])]);
+        let made = Made {
+            running: true,
+            inputs: [].into(),
+        };
+        let mut recorded = facts::Release {
+            version: "1".into(),
+            desired: desired.digest(),
+            projects: ["web".to_owned()].into(),
+            autostart: [].into(),
+            made: [("web".to_owned(), made)].into(),
+        };
+        change(&mut recorded);
+        let mut observed = testing::observed();
+        observed.facts.records = Probed::Known(Records {
+            releases: [("app".to_owned(), recorded)].into(),
+            ..Records::default()
+        });
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        let is_planned = plan(&mut builder, &BTreeSet::new());
+        let mut steps = builder.finish("host").steps;
+        assert_eq!(steps.len(), usize::from(is_planned));
+        steps.pop().map(|step| step.cause)
+    }
+
+    #[test]
+    fn a_release_is_recorded_where_the_record_says_something_else() {
+        assert_eq!(cause(|_| {}), None);
+        let older = cause(|recorded| recorded.version = "0".into());
+        assert_eq!(older, Some(Cause::differs("version", "0", "1")));
+        let other = Digest::of(b"other");
+        let Some(Cause::Differs {
+            attribute, found, ..
+        }) = cause(|recorded| recorded.desired = other)
+        else {
+            panic!("another declaration is no reason")
+        };
+        assert_eq!((attribute.as_str(), found), ("declared", other.short()));
+        let incomplete = Cause::differs("record", "incomplete", "complete");
+        assert_eq!(cause(|old| old.made.clear()), Some(incomplete));
+    }
+
+    #[test]
+    fn an_input_that_is_another_one_is_the_reason() {
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        let image = || Input::Image("web:1".into());
+        let release = |inputs: Vec<(Input, String)>| {
+            let made = Made {
+                running: true,
+                inputs: inputs.into_iter().collect(),
+            };
+            facts::Release {
+                version: "1".into(),
+                desired: Digest::of(b""),
+                projects: [].into(),
+                autostart: [].into(),
+                made: [("web".to_owned(), made)].into(),
+            }
+        };
+        let file = || (Input::File("a".into()), new.to_string());
+        let wanted = release(vec![file(), (image(), new.to_string())]);
+        let differs = |was: &str| {
+            let attribute = format!("web made from {}", image());
+            Cause::differs(attribute, was, new.short())
+        };
+        let recorded = release(vec![file(), (image(), old.to_string())]);
+        assert_eq!(made_differently(&recorded, &wanted), differs(&old.short()));
+        let without = release(vec![file()]);
+        assert_eq!(made_differently(&without, &wanted), differs("nothing"));
+    }
+}

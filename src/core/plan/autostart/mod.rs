@@ -271,3 +271,32 @@ pub(super) fn relevant(desired: &Desired, facts: &Probed<Autostart>) -> Probed<A
     }
     Probed::Known(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{digest::Digest, testing};
+
+    #[test]
+    fn a_record_keeps_what_was_turned_on_until_another_is_declared() {
+        let recorded = facts::Release {
+            version: "1".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: ["app", "gone", "off"].map(str::to_owned).into(),
+            made: [].into(),
+        };
+        let project = |name, autostart| Project {
+            autostart,
+            ..testing::project(name, [])
+        };
+        let wanted = testing::desired(vec![
+            project("new", Some(true)),
+            project("off", Some(false)),
+            project("app", None),
+        ]);
+        let kept = |recorded| Vec::from_iter(made(&wanted, recorded));
+        assert_eq!(kept(Some(&recorded)), ["app", "gone", "new"]);
+        assert_eq!(kept(None), ["new"]);
+    }
+}

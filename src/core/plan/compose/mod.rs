@@ -449,4 +449,25 @@ mod tests {
             "cd '/home/oem/my cam' && docker-compose -f a.yml -f '/etc/b c.yml' -p cam down"
         );
     }
+
+    #[test]
+    fn a_container_stepped_aside_if_its_name_begins_with_its_id() {
+        let id = "0123456789abcdef".to_owned();
+        let aside = |name: &str| {
+            let container = Container {
+                name: name.into(),
+                service: "main".into(),
+                ..Container::default()
+            };
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: None,
+            };
+            left_aside(&found)
+        };
+        assert_eq!(aside("0123456789ab_app_main_1"), ["main".to_owned()].into());
+        for name in ["app_main_1", "0123456789ac_app_main_1", "0123456789ab"] {
+            assert_eq!(aside(name), BTreeSet::new(), "{name}");
+        }
+    }
 }

@@ -392,3 +392,87 @@ impl Container {
         self.status.is_up()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{facts, offers::Offers, testing};
+
+    #[test]
+    fn a_roll_back_removes_projects_that_the_plan_created() {
+        let stopped = |name| Project {
+            state: ProjectState::Stopped,
+            ..testing::project(name, [])
+        };
+        let gone = Project {
+            state: ProjectState::Absent,
+            ..testing::project("gone", [])
+        };
+        let mut projects = vec![gone];
+        projects.extend(["begun", "new", "old", "theirs"].map(stopped));
+        let desired = testing::desired(projects);
+        let mut observed = testing::observed();
+        let of = |project: &str| Container {
+            project: project.into(),
+            ..Container::default()
+        };
+        let containers = ["begun", "theirs"].map(|name| (name.to_owned(), of(name)));
+        observed.facts.containers = Probed::Known(containers.into());
+        let offers = Offers::default();
+        let removed = |observed: &facts::Observed| {
+            let builder = Builder::new(&desired, observed, &offers);
+            let commands = make_room(&builder);
+            let names = ["begun", "gone", "new", "old", "theirs"].into_iter();
+            let names = names.filter(|name| {
+                let record = builder.state().started(name);
+                commands.contains(&Command::new(remote::remove_project(name, &record)))
+            });
+            let names: Vec<&str> = names.collect();
+            assert_eq!(names.len(), commands.len());
+            names
+        };
+        assert_eq!(removed(&observed), [""; 0], "nothing to go back to");
+        let release = facts::Release {
+            version: "0".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: [].into(),
+            made: [("old".to_owned(), Made::default())].into(),
+        };
+        let records = facts::Records {
+            releases: [("app".to_owned(), release)].into(),
+            // An apply that was cut off put its file there: what runs is its own.
+            added: [("begun".to_owned(), [COMPOSE_FILE.to_owned()].into())].into(),
+            ..facts::Records::default()
+        };
+        observed.facts.records = Probed::Known(records);
+        assert_eq!(removed(&observed), ["begun", "new"]);
+    }
+
+    #[test]
+    fn the_images_of_containers_are_told_by_name_and_id() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let of = |image_ref: &str, image: &str| Container {
+            image_ref: image_ref.into(),
+            image: image.into(),
+            ..Container::default()
+        };
+        let containers = [
+            of("app:1", "sha256:a"),
+            of("app:1", "sha256:a"),
+            of("web:2", "sha256:b"),
+            of("", "sha256:c"),
+        ];
+        let ids: Vec<String> = (0..containers.len()).map(|id| id.to_string()).collect();
+        let found = Found {
+            containers: ids.iter().zip(&containers).collect(),
+            started: None,
+        };
+        assert_eq!(
+            images_of(&builder, &found),
+            ["app:1=sha256:a", "web:2=sha256:b"]
+        );
+    }
+}

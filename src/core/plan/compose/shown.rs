@@ -218,3 +218,50 @@ pub(super) fn with_dependants(
         services.extend(more);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compose::Limits, desired::Service, testing};
+
+    #[test]
+    fn a_limit_that_docker_has_is_compared_and_one_that_it_has_not_is_none() {
+        let limits = |memory, pids| Limits {
+            memory,
+            pids,
+            ..Limits::default()
+        };
+        let causes = |wanted: Option<Limits>, is| {
+            let main = Service {
+                limits: wanted,
+                ..Service::default()
+            };
+            let project = testing::project("app", [("main", main)]);
+            let container = Container {
+                name: "app_main_1".into(),
+                service: "main".into(),
+                limits: is,
+                ..Container::default()
+            };
+            limited(&project, &container)
+        };
+        let differs = |key: &str, is: &str, wanted: &str| {
+            Cause::differs(format!("container app_main_1: {key}"), is, wanted)
+        };
+        assert_eq!(causes(Some(limits(64, 0)), limits(64, 0)), []);
+        assert_eq!(
+            causes(Some(limits(64, 9)), limits(32, 9)),
+            [differs("mem_limit", "32", "64")]
+        );
+        assert_eq!(
+            causes(Some(limits(0, 0)), limits(32, 9)),
+            [
+                differs("mem_limit", "32", "no limit"),
+                differs("pids_limit", "9", "no limit")
+            ]
+        );
+        // A kernel may not know it.
+        assert_eq!(causes(Some(limits(64, 9)), limits(0, 0)), []);
+        assert_eq!(causes(None, limits(32, 9)), []);
+    }
+}

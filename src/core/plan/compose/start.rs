@@ -316,3 +316,78 @@ pub(super) fn record(
         Payload::inline(lines),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Service, testing};
+
+    #[test]
+    fn services_whose_namespaces_are_used_start_first_unless_they_run() {
+        let service = |network_of: Option<&str>, processes_of: Option<&str>| Service {
+            network_of: network_of.map(str::to_owned),
+            processes_of: processes_of.map(str::to_owned),
+            ..Service::default()
+        };
+        let project = testing::project(
+            "app",
+            [
+                ("alone", service(None, None)),
+                ("main", service(None, Some("root"))),
+                ("root", service(None, None)),
+                ("side", service(Some("main"), Some("root"))),
+            ],
+        );
+        let owners = |services: &[&'static str], containers: &[(&str, ContainerState)]| {
+            let containers = containers.iter().map(|(service, status)| Container {
+                service: (*service).to_owned(),
+                status: status.clone(),
+                ..Container::default()
+            });
+            let containers: Vec<(String, Container)> = containers
+                .enumerate()
+                .map(|(id, container)| (id.to_string(), container))
+                .collect();
+            let found = Found {
+                containers: containers.iter().map(|(id, c)| (id, c)).collect(),
+                started: None,
+            };
+            project.owners(services, &found).join(" ")
+        };
+        let (up, down) = (ContainerState::Running, ContainerState::Exited);
+        assert_eq!(owners(&["side"], &[]), "main root");
+        assert_eq!(owners(&["alone", "root"], &[]), "");
+        assert_eq!(owners(&["side", "main"], &[]), "root");
+        assert_eq!(owners(&["side"], &[("main", up.clone())]), "root");
+        assert_eq!(
+            owners(&["side"], &[("main", down.clone()), ("root", up.clone())]),
+            "main"
+        );
+        assert_eq!(owners(&["side"], &[("main", up.clone()), ("root", up)]), "");
+        assert_eq!(owners(&["main"], &[("alone", down)]), "root");
+    }
+
+    #[test]
+    fn commands_are_joined_where_they_need_nothing_from_here() {
+        let echo = |word: &str| Command::new(Argv::new("echo").arg(word));
+        let fed = || Command::with(Argv::new("cat"), Payload::inline("text".into()));
+        let doubtful = || echo("x").or_else(echo("y"));
+        let call = || Command::device_api(80, Argv::new("set").arg("{}"));
+        let joined = |commands: &[Command]| {
+            let argvs: Vec<Argv> = commands.iter().map(|one| one.argv.clone()).collect();
+            Command::new(remote::in_turn(&argvs))
+        };
+        let pair = || vec![echo("a"), echo("b")];
+        assert_eq!(together(vec![echo("a")]), [echo("a")]);
+        assert_eq!(together(pair()), [joined(&pair())]);
+        for alone in [fed(), doubtful(), call()] {
+            let all = [pair(), vec![alone.clone()], pair()].concat();
+            assert_eq!(
+                together(all),
+                [joined(&pair()), alone.clone(), joined(&pair())]
+            );
+            let two = vec![alone.clone(), alone];
+            assert_eq!(together(two.clone()), two);
+        }
+    }
+}

@@ -159,3 +159,29 @@ fn image_cause(
         brief(&wanted),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_done_where_it_ended_well_and_docker_lets_it_be() {
+        let is_done = |status, exit_code, restart_policy| {
+            let container = Container {
+                status,
+                exit_code,
+                restart_policy,
+                ..Container::default()
+            };
+            container.is_done()
+        };
+        let (exited, no) = (|| ContainerState::Exited, || RestartPolicy::No);
+        assert!(is_done(exited(), 0, no()));
+        assert!(is_done(exited(), 0, RestartPolicy::OnFailure(3)));
+        assert!(!is_done(exited(), 0, RestartPolicy::Always));
+        assert!(!is_done(exited(), 0, RestartPolicy::UnlessStopped));
+        assert!(!is_done(exited(), 1, no()));
+        assert!(!is_done(ContainerState::Created, 0, no()));
+        assert!(!is_done(ContainerState::Running, 0, no()));
+    }
+}

@@ -203,3 +203,67 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Chang
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Desired, exclude::Exclude, facts::Observed, offers::Offers, testing};
+
+    fn transfer(target: &str) -> Transfer {
+        Transfer {
+            target: target.parse().unwrap(),
+            entries: [].into(),
+            delete: false,
+            exclude: Exclude::default(),
+            restart: vec!["app".into()],
+            source: None,
+        }
+    }
+
+    /// The services that are recreated for these inputs, where they mount these paths.
+    fn recreated(
+        (desired, observed): (&Desired, &Observed),
+        binds: [(&str, &str); 3],
+        inputs: Vec<Input>,
+    ) -> Option<Vec<String>> {
+        let service = |bind: &str| Service {
+            binds: vec![bind.to_owned()],
+            ..Service::default()
+        };
+        let binds = binds.map(|(name, bind)| (name, service(bind)));
+        let project = testing::project("app", binds);
+        let offers = Offers::default();
+        let builder = Builder::new(desired, observed, &offers);
+        let values = || ("old".to_owned(), "new".to_owned());
+        let stale = Stale {
+            record: None,
+            inputs: inputs.into_iter().map(|input| (input, values())).collect(),
+        };
+        let services = services(&builder, &project, &Changed::default(), &stale);
+        services.map(Vec::from_iter)
+    }
+
+    #[test]
+    fn services_that_mount_what_was_changed_before_are_recreated() {
+        let mut desired = testing::desired(vec![]);
+        desired.transfers = vec![transfer("~/share"), transfer("~/other")];
+        let observed = testing::observed();
+        let binds = [
+            ("above", "/home/oem"),
+            ("below", "~/share/sub"),
+            ("beside", "~/shared"),
+        ];
+        let services = |inputs| recreated((&desired, &observed), binds, inputs);
+        let share = || Input::Transfer("~/share".into());
+        assert_eq!(services(vec![share()]).unwrap(), ["above", "below"]);
+        let mounted = Input::Mounted("~/shared".into());
+        assert_eq!(services(vec![mounted]).unwrap(), ["beside"]);
+        let file = Input::File("a".into());
+        assert_eq!(services(vec![file]).unwrap(), [""; 0]);
+        let unknown = Input::Transfer("~/gone".into());
+        assert_eq!(services(vec![share(), unknown]), None);
+        let apart = [("a", "/dev"), ("b", "/etc"), ("c", "/srv")];
+        let unused = recreated((&desired, &observed), apart, vec![share()]);
+        assert_eq!(unused, None, "some service reads it, and none says so");
+    }
+}
