@@ -67,6 +67,7 @@ class Session:
             HOME=str(work / "home"),
             O3R_TWIN_STATE=str(pathlib.Path(self.twin["KEY"]).parent),
             NO_COLOR="1",
+            LC_ALL="C.UTF-8",
             USER="you",
         )
         (work / "home").mkdir()

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use anstyle::AnsiColor;
 
-use super::text::{Style, paint};
+use super::{
+    text::{BELOW, Style, below, paint},
+    wrap::line,
+};
 use crate::plan::{Address, Change, ChangeKind, Step};
 use o3r_core::names::escape;
 
@@ -13,9 +16,6 @@ pub type Details = BTreeMap<(Address, String), String>;
 
 /// Changes that are shown of a step with many; `-v` shows all.
 const FEW: usize = 10;
-
-/// Left margin.
-const INDENT: &str = "            ";
 
 /// The lines of a step's changes.
 pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Details) {
@@ -28,32 +28,28 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
         FEW
     };
     for change in &listed[..shown] {
-        let (sign, color) = match change.change {
-            ChangeKind::Added => ("+", AnsiColor::Green),
-            ChangeKind::Changed | ChangeKind::Mode => ("~", AnsiColor::Yellow),
-            ChangeKind::Deleted => ("-", AnsiColor::Red),
+        let (sign, word, color) = match change.change {
+            ChangeKind::Added => ("+", "add", AnsiColor::Green),
+            ChangeKind::Changed | ChangeKind::Mode => ("~", "change", AnsiColor::Yellow),
+            ChangeKind::Deleted => ("-", "delete", AnsiColor::Red),
         };
         let sign = paint(style.color, color.on_default(), sign);
-        let mut line = format!("{INDENT}{sign} {}", escape(&change.path));
+        let mut what = format!("{sign} {word:<6} {}", escape(&change.path));
         if let (Some(found), Some(wanted)) = (&change.found, &change.wanted) {
-            let what = if change.change == ChangeKind::Mode {
+            let mode = if change.change == ChangeKind::Mode {
                 "mode "
             } else {
                 ""
             };
-            let _ = write!(line, "  ({what}{} -> {})", escape(found), escape(wanted));
+            let _ = write!(what, "  ({mode}{} -> {})", escape(found), escape(wanted));
         }
-        let _ = writeln!(out, "{line}");
+        line(out, style, BELOW + 2, &below(&what));
         diff(out, step, change, style, details);
     }
     if shown < listed.len() {
         let rest = &listed[shown..];
-        let _ = writeln!(
-            out,
-            "{INDENT}and {} more: {}",
-            number(rest.len()),
-            counts(rest)
-        );
+        let more = format!("and {} more: {}", number(rest.len()), counts(rest));
+        line(out, style, BELOW, &below(&more));
     }
     for change in step.changes.iter().filter(|change| change.path.is_empty()) {
         diff(out, step, change, style, details);
@@ -80,7 +76,7 @@ fn diff(out: &mut String, step: &Step, change: &Change, style: Style, details: &
             Some(color) => paint(style.color, color.on_default(), &line),
             None => line,
         };
-        let _ = writeln!(out, "{INDENT}    {line}");
+        let _ = writeln!(out, "{}", below(&format!("    {line}")));
     }
 }
 

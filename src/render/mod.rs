@@ -2,15 +2,19 @@
 
 mod changes;
 mod sh;
+mod sign;
 mod status;
 mod text;
+mod wrap;
 
 pub use changes::Details;
 use o3r_core::units;
 pub use o3r_core::units::{bytes, duration, time};
 pub use sh::{Script, SecretPayload, sh};
+pub use sign::{Sign, ascii};
 pub use status::{status_schema, status_text};
 pub use text::{Style, paint, text, text_with};
+pub use wrap::wrapped;
 
 use std::fmt::Write as _;
 

@@ -3,10 +3,13 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
+    sign::Sign,
     text::{
-        BOLD, DIM, GREEN, RED, Style, cause_text, heading, indented, paint, sign_of, summary_line,
+        BELOW, BOLD, DIM, Style, below, cause_text, heading, indented, paint, step_title,
+        summary_line,
     },
     units,
+    wrap::line,
 };
 use crate::status::{
     AfterBoot, Autostart, Condition, ContainerStatus, Disk, Drift, Memory, Project, Release,
@@ -23,11 +26,12 @@ pub fn status_text(status: &Status, style: Style) -> String {
     if status.uptime_seconds > 0 {
         let _ = write!(head, ", up {}", age(status.uptime_seconds));
     }
-    let _ = writeln!(out, "{}", paint(style.color, BOLD, &head));
+    line(&mut out, style, 2, &paint(style.color, BOLD, &head));
 
     section(&mut out, style, "releases");
     listed(&mut out, status.releases.as_deref(), |out, release| {
-        let _ = writeln!(out, "  {}", release_line(release, style));
+        let release = format!("  {}", release_line(release, style));
+        line(out, style, 4, &release);
     });
     section(&mut out, style, "containers");
     let projects = status.projects.as_deref();
@@ -39,6 +43,9 @@ pub fn status_text(status: &Status, style: Style) -> String {
             state.max(characters(&self::state(container))),
         )
     });
+    // On a narrow terminal, columns only push apart what is broken anyway.
+    let narrow = style.width.is_some_and(|columns| columns < 80);
+    let widths = if narrow { (0, 0) } else { widths };
     listed(&mut out, projects, |out, project| {
         self::project(out, project, widths, style);
     });
@@ -70,13 +77,10 @@ pub fn status_text(status: &Status, style: Style) -> String {
         out.push('\n');
     }
     for unknown in &status.unknown {
-        let sign = paint(style.color, RED, "✗");
-        let _ = writeln!(
-            out,
-            "{sign} {}: not known: {}",
-            unknown.what,
-            indented(&unknown.reason, "    ")
-        );
+        let sign = style.sign(Sign::Bad);
+        let reason = indented(&unknown.reason, "    ");
+        let what = format!("{sign} {}: not known: {reason}", unknown.what);
+        line(&mut out, style, 4, &what);
     }
     out
 }
@@ -140,29 +144,26 @@ fn project(
         Some(AfterBoot::StaysDown) => ", does not start with the VPU",
         None => "",
     };
-    let _ = writeln!(out, "  {name}{owner}{boot}");
+    line(out, style, 4, &format!("  {name}{owner}{boot}"));
     for container in &project.containers {
-        let sign = match container.condition() {
-            Condition::Runs => paint(style.color, GREEN, "✓"),
-            Condition::Ended => paint(style.color, DIM, "○"),
-            Condition::Failing => paint(style.color, RED, "✗"),
-        };
+        let sign = style.sign_in_column(match container.condition() {
+            Condition::Runs => Sign::Good,
+            Condition::Ended => Sign::Ended,
+            Condition::Failing => Sign::Bad,
+        });
         let ContainerStatus { name, image, .. } = container;
         let state = state(container);
-        let _ = writeln!(
-            out,
-            "    {sign} {name:<name_width$}  {state:<state_width$}  {image}"
-        );
+        let what = format!("    {sign} {name:<name_width$}  {state:<state_width$}  {image}");
+        line(out, style, 8, &what);
     }
     if project.containers.is_empty() {
-        let sign = paint(style.color, RED, "✗");
+        let sign = style.sign_in_column(Sign::Bad);
         let _ = writeln!(out, "    {sign} has no containers");
     }
 }
 
 /// `some_start`: some project starts when the VPU boots, by whatever.
 fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: Style) {
-    let cross = paint(style.color, RED, "✗");
     match autostart.by {
         Some(StartedBy::Units) => {
             let names: Vec<&str> = autostart.enabled.iter().map(String::as_str).collect();
@@ -173,21 +174,22 @@ fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: S
                     "none enabled; docker starts containers by their restart policy".to_owned()
                 }
             };
-            let _ = writeln!(out, "  units oem-dc@NAME, {names}");
+            line(out, style, 4, &format!("  units oem-dc@NAME, {names}"));
         }
         Some(StartedBy::RestartPolicies { enabled: true }) => {
-            out.push_str("  by restart policies, oem-dc-autostart is enabled\n");
+            let what = "  by restart policies, oem-dc-autostart is enabled";
+            line(out, style, 4, what);
         }
         Some(StartedBy::RestartPolicies { enabled: false }) => {
-            out.push_str("  oem-dc-autostart is disabled: docker does not start with the VPU\n");
+            let what = "  oem-dc-autostart is disabled: docker does not start with the VPU";
+            line(out, style, 4, what);
         }
         None => out.push_str("  this firmware has none\n"),
     }
     if autostart.lingering == Some(false) {
-        let _ = writeln!(
-            out,
-            "  {cross} lingering is off: units start only when someone logs in"
-        );
+        let sign = style.sign(Sign::Bad);
+        let what = format!("  {sign} lingering is off: units start only when someone logs in");
+        line(out, style, 4, &what);
     }
 }
 
@@ -219,7 +221,7 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
     let (summary, changes, blocked) = match drift {
         Drift::Unknown { reason } => {
             let reason = indented(reason, "    ");
-            let _ = writeln!(out, "  not looked at: {reason}");
+            line(out, style, 4, &format!("  not looked at: {reason}"));
             return;
         }
         Drift::Known {
@@ -230,29 +232,29 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         } => (summary, changes, blocked),
     };
     for change in changes {
-        let sign = sign_of(change.action, style);
-        let address = paint(style.color, BOLD, &change.address.to_string());
-        let _ = writeln!(out, "  {sign} {:<7} {address}", change.action.verb());
-        let causes: Vec<String> = change.causes.iter().filter_map(cause_text).collect();
+        let title = step_title(change.action, &change.address, style);
+        line(out, style, BELOW, &title);
+        let causes = change.causes.iter();
+        let causes: Vec<String> = causes
+            .filter_map(|cause| cause_text(cause, style))
+            .collect();
         for cause in causes.iter().take(CAUSES) {
-            let _ = writeln!(out, "            {cause}");
+            line(out, style, BELOW, &below(cause));
         }
         if causes.len() > CAUSES {
             let more = causes.len() - CAUSES;
-            let _ = writeln!(out, "            and {more} more: o3r-deploy plan");
+            let more = format!("and {more} more: o3r-deploy plan");
+            line(out, style, BELOW, &below(&more));
         }
     }
     for blocked in blocked {
-        let sign = paint(style.color, RED, "✗");
+        let sign = style.sign(Sign::Bad);
         let address = paint(style.color, BOLD, &blocked.address.to_string());
-        let _ = writeln!(
-            out,
-            "  {sign} {address} is blocked: {} [{}]",
-            indented(&blocked.reason, "    "),
-            blocked.code
-        );
+        let reason = indented(&blocked.reason, "    ");
+        let what = format!("  {sign} {address} is blocked: {reason} [{}]", blocked.code);
+        line(out, style, 4, &what);
     }
-    let _ = writeln!(out, "  {}", summary_line(summary));
+    line(out, style, 4, &format!("  {}", summary_line(summary)));
 }
 
 fn age(seconds: u64) -> String {

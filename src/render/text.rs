@@ -1,10 +1,10 @@
-//! Renders a plan for people; signs say what colours say.
+//! Renders a plan for people.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::{Details, changes::changes, units};
+use super::{Details, changes::changes, sign::Sign, units, wrap::line};
 use crate::plan::{Action, Address, Cause, Phase, Plan, ResourceKind, Step, Summary, Vpu};
 use o3r_core::names::escape;
 
@@ -13,8 +13,12 @@ use o3r_core::names::escape;
 pub struct Style {
     /// With ANSI colours.
     pub color: bool,
+    /// With signs of ASCII alone.
+    pub ascii: bool,
     /// With the commands of every step, and all that happens to files.
     pub commands: bool,
+    /// Columns of the terminal; longer lines are broken. Without, none is.
+    pub width: Option<usize>,
 }
 
 /// Colours `text` where `color` says so.
@@ -31,25 +35,6 @@ pub(super) const DIM: Ansi = Ansi::new().dimmed();
 pub(super) const RED: Ansi = AnsiColor::Red.on_default();
 pub(super) const GREEN: Ansi = AnsiColor::Green.on_default();
 
-/// The sign in front of a step.
-fn sign(action: Action) -> &'static str {
-    match action {
-        Action::Create => "+",
-        Action::Update => "~",
-        Action::Replace => "±",
-        Action::Remove => "-",
-        Action::Run => "▸",
-    }
-}
-
-fn style_of(action: Action) -> Ansi {
-    match action {
-        Action::Create => GREEN,
-        Action::Update | Action::Run => AnsiColor::Yellow.on_default(),
-        Action::Replace | Action::Remove => RED,
-    }
-}
-
 /// The whole plan.
 pub fn text(plan: &Plan, style: Style) -> String {
     text_with(plan, style, &Details::new())
@@ -60,7 +45,8 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     let harmless = super::harmless(plan);
     let plan = harmless.as_ref().unwrap_or(plan);
     let mut out = String::new();
-    let _ = writeln!(out, "{}", paint(style.color, BOLD, &heading(&plan.vpu)));
+    let heading = heading(&plan.vpu);
+    line(&mut out, style, 2, &paint(style.color, BOLD, &heading));
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
         let steps: Vec<&Step> = plan
             .steps
@@ -76,34 +62,38 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         }
     }
     for blocked in &plan.blocked {
-        let sign = paint(style.color, RED, "✗");
+        let sign = style.sign(Sign::Bad);
         let address = paint(style.color, BOLD, &blocked.address.to_string());
         let reason = indented(&blocked.reason, "    ");
-        let _ = writeln!(out, "\n{sign} {address} is blocked: {reason}");
-        let _ = writeln!(out, "  help: {}", indented(&blocked.remedy, "        "));
+        let what = format!("{sign} {address} is blocked: {reason}");
+        out.push('\n');
+        line(&mut out, style, 4, &what);
+        let help = format!("  help: {}", indented(&blocked.remedy, "        "));
+        line(&mut out, style, 8, &help);
         let _ = writeln!(out, "  code: {}", blocked.code);
     }
     if !(plan.notes.is_empty() && plan.not_restorable.is_empty() && plan.unmanaged.is_empty()) {
         out.push('\n');
     }
     for note in &plan.notes {
-        let _ = writeln!(out, "note: {note} [{}]", note.code);
+        line(&mut out, style, 6, &format!("note: {note} [{}]", note.code));
     }
     for resource in &plan.not_restorable {
-        let _ = writeln!(
-            out,
-            "note: should a step fail, {} cannot be restored: {}",
-            resource.address,
-            indented(&resource.reason, "    ")
+        let reason = indented(&resource.reason, "    ");
+        let what = format!(
+            "note: should a step fail, {} cannot be restored: {reason}",
+            resource.address
         );
+        line(&mut out, style, 6, &what);
     }
-    unmanaged(&mut out, &plan.unmanaged);
-    let _ = writeln!(out, "\n{}", count_line(plan));
+    unmanaged(&mut out, &plan.unmanaged, style);
+    out.push('\n');
+    line(&mut out, style, 2, &count_line(plan));
     out
 }
 
 /// A note for each kind of resource that earlier applies left, with what removes one.
-fn unmanaged(out: &mut String, addresses: &[Address]) {
+fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
     let kinds: BTreeSet<ResourceKind> = addresses.iter().map(Address::kind).collect();
     for kind in kinds {
         let of_kind: Vec<String> = addresses
@@ -120,11 +110,9 @@ fn unmanaged(out: &mut String, addresses: &[Address]) {
             ResourceKind::Autostart => " (`disable` in [autostart] turns one off)",
             _ => "",
         };
-        let _ = writeln!(
-            out,
-            "note: no longer declared, and left alone: {}{remedy}",
-            of_kind.join(", ")
-        );
+        let names = of_kind.join(", ");
+        let what = format!("note: no longer declared, and left alone: {names}{remedy}");
+        line(out, style, 6, &what);
     }
 }
 
@@ -159,21 +147,19 @@ fn phase_heading(phase: Phase) -> &'static str {
 }
 
 fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
-    let sign = sign_of(step.action, style);
-    let address = paint(style.color, BOLD, &step.address.to_string());
-    let mut line = format!("  {sign} {:<7} {address}", step.action.verb());
+    let mut title = step_title(step.action, &step.address, style);
     // A detail says how much is sent, too.
     if step.bytes_to_send > 0 && step.detail.is_none() {
-        let _ = write!(line, "  ({} to send)", units::bytes(step.bytes_to_send));
+        let _ = write!(title, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
-    let _ = writeln!(out, "{line}");
+    line(out, style, BELOW, &title);
     for cause in std::iter::once(&step.cause).chain(&step.further_causes) {
-        if let Some(text) = cause_text(cause) {
-            let _ = writeln!(out, "            {text}");
+        if let Some(text) = cause_text(cause, style) {
+            line(out, style, BELOW, &below(&text));
         }
     }
     if let Some(detail) = &step.detail {
-        let _ = writeln!(out, "            {detail}");
+        line(out, style, BELOW, &below(detail));
     }
     changes(out, step, style, details);
     if style.commands {
@@ -184,8 +170,22 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     }
 }
 
+/// Columns before what stands below a step.
+pub(super) const BELOW: usize = 12;
+
+/// What stands below a step.
+pub(super) fn below(text: &str) -> String {
+    format!("{}{text}", " ".repeat(BELOW))
+}
+
+/// `  + create  directory.~/share`.
+pub(super) fn step_title(action: Action, address: &Address, style: Style) -> String {
+    let address = paint(style.color, BOLD, &address.to_string());
+    format!("{} {:<7} {address}", style.step_sign(action), action.verb())
+}
+
 /// A cause in a line; none where the action says it.
-pub(super) fn cause_text(cause: &Cause) -> Option<String> {
+pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
     match cause {
         Cause::Missing => None,
         Cause::Differs {
@@ -194,8 +194,8 @@ pub(super) fn cause_text(cause: &Cause) -> Option<String> {
             wanted,
         } => Some(format!(
             "{attribute}: {} -> {}",
-            shortened(found),
-            shortened(wanted)
+            shortened(found, style),
+            shortened(wanted, style)
         )),
         Cause::DependsOn { address } => Some(format!("because of {address}")),
         Cause::Undeclared => Some("no longer declared".to_owned()),
@@ -248,11 +248,6 @@ pub(super) fn summary_line(summary: &Summary) -> String {
     counts.join(", ")
 }
 
-/// The sign in front of a step, coloured.
-pub(super) fn sign_of(action: Action, style: Style) -> String {
-    paint(style.color, style_of(action), sign(action))
-}
-
 /// Text whose further lines are indented.
 pub(super) fn indented(text: &str, indent: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{indent}"))
@@ -263,7 +258,7 @@ const VALUE_WIDTH: usize = 60;
 
 /// A value with its middle left out, where it is long: what tells two of them apart mostly stands at an
 /// end. The JSON document has all of it.
-fn shortened(value: &str) -> String {
+fn shortened(value: &str, style: Style) -> String {
     let length = value.chars().count();
     if length <= VALUE_WIDTH {
         return value.to_owned();
@@ -271,7 +266,8 @@ fn shortened(value: &str) -> String {
     let half = VALUE_WIDTH / 2;
     let head: String = value.chars().take(half).collect();
     let tail: String = value.chars().skip(length - half + 1).collect();
-    format!("{head}…{tail}")
+    let between = if style.ascii { "..." } else { "…" };
+    format!("{head}{between}{tail}")
 }
 
 #[cfg(test)]
@@ -280,6 +276,7 @@ mod tests {
 
     #[test]
     fn long_values_keep_both_ends() {
+        let shortened = |value: &str| super::shortened(value, Style::default());
         assert_eq!(shortened("a short one"), "a short one");
         let long = format!("/start/{}/end", "é".repeat(100));
         let shown = shortened(&long);

@@ -15,7 +15,7 @@ pub use self::progress::{Preparing, Progress};
 use crate::surroundings::variable;
 use crate::{
     cli::{Color, Global},
-    render::{self, paint},
+    render::{self, Sign, paint},
 };
 use o3r_core::names::escape_lines;
 
@@ -31,6 +31,12 @@ pub struct Ui {
     color_out: bool,
     color_err: bool,
     draws: bool,
+    /// The locale has no more than ASCII.
+    ascii: bool,
+    /// Columns of standard output, where that is a terminal.
+    width_out: Option<usize>,
+    /// Columns of standard error, where that is a terminal.
+    width_err: Option<usize>,
 }
 
 impl Ui {
@@ -38,13 +44,18 @@ impl Ui {
     pub fn new(global: &Global) -> Self {
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         let color = |terminal: bool| has_color(global.color, terminal && !dumb, variable);
+        let out = std::io::stdout().is_terminal();
         let terminal = std::io::stderr().is_terminal();
+        let columns = columns(variable("COLUMNS").as_deref());
         Self {
             quiet: global.quiet,
             verbose: global.verbose,
-            color_out: color(std::io::stdout().is_terminal()),
+            color_out: color(out),
             color_err: color(terminal),
             draws: terminal && !dumb && !global.quiet && global.verbose < 2,
+            ascii: !has_unicode(variable),
+            width_out: columns.filter(|_| out),
+            width_err: columns.filter(|_| terminal),
         }
     }
 
@@ -57,7 +68,9 @@ impl Ui {
     pub fn plan_style(self) -> render::Style {
         render::Style {
             color: self.color_out,
+            ascii: self.ascii,
             commands: self.verbose > 0,
+            width: self.width_out,
         }
     }
 
@@ -79,29 +92,52 @@ impl Ui {
 
     /// Prints the result of a command that converges: `✓ the VPU matches deploy.toml`.
     pub fn result(self, text: &str) {
-        let sign = paint(self.color_out, AnsiColor::Green.on_default(), "✓");
+        let sign = self.plan_style().sign(Sign::Good);
         self.data(&format!("{sign} {text}\n"));
     }
 
     /// Shows what a question is about, on the side where it is asked, quiet or not.
     pub fn show(self, render: impl FnOnce(render::Style) -> String) {
-        let style = render::Style {
+        err(&render(self.style_err()));
+    }
+
+    fn style_err(self) -> render::Style {
+        render::Style {
             color: self.color_err,
+            ascii: self.ascii,
             commands: self.verbose > 0,
-        };
-        err(&render(style));
+            width: self.width_err,
+        }
     }
 
     /// Says something, unless quiet.
     pub fn say(self, text: &str) {
+        self.say_hanging(text, 2);
+    }
+
+    fn say_hanging(self, text: &str, hang: usize) {
         if !self.quiet {
+            let text = self.in_locale(text);
+            let text = match self.width_err {
+                Some(width) => render::wrapped(&text, width, hang),
+                None => text,
+            };
             err(&format!("{text}\n"));
+        }
+    }
+
+    /// The program's own words, as the locale can show them.
+    fn in_locale(self, text: &str) -> String {
+        if self.ascii {
+            render::ascii(text)
+        } else {
+            text.to_owned()
         }
     }
 
     /// Says a note, unless quiet.
     pub fn note(self, text: &str) {
-        self.say(&format!("note: {}", escape_lines(text)));
+        self.say_hanging(&format!("note: {}", escape_lines(text)), 6);
     }
 
     /// Prints a report of what is no error, unless quiet.
@@ -113,22 +149,8 @@ impl Ui {
 
     /// Prints a report of what is wrong.
     pub fn report(self, report: &dyn miette::Diagnostic) {
-        let theme = if self.color_err {
-            miette::GraphicalTheme::unicode()
-        } else {
-            miette::GraphicalTheme::unicode_nocolor()
-        };
-        let handler = miette::GraphicalReportHandler::new_themed(theme)
-            .with_width(width())
-            .with_word_separator(WordSeparator::Custom(words))
-            .with_word_splitter(WordSplitter::NoHyphenation)
-            .with_break_words(false)
-            .with_links(false);
-        let mut text = String::new();
-        match handler.render_report(&mut text, report) {
-            Ok(()) => err(&format!("{}\n", text.trim_end())),
-            Err(_) => err(&format!("error: {report}\n")),
-        }
+        let columns = columns(variable("COLUMNS").as_deref());
+        err(&report_text(report, self.style_err(), columns));
     }
 
     /// Prints the code of what is wrong, below its report.
@@ -138,7 +160,8 @@ impl Ui {
 
     /// Prints one line of what is wrong.
     pub fn report_error(self, text: &str) {
-        err(&format!("{} {}\n", self.bad("error:"), escape_lines(text)));
+        let text = self.in_locale(&escape_lines(text));
+        err(&format!("{} {text}\n", self.bad("error:")));
     }
 
     /// Shows how layers are compressed.
@@ -178,6 +201,40 @@ impl Ui {
     }
 }
 
+/// A report of what is wrong, or may be.
+pub(crate) fn report_text(
+    report: &dyn miette::Diagnostic,
+    style: render::Style,
+    columns: Option<usize>,
+) -> String {
+    let mut theme = match (style.ascii, style.color) {
+        (false, true) => miette::GraphicalTheme::unicode(),
+        (false, false) => miette::GraphicalTheme::unicode_nocolor(),
+        (true, true) => miette::GraphicalTheme::ascii(),
+        (true, false) => miette::GraphicalTheme::none(),
+    };
+    // That of a manifest says how many findings there are, and of which kind each is.
+    if report.related().is_none() {
+        theme.characters.error = "error:".to_owned();
+    }
+    let handler = miette::GraphicalReportHandler::new_themed(theme)
+        .with_width(columns.unwrap_or(80).clamp(MIN_WIDTH, MAX_WIDTH))
+        .with_word_separator(WordSeparator::Custom(words))
+        .with_word_splitter(WordSplitter::NoHyphenation)
+        .with_break_words(false)
+        .with_links(false);
+    let mut text = String::new();
+    if handler.render_report(&mut text, report).is_err() {
+        text = format!("error: {report}");
+    }
+    let text = text.trim_end();
+    if style.ascii {
+        render::ascii(text) + "\n"
+    } else {
+        format!("{text}\n")
+    }
+}
+
 /// Why what was asked for is not, or not whole, on standard output.
 static DATA_LOST: OnceLock<std::io::Error> = OnceLock::new();
 
@@ -207,6 +264,19 @@ fn has_color(wanted: Color, terminal: bool, variable: impl Fn(&str) -> Option<St
         Color::Never => false,
         Color::Auto => !is_set("NO_COLOR") && (forced || (terminal && !off)),
     }
+}
+
+/// Whether the locale has more signs than ASCII: the first variable that is set says so, as POSIX has it. Without any, the
+/// locale is POSIX.
+fn has_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let locale = set
+        .iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// Says of every panic what it is: a bug, and how to report it. To be called once.
@@ -249,15 +319,52 @@ fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     }
 }
 
-/// Columns of the terminal, at most 100: longer lines are hard to read.
-fn width() -> usize {
-    let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-    columns.clamp(40, 100)
+/// Columns of a report: in fewer nothing can be read, and longer lines are hard to.
+const MIN_WIDTH: usize = 40;
+const MAX_WIDTH: usize = 100;
+
+/// Columns of the terminal: what `COLUMNS` says, or the terminal does.
+fn columns(variable: Option<&str>) -> Option<usize> {
+    let said = variable.and_then(|columns| columns.trim().parse().ok());
+    let columns = said.filter(|columns| *columns > 0).or_else(|| {
+        let (width, _) = terminal_size::terminal_size()?;
+        Some(usize::from(width.0)).filter(|columns| *columns > 0)
+    });
+    columns.map(|columns| columns.max(MIN_WIDTH))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signs_as_the_locale_has_them() {
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: &[(Variables, bool)] = &[
+            (&[], false),
+            (&[("LANG", "en_US.UTF-8")], true),
+            (&[("LANG", "de_DE.utf8@euro")], true),
+            (&[("LANG", "C")], false),
+            (&[("LANG", "de_DE.ISO-8859-1")], false),
+            (&[("LC_CTYPE", "UTF-8"), ("LANG", "C")], true),
+            (&[("LC_CTYPE", "POSIX"), ("LANG", "C.UTF-8")], false),
+            (&[("LC_ALL", "C"), ("LC_CTYPE", "C.UTF-8")], false),
+            (&[("LC_ALL", ""), ("LC_CTYPE", "C.UTF-8")], true),
+        ];
+        for (environment, expected) in cases {
+            let variable = |name: &str| {
+                let found = environment.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(has_unicode(variable), *expected, "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn columns_are_what_the_variable_says() {
+        assert_eq!(columns(Some("120")), Some(120));
+        assert_eq!(columns(Some("7")), Some(MIN_WIDTH));
+    }
 
     #[test]
     fn colours_as_the_environment_wants_them() {

@@ -12,7 +12,7 @@ use crate::{
     apply::{Event, Observer},
     image::{LayerSpan, Work, WorkProgress},
     plan::Action,
-    render,
+    render::{self, Sign},
 };
 
 /// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
@@ -21,6 +21,12 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Fewer bytes are done before a bar could be read.
 const BAR_FROM: u64 = 1 << 20;
+
+/// On a terminal of fewer columns there is no place for a bar.
+const BAR_COLUMNS: usize = 80;
+
+/// In place of a bar.
+const NARROW: &str = "{spinner} {wide_msg} {percent} %";
 
 /// Of all bytes of a step.
 const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
@@ -82,7 +88,7 @@ impl Preparing {
             *current = None;
             let bar = self.ui.draws.then(|| {
                 let bar = ProgressBar::new(total);
-                begin(&bar, template, title.to_owned());
+                begin(self.ui, &bar, template, title.to_owned());
                 bar
             });
             *current = Some(Shown {
@@ -120,9 +126,30 @@ pub struct Progress {
     current: Mutex<Option<Running>>,
 }
 
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Failed,
+    Interrupted,
+}
+
+/// What a step that is done has done.
+fn past(action: Action) -> &'static str {
+    match action {
+        Action::Create => "created",
+        Action::Update => "updated",
+        Action::Replace => "replaced",
+        Action::Remove => "removed",
+        Action::Run => "ran",
+    }
+}
+
 /// The step that runs.
 struct Running {
     title: String,
+    /// The same once it is done.
+    done: String,
     bytes: u64,
     /// Whether there are about as many.
     about: bool,
@@ -138,14 +165,11 @@ impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started(step) => {
-                let title = format!(
-                    "[{}/{}] {} {}",
-                    step.id,
-                    self.total,
-                    step.action.verb(),
-                    step.address
-                );
-                self.start(title, step.bytes_to_send);
+                let number = format!("[{}/{}]", step.id, self.total);
+                let (verb, address) = (step.action.verb(), &step.address);
+                let title = format!("{number} {verb} {address}");
+                let done = format!("{number} {} {address}", past(step.action));
+                self.start(title, done, step.bytes_to_send);
             }
             Event::Image {
                 bytes,
@@ -164,8 +188,9 @@ impl Observer for Progress {
             Event::Warned(text) => self.ui.note(&format!("on the VPU: {text}")),
             Event::Sent(bytes) => self.with(|running| running.sent(bytes, self.ui)),
             Event::FellBack(bytes) => self.with(|running| running.fell_back(bytes, self.ui)),
-            Event::Done(_) => self.end(true),
-            Event::Failed(_) | Event::Interrupted(_) => self.end(false),
+            Event::Done(_) => self.end(End::Done),
+            Event::Failed(_) => self.end(End::Failed),
+            Event::Interrupted(_) => self.end(End::Interrupted),
             Event::Ending(step) => self.ui.say(&format!(
                 "interrupted: waiting for {} to end, as it changes what runs (Ctrl-C again leaves it halfway)",
                 step.address
@@ -191,12 +216,13 @@ impl Progress {
         }
     }
 
-    fn start(&self, title: String, bytes: u64) {
-        let bars = self.ui.draws.then(|| Bars::new(&title, bytes));
+    fn start(&self, title: String, done: String, bytes: u64) {
+        let bars = self.ui.draws.then(|| Bars::new(self.ui, &title, bytes));
         let now = Instant::now();
         if let Some(mut current) = self.current() {
             *current = Some(Running {
                 title,
+                done,
                 bytes,
                 about: false,
                 sent: 0,
@@ -214,16 +240,19 @@ impl Progress {
         }
     }
 
-    fn end(&self, is_done: bool) {
+    fn end(&self, end: End) {
         let running = self.current().and_then(|mut current| current.take());
         let Some(running) = running else { return };
-        let sign = if is_done {
-            self.ui.good("✓")
-        } else {
-            self.ui.bad("✗")
+        let is_done = end == End::Done;
+        let sign = if is_done { Sign::Good } else { Sign::Bad };
+        let sign = self.ui.style_err().sign(sign);
+        let what = match end {
+            End::Done => running.done.clone(),
+            End::Failed => format!("{} failed", running.title),
+            End::Interrupted => format!("{} interrupted", running.title),
         };
         let took = running.start.elapsed();
-        let mut line = format!("{sign} {} ({}", running.title, render::duration(took));
+        let mut line = format!("{sign} {what} ({}", render::duration(took));
         // The rate of a few bytes says nothing.
         if running.bytes >= BAR_FROM {
             line = format!("{line}, {}", rate(running.sent, took));
@@ -305,7 +334,7 @@ impl Running {
         self.about = false;
         self.sent = 0;
         self.layers.clear();
-        self.bars = ui.draws.then(|| Bars::new(title, bytes));
+        self.bars = ui.draws.then(|| Bars::new(ui, title, bytes));
     }
 }
 
@@ -331,6 +360,7 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
 
 /// The bars of a step: all its bytes and, of an image, those of the layer that is being sent. Gone when dropped.
 struct Bars {
+    ui: Ui,
     all: MultiProgress,
     total: ProgressBar,
     /// With the number of the layer.
@@ -338,7 +368,7 @@ struct Bars {
 }
 
 impl Bars {
-    fn new(title: &str, bytes: u64) -> Self {
+    fn new(ui: Ui, title: &str, bytes: u64) -> Self {
         let all = MultiProgress::new();
         let (total, template) = if bytes >= BAR_FROM {
             (ProgressBar::new(bytes), TOTAL)
@@ -346,8 +376,9 @@ impl Bars {
             (ProgressBar::new_spinner(), SHORT)
         };
         let total = all.add(total);
-        begin(&total, template, title.to_owned());
+        begin(ui, &total, template, title.to_owned());
         Self {
+            ui,
             all,
             total,
             layer: None,
@@ -378,7 +409,8 @@ impl Bars {
             let unpacked = span.unpacked.map_or(String::new(), |unpacked| {
                 format!(", {} unpacked", render::bytes(unpacked))
             });
-            begin(&bar, LAYER, format!("{}{unpacked}", layers::name(span)));
+            let message = format!("{}{unpacked}", layers::name(span));
+            begin(self.ui, &bar, LAYER, message);
             self.layer = Some((span.number, bar));
         }
         if let Some((_, bar)) = &self.layer {
@@ -401,9 +433,19 @@ impl Drop for Bars {
     }
 }
 
-fn begin(bar: &ProgressBar, template: &str, message: String) {
+fn begin(ui: Ui, bar: &ProgressBar, template: &str, message: String) {
+    let is_narrow = ui.width_err.is_some_and(|columns| columns < BAR_COLUMNS);
+    let template = if is_narrow && template != SHORT {
+        NARROW
+    } else {
+        template
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        bar.set_style(if ui.ascii {
+            style.progress_chars("=> ").tick_chars("-\\|/ ")
+        } else {
+            style
+        });
     }
     bar.set_message(message);
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -450,6 +492,7 @@ mod tests {
         let state = |sent, bytes| {
             let running = Running {
                 title: String::new(),
+                done: String::new(),
                 bytes,
                 about: false,
                 sent,

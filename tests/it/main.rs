@@ -29,5 +29,6 @@ mod probe_fixtures;
 mod public_api;
 mod reference;
 mod shells;
+mod terminal;
 mod transfer_scripts;
 mod transfers;

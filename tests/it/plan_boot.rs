@@ -75,8 +75,8 @@ pub(crate) fn boot(plan: &Plan) -> String {
     });
     plan.summary = plan::Summary::default();
     let style = render::Style {
-        color: false,
         commands: true,
+        ..render::Style::default()
     };
     let text = render::text(&plan, style);
     let lines = text

@@ -33,8 +33,8 @@ fn old_documents_are_read_and_keep_the_schema() {
     insta::assert_snapshot!(render::text(
         &plan,
         render::Style {
-            color: false,
-            commands: true
+            commands: true,
+            ..render::Style::default()
         }
     ));
     insta::assert_snapshot!("script", render::sh(&plan).text);

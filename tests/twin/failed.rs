@@ -69,7 +69,7 @@ fn next_release_that_crashes_is_taken_back() {
 fn progress(stderr: &str) -> String {
     let lines = stderr
         .lines()
-        .take_while(|line| !line.trim_start().starts_with('×'));
+        .take_while(|line| !line.trim_start().starts_with("error:"));
     lines.collect::<Vec<_>>().join("\n")
 }
 

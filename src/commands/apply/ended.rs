@@ -197,6 +197,34 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_on_terminals() {
+        let failure = Failure {
+            address: "compose.app".to_owned(),
+            phase: Phase::Switch,
+            command: "docker-compose -p app up -d".to_owned(),
+            reason: FailureReason::Exit {
+                code: 1,
+                tail: "service web: the container exited with 3, 0.4 s after it was started\n  | cannot open /data/map.db"
+                    .to_owned(),
+            },
+            restored: Restored::Previous,
+        };
+        let error = failed(&failure, None, &Log::none());
+        let shown = |columns, ascii| {
+            let style = crate::render::Style {
+                ascii,
+                ..Default::default()
+            };
+            crate::ui::report_text(error.report().unwrap(), style, Some(columns))
+        };
+        let (wide, narrow, ascii) = (shown(80, false), shown(40, false), shown(80, true));
+        assert!(ascii.is_ascii(), "{ascii}");
+        insta::assert_snapshot!(format!(
+            "80 columns\n\n{wide}\n40 columns\n\n{narrow}\nASCII\n\n{ascii}"
+        ));
+    }
+
+    #[test]
     fn a_lock_that_cannot_be_taken_and_a_log_with_gaps_have_codes() {
         let full = Locked::Failed("No space left on device".into());
         let error = locked(full, &Log::none());

@@ -102,7 +102,8 @@ impl Site {
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env("HOME", self.path("home"))
             .env("USER", "tester")
-            .env("TERM", "xterm");
+            .env("TERM", "xterm")
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 

@@ -1,0 +1,107 @@
+//! Signs in front of lines. Beside each stands a word that says the same, for those who neither see signs nor colours.
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use super::text::{DIM, GREEN, RED, Style, paint};
+use crate::plan::Action;
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// As it should be.
+    Good,
+    /// At its end, as it should be.
+    Ended,
+    /// Not as it should be.
+    Bad,
+    /// A step.
+    Step(Action),
+}
+
+impl Sign {
+    fn text(self, ascii: bool) -> &'static str {
+        let (sign, plain) = match self {
+            Self::Good => ("✓", "ok"),
+            Self::Ended => ("○", "o"),
+            Self::Bad => ("✗", "x"),
+            Self::Step(Action::Create) => ("+", "+"),
+            Self::Step(Action::Update) => ("~", "~"),
+            Self::Step(Action::Replace) => ("±", "-/+"),
+            Self::Step(Action::Remove) => ("-", "-"),
+            Self::Step(Action::Run) => ("▸", ">"),
+        };
+        if ascii { plain } else { sign }
+    }
+
+    fn look(self) -> Ansi {
+        match self {
+            Self::Good | Self::Step(Action::Create) => GREEN,
+            Self::Ended => DIM,
+            Self::Step(Action::Update | Action::Run) => AnsiColor::Yellow.on_default(),
+            Self::Bad | Self::Step(Action::Replace | Action::Remove) => RED,
+        }
+    }
+}
+
+impl Style {
+    /// A sign, coloured.
+    pub fn sign(self, sign: Sign) -> String {
+        paint(self.color, sign.look(), sign.text(self.ascii))
+    }
+
+    /// A sign in a column of signs, coloured.
+    pub(super) fn sign_in_column(self, sign: Sign) -> String {
+        let columns = if self.ascii { 2 } else { 1 };
+        let blanks = columns - sign.text(self.ascii).chars().count().min(columns);
+        format!("{}{}", self.sign(sign), " ".repeat(blanks))
+    }
+
+    /// The sign of a step after its indentation of two columns; a sign of three takes them.
+    pub(super) fn step_sign(self, action: Action) -> String {
+        let blanks = 3 - Sign::Step(action).text(self.ascii).chars().count();
+        format!("{}{}", " ".repeat(blanks), self.sign(Sign::Step(action)))
+    }
+}
+
+/// The program's words in ASCII, for a terminal that shows nothing else. Letters of others stay.
+pub fn ascii(text: &str) -> String {
+    let pairs = [
+        ("…", "..."),
+        ("→", "->"),
+        ("–", "-"),
+        ("×", "x"),
+        ("✓", "ok"),
+        ("✗", "x"),
+    ];
+    pairs.iter().fold(text.to_owned(), |text, (sign, plain)| {
+        text.replace(sign, plain)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_signs_are_ascii_and_aligned() {
+        let style = Style {
+            ascii: true,
+            ..Style::default()
+        };
+        for sign in [Sign::Good, Sign::Ended, Sign::Bad] {
+            let text = style.sign_in_column(sign);
+            assert!(text.is_ascii() && text.len() == 2, "{text:?}");
+        }
+        for action in [
+            Action::Create,
+            Action::Update,
+            Action::Replace,
+            Action::Remove,
+            Action::Run,
+        ] {
+            let text = style.step_sign(action);
+            assert!(text.is_ascii() && text.len() == 3, "{text:?}");
+        }
+        assert_eq!(ascii("write `KEY=…`: é"), "write `KEY=...`: é");
+    }
+}
