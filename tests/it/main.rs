@@ -28,6 +28,7 @@ mod plan_documents;
 mod probe_fixtures;
 mod public_api;
 mod reference;
+mod session;
 mod shells;
 mod terminal;
 mod transfer_scripts;
