@@ -25,21 +25,21 @@ pub struct Manifest {
     #[serde(default)]
     pub vpu: Vpu,
     /// Further VPUs for the same application. Each table overrides keys of `[vpu]` and is chosen
-    /// with `--vpu NAME`; they may also stand in `vpus.toml` beside the manifest.
+    /// with `--vpu NAME`; the tables may also stand in `vpus.toml` beside the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vpus: BTreeMap<String, Vpu>,
-    /// What is deployed: the owner of everything that this manifest makes.
+    /// What is deployed: the owner of all that this manifest creates.
     pub release: Release,
-    /// Directories that exist on the VPU.
+    /// Directories on the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<Directory>,
-    /// Docker volumes.
+    /// Docker volumes, each bound to a directory of the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// Docker images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
-    /// Files and directories copied to the VPU.
+    /// Files and directories that are copied to the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transfers: Vec<Transfer>,
     /// Files and directories that `o3r-deploy pull` copies from the VPU.
@@ -51,7 +51,7 @@ pub struct Manifest {
     /// The autostart of services that are not declared here.
     #[serde(default, skip_serializing_if = "is_default")]
     pub autostart: Autostart,
-    /// What must not be on the VPU; shown in the plan with what would be lost.
+    /// What must not be on the VPU; the plan shows what would be lost.
     #[serde(default, skip_serializing_if = "is_default")]
     pub absent: Absent,
     /// What `o3r-deploy logs` collects.
@@ -125,10 +125,10 @@ impl std::fmt::Display for Arch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// The application's name: the owner of everything that this manifest makes.
+    /// The application's name, by which the VPU knows what belongs to it. Example: `palletizer`.
     pub name: ReleaseName,
-    /// The application's version; `--release-version` overrides it, and `${release.version}` stands
-    /// for it in every string.
+    /// The application's version: `--release-version` overrides it, and `${release.version}`
+    /// stands for it in every string. Default: none. Example: `1.4.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ReleaseVersion>,
 }
@@ -137,10 +137,10 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// The directory; missing parents are made too.
+    /// The directory; missing parents are created, too. Example: `~/share/logs`.
     pub path: RemotePath,
-    /// Its permissions, as `"0775"`. Default: `0755` when it is made; those of one that exists are
-    /// left alone.
+    /// Its permissions, in octal digits and quotes. Default: `0755` when it is created, unchanged
+    /// when it exists. Example: `0775`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<FileMode>,
 }
@@ -149,11 +149,13 @@ pub struct Directory {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// The volume's name.
+    /// The volume's name. Example: `share`.
     pub name: VolumeName,
-    /// The directory on the VPU that it shows; made if it is missing.
+    /// The directory on the VPU that the volume shows; created if it is missing. Example:
+    /// `~/share`.
     pub path: RemotePath,
-    /// Lets a volume of that name that differs be removed and recreated.
+    /// Lets a volume of that name that differs be removed, with the data that docker keeps in it,
+    /// and recreated; a directory that it shows stays. Default: `false`, which blocks the plan.
     #[serde(default)]
     pub replace: bool,
 }
@@ -163,18 +165,19 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// What the image is called on the VPU, as `palletizer:1.4.0`.
+    /// What the image is called on the VPU. Example: `palletizer:1.4.0`.
     pub name: ImageRef,
-    /// A file made by `docker save`, or an OCI archive; also compressed with gzip, zstd, xz or bzip2.
+    /// An archive of `docker save`, or an OCI archive; also compressed with gzip, zstd, xz or
+    /// bzip2. Example: `dist/palletizer.tar`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<LocalPath>,
-    /// An image in this machine's docker, by name or id.
+    /// An image of this machine's docker, by name or ID. Example: `palletizer:dev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
-    /// A bare file system, made into an image.
+    /// A bare file system that becomes an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<Rootfs>,
-    /// A reference with a digest that the VPU pulls itself.
+    /// A reference with a digest that the VPU pulls itself. Example: `ghcr.io/you/app@sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<PinnedImageRef>,
     /// A build for the VPU's architecture on this machine.
@@ -186,15 +189,16 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rootfs {
-    /// The file system as a tar file, as `docker build -o type=tar` writes it.
+    /// The file system as a tar file, as `docker build -o type=tar` writes it. Example:
+    /// `dist/root.tar`.
     pub file: LocalPath,
-    /// The image's command.
+    /// The image's command, a list of words. Default: none. Example: `["/app", "--verbose"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
-    /// The image's entrypoint.
+    /// The image's entrypoint, a list of words. Default: none. Example: `["/bin/sh", "-c"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
-    /// The image's environment.
+    /// The image's environment. Default: empty. Example: `{ PORT = "8000" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
@@ -203,9 +207,9 @@ pub struct Rootfs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
-    /// The build context.
+    /// The build context. Example: `.`.
     pub context: LocalPath,
-    /// The Dockerfile. Default: `Dockerfile` in the context.
+    /// The Dockerfile. Default: `Dockerfile` in the context. Example: `docker/Dockerfile.arm64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<LocalPath>,
 }
@@ -214,23 +218,29 @@ pub struct Build {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
-    /// A file, or a directory, of which the contents are copied.
+    /// A file, or a directory whose contents are copied. Example: `config/`.
     pub src: LocalPath,
-    /// Where it goes; ending in `/`, a directory that takes a file inside.
+    /// The target on the VPU; a path that ends in `/` is a directory that takes a file inside.
+    /// Example: `~/share/config/`.
     pub dst: RemotePath,
-    /// Makes the directory exactly `src`: what else is in it is removed.
+    /// Mirrors `src`: files and directories that `src` does not have are removed from `dst`.
+    /// Default: `false`.
     #[serde(default)]
     pub delete: bool,
-    /// What is neither copied nor removed, as globs relative to `src`.
+    /// What is neither copied nor removed, as globs relative to `src`. Default: empty. Example:
+    /// `["*.tmp"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<NameGlob>,
-    /// The permissions of files. Default: `0644`, or `0755` for a file that is executable here.
+    /// The permissions of files, in octal digits and quotes. Default: `0644`, or `0755` for a file
+    /// that is executable on this machine. Example: `0640`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<FileMode>,
-    /// The permissions of directories. Default: `0755`.
+    /// The permissions of directories, in octal digits and quotes. Default: `0755`. Example:
+    /// `0750`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir_mode: Option<FileMode>,
-    /// Compose projects to restart when something changed.
+    /// Compose projects whose containers are recreated when something changed. Default: empty.
+    /// Example: `["palletizer"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart: Vec<ProjectName>,
 }
@@ -239,9 +249,10 @@ pub struct Transfer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
-    /// A file or directory on the VPU.
+    /// A file or directory on the VPU. Example: `~/share/calibration.json`.
     pub src: RemotePath,
-    /// Where it is placed on this machine; ending in `/`, a directory that takes it inside.
+    /// The target on this machine; a path that ends in `/` is a directory that takes it inside.
+    /// Example: `calibration/`.
     pub dst: LocalPath,
 }
 
@@ -249,22 +260,25 @@ pub struct Download {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compose {
-    /// The project's name, and its directory's below `/usr/share/oem/docker/compose`.
+    /// The project's name, and that of its directory below `/usr/share/oem/docker/compose`.
+    /// Example: `palletizer`.
     pub name: ProjectName,
-    /// The compose file; it is called `docker-compose.yml` on the VPU.
+    /// The compose file; on the VPU it is called `docker-compose.yml`. Default:
+    /// `docker-compose.yml`. Example: `compose/vpu.yml`.
     #[serde(default = "default_compose_file")]
     pub file: LocalPath,
-    /// Files and directories placed beside the compose file, as paths relative to it here; they keep
-    /// these paths there.
+    /// Files and directories that are placed beside the compose file, by their paths relative to
+    /// it. Services that read a changed one are recreated. Default: empty. Example: `[".env",
+    /// "conf/"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_files: Vec<RelativePath>,
-    /// The state that the project has.
+    /// The project's state. Default: `running`.
     #[serde(default)]
     pub state: ComposeState,
-    /// Whether the project starts when the VPU boots. Default: left as it is.
+    /// Whether the project starts when the VPU boots. Default: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-    /// What must hold after a start.
+    /// A health check after a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
@@ -337,16 +351,18 @@ impl std::fmt::Display for ComposeState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// How long everything may take to hold.
+    /// How long the project may take to become healthy, as a number with a unit. Default: `60s`.
+    /// Example: `2min`.
     #[serde(default = "default_health_timeout")]
     pub timeout: Duration,
-    /// How long it must go on to hold.
+    /// How long it must then stay healthy, as a number with a unit. Default: `5s`. Example: `10s`.
     #[serde(default = "default_health_settle")]
     pub settle: Duration,
-    /// A text that must appear in the log of a container.
+    /// A text that must appear in the log of a container. Default: none. Example: `ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_contains: Option<String>,
-    /// A command that must succeed on the VPU, as a list of words.
+    /// A command that must succeed on the VPU, a list of words. Default: none. Example: `["curl",
+    /// "-f", "localhost:8000"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
 }
@@ -363,8 +379,8 @@ fn default_health_settle() -> Duration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Autostart {
-    /// Services of others that do not start when the VPU boots, as NAME of `oem-dc@NAME` or the
-    /// name of a compose project.
+    /// Services of others to disable at boot: the NAME of an `oem-dc@NAME` unit, or of a compose
+    /// project. Default: empty. Example: `["old-demo"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<ServiceName>,
 }
@@ -373,16 +389,16 @@ pub struct Autostart {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Absent {
-    /// Files and directories.
+    /// Files and directories. Default: empty. Example: `["~/share/old"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<RemotePath>,
-    /// Containers, as names or globs.
+    /// Containers, as names or globs. Default: empty. Example: `["demo_*"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<NameGlob>,
-    /// Images, as names or globs.
+    /// Images, as names or globs. Default: empty. Example: `["demo:*"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<NameGlob>,
-    /// Volumes, as names or globs.
+    /// Volumes, as names or globs. Default: empty. Example: `["demo-*"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<NameGlob>,
 }
@@ -391,16 +407,17 @@ pub struct Absent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Logs {
-    /// Files and directories on the VPU.
+    /// Files and directories on the VPU. Default: empty. Example: `["~/share/logs"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<RemotePath>,
-    /// The directory on this machine; `sn<SERIAL>_<NAME>/` is made below it.
+    /// The directory on this machine; `sn<SERIAL>_<NAME>/` is created in it. Default:
+    /// `~/o3r_logs/From_VPUs`. Example: `logs/`.
     #[serde(default = "default_logs_into")]
     pub into: LocalPath,
-    /// Collects the journal too.
+    /// Collects the journal, too. Default: `false`.
     #[serde(default)]
     pub journal: bool,
-    /// Collects at every apply.
+    /// Collects at every apply. Default: `false`.
     #[serde(default)]
     pub on_apply: bool,
     /// How much of what was collected is kept. Default: all of it.
@@ -434,10 +451,11 @@ impl Default for Logs {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {
-    /// The most that is kept for one VPU, as `500 MB`.
+    /// The most that is kept for one VPU, as a number with a unit. Default: unlimited. Example:
+    /// `500 MB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// The oldest that is kept, as `90 days`.
+    /// The oldest that is kept, as a number with a unit. Default: unlimited. Example: `90 days`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
 }
@@ -446,7 +464,7 @@ pub struct Keep {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Usb {
-    /// Mounts what is plugged in.
+    /// Mounts USB storage that is plugged in. Default: `false`.
     #[serde(default)]
     pub mount: bool,
 }
@@ -455,7 +473,7 @@ pub struct Usb {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registries {
-    /// Registries without TLS, at most three, as `192.168.0.10:5000`.
+    /// Registries without TLS, at most three. Default: empty. Example: `["192.168.0.10:5000"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub insecure: Vec<RegistryHost>,
@@ -465,14 +483,16 @@ pub struct Registries {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
-    /// How many releases stay on the VPU for `o3r-deploy rollback`.
+    /// How many releases stay on the VPU for `o3r-deploy rollback`. Default: `2`. Example: `5`.
     #[serde(default = "default_keep_releases")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_releases: u32,
-    /// A directory on the VPU that gets a record of every apply.
+    /// A directory on the VPU that gets a record of every apply. Default: none. Example:
+    /// `~/share/deployments`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<RemotePath>,
-    /// The VPU restores the previous release on its own when an apply is not heard of for so long.
+    /// How long an apply may be silent before the VPU restores the previous release automatically, as
+    /// a number with a unit. Default: never. Example: `5min`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Duration>,
 }

@@ -24,37 +24,39 @@ const DEFAULT_API_PORT: u16 = 80;
 #[serde(deny_unknown_fields)]
 pub struct Vpu {
     /// The address: a host name, an IP address or an alias of your `ssh_config`. Default: the
-    /// environment variable `IFM3D_IP`, then `192.168.0.69`.
+    /// environment variable `IFM3D_IP`, then `192.168.0.69`. Example: `10.1.4.17`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
-    /// The device's name, set through its JSON configuration.
+    /// The device's name, set and saved by the device's API. Default: unchanged. Example:
+    /// `agv-17-front`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DeviceName>,
-    /// The ssh port. Default: what your `ssh_config` says, else 22.
+    /// The ssh port. Default: what your `ssh_config` says, else 22. Example: `2222`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// The ssh user. Default: what your `ssh_config` says, else `oem`.
+    /// The ssh user. Default: what your `ssh_config` says, else `oem`. Example: `oem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// The private ssh key to log in with, as `~/.ssh/id_ed25519`. Default: what your `ssh_config`
-    /// and agent offer.
+    /// The private ssh key to log in with. Default: what your `ssh_config` and agent offer.
+    /// Example: `~/.ssh/id_ed25519`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<LocalPath>,
-    /// The VPU's ssh host key, or a list of accepted ones, as `ssh-ed25519 AAAA…`; where it is not
-    /// known, `o3r-deploy plan` shows it. Default: the keys in your `known_hosts`.
+    /// The VPU's ssh host key, or a list of accepted ones; if it is not known, `o3r-deploy plan`
+    /// shows it. Default: the keys in your `known_hosts`. Example: `ssh-ed25519 AAAA…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<HostKeys>,
-    /// The serial number. Any other box is refused.
+    /// The serial number; any other VPU is refused. Default: any. Example: `000018988497`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<SerialNumber>,
-    /// The accepted firmware, as `>=1.4.30, <2`; builds are not compared. Any other is refused.
+    /// The accepted firmware; any other is refused. Only the first three numbers are compared.
+    /// Default: any. Example: `>=1.4.30, <2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareRange>,
     /// The architecture that images must have. Default: `arm64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
-    /// The port of the device's JSON configuration. Default: 80.
+    /// The port of the device's API. Default: 80. Example: `8080`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub api_port: Option<u16>,

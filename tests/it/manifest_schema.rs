@@ -76,6 +76,52 @@ fn what_is_refused_is_marked() {
     assert!(!marked("/properties/images/items/properties/archive"));
 }
 
+/// The text that an editor shows on hovering: what a key does, what holds without it, and one value.
+#[test]
+fn every_key_is_explained_with_its_default_and_an_example() {
+    for document in [manifest::Document::Manifest, manifest::Document::Vpus] {
+        let mut lacking = vec![];
+        unexplained(&manifest::schema_of(document), "", &mut lacking);
+        assert!(lacking.is_empty(), "{lacking:#?}");
+    }
+}
+
+fn unexplained(schema: &Value, pointer: &str, lacking: &mut Vec<String>) {
+    let required = schema["required"].as_array();
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let pointer = format!("{pointer}/{key}");
+        let text = property["description"].as_str().unwrap_or_default();
+        if text.len() < 10 {
+            lacking.push(format!("{pointer}: what it does"));
+        }
+        // Editors offer all values of the others.
+        let is_table = [property, &property["items"]]
+            .iter()
+            .any(|it| it["properties"].is_object() || it["additionalProperties"].is_object());
+        let is_listed = property["enum"].is_array()
+            || property["oneOf"].is_array()
+            || property["type"] == "boolean";
+        let is_map_of_texts = property["additionalProperties"]["type"] == "string";
+        if is_map_of_texts || !(is_table || is_listed || text.contains("Example: `")) {
+            if !text.contains("Example: `") {
+                lacking.push(format!("{pointer}: an example"));
+            }
+        }
+        let is_required = required.is_some_and(|keys| keys.iter().any(|it| it == key));
+        // Of the sources of an image, one is chosen.
+        let is_choice = pointer.starts_with("/images/*/") && !pointer.contains("rootfs/");
+        if !(is_table && !is_map_of_texts || is_required || is_choice)
+            && !text.contains("Default: ")
+        {
+            lacking.push(format!("{pointer}: its default"));
+        }
+        unexplained(property, &pointer, lacking);
+        for inner in ["items", "additionalProperties"] {
+            unexplained(&property[inner], &format!("{pointer}/*"), lacking);
+        }
+    }
+}
+
 /// A pointer with `*` for positions in lists and for names that the user chooses.
 fn without_positions(pointer: &str) -> String {
     let mut keys: Vec<&str> = pointer.split('/').collect();
@@ -100,4 +146,27 @@ fn keys(schema: &Value, pointer: &str, known: &mut BTreeSet<String>) {
             keys(&schema[inner], &format!("{pointer}/*"), known);
         }
     }
+}
+
+/// What SchemaStore's catalogue takes: it has the form of the entries there, and names files of ours.
+#[test]
+fn the_catalogue_entry_matches_manifests() {
+    let text = fs::read_to_string("schemas/schemastore.json").unwrap();
+    let entry: Value = serde_json::from_str(&text).unwrap();
+    let keys: Vec<&String> = entry.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["name", "description", "fileMatch", "url"]);
+    let description = entry["description"].as_str().unwrap();
+    // Their linter refuses words that every entry would have.
+    assert!(!description.to_lowercase().contains("schema"));
+    assert_eq!(
+        entry["fileMatch"],
+        serde_json::json!(["deploy.toml", "*.deploy.toml"])
+    );
+    let url = entry["url"].as_str().unwrap();
+    assert!(
+        url.starts_with("https://") && url.ends_with(".json"),
+        "{url}"
+    );
+    let page = fs::read_to_string("docs/editors.md").unwrap();
+    assert!(page.contains("schemas/schemastore.json"));
 }

@@ -160,7 +160,7 @@ fn a_blocked_plan() {
     insta::assert_snapshot!(on_terminals(|style| render::text(&plan, style)));
 }
 
-/// A command in a locale and on so many columns, without a terminal.
+/// What a command prints for a terminal of that width, into a pipe.
 fn printed(args: &[&str], folder: &str, columns: &str, locale: &str) -> String {
     let mut command = Command::new(PROGRAM);
     let output = command

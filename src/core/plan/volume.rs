@@ -67,7 +67,7 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
             found.describe()
         );
         let remedy = format!(
-            "keep its data: choose another name than `{}`; or let it be recreated: `replace = true`",
+            "choose another name than `{}`, or set `replace = true`: it is then removed, with the data that docker keeps in it, and recreated",
             volume.name
         );
         let obstacle = Obstacle::new(BlockCode::VolumeDiffers, reason, remedy);
