@@ -2,7 +2,7 @@
 """Runs the sessions in the README and in docs/ on a test twin and compares what they print; with --update, writes what
 differs into them, unless a command between the sessions fails.
 
-Blocks marked `console,ignore` are run in their order; so are comments `<!-- twin: COMMAND -->`, unseen. Sizes, times, digests and
+Blocks marked `console,ignore` are run in their order, in a copy of examples/hello for the twin; so are comments `<!-- twin: COMMAND -->`, unseen. Sizes, times, digests and
 keys may differ. The twin's address and serial number are shown as those of a VPU.
 """
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-# In the order in which they are run, on one twin: each continues where the one before ended.
+# Each has a twin and a folder of its own.
 DOCUMENTS = [PROJECT / name for name in ("README.md", "docs/getting-started.md", "docs/host-keys.md")]
 TWIN = PROJECT / "tests/twin/twin.sh"
 NAME = f"readme{os.getpid()}"
@@ -56,6 +56,7 @@ def same(one, other):
 
 class Session:
     def __init__(self, work):
+        work.mkdir()
         self.work = work
         variables = output(TWIN, "up", NAME)
         self.twin = dict(re.findall(r"^(\w+)='?(.*?)'?$", variables, re.M))
@@ -69,6 +70,7 @@ class Session:
             NO_COLOR="1",
             LC_ALL="C.UTF-8",
             USER="you",
+            IFM3D_IP=self.twin["ADDRESS"],
         )
         (work / "home").mkdir()
 
@@ -111,7 +113,7 @@ def main():
     # Engine and image are there before the twin is, so that what they say is not lost in it.
     subprocess.run([TWIN, "build", "fw1.4.30"], check=True)
     try:
-        session = Session(work)
+        session = None
 
         def check(match):
             nonlocal passed, failed
@@ -144,7 +146,10 @@ def main():
         changed = {}
         for document in DOCUMENTS:
             before = passed + failed
-            print(f"        {document.relative_to(PROJECT)}")
+            print(f"        {document.relative_to(PROJECT)}", flush=True)
+            if session:
+                subprocess.run([TWIN, "down", NAME], check=True)
+            session = Session(work / document.stem)
             changed[document] = re.sub(pattern, check, document.read_text(), flags=re.S)
             if passed + failed == before:
                 failed += 1
