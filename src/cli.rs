@@ -38,7 +38,7 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub file: Utf8PathBuf,
-    /// Which of several VPUs: the keys of its `[vpus.NAME]` override `[vpu]`
+    /// VPU to use: its `[vpus.NAME]` table overrides keys of `[vpu]`
     #[arg(long, global = true, value_name = "NAME")]
     pub vpu: Option<String>,
     /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
@@ -151,7 +151,7 @@ pub struct Plan {
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// A plan saved by `plan -o FILE`: apply exactly that, or nothing
+    /// Plan saved by `plan -o FILE`: apply exactly that; fails if it is stale
     pub plan: Option<Utf8PathBuf>,
     /// Skip the confirmation prompt
     #[arg(short, long)]
@@ -192,7 +192,7 @@ pub struct Observe {
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
-    /// For which shell
+    /// Shell to complete for
     #[arg(value_enum)]
     pub shell: Shell,
 }
@@ -208,7 +208,7 @@ pub struct Man {
 /// `schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Which document
+    /// Document to describe
     #[arg(value_enum, default_value_t = Document::Manifest)]
     pub document: Document,
 }

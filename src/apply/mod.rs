@@ -31,7 +31,7 @@ use crate::{
     observe::docker_answers,
     plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
     prepare::Payloads,
-    remote::How,
+    remote::{self, How},
 };
 
 /// Lines of a failed command's output that are kept for people.
@@ -223,7 +223,11 @@ impl<H: Host> Execution<'_, H> {
                 }
             };
             if let Err(reason) = result {
-                return Err(Stop::Failed(command.to_display(), reason));
+                let what = match command.transport {
+                    Transport::Shell => remote::purpose(&command.argv),
+                    Transport::DeviceApi { .. } => command.to_display(),
+                };
+                return Err(Stop::Failed(what, reason));
             }
         }
         Ok(())
@@ -426,10 +430,9 @@ impl<H: Host> Execution<'_, H> {
                 if step.phase == Phase::Switch {
                     let mut known = plan.not_restorable.iter();
                     let known = known.find(|resource| resource.address == step.address);
-                    let reason = known
-                        .map_or("what it removed cannot be brought back", |resource| {
-                            &resource.reason
-                        });
+                    let reason = known.map_or("what it removed cannot be restored", |resource| {
+                        &resource.reason
+                    });
                     failures.push((&step.address, reason.to_owned()));
                 }
                 continue;

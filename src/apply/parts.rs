@@ -84,7 +84,7 @@ async fn stream<'a, H: Host>(
         held.flush()?;
         // Nobody listens only if the part before was not loaded.
         let _ = tell.send(());
-        let gone = |_| io::Error::other("the part before it was not loaded");
+        let gone = |_| io::Error::other("the previous part was not loaded");
         gate.recv().map_err(gone)?;
         held.release()
     });

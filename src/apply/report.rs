@@ -39,7 +39,7 @@ pub struct Failure {
     pub address: String,
     /// Its phase.
     pub phase: Phase,
-    /// The command, for reading.
+    /// What the command does; a plain one is its own words.
     pub command: String,
     /// Why.
     pub reason: FailureReason,

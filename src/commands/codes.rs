@@ -16,7 +16,7 @@ o3r_core::codes! {
         FileExists = "file-exists",
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
-        /// `--host` is the address of another box of the manifest than the chosen one.
+        /// `--host` is the address of another VPU of the manifest than the chosen one.
         OtherBox = "other-box",
         /// `$IFM3D_IP` is no host name and no IP address.
         BadAddress = "bad-address",
@@ -40,7 +40,7 @@ o3r_core::codes! {
         LoginRefused = "login-refused",
         /// The host key is neither pinned in the manifest nor in known_hosts.
         HostKeyUnknown = "host-key-unknown",
-        /// The host key is another one than the pinned or known one: another box, or one that was set up again.
+        /// The host key is another one than the pinned or known one: another VPU, or one that was set up again.
         HostKeyChanged = "host-key-changed",
         /// The host key is revoked by known_hosts or `RevokedHostKeys`.
         HostKeyRevoked = "host-key-revoked",

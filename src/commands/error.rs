@@ -156,7 +156,7 @@ impl From<HostError> for CommandError {
 }
 
 impl CommandError {
-    /// A box that cannot be reached, described by this table of the manifest.
+    /// A VPU that cannot be reached, described by this table of the manifest.
     pub(super) fn unreachable(error: &HostError, table: &str) -> Self {
         Self::message(code_of(error), chain(error), error.help_for(table))
     }
@@ -190,7 +190,7 @@ impl From<deployment::Error> for CommandError {
             Error::Load(error) => return super::session::load_error(error),
             error => error,
         };
-        let report = "run it again with -vv, and report it with that output if it stays";
+        let report = "run it again with -vv; if it fails again, report it with that output";
         let (code, help) = match &error {
             Error::Host(error) | Error::Locked(Locked::Host(error)) => {
                 return Self::unreachable(error, "[vpu]");
@@ -198,8 +198,7 @@ impl From<deployment::Error> for CommandError {
             // We are connected and cannot tell what is there: nothing may be done.
             Error::Observe(_) | Error::Silent => (ErrorCode::StateUnknown, Some(report.to_owned())),
             Error::DockerHangs { .. } => {
-                let help =
-                    "see on the VPU: docker info; a dockerd that hangs is gone after a power cycle";
+                let help = "check on the VPU: docker info; power-cycle the VPU if dockerd hangs";
                 (ErrorCode::DockerHangs, Some(help.to_owned()))
             }
             Error::Prepare(error) => (ErrorCode::NotPrepared, error.source.help()),

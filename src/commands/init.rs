@@ -44,7 +44,7 @@ pub(super) async fn run(
     let schema = path.with_file_name(SCHEMA_FILE);
     match create_new(&schema, &schema::manifest_schema()) {
         Ok(()) => ui.say(&format!(
-            "{} {schema}: with it, editors explain and complete",
+            "{} {schema}: enables completion and hover help in editors",
             ui.good("wrote")
         )),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -53,7 +53,7 @@ pub(super) async fn run(
     let findings = findings(path, cache, ui).await?;
     if findings.is_empty() {
         ui.say(&format!(
-            "next: look through {path}, name your VPU in [vpu], then run: o3r-deploy plan"
+            "next: review {path}, set your VPU in [vpu], then run: o3r-deploy plan"
         ));
     } else {
         ui.report(&findings);

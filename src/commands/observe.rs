@@ -22,7 +22,7 @@ pub(super) async fn run(
     let look = Look::open(global, cache, ui).await?;
     let observed = look.observe().await?;
     if let Wanted::Unknown(reason) = &look.wanted {
-        ui.note(&format!("no paths are looked at: {reason}"));
+        ui.note(&format!("no paths are inspected: {reason}"));
     }
     let text = render::document(&Document::new(look.address(), look.query(), observed));
     match &args.output {
@@ -31,7 +31,7 @@ pub(super) async fn run(
             // What runs on a robot is nobody else's business.
             write(file, text.as_bytes(), 0o600)?;
             ui.say(&format!(
-                "{file}: {} as it is now; plan for it with: o3r-deploy plan --observed {file}",
+                "{file}: {} as it is now; plan from it with: o3r-deploy plan --observed {file}",
                 look.address()
             ));
         }

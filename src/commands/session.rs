@@ -144,7 +144,7 @@ fn own_directory(path: &Utf8Path) -> Result<(), String> {
         Err(format!("it belongs to user {}", found.uid()))
     } else if found.mode() & 0o077 != 0 {
         Err(format!(
-            "others can enter it (mode {:04o})",
+            "other users can enter it (mode {:04o})",
             found.mode() & 0o7777
         ))
     } else {
@@ -222,7 +222,7 @@ impl Session {
         })
     }
 
-    /// That the box cannot be reached, and what to do about it.
+    /// That the VPU cannot be reached, and what to do about it.
     pub(super) fn unreachable(&self, error: &HostError) -> CommandError {
         CommandError::unreachable(error, &self.table)
     }
@@ -233,7 +233,7 @@ impl Session {
         Ok(())
     }
 
-    /// What tells the box from another one.
+    /// What tells the VPU from another one.
     pub(super) async fn identity(&self) -> Result<Identity, HostError> {
         Identity::of(self.vpu.host()).await
     }

@@ -1,4 +1,4 @@
-//! Decides which box is talked to, and refuses an address that is another one's.
+//! Decides which VPU is talked to, and refuses an address that is another one's.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ use crate::{
 /// How to reach the VPU: the command line, then the manifest, then the environment.
 ///
 /// # Errors
-/// `--host` is the address of another box that the manifest knows and tells from this one.
+/// `--host` is the address of another VPU that the manifest knows and tells from this one.
 pub(super) fn ssh_options(
     global: &Global,
     loaded: Option<&Loaded>,
@@ -59,7 +59,7 @@ fn environment() -> Result<Option<HostName>, CommandError> {
     })
 }
 
-/// A box with this address that is not the chosen one: its pins contradict those of the chosen, or
+/// A VPU with this address that is not the chosen one: its pins contradict those of the chosen, or
 /// only it has any.
 struct OtherBox {
     /// Its `[vpus.NAME]`; none for `[vpu]`.
@@ -102,7 +102,7 @@ fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
     named.chain(unnamed).next()
 }
 
-/// The table that describes the chosen box.
+/// The table that describes the chosen VPU.
 pub(super) fn table(loaded: Option<&Loaded>) -> String {
     match loaded.and_then(|loaded| loaded.chosen.as_ref()) {
         Some(name) => format!("[vpus.{}]", escape(name)),
@@ -115,14 +115,14 @@ fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
     let (owner, help) = match &other.name {
         Some(name) => (
             format!("[vpus.{}]", escape(name)),
-            format!("choose that box: --vpu {}", escape(name)),
+            format!("select it: --vpu {}", escape(name)),
         ),
         None => ("[vpu]".to_owned(), "leave out --vpu".to_owned()),
     };
     CommandError::message(
         ErrorCode::OtherBox,
         format!(
-            "--host {address} is the address of {owner} at {}, another box than {chosen}; nothing was done",
+            "--host {address} is the address of {owner} at {}, another VPU than {chosen}; nothing was done",
             other.place
         ),
         Some(help),

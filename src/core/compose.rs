@@ -90,7 +90,7 @@ pub enum ComposeError {
         place: Option<Place>,
     },
     /// A key is there twice.
-    #[error("`{key}` is there twice; docker-compose would take the second and drop the first")]
+    #[error("`{key}` is defined twice; docker-compose would use the second and ignore the first")]
     Duplicate {
         /// The key.
         key: String,

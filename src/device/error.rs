@@ -54,7 +54,7 @@ pub enum DeviceError {
         status: u16,
     },
     /// Not what the API says.
-    #[error("the device's API answered with something else than {expected}")]
+    #[error("the device's API answered with something other than {expected}")]
     Garbage {
         /// What it should have been.
         expected: &'static str,
@@ -81,7 +81,7 @@ impl DeviceError {
         let text = match self {
             Self::Connect(error) => return error.help(),
             Self::NotListening { port } => format!(
-                "wait until the device has booted; if it stays, see whether `api_port` under [vpu] \
+                "wait until the device has booted; if it persists, check whether `api_port` under [vpu] \
                  is right (it is {port}; devices use 80)"
             ),
             Self::Forbidden { port } => format!(
@@ -89,11 +89,11 @@ impl DeviceError {
                  `no-port-forwarding` for this key, or `port-forwarding` and `permitopen=\"127.0.0.1:{port}\"` beside it"
             ),
             Self::Cut { .. } | Self::Truncated { .. } => {
-                "try again; if it stays, restart the device: its API breaks off".to_owned()
+                "try again; if it persists, restart the device".to_owned()
             }
             Self::Timeout { .. } => {
-                "the device may still be booting, or too busy: try again in a minute; if it stays, \
-                 take its power away and give it back"
+                "the device may still be booting, or too busy: try again in a minute; if it persists, \
+                 power-cycle the device"
                     .to_owned()
             }
             Self::Status {
@@ -104,7 +104,7 @@ impl DeviceError {
                  `api_port` under [vpu] is right (devices use 80)"
             ),
             Self::Status { .. } => {
-                "the device cannot answer now: try again, and restart it if it stays".to_owned()
+                "the device cannot answer now: try again; if it persists, restart it".to_owned()
             }
             Self::Garbage { .. } | Self::TooLong => {
                 "something else than the device's API may be on this port: see whether `api_port` \
@@ -115,8 +115,7 @@ impl DeviceError {
                 "the device could not read what was sent as JSON: report this as a bug".to_owned()
             }
             Self::Fault { code: 104_011, .. } => {
-                "the device's schema does not allow this value: choose a shorter or plainer `name` \
-                 under [vpu]"
+                "the device's schema does not allow this value: choose a shorter or plainer `name` in [vpu]"
                     .to_owned()
             }
             Self::Fault { code: 104_012, .. } => {

@@ -23,7 +23,7 @@ pub enum HostError {
         reason: String,
     },
     /// The VPU does not let us in.
-    #[error("{host} refuses the login of {user}: {reason}")]
+    #[error("{host} rejects the login of {user}: {reason}")]
     Refused {
         /// As given.
         host: String,
@@ -37,7 +37,7 @@ pub enum HostError {
     HostKeyUnknown {
         /// As given.
         host: String,
-        /// `ssh-ed25519 AAAA…` as the box presents it now, where it could be asked for.
+        /// `ssh-ed25519 AAAA…` as the VPU presents it now, where it could be asked for.
         presented: Option<PresentedKey>,
         /// The command that shows the key, where one does.
         scan: Option<String>,
@@ -49,7 +49,7 @@ pub enum HostError {
         host: String,
         /// `pinned in the manifest` or `in known_hosts`.
         expected_by: &'static str,
-        /// As the box presents it now, where it could be asked for.
+        /// As the VPU presents it now, where it could be asked for.
         presented: Option<PresentedKey>,
         /// The command that shows the key, where one does.
         scan: Option<String>,
@@ -63,7 +63,7 @@ pub enum HostError {
         reason: String,
     },
     /// What is in front of the VPU fails: a jump host or a proxy.
-    #[error("the way to {host} fails before the VPU, at its jump host or proxy: {reason}")]
+    #[error("the connection to {host} fails at its jump host or proxy: {reason}")]
     JumpHost {
         /// As given.
         host: String,
@@ -118,7 +118,7 @@ pub enum HostError {
     },
 }
 
-/// A host key as the box presented it.
+/// A host key as the VPU presented it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresentedKey {
     /// `ssh-ed25519 AAAA…`
@@ -133,7 +133,7 @@ impl HostError {
         self.help_for("[vpu]")
     }
 
-    /// The next thing to do where the box is described by this table of the manifest.
+    /// The next thing to do where the VPU is described by this table of the manifest.
     pub fn help_for(&self, table: &str) -> Option<String> {
         match self {
             Self::Start { .. } => {
@@ -144,12 +144,12 @@ impl HostError {
                  (a VPU leaves the factory as 192.168.0.69)"
             )),
             Self::HostKeyRevoked { .. } => Some(format!(
-                "do not pin this key and do not log in: whoever has it may be another box. If the key was revoked by mistake, \
+                "do not pin this key and do not log in: another machine may have it. If the key was revoked by mistake, \
                  take it out of known_hosts or `RevokedHostKeys`; else give the VPU a new host key, and set `host_key` \
                  under {table}"
             )),
             Self::JumpHost { .. } => Some(format!(
-                "the VPU was not asked: keep `host_key` and `identity` under {table} unchanged, and look at the \
+                "the VPU was not reached: leave `host_key` and `identity` under {table} unchanged, and look at the \
                  `ProxyJump` or `ProxyCommand` of your ssh_config"
             )),
             Self::Login { help, .. } => help.clone(),
@@ -166,8 +166,8 @@ impl HostError {
                 presented: Some(key),
                 ..
             } => Some(format!(
-                "the box presents {}\n\
-                 if that is the box you mean, pin it in the manifest:\n\n  {table}\n  host_key = \"{}\"",
+                "the VPU presents {}\n\
+                 if that is your VPU, pin its key in the manifest:\n\n  {table}\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyChanged {
@@ -175,23 +175,23 @@ impl HostError {
                 expected_by,
                 ..
             } => Some(format!(
-                "the box presents {}\n\
-                 another VPU at the same address, or a firmware update, has another key; if that is \
-                 the box you mean, replace the key {expected_by}; in a manifest:\n\n  {table}\n  host_key = \"{}\"",
+                "the VPU presents {}\n\
+                 another VPU at the same address, or a firmware update, has another key; if that is your VPU, \
+                 replace the key {expected_by}; in a manifest:\n\n  {table}\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
                 let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
                 Some(format!(
-                    "read the key on the box (ssh-keyscan localhost){}; then set `host_key` under {table}",
+                    "read the key on the VPU (ssh-keyscan localhost){}; then set `host_key` under {table}",
                     by.unwrap_or_default()
                 ))
             }
             Self::Disconnected { .. } | Self::LockLost => {
-                Some("run apply again: it resumes from what is there".into())
+                Some("run `apply` again; it resumes where it stopped".into())
             }
             Self::NoAnswer { .. } => Some(
-                "see on the VPU: docker info; a dockerd that hangs is gone after a power cycle; then run apply again"
+                "check on the VPU: docker info; power-cycle the VPU if dockerd hangs; then run `apply` again"
                     .into(),
             ),
             Self::Payload(_) | Self::Transport { .. } => None,
@@ -214,7 +214,7 @@ fn key_help(reason: &str) -> Option<String> {
     } else if says("line ends of Windows") {
         "take the carriage returns out of the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
     } else if says("UNPROTECTED PRIVATE KEY FILE") || says("bad permissions") {
-        "let only yourself read the key file: chmod 600 FILE"
+        "restrict the key file to yourself: chmod 600 FILE"
     } else if says("not accessible") || says("no such identity") {
         "name a key file that is there as `identity`"
     } else if says("passphrase") {

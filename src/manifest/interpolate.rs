@@ -109,7 +109,7 @@ impl Walk<'_> {
                 ),
                 (None, _) => self.finding(
                     pointer,
-                    "a variable does not close".to_owned(),
+                    "a variable is not closed".to_owned(),
                     "write `${release.version}`".to_owned(),
                 ),
             }
@@ -186,7 +186,7 @@ mod tests {
             [
                 "there is no variable `${release.vresion}`",
                 "there is no variable `${release.name}`",
-                "a variable does not close"
+                "a variable is not closed"
             ]
         );
         // A version that is wrong has a finding of its own.

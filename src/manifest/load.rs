@@ -53,7 +53,7 @@ impl LoadError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("name the manifest with `-f FILE`".to_owned())
+                Some("name the manifest with `-f FILE`, or write one: o3r-deploy init".to_owned())
             }
             Self::UnknownVpu(unknown) => Some(unknown.help()),
             Self::Read { .. } | Self::Invalid(_) => None,

@@ -288,7 +288,7 @@ impl Checker<'_> {
         let label = if self.loaded.spans.contains(pointer) {
             "named here".to_owned()
         } else {
-            format!("takes `{written}`, as it names none")
+            format!("uses `{written}`, as it names none")
         };
         match found {
             Ok(kind) => {
@@ -304,10 +304,10 @@ impl Checker<'_> {
                 };
                 let help = match error.kind() {
                     io::ErrorKind::NotFound if resolved == written => {
-                        "make it, or correct the path".to_owned()
+                        "create it, or correct the path".to_owned()
                     }
                     io::ErrorKind::NotFound => {
-                        format!("make it, or correct the path; it was looked for at {resolved}")
+                        format!("create it, or correct the path; it was looked for at {resolved}")
                     }
                     _ => error.to_string(),
                 };

@@ -35,7 +35,7 @@ pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
                 pointer,
                 FindingCode::Unsupported,
                 format!("{} is not supported yet", name(pointer)),
-                "this would be ignored",
+                "not supported",
                 "remove it, or use a version of o3r-deploy that supports it",
             )
         })

@@ -209,7 +209,7 @@ impl Context<'_> {
         } else {
             (
                 format!("unknown key `{key}` in {}", header(table)),
-                "not a key of this table",
+                "unknown key",
             )
         };
         Diagnostic::error(FindingCode::UnknownKey, self.source, message)
@@ -328,7 +328,7 @@ impl Context<'_> {
                 match names::check(format, found.as_str().unwrap_or_default()) {
                     Err(problem) => (problem.to_string(), problem.help),
                     // Both are the same parser, so this is not reached.
-                    Ok(()) => (format!("{name} does not fit"), format!("write a {format}")),
+                    Ok(()) => (format!("{name} is not valid"), format!("write a {format}")),
                 }
             }
             ValidationErrorKind::Enum { options } => {

@@ -104,7 +104,7 @@ impl Vpu {
         }
     }
 
-    /// Whether both may be one box: no pin of one contradicts a pin of the other.
+    /// Whether both may be one VPU: no pin of one contradicts a pin of the other.
     pub fn may_be(&self, other: &Self) -> bool {
         let keys = |vpu: &Self| vpu.host_key.as_ref().map(|keys| keys.as_slice().to_vec());
         let share_a_key = match (keys(self), keys(other)) {
@@ -115,7 +115,7 @@ impl Vpu {
             && (self.serial.is_none() || other.serial.is_none() || self.serial == other.serial)
     }
 
-    /// Whether another box than the one meant would be noticed.
+    /// Whether another VPU than the one meant would be noticed.
     pub fn is_pinned(&self) -> bool {
         self.serial.is_some() || self.host_key.is_some()
     }

@@ -43,7 +43,7 @@ pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostar
     }
     if found.template.is_some() {
         for name in &query.units {
-            let missed = || Probed::Unknown("its text was not shown".to_owned());
+            let missed = || Probed::Unknown("its text could not be read".to_owned());
             found.units.entry(name.clone()).or_insert_with(missed);
         }
     }

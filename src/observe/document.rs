@@ -47,7 +47,7 @@ impl DocumentError {
         match self {
             Self::Format { .. } => "observe again, or use the version of o3r-deploy that wrote it",
             Self::Read(_) | Self::TooLarge { .. } | Self::Json { .. } => {
-                "make it with: o3r-deploy observe -o FILE"
+                "create it with: o3r-deploy observe -o FILE"
             }
         }
     }

@@ -64,7 +64,7 @@ pub(super) fn assemble(
     let engine = Engine::of(lines, &mut readings);
     let mut arrived = BTreeMap::new();
     let facts = Facts {
-        device: Probed::Unknown("not asked".into()),
+        device: Probed::Unknown("not probed".into()),
         device_help: None,
         docker: engine.docker,
         compose: compose(&section("compose")?),

@@ -231,7 +231,7 @@ look() {
     elif [ -f "$1" ]; then type=f
     elif [ -e "$1" ]; then echo other; return
     elif reachable "$1"; then missing; return
-    else echo "unknown no permission to look at it"; return
+    else echo "unknown no permission to read it"; return
     fi
     # The symbolic link to a directory is followed by the trailing /.
     if [ "$type" = d ]; then listing=$(ls -ldn -- "$1/"); else listing=$(ls -ldn -- "$1"); fi || { echo "unknown cannot list it"; return; }

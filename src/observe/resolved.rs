@@ -140,7 +140,7 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
         let config = config.replace(root, "");
         match ComposeFile::parse_config(&config, &question.apart) {
             Ok(file) => Answer::Project(Box::new(file)),
-            Err(error) => Answer::Unknown(format!("what it prints cannot be read: {error}")),
+            Err(error) => Answer::Unknown(format!("its output cannot be parsed: {error}")),
         }
     } else if output.code == NOT_ASKED || output.code == 127 || root.is_empty() {
         Answer::Unknown(last(&said))
@@ -233,7 +233,7 @@ fn refusal(said: &str) -> String {
 
 fn last(said: &str) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.next_back().unwrap_or("it said nothing").to_owned()
+    lines.next_back().unwrap_or("no output").to_owned()
 }
 
 /// The path that it misses and that the apply puts there.

@@ -129,19 +129,19 @@ fn project(
     style: Style,
 ) {
     let name = match project.name.as_str() {
-        "" => "of no project".to_owned(),
+        "" => "without a project".to_owned(),
         name => paint(style.color, BOLD, name),
     };
     let owner = match &project.release {
         Some(release) if *release != project.name => format!(", of release {release}"),
         Some(_) => String::new(),
         None if project.name.is_empty() => String::new(),
-        None => ", of no recorded release".to_owned(),
+        None => ", not managed by o3r-deploy".to_owned(),
     };
     let boot = match project.after_boot {
-        Some(AfterBoot::Starts) => ", starts with the VPU",
-        Some(AfterBoot::StartsInPart) => ", starts in part with the VPU",
-        Some(AfterBoot::StaysDown) => ", does not start with the VPU",
+        Some(AfterBoot::Starts) => ", starts at boot",
+        Some(AfterBoot::StartsInPart) => ", starts partly at boot",
+        Some(AfterBoot::StaysDown) => ", does not start at boot",
         None => "",
     };
     line(out, style, 4, &format!("  {name}{owner}{boot}"));
@@ -181,7 +181,7 @@ fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: S
             line(out, style, 4, what);
         }
         Some(StartedBy::RestartPolicies { enabled: false }) => {
-            let what = "  oem-dc-autostart is disabled: docker does not start with the VPU";
+            let what = "  oem-dc-autostart is disabled: docker does not start at boot";
             line(out, style, 4, what);
         }
         None => out.push_str("  this firmware has none\n"),
@@ -221,7 +221,7 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
     let (summary, changes, blocked) = match drift {
         Drift::Unknown { reason } => {
             let reason = indented(reason, "    ");
-            line(out, style, 4, &format!("  not looked at: {reason}"));
+            line(out, style, 4, &format!("  not compared: {reason}"));
             return;
         }
         Drift::Known {
@@ -363,13 +363,13 @@ mod tests {
           hello 1.0  applied 2026-11-23T01:20:00Z by you@pc
 
         containers
-          of no project
+          without a project
             ✗ sick         running for 1 min 01 s, unhealthy  a-name:2
-          demo, of no recorded release, does not start with the VPU
+          demo, not managed by o3r-deploy, does not start at boot
             ✗ demo_web_1   restarting with 139                a-name:2
-          gone, of release hello, does not start with the VPU
+          gone, of release hello, does not start at boot
             ✗ has no containers
-          hello, starts with the VPU
+          hello, starts at boot
             ○ hello_job_1  exited with 0                      a-name:2
             ✓ hello_web_1  running for 3 min 05 s, healthy    hello:1.0
 
@@ -382,9 +382,9 @@ mod tests {
           memory  1.81 GiB available of 3.62 GiB
 
         drift
-          not looked at: there is no deploy.toml here
+          not compared: there is no deploy.toml here
 
-        ✗ device: not known: not asked
+        ✗ device: not known: not probed
         ");
     }
 

@@ -56,7 +56,9 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         if steps.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "\n{}", paint(style.color, DIM, phase_heading(phase)));
+        out.push('\n');
+        let heading = paint(style.color, DIM, phase_heading(phase));
+        line(&mut out, style, 2, &heading);
         for step in steps {
             self::step(&mut out, step, style, details);
         }
@@ -111,7 +113,7 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
             _ => "",
         };
         let names = of_kind.join(", ");
-        let what = format!("note: no longer declared, and left alone: {names}{remedy}");
+        let what = format!("note: no longer declared, and kept: {names}{remedy}");
         line(out, style, 6, &what);
     }
 }
@@ -140,7 +142,7 @@ pub(super) fn heading(vpu: &Vpu) -> String {
 
 fn phase_heading(phase: Phase) -> &'static str {
     match phase {
-        Phase::Stage => "stage (touches nothing that runs)",
+        Phase::Stage => "stage (does not touch running containers)",
         Phase::Switch => "switch",
         Phase::Settle => "settle",
     }

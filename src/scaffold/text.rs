@@ -18,7 +18,7 @@ pub fn text(found: &Found, schema: &str) -> String {
 
 [vpu]
 # host = \"192.168.0.69\"           # default: $IFM3D_IP, then this address, which every VPU ships with
-# serial = \"000018988497\"         # any other box is refused; `o3r-deploy status` shows it
+# serial = \"000018988497\"         # any other VPU is refused; `o3r-deploy status` shows it
 # firmware = \">=1.4.30, <2\"       # any other firmware is refused
 # identity = \"~/.ssh/id_ed25519\"  # default: what your ssh_config and agent offer
 {:<34}# the default, as every VPU has it; a test twin on a PC has \"amd64\"

@@ -41,7 +41,7 @@ pub(super) fn place(layers: &[LayerSpan], sent: u64) -> String {
     })
 }
 
-/// What was sent in the end, and why no more: `, 1 of 4 layers, 10.5 MiB unpacked; the VPU has the others`.
+/// What was sent in the end, and why no more: `, 1 of 4 layers, 10.5 MiB unpacked; the others were present`.
 pub(super) fn summary(layers: &[LayerSpan]) -> String {
     let Some(last) = layers.last() else {
         return String::new();
@@ -57,7 +57,7 @@ pub(super) fn summary(layers: &[LayerSpan]) -> String {
         said = format!("{said}, {} unpacked", bytes(unpacked));
     }
     if sent.len() < last.of {
-        said.push_str("; the VPU has the others");
+        said.push_str("; the others were present");
     }
     said
 }
@@ -101,11 +101,11 @@ mod tests {
         assert_eq!(unpacked(&layers, u64::MAX), Some((3 << 20) + 2048));
         assert_eq!(
             summary(&layers),
-            ", 2 of 4 layers, 3.00 MiB unpacked; the VPU has the others"
+            ", 2 of 4 layers, 3.00 MiB unpacked; the others were present"
         );
         layers[1].unpacked = None;
         assert_eq!(unpacked(&layers, u64::MAX), None);
-        assert_eq!(summary(&layers), ", 2 of 4 layers; the VPU has the others");
+        assert_eq!(summary(&layers), ", 2 of 4 layers; the others were present");
         assert_eq!(unpacked(&[], 7), None);
         assert_eq!(summary(&[]), "");
     }

@@ -304,8 +304,8 @@ fn bug_report(what: &str, place: &str, thread: &str) -> String {
     format!(
         "error: this is a bug in o3r-deploy: {what}\n  \
          at {place}, in thread {thread}, {}\n  \
-         help: what was done before it stays done, and `o3r-deploy plan` shows the rest; please report the lines\n        \
-         above with the command line and, if you may, the manifest; RUST_BACKTRACE=1 tells more\n",
+         help: completed steps are not undone, and `o3r-deploy plan` shows the rest; report the lines\n        \
+         above with the command line and, if you may, the manifest; RUST_BACKTRACE=1 shows more\n",
         concat!("o3r-deploy ", env!("CARGO_PKG_VERSION"))
     )
 }

@@ -29,7 +29,8 @@ const BAR_COLUMNS: usize = 80;
 const NARROW: &str = "{spinner} {wide_msg} {percent} %";
 
 /// Of all bytes of a step.
-const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}";
+const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} \
+     {binary_bytes_per_sec} eta {eta}";
 
 /// Of a layer, below that.
 const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_bytes}";
@@ -62,7 +63,10 @@ impl Preparing {
     pub fn image(&self, image: &str, prepared: WorkProgress) {
         let (title, template) = match prepared.work {
             // Most of the time docker gets it together, and nothing arrives.
-            Work::Fetching => (format!("getting {image} from this machine's docker"), SHORT),
+            Work::Fetching => (
+                format!("exporting {image} from this machine's docker"),
+                SHORT,
+            ),
             Work::Compressing(layer) => {
                 let layer = layer.short();
                 (format!("compressing layer {layer} of {image}"), TOTAL)
@@ -192,7 +196,8 @@ impl Observer for Progress {
             Event::Failed(_) => self.end(End::Failed),
             Event::Interrupted(_) => self.end(End::Interrupted),
             Event::Ending(step) => self.ui.say(&format!(
-                "interrupted: waiting for {} to end, as it changes what runs (Ctrl-C again leaves it halfway)",
+                "interrupted: waiting for {} to finish, because it changes running containers (Ctrl-C again \
+                 stops it midway)",
                 step.address
             )),
             Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
@@ -293,7 +298,8 @@ impl Running {
             } else if bars.layer.is_some() {
                 bars.forget_layer();
                 let title = &self.title;
-                bars.total.set_message(format!("{title}, unpacked there"));
+                bars.total
+                    .set_message(format!("{title}, unpacking on the VPU"));
             }
         } else {
             self.still_runs(ui);
@@ -315,11 +321,11 @@ impl Running {
     /// The bytes that are sent, where there are enough of them to wait for; else for how long it runs.
     fn state(&self, took: Duration) -> String {
         if self.bytes < BAR_FROM {
-            format!("runs for {}", render::duration(took))
+            format!("running for {}", render::duration(took))
         } else if self.sent < self.bytes {
             how_far(&self.layers, self.sent, self.bytes, took)
         } else {
-            format!("all is sent, runs for {}", render::duration(took))
+            format!("upload complete, running for {}", render::duration(took))
         }
     }
 
@@ -327,7 +333,7 @@ impl Running {
         self.bars = None;
         let title = &self.title;
         ui.say(&format!(
-            "  {title}: delta failed (did something change on the VPU?); sending all of it, {}",
+            "  {title}: delta failed (has the VPU changed?); sending the full data, {}",
             render::bytes(bytes)
         ));
         self.bytes = bytes;
@@ -503,8 +509,11 @@ mod tests {
             };
             running.state(Duration::from_secs(10))
         };
-        assert_eq!(state(0, 194), "runs for 10.0 s");
+        assert_eq!(state(0, 194), "running for 10.0 s");
         assert_eq!(state(0, 2 << 20), "0 B of 2.00 MiB sent, 0 %");
-        assert_eq!(state(2 << 20, 2 << 20), "all is sent, runs for 10.0 s");
+        assert_eq!(
+            state(2 << 20, 2 << 20),
+            "upload complete, running for 10.0 s"
+        );
     }
 }

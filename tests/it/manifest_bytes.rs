@@ -130,7 +130,7 @@ fn text_that_runs_backwards() {
     insta::assert_snapshot!(rendered("[release]\nname = \"a\u{202e}b\"\n".as_bytes()), @r#"
     wrong-value
 
-      × `a\u{202e}b` is not a release name: docker would not take it as part of an image name
+      × `a\u{202e}b` is not a release name: it is not valid in a docker image name
        ╭─[deploy.toml:2:8]
      1 │ [release]
      2 │ name = "a�b"

@@ -231,7 +231,7 @@ fn compose_file_for_a_newer_docker_compose() {
     old.facts.compose = Probed::Known("1.25.4".into());
     insta::assert_snapshot!(blocked(&planned(&desired, &old)), @r#"
     compose.app: the compose file has no `version:`, which docker-compose 1.25.4 refuses [compose-too-old]
-      help: write `version: "2.4"`, which every firmware takes
+      help: write `version: "2.4"`, which every firmware supports
     "#);
 }
 
@@ -247,7 +247,7 @@ fn runtime_that_docker_does_not_have() {
     docker.runtimes = ["runc".to_owned()].into();
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
     compose.app: service gpu wants the container runtime nvidia, and docker there has runc [runtime-missing]
-      help: take `runtime: nvidia` out of the compose file, or use a box that has it
+      help: remove `runtime: nvidia` from the compose file, or use a VPU that has it
     ");
 }
 
@@ -282,8 +282,8 @@ fn image_that_does_not_fit() {
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
-    vpu.space: docker's disk has 300 MiB free, and it needs 448 MiB to receive the images [no-space]
-      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+    vpu.space: docker's disk has 300 MiB free, but needs 448 MiB to receive the images [no-space]
+      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     // `status` makes no layers ready, so that these are not the sizes that would be sent.
     let full = with(300 << 20);
@@ -311,8 +311,8 @@ fn image_that_does_not_fit_beside_what_was_received() {
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
-    vpu.space: docker's disk has 600 MiB free, and it needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are [no-space]
-      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+    vpu.space: docker's disk has 600 MiB free, but needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are [no-space]
+      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
     assert_eq!(with(900 << 20).blocked, []);
 }
@@ -327,7 +327,7 @@ fn home_directory_without_room_for_our_records() {
     observed.readings.home_free = Some(4096);
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
     vpu.home: its disk has 4.00 KiB free, and an apply keeps its lock and its records there [no-space]
-      help: see on the VPU: df -h ~; du -sh ~/*
+      help: check on the VPU: df -h ~; du -sh ~/*
     ");
 }
 
@@ -363,8 +363,8 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
     observed.readings.docker_free = Some(300 << 20);
     observed.readings.home_free = Some(1 << 30);
     insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
-    vpu.space: docker's disk has 300 MiB free, and it needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are [no-space]
-      help: see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+    vpu.space: docker's disk has 300 MiB free, but needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are [no-space]
+      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
 }
 
@@ -386,7 +386,7 @@ fn directory_that_may_not_be_made() {
         .paths
         .insert("/opt/app".into(), Probed::Known(fact));
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    directory./opt/app: /opt/app cannot be made: /opt belongs to user 0, and only that user may write there [not-writable]
+    directory./opt/app: /opt/app cannot be created: /opt belongs to user 0, and only that user can write there [not-writable]
       help: choose another path, or have the owner open it: docker run --rm --user 0 -v /opt:/d IMAGE chmod o+w /d
     ");
 }
@@ -397,7 +397,7 @@ fn clock_of_a_vpu_without_a_time_server() {
     observed.readings.clock = Some(1_581_090_786);
     let plan = planned(&desired(vec![]), &observed);
     insta::assert_snapshot!(notes(&plan), @"
-    name, serial and firmware are not known: not asked [device-unknown]
+    name, serial and firmware are not known: not probed [device-unknown]
     the VPU's clock says 2020-02-07: dates in its logs and in docker's lists are wrong until it has a time server [wrong-clock]
     ");
     observed.readings.clock = Some(1_795_646_007);
@@ -432,7 +432,7 @@ fn what_docker_compose_there_says_counts() {
     assert_eq!(code, BlockCode::ComposeRefused);
     insta::assert_snapshot!(blocked(&planned(&wanted, &refusing)), @r"
     compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
-      help: correct the files, and see what o3r-deploy check says of them
+      help: correct the files, then run: o3r-deploy check
     ");
     // Of other files, or of another docker-compose, nothing was asked.
     refusing.facts.compose = Probed::Known("1.25.4".into());
@@ -520,7 +520,7 @@ fn volumes_of_the_compose_file_that_differ_or_are_missing() {
     assert_eq!(with_volume(declared.clone(), &[same]), "");
     let other = ("app_data", there("/home/oem/a"));
     let refused = with_volume(declared.clone(), &[other]);
-    let reason = "volume app_data is there and differs: option device is /home/oem/a, and the compose file says \
+    let reason = "volume app_data exists and differs: option device is /home/oem/a, and the compose file says \
                   /home/oem/b";
     assert!(
         refused.contains(&format!("{reason} [volume-differs]")),

@@ -119,7 +119,7 @@ async fn the_older_generation_enables_and_disables_units() {
                 after a boot: started -> not started
                 $ systemctl --user disable -- oem-dc@app.service
                 $ sync
-    note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]
+    note: project app has `autostart = false`, but dockerd starts job (`restart: unless-stopped`) at boot by restart policy; remove `restart:` from docker-compose.yml to prevent that [starts-by-policy]
     ");
     let absent = "[[compose]]\nname = \"app\"\nstate = \"absent\"\nautostart = true\n";
     insta::assert_snapshot!(planned(enabled, absent, "").await, @r"
@@ -169,7 +169,7 @@ async fn the_newer_generation_needs_policies_and_its_service() {
     "#);
     // Nothing is said of policies that nobody asked about.
     assert_eq!(planned(newer(), LEFT, "").await, "");
-    insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`), web (`restart: always`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]");
+    insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"note: project app has `autostart = false`, but dockerd starts job (`restart: unless-stopped`), web (`restart: always`) at boot by restart policy; remove `restart:` from docker-compose.yml to prevent that [starts-by-policy]");
 }
 
 #[tokio::test]
@@ -185,8 +185,8 @@ async fn a_box_that_cannot_start_it_blocks() {
       code: lingering-off
     ");
     insta::assert_snapshot!(planned(with(&|a| a.units = false), ON, "").await, @r"
-    ✗ autostart.app is blocked: this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that nothing can start it after a boot
-      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out
+    ✗ autostart.app is blocked: this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so nothing can start it at boot
+      help: check on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out
       code: no-boot-service
     ");
     let elsewhere = with(&|a| a.working_directory = "/opt/%i".into());
@@ -209,10 +209,10 @@ async fn a_box_that_cannot_start_it_blocks() {
     let more = format!("{OFF}[autostart]\ndisable = [\"old-demo\"]\n");
     insta::assert_snapshot!(unknown(&desired(&more, "")).await, @r"
     ✗ autostart.app is blocked: Failed to connect to bus
-      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+      help: check on the VPU: systemctl --user list-unit-files 'oem-dc*'
       code: state-unknown
     ✗ autostart.old-demo is blocked: Failed to connect to bus
-      help: see on the VPU: systemctl --user list-unit-files 'oem-dc*'
+      help: check on the VPU: systemctl --user list-unit-files 'oem-dc*'
       code: state-unknown
     ");
     assert_eq!(unknown(&desired(LEFT, "")).await, "");
@@ -226,7 +226,7 @@ async fn a_box_that_cannot_start_it_blocks() {
     ✗ autostart.app is blocked: oem-dc@app.service is enabled in /etc/systemd/user, for every user; only root can disable it
       help: on the VPU, as root: systemctl --global disable oem-dc@app.service
       code: unit-of-root
-    note: project app has `autostart = false`, and still dockerd starts job (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out of docker-compose.yml to keep it down [starts-by-policy]
+    note: project app has `autostart = false`, but dockerd starts job (`restart: unless-stopped`) at boot by restart policy; remove `restart:` from docker-compose.yml to prevent that [starts-by-policy]
     ");
 }
 
@@ -243,7 +243,7 @@ async fn what_a_boot_does_is_said_where_it_cannot_be_told_or_is_not_what_is_decl
       + create  autostart.app
                 $ systemctl --user enable -- oem-dc@app.service
                 $ sync
-    note: oem-dc@app.service is started by graphical.target, not by default.target: whether a boot reaches it cannot be told [boot-target-unknown]
+    note: oem-dc@app.service is started by graphical.target, not by default.target: whether it starts at boot could not be determined [boot-target-unknown]
     ");
     insta::assert_snapshot!(with(|facts| autostart(facts).template = Some("masked".into())).await, @"
     ✗ autostart.app is blocked: oem-dc@.service is masked: it can be neither enabled nor started
@@ -255,7 +255,7 @@ async fn what_a_boot_does_is_said_where_it_cannot_be_told_or_is_not_what_is_decl
         found.template = None;
         found.service = Some("static".into());
     };
-    insta::assert_snapshot!(with(static_service).await, @"note: oem-dc-autostart.service cannot be enabled (it has no [Install] section): whether a boot starts it cannot be told [boot-service-static]");
+    insta::assert_snapshot!(with(static_service).await, @"note: oem-dc-autostart.service cannot be enabled (it has no [Install] section): whether it starts at boot could not be determined [boot-service-static]");
     let stopped = format!("{ON}state = \"stopped\"\n");
     insta::assert_snapshot!(planned(newer(), &stopped, "    restart: unless-stopped\n").await, @r#"
     switch

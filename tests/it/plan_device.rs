@@ -127,7 +127,7 @@ async fn firmware_is_matched_in_every_form_that_devices_write_it() {
         assert_eq!(said.is_empty(), matches, "{found} {range}: {said}");
         if !matches {
             assert!(
-                said.contains("the manifest wants") && said.ends_with("code: wrong-firmware"),
+                said.contains("the manifest requires") && said.ends_with("code: wrong-firmware"),
                 "{said}"
             );
         }
@@ -149,12 +149,12 @@ async fn firmware_is_matched_in_every_form_that_devices_write_it() {
     }
     insta::assert_snapshot!(firmware("", "*").await, @r"
     ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
-      help: leave `firmware` out of the manifest once you know that the device is right
+      help: leave `firmware` out of the manifest if you are sure that it is the right device
       code: device-unknown
     ");
     insta::assert_snapshot!(firmware("dev-build", "*").await, @r"
     ✗ vpu.firmware is blocked: firmware cannot be checked: `dev-build` is not a firmware version: it does not start with three numbers
-      help: the device names it in a way that is not known here; leave `firmware` out of the manifest
+      help: the device reports it in an unknown form; leave `firmware` out of the manifest
       code: device-unknown
     ");
 }
@@ -169,7 +169,7 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
     ✗ vpu.serial is blocked: serial cannot be checked: nothing listens on port 80
       help: wait until it has booted; or leave `serial` out of the manifest
       code: device-unknown
-    ✗ vpu.name is blocked: the device's name cannot be told: nothing listens on port 80
+    ✗ vpu.name is blocked: the device's name could not be determined: nothing listens on port 80
       help: wait until it has booted; or leave `name` out of [vpu]
       code: device-unknown
     note: name, serial and firmware are not known: nothing listens on port 80 [device-unknown]

@@ -313,7 +313,7 @@ async fn without_delete_a_file_and_a_directory_do_not_replace_each_other() {
     let plan = plan_on(&site.desired(), directory("kept"), as_it_is).await;
     assert_eq!(
         blocked(&plan).0,
-        "/home/oem/config/a would be replaced, and holds a/kept, which stays"
+        "/home/oem/config/a would be replaced, but contains a/kept, which must stay"
     );
     assert_eq!(plan.blocked[0].code, BlockCode::HoldsOthers);
 }
@@ -363,7 +363,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         (
             Box::new(move |tree| drop(tree.nodes.insert("sub".into(), directory))),
             BlockCode::NotWritable,
-            "we cannot write in /home/oem/config/sub",
+            "no write permission for /home/oem/config/sub",
             "-v /home/oem/config/sub:/d",
         ),
         (
@@ -371,7 +371,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
                 tree.others.insert("db".into(), others);
             }),
             BlockCode::NotOwner,
-            "we cannot look into /home/oem/config/db or change it",
+            "no permission to read and change /home/oem/config/db",
             "or `exclude` it",
         ),
         (
@@ -390,11 +390,11 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
         ),
         (
             Box::new(|tree| {
-                let reason = "no permission to look at it".to_owned();
+                let reason = "no permission to read it".to_owned();
                 tree.nodes.insert("sub/b".into(), Probed::Unknown(reason));
             }),
             BlockCode::StateUnknown,
-            "/home/oem/config/sub/b: no permission to look at it",
+            "/home/oem/config/sub/b: no permission to read it",
             "ls -ld /home/oem/config/sub",
         ),
     ];
@@ -421,14 +421,10 @@ async fn what_is_above_the_target_blocks_where_it_cannot_be_entered() {
     assert!(
         blocked(&plan)
             .0
-            .starts_with("we cannot write in /home/oem; and")
+            .starts_with("no write permission for /home/oem; and")
     );
     let plan = plan_on(&desired, nothing, |tree| tree.access = Access::InTheWay).await;
-    assert!(
-        blocked(&plan)
-            .0
-            .contains("something is there that is no directory")
-    );
+    assert!(blocked(&plan).0.contains("is not a directory"));
 }
 
 #[tokio::test]

@@ -53,17 +53,13 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     app.write(&site);
     site.apply().says("autostart.hello");
     site.nothing_to_do();
-    status_says(
-        &site,
-        "starts with the VPU",
-        "units oem-dc@NAME, enabled: hello",
-    );
+    status_says(&site, "starts at boot", "units oem-dc@NAME, enabled: hello");
     comes_back(&twin, &site, &app);
 
     twin.oem("systemctl --user disable oem-dc@hello");
     status_says(
         &site,
-        "does not start with the VPU",
+        "does not start at boot",
         "units oem-dc@NAME, none enabled",
     );
     assert_eq!(site.steps(), ["create autostart.hello"]);
@@ -108,7 +104,7 @@ fn restart_policies_bring_the_project_back() {
     site.nothing_to_do();
     status_says(
         &site,
-        "starts with the VPU",
+        "starts at boot",
         "by restart policies, oem-dc-autostart is enabled",
     );
     comes_back(&twin, &site, &app);
@@ -116,8 +112,8 @@ fn restart_policies_bring_the_project_back() {
     twin.oem("systemctl --user disable oem-dc-autostart; docker update --restart=no hello_web_1");
     status_says(
         &site,
-        "does not start with the VPU",
-        "oem-dc-autostart is disabled: docker does not start with the VPU",
+        "does not start at boot",
+        "oem-dc-autostart is disabled: docker does not start at boot",
     );
     assert_eq!(
         site.steps(),
@@ -142,9 +138,8 @@ fn without_autostart_it_stays_down_or_the_plan_says_why_not() {
         assert_eq!(running(&twin, "hello"), 0);
         let app = app(false, "unless-stopped");
         app.write(&site);
-        let why = "project hello has `autostart = false`, and still dockerd starts web \
-                   (`restart: unless-stopped`) after a boot, by restart policy; take `restart:` out \
-                   of docker-compose.yml to keep it down";
+        let why = "project hello has `autostart = false`, but dockerd starts web \
+                   (`restart: unless-stopped`) at boot by restart policy; remove `restart:` from docker-compose.yml to prevent that";
         site.apply().says(why);
         twin.reboot();
         site.run(&["plan", "--exit-code"]).exits(0).says(why);
@@ -204,10 +199,10 @@ fn what_is_removed_does_not_start() {
     let without = manifest.split("[[compose]]").next().unwrap().to_owned();
     site.write("deploy.toml", &without);
     site.apply()
-        .says("no longer declared, and left alone: autostart.hello");
+        .says("no longer declared, and kept: autostart.hello");
     site.run(&["plan", "--exit-code"])
         .exits(0)
-        .says("no longer declared, and left alone: autostart.hello");
+        .says("no longer declared, and kept: autostart.hello");
 
     app.compose = "state = \"absent\"".to_owned();
     app.write(&site);

@@ -41,7 +41,7 @@ fn interrupt_while_an_image_is_sent() {
     sleep(Duration::from_secs(1));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
-    ran.says("interrupted in the middle of image.hello:1.0.0, after 3 of 10 steps; nothing that runs was touched");
+    ran.says("interrupted in the middle of image.hello:1.0.0, after 3 of 10 steps; no running container was touched");
     ran.says("run apply again");
     assert_eq!(twin.oem("docker image ls -aq"), "");
     link.slow(0);
@@ -62,7 +62,7 @@ fn interrupt_in_the_switch() {
     apply.signal("INT");
     let ran = apply.finish().exits(130);
     ran.says("interrupted before")
-        .says("of 7 steps; what was done stays as it is");
+        .says("of 7 steps; completed steps are not undone");
     converges(&site, &twin, &app);
 
     // Once: the running step is finished, and no other one begun.
@@ -71,7 +71,9 @@ fn interrupt_in_the_switch() {
     sleep(Duration::from_millis(500));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
-    ran.says("interrupted before release.hello, after 6 of 7 steps; what was done stays as it is");
+    ran.says(
+        "interrupted before release.hello, after 6 of 7 steps; completed steps are not undone",
+    );
     app.runs_on(&twin);
     assert_eq!(site.steps(), ["update release.hello"]);
     converges(&site, &twin, &app);
@@ -84,7 +86,7 @@ fn interrupt_in_the_switch() {
     sleep(Duration::from_millis(200));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
-    ran.says("interrupted in the middle of compose.hello, after 5 of 7 steps; what was done stays as it is");
+    ran.says("interrupted in the middle of compose.hello, after 5 of 7 steps; completed steps are not undone");
     converges(&site, &twin, &app);
 }
 
@@ -227,8 +229,8 @@ fn link_that_is_lost() {
     link.slow(0);
     // Nothing that runs is touched yet: it resumes on its own.
     let ran = apply.finish().exits(0);
-    ran.says("the link to the VPU broke; trying again in 1 s")
-        .says("the link is back");
+    ran.says("connection to the VPU lost; reconnecting in 1 s")
+        .says("reconnected");
     app.runs_on(&twin);
     site.nothing_to_do();
 
@@ -236,11 +238,11 @@ fn link_that_is_lost() {
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     link.cut();
     let ran = apply.finish().exits(4);
-    ran.says("compose.hello failed; nothing could be restored from here")
+    ran.says("compose.hello failed; nothing could be restored, the VPU is out of reach")
         .says("was lost")
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")
-        .says("not begun: release.hello")
+        .says("not started: release.hello")
         .says("a boot of the VPU may start a mixture")
         .says("o3r-deploy status");
     converges(&site, &twin, &app);

@@ -164,8 +164,8 @@ fn every_way_not_to_answer_has_its_own_words() {
         ),
         (
             "getInit: garbage",
-            "answered with something else than XML-RPC",
-            "`api_port` under [vpu]",
+            "answered with something other than XML-RPC",
+            "`api_port` in [vpu]",
         ),
         (
             "getInit: http 503",
@@ -191,7 +191,7 @@ fn every_way_not_to_answer_has_its_own_words() {
     ] {
         inject(&twin, fault);
         let ran = site.run(&["apply", "--yes"]).exits(9);
-        ran.says("vpu.name is blocked: the device's name cannot be told: the ")
+        ran.says("vpu.name is blocked: the device's name could not be determined: the ")
             .says(reason)
             .says(help);
     }

@@ -63,7 +63,7 @@ fn volume() {
     );
     let blocked = vpu.site.run(&["apply", "--yes"]).exits(9);
     blocked
-        .says("a volume of that name is there and differs: it is bound to /home/oem/elsewhere")
+        .says("a volume of that name exists and differs: it is bound to /home/oem/elsewhere")
         .says("code: volume-differs");
     blocked.says("`replace = true`");
     assert_eq!(

@@ -12,7 +12,7 @@ fn first_release_that_crashes() {
         app.command = "echo no camera found; exit 3".to_owned();
         app.write(&site);
         let ran = site.run(&["apply", "--yes"]).exits(4);
-        ran.says("compose.hello failed; there is no earlier release to go back to")
+        ran.says("compose.hello failed; there is no previous release to roll back to")
             .says("code: step-failed");
         if restart == "no" {
             ran.says("exit code 3");
@@ -20,7 +20,7 @@ fn first_release_that_crashes() {
             ran.says("was restarted");
         }
         ran.says("no camera found")
-            .says("fix it and run apply again");
+            .says("fix the problem and run apply again");
         assert!(site.logs().contains("no camera found"));
 
         let fixed = App::new("1.0.0");
@@ -120,7 +120,7 @@ fn image_that_does_not_arrive_whole() {
     // No room: docker cannot unpack it.
     twin.root("mount -t tmpfs -o size=100k none /var/lib/docker/tmp");
     let ran = site.run(&["apply", "--yes"]).exits(4);
-    ran.says("image.hello:1.0.0 failed; nothing that runs was touched");
+    ran.says("image.hello:1.0.0 failed; no running container was touched");
     twin.root("umount /var/lib/docker/tmp");
     site.apply();
     app.runs_on(&twin);

@@ -68,7 +68,7 @@ fn what_the_vpu_lacks() {
     twin.root("mkdir /home/oem/recordings");
     app.more = "[[directories]]\npath = \"~/recordings/logs\"\n".to_owned();
     app.write_files(&site);
-    let says = "directory.~/recordings/logs is blocked: /home/oem/recordings/logs cannot be made: \
+    let says = "directory.~/recordings/logs is blocked: /home/oem/recordings/logs cannot be created: \
                 /home/oem/recordings belongs to user 0";
     refused(&twin, &site, 9, &[says, "docker run --rm --user 0"]);
     app.more.clear();
@@ -166,7 +166,7 @@ fn disk_that_is_full() {
         &site,
         9,
         &[
-            "vpu.space is blocked: docker's disk has 1000 KiB free, and it needs",
+            "vpu.space is blocked: docker's disk has 1000 KiB free, but needs",
             "docker image prune",
         ],
     );

@@ -81,8 +81,8 @@ fn cut_at_many_offsets_and_resumed() {
         link.cut();
     }
     let ran = apply.finish().exits(0);
-    ran.says("the link to the VPU broke; trying again in 1 s")
-        .says("the link is back");
+    ran.says("connection to the VPU lost; reconnecting in 1 s")
+        .says("reconnected");
     let sent = link.sent();
     // What was on its way when the link broke is lost each time, and connecting costs some.
     assert!(sent < bytes + bytes / 4, "{sent} of {bytes} bytes");
@@ -105,7 +105,7 @@ fn zstd_where_the_vpu_has_it() {
     let ran = apply.finish().exits(0);
     ran.says("layers are sent compressed with zstd")
         .says("[link-speed]")
-        .says("the link is back");
+        .says("reconnected");
     // Of what takes longer than 10 s, it is said where it is.
     ran.says(" MiB unpacked), ").says(" left, layer ");
     assert!(site.logs().contains("o3r-load-zstd"));
@@ -129,7 +129,7 @@ fn next_apply_goes_on() {
     drop(apply.finish());
     twin.power_cut();
     let plan = site.run(&["plan"]).exits(0);
-    plan.says("are there from the last time");
+    plan.says("already transferred");
     let start = link.sent();
     site.apply();
     let sent = link.sent() - start;
@@ -152,7 +152,7 @@ fn compressed_while_it_is_sent() {
     twin.oem("until docker image ls | grep -q o3r-deploy-part; do sleep 0.2; done");
     link.cut();
     let ran = apply.finish().exits(0);
-    ran.says(" layers missing, about ").says("the link is back");
+    ran.says(" layers missing, about ").says("reconnected");
     // Of the second part nothing is kept, and the first, which is loaded, is not sent again: compressed, each is little
     // more than half as large.
     let sent = link.sent();
@@ -175,7 +175,7 @@ fn next_apply_goes_on_with_what_was_compressed_on_the_way() {
     drop(apply.finish());
     twin.power_cut();
     let plan = site.run(&["plan"]).exits(0);
-    plan.says("are there from the last time");
+    plan.says("already transferred");
     plan.says_not("about");
     let start = link.sent();
     site.apply();
@@ -199,6 +199,6 @@ fn interrupt_while_the_link_is_broken() {
     sleep(Duration::from_millis(100));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
-    ran.says("interrupted while waiting to connect again")
+    ran.says("interrupted while waiting to reconnect")
         .says("run apply again");
 }

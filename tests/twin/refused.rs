@@ -24,7 +24,7 @@ fn usage() {
     App::new("1.0.0").write(&site);
 
     let ran = site.run(&["apply"]).exits(1);
-    ran.says("there is no terminal to ask on; nothing was done")
+    ran.says("no terminal for confirmation; nothing was done")
         .says("code: no-terminal");
     ran.says("o3r-deploy apply --yes");
     let ran = site.run_in_terminal(&["apply"], "[y/N]", "n\n").exits(1);
@@ -115,7 +115,7 @@ fn unreachable() {
 
     new_key(&site, "stranger");
     let ran = plan(&mut site, &twin.key, "stranger");
-    ran.says("refuses the login of oem")
+    ran.says("rejects the login of oem")
         .says("code: login-refused")
         .says("Permission denied (publickey)")
         .says("identity");
@@ -180,7 +180,7 @@ fn password_login_needs_a_terminal() {
     site.vpu = site.vpu.replace(&twin.key, "stranger");
     App::new("1.0.0").write(&site);
     let ran = site.run(&["apply", "--yes"]).exits(3);
-    ran.says("refuses the login of oem")
+    ran.says("rejects the login of oem")
         .says("Permission denied")
         .says("password when there is a terminal");
     is_untouched(&twin);
@@ -189,7 +189,7 @@ fn password_login_needs_a_terminal() {
         .says("compose.hello");
     site.run_in_terminal(&["plan"], "password:", "wrong\n")
         .exits(3)
-        .says("refuses the login of oem");
+        .says("rejects the login of oem");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn wrong_box() {
     };
     let ran = blocked("serial = \"000000000001\"");
     ran.says(&format!(
-        "vpu.serial is blocked: this is the box with serial {}, not 000000000001",
+        "vpu.serial is blocked: this is the VPU with serial {}, not 000000000001",
         twin.serial
     ))
     .says("code: wrong-serial");
@@ -231,7 +231,7 @@ fn wrong_box() {
     };
     let ran = blocked(&format!("arch = \"{other}\""));
     ran.says(&format!(
-        "the box is {}, the manifest is for {other}",
+        "the VPU is {}, but the manifest is for {other}",
         architecture()
     ))
     .says("code: wrong-architecture");
@@ -296,7 +296,7 @@ fn conflicts() {
     ran.says("belongs to project hello in /home/oem/hello")
         .says("-p hello down");
     let ran = blocked("echo >share", "rm share");
-    ran.says("directory.~/share is blocked: /home/oem/share is there and is not a directory")
+    ran.says("directory.~/share is blocked: /home/oem/share exists and is not a directory")
         .says("code: wrong-kind");
     let ran = blocked(
         "mkdir -p /usr/share/oem/docker/compose/hello/app.env",

@@ -90,7 +90,9 @@ fn status_tells_what_is_deployed_and_what_is_amiss() {
     twin.oem("docker run -d --name stranger hello:1.0.0 sh -c 'exit 3'; docker stop hello_web_1");
     let amiss = site.run(&["status", "--exit-code"]).exits(2);
     amiss.says("✗ hello_web_1 exited with 137");
-    amiss.says("of no project").says("✗ stranger exited with 3");
+    amiss
+        .says("without a project")
+        .says("✗ stranger exited with 3");
     amiss.says("compose.hello");
     twin.oem("rm -rf share && echo >share");
     site.run(&["status", "--exit-code"])
@@ -111,7 +113,7 @@ fn status_needs_no_manifest_and_no_images_here() {
     site.run(&["plan"]).exits(1);
     let ran = site.run(&["status"]).exits(0);
     ran.says("✓ hello_web_1 running")
-        .says("not looked at: deploy.toml has 1 error; see: o3r-deploy check");
+        .says("not compared: deploy.toml has 1 error; see: o3r-deploy check");
     site.run(&["status", "--exit-code"])
         .exits(1)
         .says("--exit-code compares with a manifest, and deploy.toml has 1 error")
@@ -125,7 +127,7 @@ fn status_needs_no_manifest_and_no_images_here() {
     assert_eq!(document["projects"][0]["containers"][0]["state"], "running");
     site.run(&["observe", "--host", &twin.address])
         .exits(0)
-        .says("no paths are looked at: there is no deploy.toml here");
+        .says("no paths are inspected: there is no deploy.toml here");
     // Whoever names one means one.
     site.run(&["status", "-f", "other.toml", "--host", &twin.address])
         .exits(1)
@@ -224,14 +226,14 @@ fn one_of_several_vpus_is_chosen() {
         .says("did you mean --vpu right? there are: right, wrong");
     site.run(&["plan", "--vpu", "wrong"])
         .exits(9)
-        .says(&format!("this is the box with serial {serial}, not 1"));
+        .says(&format!("this is the VPU with serial {serial}, not 1"));
     // The address belongs to a box with pins: without them it is not talked to.
     let refused = site.run(&["apply", "--yes", "--host", address]).exits(1);
     refused
         .says(&format!(
-            "--host {address} is the address of [vpus.right] at vpus.toml:2, another box than [vpu]"
+            "--host {address} is the address of [vpus.right] at vpus.toml:2, another VPU than [vpu]"
         ))
-        .says("choose that box: --vpu right");
+        .says("select it: --vpu right");
     assert_eq!(
         twin.oem("docker ps -aq; ls -A .o3r-deploy 2>/dev/null || true"),
         ""

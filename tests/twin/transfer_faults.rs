@@ -85,10 +85,10 @@ fn a_link_that_falls_silent() {
     link.wait_for(6_000_000);
     link.fall_silent();
     let silent = Instant::now();
-    assert!(apply.wait_for("the link to the VPU broke; trying again in 1 s"));
+    assert!(apply.wait_for("connection to the VPU lost; reconnecting in 1 s"));
     let noticed = silent.elapsed();
     assert!(noticed < Duration::from_secs(15), "{noticed:?}");
-    apply.finish().exits(0).says("the link is back");
+    apply.finish().exits(0).says("reconnected");
     assert_eq!(version(&twin), "1");
     site.nothing_to_do();
     is_tidy(&twin);
@@ -109,9 +109,9 @@ fn a_link_that_stays_broken() {
     let ran = apply.finish().exits(4);
     let tried = broken.elapsed();
     assert!((85..120).contains(&tried.as_secs()), "{tried:?}");
-    ran.says("trying again in 30 s, 1 more try after that")
-        .says("trying again in 30 s, for the last time")
-        .says("nothing that runs was touched");
+    ran.says("trying again in 30 s, 1 more attempt")
+        .says("reconnecting in 30 s (last attempt)")
+        .says("no running container was touched");
 }
 
 /// Two at once: one of them waits for its turn, which is said, and both end well.

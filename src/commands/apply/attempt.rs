@@ -94,7 +94,7 @@ impl Attempt<'_> {
         current: &mut Try,
         result: &mut Applied,
     ) -> Result<ControlFlow<()>, Stop> {
-        let observed = self.waiting.on("looking at the VPU", session.observe());
+        let observed = self.waiting.on("inspecting the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
         let planned = self.waiting.on("planning again", session.plan(&observed));
         let Planned { plan, payloads } = planned.await??;
@@ -106,8 +106,7 @@ impl Attempt<'_> {
         } else if self.args.plan.is_some() {
             same(&self.planned, &plan, "while it waited to be applied")?;
         } else if !plan.does_the_same(&self.planned) {
-            self.ui
-                .note("the VPU changed meanwhile; this is the plan now:");
+            self.ui.note("the VPU changed; the new plan:");
             let shown = details(session, &observed, &plan, self.ui).await?;
             if !present(self.args, self.ui, &plan, &shown, result)? {
                 return Ok(ControlFlow::Break(()));
@@ -209,7 +208,7 @@ impl Attempt<'_> {
         lock: Held,
     ) -> Result<Exit, Stop> {
         let (ui, log) = (self.ui, self.waiting.log);
-        let what = "looking at the VPU, all steps done";
+        let what = "checking that the VPU has converged";
         let observed = self.waiting.on(what, session.observe()).await?;
         let observed = observed.map_err(Stop::looking)?;
         let remaining = self

@@ -17,21 +17,21 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
             ErrorCode::Locked,
             format!("{error}; nothing was done"),
             Some(
-                "wait for it: it holds the lock for at most a minute after its client or its link is gone; if you know \
-                 that it is dead: o3r-deploy apply --break-lock"
+                "wait for it; its lock is freed within a minute after its client or connection died; if you \
+                 are sure that it is dead: o3r-deploy apply --break-lock"
                     .into(),
             ),
         ),
         Locked::Leftover { ref pid, .. } => CommandError::message(
             ErrorCode::Locked,
             format!("{error}; nothing was done"),
-            Some(format!("wait for it, or end it on the VPU: kill {pid}")),
+            Some(format!("wait for it, or stop it on the VPU: kill {pid}")),
         ),
         Locked::Failed(ref reason) => {
             let help = if Trouble::of(reason) == Trouble::DiskFull {
-                "make room on the VPU: df -h ~; o3r-deploy plan shows what is not used any more"
+                "free disk space on the VPU: df -h ~; o3r-deploy plan shows what is no longer used"
             } else {
-                "see on the VPU: ls -la ~/.o3r-deploy; df -h ~"
+                "check on the VPU: ls -la ~/.o3r-deploy; df -h ~"
             };
             CommandError::message(
                 ErrorCode::LockUnavailable,
@@ -53,14 +53,14 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
         .iter()
         .any(|step| step.phase != Phase::Stage);
     let what = if touched {
-        "what was done stays as it is"
+        "completed steps are not undone"
     } else {
-        "nothing that runs was touched"
+        "no running container was touched"
     };
     CommandError::message(
         ErrorCode::Interrupted,
         format!("interrupted {state}; {what}"),
-        Some("run apply again: it resumes from what is there".into()),
+        Some("run `apply` again; it resumes where it stopped".into()),
     )
 }
 
@@ -69,16 +69,16 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
     let (code, restored) = match &failure.restored {
         Restored::NotNeeded => (
             ErrorCode::StepFailed,
-            "nothing that runs was touched".to_owned(),
+            "no running container was touched".to_owned(),
         ),
         Restored::Recorded => (
             ErrorCode::StepFailed,
-            "the new release runs and is recorded, and what it replaced is not all removed"
+            "the new release runs and is recorded, but not all that it replaced was removed"
                 .to_owned(),
         ),
         Restored::NoPrevious => (
             ErrorCode::StepFailed,
-            "there is no earlier release to go back to".to_owned(),
+            "there is no previous release to roll back to".to_owned(),
         ),
         Restored::NotWanted => (
             ErrorCode::StepFailed,
@@ -90,7 +90,7 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
         ),
         Restored::OutOfReach => (
             ErrorCode::StepFailed,
-            "nothing could be restored from here".to_owned(),
+            "nothing could be restored, the VPU is out of reach".to_owned(),
         ),
         Restored::Failed { address, reason } => (
             ErrorCode::StepFailed,
@@ -103,7 +103,7 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
             tail,
         } => {
             let said = if tail.trim().is_empty() {
-                "it said nothing"
+                "no output"
             } else {
                 tail.trim()
             };
@@ -121,19 +121,19 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
         FailureReason::Host(HostError::Disconnected { .. })
     );
     let refused = matches!(failure.reason, FailureReason::Device(_));
-    let logged = format!("run apply again; all commands are in {}", log.path());
+    let logged = format!("run `apply` again; full log: {}", log.path());
     let again = if failure.reason.is_docker_full() {
         format!(
             "docker's disk on the VPU is full: {}\nthen {logged}",
             space::REMEDY
         )
     } else {
-        format!("fix it and {logged}")
+        format!("fix the problem and {logged}")
     };
     let help = match hint {
         Some(_) if failure.restored == Restored::OutOfReach => format!(
-            "once the VPU answers, `o3r-deploy status` says what runs; apply this manifest again to complete the new \
-             release, or the one before to return to that; all commands are in {}",
+            "once the VPU answers, `o3r-deploy status` shows what runs; apply this manifest again to complete \
+             the new release, or the previous one to roll back; full log: {}",
             log.path()
         ),
         Some(hint) if connection_lost => hint,
@@ -186,7 +186,7 @@ mod tests {
         };
         let said = format!("{:?}", failed(&failure, Some("known"), &Log::none()));
         for words in [
-            "compose.app failed; nothing could be restored from here",
+            "compose.app failed; nothing could be restored, the VPU is out of reach",
             "the connection to vpu was lost",
             "known",
             "o3r-deploy status",

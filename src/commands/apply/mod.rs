@@ -127,8 +127,11 @@ fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
     let Some(reason) = log.failure() else {
         return Ok(exit);
     };
-    let message = format!("applied, but the log {} is not whole: {reason}", log.path());
-    let help = "make room there, or name another place with --log-dir";
+    let message = format!(
+        "applied, but the log {} is incomplete: {reason}",
+        log.path()
+    );
+    let help = "free disk space there, or choose another directory with --log-dir";
     Err(CommandError::message(
         ErrorCode::LogIncomplete,
         message,
@@ -250,7 +253,7 @@ fn present(
         return Err(CommandError::message(
             ErrorCode::Blocked,
             format!("{what} blocked; nothing was done"),
-            Some("see the help line of each above".into()),
+            Some("see the `help` lines above".into()),
         ));
     }
     Ok(!plan.steps.is_empty())
@@ -266,8 +269,8 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
     if !ui.can_ask() {
         return Err(CommandError::message(
             ErrorCode::NoTerminal,
-            "there is no terminal to ask on; nothing was done",
-            Some("say yes beforehand: o3r-deploy apply --yes".into()),
+            "no terminal for confirmation; nothing was done",
+            Some("skip the confirmation: o3r-deploy apply --yes".into()),
         ));
     }
     if format != TextOrJson::Text {
@@ -286,7 +289,7 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
 
 fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
     let text = fs_err::read(path).map_err(|error| {
-        let help = "make it with: o3r-deploy plan -o FILE".to_owned();
+        let help = "create it with: o3r-deploy plan -o FILE".to_owned();
         CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
     Plan::read(&text).map_err(|error| {
@@ -317,6 +320,6 @@ fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
     Err(CommandError::message(
         ErrorCode::StalePlan,
         format!("the plan is stale: {what} {when}; nothing was done"),
-        Some("plan again and look at it: o3r-deploy plan -o FILE".into()),
+        Some("plan again and review it: o3r-deploy plan -o FILE".into()),
     ))
 }

@@ -55,7 +55,7 @@ pub(super) async fn what_runs(
     let mut lines: Vec<String> = ours.collect();
     lines.truncate(LINES);
     let now = if lines.is_empty() {
-        "no container of this release runs now".to_owned()
+        "no container of this release is running".to_owned()
     } else {
         format!("what runs now:\n{}", lines.join("\n"))
     };
@@ -89,10 +89,12 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     let (running, rest) = rest.split_at(rest.len().min(1));
     let mut lines = vec!["what is known:".to_owned()];
     lines.extend(steps(done).map(|done| format!("  of the new release: {done}")));
-    lines.extend(steps(running).map(|step| {
-        format!("  of either release: {step}, whose running command ends on the VPU without us")
-    }));
-    lines.extend(steps(rest).map(|rest| format!("  not begun: {rest}")));
+    lines.extend(
+        steps(running).map(|step| {
+            format!("  of either release: {step}, whose command still runs on the VPU")
+        }),
+    );
+    lines.extend(steps(rest).map(|rest| format!("  not started: {rest}")));
     let starts = |step: &Step| step.address.kind() == ResourceKind::Compose;
     if !done.iter().chain(running).any(starts) {
         lines.push("no container was touched".to_owned());
@@ -107,9 +109,9 @@ fn files(plan: &Plan, completed: usize) -> String {
         .iter()
         .filter(|step| step.phase == Phase::Switch);
     if changed.next().is_none() {
-        return "files and names are those of before".to_owned();
+        return "files and names are those of the previous release".to_owned();
     }
-    "files and names are in part the new release's: until an apply ends well, a boot of the VPU may start a mixture"
+    "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix of both"
         .to_owned()
 }
 

@@ -33,29 +33,29 @@ pub(super) async fn reconnect(
     while let Some(seconds) = waits.next() {
         let left = waits.len();
         let tries = match left {
-            0 => "for the last time".to_owned(),
-            1 => "1 more try after that".to_owned(),
-            left => format!("{left} more tries after that"),
+            0 => "last attempt".to_owned(),
+            1 => "1 more attempt".to_owned(),
+            left => format!("{left} more attempts"),
         };
         ui.note(&format!(
-            "the link to the VPU broke; trying again in {seconds} s, {tries}"
+            "connection to the VPU lost; reconnecting in {seconds} s ({tries})"
         ));
         let sleep = tokio::time::sleep(Duration::from_secs(*seconds));
-        waiting.on("waiting to connect again", sleep).await?;
-        let connected = waiting.on("connecting again", again(session, known));
+        waiting.on("waiting to reconnect", sleep).await?;
+        let connected = waiting.on("reconnecting", again(session, known));
         match connected.await? {
             Ok(true) => return Ok(()),
             Ok(false) => return Err(another(session)),
-            // Another box at that address stays so.
+            // Another VPU at that address stays so.
             Err(
                 error @ (HostError::HostKeyUnknown { .. }
                 | HostError::HostKeyChanged { .. }
                 | HostError::HostKeyRevoked { .. }
                 | HostError::Start { .. }),
             ) => return Err(session.unreachable(&error)),
-            // As a box does that is starting.
+            // As a VPU does that is starting.
             Err(error @ HostError::Refused { .. }) => lost = session.unreachable(&error),
-            Err(error) => tracing::debug!(%error, "cannot connect again yet"),
+            Err(error) => tracing::debug!(%error, "reconnecting failed"),
         }
     }
     Err(lost)
@@ -81,12 +81,12 @@ fn another(session: &Session) -> CommandError {
     CommandError::message(
         ErrorCode::OtherVpu,
         format!(
-            "after the link broke, another VPU answers at {}; nothing was done on it",
+            "after the connection was lost, another VPU answers at {}; nothing was done on it",
             session.vpu.address()
         ),
         Some(
-            "see which box has that address; on the one that was planned for, nothing that runs was touched: \
-             run apply again when it is back"
+            "check which VPU has that address; on the one that was planned for, no running container was \
+             touched: run `apply` again when it is back"
                 .into(),
         ),
     )

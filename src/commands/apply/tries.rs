@@ -28,8 +28,8 @@ impl Try {
     pub(super) fn why(self) -> Option<&'static str> {
         match self {
             Self::First => None,
-            Self::Reconnected { .. } => Some("the link is back"),
-            Self::CacheRebuilt { .. } => Some("rebuilding a damaged layer of the cache"),
+            Self::Reconnected { .. } => Some("reconnected"),
+            Self::CacheRebuilt { .. } => Some("rebuilding a corrupt layer of the cache"),
         }
     }
 

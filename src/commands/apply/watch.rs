@@ -30,7 +30,7 @@ impl Waiting<'_> {
             _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
                 ErrorCode::Interrupted,
                 format!("interrupted while {what}"),
-                Some("run apply again: it resumes from what is there".into()),
+                Some("run `apply` again; it resumes where it stopped".into()),
             )),
         };
         let how = if result.is_ok() {
@@ -50,7 +50,9 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
     let directory = match (global.log_dir.strip_prefix("~"), crate::user::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
         (Ok(_), None) => {
-            ui.note("no log is kept: there is no home directory; --log-dir names another place");
+            ui.note(
+                "no log is kept: there is no home directory; choose a directory with --log-dir",
+            );
             return Log::none();
         }
         (Err(_), _) => global.log_dir.clone(),

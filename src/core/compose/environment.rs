@@ -120,7 +120,7 @@ impl<'t> Dotenv<'t> {
                     self.take(|c| !is_line_end(c));
                     file.problems.push(EnvProblem {
                         line,
-                        message: "is passed over: docker-compose cannot read it".to_owned(),
+                        message: "is ignored: docker-compose cannot read it".to_owned(),
                         refuses: false,
                     });
                 }

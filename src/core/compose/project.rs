@@ -281,7 +281,7 @@ impl Reader<'_> {
 
     /// The format that a file says it is written in, as the schemas are called.
     fn format(&mut self, root: &Map) -> Option<String> {
-        const HELP: &str = "write `version: \"2.4\"`, which every firmware takes";
+        const HELP: &str = "write `version: \"2.4\"`, which every firmware supports";
         let version = root.get("version");
         let is_given =
             version.is_some_and(|version| self.release == Release::V1_25 || !version.is_falsy());
@@ -341,7 +341,7 @@ impl Reader<'_> {
                 let is = node.what();
                 self.refuse(
                     Some(node.place),
-                    format!("has `{section}` as {is}, and it takes a table"),
+                    format!("has `{section}` as {is}; expected a table"),
                     format!("name each under `{section}:`, or remove the key"),
                 );
                 continue;
@@ -358,7 +358,7 @@ impl Reader<'_> {
                 }
                 if !matches!(node.value, Value::Map(_) | Value::Null) {
                     let message = format!(
-                        "has `{section}.{}` as {}, and it takes a table",
+                        "has `{section}.{}` as {}; expected a table",
                         key.name,
                         node.what()
                     );
@@ -416,7 +416,7 @@ impl Reader<'_> {
                 self.reading.refusals.push(refusal);
             }
             Problem::Type { key, wanted, text } => {
-                let message = format!("gives `{key}` the value `{text}`, and it takes {wanted}");
+                let message = format!("gives `{key}` the value `{text}`; expected {wanted}");
                 self.refuse(place, message, format!("write {wanted}"));
             }
         }

@@ -126,7 +126,7 @@ impl Rules<'_> {
         });
         if let Some(ipc) = ipc {
             let message = format!("puts `{name}` into the IPC namespace of a service");
-            let help = "remove `ipc:`; docker-compose 1.25 passes it to docker as it stands";
+            let help = "remove `ipc:`; docker-compose 1.25 passes it to docker unchanged";
             self.refuse_at_start(ipc.place, message, help);
         }
         let Some(mode) = service.get("network_mode").filter(|mode| !mode.is_falsy()) else {

@@ -136,7 +136,7 @@ fn json(node: &Node) -> Json {
 struct Explainer<'a> {
     root: &'a Node,
     schema: &'a Json,
-    /// Whether the format is another one than that which every firmware takes.
+    /// Whether the format is another one than that which every firmware supports.
     is_other_format: bool,
 }
 
@@ -218,12 +218,12 @@ impl Explainer<'_> {
                     .map(ToString::to_string)
                     .collect();
                 (
-                    format!("gives {subject} the value {found}, which it does not take"),
+                    format!("gives {subject} the value {found}, which is not allowed there"),
                     format!("write {}", options.join(" or ")),
                 )
             }
             ValidationErrorKind::Pattern { pattern } => (
-                format!("gives {subject} the value {found}, which does not have its form"),
+                format!("gives {subject} the value {found}, which does not have the required form"),
                 format!("it has to match `{pattern}`"),
             ),
             ValidationErrorKind::Minimum { limit } => (
@@ -239,7 +239,7 @@ impl Explainer<'_> {
                 "keep one of them".to_owned(),
             ),
             _ => (
-                format!("gives {subject} a value that it does not take"),
+                format!("gives {subject} a value that is not allowed there"),
                 "see the reference of the compose file's format".to_owned(),
             ),
         };
@@ -268,7 +268,7 @@ impl Explainer<'_> {
         let node = path.node(self.root);
         let is = node.map_or("something else", Node::what);
         let is = if is == "empty" { "nothing" } else { is };
-        let message = format!("gives {} {is}, and it takes {takes}", path.subject());
+        let message = format!("gives {} {is}; expected {takes}", path.subject());
         let written = node.and_then(Node::text);
         let takes_text = wanted.contains(&JsonType::String);
         let help = match node.map(|node| &node.value) {
@@ -301,7 +301,7 @@ impl Explainer<'_> {
             _ => None,
         });
         if let [section] = path.keys.as_slice() {
-            let message = format!("has the name `{key}` in `{section}`, which is none");
+            let message = format!("has the name `{key}` in `{section}`, which is not valid");
             let help = "names have letters, digits, `.`, `_` and `-`";
             return Refusal::new(place, message, help);
         }

@@ -98,7 +98,7 @@ impl<'t> Composer<'t> {
                 (Event::Anchor(_, name), span) => {
                     let place = self.place(&span);
                     if self.names.insert(name.to_string(), place).is_some() {
-                        let message = format!("the anchor `&{name}` is there twice");
+                        let message = format!("the anchor `&{name}` is defined twice");
                         return Self::fail(place, message);
                     }
                 }
@@ -176,7 +176,7 @@ impl<'t> Composer<'t> {
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Self::fail(place, "an alias stands inside what it stands for");
+                    return Self::fail(place, "an alias refers to what contains it");
                 };
                 self.nodes += count(&node);
                 if self.nodes > MAX_NODES {
@@ -258,7 +258,10 @@ impl<'t> Composer<'t> {
         match text.char_indices().find(|(_, c)| !is_allowed(*c)) {
             Some((at, c)) => Self::fail(
                 self.at(text, at),
-                format!("the character U+{:04X} cannot stand in YAML", u32::from(c)),
+                format!(
+                    "the character U+{:04X} is not allowed in YAML",
+                    u32::from(c)
+                ),
             ),
             None => Ok(()),
         }
@@ -270,7 +273,7 @@ impl<'t> Composer<'t> {
         match text.match_indices('\t').find(|(at, _)| !is_allowed(*at)) {
             Some((at, _)) => Self::fail(
                 self.at(text, at),
-                "a tab stands between words, where docker-compose's YAML takes blanks only",
+                "a tab between words: docker-compose's YAML allows only blanks there",
             ),
             None => Ok(()),
         }

@@ -131,7 +131,7 @@ pub struct Facts {
 
 /// For observations written by older versions.
 fn not_asked<T>() -> Probed<T> {
-    Probed::Unknown("it was not asked".to_owned())
+    Probed::Unknown("it was not probed".to_owned())
 }
 
 /// A file in which a part of an image arrives.

@@ -111,8 +111,10 @@ impl FromStr for RemotePath {
             (_, Some("")) => ("~", ""),
             (_, Some(rest)) if rest.starts_with('/') => ("~", rest),
             (_, Some(_)) => {
-                return Err(refuse("the home of another user cannot be asked for")
-                    .with_help("write the absolute path instead of `~user`"));
+                return Err(
+                    refuse("the home directory of another user is not supported")
+                        .with_help("write the absolute path instead of `~user`"),
+                );
             }
             _ if text.starts_with('$') => {
                 return Err(refuse("variables are not expanded")

@@ -129,7 +129,7 @@ word!(
         } else if image::is_component(text) {
             None
         } else {
-            Some("docker would not take it as part of an image name".into())
+            Some("it is not valid in a docker image name".into())
         }
     }
 );
@@ -173,13 +173,13 @@ word!(
         } else if text.starts_with('[') {
             Some("it is in brackets, which an address goes without here".into())
         } else if text.contains("://") {
-            Some("it is a URL, and a host is wanted alone".into())
+            Some("it is a URL; expected a host alone".into())
         } else if text.matches(':').count() == 1 {
-            Some("it has a port behind it, which has a key of its own".into())
+            Some("it contains a port, which has a key of its own".into())
         } else if text.contains(char::is_whitespace) {
             Some("it contains white space".into())
         } else if text.contains(['@', '/']) {
-            Some("it is more than a host".into())
+            Some("it contains more than a host".into())
         } else {
             None
         }
@@ -292,7 +292,7 @@ fn host_key_problem(text: &str) -> Option<Problem> {
         let own_kind = super::escape(&String::from_utf8_lossy(&own_kind));
         return Some(format!("its key is of the type `{own_kind}`").into());
     }
-    (!KEY_TYPES.contains(&kind) || rest == 0).then(|| "it is no key that sshd can have".into())
+    (!KEY_TYPES.contains(&kind) || rest == 0).then(|| "it is not a key type that sshd has".into())
 }
 
 /// The types of host keys that OpenSSH knows.

@@ -29,7 +29,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Ok(device) => match &device.saved {
             Some(Probed::Known(saved)) => Ok((device, saved)),
             Some(Probed::Unknown(reason)) => Err(reason.as_str()),
-            None => Err("it was not asked what is saved"),
+            None => Err("saved settings were not read"),
         },
         Err(reason) => Err(reason),
     };
@@ -37,7 +37,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Ok(found) => found,
         Err(reason) => {
             let help = api_help(builder.facts, builder.desired.guards.api_port);
-            let reason = format!("the device's name cannot be told: {reason}");
+            let reason = format!("the device's name could not be determined: {reason}");
             let remedy = format!("{help}; or leave `name` out of [vpu]");
             let obstacle = Obstacle::new(BlockCode::DeviceUnknown, reason, remedy);
             return builder.block(address, obstacle);

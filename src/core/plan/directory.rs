@@ -79,7 +79,7 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
     let fact = match builder.facts.paths.get(&directory.path.resolve("~")) {
         Some(Probed::Known(fact)) => fact,
         Some(Probed::Unknown(reason)) => {
-            let remedy = format!("see on the VPU: ls -ld {quoted}");
+            let remedy = format!("check on the VPU: ls -ld {quoted}");
             return builder.block(address, Obstacle::unknown(reason, remedy));
         }
         None => return builder.block(address, Obstacle::not_probed()),
@@ -99,17 +99,20 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
         PathFact::Unwritable { parent, uid } => {
             if *uid == builder.facts.system.uid {
                 let reason = format!(
-                    "{path} cannot be made: {parent} is ours, and cannot be written to: its file system is read-only, \
-                     or its mode forbids it"
+                    "{path} cannot be created: {parent} belongs to this user but cannot be written to \
+                     (read-only file system, or its mode)"
                 );
-                let remedy = format!("see on the VPU: findmnt -T {0}; ls -ld {0}", quote(parent));
+                let remedy = format!(
+                    "check on the VPU: findmnt -T {0}; ls -ld {0}",
+                    quote(parent)
+                );
                 let obstacle = Obstacle::new(BlockCode::NotWritable, reason, remedy);
                 return builder.block(address, obstacle);
             }
             return builder.block(address, unwritable(&path, parent, *uid));
         }
         PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other => {
-            let reason = format!("{path} is there and is not a directory");
+            let reason = format!("{path} exists and is not a directory");
             let away = format!("{path}.old");
             let remedy = format!("look at it and move it away: mv {quoted} {}", quote(&away));
             let obstacle = Obstacle::new(BlockCode::WrongKind, reason, remedy);
@@ -122,10 +125,11 @@ fn one(builder: &mut Builder<'_>, directory: &Directory) {
                 let obstacle = Obstacle::new(
                     BlockCode::NotOwner,
                     format!(
-                        "{path} has mode {found:04o} and belongs to user {uid}, so that only that user can change it"
+                        "{path} has mode {found:04o} and belongs to user {uid}, and only that user can change it"
                     ),
                     format!(
-                        "on the VPU, move it away or change it by a container that runs as that user: docker run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d",
+                        "on the VPU, move it away or change it by a container that runs as that user: docker \
+                         run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d",
                         quote(&format!("{path}:/d"))
                     ),
                 );
@@ -145,7 +149,7 @@ pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> Obstacle {
     Obstacle::new(
         BlockCode::NotWritable,
         format!(
-            "{path} cannot be made: {parent} belongs to user {uid}, and only that user may write there"
+            "{path} cannot be created: {parent} belongs to user {uid}, and only that user can write there"
         ),
         format!(
             "choose another path, or have the owner open it: docker run --rm --user {uid} -v \

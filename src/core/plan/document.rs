@@ -29,7 +29,7 @@ impl PlanError {
     /// The next thing to do.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Json(_) | Self::Other { .. } => "make it with: o3r-deploy plan -o FILE",
+            Self::Json(_) | Self::Other { .. } => "create it with: o3r-deploy plan -o FILE",
             Self::Format { .. } => {
                 "plan again: o3r-deploy plan -o FILE; or apply it with the version of o3r-deploy that wrote it"
             }

@@ -1,4 +1,4 @@
-//! Refuses a box that is not the one meant, and one whose docker cannot be asked.
+//! Refuses a VPU that is not the one meant, and one whose docker cannot be asked.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -25,11 +25,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             "arch",
             BlockCode::WrongArchitecture,
             format!(
-                "the box is {}, the manifest is for {}",
+                "the VPU is {}, but the manifest is for {}",
                 facts.system.arch, guards.arch
             ),
             format!(
-                "check [vpu].host; where the box is right, say `arch = \"{}\"` under [vpu]",
+                "check [vpu].host; if it is the right VPU, set `arch = \"{}\"` in [vpu]",
                 facts.system.arch
             ),
         );
@@ -56,7 +56,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             "docker-compose",
             BlockCode::ComposeUnavailable,
             reason,
-            "see on the VPU: docker-compose version",
+            "check on the VPU: docker-compose version",
         );
     }
     let podman = facts.docker.known().and_then(|docker| docker.podman);
@@ -84,7 +84,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Blocks something of the box itself.
+/// Blocks something of the VPU itself.
 fn vpu(
     builder: &mut Builder<'_>,
     name: &str,
@@ -118,7 +118,7 @@ fn docker_help(reason: &str) -> &'static str {
         Trouble::NotRunning => {
             "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
         }
-        _ => "see on the VPU: docker info; journalctl -u docker",
+        _ => "check on the VPU: docker info; journalctl -u docker",
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) fn home(builder: &mut Builder<'_>) {
             "its disk has {} free, and an apply keeps its lock and its records there",
             bytes(free)
         );
-        let remedy = "see on the VPU: df -h ~; du -sh ~/*";
+        let remedy = "check on the VPU: df -h ~; du -sh ~/*";
         return vpu(builder, "home", BlockCode::NoSpace, reason, remedy);
     }
     if let Some(reason) = &builder.facts.system.home_refuses
@@ -145,7 +145,7 @@ pub(super) fn home(builder: &mut Builder<'_>) {
             "home",
             BlockCode::HomeNotWritable,
             reason,
-            "see on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
+            "check on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
              move it away",
         );
     }
@@ -209,7 +209,8 @@ fn device(builder: &mut Builder<'_>) {
             "serial",
             BlockCode::DeviceUnknown,
             "serial cannot be checked: the device does not say its serial number",
-            "restart the device and try again; leave `serial` out of the manifest once you know that the device is right",
+            "restart the device and try again; leave `serial` out of the manifest if you are sure that it is \
+             the right device",
         );
     } else if let Some(serial) = &guards.serial
         && device.serial != *serial
@@ -219,7 +220,7 @@ fn device(builder: &mut Builder<'_>) {
             "serial",
             BlockCode::WrongSerial,
             format!(
-                "this is the box with serial {}, not {serial}",
+                "this is the VPU with serial {}, not {serial}",
                 device.serial
             ),
             "check the cable and [vpu].host; every VPU ships with the same address",
@@ -232,7 +233,7 @@ fn device(builder: &mut Builder<'_>) {
                 "firmware",
                 BlockCode::DeviceUnknown,
                 "firmware cannot be checked: the device does not say which one it has",
-                "leave `firmware` out of the manifest once you know that the device is right",
+                "leave `firmware` out of the manifest if you are sure that it is the right device",
             );
         }
         match device.firmware.parse() {
@@ -242,7 +243,7 @@ fn device(builder: &mut Builder<'_>) {
                 "firmware",
                 BlockCode::WrongFirmware,
                 format!(
-                    "firmware is {}, the manifest wants {range}",
+                    "firmware is {}, but the manifest requires {range}",
                     device.firmware
                 ),
                 "update the firmware, or widen `firmware` under [vpu] once it is tested",
@@ -252,7 +253,7 @@ fn device(builder: &mut Builder<'_>) {
                 "firmware",
                 BlockCode::DeviceUnknown,
                 format!("firmware cannot be checked: {error}"),
-                "the device names it in a way that is not known here; leave `firmware` out of the \
+                "the device reports it in an unknown form; leave `firmware` out of the \
                  manifest",
             ),
         }

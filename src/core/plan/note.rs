@@ -47,7 +47,7 @@ crate::codes! {
         BootTargetUnknown = "boot-target-unknown",
         /// The unit does not plainly run `docker-compose up`, or runs it in a way of its own.
         BootCommandUnknown = "boot-command-unknown",
-        /// The service that starts containers at boot cannot be enabled: whether a boot starts it cannot be told.
+        /// The service that starts containers at boot cannot be enabled: whether it starts at boot could not be determined.
         BootServiceStatic = "boot-service-static",
         /// A project is declared as stopped and starts at every boot.
         StoppedStartsAtBoot = "stopped-starts-at-boot",

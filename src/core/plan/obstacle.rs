@@ -5,7 +5,7 @@ crate::codes! {
     pub enum BlockCode {
         /// The VPU's processor has another architecture than the manifest is for.
         WrongArchitecture = "wrong-architecture",
-        /// The device has another serial number than the manifest names: it is another box.
+        /// The device has another serial number than the manifest names: it is another VPU.
         WrongSerial = "wrong-serial",
         /// The device's firmware is outside the range that the manifest names.
         WrongFirmware = "wrong-firmware",

@@ -21,7 +21,8 @@ pub fn address() -> Address {
 }
 
 /// What makes room on docker's disk.
-pub const REMEDY: &str = "see on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a";
+pub const REMEDY: &str = "check on the VPU: docker system df; images that no container uses, as those of \
+     earlier releases, go with: docker image prune -a";
 
 /// Bytes that images need while they are sent.
 #[derive(Debug, Default)]
@@ -88,10 +89,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
                 bytes(need.received + arriving)
             )
         };
-        let reason = format!(
-            "docker's disk has {} free, and it needs {what}",
-            bytes(free)
-        );
+        let reason = format!("docker's disk has {} free, but needs {what}", bytes(free));
         let obstacle = Obstacle::new(BlockCode::NoSpace, reason, REMEDY);
         builder.block(address(), obstacle);
     }
@@ -101,7 +99,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         let reason = format!(
             "the home directory's disk has {home} free, and the images need {need} there to arrive"
         );
-        let remedy = "see on the VPU: du -sh ~/*";
+        let remedy = "check on the VPU: du -sh ~/*";
         let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
         builder.block(address(), obstacle);
     }

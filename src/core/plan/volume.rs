@@ -18,7 +18,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(volumes) = builder.facts.volumes.known() else {
         if let Err(reason) = builder.facts.volumes.as_result() {
             for volume in &builder.desired.volumes {
-                let remedy = "see on the VPU: docker volume ls";
+                let remedy = "check on the VPU: docker volume ls";
                 builder.block(address(&volume.name), Obstacle::unknown(reason, remedy));
             }
         }
@@ -63,11 +63,12 @@ fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts
     };
     if !volume.replace {
         let reason = format!(
-            "a volume of that name is there and differs: {}",
+            "a volume of that name exists and differs: {}",
             found.describe()
         );
         let remedy = format!(
-            "choose another name than `{}`, or set `replace = true`: it is then removed, with the data that docker keeps in it, and recreated",
+            "choose another name than `{}`, or set `replace = true`: it is then removed, with the data that \
+             docker keeps in it, and recreated",
             volume.name
         );
         let obstacle = Obstacle::new(BlockCode::VolumeDiffers, reason, remedy);

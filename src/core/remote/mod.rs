@@ -1,6 +1,7 @@
 //! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
 
 mod lock;
+mod purpose;
 
 use crate::{
     blocks,
@@ -11,6 +12,7 @@ use crate::{
 };
 
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, run};
+pub use purpose::purpose;
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";

@@ -48,7 +48,7 @@ const ALWAYS: &[&str] = &[
     "ServerAliveCountMax=3",
 ];
 
-/// What holds for pinned keys: nothing else tells who the box is.
+/// What holds for pinned keys: nothing else tells who the VPU is.
 const PINNED: &[&str] = &[
     "GlobalKnownHostsFile=/dev/null",
     "UpdateHostKeys=no",

@@ -1,4 +1,4 @@
-//! Pins host keys: writes the private `known_hosts` and asks a box which key it presents.
+//! Pins host keys: writes the private `known_hosts` and asks a VPU which key it presents.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,8 +12,8 @@ use super::{super::error::PresentedKey, client::Configured};
 use crate::shell::quote;
 use crate::surroundings::program;
 
-/// The name that pinned keys are kept under: all boxes ship with one address, so the address
-/// says nothing about the box.
+/// The name that pinned keys are kept under: all VPUs ship with one address, so the address
+/// says nothing about the VPU.
 pub(super) const ALIAS: &str = "o3r-vpu";
 
 /// Most bytes of a `known_hosts` that are looked through for revoked keys.
@@ -33,7 +33,7 @@ pub(super) fn write(path: &Path, keys: &[String], revoked: &[String]) -> std::io
     file.flush()
 }
 
-/// The keys that these `known_hosts` mark as revoked, of whatever host: a key that was stolen from one box proves
+/// The keys that these `known_hosts` mark as revoked, of whatever host: a key that was stolen from one VPU proves
 /// nothing about another. A file that cannot be read has none, as for ssh.
 pub(super) fn revoked(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
     let mut keys = vec![];
@@ -88,8 +88,8 @@ impl Destination {
         (!is_proxied).then(|| format!("ssh-keyscan -p {port} {}", quote(host)))
     }
 
-    /// The ed25519 key (else any) that the box presents now. Trusts nothing; for showing to people.
-    /// Not through a proxy: what answers at the same name from here may be another box.
+    /// The ed25519 key (else any) that the VPU presents now. Trusts nothing; for showing to people.
+    /// Not through a proxy: what answers at the same name from here may be another VPU.
     pub(super) async fn presented(&self) -> Option<PresentedKey> {
         if self.is_proxied {
             return None;

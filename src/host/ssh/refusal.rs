@@ -179,7 +179,7 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
         return Verdict::Refused(all);
     }
     if lines.is_empty() {
-        return Verdict::Other("ssh ended without a word".to_owned(), None);
+        return Verdict::Other("ssh ended without a message".to_owned(), None);
     }
     if says("Connection closed by") || says("Connection reset by") {
         let help = "sshd there ends the connection: it or the VPU may be starting, have too many connections \
@@ -206,7 +206,8 @@ fn before_the_host(lines: &[String]) -> Verdict {
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     if says("administratively prohibited") {
         reason.push_str(
-            "\nits sshd forbids forwarding (AllowTcpForwarding or PermitOpen in sshd_config, `restrict` in authorized_keys)",
+            "\nits sshd forbids forwarding (AllowTcpForwarding or PermitOpen in sshd_config, `restrict` in \
+             authorized_keys)",
         );
     } else if says("open failed: connect failed") {
         return Verdict::Unreachable(format!("from its jump host: {reason}"));
@@ -333,10 +334,10 @@ async fn key_trouble(path: &Path) -> Option<&'static str> {
     let output = tokio::time::timeout(KEY_TIMEOUT, keygen).await.ok()?.ok()?;
     String::from_utf8_lossy(&output.stderr)
         .contains("incorrect passphrase")
-        .then_some("has a passphrase, and nobody can be asked for it here")
+        .then_some("has a passphrase, and there is no terminal to ask for it")
 }
 
-/// The key that the box presents, and the command that shows it, where they can be told.
+/// The key that the VPU presents, and the command that shows it, where they can be told.
 async fn presented_key(configured: &Configured) -> (Option<PresentedKey>, Option<String>) {
     match Destination::of(configured) {
         Some(there) => (there.presented().await, there.scan()),

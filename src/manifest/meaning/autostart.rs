@@ -61,6 +61,6 @@ pub(super) fn policy_problem(
         format!(
             "{has}, and firmware from 1.21 on starts containers after a boot by restart policy"
         ),
-        "add `restart: unless-stopped` to the service, or it does not start with the VPU",
+        "add `restart: unless-stopped` to the service, or it does not start at boot",
     ))
 }

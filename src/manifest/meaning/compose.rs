@@ -319,7 +319,7 @@ impl<'c, 'a> Project<'c, 'a> {
     fn service(&mut self, service: &Service) {
         let name = &service.name;
         if let Some(place) = service.build {
-            let message = format!("builds `{name}`, and a VPU builds nothing");
+            let message = format!("builds `{name}`, but images cannot be built on the VPU");
             let help = match &service.image {
                 Some(_) => "remove `build:`, or keep it in an override file that is not deployed",
                 None => "build it before, name the result as `image:` and declare it in [[images]]",

@@ -267,7 +267,7 @@ fn report(
             checker.error(
                 pointer,
                 CODE,
-                format!("deleting in `{directory}` would take `{own}`"),
+                format!("`delete = true` for `{directory}` would remove `{own}`"),
                 "deleted from here",
                 "choose a directory of its own",
             );
@@ -280,7 +280,7 @@ fn report(
                 pointer,
                 CODE,
                 format!(
-                    "deleting in `{directory}` would take {} `{}`",
+                    "`delete = true` for `{directory}` would remove {} `{}`",
                     other.what, other.path
                 ),
                 "deleted from here",

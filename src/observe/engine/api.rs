@@ -62,7 +62,7 @@ async fn over(
 ) -> Option<Lines> {
     match tokio::time::timeout(TIMEOUT, exchange(stream)).await {
         Ok(Ok(lines)) => return Some(lines),
-        Ok(Err(Failed::NoApi(reason))) => tracing::debug!(reason, "docker's API is of no use"),
+        Ok(Err(Failed::NoApi(reason))) => tracing::debug!(reason, "docker's API is unusable"),
         Ok(Err(Failed::Vanished(path))) => {
             tracing::debug!(path, "vanished each time while asked for");
         }
@@ -193,7 +193,7 @@ fn read<T: for<'de> Deserialize<'de>>(answer: &Answer, what: &str) -> Result<T, 
     serde_json::from_slice(&answer.body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Failed::NoApi(format!(
-            "{what}: another shape at line {line} column {column}"
+            "{what}: unexpected JSON at line {line} column {column}"
         ))
     })
 }

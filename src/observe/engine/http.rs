@@ -102,7 +102,7 @@ impl Source<'_> {
         *self.left = self
             .left
             .checked_sub(read)
-            .ok_or_else(|| garbage("more than any VPU has to say"))?;
+            .ok_or_else(|| garbage("more than any VPU answers"))?;
         Ok(())
     }
 

@@ -39,7 +39,7 @@ impl Lines {
             // Recordings of older versions have none.
             networks: match section("networks") {
                 Some(networks) => networks.json_lines("docker network inspect"),
-                None => Err("it was not asked".to_owned()),
+                None => Err("it was not probed".to_owned()),
             },
         })
     }

@@ -235,7 +235,7 @@ fn node(
             _ => false,
         };
         return if hidden {
-            unknown("no permission to look at it")
+            unknown("no permission to read it")
         } else {
             None
         };
@@ -261,7 +261,7 @@ fn node(
             target: target.to_owned(),
             uid,
         },
-        (DIRECTORY | LINK, _, _) => return unknown("it changed while it was looked at"),
+        (DIRECTORY | LINK, _, _) => return unknown("it changed while it was read"),
         _ => Node::Special,
     };
     Some(Probed::Known(node))

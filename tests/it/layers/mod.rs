@@ -201,7 +201,7 @@ async fn only_what_is_missing_is_sent() {
     let renamed = desired(vec![image(&files, "other:1", &[BASE, DEPS, ("app", 1001)])]);
     let plan = plan_for(&vpu, &renamed).await;
     let (said, _) = load(&plan, "other:1").unwrap();
-    assert!(said.starts_with("load, all its layers are there"), "{said}");
+    assert!(said.starts_with("load, all layers present"), "{said}");
     applied(&vpu, &renamed, &plan).await;
     assert!(plan_for(&vpu, &renamed).await.is_empty());
 }
@@ -255,7 +255,7 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
     insta::assert_snapshot!(render::text(&plan, render::Style::default()), @"
     fake (serial 000012345678, firmware 1.4.30-5230, arm64, docker 20.10.24)
 
-    stage (touches nothing that runs)
+    stage (does not touch running containers)
       + create  image.app:2
                 load, 1 of 3 layers missing, 6.00 KiB of 498 KiB to send
 
@@ -266,7 +266,7 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
       ~ update  release.app  (123 B to send)
                 declared: 6101723b62c3 -> 70bdc9e02579
 
-    note: no longer declared, and left alone: image.o3r-deploy/app:560ba7b0e807 (`docker image rm NAME` on the VPU removes one)
+    note: no longer declared, and kept: image.o3r-deploy/app:560ba7b0e807 (`docker image rm NAME` on the VPU removes one)
 
     Plan: 2 to create, 1 to update; 6.12 KiB to send
     ");

@@ -38,8 +38,8 @@ impl Reader<'_> {
         if seen.contains(&step) || seen.len() > MAX_EXTENDS {
             self.refuse(
                 Some(place),
-                format!("extends the service `{name}` in a circle"),
-                "extend a service that extends none of these",
+                format!("extends the service `{name}` in a cycle"),
+                "extend a service that does not extend any of these",
             );
             return None;
         }

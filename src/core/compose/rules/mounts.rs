@@ -78,11 +78,12 @@ fn short(rules: &mut Rules<'_>, name: &str, text: &str, place: Place) -> Option<
         }
     };
     if let Some(word) = mode.filter(|mode| !mode.is_empty()).and_then(unknown_mode) {
-        let message = format!("mounts `{text}` into `{name}`, and `{word}` is no mode");
+        let message = format!("mounts `{text}` into `{name}`, and `{word}` is not a mode");
         rules.refuse_at_start(place, message, "write `ro` or `rw`");
     }
     if !target.starts_with('/') {
-        let message = format!("mounts `{text}` into `{name}`, whose target is no absolute path");
+        let message =
+            format!("mounts `{text}` into `{name}`, whose target is not an absolute path");
         rules.refuse_at_start(place, message, HELP);
     }
     let volume = source.filter(|source| !source.is_empty());
@@ -107,12 +108,12 @@ fn long(rules: &mut Rules<'_>, name: &str, map: &Map, place: Place) -> Option<Mo
         rules.refuse_at_start(place, message, "write `bind`, `volume` or `tmpfs`");
     }
     if kind == "bind" && source.is_none() {
-        let message = format!("mounts a directory into `{name}` and says not which");
+        let message = format!("mounts a directory into `{name}` without saying which");
         rules.refuse_at_start(place, message, "add `source:`");
     }
     let volume = source.filter(|_| kind == "volume").map(normal);
     let Some(target) = text("target") else {
-        let message = format!("mounts something into `{name}` and says not where");
+        let message = format!("mounts something into `{name}` without saying where");
         rules.refuse_at_start(place, message, "add `target:`");
         return None;
     };

@@ -25,7 +25,7 @@ fn containers(rules: &mut Rules<'_>) {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if !starts_well || name.len() < 2 || !chars.all(is_name) {
             let message = format!(
-                "calls the container of `{}` `{name}`, which is no name",
+                "calls the container of `{}` `{name}`, which is not a valid name",
                 key.name
             );
             let help = "names have letters, digits, `_`, `.` and `-`, two characters or more";
@@ -100,8 +100,8 @@ fn circles(rules: &mut Rules<'_>) {
             }
         }
         if is_circle {
-            let message = format!("lets `{}` wait for itself, through what it needs", key.name);
-            let help = "break the circle of `depends_on`, `links`, `volumes_from` and namespaces";
+            let message = format!("lets `{}` depend on itself", key.name);
+            let help = "break the cycle of `depends_on`, `links`, `volumes_from` and namespaces";
             rules.refuse(key.place, message, help);
             return;
         }

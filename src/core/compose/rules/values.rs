@@ -50,23 +50,24 @@ pub(super) fn check(rules: &mut Rules<'_>, name: &str, service: &Map) {
 fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
     let too_large = |rules: &mut Rules<'_>, port: u64, place: Place| {
         if port > MAX_PORT {
-            let message = format!("gives `{name}` the port {port}, and there are {MAX_PORT}");
+            let message = format!("gives `{name}` the port {port}, above {MAX_PORT}");
             rules.refuse_at_start(place, message, "write another port");
         }
     };
     match &entry.value {
         Value::Other(other) => {
             let Kind::Int(number) = other.kind else {
-                let message = format!("gives `{name}` the port {}, which is none", other.text);
+                let message = format!("gives `{name}` the port {}, which is not valid", other.text);
                 return rules.refuse(entry.place, message, "write it in quotes, as `\"8080:80\"`");
             };
             if number < 0 {
-                let message = format!("gives `{name}` the port {number}, which is none");
+                let message = format!("gives `{name}` the port {number}, which is not valid");
                 return rules.refuse(entry.place, message, "write it in quotes, as `\"8080:80\"`");
             }
             if let Some((host, container)) = sixties(number, entry.place) {
                 let message = format!(
-                    "gives `{name}` the port `{host}:{container}` without quotes, which YAML reads to base 60 as {number}"
+                    "gives `{name}` the port `{host}:{container}` without quotes, which YAML reads in base 60 \
+                     as {number}"
                 );
                 let help = format!("write `\"{host}:{container}\"`");
                 if u64::try_from(number).is_ok_and(|number| number <= MAX_PORT) {
@@ -97,7 +98,7 @@ fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
         }
         Value::Map(long) => {
             if long.get("target").is_none() {
-                let message = format!("publishes a port for `{name}` and says not which");
+                let message = format!("publishes a port for `{name}` without saying which");
                 rules.refuse_at_start(entry.place, message, "add `target:`");
             }
             for key in ["target", "published"] {
@@ -171,7 +172,7 @@ fn restart(rules: &mut Rules<'_>, service: &Map) {
     };
     let (policy, count) = text.split_once(':').unwrap_or((text, "0"));
     if count.trim().parse::<i64>().is_err() {
-        let message = format!("has the restart policy `{text}`, which is none");
+        let message = format!("has the restart policy `{text}`, which is not valid");
         return rules.refuse(node.place, message, POLICIES);
     }
     let takes_count = policy == "on-failure";
@@ -251,7 +252,7 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
         .get("init")
         .filter(|node| node.as_string().is_some());
     if let Some(init) = init.filter(|_| rules.release == Release::V1_25) {
-        let message = format!("gives `{name}` the path of an init, which docker does not take");
+        let message = format!("gives `{name}` the path of an init, which docker rejects");
         rules.refuse_at_start(init.place, message, "write `init: true`");
     }
     let io = service.get("blkio_config").and_then(Node::as_map);
@@ -266,7 +267,7 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
                 None => true,
             };
             if !is_rate {
-                let message = format!("gives `{name}` a rate in `{}` that is none", key.name);
+                let message = format!("gives `{name}` an invalid rate in `{}`", key.name);
                 rules.refuse(rate.place, message, "write a number, or a size as `1mb`");
             }
         }

@@ -89,7 +89,7 @@ fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     let containers = match builder.facts.containers.as_result() {
         Ok(containers) => containers,
         Err(reason) => {
-            let obstacle = Obstacle::unknown(reason, "see on the VPU: docker ps -a");
+            let obstacle = Obstacle::unknown(reason, "check on the VPU: docker ps -a");
             return builder.block(address, obstacle);
         }
     };

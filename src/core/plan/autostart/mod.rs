@@ -41,7 +41,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Ok(found) => found,
         Err(reason) => {
             for name in names {
-                let remedy = "see on the VPU: systemctl --user list-unit-files 'oem-dc*'";
+                let remedy = "check on the VPU: systemctl --user list-unit-files 'oem-dc*'";
                 builder.block(address(name), Obstacle::unknown(reason, remedy));
             }
             return;
@@ -101,9 +101,8 @@ fn enable(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
             address,
             Obstacle::new(
                 BlockCode::NoBootService,
-            "this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so that \
-             nothing can start it after a boot",
-            "see on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out",
+            "this firmware has neither oem-dc@.service nor oem-dc-autostart.service, so nothing can start it at boot",
+            "check on the VPU: systemctl --user list-unit-files 'oem-dc*'; or leave `autostart` out",
         )),
         Some(Generation::Units("masked") | Generation::RestartPolicies("masked")) => {
             let unit = found.template.as_ref().map_or(SERVICE, |_| facts::TEMPLATE);
@@ -131,8 +130,8 @@ fn not_lingering(lingering: Option<bool>) -> Obstacle {
              lingering on for oem); or leave `autostart` out",
         ),
         None => Obstacle::unknown(
-            "it cannot be told whether lingering is on for this user",
-            "see on the VPU: loginctl show-user USER --property Linger",
+            "it could not be determined whether lingering is on for this user",
+            "check on the VPU: loginctl show-user USER --property Linger",
         ),
     }
 }
@@ -144,8 +143,8 @@ fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) 
     let text = match found.units.get(&project.name).map(Probed::as_result) {
         Some(Ok(text)) => text,
         Some(Err(reason)) => {
-            let reason = format!("it cannot be told what {name} starts: {reason}");
-            let remedy = format!("see on the VPU: systemctl --user cat {name}");
+            let reason = format!("what {name} starts could not be determined: {reason}");
+            let remedy = format!("check on the VPU: systemctl --user cat {name}");
             return builder.block(address, Obstacle::unknown(reason, remedy));
         }
         None => return builder.block(address, Obstacle::not_probed()),
@@ -187,8 +186,8 @@ fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
     builder.unchanged();
     if state == "static" {
         builder.note(NoteCode::BootServiceStatic, format!(
-            "{SERVICE} cannot be enabled (it has no [Install] section): whether a boot starts it cannot \
-             be told"
+            "{SERVICE} cannot be enabled (it has no [Install] section): whether it starts at boot could not \
+             be determined"
         ));
     }
     let service = service_address();

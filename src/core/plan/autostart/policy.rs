@@ -88,8 +88,8 @@ pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project)
     }
     let services: Vec<String> = back.iter().map(ComesBack::text).collect();
     builder.note(NoteCode::StartsByPolicy, format!(
-        "project {} has `autostart = false`, and still dockerd starts {} after a boot, by restart \
-         policy; take `restart:` out of {} to keep it down",
+        "project {} has `autostart = false`, but dockerd starts {} at boot by restart policy; remove \
+         `restart:` from {} to prevent that",
         project.name,
         services.join(", "),
         compose_file(project)

@@ -28,7 +28,7 @@ pub(super) fn judge(
     if unit.wanted_by.is_empty() {
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
-            format!("{name} has no WantedBy=, so that it cannot be enabled"),
+            format!("{name} has no WantedBy=, so it cannot be enabled"),
             remedy("on the VPU, add WantedBy=default.target below [Install]"),
         ));
     }
@@ -36,7 +36,7 @@ pub(super) fn judge(
     if !unit.wanted_by.contains("default.target") {
         let targets: Vec<&str> = unit.wanted_by.iter().map(String::as_str).collect();
         let text = format!(
-            "{name} is started by {}, not by default.target: whether a boot reaches it cannot be told",
+            "{name} is started by {}, not by default.target: whether it starts at boot could not be determined",
             targets.join(", ")
         );
         notes.push(Note::new(NoteCode::BootTargetUnknown, text));
@@ -49,8 +49,7 @@ pub(super) fn judge(
             lines => format!("`{}`", escape(&lines)),
         };
         let text = format!(
-            "{name} runs {runs}, and not plainly docker-compose up: whether it starts the project \
-             cannot be told"
+            "{name} runs {runs}, not plain docker-compose up: whether it starts the project could not be determined"
         );
         notes.push(Note::new(NoteCode::BootCommandUnknown, text));
         return Ok(notes);
@@ -62,8 +61,8 @@ pub(super) fn judge(
     {
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
-            format!("{name} starts a project called {other}, which would be another one"),
-            remedy("on the VPU, take --project-name out of the unit"),
+            format!("{name} starts a project called {other}, another one"),
+            remedy("on the VPU, remove --project-name from the unit"),
         ));
     }
     let runs_in = expand(unit.working_directory.trim_start_matches('-'));
@@ -119,7 +118,7 @@ fn compose_file(
                 "{name} starts {}, and {deployed} is what is deployed",
                 call.files.join(" and ")
             ),
-            remedy("on the VPU, take -f out of the unit"),
+            remedy("on the VPU, remove -f from the unit"),
         ));
     }
     let has_env = project.files.iter().any(|file| file.relative == ".env");
@@ -270,8 +269,8 @@ mod tests {
         blocked: oem-dc@app.service starts the compose file of /home/oem/apps/app, and /usr/share/oem/docker/compose/app is what is deployed; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
         note: oem-dc@app.service names the compose file by -f and runs in /, other than ifm's units known here; it is the one that is deployed
         blocked: oem-dc@app.service names the compose file by -f and runs elsewhere, where docker-compose 1.25.4 does not read the project's .env; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
-        note: oem-dc@app.service is started by multi-user.target, not by default.target: whether a boot reaches it cannot be told | oem-dc@app.service runs `/usr/libexec/oem-dc %i`, and not plainly docker-compose up: whether it starts the project cannot be told
-        blocked: oem-dc@app.service has no WantedBy=, so that it cannot be enabled; help: on the VPU, add WantedBy=default.target below [Install]: systemctl --user edit oem-dc@.service; or leave `autostart` out
+        note: oem-dc@app.service is started by multi-user.target, not by default.target: whether it starts at boot could not be determined | oem-dc@app.service runs `/usr/libexec/oem-dc %i`, not plain docker-compose up: whether it starts the project could not be determined
+        blocked: oem-dc@app.service has no WantedBy=, so it cannot be enabled; help: on the VPU, add WantedBy=default.target below [Install]: systemctl --user edit oem-dc@.service; or leave `autostart` out
         ");
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<Obstac
     Some(Obstacle::new(
         BlockCode::ComposeRefused,
         format!("docker-compose {version} on the VPU refuses the project{place}: {words}"),
-        "correct the files, and see what o3r-deploy check says of them",
+        "correct the files, then run: o3r-deploy check",
     ))
 }
 
@@ -51,7 +51,8 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project) {
         .collect();
     if let Answer::Unknown(reason) = &resolved.answer {
         let text = format!(
-            "{name}: docker-compose on the VPU was not asked about the project ({reason}); what it would refuse shows when it starts"
+            "{name}: docker-compose on the VPU could not validate the project ({reason}); errors would show \
+             when it starts"
         );
         notes.push(Note::new(NoteCode::ComposeNotAsked, text));
     }

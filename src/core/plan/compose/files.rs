@@ -165,7 +165,7 @@ fn file_cause(
             Err(Obstacle::new(BlockCode::WrongKind, reason, look()))
         }
         Some(Probed::Unknown(reason)) => {
-            let remedy = format!("see on the VPU: ls -l {quoted}");
+            let remedy = format!("check on the VPU: ls -l {quoted}");
             Err(Obstacle::unknown(reason, remedy))
         }
         None => Err(Obstacle::not_probed()),

@@ -79,7 +79,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         (Ok(containers), Ok(records)) => (containers, &records.started),
         (Err(reason), _) | (_, Err(reason)) => {
             for project in &desired.projects {
-                let remedy = "see on the VPU: docker container ls -a";
+                let remedy = "check on the VPU: docker container ls -a";
                 builder.block(address(&project.name), Obstacle::unknown(reason, remedy));
             }
             return;
@@ -380,7 +380,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
                 files.push(file.relative.as_str());
             }
             Some(Probed::Unknown(reason)) => {
-                let remedy = format!("see on the VPU: ls -l {}", quote(&path));
+                let remedy = format!("check on the VPU: ls -l {}", quote(&path));
                 let address = file_address(&project.name, &file.relative);
                 builder.block(address, Obstacle::unknown(reason.clone(), remedy));
                 return;

@@ -42,7 +42,7 @@ fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
     Some(Obstacle::new(
         BlockCode::ComposeTooOld,
         format!("the compose file {refused}, which docker-compose {version} refuses"),
-        "write `version: \"2.4\"`, which every firmware takes",
+        "write `version: \"2.4\"`, which every firmware supports",
     ))
 }
 
@@ -58,8 +58,8 @@ fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
     Some(Obstacle::new(
         BlockCode::ImageUndeclared,
         format!(
-            "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would ask a \
-             registry for it"
+            "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would \
+             pull it from a registry"
         ),
         "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image",
     ))
@@ -79,7 +79,7 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
             "service {name} wants the container runtime {runtime}, and docker there has {}",
             known.join(", ")
         ),
-        format!("take `runtime: {runtime}` out of the compose file, or use a box that has it"),
+        format!("remove `runtime: {runtime}` from the compose file, or use a VPU that has it"),
     ))
 }
 

@@ -236,8 +236,8 @@ fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note>
         for (destination, _) in mounts.filter(|(destination, _)| is_new(destination)) {
             let text = format!(
                 "compose.{project}: an apply that was cut off mounts something at {destination} of container {}; if the \
-                 last recorded release had an anonymous volume there, a roll back does not give it back (see on the \
-                 VPU: docker volume ls --filter dangling=true)",
+                 last recorded release had an anonymous volume there, a roll back does not give it back \
+                 (check on the VPU: docker volume ls --filter dangling=true)",
                 container.name
             );
             notes.push(Note::new(NoteCode::AnonymousVolumeUnrecorded, text));

@@ -47,6 +47,6 @@ pub(super) fn plan(
     let address = Address::unfinished_images();
     let cause = Cause::Undeclared;
     let draft = Draft::new(address, Action::Remove, Phase::Settle, cause);
-    let draft = draft.detail("what an apply left that was cut off".to_owned());
+    let draft = draft.detail("left by an interrupted apply".to_owned());
     builder.step(draft.run([files, tags].into_iter().flatten().map(Command::new)));
 }

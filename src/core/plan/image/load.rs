@@ -104,7 +104,7 @@ fn planned(part: &PartOffer, about: bool, zstd: bool, state: State<'_>) -> Part 
     }
 }
 
-/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`; `load, all its layers are there, 4.0 KiB to send`.
+/// `load, 1 of 7 layers missing, 2.0 MiB of 448 MiB to send`; `load, all layers present, 4.0 KiB to send`.
 pub(super) fn detail(
     content: &ImageContent,
     offer: &ImageOffer,
@@ -118,11 +118,11 @@ pub(super) fn detail(
     let again = if have == 0 {
         String::new()
     } else {
-        format!(", {} are there from the last time", bytes(have))
+        format!(", {} already transferred", bytes(have))
     };
     let to_send = bytes(offer.archive_bytes(missing).saturating_sub(have));
     if missing.is_empty() {
-        return format!("load, all its layers are there, {about}{to_send} to send");
+        return format!("load, all layers present, {about}{to_send} to send");
     }
     format!(
         "load, {} of {} layer{plural} missing, {about}{to_send} of {} to send{again}",

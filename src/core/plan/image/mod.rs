@@ -37,7 +37,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         Ok(images) => images,
         Err(reason) => {
             for image in &builder.desired.images {
-                let remedy = "see on the VPU: docker image ls";
+                let remedy = "check on the VPU: docker image ls";
                 builder.block(address(&image.name), Obstacle::unknown(reason, remedy));
             }
             return;
@@ -61,9 +61,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         } else {
             "docker on the VPU keeps images in the containerd store"
         };
-        builder.note(NoteCode::WholeImages, format!(
-            "{who}, which takes no image without the layers that are there: images are sent whole"
-        ));
+        builder.note(
+            NoteCode::WholeImages,
+            format!("{who}, which loads only complete images: images are sent whole"),
+        );
     }
     let packed = |image: &desired::Image| {
         let offer = builder.offers.images.get(&image.name);
@@ -76,7 +77,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     {
         let how = match Compression::best(speeds, builder.readings.zstd) {
             None if speeds.cpu.is_some() => {
-                "uncompressed, for decompressing them there takes longer"
+                "uncompressed, as decompression on the VPU would take longer"
             }
             None => "uncompressed",
             Some(Compression::GZIP_FAST) => "compressed",
@@ -86,7 +87,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         };
         builder.note(
             NoteCode::LinkSpeed,
-            format!("the link takes {}/s: layers are sent {how}", bytes(link)),
+            format!(
+                "link throughput is {}/s: layers are sent {how}",
+                bytes(link)
+            ),
         );
     }
 }

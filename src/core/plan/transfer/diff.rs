@@ -62,10 +62,7 @@ pub(super) fn diff(
     if tree.access == Access::InTheWay {
         differ.problems.push(Obstacle::new(
             BlockCode::WrongKind,
-            format!(
-                "above {}, something is there that is no directory",
-                differ.target
-            ),
+            format!("a parent of {} is not a directory", differ.target),
             format!("look at it: ls -ld {}", quote(&differ.target)),
         ));
     }
@@ -150,7 +147,7 @@ impl<'a> Differ<'a> {
                 return Err(Obstacle::new(
                     BlockCode::StateUnknown,
                     format!("{}: {reason}", self.at(name)),
-                    format!("see on the VPU: ls -ld {}", quote(&self.at(above))),
+                    format!("check on the VPU: ls -ld {}", quote(&self.at(above))),
                 ));
             }
         };
@@ -354,7 +351,7 @@ impl<'a> Differ<'a> {
         }
         Err(Obstacle::new(
             BlockCode::NotWritable,
-            format!("we cannot write in {path}"),
+            format!("no write permission for {path}"),
             chown(&path),
         ))
     }
@@ -383,7 +380,7 @@ impl<'a> Differ<'a> {
             self.problems.push(Obstacle::new(
                 BlockCode::HoldsOthers,
                 format!(
-                    "{} would be replaced, and holds {keeps}, which stays",
+                    "{} would be replaced, but contains {keeps}, which must stay",
                     self.at(name)
                 ),
                 format!("move it away on the VPU: {}", quote(&self.at(name))),
@@ -392,7 +389,7 @@ impl<'a> Differ<'a> {
         for name in &lost.unreadable {
             self.problems.push(Obstacle::new(
                 BlockCode::NotOwner,
-                format!("we cannot look into {} or change it", self.at(name)),
+                format!("no permission to read and change {}", self.at(name)),
                 format!("{}; or `exclude` it", chown(&self.at(name))),
             ));
         }

@@ -15,7 +15,7 @@ pub(super) struct Lost<'a> {
     pub(super) all: BTreeMap<&'a str, Other>,
     /// What is to be taken away: a directory stands for all that is in it.
     pub(super) top: Vec<&'a str>,
-    /// Directories to go that we cannot look into or empty.
+    /// Directories to go that no permission to read and change or empty.
     pub(super) unreadable: Vec<&'a str>,
     /// Directories where a file is to be, with something that stays.
     pub(super) unreplaceable: Vec<(&'a str, &'a str)>,

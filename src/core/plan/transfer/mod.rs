@@ -65,7 +65,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
             Some(Probed::Known(tree)) => tree,
             Some(Probed::Unknown(reason)) => {
                 let path = transfer.target.resolve(&facts.system.home);
-                let remedy = format!("see on the VPU: ls -la {}", crate::shell::quote(&path));
+                let remedy = format!("check on the VPU: ls -la {}", crate::shell::quote(&path));
                 builder.block(address(transfer), Obstacle::unknown(reason, remedy));
                 continue;
             }
@@ -195,7 +195,7 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
                 "{needed} are to arrive on {}, and {free} are free",
                 one.mount
             );
-            let remedy = "make room on the VPU: see df -h, du -sh ~/* and docker system df";
+            let remedy = "free disk space on the VPU: see df -h, du -sh ~/* and docker system df";
             let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
             builder.block(address(one.transfer), obstacle);
             full.insert(one.mount);

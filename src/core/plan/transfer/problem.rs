@@ -28,7 +28,7 @@ pub(super) fn in_the_way(path: &str, what: &str) -> Obstacle {
 pub(super) fn chown(path: &str) -> String {
     let mount = quote(&format!("{path}:/d")).into_owned();
     format!(
-        "give it to the login's user with any image there that has chown: \
-         docker run --rm -v {mount} IMAGE chown -R \"$(id -u):$(id -g)\" /d"
+        "change its owner with a container of any image that has chown: docker run --rm -v {mount} IMAGE \
+         chown -R \"$(id -u):$(id -g)\" /d"
     )
 }

@@ -35,7 +35,7 @@ impl Project<'_, '_> {
         }
         let variables = service.unset_in_image.join("`, `");
         let message = format!(
-            "leaves the image of `{}` open: nothing sets `{variables}`",
+            "has the image of `{}` undefined: `{variables}` is not set",
             service.name
         );
         let help = "set it in a `.env` file listed in `extra_files`, or give it a default: \

@@ -260,7 +260,9 @@ fn missing(
         .find(|other| makes(other, name));
     Some(Obstacle::new(
         BlockCode::NetworkMissing,
-        format!("network {name}, which the compose file expects (`external: true`), is not there"),
+        format!(
+            "network {name}, which the compose file expects (`external: true`), does not exist"
+        ),
         match later {
             Some(other) => format!(
                 "declare the project {}, which creates it, before this one",
@@ -331,7 +333,7 @@ fn taken(
             "network {name} differs ({differs}) and cannot be recreated: containers of others are on it: {list}"
         ),
         format!(
-            "remove them (docker rm -f {}) or take them off it; what this manifest declares is created again",
+            "remove them (docker rm -f {}) or disconnect them from it; what this manifest declares is created again",
             words.join(" ")
         ),
     ))
@@ -386,7 +388,7 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
             let users: Vec<&str> = others(builder, project, id).collect();
             if !users.is_empty() {
                 let text = format!(
-                    "network {} of project {} is declared no more; it stays, for {} uses it",
+                    "network {} of project {} is no longer declared; it stays, as {} uses it",
                     found.name,
                     project.name,
                     users.join(", ")

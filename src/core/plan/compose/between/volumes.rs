@@ -55,7 +55,7 @@ fn missing(
     }
     Some(Obstacle::new(
         BlockCode::VolumeMissing,
-        format!("volume {name}, which the compose file expects (`external: true`), is not there"),
+        format!("volume {name}, which the compose file expects (`external: true`), does not exist"),
         match projects.iter().find(makes) {
             Some(other) => format!(
                 "declare the project {}, which creates it, before this one",
@@ -109,7 +109,8 @@ fn differs(
     } else {
         format!(
             "to have it replaced, declare it in [[volumes]] with `replace = true`, and `external: true` in the \
-             compose file; or remove it, and what docker keeps in it, on the VPU: cd {} && docker-compose -p {} down && \
+             compose file; or remove it, and what docker keeps in it, on the VPU: cd {} && docker-compose -p \
+             {} down && \
              docker volume rm {}",
             quote(&project.directory()),
             quote(&project.name),
@@ -118,7 +119,7 @@ fn differs(
     };
     Some(Obstacle::new(
         BlockCode::VolumeDiffers,
-        format!("volume {name} is there and differs: {difference}"),
+        format!("volume {name} exists and differs: {difference}"),
         remedy,
     ))
 }
