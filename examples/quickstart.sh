@@ -113,7 +113,7 @@ aside "for a real VPU:" \
     "  host      its address; 192.168.0.69 is where it leaves the factory" \
     "  identity  your key, if ssh does not find it; it must be authorised on the VPU" \
     "  host_key  the first plan shows the line to paste" \
-    "  serial    optional: refuses every other box" \
+    "  serial    optional: refuses every other VPU" \
     "  arch      \"arm64\", and the image built for it: examples/hello/build.sh arm64"
 
 say "deploying"
