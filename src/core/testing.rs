@@ -33,7 +33,7 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
     Desired {
         manifest: ManifestRef::default(),
         release: Release {
-            name: "app".into(),
+            name: "app".parse().unwrap(),
             version: "1".into(),
             source: None,
         },

@@ -159,7 +159,7 @@ mod tests {
         }];
         let mut desired = testing::desired(vec![project]);
         desired.volumes = vec![desired::Volume {
-            name: "share".into(),
+            name: "share".parse().unwrap(),
             path: "~/share".parse().unwrap(),
             replace: false,
             source: None,

@@ -217,7 +217,7 @@ mod tests {
     fn volume(driver: &str, options: &[(&str, &str)]) -> facts::Volume {
         let options = options.iter();
         facts::Volume {
-            driver: driver.to_owned(),
+            driver: driver.into(),
             options: options
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),

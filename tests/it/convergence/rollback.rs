@@ -209,7 +209,7 @@ fn regression_an_anonymous_volume_comes_back_where_the_project_was_to_go() {
         let steps = plan.steps.iter().take_while(|step| !step.is_record());
         let at = steps.map(|step| step.actions.len()).sum();
         vpu.inject(Some(Fault::LinkLostBefore(at)));
-        execute(&vpu, &halfway, &plan).await;
+        drop(execute(&vpu, &halfway, &plan).await);
         vpu.inject(None);
         let gone = desired(&Shape {
             state: ProjectState::Absent,
