@@ -215,7 +215,7 @@ pub(crate) fn report_text(
     };
     // That of a manifest says how many findings there are, and of which kind each is.
     if report.related().is_none() {
-        theme.characters.error = "error:".to_owned();
+        "error:".clone_into(&mut theme.characters.error);
     }
     let handler = miette::GraphicalReportHandler::new_themed(theme)
         .with_width(columns.unwrap_or(80).clamp(MIN_WIDTH, MAX_WIDTH))
