@@ -57,7 +57,7 @@ part_format() {
 # Phrases that docs/style.md bans.
 part_words() {
     local banned
-    # The left column of the first table there, its words apart by commas.
+    # The left column of the first table there, its phrases separated by commas.
     banned=$(awk -F ' *[|] *' '/^\| not /{n++; next} n==1 && /^\|-/{next} n==1 && /^\|/{gsub(/, /,"|",$2); print $2} n==1 && /^$/{exit}' \
         docs/style.md | paste -sd '|')
     [ -n "$banned" ] || { echo 'docs/style.md has no table of words'; return 1; }

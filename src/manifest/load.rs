@@ -1,4 +1,4 @@
-//! Reads a manifest and what stands beside it: documents to types, all findings at once.
+//! Reads a manifest and `vpus.toml` beside it: documents to types, all findings at once.
 
 use std::io;
 
@@ -223,7 +223,7 @@ fn typed<T: serde::de::DeserializeOwned>(
             // The schema allows nothing that the types refuse; should it, this is better than a panic.
             findings.push(
                 Diagnostic::error(FindingCode::WrongValue, source, error.to_string())
-                    .help("please report this: the schema let it pass"),
+                    .help("report this as a bug: the schema let it pass"),
             );
             None
         }

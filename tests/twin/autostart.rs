@@ -39,7 +39,7 @@ fn status_says(site: &Site, after_boot: &str, autostart: &str) {
     let json = site.run(&["status", "--format", "json"]).exits(0);
     let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     let word = after_boot
-        .replace(" with the VPU", "")
+        .replace(" at boot", "")
         .replace("does not start", "stays_down");
     assert_eq!(document["projects"][0]["after_boot"], word);
 }

@@ -37,12 +37,12 @@ fn interrupt_while_an_image_is_sent() {
     );
     link.slow(500_000);
     let mut apply = site.start(&["apply", "--yes"]);
-    assert!(apply.wait_for("create volume.share"));
+    assert!(apply.wait_for("created volume.share"));
     sleep(Duration::from_secs(1));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
     ran.says("interrupted in the middle of image.hello:1.0.0, after 3 of 10 steps; no running container was touched");
-    ran.says("run apply again");
+    ran.says("run `apply` again");
     assert_eq!(twin.oem("docker image ls -aq"), "");
     link.slow(0);
     site.apply();
@@ -96,8 +96,8 @@ fn terminate_stops_as_an_interrupt_does() {
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     for (signal, step) in [
-        ("TERM", "create volume.share"),
-        ("HUP", "create tag.hello:1.0.0"),
+        ("TERM", "created volume.share"),
+        ("HUP", "created tag.hello:1.0.0"),
     ] {
         let apply = apply_until(&site, &app, step);
         apply.signal(signal);
@@ -223,7 +223,7 @@ fn link_that_is_lost() {
     );
     link.slow(500_000);
     let mut apply = site.start(&["apply", "--yes"]);
-    assert!(apply.wait_for("create volume.share"));
+    assert!(apply.wait_for("created volume.share"));
     sleep(Duration::from_secs(1));
     link.cut();
     link.slow(0);
@@ -263,7 +263,7 @@ fn another_vpu_that_answers_after_the_link_broke() {
     image.write(&archive, Layout::Docker, Packing::Plain);
     link.slow(500_000);
     let mut apply = site.start(&["apply", "--yes"]);
-    assert!(apply.wait_for("create volume.share"));
+    assert!(apply.wait_for("created volume.share"));
     sleep(Duration::from_secs(1));
     link.lead_to(&other);
     link.cut();
@@ -335,7 +335,7 @@ fn interrupt_while_the_lock_is_waited_for() {
     assert!(log.contains("waiting for the lock"), "{log}");
     twin.oem("pkill -x sleep; true");
     converges(&site, &twin, &app);
-    assert!(site.logs().contains("looking at the VPU"));
+    assert!(site.logs().contains("inspecting the VPU"));
 }
 
 #[test]

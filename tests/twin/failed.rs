@@ -20,7 +20,7 @@ fn first_release_that_crashes() {
             ran.says("was restarted");
         }
         ran.says("no camera found")
-            .says("fix the problem and run apply again");
+            .says("fix the problem and run `apply` again");
         assert!(site.logs().contains("no camera found"));
 
         let fixed = App::new("1.0.0");

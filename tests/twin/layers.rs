@@ -76,7 +76,7 @@ fn layer_that_vanishes_between_plan_and_load() {
     );
     let ran = site.apply();
     ran.says("update image.hello:1: delta failed")
-        .says("sending all of it");
+        .says("sending the full data");
     assert!(site.logs().contains("no such file or directory"));
     site.nothing_to_do();
 }

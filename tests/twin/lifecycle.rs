@@ -50,7 +50,7 @@ fn what_the_vpu_lacks() {
     app.services = format!("{services}    runtime: nvidia\n");
     app.write_files(&site);
     let says = "service web wants the container runtime nvidia, and docker there has";
-    refused(&twin, &site, 9, &[says, "use a box that has it"]);
+    refused(&twin, &site, 9, &[says, "use a VPU that has it"]);
     app.services = services;
 
     // The docker-compose of older firmware.

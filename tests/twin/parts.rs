@@ -195,10 +195,10 @@ fn interrupt_while_the_link_is_broken() {
     let mut apply = site.start(&["apply", "--yes"]);
     link.wait_for(4_000_000);
     link.pull();
-    assert!(apply.wait_for("trying again in 4 s, 4 more tries after that"));
+    assert!(apply.wait_for("reconnecting in 4 s (4 more attempts)"));
     sleep(Duration::from_millis(100));
     apply.signal("INT");
     let ran = apply.finish().exits(130);
     ran.says("interrupted while waiting to reconnect")
-        .says("run apply again");
+        .says("run `apply` again");
 }

@@ -1,4 +1,4 @@
-//! What a failed apply goes back to: the release that was recorded, whatever was begun since.
+//! What a failed apply rolls back to: the release that was recorded, whatever was begun since.
 
 use crate::support::{App, Site, Twin};
 

@@ -45,7 +45,7 @@ fn layers_that_vanish_between_parts() {
         r#"printf '%s\n' '#!/bin/sh' 'if [ "$1" = load ]; then' 'echo >>/tmp/loads' 'if [ "$(wc -l </tmp/loads)" = 3 ]; then' 'until [ "$(docker.real image ls -q o3r-deploy-part | wc -l)" = 2 ]; do sleep 0.1; done' 'docker.real image ls -aq | xargs docker.real image rm -f >/dev/null 2>&1' 'fi; fi' 'exec docker.real "$@"' >/usr/bin/docker; chmod 755 /usr/bin/docker"#,
     );
     let ran = site.apply();
-    ran.says("delta failed").says("sending all of it");
+    ran.says("delta failed").says("sending the full data");
     twin.root("mv /usr/bin/docker.real /usr/bin/docker");
     assert_eq!(version(&twin), "2");
     site.nothing_to_do();
@@ -109,7 +109,7 @@ fn a_link_that_stays_broken() {
     let ran = apply.finish().exits(4);
     let tried = broken.elapsed();
     assert!((85..120).contains(&tried.as_secs()), "{tried:?}");
-    ran.says("trying again in 30 s, 1 more attempt")
+    ran.says("reconnecting in 30 s (1 more attempt)")
         .says("reconnecting in 30 s (last attempt)")
         .says("no running container was touched");
 }
