@@ -49,7 +49,7 @@ fn run() -> Exit {
     // A payload's thread may still wait for a dead link.
     runtime.shutdown_background();
     match result {
-        Ok(exit) => whole(exit, &cli, ui),
+        Ok(exit) => exit_code(exit, &cli, ui),
         Err(error) => {
             if let Some(report) = error.report() {
                 ui.report(report);
@@ -63,7 +63,7 @@ fn run() -> Exit {
 }
 
 /// The exit code of a command that did what was asked: not one of success where its output is lost.
-fn whole(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
+fn exit_code(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
     match ui::data_lost() {
         None => exit,
         // Who reads for people (`| head`) has seen enough; who reads a document has half of it, and knows.

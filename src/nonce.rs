@@ -1,4 +1,4 @@
-//! Makes up words that nobody else uses.
+//! Random words that nobody else uses.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -1,5 +1,4 @@
-//! Asks for what a process finds around it, environment variables and programs: the one place that does, so that it is
-//! seen which ones there are.
+//! Reads environment variables and starts programs: the one place that does, so that all of them are in sight.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,4 +1,4 @@
-//! Which process on which machine applies: enough to tell later whether it has ended.
+//! Identifies the process and machine that apply, so that it can be told later whether they still do.
 
 use fs_err as fs;
 

@@ -1,4 +1,4 @@
-//! Executes a finished plan, exactly; the only writer. What to do is decided in [`crate::plan`].
+//! Executes a finished plan, exactly. The only code that writes to a VPU; what to do is decided in [`crate::plan`].
 
 mod client;
 mod lock;
@@ -482,7 +482,7 @@ fn needs_less(command: &Command, than: &Command) -> bool {
     spooled(command) < spooled(than) / 100 * 99
 }
 
-/// Whether nothing of this release was recorded before: then there is nothing to go back to.
+/// Whether nothing of this release was recorded before: then there is nothing to roll back to.
 fn first_release(plan: &Plan) -> bool {
     plan.steps
         .iter()

@@ -1,5 +1,4 @@
-//! Sends an image in parts: each is on its way while docker loads the one before it, and is loaded when
-//! that is done.
+//! Sends an image in parts: one is sent while docker loads the previous one.
 
 use std::{future::Future, io, io::Write as _, pin::Pin, sync::mpsc};
 
@@ -47,7 +46,7 @@ pub(super) async fn send<H: Host>(
         let next = match &part.receive {
             Some(receive) => {
                 let received = runner.run(How::Brings, receive, Stdin::Stream(payload));
-                match tokio::try_join!(done(received), loaded(loading.take())) {
+                match tokio::try_join!(finished(received), loaded(loading.take())) {
                     Ok(_) => {
                         let load = runner.run(How::Loads, &part.load, Stdin::Empty);
                         Some(Box::pin(load) as Loading<'_>)
@@ -97,11 +96,11 @@ async fn stream<'a, H: Host>(
         // It was not allowed to end yet.
         output = &mut this => return Err(Stop::Ended(output?)),
     }
-    // It continues without us only if the other side is gone, which shows in its result.
+    // It only continues alone if the other side is gone, which shows in its result.
     let _ = open.send(());
     tokio::select! {
         biased;
-        output = &mut this => { done(async { output }).await?; Ok(None) }
+        output = &mut this => { finished(async { output }).await?; Ok(None) }
         _ = told => Ok(Some(this)),
     }
 }
@@ -109,12 +108,12 @@ async fn stream<'a, H: Host>(
 /// Waits for a part to be loaded, if one is being loaded.
 async fn loaded(loading: Option<Loading<'_>>) -> Result<(), Stop> {
     match loading {
-        Some(loading) => done(loading).await,
+        Some(loading) => finished(loading).await,
         None => Ok(()),
     }
 }
 
-async fn done(command: impl Future<Output = Result<Output, HostError>>) -> Result<(), Stop> {
+async fn finished(command: impl Future<Output = Result<Output, HostError>>) -> Result<(), Stop> {
     let output = command.await?;
     if output.success() {
         Ok(())

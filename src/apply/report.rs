@@ -1,4 +1,4 @@
-//! How an apply ended: what failed, why, and what was done about it.
+//! The result of an apply: what failed, why, and what was restored.
 
 use std::fmt;
 
@@ -110,7 +110,7 @@ pub enum Restored {
     NotNeeded,
     /// The new release runs and is recorded; removing what it replaced failed.
     Recorded,
-    /// There is no earlier release to go back to.
+    /// There is no previous release to roll back to.
     NoPrevious,
     /// `--no-rollback`.
     NotWanted,

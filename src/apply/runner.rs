@@ -1,4 +1,4 @@
-//! Runs the commands of an apply on the VPU, while it has the lock.
+//! Runs commands on the VPU while it holds the lock.
 
 use std::time::Duration;
 

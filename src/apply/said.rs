@@ -1,4 +1,5 @@
-//! Finds what docker-compose warns of in the output of commands that succeed, so that it is not in the log alone.
+//! Extracts docker-compose's warnings from the output of commands that succeed, which would otherwise be in the log
+//! alone.
 
 use std::{collections::BTreeSet, sync::Mutex};
 

@@ -1,4 +1,4 @@
-//! Watches a command of an apply: tells that it still runs, and ends the waiting where docker on the VPU hangs.
+//! Watches a running command: reports that it still runs, and gives up if docker on the VPU hangs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Shows what changes in small text files: for `-v`, and nothing depends on it.
+//! Text diffs of small files, for `-v`. Nothing depends on them.
 
 use similar::TextDiff;
 

@@ -1,4 +1,4 @@
-//! Maps what went wrong to an exit code and a report.
+//! Maps errors to exit codes and reports.
 
 use std::{fmt, io};
 

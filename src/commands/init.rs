@@ -1,4 +1,4 @@
-//! `init`: writes a commented manifest for what is in a folder, and never over anything.
+//! `init`: writes a commented manifest for the contents of a folder. It overwrites nothing.
 
 use std::io::{self, Write as _};
 

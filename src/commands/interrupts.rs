@@ -1,5 +1,4 @@
-//! Counts the signals that ask us to stop, in place of dying of them: connections are to be ended, and what was
-//! begun is to be said.
+//! Counts signals that would end the process, so that connections are closed and unfinished work is reported.
 
 use std::io::IsTerminal as _;
 

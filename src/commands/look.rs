@@ -1,4 +1,4 @@
-//! Takes the way that status and observe share: they look at a VPU with a manifest or without.
+//! The steps that `status` and `observe` share: they inspect a VPU with a manifest or without.
 
 use super::{
     CommandError, ErrorCode,

@@ -1,4 +1,4 @@
-//! Runs the commands: one file each; here is what they share.
+//! The commands, one file each, and what they share.
 
 mod apply;
 mod check;

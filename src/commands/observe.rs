@@ -1,4 +1,4 @@
-//! `observe`: writes down all that a plan needs to know of a VPU; read-only by construction.
+//! `observe`: saves all that a plan needs to know of a VPU. Read-only by construction.
 
 use super::{
     CommandError, Exit,

@@ -1,4 +1,4 @@
-//! Takes the way that plan and apply share: manifest, local files, connection, observation.
+//! The steps that `plan` and `apply` share: load the manifest, resolve local files, connect, observe.
 
 use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
@@ -94,7 +94,7 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
 }
 
 /// Our directory in the user's cache. Without a home directory, one for temporary files that is ours alone:
-/// [`own_cache`] sees to that.
+/// [`own_cache`] makes sure of that.
 pub(super) fn cache() -> Utf8PathBuf {
     cache_below_home().unwrap_or_else(|| {
         let base = temporary().to_string_lossy().into_owned();

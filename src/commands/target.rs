@@ -1,4 +1,4 @@
-//! Decides which VPU is talked to, and refuses an address that is another one's.
+//! Selects the VPU to connect to, and rejects an address that belongs to another one.
 
 use std::net::IpAddr;
 

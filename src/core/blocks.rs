@@ -1,4 +1,4 @@
-//! What a VPU says of the blocks of a file that it has.
+//! Checksums of the blocks of a file on a VPU.
 
 use std::fmt::Write as _;
 

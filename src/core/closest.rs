@@ -1,4 +1,4 @@
-//! Finds what somebody meant who mistyped a word.
+//! Finds the word that somebody meant who mistyped it.
 
 /// The known word that is most like this one, if any is like enough: `serial` for `serail`.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

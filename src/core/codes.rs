@@ -1,4 +1,4 @@
-//! Makes tables of codes: names for scripts and the reference, which stay the same when the words around them change.
+//! Tables of codes: names for scripts and the reference, which stay the same when messages change.
 
 /// Makes an enum of codes of one table, each with the name that text and JSON show and its meaning for the reference.
 ///

@@ -1,4 +1,4 @@
-//! Words of the device's API that plans have in their commands.
+//! Words of the device's API that occur in the commands of plans.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Holds sha256 digests, the names by which images, layers and files are compared.
+//! Sha256 digests, by which images, layers and files are compared.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Decides what `exclude` of a transfer means, for both sides alike.
+//! The meaning of `exclude` of a transfer, the same for both machines.
 
 use camino::Utf8Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};

@@ -1,4 +1,4 @@
-//! Takes secrets out of what docker and compose files tell, before anything else sees them.
+//! Removes secrets from what docker and compose files say, before any other code sees it.
 
 use std::collections::BTreeMap;
 

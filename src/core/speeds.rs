@@ -1,4 +1,4 @@
-//! How long a VPU and the way to it take for work of some bytes.
+//! Measured throughput of a VPU and of the link to it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

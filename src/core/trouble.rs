@@ -1,4 +1,4 @@
-//! Knows by their words what docker and the VPU's system complain of, so that nothing else has to search them.
+//! Classifies error messages of docker and the VPU's system by their words, so that no other code searches them.
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Writes sizes and durations in units that people read.
+//! Formats sizes and durations for people.
 
 use std::time::Duration;
 

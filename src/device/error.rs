@@ -1,4 +1,4 @@
-//! Says why the device's API did not do what was asked, and what to do about it.
+//! Why the device's API failed, and what to do about it.
 
 use super::client::TIMEOUT;
 use crate::host::HostError;

@@ -1,4 +1,4 @@
-//! Asks the device who it is, and what it would be called after a boot.
+//! Asks the device for its identity, and for its name after the next boot.
 
 use serde_json::Value;
 

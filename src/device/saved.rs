@@ -1,4 +1,4 @@
-//! Finds out what the device saved for its next boot, and what saving again would make permanent.
+//! Finds out what the device saved for its next boot, and what saving again would persist.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ fn leaves(value: &Value, path: &mut String, found: &mut BTreeSet<String>) {
 fn compare(saved: &mut Saved, init: &Value, now: &Value) {
     for pointer in saved.pointers.iter().filter(|pointer| *pointer != NAME) {
         match (init.pointer(pointer), now.pointer(pointer)) {
-            (Some(saved), Some(now)) if same(saved, now) => {}
+            (Some(saved), Some(now)) if is_same_value(saved, now) => {}
             (_, Some(_)) => drop(saved.differing.insert(pointer.clone())),
             (_, None) => drop(saved.missing.insert(pointer.clone())),
         }
@@ -81,7 +81,7 @@ fn compare(saved: &mut Saved, init: &Value, now: &Value) {
 }
 
 /// Whether two values are one setting: `1` and `1.0` are.
-fn same(one: &Value, two: &Value) -> bool {
+fn is_same_value(one: &Value, two: &Value) -> bool {
     one == two
         || matches!((one.as_f64(), two.as_f64()), (Some(one), Some(two)) if (one - two).abs() <= f64::EPSILON * one.abs())
 }

@@ -1,4 +1,4 @@
-//! Says why a host could not be reached or a command could not be run, and what to do about it.
+//! Why a host could not be reached or a command could not be run, and what to do about it.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! A command that runs on a host as long as we do, such as the one that has the lock.
+//! A command that runs on a host as long as its client, such as the one that holds the lock.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Reads small files of a VPU, to show what a change of them is.
+//! Reads small files of a VPU, to diff them.
 
 use super::parse::unhex;
 use crate::{

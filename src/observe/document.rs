@@ -1,4 +1,4 @@
-//! Reads an observation that was kept as a document.
+//! Reads a saved observation.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;

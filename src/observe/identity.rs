@@ -1,4 +1,4 @@
-//! Tells one machine from another that has its address.
+//! Tells one machine from another with the same address.
 
 use std::collections::BTreeSet;
 

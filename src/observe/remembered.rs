@@ -1,4 +1,4 @@
-//! Remembers what docker-compose on VPUs made of projects, so that a plan with nothing to do need not wait for it.
+//! Caches what docker-compose on VPUs resolved projects to, so that a plan with nothing to do does not wait for it.
 
 use camino::Utf8PathBuf;
 

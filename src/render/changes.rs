@@ -1,4 +1,4 @@
-//! Renders what happens to single files: a few of many, and the rest as counts.
+//! Renders changes of files: a few of many, and the rest as counts.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 

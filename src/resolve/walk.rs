@@ -231,7 +231,7 @@ fn file(local: &Utf8Path, mode: Option<u32>, told: &dyn Fn(u64)) -> io::Result<F
     })
 }
 
-/// A file that tells of each piece that is read.
+/// A file that reports each piece that is read.
 struct Told<'a> {
     file: fs_err::File,
     told: &'a dyn Fn(u64),

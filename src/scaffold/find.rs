@@ -1,4 +1,4 @@
-//! Looks for what a manifest could name.
+//! Finds what a manifest could declare.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};

@@ -1,4 +1,4 @@
-//! Makes the text of a first manifest: what was found, with comments that say what else there is.
+//! Writes a first manifest: what was found, with comments on what else there is.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Measures how fast the way to a VPU is.
+//! Measures the throughput of the link to a VPU.
 
 use std::time::Duration;
 

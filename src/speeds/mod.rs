@@ -1,4 +1,4 @@
-//! Measures how fast a VPU and the way to it are.
+//! Measures the throughput of a VPU and of the link to it.
 
 mod cpu;
 mod link;

@@ -1,17 +1,17 @@
-//! Tells of the bytes of an image that were sent which layer they are and what they are unpacked.
+//! Maps sent bytes of an image to its layers and their uncompressed size.
 
 use std::collections::BTreeSet;
 
 use crate::{image::LayerSpan, render::bytes};
 
 /// The layer that is being sent after a number of bytes.
-pub(super) fn at(layers: &[LayerSpan], sent: u64) -> Option<&LayerSpan> {
+pub(super) fn current(layers: &[LayerSpan], sent: u64) -> Option<&LayerSpan> {
     let mut after = layers.iter().filter(|span| span.bytes.end > sent);
     after.next().or(layers.last())
 }
 
 /// Bytes of a layer among the bytes that were sent.
-pub(super) fn of(span: &LayerSpan, sent: u64) -> u64 {
+pub(super) fn bytes_of(span: &LayerSpan, sent: u64) -> u64 {
     sent.clamp(span.bytes.start, span.bytes.end) - span.bytes.start
 }
 
@@ -26,7 +26,7 @@ pub(super) fn unpacked(layers: &[LayerSpan], sent: u64) -> Option<u64> {
         return None;
     }
     let unpacked = layers.iter().map(|span| {
-        let (done, all) = (of(span, sent), span.bytes.end - span.bytes.start);
+        let (done, all) = (bytes_of(span, sent), span.bytes.end - span.bytes.start);
         let unpacked = u128::from(span.unpacked?) * u128::from(done) / u128::from(all.max(1));
         u64::try_from(unpacked).ok()
     });
@@ -35,8 +35,8 @@ pub(super) fn unpacked(layers: &[LayerSpan], sent: u64) -> Option<u64> {
 
 /// Where it is: `, layer 3 of 4 (12.0 MiB of 88.8 MiB)`; nothing for what is no image.
 pub(super) fn place(layers: &[LayerSpan], sent: u64) -> String {
-    at(layers, sent).map_or(String::new(), |span| {
-        let (done, all) = (of(span, sent), span.bytes.end - span.bytes.start);
+    current(layers, sent).map_or(String::new(), |span| {
+        let (done, all) = (bytes_of(span, sent), span.bytes.end - span.bytes.start);
         format!(", {} ({} of {})", name(span), bytes(done), bytes(all))
     })
 }

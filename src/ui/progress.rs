@@ -1,4 +1,4 @@
-//! Shows how far something is: bars on a terminal, plain lines elsewhere.
+//! Shows progress: bars on a terminal, plain lines elsewhere.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -354,7 +354,11 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
     let pace = if sent == 0 {
         String::new()
     } else {
-        format!(", {}, {} left", rate(sent, took), left(took, sent, total))
+        format!(
+            ", {}, {} left",
+            rate(sent, took),
+            time_left(took, sent, total)
+        )
     };
     format!(
         "{} of {} sent{unpacked}, {percent} %{pace}{}",
@@ -400,7 +404,7 @@ impl Bars {
 
     fn show_layer(&mut self, layers: &[LayerSpan], sent: u64) {
         let is_short = self.total.length().is_none();
-        let Some(span) = layers::at(layers, sent).filter(|_| !is_short) else {
+        let Some(span) = layers::current(layers, sent).filter(|_| !is_short) else {
             return;
         };
         if self
@@ -420,7 +424,7 @@ impl Bars {
             self.layer = Some((span.number, bar));
         }
         if let Some((_, bar)) = &self.layer {
-            bar.set_position(layers::of(span, sent));
+            bar.set_position(layers::bytes_of(span, sent));
         }
     }
 
@@ -458,7 +462,7 @@ fn begin(ui: Ui, bar: &ProgressBar, template: &str, message: String) {
 }
 
 /// How long the rest takes at this rate.
-fn left(took: Duration, bytes: u64, total: u64) -> String {
+fn time_left(took: Duration, bytes: u64, total: u64) -> String {
     let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
     let millis = millis / u128::from(bytes.max(1));
     render::time(u64::try_from(millis).unwrap_or(u64::MAX))

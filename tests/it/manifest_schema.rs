@@ -94,10 +94,12 @@ fn unexplained(schema: &Value, pointer: &str, lacking: &mut Vec<String>) {
         if text.len() < 10 {
             lacking.push(format!("{pointer}: what it does"));
         }
-        // Editors offer all values of the others.
-        let is_table = [property, &property["items"]]
-            .iter()
-            .any(|it| it["properties"].is_object() || it["additionalProperties"].is_object());
+        let is_map_of_texts = property["additionalProperties"]["type"] == "string";
+        let is_table = !is_map_of_texts
+            && [property, &property["items"]]
+                .iter()
+                .any(|it| it["properties"].is_object() || it["additionalProperties"].is_object());
+        // Editors offer all values of these.
         let is_listed = property["enum"].is_array()
             || property["oneOf"].is_array()
             || property["type"] == "boolean";

@@ -400,6 +400,6 @@ async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
         .collect();
     assert!(
         !lost.contains(&"autostart.app".to_owned()),
-        "its own step takes it back: {lost:?}"
+        "its own step undoes it: {lost:?}"
     );
 }

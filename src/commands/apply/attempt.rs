@@ -1,12 +1,12 @@
-//! Tries to apply once: lock, look again, execute, look whether all is done.
+//! One attempt to apply: lock, observe again, execute, check that the VPU has converged.
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
-    Applied, ask,
+    Applied, ask, check_not_stale,
     ended::{failed, interrupted, locked},
     now::what_runs,
-    present, same,
+    show_plan,
     tries::Try,
     watch::Waiting,
 };
@@ -94,9 +94,11 @@ impl Attempt<'_> {
         current: &mut Try,
         result: &mut Applied,
     ) -> Result<ControlFlow<()>, Stop> {
-        let observed = self.waiting.on("inspecting the VPU", session.observe());
+        let observed = self.waiting.until("inspecting the VPU", session.observe());
         let observed = observed.await?.map_err(Stop::looking)?;
-        let planned = self.waiting.on("planning again", session.plan(&observed));
+        let planned = self
+            .waiting
+            .until("planning again", session.plan(&observed));
         let Planned { plan, payloads } = planned.await??;
         if let Some(why) = current.why()
             && is_rest(&plan, &self.planned)
@@ -104,11 +106,11 @@ impl Attempt<'_> {
             *current = current.progressed(is_further(&plan, &self.planned));
             self.say_rest(why, &plan);
         } else if self.args.plan.is_some() {
-            same(&self.planned, &plan, "while it waited to be applied")?;
+            check_not_stale(&self.planned, &plan, "while it waited to be applied")?;
         } else if !plan.does_the_same(&self.planned) {
             self.ui.note("the VPU changed; the new plan:");
             let shown = details(session, &observed, &plan, self.ui).await?;
-            if !present(self.args, self.ui, &plan, &shown, result)? {
+            if !show_plan(self.args, self.ui, &plan, &shown, result)? {
                 return Ok(ControlFlow::Break(()));
             }
             if !self.args.yes {
@@ -129,7 +131,7 @@ impl Attempt<'_> {
         };
         let waits = |what: &str| self.ui.note(what);
         let lock = apply::lock(session.vpu.host(), &self.who, claim, &waits);
-        let lock = self.waiting.on("waiting for the lock", lock).await?;
+        let lock = self.waiting.until("waiting for the lock", lock).await?;
         lock.map_err(|error| match error {
             Locked::Host(error) => Stop::looking(error.into()),
             error => locked(error, self.waiting.log).into(),
@@ -152,7 +154,7 @@ impl Attempt<'_> {
 
     async fn ask(&self, plan: Plan) -> Result<(), CommandError> {
         let answer = ask(self.args.format, self.ui, plan);
-        self.waiting.on("asking", answer).await?
+        self.waiting.until("asking", answer).await?
     }
 
     async fn execute(
@@ -209,11 +211,11 @@ impl Attempt<'_> {
     ) -> Result<Exit, Stop> {
         let (ui, log) = (self.ui, self.waiting.log);
         let what = "checking that the VPU has converged";
-        let observed = self.waiting.on(what, session.observe()).await?;
+        let observed = self.waiting.until(what, session.observe()).await?;
         let observed = observed.map_err(Stop::looking)?;
         let remaining = self
             .waiting
-            .on("planning again", session.plan(&observed))
+            .until("planning again", session.plan(&observed))
             .await??
             .plan;
         drop(lock);
@@ -281,7 +283,7 @@ fn arrived(plan: &Plan) -> (u64, usize) {
     })
 }
 
-/// Whether a step failed for want of a link, with nothing touched that runs.
+/// Whether a step failed because the connection was lost, before any running container was touched.
 fn is_link_lost(failure: &Failure) -> bool {
     let lost = matches!(
         failure.reason,
@@ -292,7 +294,7 @@ fn is_link_lost(failure: &Failure) -> bool {
     lost && failure.phase == Phase::Stage
 }
 
-/// Whether a step failed for want of a layer that is now to be made again, with nothing touched that runs.
+/// Whether a step failed because of a corrupt layer in the cache, before any running container was touched.
 fn is_damaged_cache(failure: &Failure) -> bool {
     let FailureReason::Host(HostError::Payload(error)) = &failure.reason else {
         return false;

@@ -1,4 +1,4 @@
-//! Says how an apply ended that did not do all: the exit code, what was touched, and what to do next.
+//! Reports an apply that did not complete: the exit code, what was touched, and what to do next.
 
 use o3r_core::trouble::Trouble;
 

@@ -1,5 +1,4 @@
-//! `apply`: makes the VPU match the manifest, then observes and plans again: that plan must be
-//! empty.
+//! `apply`: executes a plan, then observes and plans again. That second plan must be empty.
 
 mod attempt;
 mod ended;
@@ -207,10 +206,10 @@ async fn prepare(
     let Planned { plan, payloads } = session.plan(&observed).await?;
     known.serial.clone_from(&plan.vpu.serial);
     if let Some(saved) = &saved {
-        same(saved, &plan, "since it was saved")?;
+        check_not_stale(saved, &plan, "since it was saved")?;
     }
     let shown = details(&session, &observed, &plan, ui).await?;
-    if !present(args, ui, &plan, &shown, result)? {
+    if !show_plan(args, ui, &plan, &shown, result)? {
         return Ok(None);
     }
     if !unasked {
@@ -227,7 +226,7 @@ async fn prepare(
 }
 
 /// Shows a plan; whether there is anything to do.
-fn present(
+fn show_plan(
     args: &cli::Apply,
     ui: Ui,
     plan: &Plan,
@@ -303,7 +302,7 @@ fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
 }
 
 /// A plan is stale when what would be done now is not, byte for byte, what it says.
-fn same(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
+fn check_not_stale(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
     if plan.does_the_same(now) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Says what runs after an apply that did not reach its end.
+//! Reports what runs after an apply that did not complete.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Connects again after the link broke, to the same machine.
+//! Reconnects to the same machine after the connection was lost.
 
 use std::time::Duration;
 
@@ -41,11 +41,11 @@ pub(super) async fn reconnect(
             "connection to the VPU lost; reconnecting in {seconds} s ({tries})"
         ));
         let sleep = tokio::time::sleep(Duration::from_secs(*seconds));
-        waiting.on("waiting to reconnect", sleep).await?;
-        let connected = waiting.on("reconnecting", again(session, known));
+        waiting.until("waiting to reconnect", sleep).await?;
+        let connected = waiting.until("reconnecting", connect_to_same(session, known));
         match connected.await? {
             Ok(true) => return Ok(()),
-            Ok(false) => return Err(another(session)),
+            Ok(false) => return Err(other_vpu(session)),
             // Another VPU at that address stays so.
             Err(
                 error @ (HostError::HostKeyUnknown { .. }
@@ -62,7 +62,7 @@ pub(super) async fn reconnect(
 }
 
 /// Connects; whether it is the machine that was planned for, before anything is written there.
-async fn again(session: &mut Session, known: &Known) -> Result<bool, HostError> {
+async fn connect_to_same(session: &mut Session, known: &Known) -> Result<bool, HostError> {
     session.reconnect().await?;
     if known.identity == Identity::default() {
         return Ok(true); // nothing was looked at yet
@@ -77,7 +77,7 @@ async fn again(session: &mut Session, known: &Known) -> Result<bool, HostError> 
         .is_same_machine(&known.serial, &identity, &serial))
 }
 
-fn another(session: &Session) -> CommandError {
+fn other_vpu(session: &Session) -> CommandError {
     CommandError::message(
         ErrorCode::OtherVpu,
         format!(

@@ -1,4 +1,4 @@
-//! Decides what follows a try that ended before all was done: the states of an apply, and the ways between them.
+//! The states of an apply that is tried several times, and the transitions between them.
 
 use super::{attempt::Stop, reconnect::WAITS};
 use crate::commands::CommandError;

@@ -1,4 +1,4 @@
-//! Waits and is interrupted: Ctrl-C, the log of what took how long, and who applies.
+//! Waits that Ctrl-C ends, the log of what took how long, and the holder of the lock.
 
 use std::time::{Instant, SystemTime};
 
@@ -18,7 +18,7 @@ pub(super) struct Waiting<'a> {
 
 impl Waiting<'_> {
     /// Waits for something, and logs how long it took.
-    pub(super) async fn on<T>(
+    pub(super) async fn until<T>(
         &self,
         what: &str,
         future: impl Future<Output = T>,

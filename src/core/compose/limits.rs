@@ -66,7 +66,7 @@ impl Limits {
 
 /// Of a service; none where it cannot be said what docker-compose makes of it: `deploy.resources` counts with
 /// `--compatibility` only, and not for all versions.
-pub(super) fn of(service: &Map) -> Option<Limits> {
+pub(super) fn limits(service: &Map) -> Option<Limits> {
     if service
         .get("deploy")
         .is_some_and(|deploy| deploy.get("resources").is_some())

@@ -136,7 +136,7 @@ fn json(node: &Node) -> Json {
 struct Explainer<'a> {
     root: &'a Node,
     schema: &'a Json,
-    /// Whether the format is another one than that which every firmware supports.
+    /// Whether the format is other than the one that every firmware supports.
     is_other_format: bool,
 }
 

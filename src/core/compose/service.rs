@@ -187,7 +187,7 @@ pub(super) fn read(
             }),
         secret_files: Vec::new(),
         stop_seconds: text("stop_grace_period").and_then(|period| seconds(&period)),
-        limits: limits::of(service),
+        limits: limits::limits(service),
         definition: Digest::of(canonical),
         image,
     })

@@ -1,4 +1,4 @@
-//! Models how long the ways of getting something onto a VPU take, and chooses among them.
+//! Estimates how long each way of getting something onto a VPU takes, and chooses the fastest.
 
 pub mod file;
 pub mod image;

@@ -1,4 +1,4 @@
-//! Keeps what a compose file declares beside services: networks and volumes.
+//! What a compose file declares beside services: networks and volumes.
 
 use super::{Network, ProjectVolume};
 use crate::compose::{self, ComposeFile};

@@ -1,4 +1,4 @@
-//! Holds what a manifest asks for, with all local files read and hashed; data only, no VPU.
+//! What a manifest asks for, with all local files read and hashed. Data only; it knows no VPU.
 
 mod declared;
 mod resolved;

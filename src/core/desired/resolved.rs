@@ -1,4 +1,4 @@
-//! Takes what docker-compose on the VPU makes of projects in place of what was read of their files here.
+//! Replaces what was read of projects' files here by what docker-compose on the VPU resolves them to.
 
 use std::{
     borrow::Cow,

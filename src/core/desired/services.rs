@@ -1,4 +1,4 @@
-//! Keeps what matters of the services of a compose file.
+//! The parts of compose services that plans depend on.
 
 use std::collections::BTreeMap;
 

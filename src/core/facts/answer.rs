@@ -1,4 +1,4 @@
-//! Answers what is asked of targets from an observation that may have been asked something else.
+//! Answers queries about targets from an observation that may have been made for other targets.
 
 use super::{HIDDEN_STAGING, LARGE, Node, Other, Probed, Tree, TreeQuery, Trees};
 

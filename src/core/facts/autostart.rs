@@ -9,7 +9,7 @@ use super::Probed;
 /// The template of the older generation, one instance a project.
 pub const TEMPLATE: &str = "oem-dc@.service";
 
-/// The service of the newer generation: it only sees to it that dockerd runs after a boot.
+/// The service of the newer generation: it only starts dockerd at boot.
 pub const SERVICE: &str = "oem-dc-autostart.service";
 
 /// What starts compose projects when the VPU boots.

@@ -1,4 +1,4 @@
-//! What docker says that a container does.
+//! The state of a container, in docker's words.
 
 use std::fmt;
 

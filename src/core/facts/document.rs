@@ -1,5 +1,4 @@
-//! Keeps an observation as a document, so that it can be planned from elsewhere: in a review, in
-//! CI, for a bug report.
+//! An observation as a document, to plan from elsewhere: in a review, in CI, for a bug report.
 
 use std::collections::BTreeMap;
 

@@ -365,7 +365,7 @@ pub struct Release {
     /// The projects whose autostart it, or a release before it, turned on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub autostart: BTreeSet<String>,
-    /// What each of them is made of: what a failed apply goes back to.
+    /// What each of them is made of: what a failed apply rolls back to.
     #[serde(default)]
     pub made: BTreeMap<String, Made>,
 }
@@ -418,7 +418,7 @@ pub struct Readings {
     /// How often docker restarted a container by its policy, by id; those that it did.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<String, u64>,
-    /// Ids of the containers whose last run ended for want of memory.
+    /// Ids of the containers whose last run ended because memory was short.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub out_of_memory: BTreeSet<String>,
     /// Whole seconds since a running container was started, by id; no clock is involved that jumps.

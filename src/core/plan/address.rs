@@ -13,7 +13,7 @@ pub enum ResourceKind {
     Autostart,
     /// A compose project.
     Compose,
-    /// Containers of a project that have stepped aside.
+    /// Containers of a project that were renamed for the ones that replace them.
     Containers,
     /// A directory.
     Directory,

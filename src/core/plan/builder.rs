@@ -113,7 +113,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The last recorded release of this name: what a failed apply goes back to.
+    /// The last recorded release of this name: what a failed apply rolls back to.
     pub(super) fn previous(&self) -> Option<&'a facts::Release> {
         let records = self.facts.records.known()?;
         records.releases.get(self.desired.release.name.as_str())

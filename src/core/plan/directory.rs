@@ -68,11 +68,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         builder.block(address(builder, &path), obstacle);
     }
     for directory in directories.values() {
-        one(builder, directory);
+        diff_directory(builder, directory);
     }
 }
 
-fn one(builder: &mut Builder<'_>, directory: &Directory) {
+fn diff_directory(builder: &mut Builder<'_>, directory: &Directory) {
     let address = address(builder, &directory.path);
     let path = directory.path.resolve(&builder.facts.system.home);
     let quoted = quote(&path);

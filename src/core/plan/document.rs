@@ -1,4 +1,4 @@
-//! Reads a plan that was kept as a document.
+//! Reads a saved plan.
 
 use serde::{Deserialize, de::IgnoredAny};
 

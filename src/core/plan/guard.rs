@@ -1,4 +1,4 @@
-//! Refuses a VPU that is not the one meant, and one whose docker cannot be asked.
+//! Rejects a VPU that is not the intended one, or whose docker does not answer.
 
 use std::time::{Duration, UNIX_EPOCH};
 

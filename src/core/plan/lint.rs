@@ -1,4 +1,4 @@
-//! Checks a finished plan for what must hold of every plan, whatever made it.
+//! Checks invariants of a finished plan.
 
 use std::collections::BTreeSet;
 

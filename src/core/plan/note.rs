@@ -1,4 +1,4 @@
-//! Says what is worth knowing of a plan and changes nothing: by a code that stays the same, and in words.
+//! Notes: what is worth knowing of a plan and changes nothing, with a stable code.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ crate::codes! {
         AnonymousVolumeCovered = "anonymous-volume-covered",
         /// A container is removed as its service has fewer by now: its anonymous volumes stay.
         AnonymousVolumesLeft = "anonymous-volumes-left",
-        /// The record of the release to go back to does not say whether it had an anonymous volume that is covered now.
+        /// The record of the release to roll back to does not say whether it had an anonymous volume that is covered now.
         AnonymousVolumeUnrecorded = "anonymous-volume-unrecorded",
         /// The unit that starts the project belongs to another target than `default.target`: a boot may not reach it.
         BootTargetUnknown = "boot-target-unknown",

@@ -1,4 +1,4 @@
-//! Says why a resource cannot be planned: by a code that stays the same, a reason, and what to do.
+//! Why a resource is blocked: a stable code, a reason, and a remedy.
 
 crate::codes! {
     /// Why a resource is blocked.

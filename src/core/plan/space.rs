@@ -1,4 +1,4 @@
-//! Refuses images that cannot fit where docker keeps them, or where parts of them arrive.
+//! Blocks images that do not fit on the disk of docker, or on the one where parts of them arrive.
 
 use std::collections::BTreeSet;
 

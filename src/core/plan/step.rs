@@ -1,4 +1,4 @@
-//! Names what a plan is made of; data only.
+//! The types that a plan is made of. Data only.
 
 use std::collections::BTreeSet;
 
@@ -104,7 +104,7 @@ pub struct Step {
     pub commands: Vec<String>,
     /// Bytes of payload.
     pub bytes_to_send: u64,
-    /// The commands that take it back if this or a later step fails: each makes the resource what
+    /// The commands that undo it if this or a later step fails: each makes the resource what
     /// the last recorded release has, whatever it is by then, and may run twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Command>,
@@ -244,7 +244,7 @@ pub struct Command {
     pub argv: Argv,
     /// What it reads; null for nothing.
     pub stdin: Option<Payload>,
-    /// What is run instead if it fails: the surer and dearer way.
+    /// What is run if it fails: what needs nothing of the VPU and sends more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Box<Command>>,
 }

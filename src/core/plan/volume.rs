@@ -25,7 +25,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         return;
     };
     for volume in &builder.desired.volumes {
-        one(builder, volume, volumes.get(volume.name.as_str()));
+        diff_volume(builder, volume, volumes.get(volume.name.as_str()));
     }
     for (name, volume) in volumes {
         let ours = volume.owner.as_deref() == Some(builder.desired.release.name.as_str());
@@ -41,7 +41,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-fn one(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts::Volume>) {
+fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts::Volume>) {
     let address = address(&volume.name);
     let path = volume.path.resolve(&builder.facts.system.home);
     let release = &builder.desired.release.name;

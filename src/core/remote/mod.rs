@@ -335,7 +335,7 @@ pub fn patch_file(
 }
 
 /// Moves what is staged for the transfer with this number to its target, as the list on stdin says,
-/// and takes it back with another list. Removes `records` before.
+/// and undoes it with another list. Removes `records` before.
 pub fn move_files(
     target: &str,
     staging: &str,

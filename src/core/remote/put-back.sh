@@ -1,5 +1,5 @@
 # Gives a project's containers of before their names back, and stops the newer ones. A newer one goes where the
-# container that it replaced is still there; else it steps aside and stays, for it has that one's anonymous
+# container that it replaced is still there; else it is renamed and stays, for it has that one's anonymous
 # volumes: docker-compose moves them over when it replaces it. No volume is removed.
 # Where an image is gone, docker-compose would ask a registry for it, or take what has the name now: then docker itself
 # starts the containers of before that are still there, newer ones of other services run on, and this fails.
@@ -73,7 +73,7 @@ service() {
     docker container inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$1"
 }
 
-# Without what a step aside put before it.
+# Without what renaming put before it.
 name() {
     name=$(docker container inspect --format '{{.Name}}' "$1") || return
     name=${name#/}

@@ -22,7 +22,7 @@ main() {
     mv -f -- "$2.new" "$2" && sync
 }
 
-# A line for each container but those that stepped aside: they are to go.
+# A line for each container but those that were renamed: they are to be removed.
 started() {
     printf '%s\n' "$containers" | while read -r id name hash; do
         case $name in '' | "$(printf %.12s "$id")_"*) ;; *) printf '\ncontainer %s %s' "$id" "$hash" ;; esac

@@ -1,5 +1,5 @@
 # Runs a command of an apply to its end, also where that apply dies meanwhile: its output goes into files, so that
-# it does not fail half-way for want of a reader. Does nothing where the apply does not have the lock any more.
+# it does not fail half-way because nobody reads it. Does nothing where the apply does not have the lock any more.
 # $1 HOW:TOKEN, by which lock.sh knows this and all that it starts, in arguments and environment: the lock's token and
 #    brings  for what reads what comes over the link
 #    reads   for what reads little and then works

@@ -4,7 +4,7 @@
 main() {
     ids=$(docker container ls -a --no-trunc --format '{{.ID}} {{.Names}}' --filter "label=com.docker.compose.project=$1" |
         while read -r id name; do
-            # One that stepped aside is to go.
+            # One that was renamed is to be removed.
             case $name in "$(printf %.12s "$id")_"*) ;; *) printf '%s\n' "$id" ;; esac
         done) || exit
     [ -z "$ids" ] && { echo "project $1 has no container" >&2; exit 1; }

@@ -1,4 +1,4 @@
-//! Says why a login failed, and whose fault it is, from ssh's words.
+//! Derives from ssh's messages why a login failed, and on which side.
 
 use crate::surroundings::program;
 use std::{path::Path, process::Stdio, time::Duration};
@@ -95,7 +95,7 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
     }
 }
 
-/// Says of an ssh that was ended for want of time what it said until then.
+/// Says of an ssh that was ended by a timeout what it said until then.
 pub(super) fn timed_out(context: &Context<'_>, said: &str, limit: Duration) -> HostError {
     let mut reason = format!(
         "it answers, but not to a login within {} s",

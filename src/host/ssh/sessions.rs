@@ -34,7 +34,9 @@ impl SshHost {
             Err(NoChild::Full) => {}
         }
         let connect = || {
-            tracing::debug!("sshd allows no more sessions on a connection: connecting once more");
+            tracing::debug!(
+                "sshd allows no more sessions on a connection: opening another connection"
+            );
             // On the heap: it is seldom, and large.
             Box::pin(Link::connect(&self.options, self.limit))
         };

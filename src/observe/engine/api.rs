@@ -139,7 +139,7 @@ async fn all(connection: &mut Connection, (major, minor): (u32, u32)) -> Result<
         return Err(Failed::NoApi("answers are missing".to_owned()));
     };
     let info: Info = read(info, "info")?;
-    if info.server_version.is_empty() || podman::of(false, &info.docker_root_dir).is_some() {
+    if info.server_version.is_empty() || podman::podman(false, &info.docker_root_dir).is_some() {
         return Err(Failed::NoApi("it is not docker's".to_owned()));
     }
     let images: Vec<Listed> = read(images, "images")?;

@@ -84,7 +84,7 @@ impl Engine {
         let is_podman = lines
             .docker
             .as_ref()
-            .is_ok_and(|line| podman::of(line.podman, &line.root).is_some());
+            .is_ok_and(|line| podman::podman(line.podman, &line.root).is_some());
         let containers = lines
             .containers
             .map(|lines| all(lines, |line| container(line, running, &bound, readings)));
@@ -137,7 +137,7 @@ fn docker(line: EngineLine) -> Docker {
         version: line.version,
         arch: Architecture::of_machine(&line.arch),
         containerd_store: words.any(|word| word.starts_with("io.containerd.snapshotter")),
-        podman: podman::of(line.podman, &line.root),
+        podman: podman::podman(line.podman, &line.root),
         runtimes: line.runtimes.into_iter().flatten().collect(),
     }
 }

@@ -11,7 +11,7 @@ const REGISTRIES: [&str; 3] = ["localhost/", "docker.io/library/", "docker.io/"]
 
 /// Whether podman answered: `program` is what its own program says, `root` where the engine keeps images. To
 /// docker's program its service gives no other sign.
-pub(super) fn of(program: bool, root: &str) -> Option<Podman> {
+pub(super) fn podman(program: bool, root: &str) -> Option<Podman> {
     match program {
         true => Some(Podman::Program),
         false if root.ends_with(ROOT) => Some(Podman::Service),
@@ -39,15 +39,15 @@ mod tests {
     #[test]
     fn podman_is_told_by_its_program_or_its_directory() {
         assert_eq!(
-            of(true, "/home/oem/.local/share/containers/storage"),
+            podman(true, "/home/oem/.local/share/containers/storage"),
             Some(Podman::Program)
         );
         assert_eq!(
-            of(false, "/var/lib/containers/storage"),
+            podman(false, "/var/lib/containers/storage"),
             Some(Podman::Service)
         );
-        assert_eq!(of(false, "/var/lib/docker"), None);
-        assert_eq!(of(false, ""), None);
+        assert_eq!(podman(false, "/var/lib/docker"), None);
+        assert_eq!(podman(false, ""), None);
     }
 
     #[test]

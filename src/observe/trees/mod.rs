@@ -58,7 +58,7 @@ struct Lines {
 fn lines(queries: &[TreeQuery]) -> Lines {
     let (mut look, mut hash) = (String::new(), String::new());
     for query in queries {
-        let target = there(&query.target);
+        let target = to_probe_path(&query.target);
         let _ = writeln!(look, "{} {target}", if query.all { 'R' } else { 'r' });
         if query.is_directory() {
             // A link to a directory is followed by what is behind the slash.
@@ -80,7 +80,7 @@ fn lines(queries: &[TreeQuery]) -> Lines {
 }
 
 /// A path as the script takes it: relative to the home directory, or absolute.
-fn there(path: &str) -> String {
+fn to_probe_path(path: &str) -> String {
     match path.strip_prefix('~') {
         Some(rest) => format!(".{rest}"),
         None => path.to_owned(),
@@ -88,7 +88,7 @@ fn there(path: &str) -> String {
 }
 
 /// The opposite of [`there`].
-fn back(path: &str) -> String {
+fn from_probe_path(path: &str) -> String {
     match path.strip_prefix('.') {
         Some(rest) => format!("~{rest}"),
         None => path.to_owned(),

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use super::{back, join, there};
+use super::{from_probe_path, join, to_probe_path};
 use crate::observe::{Access, Node, Other, Tree, TreeQuery, Trees};
 use crate::{
     digest::Digest,
@@ -55,7 +55,7 @@ pub(super) fn parse(
     let (below, code) = section(look, nonce, "below")?;
     let mut others = others(&below, queries)?;
     for query in queries {
-        let target = there(&query.target);
+        let target = to_probe_path(&query.target);
         let mut tree = places
             .remove(target.as_str())
             .ok_or("no answer for a target")?;
@@ -287,7 +287,7 @@ fn targets<'a>(
         let mut next = || text(lines.next().ok_or_else(bad)?);
         match text(line)?.split_once(' ').ok_or_else(bad)? {
             ("home", mount) => mount.clone_into(&mut trees.home_mount),
-            ("left", path) => drop(trees.left.insert(back(path))),
+            ("left", path) => drop(trees.left.insert(from_probe_path(path))),
             ("target", rest) => {
                 let (free, access) = rest.split_once(' ').ok_or_else(bad)?;
                 let (mount, parent, path) = (next()?, next()?, next()?);
@@ -295,7 +295,7 @@ fn targets<'a>(
                     readings.free.insert(mount.to_owned(), kilobytes * 1024);
                 }
                 let tree = Tree {
-                    parent: back(parent),
+                    parent: from_probe_path(parent),
                     access: match access {
                         "w" => Access::Full,
                         "f" => Access::InTheWay,
@@ -329,7 +329,7 @@ fn others<'a>(
     let mut current = None;
     for line in lines {
         if let Some(path) = line.strip_prefix(b"R ") {
-            let is_it = |query: &&TreeQuery| there(&query.target).as_bytes() == path;
+            let is_it = |query: &&TreeQuery| to_probe_path(&query.target).as_bytes() == path;
             let query = queries.iter().find(is_it).ok_or_else(|| unexpected(line))?;
             found.insert(&query.target, Below::default());
             current = Some((query, path.len()));

@@ -76,7 +76,7 @@ proptest! {
     fn records_are_the_same(
         there in tree(THERE),
         old_lines in prop::sample::select(vec![0_usize, 1, 50, 60]),
-        // Whether it stepped aside.
+        // Whether it was renamed.
         containers in prop::collection::vec(any::<bool>(), 0..3),
         commands in prop::collection::vec(commands(), 1..6),
     ) {

@@ -127,7 +127,7 @@ async fn a_docker_that_hangs_at_any_command_ends_the_apply() {
     }
 }
 
-/// The record is the last thing of all: once it is written, the release is the one to go back to.
+/// The record is the last thing of all: once it is written, the release is the one to roll back to.
 #[test]
 fn a_record_that_fails_after_it_was_done_is_done() {
     run(async {

@@ -106,7 +106,7 @@ fn regression_images_of_releases_before_are_listed() {
         converge(&vpu, &desired(&BASE)).await;
         let next = desired(&Shape { image: 1, ..BASE });
         let plan = plan_for(&vpu, &next).await;
-        assert!(plan.unmanaged.is_empty(), "a failure would go back to it");
+        assert!(plan.unmanaged.is_empty(), "a failure would roll back to it");
         converge(&vpu, &next).await;
         let old = image_content(0).staging_tag;
         let plan = plan_for(&vpu, &next).await;

@@ -80,7 +80,7 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
         .all(|step| step.phase != plan::Phase::Switch);
     let cleans =
         |address: &str| address.starts_with("containers.") || address.starts_with("network.");
-    // A plan that goes back to the recorded release has no record.
+    // A plan that rolls back to the recorded release has no record.
     let records = plan.steps.iter().any(plan::Step::is_record);
     if records && cleans(&failure.address) {
         // The release is there by then, and only what it replaced is left.
@@ -161,7 +161,7 @@ proptest! {
                     && !matches!(report.outcome, Outcome::Done);
             }
             if cut_off.is_some() && !begun {
-                return; // it came to its end, and is the release to go back to
+                return; // it came to its end, and is the release to roll back to
             }
             if pruned {
                 let image = desired(&first).images[0].content.as_ref().unwrap().config_digest;

@@ -492,7 +492,7 @@ async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_receive
     assert_eq!(with(60_000_000), (Some(Codec::Gzip), false));
 }
 
-/// Who shows progress is told of all bytes, of an image in one part, too.
+/// Who shows progress gets all bytes, of an image in one part, too.
 #[tokio::test]
 async fn progress_knows_the_end_of_what_was_about_so_long() {
     for layers in [
@@ -513,11 +513,11 @@ async fn progress_knows_the_end_of_what_was_about_so_long() {
         let (_, known) = about(&self::vpu(false), &wanted, &files, QUICK).await;
         assert_eq!(told.last().copied(), Some(known.steps[0].bytes_to_send));
         let first = told[0];
-        assert!(first > 0, "about as many are told of before");
+        assert!(first > 0, "an estimate comes first");
     }
 }
 
-/// What is told of an image's bytes: about how many there are, and at the end how many there were.
+/// What is reported of an image's bytes: first an estimate, at the end the number.
 #[derive(Default)]
 struct All(Mutex<Vec<u64>>);
 

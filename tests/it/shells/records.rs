@@ -191,7 +191,7 @@ async fn a_record_of_containers_is_written_where_it_changed() {
         let record = fixture.home().join(".o3r-deploy/started/app");
         let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));
         let command = remote::record_started("app", text(&record));
-        // The second one stepped aside.
+        // The second one was renamed.
         docker("c1 app_web_1 h1\\nc2 c2_app_db_1 h2\\n");
         let inputs = b"input file x\tsha256:1\n";
         assert!(fixture.run(&command, inputs).await.success());

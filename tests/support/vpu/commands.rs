@@ -241,7 +241,7 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     Ok(String::new())
 }
 
-/// The member of the record that tells of the anonymous volumes of projects.
+/// The member of the record that has the anonymous volumes of projects.
 fn anonymous_volumes(world: &World, projects: &str) -> String {
     let projects: Vec<&str> = projects.split_whitespace().collect();
     let own = world.containers.iter();

@@ -114,7 +114,7 @@ fn to_recreate(world: &World, project: &str, services: &[&str], before: &[&str])
         .collect()
 }
 
-/// The name that a container has, or had before it stepped aside.
+/// The name that a container has, or had before it was renamed.
 fn own_name<'a>(id: &str, container: &'a Container) -> &'a str {
     let aside = id
         .get(..12)

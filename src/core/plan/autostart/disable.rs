@@ -76,12 +76,12 @@ pub(super) fn others(builder: &mut Builder<'_>, found: &Autostart) {
         let declared = desired.projects.iter().any(|p| p.name == other.name);
         // Of a declared project its own `autostart` speaks.
         if !declared && seen.insert(&other.name) {
-            one(builder, found, other);
+            diff_disabled(builder, found, other);
         }
     }
 }
 
-fn one(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
+fn diff_disabled(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled) {
     let address = address(&other.name);
     if enabled_by_root(builder, found, &other.name) {
         return;

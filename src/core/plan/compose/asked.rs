@@ -1,4 +1,4 @@
-//! Passes on what docker-compose on the VPU says of a project: what it refuses blocks, what it warns of is a note.
+//! Reports what docker-compose on the VPU says of a project: errors block, warnings are notes.
 
 use super::address;
 use crate::{

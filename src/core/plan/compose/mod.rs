@@ -109,7 +109,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         shown::note(builder, project, &found);
         match project.state {
             ProjectState::Absent => absent(builder, project, &found),
-            ProjectState::Running | ProjectState::Stopped => present(builder, project, &found),
+            ProjectState::Running | ProjectState::Stopped => diff_present(builder, project, &found),
         }
     }
 }
@@ -186,7 +186,7 @@ fn take_down(container: &Container) -> String {
     )
 }
 
-fn present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
+fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let address = address(&project.name);
     let previous = Previous::of(builder, project, found);
     let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
@@ -314,7 +314,7 @@ fn differing(
     services
 }
 
-/// Services with a container that stepped aside for one that was never made, or that is left beside it.
+/// Services with a container that was renamed for one that was never created, or that is left beside it.
 fn left_aside(found: &Found<'_>) -> BTreeSet<String> {
     let aside = found.containers.iter();
     let aside = aside.filter(|(id, container)| container.own_name(id) != container.name);
@@ -327,7 +327,7 @@ fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
     volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
 }
 
-/// Removes containers that have stepped aside by then: of projects that are to go, with their networks, and of
+/// Removes containers that were renamed by then: of projects that are to go, with their networks, and of
 /// services that a compose file has no more.
 pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
     let containers = builder.facts.containers.known();

@@ -1,5 +1,5 @@
-//! Finds what a project needs and the VPU does not have: a newer docker-compose, a container
-//! runtime, a free port. Without this, it would be found in the middle of the switch.
+//! Finds what a project needs and the VPU lacks: a newer docker-compose, a container runtime, a free port. Otherwise
+//! it would fail in the middle of the switch.
 
 use std::collections::BTreeMap;
 

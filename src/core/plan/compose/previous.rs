@@ -1,5 +1,5 @@
-//! Makes the commands that take a project back to what the last recorded release has of it, however
-//! far an apply, or one before it that was cut off, had come.
+//! The commands that roll a project back to the last recorded release, however far this apply or an interrupted one
+//! had come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::{
     between::Between,
     files::Place,
     loses_containers,
-    start::{Recreate, back, record},
+    start::{Recreate, record, restore_project},
     started::stranger,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct Previous<'a> {
 }
 
 impl<'a> Previous<'a> {
-    /// `None` where no release was recorded: then there is nothing to go back to.
+    /// `None` where no release was recorded: then there is nothing to roll back to.
     pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Option<Self> {
         let made = builder.previous()?.made.get(&project.name);
         // Whoever puts another file in place takes the record of what was started away first, and
@@ -121,7 +121,7 @@ impl<'a> Previous<'a> {
             builder.not_restorable(address(name), reason);
             let state = state(any_runs(found));
             let images = images_of(builder, found);
-            commands.extend(self.back(builder, project, state, found, &images, switch));
+            commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
             return commands;
         };
         commands.extend(images(builder, project, made));
@@ -138,7 +138,7 @@ impl<'a> Previous<'a> {
         let images: Vec<String> = images_made(made)
             .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
             .collect();
-        commands.extend(self.back(builder, project, state, found, &images, switch));
+        commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
         match state {
             // What was scaled to nothing stays so.
             ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
@@ -184,7 +184,7 @@ impl<'a> Previous<'a> {
     /// The containers of before come back where they are still there; what replaced them is replaced where the way
     /// there replaced it, and everything where it cannot be told how far an apply came. Where an image is gone,
     /// nothing can be replaced.
-    fn back(
+    fn restore_in_state(
         &self,
         builder: &Builder<'_>,
         project: &Project,
@@ -193,12 +193,12 @@ impl<'a> Previous<'a> {
         images: &[String],
         (forwards, between): (&Recreate, &Between<'_>),
     ) -> Vec<Command> {
-        let then = between.back(project, self.made, !self.is_touched());
+        let then = between.restore(project, self.made, !self.is_touched());
         let known = builder.facts.images.known();
         let mut wanted = self.made.into_iter().flat_map(images_made);
         let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
         if self.is_touched() && held {
-            return back(
+            return restore_project(
                 project,
                 state,
                 &BTreeMap::new(),
@@ -214,7 +214,7 @@ impl<'a> Previous<'a> {
             (Recreate::None, Some(lost)) => lost,
             (forwards, _) => forwards,
         };
-        back(project, state, &found.containers, images, recreate, then)
+        restore_project(project, state, &found.containers, images, recreate, then)
     }
 }
 
@@ -255,7 +255,7 @@ fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
     let (mut of_images, mut of_volumes) = (images_made(made), volumes_made(made));
     of_images.all(|(name, id)| match images.get(id) {
         Some(image) => image.tags.contains(name),
-        // Somebody removed it: only another image of that name tells of an apply.
+        // Somebody removed it: only another image of that name shows an apply.
         None => !images.values().any(|image| image.tags.contains(name)),
     }) && of_volumes.all(|(name, device)| {
         let volume = volumes.get(name);

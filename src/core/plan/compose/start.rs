@@ -1,4 +1,4 @@
-//! Makes the commands that start a project, and those that bring back what ran before.
+//! The commands that start a project, and those that restore what ran before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -150,7 +150,7 @@ pub(super) fn start(
     commands
 }
 
-/// The commands that make the project's containers; those that are replaced step aside first.
+/// The commands that make the project's containers; those that are replaced are stopped and renamed first.
 pub(super) fn up(
     project: &Project,
     state: ProjectState,
@@ -248,7 +248,7 @@ fn together(commands: Vec<Command>) -> Vec<Command> {
 /// have docker-compose replace all others of the services `recreate` names. `images` are those of before, each as
 /// `NAME=IMAGE`: docker-compose runs only where they are there. `then` runs when all
 /// have stopped.
-pub(super) fn back(
+pub(super) fn restore_project(
     project: &Project,
     state: ProjectState,
     before: &BTreeMap<&String, &Container>,

@@ -1,4 +1,4 @@
-//! Tells which services of a project use what a transfer changes.
+//! Finds the services of a project that use what a transfer changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

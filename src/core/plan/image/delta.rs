@@ -128,7 +128,7 @@ pub(super) fn choose(
         time(delta),
         time(whole),
     ));
-    let (surer, _) = layers;
+    let (fallback, _) = layers;
     let all = content.diff_ids().len();
     let plural = if all == 1 { "" } else { "s" };
     let detail = format!(
@@ -137,7 +137,7 @@ pub(super) fn choose(
         bytes(offer.bytes),
         bytes(sent.whole_bytes),
     );
-    (command(builder, image, offer).or_else(surer), detail)
+    (command(builder, image, offer).or_else(fallback), detail)
 }
 
 fn command(builder: &Builder<'_>, image: &Image, offer: &DeltaOffer) -> Command {

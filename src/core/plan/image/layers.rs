@@ -1,4 +1,4 @@
-//! Tells which layers of an image a docker lacks.
+//! Finds the layers of an image that docker on the VPU lacks.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Removes what an apply left on the VPU that was cut off while it sent an image.
+//! Removes what an interrupted apply left while it sent an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -163,7 +163,7 @@ fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>)
     let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
     let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
     let made = builder.previous().into_iter().flat_map(|r| r.made.values());
-    // What a failure would go back to.
+    // What a failure would roll back to.
     let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
     let old = images
         .iter()

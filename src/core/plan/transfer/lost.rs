@@ -1,4 +1,4 @@
-//! Finds what a transfer with `delete` takes away, and what stays in spite of it.
+//! Finds what a transfer with `delete` removes, and what it keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 

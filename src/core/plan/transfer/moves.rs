@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// The list that does it and the one that takes it back.
+/// The list that does it and the one that undoes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Moves {
     pub(super) list: String,

@@ -1,4 +1,4 @@
-//! Tells where other resources are: what they make, and what of theirs no deletion touches.
+//! Locates other resources: what they create, and what of theirs must not be deleted.
 
 use std::collections::BTreeSet;
 

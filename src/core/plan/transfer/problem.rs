@@ -1,4 +1,4 @@
-//! Says what blocks a transfer, and what to do about it.
+//! Why a transfer is blocked, and the remedy.
 
 use crate::{
     plan::obstacle::{BlockCode, Obstacle},

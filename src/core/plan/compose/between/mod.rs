@@ -67,7 +67,7 @@ impl<'a> Between<'a> {
 
     /// The commands that take this back to what the last recorded release has, when the containers of before have
     /// their names again and all have stopped. `untouched` is false where an earlier apply was cut off.
-    pub(super) fn back(
+    pub(super) fn restore(
         &self,
         project: &Project,
         made: Option<&Made>,
@@ -78,7 +78,7 @@ impl<'a> Between<'a> {
             commands.extend(self.taken.iter().map(mounts::Taken::bring_back));
         }
         commands.extend(mounts::uncover_again(project, made, untouched));
-        commands.extend(self.networks.back(project, untouched));
+        commands.extend(self.networks.restore(project, untouched));
         commands
     }
 

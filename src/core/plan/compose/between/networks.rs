@@ -79,7 +79,7 @@ impl<'a> Networks<'a> {
     }
 
     /// Removes those that came since, so that docker-compose creates the earlier ones again.
-    pub(super) fn back(&self, project: &Project, untouched: bool) -> Option<Command> {
+    pub(super) fn restore(&self, project: &Project, untouched: bool) -> Option<Command> {
         let keep: &[&str] = if untouched { &self.there } else { &[] };
         let changes = !untouched || self.creates || !self.replaced.is_empty();
         let ids = keep.iter().copied();
