@@ -47,6 +47,7 @@ main() {
                     echo "$at: it was not staged" >&2
                     exit 1
                 fi
+                make_way "$at" || stop
                 ;;
             c | r) there "$at" || continue ;;
             b)
@@ -57,6 +58,7 @@ main() {
                     rm -f -- "$kept"
                     continue
                 fi
+                make_way "$at" || stop
                 ;;
         esac
         case $path in
@@ -102,6 +104,11 @@ stop() {
 }
 
 there() { [ -e "$1" ] || [ -h "$1" ]; }
+
+# Removes a link that leads nowhere: busybox's `mv` does not replace one that leads to itself.
+make_way() {
+    if [ -h "$1" ] && [ ! -e "$1" ]; then rm -f -- "$1"; fi
+}
 
 is_directory() { [ -d "$1" ] && [ ! -h "$1" ]; }
 

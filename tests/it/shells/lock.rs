@@ -182,6 +182,7 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
         let fixture = Vpu::new(shell);
         let (owner, base) = (fixture.owner(), fixture.home().join(".o3r-deploy"));
         let process = fixture.start("read -r line", "sh", &[]);
+        let began = std::time::SystemTime::now();
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
         let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19);
         let (pid, started) = (process.id(), started.unwrap());
@@ -198,6 +199,9 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
         ] {
             std::fs::create_dir_all(owner.parent().unwrap()).unwrap();
             std::fs::write(&owner, &text).unwrap();
+            // As old as the process, however slow this machine is.
+            let file = std::fs::File::options().append(true).open(&owner);
+            file.unwrap().set_modified(began).unwrap();
             let held = fixture.hold_as(&holder(WHO), &Claim::Try).await;
             assert_eq!(held.is_ok(), stale, "{shell:?} {text:?}");
             let kept = base.join("kept");

@@ -79,7 +79,10 @@ impl Releases {
         let this = Self::new(old, shared, new);
         std::fs::remove_dir_all(this.dir.path().join("cache")).unwrap();
         let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
-        let mut old = this.open(&oci("arm64", &tars, packing));
+        let cache = this.cache();
+        let mut old = open(&oci("arm64", &tars, packing))
+            .unwrap()
+            .with_cache(&cache);
         old.prepare_layers(
             &this.old_ids.iter().copied().collect(),
             Some(Compression::ZSTD_FAST),
@@ -87,6 +90,7 @@ impl Releases {
         )
         .unwrap();
         sent_as_it_is(&old);
+        cache.finish();
         this
     }
 
