@@ -243,7 +243,7 @@ fn link_that_is_lost() {
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")
         .says("not started: release.hello")
-        .says("a boot of the VPU may start a mixture")
+        .says("a reboot may start a mix of both")
         .says("o3r-deploy status");
     converges(&site, &twin, &app);
 }
@@ -335,7 +335,7 @@ fn interrupt_while_the_lock_is_waited_for() {
     assert!(log.contains("waiting for the lock"), "{log}");
     twin.oem("pkill -x sleep; true");
     converges(&site, &twin, &app);
-    assert!(site.logs().contains("inspecting the VPU"));
+    assert!(site.logs().contains("checking that the VPU has converged"));
 }
 
 #[test]

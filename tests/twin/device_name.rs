@@ -170,18 +170,22 @@ fn every_way_not_to_answer_has_its_own_words() {
         (
             "getInit: http 503",
             "answered with HTTP status 503",
-            "try again, and restart it",
+            "try again; if it persists, restart it",
         ),
         (
             "get: http 404",
             "answered with HTTP status 404",
             "something else than the device's API",
         ),
-        ("getInit: truncate", "was cut short", "its API breaks off"),
+        (
+            "getInit: truncate",
+            "was cut short",
+            "if it persists, restart the device",
+        ),
         (
             "get: close",
             "closed the connection without an answer",
-            "its API breaks off",
+            "if it persists, restart the device",
         ),
         (
             "getInit: slow 11",
