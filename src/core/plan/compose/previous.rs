@@ -431,7 +431,7 @@ mod tests {
             assert_eq!(names.len(), commands.len());
             names
         };
-        assert_eq!(removed(&observed), [""; 0], "nothing to go back to");
+        assert_eq!(removed(&observed), [""; 0], "nothing to restore");
         let release = facts::Release {
             version: "0".into(),
             desired: Digest::of(b""),
