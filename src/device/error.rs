@@ -81,7 +81,7 @@ impl DeviceError {
         let text = match self {
             Self::Connect(error) => return error.help(),
             Self::NotListening { port } => format!(
-                "wait until the device has booted; if it persists, check whether `api_port` under [vpu] \
+                "wait until the device has booted; if it persists, check whether `api_port` in [vpu] \
                  is right (it is {port}; devices use 80)"
             ),
             Self::Forbidden { port } => format!(
@@ -101,14 +101,14 @@ impl DeviceError {
                 port,
             } => format!(
                 "something else than the device's API seems to be on port {port}: see whether \
-                 `api_port` under [vpu] is right (devices use 80)"
+                 `api_port` in [vpu] is right (devices use 80)"
             ),
             Self::Status { .. } => {
                 "the device cannot answer now: try again; if it persists, restart it".to_owned()
             }
             Self::Garbage { .. } | Self::TooLong => {
                 "something else than the device's API may be on this port: see whether `api_port` \
-                 under [vpu] is right (devices use 80)"
+                 in [vpu] is right (devices use 80)"
                     .to_owned()
             }
             Self::Fault { code: 104_010, .. } => {

@@ -146,10 +146,10 @@ impl HostError {
             Self::HostKeyRevoked { .. } => Some(format!(
                 "do not pin this key and do not log in: another machine may have it. If the key was revoked by mistake, \
                  take it out of known_hosts or `RevokedHostKeys`; else give the VPU a new host key, and set `host_key` \
-                 under {table}"
+                 in {table}"
             )),
             Self::JumpHost { .. } => Some(format!(
-                "the VPU was not reached: leave `host_key` and `identity` under {table} unchanged, and look at the \
+                "the VPU was not reached: leave `host_key` and `identity` in {table} unchanged, and look at the \
                  `ProxyJump` or `ProxyCommand` of your ssh_config"
             )),
             Self::Login { help, .. } => help.clone(),
@@ -158,7 +158,7 @@ impl HostError {
             }
             Self::Refused { reason, .. } if key_help(reason).is_some() => key_help(reason),
             Self::Refused { user, host, .. } => Some(format!(
-                "name your key as `identity` under {table}, or load it into ssh-agent; firmware from \
+                "name your key as `identity` in {table}, or load it into ssh-agent; firmware from \
                  1.1.41 on takes keys only, older firmware also takes {user}'s password when there \
                  is a terminal; try: ssh {user}@{host} true"
             )),
@@ -183,7 +183,7 @@ impl HostError {
             Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
                 let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
                 Some(format!(
-                    "read the key on the VPU (ssh-keyscan localhost){}; then set `host_key` under {table}",
+                    "read the key on the VPU (ssh-keyscan localhost){}; then set `host_key` in {table}",
                     by.unwrap_or_default()
                 ))
             }

@@ -170,7 +170,7 @@ fn clock(builder: &mut Builder<'_>) {
 /// What to do about a device's API that did not answer as it should.
 pub(super) fn api_help(facts: &Facts, port: u16) -> String {
     facts.device_help.clone().unwrap_or_else(|| {
-        format!("see whether the device answers on port {port} (`api_port` under [vpu])")
+        format!("see whether the device answers on port {port} (`api_port` in [vpu])")
     })
 }
 
@@ -246,7 +246,7 @@ fn device(builder: &mut Builder<'_>) {
                     "firmware is {}, but the manifest requires {range}",
                     device.firmware
                 ),
-                "update the firmware, or widen `firmware` under [vpu] once it is tested",
+                "update the firmware, or widen `firmware` in [vpu] once it is tested",
             ),
             Err(error) => vpu(
                 builder,
