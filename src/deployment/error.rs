@@ -29,13 +29,13 @@ pub enum Error {
         took: String,
     },
     /// A look at the VPU takes longer than any should.
-    #[error("the VPU did not say within 10 minutes what is on it; nothing was done")]
+    #[error("inspecting the VPU timed out after 10 minutes; nothing was done")]
     Silent,
     /// Something cannot be made ready to be sent.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// A fault of this library: the plan contradicts itself.
-    #[error("internal error: the plan is not sound; nothing was done: {}", .broken.join("; "))]
+    #[error("internal error: the plan violates an invariant; nothing was done: {}", .broken.join("; "))]
     Unsound {
         /// The rules of [`crate::plan::lint`] that it breaks.
         broken: Vec<String>,

@@ -48,7 +48,7 @@ async fn watch<H: Host>(host: &H, note: &(dyn Fn(&str) + Sync)) -> Error {
         let took = render::duration(start.elapsed());
         if answers {
             silent = 0;
-            note(&format!("looking at the VPU has taken {took} so far"));
+            note(&format!("inspecting the VPU: {took} so far"));
             continue;
         }
         silent += 1;

@@ -241,7 +241,7 @@ impl<H: Host> Vpu<H> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let path = &file.path;
-                (self.note)(&format!("comparing {path} on the VPU block by block"));
+                (self.note)(&format!("computing block checksums of {path} on the VPU"));
                 unknown.insert(observe::blocks(&self.host, path, file.size).await?)
             }
         };

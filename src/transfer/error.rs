@@ -163,7 +163,7 @@ pub enum ImageError {
         names: Vec<String>,
     },
     /// An image for another processor or operating system.
-    #[error("{origin} is built for {}, and the VPU needs {wanted}", list(found))]
+    #[error("{origin} is built for {}, but the VPU needs {wanted}", list(found))]
     WrongPlatform {
         /// The file or the engine's image named by the user.
         origin: String,
@@ -201,7 +201,7 @@ pub enum ImageError {
         part: String,
     },
     /// The engine saved another image than it had under that name before.
-    #[error("this machine's docker has another image {name:?} than a moment ago")]
+    #[error("this machine's docker has another image {name:?} now: it changed while it was read")]
     EngineMoved {
         /// The image as the user named it.
         name: String,
@@ -223,7 +223,7 @@ pub enum ImageError {
         layer: Digest,
     },
     /// The receiver of the archive failed; nothing is wrong with the image.
-    #[error("the archive could not be passed on")]
+    #[error("the archive could not be sent")]
     Output {
         /// What the writer said.
         source: io::Error,
@@ -252,7 +252,7 @@ impl ImageError {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::Truncated { .. } | Self::Damaged { .. } | Self::DigestMismatch { .. } => {
-                "the file was copied or written incompletely; make or copy it again".to_owned()
+                "the file was copied or written incompletely; create or copy it again".to_owned()
             }
             Self::Missing { .. } => "the archive is incomplete; make it again with \
                                      `docker save -o FILE IMAGE`"

@@ -123,7 +123,7 @@ fn what_is_wrong_here() {
     };
     let image = TinyImage::new("hello:1.0.0", "1.0.0").for_architecture(other);
     image.write(&archive, Layout::Docker, Packing::Plain);
-    let says = format!("is built for linux/{other}, and the VPU needs linux/");
+    let says = format!("is built for linux/{other}, but the VPU needs linux/");
     refused(&twin, &site, 1, &[&says, "docker build --platform"]);
 
     // A file that may not be read. (Root may read all: then it is one that is not there.)

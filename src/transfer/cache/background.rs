@@ -100,6 +100,6 @@ impl Background {
 
 fn copy(cache: &LayerCache, layer: &LayerBytes, origin: &str) {
     if let Err(error) = cache.add_plain(layer, origin) {
-        tracing::warn!(%error, "the layer is not kept for the next time");
+        tracing::warn!(%error, "the layer is not cached");
     }
 }

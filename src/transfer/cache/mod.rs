@@ -216,7 +216,7 @@ impl LayerCache {
         let (cache, layer, origin) = (self.clone(), layer.clone(), origin.to_owned());
         self.background.once(Once::Keep, layer.diff_id, move || {
             if let Err(error) = cache.add_stored(&layer, &origin) {
-                tracing::warn!(%error, "the layer is not kept for the next time");
+                tracing::warn!(%error, "the layer is not cached");
             }
         });
     }
@@ -387,7 +387,7 @@ impl LayerCache {
             self.keep_packed(layer.diff_id, file, stored, &packed, level)
         });
         if let Err(error) = kept {
-            tracing::warn!(%error, "the layer is not kept for the next time");
+            tracing::warn!(%error, "the layer is not cached");
         }
         Ok(())
     }

@@ -42,10 +42,10 @@ fn not_an_archive() {
     help: unzip it; the tar may be inside
 
     DIR/image.tar is damaged near byte 0: the compressed bytes end too early
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
 
     DIR/image.tar is damaged near byte 0: the compressed bytes end too early
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
 
     DIR/image.tar is compressed with lz4, which is not supported
     help: unpack it with `lz4 -d FILE`, or compress it with gzip or zstd
@@ -127,11 +127,11 @@ fn no_file() {
 #[test]
 fn wrong_processor() {
     assert_snapshot!(message(&docker_old("amd64", "app:1", &layers())), @"
-    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
+    DIR/image.tar is built for linux/amd64, but the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
     assert_snapshot!(message(&docker_25("amd64", "app:1", &layers())), @"
-    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
+    DIR/image.tar is built for linux/amd64, but the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
 }
@@ -141,21 +141,21 @@ fn cut_off() {
     let bytes = docker_old("arm64", "app:1", &layers());
     assert_snapshot!(message(&bytes[..2000]), @"
     DIR/image.tar is cut off: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2000
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
     assert_snapshot!(message(&bytes[..2048 + 100]), @"
     DIR/image.tar is cut off: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2148
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
     let gzip = Packing::Gzip.pack(&bytes);
     assert_snapshot!(message(&gzip[..gzip.len() - 20]), @"
     DIR/image.tar is damaged near byte 15548: the compressed bytes end too early
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
     let zstd = Packing::Zstd.pack(&bytes);
     assert_snapshot!(message(&zstd[..zstd.len() - 20]), @"
     DIR/image.tar is damaged near byte 0: the compressed bytes end too early
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
 }
 
@@ -291,7 +291,7 @@ fn a_changed_zstd_layer_is_found_at_once() {
     manifest["size"] = swapped["size"].clone();
     assert_snapshot!(message(&blobs.pack(&[manifest], None).end()), @"
     DIR/image.tar: layer 2 has the digest sha256:64aa1f006cc718716a3de926a231a34b6f60b099146e415c091f581dc48decdf, not sha256:47afaaf5f60d528ab413c9bbb65cc5bfb1f5715cc58204a02bbff4e59d310492
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
 }
 
@@ -304,7 +304,7 @@ fn a_receiver_that_stops() {
     let error = image
         .write_archive("app:1", &LayerSelection::All, &mut out)
         .unwrap_err();
-    assert_snapshot!(input.error(&error), @"the archive could not be passed on");
+    assert_snapshot!(input.error(&error), @"the archive could not be sent");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn the_right_one_of_several_platforms_is_picked() {
     let input = Input::new(&unpacked("buildah-multi"));
     let error = input.open_as("tiny:1", "riscv64").unwrap_err();
     insta::assert_snapshot!(input.error(&error), @"
-    DIR/image.tar is built for linux/arm64, linux/amd64, and the VPU needs linux/riscv64
+    DIR/image.tar is built for linux/arm64, linux/amd64, but the VPU needs linux/riscv64
     help: build it with `docker build --platform linux/riscv64 …`, or set [vpu].arch
     ");
 }

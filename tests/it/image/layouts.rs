@@ -176,7 +176,7 @@ fn the_platform_is_picked() {
     assert!(
         error
             .to_string()
-            .ends_with("is built for linux/amd64, linux/arm64, and the VPU needs linux/riscv64")
+            .ends_with("is built for linux/amd64, linux/arm64, but the VPU needs linux/riscv64")
     );
 }
 
@@ -200,7 +200,7 @@ fn another_platform_may_be_missing() {
     assert!(
         error
             .to_string()
-            .contains("is built for linux/arm64, and the VPU needs linux/amd64"),
+            .contains("is built for linux/arm64, but the VPU needs linux/amd64"),
         "{error}"
     );
 }

@@ -85,7 +85,7 @@ fn programs_for_another_processor() {
     let input = Input::new(&file_system(AMD64));
     let error = open(&input, |_| {}).unwrap_err();
     assert_snapshot!(input.error(&error), @"
-    DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64
+    DIR/image.tar is built for linux/amd64, but the VPU needs linux/arm64
     help: build it with `docker build --platform linux/arm64 …`, or set [vpu].arch
     ");
     // An emulator among the right ones does not matter.
@@ -137,6 +137,6 @@ fn cut_off_anywhere() {
     let error = open(&input, |_| {}).unwrap_err();
     assert_snapshot!(input.error(&error), @"
     DIR/image.tar is cut off: ./bin/sh ends at byte 1556, the file at byte 1536
-    help: the file was copied or written incompletely; make or copy it again
+    help: the file was copied or written incompletely; create or copy it again
     ");
 }

@@ -81,7 +81,7 @@ fn regression_a_bare_tag_is_no_name_where_there_are_full_ones() {
     for bytes in [both.clone().end(), with_manifest(both, &listed)] {
         assert_eq!(taken(&bytes, "app:1.0", &images), "app:1.0");
         let refused = taken(&bytes, "tools:1.0", &images);
-        let wanted = "DIR/image.tar is built for linux/amd64, and the VPU needs linux/arm64\n";
+        let wanted = "DIR/image.tar is built for linux/amd64, but the VPU needs linux/arm64\n";
         assert!(refused.starts_with(wanted), "{refused}");
         // None of them, though both have the tag.
         let none = taken(&bytes, "other:1.0", &images);

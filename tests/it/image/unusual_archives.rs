@@ -150,7 +150,7 @@ fn an_image_that_does_not_say_its_platform_is_for_what_its_programs_are() {
                 assert_eq!(found.unwrap().0, Digest::of(&config));
             } else {
                 let error = found.unwrap_err();
-                let wanted = "is built for linux/amd64, and the VPU needs linux/arm64";
+                let wanted = "is built for linux/amd64, but the VPU needs linux/arm64";
                 assert!(error.contains(wanted), "{error}");
             }
         }

@@ -313,7 +313,7 @@ fn another_image_than_was_looked_at() {
 fn wrong_processor() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("amd64")).to_string(), "amd64");
     let error = docker.open("arm64").unwrap_err();
-    assert_snapshot!(error, @"this machine's docker image app:dev is built for linux/amd64, and the VPU needs linux/arm64");
+    assert_snapshot!(error, @"this machine's docker image app:dev is built for linux/amd64, but the VPU needs linux/arm64");
 }
 
 #[test]
