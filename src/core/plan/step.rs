@@ -187,7 +187,7 @@ impl Action {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Touches nothing that runs.
+    /// Does not touch running containers.
     Stage,
     /// Changes what runs.
     Switch,
