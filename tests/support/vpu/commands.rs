@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    between, delta, files, images, projects, transfers,
+    between, blocks, delta, files, images, projects, transfers,
     world::{Container, Mount, Volume, World, parent},
 };
 use o3r_deploy::internal::shell::Argv;
@@ -144,6 +144,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             world.remove_empty(directory);
         }
         ("o3r-load-delta", [_, base, how]) => return delta::run(world, base, how, stdin),
+        ("o3r-patch-file", _) => return blocks::patch(world, args, stdin),
         ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
         ("o3r-move-files", [target, new, old, marker, how, records @ ..]) => {
             if parent(target).contains('/') {

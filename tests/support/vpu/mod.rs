@@ -5,6 +5,7 @@
 //! unnoticed.
 
 mod between;
+mod blocks;
 mod boot;
 mod commands;
 mod delta;
@@ -202,10 +203,7 @@ impl FakeVpu {
         if inner.fault == Some(Fault::FailsAfter(number)) {
             return Ok(output(1, "", "injected failure, after it was done"));
         }
-        Ok(match result {
-            Ok(stdout) => output(0, &stdout, ""),
-            Err((code, stderr)) => output(code, "", &stderr),
-        })
+        Ok(answered(result))
     }
 }
 
@@ -213,6 +211,13 @@ fn locked(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {
     inner
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn answered(ran: commands::Ran) -> Output {
+    match ran {
+        Ok(stdout) => output(0, &stdout, ""),
+        Err((code, stderr)) => output(code, "", &stderr),
+    }
 }
 
 fn output(code: i32, stdout: &str, stderr: &str) -> Output {
@@ -265,6 +270,12 @@ impl Host for FakeVpu {
             let limit = words[4].parse().unwrap_or_default();
             let text = transfers::contents(&self.lock().world, limit, &words[5], &bytes);
             return Ok(output(0, &text, ""));
+        }
+        if command.script_name() == Some("o3r-block-sums") {
+            return Ok(answered(blocks::sums(
+                &self.lock().world,
+                &command.words()[4..],
+            )));
         }
         if command.script_name() == Some(RESOLVED_NAME) {
             return Ok(match projects::config(&bytes) {
