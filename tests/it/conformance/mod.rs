@@ -9,7 +9,7 @@
 //! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), and `in_turn`;
 //! and the questions about paths, projects' files, records and trees, with `contents`.
 //!
-//! Not covered:
+//! `builders` holds the list of all builders. Not covered:
 //! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`, `settle`):
 //!   a stand-in for docker would prove nothing; the tests on the twin run those scripts against a real one;
 //! - `lock` and `run`, whose point is processes and broken connections, which the in-memory VPU has not: `shells::lock`
@@ -17,6 +17,7 @@
 //! - `systemctl` and `device_api`, which need a systemd and a device;
 //! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which shows nothing.
 
+mod builders;
 mod large_files;
 mod parts;
 mod project_files;

@@ -1,4 +1,4 @@
-//! Transfers: what real plans stage and move, and take back, each command perhaps twice.
+//! Transfers: what real plans stage (`stage_files`) and move (`move_files`), and take back, each command perhaps twice.
 
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{

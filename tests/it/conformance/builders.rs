@@ -1,0 +1,117 @@
+//! Every command that is built for a VPU is compared here, or it says why not.
+
+use std::collections::BTreeSet;
+
+/// The modules of [`o3r_deploy::internal::remote`] that build commands.
+const BUILDERS: [&str; 2] = [
+    include_str!("../../../src/core/remote/mod.rs"),
+    include_str!("../../../src/core/remote/lock.rs"),
+];
+
+const LARGE_FILES: &str = include_str!("large_files.rs");
+const PARTS: &str = include_str!("parts.rs");
+const PROJECT_FILES: &str = include_str!("project_files.rs");
+const RECORDS: &str = include_str!("records.rs");
+const TRANSFERS: &str = include_str!("transfers.rs");
+
+/// Builders, and the test that compares what they build.
+const COMPARED: &[(&str, &[&str])] = &[
+    (LARGE_FILES, &["block_sums", "patch_file"]),
+    (PARTS, &["receive_part"]),
+    (
+        PROJECT_FILES,
+        &[
+            "change_mode",
+            "in_turn",
+            "make_directory",
+            "put_file",
+            "remove_file",
+            "remove_files",
+            "remove_paths",
+            "restore_file",
+            "restored",
+            "set_aside",
+        ],
+    ),
+    (RECORDS, &["record_release", "record_started", "recorded"]),
+    // By the lists that real plans have.
+    (TRANSFERS, &["move_files", "stage_files"]),
+];
+
+/// Others, by the reason.
+const NOT_COMPARED: &[(&str, &[&str])] = &[
+    (
+        "it is one call of docker, and what that does is docker's: the twin has a real one",
+        &["rename_container", "restart_policy", "tag_image"],
+    ),
+    (
+        "docker unpacks the image: the tests on the twin load into a real one",
+        &["load_delta", "load_image", "load_part", "load_zstd"],
+    ),
+    (
+        "what docker-compose makes of a project is its own: the twin has a real one",
+        &["compose", "recreate"],
+    ),
+    (
+        "it decides by what docker answers, and no docker here has a state yet: the tests on the twin run it",
+        &[
+            "bring_volumes_back",
+            "create_volume",
+            "earlier_networks",
+            "forget_parts",
+            "put_back",
+            "remove_containers",
+            "remove_networks",
+            "remove_project",
+            "replace_volume",
+            "service_restart_policy",
+            "settle",
+            "step_aside",
+            "uncover_mounts",
+            "untag_image",
+        ],
+    ),
+    (
+        "its point is processes and broken connections: shells::lock runs it",
+        &["lock", "run"],
+    ),
+    (
+        "it needs a systemd or a device: the twin has both",
+        &["device_api", "systemctl"],
+    ),
+    ("it measures the machine that it runs on", &["cpu_speed"]),
+    ("it shows nothing", &["sync"]),
+];
+
+/// Names of the public functions that give an `Argv`.
+fn builders(source: &str) -> BTreeSet<&str> {
+    let functions = source.split("\npub fn ").skip(1);
+    let commands = functions.filter_map(|function| {
+        let (signature, _) = function.split_once(" {\n")?;
+        let name = signature.split(['(', '<']).next()?;
+        signature.ends_with("-> Argv").then_some(name)
+    });
+    commands.collect()
+}
+
+#[test]
+fn every_builder_is_compared_or_says_why_not() {
+    let mut listed = BTreeSet::new();
+    for (_, names) in COMPARED.iter().chain(NOT_COMPARED) {
+        for name in *names {
+            assert!(listed.insert(*name), "{name} is listed twice");
+        }
+    }
+    let built: BTreeSet<&str> = BUILDERS.into_iter().flat_map(builders).collect();
+    assert_eq!(built, listed, "built, and listed");
+    for (test, names) in COMPARED {
+        for name in *names {
+            let calls = test.contains(&format!("remote::{name}("));
+            let says = test.contains(&format!("`{name}`"));
+            assert!(
+                calls || says,
+                "the test that is to compare {name} does not name it"
+            );
+        }
+    }
+}
