@@ -160,6 +160,14 @@ impl CommandError {
     pub(super) fn unreachable(error: &HostError, table: &str) -> Self {
         Self::message(code_of(error), chain(error), error.help_for(table))
     }
+
+    /// The same, where another VPU of the manifest answered, which has this key.
+    pub(super) fn other_vpu_answers(error: &HostError, table: &str, owner: &str) -> Self {
+        let help = format!(
+            "the key is the one that is pinned for {owner}: its VPU answers at this address; check `host` of {table}"
+        );
+        Self::message(code_of(error), chain(error), Some(help))
+    }
 }
 
 fn code_of(error: &HostError) -> ErrorCode {

@@ -177,7 +177,14 @@ impl Connection {
         let options = target::ssh_options(global, loaded)?;
         let table = target::table(loaded);
         let host = SshHost::connect(&options).await;
-        let host = host.map_err(|error| CommandError::unreachable(&error, &table))?;
+        let host = host.map_err(|error| {
+            let owner = error.presented().zip(loaded);
+            let owner = owner.and_then(|(key, loaded)| target::owner_of_key(loaded, &key.key));
+            match owner {
+                Some(owner) => CommandError::other_vpu_answers(&error, &table, &owner),
+                None => CommandError::unreachable(&error, &table),
+            }
+        })?;
         Ok(Self {
             host,
             address: options.host.clone(),

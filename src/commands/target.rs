@@ -10,7 +10,7 @@ use crate::{
     host::SshOptions,
     manifest::{
         Loaded,
-        names::{HostName, escape},
+        names::{HostKeys, HostName, escape},
         types::Vpu,
     },
 };
@@ -102,6 +102,26 @@ fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
     named.chain(unnamed).next()
 }
 
+/// Another VPU of the manifest that the presented host key is pinned for, and where: the address is that one's.
+pub(super) fn owner_of_key(loaded: &Loaded, presented: &str) -> Option<String> {
+    let words = |key: &str| {
+        let mut words = key.split_whitespace().map(str::to_owned);
+        (words.next(), words.next())
+    };
+    let presented = words(presented);
+    let has_key = |vpu: &Vpu| {
+        let mut keys = vpu.host_key.iter().flat_map(HostKeys::as_slice);
+        keys.any(|key| words(key.as_str()) == presented)
+    };
+    let mut others = loaded.manifest.vpus.keys();
+    others.find_map(|name| {
+        let other = loaded.for_vpu(name)?;
+        let is_other = loaded.chosen.as_ref() != Some(name) && has_key(&other.manifest.vpu);
+        let place = || other.place("/vpu/host_key");
+        is_other.then(|| format!("[vpus.{}] at {}", escape(name), place()))
+    })
+}
+
 /// The table that describes the chosen VPU.
 pub(super) fn table(loaded: Option<&Loaded>) -> String {
     match loaded.and_then(|loaded| loaded.chosen.as_ref()) {
@@ -127,4 +147,44 @@ fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
         ),
         Some(help),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+    use crate::manifest::{self, Options};
+
+    #[test]
+    fn a_key_that_is_pinned_for_another_vpu_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(directory.path()).unwrap();
+        let path = path.join("deploy.toml");
+        let one =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+        let two =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+        let text = format!(
+            "[release]\nname = \"app\"\n[vpus.one]\nhost = \"10.0.0.1\"\nhost_key = \"{one}\"\n\
+             [vpus.two]\nhost = \"10.0.0.1\"\nhost_key = \"{two} two\"\n"
+        );
+        fs_err::write(&path, text).unwrap();
+        let chosen = |name: &str| {
+            let options = Options {
+                vpu: Some(name.to_owned()),
+                ..Options::default()
+            };
+            manifest::load_with(&path, &options).unwrap()
+        };
+        let of = |name: &str, key: &str| owner_of_key(&chosen(name), key);
+        let told = of("two", one).unwrap();
+        assert!(
+            told.starts_with("[vpus.one] at ") && told.ends_with("deploy.toml:5"),
+            "{told}"
+        );
+        assert!(of("one", &format!("{two} root@vpu")).is_some());
+        assert_eq!(of("one", one), None, "its own");
+        assert_eq!(of("one", "ssh-ed25519 AAAAother"), None);
+    }
 }

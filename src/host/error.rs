@@ -128,6 +128,16 @@ pub struct PresentedKey {
 }
 
 impl HostError {
+    /// The host key that the VPU presented, where it is not the one that is expected.
+    pub fn presented(&self) -> Option<&PresentedKey> {
+        match self {
+            Self::HostKeyUnknown { presented, .. } | Self::HostKeyChanged { presented, .. } => {
+                presented.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The next thing to do.
     pub fn help(&self) -> Option<String> {
         self.help_for("[vpu]")

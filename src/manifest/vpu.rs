@@ -49,7 +49,8 @@ pub struct Vpu {
     /// The serial number; any other VPU is refused. Default: any. Example: `000018988497`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<SerialNumber>,
-    /// The accepted firmware; any other is refused. Only the first three numbers are compared.
+    /// The accepted firmware; any other is rejected. A bare version is a lower bound within its first number: `1.4` accepts
+    /// 1.4 and later, below 2; `=1.4.30` accepts exactly that one. Only the first three numbers are compared.
     /// Default: any. Example: `>=1.4.30, <2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareRange>,
