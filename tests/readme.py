@@ -35,6 +35,8 @@ VARIES = [
     (r"\byou@\S+", "YOU"),
     (r"\b(amd64|arm64)\b", "ARCH"),
     (r"\bdocker \d[\w.+~-]*", "docker VERSION"),
+    # What a container says at each start, as often as it was started again.
+    (r"(?m)^( *│ .*)\n(?:\1\n)+", r"\1\n"),
 ]
 
 

@@ -64,7 +64,7 @@ pub struct Rootfs {
     pub user: Option<String>,
 }
 
-/// A local image, opened: what it is, and where its bytes are. An [`ImageSender`] sends it.
+/// A local image, opened: what it is, and where its bytes are. An [`ImageSender`](crate::ImageSender) sends it.
 #[derive(Debug)]
 pub struct Image {
     identity: Identity,
@@ -297,12 +297,12 @@ impl Image {
 
     /// Fetches what is needed to send: runs `docker save` into scratch for an engine's image, once.
     ///
-    /// Not necessary before [`ImageSender::write_archive`], but sizes are exact after it.
+    /// Not necessary before [`ImageSender::write_archive`](crate::ImageSender::write_archive), but sizes are exact after it.
     pub fn prepare(&self) -> Result<(), ImageError> {
         self.contents().map(|_| ())
     }
 
-    /// Whether [`ImageSender::archive_len`] and the layers' sizes are exact.
+    /// Whether [`ImageSender::archive_len`](crate::ImageSender::archive_len) and the layers' sizes are exact.
     pub fn is_prepared(&self) -> bool {
         self.at_hand().is_some()
     }

@@ -156,7 +156,7 @@ pub(crate) enum Piece {
     Layer(Digest),
 }
 
-/// What [`write`] writes, piece by piece.
+/// What [`write()`] writes, piece by piece.
 ///
 /// # Errors
 /// A name that fits no tar.
@@ -200,7 +200,7 @@ pub(crate) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
     })
 }
 
-/// The number of bytes that [`write`] writes, as exact as [`piece_len`].
+/// The number of bytes that [`write()`] writes, as exact as [`piece_len`].
 ///
 /// # Errors
 /// As [`pieces`].

@@ -11,7 +11,7 @@ use crate::tail_gate::TailGate;
 use crate::{layer, load_archive};
 use o3r_core::compression::Compression;
 
-/// Writes of [`deflate::pack`] that wait to be sent, each of a few megabytes.
+/// Writes of `deflate::pack` that wait to be sent, each of a few megabytes.
 const WAITING: usize = 1;
 
 /// Compresses a layer to `out`, and into the cache where that can be written.

@@ -43,7 +43,7 @@ struct Wanted<'a> {
 
 impl ImageSender {
     /// How many bytes [`ImageSender::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`super::Image::prepare`], and from samples while a layer is still to
+    /// docker's image size for an engine's image before [`Image::prepare`](crate::Image::prepare), and from samples while a layer is still to
     /// be compressed ([`ImageSender::is_exact`]).
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
         self.len(&self.whole(tag, include))
