@@ -1,7 +1,5 @@
 //! Processor architectures, in docker's words and the kernel's.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// What a processor, or a program, is made for: docker's word for it.
@@ -70,23 +68,7 @@ impl From<&str> for Architecture {
     }
 }
 
-impl From<String> for Architecture {
-    fn from(word: String) -> Self {
-        Self::from(word.as_str())
-    }
-}
-
-impl From<Architecture> for String {
-    fn from(architecture: Architecture) -> Self {
-        architecture.as_str().to_owned()
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+text_form!(Architecture);
 
 #[cfg(test)]
 mod tests {

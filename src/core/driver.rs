@@ -1,7 +1,5 @@
 //! Drivers of docker's volumes, networks and addresses.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// A driver, by its name: one that docker has built in, or a plugin's.
@@ -55,23 +53,7 @@ impl From<&str> for Driver {
     }
 }
 
-impl From<String> for Driver {
-    fn from(name: String) -> Self {
-        Self::from(name.as_str())
-    }
-}
-
-impl From<Driver> for String {
-    fn from(driver: Driver) -> Self {
-        driver.as_str().to_owned()
-    }
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+text_form!(Driver);
 
 #[cfg(test)]
 mod tests {

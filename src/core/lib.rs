@@ -2,6 +2,9 @@
 //! process, opens no connection, and asks no clock and no environment: `clippy.toml` beside it holds that, and there
 //! is nothing in its `Cargo.toml` that could.
 
+#[macro_use]
+mod text_form;
+
 pub mod architecture;
 pub mod blocks;
 pub mod cksum;

@@ -18,8 +18,8 @@ const SAMPLES: u64 = 64;
 /// Bytes of a piece.
 const SAMPLE: u64 = 16 << 10;
 
-/// So many hundredths of what its samples become: as a whole it is compressed better (11 % in the mean of four layers of
-/// 10 to 275 MB; each is told within 13 %).
+/// Percentage of the size that the samples suggest: a whole layer compresses better (by 11 % in the mean of four layers of
+/// 10 to 275 MB; each estimate is within 13 %).
 const OF_SAMPLES: u128 = 90;
 
 /// Compressing pays where at least a thirtieth is saved.

@@ -1,16 +1,14 @@
 //! Keeps layers compressed in the user's cache directory, so that none is compressed twice, nor asked
 //! of this machine's docker twice: not for the next robot, and not for the next release.
 //!
-//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
-//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.zst` and
-//! `.small.zst` are such ones for a VPU that has zstd, `.source.gz` and `.source.zst` are as the image's source has them,
-//! `.tar` is one that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
+//! `layers/` holds the layers, in files whose names say what is in them (`name.rs`);
 //! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
 //! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
 //! there; whoever has it open can read it to the end although it is removed. So processes share the
 //! directory without locks.
 
 mod background;
+mod name;
 
 use std::{
     collections::BTreeSet,
@@ -22,6 +20,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use self::background::{Background, Once};
+use self::name::{Form, Name};
 use crate::compress::{Encoding, deflate};
 use crate::error::ImageError;
 use crate::files::{ScratchDir, Slice};
@@ -48,140 +47,6 @@ pub struct LayerCache {
     background: Arc<Background>,
     /// Damaged files that could not be removed: they are passed over.
     distrusted: Arc<Mutex<BTreeSet<Utf8PathBuf>>>,
-}
-
-/// What a cached file's name says.
-struct Name {
-    diff_id: Digest,
-    stored: Digest,
-    unpacked: u64,
-    form: Form,
-}
-
-/// How a layer is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Gzip,
-    SmallGzip,
-    Zstd,
-    SmallZstd,
-    /// With gzip, by whoever made the image.
-    SourceGzip,
-    /// With zstd, likewise.
-    SourceZstd,
-    /// As it is: compressing does not pay.
-    Tar,
-    /// As it is: nobody has tried to compress it.
-    PlainTar,
-}
-
-impl Form {
-    /// With how each is written behind the name.
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::Gzip, "gz"),
-        (Self::SmallGzip, "small.gz"),
-        (Self::Zstd, "zst"),
-        (Self::SmallZstd, "small.zst"),
-        (Self::SourceGzip, "source.gz"),
-        (Self::SourceZstd, "source.zst"),
-        (Self::Tar, "tar"),
-        (Self::PlainTar, "plain.tar"),
-    ];
-
-    fn of(level: Compression) -> Self {
-        match level {
-            Compression::GZIP_FAST => Self::Gzip,
-            Compression::GZIP_SMALL => Self::SmallGzip,
-            Compression::ZSTD_FAST => Self::Zstd,
-            Compression::ZSTD_SMALL => Self::SmallZstd,
-        }
-    }
-
-    fn encoding(self) -> Encoding {
-        match self {
-            Self::Gzip | Self::SmallGzip | Self::SourceGzip => Encoding::Gzip,
-            Self::Zstd | Self::SmallZstd | Self::SourceZstd => Encoding::Zstd,
-            Self::Tar | Self::PlainTar => Encoding::Plain,
-        }
-    }
-
-    /// The forms that serve, the best one first.
-    fn wanted(packing: Option<Compression>) -> &'static [Self] {
-        match packing {
-            None => &[
-                Self::Tar,
-                Self::PlainTar,
-                Self::Zstd,
-                Self::SmallZstd,
-                Self::SourceZstd,
-                Self::Gzip,
-                Self::SmallGzip,
-                Self::SourceGzip,
-            ],
-            // What comes compressed with gzip is sent like that, however it is packed otherwise.
-            Some(Compression::GZIP_FAST) => {
-                &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar]
-            }
-            Some(Compression::GZIP_SMALL) => &[Self::SmallGzip, Self::SourceGzip, Self::Tar],
-            Some(Compression::ZSTD_FAST) => &[
-                Self::SmallZstd,
-                Self::Zstd,
-                Self::SourceZstd,
-                Self::SourceGzip,
-                Self::Tar,
-            ],
-            Some(Compression::ZSTD_SMALL) => &[
-                Self::SmallZstd,
-                Self::SourceZstd,
-                Self::SourceGzip,
-                Self::Tar,
-            ],
-        }
-    }
-}
-
-impl Name {
-    fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.splitn(4, '.');
-        let (diff_id, stored, unpacked) = (parts.next()?, parts.next()?, parts.next()?);
-        let ending = parts.next()?;
-        let (form, _) = Form::ALL.into_iter().find(|(_, text)| *text == ending)?;
-        Some(Self {
-            diff_id: Digest::from_hex(diff_id)?,
-            stored: Digest::from_hex(stored)?,
-            unpacked: unpacked.parse().ok()?,
-            form,
-        })
-    }
-
-    /// The layer that is in the file of this name, at `path`.
-    fn bytes(&self, stored: Slice, path: Utf8PathBuf) -> LayerBytes {
-        let encoding = self.form.encoding();
-        LayerBytes {
-            diff_id: self.diff_id,
-            // Docker takes no zstd layer.
-            size: if encoding == Encoding::Zstd {
-                self.unpacked
-            } else {
-                stored.len()
-            },
-            stored,
-            encoding,
-            stored_digest: Some(self.stored),
-            unpacked: Some(self.unpacked),
-            told: None,
-            cached: Some(path),
-            on_the_way: None,
-        }
-    }
-
-    fn text(&self) -> String {
-        let endings = Form::ALL.into_iter();
-        let ending = endings.filter(|(form, _)| *form == self.form);
-        let ending: String = ending.map(|(_, text)| text).collect();
-        let (diff_id, stored) = (self.diff_id.hex(), self.stored.hex());
-        format!("{diff_id}.{stored}.{}.{ending}", self.unpacked)
-    }
 }
 
 impl LayerCache {
