@@ -4,7 +4,8 @@
 # tests/twin/README.md).
 #
 #   benches/apply.sh [MEGABYTES [RUNS]]      default: 400 3
-# O3R_DEPLOY=PROGRAM measures that program instead of building one.
+# O3R_DEPLOY=PROGRAM measures that program instead of building one. OTHER=PROGRAM measures the apply of that one too, for example
+# of an earlier version, in turn with ours.
 set -euo pipefail
 megabytes=${1:-400}
 runs=${2:-3}
@@ -43,15 +44,27 @@ forget() { "${ssh_to_twin[@]}" 'docker image ls -q | sort -u | xargs -r docker i
 by_hand() { docker save "bench:$$" | "${ssh_to_twin[@]}" docker load; }
 export -f by_hand
 
-check=() plan=() bare=() apply=() hand=() memory=()
+check=() plan=() bare=() apply=() hand=() memory=() other=()
+apply_ours() {
+    forget
+    apply+=("$(seconds "$tool" apply --yes)")
+    memory+=("$(cat "$work/memory")")
+}
+apply_other() {
+    [ "${OTHER:-}" ] || return 0
+    forget
+    other+=("$(XDG_CACHE_HOME=$work/cache-other seconds "$OTHER" apply --yes)")
+}
 for ((run = 0; run < runs; run++)); do
     forget
     start=$EPOCHREALTIME
     by_hand >/dev/null
     hand+=("$(awk "BEGIN { print $EPOCHREALTIME - $start }")")
-    forget
-    apply+=("$(seconds "$tool" apply --yes)")
-    memory+=("$(cat "$work/memory")")
+    order=(apply_ours apply_other)
+    ((run % 2)) || order=(apply_other apply_ours)
+    for turn in "${order[@]}"; do "$turn"; done
+    # Another version's record may say less than ours: the plans below find nothing to do.
+    [ ! "${OTHER:-}" ] || "$tool" -q apply --yes >/dev/null
     check+=("$(seconds "$tool" check)")
     for _ in 1 2 3; do
         bare+=("$(seconds "${ssh_to_twin[@]}" true)")
@@ -70,4 +83,8 @@ row "ssh sessions of a plan beside the login's" "$sessions"
 row "docker save | ssh docker load, $megabytes MB, s" "$(median "${hand[@]}")"
 row "apply, $megabytes MB image, s" "$(median "${apply[@]}")"
 row "apply / by hand" "$(ratio "$(median "${apply[@]}")" "$(median "${hand[@]}")")"
+if [ "${OTHER:-}" ]; then
+    row "apply of the other program, s" "$(median "${other[@]}")"
+    row "apply / apply of the other program" "$(ratio "$(median "${apply[@]}")" "$(median "${other[@]}")")"
+fi
 row "apply, peak resident memory here, KiB" "$(median "${memory[@]}")"

@@ -16,6 +16,7 @@ from collections import defaultdict
 WAYS = {
     "ours": "o3r-deploy apply, warm cache",
     "ours-cold": "o3r-deploy apply, empty cache",
+    "other": "the other program's apply, warm cache",
     "advice": "docker save \\| ssh -C docker load (ifm)",
     "plain": "docker save \\| ssh docker load",
     "zstd": "docker save \\| zstd \\| ssh 'zstd -d \\| docker load'",

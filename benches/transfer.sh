@@ -17,6 +17,7 @@
 #        scp       the old tool: scp of a tar that is there, docker load -i
 #        rsync     rsync -z of that tar onto the last release's, docker load -i
 #        registry  docker push to a registry on the VPU through ssh, docker pull there: docker-pussh
+#        other     apply of OTHER=PROGRAM, for example of an earlier version, with its own warm cache, in turn with ours
 #        limit     what changed, compressed, over the link, and docker load of a local file that holds only the missing layers
 # O3R_DEPLOY=PROGRAM measures that program instead of building one. LONG=SECONDS (60): a way by hand that takes longer is run only once
 # in a case, and robots that no longer fit into twice that are counted up from those before. SOURCE=archive: ours reads the tar instead
@@ -34,7 +35,7 @@ set -euo pipefail
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 die() { echo "transfer.sh: $*" >&2; exit 1; }
 all_cases="first top deps base nothing robots"
-all_ways="ours ours-cold advice plain zstd scp rsync registry limit"
+all_ways="ours ours-cold ${OTHER:+other }advice plain zstd scp rsync registry limit"
 tiny=() results=benches/RESULTS.md robots=10 long=${LONG:-60} source=${SOURCE:-engine}
 called_with="$*"
 for word in "$@"; do [[ $word != *\ * ]] || called_with="${*@Q}"; done
@@ -54,6 +55,8 @@ ways=${4:-$all_ways}
 for word in $cases; do [[ " $all_cases " = *" $word "* ]] || die "there is no case '$word': $all_cases"; done
 for word in $ways; do [[ " $all_ways " = *" $word "* ]] || die "there is no way '$word': $all_ways"; done
 has_way() { [[ " $ways " = *" $1 "* ]]; }
+# RESULTS.md is of one program.
+! has_way other || results=
 for program in python3 rsync zstd ssh scp; do
     command -v "$program" >/dev/null || die "$program is needed"
 done
@@ -191,7 +194,10 @@ before() {
     case $1 in first | robots) has='' ;; esac
     on_twin sh -s "$has" "$2" <"$work/before.sh"
     # What it has, it has of us, with our record of the release.
-    case $has-$2 in ?*-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;; esac
+    case $has-$2 in
+        ?*-ours*) benches/ways.sh ours 1 >"$work/said" 2>&1 || failed ;;
+        ?*-other) benches/ways.sh other 1 >"$work/said" 2>&1 || failed ;;
+    esac
     rm -rf "$work/cold" "$work/logs" "$work/trace"
 }
 failed() {
@@ -354,7 +360,11 @@ for case in $cases; do
     case $case in nothing | robots) continue ;; esac
     part "$case"
 done
-for version in $versions; do "$tool" -q -f "$work/$version.toml" plan >"$work/said" 2>&1 || failed; done
+for version in $versions; do
+    "$tool" -q -f "$work/$version.toml" plan >"$work/said" 2>&1 || failed
+    has_way other || continue
+    XDG_CACHE_HOME=$work/cache-other "$OTHER" -q -f "$work/$version.toml" plan >"$work/said" 2>&1 || failed
+done
 if has_way registry; then
     before first registry
     benches/ways.sh registry 1 >"$work/said" 2>&1 || failed

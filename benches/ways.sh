@@ -18,6 +18,7 @@ apply() { "$TOOL" "$@" -f "$WORK/$version.toml" --log-dir "$WORK/logs" apply --y
 
 case $way in
     ours) apply -q ;;
+    other) TOOL=$OTHER XDG_CACHE_HOME=$WORK/cache-other apply -q ;;
     # What it asks of docker here is in no log.
     ours-cold) XDG_CACHE_HOME=$WORK/cold apply -vv 2>"$WORK/trace" || { cat "$WORK/trace" >&2; exit 1; } ;;
     advice) docker save "$image" | remote -C "$there" docker load ;;
