@@ -72,8 +72,8 @@ mod ui;
 mod user;
 
 use o3r_core::{
-    blocks, closest, compose, compression, cost, desired, digest, offers, plan, redact, remote,
-    shell, status,
+    blocks, closest, compose, compression, cost, desired, digest, health, offers, plan, redact,
+    remote, shell, status,
 };
 use o3r_transfer::{self as image, documents, patch};
 
@@ -113,8 +113,8 @@ pub use o3r_transfer::{ImageError, LayerSpan};
 #[doc(hidden)]
 pub mod internal {
     pub use o3r_core::{
-        architecture, blocks, compose, compression, cost, desired, digest, driver, offers, plan,
-        remote, restart_policy, shell, status,
+        architecture, blocks, compose, compression, cost, desired, digest, driver, health, offers,
+        plan, remote, restart_policy, shell, status,
     };
     pub use o3r_transfer::{self as image, patch};
 

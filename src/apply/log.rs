@@ -14,7 +14,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use crate::{host::Output, manifest::names::escape_lines};
 
 /// Lines of each command's output that are kept.
-const TAIL_LINES: usize = 40;
+const TAIL_LINES: usize = 100;
 
 /// A log file, or nothing where none can be written.
 #[derive(Debug)]

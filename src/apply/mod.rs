@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Lines of a failed command's output that are kept for people.
-const TAIL_LINES: usize = 20;
+const TAIL_LINES: usize = 100;
 
 /// What happens while a plan is executed, for whoever shows it.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub enum Event<'a> {
     SentAll(u64),
     /// A step still runs; told every few seconds.
     StillRuns,
+    /// The containers whose health a step waits for: a line for each, with what it printed last.
+    Containers(&'a [String]),
     /// dockerd has given no sign of life for this many seconds.
     NoAnswer(u64),
     /// docker-compose, or another program there, warns of this; told once.
@@ -235,10 +237,9 @@ impl<H: Host> Execution<'_, H> {
 
     /// Runs a command as long as there is hope that it ends.
     async fn watched(&self, command: &Command, phase: Phase) -> Result<(), FailureReason> {
-        let sends = command.stdin.is_some();
         tokio::select! {
             result = self.command(command) => result,
-            error = self.until_hopeless(phase == Phase::Switch, sends) => {
+            error = self.until_hopeless(command, phase == Phase::Switch) => {
                 self.log.line(&format!("given up: {}: {error}", command.argv.to_display()));
                 Err(error.into())
             }
@@ -316,6 +317,7 @@ impl<H: Host> Execution<'_, H> {
             self.tell_image(payload);
         }
         let how = match command.stdin.as_ref().map(|payload| &payload.source) {
+            None if remote::waits_for(&command.argv).is_some() => How::Brings,
             None => How::Works,
             Some(PayloadSource::Inline { .. }) => How::Reads,
             Some(_) => How::Brings,

@@ -76,7 +76,7 @@ impl Warnings {
 }
 
 /// Without what moves a terminal's cursor or colours its text: docker-compose 1.25 writes that anywhere.
-fn without_colours(text: &str) -> String {
+pub(super) fn without_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("\u{1b}[") {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Event, Execution};
+use super::{Event, Execution, said};
 use crate::{
-    host::{Host, HostError},
+    host::{Host, HostError, Stdin},
     observe::docker_answers,
+    plan::Command,
+    redact::redact_words,
+    remote,
 };
 
 /// How often a step that runs says so.
@@ -22,12 +25,29 @@ const SILENT_BEFORE: u32 = 8;
 /// The longest that any command without bytes to send may run: containers that take long to stop, one after the other.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// How many containers of a project are told of, and how many characters of each line.
+const CONTAINERS: usize = 8;
+const LENGTH: usize = 200;
+
+/// A line that a container printed, without what would steer a terminal, and without secrets.
+fn shown(line: &str) -> String {
+    let plain: String = said::without_colours(line)
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    redact_words(&plain).chars().take(LENGTH).collect()
+}
+
 impl<H: Host> Execution<'_, H> {
-    /// Waits until the command that runs is to be given up; `sends` is whether that may take as long as the link needs.
-    pub(super) async fn until_hopeless(&self, in_the_switch: bool, sends: bool) -> HostError {
+    /// Waits until the command that runs is to be given up. One with bytes to send may take as long as the link needs.
+    pub(super) async fn until_hopeless(&self, command: &Command, in_the_switch: bool) -> HostError {
+        let sends = command.stdin.is_some();
         let telling = async {
             loop {
                 tokio::time::sleep(STILL_RUNS).await;
+                if let Some(project) = remote::waits_for(&command.argv) {
+                    self.tell_containers(project).await;
+                }
                 self.observer.event(Event::StillRuns);
             }
         };
@@ -38,6 +58,19 @@ impl<H: Host> Execution<'_, H> {
                 what: "the command".into(),
                 seconds: LIMIT.as_secs(),
             },
+        }
+    }
+
+    /// Tells what the containers of a project do. Where that cannot be asked, the command that waits tells it better.
+    async fn tell_containers(&self, project: &str) {
+        let question = remote::show_containers(project);
+        let asked = self.runner.host.run(&question, Stdin::Empty);
+        if let Ok(Ok(output)) = tokio::time::timeout(SIGN_OF_LIFE, asked).await {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let lines: Vec<String> = text.lines().take(CONTAINERS).map(shown).collect();
+            if !lines.is_empty() {
+                self.observer.event(Event::Containers(&lines));
+            }
         }
     }
 

@@ -19,6 +19,7 @@ pub mod digest;
 pub mod driver;
 pub mod exclude;
 pub mod facts;
+pub mod health;
 pub mod names;
 pub mod offers;
 pub mod plan;

@@ -4,6 +4,7 @@ use crate::{
     desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service},
     digest::Digest,
     facts::{Facts, Observed, Probed, Readings, Records, System, Trees},
+    health::HealthGate,
 };
 
 /// A running project of these services.
@@ -23,6 +24,7 @@ pub(crate) fn project<'a>(
         networks: vec![],
         volumes: vec![],
         refused_by_old_compose: None,
+        health: HealthGate::default(),
         autostart: None,
         source: None,
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use o3r_core::architecture::Architecture;
+use o3r_core::{architecture::Architecture, health};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -278,7 +278,7 @@ pub struct Compose {
     /// Whether the project starts when the VPU boots. Default: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-    /// A health check after a start.
+    /// What must hold after a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
@@ -347,32 +347,37 @@ impl std::fmt::Display for ComposeState {
     }
 }
 
-/// What must hold after a start.
+/// What must hold after a start; an apply fails, and rolls back, where it does not. Without this table the defaults
+/// count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// How long the project may take to become healthy, as a number with a unit. Default: `60s`.
-    /// Example: `2min`.
-    #[serde(default = "default_health_timeout")]
-    pub timeout: Duration,
-    /// How long it must then stay healthy, as a number with a unit. Default: `5s`. Example: `10s`.
+    /// The longest time that the project may take to become healthy, as a number with a unit.
+    /// Default: `60s`, or more where the health checks of its containers may need more. Example:
+    /// `2min`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// How long all containers must run without a restart, as a number with a unit. Default:
+    /// `5s`. Example: `10s`.
     #[serde(default = "default_health_settle")]
     pub settle: Duration,
-    /// A text that must appear in the log of a container. Default: none. Example: `ready`.
+    /// A text that must appear in the log of a container since its start. Default: none. Example:
+    /// `ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_contains: Option<String>,
-    /// A command that must succeed on the VPU, a list of words. Default: none. Example: `["curl",
-    /// "-f", "localhost:8000"]`.
+    /// A command that must succeed, a list of words; it is repeated until it does or the time is
+    /// over. It runs on the VPU, or in the container of `service`. Default: none. Example:
+    /// `["curl", "-f", "localhost:8000"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-}
-
-fn default_health_timeout() -> Duration {
-    Duration::from_secs(60)
+    /// The service in whose container `command` runs. Default: none, which is the VPU itself.
+    /// Example: `web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 fn default_health_settle() -> Duration {
-    Duration::from_secs(5)
+    Duration::from_secs(health::SETTLE.as_secs())
 }
 
 /// The autostart of services that are not declared here.

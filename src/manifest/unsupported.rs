@@ -13,7 +13,6 @@ const LATER: &[&str] = &[
     "/images/*/registry",
     "/images/*/build",
     "/downloads/*",
-    "/compose/*/health",
     "/absent/*",
     "/logs/*",
     "/usb/*",

@@ -18,10 +18,11 @@ use crate::{
         networks, services, volumes,
     },
     digest::Digest,
+    health::{HealthGate, Probes},
     image::{self, LayerCache, Platform},
     manifest::{
         self, Diagnostic, Exclude, FindingCode, Loaded,
-        names::{FileMode, RelativePath, escape},
+        names::{Duration, FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
 };
@@ -154,6 +155,18 @@ pub fn resolve_while(
         })
     } else {
         Err(resolver.findings)
+    }
+}
+
+/// The health gate that a manifest declares.
+fn gate(health: &types::Health) -> HealthGate {
+    HealthGate {
+        timeout: health.timeout.as_ref().map(Duration::get),
+        settle: health.settle.get(),
+        probes: Probes::Count,
+        log_contains: health.log_contains.clone(),
+        command: health.command.clone(),
+        service: health.service.clone(),
     }
 }
 
@@ -331,6 +344,7 @@ impl Resolver<'_> {
                 volumes: vec![],
                 refused_by_old_compose: None,
                 autostart: compose.autostart,
+                health: HealthGate::default(),
                 source,
             });
         }
@@ -391,6 +405,7 @@ impl Resolver<'_> {
             read: reading.files.iter().map(|file| file.name.clone()).collect(),
             refused_by_old_compose: refused_by_old.map(|refusal| refusal.message),
             autostart: compose.autostart,
+            health: compose.health.as_ref().map(gate).unwrap_or_default(),
             name,
             files,
             source,

@@ -35,6 +35,9 @@ const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binar
 /// Of a layer, below that.
 const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_bytes}";
 
+/// Of a container, below that.
+const CONTAINER: &str = "  {wide_msg:.dim}";
+
 /// Of a step that is done before its bytes could be read.
 const SHORT: &str = "{spinner} {msg} {elapsed}";
 
@@ -160,6 +163,8 @@ struct Running {
     sent: u64,
     /// Where the layers are among them, of an image.
     layers: Vec<LayerSpan>,
+    /// What the containers do that it waits for.
+    containers: Vec<String>,
     start: Instant,
     said: Instant,
     bars: Option<Bars>,
@@ -185,6 +190,7 @@ impl Observer for Progress {
                 running.bytes = bytes;
                 running.sent(bytes, self.ui);
             }),
+            Event::Containers(lines) => self.with(|running| running.waits_for(lines)),
             Event::StillRuns => self.with(|running| running.still_runs(self.ui)),
             Event::NoAnswer(seconds) => self.ui.note(&format!(
                 "dockerd on the VPU has not answered for {seconds} s"
@@ -232,6 +238,7 @@ impl Progress {
                 about: false,
                 sent: 0,
                 layers: vec![],
+                containers: vec![],
                 start: now,
                 said: now,
                 bars,
@@ -285,6 +292,13 @@ impl Running {
         }
     }
 
+    fn waits_for(&mut self, containers: &[String]) {
+        self.containers = containers.to_vec();
+        if let Some(bars) = &mut self.bars {
+            bars.show_containers(containers);
+        }
+    }
+
     fn sent(&mut self, bytes: u64, ui: Ui) {
         self.sent = bytes;
         if self.about && bytes > self.bytes {
@@ -315,6 +329,9 @@ impl Running {
                 self.title,
                 self.state(self.start.elapsed())
             ));
+            for container in &self.containers {
+                ui.say(&format!("  {container}"));
+            }
         }
     }
 
@@ -368,13 +385,15 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
     )
 }
 
-/// The bars of a step: all its bytes and, of an image, those of the layer that is being sent. Gone when dropped.
+/// The bars of a step: all its bytes and, of an image, those of the layer that is being sent; and the containers that it
+/// waits for. Gone when dropped.
 struct Bars {
     ui: Ui,
     all: MultiProgress,
     total: ProgressBar,
     /// With the number of the layer.
     layer: Option<(usize, ProgressBar)>,
+    containers: Vec<ProgressBar>,
 }
 
 impl Bars {
@@ -392,6 +411,24 @@ impl Bars {
             all,
             total,
             layer: None,
+            containers: vec![],
+        }
+    }
+
+    /// Shows a line for each container, in place of those before.
+    fn show_containers(&mut self, lines: &[String]) {
+        self.forget_containers();
+        for line in lines {
+            let bar = self.all.add(ProgressBar::new_spinner());
+            begin(self.ui, &bar, CONTAINER, line.clone());
+            self.containers.push(bar);
+        }
+    }
+
+    fn forget_containers(&mut self) {
+        for bar in self.containers.drain(..) {
+            bar.finish_and_clear();
+            self.all.remove(&bar);
         }
     }
 
@@ -439,13 +476,14 @@ impl Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         self.forget_layer();
+        self.forget_containers();
         self.total.finish_and_clear();
     }
 }
 
 fn begin(ui: Ui, bar: &ProgressBar, template: &str, message: String) {
     let is_narrow = ui.width_err.is_some_and(|columns| columns < BAR_COLUMNS);
-    let template = if is_narrow && template != SHORT {
+    let template = if is_narrow && ![SHORT, CONTAINER].contains(&template) {
         NARROW
     } else {
         template
@@ -507,6 +545,7 @@ mod tests {
                 about: false,
                 sent,
                 layers: vec![],
+                containers: vec![],
                 start: Instant::now(),
                 said: Instant::now(),
                 bars: None,

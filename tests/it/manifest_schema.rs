@@ -68,7 +68,6 @@ fn what_is_refused_is_marked() {
     for pointer in [
         "/properties/images/items/properties/registry",
         "/properties/downloads/items",
-        "/properties/compose/items/properties/health",
         "/properties/apply/properties/watchdog",
     ] {
         assert!(marked(pointer), "{pointer}");

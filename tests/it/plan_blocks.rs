@@ -8,6 +8,7 @@ use o3r_deploy::internal::{
         Desired, Directory, Image, ImageContent, Project, ProjectState, ProjectVolume, Service,
     },
     digest::Digest,
+    health::HealthGate,
     observe::{
         self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
     },
@@ -49,6 +50,7 @@ pub(crate) fn project(name: &str, services: &[(&str, Service)]) -> Project {
         networks: vec![],
         volumes: vec![],
         refused_by_old_compose: None,
+        health: HealthGate::default(),
         autostart: None,
         source: None,
     }

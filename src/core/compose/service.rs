@@ -54,6 +54,10 @@ pub struct Service {
     pub replicas: Option<usize>,
     /// Files of top-level secrets that it uses; docker-compose leaves configs out.
     pub secret_files: Vec<At<String>>,
+    /// Seconds after a start within which docker calls its containers healthy or unhealthy, where the compose file says
+    /// something of their health check; what it leaves out counts by docker's defaults.
+    #[serde(default)]
+    pub health_seconds: Option<u64>,
     /// Seconds that its containers may take to stop, rounded up (`stop_grace_period`).
     pub stop_seconds: Option<u64>,
     /// How much of the VPU its containers may use; none where docker-compose decides what counts.
@@ -186,6 +190,10 @@ pub(super) fn read(
                 Some(count(deploy.get("replicas")?)?.min(most))
             }),
         secret_files: Vec::new(),
+        health_seconds: service
+            .get("healthcheck")
+            .and_then(Node::as_map)
+            .and_then(health_seconds),
         stop_seconds: text("stop_grace_period").and_then(|period| seconds(&period)),
         limits: limits::limits(service),
         definition: Digest::of(canonical),
@@ -207,6 +215,20 @@ fn networks(service: &Map) -> Vec<String> {
             .collect(),
         Some(_) => Vec::new(),
     }
+}
+
+/// The start period, and then as many probes as may fail, each a timeout after its interval.
+fn health_seconds(check: &Map) -> Option<u64> {
+    let is_none = |node: &Node| node.elements().next().and_then(Node::text) == Some("NONE");
+    if check.get("test").is_some_and(is_none) || check.get("disable").is_some_and(Node::is_true) {
+        return None;
+    }
+    let time = |key: &str| check.get(key).and_then(Node::text).and_then(seconds);
+    let retries = check.get("retries").and_then(Node::number);
+    let retries = retries.filter(|retries| *retries > 0).unwrap_or(3);
+    let probe = time("interval").unwrap_or(30) + time("timeout").unwrap_or(30);
+    let start = time("start_period").unwrap_or(0);
+    Some(retries.saturating_mul(probe).saturating_add(start))
 }
 
 /// Whole seconds of a period such as `1m30s` or `500ms`, rounded up.

@@ -20,6 +20,7 @@ use crate::{
     compose::{self, HostPort, Limits},
     digest::Digest,
     facts::Query,
+    health::HealthGate,
     names::{self, FirmwareRange, ReleaseName, RemotePath, SerialNumber, VolumeName},
     remote,
     restart_policy::RestartPolicy,
@@ -185,6 +186,8 @@ pub struct Project {
     pub refused_by_old_compose: Option<String>,
     /// Whether it starts when the VPU boots; `None` leaves that as it is.
     pub autostart: Option<bool>,
+    /// What has to hold after it was started.
+    pub health: HealthGate,
     /// Where it is declared.
     pub source: Option<String>,
 }

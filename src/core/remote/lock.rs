@@ -69,7 +69,7 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
 /// What the next apply does with a command that outlives this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// It reads what comes over the link: it is ended.
+    /// It reads what comes over the link, or changes nothing: it is ended.
     Brings,
     /// It reads little and then works: it is waited for, and ended after that.
     Reads,

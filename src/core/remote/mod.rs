@@ -3,9 +3,12 @@
 mod lock;
 mod purpose;
 
+use std::time::Duration;
+
 use crate::{
     blocks,
     digest::Digest,
+    health::HealthGate,
     offers::Reach,
     restart_policy::RestartPolicy,
     shell::{Argv, IN_TURN_NAME},
@@ -19,10 +22,6 @@ pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
 
 /// The label by which our volumes are known.
 pub const LABEL: &str = "o3r-deploy.release";
-
-/// How long containers are watched after they were started: one that cannot start at all fails
-/// within a second; more would be felt in every apply.
-const SETTLE_SECONDS: u32 = 2;
 
 /// Lines of history kept on the VPU; one is 0.1 kB for every file, image and volume.
 const HISTORY_LINES: u32 = 50;
@@ -406,10 +405,39 @@ pub fn in_turn(commands: &[Argv]) -> Argv {
     script.args(words)
 }
 
-/// Waits until a project's containers have settled.
-pub fn settle(project: &str) -> Argv {
-    let seconds = SETTLE_SECONDS.to_string();
-    Argv::script(include_str!("settle.sh"), "o3r-settle", [project, &seconds])
+/// Waits until a project's containers are healthy; fails with what keeps them from it.
+pub fn wait_healthy(project: &str, gate: &HealthGate) -> Argv {
+    let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
+    let limit = gate.timeout.map_or("auto".to_owned(), seconds);
+    let words = [
+        project,
+        &limit,
+        &seconds(gate.settle),
+        gate.probes.word(),
+        gate.log_contains.as_deref().unwrap_or_default(),
+        gate.service.as_deref().unwrap_or_default(),
+    ];
+    let script = Argv::script(include_str!("wait-healthy.sh"), WAIT_HEALTHY_NAME, words);
+    script.args(gate.command.iter().cloned())
+}
+
+/// The name of the script of [`wait_healthy`].
+const WAIT_HEALTHY_NAME: &str = "o3r-wait-healthy";
+
+/// The project that a command waits for, if it is one of [`wait_healthy`].
+pub fn waits_for(command: &Argv) -> Option<&str> {
+    let is_it = command.script_name() == Some(WAIT_HEALTHY_NAME);
+    let project = command.words().get(4).filter(|_| is_it)?;
+    Some(project)
+}
+
+/// Shows a project's containers and the last line that each printed, for people.
+pub fn show_containers(project: &str) -> Argv {
+    Argv::script(
+        include_str!("show-containers.sh"),
+        "o3r-show-containers",
+        [project],
+    )
 }
 
 /// Records what a project's containers were started from; the inputs are on stdin.

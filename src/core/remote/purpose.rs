@@ -52,7 +52,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ("o3r-restore-file", "restore {1}"),
     ("o3r-restored", "remove what was kept for a rollback"),
     ("o3r-set-aside", "rename {2}"),
-    ("o3r-settle", "check that the containers of {1} stay up"),
+    ("o3r-show-containers", "show the containers of {1}"),
     ("o3r-stage-files", "unpack and check files in {1}"),
     ("o3r-step-aside", "stop and rename the containers of {1}"),
     (
@@ -60,6 +60,10 @@ const PURPOSES: &[(&str, &str)] = &[
         "replace containers of {1} whose mounts changed",
     ),
     ("o3r-untag-image", "remove the name {1} of its image"),
+    (
+        "o3r-wait-healthy",
+        "wait until the containers of {1} are healthy",
+    ),
 ];
 
 /// What a command does, in a few words; a plain command is its own words. The log has the scripts by name.
@@ -128,8 +132,8 @@ mod tests {
             "stop and rename the containers of hello, then docker-compose up -d (in /srv/hello)"
         );
         assert_eq!(
-            purpose(&script("o3r-settle", &["hello", "2"])),
-            "check that the containers of hello stay up"
+            purpose(&script("o3r-wait-healthy", &["hello", "auto"])),
+            "wait until the containers of hello are healthy"
         );
         assert_eq!(purpose(&script("o3r-new", &["a"])), "o3r-new a");
     }

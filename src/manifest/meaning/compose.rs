@@ -3,6 +3,7 @@
 
 mod environment;
 mod files;
+mod health;
 mod images;
 mod shared;
 
@@ -245,6 +246,7 @@ impl<'c, 'a> Project<'c, 'a> {
         self.volumes(&file, compose);
         self.travelling(&file, compose);
         self.restart_policies(&file.services, compose);
+        self.health(&file.services, compose);
         self.refusals();
         for warning in self.newest().1.warnings.clone() {
             self.warning(

@@ -65,10 +65,10 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
             "remove_project",
             "replace_volume",
             "service_restart_policy",
-            "settle",
             "step_aside",
             "uncover_mounts",
             "untag_image",
+            "wait_healthy",
         ],
     ),
     (
@@ -80,6 +80,10 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
         &["device_api", "systemctl"],
     ),
     ("it measures the machine that it runs on", &["cpu_speed"]),
+    (
+        "it shows what docker says, for people",
+        &["show_containers"],
+    ),
     ("it shows nothing", &["sync"]),
 ];
 

@@ -10,7 +10,8 @@
 //! and the questions about paths, projects' files, records and trees, with `contents`.
 //!
 //! `builders` holds the list of all builders. Not covered:
-//! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`, `settle`):
+//! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`,
+//!   `wait_healthy`):
 //!   a stand-in for docker would prove nothing; the tests on the twin run those scripts against a real one;
 //! - `lock` and `run`, whose point is processes and broken connections, which the in-memory VPU has not: `shells::lock`
 //!   runs them;

@@ -18,6 +18,7 @@ use o3r_testing::sandbox::{Sandbox, Tools, needed};
 use proptest::prelude::*;
 
 mod boot;
+mod health;
 mod lock;
 mod parts;
 mod probe;

@@ -1,40 +1,6 @@
-//! The scripts that record a release and its containers, and wait for these.
+//! The scripts that record a release and its containers.
 
 use super::*;
-
-#[tokio::test]
-async fn a_container_that_ended_well_has_settled_unless_it_is_to_run_for_ever() {
-    let mut checks = tokio::task::JoinSet::new();
-    for shell in SHELLS {
-        for (state, settles) in [
-            ("running 0 /app unless-stopped", true),
-            ("exited 0 /app ", true),
-            ("exited 0 /app no", true),
-            ("exited 0 /app on-failure", true),
-            ("exited 0 /app always", false),
-            ("exited 1 /app ", false),
-            ("restarting 1 /app always", false),
-        ] {
-            // At once: each waits for seconds.
-            checks.spawn(async move {
-                let fixture = sandbox(shell, &[]);
-                let docker = format!(
-                    "#!/bin/sh\ncase \"$1 $2\" in\n\
-                     'container ls') echo c1 ;;\n\
-                     'container inspect') case $4 in *RestartPolicy.Name}}}}) echo 'c1 0 {state}' ;; esac ;;\n\
-                     logs*) echo its last words ;;\nesac\n"
-                );
-                fixture.program("docker", &docker);
-                let output = fixture.run(&remote::settle("app"), b"").await;
-                assert_eq!(output.success(), settles, "{state}: {output:?}");
-                assert_eq!(output.tail(1).contains("its last words"), !settles);
-            });
-        }
-    }
-    while let Some(check) = checks.join_next().await {
-        check.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {

@@ -161,7 +161,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let project = directory.rsplit('/').next().unwrap_or_default().to_owned();
             return projects::docker_compose(world, &project, compose);
         }
-        ("o3r-settle", [project, _]) => return settle(world, project),
+        ("o3r-wait-healthy", [project, _, _, _, text, _, command @ ..]) => {
+            return wait_healthy(world, project, text, command);
+        }
         ("o3r-record-started", [project, record]) => {
             let mut text = String::from_utf8_lossy(stdin).into_owned();
             let _ = writeln!(text, "boot {}", world.boot_id);
@@ -189,22 +191,34 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     Ok(String::new())
 }
 
-/// Whether a project's containers run.
-fn settle(world: &World, project: &str) -> Ran {
-    let mut own = world.containers.iter().filter(|(id, container)| {
+/// Whether a project's containers run, or are done; time stands still here, and containers print nothing.
+fn wait_healthy(world: &mut World, project: &str, text: &str, command: &[&str]) -> Ran {
+    let own = world.containers.iter().filter(|(id, container)| {
         container.project == project && !projects::is_aside(id, container)
     });
     if own.clone().next().is_none() {
         return fail(format!("project {project} has no container"));
     }
-    let down = own.find(|(_, container)| container.status != "running");
-    if let Some((_, container)) = down {
-        return fail(format!(
-            "container {} is {}",
-            container.name, container.status
-        ));
+    for (_, container) in own {
+        let policy = container.restart_policy.as_str();
+        let is_done = container.status == "exited" && matches!(policy, "" | "no" | "on-failure");
+        if container.status != "running" && !is_done {
+            return fail(format!(
+                "container {} is {}",
+                container.name, container.status
+            ));
+        }
     }
-    Ok(String::new())
+    if !text.is_empty() {
+        return fail(format!("no log of its containers contains: {text}"));
+    }
+    match command {
+        [] => Ok(String::new()),
+        [program, words @ ..] => {
+            let command = Argv::new(*program).args(words.iter().copied());
+            run(world, &command, b"")
+        }
+    }
 }
 
 /// Records a release, or looks whether that was done; removes what was kept for the one before.

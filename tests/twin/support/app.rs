@@ -15,6 +15,8 @@ pub(crate) struct App {
     pub(crate) greeting: String,
     /// More of the `[[compose]]` table.
     pub(crate) compose: String,
+    /// Its line `health`; a short one, as most tests are not about it.
+    pub(crate) health: String,
     /// More of the manifest.
     pub(crate) more: String,
     /// More of the `[[volumes]]` table.
@@ -32,6 +34,7 @@ impl App {
             setting: format!("setting-of-{version}"),
             greeting: format!("greeting-of-{version}"),
             compose: String::new(),
+            health: "health = { settle = \"2s\" }".to_owned(),
             more: String::new(),
             volume: String::new(),
             services: String::new(),
@@ -62,6 +65,7 @@ impl App {
             setting,
             greeting,
             compose,
+            health,
             more,
             volume,
             services,
@@ -87,6 +91,7 @@ archive = "dist/hello-${{release.version}}.tar"
 [[compose]]
 name = "hello"
 extra_files = ["app.env", "conf/"]
+{health}
 {compose}
 
 {more}

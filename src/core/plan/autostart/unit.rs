@@ -180,6 +180,7 @@ mod tests {
             networks: vec![],
             volumes: vec![],
             refused_by_old_compose: None,
+            health: crate::health::HealthGate::default(),
             autostart: Some(true),
             source: None,
         }

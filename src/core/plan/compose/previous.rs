@@ -15,6 +15,7 @@ use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     digest::Digest,
     facts::{Container, Input, Made, PathFact, Probed},
+    health::HealthGate,
     plan::{Action, Command, Note, NoteCode, builder::Builder, image, volume},
     remote::{self, PreviousFile},
 };
@@ -142,7 +143,10 @@ impl<'a> Previous<'a> {
         match state {
             // What was scaled to nothing stays so.
             ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
-            ProjectState::Running => commands.push(Command::new(remote::settle(name))),
+            ProjectState::Running => {
+                let gate = HealthGate::stays_up();
+                commands.push(Command::new(remote::wait_healthy(name, &gate)));
+            }
             ProjectState::Stopped | ProjectState::Absent => {
                 commands.push(Command::new(remote::compose(name, ["stop"])));
             }

@@ -141,7 +141,9 @@ pub(super) fn start(
     match project.state {
         // Of a project that is scaled to nothing, nothing has to stay up.
         ProjectState::Running if project.services.values().all(|s| s.replicas == 0) => {}
-        ProjectState::Running => commands.push(Command::new(remote::settle(name))),
+        ProjectState::Running => {
+            commands.push(Command::new(remote::wait_healthy(name, &project.health)));
+        }
         ProjectState::Stopped | ProjectState::Absent => {
             commands.push(Command::new(remote::compose(name, ["stop"])));
         }
