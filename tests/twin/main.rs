@@ -40,3 +40,4 @@ mod status;
 mod support;
 mod transfer_faults;
 mod transfers;
+mod wrecks;
