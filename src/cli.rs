@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use o3r_core::names::{HostName, ReleaseName, ReleaseVersion};
+use o3r_core::names::{Duration, HostName, ReleaseName, ReleaseVersion};
 
 /// The manifest where none is named.
 pub const DEFAULT_FILE: &str = "deploy.toml";
@@ -165,6 +165,9 @@ pub struct Apply {
     /// Take the lock from another apply
     #[arg(long)]
     pub break_lock: bool,
+    /// Wait this long for another apply to end, as `5m`, in place of failing at once
+    #[arg(long, value_name = "TIME", conflicts_with = "break_lock")]
+    pub lock_wait: Option<Duration>,
 }
 
 /// `status`.

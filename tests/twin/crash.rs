@@ -293,8 +293,15 @@ fn one_apply_at_a_time() {
         .says("nothing was done")
         .says("--break-lock");
     other.run(&["plan"]).exits(0);
+    let ran = other.run(&["apply", "--yes", "--lock-wait", "3s"]).exits(7);
+    ran.says("another apply is working on this VPU: tester@")
+        .says("waiting for it for up to 3s");
+    let mut waiting = other.start(&["apply", "--yes", "--lock-wait", "5m"]);
+    assert!(waiting.wait_for("waiting for it for up to 5m"));
     first.signal("CONT");
     first.finish().exits(0);
+    // The first one did all of it.
+    waiting.finish().exits(0);
     other.nothing_to_do();
 
     // A holder that is killed holds nothing.

@@ -17,8 +17,8 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
             ErrorCode::Locked,
             format!("{error}; nothing was done"),
             Some(
-                "wait for it; its lock is freed within a minute after its client or connection died; if you \
-                 are sure that it is dead: o3r-deploy apply --break-lock"
+                "wait for it (--lock-wait 5m does); its lock is freed within a minute after its client or connection \
+                 died; if you are sure that it is dead: o3r-deploy apply --break-lock"
                     .into(),
             ),
         ),
