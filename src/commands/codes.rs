@@ -17,7 +17,7 @@ o3r_core::codes! {
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
         /// `--host` is the address of another VPU of the manifest than the chosen one.
-        OtherBox = "other-box",
+        HostOfOtherVpu = "host-of-other-vpu",
         /// `$IFM3D_IP` is no host name and no IP address.
         BadAddress = "bad-address",
         /// `status --exit-code` compares with a manifest, and there is none that can be used.
@@ -96,7 +96,7 @@ impl ErrorCode {
             | Self::NotWritten
             | Self::FileExists
             | Self::UnknownVpu
-            | Self::OtherBox
+            | Self::HostOfOtherVpu
             | Self::BadAddress
             | Self::NoManifest
             | Self::NoTerminal

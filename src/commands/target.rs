@@ -30,7 +30,7 @@ pub(super) fn ssh_options(
     if let (Some(address), Some(loaded)) = (&global.host, loaded) {
         let address = address.as_str();
         let is_declared = host.as_ref().is_some_and(|host| is_same(host, address));
-        if let Some(other) = other_box(loaded, address).filter(|_| !is_declared) {
+        if let Some(other) = other_vpu(loaded, address).filter(|_| !is_declared) {
             return Err(refused(address, &other, loaded));
         }
     }
@@ -61,7 +61,7 @@ fn environment() -> Result<Option<HostName>, CommandError> {
 
 /// A VPU with this address that is not the chosen one: its pins contradict those of the chosen, or
 /// only it has any.
-struct OtherBox {
+struct OtherVpu {
     /// Its `[vpus.NAME]`; none for `[vpu]`.
     name: Option<String>,
     /// Where its address is written.
@@ -78,7 +78,7 @@ fn is_same(one: &str, other: &str) -> bool {
     }
 }
 
-fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
+fn other_vpu(loaded: &Loaded, address: &str) -> Option<OtherVpu> {
     let chosen = &loaded.manifest.vpu;
     let has_address = |vpu: &Vpu| {
         vpu.host
@@ -90,12 +90,12 @@ fn other_box(loaded: &Loaded, address: &str) -> Option<OtherBox> {
     };
     let named = loaded.manifest.vpus.keys().filter_map(|name| {
         let other = loaded.for_vpu(name)?;
-        is_other(&other.manifest.vpu).then(|| OtherBox {
+        is_other(&other.manifest.vpu).then(|| OtherVpu {
             name: Some(name.clone()),
             place: other.place("/vpu/host"),
         })
     });
-    let unnamed = is_other(&loaded.declared_vpu).then(|| OtherBox {
+    let unnamed = is_other(&loaded.declared_vpu).then(|| OtherVpu {
         name: None,
         place: loaded.source_place("/vpu/host"),
     });
@@ -130,7 +130,7 @@ pub(super) fn table(loaded: Option<&Loaded>) -> String {
     }
 }
 
-fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
+fn refused(address: &str, other: &OtherVpu, loaded: &Loaded) -> CommandError {
     let chosen = table(Some(loaded));
     let (owner, help) = match &other.name {
         Some(name) => (
@@ -140,7 +140,7 @@ fn refused(address: &str, other: &OtherBox, loaded: &Loaded) -> CommandError {
         None => ("[vpu]".to_owned(), "leave out --vpu".to_owned()),
     };
     CommandError::message(
-        ErrorCode::OtherBox,
+        ErrorCode::HostOfOtherVpu,
         format!(
             "--host {address} is the address of {owner} at {}, another VPU than {chosen}; nothing was done",
             other.place

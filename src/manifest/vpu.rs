@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_tell_boxes_apart() {
+    fn pins_tell_vpus_apart() {
         let (one, two) = (vpu("serial = '1'"), vpu("serial = '2'"));
         assert!(!one.may_be(&two) && one.may_be(&one));
         assert!(one.may_be(&Vpu::default()) && !Vpu::default().is_pinned());

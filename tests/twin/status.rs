@@ -227,7 +227,7 @@ fn one_of_several_vpus_is_chosen() {
     site.run(&["plan", "--vpu", "wrong"])
         .exits(9)
         .says(&format!("this is the VPU with serial {serial}, not 1"));
-    // The address belongs to a box with pins: without them it is not talked to.
+    // The address belongs to a VPU with pins: without them it is not talked to.
     let refused = site.run(&["apply", "--yes", "--host", address]).exits(1);
     refused
         .says(&format!(

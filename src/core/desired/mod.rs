@@ -33,7 +33,7 @@ pub struct Desired {
     pub manifest: ManifestRef,
     /// Whose it is.
     pub release: Release,
-    /// What the box itself must be.
+    /// What the VPU itself must be.
     pub guards: Guards,
     /// Directories.
     pub directories: Vec<Directory>,
@@ -99,7 +99,7 @@ impl Release {
     }
 }
 
-/// What the box itself must be: any other is refused.
+/// What the VPU itself must be: any other is refused.
 #[derive(Debug, Clone)]
 pub struct Guards {
     /// What its processor is.
