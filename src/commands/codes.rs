@@ -18,6 +18,8 @@ o3r_core::codes! {
         UnknownVpu = "unknown-vpu",
         /// `--host` is the address of another VPU of the manifest than the chosen one.
         HostOfOtherVpu = "host-of-other-vpu",
+        /// The manifest declares several VPUs, and neither `--vpu` nor `--host` selects one.
+        NoVpuSelected = "no-vpu-selected",
         /// `$IFM3D_IP` is no host name and no IP address.
         BadAddress = "bad-address",
         /// `status --exit-code` compares with a manifest, and there is none that can be used.
@@ -99,6 +101,7 @@ impl ErrorCode {
             | Self::HostOfOtherVpu
             | Self::BadAddress
             | Self::NoManifest
+            | Self::NoVpuSelected
             | Self::NoTerminal
             | Self::Declined
             | Self::NoCache

@@ -5,7 +5,7 @@ use std::{fmt, io};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 
-use super::ErrorCode;
+use super::{ErrorCode, target::Table};
 pub(super) use crate::host::chain;
 use crate::{
     apply::Locked,
@@ -151,20 +151,22 @@ impl Diagnostic for Message {
 
 impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
-        Self::unreachable(&error, "[vpu]")
+        Self::unreachable(&error, &Table::default())
     }
 }
 
 impl CommandError {
     /// A VPU that cannot be reached, described by this table of the manifest.
-    pub(super) fn unreachable(error: &HostError, table: &str) -> Self {
-        Self::message(code_of(error), chain(error), error.help_for(table))
+    pub(super) fn unreachable(error: &HostError, table: &Table) -> Self {
+        let help = error.help_for(&table.header, &table.file);
+        Self::message(code_of(error), chain(error), help)
     }
 
     /// The same, where another VPU of the manifest answered, which has this key.
-    pub(super) fn other_vpu_answers(error: &HostError, table: &str, owner: &str) -> Self {
+    pub(super) fn other_vpu_answers(error: &HostError, table: &Table, owner: &str) -> Self {
         let help = format!(
-            "the key is the one that is pinned for {owner}: its VPU answers at this address; check `host` of {table}"
+            "the key is the one that is pinned for {owner}: its VPU answers at this address; check `host` of {}",
+            table.header
         );
         Self::message(code_of(error), chain(error), Some(help))
     }
@@ -201,7 +203,7 @@ impl From<deployment::Error> for CommandError {
         let report = "run it again with -vv; if it fails again, report it with that output";
         let (code, help) = match &error {
             Error::Host(error) | Error::Locked(Locked::Host(error)) => {
-                return Self::unreachable(error, "[vpu]");
+                return Self::unreachable(error, &Table::default());
             }
             // We are connected and cannot tell what is there: nothing may be done.
             Error::Observe(_) | Error::Silent => (ErrorCode::StateUnknown, Some(report.to_owned())),

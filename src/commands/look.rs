@@ -1,8 +1,9 @@
 //! The steps that `status` and `observe` share: they inspect a VPU with a manifest or without.
 
 use super::{
-    CommandError, ErrorCode,
+    CommandError,
     session::{self, Connection},
+    target,
 };
 use crate::{
     cli::{DEFAULT_FILE, Global},
@@ -43,6 +44,7 @@ impl Look {
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let (loaded, reason) = read(global)?;
+        target::selected(global, loaded.as_ref())?;
         for warning in loaded.iter().flat_map(|loaded| &loaded.warnings) {
             ui.warn(warning);
         }
@@ -128,11 +130,7 @@ fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandErro
             };
             match load_with(&global.file, &words_only) {
                 Ok(loaded) => Ok((Some(loaded), Some(faulty(&findings.to_string())))),
-                Err(LoadError::UnknownVpu(unknown)) => Err(CommandError::message(
-                    ErrorCode::UnknownVpu,
-                    unknown.to_string(),
-                    Some(unknown.help()),
-                )),
+                Err(error @ LoadError::UnknownVpu(_)) => Err(session::load_error(error)),
                 Err(_) => Err(CommandError::findings(findings)),
             }
         }

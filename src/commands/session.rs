@@ -7,7 +7,10 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{CommandError, ErrorCode, target};
+use super::{
+    CommandError, ErrorCode,
+    target::{self, Table},
+};
 use crate::surroundings::{temporary, variable};
 use crate::{
     cli::Global,
@@ -34,9 +37,10 @@ pub(super) fn options(global: &Global) -> Options {
 }
 
 /// Reads the manifest, checks all that can be checked offline but the contents of images, and
-/// refuses what is not supported yet.
+/// refuses what is not supported yet, or does not say which VPU is meant.
 pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError> {
     let loaded = manifest::load_with(&global.file, &options(global)).map_err(load_error)?;
+    target::selected(global, Some(&loaded))?;
     for warning in &loaded.warnings {
         ui.warn(warning);
     }
@@ -51,13 +55,13 @@ pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError>
 pub(super) fn load_error(error: LoadError) -> CommandError {
     match error {
         LoadError::Invalid(findings) => CommandError::findings(findings),
-        error @ (LoadError::Read { .. } | LoadError::UnknownVpu(_)) => {
-            let help = error.help();
-            let (code, message) = match &error {
-                LoadError::UnknownVpu(unknown) => (ErrorCode::UnknownVpu, unknown.to_string()),
-                _ => (ErrorCode::UnreadableFile, super::error::chain(&error)),
+        error => {
+            let code = match &error {
+                LoadError::UnknownVpu(_) => ErrorCode::UnknownVpu,
+                LoadError::NoVpuSelected(_) => ErrorCode::NoVpuSelected,
+                _ => ErrorCode::UnreadableFile,
             };
-            CommandError::message(code, message, help)
+            CommandError::message(code, super::error::chain(&error), error.help())
         }
     }
 }
@@ -164,8 +168,8 @@ pub(super) struct Connection {
     options: SshOptions,
     /// As connected to.
     pub(super) address: String,
-    /// The table of the manifest that describes it.
-    table: String,
+    /// The table that describes it.
+    table: Table,
 }
 
 impl Connection {
@@ -175,7 +179,7 @@ impl Connection {
         loaded: Option<&Loaded>,
     ) -> Result<Self, CommandError> {
         let options = target::ssh_options(global, loaded)?;
-        let table = target::table(loaded);
+        let table = Table::of(loaded);
         let host = SshHost::connect(&options).await;
         let host = host.map_err(|error| {
             let owner = error.presented().zip(loaded);
@@ -198,7 +202,7 @@ impl Connection {
 pub(super) struct Session {
     pub(super) vpu: Vpu<SshHost>,
     options: SshOptions,
-    table: String,
+    table: Table,
     ui: Ui,
 }
 

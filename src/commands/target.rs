@@ -1,16 +1,14 @@
 //! Selects the VPU to connect to, and rejects an address that belongs to another one.
 
-use std::net::IpAddr;
-
-use super::{CommandError, ErrorCode};
+use super::{CommandError, ErrorCode, session};
 use crate::surroundings::variable;
 use crate::{
     cli::Global,
     deployment::{FACTORY_ADDRESS, described},
     host::SshOptions,
     manifest::{
-        Loaded,
-        names::{HostKeys, HostName, escape},
+        LoadError, Loaded,
+        names::{HostKeys, HostName, escape, is_same_host},
         types::Vpu,
     },
 };
@@ -18,18 +16,22 @@ use crate::{
 /// How to reach the VPU: the command line, then the manifest, then the environment.
 ///
 /// # Errors
-/// `--host` is the address of another VPU that the manifest knows and tells from this one.
+/// `--host` is the address of another VPU that the manifest knows and tells from this one, or nothing says which of
+/// several VPUs is meant.
 pub(super) fn ssh_options(
     global: &Global,
     loaded: Option<&Loaded>,
 ) -> Result<SshOptions, CommandError> {
+    selected(global, loaded)?;
     let (host, options) = match loaded.map(described) {
         Some(described) => (described.host, described.options),
         None => (None, SshOptions::default()),
     };
     if let (Some(address), Some(loaded)) = (&global.host, loaded) {
         let address = address.as_str();
-        let is_declared = host.as_ref().is_some_and(|host| is_same(host, address));
+        let is_declared = host
+            .as_ref()
+            .is_some_and(|host| is_same_host(host, address));
         if let Some(other) = other_vpu(loaded, address).filter(|_| !is_declared) {
             return Err(refused(address, &other, loaded));
         }
@@ -39,6 +41,19 @@ pub(super) fn ssh_options(
         None => environment()?.map_or_else(|| FACTORY_ADDRESS.to_owned(), |host| host.to_string()),
     };
     Ok(SshOptions { host, ..options })
+}
+
+/// Makes sure that somebody said which VPU is meant: an address that all of them ship with says it of none.
+///
+/// # Errors
+/// The manifest declares several, and neither `--vpu`, `--host` nor `[vpu].host` says which.
+pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), CommandError> {
+    let Some(loaded) = loaded.filter(|_| global.host.is_none()) else {
+        return Ok(());
+    };
+    loaded
+        .selection()
+        .map_err(|error| session::load_error(LoadError::NoVpuSelected(error)))
 }
 
 /// `$IFM3D_IP`, where it is set.
@@ -68,22 +83,12 @@ struct OtherVpu {
     place: String,
 }
 
-/// Whether two spellings are one address.
-fn is_same(one: &str, other: &str) -> bool {
-    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
-        (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
-        _ => one
-            .trim_end_matches('.')
-            .eq_ignore_ascii_case(other.trim_end_matches('.')),
-    }
-}
-
 fn other_vpu(loaded: &Loaded, address: &str) -> Option<OtherVpu> {
     let chosen = &loaded.manifest.vpu;
     let has_address = |vpu: &Vpu| {
         vpu.host
             .as_ref()
-            .is_some_and(|host| is_same(host.as_str(), address))
+            .is_some_and(|host| is_same_host(host.as_str(), address))
     };
     let is_other = |vpu: &Vpu| {
         has_address(vpu) && vpu.is_pinned() && !(chosen.is_pinned() && chosen.may_be(vpu))
@@ -123,15 +128,41 @@ pub(super) fn owner_of_key(loaded: &Loaded, presented: &str) -> Option<String> {
 }
 
 /// The table that describes the chosen VPU.
-pub(super) fn table(loaded: Option<&Loaded>) -> String {
-    match loaded.and_then(|loaded| loaded.chosen.as_ref()) {
-        Some(name) => format!("[vpus.{}]", escape(name)),
-        None => "[vpu]".to_owned(),
+pub(super) struct Table {
+    /// As it is headed: `[vpus.agv-17]`.
+    pub(super) header: String,
+    /// The file that holds it, for people.
+    pub(super) file: String,
+}
+
+impl Default for Table {
+    /// That of a manifest whose name nobody knows.
+    fn default() -> Self {
+        Self {
+            header: "[vpu]".to_owned(),
+            file: "the manifest".to_owned(),
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn of(loaded: Option<&Loaded>) -> Self {
+        let Some(loaded) = loaded else {
+            return Self::default();
+        };
+        let chosen = loaded.chosen.as_deref();
+        Self {
+            header: match chosen {
+                Some(name) => format!("[vpus.{}]", escape(name)),
+                None => "[vpu]".to_owned(),
+            },
+            file: escape(loaded.vpu_file(chosen)),
+        }
     }
 }
 
 fn refused(address: &str, other: &OtherVpu, loaded: &Loaded) -> CommandError {
-    let chosen = table(Some(loaded));
+    let chosen = Table::of(Some(loaded)).header;
     let (owner, help) = match &other.name {
         Some(name) => (
             format!("[vpus.{}]", escape(name)),

@@ -15,7 +15,7 @@ pub use path::{LocalPath, RelativePath, RemotePath, USUAL_HOME};
 pub use quantity::{ByteSize, Duration, FileMode};
 pub use word::{
     DeviceName, EngineRef, HostKey, HostKeys, HostName, NameGlob, ProjectName, RegistryHost,
-    ReleaseName, ReleaseVersion, SerialNumber, ServiceName, UserName, VolumeName,
+    ReleaseName, ReleaseVersion, SerialNumber, ServiceName, UserName, VolumeName, is_same_host,
 };
 
 /// Why a word is not what the manifest wants at its place.

@@ -50,7 +50,7 @@ impl Deployment {
     /// The same, for one of several VPUs or another version.
     ///
     /// # Errors
-    /// As [`Deployment::load`]; or the manifest has no such VPU.
+    /// As [`Deployment::load`]; or the manifest has no such VPU, or several of which none is selected.
     pub fn load_with(
         manifest: impl AsRef<Utf8Path>,
         options: &Options,
@@ -63,6 +63,7 @@ impl Deployment {
             ..options.clone()
         };
         let loaded = manifest::load_with(manifest.as_ref(), &options)?;
+        loaded.selection().map_err(LoadError::NoVpuSelected)?;
         let invalid = |findings| LoadError::Invalid(Diagnostics::new(findings));
         let refused = unsupported(&loaded);
         if !refused.is_empty() {

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// Where an expected host key is from, where it is `host_key` of the manifest or of `vpus.toml`.
+pub(super) const PINNED: &str = "pinned in the manifest";
+
 /// A host that cannot run commands. A command that ran and failed is not one of these.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -140,11 +143,11 @@ impl HostError {
 
     /// The next thing to do.
     pub fn help(&self) -> Option<String> {
-        self.help_for("[vpu]")
+        self.help_for("[vpu]", "the manifest")
     }
 
-    /// The next thing to do where the VPU is described by this table of the manifest.
-    pub fn help_for(&self, table: &str) -> Option<String> {
+    /// The next thing to do where the VPU is described by this table, which is in `file`.
+    pub fn help_for(&self, table: &str, file: &str) -> Option<String> {
         match self {
             Self::Start { .. } => {
                 Some("install the OpenSSH client: apt-get install openssh-client".into())
@@ -177,19 +180,26 @@ impl HostError {
                 ..
             } => Some(format!(
                 "the VPU presents {}\n\
-                 if that is your VPU, pin its key in the manifest:\n\n  {table}\n  host_key = \"{}\"",
+                 if that is your VPU, pin its key in {file}:\n\n  {table}\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyChanged {
                 presented: Some(key),
                 expected_by,
                 ..
-            } => Some(format!(
-                "the VPU presents {}\n\
-                 another VPU at the same address, or a firmware update, has another key; if that is your VPU, \
-                 replace the key {expected_by}; in a manifest:\n\n  {table}\n  host_key = \"{}\"",
-                key.fingerprint, key.key
-            )),
+            } => {
+                let pin = if *expected_by == PINNED {
+                    format!("replace its key in {file}")
+                } else {
+                    format!("replace the key {expected_by}, or pin it in {file}")
+                };
+                Some(format!(
+                    "the VPU presents {}\n\
+                     another VPU at the same address, or a firmware update, has another key; if that is your VPU, \
+                     {pin}:\n\n  {table}\n  host_key = \"{}\"",
+                    key.fingerprint, key.key
+                ))
+            }
             Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
                 let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
                 Some(format!(

@@ -15,7 +15,7 @@ use super::{
     meaning,
     names::ReleaseVersion,
     schema::Document,
-    vpu::{UnknownVpu, VPUS_FILE, Vpus},
+    vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE, Vpus},
 };
 
 /// What the command line says beside the manifest.
@@ -23,7 +23,7 @@ use super::{
 pub struct Options {
     /// Overrides `release.version`.
     pub release_version: Option<ReleaseVersion>,
-    /// The `[vpus.NAME]` whose keys override `[vpu]`.
+    /// The `[vpus.NAME]` whose keys override `[vpu]`. Default: the only one, where `[vpu]` has no `host`.
     pub vpu: Option<String>,
     /// Looks at keys and words only: what the manifest points to may be missing.
     pub words_only: bool,
@@ -46,6 +46,9 @@ pub enum LoadError {
     /// The VPU that was asked for is not in it.
     #[error(transparent)]
     UnknownVpu(UnknownVpu),
+    /// It declares several VPUs, and none was asked for.
+    #[error(transparent)]
+    NoVpuSelected(NoVpuSelected),
 }
 
 impl LoadError {
@@ -56,6 +59,7 @@ impl LoadError {
                 Some("name the manifest with `-f FILE`, or write one: o3r-deploy init".to_owned())
             }
             Self::UnknownVpu(unknown) => Some(unknown.help()),
+            Self::NoVpuSelected(undecided) => Some(undecided.help()),
             Self::Read { .. } | Self::Invalid(_) => None,
         }
     }
@@ -119,7 +123,8 @@ pub fn check(
         findings.extend(read_vpus(&path, version, files, loaded.as_mut()));
     }
     if let Some(read) = loaded.as_mut() {
-        if let Some(chosen) = options.vpu.as_deref().and_then(|name| read.for_vpu(name)) {
+        let name = options.vpu.as_deref().or_else(|| read.only_vpu());
+        if let Some(chosen) = name.and_then(|name| read.for_vpu(name)) {
             *read = chosen;
         }
         if !options.words_only {

@@ -9,7 +9,7 @@ use super::{
     diagnostics::{Diagnostic, Source},
     names::escape,
     spans::{SpanMap, child},
-    vpu::{Vpu, Vpus},
+    vpu::{NoVpuSelected, Vpu, Vpus},
 };
 
 /// A manifest with everything that later stages need to point into it.
@@ -60,6 +60,40 @@ impl Loaded {
         loaded.manifest.vpu = self.declared_vpu.overridden_by(over);
         loaded.chosen = Some(name.to_owned());
         Some(loaded)
+    }
+
+    /// The only `[vpus.NAME]`, where `[vpu]` names no address and so is no VPU of its own.
+    pub(super) fn only_vpu(&self) -> Option<&str> {
+        let mut names = self.manifest.vpus.keys();
+        let only = names.next().filter(|_| names.next().is_none());
+        only.filter(|_| self.declared_vpu.host.is_none())
+            .map(String::as_str)
+    }
+
+    /// Whether it says which VPU is meant.
+    ///
+    /// # Errors
+    /// It declares several, none is selected, and `[vpu]` names no address.
+    pub fn selection(&self) -> Result<(), NoVpuSelected> {
+        let is_selected = self.chosen.is_some() || self.declared_vpu.host.is_some();
+        if is_selected || self.manifest.vpus.is_empty() {
+            return Ok(());
+        }
+        let beside = self.vpus_file.as_ref();
+        let declares = |spans: &SpanMap| spans.contains("/vpus");
+        let here = declares(&self.spans).then(|| self.source.name());
+        let there = beside.filter(|file| declares(&file.spans));
+        let files = here.into_iter().chain(there.map(|file| file.source.name()));
+        Err(NoVpuSelected {
+            files: files.collect::<Vec<_>>().join(" and "),
+            known: self.manifest.vpus.keys().cloned().collect(),
+        })
+    }
+
+    /// The name of the document that holds the table of a VPU; without a name, of `[vpu]`.
+    pub fn vpu_file(&self, name: Option<&str>) -> &str {
+        let pointer = name.map_or("/vpu".to_owned(), |name| child("/vpus", name));
+        self.locate(&pointer).0.name()
     }
 
     /// Every pointer that is written here or in `vpus.toml`.
@@ -151,5 +185,83 @@ impl Loaded {
         }
         self.vpus_file = Some(file);
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use camino::{Utf8Path, Utf8PathBuf};
+
+    use crate::manifest::{
+        self, Loaded, Options,
+        meaning::{FileKind, LocalFiles},
+    };
+
+    /// A folder with a `vpus.toml` and nothing else.
+    struct Beside(&'static str);
+
+    impl LocalFiles for Beside {
+        fn kind(&self, _: &Utf8Path) -> io::Result<FileKind> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
+            match self.0 {
+                text if path == "vpus.toml" && !text.is_empty() => Ok(text.into()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn home(&self) -> Option<Utf8PathBuf> {
+            None
+        }
+    }
+
+    fn loaded(manifest: &str, vpus: &'static str) -> Loaded {
+        let text = format!("[release]\nname = \"app\"\n{manifest}");
+        let options = Options::default();
+        manifest::check("deploy.toml", text.as_bytes(), &options, &Beside(vpus)).unwrap()
+    }
+
+    const ONE: &str = "[vpus.one]\nhost = \"10.0.0.1\"\n";
+    const TWO: &str = "[vpus.two]\nhost = \"10.0.0.2\"\n";
+
+    #[test]
+    fn of_several_vpus_none_is_meant_before_one_is_selected() {
+        let several = loaded(ONE, TWO);
+        let error = several.selection().unwrap_err();
+        assert_eq!(error.files, "deploy.toml and vpus.toml");
+        assert_eq!(error.known, ["one", "two"]);
+        assert_eq!(several.for_vpu("two").unwrap().selection(), Ok(()));
+        let beside = loaded("", "[vpus.one]\n[vpus.two]\n");
+        assert_eq!(beside.selection().unwrap_err().files, "vpus.toml");
+        // Keys that all have in common name no VPU, an address does.
+        let common = loaded("[vpu]\nfirmware = \"1.4\"\n[vpus.a]\n[vpus.b]\n", "");
+        assert!(common.selection().is_err());
+        let own = loaded("[vpu]\nhost = \"10.0.0.3\"\n[vpus.a]\n[vpus.b]\n", "");
+        assert_eq!((own.selection(), own.chosen), (Ok(()), None));
+    }
+
+    #[test]
+    fn the_only_vpu_is_meant_where_no_other_has_an_address() {
+        let only = loaded("", ONE);
+        assert_eq!(only.selection(), Ok(()));
+        assert_eq!(only.chosen.as_deref(), Some("one"));
+        assert_eq!(only.manifest.vpu.host.unwrap().as_str(), "10.0.0.1");
+        let own = loaded("[vpu]\nhost = \"10.0.0.3\"\n", ONE);
+        assert_eq!((own.selection(), own.chosen), (Ok(()), None));
+        assert_eq!(loaded("", "").selection(), Ok(()));
+    }
+
+    #[test]
+    fn the_table_of_a_vpu_is_in_the_file_that_declares_it() {
+        let both = loaded(ONE, TWO);
+        assert_eq!(both.vpu_file(None), "deploy.toml");
+        assert_eq!(both.vpu_file(Some("one")), "deploy.toml");
+        assert_eq!(both.vpu_file(Some("two")), "vpus.toml");
+        let two = both.for_vpu("two").unwrap();
+        assert_eq!(two.vpu_file(two.chosen.as_deref()), "vpus.toml");
     }
 }

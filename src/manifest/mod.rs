@@ -27,4 +27,4 @@ pub use o3r_core::exclude::Exclude;
 pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;
-pub use vpu::{UnknownVpu, VPUS_FILE};
+pub use vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE};

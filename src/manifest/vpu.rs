@@ -154,16 +154,34 @@ impl UnknownVpu {
             Some(meant) => format!(
                 "did you mean --vpu {}? there are: {}",
                 escape(meant),
-                self.list()
+                list(&self.known)
             ),
-            None => format!("there are: {}", self.list()),
+            None => format!("there are: {}", list(&self.known)),
         }
     }
+}
 
-    fn list(&self) -> String {
-        let names: Vec<String> = self.known.iter().map(|name| escape(name)).collect();
-        names.join(", ")
+/// Several `[vpus.NAME]`, none of which is selected, and a `[vpu]` that is none of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} VPUs are declared in {files}, and none is selected; nothing was done", .known.len())]
+pub struct NoVpuSelected {
+    /// The manifest or `vpus.toml`, or both.
+    pub files: String,
+    /// Those that there are.
+    pub known: Vec<String>,
+}
+
+impl NoVpuSelected {
+    /// The next thing to type.
+    pub fn help(&self) -> String {
+        format!("select one with --vpu NAME: {}", list(&self.known))
     }
+}
+
+/// Names of VPUs, for people.
+fn list(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| escape(name)).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -209,5 +227,18 @@ mod tests {
         );
         assert_eq!(unknown(&["other"]).help(), "there are: other");
         assert!(unknown(&[]).help().contains("[vpus.NAME]"));
+    }
+
+    #[test]
+    fn several_vpus_are_selected_from_by_name() {
+        let none = NoVpuSelected {
+            files: "deploy.toml and vpus.toml".into(),
+            known: vec!["agv-17".into(), "agv-18".into()],
+        };
+        assert_eq!(
+            format!("{none}\n{}", none.help()),
+            "2 VPUs are declared in deploy.toml and vpus.toml, and none is selected; nothing was done\n\
+             select one with --vpu NAME: agv-17, agv-18"
+        );
     }
 }

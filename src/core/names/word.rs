@@ -1,6 +1,6 @@
 //! Names without structure of their own: volumes, projects, releases, hosts, keys.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -185,6 +185,16 @@ word!(
         }
     }
 );
+
+/// Whether two spellings are one address.
+pub fn is_same_host(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
+        _ => one
+            .trim_end_matches('.')
+            .eq_ignore_ascii_case(other.trim_end_matches('.')),
+    }
+}
 
 word!(
     /// A user to log in as.

@@ -4,7 +4,10 @@ use crate::surroundings::program;
 use std::{path::Path, process::Stdio, time::Duration};
 
 use super::{
-    super::{HostError, error::PresentedKey},
+    super::{
+        HostError,
+        error::{PINNED, PresentedKey},
+    },
     SshOptions,
     client::{Configured, asks_nothing},
     known_hosts::Destination,
@@ -64,11 +67,7 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
             let (presented, scan) = presented_key(configured).await;
             HostError::HostKeyChanged {
                 host,
-                expected_by: if pinned {
-                    "pinned in the manifest"
-                } else {
-                    "in known_hosts"
-                },
+                expected_by: if pinned { PINNED } else { "in known_hosts" },
                 presented,
                 scan,
             }
