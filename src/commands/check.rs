@@ -65,6 +65,7 @@ pub(super) async fn run(
 async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagnostic> {
     let mut findings = loaded.warnings.clone();
     findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
+    findings.extend(meaning::same_vpus(loaded));
     let resolved = session::resolve(loaded, cache, ui).await;
     findings.extend(resolved.err().unwrap_or_default());
     // Images are the same for all of one architecture.

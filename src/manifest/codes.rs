@@ -25,6 +25,8 @@ o3r_core::codes! {
         Unsupported = "unsupported",
         /// Two declarations have one name or place.
         Duplicate = "duplicate",
+        /// Two VPUs of the manifest have the same address, host key or serial number.
+        SameVpu = "same-vpu",
         /// An image has more than one source.
         TwoSources = "two-sources",
         /// A file that the manifest names is not there, or cannot be read.

@@ -127,6 +127,12 @@ impl Loaded {
         format!("{}:{line}", self.source.name())
     }
 
+    /// Whether a key is written, for the chosen VPU or for all.
+    pub(super) fn is_written(&self, pointer: &str) -> bool {
+        let (_, spans, written) = self.locate(pointer);
+        spans.contains(&written)
+    }
+
     /// An error at a key's value.
     pub fn diagnostic(
         &self,

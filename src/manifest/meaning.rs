@@ -4,6 +4,9 @@
 mod autostart;
 pub(crate) mod compose;
 mod paths;
+mod vpus;
+
+pub use vpus::same_vpus;
 
 use crate::closest::did_you_mean;
 use std::{collections::BTreeMap, io};
