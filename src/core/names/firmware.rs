@@ -108,11 +108,17 @@ impl FirmwareRange {
 
     /// Whether some firmware in the range is older than `bound`, and whether some is not.
     pub fn sides_of(&self, bound: [u64; 3]) -> (bool, bool) {
-        // The least firmware of the range on either side is a bound or the next one.
+        // The least firmware of the range on either side is a bound or the next one, of any of its numbers.
         let bounds = self.requirement.comparators.iter().flat_map(|comparator| {
+            let major = comparator.major;
+            let minor = comparator.minor.unwrap_or(0);
             let patch = comparator.patch.unwrap_or(0);
-            let at = |patch| [comparator.major, comparator.minor.unwrap_or(0), patch];
-            [at(patch), at(patch + 1)]
+            [
+                [major, minor, patch],
+                [major, minor, patch.saturating_add(1)],
+                [major, minor.saturating_add(1), 0],
+                [major.saturating_add(1), 0, 0],
+            ]
         });
         let candidates = [[0, 0, 0], bound].into_iter().chain(bounds);
         let within = candidates.filter(|[major, minor, patch]| {
@@ -148,6 +154,13 @@ impl FromStr for FirmwareRange {
         if comparisons.is_empty() {
             return Err(refuse("it is empty".to_owned()));
         }
+        // `>=1,4` would be ">=1 and 4.x": a comma between numbers is a slip for a dot.
+        let is_bare = |word: &&String| word.starts_with(|c: char| c.is_ascii_digit());
+        if let Some(bare) = comparisons.iter().skip(1).find(is_bare) {
+            return Err(refuse(format!("`{bare}` has no operator")).with_help(
+                "separate the numbers of a version by dots, and give every comparison an operator: `>=1.4, <2`",
+            ));
+        }
         let requirement = semver::VersionReq::parse(&comparisons.join(", "))
             .map_err(|error| refuse(error.to_string()))?;
         if requirement
@@ -158,10 +171,14 @@ impl FromStr for FirmwareRange {
             return Err(refuse("it names a build".to_owned())
                 .with_help("builds are not compared: write the first three numbers alone"));
         }
-        Ok(Self {
+        let range = Self {
             requirement,
             text: text.trim().to_owned(),
-        })
+        };
+        if range.sides_of([0, 0, 0]) == (false, false) {
+            return Err(refuse("no version satisfies it".to_owned()));
+        }
+        Ok(range)
     }
 }
 
@@ -231,9 +248,26 @@ mod tests {
             "new",
             ">=1.4.30 <",
             "99999999999999999999",
+            ">=1,4",
+            "1,4",
+            ">=1.4 2",
+            ">=2, <1",
+            "<0",
         ] {
             assert!(text.parse::<FirmwareRange>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_comma_for_a_dot_is_refused_by_name() {
+        let error = ">=1,4".parse::<FirmwareRange>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`>=1,4` is not a firmware range: `4` has no operator"
+        );
+        assert!(error.help.contains("by dots"), "{}", error.help);
+        let empty = ">=1.4, <1.4".parse::<FirmwareRange>().unwrap_err();
+        assert!(empty.to_string().ends_with("no version satisfies it"));
     }
 
     #[test]
@@ -263,5 +297,7 @@ mod tests {
         assert_eq!(sides("1.1"), (true, true));
         assert_eq!(sides(">=1.4.29, <1.5"), (true, true));
         assert_eq!(sides("*"), (true, true));
+        assert_eq!(sides(">1.4"), (false, true));
+        assert_eq!(sides(">1"), (false, true));
     }
 }
