@@ -83,7 +83,11 @@ pub fn load(path: &Utf8Path) -> Result<Loaded, LoadError> {
 /// # Errors
 /// Those of [`load`], and a VPU that is not in it.
 pub fn load_with(path: &Utf8Path, options: &Options) -> Result<Loaded, LoadError> {
-    let bytes = fs_err::read(path).map_err(|source| LoadError::Read {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the error names the file, and would name it twice"
+    )]
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
     })?;

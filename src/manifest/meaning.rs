@@ -23,9 +23,9 @@ use super::{
 
 /// What the checks need to know of this machine's files.
 pub trait LocalFiles {
-    /// What a path is, links followed.
+    /// What a path is, links followed. The error does not name it.
     fn kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
-    /// The contents of a small file.
+    /// The contents of a small file. The error does not name it.
     fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>>;
     /// The directory that `~` stands for.
     fn home(&self) -> Option<Utf8PathBuf>;
@@ -59,9 +59,13 @@ pub struct Disk;
 /// More than any compose file or `.env` has.
 const MAX_READ: u64 = 4 << 20;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "findings name the file, and would name it twice"
+)]
 impl LocalFiles for Disk {
     fn kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
-        let metadata = fs_err::metadata(path)?;
+        let metadata = std::fs::metadata(path)?;
         Ok(if metadata.is_file() {
             FileKind::File
         } else if metadata.is_dir() {
@@ -72,14 +76,14 @@ impl LocalFiles for Disk {
     }
 
     fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
-        let metadata = fs_err::metadata(path)?;
+        let metadata = std::fs::metadata(path)?;
         if metadata.len() > MAX_READ {
             return Err(io::Error::other(format!(
                 "the file has {} bytes",
                 metadata.len()
             )));
         }
-        fs_err::read(path)
+        std::fs::read(path)
     }
 
     fn home(&self) -> Option<Utf8PathBuf> {
@@ -303,7 +307,7 @@ impl Checker<'_> {
             Err(error) => {
                 let message = match error.kind() {
                     io::ErrorKind::NotFound => format!("`{written}` does not exist"),
-                    _ => format!("`{written}` cannot be read"),
+                    _ => format!("`{written}` cannot be read: {error}"),
                 };
                 let help = match error.kind() {
                     io::ErrorKind::NotFound if resolved == written => {
@@ -312,7 +316,7 @@ impl Checker<'_> {
                     io::ErrorKind::NotFound => {
                         format!("create it, or correct the path; it was looked for at {resolved}")
                     }
-                    _ => error.to_string(),
+                    _ => format!("make it readable: ls -ld {resolved}"),
                 };
                 self.error(pointer, FindingCode::MissingFile, message, &label, help);
             }

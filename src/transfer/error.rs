@@ -185,12 +185,10 @@ pub enum ImageError {
         said: String,
     },
     /// The engine does not have the image.
-    #[error("this machine's docker has no image {name:?}: {said}")]
+    #[error("this machine's docker has no image {name:?}")]
     NoSuchImage {
         /// The image as the user named it.
         name: String,
-        /// Docker's words.
-        said: String,
     },
     /// The engine saved the image without some of its content.
     #[error("this machine's docker has the image {name:?} without {part}")]

@@ -337,9 +337,9 @@ fn failure(command: &str, name: &str, output: &Output) -> ImageError {
     ]) {
         ImageError::EngineDown { said }
     } else if has(&["no such image", "no such object", "image not known"]) {
+        // Docker says no more than that, and some versions say it twice.
         ImageError::NoSuchImage {
             name: name.to_owned(),
-            said,
         }
     } else {
         ImageError::EngineFailed {

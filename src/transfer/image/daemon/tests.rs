@@ -326,7 +326,7 @@ fn docker_that_cannot_answer() {
         "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?",
         "failed to connect to the docker API at unix:///var/run/docker.sock; check if the daemon is running",
         "permission denied while trying to connect to the Docker daemon socket",
-        "Error: No such image: app:dev",
+        "Error response from daemon: no such image: app:dev: No such image: app:dev",
         "something new",
         "",
     ];
@@ -340,7 +340,7 @@ fn docker_that_cannot_answer() {
     this machine's docker engine does not answer: permission denied while trying to connect to the Docker daemon socket
     help: start docker, or set DOCKER_HOST; `docker info` must answer
 
-    this machine's docker has no image "app:dev": Error: No such image: app:dev
+    this machine's docker has no image "app:dev"
     help: build or pull it first; `docker image inspect app:dev` must answer
 
     `docker image inspect` failed: something new
