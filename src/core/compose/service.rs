@@ -46,7 +46,7 @@ pub struct Service {
     /// Its container runtime, as `nvidia`.
     pub runtime: Option<At<String>>,
     /// The ports it takes on the VPU.
-    pub published_ports: Vec<HostPort>,
+    pub published_ports: Vec<At<HostPort>>,
     /// How many containers it wants by `scale:`.
     pub scale: Option<usize>,
     /// How many containers it wants by `deploy.replicas`, in the mode `replicated`. Who wants to
@@ -284,7 +284,7 @@ fn mount_source(text: &str) -> MountSource {
 
 /// The ports on the VPU of one entry of `ports:`: `8080:80`, `127.0.0.1:8080-8081:80-81/tcp`, or a
 /// table; a port that docker chooses is none.
-fn published(entry: &Node) -> Vec<HostPort> {
+fn published(entry: &Node) -> Vec<At<HostPort>> {
     let (address, range, protocol) = if let Value::Map(long) = &entry.value {
         let text = |key: &str| long.get(key).and_then(Node::text).unwrap_or_default();
         (text("host_ip"), text("published"), text("protocol"))
@@ -303,6 +303,9 @@ fn published(entry: &Node) -> Vec<HostPort> {
     };
     let ports = first..=last;
     ports
-        .map(|port| HostPort::new(address, port, protocol == "udp"))
+        .map(|port| At {
+            value: HostPort::new(address, port, protocol == "udp"),
+            place: entry.place,
+        })
         .collect()
 }

@@ -68,7 +68,7 @@ fn the_keys_that_matter_are_read() {
     let ports: Vec<String> = web
         .published_ports
         .iter()
-        .map(ToString::to_string)
+        .map(|port| port.value.to_string())
         .collect();
     assert_eq!(
         ports,
@@ -278,7 +278,7 @@ fn an_override_file_is_laid_over_the_compose_file() {
     let ports: Vec<String> = web
         .published_ports
         .iter()
-        .map(ToString::to_string)
+        .map(|port| port.value.to_string())
         .collect();
     assert_eq!(ports, ["80/tcp", "81/tcp", "82/tcp"]);
     let sources: Vec<&MountSource> = web.mounts.iter().map(|mount| &mount.source).collect();
@@ -324,7 +324,7 @@ fn what_docker_compose_config_prints_is_read_without_complaints() {
     let ports: Vec<String> = web
         .published_ports
         .iter()
-        .map(ToString::to_string)
+        .map(|port| port.value.to_string())
         .collect();
     assert_eq!(ports, ["8080/tcp", "127.0.0.1:81/tcp"]);
     assert_eq!(web.mounts[1].source, MountSource::Volume("share".into()));

@@ -117,7 +117,11 @@ pub fn services(
                 processes_of: service_in(service.pid.as_deref()),
                 mounts: mounts(service, parsed, project, directory),
                 replicas: service.containers(release),
-                ports: service.published_ports.clone(),
+                ports: service
+                    .published_ports
+                    .iter()
+                    .map(|port| port.value.clone())
+                    .collect(),
                 runtime: service
                     .runtime
                     .as_ref()

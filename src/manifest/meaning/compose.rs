@@ -336,13 +336,15 @@ impl<'c, 'a> Project<'c, 'a> {
         for port in service
             .published_ports
             .iter()
-            .filter(|port| is_system_port(port))
+            .filter(|port| is_system_port(&port.value))
         {
-            let message =
-                format!("publishes {port} for `{name}`, which the VPU's own software uses");
+            let message = format!(
+                "publishes {} for `{name}`, which the VPU's own software uses",
+                port.value
+            );
             self.warning(
                 FindingCode::ComposePort,
-                Some(service.place),
+                Some(port.place),
                 &message,
                 "publish another port",
             );

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Project;
 use crate::{
-    compose::HostPort,
+    compose::{At, HostPort},
     manifest::{
         FindingCode,
         diagnostics::Diagnostic,
@@ -97,22 +97,19 @@ impl Shared {
                 continue;
             }
             let own = format!("`{}` of the project `{}`", service.name, compose.name);
-            for port in &service.published_ports {
+            for At { value: port, place } in &service.published_ports {
                 let mut others = self.ports.iter().filter(|(_, other)| *other != own);
                 if let Some((_, other)) = others.find(|(held, _)| held.collides_with(port)) {
                     let message = format!("publishes {port} for `{}`, like {other}", service.name);
                     let help = "publish one of them at another port";
-                    let finding = project.finding(
-                        FindingCode::ComposePort,
-                        Some(service.place),
-                        &message,
-                        help,
-                    );
+                    let finding =
+                        project.finding(FindingCode::ComposePort, Some(*place), &message, help);
                     self.twice.push(finding);
                 }
             }
-            let ports = service.published_ports.iter().cloned();
-            self.ports.extend(ports.map(|port| (port, own.clone())));
+            let ports = service.published_ports.iter();
+            let ports = ports.map(|port| (port.value.clone(), own.clone()));
+            self.ports.extend(ports);
         }
     }
 
