@@ -55,6 +55,8 @@ pub struct Refusal {
     pub by_config: bool,
     /// Whether it is none where the VPU's login sets a variable that nothing here sets.
     pub unless_login_sets: bool,
+    /// The file beside the compose file whose absence it is, by its path from there.
+    pub missing_file: Option<String>,
 }
 
 impl Refusal {
@@ -69,12 +71,19 @@ impl Refusal {
             help: help.into(),
             by_config: true,
             unless_login_sets: false,
+            missing_file: None,
         }
     }
 
     /// Says that docker-compose finds it only when it starts the project.
     pub(super) fn at_start(mut self) -> Self {
         self.by_config = false;
+        self
+    }
+
+    /// Says which file is not there.
+    fn without(mut self, file: &str) -> Self {
+        self.missing_file = Some(file.to_owned());
         self
     }
 
@@ -230,7 +239,8 @@ impl Reader<'_> {
             } else {
                 format!("add `extra_files = [\"{path}\"]`")
             };
-            self.refuse(Some(entry.place), message, help);
+            let refusal = Refusal::new(Some(entry.place), message, help);
+            self.reading.refusals.push(refusal.without(&path));
         }
     }
 

@@ -132,7 +132,8 @@ impl<'c, 'a> Project<'c, 'a> {
                         readings,
                         sources: Vec::new(),
                     }
-                    .with_sources(&path),
+                    .with_sources(&path)
+                    .without_listed(compose),
                 );
             }
             Ok(Err(_)) => ("is not UTF-8".to_owned(), "save it as UTF-8"),
@@ -164,6 +165,19 @@ impl<'c, 'a> Project<'c, 'a> {
             Source::new(local.as_str(), file.text.clone())
         });
         self.sources = sources.collect();
+        self
+    }
+
+    /// Leaves out the complaints about files that are listed and not there, which is a finding of its own.
+    fn without_listed(mut self, compose: &Compose) -> Self {
+        let is_listed =
+            |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
+        for (_, reading) in &mut self.readings {
+            reading.refusals.retain(|refusal| {
+                let missing = refusal.missing_file.as_deref();
+                !missing.is_some_and(is_listed)
+            });
+        }
         self
     }
 

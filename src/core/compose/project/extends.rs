@@ -1,6 +1,6 @@
 //! Resolves what services extend, of their own file and of others.
 
-use super::{Reader, joined};
+use super::{Reader, Refusal, joined};
 use crate::compose::{
     Place, merge,
     node::{Map, Node, Value},
@@ -86,7 +86,8 @@ impl Reader<'_> {
             };
             let message =
                 format!("extends a service of `{written}`, which is not among the `extra_files`");
-            self.refuse(Some(place), message, help);
+            let refusal = Refusal::new(Some(place), message, help);
+            self.reading.refusals.push(refusal.without(path));
             return None;
         };
         let index = self.file(path, text);

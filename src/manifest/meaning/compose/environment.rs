@@ -2,7 +2,7 @@
 
 use super::{Project, releases};
 use crate::{
-    compose::{ComposeFile, Place, Refusal, Release, is_placed, read_env},
+    compose::{At, ComposeFile, Place, Refusal, Release, is_placed, read_env},
     manifest::{FindingCode, names::RelativePath, types::Compose},
 };
 
@@ -60,9 +60,12 @@ impl Project<'_, '_> {
         }
     }
 
-    /// Variables that nothing sets, other than in images, which are an error of their own.
+    /// Variables that nothing sets, other than in images, which are an error of their own. All that a `.env` sets
+    /// which is not among the extra files are one finding, and none where a service that reads it is refused.
     pub(super) fn unset(&mut self, file: &ComposeFile, compose: &Compose) {
-        let left_behind = self.env_left_behind(compose);
+        let left_behind = self.env_left_behind(compose).unwrap_or_default();
+        let left_behind = read_env(&left_behind, Release::V1_29).values;
+        let mut of_env: Vec<&At<String>> = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
         for variable in &file.unset {
             let is_image = |service: &crate::compose::Service| {
@@ -80,23 +83,35 @@ impl Project<'_, '_> {
             }
             seen.push(&variable.value);
             let name = &variable.value;
-            let message = format!("leaves `{name}` empty: nothing sets it");
-            let help = match &left_behind {
-                Some(text) if read_env(text, Release::V1_29).values.contains_key(name) => {
-                    "the `.env` beside it sets it, and does not travel: add `extra_files = [\".env\"]`"
-                        .to_owned()
-                }
-                _ => format!(
+            if left_behind.contains_key(name) {
+                of_env.push(variable);
+                continue;
+            }
+            self.left_empty(
+                variable.place,
+                &[name],
+                &format!(
                     "set it in a `.env` file listed in `extra_files`, or give it a default: `${{{name}:-value}}`"
                 ),
-            };
-            self.warning(
-                FindingCode::ComposeVariable,
-                Some(variable.place),
-                &message,
-                &help,
             );
         }
+        let lacks_env = |refusal: &Refusal| refusal.missing_file.as_deref() == Some(ENV_FILE);
+        if let [first, ..] = of_env.as_slice()
+            && !self.newest().1.refusals.iter().any(lacks_env)
+        {
+            let names: Vec<&str> = of_env.iter().map(|at| at.value.as_str()).collect();
+            let them = if names.len() == 1 { "it" } else { "them" };
+            let help = format!(
+                "the `.env` beside it sets {them}, and is not sent: add `extra_files = [\".env\"]`"
+            );
+            self.left_empty(first.place, &names, &help);
+        }
+    }
+
+    fn left_empty(&mut self, place: Place, names: &[&str], help: &str) {
+        let them = if names.len() == 1 { "it" } else { "them" };
+        let message = format!("leaves `{}` empty: nothing sets {them}", names.join("`, `"));
+        self.warning(FindingCode::ComposeVariable, Some(place), &message, help);
     }
 
     /// The `.env` beside the compose file here, where it is not among the extra files.

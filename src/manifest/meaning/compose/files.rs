@@ -97,7 +97,7 @@ impl Project<'_, '_> {
         let here = self.checker.files.kind(&self.directory.join(path)).ok();
         let is_above = path.starts_with("..");
         let why = if is_above {
-            "which is not below the compose file and does not travel"
+            "which is not below the compose file and is not deployed"
         } else {
             "which is not among the `extra_files`"
         };
@@ -166,6 +166,6 @@ fn help_for(path: &str, what: &str) -> String {
     }
     let slash = if what == "directory" { "/" } else { "" };
     format!(
-        "add `extra_files = [\"{path}{slash}\"]`; what is missing there is an empty directory in the container"
+        "add `extra_files = [\"{path}{slash}\"]`; if it is missing on the VPU, docker mounts an empty directory instead"
     )
 }
