@@ -151,6 +151,19 @@ pub fn read_project(
     reader.reading
 }
 
+/// Whether the YAML reader stumbled over how lines are indented; it has no codes for that.
+fn is_of_indentation(message: &str) -> bool {
+    let words = [
+        "indent",
+        "tabs disallowed",
+        "did not find expected key",
+        "did not find expected '-' indicator",
+        "simple key expected",
+        "mapping values are not allowed",
+    ];
+    words.iter().any(|words| message.contains(words))
+}
+
 /// One file, processed.
 struct Document {
     name: String,
@@ -284,6 +297,10 @@ impl Reader<'_> {
     fn unreadable(&mut self, error: &ComposeError) {
         let help = match error {
             ComposeError::Duplicate { .. } => "remove one of the two",
+            ComposeError::Yaml { message, .. } if is_of_indentation(message) => {
+                "correct the indentation, of this line or of one above it: the keys of a table start in one column, \
+                 and only spaces indent, not tabs"
+            }
             _ => "correct the file; `docker-compose config` shows what it reads",
         };
         self.refuse(error.place(), format!("cannot be read: {error}"), help);
