@@ -325,6 +325,14 @@ impl std::error::Error for Diagnostics {}
 
 /// One report whose related reports are the findings.
 impl miette::Diagnostic for Diagnostics {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(if self.has_errors() {
+            miette::Severity::Error
+        } else {
+            miette::Severity::Warning
+        })
+    }
+
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
         Some(Box::new(
             self.findings

@@ -216,6 +216,7 @@ pub(crate) fn report_text(
     // That of a manifest says how many findings there are, and of which kind each is.
     if report.related().is_none() {
         "error:".clone_into(&mut theme.characters.error);
+        "warning:".clone_into(&mut theme.characters.warning);
     }
     let handler = miette::GraphicalReportHandler::new_themed(theme)
         .with_width(columns.unwrap_or(80).clamp(MIN_WIDTH, MAX_WIDTH))
