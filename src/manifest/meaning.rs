@@ -98,6 +98,7 @@ pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
         files,
         findings: Vec::new(),
     };
+    checker.identity();
     checker.unique_names();
     checker.image_sources();
     checker.local_files();
@@ -233,6 +234,34 @@ impl Checker<'_> {
                 is_directory.then_some(FileKind::Directory),
             );
         }
+    }
+
+    /// A warning only: a machine that checks a manifest need not be one that logs in.
+    fn identity(&mut self) {
+        let Some(identity) = &self.loaded.manifest.vpu.identity else {
+            return;
+        };
+        let path = self.local(identity);
+        let found = self.files.kind(&path);
+        // Of a key that is in an agent, the public part is enough.
+        let public = self.files.kind(&Utf8PathBuf::from(format!("{path}.pub")));
+        let (code, problem) = match found {
+            Ok(FileKind::Directory) => (FindingCode::WrongFile, "is a directory".to_owned()),
+            Ok(FileKind::File | FileKind::Other) => return,
+            Err(_) if public.is_ok() => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (FindingCode::MissingFile, "does not exist".to_owned())
+            }
+            Err(error) => (FindingCode::MissingFile, format!("cannot be read: {error}")),
+        };
+        let message = format!("the ssh key `{identity}` {problem}");
+        let help =
+            format!("name the file of a private key, or make one: ssh-keygen -t ed25519 -f {path}");
+        let label = format!("looked for at {path}");
+        let finding = self
+            .loaded
+            .diagnostic("/vpu/identity", code, message, label, help);
+        self.findings.push(finding.warning());
     }
 
     fn restarts(&mut self) {
