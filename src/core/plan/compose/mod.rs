@@ -228,6 +228,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     for (input, (was, is)) in stale.named(is_told) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
+    causes.extend(stale.record.clone());
     causes.extend(states(builder, project, found, &changed_images));
     let own = found.containers.values();
     causes.extend(own.flat_map(|container| shown::differences(builder, project, container)));

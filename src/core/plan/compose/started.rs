@@ -102,8 +102,8 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
 /// How what containers were started from differs from what they would be started from: recorded, and wanted.
 #[derive(Default)]
 pub(super) struct Stale {
-    /// Why the record says nothing of these containers.
-    pub(super) record: Option<(String, String)>,
+    /// That the record does not speak of these containers.
+    pub(super) record: Option<Cause>,
     /// What differs.
     pub(super) inputs: BTreeMap<Input, (String, String)>,
 }
@@ -115,10 +115,8 @@ impl Stale {
         is_told: impl Fn(&Input) -> bool,
     ) -> BTreeMap<String, &(String, String)> {
         let inputs = self.inputs.iter().filter(|(input, _)| !is_told(input));
-        let inputs = inputs.map(|(input, values)| (input.to_string(), values));
-        let record = self.record.iter();
         inputs
-            .chain(record.map(|values| ("record".to_owned(), values)))
+            .map(|(input, values)| (input.to_string(), values))
             .collect()
     }
 }
@@ -129,10 +127,10 @@ pub(super) fn stale(
     found: &Found<'_>,
     inputs: &BTreeMap<Input, String>,
 ) -> Stale {
-    let by_us = || "a start by this tool".to_owned();
     let mut stale = Stale::default();
     let Some(started) = found.started else {
-        stale.record = Some(("nothing recorded".to_owned(), by_us()));
+        let by_whom = Cause::differs("started by", "unknown, no record", "o3r-deploy");
+        stale.record = Some(by_whom);
         return stale;
     };
     // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
@@ -153,7 +151,8 @@ pub(super) fn stale(
         }
     }
     if let Some(container) = stranger(builder, found, started) {
-        stale.record = Some((container.name.clone(), by_us()));
+        let attribute = format!("container {}: started by", container.name);
+        stale.record = Some(Cause::differs(attribute, "something else", "o3r-deploy"));
     }
     stale
 }
