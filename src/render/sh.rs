@@ -6,7 +6,7 @@ use o3r_core::architecture::Architecture;
 
 use crate::{
     desired::is_secret,
-    plan::{Payload, PayloadSource, Plan, Transport},
+    plan::{Payload, PayloadSource, Plan, Transport, Verb},
     remote,
     shell::quote,
 };
@@ -75,7 +75,7 @@ pub fn sh(plan: &Plan) -> Script {
         let title = format!(
             "[{}/{total}] {} {}",
             step.id,
-            step.action.verb(),
+            Verb::of_step(step).name(),
             step.address
         );
         let _ = writeln!(out, "echo {}", quote(&o3r_core::names::escape(&title)));

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::text::{DIM, GREEN, RED, Style, paint};
-use crate::plan::Action;
+use crate::plan::{Action, Verb};
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Sign {
     /// Not as it should be.
     Bad,
     /// A step.
-    Step(Action),
+    Step(Verb),
 }
 
 impl Sign {
@@ -24,21 +24,23 @@ impl Sign {
             Self::Good => ("✓", "ok"),
             Self::Ended => ("○", "o"),
             Self::Bad => ("✗", "x"),
-            Self::Step(Action::Create) => ("+", "+"),
-            Self::Step(Action::Update) => ("~", "~"),
-            Self::Step(Action::Replace) => ("±", "-/+"),
-            Self::Step(Action::Remove) => ("-", "-"),
-            Self::Step(Action::Run) => ("▸", ">"),
+            Self::Step(Verb::Action(Action::Create)) => ("+", "+"),
+            Self::Step(Verb::Action(Action::Update) | Verb::Rename) => ("~", "~"),
+            Self::Step(Verb::Action(Action::Replace)) => ("±", "-/+"),
+            Self::Step(Verb::Action(Action::Remove)) => ("-", "-"),
+            Self::Step(Verb::Action(Action::Run)) => ("▸", ">"),
         };
         if ascii { plain } else { sign }
     }
 
     fn look(self) -> Ansi {
         match self {
-            Self::Good | Self::Step(Action::Create) => GREEN,
+            Self::Good | Self::Step(Verb::Action(Action::Create)) => GREEN,
             Self::Ended => DIM,
-            Self::Step(Action::Update | Action::Run) => AnsiColor::Yellow.on_default(),
-            Self::Bad | Self::Step(Action::Replace | Action::Remove) => RED,
+            Self::Step(Verb::Action(Action::Update | Action::Run) | Verb::Rename) => {
+                AnsiColor::Yellow.on_default()
+            }
+            Self::Bad | Self::Step(Verb::Action(Action::Replace | Action::Remove)) => RED,
         }
     }
 }
@@ -57,9 +59,9 @@ impl Style {
     }
 
     /// The sign of a step after its indentation of two columns; a sign of three takes them.
-    pub(super) fn step_sign(self, action: Action) -> String {
-        let blanks = 3 - Sign::Step(action).text(self.ascii).chars().count();
-        format!("{}{}", " ".repeat(blanks), self.sign(Sign::Step(action)))
+    pub(super) fn step_sign(self, verb: Verb) -> String {
+        let blanks = 3 - Sign::Step(verb).text(self.ascii).chars().count();
+        format!("{}{}", " ".repeat(blanks), self.sign(Sign::Step(verb)))
     }
 }
 
@@ -92,14 +94,15 @@ mod tests {
             let text = style.sign_in_column(sign);
             assert!(text.is_ascii() && text.len() == 2, "{text:?}");
         }
-        for action in [
+        let actions = [
             Action::Create,
             Action::Update,
             Action::Replace,
             Action::Remove,
             Action::Run,
-        ] {
-            let text = style.step_sign(action);
+        ];
+        for verb in actions.map(Verb::Action).into_iter().chain([Verb::Rename]) {
+            let text = style.step_sign(verb);
             assert!(text.is_ascii() && text.len() == 3, "{text:?}");
         }
         assert_eq!(ascii("write `KEY=…`: é"), "write `KEY=...`: é");

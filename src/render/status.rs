@@ -12,10 +12,10 @@ use super::{
     wrap::line,
 };
 use crate::status::{
-    AfterBoot, Autostart, Condition, ContainerStatus, Disk, Drift, Memory, Project, Release,
-    StartedBy, Status,
+    AfterBoot, Autostart, Change, Condition, ContainerStatus, Disk, Drift, Memory, Project,
+    Release, StartedBy, Status,
 };
-use o3r_core::facts::ContainerState;
+use o3r_core::{facts::ContainerState, plan::Verb};
 
 /// The whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
@@ -232,7 +232,7 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         } => (summary, changes, blocked),
     };
     for change in changes {
-        let title = step_title(change.action, &change.address, style);
+        let title = step_title(verb(change), &change.address, style);
         line(out, style, BELOW, &title);
         let causes = change.causes.iter();
         let causes: Vec<String> = causes
@@ -254,7 +254,13 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         let what = format!("  {sign} {address} is blocked: {reason} [{}]", blocked.code);
         line(out, style, 4, &what);
     }
-    line(out, style, 4, &format!("  {}", summary_line(summary)));
+    let verbs = changes.iter().map(verb);
+    let what = format!("  {}", summary_line(summary, verbs));
+    line(out, style, 4, &what);
+}
+
+fn verb(change: &Change) -> Verb {
+    Verb::of(change.action, change.causes.first())
 }
 
 fn age(seconds: u64) -> String {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{Details, changes::changes, sign::Sign, units, wrap::line};
-use crate::plan::{Action, Address, Cause, Phase, Plan, ResourceKind, Step, Summary, Vpu};
+use crate::plan::{Address, Cause, Phase, Plan, ResourceKind, Step, Summary, Verb, Vpu};
 use o3r_core::names::escape;
 
 /// How to render.
@@ -149,7 +149,7 @@ fn phase_heading(phase: Phase) -> &'static str {
 }
 
 fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
-    let mut title = step_title(step.action, &step.address, style);
+    let mut title = step_title(Verb::of_step(step), &step.address, style);
     // A detail says how much is sent, too.
     if step.bytes_to_send > 0 && step.detail.is_none() {
         let _ = write!(title, "  ({} to send)", units::bytes(step.bytes_to_send));
@@ -181,9 +181,9 @@ pub(super) fn below(text: &str) -> String {
 }
 
 /// `  + create  directory.~/share`.
-pub(super) fn step_title(action: Action, address: &Address, style: Style) -> String {
+pub(super) fn step_title(verb: Verb, address: &Address, style: Style) -> String {
     let address = paint(style.color, BOLD, &address.to_string());
-    format!("{} {:<7} {address}", style.step_sign(action), action.verb())
+    format!("{} {:<7} {address}", style.step_sign(verb), verb.name())
 }
 
 /// A cause in a line; none where the action says it.
@@ -206,7 +206,7 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
 
 /// `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
 fn count_line(plan: &Plan) -> String {
-    let line = summary_line(&plan.summary);
+    let line = summary_line(&plan.summary, plan.steps.iter().map(Verb::of_step));
     if plan.is_empty() {
         return line;
     }
@@ -220,7 +220,7 @@ fn count_line(plan: &Plan) -> String {
 }
 
 /// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
-pub(super) fn summary_line(summary: &Summary) -> String {
+pub(super) fn summary_line(summary: &Summary, verbs: impl Iterator<Item = Verb>) -> String {
     let Summary {
         create,
         update,
@@ -233,11 +233,13 @@ pub(super) fn summary_line(summary: &Summary) -> String {
     if create + update + replace + remove + run + blocked == 0 {
         return format!("Nothing to do: {unchanged} unchanged");
     }
+    let renamed = verbs.filter(|verb| *verb == Verb::Rename).count();
     let counts = [
         (create, "to create"),
         (update, "to update"),
         (replace, "to replace"),
-        (remove, "to remove"),
+        (renamed, "to rename"),
+        (remove.saturating_sub(renamed), "to remove"),
         (run, "to run"),
         (unchanged, "unchanged"),
         (blocked, "blocked"),

@@ -11,7 +11,7 @@ use super::{Ui, layers};
 use crate::{
     apply::{Event, Observer},
     image::{LayerSpan, Work, WorkProgress},
-    plan::Action,
+    plan::{Action, Verb},
     render::{self, Sign},
 };
 
@@ -142,13 +142,14 @@ enum End {
 }
 
 /// What a step that is done has done.
-fn past(action: Action) -> &'static str {
-    match action {
-        Action::Create => "created",
-        Action::Update => "updated",
-        Action::Replace => "replaced",
-        Action::Remove => "removed",
-        Action::Run => "ran",
+fn past(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Action(Action::Create) => "created",
+        Verb::Action(Action::Update) => "updated",
+        Verb::Action(Action::Replace) => "replaced",
+        Verb::Action(Action::Remove) => "removed",
+        Verb::Action(Action::Run) => "ran",
+        Verb::Rename => "renamed",
     }
 }
 
@@ -175,9 +176,9 @@ impl Observer for Progress {
         match event {
             Event::Started(step) => {
                 let number = format!("[{}/{}]", step.id, self.total);
-                let (verb, address) = (step.action.verb(), &step.address);
-                let title = format!("{number} {verb} {address}");
-                let done = format!("{number} {} {address}", past(step.action));
+                let (verb, address) = (Verb::of_step(step), &step.address);
+                let title = format!("{number} {} {address}", verb.name());
+                let done = format!("{number} {} {address}", past(verb));
                 self.start(title, done, step.bytes_to_send);
             }
             Event::Image {

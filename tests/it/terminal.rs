@@ -116,14 +116,21 @@ fn a_drift() {
         { "path": "notes.txt", "change": "deleted", "found": null, "wanted": null },
     ]);
     let because = json!({ "kind": "depends_on", "address": "volume.share" });
+    let undeclared = json!({
+        "kind": "differs", "attribute": "read by docker-compose", "found": "not declared", "wanted": "renamed",
+    });
+    let mut renamed = step(3, "switch", "remove", "file.localization/.env", &undeclared);
+    renamed["detail"] = "kept as .env.o3r-found".into();
     let steps = [
         step(1, "stage", "replace", "volume.share", &differs),
         files,
-        step(3, "switch", "update", "compose.localization", &because),
+        renamed,
+        step(4, "switch", "update", "compose.localization", &because),
     ];
     let summary = Summary {
         update: 2,
         replace: 1,
+        remove: 1,
         unchanged: 9,
         ..Summary::default()
     };

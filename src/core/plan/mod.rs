@@ -20,6 +20,7 @@ mod release;
 pub mod space;
 mod step;
 mod transfer;
+mod verb;
 mod volume;
 
 pub use address::{Address, ResourceKind, UnknownAddress};
@@ -32,6 +33,7 @@ pub use step::{
     Action, Blocked, Cause, Change, ChangeKind, Command, NotRestorable, Part, Payload,
     PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu,
 };
+pub use verb::Verb;
 
 use crate::{desired::Desired, facts::Observed, offers::Offers};
 

@@ -14,6 +14,7 @@ use crate::{
         builder::{Builder, Draft},
         directory::unwritable,
         obstacle::{BlockCode, Obstacle},
+        verb::RENAMED,
     },
     remote::{self, PreviousFile},
     shell::{Argv, quote},
@@ -83,7 +84,7 @@ fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
     let path = format!("{}/{name}", project.directory());
     let record = builder.state().started(&project.name);
     let aside = |verb| Command::new(remote::set_aside(verb, &path, &record));
-    let cause = Cause::differs("read by docker-compose", "not declared", "renamed");
+    let cause = Cause::differs("read by docker-compose", "not declared", RENAMED);
     let address = file_address(&project.name, name);
     let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
     let draft = draft.source(project.source.as_ref()).run([aside("do")]);

@@ -1,0 +1,65 @@
+//! The words for what steps do. Documents have actions alone, in which a file that is renamed counts as removed: its
+//! address goes.
+
+use super::{Action, Cause, Step};
+
+/// What a step does, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// The action's own word.
+    Action(Action),
+    /// It goes, and what was there is kept under another name.
+    Rename,
+}
+
+impl Verb {
+    /// That of a step.
+    pub fn of_step(step: &Step) -> Self {
+        Self::of(step.action, Some(&step.cause))
+    }
+
+    /// That of an action with this first cause.
+    pub fn of(action: Action, cause: Option<&Cause>) -> Self {
+        match cause {
+            Some(Cause::Differs { wanted, .. })
+                if action == Action::Remove && wanted == RENAMED =>
+            {
+                Self::Rename
+            }
+            _ => Self::Action(action),
+        }
+    }
+
+    /// The verb.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Action(action) => action.verb(),
+            Self::Rename => "rename",
+        }
+    }
+}
+
+/// The wanted value of what is renamed.
+pub(super) const RENAMED: &str = "renamed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_under_another_name_is_renamed() {
+        let renamed = Cause::differs("read by docker-compose", "not declared", RENAMED);
+        assert_eq!(Verb::of(Action::Remove, Some(&renamed)).name(), "rename");
+        for (action, cause) in [
+            (Action::Remove, Cause::Undeclared),
+            (Action::Remove, Cause::differs("enabled", "yes", "no")),
+            (Action::Update, renamed),
+        ] {
+            assert_eq!(
+                Verb::of(action, Some(&cause)),
+                Verb::Action(action),
+                "{cause:?}"
+            );
+        }
+    }
+}
