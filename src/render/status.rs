@@ -136,6 +136,7 @@ fn project(
         Some(release) if *release != project.name => format!(", of release {release}"),
         Some(_) => String::new(),
         None if project.name.is_empty() => String::new(),
+        None if project.incomplete => ", of an apply that did not complete".to_owned(),
         None => ", not managed by o3r-deploy".to_owned(),
     };
     let boot = match project.after_boot {
@@ -218,19 +219,25 @@ fn state(container: &ContainerStatus) -> String {
 const CAUSES: usize = 3;
 
 fn drift(out: &mut String, drift: &Drift, style: Style) {
-    let (summary, changes, blocked) = match drift {
+    let (manifest, summary, changes, blocked) = match drift {
         Drift::Unknown { reason } => {
             let reason = indented(reason, "    ");
             line(out, style, 4, &format!("  not compared: {reason}"));
             return;
         }
         Drift::Known {
+            manifest,
             summary,
             changes,
             blocked,
-            ..
-        } => (summary, changes, blocked),
+        } => (manifest, summary, changes, blocked),
     };
+    if changes.is_empty() && blocked.is_empty() {
+        let unchanged = summary.unchanged;
+        let none = format!("  none: the VPU matches {manifest}, {unchanged} unchanged");
+        line(out, style, 4, &none);
+        return;
+    }
     for change in changes {
         let title = step_title(verb(change), &change.address, style);
         line(out, style, BELOW, &title);
@@ -271,11 +278,12 @@ fn age(seconds: u64) -> String {
 mod tests {
     use std::fmt::Write as _;
 
-    use super::status_text;
+    use super::{drift, status_text};
     use crate::{
         observe::{Observed, Query, parse},
+        plan::Summary,
         render::Style,
-        status::status,
+        status::{Drift, status},
     };
 
     const NONCE: &str = "n";
@@ -283,6 +291,11 @@ mod tests {
     /// What the probe of a VPU says that runs one project of ours, one of somebody else's, and a
     /// container of nobody's; with `docker` it answers for docker.
     fn observed(docker: i32) -> Observed {
+        observed_with(docker, "")
+    }
+
+    /// The same, with more that earlier applies recorded.
+    fn observed_with(docker: i32, records: &str) -> Observed {
         let container = |pid: u32,
                          id: &str,
                          project: &str,
@@ -312,7 +325,7 @@ mod tests {
             "ab".repeat(32)
         );
         let release = format!(
-            "release hello\n{{\"at\":\"2026-11-23T01:20:00Z\",\"by\":\"you@pc\",\"version\":\"1.0\",\"desired\":\"sha256:{}\",\"projects\":[\"gone\",\"hello\"]}}\n.\n",
+            "{records}release hello\n{{\"at\":\"2026-11-23T01:20:00Z\",\"by\":\"you@pc\",\"version\":\"1.0\",\"desired\":\"sha256:{}\",\"projects\":[\"gone\",\"hello\"]}}\n.\n",
             "cd".repeat(32)
         );
         let autostart =
@@ -392,6 +405,39 @@ mod tests {
 
         ✗ device: not known: not probed
         ");
+    }
+
+    #[test]
+    fn regression_a_first_apply_that_failed_is_not_called_somebody_elses() {
+        let begun = "added demo/%added-docker-compose.yml\n.\n";
+        let reason = Err("there is no deploy.toml here".to_owned());
+        let status = status("192.168.0.69", &observed_with(0, begun), reason);
+        let text = status_text(&status, Style::default());
+        let line = "demo, of an apply that did not complete, does not start at boot";
+        assert!(text.contains(line), "{text}");
+        let projects = status.projects.unwrap();
+        let incomplete: Vec<&str> = projects
+            .iter()
+            .filter(|project| project.incomplete)
+            .map(|project| project.name.as_str())
+            .collect();
+        assert_eq!(incomplete, ["demo"]);
+    }
+
+    #[test]
+    fn drift_that_is_none_is_called_that() {
+        let none = Drift::Known {
+            manifest: "deploy.toml".to_owned(),
+            summary: Summary {
+                unchanged: 8,
+                ..Summary::default()
+            },
+            changes: vec![],
+            blocked: vec![],
+        };
+        let mut text = String::new();
+        drift(&mut text, &none, Style::default());
+        assert_eq!(text, "  none: the VPU matches deploy.toml, 8 unchanged\n");
     }
 
     #[test]

@@ -14,14 +14,26 @@ fn first_release_that_crashes() {
         let ran = site.run(&["apply", "--yes"]).exits(4);
         ran.says("compose.hello failed; there is no previous release to roll back to")
             .says("code: step-failed");
-        if restart == "no" {
-            ran.says("exit code 3");
+        let ended = if restart == "no" {
+            "exited with code 3"
         } else {
-            ran.says("was restarted");
-        }
-        ran.says("no camera found")
-            .says("fix the problem and run `apply` again");
+            "was restarted after exit code 3"
+        };
+        ran.says(ended)
+            .says("no camera found")
+            .says("fix the problem and run `apply` again")
+            .says("there is no earlier one")
+            .says_not("mix of both");
         assert!(site.logs().contains("no camera found"));
+        site.run(&["status"])
+            .exits(0)
+            .says("hello, of an apply that did not complete");
+
+        // One that prints nothing is not quoted.
+        app.command = "exit 4".to_owned();
+        app.write(&site);
+        let silent = site.run(&["apply", "--yes"]).exits(4);
+        silent.says("and printed nothing").says("code 4");
 
         let fixed = App::new("1.0.0");
         fixed.write(&site);

@@ -83,7 +83,7 @@ fn status_tells_what_is_deployed_and_what_is_amiss() {
         .exits(0)
         .says("hello 1.0.0 applied")
         .says("✓ hello_web_1 running for")
-        .says("Nothing to do: ");
+        .says("none: the VPU matches deploy.toml");
     let ran = site.run(&["-q", "status"]).exits(0);
     assert_eq!(ran.stderr, "", "only what was asked for");
 

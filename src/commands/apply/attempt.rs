@@ -10,7 +10,7 @@ use std::{
 use super::{
     Applied, ask, check_not_stale,
     ended::{failed, interrupted, locked},
-    now::what_runs,
+    now::{is_first, what_runs},
     show_plan,
     tries::Try,
     watch::Waiting,
@@ -216,7 +216,7 @@ impl Attempt<'_> {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,
             _ => None,
         };
-        let failed = |failure: &Failure| failed(failure, now.as_deref(), log);
+        let failed = |failure: &Failure| failed(failure, now.as_deref(), is_first(plan), log);
         match report.outcome {
             Outcome::Done => Ok(()),
             Outcome::Interrupted { at, begun } => {

@@ -64,8 +64,13 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-/// `now` is what runs now, where that is not what ran before.
-pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> CommandError {
+/// `now` is what runs now, where that is not what ran before; `is_first`: no release was recorded before.
+pub(super) fn failed(
+    failure: &Failure,
+    now: Option<&str>,
+    is_first: bool,
+    log: &Log,
+) -> CommandError {
     let (code, restored) = match &failure.restored {
         Restored::NotNeeded => (
             ErrorCode::StepFailed,
@@ -131,11 +136,18 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, log: &Log) -> Command
         format!("fix the problem and {logged}")
     };
     let help = match hint {
-        Some(_) if failure.restored == Restored::OutOfReach => format!(
-            "once the VPU answers, `o3r-deploy status` shows what runs; apply this manifest again to complete \
-             the new release, or the previous one to roll back; full log: {}",
-            log.path()
-        ),
+        Some(_) if failure.restored == Restored::OutOfReach => {
+            let or_back = if is_first {
+                ""
+            } else {
+                ", or the previous one to roll back"
+            };
+            format!(
+                "once the VPU answers, `o3r-deploy status` shows what runs; apply this manifest again to complete \
+                 the new release{or_back}; full log: {}",
+                log.path()
+            )
+        }
         Some(hint) if connection_lost => hint,
         Some(hint) if refused => format!("{hint}\n{again}"),
         _ => again,
@@ -166,7 +178,7 @@ mod tests {
                 },
                 restored: Restored::NotNeeded,
             };
-            format!("{:?}", failed(&failure, None, &Log::none()))
+            format!("{:?}", failed(&failure, None, false, &Log::none()))
         };
         let full = "Error processing tar file(exit status 1): write /z12: no space left on device";
         let full = help(full);
@@ -184,7 +196,7 @@ mod tests {
             reason: FailureReason::Host(HostError::Disconnected { host: "vpu".into() }),
             restored: Restored::OutOfReach,
         };
-        let said = format!("{:?}", failed(&failure, Some("known"), &Log::none()));
+        let said = format!("{:?}", failed(&failure, Some("known"), false, &Log::none()));
         for words in [
             "compose.app failed; nothing could be restored, the VPU is out of reach",
             "the connection to vpu was lost",
@@ -194,6 +206,11 @@ mod tests {
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
+        let first = format!("{:?}", failed(&failure, None, true, &Log::none()));
+        assert!(
+            said.contains("previous") && !first.contains("previous"),
+            "{first}"
+        );
     }
 
     #[test]
@@ -209,7 +226,7 @@ mod tests {
             },
             restored: Restored::Previous,
         };
-        let error = failed(&failure, None, &Log::none());
+        let error = failed(&failure, None, false, &Log::none());
         let shown = |columns, ascii| {
             let style = crate::render::Style {
                 ascii,

@@ -6,7 +6,7 @@ use crate::{
     apply::{Failure, Restored},
     commands::session::Session,
     host::{Host as _, Stdin},
-    plan::{Address, Phase, Plan, ResourceKind, Step},
+    plan::{Action, Address, Phase, Plan, ResourceKind, Step},
     shell::Argv,
 };
 
@@ -89,10 +89,14 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     let (running, rest) = rest.split_at(rest.len().min(1));
     let mut lines = vec!["what is known:".to_owned()];
     lines.extend(steps(done).map(|done| format!("  of the new release: {done}")));
+    let of_which = if is_first(plan) {
+        "perhaps"
+    } else {
+        "of either release"
+    };
     lines.extend(
-        steps(running).map(|step| {
-            format!("  of either release: {step}, whose command still runs on the VPU")
-        }),
+        steps(running)
+            .map(|step| format!("  {of_which}: {step}, whose command still runs on the VPU")),
     );
     lines.extend(steps(rest).map(|rest| format!("  not started: {rest}")));
     let starts = |step: &Step| step.address.kind() == ResourceKind::Compose;
@@ -108,16 +112,58 @@ fn files(plan: &Plan, completed: usize) -> String {
     let mut changed = plan.steps[..completed.min(plan.steps.len())]
         .iter()
         .filter(|step| step.phase == Phase::Switch);
-    if changed.next().is_none() {
-        return "files and names are those of the previous release".to_owned();
-    }
-    "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix of both"
-        .to_owned()
+    let begun = changed.next().is_some();
+    let text = match (is_first(plan), begun) {
+        (true, false) => "no file of this release is in place; there is no earlier release",
+        (true, true) => {
+            "files and names are partly in place: until an apply succeeds, a reboot may start an incomplete release; \
+             there is no earlier one"
+        }
+        (false, false) => "files and names are those of the previous release",
+        (false, true) => {
+            "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix \
+             of both"
+        }
+    };
+    text.to_owned()
+}
+
+/// Whether no release of this name was recorded before.
+pub(super) fn is_first(plan: &Plan) -> bool {
+    let mut steps = plan.steps.iter();
+    steps.any(|step| step.address.kind() == ResourceKind::Release && step.action == Action::Create)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regression_after_a_first_release_nothing_is_said_of_an_earlier_one() {
+        let text = include_bytes!("../../../tests/fixtures/plan/format-2.json");
+        let mut plan = Plan::read(text).unwrap();
+        let all = plan.steps.len();
+        let said = |plan: &Plan| [0, all].map(|done| by_progress(plan, done)).join("\n");
+        let set = |plan: &mut Plan, action| {
+            for step in &mut plan.steps {
+                if step.address.kind() == ResourceKind::Release {
+                    step.action = action;
+                }
+            }
+        };
+        set(&mut plan, Action::Create);
+        let first = said(&plan);
+        assert!(first.contains("there is no earlier"), "{first}");
+        for words in ["both", "either", "previous"] {
+            assert!(!first.contains(words), "{words}: {first}");
+        }
+        set(&mut plan, Action::Update);
+        let later = said(&plan);
+        assert!(
+            later.contains("a mix of both") && later.contains("of the previous"),
+            "{later}"
+        );
+    }
 
     #[test]
     fn a_project_is_known_by_its_steps() {

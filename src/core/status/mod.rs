@@ -67,6 +67,9 @@ pub struct Project {
     pub name: String,
     /// The release that deployed it, if one of ours did.
     pub release: Option<String>,
+    /// Whether an apply placed files of it and recorded no release: it failed, or was cut off.
+    #[serde(default)]
+    pub incomplete: bool,
     /// What of it starts when the VPU boots; null where that cannot be told.
     pub after_boot: Option<AfterBoot>,
     /// Its containers, by name. None where they were removed.
@@ -250,9 +253,12 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
     }
     let projects = projects.into_iter().map(|(name, mut containers)| {
         containers.sort_by(|one, two| one.name.cmp(&two.name));
+        let release = owners.get(name).map(ToString::to_string);
         Project {
             name: name.to_owned(),
-            release: owners.get(name).map(ToString::to_string),
+            incomplete: release.is_none()
+                && records.is_some_and(|records| records.added.contains_key(name)),
+            release,
             after_boot: after_boot(name, facts),
             containers,
         }
