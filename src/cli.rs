@@ -47,7 +47,8 @@ pub struct Global {
     /// Version to deploy, in place of `[release].version`
     #[arg(long, global = true, value_name = "V")]
     pub release_version: Option<ReleaseVersion>,
-    /// Show more: the commands of a plan; twice: debug messages with their times
+    /// Show more: all commands and files of a plan, and the changed lines of small text files; twice:
+    /// debug messages with their times
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Show only results and errors

@@ -1,12 +1,13 @@
 //! Text diffs of small files, for `-v`. Nothing depends on them.
 
+use camino::Utf8Path;
 use similar::TextDiff;
 
 use super::{CommandError, session::Session};
 use crate::{
-    desired::{Entry, FileEntry},
-    observe::{Node, Observed, Probed, contents},
-    plan::{Address, ChangeKind, Plan, ResourceKind},
+    desired::{Desired, Entry, is_secret},
+    observe::{Node, Observed, PathFact, Probed, contents},
+    plan::{Action, Address, ChangeKind, Plan, ResourceKind},
     render::Details,
     ui::Ui,
 };
@@ -24,7 +25,7 @@ const CONTEXT: usize = 3;
 struct Shown<'a> {
     address: Address,
     name: String,
-    file: &'a FileEntry,
+    local: &'a Utf8Path,
     there: String,
 }
 
@@ -38,24 +39,56 @@ pub(super) async fn details(
     if !ui.plan_style().commands {
         return Ok(Details::new());
     }
-    let shown = shown(session, observed, plan);
+    let desired = session.vpu.desired();
+    let mut shown = in_projects(desired, observed, plan);
+    shown.extend(in_transfers(desired, observed, plan));
+    shown.truncate(FILES);
     if shown.is_empty() {
         return Ok(Details::new());
     }
     let paths: Vec<String> = shown.iter().map(|shown| shown.there.clone()).collect();
     let found = contents(session.vpu.host(), &paths, FILE_LIMIT).await?;
     let diffs = shown.iter().zip(found).filter_map(|(shown, found)| {
-        let here = fs_err::read(&shown.file.local).ok()?;
+        let here = fs_err::read(shown.local).ok()?;
         let diff = diff(&found?, &here)?;
         Some(((shown.address.clone(), shown.name.clone()), diff))
     });
     Ok(diffs.collect())
 }
 
-fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
+/// Files of compose projects that are there and get another content.
+fn in_projects<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
+    let mut shown = vec![];
+    for project in &desired.projects {
+        for file in &project.files {
+            let name = format!("{}/{}", project.name, file.relative);
+            let address = Address::new(ResourceKind::File, name);
+            let there = project.path(file);
+            let fact = observed.facts.paths.get(&there).and_then(Probed::known);
+            let Some(PathFact::File { size, .. }) = fact else {
+                continue;
+            };
+            let mut steps = plan.steps.iter();
+            let changes =
+                steps.any(|step| step.address == address && step.action == Action::Update);
+            if changes && !is_secret(&file.relative) && file.bytes.max(*size) <= FILE_LIMIT {
+                shown.push(Shown {
+                    address,
+                    name: String::new(),
+                    local: &file.local,
+                    there,
+                });
+            }
+        }
+    }
+    shown
+}
+
+/// Files of transfers that are there and get another content.
+fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
     let home = &observed.facts.system.home;
     let mut shown = vec![];
-    for transfer in &session.vpu.desired().transfers {
+    for transfer in &desired.transfers {
         let address = Address::new(ResourceKind::Transfer, transfer.name());
         let Some(Probed::Known(tree)) = observed.facts.trees.targets.get(&transfer.name()) else {
             continue;
@@ -69,14 +102,14 @@ fn shown<'a>(session: &'a Session, observed: &Observed, plan: &Plan) -> Vec<Show
             ) else {
                 continue;
             };
-            if file.secret || file.bytes.max(*size) > FILE_LIMIT || shown.len() >= FILES {
+            if file.secret || file.bytes.max(*size) > FILE_LIMIT {
                 continue;
             }
             let target = transfer.target.resolve(home);
             shown.push(Shown {
                 address: address.clone(),
                 name: change.path.clone(),
-                file,
+                local: &file.local,
                 there: format!("{target}/{}", change.path)
                     .trim_end_matches('/')
                     .to_owned(),

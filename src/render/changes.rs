@@ -44,20 +44,19 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
             let _ = write!(what, "  ({mode}{} -> {})", escape(found), escape(wanted));
         }
         line(out, style, BELOW + 2, &below(&what));
-        diff(out, step, change, style, details);
+        diff(out, step, &change.path, style, details);
     }
     if shown < listed.len() {
         let rest = &listed[shown..];
         let more = format!("and {} more: {}", number(rest.len()), counts(rest));
         line(out, style, BELOW, &below(&more));
     }
-    for change in step.changes.iter().filter(|change| change.path.is_empty()) {
-        diff(out, step, change, style, details);
-    }
+    // That of a resource which is one file.
+    diff(out, step, "", style, details);
 }
 
-fn diff(out: &mut String, step: &Step, change: &Change, style: Style, details: &Details) {
-    let key = (step.address.clone(), change.path.clone());
+fn diff(out: &mut String, step: &Step, path: &str, style: Style, details: &Details) {
+    let key = (step.address.clone(), path.to_owned());
     for line in details
         .get(&key)
         .map(String::as_str)

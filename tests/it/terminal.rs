@@ -225,3 +225,22 @@ fn only_a_terminal_breaks_lines() {
     let signs = printed(&args, folder, "40", "C");
     assert!(signs.starts_with(head) && signs.is_ascii(), "{signs}");
 }
+
+#[test]
+fn the_changed_lines_of_a_file_of_a_project() {
+    let size = json!({ "kind": "differs", "attribute": "size", "found": "334 bytes", "wanted": "387 bytes" });
+    let address = "file.hello/docker-compose.yml";
+    let steps = [step(1, "switch", "update", address, &size)];
+    let summary = Summary {
+        update: 1,
+        ..Summary::default()
+    };
+    let plan = plan(&steps, &json!({}), summary);
+    let key = (address.parse().unwrap(), String::new());
+    let diff = "@@ -1 +1 @@\n-a\n+b\n".to_owned();
+    let shown = render::text_with(&plan, Style::default(), &[(key, diff)].into());
+    assert!(
+        shown.contains("                @@ -1 +1 @@\n                -a\n                +b\n"),
+        "{shown}"
+    );
+}
