@@ -11,15 +11,19 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    cli::{self, Global, PlanFormat},
+    cli::{self, DEFAULT_FILE, Global, PlanFormat},
     deployment::{self, Planned},
     image::LayerCache,
     observe,
     plan::Plan,
     prepare::{Payloads, Preparation, Sizes},
     render,
+    shell::quote,
     ui::Ui,
 };
+
+/// The user of a VPU where nothing names another one.
+const USUAL_USER: &str = "oem";
 
 pub(super) async fn run(
     global: &Global,
@@ -28,15 +32,17 @@ pub(super) async fn run(
     ui: Ui,
 ) -> Result<Exit, CommandError> {
     let mut looked = None;
-    let planned = if let Some(file) = &args.observed {
+    let (planned, user) = if let Some(file) = &args.observed {
         from_document(global, file, cache, ui).await?
     } else {
         let session = Session::open(global, cache, Sizes::Exact, ui).await?;
         let observed = session.observe().await?;
         let planned = session.plan(&observed).await?;
+        let user = session.user().map(str::to_owned);
         looked = Some((session, observed));
-        planned
+        (planned, user)
     };
+    let user = user.unwrap_or_else(|| USUAL_USER.to_owned());
     let Planned { plan, payloads } = planned;
     let is_blocked = !plan.blocked.is_empty();
     match (args.format, &args.output) {
@@ -46,7 +52,7 @@ pub(super) async fn run(
             ui.data(&render::text_with(&plan, ui.plan_style(), &details));
         }
         (PlanFormat::Sh, Some(directory)) => {
-            write_script(directory, &plan, &payloads, ui)?;
+            write_script(directory, &plan, &payloads, &user, ui)?;
         }
         (PlanFormat::Sh, None) => {
             let script = render::sh(&plan);
@@ -78,6 +84,9 @@ pub(super) async fn run(
                 };
                 ui.data(&render::text_with(&plan, ui.plan_style(), &details));
             }
+            if let Some(file) = output {
+                ui.say(&saved(global, file, &plan));
+            }
         }
     }
     if is_blocked {
@@ -90,25 +99,58 @@ pub(super) async fn run(
     })
 }
 
-/// The plan for a VPU as it was written down.
+/// What was written, and what it is good for.
+fn saved(global: &Global, file: &Utf8Path, plan: &Plan) -> String {
+    let next = if !plan.blocked.is_empty() {
+        "it is blocked, and apply does nothing".to_owned()
+    } else if plan.is_empty() {
+        "there is nothing to apply".to_owned()
+    } else {
+        format!("apply it with: {}", apply(global, file))
+    };
+    format!("wrote the plan to {file}; {next}")
+}
+
+/// The command line that applies a saved plan: with the options that say what it is a plan of.
+fn apply(global: &Global, file: &Utf8Path) -> String {
+    let mut words = vec!["o3r-deploy".to_owned()];
+    let mut option = |name: &str, value: Option<String>| {
+        words.extend(value.map(|value| format!("{name} {}", quote(&value))));
+    };
+    option(
+        "-f",
+        (global.file != DEFAULT_FILE).then(|| global.file.to_string()),
+    );
+    option("--vpu", global.vpu.clone());
+    option("--host", global.host.as_ref().map(ToString::to_string));
+    let version = global.release_version.as_ref();
+    option("--release-version", version.map(ToString::to_string));
+    words.push(format!("apply {}", quote(file.as_str())));
+    words.join(" ")
+}
+
+/// The plan for a VPU as it was written down, and the user that the manifest names.
 async fn from_document(
     global: &Global,
     file: &Utf8Path,
     cache: &LayerCache,
     ui: Ui,
-) -> Result<Planned, CommandError> {
+) -> Result<(Planned, Option<String>), CommandError> {
     let document = observe::read_document(file).map_err(|error| {
         let help = error.help().to_owned();
         CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))
     })?;
-    let resolved = Arc::new(session::resolved(&session::supported(global, ui)?, cache, ui).await?);
+    let loaded = session::supported(global, ui)?;
+    let user = loaded.manifest.vpu.user.as_ref().map(ToString::to_string);
+    let resolved = Arc::new(session::resolved(&loaded, cache, ui).await?);
     let desired = &resolved.desired;
     let host = document.host.clone();
     let mut observed = document.answer(&desired.query());
     observe::identify(&mut observed.facts, desired.config_digests());
     let preparation = Arc::new(Preparation::new(cache.clone(), Sizes::Exact));
     let progress = session::progress(ui);
-    Ok(deployment::plan_for(&resolved, preparation, &observed, &host, progress).await?)
+    let planned = deployment::plan_for(&resolved, preparation, &observed, &host, progress).await?;
+    Ok((planned, user))
 }
 
 /// Writes `deploy.sh` and `payload/` into a directory, which may exist.
@@ -116,6 +158,7 @@ fn write_script(
     directory: &Utf8Path,
     plan: &Plan,
     payloads: &Payloads,
+    user: &str,
     ui: Ui,
 ) -> Result<(), CommandError> {
     let script = render::sh(plan);
@@ -139,9 +182,64 @@ fn write_script(
             secret.local, secret.name
         ));
     }
-    ui.say(&format!(
-        "copy {directory} to the VPU and run there: sh {}",
-        "deploy.sh"
-    ));
+    ui.say(&by_hand(directory, user, &plan.vpu.host));
     Ok(())
+}
+
+/// How a script gets to the VPU, and is run there.
+fn by_hand(directory: &Utf8Path, user: &str, host: &str) -> String {
+    // Whoever writes into `.` copies the folder by its name.
+    let absolute = directory.canonicalize_utf8();
+    let absolute = absolute.as_deref().unwrap_or(directory);
+    let name = absolute.file_name().unwrap_or_default();
+    let from = if directory.file_name().is_some() {
+        directory
+    } else {
+        absolute
+    };
+    let script = format!("{name}/deploy.sh");
+    let address = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    format!(
+        "wrote {directory}; copy it into the home directory on the VPU, and run its script there:\n  \
+         scp -r {} {}\n  ssh {} sh {}",
+        quote(from.as_str()),
+        quote(&format!("{user}@{address}:")),
+        quote(&format!("{user}@{host}")),
+        quote(&script)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_plan_is_applied_with_the_options_that_it_was_made_with() {
+        let line = |words: &[&str]| {
+            let words = ["o3r-deploy"].iter().chain(words).chain(&["plan"]);
+            let cli = cli::Cli::parse_from(words);
+            apply(&cli.global, Utf8Path::new("my plan.json"))
+        };
+        assert_eq!(line(&[]), "o3r-deploy apply 'my plan.json'");
+        assert_eq!(
+            line(&["-f", "x.toml", "--vpu", "agv-17", "--release-version", "2"]),
+            "o3r-deploy -f x.toml --vpu agv-17 --release-version 2 apply 'my plan.json'"
+        );
+    }
+
+    #[test]
+    fn a_script_is_copied_and_run_by_its_folders_name() {
+        let said = by_hand(Utf8Path::new("/tmp/no such/out"), "oem", "fe80::1");
+        assert!(
+            said.contains("scp -r '/tmp/no such/out' 'oem@[fe80::1]:'"),
+            "{said}"
+        );
+        assert!(said.contains("ssh oem@fe80::1 sh out/deploy.sh"), "{said}");
+    }
 }

@@ -244,6 +244,11 @@ impl Session {
         Ok(())
     }
 
+    /// The user that the manifest names.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.options.user.as_deref()
+    }
+
     /// What tells the VPU from another one.
     pub(super) async fn identity(&self) -> Result<Identity, HostError> {
         Identity::of(self.vpu.host()).await

@@ -114,7 +114,8 @@ fn saved_plan_is_applied_or_stale() {
 
     app.setting = "second".to_owned();
     app.write(&site);
-    site.run(&["plan", "-o", "second.json"]).exits(0);
+    let saved = site.run(&["plan", "-o", "second.json"]).exits(0);
+    saved.says("wrote the plan to second.json; apply it with: o3r-deploy apply second.json");
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     site.write("deploy.toml", &format!("{manifest}\n# a comment\n"));
     site.run(&["apply", "second.json"])
