@@ -6,10 +6,11 @@ use camino::Utf8Path;
 
 use super::{CommandError, ErrorCode, Exit, schema, session};
 use crate::{
-    cli::{self, Global},
+    cli::{self, DEFAULT_FILE, Global},
     image::LayerCache,
     manifest::{self, Diagnostics, LoadError},
     scaffold::{self, Found},
+    shell::quote,
     ui::Ui,
 };
 
@@ -31,6 +32,16 @@ pub(super) async fn run(
         Some(parent) if !parent.as_str().is_empty() => parent,
         _ => Utf8Path::new("."),
     };
+    if !folder.is_dir() {
+        return Err(CommandError::message(
+            ErrorCode::NotWritten,
+            format!("there is no folder {folder}; nothing was written"),
+            Some(format!(
+                "create it with: mkdir -p {}",
+                quote(folder.as_str())
+            )),
+        ));
+    }
     let mut found = scaffold::find(folder, &cache.scratch());
     if let Some(name) = &args.name {
         found.name = name.to_string();
@@ -52,14 +63,39 @@ pub(super) async fn run(
     }
     let findings = findings(path, cache, ui).await?;
     if findings.is_empty() {
-        ui.say(&format!(
-            "next: review {path}, set your VPU in [vpu], then run: o3r-deploy plan"
-        ));
+        ui.say(&next(path, &found));
     } else {
         ui.report(&findings);
-        ui.say("next: fix this, then run: o3r-deploy check");
+        ui.say(&format!(
+            "next: fix this, then run: o3r-deploy{} check",
+            option(path)
+        ));
     }
     Ok(Exit::Done)
+}
+
+/// What is to be done by hand, and then to type.
+fn next(path: &Utf8Path, found: &Found) -> String {
+    let images = found.images_without_source();
+    let source = match images.as_slice() {
+        [] => String::new(),
+        [image] => format!(" say where {image} comes from (`engine` or `archive`),"),
+        images => {
+            let images = images.join(", ");
+            format!(" say where the images come from (`engine` or `archive`): {images};")
+        }
+    };
+    let option = option(path);
+    format!("next: in {path},{source} set your VPU in [vpu], then run: o3r-deploy{option} plan")
+}
+
+/// The option that names a manifest, where it has another name than the usual one.
+fn option(path: &Utf8Path) -> String {
+    if path == DEFAULT_FILE {
+        String::new()
+    } else {
+        format!(" -f {}", quote(path.as_str()))
+    }
 }
 
 /// What the new manifest still lacks.

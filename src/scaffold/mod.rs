@@ -8,6 +8,7 @@ mod text;
 use camino::Utf8PathBuf;
 
 pub use find::find;
+use text::holds;
 pub use text::text;
 
 /// What a folder has.
@@ -23,6 +24,16 @@ pub struct Found {
     pub has_dockerfile: bool,
     /// What could not be read, for the user.
     pub notes: Vec<String>,
+}
+
+impl Found {
+    /// The images of the compose file that are in no archive, each once: the manifest cannot say where they come from.
+    pub fn images_without_source(&self) -> Vec<&str> {
+        let images = self.compose.iter().flat_map(|compose| &compose.images);
+        let is_found = |image: &str| self.archives.iter().any(|archive| holds(archive, image));
+        let images = images.map(String::as_str);
+        images.filter(|image| !is_found(image)).collect()
+    }
 }
 
 /// A compose file.

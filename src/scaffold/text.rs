@@ -201,7 +201,8 @@ fn projects(out: &mut String, found: &Found) {
     }
 }
 
-fn holds(archive: &Archive, name: &str) -> bool {
+/// Whether an image of this name is in an archive.
+pub(super) fn holds(archive: &Archive, name: &str) -> bool {
     let wanted = canonical(name);
     let mut names = archive.names.iter();
     wanted.is_some() && names.any(|found| canonical(found) == wanted)
@@ -279,6 +280,7 @@ mod tests {
             has_dockerfile: true,
             notes: vec![],
         };
+        assert_eq!(found.images_without_source(), ["broker"]);
         let manifest = parsed(&found).manifest;
         assert_eq!(manifest.release.version.unwrap().as_str(), "1.4.0");
         let archive = manifest.images[0].archive.as_ref();
