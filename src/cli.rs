@@ -115,6 +115,54 @@ impl Command {
     }
 }
 
+/// A command that is to come.
+#[derive(Debug)]
+pub struct Later {
+    /// What it will be called.
+    pub name: &'static str,
+    /// What to do until then.
+    pub instead: &'static str,
+}
+
+/// Commands to come. Whoever brings one removes its line.
+const LATER: &[Later] = &[
+    Later {
+        name: "logs",
+        instead: "`o3r-deploy status` lists the containers; read the output of one with: \
+                  ssh oem@192.168.0.69 docker logs --tail 100 CONTAINER",
+    },
+    Later {
+        name: "fetch",
+        instead: "copy files from the VPU with: scp -r oem@192.168.0.69:PATH .",
+    },
+    Later {
+        name: "rollback",
+        instead: "a failed apply rolls back automatically; else apply the manifest of the release to roll back to",
+    },
+];
+
+/// The command line with the commands to come, which no help shows.
+pub fn with_later(command: clap::Command) -> clap::Command {
+    let later = LATER.iter().map(|later| {
+        let rest = clap::Arg::new("rest")
+            .num_args(0..)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true);
+        clap::Command::new(later.name)
+            .about("Not supported yet")
+            .hide(true)
+            .disable_help_flag(true)
+            .arg(rest.hide(true))
+    });
+    command.subcommands(later)
+}
+
+/// The command to come that a command line names.
+pub fn later(matches: &clap::ArgMatches) -> Option<&'static Later> {
+    let name = matches.subcommand_name()?;
+    LATER.iter().find(|later| later.name == name)
+}
+
 /// `init`.
 #[derive(Debug, Args)]
 pub struct Init {
@@ -265,5 +313,6 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         super::Cli::command().debug_assert();
+        super::with_later(super::Cli::command()).debug_assert();
     }
 }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 use o3r_deploy::internal::{
-    cli::Cli,
-    commands::{self, Exit},
+    cli::{self, Cli, Global, Later},
+    commands::{self, CommandError, Exit},
     ui::{self, Ui},
 };
 
@@ -20,7 +20,10 @@ fn main() -> ExitCode {
 
 fn run() -> Exit {
     let cli = match parse() {
-        Ok(cli) => cli,
+        Ok(Parsed::Cli(cli)) => cli,
+        Ok(Parsed::Later(later, global)) => {
+            return failed(&commands::not_supported(later), Ui::new(&global));
+        }
         Err(error) => {
             // A reader that has seen enough (`| head`) is no error of ours; a full disk is.
             let is_lost = error
@@ -50,16 +53,26 @@ fn run() -> Exit {
     runtime.shutdown_background();
     match result {
         Ok(exit) => exit_code(exit, &cli, ui),
-        Err(error) => {
-            if let Some(report) = error.report() {
-                ui.report(report);
-            }
-            if let Some(code) = error.code() {
-                ui.error_code(code.name());
-            }
-            error.exit
-        }
+        Err(error) => failed(&error, ui),
     }
+}
+
+/// Says why a command did not do what was asked; gives its exit code.
+fn failed(error: &CommandError, ui: Ui) -> Exit {
+    if let Some(report) = error.report() {
+        ui.report(report);
+    }
+    if let Some(code) = error.code() {
+        ui.error_code(code.name());
+    }
+    error.exit
+}
+
+/// What a command line says.
+enum Parsed {
+    Cli(Box<Cli>),
+    /// A command to come.
+    Later(&'static Later, Box<Global>),
 }
 
 /// The exit code of a command that did what was asked: not one of success where its output is lost.
@@ -83,7 +96,7 @@ fn exit_code(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
 
 /// The command line. What is wrong with it, and the help, are coloured as it says, too.
 #[expect(clippy::disallowed_methods, reason = "this is the command line")]
-fn parse() -> Result<Cli, clap::Error> {
+fn parse() -> Result<Parsed, clap::Error> {
     let words: Vec<_> = std::env::args_os().collect();
     let wants = |when: &str| {
         let pair = words.windows(2);
@@ -98,8 +111,13 @@ fn parse() -> Result<Cli, clap::Error> {
     } else {
         ColorChoice::Auto
     };
-    let matches = Cli::command().color(color).try_get_matches_from(&words)?;
-    Cli::from_arg_matches(&matches)
+    let command = cli::with_later(Cli::command()).color(color);
+    let matches = command.try_get_matches_from(&words)?;
+    if let Some(later) = cli::later(&matches) {
+        let global = Global::from_arg_matches(&matches)?;
+        return Ok(Parsed::Later(later, Box::new(global)));
+    }
+    Cli::from_arg_matches(&matches).map(|cli| Parsed::Cli(Box::new(cli)))
 }
 
 /// `-vv` shows what happens inside, and after how many seconds; `RUST_LOG` chooses.

@@ -12,14 +12,16 @@ o3r_core::codes! {
         UnreadableFile = "unreadable-file",
         /// A file that the command line asks for cannot be written.
         NotWritten = "not-written",
+        /// The command is to come in a later version; the help says what to do until then.
+        NotSupported = "not-supported",
         /// `init` never writes over a manifest.
         FileExists = "file-exists",
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
-        /// `--host` is the address of another VPU of the manifest than the chosen one.
-        HostOfOtherVpu = "host-of-other-vpu",
         /// The manifest declares several VPUs, and neither `--vpu` nor `--host` selects one.
         NoVpuSelected = "no-vpu-selected",
+        /// `--host` is the address of another VPU of the manifest than the chosen one.
+        HostOfOtherVpu = "host-of-other-vpu",
         /// `$IFM3D_IP` is no host name and no IP address.
         BadAddress = "bad-address",
         /// `status --exit-code` compares with a manifest, and there is none that can be used.
@@ -96,12 +98,13 @@ impl ErrorCode {
             Self::InvalidManifest
             | Self::UnreadableFile
             | Self::NotWritten
+            | Self::NotSupported
             | Self::FileExists
             | Self::UnknownVpu
+            | Self::NoVpuSelected
             | Self::HostOfOtherVpu
             | Self::BadAddress
             | Self::NoManifest
-            | Self::NoVpuSelected
             | Self::NoTerminal
             | Self::Declined
             | Self::NoCache

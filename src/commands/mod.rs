@@ -24,7 +24,7 @@ use serde_json::json;
 
 use self::interrupts::{listen, until};
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Later},
     image::LayerCache,
     render,
     ui::Ui,
@@ -51,6 +51,15 @@ pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         })));
     }
     ended
+}
+
+/// That a command is to come.
+pub fn not_supported(later: &Later) -> CommandError {
+    CommandError::message(
+        ErrorCode::NotSupported,
+        format!("`o3r-deploy {}` is not supported yet", later.name),
+        Some(later.instead.to_owned()),
+    )
 }
 
 async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
