@@ -85,8 +85,8 @@ command -v ssh >/dev/null || packages+=(openssh-client)
 [ ${#packages[@]} = 0 ] || install "${packages[@]}"
 
 if [ -z "${O3R_DEPLOY:-}" ]; then
-    say "building o3r-deploy (the first time takes some minutes)"
-    cargo build --locked --quiet --manifest-path "$project/Cargo.toml"
+    say "building o3r-deploy: the first time, cargo compiles all crates, which takes some minutes"
+    cargo build --locked --manifest-path "$project/Cargo.toml"
     O3R_DEPLOY=${CARGO_TARGET_DIR:-$project/target}/debug/o3r-deploy
 fi
 PATH=$(cd "$(dirname "$O3R_DEPLOY")" && pwd):$PATH
