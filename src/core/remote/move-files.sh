@@ -47,7 +47,6 @@ main() {
                     echo "$at: it was not staged" >&2
                     exit 1
                 fi
-                make_way "$at" || stop
                 ;;
             c | r) there "$at" || continue ;;
             b)
@@ -58,7 +57,6 @@ main() {
                     rm -f -- "$kept"
                     continue
                 fi
-                make_way "$at" || stop
                 ;;
         esac
         case $path in
@@ -105,7 +103,8 @@ stop() {
 
 there() { [ -e "$1" ] || [ -h "$1" ]; }
 
-# Removes a link that leads nowhere: busybox's `mv` does not replace one that leads to itself.
+# Removes a link that leads nowhere: busybox's `mv` does not replace one that leads to itself. Only when it is replaced:
+# a step that was collected before may still have to keep it.
 make_way() {
     if [ -h "$1" ] && [ ! -e "$1" ]; then rm -f -- "$1"; fi
 }
@@ -119,7 +118,10 @@ run() {
         k) mkdir -p -- "$old$in" && keep "$@" "$old$in/" ;;
         x) mkdir -p -- "$old$in" && mv -f -- "$@" "$old$in/" ;;
         d) mkdir -p -- "$@" && chmod "$with" -- "$@" ;;
-        m | b) mv -f -- "$@" "$target$in/" ;;
+        m | b)
+            for one; do make_way "$target$in/${one##*/}" || return; done
+            mv -f -- "$@" "$target$in/"
+            ;;
         c) chmod "$with" -- "$@" ;;
         r) rm -rf -- "$@" ;;
     esac </dev/null
@@ -139,13 +141,13 @@ itself() {
                 echo "$at: a directory appeared there meanwhile" >&2
                 return 1
             fi
-            mv -f -- "$from" "$at"
+            make_way "$at" && mv -f -- "$from" "$at"
             ;;
         c) chmod "$mode" -- "$at" ;;
         r) rm -rf -- "$at" ;;
         b)
             if is_directory "$at" || is_directory "$kept"; then rm -rf -- "$at"; fi
-            mv -f -- "$kept" "$at"
+            make_way "$at" && mv -f -- "$kept" "$at"
             ;;
     esac </dev/null
 }
