@@ -9,6 +9,7 @@ const BUILDERS: [&str; 2] = [
 ];
 
 const LARGE_FILES: &str = include_str!("large_files.rs");
+const LOCK: &str = include_str!("lock.rs");
 const PARTS: &str = include_str!("parts.rs");
 const PROJECT_FILES: &str = include_str!("project_files.rs");
 const RECORDS: &str = include_str!("records.rs");
@@ -17,6 +18,7 @@ const TRANSFERS: &str = include_str!("transfers.rs");
 /// Builders, and the test that compares what they build.
 const COMPARED: &[(&str, &[&str])] = &[
     (LARGE_FILES, &["block_sums", "patch_file"]),
+    (LOCK, &["lock", "run"]),
     (PARTS, &["receive_part"]),
     (
         PROJECT_FILES,
@@ -70,10 +72,6 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
             "untag_image",
             "wait_healthy",
         ],
-    ),
-    (
-        "its point is processes and broken connections: shells::lock runs it",
-        &["lock", "run"],
     ),
     (
         "it needs a systemd or a device: the twin has both",

@@ -6,20 +6,22 @@
 //! (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files (`put_file`, `remove_file`,
 //! `restore_file`, `set_aside`, `restored`), transfers (`stage_files`, `move_files`, with the lists that real plans
 //! have), what is recorded (`record_release`, `recorded`, and `record_started` with a docker that only lists
-//! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), and `in_turn`;
-//! and the questions about paths, projects' files, records and trees, with `contents`.
+//! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, and the
+//! lock with what it settles of dead applies and with commands under it (`lock`, `run`); and the questions about paths,
+//! projects' files, records and trees, with `contents`.
 //!
 //! `builders` holds the list of all builders. Not covered:
 //! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`,
 //!   `wait_healthy`):
 //!   a stand-in for docker would prove nothing; the tests on the twin run those scripts against a real one;
-//! - `lock` and `run`, whose point is processes and broken connections, which the in-memory VPU has not: `shells::lock`
-//!   runs them;
+//! - of the lock, what the in-memory VPU has not: clients that fall silent, a full disk, two that take the lock at once,
+//!   and commands that outlive the shell that started them: `shells::lock` has them;
 //! - `systemctl` and `device_api`, which need a systemd and a device;
 //! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which shows nothing.
 
 mod builders;
 mod large_files;
+mod lock;
 mod parts;
 mod project_files;
 mod questions;
@@ -122,18 +124,26 @@ impl Both {
             ..World::default()
         };
         world.make_directory(&home);
+        let vpu = FakeVpu::new(world);
+        let both = Self { sandbox, vpu, home };
         for (name, node) in tree {
-            plant(&sandbox.home().join(name), node);
-            let path = format!("{home}/{name}");
+            both.plant(name, node);
+        }
+        both
+    }
+
+    /// Makes something below the home directory, and the directories above it.
+    fn plant(&self, name: &str, node: &Node) {
+        plant(&self.sandbox.home().join(name), node);
+        let path = self.at(name);
+        self.vpu.world(|world| {
             world.make_directory(path.rsplit_once('/').unwrap().0);
             match node {
                 Node::Directory(mode) => drop(world.directories.insert(path, (*mode, 989))),
                 Node::File(mode, text) => world.write(&path, text.as_bytes(), *mode),
                 Node::Link(target) => drop(world.links.insert(path, target.clone())),
             }
-        }
-        let vpu = FakeVpu::new(world);
-        Self { sandbox, vpu, home }
+        });
     }
 
     fn at(&self, name: &str) -> String {
@@ -201,27 +211,32 @@ fn plant(path: &Path, node: &Node) {
 
 /// What is really there.
 fn seen(home: &Path) -> Tree {
-    let entries = walkdir::WalkDir::new(home).min_depth(1).into_iter();
-    // What the tools said there is theirs.
-    let said = home.join(".o3r-deploy/staging/said");
-    let entries = entries
-        .map(Result::unwrap)
-        .filter(|entry| entry.path() != said);
-    let entries = entries.map(|entry| {
+    seen_now(home).unwrap()
+}
+
+/// The same; nothing where it changes meanwhile.
+fn seen_now(home: &Path) -> Option<Tree> {
+    let mut tree = Tree::new();
+    for entry in walkdir::WalkDir::new(home).min_depth(1) {
+        let entry = entry.ok()?;
+        // What the tools said there is theirs.
+        if entry.path() == home.join(".o3r-deploy/staging/said") {
+            continue;
+        }
         let name = entry.path().strip_prefix(home).unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        let mode = entry.metadata().ok()?.permissions().mode() & 0o7777;
         let node = if entry.path_is_symlink() {
-            let target = fs::read_link(entry.path()).unwrap();
+            let target = fs::read_link(entry.path()).ok()?;
             Node::Link(target.to_str().unwrap().to_owned())
         } else if entry.file_type().is_dir() {
             Node::Directory(mode)
         } else {
-            let bytes = fs::read(entry.path()).unwrap();
+            let bytes = fs::read(entry.path()).ok()?;
             Node::File(mode, String::from_utf8_lossy(&bytes).into_owned())
         };
-        (name.to_str().unwrap().to_owned(), node)
-    });
-    entries.collect()
+        tree.insert(name.to_str().unwrap().to_owned(), node);
+    }
+    Some(tree)
 }
 
 /// What is there in memory.

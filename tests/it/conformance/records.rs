@@ -51,7 +51,7 @@ fn commands() -> impl Strategy<Value = Do> {
     ]
 }
 
-fn container(id: &str, name: &str) -> Container {
+pub(super) fn container(id: &str, name: &str) -> Container {
     Container {
         name: name.to_owned(),
         image: String::new(),

@@ -249,7 +249,14 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     let old: Vec<&str> = text.lines().collect();
     let old = &old[old.len().saturating_sub(lines)..];
     let volumes = anonymous_volumes(world, projects);
-    let record = record.trim_end().replacen('{', &format!("{{{volumes},"), 1);
+    let owner = format!("{}/.o3r-deploy/lock/owner", world.home);
+    let owner = world.files.get(&owner);
+    let owner = owner.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+    let who = owner.as_deref().and_then(|text| text.lines().nth(2));
+    let who = who.map(|who| format!("{who},")).unwrap_or_default();
+    let record = record
+        .trim_end()
+        .replacen('{', &format!("{{{who}{volumes},"), 1);
     let all = [old, &[&record, ""]].concat().join("\n");
     world.write_privately(history, all.as_bytes(), 0o600);
     forget_kept(world, kept);
@@ -286,15 +293,7 @@ fn anonymous_volumes(world: &World, projects: &str) -> String {
 /// Removes what was kept to restore from, and the directory that it is in once that is empty; and files that dead
 /// commands left.
 fn forget_kept(world: &mut World, kept: &[&str]) {
-    let note = format!("{}/.o3r-deploy/unfinished", world.home);
-    if let Some(note) = world.files.remove(&note) {
-        let text = String::from_utf8_lossy(&note.bytes).into_owned();
-        for path in text.lines().filter(|path| path.starts_with('/')) {
-            if path.ends_with(".o3r-new") {
-                world.files.remove(path);
-            }
-        }
-    }
+    files::forget_unfinished(world);
     for directory in kept {
         drop(world.take(directory));
     }

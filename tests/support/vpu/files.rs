@@ -104,6 +104,22 @@ fn unfinished(world: &mut World, path: &str) {
     }
 }
 
+/// Removes the files that commands did not live to move in place, and the note of them. A line that was cut off is none.
+pub(super) fn forget_unfinished(world: &mut World) {
+    let note = format!("{}/.o3r-deploy/unfinished", world.home);
+    let Some(note) = world.files.remove(&note) else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&note.bytes).into_owned();
+    let lines = text.split_inclusive('\n');
+    for path in lines.filter_map(|line| line.strip_suffix('\n')) {
+        if path.starts_with('/') && path.ends_with(".o3r-new") {
+            world.files.remove(path);
+            world.links.remove(path);
+        }
+    }
+}
+
 /// Takes away the record of what was started.
 fn forget(world: &mut World, record: &str, kept: &str) {
     if let Some(file) = world.files.remove(record) {

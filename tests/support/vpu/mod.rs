@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use locks::Work;
+
 use o3r_deploy::internal::{
     host::{ByteStream, Held, Host, HostError, Output, Stdin},
     observe::{CONTENTS_NAME, DOCKER_NAME, PROBE_NAME, RESOLVED_NAME, RUNNING_NAME, TREES_NAME},
@@ -30,6 +32,7 @@ use o3r_deploy::internal::{
 };
 
 pub use boot::Autostart;
+pub use locks::Ends;
 pub use world::{Container, Details, File, Image, Mount, Network, Store, Volume, World};
 
 /// What goes wrong, and when: the number counts commands that change something, from 0.
@@ -45,7 +48,8 @@ pub enum Fault {
     LinkLostAfter(usize),
     /// The link breaks when this command has read half of its standard input.
     LinkLostInside(usize),
-    /// The link breaks while this command is at work: it ends when the next apply has the lock, which waits for it.
+    /// The link breaks while this command is at work: it ends when the next apply takes the lock, which kills it where it
+    /// reads from the link.
     LinkLostDuring(usize),
     /// dockerd hangs from this command on: it does not end, nor does any later one that asks docker.
     DockerHangs(usize),
@@ -65,8 +69,6 @@ struct Inner {
     locks: locks::Locks,
     /// What the lock says of a process that it waits for.
     waits_for: Option<String>,
-    /// What a dead apply left at work, with its standard input.
-    at_work: Option<(Argv, Vec<u8>)>,
 }
 
 impl FakeVpu {
@@ -116,13 +118,26 @@ impl FakeVpu {
         self.lock().waits_for = Some(format!("waits {pid} {command}"));
     }
 
+    /// A dead apply left this command at work, as [`remote::run`] gives it.
+    ///
+    /// # Panics
+    /// The command has not the lock's token.
+    pub fn leave(&self, command: &Argv, ends: Ends) {
+        let mut inner = self.lock();
+        let work = inner.locks.unwrap(command, b"", ends).unwrap();
+        inner.locks.leave(work);
+    }
+
     /// Ends what holds the lock.
     pub fn end_lock(&self) {
         self.lock().locks.end();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        locked(&self.inner)
+        let mut guard = locked(&self.inner);
+        let inner = &mut *guard;
+        inner.locks.look(&mut inner.world);
+        guard
     }
 
     fn lost() -> HostError {
@@ -132,7 +147,7 @@ impl FakeVpu {
     }
 
     /// Commands that came together: where the link is lost, nobody hears of the last ones, and they are run.
-    fn change_in_turn(&self, commands: &[Argv]) -> Result<Output, HostError> {
+    fn change_in_turn(&self, work: &Work, commands: &[Argv]) -> Result<Output, HostError> {
         let (first, fault) = {
             let inner = self.lock();
             (inner.commands.len(), inner.fault)
@@ -151,8 +166,14 @@ impl FakeVpu {
             self.lock().fault = None;
         }
         let mut all = output(0, "", "");
-        for command in commands {
-            let one = self.change(command, b"")?;
+        for (index, command) in commands.iter().enumerate() {
+            let one = self.change(&work.part(command.clone()));
+            if one.is_err() && fault == Some(Fault::LinkLostDuring(first + index)) {
+                // What follows it is done, too.
+                let rest = remote::in_turn(&commands[index..]);
+                self.lock().locks.leave_instead(rest);
+            }
+            let one = one?;
             all.code = one.code;
             all.stdout.extend(one.stdout);
             all.stderr.extend(one.stderr);
@@ -167,9 +188,10 @@ impl FakeVpu {
         Ok(all)
     }
 
-    fn change(&self, command: &Argv, stdin: &[u8]) -> Result<Output, HostError> {
+    fn change(&self, work: &Work) -> Result<Output, HostError> {
+        let (command, stdin) = (&work.command, work.stdin.as_slice());
         if let Some(commands) = command.in_turn() {
-            return self.change_in_turn(&commands);
+            return self.change_in_turn(work, &commands);
         }
         let mut inner = self.lock();
         let number = inner.commands.len();
@@ -184,7 +206,7 @@ impl FakeVpu {
             }
             Some(Fault::LinkLostDuring(at)) if number >= at => {
                 if number == at {
-                    inner.at_work = Some((command.clone(), stdin.to_vec()));
+                    inner.locks.leave(work.clone());
                 }
                 return Err(Self::lost());
             }
@@ -286,13 +308,13 @@ impl Host for FakeVpu {
             });
         }
         if locks::is_wrapped(command) {
-            let unwrapped = self.lock().locks.unwrap(command);
+            let unwrapped = self.lock().locks.unwrap(command, &bytes, Ends::Unseen);
             return match unwrapped {
-                Ok(command) => self.change(&command, &bytes),
-                Err(token) => Ok(output(remote::LOST, "", &format!("{token} lost"))),
+                Ok(work) => self.change(&work),
+                Err(refused) => Ok(answered(Err(refused))),
             };
         }
-        self.change(command, &bytes)
+        self.change(&Work::alone(command, &bytes))
     }
 
     async fn hold(
@@ -302,23 +324,15 @@ impl Host for FakeVpu {
         said: &(dyn Fn(&str) + Sync),
     ) -> Result<Result<Held, Output>, HostError> {
         let mut inner = self.lock();
-        match inner.locks.take(command) {
-            Ok(ended) => {
-                if let Some(waits_for) = inner.waits_for.take() {
-                    said(&waits_for);
-                }
-                if let Some((command, stdin)) = inner.at_work.take() {
-                    drop(commands::run(&mut inner.world, &command, &stdin));
-                }
-                Ok(Ok(Held::new(token, ended)))
-            }
-            Err(holder) => {
-                for line in &holder {
-                    said(line);
-                }
-                Ok(Err(output(remote::LOCKED, "", "")))
-            }
+        let inner = &mut *inner;
+        let ended = match inner.locks.take(&mut inner.world, command, said) {
+            Ok(ended) => ended,
+            Err(code) => return Ok(Err(output(code, "", ""))),
+        };
+        if let Some(waits_for) = inner.waits_for.take() {
+            said(&waits_for);
         }
+        Ok(Ok(Held::new(token, ended)))
     }
 
     async fn connect(&self, _: u16) -> Result<Box<dyn ByteStream>, HostError> {

@@ -52,7 +52,7 @@ impl World {
             .collect()
     }
 
-    fn is_there(&self, path: &str) -> bool {
+    pub(super) fn is_there(&self, path: &str) -> bool {
         self.directories.contains_key(path)
             || self.files.contains_key(path)
             || self.links.contains_key(path)
