@@ -35,8 +35,8 @@ VARIES = [
     (r"\byou@\S+", "YOU"),
     (r"\b(amd64|arm64)\b", "ARCH"),
     (r"\bdocker \d[\w.+~-]*", "docker VERSION"),
-    # A container that docker starts again and again is met in either state.
-    (r"was\s+restarted(\s+after\s+exit\s+code\s+\d+)?|is\s+restarting\s+with\s+exit\s+code\s+\d+", "RESTARTS"),
+    # A container that docker restarts again and again is looked at once a second.
+    (r"was\s+restarted\s+\d+\s+times\s+in\s+\d+\s+s\b", "RESTARTS"),
     # What a container says at each start, as often as it was started again.
     (r"(?m)^( *│ .*)\n(?:\1\n)+", r"\1\n"),
 ]

@@ -235,9 +235,9 @@ mod tests {
 
     #[test]
     fn a_script_is_copied_and_run_by_its_folders_name() {
-        let said = by_hand(Utf8Path::new("/tmp/no such/out"), "oem", "fe80::1");
+        let said = by_hand(Utf8Path::new("/no such/out"), "oem", "fe80::1");
         assert!(
-            said.contains("scp -r '/tmp/no such/out' 'oem@[fe80::1]:'"),
+            said.contains("scp -r '/no such/out' 'oem@[fe80::1]:'"),
             "{said}"
         );
         assert!(said.contains("ssh oem@fe80::1 sh out/deploy.sh"), "{said}");

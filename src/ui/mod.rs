@@ -118,11 +118,13 @@ impl Ui {
     fn say_hanging(self, text: &str, hang: usize) {
         if !self.quiet {
             let text = self.in_locale(text);
-            let text = match self.width_err {
-                Some(width) => render::wrapped(&text, width, hang),
-                None => text,
+            // Further lines are to be copied, or what another program says.
+            let (first, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+            let first = match self.width_err {
+                Some(width) => render::wrapped(first, width, hang),
+                None => first.to_owned(),
             };
-            err(&format!("{text}\n"));
+            err(&format!("{first}{rest}\n"));
         }
     }
 

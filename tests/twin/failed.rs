@@ -94,6 +94,9 @@ fn next_release_that_crashes_stays_with_no_rollback() {
     let mut bad = App::new("1.1.0");
     bad.command = "exit 3".to_owned();
     bad.write(&site);
+    let plan = site.run(&["plan", "-v"]).exits(0);
+    plan.says("- image: hello:1.0.0")
+        .says("+ image: hello:1.1.0");
     site.run(&["apply", "--yes", "--no-rollback"])
         .exits(4)
         .says("nothing was restored (--no-rollback)");

@@ -77,7 +77,7 @@ fn finding(vpu: &Loaded, (earlier, name): (&str, &str), key: &str, what: &str) -
     let host = vpu.manifest.vpu.host.as_ref().map(HostName::as_str);
     let value = match (key, host) {
         ("host", Some(host)) => format!(": {}", escape(host)),
-        ("host", None) => ": that of the factory".to_owned(),
+        ("host", None) => ": the factory address".to_owned(),
         _ => String::new(),
     };
     let pointer = format!("/vpu/{key}");
@@ -132,7 +132,7 @@ mod tests {
             ),
             (
                 "[vpus.a]\n[vpus.b]\n".to_owned(),
-                "4: the VPUs `a` and `b` have the same address: that of the factory",
+                "4: the VPUs `a` and `b` have the same address: the factory address",
             ),
             (
                 "[vpu]\nhost = \"10.0.0.1\"\n[vpus.a]\n[vpus.b]\n".to_owned(),
