@@ -11,6 +11,7 @@
 
 pub mod archives;
 pub mod desired;
+pub mod docker;
 pub mod sandbox;
 pub mod vpu;
 

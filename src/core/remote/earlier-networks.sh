@@ -7,7 +7,9 @@ main() {
     ids=$(docker network ls -q --no-trunc --filter "label=com.docker.compose.project=$project") || exit
     for id in $ids; do
         case " $* " in *" $id "*) continue ;; esac
-        users=$(docker container ls -aq --no-trunc --filter "network=$id") || exit
+        # A container that never ran has no id of it, but its name.
+        name=$(docker network inspect --format '{{.Name}}' "$id") || exit
+        users=$(docker container ls -aq --no-trunc --filter "network=$id" --filter "network=$name") || exit
         for user in $users; do
             found=$(docker container inspect \
                 --format '{{.State.Running}} {{index .Config.Labels "com.docker.compose.project"}}' "$user") || exit

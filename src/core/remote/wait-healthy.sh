@@ -54,7 +54,8 @@ now() {
 }
 
 containers() {
-    docker container ls -a --no-trunc --format '{{.ID}} {{.Names}}' --filter "label=com.docker.compose.project=$project" |
+    docker container ls -a --no-trunc --format '{{.ID}} {{.Names}}' --filter "label=com.docker.compose.project=$project" \
+        --filter "label=com.docker.compose.oneoff=False" |
         while read -r id name; do
             # One that was renamed is to be removed.
             case $name in "$(printf %.12s "$id")_"*) ;; *) printf '%s\n' "$id" ;; esac
@@ -185,7 +186,8 @@ succeeds() {
     said='' left=$((limit - (now - began) / 100))
     [ "$left" -gt 0 ] || left=1
     if [ -n "$service" ]; then
-        of=$(docker container ls -q --no-trunc --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$service") || exit
+        of=$(docker container ls -q --no-trunc --filter "label=com.docker.compose.project=$project" \
+            --filter "label=com.docker.compose.oneoff=False" --filter "label=com.docker.compose.service=$service") || exit
         of=${of%%
 *}
         [ -n "$of" ] || { ended="cannot run: no container of service $service runs"; return 1; }

@@ -8,6 +8,7 @@ const BUILDERS: [&str; 2] = [
     include_str!("../../../src/core/remote/lock.rs"),
 ];
 
+const DOCKER: &str = include_str!("docker.rs");
 const LARGE_FILES: &str = include_str!("large_files.rs");
 const LOCK: &str = include_str!("lock.rs");
 const PARTS: &str = include_str!("parts.rs");
@@ -17,6 +18,28 @@ const TRANSFERS: &str = include_str!("transfers.rs");
 
 /// Builders, and the test that compares what they build.
 const COMPARED: &[(&str, &[&str])] = &[
+    (
+        DOCKER,
+        &[
+            "bring_volumes_back",
+            "create_volume",
+            "earlier_networks",
+            "forget_parts",
+            "put_back",
+            "remove_containers",
+            "remove_networks",
+            "remove_project",
+            "rename_container",
+            "replace_volume",
+            "restart_policy",
+            "service_restart_policy",
+            "step_aside",
+            "tag_image",
+            "uncover_mounts",
+            "untag_image",
+            "wait_healthy",
+        ],
+    ),
     (LARGE_FILES, &["block_sums", "patch_file"]),
     (LOCK, &["lock", "run"]),
     (PARTS, &["receive_part"]),
@@ -43,35 +66,12 @@ const COMPARED: &[(&str, &[&str])] = &[
 /// Others, by the reason.
 const NOT_COMPARED: &[(&str, &[&str])] = &[
     (
-        "it is one call of docker, and what that does is docker's: the twin has a real one",
-        &["rename_container", "restart_policy", "tag_image"],
-    ),
-    (
         "docker unpacks the image: the tests on the twin load into a real one",
         &["load_delta", "load_image", "load_part", "load_zstd"],
     ),
     (
         "what docker-compose makes of a project is its own: the twin has a real one",
         &["compose", "recreate"],
-    ),
-    (
-        "it decides by what docker answers, and no docker here has a state yet: the tests on the twin run it",
-        &[
-            "bring_volumes_back",
-            "create_volume",
-            "earlier_networks",
-            "forget_parts",
-            "put_back",
-            "remove_containers",
-            "remove_networks",
-            "remove_project",
-            "replace_volume",
-            "service_restart_policy",
-            "step_aside",
-            "uncover_mounts",
-            "untag_image",
-            "wait_healthy",
-        ],
     ),
     (
         "it needs a systemd or a device: the twin has both",

@@ -2,24 +2,29 @@
 //! dash with this machine's tools and by busybox with its own, and through the in-memory VPU. What is there
 //! afterwards, and the exit codes, are the same, whatever was there before and however often a command runs.
 //!
-//! Covered are the builders of [`o3r_deploy::internal::remote`] that need no docker: directories, permissions and removals
+//! Covered are the builders of [`o3r_deploy::internal::remote`]: directories, permissions and removals
 //! (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files (`put_file`, `remove_file`,
 //! `restore_file`, `set_aside`, `restored`), transfers (`stage_files`, `move_files`, with the lists that real plans
 //! have), what is recorded (`record_release`, `recorded`, and `record_started` with a docker that only lists
-//! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, and the
-//! lock with what it settles of dead applies and with commands under it (`lock`, `run`); and the questions about paths,
-//! projects' files, records and trees, with `contents`.
+//! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, the
+//! lock with what it settles of dead applies and with commands under it (`lock`, `run`), and containers, volumes, networks
+//! and names of images (`docker` has them); and the questions about paths, projects' files, records and trees, with
+//! `contents`. In `docker`, scripts call a docker whose state is that of an in-memory VPU: what is compared is which calls a
+//! script makes, not what docker does at each of them. That is written once (`docker.rs` in `tests/support/vpu`), by what
+//! docker 20.10 was seen to do, and the tests on the twin run the scripts against a real one.
 //!
 //! `builders` holds the list of all builders. Not covered:
-//! - what asks docker or docker-compose to do something (images, volumes, networks, containers, `compose`,
-//!   `wait_healthy`):
-//!   a stand-in for docker would prove nothing; the tests on the twin run those scripts against a real one;
+//! - what docker unpacks (`load_image` and its kin) and what docker-compose makes of a project (`compose`, `recreate`): the
+//!   tests on the twin have real ones;
+//! - containers that change while a script runs, as one that restarts while `wait_healthy` looks: `shells::health` has a scripted docker for them; containers in the
+//!   namespace of others; stores of images other than docker's own;
 //! - of the lock, what the in-memory VPU has not: clients that fall silent, a full disk, two that take the lock at once,
 //!   and commands that outlive the shell that started them: `shells::lock` has them;
 //! - `systemctl` and `device_api`, which need a systemd and a device;
 //! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which shows nothing.
 
 mod builders;
+mod docker;
 mod large_files;
 mod lock;
 mod parts;

@@ -4,21 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     commands::{Ran, fail},
-    world::{Container, Details, Mount, Network, World},
+    docker::Wanted,
+    projects,
+    world::{Container, Mount, Network, World},
 };
-use o3r_deploy::internal::{
-    compose::{self, ComposeFile},
-    digest::Digest,
-};
+use o3r_deploy::internal::compose::{self, ComposeFile};
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     match (name, args) {
         ("o3r-remove-networks", ids) => {
             for id in ids {
-                if users(world, id).any(|container| container.status == "running") {
-                    return fail(format!("network {id} has active endpoints"));
+                if world.networks.contains_key(*id) {
+                    world.remove_network(id)?;
                 }
-                world.networks.remove(*id);
             }
         }
         ("o3r-earlier-networks", [project, keep @ ..]) => {
@@ -26,11 +24,14 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
             let own = own.filter(|(id, network)| {
                 network.project == *project && !keep.contains(&id.as_str())
             });
-            let is_free = |id: &&String| {
-                users(world, id).all(|c| c.project == *project && c.status != "running")
+            let is_free = |(id, network): &(&String, &Network)| {
+                users(world, id, &network.name).all(|c| c.project == *project && !c.is_up())
             };
-            let ids: Vec<String> = own.map(|(id, _)| id).filter(is_free).cloned().collect();
-            world.networks.retain(|id, _| !ids.contains(id));
+            let free = own.filter(is_free);
+            let ids: Vec<String> = free.map(|(id, _)| id.clone()).collect();
+            for id in ids {
+                world.remove_network(&id)?;
+            }
         }
         ("o3r-uncover-mounts", [project, service, mounts @ ..]) => {
             let wanted: Vec<(&str, &str)> =
@@ -39,18 +40,13 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 let mut wanted = wanted.iter().filter(|(_, destination)| *destination == at);
                 wanted.any(|(volume, _)| matches!(mount, Mount::Volume(name) if name != volume))
             };
-            let is_meant = |(_, container): &(&String, &Container)| {
-                let mut mounts = container.details.mounts.iter();
-                container.project == *project
-                    && container.service == *service
-                    && mounts.any(|(at, mount)| is_another(at, mount))
-            };
-            let meant = world.containers.iter().filter(is_meant);
-            let meant: Vec<String> = meant.map(|(id, _)| id.clone()).collect();
-            for id in meant {
-                leave_stand_in(world, &id, |at, mount| {
-                    !is_another(at, mount) && is_anonymous(mount)
-                });
+            for id in projects::of_service(world, project, service) {
+                let mut mounts = world.containers[&id].details.mounts.iter();
+                if mounts.any(|(at, mount)| is_another(at, mount)) {
+                    leave_stand_in(world, &id, |at, mount| {
+                        !is_another(at, mount) && is_anonymous(mount)
+                    })?;
+                }
             }
         }
         (
@@ -65,39 +61,29 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 volumes @ ..,
             ],
         ) => {
-            if world.containers.contains_key(*old) {
+            let service_ids = projects::of_service(world, project, service);
+            let is_it = |id: &String| world.containers[id].details.number.to_string() == *number;
+            let ids: Vec<String> = service_ids.into_iter().filter(is_it).collect();
+            if ids.iter().any(|id| id == old) {
                 return Ok(String::new());
             }
-            let number: usize = number.parse().unwrap_or_default();
             let volumes = volumes.iter().filter_map(|word| word.split_once(' '));
             let there = volumes.filter(|(name, _)| world.volumes.contains_key(*name));
-            let mounts = there.map(|(name, at)| (at.to_owned(), Mount::Volume(name.to_owned())));
-            let mounts: BTreeMap<String, Mount> = mounts.collect();
-            if !mounts.is_empty() && world.image_id(image).is_none() {
-                return Err((1, format!("No such image: {image}")));
+            let volumes = there.map(|(name, at)| (at.to_owned(), name.to_owned()));
+            let volumes: BTreeMap<String, String> = volumes.collect();
+            if volumes.is_empty() {
+                return Ok(String::new());
             }
-            world.containers.retain(|_, c| {
-                c.project != *project || c.service != *service || c.details.number != number
-            });
-            let of = Container {
-                name: format!("{project}_{service}_{number}"),
+            let wanted = Wanted {
                 image: (*image).to_owned(),
-                status: "created".to_owned(),
-                restart_policy: "no".to_owned(),
-                project: (*project).to_owned(),
-                service: (*service).to_owned(),
-                working_dir: (*directory).to_owned(),
-                volumes: BTreeSet::new(),
-                host_network: false,
-                config_hash: Digest::of(b"a stand-in"),
-                made_from: BTreeMap::new(),
-                mounted: BTreeMap::new(),
-                details: Details {
-                    number,
-                    ..Details::default()
-                },
+                labels: labels([project, service, number, directory], false),
+                volumes,
+                ..Wanted::default()
             };
-            stand_in(world, of, mounts);
+            stand_in(world, old, wanted)?;
+            for id in ids {
+                world.remove_container(&id)?;
+            }
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
@@ -108,10 +94,13 @@ pub(super) fn is_anonymous(mount: &Mount) -> bool {
     matches!(mount, Mount::Volume(name) if name.len() == 64)
 }
 
-/// The containers on a network.
-fn users<'a>(world: &'a World, id: &'a str) -> impl Iterator<Item = &'a Container> {
+/// The containers on a network, as docker finds them: those that never ran have it by name alone.
+fn users<'a>(world: &'a World, id: &'a str, name: &'a str) -> impl Iterator<Item = &'a Container> {
     let containers = world.containers.values();
-    containers.filter(move |c| c.details.networks.values().any(|network| network == id))
+    containers.filter(move |c| {
+        let mut networks = c.details.networks.iter();
+        networks.any(|(its_name, its_id)| its_name == name || its_id == id)
+    })
 }
 
 /// Removes a container; a stand-in has those of its mounts that are kept.
@@ -119,45 +108,61 @@ pub(super) fn leave_stand_in(
     world: &mut World,
     id: &str,
     is_kept: impl Fn(&String, &Mount) -> bool,
-) {
-    if let Some(old) = world.containers.remove(id) {
-        let mounts = old.details.mounts.clone().into_iter();
-        let kept = mounts.filter(|(at, mount)| is_kept(at, mount));
-        stand_in(world, old, kept.collect());
-    }
-}
-
-/// A container that never runs and has these volumes, where there are any.
-fn stand_in(world: &mut World, of: Container, mounts: BTreeMap<String, Mount>) {
-    if mounts.is_empty() {
-        return;
-    }
-    let id = world.fresh_id();
-    let names = mounts.values().filter_map(|mount| match mount {
-        Mount::Volume(name) => Some(name.clone()),
+) -> Ran {
+    let Some(old) = world.containers.get(id) else {
+        return Ok(String::new());
+    };
+    let mounts = old.details.mounts.iter();
+    let kept = mounts.filter(|(at, mount)| is_kept(at, mount));
+    let volumes = kept.filter_map(|(at, mount)| match mount {
+        Mount::Volume(name) => Some((at.clone(), name.clone())),
         Mount::Bind(_) => None,
     });
-    let container = Container {
-        name: format!(
-            "{}_{}_{}_{}",
-            &id[..12],
-            of.project,
-            of.service,
-            of.details.number
-        ),
-        volumes: names.collect(),
-        status: "created".to_owned(),
-        config_hash: Digest::of(b"a stand-in"),
-        mounted: BTreeMap::new(),
-        details: Details {
-            networks: BTreeMap::new(),
-            network_mode: "none".to_owned(),
-            mounts,
-            ..of.details.clone()
-        },
-        ..of
-    };
-    world.containers.insert(id, container);
+    let volumes: BTreeMap<String, String> = volumes.collect();
+    if !volumes.is_empty() {
+        let number = old.details.number.to_string();
+        let words = [&old.project, &old.service, &number, &old.working_dir];
+        let wanted = Wanted {
+            image: old.image.clone(),
+            labels: labels(words.map(String::as_str), old.details.one_off),
+            volumes,
+            ..Wanted::default()
+        };
+        stand_in(world, id, wanted)?;
+    }
+    world.remove_container(id)
+}
+
+/// Those of docker-compose by which it knows a container.
+fn labels(
+    [project, service, number, directory]: [&str; 4],
+    is_one_off: bool,
+) -> BTreeMap<String, String> {
+    let labels = [
+        ("project", project),
+        ("service", service),
+        ("container-number", number),
+        ("project.working_dir", directory),
+        ("oneoff", if is_one_off { "True" } else { "False" }),
+    ];
+    let labels =
+        labels.map(|(name, value)| (format!("com.docker.compose.{name}"), value.to_owned()));
+    labels.into()
+}
+
+/// A container that never runs and has volumes of one that is gone.
+fn stand_in(world: &mut World, old: &str, wanted: Wanted) -> Ran {
+    let image = world.image_id(&wanted.image);
+    let declared = image.map(|image| world.images[&image].volumes.clone());
+    let declared = declared.unwrap_or_default().into_iter();
+    let in_memory = declared.map(|path| path.trim_end_matches('/').to_owned());
+    let id = world.create_container(Wanted {
+        network_mode: "none".to_owned(),
+        in_memory: in_memory.collect(),
+        ..wanted
+    })?;
+    let name = format!("{}_o3r-placeholder-{}", &id[..12], &old[..12]);
+    world.rename_container(&id, &name)
 }
 
 /// The networks of these services, by key: docker's name and the id. docker-compose creates those that are missing

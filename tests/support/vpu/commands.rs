@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     between, blocks, delta, files, images, projects, transfers,
-    world::{Container, Mount, Volume, World, parent},
+    world::{Container, Mount, World, parent},
 };
 use o3r_deploy::internal::shell::Argv;
 
@@ -44,20 +44,7 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
             }
         }
         ["rm", "-rf", "--", paths @ ..] => paths.iter().for_each(|path| drop(world.take(path))),
-        ["docker", "image", "tag", image, name] => {
-            let Some(id) = world.image_id(image) else {
-                return fail("no such image");
-            };
-            for image in world.images.values_mut() {
-                image.tags.remove(*name);
-            }
-            world
-                .images
-                .entry(id)
-                .or_default()
-                .tags
-                .insert((*name).to_owned());
-        }
+        ["docker", "image", "tag", image, name] => return world.tag_image(image, name),
         ["sync"] => {}
         [
             "systemctl",
@@ -70,23 +57,9 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
                 return fail(format!("Unit file {unit} does not exist."));
             }
         }
-        ["docker", "container", "rename", id, name] => {
-            if world.containers.values().any(|c| c.name == *name) {
-                return fail(format!("the container name \"/{name}\" is in use"));
-            }
-            match world.containers.get_mut(*id) {
-                Some(container) => (*name).clone_into(&mut container.name),
-                None => return fail(format!("No such container: {id}")),
-            }
-        }
+        ["docker", "container", "rename", id, name] => return world.rename_container(id, name),
         ["docker", "container", "update", policy, ids @ ..] => {
-            let policy = policy.trim_start_matches("--restart=");
-            for id in ids {
-                match world.containers.get_mut(*id) {
-                    Some(container) => policy.clone_into(&mut container.restart_policy),
-                    None => return fail(format!("No such container: {id}")),
-                }
-            }
+            return world.update_restart_policy(ids, policy.trim_start_matches("--restart="));
         }
         _ => return Err((127, format!("{}: not understood", command.to_display()))),
     }
@@ -182,32 +155,41 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             world
                 .containers
                 .retain(|_, container| container.project != *project);
-            world
-                .networks
-                .retain(|_, network| network.project != *project);
+            let networks = world.networks.iter();
+            let own = networks.filter(|(_, network)| network.project == *project);
+            let mut own: Vec<(String, String)> = own
+                .map(|(id, network)| (network.name.clone(), id.clone()))
+                .collect();
+            own.sort();
+            for (_, id) in own {
+                world.remove_network(&id)?;
+            }
         }
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
 }
 
-/// Whether a project's containers run, or are done; time stands still here, and containers print nothing.
+/// Whether a project's containers run, or are done where their restart policy lets them be; time stands still here, and
+/// containers print nothing.
 fn wait_healthy(world: &mut World, project: &str, text: &str, command: &[&str]) -> Ran {
-    let own = world.containers.iter().filter(|(id, container)| {
-        container.project == project && !projects::is_aside(id, container)
-    });
+    let own = projects::of_project(world, project);
+    let own = own.iter().map(|id| (id, &world.containers[id]));
+    let mut own = own.filter(|(id, container)| !projects::is_aside(id, container));
     if own.clone().next().is_none() {
         return fail(format!("project {project} has no container"));
     }
-    for (_, container) in own {
-        let policy = container.restart_policy.as_str();
-        let is_done = container.status == "exited" && matches!(policy, "" | "no" | "on-failure");
-        if container.status != "running" && !is_done {
-            return fail(format!(
-                "container {} is {}",
-                container.name, container.status
-            ));
-        }
+    let is_done = |container: &Container| {
+        let policy = container.restart_policy.split(':').next();
+        let may_end = matches!(policy, None | Some("" | "no" | "on-failure"));
+        container.status == "exited" && container.details.exit_code == 0 && may_end
+    };
+    let down = own.find(|(_, container)| container.status != "running" && !is_done(container));
+    if let Some((_, container)) = down {
+        return fail(format!(
+            "container {} is {}",
+            container.name, container.status
+        ));
     }
     if !text.is_empty() {
         return fail(format!("no log of its containers contains: {text}"));
@@ -301,15 +283,20 @@ fn forget_kept(world: &mut World, kept: &[&str]) {
     world.remove_empty(&previous);
 }
 
-fn create_volume(world: &mut World, name: &str, device: &str, owner: Option<String>) -> Ran {
+/// A volume's options that bind it to a directory.
+fn bound(device: &str) -> BTreeMap<String, String> {
     let options = [("type", "none"), ("o", "bind"), ("device", device)];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let wanted = Volume {
-        options: BTreeMap::from(options),
-        owner,
-    };
-    let found = world.volumes.entry(name.to_owned()).or_insert(wanted);
-    if found.options.get("device").map(String::as_str) != Some(device) {
+    options.into()
+}
+
+fn create_volume(world: &mut World, name: &str, device: &str, owner: Option<String>) -> Ran {
+    world.create_volume(name, bound(device), owner);
+    let found = world
+        .volumes
+        .get(name)
+        .and_then(|v| v.options.get("device"));
+    if found.map(String::as_str) != Some(device) {
         return fail("volume exists already");
     }
     Ok(String::new())
@@ -322,28 +309,24 @@ fn replace_volume(
     owner: Option<String>,
     projects: &[&str],
 ) -> Ran {
-    let options = [("type", "none"), ("o", "bind"), ("device", device)];
-    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let options = BTreeMap::from(options);
-    let found = world.volumes.get(name);
-    if found.is_some_and(|found| found.options == options) {
-        return Ok(String::new());
+    let options = bound(device);
+    if let Some(found) = world.volumes.get(name) {
+        if found.options == options {
+            return Ok(String::new());
+        }
+        let users = world.newest(|container| container.volumes.contains(name));
+        let is_ours = |id: &String| projects.contains(&world.containers[id].project.as_str());
+        if !users.iter().all(is_ours) {
+            return fail("a container that is not of this release has the volume");
+        }
+        for id in &users {
+            world.stop_container(id)?;
+        }
+        for id in &users {
+            between::leave_stand_in(world, id, |_, mount| between::is_anonymous(mount))?;
+        }
+        world.remove_volume(name)?;
     }
-    let has_it = |container: &Container| container.volumes.contains(name);
-    let mut users = world.containers.values().filter(|c| has_it(c));
-    if users.any(|container| !projects.contains(&container.project.as_str())) {
-        return fail("a container that is not of this release has the volume");
-    }
-    let users: Vec<String> = world
-        .containers
-        .iter()
-        .filter(|(_, container)| has_it(container))
-        .map(|(id, _)| id.clone())
-        .collect();
-    for id in users {
-        between::leave_stand_in(world, &id, |_, mount| between::is_anonymous(mount));
-    }
-    let volume = Volume { options, owner };
-    world.volumes.insert(name.to_owned(), volume);
+    world.create_volume(name, options, owner);
     Ok(String::new())
 }

@@ -14,8 +14,19 @@ use o3r_deploy::internal::digest::Digest;
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
-        ("o3r-untag-image", [name]) => untag(world, name),
-        ("o3r-forget-parts", names) => names.iter().for_each(|name| untag(world, name)),
+        ("o3r-untag-image", [name]) => {
+            if world.image_id(name).is_some() {
+                return world.untag_image(name);
+            }
+        }
+        ("o3r-forget-parts", names) => {
+            let is_there = |name: &&&str| world.image_id(name).is_some();
+            let there: Vec<&&str> = names.iter().filter(is_there).collect();
+            let untagged = there.into_iter().map(|name| world.untag_image(name));
+            // The others go where one stays.
+            let all: Vec<Ran> = untagged.collect();
+            return all.into_iter().collect();
+        }
         ("o3r-receive-part", [path, have, bytes]) => {
             return receive(world, path, (have, bytes), stdin);
         }
@@ -36,16 +47,6 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
-}
-
-fn untag(world: &mut World, name: &str) {
-    if let Some(id) = world.image_id(name) {
-        let image = world.images.entry(id.clone()).or_default();
-        image.tags.remove(name);
-        if image.tags.is_empty() {
-            world.images.remove(&id);
-        }
-    }
 }
 
 /// Appends what arrives of a part of an image.

@@ -10,6 +10,8 @@ mod boot;
 mod commands;
 mod delta;
 mod device;
+mod docker;
+mod docker_program;
 mod files;
 mod images;
 mod locks;
@@ -32,6 +34,7 @@ use o3r_deploy::internal::{
 };
 
 pub use boot::Autostart;
+pub use docker_program::docker;
 pub use locks::Ends;
 pub use world::{Container, Details, File, Image, Mount, Network, Store, Volume, World};
 

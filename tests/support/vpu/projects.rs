@@ -19,12 +19,9 @@ use o3r_deploy::internal::{
 pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     match (name, args) {
         ("o3r-restart-policy", [project, service, policy]) => {
-            for container in world.containers.values_mut() {
-                if container.project == *project && container.service == *service {
-                    (*policy).clone_into(&mut container.restart_policy);
-                }
-            }
-            Ok(String::new())
+            let ids = of_service(world, project, service);
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            world.update_restart_policy(&ids, policy)
         }
         ("o3r-set-aside", [verb, path, found, record]) => {
             world.files.remove(*record);
@@ -42,11 +39,13 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
         }
         ("o3r-step-aside", [project, services @ ..]) => {
             let services = services.iter().filter_map(|word| word.split_once('='));
-            let services: Vec<&str> = services.map(|(service, _)| service).collect();
-            for (id, container) in &mut world.containers {
-                if container.project == *project && services.contains(&container.service.as_str()) {
-                    step_aside(id, container);
-                }
+            let ids = services.flat_map(|(service, _)| of_service(world, project, service));
+            let ids: Vec<String> = ids.collect();
+            for id in &ids {
+                world.stop_container(id)?;
+            }
+            for id in &ids {
+                step_aside(world, id)?;
             }
             Ok(String::new())
         }
@@ -56,7 +55,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
                 let words = words.next().unwrap_or_default();
                 words.iter().filter_map(|w| w.split_once('=')).collect()
             };
-            let before: BTreeMap<&str, &str> = pairs().into_iter().collect();
+            let before = pairs();
             put_back(world, project, *how == "-d", &before, &pairs())
         }
         ("o3r-recreate", [project, _, how, words @ ..]) => {
@@ -129,17 +128,36 @@ pub(super) fn is_aside(id: &str, container: &Container) -> bool {
     own_name(id, container) != container.name
 }
 
-fn step_aside(id: &str, container: &mut Container) {
-    let name = own_name(id, container);
-    container.name = format!("{}_{name}", &id[..12]);
-    "exited".clone_into(&mut container.status);
+/// Takes a container's name from it.
+fn step_aside(world: &mut World, id: &str) -> Ran {
+    let name = own_name(id, &world.containers[id]);
+    let aside = format!("{}_{name}", &id[..12]);
+    rename(world, id, &aside)
+}
+
+/// Renames a container that has another name.
+fn rename(world: &mut World, id: &str, name: &str) -> Ran {
+    if world.containers.get(id).is_some_and(|c| c.name == name) {
+        return Ok(String::new());
+    }
+    world.rename_container(id, name)
+}
+
+/// Ids of a project's containers, without those of `docker-compose run`.
+pub(super) fn of_project(world: &World, project: &str) -> Vec<String> {
+    world.newest(|c| c.project == project && !c.details.one_off)
+}
+
+/// The same of a service.
+pub(super) fn of_service(world: &World, project: &str, service: &str) -> Vec<String> {
+    world.newest(|c| c.project == project && c.service == service && !c.details.one_off)
 }
 
 fn put_back(
     world: &mut World,
     project: &str,
     start: bool,
-    before: &BTreeMap<&str, &str>,
+    before: &[(&str, &str)],
     images: &[(&str, &str)],
 ) -> Ran {
     let held = |(name, image): &&(&str, &str)| {
@@ -148,30 +166,43 @@ fn put_back(
     };
     let gone = images.iter().find(|image| !held(image));
     let lacks = gone.map(|(name, _)| format!("the image {name} of the release before is gone"));
-    let own = |c: &Container| c.project == project;
-    let is_old = |id: &String| before.contains_key(id.as_str());
-    let there: BTreeSet<String> = world
-        .containers
+    let ids = of_project(world, project);
+    let is_old = |id: &&String| before.iter().any(|(old, _)| old == id);
+    let service = |id: &String| world.containers[id].service.clone();
+    let services: BTreeSet<String> = ids.iter().filter(is_old).map(service).collect();
+    let newer = ids.iter().filter(|id| !is_old(id));
+    let (superseded, mut alone): (Vec<_>, Vec<_>) =
+        newer.partition(|id| services.contains(&service(id)));
+    if lacks.is_some() {
+        alone.clear();
+    }
+    for id in superseded.iter().chain(&alone) {
+        world.stop_container(id)?;
+    }
+    for id in superseded {
+        world.remove_container(id)?;
+    }
+    for id in alone {
+        step_aside(world, id)?;
+    }
+    let before = before
         .iter()
-        .filter(|(id, c)| own(c) && is_old(id))
-        .map(|(_, c)| c.service.clone())
-        .collect();
-    world
-        .containers
-        .retain(|id, c| !own(c) || is_old(id) || !there.contains(&c.service));
-    for (id, container) in world.containers.iter_mut().filter(|(_, c)| own(c)) {
-        match before.get(id.as_str()) {
-            Some(name) => {
-                (*name).clone_into(&mut container.name);
-                if lacks.is_some() && start {
-                    "running".clone_into(&mut container.status);
-                }
+        .filter(|(old, _)| ids.iter().any(|id| id == old));
+    for (id, name) in before.clone() {
+        rename(world, id, name)?;
+    }
+    let Some(lacks) = lacks else {
+        return Ok(String::new());
+    };
+    if start {
+        // Some need others to run, whose network they use.
+        for _ in 0..2 {
+            for (id, _) in before.clone() {
+                let _ = world.start_container(id);
             }
-            None if lacks.is_some() => {}
-            None => step_aside(id, container),
         }
     }
-    lacks.map_or(Ok(String::new()), fail)
+    fail(lacks)
 }
 
 pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) -> Ran {
@@ -340,12 +371,8 @@ fn services_up(
         let own = |c: &Container| c.project == project && c.service == service.name;
         let wanted = service.scale.unwrap_or(1);
         let name_of = |number: usize| format!("{project}_{}_{number}", service.name);
-        let extra = |(id, c): (&String, &Container)| {
-            own(c) && !(1..=wanted).any(|n| name_of(n) == own_name(id, c))
-        };
-        world
-            .containers
-            .retain(|id, container| !extra((id, container)));
+        let extra = |c: &Container| own(c) && !(1..=wanted).contains(&c.details.number);
+        world.containers.retain(|_, container| !extra(container));
         for number in 1..=wanted {
             let fresh = Container {
                 name: name_of(number),
@@ -368,6 +395,8 @@ fn services_up(
                     mounts: mounts.clone(),
                     links: BTreeSet::new(),
                     memory: service.limits.as_ref().map_or(0, |limits| limits.memory),
+                    one_off: false,
+                    exit_code: 0,
                 },
             };
             // docker-compose replaces what stands still and uses a namespace of what it replaces; what runs it leaves.
@@ -424,7 +453,7 @@ fn mounts(
 }
 
 /// Docker starts no container in the namespace of one that is gone or stands still.
-fn may_start(there: &BTreeMap<String, Container>, container: &Container) -> Ran {
+pub(super) fn may_start(there: &BTreeMap<String, Container>, container: &Container) -> Ran {
     let Some(id) = container.details.network_mode.strip_prefix("container:") else {
         return Ok(String::new());
     };
@@ -439,10 +468,11 @@ fn may_start(there: &BTreeMap<String, Container>, container: &Container) -> Ran 
 
 /// Makes a container, unless one is there that is to be kept. What replaces it takes its anonymous volumes over.
 fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ran {
-    let own = |id: &str, c: &Container| {
-        c.project == fresh.project && c.service == fresh.service && own_name(id, c) == fresh.name
+    let own = |(_, c): &(&String, &mut Container)| {
+        c.project == fresh.project
+            && c.service == fresh.service
+            && c.details.number == fresh.details.number
     };
-    let own = |(id, c): &(&String, &mut Container)| own(id, c);
     let there = world.containers.clone();
     let mut old = BTreeMap::new();
     let mut replaced = vec![];

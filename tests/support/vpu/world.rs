@@ -173,6 +173,10 @@ pub struct Details {
     pub links: BTreeSet<String>,
     /// Bytes of memory that it may use; 0 means no limit.
     pub memory: u64,
+    /// Whether `docker-compose run` made it.
+    pub one_off: bool,
+    /// What it ended with, or 0.
+    pub exit_code: i32,
 }
 
 /// What a container mounts at a path.
