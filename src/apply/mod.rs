@@ -450,10 +450,18 @@ impl<H: Host> Execution<'_, H> {
         let unknown = plan.not_restorable.iter();
         let unknown = unknown.map(|resource| (&resource.address, resource.reason.clone()));
         let unknown: Vec<_> = unknown.collect();
-        if failures.is_empty() && unknown.is_empty() {
-            // It takes away what was kept to restore from; what is left of that does no harm.
-            for command in records.iter().flat_map(|(_, step)| &step.undo) {
-                let _ = self.undo(command, hangs).await;
+        for (_, step) in records {
+            for command in &step.undo {
+                let forgets = remote::only_forgets(&command.argv);
+                if forgets && !(failures.is_empty() && unknown.is_empty()) {
+                    continue; // what was kept may still be restored by hand
+                }
+                // What is left of what was kept does no harm.
+                if let Err(reason) = self.undo(command, hangs).await
+                    && !forgets
+                {
+                    failures.push((&step.address, reason.to_string()));
+                }
             }
         }
         match failures.into_iter().chain(unknown).next() {

@@ -225,6 +225,11 @@ impl<'a> Builder<'a> {
         !self.steps.is_empty()
     }
 
+    /// Whether anything is planned so far in a phase.
+    pub(super) fn has_steps_in(&self, phase: Phase) -> bool {
+        self.steps.iter().any(|step| step.phase == phase)
+    }
+
     /// Whether a step with this address is planned.
     pub(super) fn changes(&self, address: &Address) -> bool {
         self.action(address).is_some()

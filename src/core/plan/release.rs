@@ -91,7 +91,12 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         // One that failed after it was done, or was killed then, has recorded the release all the same.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
     ]);
-    builder.step(draft.undo(forget));
+    let restore = if builder.has_steps_in(Phase::Switch) {
+        compose::restore_unchanged(builder)
+    } else {
+        vec![] // nothing of the plan fails that a rollback would follow
+    };
+    builder.step(draft.undo(restore.into_iter().chain(forget)));
     true
 }
 

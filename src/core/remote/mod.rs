@@ -565,6 +565,11 @@ pub fn restored(kept: impl IntoIterator<Item = String>) -> Argv {
     Argv::script(script, "o3r-restored", kept)
 }
 
+/// Whether a command is one of [`restored`]: it only removes what is of no more use.
+pub fn only_forgets(command: &Argv) -> bool {
+    command.script_name() == Some("o3r-restored")
+}
+
 /// Turns a unit of this user's on or off for the next boots; `sync` is to follow.
 pub fn systemctl(verb: &str, unit: &str) -> Argv {
     Argv::new("systemctl").args(["--user", verb, "--", unit])

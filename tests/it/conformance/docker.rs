@@ -464,7 +464,6 @@ async fn follow_all(there: &There, commands: &[Do]) -> TestCaseResult {
     for kind in KINDS {
         let record = Node::File(0o600, "image 1\n".to_owned());
         let both = Both::new(kind, &Tree::from([(RECORD.to_owned(), record)]));
-        both.sandbox.link("sleep", &needed("true"));
         both.vpu.world(|world| there.fill(world));
         let docker = Docker::new(&both.sandbox, both.vpu.world(|world| world.clone()));
         for command in commands {

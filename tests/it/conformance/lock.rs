@@ -488,7 +488,7 @@ proptest! {
     #[test]
     fn what_dead_applies_left_at_work_is_settled_the_same(
         // All at once, for they wait.
-        dead in prop::collection::vec(dead(), 4),
+        dead in prop::collection::vec(dead(), 3),
     ) {
         run(async {
             let mut all = tokio::task::JoinSet::new();

@@ -152,20 +152,26 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         }
         ("o3r-remove-project", [project, record]) => {
             world.files.remove(*record);
-            world
-                .containers
-                .retain(|_, container| container.project != *project);
-            let networks = world.networks.iter();
-            let own = networks.filter(|(_, network)| network.project == *project);
-            let mut own: Vec<(String, String)> = own
-                .map(|(id, network)| (network.name.clone(), id.clone()))
-                .collect();
-            own.sort();
-            for (_, id) in own {
-                world.remove_network(&id)?;
-            }
+            return remove_project(world, project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+/// Removes a project's containers, then its networks by name.
+fn remove_project(world: &mut World, project: &str) -> Ran {
+    world
+        .containers
+        .retain(|_, container| container.project != project);
+    let networks = world.networks.iter();
+    let own = networks.filter(|(_, network)| network.project == project);
+    let mut own: Vec<(String, String)> = own
+        .map(|(id, network)| (network.name.clone(), id.clone()))
+        .collect();
+    own.sort();
+    for (_, id) in own {
+        world.remove_network(&id)?;
     }
     Ok(String::new())
 }

@@ -99,13 +99,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             builder.block(address(&project.name), obstacle);
             continue;
         }
-        let own = containers
-            .iter()
-            .filter(|(_, c)| c.project == project.name && !c.one_off);
-        let found = Found {
-            containers: own.collect(),
-            started: started.get(&project.name),
-        };
+        let found = Found::of(project, containers, started);
         shown::note(builder, project, &found);
         match project.state {
             ProjectState::Absent => absent(builder, project, &found),
@@ -114,13 +108,54 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
+/// The commands that take back what an apply that was cut off made of projects, where it is what this plan wants: the
+/// plan has no step for them, and would leave them so if another of its steps failed.
+pub(super) fn restore_unchanged(builder: &mut Builder<'_>) -> Vec<Command> {
+    let facts = builder.facts;
+    let (Some(containers), Some(records)) = (facts.containers.known(), facts.records.known())
+    else {
+        return vec![];
+    };
+    let mut commands = vec![];
+    for project in &builder.desired.projects {
+        let address = address(&project.name);
+        let is_planned = builder.changes(&address) || builder.is_blocked_at(&address);
+        if is_planned || project.state == ProjectState::Absent {
+            continue;
+        }
+        let found = Found::of(project, containers, &records.started);
+        let previous = Previous::of(builder, project, &found);
+        if let Some(previous) = previous.filter(Previous::is_touched) {
+            let between = Between::of(builder, project, &found);
+            let switch = (&Recreate::None, &between);
+            let restore = previous.restore(builder, project, &found, &BTreeSet::new(), switch);
+            commands.extend(restore);
+        }
+    }
+    commands
+}
+
 /// What is there of a project.
 struct Found<'a> {
     containers: BTreeMap<&'a String, &'a Container>,
     started: Option<&'a Started>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn of(
+        project: &Project,
+        containers: &'a BTreeMap<String, Container>,
+        started: &'a BTreeMap<String, Started>,
+    ) -> Self {
+        let own = containers
+            .iter()
+            .filter(|(_, c)| c.project == project.name && !c.one_off);
+        Self {
+            containers: own.collect(),
+            started: started.get(&project.name),
+        }
+    }
+
     /// The services of its containers.
     fn services(&self) -> impl Iterator<Item = &str> {
         self.containers.values().map(|c| c.service.as_str())
