@@ -138,5 +138,6 @@ if [ -n "$keep" ]; then
         "$project/tests/twin/twin.sh ssh $name docker ps" \
         "$project/tests/twin/twin.sh down $name"
 else
-    say "done"
+    say "done; the twin and the files are removed: --keep leaves them to play with"
+    aside "docs/getting-started.md goes from an application of yours to a release that fails"
 fi

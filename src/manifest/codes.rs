@@ -68,8 +68,7 @@ o3r_core::codes! {
         ComposePort = "compose-port",
         /// A service's restart policy is not what `autostart` needs.
         ComposeRestart = "compose-restart",
-        /// `health` asks for what cannot be: a service that the compose file does not have, say, or less time than a health
-        /// check needs.
+        /// `health` names a service that the compose file does not have, or gives less time than a health check needs, or the like.
         Health = "health",
         /// A volume of the compose file is declared nowhere, or differs from its declaration.
         ComposeVolume = "compose-volume",

@@ -42,7 +42,7 @@ pub struct Manifest {
     /// Files and directories that are copied to the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transfers: Vec<Transfer>,
-    /// Files and directories that `o3r-deploy pull` copies from the VPU.
+    /// Files and directories to copy from the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downloads: Vec<Download>,
     /// Compose projects.
@@ -245,7 +245,7 @@ pub struct Transfer {
     pub restart: Vec<ProjectName>,
 }
 
-/// Files copied from the VPU by `o3r-deploy pull`.
+/// Files to copy from the VPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
@@ -324,7 +324,7 @@ pub enum ComposeState {
     /// Its containers run.
     #[default]
     Running,
-    /// Its containers are made and do not run.
+    /// Its containers are created and do not run.
     Stopped,
     /// It is down, and its files and autostart are gone; volumes stay.
     Absent,

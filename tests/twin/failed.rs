@@ -17,7 +17,7 @@ fn first_release_that_crashes() {
         let ended = if restart == "no" {
             "exited with code 3"
         } else {
-            "was restarted after exit code 3"
+            "last after exit code 3"
         };
         ran.says(ended)
             .says("no camera found")

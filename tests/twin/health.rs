@@ -32,7 +32,7 @@ fn crash_after_eight_seconds() {
         command.clone_into(&mut app.command);
         app.restart = "no".to_owned();
     });
-    ran.says("container hello_web_1 exited with exit code 7")
+    ran.says("container hello_web_1 exited with code 7")
         .says("camera lost");
     // docker restarts it: once may be chance.
     let ran = rolls_back(&twin, &site, SETTLE, |app| {

@@ -100,7 +100,7 @@ judge() {
                 fi ;;
             # Docker says nothing, too, where a service has no `restart`.
             exited:0:no | exited:0:on-failure) ;;
-            exited:*) fails "exited with exit code $why" ;;
+            exited:*) fails "exited with code $why" ;;
             *) fails "is $status" ;;
         esac
     done <<LINES

@@ -74,17 +74,17 @@ fn cases() -> Vec<Case> {
         (
             done("exited 0 false", "always"),
             false,
-            "container app_web_1 exited with exit code 0\n",
+            "container app_web_1 exited with code 0\n",
         ),
         (
             done("exited 1 false", "no"),
             false,
-            "exited with exit code 1\nlast output of app_web_1:\n  its last words",
+            "exited with code 1\nlast output of app_web_1:\n  its last words",
         ),
         (
             done("exited 137 true", "no"),
             false,
-            "exited with exit code 137, out of memory",
+            "exited with code 137, out of memory",
         ),
         (
             done("created 0 false", "no"),
