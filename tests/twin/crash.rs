@@ -301,7 +301,7 @@ fn one_apply_at_a_time() {
     first.signal("CONT");
     first.finish().exits(0);
     // The first one did all of it.
-    waiting.finish().exits(0);
+    waiting.finish().exits(0).says("Nothing to do");
     other.nothing_to_do();
 
     // A holder that is killed holds nothing.

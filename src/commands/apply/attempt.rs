@@ -1,15 +1,11 @@
 //! One attempt to apply: lock, observe again, execute, check that the VPU has converged.
 
-use std::{
-    collections::BTreeSet,
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
     Applied, ask, check_not_stale,
     ended::{failed, interrupted, locked},
+    lock::free_lock,
     now::{is_first, what_runs},
     show_plan,
     tries::Try,
@@ -28,9 +24,6 @@ use crate::{
     render,
     ui::Ui,
 };
-
-/// How often the lock of another apply is tried.
-const LOCK_POLL: Duration = Duration::from_secs(2);
 
 /// What all tries of one apply have in common, and what the last one has learnt.
 pub(super) struct Attempt<'a> {
@@ -132,40 +125,17 @@ impl Attempt<'_> {
 
     /// Takes the lock; from ourselves, too, where the VPU has not seen yet that the link broke.
     async fn lock(&self, session: &Session) -> Result<Held, Stop> {
-        let lock = self.free_lock(session);
-        let lock = self.waiting.until("waiting for the lock", lock).await?;
-        lock.map_err(|error| match error {
-            Locked::Host(error) => Stop::looking(error.into()),
-            error => locked(error, self.waiting.log).into(),
-        })
-    }
-
-    /// The lock, once another apply frees it; as long as the user waits for that.
-    async fn free_lock(&self, session: &Session) -> Result<Held, Locked> {
         let claim = if self.args.break_lock {
             Claim::Break
         } else {
             Claim::Wait
         };
-        let waits = |what: &str| self.ui.note(what);
-        let patience = self.args.lock_wait.as_ref();
-        let start = Instant::now();
-        let mut is_told = false;
-        loop {
-            let locked = apply::lock(session.vpu.host(), &self.who, claim.clone(), &waits).await;
-            let is_worth_waiting = patience.is_some_and(|time| start.elapsed() < time.get());
-            match (locked, patience) {
-                (Err(busy @ Locked::Busy { .. }), Some(time)) if is_worth_waiting => {
-                    if !is_told {
-                        self.ui
-                            .note(&format!("{busy}; waiting for it for up to {time}"));
-                        is_told = true;
-                    }
-                    tokio::time::sleep(LOCK_POLL).await;
-                }
-                (locked, _) => return locked,
-            }
-        }
+        let lock = free_lock(session, &self.who, claim, self.args, self.ui);
+        let lock = self.waiting.until("waiting for the lock", lock).await?;
+        lock.map_err(|error| match error {
+            Locked::Host(error) => Stop::looking(error.into()),
+            error => locked(error, self.waiting.log).into(),
+        })
     }
 
     fn say_rest(&self, why: &str, plan: &Plan) {

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod ended;
+mod lock;
 mod now;
 mod reconnect;
 mod tries;
@@ -12,13 +13,15 @@ use serde_json::json;
 
 use self::{
     attempt::Attempt,
+    ended::locked,
+    lock::free_lock,
     reconnect::{Known, WAITS, reconnect},
     tries::{Next, Tries},
     watch::{Waiting, log, who},
 };
 use super::{CommandError, ErrorCode, Exit, details::details, interrupts, session::Session};
 use crate::{
-    apply::{self, Interrupts, Log},
+    apply::{Interrupts, Locked, Log},
     cli::{self, Global, TextOrJson},
     deployment::Planned,
     host::Held,
@@ -183,9 +186,13 @@ async fn prepare(
     let (held, observed) = loop {
         let looked = async {
             let held = if unasked && !args.break_lock {
-                let note = |what: &str| ui.note(what);
-                let lock = apply::lock(session.vpu.host(), &who, Claim::Try, &note).await;
-                lock.ok()
+                let lock = free_lock(&session, &who, Claim::Try, args, ui);
+                match waiting.until("waiting for the lock", lock).await? {
+                    Err(busy @ Locked::Busy { .. }) if args.lock_wait.is_some() => {
+                        return Err(locked(busy, &nowhere));
+                    }
+                    lock => lock.ok(),
+                }
             } else {
                 None
             };
