@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use o3r_core::names::{Duration, HostName, ReleaseName, ReleaseVersion};
+use o3r_core::names::{Duration, HostName, NameError, ReleaseName, ReleaseVersion};
 
 /// The manifest where none is named.
 pub const DEFAULT_FILE: &str = "deploy.toml";
@@ -115,6 +115,12 @@ impl Command {
     }
 }
 
+/// A duration on the command line, whose refusal says how to write one.
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .map_err(|error: NameError| format!("{error}; {}", error.help))
+}
+
 /// A command that is to come.
 #[derive(Debug)]
 pub struct Later {
@@ -133,7 +139,7 @@ const LATER: &[Later] = &[
     },
     Later {
         name: "fetch",
-        instead: "copy files from the VPU with: scp -r oem@192.168.0.69:PATH .",
+        instead: "copy files from the VPU with: scp -O -r oem@192.168.0.69:PATH .",
     },
     Later {
         name: "rollback",
@@ -215,7 +221,7 @@ pub struct Apply {
     #[arg(long)]
     pub break_lock: bool,
     /// Wait this long for another apply to end, as `5m`, in place of failing at once
-    #[arg(long, value_name = "TIME", conflicts_with = "break_lock")]
+    #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
     pub lock_wait: Option<Duration>,
 }
 

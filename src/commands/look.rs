@@ -45,8 +45,8 @@ impl Look {
     ) -> Result<Self, CommandError> {
         let (loaded, reason) = read(global)?;
         target::selected(global, loaded.as_ref())?;
-        for warning in loaded.iter().flat_map(|loaded| &loaded.warnings) {
-            ui.warn(warning);
+        if let Some(loaded) = &loaded {
+            session::warn(loaded, ui);
         }
         let api_port = loaded
             .as_ref()

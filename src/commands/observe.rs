@@ -4,6 +4,7 @@ use super::{
     CommandError, Exit,
     files::write,
     look::{Look, Wanted},
+    plan::from_observed,
 };
 use crate::{
     cli::{self, Global},
@@ -31,8 +32,9 @@ pub(super) async fn run(
             // What runs on a robot is nobody else's business.
             write(file, text.as_bytes(), 0o600)?;
             ui.say(&format!(
-                "{file}: {} as it is now; plan from it with: o3r-deploy plan --observed {file}",
-                look.address()
+                "{file}: {} as it is now; plan from it with: {}",
+                look.address(),
+                from_observed(global, file)
             ));
         }
     }

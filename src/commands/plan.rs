@@ -113,6 +113,17 @@ fn saved(global: &Global, file: &Utf8Path, plan: &Plan) -> String {
 
 /// The command line that applies a saved plan: with the options that say what it is a plan of.
 fn apply(global: &Global, file: &Utf8Path) -> String {
+    let host = global.host.as_ref().map(ToString::to_string);
+    command_line(global, host, &format!("apply {}", quote(file.as_str())))
+}
+
+/// The command line that plans from what was observed, which says itself which host that is.
+pub(super) fn from_observed(global: &Global, file: &Utf8Path) -> String {
+    let command = format!("plan --observed {}", quote(file.as_str()));
+    command_line(global, None, &command)
+}
+
+fn command_line(global: &Global, host: Option<String>, command: &str) -> String {
     let mut words = vec!["o3r-deploy".to_owned()];
     let mut option = |name: &str, value: Option<String>| {
         words.extend(value.map(|value| format!("{name} {}", quote(&value))));
@@ -122,10 +133,10 @@ fn apply(global: &Global, file: &Utf8Path) -> String {
         (global.file != DEFAULT_FILE).then(|| global.file.to_string()),
     );
     option("--vpu", global.vpu.clone());
-    option("--host", global.host.as_ref().map(ToString::to_string));
+    option("--host", host);
     let version = global.release_version.as_ref();
     option("--release-version", version.map(ToString::to_string));
-    words.push(format!("apply {}", quote(file.as_str())));
+    words.push(command.to_owned());
     words.join(" ")
 }
 
@@ -205,7 +216,7 @@ fn by_hand(directory: &Utf8Path, user: &str, host: &str) -> String {
     };
     format!(
         "wrote {directory}; copy it into the home directory on the VPU, and run its script there:\n  \
-         scp -r {} {}\n  ssh {} sh {}",
+         scp -O -r {} {}\n  ssh {} sh {}",
         quote(from.as_str()),
         quote(&format!("{user}@{address}:")),
         quote(&format!("{user}@{host}")),
@@ -234,10 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_observed_is_planned_from_with_the_options_that_it_was_made_with() {
+        let words = "o3r-deploy -f x.toml --vpu agv-17 --host 10.0.0.1 observe";
+        let cli = cli::Cli::parse_from(words.split(' '));
+        assert_eq!(
+            from_observed(&cli.global, Utf8Path::new("o.json")),
+            "o3r-deploy -f x.toml --vpu agv-17 plan --observed o.json"
+        );
+    }
+
+    #[test]
     fn a_script_is_copied_and_run_by_its_folders_name() {
         let said = by_hand(Utf8Path::new("/no such/out"), "oem", "fe80::1");
         assert!(
-            said.contains("scp -r '/no such/out' 'oem@[fe80::1]:'"),
+            said.contains("scp -O -r '/no such/out' 'oem@[fe80::1]:'"),
             "{said}"
         );
         assert!(said.contains("ssh oem@fe80::1 sh out/deploy.sh"), "{said}");

@@ -41,14 +41,19 @@ pub(super) fn options(global: &Global) -> Options {
 pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError> {
     let loaded = manifest::load_with(&global.file, &options(global)).map_err(load_error)?;
     target::selected(global, Some(&loaded))?;
-    for warning in &loaded.warnings {
-        ui.warn(warning);
-    }
+    warn(&loaded, ui);
     let refused = unsupported(&loaded);
     if refused.is_empty() {
         Ok(loaded)
     } else {
         Err(findings_error(refused))
+    }
+}
+
+/// Prints the warnings of a manifest, in the form that `check` prints them in.
+pub(super) fn warn(loaded: &Loaded, ui: Ui) {
+    if !loaded.warnings.is_empty() {
+        ui.warn(&Diagnostics::new(loaded.warnings.clone()));
     }
 }
 

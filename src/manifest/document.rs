@@ -94,7 +94,7 @@ pub(super) fn read(
     findings.extend(
         errors
             .iter()
-            .map(|error| syntax_finding(error, &spans, &source)),
+            .map(|error| syntax_finding(document, error, &spans, &source)),
     );
     let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
     let is_whole = !is_hopeless && validate::prune(document, &mut value, &mut spans);
@@ -183,7 +183,12 @@ fn printable(text: &str) -> String {
     shown
 }
 
-fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> Diagnostic {
+fn syntax_finding(
+    document: Document,
+    error: &toml::de::Error,
+    spans: &SpanMap,
+    source: &Source,
+) -> Diagnostic {
     const CODE: FindingCode = FindingCode::Syntax;
     let text = source.text();
     let span = error.span().unwrap_or(text.len()..text.len());
@@ -191,9 +196,16 @@ fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> 
         .get(span.clone())
         .filter(|_| error.message() == "duplicate key");
     if let Some(key) = key {
+        let before = text.get(..span.start).unwrap_or_default();
+        let header = before.rsplit('\n').next().unwrap_or_default().trim();
+        let help = if header.starts_with('[') && validate::is_table_list(document, key) {
+            format!("write `[[{key}]]`, once for each")
+        } else {
+            "remove one of the two".to_owned()
+        };
         let finding = Diagnostic::error(CODE, source, format!("`{}` is given twice", escape(key)))
             .label(span.clone(), "given again here")
-            .help("remove one of the two");
+            .help(help);
         return match spans.last_key_before(span.start, key, text) {
             Some(first) => finding.label(first, "given here"),
             None => finding,
@@ -203,11 +215,36 @@ fn syntax_finding(error: &toml::de::Error, spans: &SpanMap, source: &Source) -> 
         Some((message, wanted)) => (message, Some(wanted).filter(|wanted| *wanted != "nothing")),
         None => (error.message(), None),
     };
-    let finding = Diagnostic::error(CODE, source, escape(message)).label(span, "here");
+    let finding = Diagnostic::error(CODE, source, escape(message)).label(span.clone(), "here");
+    if message == "unexpected leading zero" {
+        return match quoted_number(text, span.start) {
+            Some(line) => finding.help(format!("write it in quotes: `{}`", escape(&line))),
+            None => finding.help("remove the zero, or write it in quotes where text is expected"),
+        };
+    }
     match wanted {
+        Some("literal string") if text.get(span).is_some_and(is_like_a_boolean) => {
+            finding.help("write `true` or `false`; text needs quotes")
+        }
         // What the parser calls a literal string is one in single quotes; both kinds will do.
         Some("literal string") => finding.help("write text in quotes: \"…\""),
         Some(wanted) => finding.help(format!("expected {}", escape(wanted))),
         None => finding,
     }
+}
+
+/// Whether YAML and people call a boolean so.
+fn is_like_a_boolean(text: &str) -> bool {
+    let words = ["yes", "no", "on", "off", "true", "false"];
+    words.contains(&text.trim().to_lowercase().as_str())
+}
+
+/// The number at a byte with its key as text: `mode = "0775"`; none where the key takes an integer.
+fn quoted_number(text: &str, at: usize) -> Option<String> {
+    let (before, number) = text.split_at_checked(at)?;
+    let key = before.trim_end().strip_suffix('=')?.trim_end();
+    let key = key.rsplit([' ', '\t', '\n', '{', ',']).next()?;
+    let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+    let is_text = matches!(key, "mode" | "serial") && !number.is_empty();
+    is_text.then(|| format!("{key} = \"{number}\""))
 }

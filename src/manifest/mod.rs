@@ -27,4 +27,5 @@ pub use o3r_core::exclude::Exclude;
 pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;
+use validate::list_of_words;
 pub use vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE};

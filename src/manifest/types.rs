@@ -278,7 +278,7 @@ pub struct Compose {
     /// Whether the project starts when the VPU boots. Default: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-    /// What must hold after a start.
+    /// What must hold after a start. Example: `{ settle = "10s" }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }

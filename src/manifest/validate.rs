@@ -287,7 +287,13 @@ impl Context<'_> {
             Value::Array(_) => "a list",
             Value::Object(_) => "a table",
         };
+        let example = example(pointer, wanted, schema);
+        let format = schema.get("format").and_then(Value::as_str);
         let help = match (wanted, found) {
+            (JsonType::String, Value::Number(_)) if is_quantity(format) => match example {
+                Some(example) => format!("write it in quotes, with a unit: `{example}`"),
+                None => "write it in quotes, with a unit".to_owned(),
+            },
             (JsonType::String, Value::Number(_) | Value::Bool(_)) => {
                 "write it in quotes".to_owned()
             }
@@ -304,11 +310,18 @@ impl Context<'_> {
                     pointer.trim_start_matches('/').replace('/', ".")
                 )
             }
-            (JsonType::Array, Value::String(text)) => format!("write `[{text:?}]`"),
-            (JsonType::Integer | JsonType::Boolean, Value::String(_)) => {
+            (JsonType::Array, Value::String(text)) => match list_of_words(text) {
+                Some(list) if pointer.ends_with("/command") => format!("write `{list}`"),
+                _ => format!("write `[{text:?}]`"),
+            },
+            (JsonType::Integer, Value::String(text)) if text.parse::<i64>().is_ok() => {
                 "write it without quotes".to_owned()
             }
-            _ => format!("write {takes}"),
+            (JsonType::Boolean, _) => format!("write {takes}"),
+            _ => match example {
+                Some(example) => format!("write {takes}: `{example}`"),
+                None => format!("write {takes}"),
+            },
         };
         Diagnostic::error(
             FindingCode::WrongType,
@@ -371,6 +384,49 @@ impl Context<'_> {
             .label(self.spans.value(pointer), "here")
             .help(help)
     }
+}
+
+/// Whether a string of this format is a number with a unit.
+fn is_quantity(format: Option<&str>) -> bool {
+    let quantities = [
+        <names::Duration as names::Word>::FORMAT,
+        <names::ByteSize as names::Word>::FORMAT,
+    ];
+    format.is_some_and(|format| quantities.contains(&format))
+}
+
+/// A line of TOML that gives a key the example of its description: `settle = "10s"`.
+fn example(pointer: &str, wanted: JsonType, schema: &Value) -> Option<String> {
+    let (_, key) = split_last(pointer)?;
+    if key.parse::<usize>().is_ok() {
+        return None;
+    }
+    let description = schema.get("description")?.as_str()?;
+    let (_, example) = description.split_once("Example: `")?;
+    let (example, _) = example.split_once('`')?;
+    let key = names::escape(&key);
+    Some(if wanted == JsonType::String {
+        format!("{key} = {example:?}")
+    } else {
+        format!("{key} = {example}")
+    })
+}
+
+/// A command line as TOML writes a list of words: `["curl", "-f", "localhost"]`; none where the shell
+/// would not split it at its spaces alone.
+pub(super) fn list_of_words(text: &str) -> Option<String> {
+    let words: Vec<String> = text.split_whitespace().map(|w| format!("{w:?}")).collect();
+    let is_plain = !words.is_empty() && !text.contains(['"', '\'', '\\']);
+    is_plain.then(|| format!("[{}]", words.join(", ")))
+}
+
+/// Whether a top-level key is a list of tables, as `[[compose]]`.
+pub(super) fn is_table_list(document: Document, key: &str) -> bool {
+    let schema = compiled(document).schema.get("properties");
+    let schema = schema.and_then(|properties| properties.get(key));
+    schema
+        .and_then(|schema| schema.pointer("/items/type"))
+        .is_some_and(|items| items == "object")
 }
 
 /// What a pointer's last key is called in a sentence.

@@ -70,6 +70,8 @@ pub fn sh(plan: &Plan) -> Script {
             quote(&one_line(&refusal)),
         );
     }
+    let start = out.len();
+    let mut needs: Vec<(String, String)> = Vec::new();
     let total = plan.steps.len();
     for step in &plan.steps {
         let title = format!(
@@ -105,6 +107,18 @@ pub fn sh(plan: &Plan) -> Script {
                 Some(payload) => {
                     let name = payload_name(payload);
                     let _ = writeln!(out, "{line} <\"$payload\"/{}", quote(&name));
+                    let what = match &payload.source {
+                        PayloadSource::File { path } if is_secret(path) => {
+                            format!("{} needs a copy of {path} there", step.address)
+                        }
+                        _ => format!(
+                            "{} needs it; copy the whole folder to the VPU",
+                            step.address
+                        ),
+                    };
+                    if needs.iter().all(|(known, _)| *known != name) {
+                        needs.push((name.clone(), o3r_core::names::escape(&what)));
+                    }
                     keep(&mut script.payloads, &mut script.secrets, name, payload);
                 }
             }
@@ -112,7 +126,27 @@ pub fn sh(plan: &Plan) -> Script {
         out.push('\n');
     }
     let _ = writeln!(out, "echo done");
+    out.insert_str(start, &checks(&needs));
     script
+}
+
+/// Checks before the first step that every payload is there.
+fn checks(needs: &[(String, String)]) -> String {
+    if needs.is_empty() {
+        return String::new();
+    }
+    let mut out = "missing=\n\
+        need() {\n    \
+        [ -e \"$payload/$1\" ] && return\n    \
+        printf '%s: no such file: %s\\n' \"$payload/$1\" \"$2\" >&2\n    \
+        missing=yes\n\
+        }\n"
+    .to_owned();
+    for (name, what) in needs {
+        let _ = writeln!(out, "need {} {}", quote(name), quote(what));
+    }
+    out.push_str("[ -z \"$missing\" ] || exit 1\n\n");
+    out
 }
 
 /// A name that is its content's digest, so that two payloads never meet, and what it is.
@@ -162,4 +196,38 @@ fn keep(
 
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, "?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_lists_missing_payloads_before_its_first_step() {
+        let directory = std::env::temp_dir().join(format!("o3r-sh-{}", std::process::id()));
+        fs_err::create_dir_all(&directory).unwrap();
+        fs_err::write(directory.join("here.tar"), "").unwrap();
+        let needs = ["here.tar", "1-.env", "2 it's.tar"];
+        let needs = needs.map(|name| (name.to_owned(), format!("compose.a needs {name}")));
+        let script = format!("set -eu\npayload=$1\n{}echo done\n", checks(&needs));
+        let run = |directory: &std::path::Path| {
+            let mut sh = std::process::Command::new("sh");
+            sh.args(["-c", &script, "sh"]).arg(directory);
+            sh.output().unwrap()
+        };
+        let refused = run(&directory);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+        assert!(!said.contains("here.tar"), "{said}");
+        assert!(
+            said.contains("/1-.env: no such file: compose.a needs 1-.env\n"),
+            "{said}"
+        );
+        assert!(said.contains("/2 it's.tar: no such file"), "{said}");
+        for (name, _) in &needs {
+            fs_err::write(directory.join(name), "").unwrap();
+        }
+        assert_eq!(run(&directory).stdout, b"done\n");
+        fs_err::remove_dir_all(&directory).unwrap();
+    }
 }

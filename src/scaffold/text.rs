@@ -8,6 +8,12 @@ use o3r_core::names::{ImageRef, ReleaseVersion};
 /// The version where no image tells one.
 const DEFAULT_VERSION: &str = "0.1.0";
 
+/// What else a compose project may have.
+const OPTIONS: &str = "\
+# autostart = true                       # starts when the VPU boots; default: unchanged
+# health = { log_contains = \"ready\" }    # what must hold after a start, else the release is rolled back
+";
+
 /// A manifest for what was found; `schema` is where its schema is, relative to it.
 pub fn text(found: &Found, schema: &str) -> String {
     let mut out = format!(
@@ -178,7 +184,7 @@ fn projects(out: &mut String, found: &Found) {
         None => {
             let _ = write!(
                 out,
-                "# [[compose]]\n# name = {}\n# file = \"docker-compose.yml\"\n",
+                "# [[compose]]\n# name = {}\n# file = \"docker-compose.yml\"\n{OPTIONS}",
                 quoted(&project)
             );
         }
@@ -197,6 +203,7 @@ fn projects(out: &mut String, found: &Found) {
                     files.join(", ")
                 );
             }
+            out.push_str(OPTIONS);
         }
     }
 }
@@ -259,6 +266,8 @@ mod tests {
             .unwrap_or_else(|f| panic!("{}", f.render_plain(100)))
             .manifest;
         assert_eq!((manifest.images.len(), manifest.compose.len()), (1, 1));
+        let project = &manifest.compose[0];
+        assert!(project.autostart == Some(true) && project.health.is_some());
         assert!(manifest.vpu.serial.is_some() && manifest.vpu.firmware.is_some());
     }
 

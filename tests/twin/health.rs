@@ -114,7 +114,7 @@ fn text_in_a_log_and_a_command() {
         .says("last output of hello_web_1:\n");
     let on_vpu = gate("command = [\"sh\", \"-c\", \"id -un; exit 4\"]");
     let ran = rolls_back(&twin, &site, &on_vpu, |_| {});
-    ran.says("the health command ends with exit code 4")
+    ran.says("health command sh -c id -un; exit 4: exit code 4")
         .says("oem");
     let mut app = App::new("1.2.0");
     app.health = good;

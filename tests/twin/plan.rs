@@ -72,10 +72,10 @@ fn script_does_what_apply_does() {
     ran.says("app.env holds secrets and was not copied");
     twin.copy(&site.path("script"), "script");
 
-    // Without the secret it stops there, and says which file it misses.
+    // Without the secret it does nothing, and says which file it misses and what needs it.
     let missing = twin.try_oem("sh script/deploy.sh");
     assert_ne!(missing.code, Some(0), "{missing:?}");
-    missing.says("-app.env");
+    missing.says("-app.env: no such file: file.hello/app.env needs a copy of ");
     assert_eq!(twin.oem("docker ps -aq"), "");
 
     let name = ran

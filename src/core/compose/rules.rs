@@ -7,6 +7,8 @@ mod values;
 
 use std::collections::BTreeMap;
 
+use crate::closest::did_you_mean;
+
 use super::{
     Place, Release,
     node::{Key, Map, Node, Value},
@@ -210,7 +212,7 @@ impl Rules<'_> {
                 let message = format!(
                     "puts `{name}` into the network `{network}`, which it does not declare"
                 );
-                let help = format!("add `networks: {{{network}: {{}}}}` at the top level");
+                let help = self.declare("networks", network, "{}");
                 self.refuse_at_start(place, message, help);
             }
         }
@@ -282,6 +284,19 @@ impl Rules<'_> {
         }
     }
 
+    /// What to do about a name that a section at the top level lacks; `value` is what the section has of it.
+    fn declare(&self, section: &str, name: &str, value: &str) -> String {
+        let Some(node) = self.root.get(section) else {
+            return format!("add `{section}: {{{name}: {value}}}` at the top level");
+        };
+        let known = node.as_map().into_iter().flat_map(Map::iter);
+        match did_you_mean(name, known.map(|(key, _)| key.name.as_str())) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if value == "{}" => format!("add `{name}:` below `{section}:`"),
+            None => format!("add `{name}: {value}` below `{section}:`"),
+        }
+    }
+
     /// What docker-compose leaves to a swarm.
     fn swarm_only(&mut self, name: &str, service: &Map) {
         if let Some((key, _)) = service
@@ -302,8 +317,7 @@ impl Rules<'_> {
             let Some(secret) = declared.filter(|secret| !secret.is_falsy()) else {
                 let message =
                     format!("gives `{name}` the secret `{source}`, which it does not declare");
-                let help =
-                    format!("add `secrets: {{{source}: {{file: ./FILE}}}}` at the top level");
+                let help = self.declare("secrets", source, "{file: ./FILE}");
                 self.refuse_at_start(node.place, message, help);
                 continue;
             };

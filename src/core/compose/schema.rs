@@ -272,6 +272,9 @@ impl Explainer<'_> {
         let written = node.and_then(Node::text);
         let takes_text = wanted.contains(&JsonType::String);
         let help = match node.map(|node| &node.value) {
+            Some(Value::Other(_)) if takes_text && path.is_duration() => {
+                "write a duration, as `2s`".to_owned()
+            }
             Some(Value::Other(_)) if takes_text => "write it in quotes".to_owned(),
             Some(Value::String(text)) if wanted == [JsonType::Array] => {
                 format!("write `[\"{text}\"]`")
@@ -394,6 +397,15 @@ struct Path {
 }
 
 impl Path {
+    /// Whether the key takes a number with a unit of time.
+    fn is_duration(&self) -> bool {
+        let is_time = |key: &String| {
+            let times = ["interval", "timeout", "start_period", "stop_grace_period"];
+            times.contains(&key.as_str()) || ["delay", "monitor", "window"].contains(&key.as_str())
+        };
+        self.keys.last().is_some_and(is_time)
+    }
+
     fn of(pointer: &str) -> Self {
         let keys = pointer.split('/').skip(1);
         Self {

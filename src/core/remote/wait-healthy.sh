@@ -31,7 +31,7 @@ main() {
             elif ! contains; then
                 waiting="- no log of its containers contains: $text"
             elif [ $# -gt 0 ] && ! succeeds "$@"; then
-                waiting="- the health command $ended"
+                waiting="- health command $(words "$@"): $ended"
             else
                 break
             fi
@@ -190,7 +190,7 @@ succeeds() {
             --filter "label=com.docker.compose.oneoff=False" --filter "label=com.docker.compose.service=$service") || exit
         of=${of%%
 *}
-        [ -n "$of" ] || { ended="cannot run: no container of service $service runs"; return 1; }
+        [ -n "$of" ] || { ended="no container of service $service runs"; return 1; }
         set -- docker exec "$of" "$@"
     fi
     # A file: what the command leaves running may keep a pipe open.
@@ -217,9 +217,16 @@ succeeds() {
     case $code in
         0) return 0 ;;
         143 | 137) ended="did not end within $left s" ;;
-        *) ended="ends with exit code $code" ;;
+        *) ended="exit code $code" ;;
     esac
     return 1
+}
+
+# The words of a command on one line, 80 bytes of them at most.
+words() {
+    shown=$(printf '%s' "$*" | tr '\n' ' ')
+    [ ${#shown} -le 80 ] || shown=$(printf %.77s "$shown")...
+    printf '%s' "$shown"
 }
 
 # Opens an empty file, for writing as 7, for reading as 8.

@@ -249,15 +249,25 @@ async fn a_text_and_a_command_are_waited_for() {
         (with(None, None, &later), ""),
         (
             with(None, None, &script("echo says why >&2; exit 9")),
-            "the health command ends with exit code 9\n  says why",
+            "health command sh -c echo says why >&2; exit 9: exit code 9\n  says why",
         ),
         (
             with(None, None, &["no-such-program"]),
-            "the health command ends with exit code 127\n",
+            "health command no-such-program: exit code 127\n",
         ),
         (
             with(None, None, &["sleep", "60"]),
-            "the health command did not end within ",
+            "health command sleep 60: did not end within ",
+        ),
+        (
+            with(
+                None,
+                None,
+                &script(
+                    "exit 3\n# a comment that is much longer than the line of a message should ever be",
+                ),
+            ),
+            "health command sh -c exit 3 # a comment that is much longer than the line of a message shoul...: exit code 3",
         ),
         // What it leaves running does not count.
         (with(None, None, &script("sleep 60 & exit 0")), ""),

@@ -48,7 +48,7 @@ fn declared(rules: &mut Rules<'_>, name: &str, volume: &str, place: Place) {
     let help = if volume.contains('/') {
         format!("write `./{volume}` for a path beside the compose file")
     } else {
-        format!("add `volumes: {{{volume}: {{}}}}` at the top level")
+        rules.declare("volumes", volume, "{}")
     };
     rules.refuse(place, message, help);
 }

@@ -7,7 +7,8 @@ use crate::{
     closest::did_you_mean,
     compose::Service,
     manifest::{
-        FindingCode,
+        FindingCode, list_of_words,
+        names::escape,
         types::{Compose, ComposeState, Health},
     },
 };
@@ -25,10 +26,14 @@ impl Project<'_, '_> {
             let help = "remove it, or set `state = \"running\"`";
             self.health_finding("", message, help, true);
         }
-        if let Some(text) = &health.log_contains
-            && (text.is_empty() || text.contains('\n'))
-        {
-            let message = "`log_contains` is not one line of text".to_owned();
+        let text = health.log_contains.as_deref().unwrap_or("ready");
+        let problem = if text.is_empty() {
+            Some("is empty")
+        } else {
+            text.contains('\n').then_some("is not one line of text")
+        };
+        if let Some(problem) = problem {
+            let message = format!("`log_contains` {problem}");
             let help = "write a part of a line that the application logs when it is ready";
             self.health_finding("/log_contains", message, help, false);
         }
@@ -37,16 +42,27 @@ impl Project<'_, '_> {
     }
 
     fn health_command(&mut self, health: &Health, services: &[Service]) {
-        if health.command.first().is_some_and(String::is_empty) {
+        let key = format!("{}/command", self.health_table());
+        let is_written = self.checker.loaded.spans.contains(&key);
+        let program = health.command.first().map_or("", String::as_str);
+        if is_written && program.is_empty() {
             let message = "`command` has no program".to_owned();
             let help =
                 "the first word is the program, as in `[\"curl\", \"-f\", \"localhost:8000\"]`";
             self.health_finding("/command", message, help, false);
         }
+        if health.command.len() == 1 && program.trim().contains(' ') {
+            let message = format!("`command` runs a program of the name `{}`", escape(program));
+            let help = match list_of_words(program) {
+                Some(list) => format!("write `{list}`"),
+                None => "write each word as a string of its own".to_owned(),
+            };
+            self.health_finding("/command", message, &help, true);
+        }
         let Some(service) = &health.service else {
             return;
         };
-        if health.command.is_empty() {
+        if health.command.is_empty() && !is_written {
             let message = "`service` has no effect without `command`".to_owned();
             let help = "add the `command` that is to run in the service's container";
             self.health_finding("/service", message, help, false);
@@ -64,18 +80,20 @@ impl Project<'_, '_> {
 
     fn health_times(&mut self, health: &Health, services: &[Service]) {
         let settle = health.settle.get();
-        let (key, limit) = match &health.timeout {
-            Some(timeout) => ("/timeout", timeout.get()),
-            None => ("/settle", LONGEST),
-        };
-        if limit > LONGEST || settle > LONGEST {
-            let message = "a health gate may take 55 minutes at most".to_owned();
-            self.health_finding(key, message, "write a shorter time", false);
-            return;
+        let timeout = health.timeout.as_ref();
+        let times = [("/timeout", timeout), ("/settle", Some(&health.settle))];
+        let mut is_too_long = false;
+        for (key, time) in times {
+            if time.is_some_and(|time| time.get() > LONGEST) {
+                let message = "a health gate may take 55 minutes at most".to_owned();
+                self.health_finding(key, message, "write a shorter time", false);
+                is_too_long = true;
+            }
         }
-        let Some(timeout) = &health.timeout else {
+        let Some(timeout) = timeout.filter(|_| !is_too_long) else {
             return;
         };
+        let (key, limit) = ("/timeout", timeout.get());
         if limit < settle {
             let message = format!(
                 "`timeout` of {timeout} is shorter than `settle` of {}",
@@ -102,9 +120,14 @@ impl Project<'_, '_> {
         }
     }
 
+    /// The pointer of `health`.
+    fn health_table(&self) -> String {
+        self.pointer.replace("/file", "/health")
+    }
+
     /// A finding at a key of `health`.
     fn health_finding(&mut self, key: &str, message: String, help: &str, is_warning: bool) {
-        let table = self.pointer.replace("/file", "/health");
+        let table = self.health_table();
         let loaded = self.checker.loaded;
         let pointer = format!("{table}{key}");
         let finding = loaded.diagnostic(&pointer, FindingCode::Health, message, "here", help);
