@@ -94,6 +94,7 @@ pub(super) fn read(
     findings.extend(
         errors
             .iter()
+            .filter(|error| !follows_from_header(document, error, &errors, source.text()))
             .map(|error| syntax_finding(document, error, &spans, &source)),
     );
     let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
@@ -231,6 +232,30 @@ fn syntax_finding(
         Some(wanted) => finding.help(format!("expected {}", escape(wanted))),
         None => finding,
     }
+}
+
+/// Whether a key is only given twice because the table around it is, which is to be `[[…]]`.
+fn follows_from_header(
+    document: Document,
+    error: &toml::de::Error,
+    errors: &[toml::de::Error],
+    text: &str,
+) -> bool {
+    let is_duplicate = |error: &toml::de::Error| error.message() == "duplicate key";
+    let above = error.span().and_then(|span| text.get(..span.start));
+    let Some((above, header)) = above.and_then(|above| above.rsplit_once("\n[")) else {
+        return false;
+    };
+    let Some((header, _)) = header.split_once('\n') else {
+        return false;
+    };
+    let line = above.len() + 1..above.len() + 2 + header.len();
+    let is_header = |error: &toml::de::Error| {
+        let key = error.span().filter(|span| line.contains(&span.start));
+        key.and_then(|span| text.get(span))
+            .is_some_and(|key| validate::is_table_list(document, key))
+    };
+    is_duplicate(error) && errors.iter().any(|e| is_duplicate(e) && is_header(e))
 }
 
 /// Whether YAML and people call a boolean so.

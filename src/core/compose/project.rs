@@ -456,8 +456,13 @@ impl Reader<'_> {
         };
         let mut services = main.section("services");
         let mut sections: Vec<(&str, Map)> = ["volumes", "networks", "secrets", "configs"]
-            .iter()
-            .map(|section| (*section, main.section(section)))
+            .into_iter()
+            .filter(|section| {
+                self.documents
+                    .iter()
+                    .any(|document| document.root.get(section).is_some())
+            })
+            .map(|section| (section, main.section(section)))
             .collect();
         let format = main.format.clone();
         for over in &self.documents[1..] {
