@@ -17,9 +17,18 @@ pub mod vpu;
 
 pub use o3r_deploy::Silent;
 
-/// How many cases a property test tries: all of them, or one of six in the quick inner loop, which nextest's profile `default`
-/// is. `tests/run.sh` tries all.
+/// Whether this is the quick inner loop, which nextest's profile `default` is. `tests/run.sh` tries all.
+fn is_quick() -> bool {
+    std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "default")
+}
+
+/// How many cases a property test tries: all of them, or one of nine in the quick inner loop.
 pub fn cases(all: u32) -> u32 {
-    let is_quick = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "default");
-    if is_quick { all.div_ceil(6) } else { all }
+    if is_quick() { all.div_ceil(9) } else { all }
+}
+
+/// The variants that a test goes through: all of them, or the first `few` in the quick inner loop.
+pub fn variants<T>(all: impl IntoIterator<Item = T>, few: usize) -> impl Iterator<Item = T> {
+    let few = if is_quick() { few } else { usize::MAX };
+    all.into_iter().take(few)
 }

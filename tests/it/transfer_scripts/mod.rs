@@ -206,7 +206,7 @@ fn tree(directory: &Path) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
-    for kind in KINDS {
+    for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let here = |name: &str| bench.site(&format!("config/{name}"));
         let there = |name: &str| bench.there(&format!("share/config/{name}"));
@@ -281,7 +281,7 @@ async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
 
 #[tokio::test]
 async fn what_was_there_comes_back_when_a_later_step_fails() {
-    for kind in KINDS {
+    for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\ndelete = true\n\
                          [[transfers]]\nsrc = \"config/a\"\ndst = \"~/single\"\n";
@@ -325,7 +325,7 @@ async fn what_was_there_comes_back_when_a_later_step_fails() {
 
 #[tokio::test]
 async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
-    for kind in KINDS {
+    for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         Bench::write(&bench.site("config/a"), "a".repeat(3000));
         let desired = bench.desired("[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n");
@@ -375,7 +375,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
 
 #[tokio::test]
 async fn names_that_no_list_carries_block_where_they_would_be_deleted() {
-    for kind in KINDS {
+    for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         Bench::write(&bench.site("config/a"), "a");
         let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n";

@@ -72,7 +72,7 @@ fn hashing() -> impl Iterator<Item = Kind> {
 
 #[tokio::test]
 async fn only_what_changed_is_sent() {
-    for kind in hashing() {
+    for kind in o3r_testing::variants(hashing(), 2) {
         let bench = Bench::new(kind);
         let old = noise(1, SIZE);
         Bench::write(&bench.site(&format!("data/{ODD}")), &old);
@@ -109,7 +109,7 @@ async fn only_what_changed_is_sent() {
 
 #[tokio::test]
 async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
-    for kind in hashing() {
+    for kind in o3r_testing::variants(hashing(), 2) {
         let bench = Bench::new(kind);
         let old = noise(1, SIZE);
         Bench::write(&bench.site("data/large"), &old);
@@ -156,7 +156,7 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_looked_into() {
-    for kind in KINDS {
+    for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let path = bench.there("nothing");
         let blocks = observe::blocks(&bench.sandbox.host, path.to_str().unwrap(), 5).await;
