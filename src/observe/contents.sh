@@ -1,7 +1,7 @@
-# Prints the contents of small files in hexadecimal digits, one file a line, `=` in front; an empty line for a file
-# that is large or cannot be read. Changes nothing.
-# $1 largest file, in bytes  $2 a word, on a line of its own before the first file: a login shell may print lines, too
-# Standard input: absolute paths, one a line
+# Prints the contents of small files in hexadecimal, one line per file, after `=`; an empty line for a file that is large
+# or unreadable. Read-only.
+# $1 largest file in bytes  $2 a word that is printed before the first file: a login shell may print lines, too
+# Standard input: absolute paths, one per line
 main() {
     LC_ALL=C
     export LC_ALL

@@ -1,9 +1,9 @@
-# Prints what tells this machine from another one: a line each, KIND and a value; changes nothing.
-# $1 a word, on a line of its own before: a login shell may print lines, too
+# Prints what identifies this machine: lines of KIND and a value. Read-only.
+# $1 a word that is printed first: a login shell may print lines, too
 main() {
     printf '\n%s\n' "$1"
     [ ! -r /proc/sys/kernel/random/boot_id ] || printf 'boot %s\n' "$(cat /proc/sys/kernel/random/boot_id)"
-    # Of devices only: docker's own bridges have made-up ones.
+    # Only of devices: docker's bridges have generated addresses.
     for file in /sys/class/net/*/address; do
         [ -e "${file%/address}/device" ] && [ -r "$file" ] && printf 'mac %s\n' "$(cat "$file")"
     done

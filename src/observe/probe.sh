@@ -1,10 +1,10 @@
-# Prints a VPU's state as sections framed by a nonce, changing nothing.
-# $1: nonce. Standard input: one query a line:
+# Prints a VPU's state as sections framed by a nonce. Read-only.
+# $1 nonce. Standard input: one query per line:
 #   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
-#   project DIRECTORY     look for the files there that docker-compose reads on its own, and hash them
+#   project DIRECTORY     look for the files there that docker-compose reads by default, and hash them
 #   environment PATH      look at an environment file, and hash it
 #   unit NAME             show the text of oem-dc@NAME
-# Every section ends with its exit code, so that a failed probe is never taken for "absent".
+# Each section ends with its exit code, so that a failed probe is never taken for "absent".
 main() {
     nonce=$1
     set -f
@@ -13,7 +13,7 @@ main() {
     LC_ALL=C
     export LC_ALL
     queries=$(cat)
-    # The slow ones run side by side, each waiting in its pipe until it is its turn to be read.
+    # The slow ones run in parallel; each waits in its pipe until it is read.
     section compose compose_version | {
         section autostart autostart | {
             section system system
@@ -32,14 +32,14 @@ section() {
     name=$1
     shift
     printf '\n%s begin %s\n' "$nonce" "$name"
-    # A subshell: what a probe assigns must not reach the frame.
+    # A subshell: variables of a probe must not leak.
     ("$@") </dev/null 2>&1
     code=$?
     printf '\n%s end %s %s\n' "$nonce" "$name" "$code"
 }
 
-# A start of docker-compose is the slowest thing here (Python: 0.3 s on a PC). The last apply wrote
-# down which program said which version; while it is that program, it need not be asked.
+# Starting docker-compose is the slowest probe (Python: 0.3 s on a PC). The last apply recorded the version of the
+# program; as long as the program is the same, it is not started.
 compose_version() {
     program=$(command -v docker-compose) || { echo "docker-compose: not found"; return 127; }
     listing=$(ls -lniL -- "$program")
@@ -77,7 +77,7 @@ system() {
     return 0
 }
 
-# Why nothing can be kept in ~/.o3r-deploy; nothing where it can.
+# Prints why nothing can be written in ~/.o3r-deploy; nothing if it can.
 home_refuses() {
     base=$HOME/.o3r-deploy
     if [ -e "$base" ] || [ -h "$base" ]; then
@@ -86,7 +86,7 @@ home_refuses() {
         base=$HOME
     fi
     if [ ! -w "$base" ]; then
-        # The owner may write by the mode's letters, and cannot.
+        # The mode permits the owner to write, but writing fails.
         # shellcheck disable=SC2046
         set -- $(ls -ldn -- "$base/" 2>/dev/null)
         case $1:$3 in
@@ -95,7 +95,7 @@ home_refuses() {
         esac
         return
     fi
-    # Where inodes are counted at all.
+    # If the file system counts inodes.
     df -Pi "$base" 2>/dev/null | {
         read -r _
         read -r _ total _ free _
@@ -106,7 +106,7 @@ home_refuses() {
     }
 }
 
-# What docker and docker-compose read of the environment; no value that may be secret.
+# The variables that docker and docker-compose read; no value that may be secret.
 environment() {
     compose=$(export -p | sed -n 's/^export \(COMPOSE_[A-Z0-9_]*\)=.*/\1/p')
     set -- HOME USER LOGNAME DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_API_VERSION
@@ -122,7 +122,7 @@ environment() {
     done
 }
 
-# The hash of what the login's environment sets, without what is another one in every session.
+# The hash of the login's environment, without variables that differ in every session.
 login_environment() {
     tool=$(sha256_tool)
     [ "$tool" = none ] && return
@@ -138,7 +138,7 @@ login_environment() {
     }
 }
 
-# Sockets that listen (TCP, state 0A) or are bound to no peer (UDP, state 07), as the kernel lists them.
+# Listening sockets (TCP, state 0A) and unconnected ones (UDP, state 07), as the kernel lists them.
 listeners() {
     for table in tcp tcp6 udp udp6; do
         [ -r "/proc/net/$table" ] || continue
@@ -155,7 +155,7 @@ sha256_tool() {
     echo none
 }
 
-# Prints the hash of the file $1 as its first field; without any tool, the bytes in hex after `x`.
+# Prints the hash of the file $1 as the first field; without a tool, the bytes in hex after `x`.
 sha256() {
     case $tool in
         sha256sum) sha256sum <"$1" ;;
@@ -172,7 +172,7 @@ paths() {
     printf '%s\n' "$queries" | while IFS= read -r line; do
         rest=${line#path }
         [ "$rest" = "$line" ] && continue
-        # Not by `read`, which takes spaces off a path's end.
+        # Not with `read`, which strips trailing spaces.
         kind=${rest%% *} rest=${rest#* }
         size=${rest%% *}
         below_home "${rest#* }"
@@ -182,7 +182,7 @@ paths() {
     done
 }
 
-# What docker-compose reads in a project's directory without being told to, or in place of docker-compose.yml.
+# The files that docker-compose reads in a project's directory by default, or in place of docker-compose.yml.
 projects() {
     tool=$(sha256_tool)
     index=0
@@ -199,7 +199,7 @@ projects() {
     done
 }
 
-# Environment files outside of projects' directories.
+# Environment files outside the projects' directories.
 environment_files() {
     tool=$(sha256_tool)
     index=0
@@ -214,7 +214,7 @@ environment_files() {
     done
 }
 
-# $1: a path, whose tilde is the manifest's, not the shell's. Sets `path`.
+# $1 path; its tilde is the manifest's, not the shell's. Sets `path`.
 below_home() {
     # shellcheck disable=SC2088
     case $1 in
@@ -224,7 +224,7 @@ below_home() {
     esac
 }
 
-# $1: path  $2: f to hash a file of $3 bytes, h to hash one of at most $3 bytes, else d
+# $1 path  $2 f to hash a file of $3 bytes, h to hash one of at most $3 bytes, else d
 look() {
     if [ -d "$1" ]; then type=d
     elif [ -h "$1" ]; then link "$1"; return
@@ -233,11 +233,11 @@ look() {
     elif reachable "$1"; then missing; return
     else echo "unknown no permission to read it"; return
     fi
-    # The symbolic link to a directory is followed by the trailing /.
+    # The trailing / follows a symbolic link to a directory.
     if [ "$type" = d ]; then listing=$(ls -ldn -- "$1/"); else listing=$(ls -ldn -- "$1"); fi || { echo "unknown cannot list it"; return; }
     # shellcheck disable=SC2086
     set -- "$1" "$2" "$3" $listing
-    # Now: path kind wanted-size permissions links uid gid size …
+    # Positional parameters: path kind wanted-size permissions links uid gid size …
     if [ "$type" = d ]; then
         printf 'directory %s %s\n' "$4" "$6"
     elif { [ "$2" = f ] && [ "$3" = "$8" ]; } || { [ "$2" = h ] && [ "$8" -le "$3" ]; }; then
@@ -260,7 +260,7 @@ link() {
     esac
 }
 
-# The path whose nearest existing parent `reachable` has found is not there.
+# Reports a missing path, whose nearest existing parent `reachable` has found.
 missing() {
     if [ ! -d "$parent" ] || [ -w "$parent" ]; then echo missing; return; fi
     listing=$(ls -ldn -- "$parent/") || { echo "unknown cannot list $parent"; return; }
@@ -269,7 +269,7 @@ missing() {
     printf 'unwritable %s %s\n' "$3" "$parent"
 }
 
-# Whether "it is not there" can be trusted: its nearest existing parent can be searched.
+# Succeeds if a path is surely missing: its nearest existing parent is searchable.
 reachable() {
     parent=$1
     while :; do
@@ -282,8 +282,8 @@ reachable() {
     done
 }
 
-# Which generation of autostart there is, and what of it is enabled. Nothing found is exit code 1 without
-# a word (systemd 252) or 0; a manager that cannot be reached says so.
+# The generation of autostart, and what is enabled. If there is none, systemctl exits with 1 and no output (systemd 252)
+# or with 0; an unreachable manager prints an error.
 autostart() {
     files=$(systemctl --user list-unit-files 'oem-dc*' --no-legend --no-pager 2>&1) || {
         code=$?
@@ -297,14 +297,14 @@ autostart() {
     done
     printf 'lingering %s\n' "$(lingering)"
     set +f
-    # systemctl does not list instances of a template: they are links.
+    # systemctl does not list the instances of a template: they are links.
     for link in "${XDG_CONFIG_HOME:-$HOME/.config}"/systemd/user/*.wants/oem-dc@*.service; do enabled own "$link"; done
     for link in /etc/systemd/user/*.wants/oem-dc@*.service; do enabled all "$link"; done
     set -f
     case $files in *oem-dc@.service*) units ;; esac
 }
 
-# $1 own, or all for what root enabled for every user  $2 link
+# $1 own, or all for links that root made for every user  $2 link
 enabled() {
     { [ -e "$2" ] || [ -h "$2" ]; } || return
     instance=${2##*/oem-dc@}
@@ -321,7 +321,7 @@ units() {
     done
 }
 
-# Whether this user's services run without a login: yes, no or unknown.
+# Prints whether this user's services run without a login: yes, no or unknown.
 lingering() {
     user=$(id -un)
     if [ -e "/var/lib/systemd/linger/$user" ]; then echo yes; return; fi
@@ -358,7 +358,7 @@ records() {
     tool=$(sha256_tool)
     for file in "$base"/arriving/*; do
         [ -f "$file" ] || continue
-        # Without a tool it is not known to be what it should, and is sent again.
+        # Without a tool it cannot be verified, and is sent again.
         case $tool in none) hash=- ;; *) hash=$(sha256 "$file") ;; esac
         printf 'arrived %s %s %s\n.\n' "${file##*/}" "$(wc -c <"$file")" "${hash%% *}"
     done

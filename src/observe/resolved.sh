@@ -1,7 +1,8 @@
-# Prints what docker-compose makes of a project, as `docker-compose config` says it, before its files are there: they
-# come as a tar on standard input and stand in memory meanwhile, below a directory that stands for / and is printed
-# after `o3r-resolved`: a login shell may print something before. Nothing else is written. Ends with docker-compose's exit code, or with 78 where it could not be asked.
-# $1: the project's directory
+# Prints the output of `docker-compose config` for a project before its files are placed: they arrive as a tar on standard
+# input and are unpacked in memory, below a directory that stands for /. That directory is printed after `o3r-resolved`,
+# because a login shell may print lines, too. Nothing else is written. Exits with docker-compose's code, or with 78 if
+# docker-compose could not run.
+# $1 the project's directory
 main() {
     umask 077
     root=
@@ -17,7 +18,7 @@ main() {
     tar -xf - || exit 78
     printf '\no3r-resolved %s\n' "$root"
     printf '\no3r-resolved\n' >&2
-    # What it really runs with: in that directory, with the files of that name.
+    # As in production: in that directory, with the files of that name.
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
     docker-compose config </dev/null
 }

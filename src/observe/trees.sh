@@ -1,12 +1,12 @@
-# Prints what is at and below the targets of transfers, as sections framed by a nonce, changing nothing.
-# $1 nonce  $2 look, or hash  $3 from which size on a file is large, in blocks of 512 bytes
-# Standard input: one query a line; PATH is absolute, or starts with ./ below the home directory:
+# Prints what is at and below the targets of transfers, as sections framed by a nonce. Read-only.
+# $1 nonce  $2 look, or hash  $3 size from which a file is large, in blocks of 512 bytes
+# Standard input: one query per line; PATH is absolute, or starts with ./ below the home directory:
 #   r PATH       a target
-#   R PATH       a target of which everything below is listed
-#   n PATH       something to look at
+#   R PATH       a target whose whole content is listed
+#   n PATH       a path to look at
 #   s PATH       a file to hash unless it is large
 #   l SIZE PATH  a file to hash if it has SIZE bytes
-# Names travel on standard input and are handled in batches: a process for each would take minutes.
+# Names come on standard input and are handled in batches: one process per name would take minutes.
 main() {
     nonce=$1 blocks=$3
     set -f
@@ -29,7 +29,7 @@ section() {
     name=$1
     shift
     printf '\n%s begin %s\n' "$nonce" "$name"
-    # A subshell: what a probe assigns must not reach the frame.
+    # A subshell: variables of a probe must not leak.
     ("$@") </dev/null 2>/dev/null
     code=$?
     printf '\n%s end %s %s\n' "$nonce" "$name" "$code"
@@ -38,7 +38,7 @@ section() {
 # Prints the paths of the queries that the sed expression $1 strips.
 queried() { printf '%s\n' "$queries" | sed -n "$1"; }
 
-# Runs the script $1 with the names on standard input, one a line, as arguments.
+# Runs the script $1 with the names on standard input, one per line, as arguments.
 each() {
     if command -v xargs >/dev/null; then
         tr '\n' '\000' | xargs -0 sh -c "$1" o3r-batch
@@ -53,8 +53,8 @@ each() {
     fi
 }
 
-# For every target: free space, whether the nearest directory at or above it is ours to write in (w), not (-),
-# or cannot be reached because something else is above it (f); its mount point, its path, and the target's.
+# For each target: free space; whether the nearest directory at or above it is writable (w), not writable (-), or
+# unreachable because a non-directory is above it (f); its mount point, its path, and the target's path.
 targets() {
     df -Pk . | { read -r _; read -r _ _ _ _ _ mount; printf 'home %s\n' "$mount"; }
     left "$HOME/.o3r-deploy/staging"
@@ -79,11 +79,11 @@ targets() {
     return 0
 }
 
-# What an interrupted apply left behind.
+# Leftovers of an interrupted apply.
 left() { [ ! -e "$1" ] || printf 'left %s\n' "$1"; }
 
-# One line for everything that is there (`= MODE UID SIZE PATH`), what is not (`- PATH`), for what a directory
-# allows us (`d RWX PATH`), and two for a symbolic link (`@ PATH`, its target).
+# One line for each existing path (`= MODE UID SIZE PATH`), each missing path (`- PATH`) and our permissions in a
+# directory (`d RWX PATH`); two lines for a symbolic link (`@ PATH`, its target).
 nodes() {
     if stat -c %f . >/dev/null; then how='stat'; else how='ls'; fi
     export how
@@ -114,8 +114,8 @@ nodes() {
         exit 0'
 }
 
-# Everything below the targets that are to be exactly what is declared: directories with what they allow us, names
-# that no list can carry in hexadecimal digits, and all other paths unchanged.
+# The whole content of the targets with `delete`: directories with our permissions, names that contain line ends in
+# hexadecimal, and all other paths unchanged.
 below() {
     queried 's/^R //p' | {
         failed=0
@@ -144,7 +144,7 @@ hashes() {
     for tool in 'sha256sum' 'openssl dgst -sha256 -r' 'busybox sha256sum' none; do
         command -v "${tool%% *}" >/dev/null && break
     done
-    # Without any tool, the bytes in hexadecimal digits after `x`.
+    # Without a tool, the bytes in hexadecimal after `x`.
     # shellcheck disable=SC2016,SC2089 # for the batch's shell
     hex='for path; do printf x; od -An -v -tx1 <"$path" | tr -d " \n"; printf "  %s\n" "$path"; done'
     # shellcheck disable=SC2090

@@ -1,5 +1,5 @@
-# Prints what cksum and sha256sum say of each block of a file, and "end"; changes nothing.
-# $1 the file  $2 bytes of a block  $3 blocks that are put into a temporary directory at a time
+# Prints the cksum and sha256sum of each block of a file, then "end". Read-only.
+# $1 file  $2 block size in bytes  $3 blocks to split off into a temporary directory at a time
 main() {
     file=$1 block=$2 batch=$3
     LC_ALL=C
@@ -13,11 +13,11 @@ main() {
     trap 'rm -rf -- "$dir"' EXIT
     trap 'exit 129' HUP INT TERM PIPE
     cd -- "$dir" || exit
-    # A login shell may have begun a line.
+    # A login shell may have printed an unfinished line.
     echo
     first=0
     while :; do
-        # A process for each block would take longer than to send many a file.
+        # One process per block would take longer than sending the file.
         dd if="$file" bs="$block" skip="$first" count="$batch" 2>/dev/null | split -b "$block" -a 3 - b || exit
         set -- b*
         [ -e "$1" ] || break

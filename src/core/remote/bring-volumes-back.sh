@@ -1,6 +1,6 @@
-# Gives the anonymous volumes of a container that is gone to a stand-in, in place of the newer containers of its
-# service and number. Does nothing where it is still there.
-# $1 its id  $2 project  $3 service  $4 number  $5 directory of the project  $6 image  $7… its volumes, each as NAME DESTINATION
+# Attaches the anonymous volumes of a removed container to a stand-in, and removes the newer containers of the same
+# service and number. Does nothing if the container still exists.
+# $1 id of the removed container  $2 project  $3 service  $4 number  $5 directory of the project  $6 image  $7… its volumes, each as NAME DESTINATION
 main() {
     old=$1 project=$2 service=$3 number=$4 directory=$5 image=$6
     shift 6
@@ -17,7 +17,7 @@ main() {
         fi
     done)
     [ -n "$volumes" ] || return 0
-    # docker-compose fails of a container that does not say by which one it was created.
+    # docker-compose fails on a container without the label of its version.
     version=$(docker-compose version --short </dev/null) || exit
     label=com.docker.compose
     labels="$label.project=$project

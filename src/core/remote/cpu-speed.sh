@@ -1,5 +1,5 @@
-# Makes up random numbers and hashes them for a few hundredths of a second; prints how many times $1 bytes, and in how
-# many hundredths. The clock is the VPU's own, for the way there may take longer than the work; changes nothing.
+# Hashes random bytes for a few hundredths of a second; prints how many blocks of $1 bytes it hashed, and the hundredths
+# of a second. It measures with the VPU's clock because the link may take longer than the work. Read-only.
 main() {
     now
     edge=$now
@@ -10,7 +10,7 @@ main() {
         times=$((times + 1))
         now
     done
-    # A login shell may have begun a line.
+    # A login shell may have printed an unfinished line.
     printf '\n%s\n' "$times $((now - start))"
 }
 

@@ -1,5 +1,4 @@
-# Creates a bind volume and checks that it is the one asked for: `docker volume create` on a name
-# that exists succeeds and ignores the options.
+# Creates a bind volume and checks its options: if the name exists, `docker volume create` succeeds and ignores them.
 # $1 name  $2 directory  $3 label
 main() {
     docker volume create --driver local --opt type=none --opt o=bind --opt "device=$2" --label "$3" "$1" >/dev/null || exit

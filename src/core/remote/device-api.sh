@@ -1,4 +1,4 @@
-# Calls the device's API (XML-RPC), with whatever can speak HTTP here, and prints what it answers.
+# Calls the device's API (XML-RPC) with the first HTTP client that is installed, and prints the response.
 # $1 port  $2 method  $3… parameters: of `set` a text, of saveInit a list
 main() {
     port=$1 method=$2
@@ -23,12 +23,12 @@ main() {
     exit 1
 }
 
-# Text as XML has it; line ends and all other bytes stay.
+# Escapes text for XML; line ends and all other bytes are unchanged.
 xml() {
     printf '%s' "$1" | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'
 }
 
-# Posts the call and prints the answer, perhaps with its head; fails where nothing here can, or nobody answers.
+# Posts the call and prints the response, possibly with its headers; fails if there is no client or no response.
 post() {
     url=http://127.0.0.1:$port/api/rpc/v1/com.ifm.efector/
     if has curl; then
@@ -51,7 +51,7 @@ sys.stdout.buffer.write(opener.open(call, timeout=20).read())' "$url"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# By a plain connection: what is waited for is its end, or 20 seconds.
+# Over a plain TCP connection: reads until it is closed, or for 20 seconds.
 raw() {
     length=$(printf '%s' "$call" | wc -c)
     printf 'POST /api/rpc/v1/com.ifm.efector/ HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s' \

@@ -1,5 +1,5 @@
-# Removes the networks of a project that came since, so that docker-compose creates those of before again. One that a
-# running container, or a container of somebody else, is on stays.
+# Removes the networks that a newer release created for a project, so that docker-compose creates the earlier ones. Keeps
+# a network that a running container or a container of another project uses.
 # $1 project  $2… ids of the networks that stay
 main() {
     project=$1
@@ -7,7 +7,7 @@ main() {
     ids=$(docker network ls -q --no-trunc --filter "label=com.docker.compose.project=$project") || exit
     for id in $ids; do
         case " $* " in *" $id "*) continue ;; esac
-        # A container that never ran has no id of it, but its name.
+        # A container that never ran refers to its network by name, not by id.
         name=$(docker network inspect --format '{{.Name}}' "$id") || exit
         users=$(docker container ls -aq --no-trunc --filter "network=$id" --filter "network=$name") || exit
         for user in $users; do

@@ -1,21 +1,21 @@
-# What the scripts that load images share.
+# Shared by the scripts that load images.
 
-# Puts what docker loaded on its disk: it verifies a layer while it loads it, and never again. One whose files were
-# lost with the power would stay "present" and be empty.
+# Syncs what docker loaded: docker verifies a layer only while it loads it. After a power cut, a layer with empty files
+# would count as present.
 flush_images() {
     info=$(docker info --format '{{.DriverStatus}} {{.DockerRootDir}}' 2>/dev/null </dev/null)
     disk=
     case $info in
-        # Containerd keeps its images where docker does not say.
+        # Docker does not tell where containerd keeps its images.
         '' | *io.containerd*) ;;
         *) disk=$(df -P -- "${info##* }" 2>/dev/null | mount_point) ;;
     esac
-    # The one file system where that is known and sync takes one, else all of them. User oem may not open docker's
-    # own directory, which may be where it is mounted.
+    # Syncs one file system if it is known and sync supports that, else all. User oem may have no permission for
+    # docker's directory, which may be the mount point.
     { [ -n "$disk" ] && sync -f -- "$disk" 2>/dev/null; } || sync
 }
 
-# The mount point in what df says.
+# Prints the mount point from the output of df.
 mount_point() {
     read -r _
     read -r _ _ _ _ _ mount && printf '%s' "$mount"

@@ -1,6 +1,6 @@
-# What is shared by all that end an apply well: what was kept to restore from is of no more use.
+# Shared by the scripts that end a successful apply: the copies for a rollback are no longer needed.
 
-# Removes the directories of kept files $@, and the one that they are in once it is empty; and files of dead commands.
+# Removes the directories of kept files $@, their parent if it is empty, and the unfinished files of dead commands.
 forget_kept() {
     forget_unfinished
     [ $# = 0 ] || rm -rf -- "$@" || return

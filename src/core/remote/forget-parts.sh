@@ -1,5 +1,5 @@
-# Takes the names of parts of images away, and with them the parts that no image is made of.
-# $@ names; those that are not there need not be
+# Untags parts of images; docker removes the parts that no image uses.
+# $@ names; missing ones are no error
 main() {
     there=$(docker image ls --format '{{.Repository}}:{{.Tag}}') || exit
     for name; do

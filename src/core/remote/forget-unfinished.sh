@@ -1,4 +1,4 @@
-# Removes the files that commands did not live to move in place; kept.sh notes them.
+# Removes the temporary files of commands that died before they renamed them; kept.sh records their names.
 forget_unfinished() {
     [ -f "$HOME/.o3r-deploy/unfinished" ] || return 0
     while IFS= read -r path; do

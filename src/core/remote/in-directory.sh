@@ -3,7 +3,7 @@
 main() {
     cd -- "$1" || exit
     shift
-    # Not by exec: while it runs, this shell's name tells lock.sh that it does.
+    # No exec: lock.sh finds the running command by the name of this shell.
     "$@" </dev/null
 }
 

@@ -1,5 +1,5 @@
-# Runs commands one after the other, up to the first that fails: also where nobody is there any more to send the
-# next one, so that what was stopped is started.
+# Runs commands one after the other, up to the first that fails. If the client dies in between, the later commands still
+# run: what was stopped is started.
 # $@ for each command: the number of its words, then its words
 main() {
     while [ $# -gt 0 ]; do

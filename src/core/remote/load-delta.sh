@@ -1,7 +1,7 @@
-# Loads an image whose archive is built here, from the files of an image that is here already: standard input is
-# a compressed tar of the bytes that are new, and of a recipe, a script that puts old and new together.
-# $1 directory for that tar; what is in it already is left from a load that was cut off
-# $2 id of the old image  $3 "inside" where its own shell runs the recipe, "outside" where it has none
+# Builds the archive of an image from the files of an old image, and loads it. Standard input is a compressed tar of the
+# new bytes and of a recipe: a script that combines old and new.
+# $1 directory for that tar; its present content is left over from an interrupted load
+# $2 id of the old image  $3 "inside" to run the recipe with the image's shell, "outside" if it has none
 main() {
     dir=$1 base=$2 how=$3
     name=o3r-deploy-delta
@@ -9,7 +9,7 @@ main() {
     trap clean EXIT
     trap 'exit 129' HUP INT TERM PIPE
     clean
-    # Or else docker would look for it in registries.
+    # Otherwise docker would pull it from a registry.
     docker image inspect --format '{{.Id}}' "$base" >/dev/null || exit
     mkdir -p -- "$dir" && cd -- "$dir" || exit
     gzip -dc | tar -xomf - || exit
@@ -17,13 +17,13 @@ main() {
     "$how" && flush_images && cat said
 }
 
-# The recipe runs in a container of the old image and writes to a named pipe: docker's own way for a container's
-# output costs as much time as building it.
+# The recipe runs in a container of the old image and writes to a named pipe: docker's stream of a container's output
+# takes as long as building the archive.
 inside() {
     mkfifo -m 666 stream && : >running || return
-    # With both ends open here, neither side waits for one that failed to start.
+    # With both ends open here, neither side waits for the other if that fails to start.
     exec 3<>stream
-    # Not `load 3>&-`: a shell keeps such an end open aside, and docker would wait for it to close.
+    # Not `load 3>&-`: the shell keeps a copy of that end open, and docker would wait for its end.
     (exec 3>&-; load) &
     loader=$!
     docker run --rm --name "$name" --runtime runc --network none --user 0 --log-driver none --no-healthcheck \
@@ -38,7 +38,7 @@ inside() {
     [ "$built" -eq 0 ] && [ "$loaded" -eq 0 ]
 }
 
-# A recipe whose output nobody reads would wait forever.
+# Without a reader, the recipe would block forever.
 load() {
     docker load --quiet <stream >said && return
     while [ -f running ]; do
@@ -48,14 +48,14 @@ load() {
     return 1
 }
 
-# The old files are taken out of the image, and the recipe runs beside them.
+# Copies the old files out of the image and runs the recipe beside them.
 outside() {
     set --
     while IFS= read -r file; do
         set -- "$@" "$file"
     done <names
     mkdir old && docker create --name "$name" --network none --entrypoint /none "$base" >/dev/null || return
-    # The whole image comes out of it as quickly as ten files or so do one by one.
+    # Exporting the whole image is as fast as copying about ten files one by one.
     if [ $# -gt 10 ]; then
         docker export "$name" | tar -C old -xomf - "$@" || return
     else

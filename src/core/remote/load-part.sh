@@ -1,5 +1,5 @@
-# Loads the image archive in a file, which then is of no more use. Where docker does not take it, it stays:
-# for what is wrong with it is seen before anything is added to it, and what is wrong with docker may pass.
+# Loads the image archive in a file and removes the file. If docker rejects it, the file stays: a corrupt file is found
+# before the next bytes are appended, and a problem of docker's may be temporary.
 # $1 file
 main() {
     docker load --quiet <"$1" && flush_images && rm -f -- "$1"

@@ -1,21 +1,20 @@
-# Holds the VPU's lock while its client lives: until standard input ends, or brings nothing for long, as it does
-# where the link froze.
-# $1 token: a word of the client's own, by which this lock is known  $2 who the client is, one line
-# $3 who applies and when, as members of a JSON object
-# $4 keep; break takes the lock from its holder, take:TOKEN from that one only
-# $5 seconds to wait for what a dead apply left running  $6 seconds of silence after which the client is dead
-# What it says is on lines that begin with the token, whatever a login shell prints before:
+# Holds the VPU's lock while its client lives: until standard input ends, or is silent for long because the link froze.
+# $1 token: the client's name for this lock  $2 identity of the client, one line
+# $3 who applies, and since when, as members of a JSON object
+# $4 keep; break: take the lock from any holder; take:TOKEN: from that holder only
+# $5 seconds to wait for the processes of a dead apply  $6 seconds of silence after which the client counts as dead
+# Its output lines begin with the token, because a login shell may print other lines:
 #   held                  the lock is ours
-#   waits PID COMMAND     what is waited for
+#   waits PID COMMAND     the process that is waited for
 #   busy JSON, and owner TOKEN CLIENT, with exit code 75: another has it
-#   leftover PID COMMAND, with exit code 76: what was left running does not end
+#   leftover PID COMMAND, with exit code 76: a process of a dead apply does not end
 #   failed REASON, with exit code 1
 main() {
     umask 077
     token=$1 client=$2 who=$3 claim=$4 patience=$5 silence=$6 watcher=
     base=$HOME/.o3r-deploy owner=$HOME/.o3r-deploy/lock/owner
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
-    # Who frees the lock of a VPU that has nothing of ours takes the directory away, too: that may be now.
+    # Another apply that frees the lock may remove the directory at this moment.
     if create; then
         own || { said=${said:-"$owner cannot be written"}; rm -rf -- "$base/lock"; failed "$said"; }
     else
@@ -48,7 +47,7 @@ create() {
     said=$({ mkdir -- "$base/lock" || { mkdir -p -- "$base" && mkdir -- "$base/lock"; }; } 2>&1)
 }
 
-# Not by printf alone: a shell does not say why a file could not be written.
+# Through cat: printf, a builtin, does not report why a write failed.
 own() {
     started "$$"
     said=$(printf '%s\n%s\n%s\n%s\n%s\n%s\n' "$$" "$boot" "$who" "$since" "$token" "$client" | cat 2>&1 >"$owner")
@@ -74,13 +73,12 @@ read_owner() {
     } <"$owner"; } 2>/dev/null
 }
 
-# Whether the lock may be taken from its holder, which lives.
+# Succeeds if the lock may be taken from its live holder.
 may_take() {
     [ "$claim" = break ] || [ "$claim" = "take:$held_token" ]
 }
 
-# Whether the lock's holder still runs. A holder of another boot, or one that is gone, does not; a number alone is
-# no proof: by now it may be that of another process.
+# Succeeds if the lock's holder still runs: in this boot, with the same start time, because the kernel reuses process ids.
 alive() {
     tries=0
     while [ -d "$base/lock" ] && [ ! -s "$owner" ] && [ "$tries" -lt 3 ]; do sleep 1; tries=$((tries + 1)); done
@@ -89,18 +87,18 @@ alive() {
     if [ -n "$held_since" ]; then [ "$since" = "$held_since" ]; else as_old "$held_pid"; fi
 }
 
-# When a process was started, in clock ticks since boot, as $since.
+# Sets $since to a process's start time, in clock ticks since boot.
 started() {
     since=
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
-    # The name, in parentheses, may hold anything; field 22 is the 20th behind it.
+    # The name, in parentheses, may contain anything; field 22 is the 20th after it.
     # shellcheck disable=SC2086 # they are words without patterns
     set -- ${stat##*) }
     since=${20}
 }
 
-# Whether the process of $since is as old as the owner file, to ten seconds: a lock that was taken by an o3r-deploy
-# that did not note it.
+# Succeeds if the process of $since is as old as the owner file, within ten seconds: for locks of older versions, which
+# did not record the start time.
 as_old() {
     read -r uptime _ </proc/uptime
     noted=$(date -r "$owner" +%s 2>/dev/null) && now=$(date +%s) || return 0
@@ -108,8 +106,8 @@ as_old() {
     [ "$age" -ge -10 ] && [ "$age" -le 10 ]
 }
 
-# Removes a lock that is stale or may be taken. Several may find it so at once: they take turns,
-# and look again when it is theirs. A turn lasts milliseconds; one of over a second was cut off.
+# Replaces a lock that is stale or may be taken. Several clients may try at once: a second lock, lock.turn, serializes
+# them, and each checks again. It is held for milliseconds; one older than a second is left over.
 take_over() {
     mkdir -- "$base/lock.turn" 2>/dev/null || {
         sleep 1
@@ -118,7 +116,7 @@ take_over() {
     }
     taken=
     if alive; then
-        # Its client learns of it, for its session ends.
+        # Its client notices: its session ends.
         ! may_take || { kill "$held_pid" 2>/dev/null; taken=yes; }
     else
         taken=yes
@@ -134,11 +132,10 @@ take_over() {
     [ "$code" = 0 ] || busy
 }
 
-# Settles what an apply left running that died or lost its link and does not know it yet: all processes that run.sh
-# started, by the word in their environment or arguments. What brings something is ended: its link is dead, and it
-# would clean up in the middle of our doing. What reads little and then works is ended after our patience. What works
-# is waited for, and what loads an image five times as long: ended in the middle, they leave something half done.
-# Where the lock is broken, what works is not waited for. Names the one that outlasts our patience.
+# Waits for or ends the processes that a dead apply left running: all that run.sh started, found by their environment or
+# arguments. `brings` is killed at once: its link is dead, and its clean-up would interfere. `reads` is killed after the
+# patience. `works` is waited for, `loads` five times as long: killed, they would leave something incomplete. If the lock
+# is broken, `works` is not waited for. Reports the one that exceeds the patience.
 settle() {
     tries=0 looks=0
     while :; do
@@ -154,12 +151,12 @@ settle() {
             if [ "$tries" -lt "$most" ]; then waiting=${waiting:-$pid}; continue; fi
             case $how in works | loads) over=${over:-$pid}; continue ;; esac
             kill -9 "$pid" 2>/dev/null
-            # What the kernel does not end is hung in a device.
+            # A process that survives SIGKILL hangs in a device.
             if [ "$tries" -lt $((patience + 10)) ]; then waiting=${waiting:-$pid}; else over=$pid; fi
         done
         [ -z "$over" ] || { say leftover "$over $(words "$over")"; return 1; }
         [ -n "$waiting" ] || return 0
-        # What was ended is gone in a moment.
+        # A killed process takes a moment to disappear.
         looks=$((looks + 1))
         [ "$looks" -ge 3 ] || continue
         case $tries in 1 | *0) [ "$tries" = 0 ] || say waits "$waiting $(words "$waiting")" ;; esac
@@ -168,8 +165,8 @@ settle() {
     done
 }
 
-# Prints the processes that run.sh started, and run.sh itself, as HOW:TOKEN:PID. The first look is quick and finds
-# the letters anywhere, in containers, too, and in ourselves.
+# Prints the processes that run.sh started, and run.sh itself, as HOW:TOKEN:PID. The first grep is fast and also matches
+# processes in containers and this one.
 running() {
     # shellcheck disable=SC2013 # they are words
     for file in $(grep -ls 'o3r-run' /proc/[0-9]*/cmdline 2>/dev/null; grep -ls 'O3R_DEPLOY_RUN=' /proc/[0-9]*/environ 2>/dev/null); do
@@ -182,7 +179,7 @@ running() {
         case $found in
             *:*[!a-z0-9-]* | '') ;;
             brings:* | reads:* | works:* | loads:*)
-                # With another home, it works on another VPU's: as in a container, or a test.
+                # Another home directory means another VPU: a container, or a test.
                 home=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^HOME=//p')
                 [ "$home" != "$HOME" ] || printf '%s:%s\n' "$found" "$pid"
                 ;;
@@ -190,13 +187,13 @@ running() {
     done
 }
 
-# What a process of run.sh does, for people: that is its second argument, or else the whole.
+# Prints what a process of run.sh does: its second argument, or the whole command line.
 words() {
     line=$(tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null | sed -n '/^o3r-run$/{n;n;p;}')
     printf '%s' "${line:-$(tr '\0\n' '  ' <"/proc/$1/cmdline" 2>/dev/null)}"
 }
 
-# Removes what dead applies did not live to remove: files that were not moved in place, and what a delta was built in.
+# Removes what dead applies left: temporary files, and the directory of a delta.
 forget_leftovers() {
     if [ -e "$base/delta" ]; then
         docker rm -f -v o3r-deploy-delta >/dev/null 2>&1
@@ -205,7 +202,7 @@ forget_leftovers() {
     forget_unfinished
 }
 
-# Waits for a boot's own docker-compose, up to two minutes: two of them on one project fail.
+# Waits up to two minutes for the docker-compose of the boot: two of them on one project fail.
 wait_for_boot() {
     [ -n "${XDG_RUNTIME_DIR:-}" ] || { XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR; }
     tries=0
@@ -219,13 +216,13 @@ wait_for_boot() {
     done
 }
 
-# Ends this lock where its client is silent. It counts its own sleeps: a clock that jumps is nothing to it. Of each
-# line that arrives it learns by a signal.
+# Releases the lock if its client is silent. Counts its own sleeps, because the clock may jump; each line that arrives
+# resets the count by a signal.
 watch() {
     holder=$$
     started "$holder"
     born=$since
-    # Until it has a trap of its own.
+    # Until the subshell has its own trap.
     trap '' USR1
     (
         trap 'silent=0' USR1
@@ -233,7 +230,7 @@ watch() {
         while [ "$silent" -lt 5 ]; do
             sleep $((silence / 5))
             silent=$((silent + 1))
-            # Its number may be that of another process by now.
+            # The kernel may have reused the process id.
             started "$holder" && [ "$since" = "$born" ] || exit
         done
         kill "$holder"
@@ -241,8 +238,8 @@ watch() {
     watcher=$!
 }
 
-# Removes the lock unless someone took it, and what it was made in if that is empty. In turn: whoever takes it over
-# between the look and the removal would lose it.
+# Removes the lock unless it was taken, and its directory if that is empty. Holds lock.turn meanwhile: a client that
+# takes the lock between check and removal would lose it.
 release() {
     trap '' HUP INT TERM PIPE
     [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
@@ -250,10 +247,10 @@ release() {
     until mkdir -- "$base/lock.turn" 2>/dev/null; do
         tries=$((tries + 1))
         if [ ! -d "$base/lock.turn" ]; then
-            # There may be no room for it.
+            # The disk may be full.
             [ "$tries" -le 3 ] || break
         else
-            # A lock that stays is stale for the next.
+            # The next client finds the lock stale.
             [ "$tries" -le 3 ] || return 0
             sleep 1
         fi

@@ -1,17 +1,17 @@
-# Moves staged files to their target, or takes that back, as the list on standard input says.
-# $1 target  $2 what is staged for it  $3 where what it replaces is kept
-# $4 a file that is there from the first move on until the release is recorded, or all was taken back
-# $5 do, undo, or undo-some: what an earlier apply moved stays, and so does that file
-# $6… records of what was started from the old files, taken away before the first new one is in place
-# The list has one line for each step; PATH is below the target, or empty for the target itself:
-#   k PATH       keep a file that is about to be replaced: a second link, so that the name is never empty
-#   x PATH       take away what goes, to where it is kept
-#   d MODE PATH  make a directory
-#   m PATH       move a staged file, link or whole directory in place
+# Moves staged files to their target, or reverts that, following the list on standard input.
+# $1 target  $2 staged files  $3 directory for what they replace
+# $4 mark: a file that exists from the first move until the release is recorded or all is reverted
+# $5 do, undo, or undo-some: keep what an earlier apply moved, and the mark
+# $6… records of what was started from the old files, moved away before the first file is replaced
+# The list has one line per step; PATH is relative to the target, empty for the target itself:
+#   k PATH       keep a file that is about to be replaced: a second link, so that the name always exists
+#   x PATH       move away what is removed, and keep it
+#   d MODE PATH  create a directory
+#   m PATH       move a staged file, link or directory into place
 #   c MODE PATH  change permissions
-#   r PATH       remove what was new
-#   b PATH       bring back what was kept
-# Each may run twice. Lines of one kind and directory that follow each other are one command.
+#   r PATH       remove a new file
+#   b PATH       restore what was kept
+# Each step is idempotent. Consecutive lines of one kind and directory run as one command.
 main() {
     target=$1 new=$2 old=$3 marker=$4 how=$5
     shift 5
@@ -25,9 +25,9 @@ main() {
             [ ! -e "$record" ] || mv -f -- "$record" "$marker.${record##*/}" || exit
         done
     fi
-    # One a line, as IFS will be.
+    # One per line, like IFS below.
     records=$(for record; do printf '%s\n' "$record"; done)
-    # Not by `read`, which takes a system call for each byte.
+    # Not with `read`, which makes a system call per byte.
     list=$(cat)
     set -f
     IFS='
@@ -39,7 +39,7 @@ main() {
         case $op in c | d) mode=${path%% *} path=${path#* } ;; esac
         at=$target${path:+/$path} from=$new${path:+/$path} kept=$old${path:+/$path}
         case $op in
-            # Kept already: this is the second run.
+            # Already kept by an earlier run.
             k | x) if there "$kept" || ! there "$at"; then continue; fi ;;
             m)
                 if ! there "$from"; then
@@ -51,7 +51,7 @@ main() {
             c | r) there "$at" || continue ;;
             b)
                 there "$kept" || continue
-                # Kept, and nothing came in its place: the two names are one file, which `mv` refuses.
+                # Kept and not replaced: both names are one file, which `mv` refuses.
                 # shellcheck disable=SC3013 # dash and busybox have -ef
                 if [ ! -h "$at" ] && [ ! -h "$kept" ] && [ "$at" -ef "$kept" ]; then
                     rm -f -- "$kept"
@@ -77,7 +77,7 @@ main() {
         case $op in
             m) set -- "$@" "$from" ;;
             b)
-                # Nothing can be renamed over a directory.
+                # rename does not replace a directory.
                 if is_directory "$at" || is_directory "$kept"; then rm -rf -- "$at" || stop; fi
                 set -- "$@" "$kept"
                 ;;
@@ -95,7 +95,7 @@ main() {
     for record in $records; do rm -f -- "$marker.${record##*/}"; done
 }
 
-# Something failed: no more is done, but what can be taken back is.
+# After a failure: do stops, undo continues with what it can.
 stop() {
     [ "$how" != "do" ] || exit 1
     failed=yes
@@ -103,15 +103,15 @@ stop() {
 
 there() { [ -e "$1" ] || [ -h "$1" ]; }
 
-# Removes a link that leads nowhere: busybox's `mv` does not replace one that leads to itself. Only when it is replaced:
-# a step that was collected before may still have to keep it.
+# Removes a dangling link: busybox's `mv` does not replace one that points to itself. Called when the link is replaced,
+# because a step collected earlier may have to keep it.
 make_way() {
     if [ -h "$1" ] && [ ! -e "$1" ]; then rm -f -- "$1"; fi
 }
 
 is_directory() { [ -d "$1" ] && [ ! -h "$1" ]; }
 
-# The collected step $do, with what it is done to.
+# Runs the collected step $do with its files.
 run() {
     [ $# -gt 0 ] || return 0
     case $do in
@@ -127,7 +127,7 @@ run() {
     esac </dev/null
 }
 
-# A copy, where the file system has no links.
+# A copy if the file system has no hard links.
 keep() { ln -f -- "$@" 2>/dev/null || cp -p -- "$@"; }
 
 # The same for the target itself.

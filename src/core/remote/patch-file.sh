@@ -1,9 +1,9 @@
-# Builds a file from its old version, or leaves nothing: standard input is a compressed tar of the bytes that are
-# new and of a recipe.
-# $1 directory for that tar; what is in it already is left from an apply that was cut off
-# $2 the file to be  $3 its old version  $4 sha256 in hex  $5 octal mode  $6 bytes of a block of the old version
-# A line of the recipe is one of
-#   l BYTES         the next ones of those that are new
+# Builds a file from its old version, or leaves nothing. Standard input is a compressed tar of the new bytes and of a
+# recipe.
+# $1 directory for that tar; its present content is left over from an interrupted apply
+# $2 new file  $3 old version  $4 sha256 in hex  $5 octal mode  $6 block size of the old version in bytes
+# Lines of the recipe:
+#   l BYTES         the next new bytes
 #   c FIRST COUNT   blocks of the old version
 main() {
     dir=$1 new=$2 old=$3 sha256=$4 mode=$5 block=$6
@@ -24,7 +24,7 @@ main() {
 
 cook() {
     while read -r what one two; do
-        # The new bytes are read in turn, by whoever has the open file.
+        # All readers share the open file and its position.
         case $what in
             l) dd bs="$one" count=1 <&3 ;;
             c) dd if="$old" bs="$block" skip="$one" count="$two" ;;

@@ -1,10 +1,10 @@
-# Gives a project's containers of before their names back, and stops the newer ones. A newer one goes where the
-# container that it replaced is still there; else it is renamed and stays, for it has that one's anonymous
-# volumes: docker-compose moves them over when it replaces it. No volume is removed.
-# Where an image is gone, docker-compose would ask a registry for it, or take what has the name now: then docker itself
-# starts the containers of before that are still there, newer ones of other services run on, and this fails.
-# $1 project  $2 how: -d (to run) or --no-start  $3… the containers of before, each as ID=NAME, then --, then the
-# images of before, each as NAME=IMAGE
+# Gives a project's earlier containers their names back and stops the newer ones. Removes a newer container if the one
+# that it replaced still exists; otherwise renames it, because it has the anonymous volumes: docker-compose moves them
+# when it replaces it. No volume is removed.
+# If an image is gone, docker-compose would pull it or use what has the name now. Then docker itself starts the earlier
+# containers that still exist, newer ones of other services keep running, and the script fails.
+# $1 project  $2 -d (start) or --no-start  $3… the earlier containers, each as ID=NAME, then --, then their images, each
+# as NAME=IMAGE
 main() {
     project=$1 how=$2
     shift 2
@@ -31,7 +31,7 @@ main() {
         service=$(service "$id") || exit
         case $services in
             *" $service "*) superseded="$superseded $id" ;;
-            # It runs on where nothing can be made in its place.
+            # It keeps running if nothing can replace it.
             *) [ -n "$gone" ] || alone="$alone $id" ;;
         esac
     done
@@ -53,18 +53,18 @@ main() {
     exit 1
 }
 
-# Whether the name $1 is that of the image $2.
+# Succeeds if $1 names the image $2.
 held() {
     if said=$(docker image inspect --format '{{.Id}}' "$1" "$2" 2>/dev/null); then
         printf '%s\n' "$said" | { read -r one && read -r other && [ "$one" = "$other" ]; }
     else
-        # It may be docker that fails.
+        # Docker itself may have failed.
         docker image ls -q >/dev/null </dev/null || exit
         return 1
     fi
 }
 
-# Some need others to run, whose network they use.
+# Some use the network of others, which have to run first.
 start() {
     docker container start "$@" >/dev/null 2>&1 </dev/null || docker container start "$@" >/dev/null </dev/null || exit
 }
@@ -73,7 +73,7 @@ service() {
     docker container inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$1"
 }
 
-# Without what renaming put before it.
+# The name without the prefix of step-aside.
 name() {
     name=$(docker container inspect --format '{{.Name}}' "$1") || return
     name=${name#/}

@@ -1,7 +1,7 @@
-# Puts standard input at PATH: complete, checked and synced, or not at all.
+# Writes standard input to PATH: complete, verified and synced, or not at all.
 # $1 PATH  $2 sha256 in hex  $3 bytes  $4 octal mode
-# $5 where the file that it replaces is kept, if it is the previous release's, which $6 says
-# $7 record of what was started from the old file, taken away before the new one is in place
+# $5 where to keep the replaced file if it is the previous release's, $6 as in kept.sh
+# $7 record of what was started from the old file, moved away before the file is replaced
 main() {
     path=$1 sha256=$2 bytes=$3 mode=$4 kept=$5 previous=$6 record=$7
     umask 077
@@ -16,7 +16,7 @@ main() {
     fi
     unfinished "$path.o3r-new"
     cat >"$path.o3r-new" || refuse "$path could not be written"
-    # The size is all there is to compare where no tool can hash.
+    # Without a tool for sha256, only the size is compared.
     # shellcheck disable=SC2012 # the name is known; ls is on every VPU, stat is not
     size=$(ls -ln -- "$path.o3r-new" | { read -r _ _ _ _ size _ && echo "$size"; })
     found=$(digest "$path.o3r-new")

@@ -1,5 +1,5 @@
-# Appends standard input to a file of which the first bytes are there already.
-# $1 file  $2 bytes that are there  $3 bytes that it has at the end; - where nobody knows before
+# Appends standard input to a partly received file.
+# $1 file  $2 bytes already received  $3 final size in bytes, - if unknown
 main() {
     umask 077
     directory=${1%/*}
@@ -9,7 +9,7 @@ main() {
     if [ "$2" = 0 ]; then
         : >"$1" || exit
     else
-        # What came after them, from a connection that ended slowly, is cut off.
+        # Truncates what a dying connection still appended.
         [ -f "$1" ] && dd if=/dev/null of="$1" bs=1 seek="$2" 2>/dev/null || exit
     fi
     exec 3<&0
@@ -21,8 +21,8 @@ main() {
     [ "$3" = - ] || [ "$size" -eq "$3" ] || { echo "$size of $3 bytes arrived" >&2; exit 1; }
 }
 
-# Ends one that still waits for a connection which we know to be dead: it would write between our bytes. By now its
-# number may be that of any other process, which does not write into this file.
+# Ends an earlier receiver that waits on a dead connection: it would write between our bytes. The kernel may have reused
+# its process id: such a process does not write to this file.
 earlier() {
     { read -r pid <"$note"; } 2>/dev/null || return
     # shellcheck disable=SC3013 # dash, busybox and bash have it

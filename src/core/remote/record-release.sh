@@ -1,7 +1,7 @@
-# Adds a line to a release's history: the JSON object on standard input, who applied it when, which is the third line of
-# the lock, and the anonymous volumes of its containers, where docker shows them. With the renaming of the history, the
-# release is recorded: nothing fails after that. What was kept of the release before is then of no more use.
-# $1 history file  $2 lines to keep  $3 docker-compose's version, kept for the probe; may be empty
+# Appends a line to a release's history: the JSON object on standard input, who applied it and when (the third line of
+# the lock), and the anonymous volumes of its containers if docker shows them. The rename of the history records the
+# release; nothing fails after that, and the copies of the previous release are removed.
+# $1 history file  $2 lines to keep  $3 version of docker-compose, cached for the probe; may be empty
 # $4 its compose projects, separated by spaces  $5… directories of kept files
 main() {
     umask 077
@@ -34,7 +34,7 @@ anonymous_volumes() {
             ids=$(docker container ls -aq --no-trunc --filter "label=$compose.project=$project" \
                 --filter "label=$compose.oneoff=False" </dev/null 2>/dev/null) || exit
             [ -n "$ids" ] || continue
-            # Word splitting is wanted: ids have no spaces.
+            # Word splitting is intended: ids have no spaces.
             # shellcheck disable=SC2086
             docker container inspect --format "$object" $ids </dev/null 2>/dev/null || exit
         done

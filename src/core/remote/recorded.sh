@@ -1,5 +1,5 @@
-# Whether record-release got as far as to record the release, though it failed, was killed or was not heard of; then it
-# does what comes after that.
+# Succeeds if record-release recorded the release although it failed, was killed or lost its connection; then does what
+# follows the record.
 # $1 history file  $2… directories of kept files
 # Standard input: the JSON object
 main() {

@@ -1,7 +1,7 @@
-# Has docker-compose replace the containers of those services that are not of before any more, or cannot start: a
-# network of theirs is gone, or they use a namespace of one that is replaced or gone. A service without containers
-# counts as replaced: others may use its namespaces. The other services run first, for the same reason.
-# $1 project  $2 its directory  $3 how: -d or --no-start  $4… services, and containers of before as ID=NAME
+# Has docker-compose recreate the services whose containers are not the earlier ones or cannot start, because a network
+# is gone or a container whose namespace they use is replaced or gone. A service without containers counts as replaced:
+# others may use its namespaces. For the same reason, the other services start first.
+# $1 project  $2 its directory  $3 -d or --no-start  $4… services, and earlier containers as ID=NAME
 main() {
     project=$1 directory=$2 how=$3
     shift 3

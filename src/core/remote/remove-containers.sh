@@ -1,4 +1,4 @@
-# Removes containers that were renamed; their volumes stay. One that is gone already is no error.
+# Removes renamed containers; their volumes stay. A missing one is no error.
 # $1… ids
 main() {
     there=$(docker container ls -aq --no-trunc) || exit

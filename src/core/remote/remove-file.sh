@@ -1,6 +1,6 @@
 # Removes a project's file, and the directories that it leaves empty.
-# $1 PATH  $2 where the file is kept, if it is the previous release's, which $3 says
-# $4 record of what was started from it, taken away before  $5 the project's directory, which stays
+# $1 PATH  $2 where to keep the file if it is the previous release's, $3 as in kept.sh
+# $4 record of what was started from it, moved away before  $5 the project's directory, which stays
 main() {
     path=$1 directory=$5
     umask 077

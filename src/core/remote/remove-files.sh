@@ -1,5 +1,4 @@
-# Removes files (directories whole), and then the directories that they were in, as far as nothing else is
-# left in them.
+# Removes files and whole directories, then the directories above them that are empty.
 # $1 directory  $2… files, all below it
 main() {
     directory=$1
@@ -13,7 +12,7 @@ main() {
     rmdir -- "$directory" 2>/dev/null || left
 }
 
-# Says what keeps the directory: it is not ours to remove.
+# Reports what is left in the directory: it is not ours to remove.
 left() {
     [ -d "$directory" ] || return 0
     names=

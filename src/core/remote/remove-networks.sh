@@ -1,4 +1,4 @@
-# Removes networks that no running container is on. One that is gone already is no error.
+# Removes networks that no running container uses. A missing one is no error.
 # $1… ids
 main() {
     there=$(docker network ls -q --no-trunc) || exit

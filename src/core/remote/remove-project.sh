@@ -1,4 +1,4 @@
-# Removes a project's containers and networks by label; works without its compose file.
+# Removes a project's containers and networks by label; needs no compose file.
 # $1 project  $2 record
 main() {
     rm -f -- "$2"

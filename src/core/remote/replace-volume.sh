@@ -1,7 +1,7 @@
-# Binds a volume to a directory: one of that name that is something else goes, with the containers that
-# have it. Does nothing where it is that already. A container with anonymous volumes leaves a placeholder that has
-# these: docker-compose moves them over when it replaces it.
-# $1 name  $2 directory  $3 label; may be empty  $4… the compose projects whose containers may go
+# Binds a volume to a directory: removes a different volume of that name with the containers that use it. Does nothing
+# if the volume is right. For a removed container with anonymous volumes, creates a stand-in that holds them:
+# docker-compose moves them when it replaces it.
+# $1 name  $2 directory  $3 label; may be empty  $4… the compose projects whose containers may be removed
 main() {
     name=$1 device=$2 label=$3
     shift 3

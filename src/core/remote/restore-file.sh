@@ -1,5 +1,5 @@
-# Takes put-file or remove-file back, also where they did nothing or only a part.
-# $1 PATH  $2 where the previous release's file is kept  $3 which one that is, as keep takes it
+# Reverts put-file or remove-file, also if they did nothing or only a part.
+# $1 PATH  $2 copy of the previous release's file  $3 as in kept.sh
 # $4 record of what was started from it
 main() {
     path=$1 kept=$2 previous=$3
@@ -10,7 +10,7 @@ main() {
 restore() {
     case $previous in
         -) rm -f -- "$path" "$(added "$kept")"; return ;;
-        # Without a copy it was not replaced, or is back.
+        # Without a copy, the file was not replaced or is restored.
         "?") [ -f "$kept" ] || return 0 ;;
         *)
             if ! is "$kept" "$previous"; then
@@ -18,7 +18,7 @@ restore() {
                 echo "$path is not that of the previous release, and no copy of that one is kept" >&2
                 return 1
             fi
-            # Nothing is written where nothing has to be: the disk may be full.
+            # Writes only if needed: the disk may be full.
             if is "$path" "$previous" && [ "$(mode "$path")" = "$(mode "$kept")" ]; then return 0; fi ;;
     esac
     if [ -d "$path" ]; then
@@ -27,11 +27,11 @@ restore() {
     fi
     (umask 022 && mkdir -p -- "${path%/*}") || return
     bring_back || return
-    # Someone else's may change before it is kept again.
+    # A file that is not ours may change before it is copied again.
     [ "$previous" != "?" ] || rm -f -- "$kept"
 }
 
-# The copy stays, for this may run twice; where there is no room for another one, it is moved itself.
+# The copy stays, so that this can run again; if the disk is full, it is moved instead of copied.
 bring_back() {
     unfinished "$path.o3r-new"
     if said=$(cp -p -- "$kept" "$path.o3r-new" 2>&1) && flush "$path.o3r-new"; then

@@ -1,4 +1,4 @@
-# Ends a restore: what was kept for it goes.
+# Ends a restore: removes the copies that were kept for it.
 # $1… directories of kept files
 main() {
     forget_kept "$@"

@@ -1,15 +1,15 @@
-# Runs a command of an apply to its end, also where that apply dies meanwhile: its output goes into files, so that
-# it does not fail half-way because nobody reads it. Does nothing where the apply does not have the lock any more.
-# $1 HOW:TOKEN, by which lock.sh knows this and all that it starts, in arguments and environment: the lock's token and
-#    brings  for what reads what comes over the link
-#    reads   for what reads little and then works
-#    works   for what works on its own
-#    loads   for what loads an image that has arrived
+# Runs a command of an apply to its end, even if that apply dies: its output goes to files, so that it does not fail
+# because nobody reads it. Does nothing if the apply no longer holds the lock.
+# $1 HOW:TOKEN, by which lock.sh finds this process and its children, in arguments and environment: the lock's token and
+#    brings  for a command that reads from the link, or changes nothing
+#    reads   for a command that reads little and then works
+#    works   for a command that works on its own
+#    loads   for a command that loads an image that has arrived
 # $2 what it does, for people  $3… the command
 main() {
     O3R_DEPLOY_RUN=$1
     export O3R_DEPLOY_RUN
-    # docker-compose works in a project's directory, with its files: whatever the login says.
+    # docker-compose uses the project's directory and files, whatever the login's environment says.
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
     shift 2
     holds || { printf '%s lost\n' "${O3R_DEPLOY_RUN#*:}" >&2; exit 77; }
@@ -28,7 +28,7 @@ main() {
     exit "$code"
 }
 
-# Whether the lock has our token, and a process holds it.
+# Succeeds if the lock has our token and its holder lives.
 holds() {
     { {
         read -r pid

@@ -1,5 +1,5 @@
-# Renames a file that docker-compose would read on its own and that nobody declared, or takes that back.
-# $1 do or undo  $2 path  $3 what its name gets behind it  $4 record of what the containers were started from
+# Renames a file that docker-compose would read by default and that nobody declared, or reverts that.
+# $1 do or undo  $2 path  $3 suffix of the new name  $4 record of what the containers were started from
 main() {
     rm -f -- "$4"
     if [ "$1" = undo ]; then

@@ -1,24 +1,24 @@
-# Unpacks the tar archive on standard input into a staging directory and checks every file in it: all of it is
-# there, or nothing. Its last file, sums, has the sha256 of the others.
-# $1 staging directory; what is in it already is left from an apply that was cut off
+# Unpacks the tar archive on standard input into a staging directory and verifies every file: all or nothing. Its last
+# file, sums, has the sha256 of the others.
+# $1 staging directory; its present content is left over from an interrupted apply
 main() {
     staging=$1
     umask 077
     rm -rf -- "$staging" || exit
     mkdir -p -- "$staging/new" || exit
     cd -- "$staging/new" || exit
-    # Permissions of the archive, whatever the umask; no owner; times of now, for the clock here may
-    # be years behind and tar warns of each file from the future.
+    # Permissions of the archive, whatever the umask; no owner; no times, because the clock may be years behind and
+    # tar warns of each file from the future.
     tar -xpomf - 2>../said || failed "$(tail -n 5 ../said)"
     [ -f sums ] || failed "the archive was cut short"
-    # The disk and the hashes are waited for at the same time.
+    # Syncs and hashes at the same time.
     flush &
     said=$(check 2>&1) || failed "$said"
     wait
     rm -f sums
 }
 
-# Frees the disk before it says why.
+# Frees the disk, then reports the reason.
 failed() {
     wait
     cd / && rm -rf -- "$staging"
@@ -27,7 +27,7 @@ failed() {
     exit 1
 }
 
-# Prints the names of the files that are not what sums says; passes where no tool can tell.
+# Prints the names of files that differ from sums; succeeds if no tool computes sha256.
 check() {
     if command -v sha256sum >/dev/null 2>&1; then set -- sha256sum
     elif command -v busybox >/dev/null 2>&1; then set -- busybox sha256sum
@@ -45,7 +45,7 @@ one_by_one() {
     done <sums
 }
 
-# Puts the file system of this directory on the disk; everything, where sync takes no names.
+# Syncs the file system of this directory; everything if sync takes no arguments.
 flush() {
     sync -f . 2>/dev/null || sync
 }

@@ -1,8 +1,8 @@
-# What replace-volume, uncover-mounts and bring-volumes-back share: a container that never runs and has the anonymous
-# volumes of one that is gone. docker-compose takes it for that one, and moves them over when it replaces it.
+# Shared by replace-volume, uncover-mounts and bring-volumes-back: a container that never runs and holds the anonymous
+# volumes of a removed one. docker-compose takes it for that container and moves the volumes when it replaces it.
 
-# Prints the volumes of a container, each as NAME DESTINATION; anonymous ones alone where $2 is there: these have 64
-# hexadecimal digits for a name.
+# Prints the volumes of a container, each as NAME DESTINATION; with $2 only anonymous ones, whose names are 64 hexadecimal
+# digits.
 volumes_of() {
     mounts=$(docker container inspect \
         --format '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{.Destination}}{{println}}{{end}}{{end}}' "$1") || return
@@ -13,13 +13,13 @@ volumes_of() {
     fi
 }
 
-# Prints those labels of a container by which docker-compose knows it, each as NAME=VALUE.
+# Prints the labels by which docker-compose finds a container, each as NAME=VALUE.
 labels_of() {
     docker container inspect --format '{{range $key, $value := .Config.Labels}}{{$key}}={{$value}}{{println}}{{end}}' "$1" |
         grep -E '^com\.docker\.compose\.(project|service|container-number|oneoff|project\.working_dir|project\.config_files|version)='
 }
 
-# $1 image  $2 labels, each a line  $3 volumes, each a line  $4 what its name says
+# $1 image  $2 labels, one per line  $3 volumes, one per line  $4 part of its name
 stand_in() {
     declared=$(docker image inspect --format '{{range $path, $_ := .Config.Volumes}}{{println $path}}{{end}}' "$1") || return
     made=$(
@@ -30,7 +30,7 @@ stand_in() {
         done <<END
 $volumes
 END
-        # Else docker would make a new volume there, and that would be moved over, too.
+        # Otherwise docker would create a new volume there, which would be moved, too.
         while IFS= read -r path; do
             path=${path%/}
             [ -z "$path" ] || has "$volumes" "$path" || set -- "$@" --mount "type=tmpfs,\"destination=$path\""
@@ -47,7 +47,7 @@ END
     docker container rename "$made" "$(printf %.12s "$made")_o3r-placeholder-$4"
 }
 
-# Whether one of the volumes $1 is at the path $2.
+# Succeeds if one of the volumes $1 is mounted at $2.
 has() {
     printf '%s\n' "$1" | while read -r _ destination; do
         [ "$destination" != "$2" ] || echo yes

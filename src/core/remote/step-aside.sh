@@ -1,7 +1,7 @@
-# Stops containers of a project and takes their names from them, so that those that replace them find ports
-# and names free; docker-compose moves anonymous volumes over from them. The name that they get is the one that
-# docker-compose itself gives to a container that it is about to replace.
-# $1 project  $2… services, each as NAME=SECONDS: how long it may take to stop; empty is docker's default
+# Stops containers of a project and renames them, so that their ports and names are free for the new ones; docker-compose
+# moves their anonymous volumes. The new name is the one that docker-compose itself gives to a container that it is about
+# to replace.
+# $1 project  $2… services, each as NAME=SECONDS: the stop timeout; empty for docker's default
 main() {
     project=$1
     shift

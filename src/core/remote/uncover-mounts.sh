@@ -1,6 +1,6 @@
-# Replaces the stopped containers of a service that have a volume where the service mounts something else:
-# docker-compose would move the volume over. A stand-in keeps their other anonymous volumes; no volume is removed.
-# $1 project  $2 service  $3… what it mounts, each as VOLUME DESTINATION; without VOLUME what is none
+# Replaces the stopped containers of a service that have a volume where the service now mounts something else:
+# docker-compose would move the volume there. A stand-in holds their other anonymous volumes; no volume is removed.
+# $1 project  $2 service  $3… its mounts, each as VOLUME DESTINATION; VOLUME is empty for other mounts
 main() {
     project=$1 service=$2
     shift 2
@@ -25,7 +25,7 @@ main() {
     done
 }
 
-# Whether $1 is another volume than the one that is meant to be where it is.
+# Succeeds if $1 is not the volume that belongs at its destination.
 is_another() {
     found=$1
     shift

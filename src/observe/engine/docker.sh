@@ -1,12 +1,12 @@
-# Prints what docker shows of itself, volumes, images, containers and networks, by its own client: where
-# its API cannot be asked. Sections are framed by a nonce as in probe.sh.
-# $1: nonce
+# Prints what docker's client shows of the engine, volumes, images, containers and networks, for VPUs whose engine API
+# cannot be used. Sections are framed by a nonce as in probe.sh.
+# $1 nonce
 main() {
     nonce=$1
     set -f
     LC_ALL=C
     export LC_ALL
-    # The slow ones run side by side, each waiting in its pipe until it is its turn to be read.
+    # The slow ones run in parallel; each waits in its pipe until it is read.
     section images images | {
         section containers containers | {
             section volumes volumes | {
@@ -26,7 +26,7 @@ section() {
     name=$1
     shift
     printf '\n%s begin %s\n' "$nonce" "$name"
-    # A subshell: what a probe assigns must not reach the frame.
+    # A subshell: variables of a probe must not leak.
     ("$@") </dev/null 2>&1
     code=$?
     printf '\n%s end %s %s\n' "$nonce" "$name" "$code"
@@ -35,9 +35,9 @@ section() {
 docker_engine() {
     said=$(docker_info 2>&1) || {
         code=$?
-        # Podman under docker's name has another shape for its answer.
+        # Podman installed as docker answers in another form.
         case $(docker --version 2>/dev/null) in podman*) podman_info; return ;; esac
-        # Of an engine that does not answer, the client says that it cannot fill in our template, and not why.
+        # If the engine does not answer, the client reports an error of our template instead of the reason.
         case $said in *template:*) said=$(docker version --format '{{.Server.Version}}' 2>&1) ;; esac
         printf '%s\n' "$said"
         return "$code"
@@ -53,7 +53,7 @@ podman_info() {
     docker info --format '{"version":{{json .Version.Version}},"arch":{{json .Host.Arch}},"podman":true,"root":{{json .Store.GraphRoot}},"runtimes":[{{json .Host.OCIRuntime.Name}}]}'
 }
 
-# A thing that vanishes between being listed and being inspected is not listed the next time.
+# An object that disappears between list and inspect is not listed the next time.
 retried() {
     out=$("$@") || out=$("$@") || out=$("$@") || out=$("$@") || { code=$?; printf '%s\n' "$out"; return "$code"; }
     printf '%s\n' "$out"

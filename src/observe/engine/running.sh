@@ -1,8 +1,8 @@
-# Prints what the kernel knows of running containers, and where docker keeps images, changing nothing.
-# $1: nonce. Standard input, a line each:
-#   root DIRECTORY   how much space is there
-#   pid NUMBER       when this process was started, and what it has mounted
-#   path PATH        what it is behind its symbolic links
+# Prints what the kernel knows of running containers, and where docker keeps images. Read-only.
+# $1 nonce. Standard input, one query per line:
+#   root DIRECTORY   free space there
+#   pid NUMBER       start time and mounts of this process
+#   path PATH        the path with its symbolic links resolved
 main() {
     nonce=$1
     set -f
@@ -28,18 +28,17 @@ space() {
     printf 'docker %s %s\n' "$total" "$free"
 }
 
-# When process $1 was started, in clock ticks since boot: docker tells it by the wall clock alone, and that
-# jumps.
+# The start time of process $1 in clock ticks since boot: docker reports it by the wall clock only, which jumps.
 started() {
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
     pid=$1
-    # The name, in parentheses, may hold anything; field 22 is the 20th behind it.
+    # The name, in parentheses, may contain anything; field 22 is the 20th after it.
     # shellcheck disable=SC2086
     set -- ${stat##*) }
     printf 'started %s %s\n' "$pid" "${20}"
 }
 
-# What process $1 has mounted, with $2 before each line: device, directory of that device, mount point.
+# The mounts of process $1, each line after $2: device, directory of that device, mount point.
 mounted() {
     sed -n "s/^[^ ]* [^ ]* \\([^ ]* [^ ]* [^ ]*\\) .*/$2 \\1/p" "/proc/$1/mountinfo" 2>/dev/null </dev/null
 }
@@ -62,7 +61,7 @@ real() {
     fi
 }
 
-# Whether "it is not there" can be trusted: its nearest existing parent can be searched.
+# Succeeds if a path is surely missing: its nearest existing parent is searchable.
 reachable() {
     parent=$1
     while :; do
