@@ -1,9 +1,9 @@
-//! Identifies the process and machine that apply, so that it can be told later whether they still do.
+//! Identifies the process and machine that apply, to tell later whether they still run.
 
 use fs_err as fs;
 
-/// A process of this or another machine, as the lock's file on a VPU has it: the boot, the namespace of process
-/// numbers (a container has its own), the number and when the process was started.
+/// A process of this or another machine, as recorded in the lock on a VPU: boot id, PID namespace (a container has its
+/// own), process id and start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Client {
     boot: String,
@@ -13,7 +13,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// This process; `None` where the machine does not tell.
+    /// This process; `None` if the machine has no /proc.
     pub(super) fn this() -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
@@ -50,7 +50,7 @@ impl Client {
         format!("{boot} {namespace} {pid} {started}")
     }
 
-    /// Whether the process of this line is known to have ended, or is this one. Of another machine's nothing is known.
+    /// Whether the process of this line has ended, or is this one; false for a process of another machine.
     pub(super) fn is_gone_or_us(line: &str) -> bool {
         let (Some(other), Some(this)) = (Self::parse(line), Self::this()) else {
             return false;
@@ -65,7 +65,7 @@ impl Client {
     }
 }
 
-/// When a process was started, in clock ticks since boot.
+/// The start time of a process in clock ticks since boot.
 fn started(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything; field 22 is the 20th behind it.

@@ -1,5 +1,5 @@
-//! Takes the VPU's lock: one apply at a time. It is held by a process on the VPU that lives as
-//! long as our connection, so that neither a crash here nor a power cut there leaves it behind.
+//! Takes the VPU's lock: one apply at a time. A process on the VPU holds it as long as our connection lives, so that
+//! neither a crash here nor a power cut there leaves it locked.
 
 use std::sync::Mutex;
 
@@ -10,10 +10,10 @@ use crate::{
     remote::{self, Claim, Holder},
 };
 
-/// How long the lock outlives a client that is not heard of.
+/// How long the lock outlives a silent client.
 const SILENCE_SECONDS: u32 = 60;
 
-/// A VPU that another apply works on, or that cannot be locked.
+/// Why the VPU cannot be locked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Locked {
@@ -26,15 +26,15 @@ pub enum Locked {
         /// The holder's line: members of a JSON object, as given to [`lock`].
         holder: String,
     },
-    /// A command of an apply that died runs on.
+    /// A command of a dead apply still runs.
     #[error("what an earlier apply started still runs on the VPU: process {pid}: {words}")]
     Leftover {
-        /// Its number there.
+        /// Its process id.
         pid: String,
         /// What it does.
         words: String,
     },
-    /// The lock could not be made.
+    /// The lock cannot be created.
     #[error("cannot lock the VPU: {0}")]
     Failed(String),
 }
@@ -51,11 +51,11 @@ fn by(holder: &str) -> String {
     }
 }
 
-/// Takes the lock until the result is dropped. `who` is members of a JSON object, `"by"` and `"at"` among them. One
-/// whose client is known to have ended, or is this process, is taken from it. What is waited for is given to `waits`.
+/// Takes the lock until the result is dropped. `who` is the members of a JSON object, among them `"by"` and `"at"`. Takes
+/// over a lock whose client has ended or is this process. Calls `waits` with what it waits for.
 ///
 /// # Errors
-/// As [`Locked`] says; nothing was changed then.
+/// As [`Locked`]; nothing was changed.
 pub async fn lock<H: Host>(
     host: &H,
     who: &str,
@@ -76,7 +76,7 @@ pub async fn lock<H: Host>(
     }
 }
 
-/// Another has the lock.
+/// Another client has the lock.
 #[derive(Default)]
 struct Refused {
     holder: String,
@@ -140,7 +140,7 @@ async fn try_lock<H: Host>(
     })))
 }
 
-/// In words for people; `PID COMMAND`, or `-` where it is no process of ours.
+/// Words for people, from `PID COMMAND`; the id is `-` if it is not a process of ours.
 fn waited_for(what: &str) -> String {
     match what.split_once(' ') {
         Some(("-", words)) => format!("waiting for {}", words.trim()),

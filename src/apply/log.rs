@@ -1,4 +1,4 @@
-//! Writes the log of an apply: every command with its exit code, duration and output's end.
+//! Writes the log of an apply: every command with its exit code, duration and the end of its output.
 
 use std::{
     fmt::Display,
@@ -16,12 +16,12 @@ use crate::{host::Output, manifest::names::escape_lines};
 /// Lines of each command's output that are kept.
 const TAIL_LINES: usize = 100;
 
-/// A log file, or nothing where none can be written.
+/// A log file, or nothing if none can be written.
 #[derive(Debug)]
 pub struct Log {
     file: Option<Mutex<fs_err::File>>,
     path: Utf8PathBuf,
-    /// Why something is missing in it.
+    /// Why it is incomplete.
     failed: OnceLock<String>,
 }
 
@@ -71,7 +71,7 @@ impl Log {
         }
     }
 
-    /// A log that keeps nothing.
+    /// A log that writes nothing.
     pub fn none() -> Self {
         Self {
             file: None,
@@ -80,18 +80,17 @@ impl Log {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
-    /// Why something is missing in it, if so: a full disk, say.
+    /// Why it is incomplete, if it is: a full disk, for example.
     pub fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
 
-    /// Adds a line; further lines of the text are indented. What it has of the VPU cannot move the cursor of who
-    /// reads it.
+    /// Adds a line; indents further lines of the text, and escapes control characters that the VPU printed.
     pub fn line(&self, text: &str) {
         let Some(Ok(mut file)) = self.file.as_ref().map(Mutex::lock) else {
             return;

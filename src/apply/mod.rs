@@ -1,4 +1,4 @@
-//! Executes a finished plan, exactly. The only code that writes to a VPU; what to do is decided in [`crate::plan`].
+//! Executes a finished plan exactly. The only code that writes to a VPU; [`crate::plan`] decides what to do.
 
 mod client;
 mod lock;
@@ -34,36 +34,36 @@ use crate::{
     remote::{self, How},
 };
 
-/// Lines of a failed command's output that are kept for people.
+/// The most lines of a failed command's output that are shown.
 const TAIL_LINES: usize = 100;
 
-/// What happens while a plan is executed, for whoever shows it.
+/// What happens while a plan is executed, for observers that show it.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A step starts.
     Started(&'a Step),
-    /// So many bytes of the current step's payload were sent in all.
+    /// Bytes of the current step's payload that were sent so far.
     Sent(u64),
-    /// What is sent of an image in the current step; told again when it is known better.
+    /// The bytes of an image in the current step; sent again when the estimate improves.
     Image {
         /// Bytes in all.
         bytes: u64,
-        /// Whether there are about as many.
+        /// Whether the number is an estimate.
         about: bool,
-        /// Where the layers are among them.
+        /// The spans of the layers.
         layers: &'a [LayerSpan],
     },
-    /// All bytes of an image were sent: how many.
+    /// All bytes of an image were sent; their number.
     SentAll(u64),
-    /// A step still runs; told every few seconds.
+    /// A step still runs; sent every few seconds.
     StillRuns,
     /// The containers whose health a step waits for: a line for each, with what it printed last.
     Containers(&'a [String]),
-    /// dockerd has given no sign of life for this many seconds.
+    /// dockerd has not answered for this many seconds.
     NoAnswer(u64),
-    /// docker-compose, or another program there, warns of this; told once.
+    /// A warning of docker-compose or another program on the VPU; each is sent once.
     Warned(&'a str),
-    /// A command failed and is done another way: how many bytes that sends in all.
+    /// A command failed and its fallback starts; the bytes that it sends in all.
     FellBack(u64),
     /// A step is done.
     Done(&'a Step),
@@ -71,15 +71,15 @@ pub enum Event<'a> {
     Failed(&'a Step),
     /// A step was interrupted.
     Interrupted(&'a Step),
-    /// The first interrupt came, and the step that changes what runs is waited for: a second one ends it.
+    /// The first interrupt: waits for the step that changes what runs; a second interrupt ends it.
     Ending(&'a Step),
-    /// The commands that take steps back start.
+    /// The rollback starts.
     Restoring,
-    /// A step is being taken back.
+    /// A step is being undone.
     Undoing(&'a Step),
 }
 
-/// How long a command that takes something back may run where docker does not answer.
+/// How long an undo command may run if docker does not answer.
 const HOPELESS: Duration = Duration::from_secs(20);
 
 /// Receives events; called from several threads.
@@ -88,7 +88,7 @@ pub trait Observer: Send + Sync + 'static {
     fn event(&self, event: Event<'_>);
 }
 
-/// Whoever wants to be told nothing.
+/// An observer that ignores all events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -96,16 +96,16 @@ impl Observer for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
-/// How often Ctrl-C was pressed: once stops after the running step (or at once where nothing that
-/// runs is touched yet), twice at once.
+/// How often Ctrl-C was pressed: once stops after the running step (at once if the step does not touch what runs), twice
+/// stops at once.
 pub type Interrupts = channel::Receiver<u32>;
 
 /// How to execute.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
-    /// Whether a failure in the switch brings the previous release back.
+    /// Whether a failure in the switch rolls back to the previous release.
     pub rollback: bool,
-    /// The lock, without which no command does anything; `None` where nobody else can be there.
+    /// The lock, without which no command runs; `None` if no other client can exist.
     pub lock: Option<&'a Held>,
 }
 
@@ -235,7 +235,7 @@ impl<H: Host> Execution<'_, H> {
         Ok(())
     }
 
-    /// Runs a command as long as there is hope that it ends.
+    /// Runs a command until it ends or docker is found to hang.
     async fn watched(&self, command: &Command, phase: Phase) -> Result<(), FailureReason> {
         tokio::select! {
             result = self.command(command) => result,
@@ -246,7 +246,7 @@ impl<H: Host> Execution<'_, H> {
         }
     }
 
-    /// Runs a command that takes something back. Where docker hangs, that may only be what does not need it.
+    /// Runs an undo command; with a time limit if docker hangs.
     async fn undo(&self, command: &Command, hangs: bool) -> Result<(), FailureReason> {
         if !hangs {
             return self.watched(command, Phase::Switch).await;
@@ -260,7 +260,7 @@ impl<H: Host> Execution<'_, H> {
         })
     }
 
-    /// Runs a command, and what is to be run instead if it fails.
+    /// Runs a command, and its fallback if it fails.
     async fn command(&self, command: &Command) -> Result<(), FailureReason> {
         let mut command = command;
         loop {
@@ -361,7 +361,7 @@ impl<H: Host> Execution<'_, H> {
         parts::send(&self.runner, payload.parts(), open).await
     }
 
-    /// Tells how many bytes were sent, those before included, and notes that.
+    /// Reports and stores how many bytes were sent, including earlier parts.
     fn counting(&self, told: &Arc<AtomicU64>, before: u64) -> impl Fn(u64) + Send + Sync + 'static {
         let (told, observer) = (Arc::clone(told), Arc::clone(&self.observer));
         move |bytes| {
@@ -370,7 +370,7 @@ impl<H: Host> Execution<'_, H> {
         }
     }
 
-    /// Tells when all bytes of an image were sent, as many as were noted.
+    /// Reports when all bytes of an image were sent.
     fn telling_the_end(&self, write: host::Payload, told: Arc<AtomicU64>) -> host::Payload {
         let observer = Arc::clone(&self.observer);
         Box::new(move |out| {
@@ -391,10 +391,9 @@ impl<H: Host> Execution<'_, H> {
         }
     }
 
-    /// Runs the undo commands of the switch's steps up to and with `failed` (and of those that are
-    /// always undone), in the order in which the steps run: restoring is applying what was before,
-    /// and files and names come before what is started from them. One that fails does not keep the
-    /// others from running: more of what ran before is better than less.
+    /// Runs the undo commands of the switch's steps up to and including `failed`, and of those with `rollback_always`, in
+    /// the order of the steps: a rollback applies the previous state, and files and names come before the containers
+    /// that use them. Continues after a failure: a partial rollback is better than none.
     async fn restore(
         &self,
         plan: &Plan,
@@ -474,14 +473,13 @@ impl<H: Host> Execution<'_, H> {
     }
 }
 
-/// Whether what is run instead of a command that failed brings nothing, and so can only look.
+/// Whether a fallback sends no payload but its inline text: it only checks.
 fn is_check(fallback: &Command) -> bool {
     let payload = fallback.stdin.as_ref();
     payload.is_some_and(|payload| matches!(payload.source, PayloadSource::Inline { .. }))
 }
 
-/// Whether docker writes less of what a command reads than of what another does, before it unpacks it: by more than
-/// what archives have beside their layers.
+/// Whether docker spools clearly fewer bytes for a command than for another: by more than an archive's overhead.
 fn needs_less(command: &Command, than: &Command) -> bool {
     let spooled = |command: &Command| {
         command
@@ -492,7 +490,7 @@ fn needs_less(command: &Command, than: &Command) -> bool {
     spooled(command) < spooled(than) / 100 * 99
 }
 
-/// Whether nothing of this release was recorded before: then there is nothing to roll back to.
+/// Whether no release of this name was recorded: then there is nothing to roll back to.
 fn first_release(plan: &Plan) -> bool {
     plan.steps
         .iter()

@@ -12,17 +12,17 @@ use crate::{
     remote::How,
 };
 
-/// The last bytes of an archive, which are held back until the part before is loaded: docker reads to
-/// the end of an archive before it unpacks anything.
+/// The last bytes of an archive, held back until the previous part is loaded: docker reads an archive to its end before
+/// it unpacks anything.
 const HELD_BACK: usize = 1024;
 
 /// A part being loaded.
 type Loading<'a> = Pin<Box<dyn Future<Output = Result<Output, HostError>> + Send + 'a>>;
 
-/// How the sending of a part ended that was not done.
+/// How a part ended that was not loaded.
 enum Stop {
     Host(HostError),
-    /// A command ended with this, and no other is worth trying.
+    /// A command failed with this output; retrying does not help.
     Ended(Output),
 }
 
@@ -32,8 +32,7 @@ impl From<HostError> for Stop {
     }
 }
 
-/// Runs all parts; `open` gives the bytes of each. The output is that of the first command that failed,
-/// or of the last one.
+/// Sends all parts; `open` gives the bytes of each. Returns the output of the first command that failed, or of the last.
 pub(super) async fn send<H: Host>(
     runner: &Runner<'_, H>,
     parts: &[Part],
@@ -67,8 +66,7 @@ pub(super) async fn send<H: Host>(
     Ok(last)
 }
 
-/// Sends a part to the command that loads it, all but its end while `before` is loaded. Gives what is
-/// still to be waited for.
+/// Sends a part to the command that loads it; holds back its end while `before` is loaded. Returns the load to wait for.
 async fn stream<'a, H: Host>(
     runner: &'a Runner<'_, H>,
     part: &'a Part,

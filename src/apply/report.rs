@@ -23,7 +23,7 @@ pub enum Outcome {
     Done,
     /// A step failed.
     Failed(Box<Failure>),
-    /// Ctrl-C: in the middle of this step, or before it.
+    /// Interrupted by Ctrl-C, in the middle of this step or before it.
     Interrupted {
         /// The address of the step.
         at: String,
@@ -39,18 +39,18 @@ pub struct Failure {
     pub address: String,
     /// Its phase.
     pub phase: Phase,
-    /// What the command does; a plain one is its own words.
+    /// What the command does: a purpose for scripts, the words of a plain command.
     pub command: String,
-    /// Why.
+    /// The reason.
     pub reason: FailureReason,
-    /// What was done about it.
+    /// What was rolled back.
     pub restored: Restored,
 }
 
 /// Why a command failed.
 #[derive(Debug)]
 pub enum FailureReason {
-    /// It ran and said so.
+    /// The command exited with a failure.
     Exit {
         /// Its exit code.
         code: i32,
@@ -59,12 +59,12 @@ pub enum FailureReason {
     },
     /// It could not be run.
     Host(HostError),
-    /// The device's API did not do it.
+    /// The device's API refused it.
     Device(DeviceError),
 }
 
 impl FailureReason {
-    /// Whether nothing more can be done on the VPU: the link broke, or another apply may have the lock.
+    /// Whether the VPU is out of reach: the link broke, or another apply may have the lock.
     pub(super) fn is_out_of_reach(&self) -> bool {
         matches!(
             self,
@@ -103,10 +103,10 @@ impl fmt::Display for FailureReason {
     }
 }
 
-/// What was done about a failure.
+/// How a failure was rolled back.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Restored {
-    /// Nothing that runs was touched, so there was nothing to restore.
+    /// Nothing that runs was touched: nothing to restore.
     NotNeeded,
     /// The new release runs and is recorded; removing what it replaced failed.
     Recorded,
@@ -116,9 +116,9 @@ pub enum Restored {
     NotWanted,
     /// The previous release runs again.
     Previous,
-    /// The link or the lock was lost, and nothing can be restored without.
+    /// The link or the lock was lost, so nothing could be restored.
     OutOfReach,
-    /// What could be restored was, and this could not.
+    /// The rollback is incomplete: this resource could not be restored.
     Failed {
         /// Its address.
         address: String,

@@ -8,18 +8,18 @@ use crate::{
     shell::Argv,
 };
 
-/// How long a host may take to say whether it is still there.
+/// How long to wait for a host that may be gone.
 const IS_THERE: Duration = Duration::from_secs(10);
 
-/// A host on which commands run only as long as the lock is held: it is asked for on the VPU before each of them.
+/// A host on which commands run only while the lock is held: the VPU checks it before each command.
 pub(super) struct Runner<'a, H> {
     pub(super) host: &'a H,
-    /// None where nobody else can be there, as in tests.
+    /// `None` if no other client can exist, as in tests.
     pub(super) lock: Option<&'a Held>,
 }
 
 impl<H: Host> Runner<'_, H> {
-    /// Runs one command to its end. On the VPU it runs to its end also where the link breaks.
+    /// Runs one command. On the VPU it runs to its end even if the link breaks.
     pub(super) async fn run(
         &self,
         how: How,

@@ -1,5 +1,4 @@
-//! Extracts docker-compose's warnings from the output of commands that succeed, which would otherwise be in the log
-//! alone.
+//! Extracts docker-compose's warnings from the output of successful commands, which would otherwise only be in the log.
 
 use std::{collections::BTreeSet, sync::Mutex};
 
@@ -10,13 +9,13 @@ use crate::{
     shell::Argv,
 };
 
-/// Warnings that are shown of one apply.
+/// The most warnings that one apply shows.
 const WARNINGS: usize = 20;
 
-/// Characters that are shown of one.
+/// The most characters of a warning.
 const LENGTH: usize = 300;
 
-/// What docker-compose's progress begins with: where it writes to no terminal, nothing else tells it from warnings.
+/// The beginnings of docker-compose's progress lines: without a terminal, nothing else tells them from warnings.
 const PROGRESS: &[&str] = &[
     "Attaching ",
     "Creating ",
@@ -40,7 +39,7 @@ pub(super) struct Warnings {
 }
 
 impl Warnings {
-    /// Without what the plan's notes have already.
+    /// Leaves out what the plan's notes say already.
     pub(super) fn beside(notes: &[Note]) -> Self {
         Self {
             notes: notes.to_vec(),
@@ -48,7 +47,7 @@ impl Warnings {
         }
     }
 
-    /// Those of a command that were not there before.
+    /// The new warnings of a command.
     pub(super) fn new_of(&self, command: &Command, output: &Output) -> Vec<String> {
         let mut known = match self.told.lock() {
             Ok(known) => known,
@@ -75,7 +74,7 @@ impl Warnings {
     }
 }
 
-/// Without what moves a terminal's cursor or colours its text: docker-compose 1.25 writes that anywhere.
+/// Removes terminal control sequences: docker-compose 1.25 writes them even without a terminal.
 pub(super) fn without_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -87,7 +86,7 @@ pub(super) fn without_colours(text: &str) -> String {
     plain + rest
 }
 
-/// Whether docker-compose speaks.
+/// Whether the command runs docker-compose.
 fn is_composed(argv: &Argv) -> bool {
     match argv.script_name() {
         Some("o3r-in") => argv.words().iter().any(|word| word == "docker-compose"),

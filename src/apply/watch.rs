@@ -11,18 +11,18 @@ use crate::{
     remote,
 };
 
-/// How often a step that runs says so.
+/// How often a running step is reported.
 const STILL_RUNS: Duration = Duration::from_secs(5);
 
-/// How often docker is asked for a sign of life while a command runs, and how long it may take to give one: with an
-/// image being unpacked on a slow disk, some seconds.
+/// How often docker is asked whether it answers while a command runs, and how long it may take: with an image being
+/// unpacked on a slow disk, some seconds.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// How many of them may be missing while what runs is switched, and before: there nothing is down meanwhile.
+/// How many answers may be missing in the switch, and before it, when nothing is down.
 const SILENT_IN_THE_SWITCH: u32 = 2;
 const SILENT_BEFORE: u32 = 8;
 
-/// The longest that any command without bytes to send may run: containers that take long to stop, one after the other.
+/// The longest that a command without payload may run: containers that stop slowly, one after the other.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How many containers of a project are told of, and how many characters of each line.
@@ -39,7 +39,7 @@ fn shown(line: &str) -> String {
 }
 
 impl<H: Host> Execution<'_, H> {
-    /// Waits until the command that runs is to be given up. One with bytes to send may take as long as the link needs.
+    /// Returns when the running command is to be given up. A command with a payload may take as long as the link needs.
     pub(super) async fn until_hopeless(&self, command: &Command, in_the_switch: bool) -> HostError {
         let sends = command.stdin.is_some();
         let telling = async {
@@ -61,7 +61,7 @@ impl<H: Host> Execution<'_, H> {
         }
     }
 
-    /// Tells what the containers of a project do. Where that cannot be asked, the command that waits tells it better.
+    /// Reports the state of a project's containers. Ignores a failure: the waiting command reports it better.
     async fn tell_containers(&self, project: &str) {
         let question = remote::show_containers(project);
         let asked = self.runner.host.run(&question, Stdin::Empty);
