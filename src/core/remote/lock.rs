@@ -1,11 +1,11 @@
-//! The commands that take the VPU's lock, and that run others only while it is held.
+//! Builds the commands that take the VPU's lock and that run others only while it is held.
 
 use crate::shell::Argv;
 
 /// The exit code of [`lock`] when another apply has it (`EX_TEMPFAIL`).
 pub const LOCKED: i32 = 75;
 
-/// The exit code of [`lock`] when what a dead apply left running does not end.
+/// The exit code of [`lock`] when a process of a dead apply does not end.
 pub const LEFTOVER: i32 = 76;
 
 /// The exit code of [`run`] when the lock was lost; it then says `TOKEN lost` on stderr.
@@ -16,33 +16,33 @@ pub use crate::shell::RUN_NAME;
 /// How long [`lock`] waits for that: a container may take 10 seconds to stop; this is several.
 const LEFTOVER_SECONDS: u32 = 60;
 
-/// Characters of a command that are kept for people.
+/// The most characters of a command that are shown.
 const DISPLAY_LIMIT: usize = 200;
 
 /// How the VPU's lock is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// Only if it is free and nothing that a dead apply left still runs.
+    /// Only if it is free and no process of a dead apply runs.
     Try,
-    /// If it is free, once nothing that a dead apply left still runs.
+    /// If it is free; waits for the processes of a dead apply.
     Wait,
     /// As `Wait`, from the holder with this token, if it still has it.
     Take(String),
-    /// From whoever has it; images that are being loaded are waited for.
+    /// From any holder; waits for images that are being loaded.
     Break,
 }
 
 /// Who takes the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// A word of `a-z0-9-` that is never used again.
+    /// A unique word of `a-z0-9-`.
     pub token: String,
-    /// Which process on which machine this is, on one line.
+    /// The client's process and machine, on one line.
     pub client: String,
     /// Who applies and when, as members of a JSON object.
     pub who: String,
-    /// Seconds without a line on its stdin after which the lock ends. A busy link may hold a line back for as long as
-    /// it takes to send what is buffered before it: some megabytes, at 100 kB/s.
+    /// Seconds without a line on stdin after which the lock ends. A busy link delays a line by what is buffered before
+    /// it: some megabytes, at 100 kB/s.
     pub silence: u32,
 }
 
@@ -69,9 +69,9 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
 /// What the next apply does with a command that outlives this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// It reads what comes over the link, or changes nothing: it is ended.
+    /// It reads from the link, or changes nothing: it is killed.
     Brings,
-    /// It reads little and then works: it is waited for, and ended after that.
+    /// It reads little and then works: it is waited for, then killed.
     Reads,
     /// It works on its own: it is waited for.
     Works,
@@ -90,7 +90,7 @@ impl How {
     }
 }
 
-/// Runs a command while the lock has this token, and to its end even where nobody listens any more.
+/// Runs a command if the lock has this token; to its end, even if the client is gone.
 pub fn run(token: &str, how: How, command: &Argv) -> Argv {
     let display: String = command.to_display().chars().take(DISPLAY_LIMIT).collect();
     let display = display.replace(|c: char| c.is_control(), " ");

@@ -1,4 +1,4 @@
-//! Builds every command that runs on a VPU, as pure data; what needs a loop is a checked-in script.
+//! Builds every command that runs on a VPU, as pure data. Commands with loops or conditions are checked-in scripts.
 
 mod lock;
 mod purpose;
@@ -20,16 +20,16 @@ pub use purpose::purpose;
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
 
-/// The label by which our volumes are known.
+/// The label of our volumes.
 pub const LABEL: &str = "o3r-deploy.release";
 
 /// Lines of history kept on the VPU; one is 0.1 kB for every file, image and volume.
 const HISTORY_LINES: u32 = 50;
 
-/// Paths of our own state on a VPU with the home directory `home`.
+/// Paths of our state on a VPU.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
-    /// Absolute.
+    /// The home directory, absolute.
     pub home: &'a str,
 }
 
@@ -44,17 +44,17 @@ impl State<'_> {
         format!("{}/.o3r-deploy/releases/{release}.jsonl", self.home)
     }
 
-    /// Files here say that transfers were moved and no release was recorded since.
+    /// Marks of transfers that were moved since the last release was recorded.
     pub fn moved(self) -> String {
         format!("{}/.o3r-deploy/moved", self.home)
     }
 
-    /// Where files of transfers arrive, and what they replace is kept until all is well.
+    /// Where files of transfers arrive, and where the replaced ones are kept until the release is recorded.
     pub fn staging(self) -> String {
         format!("{}/.o3r-deploy/staging", self.home)
     }
 
-    /// Where what is sent of an image is unpacked that is built on the VPU.
+    /// Where the delta of an image is unpacked.
     pub fn delta(self) -> String {
         format!("{}/.o3r-deploy/delta", self.home)
     }
@@ -81,7 +81,7 @@ pub fn project_directory(project: &str) -> String {
     format!("{COMPOSE_ROOT}/{project}")
 }
 
-/// Makes a directory and its parents.
+/// Creates a directory and its parents.
 pub fn make_directory(path: &str) -> Argv {
     Argv::new("mkdir").args(["-p", "--", path])
 }
@@ -93,15 +93,15 @@ pub fn change_mode(path: &str, mode: u32) -> Argv {
         .args(["--", path])
 }
 
-/// What the previous release has at a path: which file [`put_file`] and [`remove_file`] keep, and
-/// [`restore_file`] brings back.
+/// What the previous release has at a path: the file that [`put_file`] and [`remove_file`] keep and [`restore_file`]
+/// restores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreviousFile {
     /// This one.
     Is(Digest),
     /// None.
     None,
-    /// None of its own, but someone else's, whatever that is.
+    /// A file that is not ours, whatever its content.
     Whatever,
 }
 
@@ -115,7 +115,7 @@ impl PreviousFile {
     }
 }
 
-/// A script that leaves a stand-in for a container.
+/// A script that creates a stand-in for a container.
 macro_rules! standing_in {
     ($script:literal) => {
         concat!(include_str!("stand-in.sh"), include_str!($script))
@@ -136,8 +136,8 @@ pub fn create_volume(name: &str, directory: &str, release: &str) -> Argv {
     )
 }
 
-/// Makes a volume a bind of a directory: where it is something else, it and the containers of
-/// `projects` that have it are removed first. `release` is whose it is, if it is ours.
+/// Binds a volume to a directory; first removes a different volume of that name and the containers of `projects` that
+/// use it. `release` owns the volume, if it is ours.
 pub fn replace_volume<'a>(
     name: &str,
     directory: &str,
@@ -149,7 +149,7 @@ pub fn replace_volume<'a>(
     Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
 }
 
-/// A script that loads an image and waits until that is on the disk.
+/// A script that loads an image and syncs it.
 macro_rules! loading {
     ($script:literal) => {
         concat!(include_str!("flush-images.sh"), include_str!($script))
@@ -161,8 +161,8 @@ pub fn load_image() -> Argv {
     Argv::script(loading!("load-image.sh"), "o3r-load-image", None::<&str>)
 }
 
-/// Loads the image that is built in `directory` from the files of the image `base` (an id), and from
-/// the compressed tar on stdin.
+/// Builds an image in `directory` from the files of the image `base` (an id) and the compressed tar on stdin, and loads
+/// it.
 pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
     let how = match reach {
         Reach::Inside => "inside",
@@ -172,8 +172,7 @@ pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
     Argv::script(script, "o3r-load-delta", [directory, base, how])
 }
 
-/// Appends stdin to the file at `path`, which has `have` bytes of a part of an image, and `bytes` when all
-/// are there, if that is known.
+/// Appends stdin to the file at `path`, which has `have` of the `bytes` of a part of an image; `bytes` may be unknown.
 pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
     let have = have.to_string();
     let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
@@ -184,7 +183,7 @@ pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
     )
 }
 
-/// Loads the image archive in the file at `path`, and removes the file where that went well.
+/// Loads the image archive in the file at `path`, then removes the file.
 pub fn load_part(path: &str) -> Argv {
     Argv::script(loading!("load-part.sh"), "o3r-load-part", [path])
 }
@@ -194,7 +193,7 @@ pub fn load_zstd(path: Option<&str>) -> Argv {
     Argv::script(loading!("load-zstd.sh"), "o3r-load-zstd", path)
 }
 
-/// Takes the names of parts of images away, where they are there.
+/// Untags parts of images; missing names are no error.
 pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)
 }
@@ -204,13 +203,12 @@ pub fn tag_image(image: &str, name: &str) -> Argv {
     Argv::new("docker").args(["image", "tag", image, name])
 }
 
-/// Takes a name away from its image, if it has it; the image stays while it has another one.
+/// Removes a name from its image, if it has it; the image stays while it has another name.
 pub fn untag_image(name: &str) -> Argv {
     Argv::script(include_str!("untag-image.sh"), "o3r-untag-image", [name])
 }
 
-/// Puts the file on stdin at `path`: `bytes` of them. `record` is taken away, for it speaks of
-/// the old file.
+/// Writes stdin, of `bytes` bytes, to `path`. Moves `record` away, which is about the old file.
 pub fn put_file(
     path: &str,
     (sha256, bytes): (Digest, u64),
@@ -228,7 +226,7 @@ pub fn put_file(
         .arg(record)
 }
 
-/// Removes a file of the project in `directory`; `record`, which speaks of it, is taken away.
+/// Removes a file of the project in `directory`. Moves `record` away, which is about it.
 pub fn remove_file(
     path: &str,
     (kept, previous): (&str, PreviousFile),
@@ -241,7 +239,7 @@ pub fn remove_file(
         .args([record, directory])
 }
 
-/// Takes [`put_file`] or [`remove_file`] back.
+/// Reverts [`put_file`] or [`remove_file`].
 pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: &str) -> Argv {
     let script = concat!(include_str!("kept.sh"), include_str!("restore-file.sh"));
     Argv::script(script, "o3r-restore-file", [path, kept])
@@ -249,17 +247,17 @@ pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: 
         .arg(record)
 }
 
-/// What a file that [`set_aside`] renamed has behind its name.
+/// The suffix of a file that [`set_aside`] renamed.
 pub const FOUND: &str = ".o3r-found";
 
-/// Renames a file that nobody declared (`do`), or takes that back (`undo`); removes `record`, which speaks of what
-/// was started with it.
+/// Renames a file that nobody declared (`do`), or reverts that (`undo`). Removes `record`, which is about containers that
+/// were started with it.
 pub fn set_aside(verb: &str, path: &str, record: &str) -> Argv {
     let script = include_str!("set-aside.sh");
     Argv::script(script, "o3r-set-aside", [verb, path, FOUND, record])
 }
 
-/// Stops containers of a project and takes their names from them; `services` are `NAME=SECONDS`.
+/// Stops and renames containers of a project; `services` are `NAME=SECONDS`, the stop timeout.
 pub fn step_aside(project: &str, services: impl IntoIterator<Item = String>) -> Argv {
     let script = include_str!("step-aside.sh");
     Argv::script(script, "o3r-step-aside", [project]).args(services)
@@ -270,9 +268,9 @@ pub fn rename_container(id: &str, name: &str) -> Argv {
     Argv::new("docker").args(["container", "rename", id, name])
 }
 
-/// Gives the containers of before, each as `ID=NAME`, their names back and stops all newer ones. Fails where one of
-/// `images`, each as `NAME=IMAGE`, is gone, for `docker-compose up` would pull it; then it starts the containers of
-/// before itself if `how` is `-d`, not `--no-start`.
+/// Gives the earlier containers, each as `ID=NAME`, their names back and stops all newer ones. Fails if one of `images`,
+/// each as `NAME=IMAGE`, is gone, because `docker-compose up` would pull it; then starts the earlier containers itself if
+/// `how` is `-d`, not `--no-start`.
 pub fn put_back(project: &str, how: &str, before: &[String], images: &[String]) -> Argv {
     let script = include_str!("put-back.sh");
     Argv::script(script, "o3r-put-back", [project, how])
@@ -281,8 +279,7 @@ pub fn put_back(project: &str, how: &str, before: &[String], images: &[String]) 
         .args(images.iter().cloned())
 }
 
-/// Has docker-compose replace the containers of `services` that are none of those of `before`; `how` is `-d` or
-/// `--no-start`.
+/// Has docker-compose recreate the containers of `services` that are not among `before`; `how` is `-d` or `--no-start`.
 pub fn recreate<'a>(
     project: &str,
     how: &str,
@@ -296,7 +293,7 @@ pub fn recreate<'a>(
         .args(before.iter().cloned())
 }
 
-/// Unpacks the archive of files on stdin into a staging directory, and checks it.
+/// Unpacks the archive of files on stdin into a staging directory and verifies it.
 pub fn stage_files(staging: &str) -> Argv {
     let script = include_str!("stage-files.sh");
     Argv::script(script, "o3r-stage-files", [staging])
@@ -309,15 +306,14 @@ pub fn block_sums(path: &str, block: u64) -> Argv {
     Argv::script(script, "o3r-block-sums", [path, &size, &batch])
 }
 
-/// Makes up random numbers and hashes them, `bytes` at a time; prints how many times in how many hundredths of a
-/// second.
+/// Hashes random blocks of `bytes` bytes; prints their number and the hundredths of a second that it took.
 pub fn cpu_speed(bytes: usize) -> Argv {
     let script = include_str!("cpu-speed.sh");
     Argv::script(script, "o3r-cpu-speed", [bytes.to_string()])
 }
 
-/// Builds the file at `path`, below `staging`, from the one at `old` and the patch on stdin; `block` bytes
-/// are a block of the old one.
+/// Builds the file at `path`, below `staging`, from the file at `old` and the patch on stdin; `block` is the block size of
+/// the old file in bytes.
 pub fn patch_file(
     staging: &str,
     (path, old): (&str, &str),
@@ -333,8 +329,8 @@ pub fn patch_file(
         .arg(block.to_string())
 }
 
-/// Moves what is staged for the transfer with this number to its target, as the list on stdin says,
-/// and undoes it with another list. Removes `records` before.
+/// Moves the staged files of the transfer with this number to their target, following the list on stdin, or reverts that
+/// with another list. Moves `records` away first.
 pub fn move_files(
     target: &str,
     staging: &str,
@@ -351,14 +347,14 @@ pub fn move_files(
     Argv::script(script, "o3r-move-files", words).args(records)
 }
 
-/// Which way [`move_files`] goes.
+/// The direction of [`move_files`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
-    /// In place.
+    /// Into place.
     Do,
-    /// Back: then all is as it was.
+    /// Back to the previous state.
     Undo,
-    /// Back, as far as this apply moved it: an earlier one was cut off.
+    /// Back, but only what this apply moved: an earlier one was cut off.
     UndoSome,
 }
 
@@ -372,7 +368,7 @@ impl Move {
     }
 }
 
-/// Removes files, and directories with all that is in them.
+/// Removes files and whole directories.
 pub fn remove_paths(paths: impl IntoIterator<Item = String>) -> Argv {
     Argv::new("rm").args(["-rf", "--"]).args(paths)
 }
@@ -394,8 +390,8 @@ pub fn compose<'a>(project: &str, args: impl IntoIterator<Item = &'a str>) -> Ar
     Argv::script(script, "o3r-in", [directory.as_str(), "docker-compose"]).args(args)
 }
 
-/// Runs commands one after the other in one session of the VPU, up to the first that fails: a client that is killed
-/// between them does not leave behind what the first one stopped.
+/// Runs commands one after the other in one session on the VPU, up to the first that fails: if the client is killed in
+/// between, the later commands still start what the first one stopped.
 pub fn in_turn(commands: &[Argv]) -> Argv {
     let script = Argv::script(include_str!("in-turn.sh"), IN_TURN_NAME, [] as [&str; 0]);
     let words = commands.iter().flat_map(|command| {
@@ -405,7 +401,7 @@ pub fn in_turn(commands: &[Argv]) -> Argv {
     script.args(words)
 }
 
-/// Waits until a project's containers are healthy; fails with what keeps them from it.
+/// Waits until a project's containers are healthy; fails with the reason.
 pub fn wait_healthy(project: &str, gate: &HealthGate) -> Argv {
     let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
     let limit = gate.timeout.map_or("auto".to_owned(), seconds);
@@ -458,27 +454,26 @@ pub fn remove_project(project: &str, record: &str) -> Argv {
     )
 }
 
-/// Removes containers by id, and no volume of theirs.
+/// Removes containers by id; keeps their volumes.
 pub fn remove_containers<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = include_str!("remove-containers.sh");
     Argv::script(script, "o3r-remove-containers", ids)
 }
 
-/// Removes networks by id, which no container that runs is on.
+/// Removes networks by id, which no running container uses.
 pub fn remove_networks<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = include_str!("remove-networks.sh");
     Argv::script(script, "o3r-remove-networks", ids)
 }
 
-/// Removes a project's networks but those with these ids, where nobody else is on them.
+/// Removes a project's networks except those with these ids, unless another project uses them.
 pub fn earlier_networks<'a>(project: &str, keep: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = include_str!("earlier-networks.sh");
     Argv::script(script, "o3r-earlier-networks", [project]).args(keep)
 }
 
-/// Replaces the stopped containers of a service that have another volume than its own where it mounts something, by
-/// stand-ins that have their other anonymous volumes. `mounts` are the volumes by where they are mounted, empty for
-/// what is none. No volume is removed.
+/// Replaces the stopped containers of a service that have a different volume at one of its mounts by stand-ins that hold
+/// their other anonymous volumes. `mounts` are volumes by destination, empty for other mounts. No volume is removed.
 pub fn uncover_mounts<'a>(
     project: &str,
     service: &str,
@@ -507,8 +502,8 @@ pub struct StandIn<'a> {
     pub image: &'a str,
 }
 
-/// Where a container is gone, gives its volumes, by name and destination, to a stand-in, which takes the place of
-/// the service's newer containers of its number.
+/// If a container is gone, attaches its volumes, by name and destination, to a stand-in that replaces the service's newer
+/// containers of its number.
 pub fn bring_volumes_back<'a>(
     container: &StandIn<'_>,
     volumes: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -537,8 +532,8 @@ macro_rules! ending {
     };
 }
 
-/// Adds the JSON line on stdin to a release's history, with the anonymous volumes of its `projects`, keeps
-/// docker-compose's version (may be empty) for the next probe, and removes the directories `kept`.
+/// Appends the JSON line on stdin to a release's history, with the anonymous volumes of its `projects`; caches
+/// docker-compose's version (may be empty) for the next probe; removes the directories `kept`.
 pub fn record_release<'a>(
     history: &str,
     compose_version: &str,
@@ -553,29 +548,29 @@ pub fn record_release<'a>(
     Argv::script(script, "o3r-record-release", words).args(kept)
 }
 
-/// Passes where [`record_release`] recorded the JSON line on stdin, though it failed; then removes the directories `kept`.
+/// Succeeds if [`record_release`] recorded the JSON line on stdin although it failed; then removes the directories `kept`.
 pub fn recorded(history: &str, kept: impl IntoIterator<Item = String>) -> Argv {
     let script = ending!("recorded.sh");
     Argv::script(script, "o3r-recorded", [history]).args(kept)
 }
 
-/// Removes the directories `kept`, once all is restored from them.
+/// Removes the directories `kept` after a rollback.
 pub fn restored(kept: impl IntoIterator<Item = String>) -> Argv {
     let script = ending!("restored.sh");
     Argv::script(script, "o3r-restored", kept)
 }
 
-/// Whether a command is one of [`restored`]: it only removes what is of no more use.
+/// Whether a command is one of [`restored`], which only cleans up.
 pub fn only_forgets(command: &Argv) -> bool {
     command.script_name() == Some("o3r-restored")
 }
 
-/// Turns a unit of this user's on or off for the next boots; `sync` is to follow.
+/// Enables or disables a unit of this user; [`sync`] has to follow.
 pub fn systemctl(verb: &str, unit: &str) -> Argv {
     Argv::new("systemctl").args(["--user", verb, "--", unit])
 }
 
-/// Puts what was written on the disk, for power may be cut at any time.
+/// Syncs the disks, because power may be cut at any time.
 pub fn sync() -> Argv {
     Argv::new("sync")
 }
@@ -588,7 +583,7 @@ pub fn restart_policy<'a>(policy: &RestartPolicy, ids: impl IntoIterator<Item = 
         .args(ids)
 }
 
-/// Sets the restart policy of a service's containers, whichever there are then.
+/// Sets the restart policy of all containers that a service has then.
 pub fn service_restart_policy(project: &str, service: &str, policy: &RestartPolicy) -> Argv {
     Argv::script(
         include_str!("restart-policy.sh"),
@@ -597,7 +592,7 @@ pub fn service_restart_policy(project: &str, service: &str, policy: &RestartPoli
     )
 }
 
-/// Calls the device's API from the VPU's own shell: what a script for people does in place of us.
+/// Calls the device's API from the VPU's shell: for the script of `plan --format sh`.
 pub fn device_api(port: u16, call: &[String]) -> Argv {
     Argv::script(
         include_str!("device-api.sh"),

@@ -1,4 +1,4 @@
-//! Says what a command does, for the message of one that failed.
+//! Describes what a command does, for the message when it fails.
 
 use crate::shell::{Argv, RUN_NAME};
 
@@ -66,7 +66,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What a command does, in a few words; a plain command is its own words. The log has the scripts by name.
+/// What a command does, in a few words: a purpose for scripts, the words of a plain command. The log names the scripts.
 pub fn purpose(command: &Argv) -> String {
     if let Some(commands) = command.in_turn() {
         let purposes: Vec<String> = commands.iter().map(purpose).collect();
