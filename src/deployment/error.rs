@@ -19,7 +19,7 @@ pub enum Error {
     /// The VPU cannot be reached.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The VPU did not say what is on it, or not in a way that is understood.
+    /// The VPU could not be inspected, or its output is not understood.
     #[error(transparent)]
     Observe(ObserveError),
     /// dockerd on the VPU gives no sign of life.
@@ -31,7 +31,7 @@ pub enum Error {
     /// A look at the VPU takes longer than any should.
     #[error("inspecting the VPU timed out after 10 minutes; nothing was done")]
     Silent,
-    /// Something cannot be made ready to be sent.
+    /// Something cannot be prepared.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// A fault of this library: the plan contradicts itself.

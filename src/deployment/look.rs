@@ -1,4 +1,4 @@
-//! Looks at a VPU, with a limit, and says what is waited for.
+//! Observes a VPU within a time limit, and reports what it waits for.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn watch<H: Host>(host: &H, note: &(dyn Fn(&str) + Sync)) -> Error {
     Error::Silent
 }
 
-/// Observes a VPU for what is wanted of it, and asks docker-compose there what it makes of the projects.
+/// Observes what a desired state needs of a VPU, and has its docker-compose read the projects.
 pub(crate) async fn look<H: Host>(
     host: &H,
     desired: &Desired,
@@ -75,7 +75,7 @@ pub(crate) async fn look<H: Host>(
     Ok(observed)
 }
 
-/// Asks docker-compose on the VPU what it makes of the projects, where it was not asked about just them before.
+/// Has docker-compose on the VPU read the projects, unless it just read the same ones.
 async fn resolve_projects<H: Host>(
     host: &H,
     desired: &Desired,

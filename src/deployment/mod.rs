@@ -87,7 +87,7 @@ impl Deployment {
         &self.loaded.manifest
     }
 
-    /// How the manifest says to reach the VPU; where it names no address, the one that a VPU leaves the factory with.
+    /// How to reach the VPU according to the manifest; the factory address if it names none.
     pub fn ssh_options(&self) -> SshOptions {
         let described = described(&self.loaded);
         SshOptions {
@@ -113,7 +113,7 @@ impl Deployment {
         Vpu::new(host, address, resolved, &self.cache, Sizes::Exact, quiet)
     }
 
-    /// Waits until the cache has all layers that are copied into it in the background, so that the next run finds them.
+    /// Waits for the layers that are copied into the cache in the background, so that the next run finds them.
     /// To be called before the program ends; without it, they are got and compressed again. Blocks.
     pub fn finish(&self) {
         self.cache.finish();

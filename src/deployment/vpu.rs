@@ -1,4 +1,4 @@
-//! A connected VPU and what is wanted of it: looks, plans and applies.
+//! A connected VPU with its desired state: observes, plans and applies.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -34,17 +34,17 @@ pub struct Planned {
     pub payloads: Payloads,
 }
 
-/// What is told while a VPU is waited for, in words.
+/// Called with what is waited for on the VPU, in words.
 pub(crate) type Note = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A connected VPU and what is wanted of it.
+/// A connected VPU with its desired state.
 pub struct Vpu<H> {
     host: H,
     address: String,
     resolved: Arc<Resolved>,
     preparation: Arc<Preparation>,
     remembered: Remembered,
-    /// How fast all is, once it was asked for; a saved plan keeps to what it was made with.
+    /// The measured speeds; a saved plan uses those that it was made with.
     speeds: OnceCell<Speeds>,
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
     /// meanwhile is built wrongly there, which it sees, and sent whole.
@@ -54,15 +54,15 @@ pub struct Vpu<H> {
 
 /// How to apply.
 pub struct ApplyOptions {
-    /// Who applies, for the record on the VPU and for others who wait: `you@pc`.
+    /// Who applies, for the record and the lock on the VPU: `you@pc`.
     pub by: String,
     /// Whether a failure after something that runs was touched brings the last recorded release back.
     pub rollback: bool,
-    /// Where every command and its output goes; [`Log::none`] keeps nothing. Shared, to be asked for its path afterwards.
+    /// The log of all commands and their output; [`Log::none`] writes nothing. Shared, so that its path is available later.
     pub log: Arc<Log>,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
-    /// Ends the apply in order, with a rollback where something that runs was touched: 1 after the running step, 2 at once.
+    /// Stops the apply, with a rollback if something that runs was touched: 1 after the running step, 2 at once.
     /// Dropping the future of [`Vpu::apply`] instead leaves the VPU between two releases; the next apply resumes.
     pub interrupts: Option<Interrupts>,
 }
@@ -124,29 +124,29 @@ impl<H: Host> Vpu<H> {
         &self.address
     }
 
-    /// What is wanted of it.
+    /// The desired state.
     pub(crate) fn desired(&self) -> &Desired {
         &self.resolved.desired
     }
 
-    /// Takes the speeds from a plan in place of measuring them, so that it chooses as that plan did.
+    /// Uses the speeds of a plan instead of measuring them, so that it decides as that plan did.
     pub(crate) fn as_in(&self, plan: &Plan) {
         // Only a speed that was asked for before could be there already.
         let _ = self.speeds.set(plan.speeds);
     }
 
-    /// The steps that make the VPU match the manifest, none where it does. Changes nothing on it.
+    /// The steps that make the VPU match the manifest; none if it does. Read-only.
     ///
     /// # Errors
-    /// The VPU cannot be reached, does not say what is on it, or an image cannot be made ready to be sent.
+    /// The VPU cannot be reached or inspected, or an image cannot be prepared.
     pub async fn plan(&self) -> Result<Planned, Error> {
         self.plan_for(&self.observe().await?, |_, _| {}).await
     }
 
-    /// What is deployed and runs, and what differs from the manifest. Changes nothing, and makes nothing ready.
+    /// What is deployed and runs, and what differs from the manifest. Read-only; prepares no image.
     ///
     /// # Errors
-    /// The VPU cannot be reached, or does not say what is on it.
+    /// The VPU cannot be reached or inspected.
     pub async fn status(&self) -> Result<Status, Error> {
         let observed = self.look().await?;
         let Resolved { desired, images } = &*self.resolved;
@@ -202,12 +202,12 @@ impl<H: Host> Vpu<H> {
         Ok(report)
     }
 
-    /// What is there, and what docker-compose there makes of the projects.
+    /// Observes the VPU, and has its docker-compose read the projects.
     async fn look(&self) -> Result<Observed, Error> {
         look::look(&self.host, self.desired(), &self.remembered, &*self.note).await
     }
 
-    /// Asks the VPU what is there and, where there is much to send, how fast that will be.
+    /// Observes the VPU and, if there is much to send, measures the link and the VPU.
     pub(crate) async fn observe(&self) -> Result<Observed, Error> {
         let mut observed = self.look().await?;
         let outdated = prepare::outdated(self.desired(), &observed.facts);
@@ -230,7 +230,7 @@ impl<H: Host> Vpu<H> {
         Ok(observed)
     }
 
-    /// Asks what a large file is made of, where that may save more time than it takes; once, for it takes some.
+    /// Asks for the block sums of a large file if that may save more time than it takes; once per file.
     async fn look_into(&self, file: &Outdated, observed: &mut Observed) -> Result<(), Error> {
         let speeds = observed.readings.speeds;
         if speeds.link.is_none() || !worth_asking(speeds, file.size, file.bytes) {
@@ -316,7 +316,7 @@ pub(crate) async fn plan_for(
     })
 }
 
-/// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
+/// Who applies and when, by this machine's clock (the VPU's is unreliable), as members of a JSON object.
 pub(crate) fn holder(by: &str) -> String {
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     format!("\"at\":{},\"by\":{}", json!(at), json!(by))
