@@ -1,19 +1,22 @@
 //! Builds every command that runs on a VPU, as pure data. Commands with loops or conditions are checked-in scripts.
 
+mod health;
+mod images;
 mod lock;
 mod purpose;
-
-use std::time::Duration;
 
 use crate::{
     blocks,
     digest::Digest,
-    health::HealthGate,
-    offers::Reach,
     restart_policy::RestartPolicy,
     shell::{Argv, IN_TURN_NAME},
 };
 
+pub use health::{show_containers, wait_healthy, waits_for};
+pub use images::{
+    forget_parts, load_delta, load_image, load_part, load_zstd, receive_part, tag_image,
+    untag_image,
+};
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, run};
 pub use purpose::purpose;
 
@@ -147,65 +150,6 @@ pub fn replace_volume<'a>(
     let label = release.map(label).unwrap_or_default();
     let script = standing_in!("replace-volume.sh");
     Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
-}
-
-/// A script that loads an image and syncs it.
-macro_rules! loading {
-    ($script:literal) => {
-        concat!(include_str!("flush-images.sh"), include_str!($script))
-    };
-}
-
-/// Loads the image archive on stdin.
-pub fn load_image() -> Argv {
-    Argv::script(loading!("load-image.sh"), "o3r-load-image", None::<&str>)
-}
-
-/// Builds an image in `directory` from the files of the image `base` (an id) and the compressed tar on stdin, and loads
-/// it.
-pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
-    let how = match reach {
-        Reach::Inside => "inside",
-        Reach::Outside => "outside",
-    };
-    let script = loading!("load-delta.sh");
-    Argv::script(script, "o3r-load-delta", [directory, base, how])
-}
-
-/// Appends stdin to the file at `path`, which has `have` of the `bytes` of a part of an image; `bytes` may be unknown.
-pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
-    let have = have.to_string();
-    let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
-    Argv::script(
-        include_str!("receive-part.sh"),
-        "o3r-receive-part",
-        [path, &have, &bytes],
-    )
-}
-
-/// Loads the image archive in the file at `path`, then removes the file.
-pub fn load_part(path: &str) -> Argv {
-    Argv::script(loading!("load-part.sh"), "o3r-load-part", [path])
-}
-
-/// Loads the image archive on stdin, or in the file at `path`, which is compressed with zstd.
-pub fn load_zstd(path: Option<&str>) -> Argv {
-    Argv::script(loading!("load-zstd.sh"), "o3r-load-zstd", path)
-}
-
-/// Untags parts of images; missing names are no error.
-pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
-    Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)
-}
-
-/// Gives an image (by id or name) a name.
-pub fn tag_image(image: &str, name: &str) -> Argv {
-    Argv::new("docker").args(["image", "tag", image, name])
-}
-
-/// Removes a name from its image, if it has it; the image stays while it has another name.
-pub fn untag_image(name: &str) -> Argv {
-    Argv::script(include_str!("untag-image.sh"), "o3r-untag-image", [name])
 }
 
 /// Writes stdin, of `bytes` bytes, to `path`. Moves `record` away, which is about the old file.
@@ -399,41 +343,6 @@ pub fn in_turn(commands: &[Argv]) -> Argv {
         std::iter::once(words.len().to_string()).chain(words.iter().cloned())
     });
     script.args(words)
-}
-
-/// Waits until a project's containers are healthy; fails with the reason.
-pub fn wait_healthy(project: &str, gate: &HealthGate) -> Argv {
-    let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
-    let limit = gate.timeout.map_or("auto".to_owned(), seconds);
-    let words = [
-        project,
-        &limit,
-        &seconds(gate.settle),
-        gate.probes.word(),
-        gate.log_contains.as_deref().unwrap_or_default(),
-        gate.service.as_deref().unwrap_or_default(),
-    ];
-    let script = Argv::script(include_str!("wait-healthy.sh"), WAIT_HEALTHY_NAME, words);
-    script.args(gate.command.iter().cloned())
-}
-
-/// The name of the script of [`wait_healthy`].
-const WAIT_HEALTHY_NAME: &str = "o3r-wait-healthy";
-
-/// The project that a command waits for, if it is one of [`wait_healthy`].
-pub fn waits_for(command: &Argv) -> Option<&str> {
-    let is_it = command.script_name() == Some(WAIT_HEALTHY_NAME);
-    let project = command.words().get(4).filter(|_| is_it)?;
-    Some(project)
-}
-
-/// Shows a project's containers and the last line that each printed, for people.
-pub fn show_containers(project: &str) -> Argv {
-    Argv::script(
-        include_str!("show-containers.sh"),
-        "o3r-show-containers",
-        [project],
-    )
 }
 
 /// Records what a project's containers were started from; the inputs are on stdin.

@@ -107,7 +107,11 @@ mod tests {
 
     #[test]
     fn every_script_has_a_purpose() {
-        let source = include_str!("mod.rs");
+        let source = concat!(
+            include_str!("mod.rs"),
+            include_str!("images.rs"),
+            include_str!("health.rs")
+        );
         let names = source.split("\"o3r-").skip(1).filter_map(|rest| {
             let name = rest.split('"').next()?;
             let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 /// The modules of [`o3r_deploy::internal::remote`] that build commands.
-const BUILDERS: [&str; 2] = [
+const BUILDERS: [&str; 4] = [
     include_str!("../../../src/core/remote/mod.rs"),
+    include_str!("../../../src/core/remote/health.rs"),
+    include_str!("../../../src/core/remote/images.rs"),
     include_str!("../../../src/core/remote/lock.rs"),
 ];
 

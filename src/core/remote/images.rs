@@ -1,0 +1,62 @@
+//! Builds the commands that load, name and untag images.
+
+use crate::{offers::Reach, shell::Argv};
+
+/// A script that loads an image and syncs it.
+macro_rules! loading {
+    ($script:literal) => {
+        concat!(include_str!("flush-images.sh"), include_str!($script))
+    };
+}
+
+/// Loads the image archive on stdin.
+pub fn load_image() -> Argv {
+    Argv::script(loading!("load-image.sh"), "o3r-load-image", None::<&str>)
+}
+
+/// Builds an image in `directory` from the files of the image `base` (an id) and the compressed tar on stdin, and loads
+/// it.
+pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
+    let how = match reach {
+        Reach::Inside => "inside",
+        Reach::Outside => "outside",
+    };
+    let script = loading!("load-delta.sh");
+    Argv::script(script, "o3r-load-delta", [directory, base, how])
+}
+
+/// Appends stdin to the file at `path`, which has `have` of the `bytes` of a part of an image; `bytes` may be unknown.
+pub fn receive_part(path: &str, have: u64, bytes: Option<u64>) -> Argv {
+    let have = have.to_string();
+    let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
+    Argv::script(
+        include_str!("receive-part.sh"),
+        "o3r-receive-part",
+        [path, &have, &bytes],
+    )
+}
+
+/// Loads the image archive in the file at `path`, then removes the file.
+pub fn load_part(path: &str) -> Argv {
+    Argv::script(loading!("load-part.sh"), "o3r-load-part", [path])
+}
+
+/// Loads the image archive on stdin, or in the file at `path`, which is compressed with zstd.
+pub fn load_zstd(path: Option<&str>) -> Argv {
+    Argv::script(loading!("load-zstd.sh"), "o3r-load-zstd", path)
+}
+
+/// Untags parts of images; missing names are no error.
+pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)
+}
+
+/// Gives an image (by id or name) a name.
+pub fn tag_image(image: &str, name: &str) -> Argv {
+    Argv::new("docker").args(["image", "tag", image, name])
+}
+
+/// Removes a name from its image, if it has it; the image stays while it has another name.
+pub fn untag_image(name: &str) -> Argv {
+    Argv::script(include_str!("untag-image.sh"), "o3r-untag-image", [name])
+}
