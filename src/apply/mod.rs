@@ -29,7 +29,7 @@ use crate::{
     host::{self, Held, Host, HostError, Output, Stdin},
     image::LayerSpan,
     observe::docker_answers,
-    plan::{Action, Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
+    plan::{Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
     prepare::Payloads,
     remote::{self, How},
 };
@@ -408,7 +408,7 @@ impl<H: Host> Execution<'_, H> {
         if !options.rollback {
             return Restored::NotWanted;
         }
-        if first_release(plan) {
+        if plan.is_first_release() {
             return Restored::NoPrevious;
         }
         if reason.is_out_of_reach() {
@@ -488,13 +488,6 @@ fn needs_less(command: &Command, than: &Command) -> bool {
             .map_or(0, |payload| payload.spool_bytes)
     };
     spooled(command) < spooled(than) / 100 * 99
-}
-
-/// Whether no release of this name was recorded: then there is nothing to roll back to.
-fn first_release(plan: &Plan) -> bool {
-    plan.steps
-        .iter()
-        .any(|step| step.action == Action::Create && step.is_record())
 }
 
 #[cfg(test)]

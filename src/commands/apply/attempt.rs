@@ -6,7 +6,7 @@ use super::{
     Applied, ask, check_not_stale,
     ended::{failed, interrupted, locked},
     lock::free_lock,
-    now::{is_first, what_runs},
+    now::what_runs,
     show_plan,
     tries::Try,
     watch::Waiting,
@@ -186,7 +186,8 @@ impl Attempt<'_> {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,
             _ => None,
         };
-        let failed = |failure: &Failure| failed(failure, now.as_deref(), is_first(plan), log);
+        let failed =
+            |failure: &Failure| failed(failure, now.as_deref(), plan.is_first_release(), log);
         match report.outcome {
             Outcome::Done => Ok(()),
             Outcome::Interrupted { at, begun } => {

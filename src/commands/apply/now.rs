@@ -6,7 +6,7 @@ use crate::{
     apply::{Failure, Restored},
     commands::session::Session,
     host::{Host as _, Stdin},
-    plan::{Action, Address, Phase, Plan, ResourceKind, Step},
+    plan::{Address, Phase, Plan, ResourceKind, Step},
     shell::Argv,
 };
 
@@ -89,7 +89,7 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     let (running, rest) = rest.split_at(rest.len().min(1));
     let mut lines = vec!["what is known:".to_owned()];
     lines.extend(steps(done).map(|done| format!("  of the new release: {done}")));
-    let of_which = if is_first(plan) {
+    let of_which = if plan.is_first_release() {
         "perhaps"
     } else {
         "of either release"
@@ -113,7 +113,7 @@ fn files(plan: &Plan, completed: usize) -> String {
         .iter()
         .filter(|step| step.phase == Phase::Switch);
     let begun = changed.next().is_some();
-    let text = match (is_first(plan), begun) {
+    let text = match (plan.is_first_release(), begun) {
         (true, false) => "no file of this release is in place; there is no earlier release",
         (true, true) => {
             "files and names are partly in place: until an apply succeeds, a reboot may start an incomplete release; \
@@ -128,15 +128,10 @@ fn files(plan: &Plan, completed: usize) -> String {
     text.to_owned()
 }
 
-/// Whether no release of this name was recorded before.
-pub(super) fn is_first(plan: &Plan) -> bool {
-    let mut steps = plan.steps.iter();
-    steps.any(|step| step.address.kind() == ResourceKind::Release && step.action == Action::Create)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Action;
 
     #[test]
     fn regression_after_a_first_release_nothing_is_said_of_an_earlier_one() {

@@ -488,6 +488,12 @@ pub struct Summary {
 }
 
 impl Plan {
+    /// Whether it records a release whose name has no record yet: then there is nothing to roll back to.
+    pub fn is_first_release(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.is_record() && step.action == Action::Create)
+    }
+
     /// Whether there is nothing to do and nothing blocked.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
