@@ -8,11 +8,12 @@ mod report;
 mod runner;
 mod said;
 mod watch;
+mod watchdog;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -23,7 +24,10 @@ pub use lock::{Locked, lock};
 pub use log::Log;
 pub use report::{Failure, FailureReason, Outcome, Report, Restored};
 
-use self::runner::Runner;
+use self::{
+    runner::Runner,
+    watchdog::{Watching, has_decided},
+};
 use crate::{
     device,
     host::{self, Held, Host, HostError, Output, Stdin},
@@ -32,6 +36,7 @@ use crate::{
     plan::{Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
     prepare::Payloads,
     remote::{self, How},
+    shell::Argv,
 };
 
 /// The most lines of a failed command's output that are shown.
@@ -105,8 +110,10 @@ pub type Interrupts = channel::Receiver<u32>;
 pub struct Options<'a> {
     /// Whether a failure in the switch rolls back to the previous release.
     pub rollback: bool,
-    /// The lock, without which no command runs; `None` if no other client can exist.
+    /// The lock, without which no command runs; `None` if no other client can exist: then no watchdog is armed either.
     pub lock: Option<&'a Held>,
+    /// Who applies and when, as members of a JSON object; for the watchdog's verdict.
+    pub who: &'a str,
 }
 
 /// Runs every step of `plan` in order.
@@ -130,58 +137,10 @@ pub async fn execute<H: Host>(
         observer,
         interrupts,
         warnings: said::Warnings::beside(&plan.notes),
+        watching: None,
+        begins: AtomicUsize::new(0),
     };
-    for (completed, step) in plan.steps.iter().enumerate() {
-        if execution.interrupted(1) {
-            let at = step.address.to_string();
-            log.line(&format!("interrupted before {at}"));
-            return Report {
-                completed,
-                outcome: Outcome::Interrupted { at, begun: false },
-            };
-        }
-        execution.observer.event(Event::Started(step));
-        let Err(stop) = execution.step(step).await else {
-            execution.observer.event(Event::Done(step));
-            continue;
-        };
-        let (command, reason) = match stop {
-            Stop::Interrupted => {
-                execution.observer.event(Event::Interrupted(step));
-                let at = step.address.to_string();
-                return Report {
-                    completed,
-                    outcome: Outcome::Interrupted { at, begun: true },
-                };
-            }
-            Stop::Failed(command, reason) => (command, reason),
-        };
-        execution.observer.event(Event::Failed(step));
-        let done = &plan.steps[..completed];
-        let restored = if step.phase == Phase::Stage {
-            Restored::NotNeeded
-        } else if done.iter().any(Step::is_record) {
-            Restored::Recorded
-        } else {
-            execution.restore(plan, completed, &reason, options).await
-        };
-        let address = step.address.to_string();
-        let failure = Failure {
-            address,
-            phase: step.phase,
-            command,
-            reason,
-            restored,
-        };
-        return Report {
-            completed,
-            outcome: Outcome::Failed(Box::new(failure)),
-        };
-    }
-    Report {
-        completed: plan.steps.len(),
-        outcome: Outcome::Done,
-    }
+    execution.run(plan, options).await
 }
 
 /// Why a step stopped.
@@ -197,14 +156,147 @@ struct Execution<'a, H> {
     observer: Arc<dyn Observer>,
     interrupts: Interrupts,
     warnings: said::Warnings,
+    watching: Option<Watching>,
+    /// The number of the step of the switch that runs, for the watchdog; 0 for none.
+    begins: AtomicUsize,
 }
 
 impl<H: Host> Execution<'_, H> {
+    /// Runs every step in order, with the watchdog on the VPU armed during the switch.
+    async fn run(mut self, plan: &Plan, options: Options<'_>) -> Report {
+        for (completed, step) in plan.steps.iter().enumerate() {
+            if self.interrupted(1) {
+                let at = step.address.to_string();
+                self.log.line(&format!("interrupted before {at}"));
+                return Report {
+                    completed,
+                    outcome: Outcome::Interrupted { at, begun: false },
+                };
+            }
+            if let Err((command, reason)) = self.look_after(plan, step.phase, options).await {
+                return self
+                    .failed(
+                        plan,
+                        completed,
+                        ("watchdog".into(), command),
+                        reason,
+                        options,
+                    )
+                    .await;
+            }
+            self.observer.event(Event::Started(step));
+            let Err(stop) = self.step(step).await else {
+                self.observer.event(Event::Done(step));
+                continue;
+            };
+            let (command, reason) = match stop {
+                Stop::Interrupted => {
+                    self.observer.event(Event::Interrupted(step));
+                    let at = step.address.to_string();
+                    return Report {
+                        completed,
+                        outcome: Outcome::Interrupted { at, begun: true },
+                    };
+                }
+                Stop::Failed(command, reason) => (command, reason),
+            };
+            self.observer.event(Event::Failed(step));
+            let what = (step.address.to_string(), command);
+            return self.failed(plan, completed, what, reason, options).await;
+        }
+        let completed = plan.steps.len();
+        if let Err((command, reason)) = self.look_after(plan, Phase::Settle, options).await {
+            let what = ("watchdog".into(), command);
+            return self.failed(plan, completed, what, reason, options).await;
+        }
+        Report {
+            completed,
+            outcome: Outcome::Done,
+        }
+    }
+
+    /// Arms the watchdog before the switch, and ends it after that. Fails with what was done.
+    async fn look_after(
+        &mut self,
+        plan: &Plan,
+        next: Phase,
+        options: Options<'_>,
+    ) -> Result<(), (String, FailureReason)> {
+        match (next, &self.watching) {
+            (Phase::Switch, None) if options.rollback => {
+                let armed = self.arm(plan, options.who).await;
+                let doing = "arm the watchdog on the VPU".to_owned();
+                self.watching = armed.map_err(|reason| (doing, reason))?;
+            }
+            (Phase::Settle, Some(watching)) => {
+                let confirmed = self.confirm(watching).await;
+                let doing = "confirm the release over a new connection".to_owned();
+                confirmed.map_err(|reason| (doing, reason))?;
+                self.watching = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Rolls back after a failure, where that is needed: in the step with this index, or before it where it has not
+    /// begun. `what` is the address of what failed, and what it did.
+    async fn failed(
+        self,
+        plan: &Plan,
+        completed: usize,
+        (address, command): (String, String),
+        reason: FailureReason,
+        options: Options<'_>,
+    ) -> Report {
+        let at = completed.min(plan.steps.len().saturating_sub(1));
+        let phase = plan.steps.get(at).map_or(Phase::Settle, |step| step.phase);
+        let done = &plan.steps[..completed];
+        let restored = if phase == Phase::Stage {
+            Restored::NotNeeded
+        } else if done.iter().any(Step::is_record) {
+            Restored::Recorded
+        } else if let Some(watching) = self.watching.as_ref().filter(|_| has_decided(&reason)) {
+            Restored::Undecided {
+                seconds: watching.seconds,
+            }
+        } else {
+            self.restore(plan, at, &reason, options).await
+        };
+        let restored = match &self.watching {
+            Some(watching)
+                if restored == Restored::OutOfReach || !self.stand_down(watching).await =>
+            {
+                Restored::Undecided {
+                    seconds: watching.seconds,
+                }
+            }
+            _ => restored,
+        };
+        let failure = Failure {
+            address,
+            phase,
+            command,
+            reason,
+            restored,
+        };
+        Report {
+            completed,
+            outcome: Outcome::Failed(Box::new(failure)),
+        }
+    }
+
     fn interrupted(&self, times: u32) -> bool {
         *self.interrupts.borrow() >= times
     }
 
     async fn step(&self, step: &Step) -> Result<(), Stop> {
+        let begins = if step.phase == Phase::Switch {
+            step.id
+        } else {
+            0
+        };
+        self.begins.store(begins, Ordering::Relaxed);
         // Where nothing that runs is touched, the first Ctrl-C may end a transfer at once.
         let patience = if step.phase == Phase::Stage { 1 } else { 2 };
         let (mut interrupts, mut first) = (self.interrupts.clone(), self.interrupts.clone());
@@ -293,6 +385,7 @@ impl<H: Host> Execution<'_, H> {
         let result = match command.transport {
             Transport::Shell => self.shell(command).await.map_err(FailureReason::from),
             Transport::DeviceApi { port } => {
+                self.mark().await?;
                 let answer = device::call(self.runner.host, port, command.argv.words()).await;
                 answer.map(Output::said).map_err(FailureReason::from)
             }
@@ -339,7 +432,27 @@ impl<H: Host> Execution<'_, H> {
                 })
             }
         };
-        self.runner.run(how, &command.argv, stdin).await
+        let run = self.runner.run(how, self.begins(), &command.argv, stdin);
+        run.await
+    }
+
+    /// The step that begins with the next command, where a watchdog has to know.
+    fn begins(&self) -> Option<(usize, &Watching)> {
+        let step = self.begins.load(Ordering::Relaxed);
+        let watching = self.watching.as_ref()?;
+        (step > 0).then_some((step, watching))
+    }
+
+    /// Notes for the watchdog that a step begins whose command does not run in the VPU's shell.
+    async fn mark(&self) -> Result<(), HostError> {
+        if let Some(begins) = self.begins() {
+            let nothing = Argv::new("true");
+            let run = self
+                .runner
+                .run(How::Works, Some(begins), &nothing, Stdin::Empty);
+            run.await?;
+        }
+        Ok(())
     }
 
     /// Sends a payload in its parts.
@@ -415,6 +528,7 @@ impl<H: Host> Execution<'_, H> {
             return Restored::OutOfReach;
         }
         self.observer.event(Event::Restoring);
+        self.begins.store(0, Ordering::Relaxed);
         let hangs = matches!(docker_answers(self.runner.host, HOPELESS).await, Ok(false));
         let mut failures = vec![];
         let (records, others): (Vec<_>, Vec<_>) = plan
@@ -493,7 +607,7 @@ fn needs_less(command: &Command, than: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Digest, plan::PayloadSource, shell::Argv};
+    use crate::{digest::Digest, plan::PayloadSource};
 
     #[test]
     fn a_full_disk_ends_what_needs_no_less() {

@@ -44,10 +44,10 @@ pub(super) async fn send<H: Host>(
         let payload = open(part).map_err(HostError::Payload)?;
         let next = match &part.receive {
             Some(receive) => {
-                let received = runner.run(How::Brings, receive, Stdin::Stream(payload));
+                let received = runner.run(How::Brings, None, receive, Stdin::Stream(payload));
                 match tokio::try_join!(finished(received), loaded(loading.take())) {
                     Ok(_) => {
-                        let load = runner.run(How::Loads, &part.load, Stdin::Empty);
+                        let load = runner.run(How::Loads, None, &part.load, Stdin::Empty);
                         Some(Box::pin(load) as Loading<'_>)
                     }
                     Err(stop) => return stop.output(),
@@ -86,7 +86,7 @@ async fn stream<'a, H: Host>(
         held.release()
     });
     let mut this: Loading<'a> =
-        Box::pin(runner.run(How::Brings, &part.load, Stdin::Stream(payload)));
+        Box::pin(runner.run(How::Brings, None, &part.load, Stdin::Stream(payload)));
     tokio::select! {
         // The one before is asked first: a host may do everything at once when it is asked.
         biased;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::watchdog::Watching;
 use crate::{
     host::{Held, Host, HostError, Output, Stdin},
     remote::{self, How},
@@ -19,10 +20,12 @@ pub(super) struct Runner<'a, H> {
 }
 
 impl<H: Host> Runner<'_, H> {
-    /// Runs one command. On the VPU it runs to its end even if the link breaks.
+    /// Runs one command. On the VPU it runs to its end even if the link breaks. `begins` is the step that it begins, for
+    /// the watchdog.
     pub(super) async fn run(
         &self,
         how: How,
+        begins: Option<(usize, &Watching)>,
         command: &Argv,
         stdin: Stdin,
     ) -> Result<Output, HostError> {
@@ -30,10 +33,32 @@ impl<H: Host> Runner<'_, H> {
             return self.host.run(command, stdin).await;
         };
         let token = lock.token();
-        let guarded = remote::run(token, how, command);
+        let begins = begins.map(|(step, watching)| (step, watching.mark.as_str()));
+        let guarded = remote::run(token, how, begins, command);
+        let running = self.host.run(&guarded, stdin);
+        self.guarded(lock, running).await
+    }
+
+    /// Runs one command over a connection of its own.
+    pub(super) async fn run_afresh(&self, command: &Argv) -> Result<Output, HostError> {
+        let Some(lock) = self.lock else {
+            return self.host.run_afresh(command, Stdin::Empty).await;
+        };
+        let guarded = remote::run(lock.token(), How::Works, None, command);
+        let running = self.host.run_afresh(&guarded, Stdin::Empty);
+        self.guarded(lock, running).await
+    }
+
+    /// Waits for a guarded command while the lock is held.
+    async fn guarded(
+        &self,
+        lock: &Held,
+        running: impl Future<Output = Result<Output, HostError>>,
+    ) -> Result<Output, HostError> {
+        let token = lock.token();
         let output = tokio::select! {
             biased;
-            output = self.host.run(&guarded, stdin) => output?,
+            output = running => output?,
             () = lock.lost() => return Err(self.why_lost().await),
         };
         let lost = format!("{token} lost");

@@ -76,6 +76,9 @@ o3r_core::codes! {
         NotConverged = "not-converged",
         /// A step failed, and the previous release was restored.
         RolledBack = "rolled-back",
+        /// The link broke while the release was being started: the VPU rolls back on its own unless an apply takes over in
+        /// time. `status` tells the outcome.
+        Undecided = "undecided",
         /// Another apply holds the lock, or a process that it left still acts.
         Locked = "locked",
         /// What would be done now is not what the saved plan says.
@@ -128,6 +131,7 @@ impl ErrorCode {
             Self::StepFailed | Self::LockUnavailable | Self::UnsoundPlan => Exit::Failed,
             Self::NotConverged => Exit::NotConverged,
             Self::RolledBack => Exit::Restored,
+            Self::Undecided => Exit::Undecided,
             Self::Locked => Exit::Locked,
             Self::StalePlan => Exit::Stale,
             Self::Blocked | Self::DockerHangs | Self::StateUnknown => Exit::Blocked,

@@ -112,7 +112,7 @@ impl Argv {
             return commands.join(" && ");
         }
         match self.script_name() {
-            Some(RUN_NAME) if self.0.len() > 6 => Self(self.0[6..].to_vec()).to_display(),
+            Some(RUN_NAME) if self.0.len() > 7 => Self(self.0[7..].to_vec()).to_display(),
             Some(_) => join(&self.0[3..]),
             None => join(&self.0),
         }

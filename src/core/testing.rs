@@ -52,6 +52,7 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         projects,
         device_name: None,
         disabled: vec![],
+        watchdog: None,
     }
 }
 

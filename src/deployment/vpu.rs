@@ -178,6 +178,7 @@ impl<H: Host> Vpu<H> {
         let execution = apply::Options {
             rollback: options.rollback,
             lock: Some(&lock),
+            who: &who,
         };
         let (_never, silence) = watch::channel(0);
         let interrupts = options.interrupts.unwrap_or(silence);

@@ -35,6 +35,16 @@ pub trait Host: Sync {
         stdin: Stdin,
     ) -> impl Future<Output = Result<Output, HostError>> + Send;
 
+    /// Runs one command over a connection of its own, which proves that the host lets the next client in. Over the
+    /// existing one where this host has no other way, or where a login needs a person again.
+    fn run_afresh(
+        &self,
+        command: &Argv,
+        stdin: Stdin,
+    ) -> impl Future<Output = Result<Output, HostError>> + Send {
+        self.run(command, stdin)
+    }
+
     /// Starts a command that says `token held` when it is ready, and runs until [`Held`] is dropped (its stdin then
     /// ends) or it is not heard of for long. What it says before on lines that begin with `token` is given to `said`.
     /// Returns the output if it ended before it was ready.

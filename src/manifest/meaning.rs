@@ -19,6 +19,7 @@ use super::{
     loaded::Loaded,
     names::{LocalPath, escape},
     types::{ComposeState, Image},
+    watchdog,
 };
 
 /// What the checks need to know of this machine's files.
@@ -106,6 +107,7 @@ pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
     paths::check(&mut checker);
     compose::check(&mut checker);
     autostart::check(&mut checker);
+    checker.findings.extend(watchdog::check(loaded));
     checker.findings
 }
 

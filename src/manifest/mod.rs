@@ -17,6 +17,7 @@ pub mod types;
 pub mod unsupported;
 mod validate;
 mod vpu;
+mod watchdog;
 
 pub use codes::FindingCode;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};

@@ -12,7 +12,10 @@ use super::names::{
     ProjectName, RegistryHost, RelativePath, ReleaseName, ReleaseVersion, RemotePath, ServiceName,
     VolumeName,
 };
-pub use super::vpu::{Vpu, Vpus};
+pub use super::{
+    vpu::{Vpu, Vpus},
+    watchdog::Watchdog,
+};
 
 /// What an O3R VPU has to look like, and how it is reached.
 ///
@@ -496,10 +499,11 @@ pub struct Apply {
     /// `~/share/deployments`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<RemotePath>,
-    /// How long an apply may be silent before the VPU restores the previous release automatically, as
-    /// a number with a unit. Default: never. Example: `5min`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watchdog: Option<Duration>,
+    /// How long an apply that changes what runs may be silent (the link lost, the computer asleep) before the VPU
+    /// rolls back to the previous release on its own, as a number with a unit from `30s` to `1h`, or `false` for
+    /// never. Default: `120s`. Example: `5min`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub watchdog: Watchdog,
 }
 
 fn default_keep_releases() -> u32 {
@@ -511,7 +515,7 @@ impl Default for Apply {
         Self {
             keep_releases: default_keep_releases(),
             stamp: None,
-            watchdog: None,
+            watchdog: Watchdog::default(),
         }
     }
 }

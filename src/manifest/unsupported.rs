@@ -17,7 +17,8 @@ const LATER: &[&str] = &[
     "/logs/*",
     "/usb/*",
     "/registries/*",
-    "/apply/*",
+    "/apply/keep_releases",
+    "/apply/stamp",
 ];
 
 /// An error for every key in the manifest whose behaviour comes later. A key that is `false` asks

@@ -139,6 +139,7 @@ pub fn resolve_while(
             name: name.clone(),
             source: place("/vpu/name"),
         }),
+        watchdog: manifest.apply.watchdog.after(),
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {
                 name: name.to_string(),

@@ -68,7 +68,7 @@ fn what_is_refused_is_marked() {
     for pointer in [
         "/properties/images/items/properties/registry",
         "/properties/downloads/items",
-        "/properties/apply/properties/watchdog",
+        "/properties/apply/properties/stamp",
     ] {
         assert!(marked(pointer), "{pointer}");
     }

@@ -24,5 +24,6 @@ pub fn nothing(arch: &str) -> Desired {
         projects: vec![],
         device_name: None,
         disabled: vec![],
+        watchdog: None,
     }
 }

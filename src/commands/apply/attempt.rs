@@ -169,6 +169,7 @@ impl Attempt<'_> {
         let options = apply::Options {
             rollback: !self.args.no_rollback,
             lock: Some(lock),
+            who: &self.who,
         };
         let interrupts = self.waiting.interrupts.clone();
         let report = apply::execute(

@@ -97,6 +97,12 @@ pub(super) fn failed(
             ErrorCode::StepFailed,
             "nothing could be restored, the VPU is out of reach".to_owned(),
         ),
+        Restored::Undecided { seconds } => (
+            ErrorCode::Undecided,
+            format!(
+                "the VPU rolls back to the previous release on its own, at the latest {seconds} s after it last heard of us"
+            ),
+        ),
         Restored::Failed { address, reason } => (
             ErrorCode::StepFailed,
             format!("the previous release could not be restored: {address}: {reason}"),
@@ -136,6 +142,11 @@ pub(super) fn failed(
         format!("fix the problem and {logged}")
     };
     let help = match hint {
+        _ if matches!(failure.restored, Restored::Undecided { .. }) => format!(
+            "once the VPU answers, `o3r-deploy status` tells the outcome; to complete the new release instead, run \
+             `apply` again before that; full log: {}",
+            log.path()
+        ),
         Some(_) if failure.restored == Restored::OutOfReach => {
             let or_back = if is_first {
                 ""

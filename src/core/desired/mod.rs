@@ -5,7 +5,10 @@ mod resolved;
 mod services;
 mod transfers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
@@ -49,6 +52,8 @@ pub struct Desired {
     pub device_name: Option<DeviceName>,
     /// Services of others that do not start when the VPU boots.
     pub disabled: Vec<Disabled>,
+    /// After what silence of an apply the VPU rolls back on its own; `None` is never. No part of the release.
+    pub watchdog: Option<Duration>,
 }
 
 /// The manifest that a plan was made from.

@@ -8,7 +8,7 @@ use crate::{
     offers::Offers,
     plan::{
         Action, Address, Blocked, Cause, Change, Command, NotRestorable, Note, NoteCode, Phase,
-        Plan, Step, Summary, Vpu, fingerprint, obstacle::Obstacle,
+        Plan, Step, Summary, Vpu, Watchdog, fingerprint, obstacle::Obstacle,
     },
     remote,
 };
@@ -265,7 +265,7 @@ impl<'a> Builder<'a> {
                 Action::Run => summary.run += 1,
             }
         }
-        Plan {
+        let mut plan = Plan {
             format: FORMAT,
             tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
             vpu: vpu(self.facts, host),
@@ -277,8 +277,17 @@ impl<'a> Builder<'a> {
             speeds: self.readings.speeds,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
+            watchdog: None,
             summary,
-        }
+        };
+        let can_roll_back =
+            plan.steps.iter().any(|step| step.phase == Phase::Switch) && !plan.is_first_release();
+        let after = self.desired.watchdog.filter(|_| can_roll_back);
+        plan.watchdog = after.map(|after| Watchdog {
+            release: self.desired.release.name.to_string(),
+            seconds: after.as_secs(),
+        });
+        plan
     }
 }
 

@@ -146,6 +146,7 @@ mod tests {
             speeds: Speeds::default(),
             unmanaged: vec![],
             not_restorable: vec![],
+            watchdog: None,
             summary: Summary::default(),
         }
     }

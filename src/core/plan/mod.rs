@@ -20,6 +20,7 @@ mod release;
 pub mod space;
 mod step;
 mod transfer;
+mod undo_program;
 mod verb;
 mod volume;
 
@@ -31,8 +32,9 @@ pub use note::{Note, NoteCode};
 pub use obstacle::BlockCode;
 pub use step::{
     Action, Blocked, Cause, Change, ChangeKind, Command, NotRestorable, Part, Payload,
-    PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu,
+    PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu, Watchdog,
 };
+pub use undo_program::Armed;
 pub use verb::Verb;
 
 use crate::{desired::Desired, facts::Observed, offers::Offers};

@@ -39,8 +39,20 @@ pub struct Plan {
     /// What a failure of this plan would not bring back, though a release was recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<NotRestorable>,
+    /// What rolls back on the VPU if the apply falls silent while it changes what runs; null where nothing does.
+    #[serde(default)]
+    pub watchdog: Option<Watchdog>,
     /// Counts.
     pub summary: Summary,
+}
+
+/// What rolls back on the VPU if an apply falls silent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Watchdog {
+    /// The release that it rolls back.
+    pub release: String,
+    /// After how many seconds without a sign of life of the client.
+    pub seconds: u64,
 }
 
 /// A resource that cannot be made again what the last recorded release has.

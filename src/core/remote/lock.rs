@@ -54,16 +54,19 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
         Claim::Take(token) => (format!("take:{token}"), LEFTOVER_SECONDS),
         Claim::Break => ("break".to_owned(), LEFTOVER_SECONDS),
     };
-    Argv::script(
-        concat!(
-            include_str!("forget-unfinished.sh"),
-            include_str!("lock.sh")
-        ),
-        "o3r-lock",
-        [&holder.token, &holder.client, &holder.who, &word],
-    )
-    .arg(patience.to_string())
-    .arg(holder.silence.to_string())
+    lock_program()
+        .args([&holder.token, &holder.client, &holder.who, &word])
+        .arg(patience.to_string())
+        .arg(holder.silence.to_string())
+}
+
+/// [`lock`] without its arguments.
+pub fn lock_program() -> Argv {
+    let script = concat!(
+        include_str!("forget-unfinished.sh"),
+        include_str!("lock.sh")
+    );
+    Argv::script(script, "o3r-lock", [] as [&str; 0])
 }
 
 /// What the next apply does with a command that outlives this one.
@@ -90,11 +93,13 @@ impl How {
     }
 }
 
-/// Runs a command if the lock has this token; to its end, even if the client is gone.
-pub fn run(token: &str, how: How, command: &Argv) -> Argv {
+/// Runs a command if the lock has this token; to its end, even if the client is gone. `begins` is the number of the step
+/// that it begins and the file that notes it for the watchdog, see [`super::mark`].
+pub fn run(token: &str, how: How, begins: Option<(usize, &str)>, command: &Argv) -> Argv {
     let display: String = command.to_display().chars().take(DISPLAY_LIMIT).collect();
     let display = display.replace(|c: char| c.is_control(), " ");
     let id = format!("{}:{token}", how.word());
-    Argv::script(include_str!("run.sh"), RUN_NAME, [id, display])
-        .args(command.words().iter().cloned())
+    let begins = begins.map(|(step, file)| format!("{step} {file}"));
+    let words = [id, display, begins.unwrap_or_default()];
+    Argv::script(include_str!("run.sh"), RUN_NAME, words).args(command.words().iter().cloned())
 }

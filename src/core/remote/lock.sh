@@ -27,9 +27,11 @@ main() {
     forget_leftovers
     wait_for_boot
     watch
+    extend
     say held
     while read -r _; do
         kill -USR1 "$watcher" 2>/dev/null
+        extend
     done
     release
 }
@@ -236,6 +238,16 @@ watch() {
         kill "$holder"
     ) </dev/null >/dev/null 2>&1 &
     watcher=$!
+}
+
+# Extends the deadlines of armed watchdogs: a client is at work. Writes over the old line: the disk may be full.
+extend() {
+    for file in "$base"/watchdog/*/deadline; do
+        { read -r until seconds <"$file"; } 2>/dev/null && [ -n "$seconds" ] || continue
+        read -r uptime _ </proc/uptime
+        now=$((${uptime%%.*} + seconds))
+        [ "$now" -le "$until" ] || { printf '%10d %6d\n' "$now" "$seconds" 1<>"$file"; } 2>/dev/null
+    done
 }
 
 # Removes the lock unless it was taken, and its directory if that is empty. Holds lock.turn meanwhile: a client that

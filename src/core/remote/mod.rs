@@ -4,6 +4,7 @@ mod health;
 mod images;
 mod lock;
 mod purpose;
+mod watchdog;
 
 use crate::{
     blocks,
@@ -17,8 +18,9 @@ pub use images::{
     forget_parts, load_delta, load_image, load_part, load_zstd, receive_part, tag_image,
     untag_image,
 };
-pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, run};
+pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_program, run};
 pub use purpose::purpose;
+pub use watchdog::{DECIDED, NO_BOOT, WATCHDOG, arm, disarm, mark};
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
@@ -501,7 +503,7 @@ pub fn service_restart_policy(project: &str, service: &str, policy: &RestartPoli
     )
 }
 
-/// Calls the device's API from the VPU's shell: for the script of `plan --format sh`.
+/// Calls the device's API from the VPU's shell: for `plan --format sh` and the watchdog.
 pub fn device_api(port: u16, call: &[String]) -> Argv {
     Argv::script(
         include_str!("device-api.sh"),

@@ -4,6 +4,7 @@ use crate::shell::{Argv, RUN_NAME};
 
 /// What each script does; `{1}` stands for its first argument.
 const PURPOSES: &[(&str, &str)] = &[
+    ("o3r-arm", "arm the watchdog of release {1}"),
     ("o3r-block-sums", "compute block checksums of {1}"),
     (
         "o3r-bring-volumes-back",
@@ -11,6 +12,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ),
     ("o3r-cpu-speed", "measure the VPU's processors"),
     ("o3r-create-volume", "create volume {1}"),
+    ("o3r-disarm", "end the watchdog of release {1}"),
     ("o3r-device-api", "call the device's API"),
     ("o3r-earlier-networks", "remove the new networks of {1}"),
     (
@@ -77,7 +79,7 @@ pub fn purpose(command: &Argv) -> String {
     };
     let arguments = &command.words()[4..];
     match (name, arguments) {
-        (RUN_NAME, [_, _, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
+        (RUN_NAME, [_, _, _, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
         ("o3r-in", [directory, inner @ ..]) if !inner.is_empty() => {
             format!("{} (in {directory})", purpose(&words(inner)))
         }

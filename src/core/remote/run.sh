@@ -5,14 +5,18 @@
 #    reads   for a command that reads little and then works
 #    works   for a command that works on its own
 #    loads   for a command that loads an image that has arrived
-# $2 what it does, for people  $3… the command
+# $2 what it does, for people
+# $3 the number of the step that begins, and the file for it, which the watchdog of a cut-off apply reads; or empty
+# $4… the command
 main() {
     O3R_DEPLOY_RUN=$1
     export O3R_DEPLOY_RUN
     # docker-compose uses the project's directory and files, whatever the login's environment says.
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
-    shift 2
+    begins=$3
+    shift 3
     holds || { printf '%s lost\n' "${O3R_DEPLOY_RUN#*:}" >&2; exit 77; }
+    [ -z "$begins" ] || note "${begins%% *}" "${begins#* }"
     trap '' HUP
     if ! { out=$(place) && err=$(place); }; then
         "$@"
@@ -38,6 +42,12 @@ holds() {
         read -r token
     } <"$HOME/.o3r-deploy/lock/owner"; } 2>/dev/null
     [ "$token" = "${O3R_DEPLOY_RUN#*:}" ] && kill -0 "$pid" 2>/dev/null
+}
+
+# Notes that step $1 begins in the file $2 below ~/.o3r-deploy/watchdog; writes over the old number, because the disk may be full.
+note() {
+    file=$HOME/.o3r-deploy/watchdog/$2
+    { printf '%-6d\n' "$1" 1<>"$file" && { sync -- "$file" || sync; }; } 2>/dev/null
 }
 
 # An empty file for output, in memory rather than on a disk that may be full.

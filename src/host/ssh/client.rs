@@ -153,6 +153,12 @@ impl Client {
         self.words.splice(0..0, option);
     }
 
+    /// Fails where a person would be asked.
+    pub(super) fn asks_nothing(&mut self) {
+        let option = ["-o", "BatchMode=yes"].map(str::to_owned);
+        self.words.splice(0..0, option);
+    }
+
     /// The arguments by which ssh connects, and takes sessions at `control`.
     pub(super) fn master(&self, control: &Path) -> Vec<String> {
         let mut words = ["-M", "-N", "-S"].map(str::to_owned).to_vec();

@@ -57,6 +57,15 @@ pub(super) struct Link {
     directory: directory::Private,
 }
 
+/// Whether a login may ask a person for a password or a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Login {
+    /// If there is a terminal.
+    MayAsk,
+    /// It fails instead.
+    AsksNothing,
+}
+
 /// What a session reads.
 pub(super) enum Input<'a> {
     Nothing,
@@ -74,13 +83,20 @@ pub(super) enum NoChild {
 }
 
 impl Link {
-    pub(super) async fn connect(options: &SshOptions, limit: Duration) -> Result<Self, HostError> {
+    pub(super) async fn connect(
+        options: &SshOptions,
+        limit: Duration,
+        login: Login,
+    ) -> Result<Self, HostError> {
         let directory = directory::private().map_err(|source| HostError::Start {
             program: "ssh".into(),
             source,
         })?;
         let control = directory.path().join("ctl");
         let mut client = Client::of(options, directory.path()).await?;
+        if login == Login::AsksNothing {
+            client.asks_nothing();
+        }
         let limit = limit + client.connect_timeout.saturating_sub(USUAL_CONNECT_TIMEOUT);
         let mut master = Master::start(&client.master(&control))?;
         let mut ready = master.ready(&control, limit).await;

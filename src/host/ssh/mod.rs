@@ -13,7 +13,10 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::sync::OnceCell;
 
-use self::{client::asks_nothing, link::Link};
+use self::{
+    client::asks_nothing,
+    link::{Link, Login},
+};
 use super::HostError;
 
 /// How long a login may take where nobody is asked for a password, beside what the user's own `ConnectTimeout` adds:
@@ -64,7 +67,7 @@ impl SshHost {
 
     async fn connect_within(options: &SshOptions, limit: Duration) -> Result<Self, HostError> {
         Ok(Self {
-            link: Box::pin(Link::connect(options, limit)).await?,
+            link: Box::pin(Link::connect(options, limit, Login::MayAsk)).await?,
             options: options.clone(),
             limit,
             spare: OnceCell::new(),

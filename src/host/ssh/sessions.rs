@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::BufReader;
+use tokio::{io::BufReader, sync::OnceCell};
 
 use super::{
     super::{
         ByteStream, Dialled, Held, Host, HostError, Output, Stdin, feed, held, no_pipes,
         payload_error, read_bounded, read_outputs,
     },
-    SshHost,
-    link::{Child, Input, Link, NoChild, Slot},
+    LOGIN_TIMEOUT, SshHost,
+    client::asks_nothing,
+    link::{Child, Input, Link, Login, NoChild, Slot},
 };
 use crate::shell::Argv;
 
@@ -38,7 +39,7 @@ impl SshHost {
                 "sshd allows no more sessions on a connection: opening another connection"
             );
             // On the heap: it is seldom, and large.
-            Box::pin(Link::connect(&self.options, self.limit))
+            Box::pin(Link::connect(&self.options, self.limit, Login::MayAsk))
         };
         let spare = self.spare.get_or_try_init(connect).await?;
         match spare.spawn(&words, input).await {
@@ -87,6 +88,30 @@ impl Host for SshHost {
             stdout,
             stderr,
         })
+    }
+
+    async fn run_afresh(&self, command: &Argv, stdin: Stdin) -> Result<Output, HostError> {
+        let link = Box::pin(Link::connect(
+            &self.options,
+            LOGIN_TIMEOUT,
+            Login::AsksNothing,
+        ))
+        .await;
+        let link = match link {
+            Ok(link) => link,
+            // Its password was typed, or its code: sshd answers, and this is all that can be told without a person.
+            Err(HostError::Refused { .. }) if !asks_nothing() => {
+                return self.run(command, stdin).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let host = Self {
+            options: self.options.clone(),
+            limit: self.limit,
+            link,
+            spare: OnceCell::new(),
+        };
+        host.run(command, stdin).await
     }
 
     async fn hold(

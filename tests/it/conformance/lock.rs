@@ -293,7 +293,7 @@ async fn follow(both: &Both, steps: &[Do]) -> TestCaseResult {
                 // Who was let go of may still have it.
                 same_soon(both, &shown).await?;
                 let (command, stdin) = work.command(both, number);
-                let command = remote::run(&token(*client), *how, &command);
+                let command = remote::run(&token(*client), *how, None, &command);
                 let real = both.sandbox.run(&command, stdin).await;
                 let memory = both.vpu.run(&command, Stdin::Bytes(stdin.to_vec()));
                 let memory = memory.await.unwrap();
@@ -395,7 +395,7 @@ impl Dead {
             both.vpu
                 .world(|world| world.containers.insert(id.clone(), container));
             let rename = remote::rename_container(&id, &format!("after {id}"));
-            let command = remote::run(&token(0), *how, &rename);
+            let command = remote::run(&token(0), *how, None, &rename);
             let ends = if self.ends {
                 Ends::WaitedFor
             } else {

@@ -85,6 +85,7 @@ async fn execute_holding(
     let options = Options {
         rollback: true,
         lock,
+        who: "",
     };
     let log = Log::none();
     apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await

@@ -589,5 +589,6 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             name: "old-demo".into(),
             source: None,
         }],
+        watchdog: None,
     }
 }

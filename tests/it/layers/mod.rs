@@ -148,6 +148,7 @@ async fn executed(
     let options = Options {
         rollback: true,
         lock: None,
+        who: "",
     };
     let log = Log::none();
     apply::execute(vpu, plan, payloads, options, &log, observer, interrupts).await

@@ -86,7 +86,7 @@ impl Vpu {
     /// A command of the apply with the lock `token` that does `script`.
     fn works(&self, token: &str, how: How, script: &str) -> Child {
         let command = Argv::script(script, "o3r-work", ["/a project"]);
-        let child = self.spawn(&remote::run(token, how, &command));
+        let child = self.spawn(&remote::run(token, how, None, &command));
         // Until it has asked for the lock.
         std::thread::sleep(Duration::from_millis(200));
         child
@@ -375,13 +375,13 @@ async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_t
         let script = "sleep 1; i=0; while [ $i -lt 3000 ]; do printf '%s\\n' \"line $i of what it says\" || exit; \
                       echo more >&2 || exit; i=$((i + 1)); done; : >\"$HOME/done\"";
         let work = Argv::script(script, "o3r-work", ["x"]);
-        let run = remote::run(TOKEN, How::Works, &work);
+        let run = remote::run(TOKEN, How::Works, None, &work);
         let output = fixture.run(&run, b"").await;
         assert_eq!(output.code, remote::LOST, "{output:?}");
         assert_eq!(output.tail(1), "o3r-1 lost");
         let held = fixture.taken(Claim::Wait).await;
         let other = fixture
-            .run(&remote::run("o3r-2", How::Works, &work), b"")
+            .run(&remote::run("o3r-2", How::Works, None, &work), b"")
             .await;
         assert_eq!(other.code, remote::LOST);
         assert!(!fixture.home().join("done").exists());

@@ -151,6 +151,7 @@ impl Bench {
         let options = Options {
             rollback: true,
             lock: None,
+            who: "",
         };
         let observer = Arc::new(Silent);
         apply::execute(

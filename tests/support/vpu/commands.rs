@@ -150,6 +150,18 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
         }
+        ("o3r-arm", [release, nonce, _]) => {
+            let path = format!(
+                "{}/.o3r-deploy/watchdog/{release}/{nonce}.armed",
+                world.home
+            );
+            world.write_privately(&path, b"", 0o600);
+        }
+        ("o3r-disarm", [release, _]) => {
+            let directory = format!("{}/.o3r-deploy/watchdog", world.home);
+            drop(world.take(&format!("{directory}/{release}")));
+            world.remove_empty(&directory);
+        }
         ("o3r-remove-project", [project, record]) => {
             world.files.remove(*record);
             return remove_project(world, project);

@@ -186,7 +186,7 @@ impl Locks {
         stdin: &[u8],
         ends: Ends,
     ) -> Result<Work, (i32, String)> {
-        let [_, _, _, _, how, display, program, args @ ..] = command.words() else {
+        let [_, _, _, _, how, display, _, program, args @ ..] = command.words() else {
             return Err((127, "words are missing".to_owned()));
         };
         let (how, token) = how.split_once(':').unwrap_or((how, ""));

@@ -1,0 +1,103 @@
+//! Arms the watchdog on the VPU before the first step that changes what runs, and ends it once the release is good: over a
+//! new connection, which proves that the VPU lets the next client in.
+
+use std::time::Instant;
+
+use super::{Execution, FailureReason, TAIL_LINES};
+use crate::{
+    host::{Host, HostError, Output, Stdin},
+    nonce::nonce,
+    plan::{Armed, Plan},
+    remote::{self, How},
+    shell::Argv,
+};
+
+/// An armed watchdog.
+pub(super) struct Watching {
+    release: String,
+    nonce: String,
+    /// The file that notes the step that begins, see [`remote::mark`].
+    pub(super) mark: String,
+    /// Seconds of silence after which the VPU rolls back.
+    pub(super) seconds: u64,
+}
+
+impl<H: Host> Execution<'_, H> {
+    /// Arms the watchdog of a plan that has one.
+    pub(super) async fn arm(
+        &self,
+        plan: &Plan,
+        who: &str,
+    ) -> Result<Option<Watching>, FailureReason> {
+        let (Some(watchdog), Some(lock)) = (&plan.watchdog, self.runner.lock) else {
+            return Ok(None);
+        };
+        let nonce = nonce();
+        let armed = Armed {
+            release: &watchdog.release,
+            nonce: &nonce,
+            token: lock.token(),
+            who,
+        };
+        let program = plan.undo_program(&armed).into_bytes();
+        let command = remote::arm(&watchdog.release, &nonce, watchdog.seconds);
+        let start = Instant::now();
+        let armed = self
+            .runner
+            .run(How::Reads, None, &command, Stdin::Bytes(program))
+            .await;
+        let output = self.logged(&command, start, armed)?;
+        if String::from_utf8_lossy(&output.stdout).contains(remote::NO_BOOT) {
+            self.log.line("the VPU does not roll back after a restart");
+        }
+        Ok(Some(Watching {
+            mark: remote::mark(&watchdog.release, &nonce),
+            release: watchdog.release.clone(),
+            nonce,
+            seconds: watchdog.seconds,
+        }))
+    }
+
+    /// Ends the watchdog: the new release stays.
+    pub(super) async fn confirm(&self, watching: &Watching) -> Result<(), FailureReason> {
+        let command = remote::disarm(&watching.release, &watching.nonce);
+        let start = Instant::now();
+        let output = self.runner.run_afresh(&command).await;
+        self.logged(&command, start, output).map(drop)
+    }
+
+    /// Ends the watchdog after the client has rolled back. Whether that was still possible: else the VPU rolls back, too.
+    pub(super) async fn stand_down(&self, watching: &Watching) -> bool {
+        let command = remote::disarm(&watching.release, &watching.nonce);
+        let start = Instant::now();
+        let output = self
+            .runner
+            .run(How::Works, None, &command, Stdin::Empty)
+            .await;
+        self.logged(&command, start, output).is_ok()
+    }
+
+    fn logged(
+        &self,
+        command: &Argv,
+        start: Instant,
+        output: Result<Output, HostError>,
+    ) -> Result<Output, FailureReason> {
+        let output = output.map_err(FailureReason::from);
+        self.log
+            .command(&command.to_display(), start.elapsed(), &output);
+        let output = output?;
+        if output.success() {
+            return Ok(output);
+        }
+        Err(FailureReason::Exit {
+            code: output.code,
+            tail: output.tail(TAIL_LINES),
+        })
+    }
+}
+
+/// Whether a failure tells that the VPU has decided to roll back.
+pub(super) fn has_decided(reason: &FailureReason) -> bool {
+    matches!(reason, FailureReason::Exit { code, .. } if *code == remote::DECIDED)
+}

@@ -1,0 +1,72 @@
+# Arms the watchdog of a release: from now on the VPU rolls back on its own if it does not hear from a client.
+# $1 release  $2 nonce of this apply, a word of a-z0-9-  $3 seconds of silence after which the VPU rolls back
+# Standard input: the program that rolls back
+# Prints `no-boot` if the VPU cannot roll back after a restart.
+main() {
+    umask 077
+    base=$HOME/.o3r-deploy/watchdog dir=$HOME/.o3r-deploy/watchdog/$1 nonce=$2 seconds=$3
+    mkdir -p -- "$dir" || exit
+    # Through cat: printf, a builtin, does not report why a write failed.
+    cat >"$dir/$nonce.sh" || disk_full
+    printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || disk_full
+    cat /proc/sys/kernel/random/boot_id >"$dir/$nonce.new" || disk_full
+    : >"$dir/$nonce.at"
+    rm -f -- "$dir/verdict"
+    read -r uptime _ </proc/uptime
+    printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || disk_full
+    if [ "$(lingering)" = yes ] && stand_by; then
+        lingers=yes
+    else
+        lingers=no
+        echo no-boot
+    fi
+    sync
+    mv -- "$dir/$nonce.new" "$dir/$nonce.armed" || exit
+    sync
+    # This apply takes the place of one that was cut off.
+    for file in "$dir"/*; do
+        case $file in "$dir/$nonce".* | "$dir/deadline") ;; *) rm -f -- "$file" ;; esac
+    done
+    start
+    tries=0
+    until [ -e "$dir/$nonce.watches" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 50 ] || { rm -rf -- "$dir"; stand_down; echo "the watchdog does not start" >&2; exit 1; }
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+}
+
+disk_full() {
+    rm -f -- "$dir/$nonce".*
+    rmdir -- "$dir" "$base" 2>/dev/null
+    echo "$dir cannot be written" >&2
+    exit 1
+}
+
+# Starts the watchdog outside this session, whose processes may be killed when it ends.
+start() {
+    # By it, lock.sh finds the processes of a dead apply.
+    unset O3R_DEPLOY_RUN
+    if [ "$lingers" = yes ] && systemd-run --user --quiet --unit="o3r-deploy-watchdog-$nonce" sh "$dir/$nonce.sh" watch >/dev/null 2>&1 </dev/null; then
+        return
+    fi
+    (
+        cd /
+        trap '' HUP
+        set -- sh "$dir/$nonce.sh" watch
+        if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
+        exec "$@"
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# Prints whether this user's services run without a login: yes or no.
+lingering() {
+    user=$(id -un)
+    if [ -e "/var/lib/systemd/linger/$user" ]; then echo yes; return; fi
+    case $(loginctl show-user "$user" --property Linger 2>/dev/null) in
+        *=yes) echo yes ;;
+        *) echo no ;;
+    esac
+}
+
+main "$@"

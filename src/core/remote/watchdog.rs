@@ -1,0 +1,33 @@
+//! Builds the commands that arm and end the watchdog: the program on the VPU that rolls back if its apply falls silent.
+
+use crate::shell::Argv;
+
+/// The exit code of [`disarm`] when the watchdog has decided before: the VPU rolls back on its own.
+pub const DECIDED: i32 = 78;
+
+/// What [`arm`] prints if the VPU cannot roll back after a restart.
+pub const NO_BOOT: &str = "no-boot";
+
+/// The part of the watchdog's program that is the same for every release.
+pub const WATCHDOG: &str = concat!(
+    include_str!("watchdog-unit.sh"),
+    include_str!("watchdog.sh")
+);
+
+/// Arms the watchdog with the program on stdin: after `seconds` without a client, or a restart, the VPU runs it. `nonce`
+/// is a word of `a-z0-9-`.
+pub fn arm(release: &str, nonce: &str, seconds: u64) -> Argv {
+    let script = concat!(include_str!("watchdog-unit.sh"), include_str!("arm.sh"));
+    Argv::script(script, "o3r-arm", [release, nonce]).arg(seconds.to_string())
+}
+
+/// Ends the watchdog: the new release stays, or the client has rolled back.
+pub fn disarm(release: &str, nonce: &str) -> Argv {
+    let script = concat!(include_str!("watchdog-unit.sh"), include_str!("disarm.sh"));
+    Argv::script(script, "o3r-disarm", [release, nonce])
+}
+
+/// The file in which [`super::run`] notes the step that begins, below `~/.o3r-deploy/watchdog`.
+pub fn mark(release: &str, nonce: &str) -> String {
+    format!("{release}/{nonce}.at")
+}

@@ -1,0 +1,165 @@
+# Rolls a release back if its apply falls silent: the part of the program on the VPU that is the same for every release.
+# What precedes it sets release, nonce, token, who, missing, steps, always and records, and defines undo_N, address_N and
+# lock.
+# $1 watch: from now on  after-boot: because the VPU restarted
+# In ~/.o3r-deploy/watchdog/RELEASE:
+#   NONCE.armed      until confirmed or reverting; the id of the boot. Whoever renames or removes it decides.
+#   NONCE.reverting  this program rolls back, or was cut off while it did
+#   NONCE.at         the number of the last step that began
+#   NONCE.watches    the watchdog has started
+#   NONCE.path       PATH of the login, where docker-compose may be
+#   NONCE.log        what the rollback printed
+#   deadline         seconds since boot at which the VPU rolls back, and those of silence; lock.sh extends it
+#   verdict          a JSON object: how the rollback ended
+main() {
+    umask 077
+    trap '' HUP PIPE
+    cd / || exit
+    dir=$HOME/.o3r-deploy/watchdog/$release
+    IFS= read -r PATH <"$dir/$nonce.path" && export PATH
+    [ -n "${XDG_RUNTIME_DIR:-}" ] || { XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR; }
+    unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
+    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+    case $1 in
+        watch) watch ;;
+        after-boot)
+            # The service manager also starts when a user without lingering logs in again.
+            if [ "$boot" = "$(cat -- "$dir/$nonce.armed" 2>/dev/null)" ]; then watch; else roll_back restart; fi
+            ;;
+    esac
+}
+
+# Waits until the apply is confirmed, or the deadline is over.
+watch() {
+    deadline=
+    : >"$dir/$nonce.watches"
+    while [ -f "$dir/$nonce.armed" ]; do
+        # Half a line is one that is being written.
+        { read -r until silence <"$dir/deadline"; } 2>/dev/null && [ -n "$silence" ] && deadline=$until
+        read -r uptime _ </proc/uptime
+        if [ -n "$deadline" ] && [ "${uptime%%.*}" -ge "$deadline" ]; then roll_back silence; return; fi
+        sleep 1
+    done
+}
+
+# $1 why: silence or restart
+roll_back() {
+    # One rename decides: it fails if the apply was confirmed, or another client took over.
+    mv -- "$dir/$nonce.armed" "$dir/$nonce.reverting" 2>/dev/null || [ -f "$dir/$nonce.reverting" ] || return 0
+    sync
+    why=$1 failed='' log=$dir/$nonce.log
+    take_lock || return 0
+    wait_for_docker
+    at=0
+    { read -r at <"$dir/$nonce.at"; } 2>/dev/null
+    for step in $steps; do
+        if [ "$step" -le "${at:-0}" ] || among "$step" "$always"; then undo "$step"; fi
+    done
+    for step in $records; do undo "$step"; done
+    verdict
+    for file in "$dir"/*; do
+        case $file in "$dir/verdict" | "$log") ;; *) rm -f -- "$file" ;; esac
+    done
+    stand_down
+    release_lock
+}
+
+# Rolls back a step. Continues after a failure: a partial rollback is better than none.
+undo() {
+    printf 'step %s\n' "$1" >>"$log"
+    : >"$log.last"
+    "undo_$1" && return
+    said=$(tail -n 3 -- "$log.last" 2>/dev/null | json_text)
+    address=$("address_$1")
+    failed=$failed${failed:+,}"{\"address\":$address,\"said\":\"$said\"}"
+}
+
+# Runs a command of the rollback; its standard input may be a payload. A hung command must not stop the others.
+run() {
+    printf '+ %s\n' "$1" >>"$log"
+    shift
+    set -- env "O3R_DEPLOY_RUN=works:$nonce" "$@"
+    if timeout 5 true 2>/dev/null; then set -- timeout -s KILL 900 "$@"; fi
+    "$@" >"$log.last" 2>&1 9>&-
+    code=$?
+    cat -- "$log.last" >>"$log"
+    [ "$code" = 0 ] || printf 'exit code %s\n' "$code" >>"$log"
+    return "$code"
+}
+
+# Of a step that cannot be undone.
+lost() {
+    printf '%s\n' "$1" >"$log.last"
+    return 1
+}
+
+among() {
+    case " $2 " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+# Escapes text for a JSON string, as one line.
+json_text() {
+    tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g; s/ *$//'
+}
+
+# Holds the lock from the dead apply. Fails if another client has taken over meanwhile: it decides then.
+take_lock() {
+    fifo=$dir/$nonce.fifo
+    while :; do
+        rm -f -- "$fifo" && mkfifo -- "$fifo" || return
+        date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+        lock "$nonce" '' "\"by\":\"the watchdog of this VPU\",\"at\":\"$date\"" "take:$token" 60 60 <"$fifo" >"$dir/$nonce.lock" 2>&1 &
+        holder=$!
+        exec 9>"$fifo"
+        while kill -0 "$holder" 2>/dev/null && ! grep -q "^$nonce held" "$dir/$nonce.lock"; do
+            echo >&9
+            sleep 1
+        done
+        rm -f -- "$fifo"
+        if kill -0 "$holder" 2>/dev/null; then
+            (
+                # Until the fifo has no reader.
+                while sleep 5; do echo || exit; done
+            ) >&9 2>/dev/null &
+            feeder=$!
+            [ -f "$dir/$nonce.reverting" ] && return
+            release_lock
+            return 1
+        fi
+        exec 9>&-
+        [ -f "$dir/$nonce.reverting" ] || return
+        # A command of the dead apply that hangs.
+        hung=$(sed -n "s/^$nonce leftover \([0-9]*\) .*/\1/p" "$dir/$nonce.lock")
+        [ -z "$hung" ] || kill -KILL "$hung" 2>/dev/null
+        sleep 2
+    done
+}
+
+release_lock() {
+    kill "$feeder" 2>/dev/null
+    exec 9>&-
+    wait "$holder" 2>/dev/null
+    rm -f -- "$dir/$nonce.lock"
+}
+
+# After a boot, dockerd takes a while.
+wait_for_docker() {
+    tries=0
+    until docker version >/dev/null 2>&1 </dev/null || [ "$tries" -ge 150 ]; do
+        tries=$((tries + 1))
+        sleep 2
+    done
+}
+
+verdict() {
+    [ -z "$missing" ] || failed=$failed${failed:+,}$missing
+    if [ -z "$failed" ]; then outcome=restored; else outcome=failed; fi
+    began=$("address_${at:-0}" 2>/dev/null) || began=null
+    printf '{%s,"outcome":"%s","why":"%s","step":%s,"failed":[%s],"clock":"%s","log":"%s"}\n' \
+        "$who" "$outcome" "$why" "${began:-null}" "$failed" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$nonce.log" >"$dir/verdict.new" &&
+        mv -f -- "$dir/verdict.new" "$dir/verdict"
+    sync
+}
+
+main "$@"
