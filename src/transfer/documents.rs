@@ -1,19 +1,20 @@
-//! Keeps small JSON documents in a directory of the cache, the newest of them.
+//! Stores small JSON documents in the cache directory and keeps the newest.
 
 use std::{io, io::Write as _, time::SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A document, if it is there and is one.
+/// Reads a document; `None` if it is missing or cannot be parsed.
 pub fn read<T: DeserializeOwned>(path: &Utf8Path) -> Option<T> {
     serde_json::from_slice(&fs_err::read(path).ok()?).ok()
 }
 
-/// Writes a document whole or not at all, and removes the oldest where there are more than `most` beside it.
+/// Writes a document atomically, then removes the oldest files of its directory until at most
+/// `most` are left.
 ///
 /// # Errors
-/// The directory cannot be made, written or cleaned.
+/// The directory cannot be created, written or cleaned.
 pub fn write(path: &Utf8Path, document: &impl Serialize, most: usize) -> io::Result<()> {
     let directory = path
         .parent()

@@ -1,4 +1,4 @@
-//! Says what is wrong with a local image, where, and what to do about it.
+//! Describes what is wrong with a local image: where, why, and what to do next.
 
 use std::io;
 
@@ -9,15 +9,15 @@ use o3r_core::digest::Digest;
 
 /// Why a local image cannot be opened or sent.
 ///
-/// `origin` is the file, or the engine's image, that the user named.
+/// `origin` is what the user named: the file, or the image in the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The file system refused.
+    /// The file cannot be read.
     #[error("cannot read {origin}")]
     Unreadable {
         /// The file named by the user.
         origin: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The scratch directory, which holds unpacked archives, cannot be used.
@@ -25,7 +25,7 @@ pub enum ImageError {
     Scratch {
         /// The scratch directory.
         dir: Utf8PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file ends before its content does.
@@ -40,38 +40,38 @@ pub enum ImageError {
         /// Where the file ends, uncompressed.
         len: u64,
     },
-    /// Not an image archive at all.
+    /// The file is not an image archive.
     #[error("{origin} is not an image archive but {looks_like}")]
     NotAnImage {
         /// The file named by the user.
         origin: String,
-        /// What it seems to be.
+        /// What the file looks like.
         looks_like: &'static str,
-        /// What to do with such a file, where that is not to make another one.
+        /// What to do with such a file, if not to create another one.
         remedy: Option<&'static str>,
     },
-    /// Something else where the tar of a bare file system is declared.
+    /// The file is not the tar of a bare file system, although one is declared.
     #[error("{origin} is not the tar of a file system but {looks_like}")]
     NotARootfs {
         /// The file named by the user.
         origin: String,
-        /// What it seems to be.
+        /// What the file looks like.
         looks_like: &'static str,
-        /// What to do with such a file, where that is not to make another one.
+        /// What to do with such a file, if not to create another one.
         remedy: Option<&'static str>,
     },
-    /// An image archive where a bare file system is declared.
+    /// An image archive, although a bare file system is declared.
     #[error("{origin} is an image archive, not a bare file system")]
     NotAFileSystem {
         /// The file named by the user.
         origin: String,
     },
-    /// Compressed in a way that is not read here.
+    /// An unsupported compression.
     #[error("{origin} is compressed with {format}, which is not supported")]
     Compression {
         /// The file named by the user.
         origin: String,
-        /// The compression's program.
+        /// The program of that compression.
         format: &'static str,
     },
     /// Compressed or packed bytes that cannot be decoded.
@@ -81,7 +81,7 @@ pub enum ImageError {
         origin: String,
         /// Position in the uncompressed file.
         offset: u64,
-        /// What does not fit.
+        /// What is wrong.
         problem: String,
     },
     /// A manifest, index or configuration that cannot be used.
@@ -91,22 +91,22 @@ pub enum ImageError {
         origin: String,
         /// The document inside it.
         part: String,
-        /// What does not fit.
+        /// What is wrong.
         problem: String,
     },
-    /// A member that is there and cannot be used as it was packed.
+    /// A member that exists but was packed in an unusable form.
     #[error("{origin}: {part} {problem}")]
     Unusable {
         /// The file named by the user.
         origin: String,
         /// The member or document.
         part: String,
-        /// What is wrong with it, completing its name.
+        /// What is wrong with it; the message continues from the member's name.
         problem: String,
-        /// What to do.
+        /// What to do about it.
         remedy: &'static str,
     },
-    /// Something larger than any real image has it.
+    /// Something larger than in any real image.
     #[error("{origin}: {part} has {found}, more than the {limit} that are accepted")]
     TooMuch {
         /// The file named by the user.
@@ -128,38 +128,38 @@ pub enum ImageError {
         /// The document that refers to it.
         needed_by: String,
     },
-    /// Content that is not what its name or its manifest says.
+    /// Content with another digest than its name or its manifest states.
     #[error("{origin}: {part} has the digest {found}, not {expected}")]
     DigestMismatch {
         /// The file named by the user.
         origin: String,
-        /// Which content.
+        /// The content: a member or a layer.
         part: String,
-        /// The digest that was promised.
+        /// The stated digest.
         expected: Digest,
-        /// The digest of the bytes that are there.
+        /// The digest of the content.
         found: Digest,
     },
-    /// Several images, none of which is the one asked for.
+    /// Several images; none has the declared name.
     #[error("{origin} holds {} images, none of them the one {wanted:?}: {}", names.len(), names.join(", "))]
     Several {
         /// The file named by the user.
         origin: String,
-        /// The name that the manifest declares.
+        /// The declared name.
         wanted: String,
-        /// What the archive offers.
+        /// The names in the archive.
         names: Vec<String>,
-        /// The first of them that has a name.
+        /// The first image that has a name.
         choice: Option<String>,
     },
-    /// Several images, more than one of which may be the one asked for.
+    /// Several images; more than one could be the declared one.
     #[error("{origin} holds {} images that may be {wanted:?}: {}", names.len(), names.join(", "))]
     Ambiguous {
         /// The file named by the user.
         origin: String,
-        /// The name that the manifest declares.
+        /// The declared name.
         wanted: String,
-        /// Those.
+        /// The names of the candidates.
         names: Vec<String>,
     },
     /// An image for another processor or operating system.
@@ -167,21 +167,21 @@ pub enum ImageError {
     WrongPlatform {
         /// The file or the engine's image named by the user.
         origin: String,
-        /// What the image is for; several for a multi-platform archive.
+        /// The image's platform; several for a multi-platform archive.
         found: Vec<Platform>,
-        /// What the VPU needs.
+        /// The VPU's platform.
         wanted: Platform,
     },
     /// The `docker` program could not be started.
     #[error("cannot run docker on this machine")]
     EngineMissing {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The docker program reaches no engine.
     #[error("this machine's docker engine does not answer: {said}")]
     EngineDown {
-        /// Docker's words.
+        /// Docker's message.
         said: String,
     },
     /// The engine does not have the image.
@@ -195,10 +195,10 @@ pub enum ImageError {
     EngineLacks {
         /// The image as the user named it.
         name: String,
-        /// What is absent.
+        /// The missing content.
         part: String,
     },
-    /// The engine saved another image than it had under that name before.
+    /// The image name refers to another image in the engine than when reading started.
     #[error("this machine's docker has another image {name:?} now: it changed while it was read")]
     EngineMoved {
         /// The image as the user named it.
@@ -209,12 +209,12 @@ pub enum ImageError {
     EngineFailed {
         /// The command.
         command: String,
-        /// Docker's words.
+        /// Docker's message.
         said: String,
-        /// What to do, where that is known.
+        /// What to do, if known.
         remedy: Option<String>,
     },
-    /// A layer in the layer cache is not what it should be. It was removed: the next try makes it again.
+    /// A cached layer is damaged. The file was removed, so a retry rebuilds it.
     #[error("the layer cache had a damaged file, which was removed: {layer}")]
     DamagedCache {
         /// The layer.
@@ -223,18 +223,18 @@ pub enum ImageError {
     /// The receiver of the archive failed; nothing is wrong with the image.
     #[error("the archive could not be sent")]
     Output {
-        /// What the writer said.
+        /// The writer's error.
         source: io::Error,
     },
 }
 
-/// How an image archive is made.
+/// How to create an image archive.
 const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
 
-/// How the tar of a file system is made.
+/// How to create the tar of a file system.
 const EXPORT: &str = "make one with `docker build -o type=tar,dest=FILE .`";
 
-/// How an archive gets one image that has a name.
+/// How to create an archive with a single image that has a name.
 const ONE: &str = "save one image alone, by its name: `docker save -o FILE NAME:TAG`";
 
 fn list(platforms: &[Platform]) -> String {
@@ -246,7 +246,7 @@ fn list(platforms: &[Platform]) -> String {
 }
 
 impl ImageError {
-    /// The next thing to do or type.
+    /// What to do or type next.
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::Truncated { .. } | Self::Damaged { .. } | Self::DigestMismatch { .. } => {

@@ -1,5 +1,5 @@
-//! The bytes of a layer: where they are, how they are stored, whether they are what they should be, and what they become
-//! compressed.
+//! Handles the bytes of a layer: where they are, how they are stored, their verification and their
+//! compression.
 
 use std::io::{self, Write};
 
@@ -12,17 +12,18 @@ use crate::{compress, files};
 use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
-/// How many pieces of a layer are looked at to tell what it becomes: enough to meet what compresses.
+/// Samples of a layer from which its compressed size is estimated; enough to hit the compressible
+/// regions.
 const SAMPLES: u64 = 64;
 
-/// Bytes of a piece.
+/// Bytes of a sample.
 const SAMPLE: u64 = 16 << 10;
 
-/// Percentage of the size that the samples suggest: a whole layer compresses better (by 11 % in the mean of four layers of
-/// 10 to 275 MB; each estimate is within 13 %).
+/// Percentage of the size that the samples suggest: a whole layer compresses better (by 11 % in the
+/// mean of four layers of 10 to 275 MB; each estimate is within 13 %).
 const OF_SAMPLES: u128 = 90;
 
-/// Compressing pays where at least a thirtieth is saved.
+/// Compression pays if it saves at least a thirtieth.
 const PAYS: u128 = 30;
 
 /// The bytes of one layer.
@@ -31,24 +32,26 @@ pub(crate) struct LayerBytes {
     pub(crate) diff_id: Digest,
     pub(crate) stored: Slice,
     pub(crate) encoding: Encoding,
-    /// The digest of the stored bytes, where the source promises one.
+    /// The digest of the stored bytes, if the source states one.
     pub(crate) stored_digest: Option<Digest>,
-    /// Bytes that are sent.
+    /// Bytes to send.
     pub(crate) size: u64,
-    /// Bytes unpacked, where that is known.
+    /// Uncompressed bytes, if known.
     pub(crate) unpacked: Option<u64>,
-    /// The same as a gzip file says it of itself, which nobody has checked.
+    /// Uncompressed bytes as the gzip trailer states them; unverified.
     pub(crate) told: Option<u64>,
-    /// Its file, if that is the layer cache's.
+    /// The layer's file in the cache, if it is cached.
     pub(crate) cached: Option<Utf8PathBuf>,
-    /// How hard it is compressed while it is sent; then `size` is about what it becomes, and `unpacked` is known.
+    /// The compression that is applied while the layer is sent. If set, `size` is an estimate and
+    /// `unpacked` is known.
     pub(crate) on_the_way: Option<Compression>,
 }
 
 impl LayerBytes {
-    /// Takes a layer as it is stored; `part` names it in errors.
+    /// Describes a layer as stored; `part` names it in errors.
     ///
-    /// A zstd layer is unpacked once to learn its size, since docker 20.10 takes no zstd.
+    /// Decompresses a zstd layer once to learn its size, because docker 20.10 accepts no zstd
+    /// layers: it is sent uncompressed.
     pub(crate) fn new(
         diff_id: Digest,
         stored: Slice,
@@ -84,7 +87,7 @@ impl LayerBytes {
         })
     }
 
-    /// Takes a layer whose unpacked bytes have been measured.
+    /// Describes a layer whose uncompressed bytes were measured.
     pub(crate) fn measured(
         diff_id: Digest,
         stored: Slice,
@@ -110,7 +113,7 @@ impl LayerBytes {
     }
 }
 
-/// The digest and number of the unpacked bytes.
+/// Returns the digest and the number of the uncompressed bytes.
 pub(crate) fn measure(
     slice: &Slice,
     encoding: Encoding,
@@ -124,7 +127,7 @@ pub(crate) fn measure(
     Ok((digest, size))
 }
 
-/// Compares a digest with the promised one.
+/// Compares a digest with the stated one.
 pub(crate) fn check(
     origin: &str,
     part: &str,
@@ -142,10 +145,10 @@ pub(crate) fn check(
     })
 }
 
-/// Compresses a layer to `out` and checks that it is what it should be.
+/// Compresses a layer to `out` and verifies its diff ID.
 ///
 /// # Errors
-/// The layer cannot be read or is not what it should be; `out` says so.
+/// The layer cannot be read or does not match its diff ID; `out` fails.
 pub(crate) fn compress_to(
     layer: &LayerBytes,
     origin: &str,
@@ -164,11 +167,11 @@ pub(crate) fn compress_to(
     Ok(packed)
 }
 
-/// About how many bytes an uncompressed layer becomes; nothing where compressing it does not pay. Always the same of the
-/// same bytes.
+/// Estimates the compressed size of an uncompressed layer; `None` if compression does not pay.
+/// Deterministic.
 ///
 /// # Errors
-/// It cannot be read.
+/// The layer cannot be read.
 pub(crate) fn estimate(
     layer: &LayerBytes,
     origin: &str,

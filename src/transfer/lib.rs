@@ -1,9 +1,10 @@
-//! Moves bytes: reads local images of every kind, packs and remembers their layers, and finds what of an image or a
-//! file need not be sent because an old version is there. It knows no VPU and no plan.
+//! Opens local images of every kind, packs and caches their layers, and computes deltas against old
+//! versions of an image or a file. Knows neither VPUs nor plans.
 //!
-//! From the bottom up: `files` and `tarball` read, `compress` and `layer` pack and check, [`LayerCache`] keeps,
-//! [`Image`] is opened from its [`Source`], `load_archive` is what `docker load` reads, `delta` leaves out what is there,
-//! and an [`ImageSender`] puts them together.
+//! From the bottom up: `files` and `tarball` read, `compress` and `layer` pack and verify,
+//! [`LayerCache`] stores, [`Image`] is opened from its [`Source`], `load_archive` writes what
+//! `docker load` reads, `delta` omits content that the old version has, and an [`ImageSender`]
+//! combines them.
 
 mod cache;
 mod compress;

@@ -1,28 +1,28 @@
-//! Names what an image runs on and decides whether it fits what is wanted.
+//! Names the platform of an image and decides whether it fits the VPU's.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An operating system and processor in docker's words, for example `linux/arm64`.
+/// An operating system and a processor architecture in docker's terms, for example `linux/arm64`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// Operating system, `linux` for everything an O3R VPU runs.
     pub os: String,
-    /// Processor architecture as Go names it: `arm64`, `amd64`.
+    /// Processor architecture in Go's terms: `arm64`, `amd64`.
     pub architecture: String,
-    /// Architecture variant (`v7`, `v8`), where one is given.
+    /// Architecture variant (`v7`, `v8`), if any.
     pub variant: Option<String>,
 }
 
 impl Platform {
-    /// Linux on `architecture`, which may be given as `uname -m` prints it.
+    /// Linux on `architecture`, in Go's terms or as `uname -m` prints it.
     pub fn linux(architecture: &str) -> Self {
         Self::new("linux", architecture, None)
     }
 
-    /// Normalises the spellings in use: `aarch64` is `arm64`, `x86_64` is `amd64`, and the variant
-    /// `v8` says nothing more than `arm64`.
+    /// Normalises known spellings: `aarch64` is `arm64`, `x86_64` is `amd64`, and the variant `v8`
+    /// is implied by `arm64`.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let architecture = match architecture {
             "aarch64" => "arm64",
@@ -39,8 +39,8 @@ impl Platform {
         }
     }
 
-    /// Whether an image for `self` runs where `wanted` is asked for: what is not said fits any, an
-    /// older 32-bit arm runs on a newer one.
+    /// Whether an image for `self` runs on `wanted`: an empty field fits anything, and an older
+    /// 32-bit arm variant runs on a newer one.
     pub fn fits(&self, wanted: &Self) -> bool {
         let fits = |have: &str, want: &str| have.is_empty() || have == want;
         fits(&self.os, &wanted.os)
@@ -53,7 +53,7 @@ impl Platform {
             }
     }
 
-    /// Takes what is not said from another one.
+    /// Fills empty fields from another platform.
     #[must_use]
     pub(crate) fn or(self, other: &Self) -> Self {
         let or = |own: String, other: &String| if own.is_empty() { other.clone() } else { own };
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_and_variants() {
+    fn spellings_are_normalised_and_variants_compared() {
         let arm64 = Platform::linux("aarch64");
         assert_eq!(arm64.to_string(), "linux/arm64");
         assert_eq!(arm64, Platform::new("linux", "arm64", Some("v8")));

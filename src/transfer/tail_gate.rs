@@ -1,8 +1,8 @@
-//! Passes bytes on, all but the last ones until they are let go.
+//! Passes bytes through but holds back the last ones until they are released.
 
 use std::io::{self, Write};
 
-/// Holds back the last bytes that are written to it.
+/// A writer that holds back the last bytes that are written to it.
 pub struct TailGate<'a> {
     out: &'a mut dyn Write,
     held: Vec<u8>,
@@ -16,10 +16,10 @@ impl<'a> TailGate<'a> {
         Self { out, held, most }
     }
 
-    /// Writes them, too.
+    /// Writes the bytes that are held back.
     ///
     /// # Errors
-    /// What they are written to says so.
+    /// The underlying writer fails.
     pub fn release(self) -> io::Result<()> {
         self.out.write_all(&self.held)?;
         self.out.flush()

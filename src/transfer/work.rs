@@ -1,23 +1,23 @@
-//! Says what takes a while before anything is sent, and how far it is.
+//! Reports the progress of slow work that comes before sending.
 
 use o3r_core::digest::Digest;
 
-/// What takes a while before anything is sent.
+/// Slow work before the first byte is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// The engine saves the image; it begins to write when it has it together.
+    /// The engine saves the image; it writes nothing until it has collected all of it.
     Fetching,
-    /// The layer with this diff id is compressed.
+    /// Compresses the layer with this diff ID.
     Compressing(Digest),
 }
 
-/// How far preparing is.
+/// The progress of [`Work`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkProgress {
-    /// What is being done.
+    /// The current work.
     pub work: Work,
-    /// The bytes of it that are done.
+    /// Bytes done so far.
     pub done: u64,
-    /// All of them; about as many, of what is fetched.
+    /// Bytes in all; an estimate for [`Work::Fetching`].
     pub total: u64,
 }

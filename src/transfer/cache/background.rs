@@ -1,4 +1,4 @@
-//! Works on the cache while layers are being sent: copies them, and lists what is in them.
+//! Works on the cache while layers are being sent: copies and lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -8,25 +8,26 @@ use crate::cache::LayerCache;
 use crate::layer::LayerBytes;
 use o3r_core::digest::Digest;
 
-/// What is done in the background, one thing after the other, until [`Background::finish`].
+/// Background work, done one item after the other until [`Background::finish`].
 #[derive(Debug, Default)]
 pub(crate) struct Background(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
     worker: Option<Worker>,
-    /// What was begun once.
+    /// Work of [`Background::once`] that has been started.
     begun: BTreeSet<(Once, Digest)>,
-    /// Layers that sending keeps, with where they come from: copied in the end where that did not happen.
+    /// Layers that sending is expected to cache, with their origin. [`Background::finish`] copies
+    /// those that were not sent.
     unless_sent: BTreeMap<Digest, (LayerBytes, String)>,
 }
 
-/// What is done once a layer.
+/// Work that is done once for each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Once {
-    /// It is kept in the form that its source has it in.
+    /// Cache the layer in the form its source has.
     Keep,
-    /// What is in it is listed.
+    /// List the layer's content.
     List,
 }
 
@@ -39,26 +40,27 @@ struct Worker {
 }
 
 impl Background {
-    /// Copies a layer uncompressed. A cache that cannot be written is only a warning: the layer is got again.
+    /// Copies a layer uncompressed. If the cache cannot be written, only warns: the layer is
+    /// fetched again next time.
     pub(crate) fn copy(&self, cache: &LayerCache, layer: &LayerBytes, origin: &str) {
         let (cache, layer, origin) = (cache.clone(), layer.clone(), origin.to_owned());
         self.start(move || copy(&cache, &layer, &origin));
     }
 
-    /// Likewise in the end, where sending has not kept it.
+    /// Copies a layer in [`Self::finish`], if sending has not cached it by then.
     pub(crate) fn copy_unless_sent(&self, layer: &LayerBytes, origin: &str) {
         let waiting = (layer.clone(), origin.to_owned());
         self.running().unless_sent.insert(layer.diff_id, waiting);
     }
 
-    /// Does something with a layer, the first time that it is asked for.
+    /// Starts work on a layer, only the first time for each `what` and layer.
     pub(crate) fn once(&self, what: Once, diff_id: Digest, work: impl FnOnce() + Send + 'static) {
         if self.running().begun.insert((what, diff_id)) {
             self.start(work);
         }
     }
 
-    /// Ends all of it.
+    /// Waits until all work is done.
     pub(crate) fn finish(&self, cache: &LayerCache) {
         let (worker, unless_sent) = {
             let mut running = self.running();
@@ -67,7 +69,7 @@ impl Background {
         };
         if let Some(Worker { queue, thread }) = worker {
             drop(queue);
-            // It ends early only if it panicked, and has said so itself.
+            // The thread ends early only after a panic, which it has reported.
             let _ = thread.join();
         }
         for (diff_id, (layer, origin)) in unless_sent {
@@ -88,7 +90,7 @@ impl Background {
             }
         }
         if let Some(worker) = &running.worker {
-            // It takes no more only if it panicked, and has said so itself.
+            // The queue is closed only after a panic, which the thread has reported.
             let _ = worker.queue.send(Box::new(work));
         }
     }

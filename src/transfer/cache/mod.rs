@@ -1,11 +1,11 @@
-//! Keeps layers compressed in the user's cache directory, so that none is compressed twice, nor asked
-//! of this machine's docker twice: not for the next robot, and not for the next release.
+//! Caches layers in the user's cache directory, so that none is compressed twice or exported from
+//! this machine's docker twice, across VPUs and releases.
 //!
-//! `layers/` holds the layers, in files whose names say what is in them (`name.rs`);
-//! `layers/DIFF_ID.STORED_DIGEST.idx` lists what is in a layer, where a delta needed to know that.
-//! `configs/DIGEST.json` holds an image's configuration. A file is complete under its name or not
-//! there; whoever has it open can read it to the end although it is removed. So processes share the
-//! directory without locks.
+//! `layers/` holds the layers, in files whose names describe their content (`name.rs`);
+//! `layers/DIFF_ID.STORED_DIGEST.idx` lists the content of a layer that a delta was computed from.
+//! `configs/DIGEST.json` holds an image's configuration. Files appear complete under their names,
+//! and a process that has one open can read it to the end even after it is removed. So processes
+//! share the directory without locks.
 
 mod background;
 mod name;
@@ -29,23 +29,23 @@ use crate::{compress, layer};
 use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
-/// Largest configuration; real ones have some kilobytes, labels and history included.
+/// Largest configuration in bytes; real ones have some kilobytes, including labels and history.
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 
-/// Most bytes that the cache keeps: several releases of the largest applications that fit a VPU,
-/// whose flash has 8 GB for the user.
+/// The most bytes that the cache keeps: several releases of the largest applications that fit a
+/// VPU, whose flash has 8 GB for the user.
 const LIMIT: u64 = 8 << 30;
 
-/// The cache. Clones are one and the same.
+/// The cache. Clones share their state.
 ///
-/// Some of what it keeps is copied in the background, while the same bytes are sent: call [`LayerCache::finish`] before
-/// the program ends.
+/// Some layers are copied in the background while the same bytes are sent: call
+/// [`LayerCache::finish`] before the program ends.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
     dir: Utf8PathBuf,
     limit: u64,
     background: Arc<Background>,
-    /// Damaged files that could not be removed: they are passed over.
+    /// Damaged files that could not be removed; they are ignored.
     distrusted: Arc<Mutex<BTreeSet<Utf8PathBuf>>>,
 }
 
@@ -60,23 +60,23 @@ impl LayerCache {
         }
     }
 
-    /// Waits until all is kept that was to be kept in the background. Without this call, what is not done yet is done
-    /// again next time. Blocks.
+    /// Waits for the background work. Without this call, unfinished work is repeated next time.
+    /// Blocks.
     pub fn finish(&self) {
         self.background.finish(self);
     }
 
-    /// Copies an uncompressed layer, as [`LayerCache::add_plain`], in the background.
+    /// Copies a layer uncompressed in the background, as [`LayerCache::add_plain`].
     pub(crate) fn copy(&self, layer: &LayerBytes, origin: &str) {
         self.background.copy(self, layer, origin);
     }
 
-    /// Likewise when the program ends, where the layer has not been sent, and so kept, until then.
+    /// Copies a layer uncompressed in [`Self::finish`], if sending has not cached it by then.
     pub(crate) fn copy_unless_sent(&self, layer: &LayerBytes, origin: &str) {
         self.background.copy_unless_sent(layer, origin);
     }
 
-    /// Keeps a layer, as [`LayerCache::add_stored`], in the background, once.
+    /// Caches a layer in the background, once, as [`LayerCache::add_stored`].
     pub(crate) fn keep_stored(&self, layer: &LayerBytes, origin: &str) {
         let (cache, layer, origin) = (self.clone(), layer.clone(), origin.to_owned());
         self.background.once(Once::Keep, layer.diff_id, move || {
@@ -86,12 +86,12 @@ impl LayerCache {
         });
     }
 
-    /// Has what is in a layer listed, in the background, once.
+    /// Lists a layer's content in the background, once.
     pub(crate) fn once_listed(&self, diff_id: Digest, list: impl FnOnce() + Send + 'static) {
         self.background.once(Once::List, diff_id, list);
     }
 
-    /// Removes a file that is not what its name says.
+    /// Removes a file whose content does not match its name.
     pub(crate) fn discard(&self, path: &Utf8Path) {
         tracing::warn!(file = %path, "damaged, removed from the cache");
         match fs_err::remove_file(path) {
@@ -107,19 +107,19 @@ impl LayerCache {
         distrusted.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The directory.
+    /// The cache directory.
     pub fn dir(&self) -> &Utf8Path {
         &self.dir
     }
 
-    /// Keeps at most this many bytes.
+    /// Sets the most bytes that are kept.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Where layers are, and what is known of them.
+    /// The directory of the layers and their lists.
     pub(crate) fn layers(&self) -> Utf8PathBuf {
         self.dir.join("layers")
     }
@@ -130,8 +130,8 @@ impl LayerCache {
             .join(format!("{}.json", digest.hex()))
     }
 
-    /// A layer as it is best sent. Its bytes are checked by who reads them, and not here: hashing a large image
-    /// takes longer than its first part takes to be there.
+    /// Returns a layer in the form that is best to send. Readers verify the bytes, not this
+    /// function: hashing a large image takes longer than preparing its first part.
     pub(crate) fn layer(
         &self,
         diff_id: Digest,
@@ -140,17 +140,18 @@ impl LayerCache {
         self.first_of(diff_id, Form::wanted(packing))
     }
 
-    /// Bytes of a layer, uncompressed.
+    /// The uncompressed size of a cached layer in bytes.
     pub fn unpacked(&self, diff_id: Digest) -> Option<u64> {
         self.layer(diff_id, None)?.unpacked
     }
 
-    /// A layer that was compressed just like that.
+    /// Returns a layer that was compressed with exactly this level.
     pub(crate) fn packed(&self, diff_id: Digest, level: Compression) -> Option<LayerBytes> {
         self.first_of(diff_id, &[Form::of(level)])
     }
 
-    /// A layer that was put by as it came, and is still to be packed.
+    /// Returns a layer that is cached uncompressed or in its source's zstd form, and is still to be
+    /// compressed.
     pub(crate) fn unpacked_or_source(&self, diff_id: Digest) -> Option<LayerBytes> {
         self.first_of(diff_id, &[Form::PlainTar, Form::SourceZstd])
     }
@@ -184,7 +185,7 @@ impl LayerCache {
         if !file.metadata()?.is_file() {
             return Ok(None);
         }
-        // For `prune`: the least recently used go first.
+        // `prune` removes the least recently used first.
         let _ = file.set_modified(SystemTime::now());
         let stored = Slice::whole(file)?;
         let whole = match name.form.encoding() {
@@ -197,11 +198,11 @@ impl LayerCache {
         Ok(whole.then(|| name.bytes(stored, path)))
     }
 
-    /// Compresses a layer into the cache where that pays, and gives it from there. `progress` is told how many bytes
-    /// were read so far.
+    /// Compresses a layer into the cache, or copies it uncompressed if compression does not pay,
+    /// and returns it from there. Calls `progress` with the bytes read so far.
     ///
     /// # Errors
-    /// A layer that cannot be read or is not what it should be; a cache that cannot be written.
+    /// The layer cannot be read or does not match its diff ID; the cache cannot be written.
     pub(crate) fn add(
         &self,
         layer: &LayerBytes,
@@ -228,10 +229,10 @@ impl LayerCache {
         self.keep_packed(layer.diff_id, file, stored, &packed, level)
     }
 
-    /// Compresses a layer to `out`, and into the cache as far as that can be written.
+    /// Compresses a layer to `out` and into the cache. If the cache cannot be written, only warns.
     ///
     /// # Errors
-    /// A layer that cannot be read or is not what it should be; `out` says so.
+    /// The layer cannot be read or does not match its diff ID; `out` fails.
     pub(crate) fn add_while(
         &self,
         layer: &LayerBytes,
@@ -274,7 +275,8 @@ impl LayerCache {
         self.keep(file, &name)
     }
 
-    /// Copies a layer into the cache as it is and gives it from there: for what is dear to get again.
+    /// Copies a layer uncompressed into the cache and returns it from there, for layers that are
+    /// expensive to fetch again.
     ///
     /// # Errors
     /// As [`LayerCache::add`].
@@ -286,7 +288,8 @@ impl LayerCache {
         self.add_as(layer, origin, Form::PlainTar)
     }
 
-    /// Copies a layer into the cache in the form that its source has it in, unless the cache has it in any.
+    /// Copies a layer into the cache in the form its source has, unless the cache already has the
+    /// layer in any form.
     ///
     /// # Errors
     /// As [`LayerCache::add`].
@@ -344,7 +347,8 @@ impl LayerCache {
         self.keep(file, &name)
     }
 
-    /// A file for a new layer. Marks the cache for programs that make backups: it may have gigabytes.
+    /// Creates a file for a new layer. Tags the cache directory for backup programs to skip: it may
+    /// hold gigabytes.
     fn layer_file(&self) -> io::Result<tempfile::NamedTempFile> {
         let layers = self.layers();
         fs_err::create_dir_all(&layers)?;
@@ -354,7 +358,7 @@ impl LayerCache {
         tempfile::NamedTempFile::new_in(&layers)
     }
 
-    /// Puts a complete file under its name.
+    /// Renames a complete file to its name in the cache.
     fn keep(&self, file: tempfile::NamedTempFile, name: &Name) -> Result<LayerBytes, ImageError> {
         let layers = self.layers();
         let failed = |source| ImageError::Scratch {
@@ -368,7 +372,7 @@ impl LayerCache {
         Ok(name.bytes(Slice::whole(file).map_err(failed)?, path))
     }
 
-    /// An image's configuration.
+    /// Returns an image's configuration.
     pub(crate) fn config(&self, digest: Digest) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = fs_err::File::open(self.config_path(digest)).ok()?;
@@ -376,7 +380,7 @@ impl LayerCache {
         (Digest::of(&bytes) == digest).then_some(bytes)
     }
 
-    /// Keeps an image's configuration.
+    /// Caches an image's configuration.
     pub(crate) fn add_config(&self, bytes: &[u8]) -> io::Result<()> {
         let path = self.config_path(Digest::of(bytes));
         let dir = path.parent().unwrap_or(&self.dir);
@@ -386,12 +390,12 @@ impl LayerCache {
         file.persist(&path).map(drop).map_err(|error| error.error)
     }
 
-    /// Where temporary files may be made.
+    /// The directory for temporary files.
     pub fn scratch(&self) -> ScratchDir {
         ScratchDir::new(self.dir.join("scratch"))
     }
 
-    /// Removes the least recently used layers until the rest fits; not the one at `but`.
+    /// Removes the least recently used files until the rest fits the limit; never the one at `but`.
     pub(crate) fn prune(&self, but: &Utf8Path) {
         let Ok(entries) = self.layers().read_dir_utf8() else {
             return;
@@ -445,7 +449,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_file_that_cannot_be_removed_is_passed_over_until_it_is_replaced() {
+    fn a_damaged_file_that_cannot_be_removed_is_ignored_until_it_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         let cache = LayerCache::new(&dir);

@@ -1,16 +1,17 @@
-//! Names the files that hold layers: what a layer is, in which form, and what it hashes to.
+//! Names the files that hold layers, by diff ID, form and digest.
 //!
-//! `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz` holds a layer: its name says what it unpacks to, what its
-//! bytes hash to, and how long it is unpacked. `.small.gz` is one that was compressed hard, `.zst` and
-//! `.small.zst` are such ones for a VPU that has zstd, `.source.gz` and `.source.zst` are as the image's source has them,
-//! `.tar` is one that compressing does not make smaller, `.plain.tar` one that was not compressed so far.
+//! The file of a layer is `layers/DIFF_ID.STORED_DIGEST.LENGTH.gz`: the digest of its uncompressed
+//! tar, the digest of the file's bytes, and the uncompressed length. `.small.gz` is compressed at
+//! the slow level; `.zst` and `.small.zst` are the same for a VPU that has zstd. `.source.gz` and
+//! `.source.zst` are in the form the image's source has. `.tar` is uncompressed because compression
+//! does not pay, `.plain.tar` because it was not tried yet.
 
 use camino::Utf8PathBuf;
 
 use crate::{compress::Encoding, files::Slice, layer::LayerBytes};
 use o3r_core::{compression::Compression, digest::Digest};
 
-/// What a cached file's name says.
+/// What a cached file's name states.
 pub(super) struct Name {
     pub(super) diff_id: Digest,
     pub(super) stored: Digest,
@@ -18,25 +19,25 @@ pub(super) struct Name {
     pub(super) form: Form,
 }
 
-/// How a layer is kept.
+/// The form in which a layer is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Gzip,
     SmallGzip,
     Zstd,
     SmallZstd,
-    /// With gzip, by whoever made the image.
+    /// gzip, compressed by the image's creator.
     SourceGzip,
-    /// With zstd, likewise.
+    /// zstd, compressed by the image's creator.
     SourceZstd,
-    /// As it is: compressing does not pay.
+    /// Uncompressed: compression does not pay.
     Tar,
-    /// As it is: nobody has tried to compress it.
+    /// Uncompressed: compression was not tried.
     PlainTar,
 }
 
 impl Form {
-    /// With how each is written behind the name.
+    /// All forms with their file name extensions.
     const ALL: [(Self, &'static str); 8] = [
         (Self::Gzip, "gz"),
         (Self::SmallGzip, "small.gz"),
@@ -65,7 +66,7 @@ impl Form {
         }
     }
 
-    /// The forms that serve, the best one first.
+    /// The usable forms for a packing, the best one first.
     pub(super) fn wanted(packing: Option<Compression>) -> &'static [Self] {
         match packing {
             None => &[
@@ -78,7 +79,8 @@ impl Form {
                 Self::SmallGzip,
                 Self::SourceGzip,
             ],
-            // What comes compressed with gzip is sent like that, however it is packed otherwise.
+            // Layers that their source compressed with gzip are sent unchanged, whatever the
+            // packing.
             Some(Compression::GZIP_FAST) => {
                 &[Self::SmallGzip, Self::Gzip, Self::SourceGzip, Self::Tar]
             }
@@ -114,12 +116,12 @@ impl Name {
         })
     }
 
-    /// The layer that is in the file of this name, at `path`.
+    /// The layer in the file of this name, at `path`.
     pub(super) fn bytes(&self, stored: Slice, path: Utf8PathBuf) -> LayerBytes {
         let encoding = self.form.encoding();
         LayerBytes {
             diff_id: self.diff_id,
-            // Docker takes no zstd layer.
+            // Docker 20.10 accepts no zstd layers: they are sent uncompressed.
             size: if encoding == Encoding::Zstd {
                 self.unpacked
             } else {

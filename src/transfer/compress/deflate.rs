@@ -1,5 +1,5 @@
-//! Compresses with all cores at once: into a gzip file of many members, which every gunzip and docker read as
-//! one, or into a zstd file of many frames, which every zstd reads as one.
+//! Compresses on several cores: to a gzip file of many members, which gunzip and docker read as
+//! one, or to a zstd file of many frames, which zstd reads as one.
 
 use std::{
     io::{self, Read, Write},
@@ -12,15 +12,15 @@ use libdeflater::CompressionLvl;
 use o3r_core::compression::Compression;
 use o3r_core::digest::{Digest, DigestWriter};
 
-/// Bytes that become one member. Smaller ones compress worse (level 1: a ratio of .285 at 256 KiB,
-/// .283 at 1 MiB and at 4 MiB, of Python's library), larger ones take more memory.
+/// Uncompressed bytes of a member. Smaller ones compress worse (level 1: a ratio of .285 at 256
+/// KiB, .283 at 1 MiB and at 4 MiB, of Python's library), larger ones take more memory.
 const MEMBER: usize = 1 << 20;
 
-/// Members that are compressed between two writes: few enough for some 20 MiB of memory, however many cores there
-/// are, many enough that starting threads costs nothing.
+/// Members that are compressed between two writes: few enough for some 20 MiB of memory whatever
+/// the number of cores, enough that starting threads costs nothing.
 const MEMBERS: usize = 8;
 
-/// More cores than this wait for the one that hashes.
+/// More cores would wait for the one that hashes.
 const MOST_CORES: usize = 4;
 
 /// Compresses members one after the other.
@@ -30,8 +30,11 @@ pub(crate) enum Compressor {
 }
 
 impl Compressor {
-    /// One that compresses so. Measured on Python's library, one core: gzip 126 MB/s at a ratio of .283 (level 1), and 66
-    /// MB/s at .260 (level 6).
+    /// Creates a compressor. Measured on Python's library with one core: gzip 126 MB/s at a ratio
+    /// of .283 (level 1), and 66 MB/s at .260 (level 6).
+    ///
+    /// # Errors
+    /// zstd rejects the parameters.
     ///
     /// # Errors
     /// Zstd refuses it.
@@ -56,10 +59,10 @@ impl Compressor {
         }
     }
 
-    /// What this becomes.
+    /// Returns the compressed size of a member in bytes.
     ///
     /// # Errors
-    /// The library says so.
+    /// The library fails.
     pub(crate) fn len(&mut self, member: &[u8]) -> io::Result<usize> {
         let mut room = vec![0; self.bound(member.len())];
         self.compress(member, &mut room)
@@ -73,23 +76,24 @@ impl Compressor {
     }
 }
 
-/// What was compressed.
+/// The result of [`pack`].
 #[derive(Debug)]
 pub(crate) struct Packed {
-    /// Of the bytes that were read.
+    /// The digest of the bytes read.
     pub(crate) digest: Digest,
-    /// How many.
+    /// The number of bytes read.
     pub(crate) read: u64,
 }
 
-/// Which side failed.
+/// The side that failed.
 #[derive(Debug)]
 pub(crate) enum Error {
     Read(io::Error),
     Write(io::Error),
 }
 
-/// Compresses all of `read` to `out`; tells `progress` after every few megabytes how many were read.
+/// Compresses all of `read` to `out`. Calls `progress` with the bytes read so far, every few
+/// megabytes.
 pub(crate) fn pack(
     read: &mut dyn Read,
     level: Compression,
@@ -118,7 +122,7 @@ pub(crate) fn pack(
             }
             filled += 1;
         }
-        // Of nothing, too, there has to be one member.
+        // Empty input also yields one member.
         let round = &members[..filled.max(usize::from(total == 0))];
         let each = filled.div_ceil(cores).max(1);
         let packed = thread::scope(|scope| {
@@ -164,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_length_is_read_back() {
+    fn compressed_data_of_any_length_is_read_back() {
         let text: Vec<u8> = (0..9 * MEMBER + 5)
             .map(|n| ((n * n) >> 7).to_le_bytes()[0])
             .collect();

@@ -1,4 +1,4 @@
-//! Recognises how bytes are packed and unpacks them.
+//! Recognises compression formats and decompresses.
 
 pub(crate) mod deflate;
 
@@ -15,14 +15,14 @@ use crate::files;
 use crate::files::{CHUNK, ScratchDir, Slice};
 use crate::tarball;
 
-/// Most bytes that anything unpacks to. The VPU has 16 GB of flash, so that more cannot be an image
-/// for it, and a crafted file must not fill this machine's disk.
+/// The most bytes that anything is unpacked to. The VPU has 16 GB of flash, so that a larger image
+/// cannot be for it, and a crafted file must not fill this machine's disk.
 const MAX_UNPACKED: u64 = 32 << 30;
 
-/// Bytes that [`Format::of`] needs to see.
+/// Bytes that [`Format::of`] needs.
 pub(crate) const SNIFF: u64 = 512;
 
-/// What the first bytes of a file say that it is.
+/// The format of a file, from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Tar,
@@ -32,12 +32,12 @@ pub(crate) enum Format {
     Bzip2,
     /// Compressed by the named program, which is not supported.
     Foreign(&'static str),
-    /// Something else: what it is, and what to do with it, where that is not to make another one.
+    /// Another format: its name, and what to do with the file, if not to create another one.
     Other(&'static str, Option<&'static str>),
 }
 
 impl Format {
-    /// Tells from the first [`SNIFF`] bytes.
+    /// Detects the format from the first [`SNIFF`] bytes.
     pub(crate) fn of(start: &[u8]) -> Self {
         const COMPRESSED: [(&[u8], Format); 6] = [
             (b"\x1f\x8b", Format::Gzip),
@@ -94,7 +94,7 @@ impl Format {
                 return Self::Other(looks_like, remedy);
             }
         }
-        // An old tar has no magic, an empty one only zeros.
+        // An old tar has no magic number, and an empty one is all zeros.
         if tarball::is_header(start) || start.iter().all(|byte| *byte == 0) {
             return Self::Tar;
         }
@@ -102,7 +102,7 @@ impl Format {
     }
 }
 
-/// How a layer's or a file system's tar is packed.
+/// How the tar of a layer or a file system is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Plain,
@@ -111,7 +111,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Tells from the first bytes of `slice`; `origin` names it in errors.
+    /// Detects the encoding from the first bytes of `slice`; `origin` names it in errors.
     pub(crate) fn of(slice: &Slice, origin: &str) -> Result<Self, ImageError> {
         let start = slice
             .start(SNIFF)
@@ -127,7 +127,7 @@ impl Encoding {
     }
 }
 
-/// Reads `slice` unpacked.
+/// Returns a reader of the decompressed `slice`.
 pub(crate) fn unpacked(slice: &Slice, encoding: Encoding) -> io::Result<Box<dyn Read>> {
     let packed = BufReader::with_capacity(CHUNK, slice.reader());
     Ok(match encoding {
@@ -137,9 +137,9 @@ pub(crate) fn unpacked(slice: &Slice, encoding: Encoding) -> io::Result<Box<dyn 
     })
 }
 
-/// Copies all of `slice`, unpacked, to `out`; gives the number of bytes.
+/// Copies all of `slice`, decompressed, to `out`; returns the number of bytes.
 ///
-/// The outer result is about reading; what `out` says comes back through `out_error`.
+/// `out_error` wraps errors of `out`; all other errors are about reading.
 pub(crate) fn copy_unpacked(
     slice: &Slice,
     encoding: Encoding,
@@ -179,14 +179,14 @@ fn copy(
     }
 }
 
-/// Deflate makes nothing smaller than this part of itself (zlib's technical notes).
+/// The highest compression ratio of deflate (zlib's technical notes).
 const MOST_DEFLATED: u64 = 1032;
 
-/// Bytes that a gzip file unpacks to, as its end says; it is unpacked where that cannot be: an end says it only modulo
-/// 4 GiB, and of the last member alone.
+/// Returns the uncompressed size of a gzip file in bytes, from its trailer. Decompresses the file
+/// if that is implausible: the trailer has the size of the last member only, modulo 4 GiB.
 ///
 /// # Errors
-/// It cannot be read, or not be unpacked.
+/// The file cannot be read or decompressed.
 pub(crate) fn gzip_len(slice: &Slice, origin: &str) -> Result<u64, ImageError> {
     let mut end = [0; 4];
     let from = slice.len().saturating_sub(end.len() as u64);
@@ -194,7 +194,7 @@ pub(crate) fn gzip_len(slice: &Slice, origin: &str) -> Result<u64, ImageError> {
         .read_at(&mut end, from)
         .map_err(|error| files::read_error(origin, 0, error))?;
     let told = u64::from(u32::from_le_bytes(end));
-    // What does not compress grows by its blocks' headers.
+    // Incompressible data grows by the headers of its blocks.
     let least = slice.len().saturating_sub(1024 + slice.len() / 256);
     if (least..=slice.len().saturating_mul(MOST_DEFLATED)).contains(&told) {
         return Ok(told);
@@ -210,8 +210,8 @@ pub(crate) fn unsupported(origin: &str, format: &'static str) -> ImageError {
     }
 }
 
-/// A whole file without the compression that docker takes of an archive and that no layer has: xz (`docker save | xz`)
-/// and bzip2. Another file stays what it is.
+/// Removes a compression that docker accepts for an archive but not for a layer: xz
+/// (`docker save | xz`) and bzip2. Returns any other file unchanged.
 pub(crate) fn without_xz(
     slice: &Slice,
     origin: &str,
@@ -234,10 +234,10 @@ pub(crate) fn without_xz(
     Slice::whole(file).map_err(|error| scratch.error(error))
 }
 
-/// Bytes of memory that xz may take: of its levels, 9 takes 65 MiB.
+/// Bytes of memory that the xz decoder may use; level 9, the highest, needs 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 
-/// Unpacks into an unnamed scratch file.
+/// Decompresses into an unnamed scratch file.
 pub(crate) fn to_scratch(
     slice: &Slice,
     encoding: Encoding,
@@ -258,7 +258,7 @@ mod xz_tests {
     use super::*;
 
     #[test]
-    fn xz_and_bzip2_are_taken_off_in_several_streams_too() {
+    fn xz_and_bzip2_with_several_streams_are_unpacked() {
         let scratch = ScratchDir::new(Utf8PathBuf::try_from(std::env::temp_dir()).unwrap());
         let tar: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         let (first, second) = tar.split_at(300_001);

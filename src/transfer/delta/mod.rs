@@ -1,5 +1,4 @@
-//! Finds what of something new need not be sent because an old version of it is there: of an image's layers, and of a
-//! single file.
+//! Computes deltas against an old version: of an image's layers, and of single files.
 
 pub mod file;
 pub(crate) mod image;

@@ -1,4 +1,5 @@
-//! Reads ranges of open files, also of sparse ones, and keeps temporary files that vanish with the process.
+//! Reads ranges of open files, including sparse ones, and creates temporary files that vanish with
+//! the process.
 
 mod read;
 mod scratch;

@@ -1,13 +1,13 @@
-//! Reads pieces of bytes, and says what it means that they cannot be read.
+//! Reads bytes in chunks and classifies read errors.
 
 use std::io::{self, Read};
 
 use crate::error::ImageError;
 
-/// Bytes that are moved at once.
+/// The size of a chunk in bytes.
 pub(crate) const CHUNK: usize = 256 * 1024;
 
-/// Reads once, again when interrupted.
+/// Reads once; retries if interrupted.
 pub(crate) fn read_some(reader: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(chunk) {
@@ -17,7 +17,7 @@ pub(crate) fn read_some(reader: &mut dyn Read, chunk: &mut [u8]) -> io::Result<u
     }
 }
 
-/// Tells damage of packed bytes, found at `offset` of the unpacked ones, from a failing disk.
+/// Distinguishes damaged packed bytes, found at `offset` of the unpacked ones, from a failing disk.
 pub(crate) fn read_error(origin: &str, offset: u64, error: io::Error) -> ImageError {
     let origin = origin.to_owned();
     if error.raw_os_error().is_some() {

@@ -1,4 +1,4 @@
-//! Keeps unpacked archives in files without a name, which vanish with the process.
+//! Creates unnamed temporary files, which vanish with the process.
 
 use std::fs::File;
 
@@ -6,10 +6,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::ImageError;
 
-/// A directory for temporary files, made when first needed.
+/// A directory for temporary files, created when first needed.
 ///
-/// Its files are unlinked once they are open: nothing is left behind, however the process
-/// ends. Prefer the user's cache directory over `/tmp`, which is often kept in memory.
+/// Its files are unlinked right after they are opened, so none remains however the process ends.
+/// Prefer the user's cache directory over `/tmp`, which is often in memory.
 #[derive(Debug, Clone)]
 pub struct ScratchDir {
     dir: Utf8PathBuf,
@@ -26,7 +26,7 @@ impl ScratchDir {
         &self.dir
     }
 
-    /// A new empty file without a name.
+    /// Creates an empty unnamed file.
     pub(crate) fn file(&self) -> Result<File, ImageError> {
         fs_err::create_dir_all(&self.dir)
             .and_then(|()| tempfile::tempfile_in(&self.dir))

@@ -1,4 +1,4 @@
-//! Reads parts of a file by position, without a cursor shared between readers.
+//! Reads ranges of a file by position, so that readers share no cursor.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// The whole file.
+    /// A slice of the whole file.
     pub(crate) fn whole(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self {
@@ -24,7 +24,7 @@ impl Slice {
         })
     }
 
-    /// The part at `offset`, cut where this slice ends.
+    /// Returns the range at `offset`, truncated at the end of this slice.
     pub(crate) fn part(&self, offset: u64, len: u64) -> Self {
         let offset = offset.min(self.len);
         let len = len.min(self.len - offset);
@@ -35,12 +35,12 @@ impl Slice {
         }
     }
 
-    /// Bytes in it.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Reads from its start.
+    /// Returns a reader that starts at the beginning.
     pub(crate) fn reader(&self) -> SliceReader {
         SliceReader {
             slice: self.clone(),
@@ -48,7 +48,7 @@ impl Slice {
         }
     }
 
-    /// Bytes at `offset`, as many as fit and are there.
+    /// Reads bytes at `offset`: as many as fit the buffer, fewer at the end.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = self.len.saturating_sub(offset);
         let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
@@ -65,7 +65,7 @@ impl Slice {
         Ok(filled)
     }
 
-    /// Its first bytes, at most `len`.
+    /// Reads the first bytes, at most `len`.
     pub(crate) fn start(&self, len: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader().take(len).read_to_end(&mut bytes)?;
@@ -91,9 +91,9 @@ impl Read for SliceReader {
     }
 }
 
-/// Something whose bytes can be passed over.
+/// A reader that can skip bytes.
 pub(crate) trait Skip: Read {
-    /// Passes over `len` bytes, fewer where the input ends; tells how many there were.
+    /// Skips `len` bytes, fewer if the input ends; returns the number skipped.
     fn skip(&mut self, len: u64) -> io::Result<u64>
     where
         Self: Sized,

@@ -1,44 +1,46 @@
-//! Puts the holes back into a member that was packed without them, as `tar -S` and bsdtar do.
+//! Restores the holes of a sparse member, as `tar -S` and bsdtar pack it.
 //!
-//! Of the forms that there are (GNU tar's manual, "Storing Sparse Files"), those with extended headers are read: Go
-//! reads them, and so docker does. The old one has a header of its own, which docker refuses.
+//! Of the formats in GNU tar's manual ("Storing Sparse Files"), those with extended headers are
+//! read: Go reads them, and so does docker. The old GNU format has a header of its own, which
+//! docker refuses.
 
 use std::io::{Seek as _, SeekFrom};
 
 use crate::error::ImageError;
 use crate::files::{ScratchDir, Slice};
 
-/// Pieces of a file that are taken; a layer of 4 GiB where every other block is a hole has half as many.
+/// The most pieces of a file; a layer of 4 GiB in which every other block is a hole has half of
+/// that.
 const MAX_PIECES: usize = 1 << 20;
 
-/// Longest list of pieces in front of a file's bytes.
+/// The longest list of pieces before a file's bytes, in bytes.
 const MAX_MAP: u64 = 64 << 20;
 
 /// A tar block.
 const BLOCK: u64 = 512;
 
-/// Largest file, holes included; as of all that is unpacked.
+/// The largest file including holes; the limit of everything that is unpacked.
 const MAX_LEN: u64 = 32 << 30;
 
-/// What extended headers say of a member with holes.
+/// What extended headers state about a sparse member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Holes {
-    /// Its own name, where the header has another one.
+    /// Its own name, if the header has a made-up one.
     pub(crate) name: Option<Vec<u8>>,
-    /// Its length with the holes.
+    /// Its length including the holes.
     len: Option<u64>,
-    /// Where its pieces are, as numbers in turn: offset and length. None where the list is in front of its bytes.
+    /// Its pieces as alternating offsets and lengths. `None` if the list precedes the file's bytes.
     map: Option<Vec<u64>>,
 }
 
 impl Holes {
-    /// Takes the value of a record `GNU.sparse.KEY`; false for one that cannot be read.
+    /// Parses the value of a record `GNU.sparse.KEY`; returns false if it is invalid.
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
         let number = || std::str::from_utf8(value).ok()?.parse::<u64>().ok();
         match key {
             b"name" => self.name = Some(value.to_vec()),
             b"realsize" | b"size" => self.len = number(),
-            // The first form: one record for each number, in turn.
+            // The first format: one record for each number, alternating.
             b"offset" | b"numbytes" => match number() {
                 Some(number) => self.map.get_or_insert_default().push(number),
                 None => return false,
@@ -54,10 +56,10 @@ impl Holes {
         true
     }
 
-    /// The member as a file with its holes; nothing where its description is not sound.
+    /// Expands the member to a file with holes; `None` if its description is invalid.
     ///
     /// # Errors
-    /// It cannot be read, or a scratch file not be written.
+    /// The member cannot be read, or a scratch file cannot be written.
     pub(crate) fn fill(
         &self,
         stored: &Slice,
@@ -93,8 +95,8 @@ impl Holes {
     }
 }
 
-/// The list in front of a file's bytes, and where these begin: decimal numbers, each on a line, the first says how
-/// many pairs follow; up to whole blocks.
+/// Parses the list that precedes a file's bytes and returns the offset of the bytes. The list has a
+/// decimal number a line: the number of pairs, then the pairs, padded to whole blocks.
 fn leading(stored: &Slice) -> std::io::Result<Option<(Vec<u64>, u64)>> {
     let mut text = vec![];
     let mut numbers: Vec<u64> = vec![];

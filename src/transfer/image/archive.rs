@@ -1,4 +1,4 @@
-//! Opens an archive file of any supported kind.
+//! Opens archive files of every supported kind.
 
 use camino::Utf8Path;
 
@@ -12,7 +12,7 @@ use crate::platform::Platform;
 use crate::tarball::TarIndex;
 use crate::{compress, files};
 
-/// Opens the image `name` for `wanted` in the file at `path`.
+/// Opens the image `name` for `wanted` from the file at `path`.
 pub(crate) fn open(
     path: &Utf8Path,
     name: &str,
@@ -23,7 +23,7 @@ pub(crate) fn open(
     read(&slice, path.as_str(), name, wanted, scratch)
 }
 
-/// Opens the image in `slice`, unpacking it into `scratch` if it is compressed as a whole.
+/// Opens the image in `slice`; unpacks it into `scratch` if it is compressed as a whole.
 pub(crate) fn read(
     slice: &Slice,
     origin: &str,
@@ -56,15 +56,15 @@ pub(crate) fn read(
     match items {
         Ok(items) if !items.is_empty() && has_layout => both(&index, &items, name, wanted),
         Ok(items) if !items.is_empty() => docker::read(&index, &items, name, wanted),
-        // Docker's document is empty where none of the images is for the writer's platform.
+        // Docker's document is empty if none of the images is for the writer's platform.
         _ if has_layout => oci::read(&index, name, wanted),
         Ok(_) => Err(unrecognised(&index)),
         Err(error) => Err(error),
     }
 }
 
-/// Opens the image of an archive with both documents: docker's may list fewer images, and of an image of several
-/// platforms only one.
+/// Opens the image from an archive with both documents. Docker's may list fewer images, and only
+/// one platform of a multi-platform image.
 fn both(
     index: &TarIndex,
     items: &[docker::Item],
@@ -122,7 +122,7 @@ fn unrecognised(index: &TarIndex) -> ImageError {
     not_an_image(origin, "a tar without manifest.json and oci-layout", None)
 }
 
-/// Opens a regular file for reading by position.
+/// Opens a regular file.
 #[expect(clippy::disallowed_methods, reason = "the error names the file")]
 pub(crate) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
     let unreadable = |source| ImageError::Unreadable {
@@ -150,7 +150,7 @@ pub(crate) fn open_file(path: &Utf8Path) -> Result<Slice, ImageError> {
         .map_err(unreadable)
 }
 
-/// Whether the whole file is compressed, by whatever is supported.
+/// Whether the whole file is compressed in a supported format.
 pub(crate) fn is_compressed(slice: &Slice) -> bool {
     let format = slice.start(SNIFF).map(|start| Format::of(&start));
     matches!(
@@ -159,7 +159,7 @@ pub(crate) fn is_compressed(slice: &Slice) -> bool {
     )
 }
 
-/// How the whole file is compressed; an error for what is no tar.
+/// Returns how the whole file is compressed; an error if it is not a tar.
 pub(crate) fn format(slice: &Slice, origin: &str) -> Result<Encoding, ImageError> {
     let start = slice
         .start(SNIFF)

@@ -1,4 +1,4 @@
-//! Holds what a reader found: the configuration and where each layer's bytes are.
+//! Holds the content of an opened image: its configuration and the location of its layers.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::layer::LayerBytes;
 use crate::platform::Platform;
 use o3r_core::digest::Digest;
 
-/// Largest manifest or index.
+/// Largest manifest or index, in bytes.
 pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
 
-/// Docker's layer store refuses a longer chain (`max depth exceeded`).
+/// Docker's layer store refuses more layers (`max depth exceeded`).
 const MAX_LAYERS: usize = 125;
 
-/// An image whose bytes are at hand.
+/// An image whose bytes are available.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// What the user named.
@@ -30,22 +30,22 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// The layers, each once.
+    /// Returns the layers by diff ID, each once.
     pub(crate) fn by_diff_id(&self) -> BTreeMap<Digest, &LayerBytes> {
         let layers = self.layers.iter();
         layers.map(|layer| (layer.diff_id, layer)).collect()
     }
 
-    /// Whether one of its names is this one.
+    /// Whether one of its names is `name`.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.repo_tags.iter().any(|tag| names::same(tag, name))
     }
 }
 
-/// What of a configuration is looked at.
+/// The fields of a configuration that are used.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Config {
-    /// Some writers leave these empty, or out.
+    /// Some writers leave these empty or omit them.
     #[serde(default)]
     architecture: Option<String>,
     #[serde(default)]
@@ -61,7 +61,7 @@ struct RootFs {
 }
 
 impl Config {
-    /// Parses and checks a configuration for an image of `layers` layers.
+    /// Parses a configuration and checks that it has `layers` layers.
     pub(crate) fn parse(origin: &str, bytes: &[u8], layers: usize) -> Result<Self, ImageError> {
         let problem = |problem: String| ImageError::Metadata {
             origin: origin.to_owned(),

@@ -1,7 +1,7 @@
-//! Asks this machine's docker about an image, and for its bytes when they are needed.
+//! Inspects images in this machine's docker, and saves them when their bytes are needed.
 //!
-//! Which engine that is, the environment says (`DOCKER_HOST`, the docker context). Only selected
-//! fields are asked for: a whole `docker inspect` would carry the image's environment.
+//! The environment selects the engine (`DOCKER_HOST`, the docker context). Only the fields in use
+//! are requested: a full `docker inspect` would include the image's environment variables.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
@@ -17,29 +17,30 @@ use crate::image::contents::Contents;
 use crate::platform::Platform;
 use o3r_core::digest::Digest;
 
-/// The fields of an image that identify it. The variant is apart: older engines have none.
+/// The fields that identify an image. The variant is separate: older engines do not have it.
 const FIELDS: &str = r#"{"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"os":{{json .Os}},"architecture":{{json .Architecture}},"size":{{json .Size}}"#;
 const VARIANT: &str = r#","variant":{{json .Variant}}}"#;
 
-/// How often it is looked how far docker is: nobody sees more, and a tiny image waits no longer.
+/// The interval at which the progress of `docker save` is read: a shorter one is not visible, and a
+/// tiny image is delayed by no more than this.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Characters of docker's words that are shown.
+/// The most characters of docker's message that are shown.
 const MAX_SAID: usize = 2000;
 
-/// The API of which `docker save` takes a platform (docker 28).
+/// The API version since which `docker save` takes a platform (docker 28).
 const SAVES_PLATFORMS: (u32, u32) = (1, 48);
 
-/// What an image is asked for by.
+/// How an image is named to the engine.
 #[derive(Debug, Clone)]
 pub(crate) enum Reference {
-    /// Its configuration's digest, which a classic store knows it by.
+    /// By the digest of its configuration, which is its ID in a classic store.
     Id(Digest),
-    /// The name that the user gave.
+    /// By the name that the user gave.
     Name(String),
 }
 
-/// The docker program, with arguments that come before all others.
+/// The docker program and the arguments that precede all others.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     program: String,
@@ -55,7 +56,7 @@ impl Default for Engine {
     }
 }
 
-/// What docker says about an image.
+/// An image as `docker image inspect` describes it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Inspected {
     id: String,
@@ -71,7 +72,7 @@ pub(crate) struct Inspected {
 }
 
 impl Inspected {
-    /// The image's id: the configuration's digest in a classic store. Podman leaves `sha256:` out.
+    /// The image's ID: in a classic store, the digest of its configuration. Podman omits `sha256:`.
     pub(crate) fn id(&self) -> Option<Digest> {
         self.id.parse().ok().or_else(|| Digest::from_hex(&self.id))
     }
@@ -95,7 +96,7 @@ impl Inspected {
 }
 
 impl Engine {
-    /// Looks at the image `name`.
+    /// Inspects the image `name`.
     pub(crate) fn inspect(&self, name: &str) -> Result<Inspected, ImageError> {
         let template = [FIELDS, VARIANT].concat();
         let mut output = self.run(&["image", "inspect", "--format", &template, "--", name])?;
@@ -113,8 +114,8 @@ impl Engine {
         })
     }
 
-    /// Whether an image's id is the digest of its configuration, as it is not in the containerd
-    /// image store. An engine that gives no answer counts as one where it is not.
+    /// Whether an image's ID is the digest of its configuration, which is not so in the containerd
+    /// image store. False if the engine does not answer.
     pub(crate) fn has_classic_store(&self) -> bool {
         let Ok(output) = self.run(&["info", "--format", "{{json .DriverStatus}}"]) else {
             return false;
@@ -125,10 +126,12 @@ impl Engine {
             && !status.contains("io.containerd.snapshotter")
     }
 
-    /// Saves the image `name` of a store that keeps several platforms of one; else as [`Engine::save_once`].
+    /// Saves the image `name` from a store that may hold several platforms of it; otherwise as
+    /// [`Engine::save_once`].
     ///
-    /// One platform is asked for where docker can (28 and later): without that, all are saved, and an image that
-    /// was pulled for another platform than this machine's is not saved at all.
+    /// Requests a single platform if docker supports that (28 and later). Without it, docker saves
+    /// all platforms, and refuses an image that was pulled for another platform than this
+    /// machine's.
     pub(crate) fn save(
         &self,
         name: &str,
@@ -152,7 +155,7 @@ impl Engine {
                     | ImageError::EngineLacks { .. }
                     | ImageError::WrongPlatform { .. }
             );
-            // What can be read of the whole image says more than docker's words.
+            // An error about the content of a saved image says more than docker's message.
             let says_more = matches!(error, ImageError::WrongPlatform { .. });
             if !another {
                 return Err(error);
@@ -167,7 +170,8 @@ impl Engine {
         }))
     }
 
-    /// Whether it is known that `docker save` takes a platform: program and engine agree on an API that has it.
+    /// Whether `docker save` is known to take a platform: client and engine agree on an API version
+    /// that has it.
     fn saves_platforms(&self) -> Result<bool, ImageError> {
         let output = self.run(&["version", "--format", "{{.Client.APIVersion}}"])?;
         let version = String::from_utf8_lossy(&output.stdout);
@@ -178,8 +182,8 @@ impl Engine {
         Ok(output.status.success() && version >= Some(SAVES_PLATFORMS))
     }
 
-    /// Saves the image `name` into scratch, of one platform where `only` says so, and opens it there; `saved` is told
-    /// the bytes that are there.
+    /// Saves the image `name` into a scratch file, only the platform `only` if given, and opens it.
+    /// Calls `saved` with the bytes written so far.
     fn save_once(
         &self,
         name: &str,
@@ -195,7 +199,7 @@ impl Engine {
         args.extend(["--", name]);
         let file = scratch.file()?;
         let target = file.try_clone().map_err(|error| scratch.error(error))?;
-        // Docker writes into the file itself: no byte passes through this process.
+        // Docker writes directly into the file: no byte passes through this process.
         let output = thread::scope(|scope| {
             let saving = scope.spawn(|| self.spawn(&args, Stdio::from(target)));
             while !saving.is_finished() {
@@ -219,8 +223,8 @@ impl Engine {
         })
     }
 
-    /// Saves the image that `reference` means and makes sure that it is the one with this configuration: a name may
-    /// have moved on since it was looked at.
+    /// Saves the image of `reference` and verifies that it has this configuration: a name may refer
+    /// to another image since it was inspected.
     pub(crate) fn save_same(
         &self,
         reference: &Reference,
@@ -266,12 +270,12 @@ impl Engine {
     }
 }
 
-/// How errors name an image of the engine.
+/// How errors name an engine's image.
 pub(crate) fn origin(name: &str) -> String {
     format!("this machine's docker image {name}")
 }
 
-/// The end of what docker wrote to its standard error, on one line.
+/// Returns the end of docker's stderr on one line.
 fn said(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let line = stderr
@@ -290,7 +294,7 @@ fn said(output: &Output) -> String {
     }
 }
 
-/// Why an image was not saved: docker's words, or that its output found no room.
+/// Why an image was not saved: docker's message, or a full scratch directory.
 fn not_saved(name: &str, platform: &Platform, scratch: &ScratchDir, output: &Output) -> ImageError {
     let error = failure("docker save", name, output);
     let ImageError::EngineFailed { command, said, .. } = error else {
@@ -323,7 +327,7 @@ fn not_saved(name: &str, platform: &Platform, scratch: &ScratchDir, output: &Out
     }
 }
 
-/// Sorts docker's failures by its words; there are no exit codes for them.
+/// Classifies docker's failures by their message; it has no exit codes for them.
 fn failure(command: &str, name: &str, output: &Output) -> ImageError {
     let said = said(output);
     let lower = said.to_lowercase();
@@ -337,7 +341,7 @@ fn failure(command: &str, name: &str, output: &Output) -> ImageError {
     ]) {
         ImageError::EngineDown { said }
     } else if has(&["no such image", "no such object", "image not known"]) {
-        // Docker says no more than that, and some versions say it twice.
+        // Docker's message adds nothing to that, and some versions print it twice.
         ImageError::NoSuchImage {
             name: name.to_owned(),
         }

@@ -1,4 +1,4 @@
-//! Reads what `docker save` writes: the old layout and the one with OCI blobs.
+//! Reads the archives of `docker save`: the old layout and the one with OCI blobs.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use crate::platform::Platform;
 use crate::tarball::TarIndex;
 use o3r_core::digest::Digest;
 
-/// Images in one archive that are looked at; `docker save` of everything has fewer.
+/// The most images in an archive; saving every image of an engine yields fewer.
 const MAX_IMAGES: usize = 1024;
 
 #[derive(Debug, Deserialize)]
@@ -38,17 +38,17 @@ impl Item {
         self.tags().iter().any(|tag| super::names::same(tag, name))
     }
 
-    /// The digest that the configuration's name promises, in either layout.
+    /// The digest that the configuration's name states, in either layout.
     fn promised(&self) -> Option<Digest> {
         blob_digest(self.config.strip_suffix(".json").unwrap_or(&self.config))
     }
 }
 
-/// The images that docker's document lists, none where it is another one: `null`, or whatever else is called
-/// `manifest.json`.
+/// Returns the images that docker's document lists; none if the document is another one: `null`, or
+/// any other file called `manifest.json`.
 ///
 /// # Errors
-/// It cannot be read, or lists what is no image.
+/// The document cannot be read, or one of its items is not an image.
 pub(crate) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
     let document = index.document(MANIFEST, "docker's layout", MAX_MANIFEST)?;
     let value: serde_json::Value = index.parse(MANIFEST, &document)?;
@@ -62,12 +62,12 @@ pub(crate) fn items(index: &TarIndex) -> Result<Vec<Item>, ImageError> {
     Ok(items)
 }
 
-/// Whether a file of this name is docker's.
+/// Whether a file called `manifest.json` is docker's.
 pub(crate) fn is_manifest(document: &[u8]) -> bool {
     serde_json::from_slice::<Vec<Item>>(document).is_ok_and(|items| !items.is_empty())
 }
 
-/// Whether one of them has the name `name`.
+/// Whether one of the images has the name `name`.
 pub(crate) fn names(items: &[Item], name: &str) -> bool {
     items.iter().any(|item| item.is_named(name))
 }
@@ -89,7 +89,7 @@ pub(crate) fn read(
             others.push(platform);
             continue;
         }
-        // Whatever its file is called: docker, too, takes the digest of what is in it.
+        // Not the digest in the file's name: docker, too, hashes the content.
         let config_digest = Digest::of(&bytes);
         if fitting.iter().any(|one| one.config_digest == config_digest) {
             continue;
@@ -126,7 +126,7 @@ pub(crate) fn read(
     })
 }
 
-/// The entries that may be the image `name`: those with its name, or the only image there is.
+/// Returns the images that may be `name`: those with that name, or the only image.
 fn choose<'a>(
     index: &TarIndex,
     items: &'a [Item],
@@ -139,7 +139,7 @@ fn choose<'a>(
     let Some(first) = items.first() else {
         return Err(index.metadata(MANIFEST, "names no image"));
     };
-    // The platforms of one image share its tags.
+    // The platforms of an image share its tags.
     if items.iter().all(|item| {
         item.config == first.config || item.tags() == first.tags() && !first.tags().is_empty()
     }) {
@@ -172,7 +172,7 @@ fn layers(index: &TarIndex, item: &Item, config: &Config) -> Result<Vec<LayerByt
         layers.push(LayerBytes::new(
             *diff_id,
             stored,
-            // Docker does not care what the file is called.
+            // Docker ignores the name of the file.
             None,
             index.origin(),
             &part,
@@ -181,7 +181,7 @@ fn layers(index: &TarIndex, item: &Item, config: &Config) -> Result<Vec<LayerByt
     Ok(layers)
 }
 
-/// The digest in a name such as `blobs/sha256/<hex>`, or `<hex>` alone.
+/// Parses the digest in a name such as `blobs/sha256/<hex>` or `<hex>`.
 fn blob_digest(name: &str) -> Option<Digest> {
     let hex = name.strip_prefix("blobs/sha256/").unwrap_or(name);
     Digest::from_hex(hex)

@@ -1,4 +1,4 @@
-//! Gets the bytes of an image where only its identity was known.
+//! Fetches the bytes of an image of which only the identity was known.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::image::{Identity, Source};
 use crate::layer;
 use crate::platform::Platform;
 
-/// Gets an image's bytes once, whoever asks first.
+/// Fetches an image's bytes once, for the first caller.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) from: From,
@@ -53,14 +53,14 @@ impl Fetch {
     }
 }
 
-/// Where the bytes are that were not read so far.
+/// Where bytes are fetched from.
 #[derive(Debug)]
 pub(crate) enum From {
     Engine(Engine, Reference),
     File(Source, String, Platform),
 }
 
-/// Opens an image that is in a file.
+/// Opens an image from a file.
 pub(crate) fn open_file(
     source: &Source,
     name: &str,
@@ -74,7 +74,7 @@ pub(crate) fn open_file(
     }
 }
 
-/// Whether opening it reads all of it: then what was found is remembered.
+/// Whether opening the image reads all of it, so that its identity is worth caching.
 pub(crate) fn is_dear(source: &Source, contents: &Contents) -> bool {
     let is_packed = |path| archive::open_file(path).is_ok_and(|file| archive::is_compressed(&file));
     let mut layers = contents.layers.iter();

@@ -1,11 +1,12 @@
-//! Remembers what is in files that are dear to open: compressed as a whole, with zstd layers, or bare
-//! file systems, which all have to be read to the end.
+//! Caches the identity of images that are expensive to open: compressed files, zstd layers and bare
+//! file systems must be read to the end.
 //!
-//! Likewise what an engine's image is that has to be saved for that.
+//! Likewise for engine images that must be saved to learn their identity.
 //!
-//! `images/KEY.json` in the cache directory says what was found for a source, name and platform, and which file it
-//! was by the numbers that change with any change of a file: device, inode, size, times of change. What is not
-//! read again is checked when it is sent, for it is found by digest.
+//! `images/KEY.json` in the cache directory has the identity for a source, name and platform, and
+//! identifies the file by numbers that change with every change to it: device, inode, size,
+//! modification and change time. Content is still verified when it is sent, because it is looked up
+//! by digest.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -20,13 +21,13 @@ use crate::image::{Identity, Source};
 use crate::platform::Platform;
 use o3r_core::digest::Digest;
 
-/// Files that were changed less than this ago may be changed again within one tick of their clock.
+/// A file that changed less than this ago may change again within one tick of its clock.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Most files that are remembered; each is some kilobytes.
+/// The most entries that are kept; each has some kilobytes.
 const MOST: usize = 200;
 
-/// The memory.
+/// The cache of identities.
 #[derive(Debug, Clone)]
 pub(crate) struct IdentityCache {
     dir: Utf8PathBuf,
@@ -38,7 +39,7 @@ struct Entry {
     image: Identity,
 }
 
-/// What tells a file from all others, and from itself after a change.
+/// Identifies a file and its version.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FileId {
     device: u64,
@@ -68,7 +69,7 @@ impl FileId {
     }
 }
 
-/// A file as it was before it was read.
+/// A file's state before it was read.
 #[derive(Debug)]
 pub(crate) struct Seen {
     path: Utf8PathBuf,
@@ -76,7 +77,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Remembers what was found in a file.
+    /// Caches the identity of the image in the file.
     pub(crate) fn keep(self, image: &Identity) {
         if !self.file.is_settled() {
             return;
@@ -98,13 +99,12 @@ impl IdentityCache {
     }
 
     fn entry_path(&self, source: &Source, name: &str, platform: &Platform) -> Utf8PathBuf {
-        // The whole source: a bare file system's image is made of its options, too.
+        // The whole source: a bare file system's options are part of its image.
         let key = Digest::of(format!("{source:?}\n{name}\n{platform}"));
         self.dir.join("images").join(format!("{}.json", key.hex()))
     }
 
-    /// The image of this source as it was last time, if the file is still that one; what to remember it
-    /// by, otherwise.
+    /// Returns the cached identity if the file is unchanged; otherwise what is needed to cache it.
     pub(crate) fn find(
         &self,
         source: &Source,
@@ -131,13 +131,13 @@ impl IdentityCache {
         self.dir.join("images").join(format!("{}.json", key.hex()))
     }
 
-    /// The image for a platform in an engine's store that knows it by this id, as it was when it was saved: an id is
-    /// the digest of a manifest, or of an index of those, which never changes.
+    /// Returns the cached identity of an engine's image by ID and platform. In a containerd store,
+    /// an ID is the digest of a manifest or an index, so its content never changes.
     pub(crate) fn find_stored(&self, id: Digest, platform: &Platform) -> Option<Identity> {
         documents::read(&self.stored_path(id, platform))
     }
 
-    /// Remembers what was saved.
+    /// Caches the identity of a saved image.
     pub(crate) fn keep_stored(&self, id: Digest, platform: &Platform, image: &Identity) {
         if let Err(error) = documents::write(&self.stored_path(id, platform), image, MOST) {
             tracing::warn!(%error, "the cache cannot be written");

@@ -1,9 +1,9 @@
-//! Reads local images of every kind and streams them as archives that any `docker load` takes.
+//! Opens local images of every kind and locates their layers.
 //!
-//! An [`Image`] is opened from a [`Source`]; that reads metadata only, except where the bytes must
-//! be seen to know them (a compressed file, a zstd layer, a bare file system). What is inside an
-//! archive is found by position in the file: nothing is ever extracted under a name that an archive
-//! chose, and memory does not grow with the image.
+//! An [`Image`] is opened from a [`Source`]. That reads only metadata, unless the content is needed
+//! to identify the image (a compressed file, a zstd layer, a bare file system). Members of an
+//! archive are located by their position in the file: nothing is extracted under a name from the
+//! archive, and memory use does not grow with the image.
 
 mod archive;
 mod contents;
@@ -36,18 +36,18 @@ use crate::{
 };
 use o3r_core::digest::Digest;
 
-/// Where a local image comes from.
+/// The source of a local image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file: `docker save` or OCI archive, plain or compressed with gzip, zstd, xz or bzip2.
     Archive(Utf8PathBuf),
-    /// An image of this machine's docker, by any name that docker takes.
+    /// An image in this machine's docker, by any name that docker accepts.
     Engine(String),
     /// A bare file system, wrapped into an image.
     Rootfs(Rootfs),
 }
 
-/// A tar of a file system (`docker build -o type=tar`) and how to start what is in it.
+/// The tar of a file system (`docker build -o type=tar`) and how to start a program in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rootfs {
     /// The tar, plain or compressed with gzip, zstd, xz or bzip2.
@@ -56,47 +56,48 @@ pub struct Rootfs {
     pub cmd: Vec<String>,
     /// The program that is always run.
     pub entrypoint: Vec<String>,
-    /// `NAME=value` pairs; a `PATH` is added where none is given.
+    /// `NAME=value` pairs; a default `PATH` is added if there is none.
     pub env: Vec<String>,
-    /// Working directory, `/` where none is given.
+    /// Working directory; `/` if `None`.
     pub working_dir: Option<String>,
-    /// User that the program runs as, root where none is given.
+    /// The user that runs the program; root if `None`.
     pub user: Option<String>,
 }
 
-/// A local image, opened: what it is, and where its bytes are. An [`ImageSender`](crate::ImageSender) sends it.
+/// An opened local image: its identity and where its bytes are. An
+/// [`ImageSender`](crate::ImageSender) sends it.
 #[derive(Debug)]
 pub struct Image {
     identity: Identity,
     bytes: Bytes,
 }
 
-/// Where an image's bytes are.
+/// Where the bytes of an image are.
 #[derive(Debug)]
 enum Bytes {
-    /// In a file that is open.
+    /// In an open file.
     Here(Contents),
-    /// With the engine, or in a file that was looked into before, until they are needed.
+    /// In the engine, or in a file whose identity is cached; fetched when they are needed.
     Later(Box<Fetch>),
 }
 
-/// What is known of an image without its bytes.
+/// What is known about an image without its bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Identity {
     config_digest: Digest,
     platform: Platform,
     repo_tags: Vec<String>,
     diff_ids: Vec<Digest>,
-    /// Bytes of all files, as far as docker says, or of all layers.
+    /// Bytes of all files as docker reports them, or of all layers.
     estimate: u64,
 }
 
 impl Image {
-    /// Opens the image `name` of `source`, for `platform`.
+    /// Opens the image `name` from `source` for `platform`.
     ///
-    /// An archive with one image is that image, whatever it is called; `name` chooses among several.
-    /// Blocks. A file that is compressed as a whole is unpacked into `scratch`; of an engine's image
-    /// only the identity is asked for, unless its store does not know it (containerd's): then it is saved.
+    /// The only image of an archive is opened whatever its name; `name` selects one among several.
+    /// Blocks. Unpacks a file that is compressed as a whole into `scratch`. Asks an engine only for
+    /// the identity of an image; a containerd image store does not know it, so the image is saved.
     pub fn open(
         source: &Source,
         name: &str,
@@ -111,8 +112,8 @@ impl Image {
         }
     }
 
-    /// Opens it; a file that has to be read to the end for that, or an engine's image that has to be saved, only when
-    /// its bytes are needed and it is not the one of the last time.
+    /// Opens the image from its cached identity, if possible. A file that must be read to the end,
+    /// or an engine's image that must be saved, is then read only when its bytes are needed.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -194,7 +195,7 @@ impl Image {
         let config_digest = id.filter(|_| !inspected.diff_ids().is_empty());
         let Some(config_digest) = config_digest.filter(|_| engine.has_classic_store()) else {
             let opened = Self::ready(engine.save(image, platform, scratch, &|_| {})?);
-            // The name may have moved on meanwhile.
+            // The name may refer to another image by now.
             if let (Some(id), Some(cache), Some(index)) = (id, cache, index)
                 && engine.inspect(image)?.id() == Some(id)
             {
@@ -221,7 +222,7 @@ impl Image {
         Ok(Self::later(identity, from, scratch))
     }
 
-    /// Keeps all that is at hand for the next time: saving it again would take as long.
+    /// Caches everything that is available: saving it again would take as long as the first time.
     fn keep(&self, cache: &LayerCache) {
         let Some(contents) = self.at_hand() else {
             return;
@@ -234,12 +235,12 @@ impl Image {
         }
     }
 
-    /// The bytes, fetched at the first call.
+    /// Returns the content, fetched by the first call.
     pub(crate) fn contents(&self) -> Result<&Contents, ImageError> {
         self.contents_while(&|_| {})
     }
 
-    /// The same, telling how far that is.
+    /// As [`Image::contents`]; reports the progress.
     pub(crate) fn contents_while(
         &self,
         progress: &dyn Fn(WorkProgress),
@@ -257,7 +258,7 @@ impl Image {
         }
     }
 
-    /// The bytes if they are at hand.
+    /// Returns the content if it has been fetched.
     pub(crate) fn at_hand(&self) -> Option<&Contents> {
         match &self.bytes {
             Bytes::Here(contents) => Some(contents),
@@ -265,39 +266,41 @@ impl Image {
         }
     }
 
-    /// The digest of the configuration: what identifies the image everywhere.
+    /// The digest of the configuration, which identifies the image everywhere.
     pub fn config_digest(&self) -> Digest {
         self.identity.config_digest
     }
 
-    /// What the image runs on.
+    /// The platform that the image is built for.
     pub fn platform(&self) -> &Platform {
         &self.identity.platform
     }
 
-    /// The names found with the image.
+    /// The names that the source has for the image.
     pub fn repo_tags(&self) -> &[String] {
         &self.identity.repo_tags
     }
 
-    /// Bytes of all files, as far as docker says, or of all layers.
+    /// Bytes of all files as docker reports them, or of all layers.
     pub(crate) fn estimate(&self) -> u64 {
         self.identity.estimate
     }
 
-    /// What identifies the layers, lowest first; one may occur twice.
+    /// The diff IDs of the layers, lowest first; one may occur twice.
     pub fn diff_ids(&self) -> &[Digest] {
         &self.identity.diff_ids
     }
 
-    /// The exact bytes of the configuration; runs `docker save` for an engine's image.
+    /// The configuration, byte for byte. Runs `docker save` for an engine's image.
     pub fn config(&self) -> Result<&[u8], ImageError> {
         self.contents().map(|contents| contents.config.as_slice())
     }
 
-    /// Fetches what is needed to send: runs `docker save` into scratch for an engine's image, once.
+    /// Fetches what sending needs: runs `docker save` into the scratch directory for an engine's
+    /// image, once.
     ///
-    /// Not necessary before [`ImageSender::write_archive`](crate::ImageSender::write_archive), but sizes are exact after it.
+    /// [`ImageSender::write_archive`](crate::ImageSender::write_archive) does not require it, but
+    /// sizes are exact after it.
     pub fn prepare(&self) -> Result<(), ImageError> {
         self.contents().map(|_| ())
     }
@@ -307,7 +310,8 @@ impl Image {
         self.at_hand().is_some()
     }
 
-    /// Whether a layer can be sent from where it is, because it costs no more to get next time.
+    /// Whether a layer can be sent directly from its source, because reading it again costs no more
+    /// than a cached copy.
     pub(crate) fn is_cheap(&self, layer: &LayerBytes) -> bool {
         let bare = match &self.bytes {
             Bytes::Later(fetch) => matches!(fetch.from, From::File(Source::Rootfs(_), ..)),
@@ -316,7 +320,7 @@ impl Image {
         layer.encoding == Encoding::Plain && (bare || self.is_plain_here(&layer.diff_id))
     }
 
-    /// Whether a layer is in a file here, uncompressed.
+    /// Whether a layer is uncompressed in an open file.
     pub(crate) fn is_plain_here(&self, diff_id: &Digest) -> bool {
         let Bytes::Here(contents) = &self.bytes else {
             return false;

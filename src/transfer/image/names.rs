@@ -1,9 +1,9 @@
-//! Compares image names that differ only in what docker adds to them.
+//! Compares image names, ignoring docker's defaults.
 
-/// The name with docker's defaults written out short: no `docker.io/library/`, always a tag.
+/// Returns the short form of a name: without `docker.io/library/`, but always with a tag.
 fn familiar(name: &str) -> String {
     let mut rest = name;
-    // `localhost/` is what podman and buildah put before a local name.
+    // podman and buildah prefix local names with `localhost/`.
     for prefix in ["docker.io/", "index.docker.io/", "library/", "localhost/"] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest);
     }
@@ -15,17 +15,17 @@ fn familiar(name: &str) -> String {
     }
 }
 
-/// Whether `found`, a name inside an archive, names the image `wanted`.
+/// Whether `found`, a name in an archive, refers to the image `wanted`.
 pub(crate) fn same(found: &str, wanted: &str) -> bool {
     familiar(found) == familiar(wanted)
 }
 
-/// Whether `found` is no name but a tag alone, as OCI archives may have it: `1.0`, `latest`.
+/// Whether `found` is only a tag, as OCI archives may have: `1.0`, `latest`.
 pub(crate) fn is_bare_tag(found: &str) -> bool {
     !found.contains(['/', ':', '@'])
 }
 
-/// Whether `found` is the tag of the image `wanted`, whatever that is called.
+/// Whether `found` is the tag of the image `wanted`, whatever its repository.
 pub(crate) fn is_tag_of(found: &str, wanted: &str) -> bool {
     let wanted = familiar(wanted);
     is_bare_tag(found) && wanted.rsplit_once(':').is_some_and(|(_, tag)| tag == found)
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_do_not_matter() {
+    fn docker_defaults_are_ignored_in_names() {
         assert!(same("docker.io/library/busybox:latest", "busybox"));
         assert!(same("localhost/app:1", "app:1"));
         assert!(same("10.0.0.1:5000/app", "10.0.0.1:5000/app:latest"));
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_no_name() {
+    fn a_bare_tag_is_not_a_name() {
         assert!(!same("1", "app:1"));
         assert!(is_tag_of("1", "app:1"));
         assert!(is_tag_of("latest", "registry:5000/app"));

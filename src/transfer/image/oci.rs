@@ -1,4 +1,4 @@
-//! Reads OCI archives, as skopeo, buildah and buildx write them.
+//! Reads OCI archives as skopeo, buildah and buildx write them.
 
 use serde::Deserialize;
 
@@ -13,15 +13,15 @@ use crate::platform::Platform;
 use crate::tarball::TarIndex;
 use o3r_core::digest::Digest;
 
-/// The document that makes a tar an OCI archive.
+/// The member that makes a tar an OCI archive.
 pub(crate) const LAYOUT: &str = "oci-layout";
 
 const INDEX: &str = "index.json";
 
-/// Indexes inside indexes; writers use two.
+/// The deepest nesting of indexes; writers use two levels.
 const MAX_DEPTH: usize = 4;
 
-/// Manifests looked at; a many-platform image with attestations has some dozens.
+/// The most manifests that are read; a multi-platform image with attestations has some dozens.
 const MAX_DESCRIPTORS: usize = 1024;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -37,7 +37,7 @@ struct Descriptor {
     annotations: Option<Annotations>,
 }
 
-/// The annotations that matter; others may be of any number.
+/// The annotations in use; there may be any number of others.
 #[derive(Debug, Clone, Deserialize)]
 struct Annotations {
     #[serde(rename = "io.containerd.image.name")]
@@ -58,7 +58,7 @@ struct PlatformField {
     variant: Option<String>,
 }
 
-/// An index or a manifest: the content decides, media types are often left out.
+/// An index or a manifest. The content decides, because media types are often omitted.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -72,7 +72,7 @@ struct Document {
 }
 
 impl Descriptor {
-    /// Its names; a bare tag only where it has no other one.
+    /// The image's names; bare tags only if it has no full name.
     fn names(&self) -> Vec<String> {
         let Some(annotations) = &self.annotations else {
             return Vec::new();
@@ -85,7 +85,8 @@ impl Descriptor {
         names
     }
 
-    /// Signed statements about an image, stored beside it as if they were one.
+    /// Whether this is an attestation: a signed statement about an image, stored next to it like
+    /// another image.
     fn is_attestation(&self) -> bool {
         let typed = self
             .annotations
@@ -112,13 +113,13 @@ impl Descriptor {
     }
 }
 
-/// What `index.json` lists: an image, of one platform or of several.
+/// An entry of `index.json`: an image for one or several platforms.
 #[derive(Debug, Clone)]
 struct Root {
-    /// The name of its blob.
+    /// The name of its blob in the archive.
     path: String,
     names: Vec<String>,
-    /// Whether it is said to be for one platform only.
+    /// Whether the entry states a platform.
     has_platform: bool,
 }
 
@@ -136,9 +137,9 @@ impl Root {
 
 /// An image manifest found in the archive.
 struct Candidate {
-    /// The name of its manifest's blob, which tells it from the others.
+    /// The name of its manifest's blob, which identifies it.
     path: String,
-    /// What is listed in `index.json` and leads to it.
+    /// The entry of `index.json` that leads to it.
     root: Root,
     platform: Platform,
     layers: Vec<Descriptor>,
@@ -186,7 +187,7 @@ struct Search<'a> {
     index: &'a TarIndex,
     wanted: &'a Platform,
     candidates: Vec<Candidate>,
-    /// The first blob that is not there, which only matters if nothing else is found.
+    /// The first missing blob; reported only if nothing else is found.
     missing: Option<ImageError>,
     seen: usize,
 }
@@ -210,7 +211,7 @@ impl Search<'_> {
         }
         let path = descriptor.path();
         if !self.index.contains(&path) {
-            // `docker save` of one platform keeps the index of all.
+            // `docker save` of one platform keeps the index of all platforms.
             let relevant = descriptor.platform().is_none_or(|p| p.fits(self.wanted));
             if relevant && self.missing.is_none() {
                 self.missing = self.index.find(&path, needed_by).err();
@@ -245,7 +246,7 @@ impl Search<'_> {
         (root, said): (&Root, Option<Platform>),
         path: String,
     ) -> Result<(), ImageError> {
-        // Charts, signatures and such have manifests too.
+        // Helm charts, signatures and other artifacts have manifests too.
         let is_image = matches!(
             config.media_type.as_str(),
             "" | "application/vnd.oci.image.config.v1+json"
@@ -272,7 +273,7 @@ impl Search<'_> {
     }
 }
 
-/// The candidate named `name`, or of the only image, that runs on `wanted`.
+/// Returns the candidate that runs on `wanted` and is named `name`, or belongs to the only image.
 fn choose<'a>(
     index: &TarIndex,
     candidates: &'a [Candidate],
@@ -291,7 +292,7 @@ fn choose<'a>(
     let mut pool = having(names::same);
     if pool.is_empty() {
         pool = having(names::is_tag_of);
-        // Whatever they are for: one may be of another image that is tagged alike.
+        // Regardless of platform: one of them may be another image with the same tag.
         if labels(pool.iter().copied()).len() > 1 {
             return Err(ambiguous(&pool));
         }
@@ -321,7 +322,7 @@ fn choose<'a>(
             wanted: wanted.clone(),
         });
     };
-    // Of one image, docker takes the first that fits, too.
+    // Within one image, docker also takes the first that fits.
     let same = |c: &&Candidate| c.path == first.path || c.root.path == first.root.path;
     if fitting.iter().all(same) {
         Ok(first)
@@ -330,7 +331,8 @@ fn choose<'a>(
     }
 }
 
-/// Whether `index.json` lists one image: once, under one name for each platform, or with nothing but platforms.
+/// Whether `index.json` lists a single image: once, under the same name for each platform, or with
+/// platforms only.
 fn is_one_image(candidates: &[Candidate]) -> bool {
     let first = &candidates[0];
     let names = &first.root.names;
@@ -343,7 +345,7 @@ fn is_one_image(candidates: &[Candidate]) -> bool {
         .all(|c| c.path == first.path || c.root.path == first.root.path || is_alike(c))
 }
 
-/// What people are shown of images, each once.
+/// Returns the labels of the images for messages, each once.
 fn labels<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Vec<String> {
     let mut labels: Vec<String> = vec![];
     let mut seen: Vec<&str> = vec![];
@@ -391,7 +393,7 @@ fn contents(
     })
 }
 
-/// A small blob, checked against its digest.
+/// Reads a small blob and verifies its digest.
 fn blob(
     index: &TarIndex,
     descriptor: &Descriptor,
@@ -410,7 +412,7 @@ fn blob(
     Ok((bytes, expected))
 }
 
-/// Where a blob is, its size as promised.
+/// Locates a blob and checks its size.
 fn stored(index: &TarIndex, descriptor: &Descriptor, needed_by: &str) -> Result<Slice, ImageError> {
     let slice = index.find(&descriptor.path(), needed_by)?;
     if slice.len() == descriptor.size {

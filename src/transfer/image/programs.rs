@@ -1,4 +1,4 @@
-//! Tells from the programs in a file system what processor it is for.
+//! Determines the processor architecture of a file system from its programs.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::layer::LayerBytes;
 use crate::platform::Platform;
 use crate::tarball::{Kind, Walker};
 
-/// Bytes of a program that tell its processor.
+/// Bytes of an ELF header up to its machine field.
 const ELF_START: u64 = 20;
 
-/// The platform of an image that says `said`, as far as that is said; else as its programs say, which are looked
-/// at only then. An image without any runs everywhere.
+/// Returns the platform of an image that states `said`. Reads the image's programs only if `said`
+/// has no architecture. An image without programs runs everywhere.
 ///
 /// # Errors
-/// All its programs are for other processors than `wanted`.
+/// All its programs are for other architectures than `wanted`.
 pub(crate) fn platform(
     said: Platform,
     layers: &[LayerBytes],
@@ -30,7 +30,7 @@ pub(crate) fn platform(
                 continue;
             };
             let mut walker = Walker::new(Unpacked(read), origin);
-            // A layer that is no sound tar is told of by who sends it.
+            // Sending reports a layer that is not a valid tar.
             while let Ok(Some(entry)) = walker.next() {
                 if entry.kind == Kind::File
                     && let Ok(Some(machine)) = machine(&mut walker)
@@ -47,7 +47,7 @@ pub(crate) fn platform(
     Ok(said.or(wanted))
 }
 
-/// The processor of the program that the walker is at.
+/// Returns the architecture of the program at the walker's position.
 ///
 /// # Errors
 /// The tar cannot be read.
@@ -57,7 +57,7 @@ pub(crate) fn machine<R: Skip>(
     Ok(elf_machine(&walker.peek(ELF_START)?))
 }
 
-/// Checks that there are programs for the wanted processor, or none at all.
+/// Checks that there are programs for the wanted architecture, or no programs.
 pub(crate) fn check(
     machines: BTreeSet<&'static str>,
     origin: &str,
@@ -73,7 +73,7 @@ pub(crate) fn check(
     })
 }
 
-/// The architecture of a program, none for other files.
+/// Returns the architecture of an ELF program; `None` for other files.
 fn elf_machine(start: &[u8]) -> Option<&'static str> {
     let little = start.starts_with(b"\x7fELF") && start.get(5) == Some(&1);
     let machine = u16::from_le_bytes([*start.get(18)?, *start.get(19)?]);
@@ -89,7 +89,7 @@ fn elf_machine(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A layer as it is read.
+/// A layer while it is read.
 struct Unpacked(Box<dyn std::io::Read>);
 
 impl std::io::Read for Unpacked {

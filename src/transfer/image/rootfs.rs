@@ -1,4 +1,4 @@
-//! Wraps a bare file system into an image of one layer.
+//! Wraps a bare file system in an image with one layer.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -21,10 +21,10 @@ use o3r_core::digest::{Digest, DigestWriter};
 /// The search path that docker gives an image without one.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A fixed date: the same file system must give the same image.
+/// A fixed date, so that the same file system yields the same image.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
-/// Opens `rootfs` as an image for `wanted`: reads it once, to hash it and to look at its programs.
+/// Opens `rootfs` as an image for `wanted`. Reads it once, to hash it and to check its programs.
 pub(crate) fn open(
     rootfs: &Rootfs,
     wanted: &Platform,
@@ -59,7 +59,7 @@ pub(crate) fn open(
     })
 }
 
-/// The digest and size of the whole tar, if it is a file system for `wanted`.
+/// Returns the digest and size of the whole tar, if it is a file system for `wanted`.
 fn survey(
     packed: Box<dyn Read>,
     origin: &str,
@@ -76,7 +76,7 @@ fn survey(
         }
         match name {
             oci::LAYOUT => is_image = true,
-            // A web application has one, too.
+            // Web applications have a `manifest.json` too.
             MANIFEST => is_image |= docker::is_manifest(&walker.peek(MAX_MANIFEST)?),
             _ => machines.extend(programs::machine(&mut walker)?),
         }
@@ -87,12 +87,12 @@ fn survey(
         });
     }
     if !walker.has_ended() {
-        // Some writers leave it out, and docker does not miss it.
+        // Some writers omit the end marker, and docker accepts that.
         tracing::warn!("{origin} has no end marker: if it was cut off, members are missing");
     }
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];
-    // What follows the end marker belongs to the layer's digest too.
+    // Bytes after the end marker are part of the diff ID.
     while files::read_some(&mut hashing, &mut chunk)
         .map_err(|error| files::read_error(origin, 0, error))?
         > 0
@@ -111,7 +111,7 @@ fn config(rootfs: &Rootfs, platform: &Platform, diff_id: Digest) -> Result<Vec<u
         return Err(ImageError::Metadata {
             origin: rootfs.file.to_string(),
             part: "env".to_owned(),
-            // Only the name: the rest may be a secret.
+            // Only the start of the pair: the rest may be a secret.
             problem: format!(
                 "{:?} is not NAME=value",
                 bad.chars().take(20).collect::<String>()

@@ -1,9 +1,9 @@
-//! Wraps an archive into a gzip or zstd file, of frames that are there already: layers in the form in which they are kept, and the
-//! rest uncompressed.
+//! Assembles a gzip or zstd file from existing frames: layers in their cached form, everything else
+//! uncompressed.
 //!
-//! A gzip file may be many members, one after the other, and blocks of a member may be stored ones (RFC 1952, RFC 1951);
-//! likewise a zstd file, whose frames may be of raw blocks (RFC 8878). So nothing has to be compressed while it is sent,
-//! and the length is known beforehand.
+//! A gzip file may consist of several members, and a member's blocks may be stored uncompressed
+//! (RFC 1952, RFC 1951). Likewise, a zstd file may consist of several frames, with raw blocks (RFC
+//! 8878). So nothing is compressed while it is sent, and the length is known in advance.
 
 use std::io::{self, Write};
 
@@ -11,24 +11,24 @@ use flate2::Crc;
 
 use o3r_core::compression::Codec;
 
-/// Magic number, deflate, and then no flags, no time, no hint and no system.
+/// Magic number, deflate; no flags, no time, no extra flags, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Magic number, a descriptor without content size, dictionary or checksum, and a window of 128 KiB.
 const ZSTD_HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3];
 
-/// How a format's files are put together.
+/// How the files of a format are assembled.
 pub(crate) trait Framing: Copy {
-    /// The bytes of a frame that holds `len` uncompressed ones.
+    /// The length of a frame that holds `len` uncompressed bytes.
     fn raw_len(self, len: u64) -> u64;
 
-    /// What a frame begins with.
+    /// The header of a frame.
     fn header(self) -> &'static [u8];
 
-    /// Bytes of a block, at the most: what a length of gzip's can say; zstd's window.
+    /// The most bytes of a block: for gzip, the limit of its length field; for zstd, its window.
     fn block(self) -> u64;
 
-    /// Begins a block of `len` uncompressed bytes.
+    /// The header of a block of `len` uncompressed bytes.
     fn block_header(self, len: u64, is_last: bool) -> Vec<u8>;
 }
 
@@ -52,7 +52,7 @@ impl Framing for Codec {
         let len = len.to_le_bytes();
         match self {
             Self::Gzip => vec![last, len[0], len[1], !len[0], !len[1]],
-            // Whether it is the last one, its type, which is 0, and its bytes.
+            // The last-block flag, the type (0: raw), and the length.
             Self::Zstd => {
                 let header = (u64::from_le_bytes(len) << 3 | u64::from(last)).to_le_bytes();
                 header[..3].to_vec()
@@ -71,19 +71,19 @@ impl Framing for Codec {
     }
 }
 
-/// A frame of uncompressed bytes, which has to get all of them.
+/// A frame of uncompressed bytes. Its whole announced length must be written.
 pub(crate) struct Raw<'a> {
     framing: Codec,
     out: &'a mut dyn Write,
-    /// Bytes that are still to come.
+    /// Bytes still to be written.
     left: u64,
-    /// Of those, the bytes of the block that was begun.
+    /// Bytes of the current block still to be written.
     in_block: u64,
     sum: Crc,
 }
 
 impl<'a> Raw<'a> {
-    /// Begins a frame of `len` bytes.
+    /// Starts a frame of `len` bytes.
     pub(crate) fn new(framing: Codec, len: u64, out: &'a mut dyn Write) -> io::Result<Self> {
         out.write_all(framing.header())?;
         let mut frame = Self {

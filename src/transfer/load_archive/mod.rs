@@ -1,8 +1,8 @@
-//! Writes an image as an archive for `docker load`, whole or without layers that are there already.
+//! Writes an image as an archive for `docker load`, whole or without layers that the engine has.
 //!
 //! The layout is the old one of `docker save`, which every docker since 1.10 and podman read:
-//! `manifest.json`, the configuration, and one tar per layer. A layer that an image has twice is
-//! written once and named twice. The whole may be wrapped into a compressed file.
+//! `manifest.json`, the configuration, and one tar per layer. A layer that occurs twice in an image
+//! is written once and listed twice. The archive may be wrapped in a compressed file.
 
 mod frames;
 mod streaming;
@@ -24,21 +24,21 @@ use crate::{compress, files, layer};
 use o3r_core::compression::{Codec, Compression};
 use o3r_core::digest::{Digest, DigestWriter};
 
-/// The document that makes a tar an image archive of docker's.
+/// The member that makes a tar a docker image archive.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
-/// The end of a tar: two blocks of zeros.
+/// Bytes at the end of a tar: two blocks of zeros.
 pub(crate) const END: u64 = 2 * BLOCK;
 
 /// Which layers go into an archive.
 ///
-/// `docker load` of a classic image store accepts an archive without the layers it has, as long as
-/// everything below them is there too.
+/// `docker load` with a classic image store accepts an archive without layers it already has, if it
+/// also has every layer below them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerSelection {
     /// The whole image.
     All,
-    /// Only the layers with these diff ids.
+    /// Only the layers with these diff IDs.
     Only(BTreeSet<Digest>),
 }
 
@@ -52,18 +52,18 @@ impl LayerSelection {
     }
 }
 
-/// What an archive is made of.
+/// The content of an archive.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    /// What the user named.
+    /// What the user named: the file, or the image in the engine.
     pub(crate) origin: &'a str,
     pub(crate) config: &'a [u8],
     pub(crate) config_digest: Digest,
-    /// Of all layers, lowest first.
+    /// The diff IDs of all layers, lowest first.
     pub(crate) diff_ids: &'a [Digest],
-    /// The bytes of those that may be asked for.
+    /// The layers that may be selected.
     pub(crate) layers: BTreeMap<Digest, LayerBytes>,
-    /// What it is wrapped into.
+    /// The compressed file that wraps the archive, if any.
     pub(crate) framing: Option<Codec>,
 }
 
@@ -95,7 +95,7 @@ fn manifest(parts: &Parts<'_>, tag: &str) -> Vec<u8> {
     json
 }
 
-/// The layers to write, each once.
+/// Returns the layers to write, each once.
 fn selected<'a>(parts: &'a Parts<'_>, include: &LayerSelection) -> Vec<&'a LayerBytes> {
     let mut seen = BTreeSet::new();
     let diff_ids = parts.diff_ids.iter();
@@ -107,11 +107,11 @@ fn selected<'a>(parts: &'a Parts<'_>, include: &LayerSelection) -> Vec<&'a Layer
 
 /// How a layer is written.
 enum Form {
-    /// Its tar, by frames that are there.
+    /// Its tar, in existing frames.
     Frames,
-    /// Its tar, by frames that are made on the way.
+    /// Its tar, compressed while it is sent.
     OnTheWay(Compression),
-    /// Whatever it is kept as that docker takes, as it is.
+    /// In its stored form, unchanged (zstd is decompressed, because docker does not accept it).
     AsItIs,
 }
 
@@ -124,7 +124,7 @@ impl Form {
         }
     }
 
-    /// The length of the file that docker sees in the archive.
+    /// The length of the archive member that docker sees.
     fn member_len(&self, layer: &LayerBytes) -> u64 {
         match self {
             Self::Frames | Self::OnTheWay(_) => layer.unpacked.unwrap_or(layer.size),
@@ -133,7 +133,7 @@ impl Form {
     }
 }
 
-/// Whether a layer's bytes are frames of this kind, whose digest and length unpacked are known.
+/// Whether a layer's bytes are frames of this format with a known digest and uncompressed length.
 fn is_frame(framing: Codec, layer: &LayerBytes) -> bool {
     let encoding = match framing {
         Codec::Gzip => Encoding::Gzip,
@@ -142,7 +142,7 @@ fn is_frame(framing: Codec, layer: &LayerBytes) -> bool {
     layer.encoding == encoding && layer.stored_digest.is_some() && layer.unpacked.is_some()
 }
 
-/// Bytes that docker writes down of a layer before it loads it.
+/// Bytes of a layer that docker writes to its temporary directory before it loads the layer.
 pub(crate) fn spooled(layer: &LayerBytes, framing: Option<Codec>) -> u64 {
     Form::of(layer, framing).member_len(layer)
 }
@@ -152,14 +152,14 @@ pub(crate) fn spooled(layer: &LayerBytes, framing: Option<Codec>) -> u64 {
 pub(crate) enum Piece {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The layer with this diff id.
+    /// The layer with this diff ID.
     Layer(Digest),
 }
 
-/// What [`write()`] writes, piece by piece.
+/// Returns what [`write()`] writes, piece by piece.
 ///
 /// # Errors
-/// A name that fits no tar.
+/// A name does not fit a tar header.
 pub(crate) fn pieces(
     parts: &Parts<'_>,
     tag: &str,
@@ -182,7 +182,8 @@ pub(crate) fn pieces(
     Ok(pieces)
 }
 
-/// The bytes that a piece is sent as; about as many, of a layer that is compressed on the way.
+/// The bytes that are sent for a piece; an estimate for a layer that is compressed while it is
+/// sent.
 pub(crate) fn piece_len(parts: &Parts<'_>, piece: &Piece) -> u64 {
     let raw = |len| {
         parts
@@ -209,11 +210,11 @@ pub(crate) fn len(parts: &Parts<'_>, tag: &str, include: &LayerSelection) -> io:
     Ok(pieces.iter().map(|piece| piece_len(parts, piece)).sum())
 }
 
-/// Writes the archive; see [`super::ImageSender::write_archive`]. Layers that are compressed on the way go into the
-/// cache, too.
+/// Writes the archive; see [`super::ImageSender::write_archive`]. Layers that are compressed while
+/// they are sent are cached as well.
 ///
 /// # Errors
-/// A layer cannot be read or is not what it should be; `out` says so.
+/// A layer cannot be read or does not match its digest; `out` fails.
 pub(crate) fn write(
     parts: &Parts<'_>,
     tag: &str,
@@ -235,7 +236,7 @@ pub(crate) fn write(
                     Form::OnTheWay(level) => {
                         let known = cache.and_then(|cache| cache.packed(diff_id, level));
                         match known {
-                            // Sent before, or brought by another image.
+                            // Cached since then, by an earlier transfer or from another image.
                             Some(known) => {
                                 stored(parts, &known, out).map_err(|e| blame(&known, cache, e))
                             }
@@ -253,7 +254,7 @@ pub(crate) fn write(
     out.flush().map_err(output)
 }
 
-/// Writes `len` bytes uncompressed, in a frame where the archive is made of frames.
+/// Writes `len` bytes uncompressed, in a frame of their own if the archive consists of frames.
 fn as_it_is(
     framing: Option<Codec>,
     len: u64,
@@ -266,9 +267,9 @@ fn as_it_is(
     }
 }
 
-/// Writes the bytes of a layer that are sent.
+/// Writes a layer in the form in which it is sent.
 fn layer(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
-    // A gzip layer goes through as it is.
+    // A gzip layer is passed through unchanged.
     let unpack = match layer.encoding {
         Encoding::Zstd => Encoding::Zstd,
         Encoding::Plain | Encoding::Gzip => Encoding::Plain,
@@ -281,7 +282,7 @@ fn layer(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(
     body.copy(parts, layer, out)
 }
 
-/// Writes a layer's stored bytes, whose digest is known.
+/// Writes a layer's stored bytes and verifies their digest.
 fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<(), ImageError> {
     let digest = layer.stored_digest.unwrap_or(layer.diff_id);
     let body = Body {
@@ -292,10 +293,11 @@ fn stored(parts: &Parts<'_>, layer: &LayerBytes, out: &mut dyn Write) -> Result<
     body.copy(parts, layer, out)
 }
 
-/// Of a damaged layer that came out of the cache, no file of the user's is the cause.
+/// Attributes an error in a cached layer to the cache, not to the user's file, and removes the
+/// cached file.
 fn blame(layer: &LayerBytes, cache: Option<&LayerCache>, error: ImageError) -> ImageError {
     match &layer.cached {
-        // One that was blamed already is another file.
+        // A `DamagedCache` error is about another file, already removed.
         Some(path)
             if !matches!(
                 error,
@@ -317,7 +319,7 @@ pub(crate) fn output(source: io::Error) -> ImageError {
     ImageError::Output { source }
 }
 
-/// A header that is the same for the same name and size.
+/// Creates a reproducible header: the same for the same name and size.
 pub(crate) fn header(name: &str, len: u64) -> io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_path(name)?;
@@ -338,7 +340,7 @@ fn document(out: &mut dyn Write, name: &str, bytes: &[u8]) -> io::Result<()> {
     pad(out, len)
 }
 
-/// Fills up to a whole block.
+/// Pads with zeros to a whole block.
 pub(crate) fn pad(out: &mut dyn Write, len: u64) -> io::Result<()> {
     zeros(out, len.wrapping_neg() % BLOCK)
 }
@@ -347,18 +349,18 @@ pub(crate) fn zeros(out: &mut dyn Write, len: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(len), out).map(|_| ())
 }
 
-/// A layer's bytes on their way.
+/// A layer's bytes while they are sent.
 struct Body {
-    /// How they are unpacked.
+    /// How the stored bytes are decompressed.
     unpack: Encoding,
-    /// How many there are then.
+    /// The length after that.
     len: u64,
     check: Check,
 }
 
 impl Body {
-    /// Copies a layer and checks it. The last piece is held back until the digest is known, so that a
-    /// damaged layer leaves the archive cut off in the middle of a member.
+    /// Copies a layer and verifies it. Holds the last piece back until the digest is known, so that
+    /// a damaged layer leaves the archive truncated in the middle of a member.
     fn copy(
         mut self,
         parts: &Parts<'_>,
@@ -399,8 +401,8 @@ impl Body {
     }
 }
 
-/// Hashes a layer as it passes: as stored where the source promises a digest of that, else
-/// unpacked.
+/// Hashes a layer while it is sent: the stored bytes if the source states their digest, otherwise
+/// the uncompressed ones.
 enum Check {
     Stored(Digest, DigestWriter<io::Sink>),
     Unpacked(
@@ -429,7 +431,7 @@ impl Check {
         }
     }
 
-    /// The digest that was promised and the one that was found.
+    /// Returns the expected digest and the computed one.
     fn finish(self) -> io::Result<(Digest, Digest)> {
         let (expected, hash) = match self {
             Self::Stored(expected, hash) => (expected, hash),

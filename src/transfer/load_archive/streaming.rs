@@ -1,4 +1,5 @@
-//! Compresses a layer while it is sent: the next bytes are compressed while the ones before are on their way.
+//! Compresses a layer while it is sent: compressing the next bytes overlaps with sending the
+//! previous ones.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -11,15 +12,16 @@ use crate::tail_gate::TailGate;
 use crate::{layer, load_archive};
 use o3r_core::compression::Compression;
 
-/// Writes of `deflate::pack` that wait to be sent, each of a few megabytes.
+/// Writes of `deflate::pack` that are queued for sending; each has a few megabytes.
 const WAITING: usize = 1;
 
-/// Compresses a layer to `out`, and into the cache where that can be written.
+/// Compresses a layer to `out`, and into the cache if that can be written.
 ///
-/// The last byte is held back until the digest is known, so that a damaged layer leaves a file that cannot be unpacked.
+/// Holds the last byte back until the digest is known, so that a damaged layer leaves a file that
+/// cannot be unpacked.
 ///
 /// # Errors
-/// The layer cannot be read or is not what it should be; `out` says so.
+/// The layer cannot be read or does not match its diff ID; `out` fails.
 pub(crate) fn pack(
     layer: &LayerBytes,
     origin: &str,
@@ -38,7 +40,7 @@ pub(crate) fn pack(
         let sent = pieces
             .iter()
             .try_for_each(|piece: Vec<u8>| held.write_all(&piece));
-        // Nobody takes any more: what is still being compressed ends.
+        // Closes the channel, so that the compressor ends if sending failed.
         drop(pieces);
         match packing.join() {
             Ok(packed) => (packed, sent),
@@ -50,7 +52,7 @@ pub(crate) fn pack(
     held.release().map_err(load_archive::output)
 }
 
-/// Hands on what is written.
+/// Forwards what is written to the channel.
 struct Pieces(mpsc::SyncSender<Vec<u8>>);
 
 impl Write for Pieces {

@@ -1,4 +1,4 @@
-//! Sends an image as a delta to one that the VPU has.
+//! Sends an image as a delta against an image that the VPU has.
 
 use std::{
     collections::BTreeSet,
@@ -13,9 +13,9 @@ use o3r_core::{
 };
 
 impl ImageSender {
-    /// Makes a delta for the layers `missing`, out of the best of some images that the VPU has; the
-    /// better ones should come first. None if none has anything to copy. Blocks; what layers have
-    /// in them is kept in the cache.
+    /// Creates a delta for the layers `missing` against the best of the images `bases` that the VPU
+    /// has; the more promising ones should come first. `None` if no image has anything to copy.
+    /// Blocks. Caches the lists of the layers that it reads.
     ///
     /// # Errors
     /// A layer of this image cannot be read, or scratch files cannot be written.
@@ -47,19 +47,20 @@ impl ImageSender {
     /// Writes the bytes of a [`DeltaOffer`].
     ///
     /// # Errors
-    /// No such delta was made by this process, or what was made of it cannot be read.
+    /// This process created no such delta, or its file cannot be read.
     pub fn write_delta(&self, sha256: Digest, out: &mut dyn Write) -> io::Result<()> {
         let delta = self.deltas.get(&sha256).cloned();
         let delta = delta.ok_or_else(|| io::Error::other(format!("no delta {sha256} was made")))?;
         io::copy(&mut delta.reader(), out).map(drop)
     }
 
-    /// A layer's bytes, wherever they are; not fetched from the engine for this.
+    /// Returns a layer's bytes from the sender, the image or the cache; does not fetch them from
+    /// the engine.
     fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
         let ready = self.layers.get(&diff_id).cloned();
         let ready = ready.filter(|layer| layer.on_the_way.is_none());
         let here = || Some((*self.image.at_hand()?.by_diff_id().get(&diff_id)?).clone());
-        // In any form: it is only read.
+        // In any form, because it is only read.
         ready.or_else(here).or_else(|| cache.layer(diff_id, None))
     }
 }

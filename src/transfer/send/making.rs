@@ -1,30 +1,33 @@
-//! Says when the layers of an archive are compressed, and what is a compressed file of its own: each layer, or the whole.
+//! Selects when the layers of an archive are compressed, and whether each layer or the whole
+//! archive is a compressed file.
 
 use o3r_core::compression::{Codec, Compression};
 
-/// How archives are made.
+/// How archives are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Making {
-    /// How layers are compressed that are not compressed where they come from.
+    /// The compression of layers that their source does not compress.
     pub compression: Option<Compression>,
-    /// When, and into what.
+    /// When it is applied, and to what.
     pub manner: Manner,
 }
 
-/// How an archive holds packed layers.
+/// How an archive holds compressed layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Each one alone; with zstd as [`Manner::Whole`], for docker takes no zstd layer.
+    /// Each layer is compressed on its own. With zstd, the same as [`Manner::Whole`], because
+    /// docker accepts no zstd layers.
     Layers,
-    /// The archive is compressed as a whole: docker decompresses it while it receives it, and so writes down more before
-    /// it loads it.
+    /// The archive is compressed as a whole. Docker decompresses it while receiving it, so that it
+    /// writes more to its temporary directory before it loads it.
     Whole,
-    /// Likewise, and large layers are packed only while they are sent, so that their number of bytes is not known before.
+    /// As [`Manner::Whole`], but large layers are compressed while they are sent, so that their
+    /// size is not known in advance.
     OnTheWay,
 }
 
 impl From<Option<Compression>> for Making {
-    /// Each layer alone, before anything is sent.
+    /// Each layer on its own, before anything is sent.
     fn from(compression: Option<Compression>) -> Self {
         let manner = Manner::Layers;
         Self {
@@ -35,7 +38,7 @@ impl From<Option<Compression>> for Making {
 }
 
 impl Making {
-    /// What archives are wrapped into.
+    /// The compressed file that wraps archives, if any.
     pub fn framing(self) -> Option<Codec> {
         match (self.compression?.codec, self.manner) {
             (Codec::Gzip, Manner::Layers) => None,

@@ -1,4 +1,5 @@
-//! Sends images: prepares their layers for a VPU, builds deltas from what it has, and writes what goes over the link.
+//! Sends images: prepares their layers for a VPU, creates deltas against its images, and writes
+//! what is sent.
 
 mod delta;
 mod making;

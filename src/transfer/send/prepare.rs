@@ -1,4 +1,4 @@
-//! Prepares an image's layers for one VPU: takes them from the cache, or compresses them into it.
+//! Prepares an image's layers for one VPU: finds them in the cache, or compresses them into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,27 +21,30 @@ use o3r_core::digest::Digest;
 pub struct Layer {
     /// The digest of the layer's uncompressed tar.
     pub diff_id: Digest,
-    /// Bytes that are sent, or about as many ([`ImageSender::is_exact`]); not known for an engine's image before
-    /// [`Image::prepare`].
+    /// Bytes to send, exact or estimated ([`ImageSender::is_exact`]); unknown for an engine's image
+    /// before [`Image::prepare`].
     pub size: Option<u64>,
-    /// Bytes of its uncompressed tar, where that is known without reading it; as a gzip layer says it of itself.
+    /// Bytes of the uncompressed tar, if known without reading it; for a gzip layer, as its trailer
+    /// states.
     pub unpacked: Option<u64>,
-    /// Bytes that docker writes down of it before it loads it, where `size` is known.
+    /// Bytes that docker writes to its temporary directory before it loads the layer, if `size` is
+    /// known.
     pub spooled: Option<u64>,
 }
 
-/// From this size on, in bytes, layers may be compressed while they are sent: of fewer that takes no tenth of a second.
+/// The size in bytes from which layers may be compressed while they are sent: smaller ones take
+/// less than a tenth of a second.
 const ON_THE_WAY_FROM: u64 = 16 << 20;
 
-/// A local image and what of it is ready to be sent to one VPU. Preparing changes it; sending does not: what is
-/// compressed while it is sent is found in the cache afterwards.
+/// A local image and its layers that are ready to be sent to one VPU. Preparing changes it; sending
+/// does not: layers that are compressed while they are sent are in the cache afterwards.
 #[derive(Debug)]
 pub struct ImageSender {
     pub(super) image: Arc<Image>,
-    /// Where layers are kept; without one, nothing is prepared.
+    /// Where layers are cached; without a cache, nothing is prepared.
     pub(super) cache: Option<LayerCache>,
     pub(super) config: Option<Vec<u8>>,
-    /// What archives are wrapped into.
+    /// The compressed file that wraps archives, if any.
     pub(super) framing: Option<Codec>,
     pub(crate) layers: BTreeMap<Digest, LayerBytes>,
     /// Deltas by the digest of their bytes.
@@ -49,7 +52,7 @@ pub struct ImageSender {
 }
 
 impl ImageSender {
-    /// Sends layers as the image's source has them, and keeps nothing.
+    /// Sends layers in the form the image's source has, and caches nothing.
     pub fn new(image: impl Into<Arc<Image>>) -> Self {
         Self {
             image: image.into(),
@@ -61,7 +64,7 @@ impl ImageSender {
         }
     }
 
-    /// Takes layers from `cache`, and keeps there what is prepared and sent.
+    /// Uses layers from `cache`, and caches layers that are prepared or sent.
     #[must_use]
     pub fn with_cache(mut self, cache: &LayerCache) -> Self {
         self.cache = Some(cache.clone());
@@ -90,12 +93,12 @@ impl ImageSender {
         self.image.diff_ids().iter().map(layer).collect()
     }
 
-    /// Prepares these layers: compressed as wanted, from the cache where it has them. Runs `docker save` for an
-    /// engine's image only if the cache lacks one. Blocks.
+    /// Prepares these layers with this compression, from the cache if possible. Runs `docker save`
+    /// for an engine's image only if the cache lacks a layer. Blocks.
     ///
     /// # Errors
-    /// The source cannot be read, or a layer is not what it should be. A cache that cannot be
-    /// written is no error: then the layers are sent uncompressed.
+    /// The source cannot be read, or a layer does not match its diff ID. A cache that cannot be
+    /// written is no error: the layers are then sent uncompressed.
     pub fn prepare_layers(
         &mut self,
         wanted: &BTreeSet<Digest>,
@@ -109,7 +112,7 @@ impl ImageSender {
         let compression = making.compression;
         let on_the_way = making.manner == Manner::OnTheWay;
         self.framing = making.framing();
-        // Those that were prepared in another manner before.
+        // Layers that were prepared in another manner before.
         let level = compression.filter(|_| on_the_way);
         self.layers.retain(|diff_id, layer| {
             layer.on_the_way.is_none() || layer.on_the_way == level && wanted.contains(diff_id)
@@ -155,7 +158,7 @@ impl ImageSender {
                 _ => self.pack(&layer, origin, &cache, compression, progress),
             };
             if let (Err(error), Some(path)) = (&packed, &layer.cached) {
-                // Then it is got from the source.
+                // Fetches it from the source instead.
                 tracing::debug!(%error, "a cached layer cannot be used");
                 cache.discard(path);
                 let contents = image.contents_while(progress)?;
@@ -169,20 +172,20 @@ impl ImageSender {
         Ok(())
     }
 
-    /// Forgets a layer that turned out to be damaged, so that the next [`ImageSender::prepare_layers`] gets it again.
+    /// Forgets a damaged layer, so that the next [`ImageSender::prepare_layers`] fetches it again.
     pub fn forget(&mut self, diff_id: Digest) {
         self.layers.remove(&diff_id);
     }
 
-    /// Whether the sizes of all layers are those that are sent; else one of them is still to be compressed while it is
-    /// sent.
+    /// Whether the sizes of all layers are exact; otherwise, a layer is still to be compressed
+    /// while it is sent.
     pub fn is_exact(&self) -> bool {
         let mut layers = self.layers.values();
         layers.all(|layer| layer.on_the_way.is_none() || self.sent(layer).is_some())
     }
 
-    /// Has the bytes of these layers at hand, and the configuration: runs `docker save` for an engine's image only
-    /// if the cache lacks one. Blocks.
+    /// Makes the bytes of these layers and the configuration available. Runs `docker save` for an
+    /// engine's image only if the cache lacks one. Blocks.
     ///
     /// # Errors
     /// The source cannot be read.
@@ -203,7 +206,7 @@ impl ImageSender {
         self.prepare_config(&cache, progress)
     }
 
-    /// Makes an uncompressed layer ready that is to be compressed while it is sent, where that pays.
+    /// Registers an uncompressed layer to be compressed while it is sent, if compression pays.
     fn pack_on_the_way(
         &mut self,
         layer: &LayerBytes,
@@ -228,7 +231,7 @@ impl ImageSender {
         Ok(())
     }
 
-    /// Makes a layer ready whose bytes are at hand.
+    /// Compresses a layer, if it is to be compressed, and registers it as ready.
     fn pack(
         &mut self,
         layer: &LayerBytes,
@@ -269,7 +272,7 @@ impl ImageSender {
         Ok(())
     }
 
-    /// Takes the configuration from the cache, and from the source, into the cache, where it lacks it.
+    /// Reads the configuration from the cache; otherwise from the source, and caches it.
     fn prepare_config(
         &mut self,
         cache: &LayerCache,

@@ -1,4 +1,4 @@
-//! Streams an image, whole, without layers that are there already, or a part of it at a time.
+//! Streams an image: whole, without layers that the engine has, or one part at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -19,41 +19,42 @@ use o3r_core::{
     offers::{PART_REPOSITORY, Part},
 };
 
-/// Where a layer is in the bytes that are sent.
+/// The position of a layer in the bytes that are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerSpan {
-    /// Which of the image's layers it is, from 1; one that it has twice counts once.
+    /// The number of the layer in the image, from 1; one that occurs twice counts once.
     pub number: usize,
-    /// How many layers the image has, so counted.
+    /// The number of layers in the image, counted the same way.
     pub of: usize,
-    /// Its bytes among those that are sent, counted from the first one.
+    /// Its range in the bytes that are sent.
     pub bytes: Range<u64>,
-    /// Bytes of its tar, where that is known.
+    /// Bytes of its tar, if known.
     pub unpacked: Option<u64>,
 }
 
-/// What an archive is to hold.
+/// The content of an archive to write.
 struct Wanted<'a> {
     diff_ids: &'a [Digest],
     include: LayerSelection,
     tag: String,
-    /// The configuration, where it is not the image's own.
+    /// The configuration, if it is not the image's own.
     config: Option<Vec<u8>>,
 }
 
 impl ImageSender {
-    /// How many bytes [`ImageSender::write_archive`] writes: exact, except that it is an estimate from
-    /// docker's image size for an engine's image before [`Image::prepare`](crate::Image::prepare), and from samples while a layer is still to
-    /// be compressed ([`ImageSender::is_exact`]).
+    /// The number of bytes that [`ImageSender::write_archive`] writes. Estimated from docker's
+    /// image size for an engine's image before [`Image::prepare`](crate::Image::prepare), and from
+    /// samples while a layer is still to be compressed ([`ImageSender::is_exact`]); exact
+    /// otherwise.
     pub fn archive_len(&self, tag: &str, include: &LayerSelection) -> u64 {
         self.len(&self.whole(tag, include))
     }
 
-    /// Streams the image as `docker save` writes it, named `tag`, with the layers of `include`.
+    /// Streams the image in the format of `docker save`, named `tag`, with the layers of `include`.
     ///
-    /// The same image, tag and selection give the same bytes. Every layer is checked against its
-    /// digest on the way; a mismatch ends the stream inside that layer, so that a loader which is
-    /// handed the incomplete stream fails too. Memory does not grow with the image.
+    /// Deterministic for the same image, tag and selection. Every layer is verified against its
+    /// digest while it is sent; a mismatch ends the stream inside that layer, so that loading the
+    /// incomplete stream fails too. Memory use does not grow with the image.
     pub fn write_archive(
         &self,
         tag: &str,
@@ -63,13 +64,14 @@ impl ImageSender {
         self.write(&self.whole(tag, include), out)
     }
 
-    /// How many bytes [`ImageSender::write_part`] writes, as [`ImageSender::archive_len`] tells.
+    /// The number of bytes that [`ImageSender::write_part`] writes, as exact as
+    /// [`ImageSender::archive_len`].
     pub fn part_len(&self, tag: &str, part: &Part) -> u64 {
         self.len(&self.part(tag, part))
     }
 
-    /// Streams a part as [`ImageSender::write_archive`] streams the whole. Its name is `tag` where it is the
-    /// last one, else [`ImageSender::part_tag`].
+    /// Streams a part, as [`ImageSender::write_archive`] does the whole image. The last part is
+    /// named `tag`, others [`ImageSender::part_tag`].
     pub fn write_part(
         &self,
         tag: &str,
@@ -79,17 +81,19 @@ impl ImageSender {
         self.write(&self.part(tag, part), out)
     }
 
-    /// Where the layers are in what [`ImageSender::write_archive`] writes; none where sizes are not exact yet.
+    /// The positions of the layers in what [`ImageSender::write_archive`] writes; empty while sizes
+    /// are unknown.
     pub fn archive_layers(&self, tag: &str, include: &LayerSelection) -> Vec<LayerSpan> {
         self.layer_spans(&self.whole(tag, include))
     }
 
-    /// Where the layers are in what [`ImageSender::write_part`] writes, as [`ImageSender::archive_layers`] tells.
+    /// The positions of the layers in what [`ImageSender::write_part`] writes, as
+    /// [`ImageSender::archive_layers`].
     pub fn part_layers(&self, tag: &str, part: &Part) -> Vec<LayerSpan> {
         self.layer_spans(&self.part(tag, part))
     }
 
-    /// The name of the image that a part makes which is not the last one.
+    /// The name of the image that a part creates, if it is not the last part.
     pub fn part_tag(&self, up_to: usize) -> String {
         part_tag(&self.part_config(up_to))
     }
@@ -120,7 +124,7 @@ impl ImageSender {
         }
     }
 
-    /// A configuration that only says what docker must know to load it.
+    /// Creates a minimal configuration with only what docker needs to load the part.
     fn part_config(&self, up_to: usize) -> Vec<u8> {
         let platform = self.image.platform();
         let diff_ids = self.image.diff_ids().get(..up_to).unwrap_or_default();
@@ -139,8 +143,8 @@ impl ImageSender {
         exact.unwrap_or_else(|| self.about(wanted))
     }
 
-    /// About as many, where the bytes of some layers are not at hand: what those that are leave of the whole image's size,
-    /// in equal shares.
+    /// Estimates the size if the bytes of some layers are not available: they share equally what
+    /// the known layers leave of the whole image's size.
     fn about(&self, wanted: &Wanted<'_>) -> u64 {
         let known = self.known(self.image.at_hand());
         let all: BTreeSet<&Digest> = self.image.diff_ids().iter().collect();
@@ -191,7 +195,7 @@ impl ImageSender {
         spans.flatten().unwrap_or_default()
     }
 
-    /// Asks something of what is to be written; nothing where the bytes are not at hand.
+    /// Calls `ask` with the content of the archive; `None` if its bytes are not available.
     fn with_parts<T>(&self, wanted: &Wanted<'_>, ask: impl FnOnce(&Parts<'_>) -> T) -> Option<T> {
         let here = self.image.at_hand();
         let own = self.config.as_deref();
@@ -237,7 +241,8 @@ impl ImageSender {
             parts.config = wanted.config.as_deref().unwrap_or(&contents.config);
             parts.layers = self.known(Some(contents));
         }
-        // A later delta needs to know what is in a layer: what is in the cache can be listed then.
+        // A later delta needs the lists of layers: plain layers are listed now, others are cached, to
+        // be listed then.
         if let Some(cache) = &self.cache {
             let sent = wanted
                 .diff_ids
@@ -261,7 +266,7 @@ impl ImageSender {
         config.map_or(self.image.config_digest(), Digest::of)
     }
 
-    /// All layers whose bytes are known, prepared ones first.
+    /// Returns all layers whose bytes are available, prepared ones first.
     fn known(&self, here: Option<&Contents>) -> BTreeMap<Digest, LayerBytes> {
         let mut layers = self.layers.clone();
         for layer in here.iter().flat_map(|contents| &contents.layers) {
@@ -270,7 +275,7 @@ impl ImageSender {
         layers
     }
 
-    /// A layer as the cache has it since it was compressed while it was sent.
+    /// Returns a layer from the cache if it was compressed while it was sent.
     pub(crate) fn sent(&self, layer: &LayerBytes) -> Option<LayerBytes> {
         let cache = self.cache.as_ref()?;
         cache.packed(layer.diff_id, layer.on_the_way?)

@@ -1,4 +1,4 @@
-//! Finds the members of an archive by name and gives their place in the file.
+//! Finds the members of an archive by name and returns their position in the file.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use super::walk::{Kind, Walker};
 use crate::error::ImageError;
 use crate::files::{self, Holes, ScratchDir, Slice};
 
-/// Members that are indexed. Docker takes 125 layers with at most four members each; a tar with
-/// more than this is something else, and its index would only take memory.
+/// The most members that are indexed. Docker accepts 125 layers with at most four members each; a
+/// tar with more members than this is no image archive, and its index would only take memory.
 const MAX_MEMBERS: usize = 16_384;
 
 /// Longest name that is indexed; docker's own have 77 characters.
 const MAX_NAME: usize = 1024;
 
-/// Links followed from one name; docker save's duplicates need one.
+/// The most links that are followed from one name; a duplicate layer of `docker save` needs one.
 const MAX_LINKS: usize = 8;
 
-/// Directories that a file system has and an image archive has not.
+/// Top-level directories that a file system has and an image archive does not.
 const FILE_SYSTEM: [&str; 7] = ["bin", "etc", "home", "lib", "sbin", "usr", "var"];
 
 #[derive(Debug)]
@@ -27,12 +27,12 @@ enum Member {
         offset: u64,
         len: u64,
     },
-    /// The target as it is written, and the member that this is.
+    /// The target as written, and the name of the member that it refers to.
     Link(String, Option<String>),
     Sparse {
         offset: u64,
         len: u64,
-        /// None in the old form.
+        /// `None` in the old GNU format.
         holes: Option<Holes>,
     },
 }
@@ -44,12 +44,13 @@ pub(crate) struct TarIndex {
     origin: String,
     scratch: ScratchDir,
     members: HashMap<String, Member>,
-    /// Whether one of them is where only a file system has one.
+    /// Whether a member is in a directory that only a file system has.
     file_system: bool,
 }
 
 impl TarIndex {
-    /// Reads the headers of the tar in `slice`; `origin` names it in errors. Members with holes are filled in `scratch`.
+    /// Reads the headers of the tar in `slice`; `origin` names it in errors. Sparse members are
+    /// expanded in `scratch`.
     pub(crate) fn read(
         slice: Slice,
         origin: &str,
@@ -65,7 +66,7 @@ impl TarIndex {
             if entry.name.len() > MAX_NAME {
                 continue;
             }
-            // A name outside the archive's root can be named by no manifest.
+            // No manifest can refer to a name outside the archive's root.
             let Some(name) = normalise(&entry.name) else {
                 continue;
             };
@@ -101,22 +102,22 @@ impl TarIndex {
         })
     }
 
-    /// The file named by the user.
+    /// What the user named.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Whether a member of this name is there.
+    /// Whether a member has this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.members.contains_key(name)
     }
 
-    /// Whether the members look like those of a file system.
+    /// Whether the archive looks like the tar of a file system.
     pub(crate) fn looks_like_a_file_system(&self) -> bool {
         self.file_system
     }
 
-    /// Whether there is a member `name` below some directory.
+    /// Whether any directory has a member `name`.
     pub(crate) fn contains_below(&self, name: &str) -> bool {
         self.members.keys().any(|member| {
             member
@@ -125,7 +126,8 @@ impl TarIndex {
         })
     }
 
-    /// The bytes of the member `name`, links followed; `needed_by` is the document that names it.
+    /// Returns the bytes of the member `name` after following links; `needed_by` is the document
+    /// that names it.
     pub(crate) fn find(&self, name: &str, needed_by: &str) -> Result<Slice, ImageError> {
         let missing = || ImageError::Missing {
             origin: self.origin.clone(),
@@ -154,7 +156,7 @@ impl TarIndex {
         Err(self.metadata(name, "links that lead nowhere"))
     }
 
-    /// A member with holes, as it is with them.
+    /// Expands a sparse member.
     fn filled(
         &self,
         name: &str,
@@ -186,7 +188,7 @@ impl TarIndex {
         }
     }
 
-    /// A whole member of at most `limit` bytes.
+    /// Reads a whole member of at most `limit` bytes.
     pub(crate) fn document(
         &self,
         name: &str,
@@ -226,13 +228,13 @@ impl TarIndex {
     }
 }
 
-/// Whether a member of this name is where only a file system has one.
+/// Whether `name` is in a directory that only a file system has.
 pub(crate) fn is_in_file_system(name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(top, _)| FILE_SYSTEM.contains(&top))
 }
 
-/// The name without `.`, `..`, doubled and leading slashes; none if it leaves the root.
+/// Removes `.`, `..` and doubled or leading slashes; `None` if the name leaves the root.
 fn normalise(name: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in name.split('/') {
@@ -247,7 +249,7 @@ fn normalise(name: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Where the symlink `name` leads.
+/// Resolves the target of the symlink `name`.
 fn relative(name: &str, target: &str) -> Option<String> {
     if target.len() > MAX_NAME {
         return None;
@@ -265,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stay_inside() {
+    fn member_names_do_not_leave_the_root() {
         assert_eq!(normalise("./a//b/../c"), Some("a/c".into()));
         assert_eq!(normalise("/etc/passwd"), Some("etc/passwd".into()));
         assert_eq!(normalise("a/../../b"), None);

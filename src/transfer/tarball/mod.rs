@@ -1,4 +1,4 @@
-//! Reads tar files: walks through the members, and finds one by its name without unpacking the others.
+//! Reads tar files: walks their members, or finds one by name without unpacking the others.
 
 mod index;
 mod walk;

@@ -1,7 +1,7 @@
-//! Walks the headers of a tar, of a file or of a stream, trusting nothing in them.
+//! Walks the headers of a tar file or stream without trusting them.
 //!
-//! The `tar` crate's own iterator keeps extended headers of any length in memory and does not say
-//! where an archive was cut off; its header parsing is used here.
+//! The `tar` crate's own iterator keeps extended headers of any length in memory and does not
+//! report where an archive was truncated; only its header parsing is used.
 
 use std::io::Read;
 
@@ -16,10 +16,10 @@ pub(crate) const BLOCK: u64 = 512;
 /// Largest extended header; Go's reader, and so docker, has the same bound.
 const MAX_EXTENDED: u64 = 1024 * 1024;
 
-/// Bytes of a member that are looked at together.
+/// Bytes of a member that are read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// What a member is.
+/// The type of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
@@ -28,8 +28,8 @@ pub(crate) enum Kind {
     Symlink(String),
     /// The target, relative to the archive's root.
     Hardlink(String),
-    /// A file with holes, whose stored bytes are not its content; what extended headers say of it, where it
-    /// is not of the old form.
+    /// A sparse file, whose stored bytes are not its content; with the extended headers about its
+    /// holes, `None` in the old GNU format.
     Sparse(Option<Holes>),
     Other,
 }
@@ -38,16 +38,16 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// The name as it is, which need not be UTF-8.
+    /// The raw name, which need not be UTF-8.
     pub(crate) path: Vec<u8>,
     pub(crate) kind: Kind,
-    /// Where its bytes start.
+    /// Offset of the member's bytes in the archive.
     pub(crate) offset: u64,
-    /// How many bytes are stored.
+    /// The number of stored bytes.
     pub(crate) len: u64,
 }
 
-/// What extended headers say about the member after them.
+/// What extended headers state about the member that follows.
 #[derive(Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -61,7 +61,7 @@ pub(crate) struct Walker<'a, R> {
     input: R,
     origin: &'a str,
     position: u64,
-    /// Bytes of the current member that are not read yet, and the padding after them.
+    /// Unread bytes of the current member and the padding after it.
     body: u64,
     padding: u64,
     name: String,
@@ -83,17 +83,17 @@ impl<'a, R: Skip> Walker<'a, R> {
         }
     }
 
-    /// Whether the walk came to an end marker: without one, members may be missing.
+    /// Whether the walk reached an end marker: without one, members may be missing.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The input, after the end marker or wherever the walk stopped.
+    /// Returns the input, positioned after the end marker or where the walk stopped.
     pub(crate) fn into_inner(self) -> R {
         self.input
     }
 
-    /// The next member; none at the end of the archive.
+    /// Returns the next member; `None` at the end of the archive.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, ImageError> {
         self.pass_body()?;
         let mut extended = Extended::default();
@@ -118,7 +118,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         }
     }
 
-    /// Reads from the start of the current member's bytes, at most `len` of them.
+    /// Reads at most `len` bytes from the start of the current member.
     pub(crate) fn peek(&mut self, len: u64) -> Result<Vec<u8>, ImageError> {
         let len = len.min(self.body);
         let bytes = self.read(len)?;
@@ -126,7 +126,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         Ok(bytes)
     }
 
-    /// Gives all bytes of the current member to `take`, piece by piece.
+    /// Passes all bytes of the current member to `take`, piece by piece.
     pub(crate) fn pass_to(&mut self, take: &mut dyn FnMut(&[u8])) -> Result<(), ImageError> {
         let want = |body: u64| usize::try_from(body).map_or(PIECE, |body| body.min(PIECE));
         let mut piece = vec![0; want(self.body)];
@@ -151,7 +151,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         size: u64,
         mut extended: Extended,
     ) -> Result<Entry, ImageError> {
-        // A file with holes has a made-up name where old readers look.
+        // A sparse file has a made-up name in the header, for old readers.
         let own = extended.holes.as_mut().and_then(|holes| holes.name.take());
         let path = own
             .or(extended.name)
@@ -173,7 +173,7 @@ impl<'a, R: Skip> Walker<'a, R> {
             (EntryType::GNUSparse, _) => Kind::Sparse(None),
             _ => Kind::Other,
         };
-        // These have no bytes, whatever their size field says (as Go reads them).
+        // These types have no bytes, whatever their size field states (as Go reads them).
         if header.entry_type().is_dir()
             || header.entry_type().is_symlink()
             || header.entry_type().is_hard_link()
@@ -198,7 +198,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         })
     }
 
-    /// Old GNU sparse files carry more map blocks after the header, outside their size.
+    /// Skips the map blocks that old GNU sparse files have after the header, outside their size.
     fn pass_sparse_map(&mut self) -> Result<(), ImageError> {
         loop {
             let block = self.read(BLOCK)?;
@@ -278,7 +278,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         Ok(body)
     }
 
-    /// The bytes of an extended header, with the padding passed.
+    /// Reads the bytes of an extended header and skips the padding.
     fn extended_body(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
         if size > MAX_EXTENDED {
             return Err(ImageError::TooMuch {
@@ -295,7 +295,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         Ok(body)
     }
 
-    /// Exactly `len` bytes; only for lengths that are bounded.
+    /// Reads exactly `len` bytes; only for lengths that are bounded.
     fn read(&mut self, len: u64) -> Result<Vec<u8>, ImageError> {
         let mut bytes = Vec::new();
         let at = self.position;
@@ -318,7 +318,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         if passed < self.body {
             return Err(self.truncated(needed));
         }
-        // A missing end of the padding loses nothing.
+        // Truncated padding loses no content.
         self.position += self
             .input
             .skip(self.padding)
@@ -349,14 +349,14 @@ impl<'a, R: Skip> Walker<'a, R> {
     }
 }
 
-/// Characters of a name that are shown in an error.
+/// The most characters of a name that an error shows.
 const MAX_SHOWN: usize = 200;
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Whether a block carries the checksum of a tar header.
+/// Whether a block has the checksum of a tar header.
 pub(crate) fn is_header(block: &[u8]) -> bool {
     let Some(block) = block.get(..512) else {
         return false;

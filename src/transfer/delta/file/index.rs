@@ -1,19 +1,19 @@
-//! Finds blocks of an old file by their bytes.
+//! Looks up blocks of an old file by their bytes.
 
 use std::collections::HashMap;
 
 use o3r_core::{blocks::BlockSums, cksum, digest::Digest};
 
-/// The blocks of an old file, by their sums.
+/// The blocks of an old file by their checksums.
 #[derive(Debug)]
 pub(crate) struct Blocks<'a> {
     sums: &'a BlockSums,
     by_remainder: HashMap<u32, Vec<usize>>,
-    /// A bit for some bits of each remainder: nearly all that is asked for is not there.
+    /// A bitmap of the top bits of all remainders: nearly all lookups miss.
     filter: Vec<u64>,
 }
 
-/// Bits of a remainder that the filter tells apart.
+/// Bits of a remainder that the filter uses.
 const FILTER_BITS: u32 = 20;
 
 fn filter_bit(remainder: u32) -> (usize, u64) {
@@ -42,13 +42,13 @@ impl<'a> Blocks<'a> {
         blocks
     }
 
-    /// Whether a block with this remainder may be there.
+    /// Whether a block may have this remainder.
     pub(crate) fn may_have(&self, remainder: u32) -> bool {
         let (word, bit) = filter_bit(remainder);
         self.filter[word] & bit != 0
     }
 
-    /// The number of the block with these bytes; `likely` if that is one.
+    /// Returns the number of a block with these bytes; `likely` if that is one of them.
     pub(crate) fn find(&self, remainder: u32, bytes: &[u8], likely: usize) -> Option<usize> {
         let numbers = self.by_remainder.get(&remainder)?;
         let digest = Digest::of(bytes);

@@ -1,5 +1,5 @@
-//! Finds the blocks of an old file in a new one, wherever they moved to, as rsync does; of the old one only
-//! the sums of its blocks are known.
+//! Finds blocks of an old file in a new one at any offset, as rsync does. Only the checksums of the
+//! old file's blocks are needed.
 
 use std::io::{self, Read};
 
@@ -9,21 +9,21 @@ use o3r_core::{
     cksum::{self, Rolling},
 };
 
-/// Bytes that are read at once.
+/// Bytes that are read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// Takes the new file piece by piece.
+/// Receives the new file as pieces, in order.
 pub(crate) trait Pieces {
-    /// Bytes that the old file has not.
+    /// Bytes that are not in the old file.
     fn bytes(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// The old file's block with this number.
+    /// The block of the old file with this number.
     fn block(&mut self, number: usize) -> io::Result<()>;
 }
 
-/// Reads a file and says what it is made of.
+/// Divides a file into blocks of the old file and other bytes.
 ///
 /// # Errors
-/// It cannot be read, or `pieces` wants no more.
+/// The file cannot be read, or `pieces` fails.
 pub(crate) fn divide(
     read: impl Read,
     sums: &BlockSums,
@@ -63,7 +63,7 @@ pub(crate) fn divide(
             next = number + 1;
             sum = None;
         } else {
-            // As far as was read; the byte that enters next is not there yet.
+            // All bytes read so far are processed; the next byte is not read yet.
             sum = Some(remainder);
             if !buffer.has(&mut at, window + 1, pieces)? {
                 break;
@@ -83,17 +83,17 @@ pub(crate) fn divide(
     buffer.give(rest, pieces)
 }
 
-/// The part of the file that is being looked at.
+/// The part of the file in memory.
 struct Buffer<R> {
     read: R,
     bytes: Vec<u8>,
-    /// So many of them were given away.
+    /// The number of bytes that were passed on.
     given: usize,
     ended: bool,
 }
 
 impl<R: Read> Buffer<R> {
-    /// Whether there are `len` bytes at `at`; reads on if not, and drops what is behind.
+    /// Whether there are `len` bytes at `at`. If not, reads more and drops the bytes before `at`.
     fn has(&mut self, at: &mut usize, len: usize, pieces: &mut impl Pieces) -> io::Result<bool> {
         if self.bytes.len() < *at + len && !self.ended {
             self.give(*at, pieces)?;
@@ -117,7 +117,7 @@ impl<R: Read> Buffer<R> {
         Ok(self.bytes.len() >= *at + len)
     }
 
-    /// Gives all up to here.
+    /// Passes on the bytes before `until`.
     fn give(&mut self, until: usize, pieces: &mut impl Pieces) -> io::Result<()> {
         if until > self.given {
             pieces.bytes(&self.bytes[self.given..until])?;

@@ -1,9 +1,9 @@
-//! Makes patches: what a VPU needs to build a large file from the version that it has, with nothing but its
+//! Creates patches, from which a VPU builds a large file out of its old version with only its
 //! shell.
 //!
-//! Asked for the sums of that version's blocks ([`BlockSums`]), it is sent the bytes that no block has, and a
-//! recipe that puts them and blocks of the old file together. What is built is checked by its sha256, so that
-//! a wrong file is never moved in place.
+//! The VPU reports the checksums of the old version's blocks ([`BlockSums`]). It receives the bytes
+//! that no block has and a recipe that combines them with blocks of the old file. The sha256 of the
+//! result is verified before it is moved into place.
 
 mod index;
 mod matching;
@@ -21,27 +21,27 @@ use flate2::{Compression, write::GzEncoder};
 use self::matching::{Pieces, divide};
 use o3r_core::{blocks::BlockSums, digest::DigestWriter, offers::PatchOffer};
 
-/// Pieces of a recipe: each costs the VPU a process, of some milliseconds. A file with more has changed all
-/// over.
+/// The most pieces of a recipe: each costs the VPU a process of some milliseconds. A file with more
+/// has changed throughout.
 const MAX_PIECES: u64 = 4000;
 
-/// Bytes that are copied out of the new ones at once: what `dd` has in memory.
+/// The most bytes that are copied from the new ones at a time: `dd` holds them in memory.
 const MAX_LITERAL: u64 = 1 << 20;
 
-/// A patch, made.
+/// A finished patch.
 #[derive(Debug, Clone)]
 pub struct Patch {
-    /// What it is.
+    /// Its block size, length, digest and number of pieces.
     pub offer: PatchOffer,
     file: Arc<File>,
 }
 
 impl Patch {
-    /// Makes the patch from the file whose sums these are to the one that `new` reads. None if it would have
-    /// too many pieces.
+    /// Creates the patch from the file with these checksums to the file that `new` reads. `None` if
+    /// it would have too many pieces.
     ///
     /// # Errors
-    /// The new file cannot be read, or a temporary file not be written.
+    /// The new file cannot be read, or a temporary file cannot be written.
     pub fn make(new: impl Read, sums: &BlockSums) -> io::Result<Option<Self>> {
         let mut recipe = Recipe {
             text: String::new(),
@@ -65,7 +65,7 @@ impl Patch {
         let len = literals.stream_position()?;
         literals.rewind()?;
         tar.append_data(&mut header(len), "bytes", literals.take(len))?;
-        // The last one: with it, all is there.
+        // The recipe is last: if it arrived, everything did.
         tar.append_data(&mut header(text.len() as u64), "recipe", text.as_bytes())?;
         let (file, sha256, bytes) = tar.into_inner()?.finish()?.finish();
         let offer = PatchOffer {
@@ -80,10 +80,10 @@ impl Patch {
         }))
     }
 
-    /// Writes the bytes that are sent.
+    /// Writes the patch.
     ///
     /// # Errors
-    /// The temporary file cannot be read, or `out` takes no more.
+    /// The temporary file cannot be read, or `out` fails.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut chunk = vec![0; 256 << 10];
         let mut at = 0;
@@ -103,19 +103,20 @@ fn header(len: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.set_size(len);
     header.set_mode(0o600);
-    // The clock of a VPU may be years behind.
+    // A fixed time: the clock of a VPU may be years behind.
     header.set_mtime(1);
     header
 }
 
-/// A recipe being written: `l BYTES` takes the next of the new bytes, `c FIRST COUNT` copies old blocks.
+/// A recipe in progress: `l BYTES` takes the next of the new bytes, `c FIRST COUNT` copies old
+/// blocks.
 struct Recipe {
     text: String,
     pieces: u64,
     literals: File,
     /// New bytes that no line takes yet.
     literal: u64,
-    /// Old blocks that no line copies yet: the first, and how many.
+    /// Old blocks that no line copies yet: the first and their number.
     blocks: Option<(usize, usize)>,
 }
 
@@ -185,7 +186,7 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    /// Builds the new file from the old one, as the script on a VPU does.
+    /// Builds the new file from the old one, like the script on a VPU.
     fn build(old: &[u8], block: u64, patch: &[u8]) -> io::Result<Vec<u8>> {
         let damaged = || io::Error::other("no patch of this file");
         let (mut bytes, mut recipe) = (vec![], String::new());
@@ -218,7 +219,7 @@ mod tests {
         Ok(new)
     }
 
-    /// Bytes that are sent; what is built is the new file.
+    /// Creates a patch and checks that it builds the new file.
     fn patched(new: &[u8], old: &[u8], block: u64) -> Option<Patch> {
         let sums = BlockSums::of(old, block);
         let patch = Patch::make(new, &sums).unwrap()?;
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stayed_is_not_sent() {
+    fn unchanged_blocks_are_not_sent() {
         let old = noise(1, 3_000_003);
         let bytes = |new: &[u8]| patched(new, &old, 8192).unwrap().offer.bytes;
         assert!(bytes(&old) < 400, "the same file, its short end too");
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changed_all_over_is_none() {
+    fn a_file_that_changed_throughout_has_no_patch() {
         let old = noise(1, 5000 * 16);
         let mut new = vec![];
         for block in old.chunks(16) {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn monotonous_files() {
+    fn repetitive_files_have_small_patches() {
         let zeros = vec![0; 5 << 20];
         let mut new = zeros.clone();
         new[3 << 20] = 1;
@@ -280,7 +281,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
-        fn any_two_files(
+        fn any_file_is_rebuilt_from_any_other(
             old in prop::collection::vec((0..4u64, 1..900usize), 0..12),
             new in prop::collection::vec((0..4u64, 1..900usize), 0..12),
             block in 1..200u64,
@@ -292,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_are_read_as_they_are_printed(len in 0..5000usize, block in 1..700u64) {
+        fn printed_sums_are_parsed(len in 0..5000usize, block in 1..700u64) {
             let bytes = noise(5, len);
             let sums = BlockSums::of(&bytes, block);
             let mut said = String::new();

@@ -1,4 +1,5 @@
-//! Lists what is in a layer's tar: every path, and of each file where its bytes are and their digest.
+//! Lists the content of a layer's tar: every path, and for each file the position and digest of its
+//! bytes.
 
 use std::io::{self, Read};
 
@@ -9,71 +10,71 @@ use crate::tarball::Walker;
 use crate::{compress, files, tarball};
 use o3r_core::digest::{Digest, DigestWriter};
 
-/// Most entries of a layer that is listed. A whole Debian with Python's scientific stack has 60 000;
-/// an index of this many takes 16 MB of memory.
+/// The most entries of a layer that is listed; an index of 100 000 takes 16 MB of memory. A whole
+/// Debian with Python's scientific stack has 60 000.
 const MAX_ENTRIES: usize = 100_000;
 
-/// Most bytes of all paths of a layer.
+/// The most bytes of all paths of a layer.
 const MAX_PATHS: usize = 8 << 20;
 
 /// Longest path of Linux.
 const MAX_PATH: usize = 4096;
 
-/// The prefix by which a layer says that something below it is gone.
+/// The prefix of a whiteout, which deletes a path of lower layers.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// The name by which a layer says that a directory hides all that is below it in other layers.
+/// The name of an opaque whiteout, which hides everything that lower layers have in its directory.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// What is in a layer.
+/// The content of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// Bytes of the layer's tar.
+    /// The length of the layer's tar in bytes.
     pub(crate) len: u64,
-    /// In the order of the tar.
+    /// In the tar's order.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// One thing in a layer.
+/// A member of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// From the root, without a leading slash, `.` or `..`.
+    /// Relative to the root, without a leading slash, `.` or `..`.
     pub(crate) path: Box<[u8]>,
     pub(crate) kind: Kind,
 }
 
-/// What it is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     File(Content),
-    /// The same file as the one at this path of the same layer.
+    /// The same file as at this path of the same layer.
     Hardlink(Box<[u8]>),
-    /// Where it leads.
+    /// The link's target.
     Symlink(Box<[u8]>),
     Directory,
-    /// A device, a pipe, a file with holes.
+    /// A device, a pipe or a sparse file.
     Other,
-    /// What other layers have at the path is gone.
+    /// Deletes the path of lower layers.
     Whiteout,
-    /// What other layers have below the path is gone.
+    /// Hides everything that lower layers have below the path.
     Opaque,
 }
 
-/// A regular file's bytes.
+/// The bytes of a regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// Where they start in the tar.
+    /// Offset of the bytes in the tar.
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) digest: Digest,
 }
 
 impl Index {
-    /// Reads a whole layer; `origin` names it in errors. None if it has more, or odder, entries than
-    /// a file system needs: such a layer is sent whole.
+    /// Reads a whole layer; `origin` names it in errors. `None` if it has more or stranger entries
+    /// than a file system needs: such a layer is sent whole.
     ///
     /// # Errors
-    /// It cannot be read, is no tar, or is not the layer of its diff id.
+    /// The layer cannot be read, is not a tar, or does not match its diff ID.
     pub(crate) fn of_layer(layer: &LayerBytes, origin: &str) -> Result<Option<Self>, ImageError> {
         let part = format!("layer {}", layer.diff_id);
         let name = format!("{origin}: {part}");
@@ -120,7 +121,7 @@ fn kind(walker: &mut Walker<'_, Hashed>, found: tarball::Entry) -> Result<Kind, 
         tarball::Kind::File => {
             let mut hash = DigestWriter::new(io::sink());
             walker.pass_to(&mut |piece| {
-                // A sink takes everything.
+                // Writing to a sink cannot fail.
                 let _ = io::Write::write_all(&mut hash, piece);
             })?;
             let (_, digest, len) = hash.finish();
@@ -141,7 +142,7 @@ fn kind(walker: &mut Walker<'_, Hashed>, found: tarball::Entry) -> Result<Kind, 
     })
 }
 
-/// What a whiteout says, if the path is one.
+/// Parses a whiteout; `None` for any other path.
 fn whiteout(path: &[u8]) -> Option<Entry> {
     let at = path.iter().rposition(|byte| *byte == b'/');
     let (parent, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
@@ -163,7 +164,7 @@ fn whiteout(path: &[u8]) -> Option<Entry> {
     })
 }
 
-/// The path from the root; none if it leaves the root or holds a NUL.
+/// Normalises a path relative to the root; `None` if it leaves the root or contains a NUL.
 pub(crate) fn normalised(path: &[u8]) -> Option<Box<[u8]>> {
     let mut out = Vec::with_capacity(path.len());
     for part in path.split(|byte| *byte == b'/') {

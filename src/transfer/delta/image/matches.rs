@@ -1,4 +1,4 @@
-//! Finds what of an image's missing layers an old image has: whole files anywhere in it, and old
+//! Finds content of an image's missing layers in an old image: identical files at any path, and old
 //! versions of changed ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,37 +8,37 @@ use super::view::{FileId, OldFile, View, without_digits};
 use super::{Base, Grain, Reach};
 use o3r_core::digest::Digest;
 
-/// Smaller files are sent: their names take as much.
+/// Smaller files are sent: their names would take as many bytes.
 const MIN_COPY: u64 = 256;
 
-/// Where files have to be taken out one by one, smaller ones are not worth it.
+/// If files must be extracted one by one, smaller ones do not pay.
 const MIN_TAKEN: u64 = 4 << 10;
 
-/// Most bytes of the names of files that are taken out: they are the arguments of one command, and a
-/// word is 128 KiB at most.
+/// The most bytes of the names of extracted files: they are arguments of one command, and an
+/// argument has 128 KiB at most.
 const MAX_NAMES: usize = 48 << 10;
 
-/// Most bytes of files that are taken out, for which there has to be room in the home directory.
+/// The most bytes of extracted files, which need space in the home directory.
 const MAX_TAKEN: u64 = 512 << 20;
 
-/// A file of a new layer that an old image has, as it is or in another version.
+/// A file of a new layer that an old image has, unchanged or in another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Match {
     pub(crate) content: Content,
     pub(crate) old: FileId,
-    /// Whether it is the same; else ranges of it may be.
+    /// Whether it is unchanged; otherwise, ranges of it may be.
     pub(crate) whole: bool,
 }
 
-/// What was found.
+/// The old image and the files found in it.
 #[derive(Debug)]
 pub(crate) struct Matches {
     pub(crate) base: Base,
     pub(crate) view: View,
     pub(crate) reach: Reach,
-    /// For each layer the bytes of its tar and what is in the old image, in the tar's order.
+    /// For each layer, the length of its tar in bytes and its matches in the tar's order.
     pub(crate) layers: BTreeMap<Digest, (u64, Vec<Match>)>,
-    /// Large old files by their names without digits: one of another version.
+    /// Large old files by their path without digits, to find another version.
     versions: Option<HashMap<Box<[u8]>, FileId>>,
 }
 
@@ -59,7 +59,7 @@ impl Matches {
         }
     }
 
-    /// Looks for the files of a layer.
+    /// Finds the files of a layer in the old image.
     pub(crate) fn add(&mut self, diff_id: Digest, index: &Index, grain: Grain) {
         let mut found: Vec<Match> = vec![];
         for entry in &index.entries {
@@ -85,7 +85,7 @@ impl Matches {
         self.layers.insert(diff_id, (index.len, found));
     }
 
-    /// An older version of the file at `path`.
+    /// Finds an older version of the file at `path`.
     fn version(&mut self, path: &[u8], grain: Grain) -> Option<FileId> {
         let large = |file: OldFile| file.content.len >= grain.file;
         if let Some(same) = self.view.at(path) {
@@ -106,7 +106,8 @@ impl Matches {
         let Some((path, file)) = self.view.file(old) else {
             return false;
         };
-        // tar may read some characters of names as patterns, and a second name of a file is none.
+        // tar may interpret some characters of names as patterns, and does not extract a hard link
+        // alone.
         let plain = |byte: &u8| !byte.is_ascii_control() && !b"*?[]\\".contains(byte);
         self.reach == Reach::Inside
             || (!file.linked
@@ -116,8 +117,8 @@ impl Matches {
                 && path.iter().all(plain))
     }
 
-    /// Leaves out the layers for which this does not pay, by their bytes and those that are copied;
-    /// and files that are one too many to be taken out.
+    /// Drops files that exceed the limits of extraction, and layers that do not pay. `pays` gets
+    /// the bytes of a layer and how many of them are copied.
     pub(crate) fn settle(&mut self, pays: impl Fn(u64, u64) -> bool) {
         if self.reach == Reach::Outside {
             let kept = self.taken();
@@ -129,7 +130,7 @@ impl Matches {
             .retain(|_, (len, found)| pays(*len, copied(found)));
     }
 
-    /// The old files that are taken out: the largest ones.
+    /// The old files to extract: the largest ones.
     fn taken(&self) -> BTreeSet<FileId> {
         let mut files = vec![];
         for old in self.olds() {
@@ -156,7 +157,8 @@ impl Matches {
         all.map(|found| found.old).collect()
     }
 
-    /// The list of old files that are taken out, one a line; none if the recipe runs beside them.
+    /// Returns the list of old files to extract, one a line; `None` if the recipe runs inside the
+    /// image.
     pub(crate) fn names(&self) -> Option<Vec<u8>> {
         if self.reach == Reach::Inside {
             return None;
@@ -171,7 +173,7 @@ impl Matches {
         Some(names)
     }
 
-    /// Bytes of whole files that are there, and of those of which ranges may be.
+    /// Bytes of unchanged files, and of those that may have unchanged ranges.
     pub(crate) fn copied(&self) -> u64 {
         self.layers.values().map(|(_, found)| copied(found)).sum()
     }

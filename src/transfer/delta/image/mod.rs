@@ -1,9 +1,9 @@
-//! Makes deltas: what a VPU needs to build an image's missing layers from the files of an image that it
-//! has, with nothing but its shell and docker.
+//! Creates deltas, from which a VPU builds an image's missing layers out of the files of an image
+//! that it has, with only its shell and docker.
 //!
-//! The archive for `docker load` is cut into literals, which are sent, and ranges of old files, which
-//! are copied there, in a throw-away container of the old image; [`pack`] says how. Docker checks
-//! the digest of every layer, so that a wrong rebuild is never accepted.
+//! The archive for `docker load` is divided into literals, which are sent, and ranges of old files,
+//! which are copied in a temporary container of the old image; [`pack`] has the details. Docker
+//! verifies the digest of every layer, so that it never accepts a wrong result.
 
 mod index;
 mod matches;
@@ -30,18 +30,18 @@ use o3r_core::{
     offers::{Base, DeltaOffer, Grain, Reach},
 };
 
-/// Old images that are looked at.
+/// The most old images that are considered.
 const MAX_BASES: usize = 3;
 
-/// A layer is rebuilt where at least this part of it, in percent, is there: below that, what is saved
-/// hardly pays for copying the rest.
+/// The percentage of a layer that the old image must have: below that, the bytes saved hardly pay
+/// for the copying.
 const MIN_SHARE: u64 = 20;
 
-/// Smaller layers are embedded whole.
+/// Smaller layers are sent whole.
 const MIN_LAYER: u64 = 16 << 10;
 
-/// Keeps the list of what is in a layer in the cache, in the background, if it is not there. A layer that cannot be read is
-/// reported by who sends it.
+/// Lists the content of a layer in the background and caches the list, unless it is cached. If the
+/// layer cannot be read, sending it reports that.
 pub(crate) fn list(cache: &LayerCache, layer: &LayerBytes) {
     let (diff_id, layer, owned) = (layer.diff_id, layer.clone(), cache.clone());
     cache.once_listed(diff_id, move || {
@@ -51,23 +51,24 @@ pub(crate) fn list(cache: &LayerCache, layer: &LayerBytes) {
     });
 }
 
-/// What a delta is made of, and for.
+/// What a delta is computed from.
 pub(crate) struct Making<'a> {
     /// The new image's configuration, byte for byte, and its digest.
     pub(crate) config: &'a [u8],
     pub(crate) config_digest: Digest,
-    /// Of all its layers, lowest first.
+    /// The diff IDs of all its layers, lowest first.
     pub(crate) diff_ids: &'a [Digest],
-    /// The bytes of a layer, where they are at hand.
+    /// Returns the bytes of a layer, if they are available.
     pub(crate) layer: &'a dyn Fn(Digest) -> Option<LayerBytes>,
-    /// Where the lists of what is in layers are kept.
+    /// Where the lists of layers are cached.
     pub(crate) cache: &'a LayerCache,
     pub(crate) grain: Grain,
 }
 
 impl Making<'_> {
-    /// A delta for the layers `missing` of an archive that names the image `tag`, out of the best of some images that the
-    /// VPU has, of which the better ones come first, and its bytes. None if none has anything to copy. Blocks.
+    /// Creates a delta for the layers `missing` of an archive that names the image `tag`, and
+    /// returns its bytes with it. Selects the best of the images `bases` that the VPU has; the more
+    /// promising ones should come first. `None` if no image has anything to copy. Blocks.
     ///
     /// # Errors
     /// A layer of this image cannot be read, or scratch files cannot be written.
@@ -168,7 +169,7 @@ impl Making<'_> {
         let scratch = self.cache.scratch();
         let old = OldBytes::fetch(matches, self.layer, &scratch)?;
         let prefix = match matches.reach {
-            // Seen from the recipe's directory, which is at the root there.
+            // Relative to the directory of the recipe, which is in the root of the container.
             Reach::Inside => "../",
             Reach::Outside => "old/",
         };
@@ -210,7 +211,7 @@ impl Making<'_> {
     }
 }
 
-/// A file as literals and ranges of an old one.
+/// Writes a file as literals and ranges of an old file.
 fn ranged(
     new: &Slice,
     (path, old): (&[u8], &Slice),

@@ -1,4 +1,4 @@
-//! Reads layers on this machine: the new one in order, of old ones the files that changed.
+//! Reads layers on this machine: new ones in order, and the changed files of old ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write as _};
@@ -13,19 +13,19 @@ use crate::layer::LayerBytes;
 use crate::{compress, files};
 use o3r_core::digest::Digest;
 
-/// Most bytes of old files that are unpacked to look for ranges in them.
+/// The most bytes of old files that are unpacked to find ranges in them.
 const MAX_OLD: u64 = 1 << 30;
 
-/// The bytes of old files.
+/// The content of old files.
 #[derive(Debug, Default)]
 pub(crate) struct OldBytes(HashMap<FileId, Slice>);
 
 impl OldBytes {
-    /// Those of which ranges are looked for, as far as this machine has their layers.
+    /// Unpacks the old files in which ranges are searched, if this machine has their layers.
     ///
     /// # Errors
-    /// Scratch files cannot be written. A layer that cannot be read only means that nothing of it is
-    /// found.
+    /// Scratch files cannot be written. A layer that cannot be read is no error: its files are
+    /// missing from the result.
     pub(crate) fn fetch(
         matches: &Matches,
         layer: impl Fn(Digest) -> Option<LayerBytes>,
@@ -80,9 +80,9 @@ pub(crate) struct LayerReader {
 }
 
 impl LayerReader {
-    /// Its tar, or the bytes that are sent of it.
+    /// Reads the layer's tar, or, without `tar`, the bytes that are sent for it.
     pub(crate) fn new(layer: &LayerBytes, tar: bool) -> Result<Self, ImageError> {
-        // What docker takes is sent as it is.
+        // Docker accepts gzip layers unchanged.
         let encoding = match layer.encoding {
             Encoding::Gzip if !tar => Encoding::Plain,
             encoding => encoding,
@@ -93,7 +93,7 @@ impl LayerReader {
         Ok(Self { read, name, at: 0 })
     }
 
-    /// Sends all up to this offset, or to the end.
+    /// Writes everything up to this offset, or to the end, as literals.
     pub(crate) fn literal_until(
         &mut self,
         offset: u64,
@@ -102,7 +102,7 @@ impl LayerReader {
         self.pass(offset.saturating_sub(self.at), |piece| pack.literal(piece))
     }
 
-    /// Passes over these bytes.
+    /// Skips `len` bytes.
     pub(crate) fn skip(&mut self, len: u64) -> Result<(), ImageError> {
         self.pass(len, |_| Ok(()))
     }
@@ -111,7 +111,7 @@ impl LayerReader {
         self.skip(offset.saturating_sub(self.at))
     }
 
-    /// Puts these bytes into a file.
+    /// Copies `len` bytes to a scratch file.
     pub(crate) fn spool(&mut self, len: u64, scratch: &ScratchDir) -> Result<Slice, ImageError> {
         let mut file = scratch.file()?;
         self.pass(len, |piece| {

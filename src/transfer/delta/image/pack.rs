@@ -1,7 +1,8 @@
-//! Writes a recipe and the bytes that it needs: a small tar, and a shell script that makes a large one.
+//! Writes a recipe and its literals: a small tar with a shell script that produces a large one.
 //!
-//! The script runs where the literals are, and writes to standard output. It is all `cat`, `head -c`
-//! and `tail -c`: thousands of files are a few commands, for starting a program is what takes time.
+//! The script runs in the directory of the literals and writes to stdout. It consists of `cat`,
+//! `head -c` and `tail -c`; thousands of files take only a few commands, because starting a program
+//! is what takes time.
 
 use std::io::{self, BufWriter, Write as _};
 
@@ -15,34 +16,36 @@ use o3r_core::{
     shell,
 };
 
-/// The script's name in the tar; it comes last, so that it is there only if all is.
+/// The script's name in the tar. It is the last member, so that its presence proves that the rest
+/// arrived.
 pub(crate) const RECIPE: &str = "recipe";
 
-/// The name of the list of old files, one a line, where they are taken out of the image beforehand.
+/// The name of the list of old files, one a line, if they are extracted from the image first.
 pub(crate) const NAMES: &str = "names";
 
-/// Most bytes of one literal: more are several.
+/// The most bytes of a literal; longer ones are split.
 const MAX_LITERAL: usize = 1 << 20;
 
-/// Bytes of one command's words; Linux takes 2 MiB with the environment, a careful shell 128 KiB.
+/// The most bytes of a command's arguments. Linux accepts 2 MiB with the environment, a careful
+/// shell 128 KiB.
 const MAX_WORDS: usize = 32 << 10;
 
-/// A tar and its script in the making.
+/// A tar and its script in progress.
 #[derive(Debug)]
 pub(crate) struct Pack<'a> {
     scratch: &'a ScratchDir,
     tar: BufWriter<std::fs::File>,
-    /// Bytes of the literal that is not written yet.
+    /// Bytes of the literal in progress.
     pending: Vec<u8>,
     literals: usize,
     script: Vec<u8>,
-    /// Words of the `cat` that is not written yet.
+    /// Arguments of the `cat` in progress.
     words: Vec<u8>,
-    /// What is before the path of an old file, seen from the script.
+    /// The prefix of the paths of old files, as the script sees them.
     prefix: &'static str,
 }
 
-/// What [`Pack::finish`] made.
+/// The result of [`Pack::finish`].
 #[derive(Debug)]
 pub(crate) struct Packed {
     /// The compressed tar.
@@ -51,7 +54,7 @@ pub(crate) struct Packed {
 }
 
 impl<'a> Pack<'a> {
-    /// Starts with nothing; old files are below `prefix`.
+    /// Starts an empty pack; old files are below `prefix`.
     pub(crate) fn new(scratch: &'a ScratchDir, prefix: &'static str) -> Result<Self, ImageError> {
         Ok(Self {
             scratch,
@@ -64,7 +67,7 @@ impl<'a> Pack<'a> {
         })
     }
 
-    /// The next bytes are these.
+    /// Appends these bytes.
     pub(crate) fn literal(&mut self, mut bytes: &[u8]) -> Result<(), ImageError> {
         while !bytes.is_empty() {
             let room = MAX_LITERAL - self.pending.len();
@@ -78,7 +81,7 @@ impl<'a> Pack<'a> {
         Ok(())
     }
 
-    /// The next bytes are these of an old file that has `total`.
+    /// Appends a range of an old file that has `total` bytes.
     pub(crate) fn copy(
         &mut self,
         path: &[u8],
@@ -110,7 +113,7 @@ impl<'a> Pack<'a> {
         Ok(())
     }
 
-    /// Compresses it all; `names` are the old files, where these have to be taken out beforehand.
+    /// Compresses the tar. `names` are the old files, if they are extracted first.
     pub(crate) fn finish(mut self, names: Option<&[u8]>) -> Result<Packed, ImageError> {
         self.flush_literal()?;
         self.flush_words();

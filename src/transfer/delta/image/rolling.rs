@@ -1,26 +1,26 @@
-//! Finds ranges of an old file in a new one, wherever they moved to, as rsync does.
+//! Finds ranges of an old file in a new one at any offset, as rsync does.
 //!
-//! Both files are at hand, so that a hit of the rolling hash is compared byte by byte and extended in
-//! both directions: what is found is exact.
+//! Both files are available, so a hit of the rolling hash is compared byte by byte and extended in
+//! both directions: the ranges are exact.
 
 use std::collections::HashMap;
 use std::io;
 
 use crate::files::Slice;
 
-/// Blocks of the old file that are remembered, at most: 65 536 take 1.5 MB.
+/// The most blocks of the old file that are indexed: 65 536 take 1.5 MB.
 const MAX_BLOCKS: u64 = 1 << 16;
 
-/// Smallest block: finds what is at least twice as long.
+/// The smallest block in bytes; it finds ranges that are at least twice as long.
 const MIN_BLOCK: u64 = 1024;
 
-/// Bytes that are read at once.
+/// Bytes that are read at a time.
 const WINDOW: usize = 256 * 1024;
 
-/// The multiplier of the hash: odd, with bits everywhere (Knuth's, of his MMIX generator).
+/// The multiplier of the hash: odd, with bits in all places (Knuth's, of his MMIX generator).
 const FACTOR: u64 = 6_364_136_223_846_793_005;
 
-/// Bytes of the new file that the old one has.
+/// Bytes of the new file that occur in the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) new: u64,
@@ -28,7 +28,8 @@ pub(crate) struct Range {
     pub(crate) len: u64,
 }
 
-/// The ranges of at least `shortest` bytes, in the order of the new file, none overlapping there.
+/// Returns the ranges of at least `shortest` bytes in the order of the new file, without overlaps
+/// there.
 pub(crate) fn ranges(new: &Slice, old: &Slice, shortest: u64) -> io::Result<Vec<Range>> {
     let block = (old.len() / MAX_BLOCKS).next_power_of_two().max(MIN_BLOCK);
     let Ok(size) = usize::try_from(block) else {
@@ -37,7 +38,7 @@ pub(crate) fn ranges(new: &Slice, old: &Slice, shortest: u64) -> io::Result<Vec<
     let blocks = blocks(old, size)?;
     let power = (1..size).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
     let mut found = vec![];
-    // Where the last range ended, and where the next may start.
+    // The end of the last range, and the earliest start of the next.
     let (mut done, mut at) = (0, 0);
     let mut window = vec![0; WINDOW + size];
     'windows: while at + block <= new.len() {
@@ -54,7 +55,8 @@ pub(crate) fn ranges(new: &Slice, old: &Slice, shortest: u64) -> io::Result<Vec<
                     done = range.new + range.len;
                 }
                 if range.len >= block {
-                    // On behind it, even if it was too short: or else time would be quadratic.
+                    // Continues after the range even if it is too short; otherwise the time would
+                    // be quadratic.
                     at = (range.new + range.len).max(here + 1);
                     continue 'windows;
                 }
@@ -73,7 +75,7 @@ pub(crate) fn ranges(new: &Slice, old: &Slice, shortest: u64) -> io::Result<Vec<
     Ok(found)
 }
 
-/// The hash of each block of the old file, and where it is; the first of those that are alike.
+/// Returns the offset of each block of the old file by its hash; the first of equal ones.
 fn blocks(old: &Slice, size: usize) -> io::Result<HashMap<u64, u64>> {
     let mut blocks = HashMap::new();
     let mut window = vec![0; WINDOW.next_multiple_of(size)];
@@ -91,7 +93,7 @@ fn blocks(old: &Slice, size: usize) -> io::Result<HashMap<u64, u64>> {
     }
 }
 
-/// A polynomial in [`FACTOR`]; one is added to each byte, or zeros would not count.
+/// Evaluates a polynomial in [`FACTOR`]; adds one to each byte, because zeros would not count.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0_u64, |sum, byte| {
         let byte = u64::from(*byte).wrapping_add(1);
@@ -99,7 +101,7 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What is the same around these two places, in the new file not before `from`.
+/// Extends a match in both directions, in the new file not before `from`.
 fn extended(new: &Slice, old: &Slice, (at, old_at): (u64, u64), from: u64) -> io::Result<Range> {
     let forward = same_after(new, old, (at, old_at))?;
     let back = same_before(new, old, (at, old_at), (at - from).min(old_at))?;
@@ -172,7 +174,7 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    /// Bytes of `new` that no range covers; ranges are what they say.
+    /// Returns the number of bytes of `new` that no range covers; checks the ranges.
     fn literal(new: &[u8], old: &[u8], shortest: u64) -> usize {
         let found = ranges(&slice(new), &slice(old), shortest).unwrap();
         let mut end = 0;
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moved_is_found() {
+    fn moved_ranges_are_found() {
         let old = noise(1, 600_000);
         let mut new = old.clone();
         new.splice(300_000..300_000, noise(2, 1000));
@@ -205,14 +207,14 @@ mod tests {
         new.rotate_left(123_456);
         assert!(literal(&new, &old, 1) <= 1001 + 7 + 2048);
         assert_eq!(literal(&new, &noise(3, 600_000), 1), new.len());
-        // The 16 bytes in which compiled Python differs.
+        // The 16 bytes in which compiled Python files differ.
         let mut compiled = old.clone();
         compiled[..16].copy_from_slice(&noise(4, 16));
         assert!(literal(&compiled, &old, 1) <= 16);
     }
 
     #[test]
-    fn monotonous_files_take_no_longer() {
+    fn repetitive_files_take_no_longer() {
         let zeros = vec![0; 5 << 20];
         let mut new = zeros.clone();
         new[3 << 20] = 1;

@@ -1,4 +1,5 @@
-//! Keeps the lists of layers in the layer cache: compact, checked when read, rebuilt when damaged.
+//! Stores the lists of layers in the layer cache: compact, verified when read, rebuilt when
+//! damaged.
 
 use std::io::{self, Read as _, Write as _};
 use std::time::SystemTime;
@@ -9,14 +10,14 @@ use crate::error::ImageError;
 use crate::layer::LayerBytes;
 use o3r_core::digest::Digest;
 
-/// The first bytes of a list: what it is, and the version of its shape.
+/// The first bytes of a list: its type and the version of its format.
 const MAGIC: &[u8] = b"o3r-index-1\n";
 
-/// Largest list that is read, unpacked; one of the most entries has half of it.
+/// The longest list that is read, in unpacked bytes; the largest list takes half of that.
 const MAX_LEN: u64 = 24 << 20;
 
-/// The list of a layer: from the cache, else made from `layer` and kept. None if there is none and no
-/// layer either, or if the layer is too odd for one.
+/// Returns the list of a layer: from the cache, otherwise created from `layer` and cached. `None`
+/// if both are missing, or if the layer is too strange to be listed.
 pub(crate) fn index(
     cache: &LayerCache,
     diff_id: Digest,
@@ -29,7 +30,7 @@ pub(crate) fn index(
         return Ok(None);
     };
     let index = match Index::of_layer(&layer, "an image") {
-        // It is no tar as layers commonly are; docker may think otherwise.
+        // Not a common tar of a layer; docker may still accept it.
         Err(
             ImageError::Damaged { .. } | ImageError::Truncated { .. } | ImageError::TooMuch { .. },
         ) => None,
@@ -53,7 +54,7 @@ fn cached(cache: &LayerCache, diff_id: Digest) -> Option<Index> {
         let Ok(file) = fs_err::File::open(entry.path()) else {
             continue;
         };
-        // For the cache's limit: the least recently used go first.
+        // `LayerCache::prune` removes the least recently used first.
         let _ = file.set_modified(SystemTime::now());
         let mut bytes = vec![];
         let read = file.take(MAX_LEN).read_to_end(&mut bytes);
@@ -86,7 +87,7 @@ fn keep(cache: &LayerCache, diff_id: Digest, index: &Index) -> io::Result<()> {
     Ok(())
 }
 
-/// Compressed; paths share what they have in common with the one before.
+/// Compresses a list; paths omit the prefix that they share with the previous one.
 fn pack(index: &Index) -> io::Result<Vec<u8>> {
     let mut out = flate2::write::GzEncoder::new(MAGIC.to_vec(), flate2::Compression::fast());
     number(&mut out, index.len)?;
@@ -165,7 +166,8 @@ fn code(kind: &Kind) -> u8 {
     }
 }
 
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+/// Writes a number in base 128, the lowest digit first; the high bit of a byte says that more
+/// follow.
 fn number(out: &mut impl io::Write, mut number: u64) -> io::Result<()> {
     while number >= 0x80 {
         out.write_all(&[number.to_le_bytes()[0] | 0x80])?;
@@ -231,12 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_read_back() {
+    fn a_packed_list_is_read_back() {
         assert_eq!(unpack(&pack(&index()).unwrap()), Some(index()));
     }
 
     #[test]
-    fn damage_is_never_taken_for_a_list_of_another_layer() {
+    fn a_damaged_list_is_never_used() {
         let dir = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         let cache = LayerCache::new(path);
@@ -249,7 +251,7 @@ mod tests {
         for at in 0..sound.len() {
             let mut damaged = sound.clone();
             damaged[at] ^= 4;
-            // Even without the check of the digest: no panic.
+            // Must not panic even without the digest check.
             let _ = unpack(&damaged);
             fs_err::write(&file, damaged).unwrap();
             assert_eq!(cached(&cache, id), None);

@@ -1,20 +1,20 @@
-//! Merges the layers of an image into the file system that a container of it sees.
+//! Merges the layers of an image into the file system that its containers see.
 //!
-//! What is not certain is left out, or the whole image is: a file that is missing here only costs
-//! bytes, a wrong one would make a load fail.
+//! Omits uncertain files, or rejects the whole image: a missing file only costs bytes, but a wrong
+//! one would make a load fail.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::index::{Content, Index, Kind};
 use o3r_core::digest::Digest;
 
-/// Most paths of an image: two or three times a large one; they take 15 MB of memory.
+/// The most paths of an image: two or three times those of a large one; they take 15 MB of memory.
 const MAX_PATHS: usize = 150_000;
 
-/// Links followed from one path, as in Linux.
+/// The most links that are followed from one path, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// What a container has at these paths is not the image's, but docker's and the kernel's.
+/// At these paths, a container has files of docker or the kernel instead of the image's.
 const MASKED: [&[u8]; 9] = [
     b".dockerenv",
     b".o3r",
@@ -27,7 +27,7 @@ const MASKED: [&[u8]; 9] = [
     b"sys",
 ];
 
-/// And below this one what docker and programs put there.
+/// Below this one, docker and programs create files.
 const RUN: &[u8] = b"run";
 
 type Path = Box<[u8]>;
@@ -43,7 +43,7 @@ enum Node {
 /// A regular file of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OldFile {
-    /// In which layer of the image it is, from 0.
+    /// The number of its layer in the image, from 0.
     pub(crate) layer: usize,
     pub(crate) content: Content,
     /// Whether it has more than one name.
@@ -63,12 +63,12 @@ pub(crate) struct View {
 pub(crate) struct FileId(usize);
 
 impl View {
-    /// Starts with nothing.
+    /// Starts an empty view.
     pub(crate) fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A file's path and place.
+    /// Returns a file's path and content.
     pub(crate) fn file(&self, id: FileId) -> Option<(&[u8], OldFile)> {
         match self.nodes.get(id.0)? {
             (path, Node::File(file)) => Some((path, *file)),
@@ -76,20 +76,20 @@ impl View {
         }
     }
 
-    /// A file with these bytes that can be copied.
+    /// Returns a copyable file with this content.
     pub(crate) fn same(&self, content: &Content) -> Option<FileId> {
         let id = FileId(*self.by_digest.get(&content.digest)?);
         let (_, file) = self.file(id)?;
         (file.content.len == content.len).then_some(id)
     }
 
-    /// The file at this very path, if it can be copied.
+    /// Returns the file at exactly this path, if it is copyable.
     pub(crate) fn at(&self, path: &[u8]) -> Option<FileId> {
         let id = FileId(self.find(path)?);
         (self.file(id).is_some() && !is_masked(path)).then_some(id)
     }
 
-    /// All files that can be copied.
+    /// Returns all copyable files.
     pub(crate) fn files(&self) -> impl Iterator<Item = (FileId, &[u8], OldFile)> {
         let nodes = self.nodes.iter().enumerate();
         nodes.filter_map(|(id, (path, node))| match node {
@@ -98,7 +98,7 @@ impl View {
         })
     }
 
-    /// Whether a program of this name is where every `PATH` leads.
+    /// Whether a program of this name is in a directory that is in every `PATH`.
     pub(crate) fn has_program(&self, name: &str) -> bool {
         ["bin", "usr/bin"].into_iter().any(|directory| {
             let path = format!("{directory}/{name}");
@@ -114,7 +114,7 @@ impl View {
         found.ok()
     }
 
-    /// The file that a path leads to, links followed.
+    /// Returns the file at a path after following links.
     fn resolve(&self, path: &[u8]) -> Option<OldFile> {
         let mut left: Vec<Vec<u8>> = parts(path).rev().collect();
         let mut at: Vec<u8> = vec![];
@@ -165,20 +165,20 @@ fn is_masked(path: &[u8]) -> bool {
     MASKED.iter().any(|masked| below(masked)) || below(RUN)
 }
 
-/// A [`View`] in the making.
+/// A [`View`] in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    /// With the layer that each is from.
+    /// Each with its layer.
     nodes: BTreeMap<Path, (usize, Node)>,
     layers: usize,
 }
 
 impl Builder {
-    /// Puts the next layer on top. None if it cannot be told what docker made of it.
+    /// Adds the next layer on top. `None` if docker's result is uncertain.
     pub(crate) fn add(mut self, index: &Index) -> Option<Self> {
         let layer = self.layers;
         self.layers += 1;
-        // Whiteouts speak of the layers below only, wherever in the tar they are.
+        // Whiteouts apply only to lower layers, wherever they are in the tar.
         let mut hidden = vec![];
         for entry in &index.entries {
             match entry.kind {
@@ -217,7 +217,7 @@ impl Builder {
             }
             self.put(layer, &entry.path, node);
         }
-        // Which of the two counts depends on more than is known here.
+        // A path that is both deleted and created by a layer is uncertain.
         for path in hidden {
             if self.nodes.contains_key(path) {
                 self.remove(path);
@@ -226,7 +226,7 @@ impl Builder {
         (self.nodes.len() <= MAX_PATHS).then_some(self)
     }
 
-    /// The image.
+    /// Returns the merged image.
     pub(crate) fn build(self) -> View {
         let nodes = self.nodes.into_iter().map(|(path, (_, node))| (path, node));
         let mut view = View {
@@ -249,7 +249,7 @@ impl Builder {
         }
     }
 
-    /// A second name of a file of this layer.
+    /// Returns the node of a hard link to a file of this layer.
     fn linked(&mut self, layer: usize, target: &[u8]) -> Node {
         match self.nodes.get_mut(target) {
             Some((from, Node::File(file))) if *from == layer => {
@@ -260,8 +260,8 @@ impl Builder {
         }
     }
 
-    /// Whatever is above a path is a directory; where a lower layer has something else there, that is
-    /// hidden. A link of this very layer would have been followed: then nothing is certain.
+    /// Makes all parents of a path directories, replacing other nodes of lower layers. `None` if
+    /// this layer has a link there: it would have been followed, and the result is uncertain.
     fn make_parents(&mut self, layer: usize, path: &[u8]) -> Option<()> {
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         for (at, _) in slashes {
@@ -275,7 +275,7 @@ impl Builder {
         Some(())
     }
 
-    /// Takes a path away, with all that is below it.
+    /// Removes a path and everything below it.
     fn remove(&mut self, path: &[u8]) {
         if !path.is_empty() && self.nodes.remove(path).is_none() {
             return;
@@ -297,7 +297,7 @@ impl Builder {
     }
 }
 
-/// A path as a file's name beside others that differ in digits only: versions, mostly.
+/// Returns a path without digits, which groups versions of a file.
 pub(crate) fn without_digits(path: &[u8]) -> Path {
     let bytes = path.iter().copied();
     bytes.filter(|byte| !byte.is_ascii_digit()).collect()
@@ -316,8 +316,8 @@ mod tests {
         }
     }
 
-    /// `path=text` is a file, `path@target` a symlink, `path&target` a hard link, `path/` a directory,
-    /// `-path` a whiteout, `!path` an opaque directory.
+    /// Parses a layer: `path=text` is a file, `path@target` a symlink, `path&target` a hard link,
+    /// `path/` a directory, `-path` a whiteout, `!path` an opaque directory.
     fn layer(words: &str) -> Index {
         let entries = words.split_whitespace().map(|word| {
             let entry = |path: &str, kind| Entry {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_merged_as_docker_does() {
+    fn layers_are_merged_as_in_docker() {
         for (layers, want) in [
             (&["a=1 b/c=2", "b/c=3"][..], "a:0 b/c:1"),
             (&["b/c=2 b/d=2 bb=1", "-b"], "bb:0"),

@@ -1,4 +1,4 @@
-//! Plays docker by a script.
+//! Tests against a docker program that is a script.
 
 use camino::Utf8PathBuf;
 use insta::assert_snapshot;
@@ -11,13 +11,13 @@ use o3r_core::compression::Compression;
 
 const LAYER: [u8; 1024] = [0; 1024];
 
-/// A docker program that answers from files, and keeps a list of what it was asked.
+/// A docker program that answers from files and records its arguments.
 struct Docker {
     dir: tempfile::TempDir,
 }
 
 impl Docker {
-    /// `info` is what `docker info` prints; `id` and `arch` what `docker image inspect` says.
+    /// `info` is the output of `docker info`; `id` and `arch` are values of `docker image inspect`.
     fn new(info: &str, id: &str, arch: &str) -> Self {
         let docker = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -69,7 +69,7 @@ impl Docker {
         Utf8PathBuf::from_path_buf(self.dir.path().join(name)).unwrap()
     }
 
-    /// An image that is sent from this cache.
+    /// A sender of the image that uses this cache.
     fn sender(&self, cache: &LayerCache) -> ImageSender {
         ImageSender::new(self.open("arm64").unwrap()).with_cache(cache)
     }
@@ -129,7 +129,7 @@ const CLASSIC: &str = r#"[["Backing Filesystem","extfs"]]"#;
 const CONTAINERD: &str = r#"[["driver-type","io.containerd.snapshotter.v1"]]"#;
 
 #[test]
-fn the_classic_store_is_only_asked_until_bytes_are_needed() {
+fn a_classic_store_is_only_inspected_until_bytes_are_needed() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
     let image = docker.open("arm64").unwrap();
     assert_eq!(image.config_digest(), Digest::of(config("arm64")));
@@ -176,7 +176,7 @@ fn an_image_whose_layers_are_cached_is_not_saved() {
 }
 
 #[test]
-fn who_waits_for_docker_is_told() {
+fn saving_an_image_reports_progress() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
@@ -197,7 +197,7 @@ fn who_waits_for_docker_is_told() {
 }
 
 #[test]
-fn what_was_saved_for_a_fast_link_serves_a_slow_one() {
+fn an_image_saved_for_a_fast_link_is_reused_for_a_slow_one() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
@@ -223,9 +223,9 @@ fn what_was_saved_for_a_fast_link_serves_a_slow_one() {
     );
 }
 
-/// An apply that was declined, or whose link broke before a layer was sent to its end.
+/// An apply that was declined, or whose connection broke before a layer was sent completely.
 #[test]
-fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
+fn a_saved_layer_that_was_not_sent_is_cached() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
     let cache =
         LayerCache::new(Utf8PathBuf::from_path_buf(docker.dir.path().join("cache")).unwrap());
@@ -241,7 +241,7 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     image.prepare_layers(&wanted, compression, &|_| {}).unwrap();
     assert_eq!(docker.asked(), "image info save image info ", "saved once");
 
-    // What sending has kept is not copied as well.
+    // A layer that sending has cached is not copied as well.
     let files = || docker.path("cache/layers").read_dir_utf8().unwrap().count();
     let before = files();
     cache.copy_unless_sent(&layer, "the engine");
@@ -249,9 +249,9 @@ fn what_was_saved_to_be_compressed_on_the_way_and_not_sent_is_kept() {
     assert_eq!(files(), before);
 }
 
-/// Once some layers were made ready, the others share what these leave of the size that docker tells.
+/// Once some layers are prepared, the others share the rest of the size that docker reports.
 #[test]
-fn what_is_known_of_some_layers_counts_in_an_estimate() {
+fn known_layers_improve_the_estimate() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).to_string(), "arm64");
     let saved = docker.open("arm64").unwrap();
     let layer = saved.contents().unwrap().layers[0].clone();
@@ -278,7 +278,7 @@ fn what_is_known_of_some_layers_counts_in_an_estimate() {
 }
 
 #[test]
-fn the_containerd_store_is_saved_to_know_the_image() {
+fn an_image_in_a_containerd_store_is_saved_to_identify_it() {
     let id = Digest::of("an index").to_string();
     for info in [CONTAINERD, "", "null"] {
         let docker = Docker::new(info, &id, "arm64");
@@ -289,7 +289,7 @@ fn the_containerd_store_is_saved_to_know_the_image() {
 }
 
 #[test]
-fn podman_leaves_the_algorithm_out() {
+fn a_podman_id_without_algorithm_is_accepted() {
     let docker = Docker::new(CLASSIC, &Digest::of(config("arm64")).hex(), "arm64");
     assert_eq!(
         docker.open("arm64").unwrap().config_digest(),
@@ -298,7 +298,7 @@ fn podman_leaves_the_algorithm_out() {
 }
 
 #[test]
-fn another_image_than_was_looked_at() {
+fn an_image_that_changed_since_inspection_is_an_error() {
     let docker = Docker::new(CLASSIC, &Digest::of("other").to_string(), "arm64");
     let error = docker
         .open("arm64")
@@ -317,7 +317,7 @@ fn wrong_processor() {
 }
 
 #[test]
-fn docker_that_cannot_answer() {
+fn docker_failures_are_classified() {
     let error = |words| {
         let error = Docker::failing(words).open("arm64").unwrap_err();
         format!("{error}\nhelp: {}", error.help().unwrap_or_default())
@@ -352,7 +352,7 @@ fn docker_that_cannot_answer() {
 }
 
 #[test]
-fn no_docker_at_all() {
+fn a_missing_docker_is_an_error() {
     let engine = Engine {
         program: "/nowhere/docker".to_owned(),
         leading: Vec::new(),
@@ -364,7 +364,7 @@ fn no_docker_at_all() {
     "#);
 }
 
-/// A containerd store with an image whose layer is stored like this, and the cache.
+/// A containerd store with an image whose layer is stored in this form, and the cache.
 fn containerd(layer: &[u8]) -> (Docker, LayerCache) {
     let docker = Docker::new(CONTAINERD, &Digest::of("an index").to_string(), "arm64");
     fs_err::write(docker.path("save"), saved_with("arm64", layer)).unwrap();
@@ -373,7 +373,7 @@ fn containerd(layer: &[u8]) -> (Docker, LayerCache) {
 }
 
 #[test]
-fn regression_the_containerd_store_is_saved_once_in_all() {
+fn regression_an_image_in_a_containerd_store_is_saved_only_once() {
     let zstd = zstd::encode_all(&LAYER[..], 1).unwrap();
     for layer in [LAYER.to_vec(), gzip(&LAYER), zstd] {
         let (docker, cache) = containerd(&layer);
@@ -402,7 +402,7 @@ fn regression_the_containerd_store_is_saved_once_in_all() {
         }
         let asked = "image info version save image ".to_owned() + &"image ".repeat(5);
         assert_eq!(docker.asked(), asked, "saved once");
-        // What the cache lost is saved again, if it is still the same.
+        // A layer that the cache lost is saved again, if the image is still the same.
         fs_err::remove_dir_all(docker.path("cache/layers")).unwrap();
         let image = docker.open_remembered("arm64", Some(&cache)).unwrap();
         image.prepare().unwrap();
@@ -413,7 +413,7 @@ fn regression_the_containerd_store_is_saved_once_in_all() {
 }
 
 #[test]
-fn what_was_saved_while_the_name_moved_on_is_not_remembered() {
+fn an_image_saved_while_its_name_changed_is_not_cached() {
     let (docker, cache) = containerd(&LAYER);
     docker.script(
         r#"case $1 in
@@ -428,7 +428,8 @@ fn what_was_saved_while_the_name_moved_on_is_not_remembered() {
     assert!(none.is_none());
 }
 
-/// Docker whose engine has the image for the VPU alone, and so does not save it without a platform.
+/// A docker whose engine has the image only for the VPU's platform, so that it does not save it
+/// without one.
 const FOREIGN: &str = r#"case "$1 $2" in
     image*) cat "$d/inspect";;
     info*) cat "$d/info";;
@@ -438,7 +439,7 @@ const FOREIGN: &str = r#"case "$1 $2" in
     esac"#;
 
 #[test]
-fn regression_one_platform_is_saved_where_docker_can() {
+fn regression_a_single_platform_is_saved_if_docker_supports_it() {
     for (api, asked) in [
         ("1.52", "image info version save "),
         ("1.47", "image info version save save "),
@@ -452,7 +453,7 @@ fn regression_one_platform_is_saved_where_docker_can() {
         let platform = fs_err::read_to_string(docker.path("platform")).unwrap();
         assert_eq!(platform, "linux/arm64\n");
     }
-    // A program that does not know the option: docker's words are those of the try before.
+    // The client does not know the option: the error is that of the previous try.
     let (docker, _) = containerd(&LAYER);
     docker.script(&FOREIGN.replace(
         r#"echo "$3" >"$d/platform"; cat "$d/save";;"#,
@@ -466,7 +467,7 @@ fn regression_one_platform_is_saved_where_docker_can() {
 }
 
 #[test]
-fn what_docker_could_not_save() {
+fn a_failed_save_says_what_to_do() {
     let said = |save: &str| {
         let (docker, _) = containerd(&LAYER);
         docker.script(&format!(
