@@ -2,8 +2,8 @@
 
 use super::{HIDDEN_STAGING, LARGE, Node, Other, Probed, Tree, TreeQuery, Trees};
 
-/// Takes from `found`, which answered `asked`, what answers `queries`; `unasked` is the reason where
-/// that was not looked at.
+/// Selects from `found`, the answers to `asked`, those to `queries`. `unasked` is the reason for
+/// targets that were not observed.
 pub(super) fn answer(
     mut found: Trees,
     asked: &[TreeQuery],
@@ -37,7 +37,7 @@ pub(super) fn answer(
     found
 }
 
-/// The tree as a VPU would tell it to `query`; none where that was not looked at.
+/// Reduces a tree to what a VPU would answer to `query`; `None` if `asked` did not cover that.
 fn tree_for(mut tree: Tree, asked: &TreeQuery, query: &TreeQuery) -> Option<Tree> {
     if query.all && !asked.all {
         return None;
@@ -45,7 +45,7 @@ fn tree_for(mut tree: Tree, asked: &TreeQuery, query: &TreeQuery) -> Option<Tree
     for (name, size) in &query.names {
         let size_then = asked.names.get(name)?;
         if name.is_empty() && size.is_none() != size_then.is_none() {
-            // What is behind a link is only asked of a directory.
+            // What a link points to is only probed for a directory.
             return None;
         }
         if let Some(Probed::Known(Node::File {
@@ -80,12 +80,12 @@ fn tree_for(mut tree: Tree, asked: &TreeQuery, query: &TreeQuery) -> Option<Tree
     is_told.then_some(tree)
 }
 
-/// Whether the script hashes a file of `bytes` where `size` are expected.
+/// Whether the script hashes a file of `bytes` if `size` is expected.
 fn hashes(size: Option<u64>, bytes: u64) -> bool {
     size.is_some_and(|size| size == bytes || (size < LARGE && bytes <= LARGE))
 }
 
-/// What was expected then and is not any more.
+/// Converts a node that is no longer expected.
 fn other(node: &Probed<Node>) -> Option<Other> {
     Some(match node.known()? {
         Node::Directory {
@@ -125,7 +125,7 @@ mod tests {
         })
     }
 
-    /// A directory of which `a` and `large` are there, and `gone` is not.
+    /// A directory that has `a` and `large`, but not `gone`.
     fn found() -> Trees {
         let nodes = [("a", file(3, true)), ("large", file(LARGE * 2, false))];
         let tree = Tree {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_of_a_target_makes_it_unknown() {
+    fn a_target_that_was_not_queried_is_unknown() {
         let unknown = Probed::Unknown(UNASKED.to_owned());
         let some = query(false, NAMES);
         assert_eq!(answered(&[], &some), unknown);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_is_told_as_a_vpu_would() {
+    fn a_queried_target_is_answered_as_by_a_vpu() {
         let asked = [query(true, NAMES)];
         let same = answer(found(), &asked, &asked, UNASKED);
         assert_eq!(same.targets, found().targets);

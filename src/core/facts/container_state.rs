@@ -1,36 +1,36 @@
-//! The state of a container, in docker's words.
+//! Defines the state of a container in docker's terms.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The state of a container, in docker's words (`docker container inspect`, `.State.Status`).
+/// The state of a container in docker's terms (`docker container inspect`, `.State.Status`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum ContainerState {
-    /// It was never started.
+    /// Never started.
     #[default]
     Created,
-    /// It runs.
+    /// Running.
     Running,
-    /// It runs and is held.
+    /// Running, with its processes suspended.
     Paused,
-    /// It ended, and docker starts it again.
+    /// Ended; docker starts it again.
     Restarting,
-    /// Docker removes it.
+    /// Being removed by docker.
     Removing,
-    /// It ended or was stopped.
+    /// Ended or stopped.
     Exited,
-    /// It cannot be removed.
+    /// Failed to be removed.
     Dead,
-    /// Another word, of another engine or version.
+    /// A state of another engine or version.
     Other(String),
 }
 
 impl ContainerState {
-    /// Docker's word.
+    /// Docker's name of the state.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Created => "created",
@@ -44,7 +44,7 @@ impl ContainerState {
         }
     }
 
-    /// Whether it has processes, or will have some at once: it holds its ports.
+    /// Whether it has processes or is about to have some, so that it occupies its ports.
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Running | Self::Restarting | Self::Paused)
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_kept() {
+    fn every_state_keeps_its_text() {
         for word in [
             "created",
             "running",

@@ -1,4 +1,4 @@
-//! What docker shows of containers and networks: what they are compared by.
+//! Describes containers and networks by what docker reports and plans compare.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,23 @@ use crate::{
     restart_policy::RestartPolicy,
 };
 
-/// A container, as `docker container inspect` shows it. Environment, command and user labels are not in it:
-/// secrets may be.
+/// A container as `docker container inspect` shows it, without environment, command and user
+/// labels, because they may contain secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Without the leading `/`.
     pub name: String,
-    /// Docker's id of the image that it was created from.
+    /// Docker's ID of the image that it was created from.
     pub image: String,
-    /// The image as it was asked for, e.g. `app:1` (`.Config.Image`); empty where an older version observed.
+    /// The image name that it was created with, e.g. `app:1` (`.Config.Image`); empty in
+    /// observations of older versions.
     #[serde(default)]
     pub image_ref: String,
-    /// What it does.
+    /// Its state.
     pub status: ContainerState,
-    /// Of the last run.
+    /// Exit code of the last run.
     pub exit_code: i64,
-    /// When docker starts it again.
+    /// When docker restarts it.
     pub restart_policy: RestartPolicy,
     /// Compose project, by label.
     #[serde(default)]
@@ -34,66 +35,68 @@ pub struct Container {
     /// Compose service, by label.
     #[serde(default)]
     pub service: String,
-    /// The service's container number, by label; 0 where there is none.
+    /// The service's container number, by label; 0 if it has none.
     #[serde(default)]
     pub number: u32,
     /// Directory that compose ran in, by label.
     #[serde(default)]
     pub working_dir: String,
-    /// The files that compose read, by label: comma-separated, relative to `working_dir` or absolute.
+    /// The files that compose read, by label: comma-separated, relative to `working_dir` or
+    /// absolute.
     #[serde(default)]
     pub config_files: String,
-    /// docker-compose's own hash of the service's definition, by label, as 64 hex digits; empty where there is
-    /// none.
+    /// docker-compose's own hash of the service's definition, by label, as 64 hex digits; empty if
+    /// it has none.
     #[serde(default)]
     pub config_hash: String,
-    /// Made by `docker-compose run`.
+    /// Whether `docker-compose run` created it.
     #[serde(default)]
     pub one_off: bool,
-    /// Names of the volumes that it mounts, anonymous ones too.
+    /// Names of the volumes that it mounts, including anonymous ones.
     #[serde(default)]
     pub volumes: BTreeSet<String>,
-    /// What it mounts, by destination; without `tmpfs:`, which docker does not list.
+    /// Its mounts by destination, without `tmpfs:`, which docker does not list.
     #[serde(default)]
     pub mounts: BTreeMap<String, Mount>,
-    /// The networks that it is attached to, by name. A stopped container keeps the id of a network that is
-    /// removed.
+    /// The networks that it is attached to, by name. A stopped container keeps the ID of a network
+    /// that is removed.
     #[serde(default)]
     pub networks: BTreeMap<String, Attachment>,
-    /// Whose namespaces it uses.
+    /// The namespaces that it shares.
     #[serde(default)]
     pub namespaces: Namespaces,
-    /// Names of the containers that it is linked to on docker's default network; docker keeps the containers
-    /// themselves, whatever is called so later.
+    /// Names of the containers that it is linked to on docker's default network. Docker keeps the
+    /// link to the container itself, even if another one gets its name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
-    /// How much of the VPU it may use.
+    /// Its resource limits.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,
-    /// Whether it is on the VPU's own network: then docker does not know which ports it takes.
+    /// Whether it uses the VPU's own network; docker then does not know its ports.
     #[serde(default)]
     pub host_network: bool,
-    /// The ports that docker gives it on the VPU while it runs.
+    /// The VPU's ports that docker publishes for it while it runs.
     #[serde(default)]
     pub ports: BTreeSet<HostPort>,
-    /// All port bindings that it was created with, also those whose port docker chooses.
+    /// All port bindings that it was created with, including those whose port docker chooses.
     #[serde(default)]
     pub published: BTreeSet<Published>,
 }
 
-/// A container's end of a network.
+/// The attachment of a container to a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The network's id, 64 hex digits; empty for a container that was created and never started, on some
-    /// versions of docker.
+    /// The network's ID, 64 hex digits. Empty for a container that was created but never started,
+    /// with some versions of docker.
     pub id: String,
-    /// Names that it has there, without the container's own id.
+    /// Its names on that network, without the container's own ID.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub aliases: BTreeSet<String>,
 }
 
-/// Whose namespaces a container uses, in docker's words (`.HostConfig`): `host`, `private`, `shareable`,
-/// `container:<64 hex digits>`, of a network also its name; empty means docker's default.
+/// The namespaces that a container shares, in docker's terms (`.HostConfig`): `host`, `private`,
+/// `shareable`, `container:<64 hex digits>`, for the network also its name; empty means docker's
+/// default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Namespaces {
@@ -106,7 +109,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// The ids of the containers whose namespaces it uses.
+    /// The IDs of the containers whose namespaces it shares.
     pub fn owners(&self) -> impl Iterator<Item = &str> {
         let modes = [&self.network, &self.pid, &self.ipc];
         modes
@@ -115,7 +118,7 @@ impl Namespaces {
     }
 }
 
-/// What a container mounts at a path.
+/// A mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Bind, volume or tmpfs.
@@ -123,46 +126,46 @@ pub struct Mount {
     /// The volume's name; empty for a bind mount.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// The path on the VPU; of a volume its directory in docker's own tree.
+    /// The path on the VPU; for a volume, its directory in docker's data directory.
     pub source: String,
-    /// Whether it may be written to.
+    /// Whether it is writable.
     pub read_write: bool,
-    /// Whether it is a volume that nobody named: docker made it for the image's `VOLUME`, or for a mount with a
-    /// destination only. It holds data that no other container reaches.
+    /// Whether it is a volume without a name: docker created it for the image's `VOLUME` or for a
+    /// mount with only a destination. No other container has access to its data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anonymous: bool,
-    /// Whether a running container still shows what is at `source`, or at the directory that the volume is bound
-    /// to.
+    /// Whether a running container still shows the content of `source`, or of the directory that
+    /// the volume is bound to.
     #[serde(default, skip_serializing_if = "Shown::is_unknown")]
     pub shown: Shown,
 }
 
-/// What kind a mount is.
+/// The kind of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MountKind {
-    /// A path of the VPU.
+    /// A path on the VPU.
     Bind,
-    /// A volume of docker's.
+    /// A docker volume.
     Volume,
     /// Memory.
     Tmpfs,
-    /// Something else: a named pipe, a cluster volume, an image.
+    /// Another kind: a named pipe, a cluster volume, an image.
     #[serde(other)]
     Other,
 }
 
-/// Whether a container shows what is at a mount's source now. A directory or file that was removed and created
-/// again, or that another one was renamed over, is another one: the container keeps the old one until it starts
-/// again.
+/// Whether a container shows the current content of a mount's source. If a directory or file is
+/// removed and created again, or another one is renamed over it, a container keeps showing the old
+/// one until it is restarted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shown {
-    /// It shows what is there.
+    /// The current content.
     Same,
-    /// It shows something else: what was there when it was started.
+    /// Other content: what was there when it was started.
     Stale,
-    /// It cannot be told, or the container does not run.
+    /// Could not be determined, or the container does not run.
     #[default]
     Unknown,
 }
@@ -180,9 +183,9 @@ impl Shown {
 /// A port binding that a container was created with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
-    /// The container's own port in docker's words, e.g. `80/tcp`.
+    /// The container's own port in docker's notation, e.g. `80/tcp`.
     pub container: String,
-    /// The VPU's address; empty means all.
+    /// The VPU's address; empty means all addresses.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
     /// The VPU's port; empty means that docker chooses one at each start.
@@ -190,12 +193,12 @@ pub struct Published {
     pub port: String,
 }
 
-/// A network of docker's, as `docker network inspect` shows it.
+/// A docker network as `docker network inspect` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// Its name; docker lets two networks have one.
+    /// Its name, which is not unique in docker.
     pub name: String,
-    /// As created.
+    /// The driver that it was created with.
     pub driver: Driver,
     /// Compose project, by label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -203,33 +206,33 @@ pub struct Network {
     /// The key in the compose file, e.g. `default`, by label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// Driver options as created.
+    /// The driver options that it was created with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
-    /// Address pools: those that docker chose, too.
+    /// Address pools, including those that docker chose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
     /// `internal: true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub internal: bool,
-    /// Whether other containers may join a swarm's network.
+    /// Whether standalone containers may join an overlay network.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attachable: bool,
     /// `enable_ipv6: true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6: bool,
-    /// The driver that hands out addresses.
+    /// The driver that assigns addresses.
     #[serde(default, skip_serializing_if = "Driver::is_unknown")]
     pub ipam_driver: Driver,
-    /// Its options as created.
+    /// The options that this driver was created with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ipam_options: BTreeMap<String, String>,
-    /// Ids of the containers that are attached to it, stopped ones too.
+    /// IDs of the attached containers, including stopped ones.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub used_by: BTreeSet<String>,
 }
 
-/// An address pool of a network; what is not set is empty.
+/// An address pool of a network; unset fields are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pool {
@@ -237,7 +240,7 @@ pub struct Pool {
     pub subnet: String,
     /// E.g. `172.18.0.1`.
     pub gateway: String,
-    /// The part of the subnet that containers get addresses of.
+    /// The part of the subnet from which containers get addresses.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub range: String,
 }

@@ -1,4 +1,5 @@
-//! An observation as a document, to plan from elsewhere: in a review, in CI, for a bug report.
+//! Stores an observation as a document, to plan from it elsewhere: in a review, in CI, for a bug
+//! report.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use super::{Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, answer as trees};
 
-/// The version of the document's shape.
+/// The version of the document's format.
 pub const FORMAT: u32 = 1;
 
-/// An observation, and of whom.
+/// An observation, with the host and the query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
-    /// Version of this document's shape.
+    /// Version of this document's format.
     pub format: u32,
-    /// The program that made it, e.g. `o3r-deploy 0.1.0`.
+    /// The program that created it, e.g. `o3r-deploy 0.1.0`.
     pub tool: String,
     /// The VPU's address as connected to.
     pub host: String,
-    /// What was asked: what is not in here is not known. Nothing, where an older version wrote it.
+    /// The query: anything else is unknown. Empty in documents of older versions.
     #[serde(default)]
     pub asked: Query,
     /// What plans depend on.
     pub facts: Facts,
-    /// What changes over time: free space, uptimes, measurements.
+    /// Values that change over time: free space, uptimes, measurements.
     pub readings: Readings,
 }
 
 impl Document {
-    /// What was observed on `host`, which was asked `query`.
+    /// Creates a document from what was observed on `host` in answer to `query`.
     pub fn new(host: &str, query: Query, observed: Observed) -> Self {
         Self {
             format: FORMAT,
@@ -40,8 +41,8 @@ impl Document {
         }
     }
 
-    /// The observation as an answer to `query`: what was not asked then is unknown, never absent,
-    /// and what is not asked now is left out, as a VPU would.
+    /// Answers `query` from the observation: what it did not cover is unknown, never absent, and
+    /// what is not queried is omitted, as a VPU would.
     pub fn answer(self, query: &Query) -> Observed {
         let mut facts = self.facts;
         let mut found = facts.paths;
@@ -63,7 +64,7 @@ impl Document {
                 )
             })
             .collect();
-        // Without the template, no unit's text is shown.
+        // Without the template, no unit's settings are shown.
         if let Probed::Known(autostart) = &mut facts.autostart
             && autostart.template.is_some()
         {
@@ -72,7 +73,7 @@ impl Document {
                 units.or_insert_with(|| Probed::Unknown(reason.clone()));
             }
         }
-        // What saving a name would also save is only looked for where a name is to be saved.
+        // Values that saving a name would also save are only probed if a name is to be saved.
         if query.device_name.is_some()
             && query.device_name != self.asked.device_name
             && let Probed::Known(device) = &mut facts.device
@@ -90,7 +91,7 @@ fn unasked(what: &str) -> String {
     format!("the observation was made without {what}; observe again with this manifest")
 }
 
-/// A project's directory in which nobody looked.
+/// A project's directory that was not observed.
 fn unseen(reason: &str) -> BTreeMap<String, Probed<PathFact>> {
     let names = READ_BY_COMPOSE.iter();
     names
@@ -98,7 +99,7 @@ fn unseen(reason: &str) -> BTreeMap<String, Probed<PathFact>> {
         .collect()
 }
 
-/// What was found at a path, as said to someone who looks for a file of `size` bytes there.
+/// What a VPU would answer about a path if a file of `size` bytes is expected there.
 fn answer(found: Option<Probed<PathFact>>, size: Option<u64>) -> Probed<PathFact> {
     let unknown = |what: &str| Probed::Unknown(unasked(what));
     match found {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_is_unknown_and_not_absent() {
+    fn a_path_that_was_not_queried_is_unknown_and_not_absent() {
         let missing = Probed::Known(PathFact::Missing);
         assert_eq!(answer(Some(missing.clone()), None), missing);
         for (found, size) in [
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_said_to_whom_the_vpu_would_say_it() {
+    fn a_digest_is_answered_only_if_the_vpu_would_answer_it() {
         assert_eq!(answer(Some(file(3, true)), Some(3)), file(3, true));
         assert_eq!(answer(Some(file(3, true)), Some(4)), file(3, false));
         assert_eq!(answer(Some(file(3, true)), None), file(3, false));
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_a_name_that_were_not_asked_are_unknown() {
+    fn units_and_a_name_that_were_not_queried_are_unknown() {
         let text = include_str!("../../../tests/cmd/observed.in/seen.json");
         let mut document: Document = serde_json::from_str(text).unwrap();
         document.facts.autostart = Probed::Known(Autostart {

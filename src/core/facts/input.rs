@@ -1,41 +1,44 @@
-//! Names what a project's containers are started from, as the records on a VPU have it: one word for the kind, then a
-//! name (`image app:1`).
+//! Names the inputs of a project's containers in the notation of the records on a VPU: a word for
+//! the kind, then a name (`image app:1`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that containers are started from. In the order of its text.
+/// An input of containers. Ordered by its text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Input {
-    /// What docker-compose on the VPU makes of this service; the value is a digest.
+    /// The service as docker-compose on the VPU resolves it; the value is a digest.
     Resolved(String),
-    /// A file of the project's directory, by its path in it; the value is the digest of its bytes.
+    /// A file in the project's directory, by its relative path; the value is the digest of its
+    /// content.
     File(String),
     /// An image by its name in the compose file; the value is the digest of its configuration.
     Image(String),
-    /// What a service mounts at a path in its containers; the value says what.
+    /// A mount of a service, by its path in the containers; the value describes its source.
     Mount {
         /// The service.
         service: String,
         /// The path.
         destination: String,
     },
-    /// A file of a transfer that a service mounts alone, by its path as mounted; the value is the digest of its bytes.
+    /// A single file of a transfer that a service mounts, by its path as mounted; the value is the
+    /// digest of its content.
     Mounted(String),
     /// The definition of this service in the compose file; the value is a digest.
     Service(String),
-    /// A transfer for which the project is restarted, by the transfer's name; the value is a digest over its tree.
+    /// A transfer that restarts the project, by the transfer's name; the value is a digest of its
+    /// tree.
     Transfer(String),
     /// A volume by docker's name; the value is the directory that it is bound to.
     Volume(String),
-    /// One that another version of this tool recorded.
+    /// An input that another version of this tool recorded.
     Other(String),
 }
 
 impl Input {
-    /// The service whose definition it is, as written or as docker-compose resolves it.
+    /// The service that it defines, as written or as docker-compose resolves it.
     pub fn defines(&self) -> Option<&str> {
         match self {
             Self::Service(service) | Self::Resolved(service) => Some(service),
@@ -43,7 +46,8 @@ impl Input {
         }
     }
 
-    /// Whether docker-compose on a VPU says so: such an input differs by VPU, and is not always known.
+    /// Whether docker-compose on a VPU resolved it: such an input depends on the VPU and is not
+    /// always known.
     pub fn is_resolved(&self) -> bool {
         matches!(self, Self::Resolved(_))
     }
@@ -106,7 +110,7 @@ mod tests {
     use super::Input;
 
     #[test]
-    fn what_is_written_is_read_and_sorted_as_text() {
+    fn inputs_are_parsed_and_sorted_as_text() {
         let texts = [
             "config web",
             "file .env",

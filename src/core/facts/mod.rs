@@ -1,4 +1,5 @@
-//! What is known of a VPU: the facts that plans depend on, and readings that move by themselves.
+//! Defines what is observed of a VPU: facts that plans depend on, and readings that change all the
+//! time.
 
 mod answer;
 mod autostart;
@@ -33,27 +34,27 @@ use crate::{
     driver::Driver, speeds::Speeds,
 };
 
-/// A VPU's state as queried.
+/// The observed state of a VPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// What plans depend on.
     pub facts: Facts,
-    /// What changes over time; no step depends on it.
+    /// Values that change over time; no step depends on them.
     pub readings: Readings,
 }
 
-/// A probe's answer. A failed probe is never taken for "absent".
+/// The answer of a probe. A failed probe never counts as "absent".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probed<T> {
     /// The answer.
     Known(T),
-    /// Why there is none.
+    /// The reason why there is none.
     Unknown(String),
 }
 
 impl<T> Probed<T> {
-    /// The answer, if there is one.
+    /// The answer, if it is known.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -61,7 +62,7 @@ impl<T> Probed<T> {
         }
     }
 
-    /// The answer, or why there is none.
+    /// The answer, or the reason why there is none.
     pub fn as_result(&self) -> Result<&T, &str> {
         match self {
             Self::Known(value) => Ok(value),
@@ -84,44 +85,45 @@ impl<T, E: ToString> From<Result<T, E>> for Probed<T> {
 pub struct Facts {
     /// The login: home directory, user, architecture.
     pub system: System,
-    /// What the device's own API says.
+    /// What the device's own API reports.
     pub device: Probed<Device>,
-    /// What to do about an API that does not answer as it should.
+    /// What to do if the API does not answer as expected.
     pub device_help: Option<String>,
     /// The docker engine.
     pub docker: Probed<Docker>,
     /// docker-compose's version, e.g. `1.29.2`.
     pub compose: Probed<String>,
-    /// What is at each path asked for, by the path as asked.
+    /// The state of each queried path, by the path as queried.
     pub paths: BTreeMap<String, Probed<PathFact>>,
-    /// What is at the targets of transfers.
+    /// The state of the targets of transfers.
     #[serde(default, skip_serializing_if = "Trees::is_empty")]
     pub trees: Trees,
-    /// Files in which parts of images arrive, left by an apply that was cut off, by name.
+    /// Partly received parts of images that an interrupted apply left, by file name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arrived: BTreeMap<String, Arrived>,
     /// Volumes by name.
     pub volumes: Probed<BTreeMap<String, Volume>>,
-    /// All images, dangling ones too, by docker's id.
+    /// All images, including dangling ones, by docker's ID.
     pub images: Probed<BTreeMap<String, Image>>,
-    /// All containers, stopped ones too, by id.
+    /// All containers, including stopped ones, by ID.
     pub containers: Probed<BTreeMap<String, Container>>,
-    /// All networks, docker's own ones too, by id.
+    /// All networks, including docker's own, by ID.
     #[serde(default = "not_asked")]
     pub networks: Probed<BTreeMap<String, Network>>,
-    /// Files in the directories of the projects asked for that docker-compose reads on its own, by project and
-    /// name ([`READ_BY_COMPOSE`]); those that are not there are left out.
+    /// Files that docker-compose reads on its own in the directories of the queried projects, by
+    /// project and name ([`READ_BY_COMPOSE`]); missing files are omitted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub projects: BTreeMap<String, BTreeMap<String, Probed<PathFact>>>,
-    /// What is at the paths of environment files asked for, by the path as asked.
+    /// The state of the paths of the queried environment files, by the path as queried.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment_files: BTreeMap<String, Probed<PathFact>>,
-    /// What docker-compose there makes of the files of projects, by project; those that it was asked about.
+    /// The projects as docker-compose on the VPU resolves them, by project; only those it was asked
+    /// about.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resolved: AllResolved,
-    /// What earlier applies recorded.
+    /// The records of earlier applies.
     pub records: Probed<Records>,
-    /// The ports that programs on the VPU listen on, docker's proxies for containers among them.
+    /// The ports on which programs on the VPU listen, including docker's proxies for containers.
     #[serde(default = "not_asked")]
     pub listeners: Probed<BTreeSet<HostPort>>,
     /// What starts compose projects when the VPU boots.
@@ -129,40 +131,41 @@ pub struct Facts {
     pub autostart: Probed<Autostart>,
 }
 
-/// For observations written by older versions.
+/// For observations of older versions.
 fn not_asked<T>() -> Probed<T> {
     Probed::Unknown("it was not probed".to_owned())
 }
 
-/// A file in which a part of an image arrives.
+/// A partly received part of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrived {
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     pub bytes: u64,
-    /// Their digest; `None` where the VPU has no tool to tell.
+    /// Their digest; `None` if the VPU has no tool to compute it.
     pub sha256: Option<Digest>,
 }
 
-/// Who and what we are logged in to.
+/// The login and the system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// `$HOME`, absolute.
     pub home: String,
     /// `id -u`.
     pub uid: u32,
-    /// Of the kernel.
+    /// Architecture of the kernel.
     pub arch: Architecture,
-    /// Kernel's boot id; empty where there is no /proc.
+    /// The kernel's boot ID; empty if there is no /proc.
     pub boot_id: String,
-    /// What docker and docker-compose read of the login's environment: `HOME`, `USER`, `COMPOSE_…`, `DOCKER_HOST`
-    /// and the like, where they are set.
+    /// The variables of the login's environment that docker and docker-compose read, if they are
+    /// set: `HOME`, `USER`, `COMPOSE_…`, `DOCKER_HOST` and others.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Of all that the login's environment sets but what is another in every session; `None` where the VPU has no
-    /// tool to tell.
+    /// Digest of the login's whole environment except variables that differ in every session;
+    /// `None` if the VPU has no tool to compute it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_sha256: Option<Digest>,
-    /// Why nothing can be kept in `~/.o3r-deploy`, where that is so: no apply could be locked or recorded.
+    /// Why `~/.o3r-deploy` cannot be written, if so: no apply could lock the VPU or record a
+    /// release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home_refuses: Option<String>,
 }
@@ -174,25 +177,26 @@ pub struct Device {
     pub name: String,
     /// `/device/info/serialNumber`.
     pub serial: String,
-    /// `/device/swVersion/firmware`, e.g. `1.4.30-5230`; firmware 0.13 says it as `os`.
+    /// `/device/swVersion/firmware`, e.g. `1.4.30-5230`; firmware 0.13 has it as `os`.
     pub firmware: String,
-    /// What is saved for the next boot, where it was asked for.
+    /// What is saved for the next boot, if queried.
     #[serde(default)]
     pub saved: Option<Probed<Saved>>,
 }
 
-/// What the device saved for its next boot: pointers into its JSON configuration, and no values,
-/// for keys are among them.
+/// What the device saved for its next boot: pointers into its JSON configuration, without values,
+/// because keys are among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
-    /// The saved name; `None` where none is, and the next boot forgets the name.
+    /// The saved name; if `None`, the next boot loses the name.
     pub name: Option<String>,
     /// The pointers of all saved values.
     pub pointers: BTreeSet<String>,
-    /// Those whose value now is another one: someone's temporary settings. Only looked for where
-    /// the name has to be saved.
+    /// Pointers whose current value differs: someone's temporary settings. Only probed if the name
+    /// must be saved.
     pub differing: BTreeSet<String>,
-    /// Those that are not there now: of a camera that is unplugged. Looked for likewise.
+    /// Pointers that do not exist now, such as those of an unplugged camera. Only probed if the
+    /// name must be saved.
     pub missing: BTreeSet<String>,
 }
 
@@ -201,39 +205,39 @@ pub struct Saved {
 pub struct Docker {
     /// Server version, e.g. `20.10.24`.
     pub version: String,
-    /// What it runs on.
+    /// The architecture of the server.
     pub arch: Architecture,
-    /// Whether images live in the containerd store, whose ids are not config digests.
+    /// Whether the engine uses the containerd image store, whose IDs are not config digests.
     pub containerd_store: bool,
-    /// Whether it is podman that answers, and to whom.
+    /// Whether podman answers in place of docker, and to which program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub podman: Option<Podman>,
-    /// Names of the container runtimes, `runc` among them.
+    /// Names of the container runtimes, including `runc`.
     #[serde(default)]
     pub runtimes: BTreeSet<String>,
 }
 
-/// How podman is behind docker's name.
+/// Where podman takes docker's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Podman {
-    /// Docker's own program asks podman's service, as docker-compose does.
+    /// Podman's service: docker's own program and docker-compose both talk to it.
     Service,
-    /// The program `docker` is podman's: what docker-compose asks is something else.
+    /// The program `docker` is podman's, and docker-compose talks to another engine.
     Program,
 }
 
-/// What is at a path.
+/// The state of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PathFact {
     /// Nothing.
     Missing,
-    /// Nothing, and we may not make it.
+    /// Nothing, and we may not create it.
     Unwritable {
-        /// The nearest directory above it that is there.
+        /// The nearest existing directory above it.
         parent: String,
-        /// Who that belongs to.
+        /// Owner of that directory.
         uid: u32,
     },
     /// A directory, or a symbolic link to one.
@@ -251,24 +255,24 @@ pub enum PathFact {
         uid: u32,
         /// Bytes.
         size: u64,
-        /// Of the contents; `None` where the size alone already differs from the wanted one.
+        /// Digest of the content; `None` if the size already differs from the expected one.
         sha256: Option<Digest>,
     },
-    /// A symbolic link to something that is no directory, or to nothing.
+    /// A symbolic link to anything but a directory, or to nothing.
     Link {
-        /// Where it points, as it says so itself: absolute, or relative to its directory.
+        /// The link's target as written: absolute, or relative to its directory.
         target: String,
     },
-    /// Something else: a device, a socket.
+    /// Anything else: a device, a socket.
     Other,
 }
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// As created.
+    /// The driver that it was created with.
     pub driver: Driver,
-    /// Driver options as created.
+    /// The driver options that it was created with.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     /// The release that created it, by our label.
@@ -280,7 +284,8 @@ pub struct Volume {
     /// Its key in that project's compose file, by label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// Whether docker made it for a mount that names no volume: by its name of 64 hex digits, or by label.
+    /// Whether docker created it for a mount without a volume name: by its name of 64 hex digits,
+    /// or by label.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anonymous: bool,
 }
@@ -290,29 +295,31 @@ pub struct Volume {
 pub struct Image {
     /// `name:tag`s.
     pub tags: BTreeSet<String>,
-    /// Diff ids of its layers, lowest first.
+    /// Diff IDs of its layers, lowest first.
     pub layers: Vec<Digest>,
-    /// What it is made for.
+    /// The architecture that it is built for.
     pub arch: Architecture,
     /// `linux`.
     pub os: String,
 }
 
-/// What earlier applies recorded below `~/.o3r-deploy`.
+/// The records of earlier applies in `~/.o3r-deploy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Records {
-    /// What each compose project's containers were started from.
+    /// The inputs that each compose project's containers were started with.
     pub started: BTreeMap<String, Started>,
     /// The last record of each release, by the release's name.
     pub releases: BTreeMap<String, Release>,
-    /// The anonymous volumes that containers of each release had when it was recorded, by the release's name; older
-    /// versions recorded none.
+    /// The anonymous volumes that containers of each release had when it was recorded, by the
+    /// release's name; older versions recorded none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub anonymous_volumes: BTreeMap<String, Vec<AnonymousVolume>>,
-    /// Marks of transfers that were moved since the last release was recorded: an apply was cut off.
+    /// Marks of transfers that were moved since the last release was recorded: an apply was
+    /// interrupted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub moved: BTreeSet<String>,
-    /// Files that were put into projects' directories since, by project: an apply was cut off.
+    /// Files added to projects' directories since the last release was recorded, by project: an
+    /// apply was interrupted.
     #[serde(default)]
     pub added: BTreeMap<String, BTreeSet<String>>,
 }
@@ -326,7 +333,7 @@ pub struct AnonymousVolume {
     pub project: String,
     /// Compose service.
     pub service: String,
-    /// The container's number in the service, as its label says it: `1`.
+    /// The container's number in the service, as in its label: `1`.
     pub number: String,
     /// The directory that docker-compose ran in.
     pub working_dir: String,
@@ -338,14 +345,15 @@ pub struct AnonymousVolume {
     pub volume: String,
 }
 
-/// What a compose project's containers were started from, recorded after they came up.
+/// The inputs of a compose project's containers, recorded after they came up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// What each of them was then; [`Input`] says of what kind that is.
+    /// The values of the inputs at that time; [`Input`] defines their kinds.
     pub inputs: BTreeMap<Input, String>,
-    /// The containers, by id.
+    /// The containers, by ID.
     pub containers: BTreeSet<String>,
-    /// docker-compose's hashes of their services' configurations; not recorded by older versions.
+    /// docker-compose's hashes of their services' configurations; older versions did not record
+    /// them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub hashes: BTreeSet<String>,
     /// The boot in which they were started.
@@ -357,29 +365,30 @@ pub struct Started {
 pub struct Release {
     /// `[release].version`.
     pub version: String,
-    /// Digest over all that was declared.
+    /// Digest of everything that was declared.
     pub desired: Digest,
     /// The compose projects that it owns.
     #[serde(default)]
     pub projects: BTreeSet<String>,
-    /// The projects whose autostart it, or a release before it, turned on.
+    /// The projects whose autostart this release or an earlier one enabled.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub autostart: BTreeSet<String>,
-    /// What each of them is made of: what a failed apply rolls back to.
+    /// The inputs of each project, which a failed apply rolls back to.
     #[serde(default)]
     pub made: BTreeMap<String, Made>,
 }
 
-/// What a compose project is made of.
+/// The inputs of a compose project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// Whether its containers are to run.
+    /// Whether its containers should run.
     pub running: bool,
-    /// By input, as in [`Started`].
+    /// The values of the inputs, as in [`Started`].
     pub inputs: BTreeMap<Input, String>,
 }
 
-/// What changes over time: free space, uptimes, measurements. No step depends on it; want of space blocks.
+/// Values that change over time: free space, uptimes, measurements. No step depends on them, but a
+/// lack of space blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readings {
@@ -387,51 +396,51 @@ pub struct Readings {
     pub uptime: u64,
     /// Seconds since 1970 by the VPU's clock.
     pub clock: Option<u64>,
-    /// Bytes of the file system where `$HOME` is.
+    /// Bytes of the file system of `$HOME`.
     pub home_total: Option<u64>,
-    /// Free bytes there.
+    /// Free bytes of the file system of `$HOME`.
     pub home_free: Option<u64>,
     /// Bytes of the file system where docker keeps images.
     pub docker_total: Option<u64>,
-    /// Free bytes there.
+    /// Free bytes of that file system.
     pub docker_free: Option<u64>,
     /// Bytes of RAM.
     pub memory_total: Option<u64>,
-    /// Bytes of RAM that a program could get.
+    /// Bytes of RAM available to programs.
     pub memory_available: Option<u64>,
-    /// Free bytes where transfers go, by mount point.
+    /// Free bytes of the file systems of transfers, by mount point.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub free: BTreeMap<String, u64>,
-    /// How fast the VPU and the way to it are; not measured by looking.
+    /// Throughput of the VPU and of the link; not measured by observing.
     #[serde(flatten)]
     pub speeds: Speeds,
-    /// Of large files of transfers that changed, what they are made of, by path; those that were asked for.
+    /// Block checksums of large files of transfers that changed, by path; only queried ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub blocks: BTreeMap<String, BlockSums>,
-    /// Whether the zstd program is there.
+    /// Whether the VPU has the zstd program.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub zstd: bool,
-    /// Whether a tool for sha256 is there.
+    /// Whether the VPU has a tool for sha256.
     pub sha256_tool: bool,
-    /// Containers' health, by id, where they have a health check.
+    /// Health of containers that have a health check, by ID.
     pub health: BTreeMap<String, String>,
-    /// How often docker restarted a container by its policy, by id; those that it did.
+    /// How often docker restarted a container by its policy, by ID; only those that it restarted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<String, u64>,
-    /// Ids of the containers whose last run ended because memory was short.
+    /// IDs of the containers whose last run was ended by a lack of memory.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub out_of_memory: BTreeSet<String>,
-    /// Whole seconds since a running container was started, by id; no clock is involved that jumps.
+    /// Whole seconds since a running container was started, by ID; independent of clock jumps.
     pub container_uptime: BTreeMap<String, u64>,
-    /// Who applied the last release, and when, by the release's name.
+    /// Who applied the last release and when, by the release's name.
     pub applied: BTreeMap<String, Applied>,
 }
 
-/// Who applied a release, and when, as the machine said that applied it.
+/// Who applied a release and when, as reported by the machine that applied it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Applied {
-    /// E.g. `2026-11-23T01:20:00Z`, by the clock of that machine; the VPU's lies.
+    /// E.g. `2026-11-23T01:20:00Z`, by the clock of that machine, because the VPU's is unreliable.
     pub at: String,
     /// E.g. `user@machine`.
     pub by: String,

@@ -1,4 +1,4 @@
-//! What to ask a VPU.
+//! Defines what to observe on a VPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::TreeQuery;
 
-/// Names of files that docker-compose reads in a project's directory without being told to, or would read in
-/// place of `docker-compose.yml`. The probe has the same list.
+/// Names of files that docker-compose reads in a project's directory on its own, or would read
+/// instead of `docker-compose.yml`. The probe has the same list.
 pub const READ_BY_COMPOSE: &[&str] = &[
     "docker-compose.yml",
     "docker-compose.yaml",
@@ -20,23 +20,23 @@ pub const READ_BY_COMPOSE: &[&str] = &[
     ".env",
 ];
 
-/// What to ask a VPU beyond what is always asked.
+/// What to observe beyond what is always observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Query {
-    /// Paths (absolute or below `~`) to look at; with a size, a file of that size is hashed.
+    /// Paths (absolute or below `~`) to observe; with a size, a file of that size is hashed.
     pub paths: BTreeMap<String, Option<u64>>,
-    /// Compose projects in whose directories to look for [`READ_BY_COMPOSE`].
+    /// Compose projects whose directories are searched for [`READ_BY_COMPOSE`].
     pub projects: BTreeSet<String>,
-    /// Files outside of projects' directories that docker-compose reads as environment files: their contents
-    /// steer what it makes of a project. Absolute, or below `~`.
+    /// Environment files of docker-compose outside of projects' directories: their content affects
+    /// how it resolves a project. Absolute or below `~`.
     pub environment_files: BTreeSet<String>,
-    /// Instances of the unit `oem-dc@` whose text matters.
+    /// Instances of the unit `oem-dc@` whose settings are read.
     pub units: BTreeSet<String>,
-    /// The name that the device is to have, where one is declared.
+    /// The desired name of the device, if declared.
     pub device_name: Option<String>,
     /// Targets of transfers.
     pub trees: Vec<TreeQuery>,
-    /// TCP port of the device's API, as seen from the VPU itself.
+    /// TCP port of the device's API on the VPU.
     pub api_port: u16,
 }

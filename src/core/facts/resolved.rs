@@ -1,4 +1,4 @@
-//! What docker-compose on a VPU makes of projects, and what it is asked.
+//! Describes projects as docker-compose on a VPU resolves them, and the questions to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{compose::ComposeFile, digest::Digest};
 
-/// A project, and all that docker-compose's answer depends on.
+/// A project and everything that docker-compose's answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The project's name.
     pub project: String,
-    /// Over the files, docker-compose's version, the login's environment and what is read outside of the project.
+    /// Digest of the files, docker-compose's version, the login's environment and the files read
+    /// outside of the project.
     pub asked: Digest,
-    /// Whether `asked` covers all of that, so that the answer may be remembered.
+    /// Whether `asked` covers all of that, so that the answer can be cached.
     pub is_complete: bool,
     /// The files that docker-compose reads.
     pub files: Vec<QuestionFile>,
-    /// Absolute paths that it reads and that only the apply puts there.
+    /// Absolute paths that it reads but only the apply creates.
     pub awaited: BTreeSet<String>,
-    /// Services that have environment files among those: their environment is not what it will be.
+    /// Services with environment files among those: their environment is not final.
     pub apart: BTreeSet<String>,
 }
 
@@ -29,20 +30,20 @@ pub struct Question {
 pub struct QuestionFile {
     /// Its path below the project's directory.
     pub relative: String,
-    /// Where it is on this machine.
+    /// Its path on this machine.
     pub local: Utf8PathBuf,
-    /// Of its bytes, as they were read before.
+    /// Digest of its content, as read before.
     pub sha256: Digest,
 }
 
-/// What docker-compose on the VPU makes of a project's files.
+/// A project's files as docker-compose on the VPU resolves them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
     /// [`Question::asked`].
     pub asked: Digest,
-    /// What it says.
+    /// Its answer.
     pub answer: Answer,
-    /// What it warns of, a line each, without values of environment files.
+    /// Its warnings, one a line, without values of environment files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -51,18 +52,18 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The project with everything resolved.
+    /// The fully resolved project.
     Project(Box<ComposeFile>),
-    /// It refuses the files.
+    /// docker-compose rejects the files.
     Refused {
-        /// In its words, without values of environment files.
+        /// Its message, without values of environment files.
         words: String,
-        /// Where, as `docker-compose.yml:4`, if that can be told.
+        /// The place, such as `docker-compose.yml:4`, if it can be determined.
         place: Option<String>,
     },
-    /// There is none, and why.
+    /// No answer, and why.
     Unknown(String),
 }
 
-/// What was said of each project.
+/// The answers by project.
 pub type AllResolved = BTreeMap<String, Resolved>;

@@ -1,14 +1,14 @@
-//! Knows images again in a store that names them otherwise than the classic one: containerd's gives them the
-//! digest of their manifest, which `docker load` makes up there.
+//! Identifies images in the containerd image store, whose IDs are manifest digests that
+//! `docker load` generates, instead of config digests as in the classic store.
 
 use std::collections::BTreeMap;
 
 use super::{Facts, Probed};
 use crate::digest::Digest;
 
-/// Gives images the digests of their configurations for ids, as the classic store does, where they can be told:
-/// each was loaded under a name that ends in the first digits of it. `wanted` are those of images that are
-/// declared; those of earlier releases are in the records.
+/// Replaces image IDs with config digests, as in the classic store, where possible: each image was
+/// loaded under a name that ends in the first digits of its config digest. `wanted` are the digests
+/// of the declared images; those of earlier releases are in the records.
 pub fn identify(facts: &mut Facts, wanted: impl IntoIterator<Item = Digest>) {
     if !facts
         .docker
@@ -55,7 +55,7 @@ pub fn identify(facts: &mut Facts, wanted: impl IntoIterator<Item = Digest>) {
     }
 }
 
-/// The digits in a name that an image is loaded under: `o3r-deploy/RELEASE:DIGITS`.
+/// The digits in the name that an image is loaded under: `o3r-deploy/RELEASE:DIGITS`.
 fn staged(tag: &str) -> Option<&str> {
     let (_, digits) = tag.strip_prefix("o3r-deploy/")?.rsplit_once(':')?;
     Some(digits)

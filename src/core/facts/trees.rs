@@ -1,4 +1,4 @@
-//! What is at the targets of transfers.
+//! Describes the targets of transfers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,84 +7,84 @@ use serde::{Deserialize, Serialize};
 use super::Probed;
 use crate::digest::Digest;
 
-/// From this size on, in bytes, files are hashed only where their size is the wanted one: one look
-/// costs less than reading a mebibyte, and more than reading a page.
+/// The size in bytes from which files are hashed only if their size is the expected one: comparing
+/// the size costs less than reading a mebibyte, and more than reading a page.
 pub const LARGE: u64 = 1 << 20;
 
-/// The name of the staging directory on a file system that the home directory is not on.
+/// The name of the staging directory on a file system other than the home directory's.
 pub const HIDDEN_STAGING: &str = ".o3r-staging";
 
-/// What to ask about one target.
+/// What to observe of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeQuery {
     /// The target, absolute or below `~`.
     pub target: String,
-    /// Whether everything below it is to be listed.
+    /// Whether to list everything below it.
     pub all: bool,
-    /// What is expected, by path below the target (empty: the target itself); files with their
-    /// size, which are hashed.
+    /// The expected paths below the target (empty: the target itself); files have their size and
+    /// are hashed.
     pub names: BTreeMap<String, Option<u64>>,
 }
 
 impl TreeQuery {
-    /// Whether the target is to be a directory.
+    /// Whether the target is expected to be a directory.
     pub fn is_directory(&self) -> bool {
         self.names.get("") == Some(&None)
     }
 }
 
-/// What is at the targets of transfers.
+/// The state of the targets of transfers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trees {
     /// The mount point of the home directory's file system.
     pub home_mount: String,
-    /// Staging directories that an interrupted apply left behind; absolute or below `~`.
+    /// Staging directories that an interrupted apply left; absolute or below `~`.
     pub left: BTreeSet<String>,
-    /// By target as asked.
+    /// By target as queried.
     pub targets: BTreeMap<String, Probed<Tree>>,
 }
 
 impl Trees {
-    /// Whether nothing was asked.
+    /// Whether nothing was observed.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.left.is_empty()
     }
 }
 
-/// What is at one target.
+/// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The nearest directory at or above the target; absolute or below `~`.
     pub parent: String,
-    /// Whether we can make things in it.
+    /// Our access to that directory.
     pub access: Access,
     /// The mount point of its file system.
     pub mount: String,
-    /// What was expected and is there or cannot be told, by path below the target. What is not in
-    /// here and was asked for is missing.
+    /// Expected paths below the target that exist or could not be determined. A queried path
+    /// without an entry is missing.
     #[serde(default)]
     pub nodes: BTreeMap<String, Probed<Node>>,
-    /// What else is there, where everything was asked for.
+    /// All other paths, if everything was queried.
     #[serde(default)]
     pub others: BTreeMap<String, Other>,
-    /// Paths that no list can carry, escaped.
+    /// Paths that a list cannot contain, escaped.
     #[serde(default)]
     pub odd: BTreeSet<String>,
 }
 
-/// What we can do in a directory.
+/// Our access to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Make and remove things.
+    /// Create and remove entries.
     Full,
-    /// Look, perhaps; not change anything.
+    /// Read at most.
     None,
-    /// There is none: its path, or a part of it, is something else.
+    /// There is no directory: its path, or a part of it, is something else.
     InTheWay,
 }
 
-/// What was expected and is there.
+/// The state of an expected path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Node {
@@ -96,8 +96,8 @@ pub enum Node {
         uid: u32,
         /// Bytes.
         size: u64,
-        /// Of the contents; `None` where it was not hashed: it is large and has another size, or
-        /// cannot be read.
+        /// Digest of the content; `None` if it was not hashed, because the file is unreadable or is
+        /// large and has another size.
         sha256: Option<Digest>,
     },
     /// A directory; the target itself may be a symbolic link to one.
@@ -106,14 +106,14 @@ pub enum Node {
         mode: u32,
         /// Owner.
         uid: u32,
-        /// Whether we can look into it.
+        /// Whether we can list it.
         readable: bool,
-        /// Whether we can change what is in it.
+        /// Whether we can change its entries.
         writable: bool,
     },
     /// A symbolic link.
     Symlink {
-        /// Where it points; empty if no list can carry it.
+        /// The link's target; empty if a list cannot contain it.
         target: String,
         /// Owner.
         uid: u32,
@@ -122,15 +122,15 @@ pub enum Node {
     Special,
 }
 
-/// Something that was not expected.
+/// The type of an unexpected path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Other {
     /// A directory.
     Directory {
-        /// Whether we can look into it.
+        /// Whether we can list it.
         readable: bool,
-        /// Whether we can change what is in it.
+        /// Whether we can change its entries.
         writable: bool,
     },
     /// Anything else.
