@@ -1,15 +1,16 @@
-//! Why a host could not be reached or a command could not be run, and what to do about it.
+//! Describes why a host could not be reached or a command could not be run, and what to do about
+//! it.
 
 use std::io;
 
-/// Where an expected host key is from, where it is `host_key` of the manifest or of `vpus.toml`.
+/// Where an expected host key comes from, if it is `host_key` of the manifest or of `vpus.toml`.
 pub(super) const PINNED: &str = "pinned in the manifest";
 
-/// A host that cannot run commands. A command that ran and failed is not one of these.
+/// A host cannot run commands. A command that ran and failed is no `HostError`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// The ssh client is not installed, or could not be started.
+    /// The ssh client is not installed or could not be started.
     #[error("cannot start {program}")]
     Start {
         /// The program.
@@ -17,104 +18,104 @@ pub enum HostError {
         /// Why.
         source: io::Error,
     },
-    /// No connection: wrong cable, wrong address, nothing listening.
+    /// No connection: wrong cable, wrong address, or no listener.
     #[error("cannot reach {host}: {reason}")]
     Unreachable {
-        /// As given.
+        /// The host as given.
         host: String,
-        /// ssh's words.
+        /// ssh's message.
         reason: String,
     },
-    /// The VPU does not let us in.
+    /// The VPU rejects the login.
     #[error("{host} rejects the login of {user}: {reason}")]
     Refused {
-        /// As given.
+        /// The host as given.
         host: String,
         /// The user that was tried.
         user: String,
-        /// ssh's words.
+        /// ssh's message.
         reason: String,
     },
-    /// No pinned or known host key.
+    /// The host key is neither pinned nor known.
     #[error("the host key of {host} is not known")]
     HostKeyUnknown {
-        /// As given.
+        /// The host as given.
         host: String,
-        /// `ssh-ed25519 AAAA…` as the VPU presents it now, where it could be asked for.
+        /// `ssh-ed25519 AAAA…` as the VPU presents it now, if it could be determined.
         presented: Option<PresentedKey>,
-        /// The command that shows the key, where one does.
+        /// A command that shows the key, if there is one.
         scan: Option<String>,
     },
-    /// Another host key than the pinned or known one.
+    /// The host key differs from the pinned or known one.
     #[error("the host key of {host} is not the one that is {expected_by}")]
     HostKeyChanged {
-        /// As given.
+        /// The host as given.
         host: String,
         /// `pinned in the manifest` or `in known_hosts`.
         expected_by: &'static str,
-        /// As the VPU presents it now, where it could be asked for.
+        /// The key that the VPU presents now, if it could be determined.
         presented: Option<PresentedKey>,
-        /// The command that shows the key, where one does.
+        /// A command that shows the key, if there is one.
         scan: Option<String>,
     },
-    /// A host key that `known_hosts` or `RevokedHostKeys` says not to be trusted, pinned or not.
+    /// The host key is revoked by `known_hosts` or `RevokedHostKeys`, whether pinned or not.
     #[error("the host key of {host} is revoked: {reason}")]
     HostKeyRevoked {
-        /// As given.
+        /// The host as given.
         host: String,
-        /// ssh's words.
+        /// ssh's message.
         reason: String,
     },
-    /// What is in front of the VPU fails: a jump host or a proxy.
+    /// A jump host or a proxy in front of the VPU failed.
     #[error("the connection to {host} fails at its jump host or proxy: {reason}")]
     JumpHost {
-        /// As given.
+        /// The host as given.
         host: String,
-        /// ssh's words.
+        /// ssh's message.
         reason: String,
     },
-    /// No login, for a reason of its own.
+    /// The login failed for another reason.
     #[error("cannot log in to {host}: {reason}")]
     Login {
-        /// As given.
+        /// The host as given.
         host: String,
-        /// ssh's or the VPU's words.
+        /// The message of ssh or of the VPU.
         reason: String,
-        /// The next thing to do.
+        /// What to do next.
         help: Option<String>,
     },
-    /// A login, and an sshd that then lets no command run.
+    /// The login succeeded, but sshd lets no command run.
     #[error("sshd on {host} allows no session on a connection, and one is needed")]
     NoSession {
-        /// As given.
+        /// The host as given.
         host: String,
     },
-    /// The connection broke while a command ran.
+    /// The connection was lost while a command ran.
     #[error("the connection to {host} was lost")]
     Disconnected {
-        /// As given.
+        /// The host as given.
         host: String,
     },
-    /// The lock that we had on the VPU is not ours any more.
+    /// The lock on the VPU is no longer ours.
     #[error(
         "the lock on the VPU was lost: its process there ended, or another apply took it (--break-lock)"
     )]
     LockLost,
-    /// Something on the host gives no sign of life.
+    /// A command on the host does not answer.
     #[error("{what} has not answered for {seconds} s")]
     NoAnswer {
-        /// What.
+        /// The command or program.
         what: String,
-        /// How long.
+        /// How long it has not answered.
         seconds: u64,
     },
-    /// What was to be sent could not be read or made.
+    /// The data to send could not be read or created.
     #[error("cannot send: {0}")]
     Payload(#[source] io::Error),
-    /// Anything else of the transport.
+    /// Another failure of the connection.
     #[error("{doing}: {reason}")]
     Transport {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
         /// Why it failed.
         reason: String,
@@ -131,7 +132,7 @@ pub struct PresentedKey {
 }
 
 impl HostError {
-    /// The host key that the VPU presented, where it is not the one that is expected.
+    /// The host key that the VPU presents, if it is not the expected one.
     pub fn presented(&self) -> Option<&PresentedKey> {
         match self {
             Self::HostKeyUnknown { presented, .. } | Self::HostKeyChanged { presented, .. } => {
@@ -141,12 +142,12 @@ impl HostError {
         }
     }
 
-    /// The next thing to do.
+    /// What to do next.
     pub fn help(&self) -> Option<String> {
         self.help_for("[vpu]", "the manifest")
     }
 
-    /// The next thing to do where the VPU is described by this table, which is in `file`.
+    /// What to do next, if `table` in `file` describes the VPU.
     pub fn help_for(&self, table: &str, file: &str) -> Option<String> {
         match self {
             Self::Start { .. } => {
@@ -219,7 +220,7 @@ impl HostError {
     }
 }
 
-/// What to do about a key that ssh could not use.
+/// What to do about a key that ssh cannot use.
 fn key_help(reason: &str) -> Option<String> {
     let says = |words: &str| reason.contains(words);
     let text = if says("Too many authentication failures") {
@@ -249,7 +250,7 @@ fn key_help(reason: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// An error and all its sources on one line.
+/// Formats an error and all its sources on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

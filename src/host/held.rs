@@ -1,4 +1,4 @@
-//! A command that runs on a host as long as its client, such as the one that holds the lock.
+//! Keeps a command running on a host as long as its client, such as the one that holds the lock.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How often the command is told that we live.
+/// The interval of the sign of life that is sent to the command.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// Most bytes that are read until the command is ready: what a login shell prints before, and a line every ten
-/// seconds of what is waited for.
+/// The most bytes that are read until the command is ready: the output of the login shell, and a
+/// line every ten seconds while it waits.
 const WORDS_LIMIT: u64 = 256 << 10;
 
-/// What it says when it is ready.
+/// The word that reports readiness.
 const READY: &str = "held";
 
-/// A running command that ends when this is dropped, or when its host hears nothing from us for long.
+/// A running command that ends when this is dropped, or when the host has not heard from us for too
+/// long.
 #[derive(Debug)]
 pub struct Held {
     token: String,
@@ -30,8 +31,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// Takes a command over that said that it is ready: a line is written to `stdin` every few seconds, and the end of
-    /// `stdout` is its end. `keep` is dropped after both.
+    /// Takes over a command that has reported that it is ready: writes a line to `stdin` every few
+    /// seconds, and takes the end of `stdout` for the end of the command. `keep` is dropped after
+    /// both.
     pub(super) fn over<W, R, K>(token: &str, mut stdin: W, mut stdout: R, keep: K) -> Self
     where
         W: AsyncWrite + Send + Unpin + 'static,
@@ -57,7 +59,7 @@ impl Held {
                 () = beat => {}
                 () = end => {}
             }
-            // Where we are alive and it has ended, somebody ended it.
+            // The command ended while we are alive: something on the host ended it.
             let _ = sender.send(true);
             drop((stdin, stdout, keep));
         });
@@ -68,8 +70,8 @@ impl Held {
         }
     }
 
-    /// One that lasts as long as `ended` says false.
-    // Not documented: public for the in-memory VPU of the tests alone.
+    /// A `Held` that lasts as long as `ended` is false.
+    // Not documented: public only for the in-memory VPU of the tests.
     #[doc(hidden)]
     pub fn new(token: &str, ended: watch::Receiver<bool>) -> Self {
         Self {
@@ -79,12 +81,12 @@ impl Held {
         }
     }
 
-    /// The word by which its host knows it.
+    /// The word that identifies the command on its host.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Waits until it ended, which is not before we want it unless something ended it there.
+    /// Waits until the command ends before this is dropped, because something on the host ended it.
     pub async fn lost(&self) {
         let mut ended = self.ended.clone();
         if ended.wait_for(|ended| *ended).await.is_err() && !*ended.borrow() {
@@ -92,7 +94,7 @@ impl Held {
         }
     }
 
-    /// Whether it has ended.
+    /// Whether the command has ended.
     pub fn is_lost(&self) -> bool {
         *self.ended.borrow()
     }
@@ -106,8 +108,9 @@ impl Drop for Held {
     }
 }
 
-/// Reads what a command says on lines that begin with `token` until it is ready; what else is printed is a login
-/// shell's. Every line but the last is given to `said`, without the token. False if it ended before.
+/// Reads the lines that begin with `token` until the command is ready; other lines are the login
+/// shell's. Calls `said` with every line but the last, without the token. False if the command
+/// ended before.
 pub(super) async fn is_ready<R: AsyncBufRead + Unpin>(
     stdout: &mut R,
     token: &str,

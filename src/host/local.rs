@@ -1,4 +1,4 @@
-//! Runs commands on this machine, with a shell and an environment of one's choice.
+//! Runs commands on this machine with a given shell and environment.
 
 use std::{ffi::OsString, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _, process::Stdio};
 
@@ -9,8 +9,8 @@ use super::{
 use crate::shell::Argv;
 use crate::surroundings::program;
 
-/// This machine as a host: used where the tool runs on the VPU itself, and to try the scripts
-/// with every shell a VPU may have.
+/// This machine as a host: used if the tool runs on the VPU itself, and to test the scripts with
+/// every shell that a VPU may have.
 #[derive(Debug, Clone)]
 pub struct LocalHost {
     shell: Vec<OsString>,

@@ -1,4 +1,4 @@
-//! Runs commands somewhere: over ssh, or on this machine.
+//! Runs commands on a host: over ssh, or on this machine.
 
 mod error;
 mod held;
@@ -22,13 +22,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::shell::Argv;
 
-/// Most bytes of one command's stdout or stderr that are kept: a probe of a full VPU is well
-/// below 1 MiB, and a VPU gone wild must not fill this machine's memory.
+/// The most bytes of a command's stdout or stderr that are kept: a probe of a full VPU is well
+/// below 1 MiB, and a misbehaving VPU must not fill this machine's memory.
 pub const OUTPUT_LIMIT: usize = 64 << 20;
 
-/// What runs commands.
+/// A machine that runs commands.
 pub trait Host: Sync {
-    /// Runs one command to its end. An exit code other than 0 is not an error here.
+    /// Runs a command to its end. An exit code other than 0 is no error.
     fn run(
         &self,
         command: &Argv,
@@ -45,9 +45,10 @@ pub trait Host: Sync {
         self.run(command, stdin)
     }
 
-    /// Starts a command that says `token held` when it is ready, and runs until [`Held`] is dropped (its stdin then
-    /// ends) or it is not heard of for long. What it says before on lines that begin with `token` is given to `said`.
-    /// Returns the output if it ended before it was ready.
+    /// Starts a command that prints `token held` when it is ready, and that runs until [`Held`] is
+    /// dropped (which closes its stdin) or the host has not heard from us for too long. Calls
+    /// `said` with the rest of every earlier line that begins with `token`. Returns the output if
+    /// the command ends before it is ready.
     fn hold(
         &self,
         command: &Argv,
@@ -55,11 +56,11 @@ pub trait Host: Sync {
         said: &(dyn Fn(&str) + Sync),
     ) -> impl Future<Output = Result<Result<Held, Output>, HostError>> + Send;
 
-    /// Starts a command and opens a byte stream to it: what is written is its stdin, what it prints to stdout is
-    /// read, and it ends when the stream is dropped. A command that cannot be started is a stream that ends.
+    /// Starts a command and opens a byte stream to its stdin and from its stdout. Dropping the
+    /// stream ends the command. If the command cannot be started, the stream ends.
     ///
     /// # Errors
-    /// The connection failed, or there is no such way on this host, which is what the default says.
+    /// The connection failed, or this kind of host has no streams (the default).
     fn dial(
         &self,
         command: &Argv,
@@ -73,24 +74,24 @@ pub trait Host: Sync {
         }
     }
 
-    /// Opens a byte stream to a TCP port as seen from the host itself (`127.0.0.1:port` there).
+    /// Opens a byte stream to a TCP port on the host itself (`127.0.0.1:port`).
     fn connect(
         &self,
         port: u16,
     ) -> impl Future<Output = Result<Box<dyn ByteStream>, HostError>> + Send;
 
-    /// Whether [`Host::connect`] leads nowhere because the host forbids it: through a tunnel, that looks like a port
-    /// where nothing listens. To be asked after a stream ended at once.
+    /// Whether the host forbids [`Host::connect`]: through a tunnel, that looks like a port without
+    /// a listener. Call this after a stream ended at once.
     fn forbids_connecting(&self) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
 }
 
-/// A two-way byte stream.
+/// A bidirectional byte stream.
 pub trait ByteStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// A command's stdout and stdin, and what keeps it running.
+/// A command's stdout and stdin, and what keeps the command running.
 struct Dialled<R, W, K> {
     stream: tokio::io::Join<R, W>,
     _keep: K,
@@ -105,7 +106,7 @@ impl<R: AsyncRead, W: AsyncWrite, K> Dialled<R, W, K> {
     }
 }
 
-/// A command that was started without the pipes that were asked for.
+/// Reports a command that was started without the requested pipes.
 fn no_pipes() -> HostError {
     HostError::Transport {
         doing: "starting a command".to_owned(),
@@ -143,11 +144,11 @@ impl<R: Unpin, W: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Dialled<R, W, K> 
 
 /// Writes a payload; runs on a thread of its own and may block.
 ///
-/// An error ends the command's stdin early: whatever reads it must detect a cut payload itself
-/// (by digest, or because the archive's end is missing), for a lost link looks the same.
+/// An error ends the command's stdin early. The reader must detect a truncated payload itself (by
+/// its digest, or because the end of the archive is missing), because a lost link looks the same.
 pub type Payload = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
-/// What a command reads.
+/// The stdin of a command.
 pub enum Stdin {
     /// Nothing.
     Empty,
@@ -158,7 +159,7 @@ pub enum Stdin {
 }
 
 impl Stdin {
-    /// As a payload, or nothing.
+    /// Returns a payload, if there is anything to write.
     fn into_payload(self) -> Option<Payload> {
         match self {
             Self::Empty => None,
@@ -168,10 +169,10 @@ impl Stdin {
     }
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Its exit code; 128 + n where a signal ended it.
+    /// Exit code; 128 + n if signal n ended the command.
     pub code: i32,
     /// At most [`OUTPUT_LIMIT`] bytes.
     pub stdout: Vec<u8>,
@@ -180,7 +181,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The output of what ended well and said this.
+    /// The output of a successful command that printed `text`.
     pub(crate) fn said(text: String) -> Self {
         Self {
             code: 0,
@@ -194,7 +195,7 @@ impl Output {
         self.code == 0
     }
 
-    /// The last `lines` lines of stderr, or of stdout where stderr is empty.
+    /// Returns the last `lines` lines of stderr, or of stdout if stderr is empty.
     pub fn tail(&self, lines: usize) -> String {
         let bytes = if self.stderr.trim_ascii().is_empty() {
             &self.stdout
@@ -207,18 +208,18 @@ impl Output {
     }
 }
 
-/// Reads to the end, keeping at most [`OUTPUT_LIMIT`] bytes.
+/// Reads to the end but keeps at most [`OUTPUT_LIMIT`] bytes.
 async fn read_bounded<R: tokio::io::AsyncRead + Unpin>(reader: R) -> io::Result<Vec<u8>> {
     use tokio::io::AsyncReadExt;
     let mut kept = Vec::new();
     let mut limited = reader.take(OUTPUT_LIMIT as u64);
     limited.read_to_end(&mut kept).await?;
-    // Drain the rest, so that the command is not stopped by a full pipe.
+    // Drain the rest, so that a full pipe does not block the command.
     tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await?;
     Ok(kept)
 }
 
-/// Reads both outputs of a command to their ends.
+/// Reads stdout and stderr of a command to their ends.
 async fn read_outputs<O, E>(
     stdout: Option<O>,
     stderr: Option<E>,
@@ -239,7 +240,7 @@ where
     })
 }
 
-/// The pipe whose reading end a command gets as stdin, fed by `payload` on a thread of its own.
+/// Returns a pipe for a command's stdin, which `payload` fills on a thread of its own.
 fn feed(
     payload: Payload,
 ) -> io::Result<(std::io::PipeReader, tokio::task::JoinHandle<io::Result<()>>)> {
@@ -248,7 +249,7 @@ fn feed(
     Ok((reader, task))
 }
 
-/// Tells a payload's own failure from the reader's having gone away, which the exit code explains.
+/// Distinguishes a failed payload from a closed reader, which the exit code explains.
 fn payload_error(result: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), HostError> {
     match result {
         Ok(Ok(())) => Ok(()),
@@ -258,7 +259,7 @@ fn payload_error(result: Result<io::Result<()>, tokio::task::JoinError>) -> Resu
     }
 }
 
-/// Whether an error, or what it wraps, is a reader that went away.
+/// Whether an error, or an error that it wraps, is a broken pipe.
 fn is_broken_pipe(error: &io::Error) -> bool {
     let mut inner: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = inner {
@@ -267,7 +268,7 @@ fn is_broken_pipe(error: &io::Error) -> bool {
         {
             return true;
         }
-        // `io::Error::other` shows its content's source, not its content.
+        // `io::Error::source` returns the source of the wrapped error, not the wrapped error.
         let content = current
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -288,7 +289,7 @@ mod tests {
     struct Wrapper(#[source] io::Error);
 
     #[test]
-    fn a_reader_that_went_away_is_known_through_wrappers() {
+    fn a_wrapped_broken_pipe_is_recognised() {
         let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(is_broken_pipe(&pipe()));
         assert!(is_broken_pipe(&io::Error::other(Wrapper(pipe()))));

@@ -1,4 +1,4 @@
-//! Says how ssh is called: our options, and what the user's own configuration has to say.
+//! Determines ssh's command line from our options and the user's own configuration.
 
 use crate::surroundings::{program, variable_os};
 use std::{
@@ -10,27 +10,28 @@ use std::{
 use super::{super::HostError, SshOptions, known_hosts};
 use o3r_core::names::escape;
 
-/// How long a TCP connection, and the server's first words, may take where `ssh_config` allows no longer time: a VPU
-/// on a cable answers in milliseconds, one behind a plant's VPN in a second or two.
+/// How long the TCP connection and the server's banner may take, unless `ssh_config` allows more: a
+/// VPU on a cable answers in milliseconds, one behind a plant's VPN in a second or two.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A dead link is noticed when three probes were not answered, and a fourth one would be due: after 12 s.
+/// A dead link is detected when three probes are unanswered and a fourth one is due: after 12 s.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How long ssh may take to read its configuration: `Match exec` runs programs.
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The cipher that processors help with.
+/// A cipher with hardware support.
 const QUICK_CIPHER: &str = "aes128-gcm@openssh.com";
 
-/// The one that is quick on those that do not.
+/// A cipher that is fast without hardware support.
 const PORTABLE_CIPHER: &str = "chacha20-poly1305@openssh.com";
 
-/// A name that no user has: [`Client::of`] finds by it whether `ssh_config` names one.
+/// A name that no user has; [`Client::of`] uses it to find out whether `ssh_config` names a user.
 const NOBODY: &str = "o3r-deploy-names-no-user";
 
-/// What holds for every connection, whatever `ssh_config` says: that nothing but our commands runs here or there, and
-/// that ssh says why it fails. (`-N` stands for `SessionType`, `-M` and `-S` for `ControlMaster` and `ControlPath`.)
+/// Options for every connection, whatever `ssh_config` has: only our commands run, on this machine
+/// and on the VPU, and ssh reports why it fails. (`-N` stands for `SessionType`, `-M` and `-S` for
+/// `ControlMaster` and `ControlPath`.)
 const ALWAYS: &[&str] = &[
     "StrictHostKeyChecking=yes",
     "Compression=no",
@@ -48,7 +49,7 @@ const ALWAYS: &[&str] = &[
     "ServerAliveCountMax=3",
 ];
 
-/// What holds for pinned keys: nothing else tells who the VPU is.
+/// Options for pinned keys: nothing else identifies the VPU.
 const PINNED: &[&str] = &[
     "GlobalKnownHostsFile=/dev/null",
     "UpdateHostKeys=no",
@@ -57,22 +58,22 @@ const PINNED: &[&str] = &[
     "NoHostAuthenticationForLocalhost=no",
 ];
 
-/// The same that ssh of 8.4 and before does not know, and does not need.
+/// Further options, which ssh up to 8.4 neither knows nor needs.
 const NEWER: &[&str] = &["ForkAfterAuthentication=no", "LogVerbose=none"];
 const NEWER_PINNED: &[&str] = &["KnownHostsCommand=none"];
 
 /// How ssh is called for a host.
 pub(super) struct Client {
-    /// Options, and the host last.
+    /// Options, then the host.
     words: Vec<String>,
-    /// What comes of them and of the user's `ssh_config`.
+    /// The resulting configuration, including the user's `ssh_config`.
     pub(super) configured: Configured,
-    /// How long the way to the server's first words may take.
+    /// How long the connection may take up to the server's banner.
     pub(super) connect_timeout: Duration,
 }
 
 impl Client {
-    /// Asks ssh what its configuration makes of a host. `directory` is private to the connection.
+    /// Asks ssh for its configuration of a host. `directory` is private to the connection.
     pub(super) async fn of(options: &SshOptions, directory: &Path) -> Result<Self, HostError> {
         let is_pinned = !options.host_keys.is_empty();
         let mut words: Vec<String> = vec![];
@@ -97,7 +98,7 @@ impl Client {
                     words = asked;
                     break configured;
                 }
-                // Each turn has one less, or ends.
+                // Each iteration removes an option or ends the loop.
                 Err(said) => match newer.iter().position(|one| is_unknown(&said, one)) {
                     Some(unknown) => drop(newer.remove(unknown)),
                     None => return Err(misconfigured(options, &said)),
@@ -147,7 +148,7 @@ impl Client {
         })
     }
 
-    /// Offers the key that the manifest names and no other: an agent may have more than sshd tries.
+    /// Offers only the manifest's key: an agent may have more keys than sshd tries.
     pub(super) fn offers_one_key(&mut self) {
         let option = ["-o", "IdentitiesOnly=yes"].map(str::to_owned);
         self.words.splice(0..0, option);
@@ -159,7 +160,7 @@ impl Client {
         self.words.splice(0..0, option);
     }
 
-    /// The arguments by which ssh connects, and takes sessions at `control`.
+    /// The arguments with which ssh connects and accepts sessions at `control`.
     pub(super) fn master(&self, control: &Path) -> Vec<String> {
         let mut words = ["-M", "-N", "-S"].map(str::to_owned).to_vec();
         words.push(control.display().to_string());
@@ -168,12 +169,12 @@ impl Client {
     }
 }
 
-/// Whether ssh has nobody whom it could ask for a password.
+/// Whether ssh has no way to ask for a password.
 pub(super) fn asks_nothing() -> bool {
     !std::io::IsTerminal::is_terminal(&std::io::stderr()) && variable_os("SSH_ASKPASS").is_none()
 }
 
-/// What `ssh -G` prints: a line for each option, its name in small letters.
+/// The output of `ssh -G`: a line for each option, with its name in lower case.
 #[derive(Debug, Default)]
 pub(super) struct Configured(String);
 
@@ -184,19 +185,19 @@ impl Configured {
         lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
     }
 
-    /// All values of an option that may be given several times.
+    /// All values of an option that may occur several times.
     pub(super) fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.0.lines();
         lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(' '))
     }
 
-    /// Whether the way to the host leads through another program or host.
+    /// Whether the host is reached through another program or host.
     pub(super) fn is_proxied(&self) -> bool {
         let is_set = |key| self.value(key).is_some_and(|value| value != "none");
         is_set("proxyjump") || is_set("proxycommand")
     }
 
-    /// Whom to log in as.
+    /// The user to log in as.
     pub(super) fn user(&self) -> &str {
         self.value("user").unwrap_or("oem")
     }
@@ -208,7 +209,7 @@ impl Configured {
         seconds.map_or(Duration::ZERO, Duration::from_secs)
     }
 
-    /// The user's and the machine's `known_hosts`.
+    /// The `known_hosts` files of the user and of the machine.
     fn known_hosts_files(&self) -> impl Iterator<Item = PathBuf> {
         let keys = ["userknownhostsfile", "globalknownhostsfile"];
         let values = keys.into_iter().flat_map(|key| self.values(key));
@@ -226,7 +227,7 @@ impl Configured {
     }
 }
 
-/// What `ssh_config` makes of a host, or what is wrong with it.
+/// Returns ssh's configuration of a host, or its message if the configuration is invalid.
 async fn configuration(
     options: &SshOptions,
     words: &[String],
@@ -266,7 +267,7 @@ async fn asked(options: &SshOptions, words: &[String]) -> Result<Output, HostErr
     }
 }
 
-/// Whether ssh says that it does not know an option that we gave.
+/// Whether ssh rejects this option of ours as unknown.
 fn is_unknown(said: &str, option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     let mut lines = said.lines().filter(|line| line.starts_with("command-line"));
@@ -285,8 +286,9 @@ fn misconfigured(options: &SshOptions, said: &str) -> HostError {
     }
 }
 
-/// Whether `ssh_config` names a user. `ssh -G` says the local user's name where none does, which may also be the
-/// one that is named: then a configuration is asked for that names another user after all others.
+/// Whether `ssh_config` names a user. Without one, `ssh -G` prints the local user's name, which may
+/// also be the configured one; to distinguish the two, asks again with another user as the last
+/// default.
 async fn names_user(
     configured: &Configured,
     options: &SshOptions,
@@ -312,9 +314,10 @@ async fn names_user(
     Ok(answer.is_ok_and(|answer| answer.user() != NOBODY))
 }
 
-/// The ciphers with the quickest one first, if nobody chose an order: up to OpenSSH 9, ssh itself puts the
-/// one first that is quick without help of the processor. With it (a PC's, and a VPU's Cortex-A57),
-/// AES-GCM takes a third of the time: 400 MB 0.23 s of a PC's core for 0.68 s.
+/// Moves the fastest cipher to the front, unless the user configured an order. Up to OpenSSH 9, ssh
+/// prefers the cipher that is fast without hardware support. With it (on PCs and on a VPU's
+/// Cortex-A57), AES-GCM takes a third of the time: for 400 MB, 0.23 s of a PC's core instead of
+/// 0.68 s.
 fn quick_first(ciphers: &str) -> Option<String> {
     let others: Vec<&str> = ciphers
         .split(',')
@@ -329,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_that_somebody_chose_stays() {
+    fn a_configured_cipher_order_is_kept() {
         let quick = quick_first("chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com");
         let expected = "aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr";
         assert_eq!(quick.as_deref(), Some(expected));
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_an_old_ssh_does_not_know_is_left_out() {
+    fn an_option_unknown_to_an_old_ssh_is_omitted() {
         let said = "command-line: line 0: Bad configuration option: knownhostscommand\n";
         assert!(is_unknown(said, "KnownHostsCommand=none"));
         assert!(!is_unknown(said, "LogVerbose=none"));
@@ -351,9 +354,9 @@ mod tests {
         assert!(!is_unknown(own, "LogVerbose=none"));
     }
 
-    /// What ssh itself makes of a user's worst `ssh_config` with our options.
+    /// ssh's own view of a hostile `ssh_config` with our options.
     #[tokio::test]
-    async fn nothing_in_ssh_config_beats_a_pin_or_changes_what_runs() {
+    async fn no_ssh_config_overrides_a_pin_or_changes_what_runs() {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("user");
         fs_err::write(

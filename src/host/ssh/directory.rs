@@ -1,5 +1,5 @@
-//! Finds the directory for a connection's socket and pinned keys: private, and short enough for a socket's path.
-//! Removes those that killed processes left.
+//! Creates the directory for a connection's socket and pinned keys: private, and short enough for a
+//! socket's path. Removes the directories of killed processes.
 
 use std::{
     fs::Permissions,
@@ -16,26 +16,28 @@ use fs_err::File;
 
 use crate::surroundings::{temporary, variable_os};
 
-/// Longest path of the control socket: a socket's address has 104 bytes on the systems that have least, with
-/// its final NUL, and ssh first binds to the path with 17 characters appended.
+/// Longest path of the control socket: on the most restrictive systems, a socket address has 104
+/// bytes including the final NUL, and ssh first binds to the path with 17 characters appended.
 const LONGEST: usize = 104 - 1 - 17;
 
 /// `/o3r-ssh-XXXXXX/ctl`.
 const OUR_PART: usize = 19;
 
-/// What the names of these directories begin with.
+/// The prefix of these directories' names.
 const PREFIX: &str = "o3r-ssh-";
 
-/// Its file that is locked while a process uses the directory. The kernel unlocks it, however the process ends.
+/// The file that is locked while a process uses the directory. The kernel unlocks it, however the
+/// process ends.
 const IN_USE: &str = "in-use";
 
-/// How old a directory is at least that is removed as a dead process's: its owner may be just about to lock it.
+/// The minimum age of a dead process's directory: the owner of a younger one may be about to lock
+/// it.
 const LEFT_AFTER: Duration = Duration::from_secs(60);
 
-/// The same of one without such a file, as older versions made them.
+/// The minimum age without a lock file, as older versions created them.
 const OLD_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// A directory of ours, removed when this is dropped.
+/// A private directory, removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Private {
     directory: tempfile::TempDir,
@@ -48,9 +50,9 @@ impl Private {
     }
 }
 
-/// A directory that only we can enter, whatever the umask.
+/// Creates a directory that only we can enter, whatever the umask.
 ///
-/// It is made below `$TMPDIR`, or where that is too long for a socket, cannot be written to or is open to other
+/// Creates it below `$TMPDIR`; if that is too long for a socket, unwritable, or open to other
 /// users, below `$XDG_RUNTIME_DIR`, `/tmp` or `/var/tmp`.
 pub(super) fn private() -> io::Result<Private> {
     let runtime = variable_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -82,10 +84,10 @@ fn create(base: &Path) -> io::Result<Private> {
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(base)?;
-    // A umask takes bits away, too.
+    // A umask can also remove permissions.
     fs_err::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
     let in_use = File::create(directory.path().join(IN_USE))?;
-    // Where the file system knows no locks, it counts as in use by its age alone.
+    // On a file system without locks, only the age of the directory counts.
     let _ = in_use.try_lock();
     Ok(Private {
         directory,
@@ -93,7 +95,8 @@ fn create(base: &Path) -> io::Result<Private> {
     })
 }
 
-/// Removes the directories that our killed processes left in `base`, as far as that works: the next run tries again.
+/// Removes the directories that our killed processes left in `base`. Ignores errors: the next run
+/// tries again.
 fn sweep(base: &Path) {
     let Ok(entries) = fs_err::read_dir(base) else {
         return;
@@ -104,7 +107,7 @@ fn sweep(base: &Path) {
         let Some(age) = age_of_ours(&path) else {
             continue;
         };
-        // Held until it is removed: another run may sweep, too.
+        // The lock is held until the directory is removed, because other runs may sweep too.
         let in_use = File::open(path.join(IN_USE));
         let is_dead = match &in_use {
             Ok(file) => age >= LEFT_AFTER && file.try_lock().is_ok(),
@@ -117,8 +120,8 @@ fn sweep(base: &Path) {
     }
 }
 
-/// How old a private directory of this user is; none where it is something else, or younger than nothing by a clock
-/// that was set back.
+/// Returns the age of a private directory of this user; `None` if it is something else, or if its
+/// time is in the future because a clock was set back.
 fn age_of_ours(path: &Path) -> Option<Duration> {
     let metadata = fs_err::symlink_metadata(path).ok()?;
     let us = rustix::process::geteuid().as_raw();
@@ -126,7 +129,7 @@ fn age_of_ours(path: &Path) -> Option<Duration> {
     metadata.modified().ok().filter(|_| is_ours)?.elapsed().ok()
 }
 
-/// Whether a directory can be used: ssh understands its name, and nobody else can replace what is in it.
+/// Checks that ssh understands the directory's name and that nobody else can replace its content.
 fn usable(base: &Path) -> io::Result<()> {
     let name = base.as_os_str().as_encoded_bytes();
     if !base.is_absolute() {
@@ -135,7 +138,7 @@ fn usable(base: &Path) -> io::Result<()> {
     if name.len() + OUR_PART > LONGEST {
         return Err(io::Error::other("it is too long for a socket"));
     }
-    // ssh expands these; quotes end its own.
+    // ssh expands these characters, and a quote would end its own quoting.
     if name.iter().any(|byte| b"\"'\\%$\n".contains(byte)) {
         return Err(io::Error::other("ssh would read its name as another"));
     }
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+    fn only_directories_of_killed_runs_are_removed() {
         let base = tempfile::tempdir_in("/tmp").unwrap();
         let now = std::time::SystemTime::now();
         let left = |name: &str, age: Duration, mode: u32, in_use: bool| {
@@ -230,7 +233,7 @@ mod tests {
         for path in kept.iter().chain([&link]) {
             assert!(path.symlink_metadata().is_ok(), "{}", path.display());
         }
-        // Whatever ended its process.
+        // The lock is released however its process ends.
         drop(file);
         sweep(base.path());
         assert!(!used.exists() && private.path().exists());

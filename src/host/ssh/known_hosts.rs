@@ -1,4 +1,4 @@
-//! Pins host keys: writes the private `known_hosts` and asks a VPU which key it presents.
+//! Pins host keys: writes a private `known_hosts`, and reads the key that a VPU presents.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,14 +12,14 @@ use super::{super::error::PresentedKey, client::Configured};
 use crate::shell::quote;
 use crate::surroundings::program;
 
-/// The name that pinned keys are kept under: all VPUs ship with one address, so the address
-/// says nothing about the VPU.
+/// The host name of pinned keys: all VPUs ship with the same address, so an address does not
+/// identify a VPU.
 pub(super) const ALIAS: &str = "o3r-vpu";
 
-/// Most bytes of a `known_hosts` that are looked through for revoked keys.
+/// The most bytes of a `known_hosts` that are searched for revoked keys.
 const KNOWN_HOSTS_LIMIT: u64 = 16 << 20;
 
-/// Writes `known_hosts` lines for the pinned keys, and for those that no pin makes good, into `path`.
+/// Writes `known_hosts` lines for the pinned keys and for the revoked ones, which no pin overrides.
 pub(super) fn write(path: &Path, keys: &[String], revoked: &[String]) -> std::io::Result<()> {
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -33,8 +33,8 @@ pub(super) fn write(path: &Path, keys: &[String], revoked: &[String]) -> std::io
     file.flush()
 }
 
-/// The keys that these `known_hosts` mark as revoked, of whatever host: a key that was stolen from one VPU proves
-/// nothing about another. A file that cannot be read has none, as for ssh.
+/// Returns the keys that these `known_hosts` files revoke for any host: a key that was stolen from
+/// one VPU proves nothing about another. An unreadable file counts as empty, as in ssh.
 pub(super) fn revoked(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
     let mut keys = vec![];
     for file in files {
@@ -49,7 +49,7 @@ pub(super) fn revoked(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
     keys
 }
 
-/// `@revoked HOSTS TYPE KEY COMMENT` as `TYPE KEY`.
+/// Converts `@revoked HOSTS TYPE KEY COMMENT` to `TYPE KEY`.
 fn revoked_key(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let is_revoked = words.next() == Some("@revoked");
@@ -57,19 +57,19 @@ fn revoked_key(line: &str) -> Option<String> {
     is_revoked.then(|| format!("{kind} {key}"))
 }
 
-/// Where ssh really goes for a host: what `ssh_config` makes of a name or an alias.
+/// Where ssh connects to for a host, after `ssh_config` resolved a name or an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
     /// Name or address.
     host: String,
     /// Port.
     port: u16,
-    /// Whether the way there leads through another program or host.
+    /// Whether the host is reached through another program or host.
     is_proxied: bool,
 }
 
 impl Destination {
-    /// As `ssh -G` says it.
+    /// Parses the output of `ssh -G`.
     pub(super) fn of(configured: &Configured) -> Option<Self> {
         Some(Self {
             host: configured.value("hostname")?.to_owned(),
@@ -78,7 +78,7 @@ impl Destination {
         })
     }
 
-    /// The command by which a person sees the key.
+    /// The command with which a user sees the key.
     pub(super) fn scan(&self) -> Option<String> {
         let Self {
             host,
@@ -88,8 +88,9 @@ impl Destination {
         (!is_proxied).then(|| format!("ssh-keyscan -p {port} {}", quote(host)))
     }
 
-    /// The ed25519 key (else any) that the VPU presents now. Trusts nothing; for showing to people.
-    /// Not through a proxy: what answers at the same name from here may be another VPU.
+    /// Returns the ed25519 key (otherwise any) that the VPU presents now, only to be shown: it is
+    /// not trusted. `None` behind a proxy, because this machine may reach another VPU by the same
+    /// name.
     pub(super) async fn presented(&self) -> Option<PresentedKey> {
         if self.is_proxied {
             return None;
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regression_the_key_is_asked_for_where_ssh_goes() {
+    fn regression_the_key_is_scanned_at_ssh_s_destination() {
         let there = |more: &str| {
             let text = format!("user oem\nhostname 10.1.4.18\nport 2222\n{more}identityfile x\n");
             Destination::of(&Configured::from_text(&text)).unwrap()

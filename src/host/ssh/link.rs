@@ -1,4 +1,5 @@
-//! One connection: logs in, proves that commands run there, and opens sessions, no more than sshd allows.
+//! Holds a connection: logs in, verifies that commands run, and opens no more sessions than sshd
+//! allows.
 
 use std::{
     os::fd::OwnedFd,
@@ -25,34 +26,36 @@ use super::{
 };
 use crate::shell::Argv;
 
-/// sshd takes 10 sessions on one connection by default (`MaxSessions`); two are left free, for a person's
-/// `ssh -S` and for those that end just now.
+/// sshd allows 10 sessions for a connection by default (`MaxSessions`); two are left for a user's
+/// `ssh -S` and for sessions that are just ending.
 const MAX_SESSIONS: usize = 8;
 
-/// The time that [`Client`] gives a connection at least; what a user's `ssh_config` adds, a login may take longer.
+/// The minimum that [`Client`] allows for connecting. A login may take longer by what the user's
+/// `ssh_config` adds to that.
 const USUAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most bytes that a login shell may print before its first command.
+/// The most bytes that a login shell may print before its first command.
 const GREETING_LIMIT: usize = 1 << 20;
 
-/// Most bytes of what it says on stderr that are kept.
+/// The most bytes of its stderr that are kept.
 const COMPLAINT_LIMIT: u64 = 16 << 10;
 
-/// How long a slot is waited for before it is looked whether one can come free at all.
+/// The interval at which a waiting session checks whether a slot can become free at all.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// A session that has ended here may be open for sshd still: how often and after what pause another is asked for.
+/// A session that has ended on this machine may still be open in sshd: how often and after which
+/// pause to try again.
 const REFUSED_TRIES: usize = 20;
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) type Child = openssh::Child<Arc<openssh::Session>>;
 
-/// A connection that is logged in. Dropping it ends it.
+/// A logged-in connection. Dropping it ends it.
 pub(super) struct Link {
     host: String,
     session: Arc<openssh::Session>,
     slots: Arc<Slots>,
-    // Before the directory with its socket.
+    // Dropped before the directory with its socket.
     master: Master,
     directory: directory::Private,
 }
@@ -66,18 +69,18 @@ pub(super) enum Login {
     AsksNothing,
 }
 
-/// What a session reads.
+/// The stdin of a session.
 pub(super) enum Input<'a> {
     Nothing,
-    /// What is written to the child's stdin.
+    /// A pipe that the caller writes to.
     Piped,
-    /// A copy of this is what it gets.
+    /// A copy of this reader.
     Pipe(&'a std::io::PipeReader),
 }
 
 /// Why a session did not start.
 pub(super) enum NoChild {
-    /// All sessions that sshd allows are held.
+    /// Held sessions occupy all sessions that sshd allows.
     Full,
     Error(HostError),
 }
@@ -112,7 +115,7 @@ impl Link {
         };
         if let Err(ended) = ready {
             let said = master.words();
-            // Nothing of it is left while the rest is asked for.
+            // The connection must be gone before the key is probed.
             drop(master);
             return Err(match ended {
                 Ended::Exited(code) => login_error(&context, &said, code).await,
@@ -138,7 +141,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Runs a first command; what its output was where that was not what it prints.
+    /// Runs a first command. Returns the output if it is not the expected one.
     async fn greet(&self) -> Result<Option<Greeting>, HostError> {
         let word = crate::nonce::nonce();
         let command = Argv::new("echo").arg(&word).to_any_shell();
@@ -176,7 +179,7 @@ impl Link {
         })
     }
 
-    /// Starts a session, once fewer are open than sshd allows.
+    /// Starts a session, when fewer are open than sshd allows.
     pub(super) async fn spawn(
         &self,
         command: &str,
@@ -218,12 +221,12 @@ impl Link {
         remote
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::piped());
-        // The command has our copy of the pipe's reading end, and goes with this: while it lives, a payload whose
-        // reader died would block without end.
+        // Spawning drops our copy of the pipe's reader: as long as it is open, a payload whose
+        // reader died would block forever.
         remote.spawn().await
     }
 
-    /// The path of a socket that leads to a port as seen from there.
+    /// Returns the path of a socket that is forwarded to a port on the VPU.
     pub(super) async fn forward(&self, port: u16) -> Result<PathBuf, HostError> {
         let path = self.directory.path().join(format!("port-{port}"));
         if !path.exists() {
@@ -245,7 +248,7 @@ impl Link {
         Ok(path)
     }
 
-    /// What ssh has said since the connection was made.
+    /// ssh's messages since the connection was started.
     pub(super) fn words(&self) -> String {
         self.master.words()
     }
@@ -272,19 +275,20 @@ impl Link {
     }
 }
 
-/// Whether sshd allows no further session. The crate has no code for that; OpenSSH's words are those of its protocol.
+/// Whether sshd refuses another session. The crate has no error code for that; the message is fixed
+/// in OpenSSH's mux protocol.
 fn is_refused(error: &openssh::Error) -> bool {
     chain(error).contains("Session open refused")
 }
 
-/// What came in place of the first command's output.
+/// The output in place of the first command's.
 #[derive(Debug)]
 pub(super) enum Greeting {
     /// Nothing, for a long time.
     Silent,
-    /// More than anybody reads.
+    /// More than the limit.
     Endless,
-    /// These words.
+    /// This text.
     Other(String),
 }
 
@@ -294,7 +298,7 @@ enum Seen {
     TooMuch,
 }
 
-/// Reads until a word is there. Whatever a login shell prints before it, in whatever encoding, is passed over.
+/// Reads until `word` occurs. Skips whatever the login shell prints before it, in any encoding.
 async fn look_for(mut pipe: impl AsyncRead + Unpin, word: &[u8]) -> Seen {
     let mut all = vec![];
     let mut piece = vec![0; 4096];
@@ -311,7 +315,7 @@ async fn look_for(mut pipe: impl AsyncRead + Unpin, word: &[u8]) -> Seen {
     Seen::End(all)
 }
 
-/// The sessions that a connection may have at once: what sshd refuses is not asked for again.
+/// The sessions that a connection may have at a time. Learns from sshd's refusals.
 struct Slots {
     free: Arc<Semaphore>,
     total: AtomicUsize,
@@ -329,7 +333,7 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// Waits for a slot; none where all are held.
+    /// Waits for a slot; `None` if held sessions occupy all slots.
     async fn take(self: &Arc<Self>) -> Option<Slot> {
         loop {
             if self.total.load(Relaxed) <= self.held.load(Relaxed) {
@@ -346,13 +350,13 @@ impl Slots {
         }
     }
 
-    /// Whether more than one slot is taken.
+    /// Whether another slot is taken.
     fn others_than_one(&self) -> bool {
         self.free.available_permits() + 1 < self.total.load(Relaxed)
     }
 }
 
-/// A place for a session, given back when this is dropped.
+/// A slot for a session, returned when this is dropped.
 pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     slots: Arc<Slots>,
@@ -360,14 +364,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Marks a session that lasts until somebody ends it: nobody waits for that.
+    /// Marks a session that lasts until its client ends it: others must not wait for it.
     pub(super) fn held(mut self) -> Self {
         self.is_held = true;
         self.slots.held.fetch_add(1, Relaxed);
         self
     }
 
-    /// There is one slot less than was thought.
+    /// Removes a slot that sshd does not grant.
     fn gives_up(mut self) {
         if let Some(permit) = self.permit.take() {
             permit.forget();
@@ -389,7 +393,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_greeting_of_any_bytes_is_passed_over_unless_it_has_no_end() {
+    async fn a_greeting_of_any_bytes_is_skipped_unless_it_is_endless() {
         for greeting in [
             &b""[..],
             b"hello$ ",
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slots_are_learnt_and_never_waited_for_when_all_are_held() {
+    async fn refused_slots_are_given_up_and_held_ones_not_waited_for() {
         let slots = Arc::<Slots>::default();
         let first = slots.take().await.unwrap();
         assert!(!slots.others_than_one());
@@ -418,7 +422,7 @@ mod tests {
             refused.gives_up();
         }
         assert_eq!(slots.total.load(Relaxed), 1);
-        // One after the other.
+        // With a single slot left, a second session waits.
         let waits = tokio::spawn({
             let slots = Arc::clone(&slots);
             async move { slots.take().await.is_some() }

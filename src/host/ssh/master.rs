@@ -1,4 +1,4 @@
-//! Runs the ssh process that holds a connection, and ends all that belongs to it.
+//! Runs the ssh process of a connection, and ends it with all its helper processes.
 
 use std::{
     path::Path,
@@ -19,9 +19,10 @@ use super::client::asks_nothing;
 use crate::surroundings::program;
 use crate::{host::HostError, nonce::nonce};
 
-/// Starts ssh, and ends it when standard input does, that is with us, however we end. `terminal` as first argument
-/// ignores the signals that a terminal sends to all its processes: Ctrl-C is ours to handle, and the connection must
-/// outlive it. (A process group of its own would do the same, but then ssh could not ask for a password.)
+/// Starts ssh, and ends it when stdin closes, which happens however this process ends. With
+/// `terminal` as first argument, ignores the signals that a terminal sends to all its processes: we
+/// handle Ctrl-C, and the connection must outlive it. (A separate process group would have the same
+/// effect, but then ssh could not ask for a password.)
 const GUARD: &str = r#"
 [ "$1" = terminal ] && trap '' INT QUIT HUP
 shift
@@ -33,23 +34,23 @@ exec 3<&- </dev/null
 wait "$ssh"
 "#;
 
-/// The variable by which the processes of a connection are known, a proxy's too.
+/// The environment variable that marks all processes of a connection, including proxies.
 const MARK: &str = "O3R_DEPLOY_CONNECTION";
 
-/// Most bytes of ssh's words that are kept, of their end.
+/// The most bytes of ssh's messages that are kept, from their end.
 const WORDS_LIMIT: usize = 64 << 10;
 
-/// How often it is looked whether the socket is there.
+/// The interval at which the socket is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// How long the rest of ssh's words is waited for once it ended: a proxy may hold the pipe open.
+/// How long to wait for ssh's last messages after it ended: a proxy may keep the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// An ssh process. Dropping it ends it with its proxies.
 pub(super) struct Master {
     child: Child,
     words: Words,
-    /// Its own process group, where it has one.
+    /// Its process group, if it has its own.
     group: Option<Pid>,
     mark: String,
 }
@@ -58,7 +59,7 @@ pub(super) struct Master {
 pub(super) enum Ended {
     /// ssh ended with this exit code.
     Exited(Option<i32>),
-    /// It neither ended nor logged in.
+    /// It neither ended nor logged in within the limit.
     TimedOut,
 }
 
@@ -93,7 +94,7 @@ impl Master {
         })
     }
 
-    /// Waits until ssh takes sessions at `control`.
+    /// Waits until ssh accepts sessions at `control`.
     pub(super) async fn ready(&mut self, control: &Path, limit: Duration) -> Result<(), Ended> {
         let end = Instant::now() + limit;
         while !control.exists() {
@@ -109,7 +110,7 @@ impl Master {
         Ok(())
     }
 
-    /// What ssh has said until now.
+    /// ssh's messages so far.
     pub(super) fn words(&self) -> String {
         self.words.text()
     }
@@ -132,7 +133,7 @@ impl Drop for Master {
     }
 }
 
-/// What a process says, read as it comes so that it never waits for us.
+/// A process's messages, read continuously so that it never blocks.
 struct Words {
     kept: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -171,8 +172,8 @@ impl Drop for Words {
     }
 }
 
-/// The processes of our group that carry a mark. One that left the group is meant to outlive us, such as the
-/// master that a user's `ControlPersist` leaves on a jump host.
+/// Returns the marked processes of our process group. A process that left the group is meant to
+/// outlive us, such as a master that the user's `ControlPersist` keeps on a jump host.
 fn marked(mark: &str) -> Vec<Pid> {
     let ours = getpgrp().as_raw_nonzero().get();
     let variable = format!("{MARK}={mark}");
@@ -183,7 +184,7 @@ fn marked(mark: &str) -> Vec<Pid> {
     };
     let group_of = |directory: &Path| {
         let stat = fs_err::read_to_string(directory.join("stat")).ok()?;
-        // PID (NAME) STATE PARENT GROUP …; a name may have anything in it.
+        // PID (NAME) STATE PARENT GROUP …; NAME may contain any characters.
         let (_, rest) = stat.rsplit_once(')')?;
         rest.split_whitespace().nth(2)?.parse::<i32>().ok()
     };
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_end_of_endless_words_is_kept() {
+    async fn only_the_end_of_endless_messages_is_kept() {
         let text = b"0123456789abcdef".repeat(2 * WORDS_LIMIT / 16);
         let mut words = Words::of(Some(std::io::Cursor::new([&text[..], b"end"].concat())));
         words.end(Duration::from_secs(10)).await;

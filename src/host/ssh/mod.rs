@@ -1,4 +1,4 @@
-//! Runs commands on a VPU over one OpenSSH connection, multiplexed.
+//! Runs commands on a VPU over one multiplexed OpenSSH connection.
 
 mod client;
 mod directory;
@@ -19,21 +19,22 @@ use self::{
 };
 use super::HostError;
 
-/// How long a login may take where nobody is asked for a password, beside what the user's own `ConnectTimeout` adds:
-/// that ends with the server's first words, and between them and the login ssh itself waits without end.
+/// How long a login without prompts may take, in addition to the user's own `ConnectTimeout`: that
+/// ends with the server's banner, and ssh sets no limit between the banner and the login.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The same where somebody may be asked for passwords and codes, on jump hosts, too. sshd itself waits two minutes.
+/// The same if the user may be asked for passwords and codes, also on jump hosts. sshd itself waits
+/// two minutes.
 const PROMPTED_LOGIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How to reach a VPU. What is `None` is left to the user's `ssh_config`.
+/// How to reach a VPU. The user's `ssh_config` decides whatever is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct SshOptions {
     /// Host name, address or `ssh_config` alias.
     pub host: String,
     /// Port.
     pub port: Option<u16>,
-    /// User; `oem` where neither this nor `ssh_config` names one.
+    /// User; `oem` if neither this nor `ssh_config` names one.
     pub user: Option<String>,
     /// Private key file.
     pub identity: Option<Utf8PathBuf>,
@@ -46,16 +47,16 @@ pub struct SshHost {
     options: SshOptions,
     limit: Duration,
     link: Link,
-    /// Another connection, for an sshd that allows so few sessions on one (`MaxSessions`) that those which are held
-    /// leave none for commands.
+    /// A second connection, for an sshd that allows so few sessions (`MaxSessions`) that held
+    /// sessions leave none for commands.
     spare: OnceCell<Link>,
 }
 
 impl SshHost {
     /// Connects and logs in.
     ///
-    /// Asks for a password or a key's passphrase on the terminal where there is one (ssh itself
-    /// asks; it never passes through this program), and never accepts a host key unasked.
+    /// ssh itself asks for a password or a key's passphrase, if there is a terminal; neither passes
+    /// through this program. An unknown host key is never accepted.
     pub async fn connect(options: &SshOptions) -> Result<Self, HostError> {
         let limit = if asks_nothing() {
             LOGIN_TIMEOUT
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_login_that_is_not_answered_ends() {
+    async fn a_login_without_an_answer_times_out() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let options = SshOptions {
             host: "127.0.0.1".into(),
@@ -91,7 +92,7 @@ mod tests {
             use std::io::Write as _;
             let (mut client, _) = listener.accept().unwrap();
             client.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
-            // Until the client has gone.
+            // Until the client has disconnected.
             std::io::copy(&mut client, &mut std::io::sink()).unwrap_or_default()
         });
         let connected = SshHost::connect_within(&options, Duration::from_secs(1)).await;

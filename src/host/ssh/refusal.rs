@@ -1,4 +1,4 @@
-//! Derives from ssh's messages why a login failed, and on which side.
+//! Derives the reason of a failed login, and the side that failed, from ssh's messages.
 
 use crate::surroundings::program;
 use std::{path::Path, process::Stdio, time::Duration};
@@ -15,26 +15,26 @@ use super::{
 };
 use o3r_core::names::escape;
 
-/// The shell's exit code for a program that is not there.
+/// The shell's exit code for a program that does not exist.
 const COMMAND_NOT_FOUND: i32 = 127;
 
-/// Most lines of ssh's words that are shown, and most characters of each.
+/// The most lines of ssh's messages that are shown, and the most characters of each.
 const LINES: usize = 12;
 const LINE_WIDTH: usize = 400;
 
-/// How long a look into a key file may take.
+/// How long the check of a key file may take.
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most bytes of a key file.
+/// The most bytes of a key file that are read.
 const KEY_LIMIT: u64 = 64 << 10;
 
-/// What a failed login is judged by.
+/// What a failed login is classified with.
 pub(super) struct Context<'a> {
     pub(super) options: &'a SshOptions,
     pub(super) configured: &'a Configured,
 }
 
-/// What ssh's words mean. Each has the lines to show.
+/// The meaning of ssh's messages, with the lines to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
     KeyChanged,
@@ -46,8 +46,8 @@ enum Verdict {
     Other(String, Option<String>),
 }
 
-/// Turns ssh's words, and its exit code where it ended, into one of ours. OpenSSH has no codes: its messages are
-/// stable since 2000 and in English whatever the locale.
+/// Converts ssh's messages, and its exit code if it ended, to an error. OpenSSH has no error codes:
+/// its messages have been stable since 2000, and in English whatever the locale.
 pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<i32>) -> HostError {
     let Context {
         options,
@@ -94,7 +94,7 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
     }
 }
 
-/// Says of an ssh that was ended by a timeout what it said until then.
+/// Describes an ssh that timed out, with its messages so far.
 pub(super) fn timed_out(context: &Context<'_>, said: &str, limit: Duration) -> HostError {
     let mut reason = format!(
         "it answers, but not to a login within {} s",
@@ -108,7 +108,7 @@ pub(super) fn timed_out(context: &Context<'_>, said: &str, limit: Duration) -> H
     HostError::Unreachable { host, reason }
 }
 
-/// Says of a login after which the first command did not run what came in its place.
+/// Describes a login whose first command did not run, with the output in its place.
 pub(super) fn no_command(context: &Context<'_>, greeting: &Greeting, said: &str) -> HostError {
     let user = escape(context.configured.user());
     let host = context.options.host.clone();
@@ -139,12 +139,12 @@ pub(super) fn no_command(context: &Context<'_>, greeting: &Greeting, said: &str)
     }
 }
 
-/// Judges ssh's words: of a host behind a proxy or not, with a pinned key or without.
+/// Classifies ssh's messages, for a host behind a proxy or not, with a pinned key or without.
 fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
     let lines = lines(said);
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     let all = shown(&lines);
-    // These are said before the host's own first word: what is in front of it failed.
+    // These occur before the host's own banner: the proxy or jump host failed.
     let before = says("kex_exchange_identification:") || says("during banner exchange");
     if is_proxied && before {
         return before_the_host(&lines);
@@ -189,12 +189,13 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
     Verdict::Unreachable(all)
 }
 
-/// Whether sshd lost its patience before the right key was offered.
+/// Whether sshd disconnected before the right key was offered.
 pub(super) fn offered_too_many_keys(said: &str) -> bool {
     said.contains("Too many authentication failures")
 }
 
-/// What failed before the host was asked for anything: mostly the jump host's own words stand before ssh's.
+/// Classifies a failure before the host was reached; the jump host's own messages usually precede
+/// ssh's.
 fn before_the_host(lines: &[String]) -> Verdict {
     let ours = |line: &&String| {
         let mut words = ["kex_exchange_identification:", "UNKNOWN port 65535"].into_iter();
@@ -214,7 +215,7 @@ fn before_the_host(lines: &[String]) -> Verdict {
     Verdict::JumpHost(reason)
 }
 
-/// What to do where the login itself is right and the account or the system is not.
+/// What to do if the login is valid but the account or the system is not ready.
 fn account_help(says: &impl Fn(&str) -> bool) -> Option<&'static str> {
     let text = if says("not permitted to log in yet") || says("is booting up") {
         "wait until the VPU has started, and try again"
@@ -237,7 +238,8 @@ fn account_help(says: &impl Fn(&str) -> bool) -> Option<&'static str> {
     Some(text)
 }
 
-/// `Unable to negotiate with A port 22: no matching KIND found. Their offer: B,C`, and the option for that kind.
+/// Parses `Unable to negotiate with A port 22: no matching KIND found. Their offer: B,C`, and names
+/// the option for that kind.
 fn algorithm_help(lines: &[String]) -> Option<String> {
     let line = lines.iter().find(|line| line.contains("Their offer: "))?;
     let (_, offer) = line.split_once("Their offer: ")?;
@@ -255,7 +257,7 @@ fn algorithm_help(lines: &[String]) -> Option<String> {
     ))
 }
 
-/// ssh's words as lines to show: without pictures and frames, with nothing that moves a cursor.
+/// Splits ssh's messages into lines to show, without ASCII art, frames and control characters.
 fn lines(said: &str) -> Vec<String> {
     let lines = said.split(['\n', '\r']).map(str::trim);
     let told = lines.filter(|line| {
@@ -269,12 +271,12 @@ fn lines(said: &str) -> Vec<String> {
         .collect()
 }
 
-/// The last lines.
+/// Joins the last lines.
 fn shown(lines: &[String]) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-/// What is wrong with the key files that ssh says nothing of.
+/// Finds problems of key files that ssh does not report.
 async fn key_troubles(context: &Context<'_>) -> Vec<String> {
     let home = crate::user::home();
     let files: Vec<String> = match &context.options.identity {
@@ -336,7 +338,7 @@ async fn key_trouble(path: &Path) -> Option<&'static str> {
         .then_some("has a passphrase, and there is no terminal to ask for it")
 }
 
-/// The key that the VPU presents, and the command that shows it, where they can be told.
+/// The key that the VPU presents and the command that shows it, if they can be determined.
 async fn presented_key(configured: &Configured) -> (Option<PresentedKey>, Option<String>) {
     match Destination::of(configured) {
         Some(there) => (there.presented().await, there.scan()),
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_jump_host_does_is_said_of_the_jump_host() {
+    fn failures_of_the_jump_host_are_attributed_to_it() {
         let closed = "kex_exchange_identification: Connection closed by remote host\r\n\
                       Connection closed by UNKNOWN port 65535\r\n";
         for (said, reason) in [
@@ -412,7 +414,7 @@ mod tests {
         }
         let silent = "Connection timed out during banner exchange\r\nConnection to UNKNOWN port 65535 timed out\r\n";
         assert!(matches!(proxied(silent), Verdict::JumpHost(_)));
-        // What the jump host cannot reach, and what the VPU itself says behind it.
+        // Hosts that the jump host cannot reach, and messages of the VPU behind it.
         let off = "channel 0: open failed: connect failed: No route to host\r\nstdio forwarding failed\r\n";
         let Verdict::Unreachable(reason) = proxied(&format!("{off}{closed}")) else {
             panic!()
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_s_own_reason_is_shown_with_help_that_fits() {
+    fn ssh_s_reason_is_shown_with_matching_help() {
         for (said, reason, help) in [
             (
                 "\"System is booting up. Unprivileged users are not permitted to log in yet. Please come back later.\"\n\n\
@@ -482,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pin_a_key_is_unknown_and_with_one_another() {
+    fn an_unexpected_key_is_unknown_without_a_pin_and_changed_with_one() {
         let said = "No ED25519 host key is known for 10.0.0.9 and you have requested strict checking.\n\
                     Host key verification failed.\n";
         assert_eq!(verdict(said, false, false), Verdict::KeyUnknown);
@@ -494,9 +496,9 @@ mod tests {
             Verdict::Other(_, Some(_))
         ));
     }
-    /// OpenSSH 9.2's own words.
+    /// The messages of OpenSSH 9.2.
     #[test]
-    fn every_key_that_cannot_be_used_gets_its_own_help() {
+    fn every_unusable_key_has_its_own_help() {
         let denied = "oem@10.0.0.9: Permission denied (publickey).\n";
         for (said, shows, helps) in [
             (
@@ -544,7 +546,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_file_that_ssh_says_little_of_is_looked_into() {
+    async fn a_key_file_that_ssh_does_not_explain_is_examined() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("id");
         for (text, told, helps) in [
@@ -560,7 +562,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let trouble = key_trouble(&path).await.unwrap();
             assert!(trouble.contains(told), "{trouble}");
-            // As ssh says of a file that others may read, which is not what is wrong with it.
+            // ssh also reports that others can read the file, which is not the problem.
             let reason = format!("id {trouble}\nLoad key \"id\": bad permissions");
             let (host, user) = (String::new(), "oem".to_owned());
             let help = HostError::Refused { host, user, reason }.help().unwrap();

@@ -1,4 +1,4 @@
-//! Runs commands as sessions of the connection, and forwards ports by it.
+//! Runs commands as sessions of the connection, and forwards ports over it.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::shell::Argv;
 
-/// The shell's exit code for a program that is not there.
+/// The shell's exit code for a program that does not exist.
 const COMMAND_NOT_FOUND: i32 = 127;
 
-/// How long ssh's word is waited for on why a forwarded port was closed.
+/// How long to wait for ssh's message on why a forwarded port was closed.
 const FORWARD_WORD: Duration = Duration::from_millis(500);
 
 impl SshHost {
-    /// Starts a session: on the spare connection where the first has none left.
+    /// Starts a session: on the spare connection if the first one has none left.
     async fn spawn(
         &self,
         command: &Argv,
@@ -38,7 +38,7 @@ impl SshHost {
             tracing::debug!(
                 "sshd allows no more sessions on a connection: opening another connection"
             );
-            // On the heap: it is seldom, and large.
+            // Boxed, because it is rare and large.
             Box::pin(Link::connect(&self.options, self.limit, Login::MayAsk))
         };
         let spare = self.spare.get_or_try_init(connect).await?;
@@ -50,11 +50,11 @@ impl SshHost {
     }
 }
 
-/// The exit code of a session.
+/// Waits for the exit code of a session.
 async fn code(link: &Link, child: Child, doing: &str) -> Result<i32, HostError> {
     match child.wait().await {
         Ok(status) => Ok(status.code().unwrap_or(-1)),
-        // That is how this exit code comes.
+        // The crate reports exit code 127 this way.
         Err(openssh::Error::Remote(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             Ok(COMMAND_NOT_FOUND)
         }
@@ -71,12 +71,12 @@ impl Host for SshHost {
         let (reader, feeder) = feeder.unzip();
         let input = reader.as_ref().map_or(Input::Nothing, Input::Pipe);
         let (link, mut child, _slot) = self.spawn(command, &input).await?;
-        // While it lives, a payload whose reader died would block without end.
+        // As long as it is open, a payload whose reader died would block forever.
         drop(reader);
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
         let outputs = read_outputs(stdout, stderr).await;
-        // Not before all output is read: the exit code may come first, and to take it ends the
-        // session, with what the master has not passed on by then (seen on a busy machine).
+        // Only after all output is read: the exit code may arrive first, and taking it ends the
+        // session with whatever the master has not passed on by then (seen on a busy machine).
         let code = code(link, child, DOING).await?;
         if let Some(task) = feeder {
             payload_error(task.await)?;
@@ -124,7 +124,7 @@ impl Host for SshHost {
         let (link, mut child, slot) = self.spawn(command, &Input::Piped).await?;
         let stdin = child.stdin().take();
         let stderr = child.stderr().take();
-        // All the time: what a login shell prints may be more than a pipe takes.
+        // Continuously: a login shell may print more than a pipe holds.
         let stderr = tokio::spawn(async move {
             match stderr {
                 Some(pipe) => read_bounded(pipe).await.unwrap_or_default(),
@@ -134,7 +134,7 @@ impl Host for SshHost {
         if let (Some(stdin), Some(stdout)) = (stdin, child.stdout().take()) {
             let mut stdout = BufReader::new(stdout);
             if held::is_ready(&mut stdout, token, said).await {
-                // Dropping stdin is what ends the command; dropping the child would end it now.
+                // Dropping stdin ends the command; dropping the child would kill it now.
                 return Ok(Ok(Held::over(token, stdin, stdout, (child, slot.held()))));
             }
         }
@@ -150,7 +150,7 @@ impl Host for SshHost {
         let (_, mut child, slot) = self.spawn(command, &Input::Piped).await?;
         let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
         if let Some(mut stderr) = child.stderr().take() {
-            // Unread, what it complains of would stop it once the pipe is full.
+            // Unread messages would block the command when the pipe is full.
             tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
         }
         let (stdout, stdin) = stdout.zip(stdin).ok_or_else(no_pipes)?;
