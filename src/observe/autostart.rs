@@ -1,8 +1,8 @@
-//! Parses the answer of the probe about what starts compose projects when the VPU boots.
+//! Parses the probe's section about what starts compose projects when the VPU boots.
 
 use super::{Autostart, Probed, Query, SERVICE, TEMPLATE, Unit, parse::Section};
 
-/// Parses the section; `query` says which units were asked for.
+/// Parses the section; `query` has the requested units.
 pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostart, String> {
     if section.code != 0 {
         return Err(section.reason("autostart"));
@@ -14,7 +14,8 @@ pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostar
         match words.as_slice() {
             ["file", TEMPLATE, state] => found.template = Some((*state).to_owned()),
             ["file", SERVICE, state] => found.service = Some((*state).to_owned()),
-            // Newer systemd lists enabled instances as files, too; the links tell as much.
+            // Newer systemd also lists enabled instances as files; the links have the same
+            // information.
             [""] | ["file", _, _] => {}
             ["enabled", "own", name] => drop(found.enabled.insert((*name).to_owned())),
             ["enabled", "all", name] => drop(found.enabled_for_all.insert((*name).to_owned())),
@@ -50,8 +51,8 @@ pub(super) fn autostart(section: &Section<'_>, query: &Query) -> Result<Autostar
     Ok(found)
 }
 
-/// Reads a unit's text as systemd does: an empty assignment takes back what came before, and `\`
-/// at a line's end continues in the next.
+/// Parses a unit file as systemd does: an empty assignment resets earlier ones, and a `\` at the
+/// end of a line continues it.
 fn unit(lines: &[&str]) -> Unit {
     let mut unit = Unit::default();
     let mut section = String::new();
@@ -105,12 +106,12 @@ mod tests {
         autostart(&Section { text, code }, &query)
     }
 
-    /// Recorded on twins of both generations, systemd 252.
+    /// Recorded on twins of both generations, with systemd 252.
     const UNITS: &str = include_str!("../../tests/fixtures/probe/autostart-units.txt");
     const POLICIES: &str = include_str!("../../tests/fixtures/probe/autostart-policies.txt");
 
     #[test]
-    fn the_older_generation() {
+    fn the_older_generation_is_parsed() {
         let found = parsed(UNITS, 0).unwrap();
         assert_eq!(found.generation(), Some(Generation::Units("indirect")));
         assert_eq!(found.lingering, Some(true));
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_generation() {
+    fn the_newer_generation_is_parsed() {
         let found = parsed(POLICIES, 0).unwrap();
         let generation = Some(Generation::RestartPolicies("disabled"));
         assert_eq!(found.generation(), generation);
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn no_generation_and_no_answer_are_not_the_same() {
+    fn no_generation_differs_from_no_answer() {
         let none = parsed("lingering no\n", 0).unwrap();
         assert_eq!((none.generation(), none.lingering), (None, Some(false)));
         let said = "systemctl --user list-unit-files: Failed to connect to bus: No medium found";
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_was_asked_for_and_not_shown_is_unknown() {
+    fn a_requested_unit_without_an_answer_is_unknown() {
         let found = parsed("file oem-dc@.service disabled\nlingering yes\n", 0).unwrap();
         assert!(found.units["hello"].known().is_none());
         let failed = "file oem-dc@.service bad\nunit 1 hello\n Failed to read it\nlingering yes\n";
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn drop_ins_comments_and_continued_lines_are_read_as_systemd_does() {
+    fn drop_ins_comments_and_continued_lines_are_parsed_as_in_systemd() {
         let text = "# /a/oem-dc@.service\n[Service]\nWorkingDirectory=/old\nExecStart=/bin/one\n\
                     ;ExecStart=/bin/comment\n[Install]\nWantedBy=a.target b.target\n\n\
                     # /a/oem-dc@.service.d/x.conf\n[Service]\nWorkingDirectory = /new\nExecStart=\n\

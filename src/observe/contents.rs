@@ -1,4 +1,4 @@
-//! Reads small files of a VPU, to diff them.
+//! Reads small files of a VPU to show diffs.
 
 use super::parse::unhex;
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     shell::Argv,
 };
 
-/// The script's `$0`, by which an in-memory VPU knows it.
+/// The script's `$0`, by which an in-memory VPU recognises it.
 pub const CONTENTS_NAME: &str = "o3r-contents";
 
-/// The contents of files of at most `limit` bytes, by their absolute paths, which have no line
-/// ends; `None` for what is larger, cannot be read or is not there.
+/// Returns the contents of files by their absolute paths, which must not contain newlines; `None`
+/// for a file that has more than `limit` bytes, cannot be read or does not exist.
 ///
 /// # Errors
 /// The connection failed.

@@ -5,17 +5,17 @@ use serde::Deserialize;
 
 use super::{Document, FORMAT};
 
-/// More than any observation has; whatever is larger is some other file.
+/// More bytes than any observation has: a larger file is something else.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// A file that is not an observation.
+/// Why a file cannot be used as an observation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
-    /// Larger than any observation.
+    /// The file is larger than any observation.
     #[error("{path} has {bytes} bytes, far more than an observation")]
     TooLarge {
         /// The file.
@@ -23,15 +23,15 @@ pub enum DocumentError {
         /// Its size.
         bytes: u64,
     },
-    /// Something else.
+    /// The file is something else.
     #[error("{path} is not an observation: {source}")]
     Json {
         /// The file.
         path: Utf8PathBuf,
-        /// What does not fit.
+        /// What is wrong.
         source: serde_json::Error,
     },
-    /// A later version's.
+    /// The file was written by a later version.
     #[error("{path} has the format {found}; this version reads {FORMAT}")]
     Format {
         /// The file.
@@ -42,7 +42,7 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// The next thing to type.
+    /// What to type next.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Format { .. } => "observe again, or use the version of o3r-deploy that wrote it",
@@ -53,12 +53,12 @@ impl DocumentError {
     }
 }
 
-/// Reads one that `observe` wrote.
+/// Reads an observation that `observe` wrote.
 ///
 /// # Errors
-/// The file cannot be read, or is something else.
+/// The file cannot be read or is not an observation.
 pub fn read_document(path: &Utf8Path) -> Result<Document, DocumentError> {
-    /// Looked at first: a later format may have other keys.
+    /// Parsed first: a later format may have other keys.
     #[derive(Deserialize)]
     struct Head {
         format: u32,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_files_are_refused_by_what_they_are() {
+    fn other_files_are_rejected_with_the_reason() {
         let directory = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::try_from(directory.path().join("file.json")).unwrap();
         let refused = |text: &str| {

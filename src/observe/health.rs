@@ -1,4 +1,4 @@
-//! Whether docker on a host answers at all.
+//! Checks whether docker on a host answers.
 
 use std::time::Duration;
 
@@ -7,12 +7,13 @@ use crate::{
     shell::Argv,
 };
 
-/// The cheapest question to dockerd that it does not answer while it hangs.
+/// The cheapest command that dockerd does not answer while it hangs.
 fn question() -> Argv {
     Argv::new("docker").args(["version", "--format", "{{.Server.Version}}"])
 }
 
-/// Whether dockerd answers within this time. One that does not run, or is not there, answers in its way: by an error.
+/// Whether dockerd answers within this time. If it does not run or is not installed, the error
+/// counts as an answer.
 ///
 /// # Errors
 /// The connection is lost.

@@ -1,4 +1,4 @@
-//! Tells one machine from another with the same address.
+//! Distinguishes machines with the same address.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::{
     shell::Argv,
 };
 
-/// What is known of a machine. What could not be told is empty.
+/// What identifies a machine. Unknown parts are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The kernel's word for this boot: no two machines have the same.
+    /// The kernel's boot ID, which is unique.
     pub boot: String,
     /// Hardware addresses of its network devices.
     pub macs: BTreeSet<String>,
@@ -20,7 +20,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Asks a host.
+    /// Queries a host.
     ///
     /// # Errors
     /// The connection is lost.
@@ -57,9 +57,9 @@ impl Identity {
         !self.boot.is_empty() && self.boot == other.boot
     }
 
-    /// Whether this is the same machine, perhaps started again. With serial numbers, which are empty where the device
-    /// did not tell them, these decide; else a host key or hardware address that both have. What proves nothing is
-    /// another machine.
+    /// Whether this is the same machine, perhaps rebooted. Serial numbers decide if both are known
+    /// (an unknown one is empty); otherwise, a common host key or hardware address. Without proof,
+    /// it counts as another machine.
     pub fn is_same_machine(&self, serial: &str, other: &Self, other_serial: &str) -> bool {
         if self.is_same_boot(other) {
             return true;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_the_same_where_something_proves_it() {
+    fn a_machine_is_the_same_only_with_proof() {
         let planned = identity("b1", "00:02:01:aa:bb:01", "ssh-ed25519 A");
         let same = |serial: &str, other: &Identity, other_serial: &str| {
             planned.is_same_machine(serial, other, other_serial)
@@ -96,11 +96,11 @@ mod tests {
         assert!(
             same("1", &restarted, "1") && same("1", &restarted, "") && same("", &restarted, "")
         );
-        // Another disk image, the same box; and a box that was cloned.
+        // The same VPU with another disk image, and a cloned VPU.
         let reset = identity("b2", "00:02:01:aa:bb:02", "ssh-ed25519 B");
         assert!(same("1", &reset, "1"));
         assert!(!same("1", &restarted, "2"), "a clone");
-        // Nothing proves it.
+        // No proof.
         assert!(!same("1", &reset, "") && !same("", &reset, ""));
         assert!(!same("", &Identity::default(), "1"));
         assert!(!Identity::default().is_same_machine("", &Identity::default(), ""));

@@ -1,4 +1,4 @@
-//! Parses what takes ports: the kernel's tables of sockets, and docker's bindings.
+//! Parses which ports are taken, from the kernel's socket tables and docker's bindings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Probed, Published};
 use crate::compose::HostPort;
 
-/// Where docker binds a container's port, in docker's words.
+/// The address and port that docker binds for a container's port, in docker's notation.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Binding {
@@ -18,8 +18,8 @@ pub(super) struct Binding {
     host_port: String,
 }
 
-/// The ports that docker binds for a container, by the container's own port (`80/tcp`). One that
-/// docker chooses at each start is none.
+/// Returns the ports that docker binds for a container, by the container's own port (`80/tcp`).
+/// Omits ports that docker chooses at each start.
 pub(super) fn bound(bindings: BTreeMap<String, Option<Vec<Binding>>>) -> BTreeSet<HostPort> {
     let bindings = bindings.into_iter().flat_map(|(of, bindings)| {
         let udp = of.ends_with("/udp");
@@ -31,7 +31,7 @@ pub(super) fn bound(bindings: BTreeMap<String, Option<Vec<Binding>>>) -> BTreeSe
     bindings.collect()
 }
 
-/// All bindings, in docker's words.
+/// Returns all bindings in docker's notation.
 pub(super) fn published(bindings: &BTreeMap<String, Option<Vec<Binding>>>) -> BTreeSet<Published> {
     let bindings = bindings.iter().flat_map(|(container, bindings)| {
         let bindings = bindings.iter().flatten();
@@ -44,7 +44,7 @@ pub(super) fn published(bindings: &BTreeMap<String, Option<Vec<Binding>>>) -> BT
     bindings.collect()
 }
 
-/// Lines of `/proc/net/{tcp,tcp6,udp,udp6}`, each table behind its name.
+/// Parses lines of `/proc/net/{tcp,tcp6,udp,udp6}`, with each table after its name.
 pub(super) fn parse(text: &str) -> Probed<BTreeSet<HostPort>> {
     let mut udp = None;
     let mut ports = BTreeSet::new();
@@ -66,8 +66,8 @@ pub(super) fn parse(text: &str) -> Probed<BTreeSet<HostPort>> {
     }
 }
 
-/// `  0: 0100007F:1F90 00000000:0000 0A …`: addresses are 32-bit words in the order of a
-/// little-endian machine, which every VPU and PC is.
+/// Parses `  0: 0100007F:1F90 00000000:0000 0A …`. Addresses are 32-bit words in the byte order of
+/// a little-endian machine, which every VPU and PC is.
 fn socket(line: &str, udp: bool) -> Option<HostPort> {
     let local = line.split_ascii_whitespace().nth(1)?;
     let (address, port) = local.split_once(':')?;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_of_a_twin() {
+    fn socket_tables_of_a_twin_are_parsed() {
         let text = "tcp\n   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:0 0 0\n   1: \
                     00000000:0016 00000000:0000 0A 0\ntcp6\n   0: \
                     00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A \
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn no_table_is_not_no_socket() {
+    fn a_missing_table_is_unknown_and_an_empty_one_is_not() {
         assert_eq!(parse("tcp\n"), Probed::Known(BTreeSet::new()));
         assert!(matches!(parse(""), Probed::Unknown(_)));
         assert!(matches!(parse("tcp\nnonsense\n"), Probed::Unknown(_)));

@@ -34,13 +34,13 @@ use crate::{
     shell::Argv,
 };
 
-/// The probe, as run by any POSIX shell.
+/// The probe script, for any POSIX shell.
 pub const PROBE: &str = include_str!("probe.sh");
 
-/// The probe's `$0`, by which an in-memory VPU knows it.
+/// The probe's `$0`, by which an in-memory VPU recognises it.
 pub const PROBE_NAME: &str = "o3r-probe";
 
-/// A VPU whose state cannot be told.
+/// Why a VPU's state could not be observed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
@@ -55,13 +55,13 @@ pub enum ObserveError {
         /// The end of its output.
         tail: String,
     },
-    /// Its output is not what the script prints.
+    /// The output is not the script's.
     #[error("the probe's output is damaged")]
     Parse(#[from] ParseError),
 }
 
-/// Observes a VPU: one script and, at the same time, requests to the device's API and what there is
-/// to ask of transfers.
+/// Observes a VPU: runs one script and, at the same time, queries the device's API, docker and the
+/// targets of transfers.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, ObserveError> {
     let nonce = nonce();
     let command = Argv::script(PROBE, PROBE_NAME, [nonce.as_str()]);
@@ -89,7 +89,8 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
     Ok(observed)
 }
 
-/// What a large file on the VPU is made of; none if that cannot be told. `path` is absolute.
+/// Returns the block checksums of a large file on the VPU; `None` if they could not be determined.
+/// `path` is absolute.
 ///
 /// # Errors
 /// The connection is lost.
@@ -109,7 +110,7 @@ pub async fn blocks<H: Host>(
     Ok(BlockSums::parse(&said, block, size))
 }
 
-/// The probe's standard input.
+/// The probe's stdin.
 fn query_lines(query: &Query) -> String {
     let mut lines = String::new();
     for (path, size) in &query.paths {

@@ -1,4 +1,4 @@
-//! Parses the probe's output; takes text, never a host.
+//! Parses the probe's output; takes text, not a host.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use super::{
 };
 use crate::digest::Digest;
 
-/// Largest file whose bytes are taken over in place of a hash where the VPU has no sha256 tool.
+/// The most bytes of a file that are transferred instead of a hash if the VPU has no sha256 tool.
 const HEX_LIMIT: usize = 64 << 20;
 
-/// Output that the probe script cannot have printed.
+/// Output that the probe script cannot print.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// A section is missing or cut short.
+    /// A section is missing or truncated.
     #[error("section {0} is missing or was cut short")]
     Section(&'static str),
-    /// A line that the section cannot have.
+    /// A line that is invalid in its section.
     #[error("section {section}: unexpected line {line:?}")]
     Line {
         /// The section.
@@ -34,24 +34,24 @@ pub enum ParseError {
     },
 }
 
-/// One section: its text and exit code.
+/// A section of the output: its text and exit code.
 pub(super) struct Section<'a> {
     pub(super) text: &'a str,
     pub(super) code: i32,
 }
 
-/// Parses what the probe printed for `query`, and what docker's client said behind it. The device's part is left
+/// Parses the probe's output for `query`, followed by that of docker's client. The device stays
 /// unknown.
 ///
 /// # Errors
-/// A section is missing or cut short.
+/// A section is missing or truncated.
 pub fn parse(output: &str, nonce: &str, query: &Query) -> Result<Observed, ParseError> {
     find(output, nonce, "system").ok_or(ParseError::Section("system"))?;
     let lines = Lines::of_sections(|name| find(output, nonce, name));
     assemble(output, nonce, query, lines.map_err(ParseError::Section)?)
 }
 
-/// Puts together what the probe printed and what docker said.
+/// Assembles the probe's output and docker's answers.
 pub(super) fn assemble(
     output: &str,
     nonce: &str,
@@ -112,7 +112,7 @@ pub(super) fn find<'a>(output: &'a str, nonce: &str, name: &str) -> Option<Secti
 }
 
 impl Section<'_> {
-    /// Why the section failed: what the command said, else its exit code.
+    /// Why the section failed: the command's message, or its exit code.
     pub(super) fn reason(&self, what: &str) -> String {
         let said: Vec<&str> = self
             .text
@@ -126,7 +126,7 @@ impl Section<'_> {
         }
     }
 
-    /// The section's JSON lines. Other lines are warnings that a command printed.
+    /// Parses the section's JSON lines. Other lines are warnings of the command.
     pub(super) fn json_lines<T: for<'de> Deserialize<'de>>(
         &self,
         what: &str,
@@ -205,7 +205,7 @@ fn compose(section: &Section<'_>) -> Probed<String> {
     }
 }
 
-/// Lines `INDEX FACT`, one for each path asked for.
+/// Parses lines `INDEX FACT`, one for each queried path.
 fn numbered<'a>(
     name: &'static str,
     section: &Section<'_>,
@@ -226,7 +226,8 @@ fn numbered<'a>(
     Ok(facts)
 }
 
-/// Lines `INDEX NAME FACT`: the project's place in the query, the file's in [`READ_BY_COMPOSE`].
+/// Parses lines `INDEX NAME FACT`: the index of the project in the query, and a name of
+/// [`READ_BY_COMPOSE`].
 fn projects(
     section: &Section<'_>,
     query: &Query,
@@ -297,7 +298,8 @@ fn path_fact(line: &str) -> Option<Probed<PathFact>> {
     Some(Probed::Known(fact))
 }
 
-/// `drwxr-sr-t` as `0o3755`; what `ls -l` prints, the one listing that every VPU has.
+/// Converts `drwxr-sr-t` to `0o3755`. This is the format of `ls -l`, the only listing that every
+/// VPU has.
 pub(in crate::observe) fn permission_bits(text: &str) -> Option<u32> {
     let flags = text.as_bytes().get(1..10)?;
     let mut mode = 0;
@@ -322,7 +324,7 @@ pub(in crate::observe) fn unhex(text: &str) -> Option<Vec<u8>> {
     HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
 
-/// Records are ours alone: one that cannot be read counts as a failure, not as none.
+/// Only we write records: an unreadable one counts as a failure, not as missing.
 fn records(
     section: &Section<'_>,
     readings: &mut Readings,
@@ -346,7 +348,8 @@ fn records(
                 let line = body.iter().rfind(|line| !line.trim().is_empty());
                 let release = line.and_then(|line| serde_json::from_str::<Release>(line).ok());
                 let applied = line.and_then(|line| serde_json::from_str::<Applied>(line).ok());
-                // A damaged line (a power cut) means: recorded nothing; the next apply records.
+                // A damaged line (after a power cut) counts as no record; the next apply records
+                // again.
                 if let Some(release) = release {
                     records.releases.insert(name.to_owned(), release);
                     let recorded = line.and_then(|line| serde_json::from_str(line).ok());
@@ -382,14 +385,14 @@ fn records(
     Ok(records)
 }
 
-/// What a release's record has beside the release itself.
+/// Other content of a release's record.
 #[derive(Deserialize)]
 struct RecordedVolumes {
     anonymous_volumes: Vec<AnonymousVolume>,
 }
 
-/// `input NAME\tDIGEST`, `boot ID` and `container ID HASH` lines. An unknown line voids the record:
-/// then nothing is taken for granted and the containers are recreated.
+/// Parses lines `input NAME\tDIGEST`, `boot ID` and `container ID HASH`. An unknown line
+/// invalidates the record: nothing is assumed, and the containers are recreated.
 fn started(body: &[&str]) -> Started {
     let mut started = Started::default();
     for line in body {

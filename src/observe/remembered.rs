@@ -1,15 +1,16 @@
-//! Caches what docker-compose on VPUs resolved projects to, so that a plan with nothing to do does not wait for it.
+//! Caches how docker-compose on VPUs resolved projects, so that a plan without changes does not
+//! wait for it.
 
 use camino::Utf8PathBuf;
 
 use super::{Answer, Question, Resolved};
 use crate::{digest::Digest, documents};
 
-/// Most answers that are kept; each is some kilobytes.
+/// The most answers that are kept; each has some kilobytes.
 const MOST: usize = 200;
 
-/// The memory: `compose/DIGEST.json` in the cache directory, by all that an answer depends on. Holds no values of
-/// environment variables.
+/// The cache: `compose/DIGEST.json` in the cache directory, by a digest of everything that an
+/// answer depends on. Contains no values of environment variables.
 #[derive(Debug, Clone)]
 pub struct Remembered {
     directory: Utf8PathBuf,
@@ -28,7 +29,7 @@ impl Remembered {
         self.directory.join("compose").join(name)
     }
 
-    /// The answer to a question that was asked before.
+    /// Returns the cached answer to a question.
     pub fn find(&self, question: &Question) -> Option<Resolved> {
         if !question.is_complete {
             return None;
@@ -37,7 +38,7 @@ impl Remembered {
         (known.asked == question.asked).then_some(known)
     }
 
-    /// Remembers what a project is; a refusal is asked for again, for its cause may be anywhere.
+    /// Caches a resolved project. A rejection is queried again, because its cause may be anywhere.
     pub fn keep(&self, question: &Question, resolved: &Resolved) {
         if !question.is_complete || !matches!(resolved.answer, Answer::Project(_)) {
             return;

@@ -1,7 +1,8 @@
-//! Asks docker-compose on a VPU what it makes of a project's files, before they are there.
+//! Asks docker-compose on a VPU to resolve a project's files before they are deployed.
 //!
-//! `docker-compose -f - config` would look for `.env`, environment files and what services extend in the directory
-//! of what runs now; so the files stand in memory for as long as it reads them.
+//! `docker-compose -f - config` would look for `.env`, environment files and extended services in
+//! the directory of the running project; so the files are placed in memory while docker-compose
+//! reads them.
 
 use std::time::Duration;
 
@@ -17,25 +18,25 @@ use crate::{
     shell::Argv,
 };
 
-/// The script.
 const SCRIPT: &str = include_str!("resolved.sh");
 
-/// Its `$0`, by which an in-memory VPU knows it.
+/// The script's `$0`, by which an in-memory VPU recognises it.
 pub const RESOLVED_NAME: &str = "o3r-resolved";
 
-/// The script's exit code where docker-compose could not be asked.
+/// The script's exit code if docker-compose could not be run.
 const NOT_ASKED: i32 = 78;
 
-/// How long docker-compose may take to read a project: it needs about 0.3 s on a PC and 2 s on a VPU.
+/// How long docker-compose may take to read a project: it needs about 0.3 s on a PC and 2 s on a
+/// VPU.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Most lines of what docker-compose says that are shown.
+/// The most lines of docker-compose's messages that are shown.
 const MOST_LINES: usize = 12;
 
-/// The shortest value of an environment file that counts as a secret in what docker-compose says.
+/// The shortest value of an environment file that counts as a secret in docker-compose's messages.
 const SHORTEST_SECRET: usize = 4;
 
-/// Asks docker-compose about projects, those that it was not asked about before in `remembered`.
+/// Asks docker-compose about projects, except those whose answers are in `remembered`.
 ///
 /// # Errors
 /// The connection is lost.
@@ -59,7 +60,7 @@ pub async fn resolve_all<H: Host>(
     Ok(all)
 }
 
-/// Asks docker-compose about one project. Waits for it for at most a minute.
+/// Asks docker-compose about one project. Waits for at most a minute.
 ///
 /// # Errors
 /// The connection is lost.
@@ -87,7 +88,7 @@ pub async fn resolve<H: Host>(host: &H, question: &Question) -> Result<Resolved,
     Ok(read(question, &texts, &output?))
 }
 
-/// The files' texts; why they cannot be sent, otherwise.
+/// Reads the files' contents; the error is why they cannot be sent.
 fn texts(files: &[QuestionFile]) -> Result<Vec<(&str, Vec<u8>)>, String> {
     let text = |file: &QuestionFile| {
         let bytes = fs_err::read(&file.local).map_err(|error| error.to_string())?;
@@ -113,7 +114,7 @@ fn archive(texts: &[(&str, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-/// What the script's output means.
+/// Interprets the script's output.
 fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Resolved {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let (_, stdout) = stdout.split_once("o3r-resolved ").unwrap_or_default();
@@ -148,7 +149,7 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
         Answer::Unknown(format!("it reads {path}, which this plan puts there"))
     } else {
         let words = refusal(&said);
-        // Nothing that was left out may be the reason.
+        // If every line was filtered out, shows the last one.
         let words = if words.is_empty() { last(&said) } else { words };
         let place = place(&words, texts);
         Answer::Refused { words, place }
@@ -160,13 +161,13 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
     }
 }
 
-/// Whether a file is a compose file by its name; any other sets variables.
+/// Whether a file is a compose file by its name; all others set variables.
 fn is_yaml(name: &str) -> bool {
     let extension = Utf8Path::new(name).extension().unwrap_or_default();
     ["yml", "yaml"].contains(&extension)
 }
 
-/// The values that environment files set, the longest first: nothing of them is shown.
+/// Returns the values that environment files set, the longest first: they are never shown.
 fn secrets(texts: &[(&str, Vec<u8>)]) -> Vec<String> {
     let files = texts.iter().filter(|(name, _)| !is_yaml(name));
     let values = files.flat_map(|(_, bytes)| {
@@ -182,8 +183,8 @@ fn secrets(texts: &[(&str, Vec<u8>)]) -> Vec<String> {
     values
 }
 
-/// What it says beside an answer, each line once: without a terminal it marks neither warnings nor errors. What
-/// Python itself warns of, with the place in a program, is nobody's business.
+/// Returns the messages besides an answer, without duplicates: without a terminal, docker-compose
+/// marks neither warnings nor errors. Omits Python's own warnings about docker-compose's code.
 fn warnings(said: &str, is_refused: bool) -> Vec<String> {
     let lines = said.lines().map(|line| unmarked(line.trim()));
     let lines = lines.filter(|line| !line.is_empty() && !is_of_python(line));
@@ -197,14 +198,14 @@ fn warnings(said: &str, is_refused: bool) -> Vec<String> {
     warnings
 }
 
-/// A line without the mark that it has on a terminal.
+/// Removes the mark that a line has on a terminal.
 fn unmarked(line: &str) -> &str {
     let marks = ["WARNING: ", "ERROR: "];
     let mut bare = marks.iter().filter_map(|mark| line.strip_prefix(mark));
     bare.next().unwrap_or(line)
 }
 
-/// Whether a line that comes with an error is one of the warnings that docker-compose 1.x has.
+/// Whether a line next to an error is one of docker-compose 1.x's warnings.
 fn is_warning(line: &str) -> bool {
     ["variable is not set. Defaulting", "which will be ignored"]
         .iter()
@@ -216,14 +217,14 @@ fn is_of_python(line: &str) -> bool {
     line.contains(".py:") || line.contains("import ") || line.starts_with("warnings.warn")
 }
 
-/// What it refuses, without its warnings and the trace of a program that broke off.
+/// Returns the error without warnings and without the traceback of a crash.
 fn refusal(said: &str) -> String {
     let lines: Vec<&str> = said
         .lines()
         .map(|line| unmarked(line.trim_end()))
         .filter(|line| !line.is_empty() && !is_warning(line) && !is_of_python(line))
         .collect();
-    // A trace of Python's ends with what is wrong.
+    // The last line of a Python traceback is the error.
     if lines.iter().any(|line| line.starts_with("Traceback ")) {
         return lines.last().copied().unwrap_or_default().to_owned();
     }
@@ -236,14 +237,14 @@ fn last(said: &str) -> String {
     lines.next_back().unwrap_or("no output").to_owned()
 }
 
-/// The path that it misses and that the apply puts there.
+/// Returns the missing path, if the apply will create it.
 fn awaits<'a>(question: &'a Question, said: &str) -> Option<&'a String> {
     let mut awaited = question.awaited.iter();
     awaited.find(|path| said.contains(path.as_str()))
 }
 
-/// Where in the files that is which docker-compose refuses: it names keys (`services.web.ports`) and services, and
-/// lines only of files that are not YAML.
+/// Returns the place of a rejected key. docker-compose names keys (`services.web.ports`) and
+/// services, and lines only for files that are not YAML.
 fn place(words: &str, texts: &[(&str, Vec<u8>)]) -> Option<String> {
     if let Some(found) = yaml_place(words) {
         return Some(found);
@@ -259,13 +260,13 @@ fn place(words: &str, texts: &[(&str, Vec<u8>)]) -> Option<String> {
         let (depth, line) = crate::compose::line_of_words(&text, &words)?;
         Some((depth, format!("{name}:{line}")))
     });
-    // The first of those that match most of what it names.
+    // The first of the places that match most of the words.
     found
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, place)| place)
 }
 
-/// `in "./docker-compose.yml", line 4, column 3`.
+/// Parses `in "./docker-compose.yml", line 4, column 3`.
 fn yaml_place(words: &str) -> Option<String> {
     let (_, rest) = words.rsplit_once("in \"")?;
     let (path, rest) = rest.split_once("\", line ")?;
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_about_the_real_directory() {
+    fn an_answer_refers_to_the_real_directory() {
         let config = "services:\n  web:\n    environment: {A: b}\n    image: app:1\n    volumes:\n    - \
                       /dev/shm/o3r-config-x/usr/share/oem/docker/compose/app/data:/data:rw\nversion: '2.4'\n";
         let stderr = "The ROBOT variable is not set. Defaulting to a blank string.\n\
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_its_words_its_line_and_no_secret() {
+    fn a_rejection_has_the_message_the_line_and_no_secret() {
         let stderr = "The X variable is not set. Defaulting to a blank string.\n\
                       The Compose file '/dev/shm/o3r-config-x/usr/share/oem/docker/compose/app/docker-compose.yml' is \
                       invalid because:\nservices.web.ports contains s3cret, it should be a list\n";
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_apply_puts_there_is_no_reason_to_refuse() {
+    fn a_file_that_the_apply_creates_is_no_rejection() {
         let resolved = said(1, "", "Couldn't find env file: /home/oem/app.env\n");
         assert!(matches!(resolved.answer, Answer::Unknown(_)));
         let other = said(1, "", "Couldn't find env file: /home/oem/other.env\n");
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_of_some_services_does_not_count() {
+    fn the_environment_of_services_with_awaited_files_is_ignored() {
         let digest = |value: &str, apart: &[&str]| {
             let config = format!(
                 "services:\n  web:\n    environment: {{A: {value}}}\n    image: app\nversion: '2.4'\n"

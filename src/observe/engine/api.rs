@@ -1,8 +1,8 @@
-//! Asks docker's own API, through `docker system dial-stdio` on the VPU (18.09 and later): one process and three
-//! round trips, where the client would be started nine times.
+//! Queries docker's own API through `docker system dial-stdio` on the VPU (18.09 and later): one
+//! process and three round trips, instead of nine runs of the client.
 //!
-//! Answers have environments and labels in them, which may be secret: the types below have no place for them, and
-//! the bytes are dropped once they are read.
+//! Answers contain environments and labels, which may be secret: the types below have no fields for
+//! them, and the raw bytes are dropped after parsing.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -24,24 +24,24 @@ use crate::{
     shell::Argv,
 };
 
-/// How long docker may take for all of it before its client is asked in its place. One that is started by its
-/// socket needs some seconds on a VPU before it answers at all.
+/// How long all requests may take before the client is used instead. An engine with socket
+/// activation needs some seconds on a VPU before it answers.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often everything is asked where something vanishes meanwhile: containers that last a second and are restarted
-/// have other ids each time.
+/// How often everything is queried if something vanishes meanwhile: containers that run for a
+/// second and are recreated have new IDs each time.
 const TRIES: u32 = 4;
 
-/// The version of the API that is asked for where the engine has it: that of docker 19.03. Answers of later ones
-/// say the same under other names.
+/// The API version to request if the engine has it: that of docker 19.03. Later versions rename
+/// fields.
 const VERSION: (u32, u32) = (1, 40);
 
-/// Why docker told nothing by its API. Whatever it is, the client is asked in its place: it knows more ways to an
-/// engine, and says why it finds none.
+/// Why the API cannot be used. The client is used instead: it knows more ways to reach an engine,
+/// and reports why it finds none.
 enum Failed {
-    /// It is not there, or what answers is not all that is asked.
+    /// There is no API, or its answers are incomplete.
     NoApi(String),
-    /// What vanished between being listed and being inspected.
+    /// Something vanished between being listed and being inspected.
     Vanished(String),
 }
 
@@ -51,7 +51,7 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// What docker says by its API; `None` where it cannot be asked that way.
+/// Queries docker over its API; `None` if that is not possible.
 pub(super) async fn ask<H: Host>(host: &H) -> Option<Lines> {
     let command = Argv::new("docker").args(["system", "dial-stdio"]);
     over(host.dial(&command)).await
@@ -79,8 +79,8 @@ async fn exchange(
         .map_err(|error| Failed::NoApi(error.to_string()))?;
     let mut connection = Connection::new(stream);
     let version = version(&mut connection).await?;
-    // What vanishes between being listed and being inspected is not listed the next time; docker's client would fail
-    // of it just so.
+    // What vanishes between being listed and being inspected is not listed the next time. Docker's
+    // client would fail because of it in the same way.
     for _ in 1..TRIES {
         match all(&mut connection, version).await {
             Err(Failed::Vanished(path)) => tracing::debug!(path, "vanished while asked for"),
@@ -90,7 +90,7 @@ async fn exchange(
     all(&mut connection, version).await
 }
 
-/// The version of the API to ask for.
+/// Returns the API version to request.
 async fn version(connection: &mut Connection) -> Result<(u32, u32), Failed> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -114,7 +114,7 @@ async fn version(connection: &mut Connection) -> Result<(u32, u32), Failed> {
         .max(number(&version.least).unwrap_or_default()))
 }
 
-/// All that is asked.
+/// Queries everything.
 async fn all(connection: &mut Connection, (major, minor): (u32, u32)) -> Result<Lines, Failed> {
     #[derive(Deserialize)]
     struct Listed {
@@ -182,7 +182,7 @@ where
         .collect()
 }
 
-/// What an answer says. Of one that does not fit, only the place is told: the text may be secret.
+/// Parses an answer. An error has only the place in it: the text may be secret.
 fn read<T: for<'de> Deserialize<'de>>(answer: &Answer, what: &str) -> Result<T, Failed> {
     if answer.status != 200 {
         return Err(Failed::NoApi(format!(
@@ -226,7 +226,7 @@ impl From<Info> for EngineLine {
     }
 }
 
-/// The labels that count; the values of others are not kept.
+/// The labels in use; all others are dropped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Labels {
@@ -495,7 +495,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_that_says_no_sense_or_nothing_is_left_for_the_client() {
+    async fn an_invalid_or_silent_api_falls_back_to_the_client() {
         for said in [
             Some(&b""[..]),
             Some(b"docker: 'dial-stdio' is not a docker command.\n"),
@@ -505,7 +505,7 @@ mod tests {
                 b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"ApiVersion\":\"1.41\"}\
                   HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
             ),
-            // Nothing, for good.
+            // No answer at all.
             None,
         ] {
             let (ours, mut theirs) = tokio::io::duplex(4096);

@@ -1,5 +1,5 @@
-//! Sends requests to docker's API one behind the other without waiting, and reads the answers: on a link where each
-//! round trip counts, a hundred inspections cost one. (hyper's client waits for each answer.)
+//! Pipelines requests to docker's API: on a link with a long round trip, a hundred inspections cost
+//! a single one. (hyper's client waits for each answer.)
 
 use std::io;
 
@@ -7,26 +7,26 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use crate::host::{ByteStream, OUTPUT_LIMIT};
 
-/// Most bytes of an answer's head, and of what a login shell prints before the first one.
+/// The most bytes of an answer's head, and of the login shell's output before the first one.
 const HEAD_LIMIT: usize = 64 << 10;
 
-/// Most header lines of an answer; docker sends six or seven.
+/// The most headers of an answer; docker sends six or seven.
 const MOST_HEADERS: usize = 64;
 
-/// How every answer begins.
+/// The beginning of every answer.
 const BEGIN: &[u8] = b"HTTP/1.";
 
 /// A connection to docker's API.
 pub(super) struct Connection {
     reader: ReadHalf<Box<dyn ByteStream>>,
     writer: WriteHalf<Box<dyn ByteStream>>,
-    /// What was read and not used yet.
+    /// Bytes that were read but not used yet.
     buffer: Vec<u8>,
-    /// How many more bytes may come.
+    /// The number of bytes that may still be read.
     left: usize,
 }
 
-/// An answer.
+/// An answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -44,10 +44,10 @@ impl Connection {
         }
     }
 
-    /// The answers to requests for these paths, in their order.
+    /// Requests these paths and returns the answers in the same order.
     ///
     /// # Errors
-    /// The connection ends, or what comes is not HTTP or more than is ever needed.
+    /// The connection ends, or the answers are not HTTP or exceed the limit.
     pub(super) async fn get<S: AsRef<str>>(&mut self, paths: &[S]) -> io::Result<Vec<Answer>> {
         let requests = paths.iter().map(|path| {
             let path = path.as_ref();
@@ -87,7 +87,7 @@ struct Source<'a> {
     left: &'a mut usize,
 }
 
-/// How an answer's body ends.
+/// How the length of an answer's body is given.
 enum Body {
     Length(usize),
     Chunks,
@@ -106,7 +106,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// The next `count` bytes.
+    /// Returns the next `count` bytes.
     async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         if count > OUTPUT_LIMIT {
             return Err(garbage("a body larger than any"));
@@ -127,7 +127,7 @@ impl Source<'_> {
         Ok(Answer { status, body })
     }
 
-    /// An answer's status, and how its body ends. What a login shell printed before it is passed over.
+    /// Returns an answer's status and how its body ends. Skips output of the login shell before it.
     async fn head(&mut self) -> io::Result<(u16, Body)> {
         loop {
             if let Some(begin) = self.buffer.windows(BEGIN.len()).position(|w| w == BEGIN) {
@@ -158,7 +158,8 @@ impl Source<'_> {
                 httparse::Status::Complete((head, size)) => {
                     self.buffer.drain(..head);
                     let size = usize::try_from(size).unwrap_or(usize::MAX);
-                    // The last one is empty; trailers, which docker does not send, would be no empty line.
+                    // The last chunk is empty. Docker sends no trailers; they would not be an empty
+                    // line.
                     let chunk = self.take(size).await?;
                     if self.take(2).await? != b"\r\n" {
                         return Err(garbage("no end of a chunk"));
@@ -196,7 +197,7 @@ fn garbage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 mod tests {
     use super::*;
 
-    /// What is made of bytes that arrive in pieces.
+    /// Parses answers that arrive in pieces of this size.
     async fn answers(bytes: &'static [u8], count: usize, piece: usize) -> io::Result<Vec<Answer>> {
         let (ours, theirs) = tokio::io::duplex(64);
         let (mut asked, mut answers) = tokio::io::split(theirs);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_in_all_their_shapes_and_pieces() {
+    async fn answers_of_any_form_in_any_pieces_are_parsed() {
         let sent = b"Welcome to the VPU!HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 404 Not Found\r\n\
                      content-length: 0\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n\
                      2;x=y\r\nde\r\n0\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 1\r\n\r\n!";
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_http_or_too_much_is_refused() {
+    async fn invalid_or_too_long_answers_are_rejected() {
         for (sent, kind) in [
             (&b""[..], io::ErrorKind::UnexpectedEof),
             (

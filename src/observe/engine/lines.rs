@@ -1,5 +1,5 @@
-//! What docker says as asked: lines of JSON that its client prints by our templates, and what its API's answers
-//! become.
+//! Defines docker's answers: JSON lines that its client prints with our templates, and the
+//! conversion of API answers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::{
     observe::{listeners, parse::Section},
 };
 
-/// What docker says, each part with the reason why there is none.
+/// Docker's answers, or the reason why a part is missing.
 #[derive(Debug)]
 pub(in crate::observe) struct Lines {
     pub(super) docker: Result<EngineLine, String>,
@@ -24,7 +24,8 @@ pub(in crate::observe) struct Lines {
 }
 
 impl Lines {
-    /// From the client's sections; the name of one that is missing or cut short is the error.
+    /// Parses the client's sections. The error is the name of a section that is missing or
+    /// truncated.
     pub(in crate::observe) fn of_sections<'a>(
         section: impl Fn(&'static str) -> Option<Section<'a>>,
     ) -> Result<Self, &'static str> {
@@ -36,7 +37,7 @@ impl Lines {
             images: needed("images")?.json_lines("docker image inspect"),
             running: Running::of(containers.text),
             containers: containers.json_lines("docker container inspect"),
-            // Recordings of older versions have none.
+            // Recordings of older versions have no networks.
             networks: match section("networks") {
                 Some(networks) => networks.json_lines("docker network inspect"),
                 None => Err("it was not probed".to_owned()),
@@ -44,7 +45,7 @@ impl Lines {
         })
     }
 
-    /// Where nothing is known, for one reason.
+    /// Answers that are all unknown for one reason.
     pub(super) fn unknown(reason: &str) -> Self {
         let reason = || reason.to_owned();
         Self {
@@ -60,7 +61,7 @@ impl Lines {
 
 fn docker(section: &Section<'_>) -> Result<EngineLine, String> {
     let lines = section.json_lines::<EngineLine>("docker info")?;
-    // With the engine down, `docker info` prints an empty answer and still may exit 0.
+    // If the engine is down, `docker info` prints an empty answer and may still exit with 0.
     let line = lines
         .into_iter()
         .next()
@@ -68,7 +69,7 @@ fn docker(section: &Section<'_>) -> Result<EngineLine, String> {
     line.ok_or_else(|| section.reason("docker info"))
 }
 
-/// The engine as asked.
+/// The engine as queried.
 #[derive(Debug, Deserialize)]
 pub(super) struct EngineLine {
     pub(super) version: String,
@@ -77,14 +78,14 @@ pub(super) struct EngineLine {
     pub(super) status: Option<Vec<Vec<String>>>,
     #[serde(default)]
     pub(super) root: String,
-    /// Only podman's own program says so.
+    /// Only podman's own program reports this.
     #[serde(default)]
     pub(super) podman: bool,
     #[serde(default)]
     pub(super) runtimes: Vec<Option<String>>,
 }
 
-/// A volume as asked.
+/// A volume as queried.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct VolumeLine {
     pub(super) name: String,
@@ -105,7 +106,7 @@ pub(super) struct VolumeLine {
     pub(super) labels: Vec<Option<String>>,
 }
 
-/// An image as asked.
+/// An image as queried.
 #[derive(Debug, Deserialize)]
 pub(super) struct ImageLine {
     pub(super) id: String,
@@ -117,11 +118,11 @@ pub(super) struct ImageLine {
     pub(super) os: String,
 }
 
-/// A container as asked.
+/// A container as queried.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ContainerLine {
-    /// Of the first process; 0 where none runs.
+    /// The ID of its main process; 0 if it does not run.
     pub(super) pid: u32,
     pub(super) id: String,
     pub(super) name: String,
@@ -142,7 +143,7 @@ pub(super) struct ContainerLine {
     pub(super) config_files: String,
     pub(super) config_hash: String,
     pub(super) one_off: String,
-    /// Names alone, in recordings of older versions.
+    /// Only names, in recordings of older versions.
     pub(super) volumes: BTreeSet<String>,
     pub(super) mounts: Vec<MountLine>,
     #[serde(deserialize_with = "or_default")]
@@ -157,7 +158,7 @@ pub(super) struct ContainerLine {
     pub(super) limits: LimitsLine,
 }
 
-/// Limits, in docker's words: null or negative means none, too.
+/// Limits in docker's notation: null and negative values also mean none.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct LimitsLine {
@@ -185,7 +186,7 @@ impl From<LimitsLine> for Limits {
     }
 }
 
-/// A mount, in docker's words.
+/// A mount in docker's notation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct MountLine {
@@ -198,7 +199,7 @@ pub(super) struct MountLine {
     pub(super) read_write: bool,
 }
 
-/// A container's end of a network.
+/// The attachment of a container to a network.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AttachmentLine {
@@ -208,7 +209,7 @@ pub(super) struct AttachmentLine {
     pub(super) aliases: BTreeSet<String>,
 }
 
-/// A network as asked.
+/// A network as queried.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct NetworkLine {
@@ -231,7 +232,7 @@ pub(super) struct NetworkLine {
     pub(super) key: String,
 }
 
-/// An address pool, in docker's words.
+/// An address pool in docker's notation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct PoolLine {
@@ -241,7 +242,7 @@ pub(super) struct PoolLine {
     pub(super) range: String,
 }
 
-/// Docker writes `null` for what is empty.
+/// Docker writes `null` for empty values.
 pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,5 +1,5 @@
-//! Asks docker for what it shows of itself, volumes, images, containers and networks: by its API where that can
-//! be reached, else by its client.
+//! Queries docker about itself, volumes, images, containers and networks: over its API if that can
+//! be reached, otherwise with its client.
 
 mod api;
 mod http;
@@ -29,13 +29,13 @@ use crate::{
     shell::Argv,
 };
 
-/// What asks docker's client, as run by any POSIX shell.
+/// The script that runs docker's client, for any POSIX shell.
 const SCRIPT: &str = include_str!("docker.sh");
 
-/// Its `$0`, by which an in-memory VPU knows it.
+/// The script's `$0`, by which an in-memory VPU recognises it.
 pub const DOCKER_NAME: &str = "o3r-docker";
 
-/// Asks docker all that is to be known of it.
+/// Queries docker.
 ///
 /// # Errors
 /// The connection is lost.
@@ -48,7 +48,7 @@ pub(super) async fn ask<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostErr
     Ok(lines)
 }
 
-/// Where there is no API, by the templates of docker's client.
+/// Queries docker with templates of its client, if there is no API.
 async fn by_client<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostError> {
     let command = Argv::script(SCRIPT, DOCKER_NAME, [nonce]);
     let output = host.run(&command, Stdin::Empty).await?;
@@ -63,7 +63,7 @@ async fn by_client<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostError> {
     }))
 }
 
-/// What docker says, section by section; each may be unknown on its own.
+/// Docker's answers as facts; each part may be unknown separately.
 pub(super) struct Engine {
     pub(super) docker: Probed<Docker>,
     pub(super) volumes: Probed<BTreeMap<String, Volume>>,
@@ -73,7 +73,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// What the lines mean.
+    /// Converts docker's answers.
     pub(super) fn of(lines: Lines, readings: &mut Readings) -> Self {
         let running = &lines.running;
         if let Some(space) = running.space {
@@ -108,7 +108,7 @@ fn all<L, T>(lines: Vec<L>, one: impl FnMut(L) -> (String, T)) -> BTreeMap<Strin
 }
 
 impl Engine {
-    /// Tells of mounts and networks what only the other listings know.
+    /// Completes mounts and networks with information from the other lists.
     fn connect(&mut self) {
         let Probed::Known(containers) = &mut self.containers else {
             return;
@@ -145,7 +145,7 @@ fn docker(line: EngineLine) -> Docker {
 /// Docker's label of anonymous volumes (since 24.0).
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
-/// Whether docker made up a volume's name: 64 hex digits.
+/// Whether docker generated a volume's name: 64 hex digits.
 fn is_made_up(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -189,7 +189,7 @@ fn container(
         let uptime = readings.uptime.saturating_sub(*after);
         readings.container_uptime.insert(id.clone(), uptime);
     }
-    // Podman says an empty word where there is no health check.
+    // Podman reports an empty string if there is no health check.
     if !line.health.is_empty() {
         readings.health.insert(id.clone(), line.health);
     }
@@ -243,7 +243,7 @@ fn container(
     (id, container)
 }
 
-/// The container that `/app_db_1:/app_web_1/db` leads to.
+/// Returns the target container of a link such as `/app_db_1:/app_web_1/db`.
 fn linked(link: &str) -> Option<String> {
     let (to, _) = link.split_once(':')?;
     Some(to.trim_start_matches('/').to_owned())
@@ -267,7 +267,7 @@ fn mount(line: MountLine, shown: Shown) -> (String, Mount) {
     (line.destination, mount)
 }
 
-/// Docker gives each container the first digits of its id for a name.
+/// Docker also gives each container the first digits of its ID as an alias.
 fn attachment(line: AttachmentLine, id: &str) -> Attachment {
     let mut aliases = line.aliases;
     aliases.retain(|alias| alias.len() < 12 || !id.starts_with(alias.as_str()));

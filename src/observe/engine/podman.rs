@@ -1,16 +1,16 @@
-//! Reads what podman says otherwise than docker, behind docker's name.
+//! Handles the differences of podman behind docker's name.
 
 use crate::observe::Podman;
 
-/// Where podman keeps images in any home directory, or root's.
+/// Where podman keeps images, in any home directory or root's.
 const ROOT: &str = "/containers/storage";
 
-/// Registries that podman puts before a name which has none: its own for what was made or loaded there, and
-/// docker's where docker's program asked for the name.
+/// Registries that podman prepends to a name without one: its own for locally built or loaded
+/// images, and docker's if docker's program requested the name.
 const REGISTRIES: [&str; 3] = ["localhost/", "docker.io/library/", "docker.io/"];
 
-/// Whether podman answered: `program` is what its own program says, `root` where the engine keeps images. To
-/// docker's program its service gives no other sign.
+/// Whether podman answered. `program` is true if its own program says so, `root` is where the
+/// engine keeps images; to docker's program, podman's service shows no other sign.
 pub(super) fn podman(program: bool, root: &str) -> Option<Podman> {
     match program {
         true => Some(Podman::Program),
@@ -19,14 +19,14 @@ pub(super) fn podman(program: bool, root: &str) -> Option<Podman> {
     }
 }
 
-/// A name as docker says it.
+/// Returns a name in docker's form.
 pub(super) fn bare(tag: &str) -> String {
     let mut registries = REGISTRIES.iter();
     let name = registries.find_map(|registry| tag.strip_prefix(registry));
     name.unwrap_or(tag).to_owned()
 }
 
-/// An id as docker says it: podman's own program leaves the algorithm out.
+/// Returns an ID in docker's form: podman's own program omits the algorithm.
 pub(super) fn whole_id(id: String) -> String {
     let is_hex = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex { format!("sha256:{id}") } else { id }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn podman_is_told_by_its_program_or_its_directory() {
+    fn podman_is_recognised_by_its_program_or_its_directory() {
         assert_eq!(
             podman(true, "/home/oem/.local/share/containers/storage"),
             Some(Podman::Program)
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_as_docker_says_them() {
+    fn names_have_docker_s_form() {
         assert_eq!(
             bare("localhost/o3r-deploy/app:276a5d72e39e"),
             "o3r-deploy/app:276a5d72e39e"

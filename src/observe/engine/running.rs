@@ -1,9 +1,9 @@
-//! What the kernel knows of running containers: since when their processes run, and whether their mounts still
-//! show what is at their source.
+//! Reads what the kernel knows about running containers: when their processes started, and whether
+//! their mounts still show the content of their source.
 //!
-//! Docker tells the path that a mount was made of, and not what became of it. The kernel does, to any user:
-//! `/proc/PID/mountinfo` names the directory that a mount shows by where it is now, with `//deleted` behind it
-//! where that name is gone.
+//! Docker reports the path from which a mount was created, but not what became of it. The kernel
+//! reports that to any user: `/proc/PID/mountinfo` has the current path of the mounted directory,
+//! with `//deleted` appended if it has none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,27 +19,27 @@ use crate::{
     shell::Argv,
 };
 
-/// The script, as run by any POSIX shell.
+/// The script, for any POSIX shell.
 const SCRIPT: &str = include_str!("running.sh");
 
-/// Its `$0`, by which an in-memory VPU knows it.
+/// The script's `$0`, by which an in-memory VPU recognises it.
 pub const RUNNING_NAME: &str = "o3r-running";
 
-/// What the kernel puts behind the path of a directory entry that is gone.
+/// The suffix that the kernel appends to the path of a deleted directory entry.
 const DELETED: &str = "//deleted";
 
-/// What the kernel knows.
+/// The kernel's answers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Running {
-    /// Of the file system where docker keeps images.
+    /// Space on the file system where docker keeps images.
     pub(super) space: Option<Space>,
-    /// Seconds from boot to each process's start, by its id.
+    /// Seconds from boot to each process's start, by process ID.
     pub(super) started: BTreeMap<u32, u64>,
-    /// What each process has mounted.
+    /// The mounts of each process.
     mounts: BTreeMap<u32, Vec<Entry>>,
-    /// What the login has mounted.
+    /// The mounts of the login.
     host: Vec<Entry>,
-    /// What is behind paths of the VPU.
+    /// The resolved paths on the VPU.
     real: BTreeMap<String, Real>,
 }
 
@@ -55,22 +55,22 @@ pub(super) struct Space {
 struct Entry {
     /// Major and minor number.
     device: String,
-    /// The directory or file of that device which is mounted.
+    /// The mounted directory or file of that device.
     root: String,
-    /// Where.
+    /// The mount point.
     point: String,
 }
 
-/// What is at a path.
+/// The state of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Real {
-    /// Something, by its path without symbolic links.
+    /// It exists; its path without symbolic links.
     Is(String),
-    /// Nothing.
+    /// It does not exist.
     Gone,
 }
 
-/// What to ask, beside the processes.
+/// What to query.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
     root: Option<String>,
@@ -78,7 +78,7 @@ struct Asked {
     paths: BTreeSet<String>,
 }
 
-/// Asks about the containers that run.
+/// Queries the running containers.
 ///
 /// # Errors
 /// The connection is lost.
@@ -95,7 +95,7 @@ pub(super) async fn ask<H: Host>(
     let stdin = Stdin::Bytes(asked.lines().into_bytes());
     let output = host.run(&command, stdin).await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    // Without it nothing is known, and no plan needs more than that.
+    // Without the section these facts are unknown, which every plan accepts.
     let section = find(&text, nonce, "running");
     Ok(section.map_or_else(Running::default, |section| {
         let mut running = Running::of(section.text);
@@ -122,7 +122,7 @@ impl Asked {
         }
     }
 
-    /// The script's standard input.
+    /// The script's stdin.
     fn lines(&self) -> String {
         let mut lines = String::new();
         if let Some(root) = &self.root {
@@ -138,13 +138,13 @@ impl Asked {
     }
 }
 
-/// Whether a path is absolute and one line.
+/// Whether a path is absolute and has no control characters.
 fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.contains(char::is_control)
 }
 
 impl Lines {
-    /// The directories that volumes are bound to, by the volume's name.
+    /// Returns the directories that volumes are bound to, by the volume's name.
     pub(super) fn bound_volumes(&self) -> impl Iterator<Item = (String, String)> {
         let volumes = self.volumes.iter().flatten();
         volumes.filter_map(|line| Some((line.name.clone(), line.bound_to()?.to_owned())))
@@ -152,7 +152,7 @@ impl Lines {
 }
 
 impl VolumeLine {
-    /// The directory of the VPU that the volume shows.
+    /// Returns the directory on the VPU that the volume is bound to.
     fn bound_to(&self) -> Option<&str> {
         let mut options = self.options.get("o")?.split(',');
         let is_bound = options.any(|option| matches!(option.trim(), "bind" | "rbind"));
@@ -162,10 +162,10 @@ impl VolumeLine {
 }
 
 impl Running {
-    /// Lines `started PID TICKS`, `docker KILOBYTES FREE`, `mount PID DEVICE ROOT POINT` and `host DEVICE ROOT
-    /// POINT`; others are not its business.
+    /// Parses lines `started PID TICKS`, `docker KILOBYTES FREE`, `mount PID DEVICE ROOT POINT` and
+    /// `host DEVICE ROOT POINT`; ignores others.
     pub(super) fn of(text: &str) -> Self {
-        /// Of the clock that Linux shows to programs, whatever the kernel's own one is.
+        /// Ticks of the clock that Linux exposes to programs, whatever the kernel's own.
         const TICKS_PER_SECOND: u64 = 100;
         let mut running = Self::default();
         for line in text.lines() {
@@ -198,7 +198,7 @@ impl Running {
         running
     }
 
-    /// Lines `path INDEX is REAL` and `path INDEX gone`, of the paths that were asked.
+    /// Parses lines `path INDEX is REAL` and `path INDEX gone` of the queried paths.
     fn name_paths(&mut self, paths: &BTreeSet<String>, text: &str) {
         let paths: Vec<&String> = paths.iter().collect();
         for line in text.lines() {
@@ -216,10 +216,10 @@ impl Running {
         }
     }
 
-    /// Whether the process shows at `destination` what is at `source` now.
+    /// Whether the process's mount at `destination` shows the current content of `source`.
     pub(super) fn shown(&self, pid: u32, destination: &str, source: &str) -> Shown {
         let mut entries = self.mounts.get(&pid).into_iter().flatten();
-        // What was mounted last at a place hides the others.
+        // The last mount at a point hides the others.
         let Some(entry) = entries.rfind(|entry| entry.point == destination) else {
             return Shown::Unknown;
         };
@@ -229,7 +229,7 @@ impl Running {
         let path = match self.real.get(source) {
             Some(Real::Is(path)) => path,
             Some(Real::Gone) => return Shown::Stale,
-            // Of docker's own directories we see nothing; it does not replace them.
+            // We cannot read docker's own directories; docker does not replace them.
             None => return Shown::Unknown,
         };
         let on = self.host.iter().filter(|mount| mount.covers(path));
@@ -246,7 +246,7 @@ impl Running {
         if entry.device == on.device && entry.root == wanted {
             return Shown::Same;
         }
-        // A device that the login has not mounted is one of another world, where nothing can be compared.
+        // A device that the login has not mounted cannot be compared.
         if self.host.iter().any(|mount| mount.device == entry.device) {
             Shown::Stale
         } else {
@@ -271,7 +271,7 @@ impl Entry {
     }
 }
 
-/// The kernel writes spaces, tabs, line ends and backslashes as `\\040`.
+/// Decodes spaces, tabs, newlines and backslashes, which the kernel writes as `\040`.
 fn unescaped(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.as_bytes();
@@ -293,7 +293,7 @@ fn unescaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A twin's: home is on one file system with the root directory, `~/usb` was mounted later.
+    /// Recorded on a twin: home is on the root file system, and `~/usb` was mounted later.
     const TEXT: &str = "docker 200 100\nstarted 7 4200\n\
         mount 7 0:55 / /\nmount 7 0:39 /home/oem/data /bind\nmount 7 0:39 /home/oem/gone//deleted /gone\n\
         mount 7 0:39 /home/oem/old\\040name /moved\nmount 7 0:39 /home/oem/usb /usb\n\
@@ -303,7 +303,7 @@ mod tests {
         host 0:39 / /\nhost 0:42 / /proc\nhost 8:1 / /home/oem/usb\n";
 
     #[test]
-    fn what_a_mount_shows() {
+    fn a_mount_is_compared_with_its_source() {
         let names = ["data", "gone", "moved", "name", "secret", "usb", "usb/logs"];
         let paths: BTreeSet<String> = names.iter().map(|name| format!("~/{name}")).collect();
         let mut running = Running::of(TEXT);
@@ -317,7 +317,7 @@ mod tests {
             ("/gone", "~/gone", Shown::Stale),
             ("/moved", "~/moved", Shown::Stale),
             ("/moved", "~/name", Shown::Stale),
-            // The stick was put in after the container had started.
+            // The USB stick was mounted after the container had started.
             ("/usb", "~/usb", Shown::Stale),
             ("/logs", "~/usb/logs", Shown::Same),
             ("/bind", "~/secret", Shown::Unknown),
@@ -336,13 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_escapes() {
+    fn the_kernel_s_escapes_are_decoded() {
         assert_eq!(unescaped("/a\\040b\\134c\\01"), "/a b\\c\\01");
         assert_eq!(unescaped("/\\303\\251"), "/é");
     }
 
     #[test]
-    fn volumes_that_are_bound() {
+    fn bound_volumes_are_recognised() {
         let bound = |options: &[(&str, &str)], driver: &str| {
             let options = options
                 .iter()

@@ -1,5 +1,5 @@
-//! Asks what is at and below the targets of transfers: thousands of names in two sessions that run
-//! side by side, one that looks and one that hashes.
+//! Observes the targets of transfers: thousands of names in two parallel sessions, one that lists
+//! and one that hashes.
 
 mod parse;
 
@@ -12,16 +12,16 @@ use crate::{
     shell::Argv,
 };
 
-/// The script, as run by any POSIX shell.
+/// The script, for any POSIX shell.
 const TREES: &str = include_str!("../trees.sh");
 
-/// Its `$0`, by which an in-memory VPU knows it.
+/// The script's `$0`, by which an in-memory VPU recognises it.
 pub const TREES_NAME: &str = "o3r-trees";
 
-/// The unit in which `find` counts.
+/// The unit of `find`'s sizes in bytes.
 const BLOCK: u64 = 512;
 
-/// Looks at all targets. A script that fails leaves them unknown.
+/// Observes all targets. If the script fails, they are unknown.
 pub(super) async fn observe<H: Host>(
     host: &H,
     queries: &[TreeQuery],
@@ -54,14 +54,14 @@ struct Lines {
     hash: String,
 }
 
-/// The standard inputs of the two sessions.
+/// The stdins of the two sessions.
 fn lines(queries: &[TreeQuery]) -> Lines {
     let (mut look, mut hash) = (String::new(), String::new());
     for query in queries {
         let target = to_probe_path(&query.target);
         let _ = writeln!(look, "{} {target}", if query.all { 'R' } else { 'r' });
         if query.is_directory() {
-            // A link to a directory is followed by what is behind the slash.
+            // The slash makes the listing follow a link to a directory.
             let _ = writeln!(look, "n {target}/.");
         }
         for (name, size) in &query.names {
@@ -79,7 +79,7 @@ fn lines(queries: &[TreeQuery]) -> Lines {
     Lines { look, hash }
 }
 
-/// A path as the script takes it: relative to the home directory, or absolute.
+/// Converts a path to the script's form: relative to the home directory, or absolute.
 fn to_probe_path(path: &str) -> String {
     match path.strip_prefix('~') {
         Some(rest) => format!(".{rest}"),
@@ -87,7 +87,7 @@ fn to_probe_path(path: &str) -> String {
     }
 }
 
-/// The opposite of [`there`].
+/// Reverses [`to_probe_path`].
 fn from_probe_path(path: &str) -> String {
     match path.strip_prefix('.') {
         Some(rest) => format!("~{rest}"),

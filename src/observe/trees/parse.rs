@@ -1,4 +1,4 @@
-//! Parses what `trees.sh` prints; takes outputs, never a host.
+//! Parses the output of `trees.sh`; takes outputs, not a host.
 
 use std::{
     borrow::Cow,
@@ -17,7 +17,7 @@ use crate::{
 };
 use o3r_core::names::escape;
 
-/// What the script said of one path.
+/// The script's answer about a path.
 #[derive(Default)]
 struct Answer<'a> {
     /// Mode (with the type), owner, size.
@@ -28,10 +28,10 @@ struct Answer<'a> {
     sha256: Option<Digest>,
 }
 
-/// Parses what both sessions printed.
+/// Parses the output of both sessions.
 ///
 /// # Errors
-/// Why the answer cannot be relied on.
+/// Why the answer is unreliable.
 pub(super) fn parse(
     look: &Output,
     hash: &Output,
@@ -42,7 +42,7 @@ pub(super) fn parse(
     let mut answers: HashMap<&str, Answer<'_>> = HashMap::new();
     nodes(&section(look, nonce, "nodes")?.0, &mut answers)?;
     for line in section(hash, nonce, "hashes")?.0 {
-        // What cannot be understood leaves its file without a hash, which blocks.
+        // An invalid line leaves its file without a hash, which blocks.
         if let Ok(line) = std::str::from_utf8(line)
             && let Some((digest, path)) = hashed(line)
             && let Some(answer) = answers.get_mut(path.as_ref())
@@ -96,7 +96,7 @@ pub(super) fn parse(
     Ok(trees)
 }
 
-/// The lines of a section and its exit code.
+/// Returns the lines of a section and its exit code.
 fn section<'a>(
     output: &'a Output,
     nonce: &str,
@@ -153,7 +153,7 @@ fn nodes<'a>(lines: &[&'a [u8]], answers: &mut HashMap<&'a str, Answer<'a>>) -> 
                 let listing = (
                     file_mode(mode).ok_or_else(bad)?,
                     uid.parse().map_err(|_| bad())?,
-                    // Of a device, `ls` prints its numbers.
+                    // For a device, `ls` prints its numbers.
                     size.parse().unwrap_or(0),
                 );
                 answers.entry(path).or_default().listing = Some(listing);
@@ -165,7 +165,7 @@ fn nodes<'a>(lines: &[&'a [u8]], answers: &mut HashMap<&'a str, Answer<'a>>) -> 
             }
             "@" => {
                 let target = lines.next().ok_or_else(bad)?;
-                // A target that is not UTF-8 is none of ours.
+                // A target that is not UTF-8 is not ours.
                 let target = std::str::from_utf8(target).unwrap_or_default();
                 answers.entry(rest).or_default().link = Some(target);
             }
@@ -175,7 +175,7 @@ fn nodes<'a>(lines: &[&'a [u8]], answers: &mut HashMap<&'a str, Answer<'a>>) -> 
     Ok(())
 }
 
-/// Type and permission bits, from `stat` (`81a4`) or `ls` (`-rw-r--r--`).
+/// Parses type and permission bits from `stat` (`81a4`) or `ls` (`-rw-r--r--`).
 fn file_mode(text: &str) -> Option<u32> {
     if text.len() < 10 {
         return u32::from_str_radix(text, 16).ok();
@@ -194,7 +194,7 @@ const FILE: u32 = 0o100_000;
 const DIRECTORY: u32 = 0o040_000;
 const LINK: u32 = 0o120_000;
 
-/// `DIGEST  PATH`, `DIGEST *PATH`; coreutils puts a backslash in front where it escaped the name.
+/// Parses `DIGEST  PATH` or `DIGEST *PATH`; coreutils prepends a backslash if it escaped the name.
 fn hashed(line: &str) -> Option<(Digest, Cow<'_, str>)> {
     let (line, escaped) = match line.strip_prefix('\\') {
         Some(rest) => (rest, true),
@@ -206,7 +206,7 @@ fn hashed(line: &str) -> Option<(Digest, Cow<'_, str>)> {
         Some(hex) => Digest::of(&unhex(hex)?),
         None => Digest::from_hex(digest)?,
     };
-    // Of what coreutils escapes, names of ours have only backslashes.
+    // Of the characters that coreutils escapes, our names only contain backslashes.
     let path = if escaped {
         path.replace("\\\\", "\\").into()
     } else {
@@ -215,7 +215,7 @@ fn hashed(line: &str) -> Option<(Digest, Cow<'_, str>)> {
     Some((digest, path))
 }
 
-/// Nothing for what is missing.
+/// Returns the state of a path; `None` if it is missing.
 fn node(
     answer: Option<&Answer<'_>>,
     known: &BTreeMap<String, Probed<Node>>,
@@ -226,7 +226,7 @@ fn node(
         return unknown("it was not answered");
     };
     if answer.missing {
-        // What is in a directory that cannot be searched looks as if it were not there.
+        // The content of an unsearchable directory looks missing.
         let above = name.rsplit_once('/').map_or("", |(above, _)| above);
         let hidden = match known.get(above) {
             _ if name.is_empty() => false,
@@ -314,7 +314,7 @@ fn targets<'a>(
     Ok(found)
 }
 
-/// What is below one target.
+/// The paths below a target.
 #[derive(Default)]
 struct Below {
     nodes: BTreeMap<String, Other>,
@@ -365,7 +365,7 @@ fn others<'a>(
     Ok(found)
 }
 
-/// Bytes that are not UTF-8, for people.
+/// Escapes bytes that are not UTF-8, to be shown.
 fn escape_bytes(bytes: &[u8]) -> String {
     bytes
         .iter()
