@@ -1,25 +1,27 @@
-//! Writes files of transfers as one tar archive, while it is sent: no copy is made of anything.
+//! Writes files of transfers as one tar archive while it is sent; nothing is copied first.
 
 use std::io::{self, Read as _, Write};
 
 use crate::desired::{Entry, FileEntry, Transfer, entry, sums};
 
-/// Bytes that are sent at once: small files would otherwise be a system call for each header.
+/// Bytes that are written at a time: otherwise, small files would cost a system call for each
+/// header.
 const BUFFER: usize = 256 << 10;
 
-/// The last file, from which the far side tells that all of it arrived.
+/// The last file, which proves that all others arrived.
 const SUMS: &str = "sums";
 
-/// What its owner needs of a directory to fill it; the declared mode comes when it is full.
+/// The permissions that the owner needs to fill a directory; the declared mode is set when it is
+/// full.
 const OPEN: u32 = 0o700;
 
-/// The mode of a directory that is made and whose mode is not declared.
+/// The mode of a created directory without a declared mode.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// Writes the archive.
 ///
 /// # Errors
-/// A file that cannot be read or is not as long as it was; a reader that went away.
+/// A file cannot be read or has become shorter; `out` fails.
 pub fn write_archive(
     transfers: &[Transfer],
     members: &[String],
@@ -55,12 +57,12 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size);
-    // The clock of a VPU may be years behind; tar warns of files from the future.
+    // A fixed time: the clock of a VPU may be years behind, and tar warns of files from the future.
     header.set_mtime(1);
     header
 }
 
-/// A file that has exactly the bytes that its header says: fewer would shift all that follows.
+/// A file of exactly the length in its header: a shorter one would shift everything that follows.
 struct Exact<'a> {
     file: io::Take<fs_err::File>,
     wanted: &'a FileEntry,
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn its_length_is_known_beforehand_and_all_is_in_it() {
+    fn the_archive_is_complete_and_its_length_known_in_advance() {
         let directory = tempfile::tempdir().unwrap();
         let directory = camino::Utf8Path::from_path(directory.path()).unwrap();
         let long = "n".repeat(240);
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_became_shorter_ends_it() {
+    fn a_shortened_file_fails_the_archive() {
         let directory = tempfile::tempdir().unwrap();
         let directory = camino::Utf8Path::from_path(directory.path()).unwrap();
         let transfers = [transfer(directory, &[("a", 1000)])];

@@ -1,5 +1,5 @@
-//! Makes ready what a VPU lacks, layers packed for the link and patches of files, so that a plan can say how much is
-//! sent: offers, which are data, and payloads, which are the bytes.
+//! Prepares what a VPU lacks (layers and patches), so that a plan can state how much is sent:
+//! offers, which are data, and payloads, which are the bytes.
 
 mod archive;
 mod parts;
@@ -32,7 +32,7 @@ use crate::{
     speeds::Speeds,
 };
 
-/// A layer that cannot be made ready.
+/// A layer cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 #[error("image {name} cannot be sent")]
 pub struct PrepareError {
@@ -42,12 +42,12 @@ pub struct PrepareError {
     pub source: Box<ImageError>,
 }
 
-/// How well a plan has to know what will be sent.
+/// How exactly a plan must know the sizes of what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sizes {
-    /// To the byte: all layers are compressed.
+    /// To the byte: all layers are compressed in advance.
     Exact,
-    /// About: it is carried out at once, and what is large is compressed while it is sent.
+    /// Estimated: the plan is applied at once, and large layers are compressed while they are sent.
     About,
 }
 
@@ -60,29 +60,29 @@ impl PrepareError {
     }
 }
 
-/// What is ready to be sent.
+/// What was prepared.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// What a plan is made from.
+    /// The input of a plan.
     pub offers: Offers,
-    /// The bytes that it may send.
+    /// The bytes that the plan may send.
     pub payloads: Payloads,
 }
 
-/// How things are made ready.
+/// How layers and patches are prepared.
 #[derive(Debug)]
 pub struct Preparation {
-    /// Where layers are kept that were packed.
+    /// Where packed layers are cached.
     pub layers: LayerCache,
-    /// Where patches are kept that were made.
+    /// Where patches are cached.
     pub patches: PatchCache,
-    /// When an image is divided.
+    /// When an image is divided into parts.
     pub division: Division,
-    /// How well a plan has to know what will be sent.
+    /// How exactly a plan must know the sizes.
     pub sizes: Sizes,
 }
 
-/// What a plan can be made from where nothing is made ready: sizes are those of the sources.
+/// Creates offers without preparing anything: the sizes are those of the sources.
 pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
     let senders: Senders = each(desired, local)
         .map(|(image, _, local)| (image.name.clone(), ImageSender::new(Arc::clone(local))))
@@ -96,10 +96,10 @@ pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
     }
 }
 
-/// What sends the images that come from here, by their names in the manifest.
+/// The senders of the local images, by their names in the manifest.
 type Senders = BTreeMap<String, ImageSender>;
 
-/// What can be sent of images, by what is known of their bytes by now.
+/// Creates offers of images, as far as their sizes are known by now.
 fn known(desired: &Desired, senders: &Senders) -> BTreeMap<String, ImageOffer> {
     let images = desired.images.iter().filter_map(|image| {
         let staging_tag = &image.content.as_ref()?.staging_tag;
@@ -109,7 +109,7 @@ fn known(desired: &Desired, senders: &Senders) -> BTreeMap<String, ImageOffer> {
     images.collect()
 }
 
-/// The images that come from here.
+/// Returns the images that come from this machine.
 fn each<'a>(
     desired: &'a Desired,
     local: &'a LocalImages,
@@ -120,7 +120,7 @@ fn each<'a>(
     })
 }
 
-/// What can be sent of an image, by what is known of its bytes by now.
+/// Creates the offer of an image, as far as its sizes are known by now.
 fn measured(image: &ImageSender, staging_tag: &str) -> ImageOffer {
     let size = |selection: &LayerSelection| image.archive_len(staging_tag, selection);
     let base_bytes = size(&LayerSelection::Only(BTreeSet::new()));
@@ -142,14 +142,14 @@ fn measured(image: &ImageSender, staging_tag: &str) -> ImageOffer {
         packed: true,
         ..ImageOffer::default()
     };
-    // An engine says how large the files are, not their archive.
+    // An engine reports the size of the files, not of their archive.
     let all = offer.layers.iter().map(|layer| layer.diff_id).collect();
     offer.whole_bytes = offer.whole_bytes.max(offer.archive_bytes(&all));
     offer
 }
 
 impl Preparation {
-    /// One that keeps what it makes in this cache.
+    /// Creates a preparation with this layer cache.
     pub fn new(layers: LayerCache, sizes: Sizes) -> Self {
         Self {
             layers,
@@ -159,11 +159,11 @@ impl Preparation {
         }
     }
 
-    /// Makes ready what the observed VPU lacks, and divides what is large. `progress` is told the image and how far its
-    /// layer is. Blocks.
+    /// Prepares what the observed VPU lacks, and divides large images into parts. Calls `progress`
+    /// with the image's name and the progress of its layer. Blocks.
     ///
     /// # Errors
-    /// A layer cannot be read, or is not what it should be.
+    /// A layer cannot be read or does not match its diff ID.
     pub fn prepare(
         &self,
         desired: &Desired,
@@ -231,12 +231,12 @@ impl Preparation {
         })
     }
 
-    /// About how many bytes of images this VPU lacks, before they are packed.
+    /// Estimates the bytes of the images that this VPU lacks, before they are packed.
     pub fn bytes_to_send(&self, desired: &Desired, local: &LocalImages, facts: &Facts) -> u64 {
         let to_send = layers_to_send(desired, facts);
         let images = each(desired, local).filter_map(|(image, content, local)| {
             let missing = to_send.get(&image.name)?;
-            // An engine does not say how large a layer is.
+            // An engine does not report the sizes of layers.
             let guess = || {
                 let sender = ImageSender::new(Arc::clone(local));
                 measured(&sender, &content.staging_tag).archive_bytes(missing)
@@ -248,22 +248,22 @@ impl Preparation {
     }
 }
 
-/// An image of which something is sent.
+/// An image to prepare.
 struct Preparing<'a> {
     with: &'a Preparation,
     observed: &'a Observed,
     name: &'a str,
     staging_tag: &'a str,
-    /// The layers.
+    /// The layers to send.
     wanted: &'a BTreeSet<Digest>,
-    /// What it could be built from.
+    /// The images that a delta could be built from.
     bases: &'a [Base],
     takes_parts: bool,
     progress: &'a dyn Fn(&str, WorkProgress),
 }
 
 impl Preparing<'_> {
-    /// Makes it ready; `bytes` is an estimate of its layers' size.
+    /// Prepares the image; `bytes` is an estimate of its layers' size.
     fn offer(&self, sender: &mut ImageSender, bytes: u64) -> Result<ImageOffer, PrepareError> {
         let speeds = self.observed.readings.speeds;
         let mut delta = None;
@@ -273,12 +273,14 @@ impl Preparing<'_> {
                 .map_err(|source| PrepareError::new(self.name, source))?;
             delta = self.delta(sender, speeds);
         }
-        // Compressing hard takes longer than many a delta: it is done when that failed.
+        // Compressing at the slow level takes longer than most deltas: it is done only if a delta
+        // does not surely pay.
         let surely_pays = |offer: &DeltaOffer| cost::surely_pays(speeds, offer);
         let packed = !delta.as_ref().is_some_and(surely_pays);
         let at_once = self.with.sizes == Sizes::About
             && delta.is_none()
-            // What has arrived of a part is compared with how it begins.
+            // Arrived bytes are compared with the beginning of their part, which must be compressed
+            // for that.
             && self.observed.facts.arrived.is_empty();
         let manner = if !self.takes_parts {
             Manner::Layers
@@ -294,7 +296,7 @@ impl Preparing<'_> {
         |progress| (self.progress)(self.name, progress)
     }
 
-    /// Makes layers ready, measures them, and divides what is large.
+    /// Prepares layers, measures them, and divides large images into parts.
     fn make_ready(
         &self,
         sender: &mut ImageSender,
@@ -307,14 +309,16 @@ impl Preparing<'_> {
             compression: compression(self.observed),
             manner,
         };
-        // A damaged layer of the cache, which is met where it is compared with what has arrived, is made again.
+        // Comparing with arrived bytes may find a damaged layer in the cache, which is then
+        // rebuilt.
         let mut damaged = 0;
         let (mut offer, parts) = loop {
             sender
                 .prepare_layers(self.wanted, making, &self.told())
                 .map_err(failed)?;
             let offer = measured(sender, self.staging_tag);
-            // What is hardly needed is not divided: its files would have to be looked for.
+            // Layers that a delta almost surely replaces are not divided: the files of their parts
+            // would have to be searched for.
             if !self.takes_parts || !packed {
                 break (offer, vec![]);
             }
@@ -335,7 +339,7 @@ impl Preparing<'_> {
         Ok(offer)
     }
 
-    /// How the image could be built on the VPU.
+    /// Computes a delta from which the VPU could build the image.
     fn delta(&self, sender: &mut ImageSender, speeds: Speeds) -> Option<DeltaOffer> {
         let grain = cost::grain(speeds);
         let made = sender.prepare_delta(self.wanted, self.bases, self.staging_tag, grain);
@@ -346,13 +350,14 @@ impl Preparing<'_> {
     }
 }
 
-/// How layers are compressed for this VPU.
+/// Selects the compression of layers for this VPU.
 fn compression(observed: &Observed) -> Option<Compression> {
     let readings = &observed.readings;
     Compression::best(readings.speeds, readings.zstd)
 }
 
-/// Whether docker's disk surely takes what it writes down of an archive beside all layers, and what arrives before that.
+/// Whether docker's disk surely holds what docker spools of an archive, all layers, and the parts
+/// that arrive before.
 fn has_room(
     offers: &Offers,
     to_send: &BTreeMap<String, BTreeSet<Digest>>,
@@ -366,7 +371,7 @@ fn has_room(
         (all.saturating_add(bytes), bytes.max(most))
     });
     let needed = all.saturating_add(most.saturating_mul(2));
-    // What has arrived may lie on the same disk.
+    // The arrived bytes may be on the same disk.
     let arrived = observed.facts.arrived.values();
     let arrived: u64 = arrived.map(|arrived| arrived.bytes).sum();
     let free = observed.readings.docker_free;

@@ -1,5 +1,6 @@
-//! Divides an image into parts that are sent and loaded one after the other: what has arrived stays, the
-//! next part is on its way while docker unpacks the one before, and docker needs less room at a time.
+//! Divides an image into parts that are sent and loaded one after the other: arrived parts are
+//! kept, the next part is sent while docker unpacks the previous one, and docker needs less space
+//! at a time.
 
 use std::{
     collections::BTreeSet,
@@ -16,16 +17,16 @@ use crate::{
 /// When an image is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Division {
-    /// A part is closed when the tars of its layers have this size, in bytes.
+    /// A part is complete when the tars of its layers have this size in bytes.
     pub part_bytes: u64,
-    /// A part that takes this many seconds arrives in a file first, so that it is resumed after
-    /// the link broke.
+    /// A part that takes at least this many seconds is received in a file first, so that it can be
+    /// resumed after a lost connection.
     pub long_seconds: u64,
 }
 
 impl Default for Division {
-    /// Parts so large that the fifth of a second that any `docker load` takes does not count on a link of
-    /// up to 1 Gbit/s, and files where it would be felt that all is sent again.
+    /// Parts are so large that the 0.2 s that any `docker load` takes do not matter on a link of up
+    /// to 1 Gbit/s. Files are used where sending a part again would be noticeable.
     fn default() -> Self {
         Self {
             part_bytes: 32 << 20,
@@ -34,10 +35,10 @@ impl Default for Division {
     }
 }
 
-/// The parts in which an image is sent that lacks the layers `missing`; none, if it is sent at once.
+/// Returns the parts of an image that lacks the layers `missing`; empty if it is sent at once.
 ///
 /// # Errors
-/// Bytes that are there have to be compared with the image's, and that cannot be read.
+/// Arrived bytes must be compared with the image, which cannot be read.
 pub(super) fn divide(
     (image, staging_tag): (&ImageSender, &str),
     offer: &ImageOffer,
@@ -58,7 +59,8 @@ pub(super) fn divide(
             Some(arrived) if is_start_of(arrived, image, staging_tag, &part)? => arrived.bytes,
             _ => 0,
         };
-        // What has arrived is not sent again, however fast the link seems to be now; and it takes up room itself.
+        // Arrived bytes are not sent again, however fast the link now seems to be; and they occupy
+        // space themselves.
         let is_long = bytes / link >= division.long_seconds || have > 0;
         let has_room = have > 0 || bytes <= room;
         let arriving = (is_long && has_room).then_some(Arriving { name, have });
@@ -73,15 +75,16 @@ pub(super) fn divide(
     Ok(if at_once { vec![] } else { parts })
 }
 
-/// Neighbouring layers that are sent together. What is left in the end goes with the ones before: a load of
-/// its own would take longer than sending it.
+/// Groups neighbouring layers that are sent together. A small rest joins the previous part: a load
+/// of its own would take longer than sending it.
 fn groups(offer: &ImageOffer, missing: &BTreeSet<Digest>, part_bytes: u64) -> Vec<Part> {
     let mut parts: Vec<Part> = vec![];
     let (mut layers, mut bytes) = (BTreeSet::new(), 0);
     for (index, layer) in offer.layers.iter().enumerate() {
         let is_last = index + 1 == offer.layers.len();
         if missing.contains(&layer.diff_id) && layers.insert(layer.diff_id) {
-            // However they are packed, and whether that is done yet: what has arrived is of the same parts the next time.
+            // The uncompressed size is independent of compression, so that the parts are the same
+            // next time and arrived bytes match.
             bytes += layer.unpacked.unwrap_or(layer.bytes);
         }
         if is_last
@@ -97,14 +100,14 @@ fn groups(offer: &ImageOffer, missing: &BTreeSet<Digest>, part_bytes: u64) -> Ve
             bytes = 0;
         }
     }
-    // Where the last layers are no new ones, the image itself is still to be named.
+    // If the last layers are not missing, the image must still be named by the last part.
     if let Some(part) = parts.last_mut() {
         part.up_to = part.up_to.max(offer.layers.len());
     }
     parts
 }
 
-/// Whether what has arrived is how the part begins.
+/// Whether the arrived bytes are the beginning of the part.
 fn is_start_of(
     arrived: &Arrived,
     image: &ImageSender,
@@ -125,7 +128,7 @@ fn is_start_of(
     Ok(start.left == 0 && start.hash.finish().1 == sha256)
 }
 
-/// Hashes the first bytes and wants no more.
+/// Hashes the first bytes, then fails.
 struct Start {
     hash: DigestWriter<io::Sink>,
     left: u64,

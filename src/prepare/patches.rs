@@ -1,4 +1,5 @@
-//! Finds the large files of transfers that a VPU has in another version, and makes patches for them.
+//! Finds large files of transfers that the VPU has in another version, and creates patches for
+//! them.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +16,8 @@ use crate::{
     patch::Patch,
 };
 
-/// The patches that a process made, so that none is made again for the next look at the VPU: by the digests of the new
-/// file, and of the sums of the old one's blocks; none where there is none.
+/// The patches of this process, so that none is computed again when the VPU is observed again: by
+/// the digests of the new file and of the old file's block checksums; `None` if there is no patch.
 #[derive(Debug, Default)]
 pub struct PatchCache(Mutex<BTreeMap<(Digest, Digest), Option<Patch>>>);
 
@@ -25,17 +26,17 @@ pub struct PatchCache(Mutex<BTreeMap<(Digest, Digest), Option<Patch>>>);
 pub struct Outdated {
     /// The transfer's number, from 0.
     pub transfer: usize,
-    /// Below its target.
+    /// The path below the target.
     pub name: String,
-    /// Absolute, on the VPU.
+    /// The absolute path on the VPU.
     pub path: String,
-    /// Bytes that it has there.
+    /// Its current size in bytes.
     pub size: u64,
-    /// Bytes that it is to have.
+    /// Its desired size in bytes.
     pub bytes: u64,
 }
 
-/// The large ones among them.
+/// Returns the large outdated files.
 pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
     let mut found = vec![];
     for (number, transfer) in desired.transfers.iter().enumerate() {
@@ -70,8 +71,8 @@ pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
     found
 }
 
-/// Patches of files whose old versions' blocks were asked for, where they are quicker than the whole file; by the
-/// transfer's number and the path below its target. Blocks.
+/// Creates patches of files whose old versions' blocks were queried, if a patch is faster than the
+/// whole file; by the transfer's number and the path below its target. Blocks.
 pub(super) fn patches(
     desired: &Desired,
     observed: &Observed,
@@ -97,7 +98,7 @@ pub(super) fn patches(
 
 impl PatchCache {
     fn patch(&self, file: &FileEntry, sums: &BlockSums) -> Option<Patch> {
-        // What is in it is whole whenever it is seen.
+        // An entry is complete whenever it is visible.
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let patch = made.entry((file.sha256, sums.digest())).or_insert_with(|| {
             let new = fs_err::File::open(&file.local);

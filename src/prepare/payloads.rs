@@ -1,4 +1,4 @@
-//! Opens the bytes that a plan's commands read.
+//! Opens the payloads of a plan's commands.
 
 use std::{
     collections::BTreeMap,
@@ -17,20 +17,20 @@ use crate::{
     plan::{Part, Payload, PayloadSource},
 };
 
-/// Bytes between two progress reports: a few hundred a second on the fastest link.
+/// Bytes between two progress reports: a few hundred reports a second on the fastest link.
 const REPORT_EVERY: u64 = 256 << 10;
 
-/// Where payloads come from: local files, the plan itself, the local images, transfers, and patches that were made.
+/// The sources of payloads: local files, the plan itself, local images, transfers and patches.
 #[derive(Debug, Default)]
 pub struct Payloads {
-    /// By the names that the manifest has for them, with the names under which they are staged.
+    /// By their names in the manifest, with their staging tags.
     images: BTreeMap<String, (Arc<ImageSender>, String)>,
     transfers: Arc<Vec<Transfer>>,
     patches: BTreeMap<Digest, Patch>,
 }
 
 impl Payloads {
-    /// The payloads of a plan for `desired`.
+    /// Creates the payloads of a plan for `desired`.
     pub(super) fn new(
         desired: &Desired,
         mut senders: Senders,
@@ -49,10 +49,10 @@ impl Payloads {
         }
     }
 
-    /// A payload that reports how many bytes it has written so far.
+    /// Opens a payload that calls `sent` with the bytes written so far.
     ///
     /// # Errors
-    /// A local file that cannot be opened, an image that is not among the desired ones.
+    /// A local file cannot be opened, or an image is not among the desired ones.
     pub fn open(
         &self,
         payload: &Payload,
@@ -93,7 +93,8 @@ impl Payloads {
         Ok(counted(write, sent))
     }
 
-    /// A part of a payload, from its first byte that the VPU lacks, reported like a whole one.
+    /// Opens a part of a payload from the first byte that the VPU lacks. Calls `sent` as
+    /// [`Payloads::open`] does.
     ///
     /// # Errors
     /// As [`Payloads::open`].
@@ -117,7 +118,8 @@ impl Payloads {
         Ok(counted(write, sent))
     }
 
-    /// Where the layers of an image are in what is sent of it, all parts together; none where it is built on the VPU.
+    /// The positions of an image's layers in what is sent of it, for all parts together; empty if
+    /// the VPU builds the image from a delta.
     pub fn layers(&self, payload: &Payload) -> Vec<LayerSpan> {
         match &payload.source {
             PayloadSource::Image { name, .. } => match self.image(name) {
@@ -132,7 +134,7 @@ impl Payloads {
         }
     }
 
-    /// Bytes that are sent of a payload: of one whose size is an estimate, as far as is known by now.
+    /// The bytes to send of a payload; an estimate is replaced by what is known by now.
     pub(crate) fn bytes(&self, payload: &Payload) -> u64 {
         let (PayloadSource::Image { name, .. } | PayloadSource::ImageParts { name, .. }, true) =
             (&payload.source, payload.estimated)
@@ -163,7 +165,7 @@ impl Payloads {
     }
 }
 
-/// Which layers of an image are sent.
+/// The layers of an image that are sent.
 fn selection(payload: &Payload) -> LayerSelection {
     match payload.layers() {
         None => LayerSelection::All,
@@ -171,7 +173,7 @@ fn selection(payload: &Payload) -> LayerSelection {
     }
 }
 
-/// Where the layers are in what is sent of these parts.
+/// The positions of the layers in what is sent of these parts.
 fn layers_of_parts(image: &ImageSender, tag: &str, parts: &[Part]) -> Vec<LayerSpan> {
     let mut spans = vec![];
     let mut before = 0;
@@ -188,7 +190,7 @@ fn layers_of_parts(image: &ImageSender, tag: &str, parts: &[Part]) -> Vec<LayerS
     spans
 }
 
-/// Bytes that are sent of a part, as far as is known by now.
+/// The bytes to send of a part, as far as is known by now.
 fn part_bytes(image: &ImageSender, tag: &str, part: &Part) -> u64 {
     let bytes = image.part_len(tag, &of_image(part));
     bytes.saturating_sub(part.received_bytes)
@@ -201,7 +203,7 @@ fn of_image(part: &Part) -> offers::Part {
     }
 }
 
-/// Has a payload report how many bytes it has written.
+/// Wraps a payload to report the bytes written so far.
 fn counted(write: host::Payload, sent: impl Fn(u64) + Send + Sync + 'static) -> host::Payload {
     Box::new(move |out| {
         let mut counter = Counter {
@@ -216,7 +218,7 @@ fn counted(write: host::Payload, sent: impl Fn(u64) + Send + Sync + 'static) -> 
     })
 }
 
-/// Leaves the first bytes out.
+/// Skips the first bytes.
 struct Skipping<'a> {
     out: &'a mut dyn Write,
     left: u64,
@@ -239,7 +241,7 @@ impl Write for Skipping<'_> {
     }
 }
 
-/// Counts what passes through.
+/// Counts the bytes that pass through.
 struct Counter<'a> {
     out: &'a mut dyn Write,
     sent: u64,
