@@ -1,4 +1,4 @@
-//! Calls the device's own API: XML-RPC over HTTP, through the host's connection.
+//! Calls the device's own API: XML-RPC over HTTP, over the host's connection.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use super::DeviceError;
 use crate::host::{Host, HostError};
 use o3r_core::names::escape;
 
-/// The API's path; the trailing slash is needed.
+/// The API's path; the trailing slash is required.
 const PATH: &str = "/api/rpc/v1/com.ifm.efector/";
 
-/// A healthy box answers in a few milliseconds; one that boots or computes may take seconds.
+/// A healthy device answers in a few milliseconds; one that is booting or busy may take seconds.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How soon a tunnel to a port where nothing listens is closed: one round trip, by VPN too.
+/// How soon a tunnel to a port without a listener is closed: one round trip, also over a VPN.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The whole configuration of an O3R with six cameras is some 200 kB.
+/// The most bytes of an answer; the whole configuration of an O3R with six cameras has some 200 kB.
 const ANSWER_LIMIT: usize = 8 << 20;
 
-/// Most characters of a fault's text that are shown.
+/// The most characters of a fault's text that are shown.
 const FAULT_LIMIT: usize = 500;
 
-/// The methods that are called, by the shape of their parameters.
+/// The supported methods, by the type of their parameters.
 const OF_NOTHING: &[&str] = &["getInit", "getSchema"];
 const OF_A_STRING: &[&str] = &["set"];
 const OF_A_LIST: &[&str] = &["get", "saveInit"];
 
-/// Calls a method: `words` is the method and its parameters, as `["get", "/device/info", …]`,
-/// `["set", "{…}"]`, `["saveInit", "/device/info/name", …]` or `["getInit"]`. Gives the string that
-/// it answers, which is empty for a method that only does something.
+/// Calls a method. `words` is the method with its parameters: `["get", "/device/info", …]`,
+/// `["set", "{…}"]`, `["saveInit", "/device/info/name", …]` or `["getInit"]`. Returns the string
+/// in the answer, which is empty for a method without a result.
 ///
 /// # Errors
-/// No answer, another one than the API gives, or its refusal.
+/// There is no answer, it is not the API's, or it is a fault.
 pub async fn call<H: Host, S: AsRef<str> + Sync>(
     host: &H,
     port: u16,
@@ -65,8 +65,8 @@ pub async fn call<H: Host, S: AsRef<str> + Sync>(
     }
 }
 
-/// Whether something listens on a port: through a tunnel, a port where nothing does looks like a
-/// connection that is closed at once.
+/// Whether the port has a listener: through a tunnel, a port without one looks like a connection
+/// that is closed at once.
 async fn listens<H: Host>(host: &H, port: u16) -> Result<bool, HostError> {
     let mut stream = host.connect(port).await?;
     let first = tokio::time::timeout(CLOSED_WITHIN, stream.read(&mut [0; 1])).await;
@@ -89,13 +89,13 @@ fn request_body(words: &[&str]) -> Result<String, DeviceError> {
     };
     let mut xml = call.to_xml().map_err(|_| bad())?;
     if call.params.is_empty() {
-        // The element may be left out; ifm's own clients never do.
+        // The element is optional, but ifm's own clients never omit it.
         xml = xml.replace("</methodCall>", "<params/></methodCall>");
     }
     Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{xml}"))
 }
 
-/// One HTTP exchange on a connection of its own.
+/// Performs an HTTP request on a connection of its own.
 async fn post(
     stream: Box<dyn crate::host::ByteStream>,
     port: u16,
@@ -139,7 +139,7 @@ async fn post(
     }
 }
 
-/// The string in an XML-RPC answer, or its fault.
+/// Parses an XML-RPC answer: returns its string, or its fault as an error.
 fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
     let garbage = || DeviceError::Garbage {
         expected: "XML-RPC",
@@ -152,7 +152,7 @@ fn parse_answer(answer: &[u8]) -> Result<String, DeviceError> {
         });
     }
     let response = dxr::MethodResponse::from_xml(text).map_err(|_| garbage())?;
-    // What `set` and `saveInit` answer says nothing, in whatever type.
+    // The results of `set` and `saveInit` have no meaning, whatever their type.
     Ok(String::try_from_value(&response.value).unwrap_or_default())
 }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_take_what_the_api_takes() {
+    fn methods_take_the_api_s_parameters() {
         for (words, part) in [
             (
                 &["getInit"][..],

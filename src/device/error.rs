@@ -1,73 +1,73 @@
-//! Why the device's API failed, and what to do about it.
+//! Describes why the device's API failed, and what to do about it.
 
 use super::client::TIMEOUT;
 use crate::host::HostError;
 
-/// A device API that does not do what was asked.
+/// Why a call of the device's API failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// The host's own connection failed.
     #[error("the device's API cannot be reached: {0}")]
     Connect(#[from] HostError),
-    /// Nothing listens on the port.
+    /// The port has no listener.
     #[error("nothing listens on port {port}, where the device's API should be")]
     NotListening {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
     },
-    /// The host does not let us connect to its ports.
+    /// The host forbids connections to its ports.
     #[error("sshd on the VPU forbids the tunnel to port {port}, where the device's API is")]
     Forbidden {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
     },
     /// The connection ended before an answer.
     #[error("the device's API on port {port} closed the connection without an answer")]
     Cut {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
     },
     /// The connection ended in the middle of the answer.
     #[error("the answer of the device's API on port {port} was cut short")]
     Truncated {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
     },
-    /// An answer longer than any.
+    /// The answer exceeds the limit.
     #[error("the answer of the device's API is too long to be one")]
     TooLong,
     /// No answer in time.
     #[error("the device's API on port {port} did not answer `{method}` within {} s", TIMEOUT.as_secs())]
     Timeout {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
-        /// What was asked.
+        /// The method that was called.
         method: String,
     },
     /// An HTTP status other than 200.
     #[error("the device's API on port {port} answered with HTTP status {status}")]
     Status {
-        /// The port asked.
+        /// The port of the API.
         port: u16,
-        /// Such as 404.
+        /// The status, such as 404.
         status: u16,
     },
-    /// Not what the API says.
+    /// The answer is not in the API's format.
     #[error("the device's API answered with something other than {expected}")]
     Garbage {
-        /// What it should have been.
+        /// The expected format.
         expected: &'static str,
     },
-    /// The API's own refusal.
+    /// The API rejected the call.
     #[error("the device's API refused with fault {code}: {text}")]
     Fault {
-        /// Such as 104012.
+        /// The fault code, such as 104012.
         code: i32,
-        /// The API's words.
+        /// The API's message.
         text: String,
     },
-    /// A method that no plan of this version asks for.
+    /// A method that no plan of this version calls.
     #[error("refusing to call `{words}` on the device's API")]
     Method {
         /// The method and its parameters.
@@ -76,7 +76,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// The next thing to do.
+    /// What to do next.
     pub fn help(&self) -> Option<String> {
         let text = match self {
             Self::Connect(error) => return error.help(),

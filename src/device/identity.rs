@@ -1,4 +1,4 @@
-//! Asks the device for its identity, and for its name after the next boot.
+//! Queries the device's identity, and what it saved for its next boot.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::{DeviceError, call, json, saved};
 use crate::host::Host;
 use o3r_core::facts::{Device, Probed, Query};
 
-/// Name, serial number and firmware; where the query has a name, also what is saved. Where
-/// something fails: why, and what to do about it.
+/// Returns name, serial number and firmware; if the query has a name, also what is saved. After a
+/// failure, returns the reason and what to do about it.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Option<String>) {
     let mut device = match identify(host, query.api_port).await {
         Ok(device) => device,
@@ -29,7 +29,7 @@ async fn identify<H: Host>(host: &H, port: u16) -> Result<Device, DeviceError> {
 
 fn device(config: &Value) -> Device {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str);
-    // Firmware 0.13 calls it by another name.
+    // Firmware 0.13 uses another key.
     let firmware = text("/device/swVersion/firmware").or_else(|| text("/device/swVersion/os"));
     let owned = |text: Option<&str>| text.unwrap_or_default().trim().to_owned();
     Device {

@@ -1,5 +1,5 @@
-//! Speaks with the device's own API (JSON configuration over XML-RPC), through the host's
-//! connection, so that the answer comes from the very box that commands run on.
+//! Calls the device's own API (JSON configuration over XML-RPC) over the host's connection, so that
+//! the device that answers is the one that runs the commands.
 
 mod client;
 mod error;
@@ -13,7 +13,7 @@ pub use client::call;
 pub use error::DeviceError;
 pub use identity::observe;
 
-/// A JSON answer.
+/// Parses a JSON answer.
 fn json(text: &str) -> Result<Value, DeviceError> {
     serde_json::from_str(text).map_err(|_| DeviceError::Garbage { expected: "JSON" })
 }

@@ -1,4 +1,4 @@
-//! Finds out what the device saved for its next boot, and what saving again would persist.
+//! Determines what the device saved for its next boot, and what saving again would persist.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use super::{DeviceError, NAME, call, json};
 use crate::host::Host;
 use o3r_core::facts::Saved;
 
-/// What is saved. Current values are compared only where `wanted`, the declared name, is not.
+/// Returns what is saved. Compares current values only if the saved name is not `wanted`, the
+/// declared one.
 pub(super) async fn saved<H: Host>(
     host: &H,
     port: u16,
@@ -25,12 +26,12 @@ pub(super) async fn saved<H: Host>(
     if is_saved || saved.pointers.iter().all(|pointer| pointer == NAME) {
         return Ok(saved);
     }
-    // All of it: a pointer to what is not there any more would fail the whole call.
+    // The whole configuration: a pointer to a missing value would fail the whole call.
     let now = json(&call(host, port, &["get"]).await?)?;
     compare(&mut saved, &init, &now);
     if !saved.differing.is_empty() || !saved.missing.is_empty() {
-        // Clocks and counters move by themselves. A device that does not tell which they are is
-        // taken to have none.
+        // Clocks and counters change all the time. A device without a schema is assumed to have
+        // none.
         if let Ok(schema) = call(host, port, &["getSchema"]).await {
             forget_read_only(&mut saved, &json(&schema)?);
         }
@@ -38,7 +39,7 @@ pub(super) async fn saved<H: Host>(
     Ok(saved)
 }
 
-/// The saved name and the pointers of all saved values.
+/// Reads the saved name and the pointers of all saved values.
 fn read(init: &Value) -> Saved {
     let mut pointers = BTreeSet::new();
     leaves(init, &mut String::new(), &mut pointers);
@@ -52,7 +53,7 @@ fn read(init: &Value) -> Saved {
     }
 }
 
-// The reader of JSON bounds the depth.
+// The JSON parser limits the depth.
 fn leaves(value: &Value, path: &mut String, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) if !members.is_empty() => {
@@ -69,7 +70,8 @@ fn leaves(value: &Value, path: &mut String, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Notes which saved values are others now, or gone; the name is the plan's own matter.
+/// Records which saved values differ now or are missing. The name is not compared: the plan sets
+/// it.
 fn compare(saved: &mut Saved, init: &Value, now: &Value) {
     for pointer in saved.pointers.iter().filter(|pointer| *pointer != NAME) {
         match (init.pointer(pointer), now.pointer(pointer)) {
@@ -80,13 +82,13 @@ fn compare(saved: &mut Saved, init: &Value, now: &Value) {
     }
 }
 
-/// Whether two values are one setting: `1` and `1.0` are.
+/// Whether two values are the same setting: `1` and `1.0` are.
 fn is_same_value(one: &Value, two: &Value) -> bool {
     one == two
         || matches!((one.as_f64(), two.as_f64()), (Some(one), Some(two)) if (one - two).abs() <= f64::EPSILON * one.abs())
 }
 
-/// Leaves out what nobody can set.
+/// Removes settings that are read-only.
 fn forget_read_only(saved: &mut Saved, schema: &Value) {
     for set in [
         &mut saved.pointers,
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_and_vanished_settings_are_told_from_what_moves_by_itself() {
+    fn temporary_and_missing_settings_differ_from_read_only_ones() {
         let init = json!({
             "device": {"info": {"name": "old"}, "clock": {"now": 1}, "list": [1, 2], "a/b~c": {}},
             "ports": {"port0": {"state": "RUN", "gain": 1}, "port2": {"state": "RUN"}},
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_saved_is_nothing() {
+    fn nothing_saved_is_empty() {
         for init in [json!(null), json!({}), json!("")] {
             assert_eq!(read(&init), Saved::default(), "{init}");
         }
