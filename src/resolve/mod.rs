@@ -1,4 +1,4 @@
-//! Reads and hashes everything on this machine that a manifest points to.
+//! Reads and hashes everything on this machine that a manifest refers to.
 
 mod walk;
 
@@ -27,21 +27,21 @@ use crate::{
     },
 };
 
-/// What a manifest asks for, and the images on this machine that it names.
+/// The desired state that a manifest declares, and the local images that it names.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// What it asks for.
+    /// The desired state.
     pub desired: Desired,
-    /// The images.
+    /// The local images.
     pub images: LocalImages,
 }
 
-/// Images of this machine, opened, by the digests of their configurations.
+/// Opened images of this machine, by the digests of their configurations.
 #[derive(Debug, Clone, Default)]
 pub struct LocalImages(BTreeMap<Digest, Arc<image::Image>>);
 
 impl LocalImages {
-    /// Adds an image, which `release` stages; gives what identifies it.
+    /// Adds an image, staged for `release`; returns its identity.
     pub fn add(&mut self, image: image::Image, release: &str) -> ImageContent {
         let config_digest = image.config_digest();
         let content = ImageContent {
@@ -53,25 +53,26 @@ impl LocalImages {
         content
     }
 
-    /// The image with this configuration.
+    /// Returns the image with this configuration.
     pub fn get(&self, config_digest: Digest) -> Option<&Arc<image::Image>> {
         self.0.get(&config_digest)
     }
 }
 
-/// Is told how far the files of a transfer are read: its source, the bytes that were, and all of them.
+/// Called with the progress of reading a transfer's files: its source, the bytes read so far, and
+/// the bytes in all.
 pub type FilesRead<'a> = &'a (dyn Fn(&str, u64, u64) + Sync);
 
-/// Reads what the manifest points to; opens its images, using `cache` for what has to be
-/// unpacked and what is known from before. Blocks.
+/// Reads everything that the manifest refers to, and opens its images. Unpacks into `cache`, and
+/// uses what it has. Blocks.
 ///
 /// # Errors
-/// Everything that cannot be read or is not what it should be, each at its place in the manifest.
+/// Everything that cannot be read or is invalid, each at its place in the manifest.
 pub fn resolve(loaded: &Loaded, cache: &LayerCache) -> Result<Resolved, Vec<Diagnostic>> {
     resolve_while(loaded, cache, &|_, _, _| {})
 }
 
-/// The same, telling how far that is.
+/// As [`resolve`]; reports the progress of reading files.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -159,7 +160,7 @@ pub fn resolve_while(
     }
 }
 
-/// The health gate that a manifest declares.
+/// Converts the declared health gate.
 fn gate(health: &types::Health) -> HealthGate {
     HealthGate {
         timeout: health.timeout.as_ref().map(Duration::get),
@@ -171,7 +172,8 @@ fn gate(health: &types::Health) -> HealthGate {
     }
 }
 
-/// Why docker-compose refuses a file whatever the VPU's login sets: the rest is asked there.
+/// The reason why docker-compose rejects a file whatever the VPU's login environment; other reasons
+/// can only be checked on the VPU.
 fn surely_refused(reading: &Reading) -> Option<&Refusal> {
     let mut refusals = reading.refusals.iter();
     refusals.find(|refusal| !refusal.unless_login_sets)
@@ -181,8 +183,8 @@ fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
     items.iter().enumerate()
 }
 
-/// The name under which an image is loaded while the old one still runs; it also marks the image
-/// as ours, for an image cannot be labelled without becoming another one.
+/// The name under which an image is loaded while the old one still runs. It also marks the image as
+/// ours, because labelling an image would change it.
 fn staging_tag(release: &str, config_digest: &Digest) -> String {
     format!("o3r-deploy/{release}:{}", config_digest.short())
 }
@@ -294,7 +296,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Finds what transfers say twice.
+    /// Finds conflicts between transfers and other declarations.
     fn settle(&mut self, desired: &mut Desired) {
         let mut others = BTreeMap::new();
         for project in &desired.projects {
@@ -326,7 +328,7 @@ impl Resolver<'_> {
         let source = Some(self.loaded.place(&format!("/compose/{number}")));
         let name = compose.name.to_string();
         if compose.state == ComposeState::Absent {
-            // What goes need not exist here any more.
+            // Removed files need not exist on this machine any more.
             let extras = compose
                 .extra_files
                 .iter()
@@ -352,7 +354,7 @@ impl Resolver<'_> {
         let path = compose.file.resolve(&base, self.home.as_deref());
         let (file, text) = self.file(&at("file"), COMPOSE_FILE.to_owned(), &path)?;
         let mut files = vec![file];
-        // Their relative paths are those that the compose file uses.
+        // Extra files have the same relative paths as in the compose file.
         let beside = path.parent().unwrap_or(&base);
         for (index, extra) in compose.extra_files.iter().enumerate() {
             self.extra(
@@ -369,7 +371,8 @@ impl Resolver<'_> {
         };
         let login = manifest::login();
         let read = |release| read_project(text.clone(), &login, release, &find);
-        // The newest release that takes it; whichever the VPU has is asked before anything is done.
+        // The newest release that accepts the file; the VPU's release is checked before anything is
+        // applied.
         let mut releases = manifest::releases(&self.loaded.manifest);
         let newest = releases.pop().unwrap_or(ComposeRelease::V1_29);
         let mut release = newest;
@@ -413,7 +416,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// An extra file, or all files below an extra directory.
+    /// Adds an extra file, or all files below an extra directory.
     fn extra(
         &mut self,
         pointer: &str,
@@ -454,7 +457,7 @@ impl Resolver<'_> {
                     "name files and directories only",
                 );
             }
-            // One file may be named twice, alone and by a directory that it is in.
+            // A file may be named twice: alone and through its directory.
             if files.iter().any(|file| file.relative == below) {
                 continue;
             }
@@ -464,7 +467,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reads and hashes one file. Its bytes are returned, for they are few and looked into.
+    /// Reads and hashes a file. Returns its content as well: it is small and will be parsed.
     fn file(
         &mut self,
         pointer: &str,

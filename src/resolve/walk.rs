@@ -1,4 +1,5 @@
-//! Reads the trees of transfers: every file is hashed once, on all cores, and held in memory never.
+//! Reads the trees of transfers. Hashes every file once, on all cores, without keeping it in
+//! memory.
 
 use std::{
     collections::BTreeMap,
@@ -22,13 +23,13 @@ use crate::{
     },
 };
 
-/// Findings in one tree that are reported; more say the same.
+/// The most findings in a tree that are reported; more would repeat them.
 const FINDINGS: usize = 10;
 
-/// Directories whose mode is not declared.
+/// The mode of directories without a declared mode.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Something in a tree that cannot be transferred: what, and what to do about it.
+/// A file or directory that cannot be transferred: why, and what to do about it.
 pub(super) struct Problem {
     pub(super) message: String,
     pub(super) help: &'static str,
@@ -43,7 +44,8 @@ impl Problem {
     }
 }
 
-/// Reads the tree at `root` as the transfer wants it; `reading` is told how many bytes of how many were. Blocks.
+/// Reads the tree at `root` for the transfer. Calls `reading` with the bytes read so far and the
+/// bytes in all. Blocks.
 pub(super) fn read(
     root: &Utf8Path,
     transfer: &types::Transfer,
@@ -57,7 +59,7 @@ pub(super) fn read(
         files: vec![],
         problems: vec![],
     };
-    // The source itself may be a link: what it points to is meant.
+    // If the source itself is a link, its target is transferred.
     match fs_err::metadata(root) {
         Ok(found) if found.is_dir() => walk.tree(root, exclude),
         Ok(found) if found.is_file() => walk.files.push((String::new(), root.to_owned())),
@@ -93,7 +95,7 @@ struct Walk {
     mode: Option<u32>,
     directory_mode: Option<u32>,
     entries: BTreeMap<String, Entry>,
-    /// Path below the target, and here.
+    /// The path below the target, and the path on this machine.
     files: Vec<(String, Utf8PathBuf)>,
     problems: Vec<Problem>,
 }
@@ -109,7 +111,7 @@ impl Walk {
                 .and_then(Utf8Path::from_path)
                 .is_some_and(|relative| exclude.names(relative))
         };
-        // With a slash, for the root may be a link.
+        // With a trailing slash, because the root may be a link.
         let walked = walkdir::WalkDir::new(root.join(""))
             .min_depth(1)
             .sort_by_file_name()
@@ -170,7 +172,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Hashes all files, on all cores.
+    /// Hashes all files on all cores.
     fn hash(&mut self, reading: &(dyn Fn(u64, u64) + Sync)) {
         let files = std::mem::take(&mut self.files);
         let sizes = files
@@ -187,7 +189,8 @@ impl Walk {
         let done = Mutex::new((&mut self.entries, &mut self.problems));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let work = || {
-            // Few at once under the lock; a problem ends nobody's work.
+            // The lock is held only to record a result; an unreadable file does not stop the
+            // others.
             while let Some((relative, local)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let read = file(local, mode, &told);
                 let Ok(mut done) = done.lock() else { return };
@@ -231,7 +234,7 @@ fn file(local: &Utf8Path, mode: Option<u32>, told: &dyn Fn(u64)) -> io::Result<F
     })
 }
 
-/// A file that reports each piece that is read.
+/// A file that reports the bytes of each read.
 struct Told<'a> {
     file: fs_err::File,
     told: &'a dyn Fn(u64),
@@ -245,11 +248,11 @@ impl io::Read for Told<'_> {
     }
 }
 
-/// Files of up to this size, in bytes, are read in one piece: the buffer that a large one is read through
-/// costs more than they do.
+/// The size in bytes up to which files are read in one piece: for them, the buffer for large files
+/// would cost more than the read.
 const SMALL: u64 = 64 << 10;
 
-/// The target of a link, if it stays in the tree.
+/// Returns the target of a link, if it is inside the tree.
 fn link_target(local: &Utf8Path, relative: &str) -> Result<String, Problem> {
     const HELP: &str = "put what it points to into the tree, or `exclude` it";
     let name = escape(local.as_str());
@@ -283,10 +286,10 @@ fn link_target(local: &Utf8Path, relative: &str) -> Result<String, Problem> {
     Ok(target.into_string())
 }
 
-/// Makes transfers that meet agree.
+/// Reconciles transfers that share a path.
 ///
 /// # Errors
-/// The index of a transfer, and how it contradicts an earlier one.
+/// The index of a transfer, and how it conflicts with an earlier one or another declaration.
 pub(super) fn settle(
     transfers: &mut [Transfer],
     others: &BTreeMap<String, &'static str>,
@@ -303,7 +306,7 @@ pub(super) fn settle(
                 format!("{target}/{name}")
             };
             match (others.get(&path), &mut *entry) {
-                // Its own declaration says what it is like.
+                // The directory's own declaration has its mode.
                 (Some(&"directory"), Entry::Directory { mode }) => *mode = None,
                 (Some(what), _) => {
                     let message = format!("it puts `{path}` where a {what} is declared");
@@ -319,7 +322,7 @@ pub(super) fn settle(
                 (Entry::Directory { mode: one }, Entry::Directory { mode: two })
                     if one.is_none() || two.is_none() || one == two =>
                 {
-                    // One decides, or both would in turn.
+                    // Only one may set the mode, otherwise they would alternate.
                     *two = None;
                 }
                 _ => {
