@@ -1,4 +1,4 @@
-//! Renders changes of files: a few of many, and the rest as counts.
+//! Renders changes of files: a few of many, the rest as counts.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -14,12 +14,12 @@ use o3r_core::names::escape;
 /// Unified text diffs, by step and path of the change.
 pub type Details = BTreeMap<(Address, String), String>;
 
-/// Changes that are shown of a step with many; `-v` shows all.
+/// The number of changes shown of a step with many; `-v` shows all.
 const FEW: usize = 10;
 
-/// The lines of a step's changes.
+/// Renders the changes of a step.
 pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Details) {
-    // A resource that is one file has nothing to list but, perhaps, its diff.
+    // A resource that is a single file has no list, at most a diff.
     let listed = step.changes.iter().filter(|change| !change.path.is_empty());
     let listed: Vec<&Change> = listed.collect();
     let shown = if style.commands || listed.len() <= FEW + 1 {
@@ -51,7 +51,7 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
         let more = format!("and {} more: {}", number(rest.len()), counts(rest));
         line(out, style, BELOW, &below(&more));
     }
-    // That of a resource which is one file.
+    // The diff of a resource that is a single file.
     diff(out, step, "", style, details);
 }
 
@@ -69,7 +69,7 @@ fn diff(out: &mut String, step: &Step, path: &str, style: Style, details: &Detai
             Some(b'@') => Some(AnsiColor::Cyan),
             _ => None,
         };
-        // A file's own bytes must not move the cursor; tabs are harmless.
+        // A file's content must not move the cursor; tabs are harmless.
         let line = line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
         let line = match color {
             Some(color) => paint(style.color, color.on_default(), &line),
@@ -79,7 +79,7 @@ fn diff(out: &mut String, step: &Step, path: &str, style: Style, details: &Detai
     }
 }
 
-/// `9,000 added, 990 changed`.
+/// Formats `9,000 added, 990 changed`.
 fn counts(changes: &[&Change]) -> String {
     let kinds = [
         (ChangeKind::Added, "added"),
@@ -97,7 +97,7 @@ fn counts(changes: &[&Change]) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-/// `12,345`.
+/// Formats `12,345`.
 fn number(count: usize) -> String {
     let digits = count.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Turns plans into text: for people, for programs, for a shell. Prints nothing itself.
+//! Renders plans: as text, as JSON, as a shell script. Prints nothing itself.
 
 mod changes;
 mod sh;
@@ -26,22 +26,22 @@ use o3r_core::names::{escape, escape_lines, is_unprintable};
 /// The members of our documents that may have several lines.
 const MANY_LINES: &[&str] = &["reason", "remedy", "commands"];
 
-/// A plan as people read it, without colours.
+/// Renders a plan as text, without colours.
 pub fn plan_text(plan: &Plan) -> String {
     text(plan, Style::default())
 }
 
-/// The status document, as `schemas/status.schema.json` describes it, with a final newline.
+/// Renders the status document, as `schemas/status.schema.json` describes it, with a final newline.
 pub fn status_json(status: &crate::status::Status) -> String {
     document(status)
 }
 
-/// The plan document, as `schemas/plan.schema.json` describes it, with a final newline.
+/// Renders the plan document, as `schemas/plan.schema.json` describes it, with a final newline.
 pub fn json(plan: &Plan) -> String {
     document(plan)
 }
 
-/// The schema of the plan document (JSON Schema 2020-12), with a final newline.
+/// Returns the schema of the plan document (JSON Schema 2020-12), with a final newline.
 pub fn plan_schema() -> String {
     schema_text::<Plan>()
 }
@@ -53,12 +53,12 @@ fn schema_text<T: schemars::JsonSchema>() -> String {
     document(&schema)
 }
 
-/// A JSON document for people to read and programs to parse, with a final newline.
+/// Renders a JSON document, indented, with a final newline.
 pub fn document(value: &impl serde::Serialize) -> String {
-    // Every key is a string and every number finite: this cannot fail.
+    // Every key is a string and every number is finite: this cannot fail.
     let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut text = String::with_capacity(pretty.len() + 1);
-    // JSON allows these in strings, but terminals act on them.
+    // JSON allows these in strings, but terminals interpret them.
     let is_escaped = |c| c != '\n' && is_unprintable(c);
     let mut rest = pretty.as_str();
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_escaped(*c)) {
@@ -71,8 +71,8 @@ pub fn document(value: &impl serde::Serialize) -> String {
     text
 }
 
-/// The same value with nothing in its texts that moves a cursor. Line ends stay where several lines are said: their
-/// rendering indents them.
+/// Returns the value with all control characters in its strings escaped. Newlines are kept in
+/// members that may have several lines: rendering indents them.
 fn harmless<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Option<T> {
     let mut tree = serde_json::to_value(value).ok()?;
     disarm(&mut tree, false);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_document_moves_a_cursor() {
+    fn no_text_in_a_document_moves_the_cursor() {
         let text = document(&json!({ HOSTILE: [HOSTILE] }));
         assert!(is_harmless(&text), "{text:?}");
         let read: Value = serde_json::from_str(&text).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_images_and_boxes_say_can_neither_move_the_cursor_nor_add_a_line() {
+    fn no_text_of_an_image_or_a_vpu_moves_the_cursor_or_adds_a_line() {
         let status: crate::status::Status = serde_json::from_value(json!({
             "format": 1,
             "tool": "o3r-deploy",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_s_reasons_stay_indented() {
+    fn the_reasons_in_a_plan_are_indented() {
         let plan: Plan = serde_json::from_value(json!({
             "format": 1,
             "tool": "o3r-deploy",

@@ -1,4 +1,4 @@
-//! Renders a plan as a POSIX script that a person runs on the VPU, with the payloads it expects.
+//! Renders a plan as a POSIX script that a user runs on the VPU, with the payloads that it expects.
 
 use std::fmt::Write as _;
 
@@ -11,27 +11,27 @@ use crate::{
     shell::quote,
 };
 
-/// A script and the files that it reads from the directory `payload` beside it.
+/// A script and the files that it reads from the directory `payload` next to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// The text.
     pub text: String,
     /// Payloads by file name below `payload/`; secrets are not among them.
     pub payloads: Vec<(String, Payload)>,
-    /// Secret files that the person has to put there.
+    /// Secret files that the user must copy there.
     pub secrets: Vec<SecretPayload>,
 }
 
-/// A file whose contents appear neither in a plan nor beside a script.
+/// A file whose content is neither in a plan nor next to a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPayload {
     /// Its file name below `payload/`.
     pub name: String,
-    /// Where it is on this machine.
+    /// Its path on this machine.
     pub local: String,
 }
 
-/// Renders the plan. The script stops at the first command that fails, and may be run again.
+/// Renders the plan. The script stops at the first command that fails, and can be run again.
 pub fn sh(plan: &Plan) -> Script {
     let mut script = Script {
         text: String::new(),
@@ -130,7 +130,7 @@ pub fn sh(plan: &Plan) -> Script {
     script
 }
 
-/// Checks before the first step that every payload is there.
+/// Renders checks that every payload exists before the first step.
 fn checks(needs: &[(String, String)]) -> String {
     if needs.is_empty() {
         return String::new();
@@ -149,7 +149,8 @@ fn checks(needs: &[(String, String)]) -> String {
     out
 }
 
-/// A name that is its content's digest, so that two payloads never meet, and what it is.
+/// Returns a file name with the content's digest, so that payloads do not collide, and with the
+/// payload's name.
 fn payload_name(payload: &Payload) -> String {
     let (what, ending) = match &payload.source {
         PayloadSource::File { path } => (path.as_str(), ""),

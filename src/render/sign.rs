@@ -1,18 +1,19 @@
-//! Signs in front of lines. Beside each stands a word that says the same, for those who neither see signs nor colours.
+//! Defines the signs in front of lines. A word next to each says the same, for users who see
+//! neither signs nor colours.
 
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::text::{DIM, GREEN, RED, Style, paint};
 use crate::plan::{Action, Verb};
 
-/// What a line is about.
+/// The meaning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// As it should be.
+    /// As desired.
     Good,
-    /// At its end, as it should be.
+    /// Ended, as desired.
     Ended,
-    /// Not as it should be.
+    /// Not as desired.
     Bad,
     /// A step.
     Step(Verb),
@@ -46,26 +47,28 @@ impl Sign {
 }
 
 impl Style {
-    /// A sign, coloured.
+    /// Renders a sign with its colour.
     pub fn sign(self, sign: Sign) -> String {
         paint(self.color, sign.look(), sign.text(self.ascii))
     }
 
-    /// A sign in a column of signs, coloured.
+    /// Renders a sign for a column of signs, with its colour.
     pub(super) fn sign_in_column(self, sign: Sign) -> String {
         let columns = if self.ascii { 2 } else { 1 };
         let blanks = columns - sign.text(self.ascii).chars().count().min(columns);
         format!("{}{}", self.sign(sign), " ".repeat(blanks))
     }
 
-    /// The sign of a step after its indentation of two columns; a sign of three takes them.
+    /// Renders the sign of a step after an indentation of two columns, which a three-column sign
+    /// uses.
     pub(super) fn step_sign(self, verb: Verb) -> String {
         let blanks = 3 - Sign::Step(verb).text(self.ascii).chars().count();
         format!("{}{}", " ".repeat(blanks), self.sign(Sign::Step(verb)))
     }
 }
 
-/// The program's words in ASCII, for a terminal that shows nothing else. Letters of others stay.
+/// Replaces the program's own signs with ASCII, for a terminal without Unicode. Keeps letters in
+/// other text.
 pub fn ascii(text: &str) -> String {
     let pairs = [
         ("…", "..."),

@@ -1,4 +1,4 @@
-//! Renders a VPU's status for people, and its schema for programs.
+//! Renders a VPU's status as text, and generates its schema.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::status::{
 };
 use o3r_core::{facts::ContainerState, plan::Verb};
 
-/// The whole status.
+/// Renders the whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
     let harmless = super::harmless(status);
     let status = harmless.as_ref().unwrap_or(status);
@@ -43,7 +43,7 @@ pub fn status_text(status: &Status, style: Style) -> String {
             state.max(characters(&self::state(container))),
         )
     });
-    // On a narrow terminal, columns only push apart what is broken anyway.
+    // On a narrow terminal lines are wrapped anyway, and columns would only add space.
     let narrow = style.width.is_some_and(|columns| columns < 80);
     let widths = if narrow { (0, 0) } else { widths };
     listed(&mut out, projects, |out, project| {
@@ -85,7 +85,7 @@ pub fn status_text(status: &Status, style: Style) -> String {
     out
 }
 
-/// The schema of the status document (JSON Schema 2020-12), with a final newline.
+/// Returns the schema of the status document (JSON Schema 2020-12), with a final newline.
 pub fn status_schema() -> String {
     super::schema_text::<Status>()
 }
@@ -102,7 +102,7 @@ fn section(out: &mut String, style: Style, name: &str) {
     let _ = writeln!(out, "\n{}", paint(style.color, DIM, name));
 }
 
-/// `hello 1.0.0  applied 2026-11-23T01:20:00Z by you@pc`.
+/// Formats `hello 1.0.0  applied 2026-11-23T01:20:00Z by you@pc`.
 fn release_line(release: &Release, style: Style) -> String {
     let Release {
         name,
@@ -163,7 +163,7 @@ fn project(
     }
 }
 
-/// `some_start`: some project starts when the VPU boots, by whatever.
+/// `some_start`: whether any project starts when the VPU boots, by any mechanism.
 fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: Style) {
     match autostart.by {
         Some(StartedBy::Units) => {
@@ -194,14 +194,14 @@ fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: S
     }
 }
 
-/// `running for 3 min 05 s, healthy`, `exited with 1`, `created`.
+/// Formats `running for 3 min 05 s, healthy`, `exited with 1`, `created`.
 fn state(container: &ContainerStatus) -> String {
     let mut text = container.state.to_string();
     match (&container.state, container.uptime_seconds) {
         (ContainerState::Exited | ContainerState::Restarting | ContainerState::Dead, _) => {
             let _ = write!(text, " with {}", container.exit_code);
         }
-        // Docker says when it was started, and not when it was paused.
+        // Docker reports when a container was started, not when it was paused.
         (ContainerState::Running, Some(seconds)) => {
             let _ = write!(text, " for {}", age(seconds));
         }
@@ -215,7 +215,7 @@ fn state(container: &ContainerStatus) -> String {
     text
 }
 
-/// Lines that say why something differs; more are in the plan.
+/// The most causes shown of a difference; the plan shows all.
 const CAUSES: usize = 3;
 
 fn drift(out: &mut String, drift: &Drift, style: Style) {
@@ -288,13 +288,13 @@ mod tests {
 
     const NONCE: &str = "n";
 
-    /// What the probe of a VPU says that runs one project of ours, one of somebody else's, and a
-    /// container of nobody's; with `docker` it answers for docker.
+    /// The probe's output of a VPU that runs a project of ours, a foreign project and a container
+    /// without a project. `docker` is the exit code of docker's section.
     fn observed(docker: i32) -> Observed {
         observed_with(docker, "")
     }
 
-    /// The same, with more that earlier applies recorded.
+    /// As [`observed`], with further records of earlier applies.
     fn observed_with(docker: i32, records: &str) -> Observed {
         let container = |pid: u32,
                          id: &str,
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_at_a_glance() {
+    fn the_whole_status_is_shown() {
         insta::assert_snapshot!(rendered(0), @r"
         192.168.0.69 (arm64, docker 20.10.25), up 1 d 01 h
 
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn regression_a_first_apply_that_failed_is_not_called_somebody_elses() {
+    fn regression_a_failed_first_apply_does_not_look_foreign() {
         let begun = "added demo/%added-docker-compose.yml\n.\n";
         let reason = Err("there is no deploy.toml here".to_owned());
         let status = status("192.168.0.69", &observed_with(0, begun), reason);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_that_is_none_is_called_that() {
+    fn no_drift_is_reported_as_none() {
         let none = Drift::Known {
             manifest: "deploy.toml".to_owned(),
             summary: Summary {
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_does_not_tell_is_not_called_absent() {
+    fn unknown_containers_are_not_reported_as_absent() {
         let text = rendered(1);
         assert!(
             text.contains("✗ containers: not known: docker container inspect"),

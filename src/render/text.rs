@@ -1,4 +1,4 @@
-//! Renders a plan for people.
+//! Renders a plan as text.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -11,17 +11,17 @@ use o3r_core::names::escape;
 /// How to render.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Style {
-    /// With ANSI colours.
+    /// Whether to use ANSI colours.
     pub color: bool,
-    /// With signs of ASCII alone.
+    /// Whether to use only ASCII signs.
     pub ascii: bool,
-    /// With the commands of every step, and all that happens to files.
+    /// Whether to show the commands of every step and all changes of files.
     pub commands: bool,
-    /// Columns of the terminal; longer lines are broken. Without, none is.
+    /// Columns of the terminal; longer lines are wrapped. `None`: no wrapping.
     pub width: Option<usize>,
 }
 
-/// Colours `text` where `color` says so.
+/// Colours `text` if `color` is set.
 pub fn paint(color: bool, style: Ansi, text: &str) -> String {
     if color {
         format!("{style}{text}{style:#}")
@@ -35,12 +35,12 @@ pub(super) const DIM: Ansi = Ansi::new().dimmed();
 pub(super) const RED: Ansi = AnsiColor::Red.on_default();
 pub(super) const GREEN: Ansi = AnsiColor::Green.on_default();
 
-/// The whole plan.
+/// Renders the whole plan.
 pub fn text(plan: &Plan, style: Style) -> String {
     text_with(plan, style, &Details::new())
 }
 
-/// The whole plan, with text diffs of files.
+/// Renders the whole plan with text diffs of files.
 pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     let harmless = super::harmless(plan);
     let plan = harmless.as_ref().unwrap_or(plan);
@@ -94,7 +94,8 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     out
 }
 
-/// A note for each kind of resource that earlier applies left, with what removes one.
+/// Adds a note for each kind of resource that earlier applies left, with the command that removes
+/// one.
 fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
     let kinds: BTreeSet<ResourceKind> = addresses.iter().map(Address::kind).collect();
     for kind in kinds {
@@ -118,7 +119,7 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
     }
 }
 
-/// `agv-17-front (192.168.0.69, serial …, firmware …, arm64, docker …)`.
+/// Formats `agv-17-front (192.168.0.69, serial …, firmware …, arm64, docker …)`.
 pub(super) fn heading(vpu: &Vpu) -> String {
     let name = if vpu.name.is_empty() {
         &vpu.host
@@ -150,7 +151,7 @@ fn phase_heading(phase: Phase) -> &'static str {
 
 fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     let mut title = step_title(Verb::of_step(step), &step.address, style);
-    // A detail says how much is sent, too.
+    // A detail also has the bytes to send.
     if step.bytes_to_send > 0 && step.detail.is_none() {
         let _ = write!(title, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
@@ -172,21 +173,21 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     }
 }
 
-/// Columns before what stands below a step.
+/// The indentation of text below a step.
 pub(super) const BELOW: usize = 12;
 
-/// What stands below a step.
+/// Indents text below a step.
 pub(super) fn below(text: &str) -> String {
     format!("{}{text}", " ".repeat(BELOW))
 }
 
-/// `  + create  directory.~/share`.
+/// Formats `  + create  directory.~/share`.
 pub(super) fn step_title(verb: Verb, address: &Address, style: Style) -> String {
     let address = paint(style.color, BOLD, &address.to_string());
     format!("{} {:<7} {address}", style.step_sign(verb), verb.name())
 }
 
-/// A cause in a line; none where the action says it.
+/// Formats a cause on one line; `None` if the action implies it.
 pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
     match cause {
         Cause::Missing => None,
@@ -204,7 +205,7 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
     }
 }
 
-/// `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
+/// Formats `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
 fn count_line(plan: &Plan) -> String {
     let line = summary_line(&plan.summary, plan.steps.iter().map(Verb::of_step));
     if plan.is_empty() {
@@ -219,7 +220,7 @@ fn count_line(plan: &Plan) -> String {
     line
 }
 
-/// `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
+/// Formats `3 to create, 1 to update, 5 unchanged`, or that there is nothing to do.
 pub(super) fn summary_line(summary: &Summary, verbs: impl Iterator<Item = Verb>) -> String {
     let Summary {
         create,
@@ -252,16 +253,16 @@ pub(super) fn summary_line(summary: &Summary, verbs: impl Iterator<Item = Verb>)
     counts.join(", ")
 }
 
-/// Text whose further lines are indented.
+/// Indents all lines but the first.
 pub(super) fn indented(text: &str, indent: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{indent}"))
 }
 
-/// Characters of a value that are shown.
+/// The most characters of a value that are shown.
 const VALUE_WIDTH: usize = 60;
 
-/// A value with its middle left out, where it is long: what tells two of them apart mostly stands at an
-/// end. The JSON document has all of it.
+/// Shortens a long value in the middle, because differences are mostly at an end. The JSON document
+/// has the whole value.
 fn shortened(value: &str, style: Style) -> String {
     let length = value.chars().count();
     if length <= VALUE_WIDTH {

@@ -1,12 +1,13 @@
-//! Breaks lines that a terminal is too narrow for.
+//! Wraps lines at the width of the terminal.
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 
 use super::text::Style;
 
-/// Adds a line. On a terminal that is too narrow for it, what is left over follows below, indented by `hang` columns.
+/// Adds a line. If the terminal is too narrow, wraps it and indents the further lines by `hang`
+/// columns.
 ///
-/// Further lines of the text, a command to copy or what another program says, stay whole.
+/// Does not wrap further lines of `text`: they are commands to copy or output of another program.
 pub(super) fn line(out: &mut String, style: Style, hang: usize, text: &str) {
     let (first, rest) = match text.split_once('\n') {
         Some((first, rest)) => (first, Some(rest)),
@@ -23,7 +24,7 @@ pub(super) fn line(out: &mut String, style: Style, hang: usize, text: &str) {
     out.push('\n');
 }
 
-/// A line in lines of at most `width` columns; words that are longer stay whole.
+/// Wraps a line at `width` columns; does not break longer words.
 pub fn wrapped(text: &str, width: usize, hang: usize) -> String {
     let indent = " ".repeat(hang);
     let options = Options::new(width)
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_over_hangs_below() {
+    fn a_wrapped_line_is_indented() {
         let text = "  + create  directory.~/share";
         assert_eq!(shown(None, text), format!("{text}\n"));
         assert_eq!(shown(Some(80), text), format!("{text}\n"));
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_copied_stays_whole() {
+    fn a_line_to_copy_is_not_wrapped() {
         let text = "too long for this:\n    docker info --format json";
         assert_eq!(
             shown(Some(12), text),
