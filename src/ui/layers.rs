@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 
 use crate::{image::LayerSpan, render::bytes};
 
-/// The layer that is being sent after a number of bytes.
+/// Returns the layer that is being sent after `sent` bytes.
 pub(super) fn current(layers: &[LayerSpan], sent: u64) -> Option<&LayerSpan> {
     let mut after = layers.iter().filter(|span| span.bytes.end > sent);
     after.next().or(layers.last())
 }
 
-/// Bytes of a layer among the bytes that were sent.
+/// The bytes of a layer that were sent.
 pub(super) fn bytes_of(span: &LayerSpan, sent: u64) -> u64 {
     sent.clamp(span.bytes.start, span.bytes.end) - span.bytes.start
 }
 
-/// `layer 3 of 4`.
+/// Formats `layer 3 of 4`.
 pub(super) fn name(span: &LayerSpan) -> String {
     format!("layer {} of {}", span.number, span.of)
 }
 
-/// What the bytes that were sent are unpacked; none where that is not known of all of them.
+/// The uncompressed size of the bytes that were sent; `None` if a layer's is unknown.
 pub(super) fn unpacked(layers: &[LayerSpan], sent: u64) -> Option<u64> {
     if layers.is_empty() {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn unpacked(layers: &[LayerSpan], sent: u64) -> Option<u64> {
     unpacked.sum()
 }
 
-/// Where it is: `, layer 3 of 4 (12.0 MiB of 88.8 MiB)`; nothing for what is no image.
+/// Formats the position, `, layer 3 of 4 (12.0 MiB of 88.8 MiB)`; empty if this is not an image.
 pub(super) fn place(layers: &[LayerSpan], sent: u64) -> String {
     current(layers, sent).map_or(String::new(), |span| {
         let (done, all) = (bytes_of(span, sent), span.bytes.end - span.bytes.start);
@@ -41,13 +41,14 @@ pub(super) fn place(layers: &[LayerSpan], sent: u64) -> String {
     })
 }
 
-/// What was sent in the end, and why no more: `, 1 of 4 layers, 10.5 MiB unpacked; the others were present`.
+/// Formats what was sent in all, and why not more:
+/// `, 1 of 4 layers, 10.5 MiB unpacked; the others were present`.
 pub(super) fn summary(layers: &[LayerSpan]) -> String {
     let Some(last) = layers.last() else {
         return String::new();
     };
     let plural = if last.of == 1 { "" } else { "s" };
-    // One that the image has twice may be in two parts.
+    // A layer that occurs twice in the image may be in two parts.
     let sent = layers
         .iter()
         .map(|span| span.number)
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_and_how_far_it_is() {
+    fn the_current_layer_and_its_progress_are_shown() {
         let layers = layers();
         for (sent, expected) in [
             (0, ", layer 2 of 4 (0 B of 1.00 MiB)"),
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_is_unpacked() {
+    fn the_uncompressed_size_is_computed() {
         let mut layers = layers();
         assert_eq!(unpacked(&layers, 0), Some(0));
         assert_eq!(unpacked(&layers, 1024 + (1 << 19)), Some(3 << 19));

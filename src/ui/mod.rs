@@ -1,4 +1,4 @@
-//! Prints: data to stdout, everything else to stderr. The only module that does.
+//! Prints: data to stdout, everything else to stderr. No other module prints.
 
 mod layers;
 mod progress;
@@ -19,7 +19,7 @@ use crate::{
 };
 use o3r_core::names::escape_lines;
 
-/// The terminal, or what stands for it.
+/// The properties of stdout and stderr.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -31,16 +31,16 @@ pub struct Ui {
     color_out: bool,
     color_err: bool,
     draws: bool,
-    /// The locale has no more than ASCII.
+    /// Whether the locale has only ASCII.
     ascii: bool,
-    /// Columns of standard output, where that is a terminal.
+    /// Columns of stdout, if it is a terminal.
     width_out: Option<usize>,
-    /// Columns of standard error, where that is a terminal.
+    /// Columns of stderr, if it is a terminal.
     width_err: Option<usize>,
 }
 
 impl Ui {
-    /// The terminal as the command line wants it.
+    /// Detects the terminal, with the options of the command line.
     pub fn new(global: &Global) -> Self {
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         let color = |terminal: bool| has_color(global.color, terminal && !dumb, variable);
@@ -59,12 +59,12 @@ impl Ui {
         }
     }
 
-    /// Whether standard error is coloured.
+    /// Whether stderr is coloured.
     pub fn colors_errors(self) -> bool {
         self.color_err
     }
 
-    /// How plans are rendered on stdout.
+    /// The style of plans on stdout.
     pub fn plan_style(self) -> render::Style {
         render::Style {
             color: self.color_out,
@@ -74,7 +74,7 @@ impl Ui {
         }
     }
 
-    /// Prints what was asked for.
+    /// Prints the requested data.
     pub fn data(self, text: &str) {
         let mut stdout = std::io::stdout().lock();
         let written = stdout
@@ -85,7 +85,7 @@ impl Ui {
         }
     }
 
-    /// Whether only results and errors are wanted.
+    /// Whether only results and errors are shown.
     pub fn is_quiet(self) -> bool {
         self.quiet
     }
@@ -96,7 +96,7 @@ impl Ui {
         self.data(&format!("{sign} {text}\n"));
     }
 
-    /// Shows what a question is about, on the side where it is asked, quiet or not.
+    /// Shows the subject of a question on stderr, where the question is asked, even if quiet.
     pub fn show(self, render: impl FnOnce(render::Style) -> String) {
         err(&render(self.style_err()));
     }
@@ -110,7 +110,7 @@ impl Ui {
         }
     }
 
-    /// Says something, unless quiet.
+    /// Prints a line, unless quiet.
     pub fn say(self, text: &str) {
         self.say_hanging(text, 2);
     }
@@ -118,7 +118,7 @@ impl Ui {
     fn say_hanging(self, text: &str, hang: usize) {
         if !self.quiet {
             let text = self.in_locale(text);
-            // Further lines are to be copied, or what another program says.
+            // Further lines are commands to copy or output of another program.
             let (first, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
             let first = match self.width_err {
                 Some(width) => render::wrapped(first, width, hang),
@@ -128,7 +128,7 @@ impl Ui {
         }
     }
 
-    /// The program's own words, as the locale can show them.
+    /// Converts the program's own text to the locale.
     fn in_locale(self, text: &str) -> String {
         if self.ascii {
             render::ascii(text)
@@ -137,46 +137,46 @@ impl Ui {
         }
     }
 
-    /// Says a note, unless quiet.
+    /// Prints a note, unless quiet.
     pub fn note(self, text: &str) {
         self.say_hanging(&format!("note: {}", escape_lines(text)), 6);
     }
 
-    /// Prints a report of what is no error, unless quiet.
+    /// Prints a warning, unless quiet.
     pub fn warn(self, report: &dyn miette::Diagnostic) {
         if !self.quiet {
             self.report(report);
         }
     }
 
-    /// Prints a report of what is wrong.
+    /// Prints an error with its report.
     pub fn report(self, report: &dyn miette::Diagnostic) {
         let columns = columns(variable("COLUMNS").as_deref());
         err(&report_text(report, self.style_err(), columns));
     }
 
-    /// Prints the code of what is wrong, below its report.
+    /// Prints the code of an error, below its report.
     pub fn error_code(self, code: &str) {
         err(&format!("  code: {code}\n"));
     }
 
-    /// Prints one line of what is wrong.
+    /// Prints an error on one line.
     pub fn report_error(self, text: &str) {
         let text = self.in_locale(&escape_lines(text));
         err(&format!("{} {text}\n", self.bad("error:")));
     }
 
-    /// Shows how layers are compressed.
+    /// Creates the progress display for reading files and preparing images.
     pub fn preparing(self) -> Preparing {
         Preparing::new(self)
     }
 
-    /// Whether a person can be asked.
+    /// Whether a user can be asked.
     pub fn can_ask(self) -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
-    /// Asks a yes-or-no question; anything but y or yes is no.
+    /// Asks a yes-or-no question; any answer but y or yes means no.
     pub fn confirm(self, question: &str) -> bool {
         err(&format!("{question} [y/N] "));
         let mut answer = String::new();
@@ -184,12 +184,12 @@ impl Ui {
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
-    /// The progress of an apply of `total` steps.
+    /// Creates the progress display for an apply of `total` steps.
     pub fn progress(self, total: usize) -> Progress {
         Progress::new(self, total)
     }
 
-    /// Good, for stderr.
+    /// Colours text green, for stderr.
     pub fn good(self, text: &str) -> String {
         paint(self.color_err, AnsiColor::Green.on_default(), text)
     }
@@ -203,7 +203,7 @@ impl Ui {
     }
 }
 
-/// A report of what is wrong, or may be.
+/// Renders the report of an error or a warning.
 pub(crate) fn report_text(
     report: &dyn miette::Diagnostic,
     style: render::Style,
@@ -215,7 +215,7 @@ pub(crate) fn report_text(
         (true, true) => miette::GraphicalTheme::ascii(),
         (true, false) => miette::GraphicalTheme::none(),
     };
-    // That of a manifest says how many findings there are, and of which kind each is.
+    // The report of a manifest has the number of findings and the severity of each.
     if report.related().is_none() {
         "error:".clone_into(&mut theme.characters.error);
         "warning:".clone_into(&mut theme.characters.warning);
@@ -238,17 +238,16 @@ pub(crate) fn report_text(
     }
 }
 
-/// Why what was asked for is not, or not whole, on standard output.
+/// Why the requested data is missing or incomplete on stdout.
 static DATA_LOST: OnceLock<std::io::Error> = OnceLock::new();
 
-/// Why what was printed with [`Ui::data`] is not whole, if so. A reader that has seen enough (`| head`) is told by
-/// [`std::io::ErrorKind::BrokenPipe`].
+/// Why the output of [`Ui::data`] is incomplete, if it is. The reason is
+/// [`std::io::ErrorKind::BrokenPipe`] if the reader has closed the pipe (`| head`).
 pub fn data_lost() -> Option<&'static std::io::Error> {
     DATA_LOST.get()
 }
 
-/// Writes to standard error. Nobody may listen any more (`2>&1 | head`); that is no error of ours,
-/// where `eprintln!` would panic.
+/// Writes to stderr. Ignores a closed pipe (`2>&1 | head`), on which `eprintln!` would panic.
 fn err(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr
@@ -256,7 +255,8 @@ fn err(text: &str) {
         .and_then(|()| stderr.flush());
 }
 
-/// Whether a stream is coloured. `NO_COLOR` beats `CLICOLOR_FORCE`, and the command line both.
+/// Whether a stream is coloured. `NO_COLOR` overrides `CLICOLOR_FORCE`, and the command line
+/// overrides both.
 fn has_color(wanted: Color, terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
     let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
     let forced =
@@ -269,8 +269,8 @@ fn has_color(wanted: Color, terminal: bool, variable: impl Fn(&str) -> Option<St
     }
 }
 
-/// Whether the locale has more signs than ASCII: the first variable that is set says so, as POSIX has it. Without any, the
-/// locale is POSIX.
+/// Whether the locale has more than ASCII: the first variable that is set decides, as in POSIX.
+/// Without any, the locale is POSIX.
 fn has_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"];
     let locale = set
@@ -282,7 +282,7 @@ fn has_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     })
 }
 
-/// Says of every panic what it is: a bug, and how to report it. To be called once.
+/// Installs a panic hook that explains that a panic is a bug and how to report it. Call it once.
 pub fn explain_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -295,7 +295,7 @@ pub fn explain_panics() {
             place.as_deref().unwrap_or("an unknown place"),
             thread.name().unwrap_or("unnamed"),
         ));
-        // Only with RUST_BACKTRACE, as everywhere.
+        // Only with RUST_BACKTRACE, as usual.
         let backtrace = std::backtrace::Backtrace::capture();
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
             err(&format!("{backtrace}\n"));
@@ -313,7 +313,7 @@ fn bug_report(what: &str, place: &str, thread: &str) -> String {
     )
 }
 
-/// Where a line may be broken: an indented one is something to copy, and stays whole.
+/// Splits a line where it may be wrapped: an indented line is to be copied and stays whole.
 fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     if line.starts_with("  ") {
         Box::new(std::iter::once(Word::from(line)))
@@ -322,11 +322,11 @@ fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     }
 }
 
-/// Columns of a report: in fewer nothing can be read, and longer lines are hard to.
+/// Columns of a report: fewer are unreadable, and longer lines are hard to read.
 const MIN_WIDTH: usize = 40;
 const MAX_WIDTH: usize = 100;
 
-/// Columns of the terminal: what `COLUMNS` says, or the terminal does.
+/// Columns of the terminal, from `COLUMNS` or the terminal itself.
 fn columns(variable: Option<&str>) -> Option<usize> {
     let said = variable.and_then(|columns| columns.trim().parse().ok());
     let columns = said.filter(|columns| *columns > 0).or_else(|| {
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_as_the_locale_has_them() {
+    fn the_locale_selects_the_signs() {
         type Variables = &'static [(&'static str, &'static str)];
         let cases: &[(Variables, bool)] = &[
             (&[], false),
@@ -364,13 +364,13 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_what_the_variable_says() {
+    fn the_variable_sets_the_columns() {
         assert_eq!(columns(Some("120")), Some(120));
         assert_eq!(columns(Some("7")), Some(MIN_WIDTH));
     }
 
     #[test]
-    fn colours_as_the_environment_wants_them() {
+    fn the_environment_selects_colours() {
         type Variables = &'static [(&'static str, &'static str)];
         let cases: &[(Variables, bool, bool)] = &[
             (&[], true, true),

@@ -1,4 +1,4 @@
-//! Shows progress: bars on a terminal, plain lines elsewhere.
+//! Shows progress: bars on a terminal, plain lines otherwise.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -15,39 +15,39 @@ use crate::{
     render::{self, Sign},
 };
 
-/// Where progress is not drawn, a step this long says how far it is, so that nobody (and no CI
-/// job's timeout) takes it for hung.
+/// Without bars, the interval at which a step reports its progress, so that neither users nor a CI
+/// job's timeout consider it hung.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Fewer bytes are done before a bar could be read.
+/// Fewer bytes are done before a user could read a bar.
 const BAR_FROM: u64 = 1 << 20;
 
-/// On a terminal of fewer columns there is no place for a bar.
+/// A narrower terminal has no room for a bar.
 const BAR_COLUMNS: usize = 80;
 
-/// In place of a bar.
+/// Replaces a bar on a narrow terminal.
 const NARROW: &str = "{spinner} {wide_msg} {percent} %";
 
-/// Of all bytes of a step.
+/// The bytes of a step.
 const TOTAL: &str = "{spinner} {msg} {wide_bar:.green/dim} {binary_bytes}/{binary_total_bytes} \
      {binary_bytes_per_sec} eta {eta}";
 
-/// Of a layer, below that.
+/// The bytes of a layer, below the step's.
 const LAYER: &str = "  {msg} {wide_bar:.cyan/dim} {binary_bytes}/{binary_total_bytes}";
 
-/// Of a container, below that.
+/// A container, below the step.
 const CONTAINER: &str = "  {wide_msg:.dim}";
 
-/// Of a step that is done before its bytes could be read.
+/// A step without a bar.
 const SHORT: &str = "{spinner} {msg} {elapsed}";
 
-/// Shows how files are read and images made ready to be sent, which takes a while for large ones.
+/// Shows the progress of reading files and preparing images.
 pub struct Preparing {
     ui: Ui,
     current: Mutex<Option<Shown>>,
 }
 
-/// The work that is being done.
+/// The current work.
 struct Shown {
     title: String,
     said: Instant,
@@ -62,10 +62,10 @@ impl Preparing {
         }
     }
 
-    /// An image is so far.
+    /// Shows the progress of preparing an image.
     pub fn image(&self, image: &str, prepared: WorkProgress) {
         let (title, template) = match prepared.work {
-            // Most of the time docker gets it together, and nothing arrives.
+            // Most of the time, docker collects the image and sends nothing.
             Work::Fetching => (
                 format!("exporting {image} from this machine's docker"),
                 SHORT,
@@ -78,7 +78,7 @@ impl Preparing {
         self.show(&title, template, prepared.done, prepared.total);
     }
 
-    /// So much of the files of a transfer has been read, in bytes; they are hashed.
+    /// Shows the progress of reading (and hashing) the files of a transfer, in bytes.
     pub fn files(&self, source: &str, done: u64, total: u64) {
         self.show(&format!("reading {source}"), TOTAL, done, total);
     }
@@ -91,7 +91,7 @@ impl Preparing {
             return;
         }
         if current.as_ref().is_none_or(|shown| shown.title != title) {
-            // The one before is taken away first.
+            // Dropping the previous bar removes it first.
             *current = None;
             let bar = self.ui.draws.then(|| {
                 let bar = ProgressBar::new(total);
@@ -126,7 +126,7 @@ impl Drop for Shown {
     }
 }
 
-/// Shows an apply.
+/// Shows the progress of an apply.
 pub struct Progress {
     ui: Ui,
     total: usize,
@@ -141,7 +141,7 @@ enum End {
     Interrupted,
 }
 
-/// What a step that is done has done.
+/// The past tense of a step's verb.
 fn past(verb: Verb) -> &'static str {
     match verb {
         Verb::Action(Action::Create) => "created",
@@ -153,18 +153,18 @@ fn past(verb: Verb) -> &'static str {
     }
 }
 
-/// The step that runs.
+/// The current step.
 struct Running {
     title: String,
-    /// The same once it is done.
+    /// The title once the step is done.
     done: String,
     bytes: u64,
-    /// Whether there are about as many.
+    /// Whether `bytes` is an estimate.
     about: bool,
     sent: u64,
-    /// Where the layers are among them, of an image.
+    /// The positions of the image's layers in the bytes.
     layers: Vec<LayerSpan>,
-    /// What the containers do that it waits for.
+    /// The state of the containers that the step waits for.
     containers: Vec<String>,
     start: Instant,
     said: Instant,
@@ -266,7 +266,7 @@ impl Progress {
         };
         let took = running.start.elapsed();
         let mut line = format!("{sign} {what} ({}", render::duration(took));
-        // The rate of a few bytes says nothing.
+        // The throughput of a few bytes means nothing.
         if running.bytes >= BAR_FROM {
             line = format!("{line}, {}", rate(running.sent, took));
             if is_done {
@@ -321,7 +321,7 @@ impl Running {
         }
     }
 
-    /// Says how far it is, where no bar shows it and nothing was said for a while.
+    /// Prints the progress if there is no bar and nothing was printed for a while.
     fn still_runs(&mut self, ui: Ui) {
         if self.bars.is_none() && self.said.elapsed() >= PLAIN_INTERVAL {
             self.said = Instant::now();
@@ -336,7 +336,8 @@ impl Running {
         }
     }
 
-    /// The bytes that are sent, where there are enough of them to wait for; else for how long it runs.
+    /// The progress in bytes, if there are enough to wait for; otherwise, how long the step has
+    /// been running.
     fn state(&self, took: Duration) -> String {
         if self.bytes < BAR_FROM {
             format!("running for {}", render::duration(took))
@@ -368,7 +369,7 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
     let unpacked = layers::unpacked(layers, sent).map_or(String::new(), |unpacked| {
         format!(" ({} unpacked)", render::bytes(unpacked))
     });
-    // Of nothing yet, nobody knows how long the rest takes.
+    // Before the first byte, the time left is unknown.
     let pace = if sent == 0 {
         String::new()
     } else {
@@ -386,8 +387,8 @@ fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> Strin
     )
 }
 
-/// The bars of a step: all its bytes and, of an image, those of the layer that is being sent; and the containers that it
-/// waits for. Gone when dropped.
+/// The bars of a step: for all its bytes, for the layer of an image that is being sent, and for the
+/// containers that it waits for. Removed when dropped.
 struct Bars {
     ui: Ui,
     all: MultiProgress,
@@ -416,7 +417,7 @@ impl Bars {
         }
     }
 
-    /// Shows a line for each container, in place of those before.
+    /// Shows a line for each container, replacing earlier ones.
     fn show_containers(&mut self, lines: &[String]) {
         self.forget_containers();
         for line in lines {
@@ -433,7 +434,7 @@ impl Bars {
         }
     }
 
-    /// The bytes that are sent in all; of few nothing is shown.
+    /// Sets the number of bytes in all; a step without a bar does not show it.
     fn set_length(&self, bytes: u64) {
         if self.total.length().is_some() {
             self.total.set_length(bytes);
@@ -500,7 +501,7 @@ fn begin(ui: Ui, bar: &ProgressBar, template: &str, message: String) {
     bar.enable_steady_tick(Duration::from_millis(100));
 }
 
-/// How long the rest takes at this rate.
+/// The time left at the average throughput so far.
 fn time_left(took: Duration, bytes: u64, total: u64) -> String {
     let millis = took.as_millis() * u128::from(total.saturating_sub(bytes));
     let millis = millis / u128::from(bytes.max(1));
@@ -517,7 +518,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_says_where_it_is() {
+    fn a_plain_line_has_the_position() {
         let layers = [LayerSpan {
             number: 3,
             of: 4,
@@ -537,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_says_what_is_waited_for() {
+    fn a_step_shows_what_it_waits_for() {
         let state = |sent, bytes| {
             let running = Running {
                 title: String::new(),
