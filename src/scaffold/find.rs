@@ -10,7 +10,7 @@ use crate::{
 };
 use o3r_core::names::USUAL_HOME;
 
-/// The names that compose itself looks for, in its order of preference on a VPU.
+/// The names that compose itself looks for, in the order of preference on a VPU.
 const COMPOSE_FILES: &[&str] = &[
     "docker-compose.yml",
     "docker-compose.yaml",
@@ -18,22 +18,23 @@ const COMPOSE_FILES: &[&str] = &[
     "compose.yaml",
 ];
 
-/// How deep archives are looked for: `dist/arm64/app.tar`.
+/// How deep to search for archives: `dist/arm64/app.tar`.
 const MAX_DEPTH: usize = 3;
 
-/// Entries looked at before the folder is taken for something else, as a home directory.
+/// The most entries that are visited: a folder with more is something else, such as a home
+/// directory.
 const MAX_ENTRIES: usize = 20_000;
 
-/// Archives looked into; each may have to be unpacked.
+/// The most archives that are opened; each may have to be unpacked.
 const MAX_ARCHIVES: usize = 50;
 
-/// Directories that hold others' files, and many.
+/// Directories with many files that are not the user's own.
 const SKIPPED: &[&str] = &["target", "node_modules", "venv", "__pycache__"];
 
-/// The release where a folder's name has no usable character.
+/// The release's name if the folder's has no usable character.
 const DEFAULT_NAME: &str = "app";
 
-/// Finds what is in a folder. Blocks; archives that are compressed are unpacked into `scratch`.
+/// Finds what is in a folder. Unpacks compressed archives into `scratch`. Blocks.
 pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
     let mut found = Found {
         name: name_of(folder),
@@ -56,7 +57,7 @@ pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
     found
 }
 
-/// A release's name from the folder's.
+/// Derives a release's name from the folder's.
 fn name_of(folder: &Utf8Path) -> String {
     let absolute = folder.canonicalize_utf8();
     let name = absolute.as_ref().ok().and_then(|path| path.file_name());
@@ -128,18 +129,19 @@ fn push_new(list: &mut Vec<String>, items: impl IntoIterator<Item = String>) {
     }
 }
 
-/// A path on the VPU below the home directory, as `~/data`; a path with a variable is none.
+/// Converts a path below the VPU's home directory to `~/data`; `None` for other paths and paths
+/// with a variable.
 fn home_directory(source: &str) -> Option<String> {
     let below = source
         .strip_prefix("~/")
         .or_else(|| source.strip_prefix(USUAL_HOME)?.strip_prefix('/'))?;
     let below = below.trim_end_matches('/');
-    // `~/settings.json` is more likely a file, which must not be made a directory.
+    // `~/settings.json` is probably a file, which must not be created as a directory.
     let is_directory = !below.is_empty() && Utf8Path::new(below).extension().is_none();
     is_directory.then(|| format!("~/{below}"))
 }
 
-/// A file or directory beside the compose file, as `extra_files` has it.
+/// Returns a file or directory next to the compose file, in the form of `extra_files`.
 fn beside(folder: &Utf8Path, path: &str) -> Option<String> {
     let relative = path.strip_prefix("./").unwrap_or(path);
     let relative = relative.trim_end_matches('/');
@@ -155,7 +157,7 @@ fn beside(folder: &Utf8Path, path: &str) -> Option<String> {
     }
 }
 
-/// Files that are called like archives, relative to the folder, sorted.
+/// Returns the files that are named like archives, relative to the folder, sorted.
 fn archives(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
     let is_wanted = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
@@ -181,14 +183,14 @@ fn archives(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
         .collect()
 }
 
-/// What is in an archive; nothing where it is no image.
+/// Opens an archive; `None` if it has no image.
 fn peek(
     folder: &Utf8Path,
     file: &Utf8Path,
     scratch: &ScratchDir,
 ) -> Result<Option<Archive>, ImageError> {
     let source = Source::Archive(folder.join(file));
-    // Whatever it is called, and for a VPU where there is a choice.
+    // With any name, and for a VPU's platform if there are several.
     let open = |name: &str, platform: &Platform| Image::open(&source, name, platform, scratch);
     let for_any = |name: &str| match open(name, &Platform::linux("arm64")) {
         Err(ImageError::WrongPlatform { found, wanted, .. }) => {
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_home_directory_is_ours_to_make() {
+    fn only_directories_below_home_are_declared() {
         for (source, found) in [
             ("~/share/", Some("~/share")),
             ("/home/oem/a b", Some("~/a b")),
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_is_placed_and_nothing_else() {
+    fn only_files_next_to_the_compose_file_are_extra_files() {
         let directory = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(directory.path()).unwrap();
         fs_err::create_dir(folder.join("conf")).unwrap();

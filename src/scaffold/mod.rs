@@ -1,6 +1,6 @@
-//! Writes a first `deploy.toml` for what is found in a folder: compose file, image archives.
+//! Writes a first `deploy.toml` from what is found in a folder: compose file, image archives.
 //!
-//! [`find`] reads the folder, [`text`] makes the text of what was found.
+//! [`find`] reads the folder, [`text`] renders the manifest.
 
 mod find;
 mod text;
@@ -11,10 +11,10 @@ pub use find::find;
 use text::holds;
 pub use text::text;
 
-/// What a folder has.
+/// The relevant content of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// What the release may be called.
+    /// A name for the release.
     pub name: String,
     /// The compose file.
     pub compose: Option<Compose>,
@@ -22,12 +22,13 @@ pub struct Found {
     pub archives: Vec<Archive>,
     /// Whether there is a Dockerfile.
     pub has_dockerfile: bool,
-    /// What could not be read, for the user.
+    /// What could not be read, to be shown to the user.
     pub notes: Vec<String>,
 }
 
 impl Found {
-    /// The images of the compose file that are in no archive, each once: the manifest cannot say where they come from.
+    /// Returns the images of the compose file that are in no archive, each once: their source is
+    /// unknown.
     pub fn images_without_source(&self) -> Vec<&str> {
         let images = self.compose.iter().flat_map(|compose| &compose.images);
         let is_found = |image: &str| self.archives.iter().any(|archive| holds(archive, image));
@@ -39,25 +40,25 @@ impl Found {
 /// A compose file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compose {
-    /// Its name.
+    /// Its file name.
     pub file: String,
-    /// Images that its services use, each once, in their order.
+    /// Images that its services use, each once, in order.
     pub images: Vec<String>,
     /// Docker volumes that it expects to exist.
     pub volumes: Vec<String>,
-    /// Directories of the home directory that it mounts, as `~/data`.
+    /// Directories below the home directory that it mounts, as `~/data`.
     pub directories: Vec<String>,
-    /// What its services read beside it, as `extra_files` has it.
+    /// Files next to it that its services read, in the form of `extra_files`.
     pub extra_files: Vec<String>,
 }
 
 /// An image archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// Relative to the folder.
+    /// The path relative to the folder.
     pub file: Utf8PathBuf,
-    /// The images in it.
+    /// The names of the images in it.
     pub names: Vec<String>,
-    /// Docker's word, e.g. `arm64`.
+    /// Architecture in docker's terms, e.g. `arm64`.
     pub arch: String,
 }

@@ -1,20 +1,20 @@
-//! Writes a first manifest: what was found, with comments on what else there is.
+//! Renders a first manifest: what was found, with comments on further options.
 
 use std::fmt::Write as _;
 
 use super::{Archive, Compose, Found};
 use o3r_core::names::{ImageRef, ReleaseVersion};
 
-/// The version where no image tells one.
+/// The version if no image has one.
 const DEFAULT_VERSION: &str = "0.1.0";
 
-/// What else a compose project may have.
+/// Further options of a compose project.
 const OPTIONS: &str = "\
 # autostart = true                       # starts when the VPU boots; default: unchanged
 # health = { log_contains = \"ready\" }    # what must hold after a start, else the release is rolled back
 ";
 
-/// A manifest for what was found; `schema` is where its schema is, relative to it.
+/// Renders a manifest for what was found; `schema` is the path of its schema, relative to it.
 pub fn text(found: &Found, schema: &str) -> String {
     let mut out = format!(
         "#:schema {schema}
@@ -47,7 +47,7 @@ pub fn text(found: &Found, schema: &str) -> String {
     out
 }
 
-/// The version of the first image that tells one.
+/// Returns the version of the first image that has one.
 fn version(found: &Found) -> String {
     let compose = found.compose.iter().flat_map(|compose| &compose.images);
     let archived = found.archives.iter().flat_map(|archive| &archive.names);
@@ -140,7 +140,7 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
     }
 }
 
-/// `hello:1.0, arm64`.
+/// Formats `hello:1.0, arm64`.
 fn contents(archive: &Archive) -> String {
     let arch = std::iter::once(archive.arch.as_str());
     let words: Vec<&str> = archive
@@ -171,7 +171,7 @@ fn image(name: &str, archive: Option<&Archive>) -> String {
     table
 }
 
-/// Where the archive of an image could be: `dist/palletizer-1.4.0.tar`.
+/// Suggests a path for the archive of an image: `dist/palletizer-1.4.0.tar`.
 fn archive_for(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     format!("dist/{}.tar", last.replace([':', '@'], "-"))
@@ -208,7 +208,7 @@ fn projects(out: &mut String, found: &Found) {
     }
 }
 
-/// Whether an image of this name is in an archive.
+/// Whether an archive has an image of this name.
 pub(super) fn holds(archive: &Archive, name: &str) -> bool {
     let wanted = canonical(name);
     let mut names = archive.names.iter();
@@ -219,7 +219,7 @@ fn canonical(name: &str) -> Option<String> {
     Some(name.parse::<ImageRef>().ok()?.canonical())
 }
 
-/// A TOML string.
+/// Formats a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -245,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_gives_a_manifest_of_comments_that_work() {
+    fn an_empty_folder_yields_comments_that_are_valid_when_uncommented() {
         let found = Found {
             name: "app".into(),
             ..Found::default()
         };
         let loaded = parsed(&found);
         assert_eq!(loaded.manifest.release.version.unwrap().as_str(), "0.1.0");
-        // Whoever removes the `#` in front of a table gets one that is right.
+        // Removing the `#` in front of a table must yield a valid one.
         let text = text(&found, "./x.json");
         let uncommented: String = text
             .lines()
