@@ -1,5 +1,6 @@
-//! Measures how fast a VPU works: by random numbers, which its kernel makes and a program hashes. Of what is to be
-//! modelled, unpacking and building layers, most is just that: copying through pipes and hashing.
+//! Measures a VPU's processor with random numbers that its kernel generates and a program hashes.
+//! Unpacking and building layers, which this models, mostly consist of that: copying through pipes
+//! and hashing.
 
 use std::time::Duration;
 
@@ -9,17 +10,17 @@ use crate::{
     remote,
 };
 
-/// Bytes that are made up at a time: 14 ms on a PC with two cores, 100 ms on a quarter of one.
+/// Bytes that are generated at a time: 14 ms on a PC with two cores, 100 ms on a quarter of one.
 const BYTES: usize = 4 << 20;
 
-/// Bytes a second that are made up and hashed; it takes 60 ms or little more.
+/// Returns the bytes a second that are generated and hashed; takes 60 ms or little more.
 ///
 /// # Errors
-/// The connection is lost. A host without these programs is one that was not asked.
+/// The connection is lost. On a host without these programs, the result is `None`.
 pub(super) async fn measure<H: Host>(host: &H) -> Result<Option<u64>, HostError> {
     let output = host.run(&remote::cpu_speed(BYTES), Stdin::Empty).await?;
     let said = String::from_utf8_lossy(&output.stdout);
-    // What a login shell prints comes before.
+    // A login shell's output comes before.
     let last = said.lines().next_back().unwrap_or_default();
     let said = last.trim().split_once(' ').filter(|_| output.success());
     let parsed = said.and_then(|(times, took)| Some((times.parse().ok()?, took.parse().ok()?)));
@@ -37,11 +38,11 @@ mod tests {
     use crate::host::LocalHost;
 
     #[tokio::test]
-    async fn a_machine_is_measured_and_one_that_cannot_be_is_not() {
+    async fn only_a_machine_with_the_programs_is_measured() {
         for shell in [&["sh", "-c"][..], &["busybox", "sh", "-c"]] {
             let host = LocalHost::with_shell(shell.iter().copied());
             let measured = measure(&host).await.unwrap();
-            // From a hundredth of a core to more than any core has.
+            // From a hundredth of a core to more than any core.
             assert!((3_000_000..10_000_000_000).contains(&measured.unwrap()));
         }
         let cannot = LocalHost::with_shell(["false"]);

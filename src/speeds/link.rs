@@ -10,8 +10,9 @@ use crate::{
     shell::Argv,
 };
 
-/// Bytes that are sent to measure, each only if the ones before came so quickly that they say little. The first take 1 s at
-/// 2 Mbit/s; fewer than the last would not fill the windows of ssh and TCP, and a fast link would seem half as fast.
+/// The bytes of each measurement, and the time up to which it is too short to be precise and the
+/// next one follows. The first takes 1 s at 2 Mbit/s. Fewer bytes than the last would not fill the
+/// windows of ssh and TCP, and a fast link would seem half as fast.
 const STEPS: [(usize, Duration); 4] = [
     (256 << 10, Duration::from_millis(100)),
     (1 << 20, Duration::from_millis(60)),
@@ -19,23 +20,24 @@ const STEPS: [(usize, Duration); 4] = [
     (16 << 20, Duration::MAX),
 ];
 
-/// Bytes say little, too, as long as they take less than this many times as long as none at all: on a link that is far
-/// away, most of it is waiting for answers while TCP starts slowly.
+/// A measurement is also imprecise if it takes less than this many times as long as sending
+/// nothing: on a link with a long round trip, most of it is waiting for answers during TCP's slow
+/// start.
 const CLEARLY: u32 = 4;
 
-/// The part of what is to be sent that is sent to measure, at the most.
+/// At most this fraction (1/8) of the bytes to send is used to measure.
 const PART: u64 = 8;
 
-/// The same, where the bytes before took long, but not clearly longer than none at all.
+/// The fraction if the previous measurement took long, but not clearly longer than sending nothing.
 const DOUBTFUL_PART: u64 = 64;
 
-/// Bytes a second to this host, those of its own encryption included. `to_send` says how much depends on it: the last digit
-/// of a fast link is not worth more than that.
+/// Returns the bytes a second to this host, including its encryption. `to_send` limits the effort:
+/// the last digit of a fast link's throughput is not worth more.
 ///
 /// # Errors
-/// The connection is lost. A host that does not count what it got is taken as one that was not asked.
+/// The connection is lost. If the host does not count the bytes, the result is `None`.
 pub(super) async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u64>, HostError> {
-    // The round trip, and the start of a process there, which takes longer for the first time.
+    // The round trip and the start of a process on the host, which takes longer the first time.
     let (Some(first), Some(second)) = (took(host, 0).await?, took(host, 0).await?) else {
         return Ok(None);
     };
@@ -50,8 +52,8 @@ pub(super) async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u6
             return Ok(None);
         };
         let alone = took.saturating_sub(idle);
-        // What the last two have in common is no part of sending; where more bytes took no longer, the first ones
-        // were held up.
+        // The time common to the last two measurements is not part of sending. If more bytes took
+        // no longer, the earlier ones were delayed.
         let (less, quicker) = before;
         let rest = took.saturating_sub(quicker);
         result = Some(if !rest.is_zero() {
@@ -71,21 +73,21 @@ pub(super) async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Option<u6
     Ok(result)
 }
 
-/// How long a number of bytes takes, until the host says that it has them.
+/// Returns how long it takes until the host confirms the bytes.
 async fn took<H: Host>(host: &H, bytes: usize) -> Result<Option<Duration>, HostError> {
     let count = Argv::new("wc").arg("-c");
     let start = Instant::now();
     let output = host.run(&count, Stdin::Bytes(noise(bytes))).await?;
     let arrived = String::from_utf8_lossy(&output.stdout);
-    // What a login shell prints comes before.
+    // A login shell's output comes before.
     let last = arrived.lines().next_back().unwrap_or_default().trim();
-    // Perhaps in the same line.
+    // Perhaps on the same line.
     let said = last.trim_start_matches(|c: char| !c.is_ascii_digit());
     let all = output.success() && said == bytes.to_string();
     Ok(all.then(|| start.elapsed()))
 }
 
-/// Bytes that no VPN's compression makes fewer (xorshift, Marsaglia 2003).
+/// Returns bytes that a VPN cannot compress (xorshift, Marsaglia 2003).
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -104,7 +106,8 @@ mod tests {
     use super::*;
     use crate::host::{Held, LocalHost, Output};
 
-    /// A link with a rate in bytes a second, over which an answer takes so long; TCP starts slowly for every command.
+    /// A link with a throughput in bytes a second and a round-trip time; every command has TCP's
+    /// slow start.
     struct Slow {
         rate: f64,
         round_trip: Duration,
@@ -116,7 +119,7 @@ mod tests {
                 return Err(HostError::Disconnected { host: "x".into() });
             };
             let bytes_sent = f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            // Ten segments at first, then twice as many with each answer, until the link is full.
+            // Ten segments at first, then twice as many with each answer until the link is full.
             let in_flight = bytes_sent.min(self.rate * self.round_trip.as_secs_f64());
             let rounds = (in_flight / 14_600.0).max(1.0).log2().ceil();
             let waits = self.round_trip.mul_f64(2.0 + rounds);
@@ -141,18 +144,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_of_the_bytes_alone_counts() {
+    async fn only_the_time_of_the_bytes_counts() {
         for rate in [250e3, 1.25e6, 12.5e6, 50e6, 120e6] {
             for millis in [0, 1, 20, 80, 300] {
                 let round_trip = Duration::from_millis(millis);
-                // TCP's usual windows carry no more.
+                // TCP's usual windows limit the throughput to this.
                 if rate * round_trip.as_secs_f64() >= 4e6 {
                     continue;
                 }
                 let host = Slow { rate, round_trip };
                 let measured = measure(&host, 1 << 30).await.unwrap().unwrap();
                 let found = f64::from(u32::try_from(measured).unwrap()) / rate;
-                // Far away, a slow start cannot be told from a slow link.
+                // With a long round trip, a slow start is indistinguishable from a slow link.
                 let least = if millis > 200 { 0.25 } else { 0.7 };
                 assert!((least..1.3).contains(&found), "{rate} {millis}: {measured}");
             }
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn measuring_costs_little_of_what_is_sent() {
+    async fn measuring_takes_little_of_the_sending_time() {
         for (to_send, most) in [(4 << 20, 0.3), (8 << 20, 1.4), (32 << 20, 1.4)] {
             let start = Instant::now();
             let rate = 1.25e6;
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_that_does_not_count_is_not_asked_again() {
+    async fn a_host_that_does_not_count_is_not_measured() {
         let host = LocalHost::with_shell(["false"]);
         assert_eq!(measure(&host, 1 << 30).await.unwrap(), None);
     }

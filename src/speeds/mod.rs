@@ -7,17 +7,18 @@ pub use o3r_core::speeds::Speeds;
 
 use crate::host::{Host, HostError};
 
-/// From this size on, in bytes, measuring costs less than a wrong choice: at 2 Mbit/s these take 16 s, and
-/// the measurement 1 s.
+/// The size in bytes from which measuring costs less than a wrong choice: at 2 Mbit/s, sending them
+/// takes 16 s, and measuring takes 1 s.
 pub const WORTH_MEASURING: u64 = 4 << 20;
 
-/// What takes no longer to send, in milliseconds, is sent in whatever way: nothing is gained by measuring more.
+/// If sending takes at most this many milliseconds, measuring more gains nothing.
 const SOON: u64 = 500;
 
-/// Measures the link, and the processors where something depends on them. `to_send` says how much that is.
+/// Measures the link, and the processor if the choices depend on it. `to_send` is the number of
+/// bytes to send.
 ///
 /// # Errors
-/// The connection is lost. What a host does not know to do is not measured.
+/// The connection is lost. What a host cannot measure is `None`.
 pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Speeds, HostError> {
     let mut speeds = Speeds {
         link: link::measure(host, to_send).await?,
@@ -29,7 +30,7 @@ pub async fn measure<H: Host>(host: &H, to_send: u64) -> Result<Speeds, HostErro
     Ok(speeds)
 }
 
-/// Bytes a second, to two digits: more would only be noise in plans.
+/// Returns bytes a second with two significant digits: more would be noise in plans.
 fn measured(bytes: usize, took: std::time::Duration) -> u64 {
     let nanos = took.as_nanos().max(1);
     let rate = u64::try_from(bytes as u128 * 1_000_000_000 / nanos).unwrap_or(u64::MAX);
