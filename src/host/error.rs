@@ -15,7 +15,7 @@ pub enum HostError {
     Start {
         /// The program.
         program: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// No connection: wrong cable, wrong address, or no listener.

@@ -38,7 +38,7 @@ use crate::{
 pub struct PrepareError {
     /// The image, as declared.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub source: Box<ImageError>,
 }
 

@@ -313,7 +313,7 @@ impl Resolver<'_> {
                 .map(|path| (path.resolve("~"), "directory")),
         );
         if desired.transfers.len() < self.loaded.manifest.transfers.len() {
-            return; // their numbers are not those of the manifest
+            return; // the indices differ from the manifest's
         }
         for (number, problem) in walk::settle(&mut desired.transfers, &others) {
             let pointer = format!("/transfers/{number}/src");

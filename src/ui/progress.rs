@@ -363,6 +363,7 @@ impl Running {
     }
 }
 
+/// Formats the progress of sending:
 /// `12.0 MiB of 163 MiB sent (31.0 MiB unpacked), 7 %, 1.2 MiB/s, 2 min 05 s left, layer 1 of 4 (12.0 MiB of 60.0 MiB)`.
 fn how_far(layers: &[LayerSpan], sent: u64, total: u64, took: Duration) -> String {
     let percent = u128::from(sent.min(total)) * 100 / u128::from(total.max(1));

@@ -15,7 +15,7 @@ use crate::{
 /// labels, because they may contain secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
-    /// Without the leading `/`.
+    /// Name without the leading `/`.
     pub name: String,
     /// Docker's ID of the image that it was created from.
     pub image: String,

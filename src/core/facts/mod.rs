@@ -299,7 +299,7 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// The architecture that it is built for.
     pub arch: Architecture,
-    /// `linux`.
+    /// Operating system: `linux`.
     pub os: String,
 }
 
@@ -327,7 +327,7 @@ pub struct Records {
 /// An anonymous volume, and the container that had it when a release was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnonymousVolume {
-    /// The container's id.
+    /// The container's ID.
     pub container: String,
     /// Compose project.
     pub project: String,
@@ -337,7 +337,7 @@ pub struct AnonymousVolume {
     pub number: String,
     /// The directory that docker-compose ran in.
     pub working_dir: String,
-    /// The id of the container's image.
+    /// The ID of the container's image.
     pub image: String,
     /// Where the container mounted the volume.
     pub destination: String,

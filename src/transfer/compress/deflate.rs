@@ -35,9 +35,6 @@ impl Compressor {
     ///
     /// # Errors
     /// zstd rejects the parameters.
-    ///
-    /// # Errors
-    /// Zstd refuses it.
     pub(crate) fn new(level: Compression) -> io::Result<Self> {
         let gzip = |level| {
             let level = CompressionLvl::new(level).unwrap_or_default();

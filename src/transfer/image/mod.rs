@@ -43,7 +43,7 @@ pub enum Source {
     Archive(Utf8PathBuf),
     /// An image in this machine's docker, by any name that docker accepts.
     Engine(String),
-    /// A bare file system, wrapped into an image.
+    /// A bare file system, wrapped in an image.
     Rootfs(Rootfs),
 }
 

@@ -91,7 +91,7 @@ impl TarIndex {
                 },
                 Kind::Directory | Kind::Other => continue,
             };
-            members.insert(name, member); // the last of one name counts, as in unpacking
+            members.insert(name, member); // the last one of a name wins, as in unpacking
         }
         Ok(Self {
             slice,

@@ -223,7 +223,7 @@ impl<'a, R: Skip> Walker<'a, R> {
         }
         self.position += have as u64;
         if have == 0 {
-            return Ok(None); // some writers leave the end marker out
+            return Ok(None); // some writers omit the end marker
         }
         if have < block.len() {
             "the next tar header".clone_into(&mut self.name);
