@@ -86,7 +86,7 @@ impl Held {
         &self.token
     }
 
-    /// Waits until the command ends before this is dropped, because something on the host ended it.
+    /// Waits until the command ends although this is not dropped: something on the host ended it.
     pub async fn lost(&self) {
         let mut ended = self.ended.clone();
         if ended.wait_for(|ended| *ended).await.is_err() && !*ended.borrow() {
