@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     AnonymousVolume, Applied, Arrived, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE,
-    Readings, Records, Release, Started, System, Trees, autostart,
+    Readings, Records, Release, Started, System, Trees, Watchdog, autostart,
     engine::{Engine, Lines},
     listeners,
 };
@@ -340,6 +340,10 @@ fn records(
             continue;
         }
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != ".").collect();
+        if head == "lock" {
+            readings.applying = body.iter().find_map(|line| serde_json::from_str(line).ok());
+            continue;
+        }
         match head.split_once(' ') {
             Some(("started", project)) => {
                 records.started.insert(project.to_owned(), started(&body));
@@ -360,6 +364,11 @@ fn records(
                     if let Some(applied) = applied.filter(|applied| !applied.at.is_empty()) {
                         readings.applied.insert(name.to_owned(), applied);
                     }
+                }
+            }
+            Some(("watchdog", release)) => {
+                if let Some(watchdog) = watchdog(&body, readings.uptime) {
+                    readings.watchdogs.insert(release.to_owned(), watchdog);
                 }
             }
             Some(("moved", name)) => drop(records.moved.insert(name.to_owned())),
@@ -383,6 +392,23 @@ fn records(
         }
     }
     Ok(records)
+}
+
+/// Reads what a directory of the watchdog holds; `None` if nothing that counts: an apply just ended there.
+fn watchdog(body: &[&str], uptime: u64) -> Option<Watchdog> {
+    let verdict = body.iter().find_map(|line| serde_json::from_str(line).ok());
+    if body.contains(&"reverting") {
+        return Some(Watchdog::RollingBack);
+    }
+    let armed = body.iter().find_map(|line| line.strip_prefix("armed "));
+    if let Some(deadline) = armed {
+        let deadline = deadline.split_whitespace().next();
+        let deadline: u64 = deadline.and_then(|word| word.parse().ok()).unwrap_or(0);
+        return Some(Watchdog::Armed {
+            seconds_left: deadline.saturating_sub(uptime),
+        });
+    }
+    verdict.map(Watchdog::Ended)
 }
 
 /// Other content of a release's record.

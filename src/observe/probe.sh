@@ -336,6 +336,8 @@ records() {
     base=$HOME/.o3r-deploy
     [ -e "$base" ] || return 0
     set +f
+    lock
+    watchdogs
     for file in "$base"/started/*; do
         [ -f "$file" ] || continue
         printf 'started %s\n' "${file##*/}"
@@ -363,6 +365,29 @@ records() {
         printf 'arrived %s %s %s\n.\n' "${file##*/}" "$(wc -c <"$file")" "${hash%% *}"
     done
     set -f
+}
+
+# Prints who holds the lock, if its process runs.
+lock() {
+    { read -r pid && read -r boot && IFS= read -r who && read -r since; } 2>/dev/null <"$base/lock/owner" || return 0
+    [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
+    { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || return 0
+    # The name, in parentheses, may contain anything; field 22 is the 20th after it.
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    [ "${20}" != "$since" ] || printf 'lock\n{%s}\n.\n' "$who"
+}
+
+watchdogs() {
+    for directory in "$base"/watchdog/*/; do
+        [ -d "$directory" ] || continue
+        directory=${directory%/}
+        printf 'watchdog %s\n' "${directory##*/}"
+        for file in "$directory"/*.armed; do [ ! -f "$file" ] || { printf 'armed ' && cat -- "$directory/deadline"; }; done
+        for file in "$directory"/*.reverting; do [ ! -f "$file" ] || echo reverting; done
+        [ ! -f "$directory/verdict" ] || cat -- "$directory/verdict"
+        printf '.\n'
+    done
 }
 
 main "$@"

@@ -33,6 +33,15 @@ pub fn status_text(status: &Status, style: Style) -> String {
         let release = format!("  {}", release_line(release, style));
         line(out, style, 4, &release);
     });
+    if let Some(apply) = &status.applying {
+        let text = format!("  an apply runs: by {}, since {}", apply.by, apply.at);
+        line(&mut out, style, 4, &text);
+    }
+    for (release, watchdog) in &status.watchdogs {
+        let sign = style.sign(Sign::Bad);
+        let text = format!("  {sign} {release}: {}", watchdog.describe());
+        line(&mut out, style, 4, &text);
+    }
     section(&mut out, style, "containers");
     let projects = status.projects.as_deref();
     let containers = projects.into_iter().flatten().flat_map(|p| &p.containers);

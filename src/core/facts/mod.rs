@@ -11,6 +11,7 @@ mod query;
 mod resolved;
 mod store;
 mod trees;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,7 @@ pub use self::{
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
     store::identify,
     trees::{Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
+    watchdog::{NotRestored, Verdict, Watchdog},
 };
 use crate::{
     architecture::Architecture, blocks::BlockSums, compose::HostPort, digest::Digest,
@@ -434,10 +436,16 @@ pub struct Readings {
     pub container_uptime: BTreeMap<String, u64>,
     /// Who applied the last release and when, by the release's name.
     pub applied: BTreeMap<String, Applied>,
+    /// Who holds the lock: an apply that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applying: Option<Applied>,
+    /// Watchdogs that are armed, or have rolled back, by the release's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watchdogs: BTreeMap<String, Watchdog>,
 }
 
 /// Who applied a release and when, as reported by the machine that applied it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Applied {
     /// E.g. `2026-11-23T01:20:00Z`, by the clock of that machine, because the VPU's is unreliable.

@@ -247,8 +247,37 @@ impl<'a> Builder<'a> {
         step.map_or(&[], |step| &step.changes)
     }
 
+    /// Plans the watchdog, where a failure rolls back; notes what it did before, and what it cannot do on this VPU.
+    fn watchdog(&mut self) -> Option<Watchdog> {
+        let release = self.desired.release.name.as_str();
+        if let Some(watchdog) = self.readings.watchdogs.get(release) {
+            let code = match watchdog {
+                facts::Watchdog::Ended(_) => NoteCode::RolledBackByVpu,
+                facts::Watchdog::Armed { .. } | facts::Watchdog::RollingBack => {
+                    NoteCode::WatchdogArmed
+                }
+            };
+            self.note(code, watchdog.describe());
+        }
+        let after = self.desired.watchdog?;
+        if self.previous().is_none() || !self.has_steps_in(Phase::Switch) {
+            return None;
+        }
+        let autostart = self.facts.autostart.known();
+        if autostart.is_none_or(|autostart| autostart.lingering != Some(true)) {
+            let text = "if the VPU restarts during this apply, it does not roll back on its own, because its services start \
+                        only with a login (lingering is off); the next apply does";
+            self.note(NoteCode::NoRollbackAtBoot, text);
+        }
+        Some(Watchdog {
+            release: release.to_owned(),
+            seconds: after.as_secs(),
+        })
+    }
+
     /// Orders the steps by phase (within one, as the differs added them) and numbers them.
     pub(super) fn finish(mut self, host: &str) -> Plan {
+        let watchdog = self.watchdog();
         self.steps.sort_by_key(|step| step.phase);
         let mut summary = Summary {
             unchanged: self.unchanged,
@@ -265,7 +294,7 @@ impl<'a> Builder<'a> {
                 Action::Run => summary.run += 1,
             }
         }
-        let mut plan = Plan {
+        Plan {
             format: FORMAT,
             tool: concat!("o3r-deploy ", env!("CARGO_PKG_VERSION")).to_owned(),
             vpu: vpu(self.facts, host),
@@ -277,17 +306,9 @@ impl<'a> Builder<'a> {
             speeds: self.readings.speeds,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
-            watchdog: None,
+            watchdog,
             summary,
-        };
-        let can_roll_back =
-            plan.steps.iter().any(|step| step.phase == Phase::Switch) && !plan.is_first_release();
-        let after = self.desired.watchdog.filter(|_| can_roll_back);
-        plan.watchdog = after.map(|after| Watchdog {
-            release: self.desired.release.name.to_string(),
-            seconds: after.as_secs(),
-        });
-        plan
+        }
     }
 }
 

@@ -55,6 +55,13 @@ crate::codes! {
         StoppedStaysDown = "stopped-stays-down",
         /// A project belongs to a release that was applied after this one's last apply: this apply takes it over.
         ProjectTakenOver = "project-taken-over",
+        /// An apply of this release is at work, or was cut off and the VPU rolls back on its own if no client comes in time.
+        WatchdogArmed = "watchdog-armed",
+        /// The last apply of this release was cut off, and the VPU rolled back on its own.
+        RolledBackByVpu = "rolled-back-by-vpu",
+        /// This user's services do not start when the VPU boots: if it restarts during this apply, it does not roll back on its
+        /// own. The next apply does.
+        NoRollbackAtBoot = "no-rollback-at-boot",
         /// `[autostart] disable` names something that is not on the VPU: a mistyped name looks the same.
         NothingToDisable = "nothing-to-disable",
         /// A project has `autostart = false`, and its restart policies start it all the same.

@@ -16,9 +16,14 @@ main() {
     sync
     mv -f -- "$1.new" "$1" || exit
     sync
+    name=${1##*/}
     version=$3
     shift 4
     forget_kept "$@"
+    # The verdict of an earlier apply.
+    watchdog=$HOME/.o3r-deploy/watchdog/${name%.jsonl}
+    rm -f -- "$watchdog/verdict" "$watchdog"/*.log
+    rmdir -- "$watchdog" "${watchdog%/*}" 2>/dev/null
     if program=$(command -v docker-compose) && [ -n "$version" ]; then
         printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$version" >"$HOME/.o3r-deploy/compose-version"
     fi

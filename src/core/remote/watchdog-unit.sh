@@ -25,4 +25,6 @@ stand_down() {
         [ ! -e "$armed" ] || return 0
     done
     rm -f -- "${unit%/*}/default.target.wants/${unit##*/}" "$unit"
+    rmdir -- "${unit%/*}/default.target.wants" 2>/dev/null
+    return 0
 }

@@ -39,6 +39,12 @@ pub struct Status {
     pub disks: Vec<Disk>,
     /// RAM; null where the VPU does not say.
     pub memory: Option<Memory>,
+    /// The apply that runs now; null if none does.
+    #[serde(default)]
+    pub applying: Option<facts::Applied>,
+    /// Watchdogs that are armed, or have rolled back since the last apply, by the release's name.
+    #[serde(default)]
+    pub watchdogs: BTreeMap<String, facts::Watchdog>,
     /// What differs from the manifest.
     pub drift: Drift,
     /// What the VPU could not be asked.
@@ -202,6 +208,8 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
             .memory_total
             .zip(readings.memory_available)
             .map(|(total, available)| Memory { total, available }),
+        applying: readings.applying.clone(),
+        watchdogs: readings.watchdogs.clone(),
         drift: match plan {
             Ok(plan) => drift(plan),
             Err(reason) => Drift::Unknown { reason },

@@ -25,6 +25,7 @@ mod probe;
 mod project_files;
 mod records;
 mod resolved;
+mod watchdog;
 
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 

@@ -1,0 +1,116 @@
+//! What a VPU tells of the watchdog of a release: whether it is armed, or how its rollback ended.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The watchdog of a release; see [`crate::remote::arm`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Watchdog {
+    /// An apply is at work, or was cut off: then the VPU rolls back.
+    Armed {
+        /// Seconds until it does, if no client is heard of.
+        seconds_left: u64,
+    },
+    /// The VPU rolls back now, or was cut off while it did.
+    RollingBack,
+    /// The VPU rolled back on its own.
+    Ended(Verdict),
+}
+
+/// How a VPU rolled back on its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Verdict {
+    /// When the apply began, by the clock of the machine that applied.
+    pub at: String,
+    /// Who applied, e.g. `user@machine`.
+    pub by: String,
+    /// `restored` or `failed`.
+    pub outcome: String,
+    /// `silence` of the client, or a `restart` of the VPU.
+    pub why: String,
+    /// The address of the step that had begun last.
+    pub step: Option<String>,
+    /// What could not be restored.
+    pub failed: Vec<NotRestored>,
+}
+
+/// A resource that a VPU could not restore on its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NotRestored {
+    /// Its address.
+    pub address: String,
+    /// What the failed command printed.
+    pub said: String,
+}
+
+impl Watchdog {
+    /// The same in words, without the release.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Armed { seconds_left } => format!(
+                "an apply is at work or was cut off; in {seconds_left} s without a client, the VPU rolls back on its own"
+            ),
+            Self::RollingBack => {
+                "the VPU is rolling back on its own, because an apply was cut off".to_owned()
+            }
+            Self::Ended(verdict) => verdict.describe(),
+        }
+    }
+}
+
+impl Verdict {
+    fn describe(&self) -> String {
+        let whose = match (self.by.as_str(), self.at.as_str()) {
+            ("", _) | (_, "") => "the last apply".to_owned(),
+            (by, at) => format!("the apply of {by} at {at}"),
+        };
+        let during = self.step.as_ref();
+        let during = during.map_or_else(String::new, |step| format!(" at {step}"));
+        let why = match self.why.as_str() {
+            "restart" => format!("the VPU restarted during {whose}{during}"),
+            _ => format!("{whose} fell silent{during}"),
+        };
+        match self.failed.first() {
+            None => format!("{why}; the VPU rolled back to the previous release on its own"),
+            Some(failed) => format!(
+                "{why}; the VPU rolled back on its own, but could not restore {}: {}",
+                failed.address, failed.said
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_what_happened_and_what_was_not_restored() {
+        let text = r#"{"at":"2026-11-30T00:17:28Z","by":"me@pc","outcome":"restored","why":"silence",
+            "step":"compose.hello","failed":[],"clock":"","log":"x.log"}"#;
+        let mut verdict: Verdict = serde_json::from_str(text).unwrap();
+        let said = Watchdog::Ended(verdict.clone()).describe();
+        assert_eq!(
+            said,
+            "the apply of me@pc at 2026-11-30T00:17:28Z fell silent at compose.hello; the VPU rolled back to the \
+             previous release on its own"
+        );
+        verdict.why = "restart".into();
+        verdict.failed.push(NotRestored {
+            address: "compose.hello".into(),
+            said: "no such image".into(),
+        });
+        let said = verdict.describe();
+        assert!(
+            said.starts_with("the VPU restarted during the apply"),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("could not restore compose.hello: no such image"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,366 @@
+//! The watchdog: the program on the VPU that rolls back if an apply falls silent.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use o3r_deploy::internal::{
+    observe::{Verdict, Watchdog},
+    plan::{Action, Address, Armed, Cause, Command, Payload, Phase, Plan, ResourceKind, Step, Vpu},
+};
+
+use super::*;
+
+const NONCE: &str = "o3r-n1";
+
+const MORE: &[&str] = &[
+    "docker", "env", "ln", "mkfifo", "setsid", "tail", "timeout", "wc",
+];
+
+fn vpu(shell: &[&str]) -> Sandbox {
+    let more = MORE.iter().filter(|tool| **tool != "docker");
+    let more: Vec<&str> = more.copied().collect();
+    let sandbox = sandbox(shell, &more);
+    sandbox.program("docker", "#!/bin/sh\nexit 0\n");
+    sandbox
+}
+
+/// A step of the switch whose undo commands are these scripts.
+fn step(id: usize, name: &str, undo: &[&str]) -> Step {
+    let undo = undo.iter().map(|script| {
+        let argv = Argv::script(script, "o3r-test", ["it's"]);
+        Command::with(argv, Payload::inline(format!("payload of '{name}'\n")))
+    });
+    Step {
+        id,
+        address: Address::new(ResourceKind::Compose, name),
+        action: Action::Update,
+        phase: Phase::Switch,
+        cause: Cause::Missing,
+        further_causes: vec![],
+        detail: None,
+        depends_on: vec![],
+        source: None,
+        changes: vec![],
+        actions: vec![],
+        commands: vec![],
+        bytes_to_send: 0,
+        undo: undo.collect(),
+        rollback_always: false,
+    }
+}
+
+fn plan(steps: Vec<Step>) -> Plan {
+    Plan {
+        format: 2,
+        tool: String::new(),
+        vpu: Vpu::default(),
+        manifest: Default::default(),
+        fingerprint: Digest::of(b""),
+        steps,
+        blocked: vec![],
+        notes: vec![],
+        speeds: Default::default(),
+        unmanaged: vec![],
+        not_restorable: vec![],
+        watchdog: None,
+        summary: Default::default(),
+    }
+}
+
+/// Arms the watchdog of a plan; it fires after so many seconds.
+async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
+    let program = plan.undo_program(&Armed {
+        release: "app",
+        nonce: NONCE,
+        token: "o3r-dead",
+        who: r#""by":"me@pc","at":"now""#,
+    });
+    let arm = remote::arm("app", NONCE, seconds);
+    let armed = vpu.run(&arm, program.as_bytes()).await;
+    assert!(armed.success(), "{armed:?}");
+}
+
+/// What the apply does when a step begins.
+fn begin(vpu: &Sandbox, step: usize) {
+    let mark = vpu
+        .home()
+        .join(".o3r-deploy/watchdog")
+        .join(remote::mark("app", NONCE));
+    fs::write(mark, format!("{step:<6}\n")).unwrap();
+}
+
+async fn readings(vpu: &Sandbox) -> Readings {
+    let observed = observe::observe(&vpu.host, &Query::default())
+        .await
+        .unwrap();
+    observed.readings
+}
+
+async fn verdict(vpu: &Sandbox) -> Verdict {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(Watchdog::Ended(verdict)) = readings(vpu).await.watchdogs.remove("app") {
+            return verdict;
+        }
+        assert!(Instant::now() < end, "no verdict: {:?}", files(vpu));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What is left of the watchdog.
+fn files(vpu: &Sandbox) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(vpu.home().join(".o3r-deploy/watchdog/app")) else {
+        return vec![];
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+fn undone(vpu: &Sandbox) -> String {
+    fs::read_to_string(vpu.home().join("undone")).unwrap_or_default()
+}
+
+const NOTE: &str = r#"{ printf '%s: ' "$1"; cat; } >>"$HOME/undone""#;
+
+#[tokio::test]
+async fn a_silent_apply_is_rolled_back_up_to_the_step_that_began() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        let mut always = step(3, "always", &[NOTE]);
+        always.rollback_always = true;
+        let steps = [
+            step(1, "first", &[NOTE]),
+            step(2, "second", &[NOTE, NOTE]),
+            always,
+            step(4, "not begun", &[NOTE]),
+        ];
+        arm(&vpu, &plan(steps.to_vec()), 1).await;
+        begin(&vpu, 2);
+        let verdict = verdict(&vpu).await;
+        assert_eq!(
+            undone(&vpu),
+            "it's: payload of 'first'\nit's: payload of 'second'\nit's: payload of 'second'\nit's: payload of 'always'\n"
+        );
+        assert_eq!(
+            (verdict.outcome.as_str(), verdict.why.as_str()),
+            ("restored", "silence")
+        );
+        assert_eq!(verdict.step.as_deref(), Some("compose.second"));
+        assert_eq!((verdict.by.as_str(), verdict.failed.len()), ("me@pc", 0));
+        // The lock is free a moment later.
+        let lock = vpu.home().join(".o3r-deploy/lock");
+        let end = Instant::now() + Duration::from_secs(20);
+        while lock.exists() {
+            assert!(Instant::now() < end);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(files(&vpu), [format!("{NONCE}.log"), "verdict".to_owned()]);
+    }
+}
+
+#[tokio::test]
+async fn a_confirmed_release_stays_and_nothing_is_left() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 2).await;
+        begin(&vpu, 1);
+        let Some(Watchdog::Armed { seconds_left }) = readings(&vpu).await.watchdogs.remove("app")
+        else {
+            panic!("not armed: {:?}", files(&vpu))
+        };
+        assert!(seconds_left <= 2);
+        let disarm = remote::disarm("app", NONCE);
+        assert!(vpu.run(&disarm, b"").await.success());
+        assert!(vpu.run(&disarm, b"").await.success(), "its answer was lost");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(undone(&vpu), "");
+        assert!(!vpu.home().join(".o3r-deploy/watchdog").exists());
+        assert!(
+            !vpu.home()
+                .join(".config/systemd/user/o3r-deploy-watchdog.service")
+                .exists()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_restored_is_named_and_the_rest_is_restored() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        let fails = "echo 'no \"such\" image: a\\b' >&2; exit 3";
+        let removed = step(2, "removed", &[]);
+        let steps = vec![
+            step(1, "first", &[fails, NOTE]),
+            removed,
+            step(3, "third", &[NOTE]),
+        ];
+        arm(&vpu, &plan(steps), 1).await;
+        begin(&vpu, 3);
+        let verdict = verdict(&vpu).await;
+        assert_eq!(undone(&vpu), "it's: payload of 'third'\n");
+        assert_eq!(verdict.outcome, "failed");
+        let failed = verdict
+            .failed
+            .iter()
+            .map(|one| (one.address.as_str(), one.said.as_str()));
+        let failed: Vec<_> = failed.collect();
+        assert_eq!(
+            failed,
+            [
+                ("compose.first", "no \"such\" image: a\\b"),
+                ("compose.removed", "what it removed cannot be restored"),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_the_lock_extends_the_deadline_even_on_a_full_disk() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        let deadline = vpu.home().join(".o3r-deploy/watchdog/app/deadline");
+        fs::write(&deadline, format!("{:>10} {:>6}\n", 5, 600)).unwrap();
+        let length = fs::metadata(&deadline).unwrap().len();
+        let lock = remote::lock(&lock::holder(r#""by":"me""#), &Claim::Wait);
+        assert!(vpu.run(&lock, b"\n").await.success());
+        let text = fs::read_to_string(&deadline).unwrap();
+        let words: Vec<u64> = text
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        let [until, seconds] = words[..] else {
+            panic!("{text:?}")
+        };
+        assert!(until > 600 && seconds == 600, "{text:?}");
+        // Nothing is allocated for it.
+        assert_eq!(text.len() as u64, length);
+        assert!(vpu.run(&remote::disarm("app", NONCE), b"").await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_restart_rolls_back_and_a_new_login_does_not() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        begin(&vpu, 1);
+        let directory = vpu.home().join(".o3r-deploy/watchdog/app");
+        let program = directory.join(format!("{NONCE}.sh"));
+        let after_boot = Argv::new("sh").args([text(&program), "after-boot"]);
+        // In the same boot, it goes on to watch.
+        let watching = vpu.run(&after_boot, b"");
+        let watching = tokio::time::timeout(Duration::from_secs(2), watching).await;
+        assert!(watching.is_err() && undone(&vpu).is_empty());
+        fs::write(directory.join(format!("{NONCE}.armed")), "another boot\n").unwrap();
+        assert!(vpu.run(&after_boot, b"").await.success());
+        let verdict = verdict(&vpu).await;
+        assert_eq!(
+            (verdict.outcome.as_str(), verdict.why.as_str()),
+            ("restored", "restart")
+        );
+        assert_eq!(undone(&vpu), "it's: payload of 'first'\n");
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_cut_off_is_completed_after_a_restart() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        begin(&vpu, 1);
+        let directory = vpu.home().join(".o3r-deploy/watchdog/app");
+        let file = |kind: &str| directory.join(format!("{NONCE}.{kind}"));
+        fs::rename(file("armed"), file("reverting")).unwrap();
+        assert_eq!(
+            readings(&vpu).await.watchdogs.get("app"),
+            Some(&Watchdog::RollingBack)
+        );
+        let refused = vpu.run(&remote::disarm("app", NONCE), b"").await;
+        assert_eq!(refused.code, remote::DECIDED);
+        let after_boot = Argv::new("sh").args([text(&file("sh")), "after-boot"]);
+        assert!(vpu.run(&after_boot, b"").await.success());
+        assert_eq!(verdict(&vpu).await.outcome, "restored");
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_and_the_deadline_in_one_instant_have_one_outcome() {
+    let runs: u32 = std::env::var("O3R_WATCHDOG_RACES").map_or(6, |runs| runs.parse().unwrap());
+    let (mut confirmed, mut reverted) = (0, 0);
+    for run in 0..runs {
+        let vpu = vpu(SHELLS[run as usize % 2]);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        begin(&vpu, 1);
+        let directory = vpu.home().join(".o3r-deploy/watchdog/app");
+        fs::write(directory.join(format!("{NONCE}.armed")), "another boot\n").unwrap();
+        let program = directory.join(format!("{NONCE}.sh"));
+        let after_boot = Argv::new("sh").args([text(&program), "after-boot"]);
+        let disarm = remote::disarm("app", NONCE);
+        // Up to 20 ms apart, in both orders.
+        let (early, late) = if run % 4 < 2 {
+            (Duration::from_millis(u64::from(run % 21)), Duration::ZERO)
+        } else {
+            (Duration::ZERO, Duration::from_millis(u64::from(run % 21)))
+        };
+        let (_, disarmed) = tokio::join!(
+            async {
+                tokio::time::sleep(early).await;
+                vpu.run(&after_boot, b"").await
+            },
+            async {
+                tokio::time::sleep(late).await;
+                vpu.run(&disarm, b"").await
+            }
+        );
+        if disarmed.success() {
+            confirmed += 1;
+            assert_eq!(undone(&vpu), "", "confirmed and rolled back");
+            assert!(!directory.exists());
+        } else {
+            reverted += 1;
+            assert_eq!(disarmed.code, remote::DECIDED);
+            assert_eq!(undone(&vpu), "it's: payload of 'first'\n");
+            assert_eq!(verdict(&vpu).await.outcome, "restored");
+        }
+    }
+    println!("{confirmed} confirmed, {reverted} rolled back");
+}
+
+#[tokio::test]
+async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
+    for shell in SHELLS {
+        let vpu = vpu(shell);
+        let old = plan(vec![step(1, "old", &[NOTE])]);
+        arm(&vpu, &old, 600).await;
+        begin(&vpu, 1);
+        let program = old.undo_program(&Armed {
+            release: "app",
+            nonce: "o3r-n2",
+            token: "o3r-other",
+            who: r#""by":"me""#,
+        });
+        let arm = remote::arm("app", "o3r-n2", 600);
+        assert!(vpu.run(&arm, program.as_bytes()).await.success());
+        assert!(
+            !files(&vpu).iter().any(|file| file.starts_with(NONCE)),
+            "{:?}",
+            files(&vpu)
+        );
+        let refused = vpu.run(&remote::disarm("app", NONCE), b"").await;
+        assert_eq!(
+            refused.code,
+            remote::DECIDED,
+            "it is not the one that is armed"
+        );
+        assert!(
+            vpu.run(&remote::disarm("app", "o3r-n2"), b"")
+                .await
+                .success()
+        );
+    }
+}
