@@ -1,11 +1,12 @@
-//! Names resources in plans.
+//! Addresses of resources in plans.
 
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A kind of resource. In alphabetical order, which is that of addresses.
+/// A kind of resource. The variants are in alphabetical order, so that addresses sort as their text
+/// does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResourceKind {
@@ -27,22 +28,22 @@ pub enum ResourceKind {
     Release,
     /// A systemd service that starts containers when the VPU boots.
     Service,
-    /// Where files arrive.
+    /// The directory that files of transfers are sent to before they are moved in place.
     Staging,
     /// The name of an image.
     Tag,
     /// A transfer, by its target.
     Transfer,
-    /// Files on their way to where they are staged.
+    /// Files that are sent to a staging directory.
     Upload,
     /// A docker volume.
     Volume,
-    /// The VPU itself, by what of it is wrong.
+    /// The VPU itself, by the guard or limit that fails.
     Vpu,
 }
 
 impl ResourceKind {
-    /// All of them.
+    /// All kinds, in order.
     const ALL: [Self; 15] = [
         Self::Autostart,
         Self::Compose,
@@ -61,7 +62,7 @@ impl ResourceKind {
         Self::Vpu,
     ];
 
-    /// Its word in addresses.
+    /// Returns the kind's word in addresses.
     pub fn word(self) -> &'static str {
         match self {
             Self::Autostart => "autostart",
@@ -94,34 +95,36 @@ pub struct Address {
     name: String,
 }
 
-/// A text that is no address.
+/// The text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no address of a resource: none of these kinds has that name")]
 pub struct UnknownAddress(String);
 
 impl Address {
-    /// E.g. `(Volume, "share")`, which is shown as `volume.share`.
+    /// Creates an address: `(Volume, "share")` is shown as `volume.share`.
     pub fn new(kind: ResourceKind, name: impl fmt::Display) -> Self {
         let name = name.to_string();
         Self { kind, name }
     }
 
-    /// What an apply that was cut off left of images. No image has that address: names of images have tags.
+    /// Returns the address of what an interrupted apply left of images. It cannot be an image's:
+    /// image names have tags.
     pub fn unfinished_images() -> Self {
         Self::new(ResourceKind::Image, "unfinished")
     }
 
-    /// The kind.
+    /// Returns the kind.
     pub fn kind(&self) -> ResourceKind {
         self.kind
     }
 
-    /// The name within that kind.
+    /// Returns the name within its kind.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The compose project and the path below its directory, where it is a file of one.
+    /// Returns the compose project and the path below its directory, if this is a file of a
+    /// project.
     pub fn project_file(&self) -> Option<(&str, &str)> {
         let file = (self.kind == ResourceKind::File).then_some(&self.name)?;
         file.split_once('/')
@@ -180,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_read_as_it_is_written_and_sorted_as_its_text() {
+    fn every_kind_round_trips_and_sorts_as_its_text() {
         let mut all: Vec<Address> = ResourceKind::ALL
             .into_iter()
             .flat_map(|kind| ["a.b", "", "~/c"].map(|name| Address::new(kind, name)))

@@ -1,4 +1,4 @@
-//! Collects steps while the differs run, and puts them in order at the end.
+//! Collects the steps that the differs plan, and orders them at the end.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::{
     remote,
 };
 
-/// The version of the plan document's shape.
+/// The version of the plan document's format.
 pub const FORMAT: u32 = 2;
 
-/// What the differs read and add to.
+/// What the differs read, and the plan that they add to.
 pub(super) struct Builder<'a> {
     pub(super) desired: &'a Desired,
     pub(super) facts: &'a Facts,
-    /// What changes over time: for notes, and for blocks that say what will not fit.
+    /// Measurements that change over time; used for notes and for blocks about space.
     pub(super) readings: &'a Readings,
-    /// What could be sent.
+    /// The payloads that could be sent.
     pub(super) offers: &'a Offers,
     steps: Vec<Step>,
     blocked: Vec<Blocked>,
@@ -113,14 +113,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The last recorded release of this name: what a failed apply rolls back to.
+    /// Returns the last recorded release of this name: a failed apply rolls back to it.
     pub(super) fn previous(&self) -> Option<&'a facts::Release> {
         let records = self.facts.records.known()?;
         records.releases.get(self.desired.release.name.as_str())
     }
 
-    /// The anonymous volumes that containers of the previous release had; `None` where it was recorded by a version
-    /// that did not look.
+    /// Returns the anonymous volumes that containers of the previous release had; `None` if a
+    /// version that did not record them applied it.
     pub(super) fn previous_anonymous_volumes(&self) -> Option<&'a Vec<facts::AnonymousVolume>> {
         let records = self.facts.records.known()?;
         records
@@ -128,20 +128,20 @@ impl<'a> Builder<'a> {
             .get(self.desired.release.name.as_str())
     }
 
-    /// What the previous release has for an input of any of its projects.
+    /// Returns the value that the previous release recorded for an input of any of its projects.
     pub(super) fn previous_input(&self, input: &facts::Input) -> Option<&'a str> {
         let mut made = self.previous()?.made.values();
         made.find_map(|made| made.inputs.get(input))
             .map(String::as_str)
     }
 
-    /// Says that a failure of this plan would not bring something back.
+    /// Records that a rollback of this plan would not restore the resource, and why.
     pub(super) fn not_restorable(&mut self, address: Address, reason: impl Into<String>) {
         let reason = reason.into();
         self.not_restorable.push(NotRestorable { address, reason });
     }
 
-    /// Our state's paths on this VPU.
+    /// Returns the paths of o3r-deploy's own state on this VPU.
     pub(super) fn state(&self) -> remote::State<'a> {
         remote::State {
             home: &self.facts.system.home,
@@ -176,7 +176,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn block(&mut self, address: Address, obstacle: Obstacle) {
-        // One failed probe blocks many resources; it is said once for each address.
+        // One failed probe can block a resource several times; the first reason is reported.
         if self
             .blocked
             .iter()
@@ -196,7 +196,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Notes what is worth knowing.
+    /// Adds a note.
     pub(super) fn note(&mut self, code: NoteCode, text: impl Into<String>) {
         self.notes.push(Note::new(code, text));
     }
@@ -213,19 +213,19 @@ impl<'a> Builder<'a> {
         !self.blocked.is_empty()
     }
 
-    /// Whether a resource with this address cannot be planned.
+    /// Whether the resource with this address is blocked.
     pub(super) fn is_blocked_at(&self, address: &Address) -> bool {
         self.blocked
             .iter()
             .any(|blocked| blocked.address == *address)
     }
 
-    /// Whether anything is planned so far.
+    /// Whether any step is planned so far.
     pub(super) fn has_steps(&self) -> bool {
         !self.steps.is_empty()
     }
 
-    /// Whether anything is planned so far in a phase.
+    /// Whether any step is planned so far in this phase.
     pub(super) fn has_steps_in(&self, phase: Phase) -> bool {
         self.steps.iter().any(|step| step.phase == phase)
     }
@@ -235,13 +235,13 @@ impl<'a> Builder<'a> {
         self.action(address).is_some()
     }
 
-    /// What the step with this address does, if one is planned.
+    /// Returns the action of the step with this address, if one is planned.
     pub(super) fn action(&self, address: &Address) -> Option<Action> {
         let mut steps = self.steps.iter();
         Some(steps.find(|step| step.address == *address)?.action)
     }
 
-    /// What the step with this address does to files.
+    /// Returns the changes to files of the step with this address; none if no step is planned.
     pub(super) fn changes_of(&self, address: &Address) -> &[Change] {
         let step = self.steps.iter().find(|step| step.address == *address);
         step.map_or(&[], |step| &step.changes)
@@ -275,7 +275,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Orders the steps by phase (within one, as the differs added them) and numbers them.
+    /// Sorts the steps by phase, keeping the order in which the differs added them, and numbers
+    /// them from 1.
     pub(super) fn finish(mut self, host: &str) -> Plan {
         let watchdog = self.watchdog();
         self.steps.sort_by_key(|step| step.phase);
@@ -312,7 +313,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Who a VPU is, as far as it can be told.
+/// Returns the VPU's identity and versions; what is unknown is empty.
 pub fn vpu(facts: &Facts, host: &str) -> Vpu {
     let device = facts.device.known().cloned().unwrap_or_default();
     Vpu {

@@ -1,5 +1,5 @@
-//! Plans the device's own name: set, and saved for the next boot without making anyone's temporary
-//! settings permanent.
+//! Plans the device's own name: sets it, and saves it for the next boot without saving anyone's
+//! temporary settings.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::{
     shell::Argv,
 };
 
-/// Pointers that a reason lists; the rest is counted.
+/// The number of pointers that a reason lists; the rest is counted.
 const LISTED: usize = 8;
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
@@ -90,7 +90,7 @@ fn draft(address: Address, device: &Device, saved: &Saved, wanted: &DeviceName) 
     draft
 }
 
-/// Why saving would do more than save the name, and what to do about it.
+/// Returns an obstacle if saving would save or lose more than the name.
 fn in_the_way(saved: &Saved) -> Option<Obstacle> {
     if !saved.differing.is_empty() {
         return Some(Obstacle::new(
@@ -128,12 +128,13 @@ fn set(name: &str) -> Argv {
     Argv::new("set").arg(name_fragment(name))
 }
 
-/// Saves the pointers. Never an empty list, which the device takes for everything.
+/// Returns the call that saves the pointers. They are never empty: the device takes an empty list
+/// for all settings.
 fn save<'a>(pointers: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::new("saveInit").args(pointers)
 }
 
-/// Sets the name, where it has to be, and saves it with all that is saved already.
+/// Returns the calls that set the name if it differs, and save it with all that is saved already.
 fn apply(device: &Device, saved: &Saved, wanted: &DeviceName) -> Vec<Argv> {
     let mut pointers: BTreeSet<&str> = saved.pointers.iter().map(String::as_str).collect();
     pointers.insert(NAME);
@@ -141,12 +142,12 @@ fn apply(device: &Device, saved: &Saved, wanted: &DeviceName) -> Vec<Argv> {
     if device.name != wanted.name {
         calls.push(set(&wanted.name));
     }
-    // The last list that is saved replaces every earlier one.
+    // `saveInit` replaces the saved list, so it names the earlier pointers as well.
     calls.push(save(pointers));
     calls
 }
 
-/// The former name, saved as it was before.
+/// Returns the calls that restore the former name, with what was saved before.
 fn restore(device: &Device, saved: &Saved) -> Vec<Argv> {
     let after_boot = saved.name.as_ref().unwrap_or(&device.name);
     let pointers: Vec<&str> = match saved.pointers.len() {

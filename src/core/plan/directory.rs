@@ -1,4 +1,4 @@
-//! Plans directories: the declared ones, and those that volumes are bound to.
+//! Plans directories: those that are declared, and those that volumes are bound to.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::{
     shell::quote,
 };
 
-/// The mode of a directory that is created and whose mode is not declared.
+/// The mode of a created directory whose mode is not declared.
 const DEFAULT_MODE: u32 = 0o755;
 
-/// A directory's address: one for each, however its path is spelled.
+/// Returns the address of a directory: the same one for every spelling of its path.
 pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
     let home = &builder.facts.system.home;
     let path = path.resolve(home);
@@ -34,7 +34,8 @@ pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let desired = builder.desired;
     let home = &builder.facts.system.home;
-    // By path, so that a parent comes before what is below it; and once, however it is spelled.
+    // Sorted by path, so that a parent comes before its children; one entry for all spellings of a
+    // path.
     let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
     let mut in_two_modes = vec![];
     for directory in &desired.directories {
@@ -144,7 +145,7 @@ fn diff_directory(builder: &mut Builder<'_>, directory: &Directory) {
     }
 }
 
-/// Why something cannot be made at `path`, and what to do.
+/// Returns the obstacle for a `parent` that user `uid` cannot write to.
 pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> Obstacle {
     Obstacle::new(
         BlockCode::NotWritable,

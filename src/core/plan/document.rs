@@ -4,20 +4,20 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{FORMAT, Plan};
 
-/// A text that is not a plan.
+/// The text is not a plan that this version reads.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Something else.
+    /// Not JSON, or not a plan.
     #[error("not a plan: {0}")]
     Json(#[from] serde_json::Error),
-    /// Another document of ours.
+    /// A document that another command wrote.
     #[error("what `{command}` wrote, and not a plan")]
     Other {
         /// The command that wrote it.
         command: &'static str,
     },
-    /// Another version's.
+    /// A plan of another version's format.
     #[error("a plan of format {found}; this version reads format {FORMAT}")]
     Format {
         /// Its format.
@@ -26,7 +26,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// The next thing to do.
+    /// Returns the next thing to do.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Json(_) | Self::Other { .. } => "create it with: o3r-deploy plan -o FILE",
@@ -38,12 +38,12 @@ impl PlanError {
 }
 
 impl Plan {
-    /// Reads one that `plan -o` wrote.
+    /// Reads a plan that `plan -o` wrote.
     ///
     /// # Errors
-    /// It is something else, or of another format.
+    /// The text is not a plan, or a plan of another format.
     pub fn read(text: &[u8]) -> Result<Self, PlanError> {
-        /// Looked at first: another format has other keys.
+        /// Read first: a plan of another format may have other keys.
         #[derive(Deserialize)]
         struct Head {
             format: u32,

@@ -1,4 +1,5 @@
-//! Digests the facts that a plan depends on: canonical, sorted, and no reading among them.
+//! Computes the digest of the facts that a plan depends on: canonical, sorted, and without
+//! readings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,8 @@ use crate::{
     plan::autostart,
 };
 
-/// Only what the desired resources touch: another tool's container that comes or goes does not
-/// make a plan stale.
+/// The facts about desired resources alone: a container of another tool that is started or removed
+/// does not make a plan stale.
 #[derive(Serialize)]
 struct Relevant<'a> {
     facts: &'a Facts,
@@ -24,15 +25,16 @@ struct Relevant<'a> {
 
 pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     let mut rest = facts.clone();
-    // What docker-compose makes of local files changes with them, and shows in the steps; what a login sets may be
-    // another from another machine.
+    // What docker-compose makes of local files changes with them, and shows in the steps; the
+    // login's environment may differ when another machine connects.
     rest.system.environment_sha256 = None;
     rest.resolved.clear();
     rest.volumes = emptied(&facts.volumes);
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
     rest.networks = emptied(&facts.networks);
-    // A port that another program takes or frees shows as a blocked project.
+    // A port that another program takes or frees blocks or unblocks a project, which shows in the
+    // plan.
     rest.listeners = emptied(&facts.listeners);
     rest.autostart = autostart::relevant(desired, &facts.autostart);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
@@ -41,7 +43,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
         .iter()
         .filter_map(|image| Some(image.content.as_ref()?.config_digest.to_string()))
         .collect();
-    // Images that share layers with ours: what they have need not be sent.
+    // Images that share their lowest layer with a desired one: layers that they have are not sent.
     let contents = desired
         .images
         .iter()
@@ -103,7 +105,7 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
             .into_iter()
             .map(|(id, network)| {
                 let mut network = network.clone();
-                // Who else is on docker's own networks concerns nobody.
+                // Which other containers are on docker's own networks changes no plan.
                 if !is_declared(&network.project) {
                     network.used_by.retain(|id| containers.contains_key(id));
                 }
@@ -148,7 +150,8 @@ mod tests {
         letters.bytes().map(|letter| Digest::of([letter])).collect()
     }
 
-    /// A project with a network and a container on one of others, a volume and an image.
+    /// A project with a network of its own, one of others that its container is on, a volume and an
+    /// image.
     fn desired() -> Desired {
         let mut project = testing::project("app", [("main", Service::default())]);
         project.networks = vec![desired::Network {
@@ -176,7 +179,7 @@ mod tests {
         desired
     }
 
-    /// Whether the fingerprint changes with this change of what was observed.
+    /// Whether this change of the observed facts changes the fingerprint.
     fn depends(change: impl FnOnce(&mut Facts)) -> bool {
         let (desired, mut facts) = (desired(), testing::observed().facts);
         let container = Container {
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_depends_on_networks_that_it_names_has_or_is_on() {
+    fn a_plan_depends_on_networks_that_it_declares_owns_or_attaches_to() {
         let network = |id: &str, name: &str, project: &str| {
             let network = Network {
                 name: name.into(),
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_depends_on_images_that_it_has_by_id_name_or_lowest_layer() {
+    fn a_plan_depends_on_images_that_match_by_id_name_or_lowest_layer() {
         let image = |id: &str, tag: &str, layers: Vec<Digest>| {
             let image = Image {
                 tags: [tag.to_owned()].into(),

@@ -13,7 +13,7 @@ use crate::{
     units::bytes,
 };
 
-/// 2021-01-01: a VPU without a time server starts at 2020-02-07 at every boot.
+/// 2021-01-01, in Unix seconds: a VPU without a time server starts at 2020-02-07 at every boot.
 const CLOCK_IS_SET: u64 = 1_609_459_200;
 
 pub(super) fn plan(builder: &mut Builder<'_>) {
@@ -84,7 +84,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Blocks something of the VPU itself.
+/// Adds a block of the VPU itself.
 fn vpu(
     builder: &mut Builder<'_>,
     name: &str,
@@ -96,7 +96,8 @@ fn vpu(
     builder.block(address, Obstacle::new(code, reason, remedy));
 }
 
-/// Says where the login sends docker and docker-compose elsewhere: what starts when the VPU boots may not follow.
+/// Notes a login environment that redirects docker or docker-compose: what starts at boot may not
+/// follow it.
 fn other_docker(builder: &mut Builder<'_>) {
     let environment = &builder.facts.system.environment;
     for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
@@ -109,7 +110,7 @@ fn other_docker(builder: &mut Builder<'_>) {
     }
 }
 
-/// What to do about a docker that does not answer.
+/// Returns the remedy for a docker that does not answer.
 fn docker_help(reason: &str) -> &'static str {
     match Trouble::of(reason) {
         Trouble::NotPermitted => {
@@ -122,11 +123,12 @@ fn docker_help(reason: &str) -> &'static str {
     }
 }
 
-/// Bytes of the home directory's disk that an apply needs whatever it does: a file of a few hundred bytes takes a block or
-/// two.
+/// Bytes of the home directory's disk that every apply needs: a file of a few hundred bytes takes a
+/// block or two.
 const RECORDS: u64 = 16 << 10;
 
-/// Refuses a home that takes no files, where anything is to be done: the lock and the record are there.
+/// Blocks a home that takes no files, if there is anything to do: the lock and the record are
+/// written into it.
 pub(super) fn home(builder: &mut Builder<'_>) {
     let full = builder.readings.home_free.filter(|free| *free < RECORDS);
     if let Some(free) = full.filter(|_| builder.has_steps()) {
@@ -151,7 +153,7 @@ pub(super) fn home(builder: &mut Builder<'_>) {
     }
 }
 
-/// Nothing here depends on the VPU's clock, but people read dates there.
+/// Notes a wrong clock. No step depends on the VPU's clock, but people read dates in its logs.
 fn clock(builder: &mut Builder<'_>) {
     if let Some(seconds) = builder
         .readings
@@ -167,14 +169,14 @@ fn clock(builder: &mut Builder<'_>) {
     }
 }
 
-/// What to do about a device's API that did not answer as it should.
+/// Returns the remedy for a device API that failed to answer.
 pub(super) fn api_help(facts: &Facts, port: u16) -> String {
     facts.device_help.clone().unwrap_or_else(|| {
         format!("see whether the device answers on port {port} (`api_port` in [vpu])")
     })
 }
 
-/// Serial number and firmware.
+/// Checks serial number and firmware.
 fn device(builder: &mut Builder<'_>) {
     let guards = &builder.desired.guards;
     let device = match builder.facts.device.as_result() {

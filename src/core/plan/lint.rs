@@ -6,7 +6,7 @@ use crate::shell::Argv;
 
 use super::{Action, Address, PayloadSource, Phase, Plan, Step, Transport};
 
-/// Everything that is wrong with a plan; empty for every plan that this crate makes.
+/// Returns everything that is wrong with a plan; nothing for every plan that this crate makes.
 pub fn lint(plan: &Plan) -> Vec<String> {
     let mut findings = vec![];
     let addresses: BTreeSet<&Address> = plan.steps.iter().map(|step| &step.address).collect();
@@ -44,7 +44,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     findings
 }
 
-/// Whether docker is told to remove something.
+/// Whether the command tells docker to remove something.
 fn removes(argv: &Argv) -> bool {
     let words = argv.words();
     words.first().is_some_and(|word| word == "docker") && words.iter().any(|word| word == "rm")
@@ -63,7 +63,7 @@ fn step_findings(step: &Step) -> Vec<String> {
                 command.to_display()
             ));
         }
-        // The device takes an empty list for everything that is set now.
+        // The device takes an empty list for all current settings.
         if command.transport != Transport::Shell && words.len() < 2 {
             findings.push(format!("{}: saves everything", step.address));
         }
@@ -77,7 +77,7 @@ fn step_findings(step: &Step) -> Vec<String> {
                 step.address, step.action
             ));
         }
-        // sshd runs the command as one word of a shell's, of which 128 KiB is the limit on Linux.
+        // sshd passes the command to a shell as one argument; Linux limits an argument to 128 KiB.
         if command.argv.to_shell().len() >= 128 << 10 {
             findings.push(format!("{}: a command of 128 KiB or more", step.address));
         }
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The findings in a plan of one step with this command.
+    /// Returns the findings in a plan of one step with this command.
     fn of_command(action: Action, command: Command) -> Vec<String> {
         let mut step = step(1, Phase::Switch, vec![command]);
         step.action = action;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_runs_after_what_it_needs_and_nothing_is_planned_that_is_blocked() {
+    fn a_step_follows_what_it_depends_on_and_has_no_blocked_resource() {
         let one = step(1, Phase::Stage, vec![echo()]);
         let mut two = step(2, Phase::Stage, vec![echo()]);
         two.depends_on = vec![address("1")];
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_replaces_or_removes_tells_docker_to_remove() {
+    fn only_replace_and_remove_tell_docker_to_remove() {
         let remove = Argv::new("docker").args(["volume", "rm", "share"]);
         let both = remote::in_turn(&[Argv::new("echo"), remove.clone()]);
         for argv in [remove.clone(), both] {
@@ -228,14 +228,14 @@ mod tests {
             let other = Argv::new(other[0]).arg(other[1]);
             assert_eq!(of_command(Action::Create, Command::new(other)), NONE);
         }
-        // An undo may: it removes what the step creates.
+        // An undo may remove what the step creates.
         let mut undone = step(1, Phase::Switch, vec![echo()]);
         undone.undo = vec![Command::new(remove)];
         assert_eq!(lint(&plan(vec![undone])), NONE);
     }
 
     #[test]
-    fn the_devices_api_is_called_by_the_methods_that_it_has() {
+    fn the_device_api_is_called_by_known_methods() {
         let call = |words: &[&str]| {
             let argv = Argv::new(words[0]).args(words[1..].iter().copied());
             Command::device_api(80, argv)
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_and_its_payload_are_as_long_as_they_may_be() {
+    fn a_command_and_its_payload_have_a_maximum_size() {
         let long = |length| Command::new(Argv::new("a".repeat(length)));
         let findings = |command| of_command(Action::Run, command);
         assert_eq!(findings(long((128 << 10) - 1)), NONE);

@@ -1,4 +1,4 @@
-//! Compares what is desired with what was observed and lists the steps between them.
+//! Compares the desired state with the observed one and lists the steps between them.
 //!
 //! Pure: [`plan`] is sync, total and deterministic; it sees no host, no clock and no randomness.
 //! Same input, same bytes.
@@ -39,8 +39,8 @@ pub use verb::Verb;
 
 use crate::{desired::Desired, facts::Observed, offers::Offers};
 
-/// The steps that make the observed VPU the desired one, in the order in which they run, sending what is offered.
-/// `host` is the VPU's address for people.
+/// Returns the steps that make the observed VPU match the desired state, in the order in which they
+/// run. `offers` are the payloads that steps send, `host` is the VPU's address as shown to people.
 pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str) -> Plan {
     let desired = desired.as_resolved(&observed.facts);
     let mut builder = builder::Builder::new(&desired, observed, offers);

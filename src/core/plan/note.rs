@@ -79,7 +79,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note.
+    /// Creates a note.
     pub fn new(code: NoteCode, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { code, text }

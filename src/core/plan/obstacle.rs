@@ -1,4 +1,4 @@
-//! Why a resource is blocked: a stable code, a reason, and a remedy.
+//! Obstacles: why a resource is blocked, as a stable code, a reason and a remedy.
 
 crate::codes! {
     /// Why a resource is blocked.
@@ -78,7 +78,7 @@ crate::codes! {
     }
 }
 
-/// Why a resource cannot be planned.
+/// The reason why a resource cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
     pub(super) code: BlockCode,
@@ -99,12 +99,12 @@ impl Obstacle {
         }
     }
 
-    /// A question that the VPU did not answer.
+    /// The obstacle for a question that the VPU did not answer.
     pub(super) fn unknown(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(BlockCode::StateUnknown, reason, remedy)
     }
 
-    /// A question that was not asked, though the plan depends on it.
+    /// The obstacle for a question that was not asked though the plan depends on it.
     pub(super) fn not_probed() -> Self {
         Self::unknown("it was not probed", "report this as a bug")
     }

@@ -1,4 +1,4 @@
-//! Plans the release's record, the last step of every apply that changes what is deployed.
+//! Plans the record of the release, the last step of every apply that changes what is deployed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     remote,
 };
 
-/// Tells whether a record is planned: then it also removes the directories of `staging`.
+/// Plans the record; returns whether it did. Its step also removes the directories of `staging`.
 pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> bool {
     let Some(records) = builder.facts.records.known() else {
         return false;
@@ -60,7 +60,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         Some(recorded) => made_differently(recorded, &wanted),
     };
     if builder.is_blocked() && !builder.has_steps() {
-        return false; // nothing else is planned, so there is nothing to record
+        return false; // no other step is planned, so there is nothing to record
     }
     let action = if recorded.is_some() {
         Action::Update
@@ -83,24 +83,26 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let kept = kept.map(|project| state.kept_directory(&project.name));
     let kept: Vec<_> = kept.chain(staging.iter().cloned()).collect();
     let recorded = remote::recorded(&history, kept.clone());
-    // Once all is restored, too, it is of no more use.
+    // What the record kept for a rollback is of no use after one, either.
     let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
     let projects = wanted.projects.iter().map(String::as_str);
     let record = remote::record_release(&history, compose, projects, kept);
     let draft = draft.run([
-        // One that failed after it was done, or was killed then, has recorded the release all the same.
+        // A record command that failed or was killed after it wrote the record has still recorded
+        // the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
     ]);
     let restore = if builder.has_steps_in(Phase::Switch) {
         compose::restore_unchanged(builder)
     } else {
-        vec![] // nothing of the plan fails that a rollback would follow
+        vec![] // no step of this plan is rolled back if it fails
     };
     builder.step(draft.undo(restore.into_iter().chain(forget)));
     true
 }
 
-/// What differs where the same is declared: an image without a source, that is another one now.
+/// Returns a difference in what the same declaration resolved to, such as an image without a source
+/// that has another digest now.
 fn made_differently(recorded: &facts::Release, wanted: &facts::Release) -> Cause {
     for (project, made) in &wanted.made {
         let old = recorded.made.get(project);
@@ -116,7 +118,7 @@ fn made_differently(recorded: &facts::Release, wanted: &facts::Release) -> Cause
     Cause::differs("record", "incomplete", "complete")
 }
 
-/// Projects that the last release had and this manifest does not name.
+/// Reports projects that the last release had and this manifest does not name.
 fn unmanaged_projects(
     builder: &mut Builder<'_>,
     records: &Records,
@@ -136,7 +138,7 @@ fn unmanaged_projects(
     }
 }
 
-/// Projects that a release of another name deployed after the last apply of this one.
+/// Notes projects that a release of another name deployed after the last apply of this one.
 fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTreeSet<String>) {
     let own = &builder.desired.release.name;
     let applied = &builder.readings.applied;
@@ -157,7 +159,7 @@ fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTre
 }
 
 fn json_line(value: &impl Serialize) -> String {
-    // Strings and sets of them always serialise.
+    // Strings and sets of strings always serialise.
     let mut line = serde_json::to_string(value).unwrap_or_default();
     line.push('\n');
     line
@@ -173,7 +175,8 @@ mod tests {
         testing,
     };
 
-    /// Why the release is recorded, where this one was before; `None` where it is not.
+    /// Returns the cause of recording the release over this one; `None` if it is not recorded
+    /// again.
     fn cause(change: impl FnOnce(&mut facts::Release)) -> Option<Cause> {
         let desired = testing::desired(vec![testing::project("web", [])]);
         let made = Made {
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_is_recorded_where_the_record_says_something_else() {
+    fn a_release_is_recorded_if_the_record_differs() {
         assert_eq!(cause(|_| {}), None);
         let older = cause(|recorded| recorded.version = "0".into());
         assert_eq!(older, Some(Cause::differs("version", "0", "1")));
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_is_another_one_is_the_reason() {
+    fn a_changed_input_is_the_cause() {
         let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
         let image = || Input::Image("web:1".into());
         let release = |inputs: Vec<(Input, String)>| {

@@ -1,4 +1,4 @@
-//! Blocks images that do not fit on the disk of docker, or on the one where parts of them arrive.
+//! Blocks images that do not fit on docker's disk, or on the one that their parts arrive on.
 
 use std::collections::BTreeSet;
 
@@ -15,23 +15,23 @@ use crate::{
     units::bytes,
 };
 
-/// What is blocked where space is wanting.
+/// Returns the address that a lack of space blocks.
 pub fn address() -> Address {
     Address::new(ResourceKind::Vpu, "space")
 }
 
-/// What makes room on docker's disk.
+/// How to free space on docker's disk.
 pub const REMEDY: &str = "check on the VPU: docker system df; images that no container uses, as those of \
      earlier releases, go with: docker image prune -a";
 
-/// Bytes that images need while they are sent.
+/// Bytes that images need on the VPU while they are sent.
 #[derive(Debug, Default)]
 struct Need {
-    /// What is left at the end: the layers, unpacked. At least, where a layer's size is not known.
+    /// Bytes that remain: the unpacked layers. A lower bound if a layer's size is not known.
     unpacked: u64,
-    /// What docker writes of archives before it unpacks them, at the most at a time.
+    /// The most bytes of archives that docker stores at a time before it unpacks them.
     received: u64,
-    /// Files in which parts arrive, at the most at a time.
+    /// The most bytes at a time that still have to arrive in files of parts.
     arriving: u64,
 }
 
@@ -53,7 +53,7 @@ impl Need {
             let arriving = part.arriving.as_ref();
             arriving.map_or(0, |arriving| part.bytes - arriving.have.min(part.bytes))
         };
-        // One is on its way while the one before is loaded.
+        // A part is sent while the one before it is loaded.
         for (at, part) in offer.parts.iter().enumerate() {
             let next = offer.parts.get(at + 1);
             let loaded = offer.spooled_bytes(&part.part.layers);
@@ -63,7 +63,8 @@ impl Need {
     }
 }
 
-/// Docker writes an archive to its own directory before it unpacks it.
+/// Blocks images that docker's disk, or the one of the home directory, cannot hold. Docker writes
+/// an archive into its own directory before unpacking it.
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let Some(free) = builder.readings.docker_free else {
         return;
@@ -105,7 +106,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Whether docker and the home directory share a disk, as far as its sizes tell.
+/// Whether docker and the home directory share a file system, judged by equal total and free sizes.
 fn one_file_system(readings: &Readings) -> bool {
     readings.home_total == readings.docker_total && readings.home_free == readings.docker_free
 }

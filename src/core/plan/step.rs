@@ -1,4 +1,4 @@
-//! The types that a plan is made of. Data only.
+//! The types of a plan. Data only.
 
 use std::collections::BTreeSet;
 
@@ -127,7 +127,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether it records the release: what fails after it takes nothing back.
+    /// Whether this step records the release: a failure after it rolls nothing back.
     pub fn is_record(&self) -> bool {
         self.address.kind() == ResourceKind::Release
     }
@@ -181,7 +181,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The verb for people.
+    /// Returns the verb that people read.
     pub fn verb(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -232,7 +232,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// A difference.
+    /// Creates a cause from a difference.
     pub fn differs(
         attribute: impl Into<String>,
         found: impl Into<String>,
@@ -284,7 +284,7 @@ impl Transport {
 }
 
 impl Command {
-    /// A command that reads nothing.
+    /// Creates a shell command without standard input.
     pub fn new(argv: Argv) -> Self {
         Self {
             transport: Transport::Shell,
@@ -294,7 +294,7 @@ impl Command {
         }
     }
 
-    /// A command with a payload.
+    /// Creates a shell command that reads a payload.
     pub fn with(argv: Argv, stdin: Payload) -> Self {
         Self {
             stdin: Some(stdin),
@@ -302,7 +302,7 @@ impl Command {
         }
     }
 
-    /// A call of the device's API.
+    /// Creates a call of the device's API.
     pub fn device_api(port: u16, call: Argv) -> Self {
         Self {
             transport: Transport::DeviceApi { port },
@@ -310,7 +310,8 @@ impl Command {
         }
     }
 
-    /// The text for people: a script is shown by its name and arguments, without its body.
+    /// Returns the text that people read: a script is shown by name and arguments, without its
+    /// body.
     pub fn to_display(&self) -> String {
         let words = self.argv.to_display();
         match self.transport {
@@ -319,7 +320,7 @@ impl Command {
         }
     }
 
-    /// With what is run instead if it fails.
+    /// Adds a command that runs instead if this one fails.
     #[must_use]
     pub fn or_else(mut self, fallback: Self) -> Self {
         self.fallback = Some(Box::new(fallback));
@@ -346,7 +347,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Bytes from a source that is sent whole.
+    /// Creates a payload that is sent whole.
     pub fn new(source: PayloadSource, sha256: Digest, bytes: u64) -> Self {
         Self {
             source,
@@ -357,13 +358,13 @@ impl Payload {
         }
     }
 
-    /// Text that is in the plan itself.
+    /// Creates a payload whose text is in the plan itself.
     pub fn inline(text: String) -> Self {
         let (sha256, bytes) = (Digest::of(&text), text.len() as u64);
         Self::new(PayloadSource::Inline { text }, sha256, bytes)
     }
 
-    /// The parts in which it is sent; none where it is sent at once.
+    /// Returns the parts in which it is sent; none if it is sent in one piece.
     pub fn parts(&self) -> &[Part] {
         match &self.source {
             PayloadSource::ImageParts { parts, .. } => parts,
@@ -371,7 +372,7 @@ impl Payload {
         }
     }
 
-    /// Of an image, the diff ids of the layers that are sent; `None` is all of them.
+    /// Returns the diff IDs of the layers of an image that are sent; `None` means all.
     pub fn layers(&self) -> Option<&BTreeSet<Digest>> {
         match &self.source {
             PayloadSource::Image { layers, .. } => layers.as_ref(),
@@ -460,7 +461,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Bytes that are sent.
+    /// Bytes still to send.
     pub fn bytes_to_send(&self) -> u64 {
         self.bytes.saturating_sub(self.received_bytes)
     }
@@ -500,19 +501,19 @@ pub struct Summary {
 }
 
 impl Plan {
-    /// Whether it records a release whose name has no record yet: then there is nothing to roll back to.
+    /// Whether the plan records a release that has no record yet: there is nothing to roll back to.
     pub fn is_first_release(&self) -> bool {
         let mut steps = self.steps.iter();
         steps.any(|step| step.is_record() && step.action == Action::Create)
     }
 
-    /// Whether there is nothing to do and nothing blocked.
+    /// Whether there are no steps and no blocks.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
     }
 
-    /// Whether this plan does to the same VPU what `other` does, whatever the reasons: a container
-    /// that crashes and is restarted all the time is seen in another state each time.
+    /// Whether this plan does the same to the same VPU as `other`, whatever the causes: a container
+    /// that keeps crashing is observed in another state each time.
     pub fn does_the_same(&self, other: &Self) -> bool {
         let same = |(one, two): (&Step, &Step)| {
             one.address == two.address
@@ -528,12 +529,12 @@ impl Plan {
             && self.steps.iter().zip(&other.steps).all(same)
     }
 
-    /// All bytes of payload.
+    /// Bytes of all payloads.
     pub fn bytes_to_send(&self) -> u64 {
         self.steps.iter().map(|step| step.bytes_to_send).sum()
     }
 
-    /// Whether that is about as many.
+    /// Whether [`bytes_to_send`](Self::bytes_to_send) is an estimate.
     pub fn is_estimated(&self) -> bool {
         let commands = self.steps.iter().flat_map(|step| &step.actions);
         let mut payloads = commands.filter_map(|command| command.stdin.as_ref());

@@ -1,24 +1,24 @@
-//! The words for what steps do. Documents have actions alone, in which a file that is renamed counts as removed: its
-//! address goes.
+//! The verbs of steps. Plan documents have actions alone, where a renamed file counts as removed:
+//! its address ceases to exist.
 
 use super::{Action, Cause, Step};
 
 /// What a step does, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// The action's own word.
+    /// The verb of an action.
     Action(Action),
-    /// It goes, and what was there is kept under another name.
+    /// The resource is removed, and its contents are kept under another name.
     Rename,
 }
 
 impl Verb {
-    /// That of a step.
+    /// Returns the verb of a step.
     pub fn of_step(step: &Step) -> Self {
         Self::of(step.action, Some(&step.cause))
     }
 
-    /// That of an action with this first cause.
+    /// Returns the verb of an action with this first cause.
     pub fn of(action: Action, cause: Option<&Cause>) -> Self {
         match cause {
             Some(Cause::Differs { wanted, .. })
@@ -30,7 +30,7 @@ impl Verb {
         }
     }
 
-    /// The verb.
+    /// Returns the verb as shown to people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Action(action) => action.verb(),
@@ -39,7 +39,7 @@ impl Verb {
     }
 }
 
-/// The wanted value of what is renamed.
+/// The `wanted` value in the cause of a rename.
 pub(super) const RENAMED: &str = "renamed";
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_under_another_name_is_renamed() {
+    fn what_is_kept_under_another_name_is_shown_as_renamed() {
         let renamed = Cause::differs("read by docker-compose", "not declared", RENAMED);
         assert_eq!(Verb::of(Action::Remove, Some(&renamed)).name(), "rename");
         for (action, cause) in [

@@ -1,4 +1,4 @@
-//! Plans bind volumes: driver and normalised options.
+//! Plans bind volumes: compares their driver and normalised options.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Optio
     draft = draft.source(volume.source.as_ref()).after(after);
     draft = draft.run([replace(&path, Some(release))]);
     let recorded = builder.previous_input(&facts::Input::Volume(volume.name.to_string()));
-    // A volume that holds data is gone with them.
+    // A volume that holds its own data loses it, and no undo can restore that.
     if builder.previous().is_some()
         && let Some(device) = found.bound_to()
     {
@@ -105,7 +105,8 @@ fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Optio
     builder.step(draft);
 }
 
-/// Whether all containers that have the volume are in our projects; else why not.
+/// Checks that all containers that use the volume belong to desired projects; otherwise returns why
+/// not.
 fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
     let containers = builder.facts.containers.as_result()?;
     let foreign = containers.values().find(|container| {
@@ -124,7 +125,7 @@ fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
     }
 }
 
-/// How an existing volume differs from a bind of `path`.
+/// Returns how an existing volume differs from a bind of `path`.
 fn differences(found: &facts::Volume, path: &str) -> Vec<Cause> {
     let mut causes = vec![];
     if found.driver != Driver::Local {
@@ -156,8 +157,8 @@ fn differences(found: &facts::Volume, path: &str) -> Vec<Cause> {
     causes
 }
 
-/// Options as docker treats them: mount flags are a set, a device's trailing slashes say nothing,
-/// and a bind has no file system type.
+/// Normalises options as docker treats them: mount flags are a set, trailing slashes of a device
+/// mean nothing, and a bind has no file system type.
 fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut map = options.clone();
     if let Some(flags) = map.get_mut("o") {
@@ -182,7 +183,7 @@ fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 impl facts::Volume {
-    /// The directory, where it is a plain bind.
+    /// Returns the bound directory of a plain bind.
     pub(super) fn bound_to(&self) -> Option<&str> {
         let bind = self.driver == Driver::Local && normalised(&self.options).get("o")? == "bind";
         self.options
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_is_described_by_what_may_be_lost_with_it() {
+    fn a_volume_is_described_by_the_data_that_its_removal_may_lose() {
         let bind = [("device", "/data"), ("o", "rw,bind"), ("type", "none")];
         let tmpfs = [("device", "tmpfs"), ("o", "size=1m"), ("type", "tmpfs")];
         for (volume, text) in [

@@ -1,6 +1,6 @@
-//! Reads the command lines of boot units as far as they matter: which compose file they start.
+//! Reads which compose file the command line of a boot unit starts.
 
-/// Options of docker-compose, before its command, that take a value.
+/// Options that take a value and stand before docker-compose's command.
 const WITH_VALUE: &[&str] = &[
     "-f",
     "--file",
@@ -32,10 +32,10 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The call that words are, if they are one.
+    /// Parses a command line; `None` if it is not `docker-compose up`.
     pub(super) fn parse(words: &[String]) -> Option<Self> {
         let mut words = words.iter().map(String::as_str);
-        // Characters before the program change how systemd runs it, not what.
+        // Prefix characters change how systemd runs the program, not which one.
         let program = words
             .next()?
             .trim_start_matches(['-', '@', ':', '+', '!', '|']);
@@ -66,13 +66,13 @@ impl Call {
     }
 }
 
-/// The words of a command line as systemd splits it, for those that matter here.
+/// Splits a command line as systemd does, as far as these calls need it.
 pub(super) fn words(line: &str) -> Vec<String> {
     let unquoted = |word: &str| word.trim_matches(['"', '\'']).to_owned();
     line.split_whitespace().map(unquoted).collect()
 }
 
-/// A path as seen from a directory.
+/// Returns a path as an absolute one, relative to `directory`.
 pub(super) fn absolute(path: &str, directory: &str) -> String {
     let path = path.strip_prefix("./").unwrap_or(path);
     if path.starts_with('/') {
@@ -82,7 +82,7 @@ pub(super) fn absolute(path: &str, directory: &str) -> String {
     }
 }
 
-/// Replaces the specifiers that name the instance, and the home directory.
+/// Expands the specifiers for the instance, the unit and the home directory, and a leading `~`.
 pub(super) fn expand(text: &str, instance: &str, home: &str) -> String {
     let mut expanded = String::new();
     let mut rest = text
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_known_with_all_options_before_its_command() {
+    fn a_call_is_recognised_with_options_before_its_command() {
         for (line, files, project_name, directory) in [
             ("docker-compose up", "", "", ""),
             ("-/usr/bin/docker compose up -d", "", "", ""),

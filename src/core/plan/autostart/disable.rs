@@ -1,4 +1,4 @@
-//! Plans what does not start when the VPU boots any more: projects of ours, and services of others.
+//! Plans what no longer starts when the VPU boots: projects of the manifest, and other services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,14 +17,15 @@ use crate::{
 };
 
 impl Disabled {
-    /// The compose project of that name, as docker-compose makes it from the directory's name.
+    /// Returns the name that docker-compose makes of the directory's name.
     pub(in crate::plan) fn project(&self) -> String {
         let kept = |c: &char| c.is_ascii_alphanumeric() || "_-".contains(*c);
         self.name.to_lowercase().chars().filter(kept).collect()
     }
 }
 
-/// A declared project, by its unit; its containers are made by the compose file that is declared.
+/// Disables the unit of a declared project. Restart policies are not touched: its compose file sets
+/// them.
 pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
     let is_absent = project.state == ProjectState::Absent;
     if enabled_by_root(builder, found, &project.name) {
@@ -51,7 +52,7 @@ pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Pr
     );
 }
 
-/// Whether root enabled a unit for every user, which is then blocked.
+/// Blocks a unit that root enabled for every user; returns whether one is.
 fn enabled_by_root(builder: &mut Builder<'_>, found: &Autostart, name: &str) -> bool {
     let by_root = found.enabled_for_all.contains(name);
     if by_root {
@@ -68,13 +69,14 @@ fn enabled_by_root(builder: &mut Builder<'_>, found: &Autostart, name: &str) -> 
     by_root
 }
 
-/// Services of others: the unit, and the policies by which dockerd starts their containers.
+/// Disables services that are not declared: their unit, and the policies by which dockerd starts
+/// their containers.
 pub(super) fn others(builder: &mut Builder<'_>, found: &Autostart) {
     let desired = builder.desired;
     let mut seen = BTreeSet::new();
     for other in &desired.disabled {
         let declared = desired.projects.iter().any(|p| p.name == other.name);
-        // Of a declared project its own `autostart` speaks.
+        // A declared project is governed by its own `autostart`.
         if !declared && seen.insert(&other.name) {
             diff_disabled(builder, found, other);
         }
@@ -126,7 +128,8 @@ fn diff_disabled(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled)
     builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
 }
 
-/// Says where there is nothing of that name and something of a name like it. A VPU that has it no more is as declared.
+/// Notes a name that nothing on the VPU has, if a similar one exists. Without one, the name counts
+/// as already disabled.
 fn note_mistyped(
     builder: &mut Builder<'_>,
     found: &Autostart,
@@ -156,7 +159,7 @@ fn note_mistyped(
 
 type ByPolicy<'a> = BTreeMap<&'a RestartPolicy, Vec<(&'a String, &'a Container)>>;
 
-/// The containers of the project that dockerd starts after a boot, by policy.
+/// Returns the containers of the project that dockerd starts after a boot, by policy.
 fn coming_back<'a>(other: &Disabled, containers: &'a BTreeMap<String, Container>) -> ByPolicy<'a> {
     let project = other.project();
     let mut by_policy = ByPolicy::new();

@@ -1,4 +1,4 @@
-//! Plans what starts when the VPU boots, in both generations of its autostart.
+//! Plans what starts when the VPU boots, in both firmware generations.
 
 mod call;
 mod disable;
@@ -19,7 +19,7 @@ use crate::{
     remote,
 };
 
-/// States of a unit file in which a boot starts it.
+/// States of a unit file in which it starts at boot.
 const ON: &[&str] = &["enabled", "static", "alias", "generated"];
 
 pub(super) fn address(name: &str) -> Address {
@@ -64,8 +64,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// An apply that was cut off may have enabled or disabled what this plan need not touch any more: then
-/// none of its steps takes that back.
+/// An interrupted apply may have enabled or disabled a unit that this plan does not change, so that
+/// none of its steps would undo that.
 fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
     let Some(previous) = builder.previous() else {
         return;
@@ -81,7 +81,7 @@ fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
     }
 }
 
-/// The names whose autostart is declared.
+/// Returns the names whose autostart is declared.
 fn names(desired: &Desired) -> impl Iterator<Item = &str> {
     let projects = desired
         .projects
@@ -136,7 +136,7 @@ fn not_lingering(lingering: Option<bool>) -> Obstacle {
     }
 }
 
-/// The older generation: a unit of its own.
+/// Plans the older generation: one unit for each project.
 fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
     let address = address(&project.name);
     let name = unit_name(&project.name);
@@ -174,7 +174,8 @@ fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) 
     );
 }
 
-/// The newer generation: dockerd is started, and containers come back by their restart policy.
+/// Plans the newer generation: dockerd starts, and brings containers back by their restart
+/// policies.
 fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
     let address = address(&project.name);
     if let Some(obstacle) = policy::missing(project) {
@@ -218,7 +219,7 @@ fn systemctl(verb: &str, unit: &str) -> [Command; 2] {
     [remote::systemctl(verb, unit), remote::sync()].map(Command::new)
 }
 
-/// The projects whose autostart this release or one before it turned on, as the record keeps them.
+/// Returns the projects whose autostart this release or an earlier one turned on, for the record.
 pub(super) fn made(desired: &Desired, recorded: Option<&facts::Release>) -> BTreeSet<String> {
     let before = recorded.iter().flat_map(|release| &release.autostart);
     let before = before.filter(|name| !is_declared(desired, name)).cloned();
@@ -232,7 +233,7 @@ fn is_declared(desired: &Desired, name: &str) -> bool {
     names(desired).any(|declared| declared == name)
 }
 
-/// Notes what an earlier release turned on and this one says nothing about.
+/// Reports the projects whose autostart an earlier release turned on and this one does not declare.
 fn unmanaged(builder: &mut Builder<'_>) {
     let facts = builder.facts;
     let (Some(found), Some(records)) = (facts.autostart.known(), facts.records.known()) else {
@@ -247,7 +248,7 @@ fn unmanaged(builder: &mut Builder<'_>) {
     }
 }
 
-/// What of the facts a plan for `desired` depends on.
+/// Returns the facts that a plan for `desired` depends on.
 pub(super) fn relevant(desired: &Desired, facts: &Probed<Autostart>) -> Probed<Autostart> {
     let names: BTreeSet<&str> = names(desired).collect();
     if names.is_empty() && desired.projects.is_empty() {
@@ -261,7 +262,7 @@ pub(super) fn relevant(desired: &Desired, facts: &Probed<Autostart>) -> Probed<A
     found
         .enabled_for_all
         .retain(|name| names.contains(name.as_str()));
-    // The template is `indirect` as soon as any instance is enabled.
+    // Systemd reports the template as `indirect` as soon as any instance is enabled.
     if found.template.as_deref() == Some("indirect") {
         found.template = Some("disabled".to_owned());
     }
@@ -277,7 +278,7 @@ mod tests {
     use crate::{digest::Digest, testing};
 
     #[test]
-    fn a_record_keeps_what_was_turned_on_until_another_is_declared() {
+    fn a_record_keeps_autostart_until_the_manifest_declares_it() {
         let recorded = facts::Release {
             version: "1".into(),
             desired: Digest::of(b""),

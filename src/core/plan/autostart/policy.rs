@@ -1,4 +1,4 @@
-//! Knows which restart policies bring a container back after a boot.
+//! Decides which restart policies bring a container back after a boot.
 
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
@@ -17,18 +17,18 @@ struct ComesBack {
 }
 
 impl ComesBack {
-    /// The service and its policy, for reading.
+    /// Returns the service and its policy, as shown to people.
     fn text(&self) -> String {
         format!("{} (`restart: {}`)", self.service, self.policy)
     }
 }
 
-/// The project's services that dockerd starts again after a boot.
+/// Returns the project's services that dockerd starts again after a boot.
 fn coming_back(project: &Project) -> Vec<ComesBack> {
     let services = project.services.iter().filter(|(_, s)| s.replicas > 0);
     let with_policy = services.filter_map(|(name, service)| {
         let policy = service.restart.as_ref()?;
-        // What was stopped stays so, unless it is to run always.
+        // A stopped container stays stopped unless its policy is `always`.
         let comes = match project.state {
             ProjectState::Running => policy.survives_boot(),
             ProjectState::Stopped | ProjectState::Absent => *policy == RestartPolicy::Always,
@@ -41,13 +41,13 @@ fn coming_back(project: &Project) -> Vec<ComesBack> {
     with_policy.collect()
 }
 
-/// The compose file on this machine, else its name.
+/// Returns the path of the compose file on this machine, or else its name.
 fn compose_file(project: &Project) -> &str {
     let file = project.files.iter().find(|f| f.relative == COMPOSE_FILE);
     file.map_or(COMPOSE_FILE, |file| file.local.as_str())
 }
 
-/// Why and how to fix it, where services have no policy that brings them back.
+/// Returns an obstacle if services have no policy that brings them back.
 pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     let lacking: Vec<String> = project
         .services
@@ -80,7 +80,8 @@ pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     ))
 }
 
-/// Says of a project that is not to start at boot which of it will, and why.
+/// Notes the services that start at boot although the project declares `autostart = false`, and
+/// why.
 pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project) {
     let back = coming_back(project);
     if back.is_empty() {
@@ -96,7 +97,7 @@ pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project)
     ));
 }
 
-/// What a boot does with a project that is to start with it and is stopped.
+/// Returns the note for a project that has `autostart = true` and is declared as stopped.
 pub(super) fn stopped_note(project: &Project) -> Note {
     let name = &project.name;
     let back = coming_back(project);

@@ -1,4 +1,4 @@
-//! Judges whether a boot unit starts what is deployed: ifm does not publish its text, so that it is
+//! Judges whether a boot unit starts what is deployed. ifm does not publish the units, so they are
 //! read on every VPU.
 
 use super::call::{Call, absolute, expand, words};
@@ -13,11 +13,11 @@ use crate::{
     remote::COMPOSE_ROOT,
 };
 
-/// The first docker-compose that takes `.env` from beside a compose file named by `-f`.
+/// The first docker-compose that reads `.env` from the directory of a compose file given by `-f`.
 const ENV_BESIDE_FILE: (u32, u32) = (1, 28);
 
-/// What is worth saying of a unit that starts the project, or why it does not start it. `compose`
-/// is docker-compose's version.
+/// Returns notes about a unit that starts the project, or why it does not start it. `compose` is
+/// docker-compose's version.
 pub(super) fn judge(
     unit: &Unit,
     project: &Project,
@@ -75,8 +75,8 @@ fn remedy(what: &str) -> String {
     format!("{what}: systemctl --user edit oem-dc@.service; or leave `autostart` out")
 }
 
-/// Whether the call, made in a directory, starts the compose file that is deployed; a note where it
-/// does so in its own way.
+/// Checks that the call, run in a directory, starts the deployed compose file; returns a note if it
+/// does so in an unknown form.
 fn compose_file(
     call: &Call,
     runs_in: &str,
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_names_unit_reason_and_remedy() {
+    fn messages_name_the_unit_the_reason_and_the_remedy() {
         let exec = "docker-compose -f /usr/share/oem/docker/compose/%i/docker-compose.yml up";
         let said = [
             judged(

@@ -1,4 +1,5 @@
-//! Reports what docker-compose on the VPU says of a project: errors block, warnings are notes.
+//! Reports what docker-compose on the VPU says about a project: errors block it, warnings are
+//! notes.
 
 use super::address;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     },
 };
 
-/// Why docker-compose there does not take the project, and what to do.
+/// Returns an obstacle if docker-compose on the VPU refuses the project.
 pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     if project.state == ProjectState::Absent {
         return None;
@@ -33,7 +34,7 @@ pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<Obstac
     ))
 }
 
-/// Notes what it warns of, and why it could not be asked.
+/// Notes its warnings, or why it could not be asked.
 pub(super) fn note(builder: &mut Builder<'_>, project: &Project) {
     if project.state == ProjectState::Absent {
         return;

@@ -20,8 +20,8 @@ use crate::{
     shell::{Argv, quote},
 };
 
-/// Plans the project's files, those too that it does not have any more; gives the relative paths of
-/// those that change.
+/// Plans the project's files, including those that it no longer has; returns the relative paths of
+/// the files that change.
 pub(super) fn files<'a>(
     builder: &mut Builder<'a>,
     project: &Project,
@@ -62,8 +62,8 @@ pub(super) fn files<'a>(
     Ok(changed)
 }
 
-/// Files in the project's directory that docker-compose would read on its own and that nobody declared: they would
-/// steer the containers unseen.
+/// Returns files in the project's directory that docker-compose would read automatically and that
+/// are not declared: they would change the containers without notice.
 fn undeclared<'a>(builder: &Builder<'a>, project: &Project) -> Vec<&'a str> {
     let there = builder.facts.projects.get(&project.name);
     let is_read = |name: &str| name == ".env" || name.contains(".override.");
@@ -79,7 +79,7 @@ fn undeclared<'a>(builder: &Builder<'a>, project: &Project) -> Vec<&'a str> {
         .collect()
 }
 
-/// Renames such a file: nothing that somebody wrote is lost.
+/// Plans the renaming of such a file, so that nothing somebody wrote is lost.
 fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
     let path = format!("{}/{name}", project.directory());
     let record = builder.state().started(&project.name);
@@ -96,8 +96,8 @@ fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
     builder.step(draft);
 }
 
-/// The files that the last release, or an apply after it that was cut off, put into the project's
-/// directory, and that the manifest does not declare.
+/// Returns the files that the last release, or an interrupted apply after it, put into the
+/// project's directory and that the manifest does not declare.
 pub(super) fn dropped<'a>(
     builder: &Builder<'a>,
     project: &Project,
@@ -109,15 +109,16 @@ pub(super) fn dropped<'a>(
     files.filter(|relative| !is_declared(relative)).collect()
 }
 
-/// What changes of a file.
+/// What changes in a file.
 enum Change {
-    /// What is in it.
+    /// Its contents.
     Content,
-    /// Its permissions, which are these: whoever mounts it sees that at once.
+    /// Its permissions, found as given here: they change in place, and every mount of the file
+    /// shows that at once.
     Mode(u32),
 }
 
-/// Why a file has to be written, or why and how it cannot be.
+/// Returns why a file has to be written, or why it cannot be.
 fn file_cause(
     fact: Option<&Probed<PathFact>>,
     file: &ProjectFile,
@@ -143,7 +144,7 @@ fn file_cause(
             let cause = Cause::differs("content", found.short(), file.sha256.short());
             Some((Change::Content, cause))
         } else {
-            // Of another size: its hash was not asked for.
+            // The hash of a file of another size is not asked for.
             let bytes = |count: u64| format!("{count} bytes");
             let cause = Cause::differs("size", bytes(*size), bytes(file.bytes));
             Some((Change::Content, cause))
@@ -155,7 +156,7 @@ fn file_cause(
             let reason = format!("{path} is a directory");
             Err(Obstacle::new(BlockCode::WrongKind, reason, look()))
         }
-        // As ifm's own scripts make one; what it points to stays.
+        // ifm's own scripts create such links; the link is replaced and its target stays.
         Some(Probed::Known(PathFact::Link { target })) => written(Cause::differs(
             "kind",
             format!("a link to {target}"),
@@ -173,7 +174,7 @@ fn file_cause(
     }
 }
 
-/// Changes a file's permissions in place.
+/// Plans the change of a file's permissions in place.
 fn mode(
     builder: &mut Builder<'_>,
     project: &Project,
@@ -215,7 +216,7 @@ fn put(
     step(builder, project, &place, previous, (action, cause), command);
 }
 
-/// Removes a file that an earlier apply put there.
+/// Plans the removal of a file that an earlier apply put there.
 fn remove(
     builder: &mut Builder<'_>,
     project: &Project,
@@ -246,7 +247,7 @@ fn step(
     builder.step(draft);
 }
 
-/// Where a project's file is, what the last release has there, and where that is kept.
+/// A project's file with what the last release has at its path and where that is kept.
 pub(super) struct Place {
     relative: String,
     directory: String,
@@ -291,7 +292,7 @@ impl Place {
         remote::restore_file(&self.path, (&self.kept, self.previous), &self.record)
     }
 
-    /// Whether the last release has just this file there.
+    /// Whether the last release has exactly this file there.
     pub(super) fn had(&self, file: &ProjectFile) -> bool {
         self.previous == PreviousFile::Is(file.sha256)
     }

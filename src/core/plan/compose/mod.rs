@@ -1,4 +1,4 @@
-//! Plans compose projects: their files, and what their containers were started from.
+//! Plans compose projects: their files, and the containers that are started from them.
 
 mod asked;
 mod between;
@@ -50,16 +50,16 @@ fn file_address(project: &str, relative: &str) -> Address {
 }
 
 impl Project {
-    /// Whether a container is of this project and made in its directory.
+    /// Whether the container belongs to this project and was created in its directory.
     fn owns(&self, container: &Container) -> bool {
         container.project == self.name && container.working_dir == self.directory()
     }
 
-    /// Whether a container is of this project, or sits on a name that it needs.
+    /// Whether the container belongs to this project, or has a name that it needs.
     pub(super) fn touches(&self, container: &Container) -> bool {
         container.project == self.name
             || self.services.iter().any(|(name, service)| {
-                // docker-compose 1.x joins the words of a name by `_`.
+                // docker-compose 1.x joins the parts of a name by `_`.
                 let mut numbers = 1..=service.replicas;
                 match &service.container_name {
                     Some(needed) => *needed == container.name,
@@ -85,7 +85,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             return;
         }
     };
-    // What goes makes room for what comes.
+    // Removals come first, to free names and ports.
     let goes = |project: &&Project| project.state == ProjectState::Absent;
     let first = desired.projects.iter().filter(goes);
     let then = desired.projects.iter().filter(|project| !goes(project));
@@ -108,8 +108,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// The commands that take back what an apply that was cut off made of projects, where it is what this plan wants: the
-/// plan has no step for them, and would leave them so if another of its steps failed.
+/// Returns the commands that undo what an interrupted apply did to projects, if that is what this
+/// plan wants: the plan has no step for them, so a rollback of its other steps would not restore
+/// them.
 pub(super) fn restore_unchanged(builder: &mut Builder<'_>) -> Vec<Command> {
     let facts = builder.facts;
     let (Some(containers), Some(records)) = (facts.containers.known(), facts.records.known())
@@ -135,7 +136,7 @@ pub(super) fn restore_unchanged(builder: &mut Builder<'_>) -> Vec<Command> {
     commands
 }
 
-/// What is there of a project.
+/// What the VPU has of a project.
 struct Found<'a> {
     containers: BTreeMap<&'a String, &'a Container>,
     started: Option<&'a Started>,
@@ -156,19 +157,19 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// The services of its containers.
+    /// Returns the services of its containers.
     fn services(&self) -> impl Iterator<Item = &str> {
         self.containers.values().map(|c| c.service.as_str())
     }
 }
 
-/// Containers of others that have names of this project's: why, and what to do.
+/// Returns an obstacle if containers of others have names of this project's.
 fn conflict(
     desired: &Desired,
     project: &Project,
     containers: &BTreeMap<String, Container>,
 ) -> Option<Obstacle> {
-    // A project that goes needs no names.
+    // A project that is removed needs no names.
     let needs_names = project.state != ProjectState::Absent;
     let foreign = containers.values().find(|container| {
         (container.project == project.name || (needs_names && project.touches(container)))
@@ -202,7 +203,8 @@ fn conflict(
     Some(Obstacle::new(BlockCode::NameTaken, reason, remedy))
 }
 
-/// The command that takes a container's project down, with the files that it was made of.
+/// Returns the command that takes a container's project down, with the files that it was created
+/// from.
 fn take_down(container: &Container) -> String {
     let files = container
         .config_files
@@ -257,7 +259,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         .iter()
         .filter_map(|cause| covered_input(project, cause))
         .collect();
-    // What docker-compose makes of files that change need not be told beside them.
+    // If files change, what docker-compose makes of them is not reported as well.
     let is_told =
         |input: &Input| known.contains(input) || (input.is_resolved() && !changed_files.is_empty());
     for (input, (was, is)) in stale.named(is_told) {
@@ -325,7 +327,8 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     builder.step(draft);
 }
 
-/// The services whose containers differ from their definition or image, or from what docker shows of what they use.
+/// Returns the services whose containers differ from their definition, their image, or what docker
+/// shows of the resources that they use.
 fn differing(
     builder: &Builder<'_>,
     project: &Project,
@@ -341,7 +344,7 @@ fn differing(
         let Some(image) = image.filter(|image| changed_images.contains(*image)) else {
             return false;
         };
-        // Where only the name was gone, the container is of the right image.
+        // If only the name was missing, the container already has the right image.
         let wanted = image_id(builder, image);
         let mut own = found.containers.values().filter(|c| c.service == **name);
         own.any(|container| Some(&container.image) != wanted.as_ref())
@@ -350,21 +353,23 @@ fn differing(
     services
 }
 
-/// Services with a container that was renamed for one that was never created, or that is left beside it.
+/// Returns the services with a container that was renamed for a replacement that was never created,
+/// or that is left beside it.
 fn left_aside(found: &Found<'_>) -> BTreeSet<String> {
     let aside = found.containers.iter();
     let aside = aside.filter(|(id, container)| container.own_name(id) != container.name);
     aside.map(|(_, c)| c.service.clone()).collect()
 }
 
-/// Whether an earlier step removes containers of the project: replacing a volume takes them along.
+/// Whether an earlier step removes containers of the project: replacing a volume removes those that
+/// use it.
 fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
     let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
     volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
 }
 
-/// Removes containers that were renamed by then: of projects that are to go, with their networks, and of
-/// services that a compose file has no more.
+/// Plans the removal of containers that the switch has renamed: those of absent projects, with
+/// their networks, and those of services that a compose file no longer has.
 pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
     let containers = builder.facts.containers.known();
     for project in &builder.desired.projects {
@@ -436,7 +441,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         }
         return builder.unchanged();
     }
-    // They go when all else is done: a failure before brings them back with their data.
+    // They are removed last, so that an earlier failure can restore them with their data.
     let services: BTreeSet<&str> = found.services().collect();
     let services = services.iter().map(|service| project.stop_word(service));
     let mut actions = vec![remote::step_aside(&project.name, services)];
@@ -469,7 +474,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_project_is_taken_down_with_the_files_that_it_was_made_of() {
+    fn a_project_is_taken_down_with_the_files_that_it_was_created_from() {
         let mut container = Container {
             project: "cam".into(),
             working_dir: "/home/oem/my cam".into(),
@@ -487,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_stepped_aside_if_its_name_begins_with_its_id() {
+    fn a_container_is_renamed_aside_if_its_name_begins_with_its_id() {
         let id = "0123456789abcdef".to_owned();
         let aside = |name: &str| {
             let container = Container {

@@ -1,5 +1,5 @@
-//! Finds what a project needs and the VPU lacks: a newer docker-compose, a container runtime, a free port. Otherwise
-//! it would fail in the middle of the switch.
+//! Finds what a project needs and the VPU lacks: a newer docker-compose, a container runtime, a
+//! free port. Without this check, it would fail in the middle of the switch.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,8 @@ fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
     ))
 }
 
-/// What `check` finds of the image that the file names; on this VPU its variables may make it another one.
+/// Returns an obstacle if a service's image is not declared. `check` reports the one that the file
+/// names; variables on this VPU may result in another one.
 fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
     let resolved = project
         .services
@@ -69,7 +70,7 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
     let runtimes = &facts.docker.known()?.runtimes;
     let (name, runtime) = project.services.iter().find_map(|(name, service)| {
         let wanted = service.runtime.as_ref()?;
-        // An observation without any is from before they were asked for.
+        // An observation without runtimes was recorded by a version that did not ask for them.
         (!runtimes.is_empty() && !runtimes.contains(wanted)).then_some((name, wanted))
     })?;
     let known: Vec<&str> = runtimes.iter().map(String::as_str).collect();
@@ -118,13 +119,13 @@ fn port(
             projects.any(|project| project.name == container.project)
         };
         match holders.next() {
-            // Whatever this manifest runs may give the port up in this very plan.
+            // A project of this manifest may free the port in this same plan.
             Some(holder) if own(holder) => {}
             Some(holder) => {
                 let how = format!("stop it (docker stop {})", holder.name);
                 return taken(format!("container {}", holder.name), &how);
             }
-            // On the VPU's own network, it may be one of ours that listens.
+            // With host networking, the listener may be one of this manifest's containers.
             None if containers
                 .values()
                 .filter(running)
@@ -138,7 +139,8 @@ fn port(
     None
 }
 
-/// A service of this or an earlier project that publishes the port, too: `(project, service)`.
+/// Returns the service of this or an earlier project that publishes the same port: `(project,
+/// service)`.
 fn declared_before<'a>(
     desired: &'a Desired,
     project: &Project,
@@ -156,8 +158,8 @@ fn declared_before<'a>(
         .map(|(project, name, _)| (project, name))
 }
 
-/// Whether a socket is bound to the port. Where the kernel's tables cannot be read, docker itself
-/// says so when the container starts.
+/// Whether a socket is bound to the port. If the kernel's tables cannot be read, docker itself
+/// reports the conflict when the container starts.
 fn listened_to(facts: &Facts, port: &HostPort) -> bool {
     match &facts.listeners {
         Probed::Known(listeners) => listeners.iter().any(|held| held.collides_with(port)),

@@ -1,5 +1,5 @@
-//! Compares containers' restart policies with their services': docker-compose does not see one that was changed by
-//! `docker update`, and docker changes it back without another container.
+//! Compares containers' restart policies with their services': docker-compose does not see a change
+//! by `docker update`, and docker can correct it without recreating the container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +15,18 @@ use crate::{
     restart_policy::RestartPolicy,
 };
 
-/// The services whose containers have another policy.
+/// The services whose containers have another restart policy than declared.
 pub(super) struct Policies<'a> {
-    /// By service: the policy of before, and the one that is wanted.
+    /// By service: the found policy, and the desired one.
     services: BTreeMap<&'a str, (RestartPolicy, RestartPolicy)>,
     causes: Vec<Cause>,
-    /// Whether the engine changes policies of containers; podman does not.
+    /// Whether the engine changes policies in place; podman does not.
     in_place: bool,
 }
 
 impl<'a> Policies<'a> {
-    /// Those of services whose definition is another one are left out: docker-compose replaces their containers.
+    /// Compares the policies. Services whose definition differs are left out: docker-compose
+    /// recreates their containers.
     pub(super) fn of(
         builder: &Builder<'_>,
         project: &'a Project,
@@ -60,18 +61,18 @@ impl<'a> Policies<'a> {
         policies
     }
 
-    /// The differences.
+    /// Returns the differences.
     pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
         self.causes.iter().cloned()
     }
 
-    /// The services whose containers have to be replaced for it.
+    /// Returns the services whose containers have to be recreated to change the policy.
     pub(super) fn services(&self) -> BTreeSet<String> {
         let services = self.services.keys().filter(|_| !self.in_place);
         services.map(|service| (*service).to_owned()).collect()
     }
 
-    /// The commands that set the policies.
+    /// Returns the commands that set the desired policies.
     pub(super) fn set(&self, project: &Project) -> Vec<Command> {
         self.commands(project, |(_, wanted)| wanted)
     }
@@ -89,7 +90,8 @@ impl<'a> Policies<'a> {
         commands.collect()
     }
 
-    /// Plans it where nothing else of the project differs; false where there is more to do.
+    /// Plans the policies alone, if they are all that differs in the project; returns false if the
+    /// engine needs more.
     pub(super) fn alone(&self, builder: &mut Builder<'_>, project: &Project) -> bool {
         let mut causes = self.causes();
         let Some(first) = causes.next().filter(|_| self.in_place) else {

@@ -1,5 +1,5 @@
-//! The commands that roll a project back to the last recorded release, however far this apply or an interrupted one
-//! had come.
+//! Builds the commands that roll a project back to the last recorded release, from any point that
+//! this apply or an interrupted one reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,18 +22,18 @@ use crate::{
 
 /// What the last recorded release has of a project.
 pub(super) struct Previous<'a> {
-    /// Its part of the record; `None` where the release did not have the project.
+    /// The project's part of the record; `None` if the release did not have the project.
     made: Option<&'a Made>,
-    /// Whether the project is still what the record says: nothing was begun since.
+    /// Whether the project still matches the record: no apply has changed it since.
     untouched: bool,
 }
 
 impl<'a> Previous<'a> {
-    /// `None` where no release was recorded: then there is nothing to roll back to.
+    /// Returns `None` if no release was recorded: there is nothing to roll back to.
     pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Option<Self> {
         let made = builder.previous()?.made.get(&project.name);
-        // Whoever puts another file in place takes the record of what was started away first, and
-        // whoever replaces a volume removes its containers.
+        // A step that writes a file first removes the record of what was started, and one that
+        // replaces a volume removes its containers.
         let started = found.started.zip(made).is_some_and(|(started, made)| {
             let same_containers = found.containers.len() == started.containers.len()
                 && stranger(builder, found, started).is_none();
@@ -55,17 +55,17 @@ impl<'a> Previous<'a> {
         })
     }
 
-    /// Whether something has to be taken back even before a step of this plan touches it.
+    /// Whether the project has to be restored even if no step of this plan touches it.
     pub(super) fn is_touched(&self) -> bool {
         !self.untouched
     }
 
-    /// Whether the release has the project at all.
+    /// Whether the release has the project.
     pub(super) fn has_it(&self) -> bool {
         self.made.is_some()
     }
 
-    /// The files that the release has.
+    /// Returns the files that the release has.
     pub(super) fn files(&self) -> impl Iterator<Item = &'a str> {
         let inputs = self.made.into_iter().flat_map(|made| made.inputs.keys());
         inputs.filter_map(|input| match input {
@@ -74,13 +74,13 @@ impl<'a> Previous<'a> {
         })
     }
 
-    /// The recorded digest of a file.
+    /// Returns the recorded digest of a file.
     fn recorded(&self, relative: &str) -> Option<Digest> {
         let input = Input::File(relative.to_owned());
         self.made?.inputs.get(&input)?.parse().ok()
     }
 
-    /// What the release has at a file's path.
+    /// Returns what the release has at a file's path.
     pub(super) fn file(
         &self,
         builder: &Builder<'_>,
@@ -94,14 +94,14 @@ impl<'a> Previous<'a> {
         let missing = Probed::Known(PathFact::Missing);
         let is_there = builder.facts.paths.get(&path) != Some(&missing);
         if is_there && !added(builder, project).contains(relative) {
-            PreviousFile::Whatever // someone else's, which the release may use
+            PreviousFile::Whatever // not written by o3r-deploy; the release may use it
         } else {
             PreviousFile::None
         }
     }
 
-    /// The commands that take the project back, once the undo commands of the steps before it ran;
-    /// `changed_files` are those that have steps of their own.
+    /// Returns the commands that restore the project, to run after the undo commands of earlier
+    /// steps. `changed_files` are the files that have steps of their own.
     pub(super) fn restore(
         &self,
         builder: &mut Builder<'_>,
@@ -141,7 +141,7 @@ impl<'a> Previous<'a> {
             .collect();
         commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
         match state {
-            // What was scaled to nothing stays so.
+            // A project that was scaled to zero stays so.
             ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
             ProjectState::Running => {
                 let gate = HealthGate::stays_up();
@@ -155,7 +155,8 @@ impl<'a> Previous<'a> {
         commands
     }
 
-    /// Files that this plan leaves alone, because an interrupted apply already put them there.
+    /// Restores files that this plan does not change because an interrupted apply already wrote
+    /// them.
     fn files_put_before(
         &self,
         builder: &Builder<'_>,
@@ -173,8 +174,8 @@ impl<'a> Previous<'a> {
         commands
     }
 
-    /// Whether to start the project: not what the release leaves stopped, nor what someone stopped
-    /// since. Where an apply was cut off, it says nothing that containers do not run.
+    /// Whether to start the project: not if the release leaves it stopped, nor if someone stopped
+    /// it since. After an interrupted apply, stopped containers prove nothing.
     fn ran(&self, found: &Found<'_>, made: &Made) -> bool {
         let as_meant = || {
             found
@@ -185,9 +186,9 @@ impl<'a> Previous<'a> {
         made.running && (self.is_touched() || any_runs(found) || as_meant())
     }
 
-    /// The containers of before come back where they are still there; what replaced them is replaced where the way
-    /// there replaced it, and everything where it cannot be told how far an apply came. Where an image is gone,
-    /// nothing can be replaced.
+    /// Restores the former containers if they still exist. Otherwise recreates the services that
+    /// the apply recreated, or all of them if it is unknown how far an apply came. If an image is
+    /// gone, nothing can be recreated.
     fn restore_in_state(
         &self,
         builder: &Builder<'_>,
@@ -211,7 +212,7 @@ impl<'a> Previous<'a> {
                 then,
             );
         }
-        // Another step may remove a container that others of the project cannot be without.
+        // Another step may remove a container that others of the project depend on.
         let lost = loses_containers(builder, found)
             .then(|| Recreate::Services(found.services().map(str::to_owned).collect()));
         let recreate = match (forwards, &lost) {
@@ -222,13 +223,13 @@ impl<'a> Previous<'a> {
     }
 }
 
-/// Says where an apply that was cut off may have taken an anonymous volume away, of a release whose record does not say
-/// which volumes it had.
+/// Notes where an interrupted apply may have taken an anonymous volume away, for a release whose
+/// record does not list its volumes.
 fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note> {
     let mut notes = vec![];
     for container in found.containers.values() {
         let mounts = container.mounts.iter().filter(|(destination, mount)| {
-            // Secrets are mounted there, and are no mounts of the service.
+            // docker-compose mounts secrets there; they are not in the service's mounts.
             !mount.anonymous && !destination.starts_with("/run/secrets/")
         });
         let is_new = |destination: &str| {
@@ -250,16 +251,16 @@ fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note>
     notes
 }
 
-/// Whether image names and volumes are the release's.
+/// Whether image names and volumes still are the release's.
 fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
     let (images, volumes) = (&builder.facts.images, &builder.facts.volumes);
     let (Some(images), Some(volumes)) = (images.known(), volumes.known()) else {
-        return true; // then everything is blocked
+        return true; // everything is blocked in this case
     };
     let (mut of_images, mut of_volumes) = (images_made(made), volumes_made(made));
     of_images.all(|(name, id)| match images.get(id) {
         Some(image) => image.tags.contains(name),
-        // Somebody removed it: only another image of that name shows an apply.
+        // The image was removed: only another image with its name is evidence of an apply.
         None => !images.values().any(|image| image.tags.contains(name)),
     }) && of_volumes.all(|(name, device)| {
         let volume = volumes.get(name);
@@ -267,15 +268,16 @@ fn names_are(builder: &Builder<'_>, made: &Made) -> bool {
     })
 }
 
-/// Files that an apply put into the project's directory since the release, and that it has not.
+/// Returns the files that an apply put into the project's directory since the release and that the
+/// release does not have.
 pub(super) fn added<'a>(builder: &Builder<'a>, project: &Project) -> BTreeSet<&'a str> {
     let records = builder.facts.records.known();
     let added = records.and_then(|records| records.added.get(&project.name));
     added.into_iter().flatten().map(String::as_str).collect()
 }
 
-/// The commands that remove projects which the last release did not have: they may have names or ports of
-/// one that comes back, and their own steps come after its.
+/// Returns the commands that remove projects which the last release did not have: they may hold
+/// names or ports of a restored one, and their own undo commands run later.
 pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
     let Some(previous) = builder.previous() else {
         return vec![];
@@ -297,7 +299,8 @@ pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
     .collect()
 }
 
-/// Image names that another apply moved already. A name that this plan moves has its own undo.
+/// Returns the commands that restore image names which an interrupted apply moved. A name that this
+/// plan moves has its own undo.
 fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
     let Some(images) = builder.facts.images.known() else {
         return vec![];
@@ -325,7 +328,8 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
     commands
 }
 
-/// The images that containers were created from, as [`remote::put_back`] takes them.
+/// Returns the images that containers were created from, in the form that [`remote::put_back`]
+/// takes.
 fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
     let containers = found.containers.values();
     let named = containers.filter(|c| !c.image_ref.is_empty());
@@ -335,13 +339,14 @@ fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
     words.into_iter().collect()
 }
 
-/// Volumes that another apply replaced, or that this plan recreates with another directory.
+/// Returns the commands that restore volumes which an interrupted apply replaced, or which this
+/// plan creates with another directory.
 fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command> {
     let mut commands = vec![];
     for (name, device) in volumes_made(made) {
         let mut declared = builder.desired.volumes.iter();
         let Some(volume) = declared.find(|volume| volume.name == name) else {
-            continue; // this plan does not touch it
+            continue; // this plan does not change it
         };
         let is_it = volume.path.resolve(&builder.facts.system.home) == device;
         if is_it || builder.action(&volume::address(name)) == Some(Action::Replace) {
@@ -355,7 +360,7 @@ fn volumes(builder: &Builder<'_>, project: &Project, made: &Made) -> Vec<Command
     commands
 }
 
-/// The images that a release has, by name: the digests of their configurations.
+/// Returns the images of a release: names, and the digests of their configurations.
 fn images_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
     made.inputs.iter().filter_map(|(input, value)| match input {
         Input::Image(name) => Some((name.as_str(), value.as_str())),
@@ -363,7 +368,7 @@ fn images_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The volumes that a release has, by name: the directories that they are bound to.
+/// Returns the volumes of a release: names, and the directories that they are bound to.
 fn volumes_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
     made.inputs.iter().filter_map(|(input, value)| match input {
         Input::Volume(name) => Some((name.as_str(), value.as_str())),
@@ -384,7 +389,8 @@ fn any_runs(found: &Found<'_>) -> bool {
 }
 
 impl Container {
-    /// Its name, without what docker-compose puts before it while it replaces it.
+    /// Returns the name without the prefix that docker-compose adds while it recreates the
+    /// container.
     pub(super) fn own_name(&self, id: &str) -> &str {
         let replaced = id.get(..12).and_then(|short| self.name.strip_prefix(short));
         replaced
@@ -403,7 +409,7 @@ mod tests {
     use crate::{facts, offers::Offers, testing};
 
     #[test]
-    fn a_roll_back_removes_projects_that_the_plan_created() {
+    fn a_rollback_removes_projects_that_the_plan_created() {
         let stopped = |name| Project {
             state: ProjectState::Stopped,
             ..testing::project(name, [])
@@ -445,7 +451,7 @@ mod tests {
         };
         let records = facts::Records {
             releases: [("app".to_owned(), release)].into(),
-            // An apply that was cut off put its file there: what runs is its own.
+            // An interrupted apply put its file there: the running containers are its own.
             added: [("begun".to_owned(), [COMPOSE_FILE.to_owned()].into())].into(),
             ..facts::Records::default()
         };
@@ -454,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn the_images_of_containers_are_told_by_name_and_id() {
+    fn the_images_of_containers_are_listed_by_name_and_id() {
         let (desired, observed) = (testing::desired(vec![]), testing::observed());
         let offers = Offers::default();
         let builder = Builder::new(&desired, &observed, &offers);

@@ -1,5 +1,5 @@
-//! Compares a project's containers with what docker shows of what they use: networks, the namespaces of other
-//! containers, and what is mounted.
+//! Compares a project's containers with what docker shows of the resources that they use: networks,
+//! the namespaces of other containers, and mounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use crate::{
     plan::{Cause, NoteCode, builder::Builder},
 };
 
-/// What a container uses that is gone, or another one by now: starting it does not help, only another container does.
+/// Returns the resources of a container that no longer exist or were replaced: starting the
+/// container again does not help, only recreating it.
 pub(super) fn differences(
     builder: &Builder<'_>,
     project: &Project,
@@ -65,8 +66,9 @@ pub(super) fn differences(
     causes
 }
 
-/// The namespaces of other services that a container should use and does not: where a service has no container when
-/// docker-compose creates one that uses its namespace, it warns and gives that one a namespace of its own.
+/// Returns the namespaces of other services that a container should share and does not: if such a
+/// service has no container when docker-compose creates the sharing one, it warns and gives that
+/// one a namespace of its own.
 fn elsewhere(
     project: &Project,
     container: &Container,
@@ -86,7 +88,7 @@ fn elsewhere(
     let cause = |(kind, wanted, mode): (&str, &Option<String>, &String)| {
         let wanted = wanted.as_ref()?;
         let is = match mode.strip_prefix("container:") {
-            // Of one that is gone, it is said already.
+            // A removed one is reported by [`differences`] already.
             Some(owner) => match all?.get(owner)? {
                 owner if owner.project == project.name && owner.service == *wanted => return None,
                 owner => format!("of container {}", owner.name),
@@ -103,8 +105,8 @@ fn elsewhere(
     namespaces.into_iter().filter_map(cause).collect()
 }
 
-/// Limits that somebody gave a container by `docker update`. Docker cannot take them away again, and a limit that its
-/// kernel does not know is none there: what docker does not limit is no difference.
+/// Returns limits that somebody set by `docker update`. Docker cannot remove them again. A limit
+/// that the kernel does not support shows as none, so an absent limit is no difference.
 fn limited(project: &Project, container: &Container) -> Vec<Cause> {
     let service = project.services.get(&container.service);
     let Some(wanted) = service.and_then(|service| service.limits.as_ref()) else {
@@ -123,14 +125,15 @@ fn limited(project: &Project, container: &Container) -> Vec<Cause> {
     others.map(cause).collect()
 }
 
-/// The networks of its service that a container is not on, or where it does not have the service's name, by which
-/// others find it: docker-compose's hash says nothing of what somebody disconnected.
+/// Returns the service's networks that a container is not on, or is on without the service's name
+/// as an alias, by which others find it. docker-compose's hash does not cover a disconnected
+/// network.
 fn detached<'a>(
     builder: &'a Builder<'_>,
     project: &'a Project,
     container: &'a Container,
 ) -> impl Iterator<Item = Cause> + 'a {
-    // Where it has another's network, or none, its definition tells.
+    // With another container's network, or none, the definition decides.
     let mode = &container.namespaces.network;
     let is_elsewhere = mode.starts_with("container:") || matches!(mode.as_str(), "host" | "none");
     let service = project.services.get(&container.service);
@@ -139,7 +142,7 @@ fn detached<'a>(
         .into_iter()
         .flat_map(|service| &service.networks)
         .collect::<BTreeSet<_>>();
-    // Podman keeps these names elsewhere.
+    // Podman stores these aliases elsewhere.
     let docker = builder.facts.docker.known();
     let has_aliases = docker.is_some_and(|docker| docker.podman.is_none());
     let networks = project.networks.iter();
@@ -160,7 +163,7 @@ fn detached<'a>(
     })
 }
 
-/// Notes networks that somebody connected containers to: they stay.
+/// Notes networks that somebody connected containers to: the connection stays.
 pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let is_own = |name: &String| {
         let mut networks = project.networks.iter();
@@ -180,7 +183,7 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, found: &Found<'
     }
 }
 
-/// The services with a container of which that is true.
+/// Returns the services with a container that differs.
 pub(super) fn services(
     builder: &Builder<'_>,
     project: &Project,
@@ -192,8 +195,8 @@ pub(super) fn services(
         .collect()
 }
 
-/// The same services, and those whose containers use a namespace of one of theirs, or are linked to one: both go with
-/// the container.
+/// Returns these services, and those whose containers use a namespace of theirs or are linked to
+/// them: both break when the container is recreated.
 pub(super) fn with_dependants(
     found: &Found<'_>,
     mut services: BTreeSet<String>,
@@ -225,7 +228,7 @@ mod tests {
     use crate::{compose::Limits, desired::Service, testing};
 
     #[test]
-    fn a_limit_that_docker_has_is_compared_and_one_that_it_has_not_is_none() {
+    fn a_limit_is_compared_only_if_docker_reports_one() {
         let limits = |memory, pids| Limits {
             memory,
             pids,
@@ -260,7 +263,7 @@ mod tests {
                 differs("pids_limit", "9", "no limit")
             ]
         );
-        // A kernel may not know it.
+        // The kernel may not support the limit.
         assert_eq!(causes(Some(limits(64, 9)), limits(0, 0)), []);
         assert_eq!(causes(None, limits(32, 9)), []);
     }

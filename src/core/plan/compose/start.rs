@@ -1,4 +1,4 @@
-//! The commands that start a project, and those that restore what ran before.
+//! Builds the commands that start a project, and those that restore what ran before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,18 +14,18 @@ use crate::{
     shell::Argv,
 };
 
-/// Which services' containers are replaced.
+/// The services whose containers are recreated.
 pub(super) enum Recreate {
-    /// None that is known before: docker-compose replaces what it sees a reason for.
+    /// None known in advance: docker-compose recreates where it sees a reason.
     None,
-    /// These.
+    /// These services.
     Services(BTreeSet<String>),
-    /// It cannot be told which.
+    /// All services, as it is unknown which ones are affected.
     All,
 }
 
 impl Recreate {
-    /// Whether a service's containers are replaced.
+    /// Whether a service's containers are recreated.
     fn replaces(&self, service: &str) -> bool {
         match self {
             Self::None => false,
@@ -34,7 +34,7 @@ impl Recreate {
         }
     }
 
-    /// Those, too, whose containers live in a namespace of one that is replaced.
+    /// Adds the services whose containers share a namespace with a recreated one.
     pub(super) fn with_dependants(self, found: &Found<'_>) -> Self {
         match self {
             Self::Services(services) => Self::Services(with_dependants(found, services)),
@@ -42,7 +42,7 @@ impl Recreate {
         }
     }
 
-    /// These services, too; `None` means that it cannot be told which.
+    /// Adds these services; `None` means that it is unknown which ones are affected.
     pub(super) fn and(self, more: Option<BTreeSet<String>>) -> Self {
         match (self, more) {
             (Self::All, _) | (_, None) => Self::All,
@@ -56,8 +56,9 @@ impl Recreate {
     }
 }
 
-/// Compose's own hash covers the compose file, what is interpolated into it, and images; it does
-/// not cover the contents of other files, nor volumes.
+/// Returns the services that docker-compose would not recreate on its own. Its hash covers the
+/// compose file, what is interpolated into it, and images; not the contents of other files, nor
+/// volumes.
 pub(super) fn services_to_recreate(
     project: &Project,
     changed_files: &BTreeSet<String>,
@@ -77,14 +78,15 @@ pub(super) fn services_to_recreate(
             _ => {}
         }
     }
-    // Of `.env` compose sees what became of its variables, unless a service reads the file itself.
+    // The hash covers `.env` through its variables, unless a service reads the file itself.
     let is_seen = |file: &str| file == COMPOSE_FILE || (file == ".env" && !project.uses(file));
     for file in files.into_iter().filter(|file| !is_seen(file)) {
         let users = project
             .services
             .iter()
             .filter(|(_, s)| s.files.iter().any(|f| f == file));
-        // What no service reads changes none of them; what `extends` brings is in their definitions.
+        // A file that no service reads affects none; files named by `extends` are part of the
+        // definitions.
         services.extend(users.map(|(name, _)| name.clone()));
     }
     for (name, service) in &project.services {
@@ -104,7 +106,7 @@ pub(super) fn services_to_recreate(
 }
 
 impl Project {
-    /// Whether some service names the file.
+    /// Whether any service names the file.
     fn uses(&self, file: &str) -> bool {
         self.services
             .values()
@@ -112,7 +114,7 @@ impl Project {
     }
 }
 
-/// The commands that bring the project up (or create it, stopped) and record it.
+/// Returns the commands that bring the project up (or create it, stopped) and record it.
 pub(super) fn start(
     builder: &Builder<'_>,
     project: &Project,
@@ -127,7 +129,7 @@ pub(super) fn start(
         .values()
         .any(|c| c.status == ContainerState::Paused)
     {
-        // `up` leaves a paused container paused.
+        // `docker-compose up` leaves a paused container paused.
         commands.push(Command::new(remote::compose(name, ["unpause"])));
     }
     for (id, container) in &found.containers {
@@ -139,7 +141,7 @@ pub(super) fn start(
     }
     commands.extend(up(project, project.state, found, switch));
     match project.state {
-        // Of a project that is scaled to nothing, nothing has to stay up.
+        // A project that is scaled to zero has nothing to wait for.
         ProjectState::Running if project.services.values().all(|s| s.replicas == 0) => {}
         ProjectState::Running => {
             commands.push(Command::new(remote::wait_healthy(name, &project.health)));
@@ -152,7 +154,8 @@ pub(super) fn start(
     commands
 }
 
-/// The commands that make the project's containers; those that are replaced are stopped and renamed first.
+/// Returns the commands that create the project's containers; those to be recreated are stopped and
+/// renamed first.
 pub(super) fn up(
     project: &Project,
     state: ProjectState,
@@ -163,8 +166,9 @@ pub(super) fn up(
     let how = how(state);
     let there: BTreeSet<&str> = found.services().collect();
     let is_replaced = |service: &&str| recreate.replaces(service);
-    // What the compose file has no more may have a port or name that is needed. It goes when all else is done: a
-    // failure before brings it back with its data.
+    // Containers of removed services may hold a port or name that is needed, so they are renamed as
+    // well. They are removed after everything else, so that an earlier failure can restore them
+    // with their data.
     let is_gone = |service: &&str| !project.services.contains_key(*service);
     let is_aside = |service: &&str| is_replaced(service) || is_gone(service);
     let aside: Vec<&str> = there.iter().copied().filter(is_aside).collect();
@@ -201,9 +205,10 @@ pub(super) fn up(
 }
 
 impl Project {
-    /// The services that have to run before these are created, as those use their namespaces, and that do not: docker
-    /// starts no container in a namespace of one that stands still, and where there is none, docker-compose gives the new
-    /// one a namespace of its own.
+    /// Returns the services that must run before these are created, because these use their
+    /// namespaces, and that do not run: docker starts no container in the namespace of a stopped
+    /// one, and if that one does not exist, docker-compose gives the new container a namespace of
+    /// its own.
     fn owners<'a>(&'a self, services: &[&'a str], found: &Found<'_>) -> Vec<&'a str> {
         let runs = |service: &str| {
             let mut containers = found.containers.values();
@@ -223,8 +228,8 @@ impl Project {
     }
 }
 
-/// The same commands, those in one that need nothing from here: whoever is gone after the first stopped containers
-/// must not be needed for the last that starts others.
+/// Joins commands that need no input from this machine into one: if the connection is lost after
+/// the first has stopped containers, the last still starts others.
 fn together(commands: Vec<Command>) -> Vec<Command> {
     let is_alone = |command: &Command| {
         command.stdin.is_none() && command.fallback.is_none() && command.transport.is_shell()
@@ -246,10 +251,10 @@ fn together(commands: Vec<Command>) -> Vec<Command> {
     joined.collect()
 }
 
-/// The commands that take a project's containers back to those of before, as far as these are still there, and
-/// have docker-compose replace all others of the services `recreate` names. `images` are those of before, each as
-/// `NAME=IMAGE`: docker-compose runs only where they are there. `then` runs when all
-/// have stopped.
+/// Returns the commands that restore a project's former containers if they still exist, and have
+/// docker-compose recreate all others of the services that `recreate` names. `images` are the
+/// former ones, each as `NAME=IMAGE`: docker-compose runs only if they exist. `then` runs once all
+/// containers have stopped.
 pub(super) fn restore_project(
     project: &Project,
     state: ProjectState,
@@ -292,7 +297,8 @@ fn how(state: ProjectState) -> &'static str {
 }
 
 impl Project {
-    /// A service and the seconds that its containers may take to stop, as [`remote::step_aside`] takes it.
+    /// Returns a service and the seconds that its containers may take to stop, in the form that
+    /// [`remote::step_aside`] takes.
     pub(super) fn stop_word(&self, service: &str) -> String {
         let seconds = self.services.get(service).and_then(|s| s.stop_seconds);
         let seconds = seconds
@@ -302,7 +308,7 @@ impl Project {
     }
 }
 
-/// The command that records what the project's containers were started from.
+/// Returns the command that records what the project's containers were started from.
 pub(super) fn record(
     builder: &Builder<'_>,
     project: &str,
@@ -325,7 +331,7 @@ mod tests {
     use crate::{desired::Service, testing};
 
     #[test]
-    fn services_whose_namespaces_are_used_start_first_unless_they_run() {
+    fn services_whose_namespaces_are_shared_start_first_unless_they_run() {
         let service = |network_of: Option<&str>, processes_of: Option<&str>| Service {
             network_of: network_of.map(str::to_owned),
             processes_of: processes_of.map(str::to_owned),
@@ -370,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_joined_where_they_need_nothing_from_here() {
+    fn commands_are_joined_if_they_need_no_input() {
         let echo = |word: &str| Command::new(Argv::new("echo").arg(word));
         let fed = || Command::with(Argv::new("cat"), Payload::inline("text".into()));
         let doubtful = || echo("x").or_else(echo("y"));

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Mounted {
-    /// As it is recorded.
+    /// Returns the text that is recorded for it.
     pub(super) fn to_input(&self) -> String {
         match self {
             Self::Path(path) => format!("path {path}"),
@@ -21,7 +21,7 @@ impl Mounted {
     }
 }
 
-/// Names of images whose tag moves in this plan and which the project uses.
+/// Returns the names of images that the project uses and whose tag moves in this plan.
 pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeSet<String> {
     let images = project
         .services
@@ -33,7 +33,7 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
         .collect()
 }
 
-/// What the project's containers are started from, as recorded after they are up.
+/// Returns what the project's containers are started from, as recorded once they are up.
 pub(in crate::plan) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input, String> {
     let mut inputs = super::transfers::inputs(builder, project);
     for file in &project.files {
@@ -71,8 +71,9 @@ pub(in crate::plan) fn inputs(builder: &Builder<'_>, project: &Project) -> BTree
     inputs
 }
 
-/// What docker-compose on the VPU makes of its services, environment files and the login's variables included. Not
-/// among what a release is made of: it differs by VPU, and is not always known.
+/// Returns what docker-compose on the VPU makes of the services, including environment files and
+/// the login's variables. It is not part of a release: it differs between VPUs, and is not always
+/// known.
 pub(super) fn resolved(project: &Project) -> BTreeMap<Input, String> {
     let services = project.services.iter();
     let resolved = services.filter_map(|(name, service)| {
@@ -82,7 +83,7 @@ pub(super) fn resolved(project: &Project) -> BTreeMap<Input, String> {
     resolved.collect()
 }
 
-/// The id that an image name has after the plan.
+/// Returns the ID that an image name has after the plan.
 pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
     let declared = builder
         .desired
@@ -99,17 +100,17 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
         .map(|(id, _)| id.clone())
 }
 
-/// How what containers were started from differs from what they would be started from: recorded, and wanted.
+/// How the recorded inputs of containers differ from what they would be started from now.
 #[derive(Default)]
 pub(super) struct Stale {
-    /// That the record does not speak of these containers.
+    /// Set if there is no record of these containers.
     pub(super) record: Option<Cause>,
-    /// What differs.
+    /// The inputs that differ: recorded value, and desired value.
     pub(super) inputs: BTreeMap<Input, (String, String)>,
 }
 
 impl Stale {
-    /// What differs and is not told otherwise, by name and in order.
+    /// Returns the inputs that differ and are not reported otherwise, by name and in order.
     pub(super) fn named(
         &self,
         is_told: impl Fn(&Input) -> bool,
@@ -121,7 +122,7 @@ impl Stale {
     }
 }
 
-/// Inputs that differ from the recorded ones.
+/// Compares the inputs with the recorded ones.
 pub(super) fn stale(
     builder: &Builder<'_>,
     found: &Found<'_>,
@@ -133,11 +134,12 @@ pub(super) fn stale(
         stale.record = Some(by_whom);
         return stale;
     };
-    // What a service says is in the compose file and `.env`, whose digests are inputs of their own.
+    // Service definitions come from the compose file and `.env`, whose digests are inputs of their
+    // own.
     let compared = inputs
         .iter()
         .filter(|(input, _)| !matches!(input, Input::Service(_) | Input::Mount { .. }))
-        // Not recorded where docker-compose could not be asked then.
+        // Not recorded if docker-compose could not be asked at the time.
         .filter(|(input, _)| !input.is_resolved() || started.inputs.contains_key(*input));
     for (input, wanted) in compared {
         let recorded = started
@@ -157,8 +159,8 @@ pub(super) fn stale(
     stale
 }
 
-/// Services whose definition is another one than the containers were started with; none where the record is from
-/// a version that did not note it.
+/// Returns the services whose definition differs from the one that the containers were started
+/// with; none if the version that wrote the record did not store definitions.
 pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<Input, String>) -> BTreeSet<String> {
     let Some(started) = found.started else {
         return BTreeSet::new();
@@ -174,14 +176,15 @@ pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<Input, String>) -> 
     changed
 }
 
-/// A container that was not there when the record was written: someone else made it, from files
-/// that may have been others. Where docker-compose's own hash is one of those recorded, it was made from the same
-/// definition and environment: by a unit that somebody restarted, or by `docker-compose up`.
+/// Returns a container that did not exist when the record was written, and may have been created
+/// from other files. If docker-compose's own hash is one of the recorded ones, it was created from
+/// the same definition and environment: by a unit that somebody restarted, or by `docker-compose
+/// up`.
 ///
-/// A boot unit may have, from the files that the record speaks of (whoever writes one of them takes
-/// the record away first): it recreates all of them. Where the unit's environment lacks a variable of the login's, the
-/// hash tells. Where some are left, containers survive boots, as they all do on firmware that starts them by restart
-/// policy.
+/// A boot unit may create containers from the recorded files as well (whoever writes one of them
+/// removes the record first); it recreates all of them. If the unit's environment lacks a variable
+/// of the login's, the hash differs. If some recorded containers are left, containers survive
+/// boots, as they all do on firmware that starts them by restart policy.
 pub(super) fn stranger<'a>(
     builder: &Builder<'_>,
     found: &Found<'a>,
@@ -197,7 +200,7 @@ pub(super) fn stranger<'a>(
             .containers
             .keys()
             .any(|id| started.containers.contains(*id));
-    // Records of older versions have no hashes to tell them by.
+    // Records of older versions have no hashes to compare.
     if of_boot && started.hashes.is_empty() {
         return None;
     }
@@ -216,7 +219,7 @@ pub(in crate::plan) fn brief(digest: &str) -> String {
     }
 }
 
-/// The input that a dependency already speaks of.
+/// Returns the input that a dependency already reports.
 pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<Input> {
     let Cause::DependsOn { address } = cause else {
         return None;
@@ -229,7 +232,7 @@ pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<Input> {
     }
     let name = address.name().to_owned();
     match address.kind() {
-        // What a container is created from is the image that has the name.
+        // A container is created from the image that has the name.
         ResourceKind::Tag | ResourceKind::Image => Some(Input::Image(name)),
         ResourceKind::Volume => Some(Input::Volume(name)),
         ResourceKind::Transfer => Some(Input::Transfer(name)),

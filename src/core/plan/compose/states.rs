@@ -13,7 +13,7 @@ use crate::{
     restart_policy::RestartPolicy,
 };
 
-/// How the containers differ from what the services and the state ask for.
+/// Returns how the containers differ from the services and the project's state.
 pub(super) fn states(
     builder: &Builder<'_>,
     project: &Project,
@@ -73,8 +73,8 @@ pub(super) fn states(
     causes
 }
 
-/// The name that docker-compose would give a container which somebody renamed; none where it has that, or stepped
-/// aside for another one.
+/// Returns the name that docker-compose would give a container which somebody renamed; `None` if it
+/// has that name, or was renamed for its replacement.
 pub(super) fn misnamed(
     builder: &Builder<'_>,
     project: &Project,
@@ -85,7 +85,7 @@ pub(super) fn misnamed(
     let service = project.services.get(&container.service)?;
     let wanted = match &service.container_name {
         Some(chosen) => chosen.clone(),
-        // Later ones join the words of a name by `-`.
+        // Later versions join the parts of a name by `-`.
         None if container.number == 0 || !version.starts_with("1.") => return None,
         None => format!(
             "{}_{}_{}",
@@ -96,8 +96,9 @@ pub(super) fn misnamed(
     (!is_aside && container.name != wanted).then_some(wanted)
 }
 
-/// Satisfied means: running and not restarting, or done with exit code 0 where the restart policy
-/// lets it be; or, where the project is to be stopped, simply not running.
+/// Returns the difference unless the container is as desired: running and not restarting, or exited
+/// with code 0 under a restart policy that leaves it exited; if the project is to be stopped, not
+/// running.
 fn state(project: &Project, container: &Container) -> Option<Cause> {
     let running = container.status == ContainerState::Running;
     let done = container.is_done();
@@ -128,7 +129,7 @@ fn state(project: &Project, container: &Container) -> Option<Cause> {
 }
 
 impl Container {
-    /// Whether it ended well and its restart policy lets it be.
+    /// Whether it exited with code 0 and its restart policy leaves it exited.
     pub(super) fn is_done(&self) -> bool {
         self.status == ContainerState::Exited
             && self.exit_code == 0
@@ -139,8 +140,8 @@ impl Container {
     }
 }
 
-/// A container of another image than the one that its service names, where the plan does not
-/// change that image anyway.
+/// Returns the difference if a container has another image than the one that its service names,
+/// unless the plan changes that image anyway.
 fn image_cause(
     builder: &Builder<'_>,
     service: &Service,
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_is_done_where_it_ended_well_and_docker_lets_it_be() {
+    fn a_container_is_done_if_it_exited_with_0_and_is_not_restarted() {
         let is_done = |status, exit_code, restart_policy| {
             let container = Container {
                 status,

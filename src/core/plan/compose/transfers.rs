@@ -1,4 +1,4 @@
-//! Finds the services of a project that use what a transfer changes.
+//! Finds the services of a project that use the files of a transfer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::{
     plan::{Address, Change, ChangeKind, NoteCode, builder::Builder, transfer},
 };
 
-/// What a project's containers see of transfers, by the name under which it is recorded.
+/// Returns the digests of transfers and mounted files that a project's containers use, as recorded.
 pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input, String> {
     let mut inputs = BTreeMap::new();
     for transfer in &builder.desired.transfers {
@@ -28,8 +28,9 @@ pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input
     inputs
 }
 
-/// The files of a transfer that a service mounts one by one: as mounted, and below the target.
-/// Such a mount keeps showing the old file: it is of the file, and not of its name.
+/// Returns the files of a transfer that a service mounts individually: the path as mounted, and the
+/// one below the target. Such a mount keeps showing the old file: it is bound to the inode, not to
+/// the name.
 fn mounted_files(
     builder: &Builder<'_>,
     transfer: &Transfer,
@@ -62,8 +63,8 @@ fn resolve(path: &str, home: &str) -> String {
     }
 }
 
-/// What changes in this plan for a project: names of transfers that want it restarted, and mounted
-/// files that are replaced.
+/// What this plan changes for a project: transfers that restart it, and mounted files that are
+/// replaced.
 #[derive(Default)]
 pub(super) struct Changed {
     pub(super) transfers: BTreeSet<String>,
@@ -72,7 +73,7 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    /// The transfers' addresses.
+    /// Returns the addresses of the transfers.
     pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
         self.addresses.iter().cloned()
     }
@@ -102,14 +103,15 @@ pub(super) fn changed(builder: &Builder<'_>, project: &Project) -> Changed {
     changed
 }
 
-/// Permissions change in place.
+/// Whether the file is replaced. Permissions change in place.
 fn is_replaced(changes: &[Change], name: &str) -> bool {
     changes
         .iter()
         .any(|change| change.path == name && change.change != ChangeKind::Mode)
 }
 
-/// The projects whose containers must not be taken for made from the new files while these arrive.
+/// Returns the projects whose record of what was started is removed while the files are moved in
+/// place: their containers may not pass as started from the new ones.
 pub(in crate::plan) fn affected(
     builder: &Builder<'_>,
     transfer: &Transfer,
@@ -130,7 +132,7 @@ pub(in crate::plan) fn affected(
         .collect()
 }
 
-/// The services to recreate; `None` where it cannot be told.
+/// Returns the services to recreate; `None` if it is unknown which ones are affected.
 pub(super) fn services(
     builder: &Builder<'_>,
     project: &Project,
@@ -173,7 +175,7 @@ pub(super) fn services(
     Some(services)
 }
 
-/// Whether a service mounts the target, something above or something below it.
+/// Whether a service mounts the target, or a directory above or below it.
 fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
     let home = &builder.facts.system.home;
     let target = transfer.target.resolve(home);
@@ -190,7 +192,7 @@ fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
         .any(|path| within(&path, &target) || within(&target, &path))
 }
 
-/// Why a container is recreated though nobody asked for it.
+/// Notes why a container is recreated although its definition did not change.
 pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Changed) {
     for bind in &changed.mounted {
         builder.note(
@@ -220,7 +222,7 @@ mod tests {
         }
     }
 
-    /// The services that are recreated for these inputs, where they mount these paths.
+    /// Returns the services that are recreated for these inputs if they mount these paths.
     fn recreated(
         (desired, observed): (&Desired, &Observed),
         binds: [(&str, &str); 3],
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn services_that_mount_what_was_changed_before_are_recreated() {
+    fn services_that_mount_changed_files_are_recreated() {
         let mut desired = testing::desired(vec![]);
         desired.transfers = vec![transfer("~/share"), transfer("~/other")];
         let observed = testing::observed();

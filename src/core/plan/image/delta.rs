@@ -14,8 +14,8 @@ use crate::{
     units::{bytes, time},
 };
 
-/// For each image the images on the VPU from which it could be built, the likeliest first. They are
-/// among the facts that a plan depends on.
+/// Returns for each image the images on the VPU that it could be built from, the most similar
+/// first. They are among the facts that a plan depends on.
 pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
     let there = facts.images.known().into_iter().flatten();
     let there: Vec<(&String, &facts::Image)> = there
@@ -48,11 +48,11 @@ pub fn bases(desired: &Desired, facts: &Facts) -> BTreeMap<String, Vec<Base>> {
     images.collect()
 }
 
-/// How much two names have in common.
+/// How much two image names have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alike {
     Other,
-    /// All but the tag.
+    /// The same except for the tag.
     Repository,
     Same,
 }
@@ -67,8 +67,8 @@ fn alike(one: &str, other: &str) -> Alike {
     }
 }
 
-/// How the image is loaded, and what is said of it: by a delta where there is one, it is quicker, and
-/// docker has room for it; else by `layers`. Notes the choice.
+/// Chooses how the image is loaded and the detail of its step: by a delta if there is one, it is
+/// faster, and docker has room for it; otherwise by `layers`. Notes the choice.
 pub(super) fn choose(
     builder: &mut Builder<'_>,
     image: &Image,
@@ -93,7 +93,7 @@ pub(super) fn choose(
     let delta = cost::delta(speeds, offer);
     let base = name(&offer.base, base, builder.desired);
     let (image_at, speed) = (address(&image.name), speeds.link_text());
-    // The archive and what is unpacked of it.
+    // Room for the archive, and for what is unpacked of it.
     let needed = offer.archive_bytes.saturating_mul(2);
     if builder
         .readings
@@ -155,7 +155,7 @@ fn command(builder: &Builder<'_>, image: &Image, offer: &DeltaOffer) -> Command 
     )
 }
 
-/// The old image's name for people: its own, else the one it was staged under, else its id.
+/// Returns the old image's name as shown to people: its own, else its staging name, else its ID.
 fn name(id: &str, image: &facts::Image, desired: &Desired) -> String {
     let own = |tag: &&String| !desired.release.staged(tag);
     let mut tags = image.tags.iter();

@@ -4,25 +4,25 @@ use std::collections::BTreeSet;
 
 use crate::digest::Digest;
 
-/// The chains of layers that a docker has: every image's, and all their beginnings.
+/// The layer chains that a docker has: those of all images, and all their prefixes.
 ///
-/// A classic image store knows a layer by its chain ID: itself and all below it. The same layer
-/// on top of others is another one to it (moby's `layer.CreateChainID`; tried with 20.10).
+/// A classic image store identifies a layer by its chain ID: the layer and all below it. The same
+/// layer on top of others is a different one (moby's `layer.CreateChainID`; tried with 20.10).
 #[derive(Debug, Default)]
 pub(super) struct Chains(Vec<Vec<Digest>>);
 
 impl Chains {
-    /// Those of images with these layers, lowest first.
+    /// Collects the chains of images with these layers, lowest first.
     pub(super) fn of<'a>(images: impl Iterator<Item = &'a [Digest]>) -> Self {
         Self(images.map(<[Digest]>::to_vec).collect())
     }
 
-    /// Adds an image that will be there by then.
+    /// Adds an image that is loaded before.
     pub(super) fn add(&mut self, layers: &[Digest]) {
         self.0.push(layers.to_vec());
     }
 
-    /// The layers of an image that have to be sent.
+    /// Returns the layers of an image that have to be sent.
     pub(super) fn missing(&self, layers: &[Digest]) -> BTreeSet<Digest> {
         let common = |chain: &Vec<Digest>| {
             let pairs = chain.iter().zip(layers);
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_counts_with_all_that_is_below_it() {
+    fn a_layer_is_present_only_with_all_layers_below_it() {
         assert_eq!(missing(&[], "abc"), 3);
         assert_eq!(missing(&["abx"], "abc"), 1);
         assert_eq!(missing(&["a", "ab", "axc"], "abc"), 1);
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_before_counts() {
+    fn layers_of_images_loaded_before_are_present() {
         let mut chains = Chains::default();
         chains.add(&digests("abc"));
         assert_eq!(

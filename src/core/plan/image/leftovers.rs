@@ -13,7 +13,8 @@ use crate::{
     remote,
 };
 
-/// Parts of images that this plan does not go on from: it removes those itself.
+/// Plans the removal of image parts that this plan does not resume from; it removes the others
+/// itself, once they are loaded.
 pub(super) fn plan(
     builder: &mut Builder<'_>,
     images: &BTreeMap<String, facts::Image>,

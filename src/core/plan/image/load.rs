@@ -12,8 +12,9 @@ use crate::{
     units::bytes,
 };
 
-/// Loads the image without the layers that are there, in parts where it is divided; whole, if that fails
-/// because one of the layers went meanwhile. Then the parts are of no more use.
+/// Returns the commands that load the image without the layers that the VPU has, in parts if it is
+/// divided, and then remove the parts. They fall back to the whole image if one of those layers was
+/// removed meanwhile.
 pub(super) fn commands(
     image: &Image,
     (content, offer): (&ImageContent, &ImageOffer),

@@ -1,4 +1,4 @@
-//! Plans images: loaded under a staging name while the old one runs, named in the switch.
+//! Plans images: loaded under a staging name while the old image runs, and tagged in the switch.
 
 mod delta;
 mod layers;
@@ -27,7 +27,7 @@ pub(super) fn address(name: &str) -> Address {
     Address::new(ResourceKind::Image, name)
 }
 
-/// The address of giving an image its name.
+/// Returns the address of an image's name.
 pub(super) fn tag_address(name: &str) -> Address {
     Address::new(ResourceKind::Tag, name)
 }
@@ -95,13 +95,14 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Whether docker there takes an image without the layers that it has.
+/// Whether docker on the VPU loads an image without the layers that it has.
 pub fn takes_parts(facts: &Facts) -> bool {
     let docker = facts.docker.known();
     docker.is_none_or(|docker| !docker.containerd_store && docker.podman.is_none())
 }
 
-/// Whether images have their configuration's digest for an id there, so that it is known before they are loaded.
+/// Whether image IDs on the VPU are the configurations' digests, so that they are known before
+/// loading.
 fn knows_ids(facts: &Facts) -> bool {
     let docker = facts.docker.known();
     docker.is_none_or(|docker| !docker.containerd_store)
@@ -112,27 +113,28 @@ fn is_podman(facts: &Facts) -> bool {
     docker.is_some_and(|docker| docker.podman.is_some())
 }
 
-/// An image's name, and what docker there knows it by whose id is this: `NAME=IMAGE`. In a store that does not know
-/// our ids, of an image that we did not load only the name is known.
+/// Returns an image's name, and the reference by which docker on the VPU finds the image with this
+/// ID: `NAME=IMAGE`. In a containerd store, which has other IDs, an image that was not loaded by
+/// o3r-deploy is known by its name alone.
 pub(super) fn name_and_reference(facts: &Facts, name: &str, id: &str) -> String {
     let known = reference(facts, id);
     let by_name = known == id && !knows_ids(facts);
     format!("{name}={}", if by_name { name } else { known })
 }
 
-/// What docker there knows an image by whose id is this.
+/// Returns the reference by which docker on the VPU finds the image with this ID.
 pub(super) fn reference<'a>(facts: &'a Facts, id: &'a str) -> &'a str {
     let image = facts.images.known().and_then(|images| images.get(id));
     let mut tags = image.iter().flat_map(|image| &image.tags);
     let staged = tags.find(|tag| tag.starts_with("o3r-deploy/"));
-    // In the containerd store, this one is ours.
+    // In a containerd store, an image is found by its staging name.
     staged
         .filter(|_| !knows_ids(facts))
         .map_or(id, String::as_str)
 }
 
-/// The layers that have to be sent, by the names of the images that have to be loaded. Two names of
-/// one image are one load, and layers that an earlier one brings are there for the next.
+/// Returns the layers that have to be sent, by the names of the images that have to be loaded. Two
+/// names of one image are loaded once, and layers that an earlier image brings are not sent again.
 pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTreeSet<Digest>> {
     let Some(images) = facts.images.known() else {
         return BTreeMap::new();
@@ -157,13 +159,13 @@ pub fn layers_to_send(desired: &Desired, facts: &Facts) -> BTreeMap<String, BTre
     to_send
 }
 
-/// Our images of releases before the last one, or of an apply that failed.
+/// Reports images of releases before the last one, or of a failed apply, that o3r-deploy loaded.
 fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>) {
     let desired = builder.desired;
     let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
     let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
     let made = builder.previous().into_iter().flat_map(|r| r.made.values());
-    // What a failure would roll back to.
+    // Images that a failure would roll back to.
     let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
     let old = images
         .iter()
@@ -174,7 +176,7 @@ fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>)
     }
 }
 
-/// An image without a source: it has to be there.
+/// Checks that an image without a source is on the VPU.
 fn already_there(
     builder: &mut Builder<'_>,
     image: &desired::Image,
@@ -184,7 +186,7 @@ fn already_there(
         .values()
         .find(|found| found.tags.contains(&image.name))
     {
-        // Some writers leave it empty.
+        // Some builders leave the architecture empty.
         Some(found) if found.arch.may_run_on(&builder.desired.guards.arch) => {
             builder.unchanged();
         }
@@ -217,7 +219,7 @@ fn wanted(
     let id = content.config_digest.to_string();
     let found = images.get(&id);
     if found.is_some_and(|found| found.tags.contains(&image.name)) {
-        // The image, and its name.
+        // Two resources: the image, and its name.
         builder.unchanged();
         return builder.unchanged();
     }
@@ -273,8 +275,8 @@ fn wanted(
     builder.step(draft);
 }
 
-/// Adds how the name is given back to the image that had it in the previous release; where none of
-/// its projects used it, to the one that has it now.
+/// Adds the undo command that gives the name back to the image that had it in the previous release
+/// or, if none of its projects used the name, to the one that has it now.
 fn restorable(
     builder: &mut Builder<'_>,
     name: &str,
@@ -303,12 +305,12 @@ fn restorable(
         .rollback_always(rollback_always)
 }
 
-/// A name without its tag.
+/// Returns a name without its tag.
 fn repository(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(name, _)| name)
 }
 
-/// The first 12 digits of docker's id, as people know it.
+/// The first 12 digits of docker's ID, as people know it.
 fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
 }

@@ -1,4 +1,4 @@
-//! Compares a tree with what is at its target.
+//! Compares a tree with what the VPU has at its target.
 
 use std::collections::BTreeSet;
 
@@ -19,26 +19,26 @@ use crate::{
     shell::quote,
 };
 
-/// The mode of a directory that is made and whose mode is not declared.
+/// The mode of a created directory whose mode is not declared.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What its owner needs of a directory to fill it.
+/// The permissions that an owner needs to fill a directory.
 const OPEN: u32 = 0o700;
 
-/// How a target becomes what is declared.
+/// The changes that make a target match its declaration.
 #[derive(Debug, Default)]
 pub(super) struct Diff {
     pub(super) changes: Vec<Change>,
     /// What has to be sent, by path below the target.
     pub(super) members: Vec<String>,
-    /// Secret files, which are sent one by one: no archive of them is ever written down.
+    /// Secret files, which are sent one by one: no archive of them is ever written to a disk.
     pub(super) secrets: Vec<String>,
     pub(super) moves: Moves,
-    /// Whether nothing is there yet.
+    /// Whether the target does not exist yet.
     pub(super) is_new: bool,
 }
 
-/// Compares; lists everything that blocks.
+/// Compares the trees; returns everything that blocks.
 pub(super) fn diff(
     builder: &Builder<'_>,
     transfer: &Transfer,
@@ -92,13 +92,13 @@ pub(super) fn diff(
 struct Differ<'a> {
     transfer: &'a Transfer,
     tree: &'a Tree,
-    /// Absolute.
+    /// The target's absolute path.
     target: String,
-    /// The nearest directory at or above the target.
+    /// The nearest existing directory at or above the target.
     parent: String,
     uid: u32,
     made: BTreeSet<String>,
-    /// The new directory that moves with all that is in it.
+    /// The new directory, if any, that is moved with all its contents.
     whole: Option<&'a str>,
     changes: Vec<Change>,
     members: Vec<String>,
@@ -142,7 +142,7 @@ impl<'a> Differ<'a> {
             None => None,
             Some(Probed::Known(node)) => Some(node),
             Some(Probed::Unknown(reason)) => {
-                // The directory tells why.
+                // The reason is in the entry of the directory above.
                 let above = name.rsplit_once('/').map_or("", |(above, _)| above);
                 return Err(Obstacle::new(
                     BlockCode::StateUnknown,
@@ -177,7 +177,7 @@ impl<'a> Differ<'a> {
         }
     }
 
-    /// A file where a file is.
+    /// Compares a file with the file that it replaces.
     fn file(
         &mut self,
         name: &str,
@@ -215,7 +215,7 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// A file, directory or link where something of another kind, or another link, is.
+    /// Plans an entry that replaces one of another kind, or another link.
     fn another_kind(&mut self, name: &'a str, entry: &Entry, found: &Node) -> Result<(), Obstacle> {
         let is_directory = matches!(entry, Entry::Directory { .. });
         let what = match found {
@@ -255,7 +255,8 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// A directory that is not there moves with all that is in it, unless something else makes it.
+    /// Plans a missing directory: it is moved with all its contents, unless another resource
+    /// creates it.
     fn new_directory(
         &mut self,
         name: &'a str,
@@ -288,7 +289,7 @@ impl<'a> Differ<'a> {
         if let Entry::Directory { mode: Some(mode) } = entry
             && mode & OPEN != OPEN
         {
-            // It arrives open, so that it can be filled.
+            // It arrives with permissions that allow filling it.
             self.moves.modes.push((None, *mode, name.to_owned()));
         }
     }
@@ -334,7 +335,8 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// What is above the target, where nothing is there, need not be there either.
+    /// Checks that the directory above `name` is writable. A missing directory above the target
+    /// does not have to exist yet.
     fn writable(&self, name: &str) -> Result<(), Obstacle> {
         let above = name.rsplit_once('/').map_or("", |(above, _)| above);
         let node = if name.is_empty() {

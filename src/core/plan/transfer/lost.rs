@@ -8,28 +8,29 @@ use crate::{
     facts::{HIDDEN_STAGING, Node, Other, Probed, Tree},
 };
 
-/// What goes.
+/// What a transfer deletes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost<'a> {
-    /// All of it, for reading.
+    /// All deleted paths, as shown to people.
     pub(super) all: BTreeMap<&'a str, Other>,
-    /// What is to be taken away: a directory stands for all that is in it.
+    /// The paths to remove: a directory includes all its contents.
     pub(super) top: Vec<&'a str>,
-    /// Directories to go that no permission to read and change or empty.
+    /// Directories to delete whose permissions do not allow reading or emptying them.
     pub(super) unreadable: Vec<&'a str>,
-    /// Directories where a file is to be, with something that stays.
+    /// Directories that a file replaces although something in them is kept: the directory, and what
+    /// is kept.
     pub(super) unreplaceable: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Lost<'a> {
-    /// Compares what is declared with what else is there.
+    /// Compares the declared entries with all others at the target.
     pub(super) fn new(transfer: &'a Transfer, tree: &'a Tree, protected: &Protected) -> Self {
         let stays = |name: &str| {
             transfer.exclude.covers(name)
                 || name.split('/').any(|part| part == HIDDEN_STAGING)
                 || protected.keeps(name)
         };
-        // Directories on the way to something that stays, stay.
+        // Directories above something that is kept are kept as well.
         let mut kept: BTreeSet<&str> = BTreeSet::new();
         for name in tree.others.keys().filter(|name| stays(name)) {
             let mut above = name.as_str();
@@ -62,7 +63,7 @@ impl<'a> Lost<'a> {
                 )
         });
         for (name, other) in &tree.others {
-            // It goes with the directory that a file replaces.
+            // It is removed with the directory that a file replaces.
             let with = if any_replaced { replaced(name) } else { None };
             if stays(name) {
                 if let Some((path, _)) = with {

@@ -1,4 +1,4 @@
-//! Plans transfers: all files that changed arrive in one stream while nothing is touched, and are
+//! Plans transfers: all changed files are sent in one stream before anything is touched, and are
 //! moved in place in the switch.
 
 mod diff;
@@ -32,7 +32,7 @@ use crate::{
     units,
 };
 
-/// What a file takes on a file system beside its bytes, at the most.
+/// Bytes that a file takes on a file system beyond its contents, at most.
 const BLOCK: u64 = 4096;
 
 pub(super) fn address(transfer: &Transfer) -> Address {
@@ -43,20 +43,20 @@ fn upload_address() -> Address {
     Address::new(ResourceKind::Upload, "files")
 }
 
-/// What changes at one target.
+/// The planned changes of one target.
 struct Planned<'a> {
     number: usize,
     transfer: &'a Transfer,
     diff: Diff,
-    /// Files that are built there from their old versions, by path below the target.
+    /// Files that the VPU builds from their old versions, by path below the target.
     patched: Vec<String>,
-    /// Where its files are staged.
+    /// The directory that its files are staged in.
     staging: String,
     mount: &'a str,
 }
 
-/// Plans the transfers; gives the directories to be cleaned up when all is done: what they keep for
-/// a restore must not go before the release is recorded.
+/// Plans the transfers; returns the directories to clean up at the end: what they keep for a
+/// rollback is needed until the release is recorded.
 pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let (desired, facts) = (builder.desired, builder.facts);
     let mut planned: Vec<Planned<'_>> = vec![];
@@ -117,13 +117,13 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     used
 }
 
-/// Whether files were moved and no release was recorded since.
+/// Whether files were moved in place and no release was recorded since.
 fn cut_off(builder: &Builder<'_>) -> bool {
     let records = builder.facts.records.known();
     records.is_some_and(|records| !records.moved.is_empty())
 }
 
-/// Cleans up where no release is recorded, because what is declared is the same.
+/// Plans the cleanup if no release is recorded because the declaration did not change.
 pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
     let transfers = builder.desired.transfers.iter();
     let after: Vec<Address> = transfers
@@ -143,7 +143,7 @@ pub(super) fn clean(builder: &mut Builder<'_>, used: BTreeSet<String>) {
     builder.step(draft.after(after).run([remove]));
 }
 
-/// Files are renamed in place, so that they have to arrive on the target's file system.
+/// Returns the staging directory: on the target's file system, as files are renamed in place.
 fn staging(builder: &Builder<'_>, tree: &Tree) -> String {
     if tree.mount == builder.facts.trees.home_mount {
         return builder.state().staging();
@@ -152,7 +152,7 @@ fn staging(builder: &Builder<'_>, tree: &Tree) -> String {
     format!("{}/{HIDDEN_STAGING}", parent.trim_end_matches('/'))
 }
 
-/// A path of an observation, which may be below `~`.
+/// Returns the absolute path of an observed one, which may begin with `~`.
 fn absolute(path: &str, home: &str) -> String {
     match path.strip_prefix('~') {
         Some(rest) => format!("{home}{rest}"),
@@ -160,7 +160,7 @@ fn absolute(path: &str, home: &str) -> String {
     }
 }
 
-/// One block a transfer: the first problem, and how many more there are.
+/// Adds one block for each transfer: the first problem, and the number of further ones.
 fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Obstacle]) {
     let Some(first) = problems.first() else {
         return;
@@ -177,8 +177,8 @@ fn block(builder: &mut Builder<'_>, transfer: &Transfer, problems: &[Obstacle]) 
     builder.block(address(transfer), obstacle);
 }
 
-/// Blocks what does not fit, for all files arrive before the first old one goes; gives the mount
-/// points of the file systems that are too full.
+/// Blocks transfers that do not fit, as all files arrive before the first old one is removed;
+/// returns the mount points of the file systems that are too full.
 fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTreeSet<&'a str> {
     let mut full = BTreeSet::new();
     let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
@@ -205,7 +205,7 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
 }
 
 impl Planned<'_> {
-    /// The sizes of the files that are sent.
+    /// Returns the sizes of the files that are sent.
     fn files(&self) -> impl Iterator<Item = u64> {
         let entries = self.diff.members.iter().chain(&self.diff.secrets);
         let entries = entries.chain(&self.patched);
@@ -216,7 +216,7 @@ impl Planned<'_> {
     }
 }
 
-/// One stream for each file system, which is nearly always one, and secret files one by one.
+/// Plans one stream for each file system (nearly always one), and secret files one by one.
 fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
     let mut streams: BTreeMap<&String, Vec<&Planned<'_>>> = BTreeMap::new();
     for one in planned.iter().filter(|one| !one.diff.members.is_empty()) {
@@ -260,7 +260,7 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
     }
 }
 
-/// A name in the archive: `0/sub/file`, or `0` for the target itself.
+/// Returns a name in the archive: `0/sub/file`, or `0` for the target itself.
 fn member(number: usize, name: &str) -> String {
     if name.is_empty() {
         number.to_string()
@@ -269,7 +269,7 @@ fn member(number: usize, name: &str) -> String {
     }
 }
 
-/// What interrupted applies left, where no upload clears it.
+/// Plans the removal of what interrupted applies left in directories that no upload clears.
 fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
     let home = &builder.facts.system.home;
     let left = builder.facts.trees.left.iter();
@@ -286,7 +286,7 @@ fn leftovers(builder: &mut Builder<'_>, cleared: &BTreeSet<&String>) {
     builder.step(draft.run([Command::new(remote::remove_paths(left))]));
 }
 
-/// Moves one transfer's files in place.
+/// Plans the move of one transfer's files in place.
 fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     let transfer = one.transfer;
     let target = transfer.target.resolve(&builder.facts.system.home);
@@ -313,7 +313,8 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
         let found = if transfer.is_file() {
             one.diff.changes[0].found.clone().unwrap_or_default()
         } else {
-            // What is in the tree here, and what is too much there; the target itself is no part of it.
+            // Counts entries that are declared, and those to delete; the target itself does not
+            // count.
             let declared = transfer.entries.keys().filter(|name| !name.is_empty());
             let changed = one.diff.changes.iter().map(|change| &change.path);
             let all: BTreeSet<&String> = declared.chain(changed).collect();
@@ -350,11 +351,11 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     builder.step(draft);
 }
 
-/// Stages one file alone.
+/// Returns the command that stages one file alone.
 fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
     let member = member(one.number, name);
     let path = format!("{}/new/{member}", one.staging);
-    // Nothing is replaced there.
+    // A staged file replaces nothing, so nothing is kept.
     let kept = format!("{}/kept/{member}", one.staging);
     let from = PayloadSource::File {
         path: file.local.to_string(),

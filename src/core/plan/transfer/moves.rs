@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// The list that does it and the one that undoes it.
+/// The list of moves, and the one that undoes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Moves {
     pub(super) list: String,
@@ -12,25 +12,25 @@ pub(super) struct Moves {
 /// Collects moves in any order.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    /// In the way of something else.
+    /// Paths whose place another entry needs.
     pub(super) away: Vec<String>,
-    /// About to be replaced.
+    /// Files that are replaced, kept for the undo.
     pub(super) kept: Vec<String>,
-    /// Directories to make, and whether they may be removed again.
+    /// Directories to create, with their modes.
     pub(super) made: Vec<(u32, String)>,
-    /// Staged things.
+    /// Staged paths to move in place.
     pub(super) moved: Vec<String>,
-    /// What was not there before.
+    /// Paths that did not exist before.
     pub(super) new: Vec<String>,
-    /// What goes.
+    /// Paths to delete.
     pub(super) deleted: Vec<String>,
-    /// Permissions before (where anything was there) and after.
+    /// Permissions before (`None` for a new path) and after.
     pub(super) modes: Vec<(Option<u32>, u32, String)>,
 }
 
 impl Collected {
-    /// The lists: what is new comes before what is old goes, and permissions come last, for they may
-    /// close a directory.
+    /// Writes the lists. New paths come before deletions, and permissions last, as they may make a
+    /// directory unwritable.
     pub(super) fn write(mut self) -> Moves {
         for paths in [
             &mut self.away,
@@ -56,7 +56,7 @@ impl Collected {
             let _ = writeln!(list, "c {mode:04o} {path}");
         }
         let undo = &mut moves.undo;
-        // A directory has to be open again before anything is put back into it.
+        // A directory must be writable again before anything is moved back into it.
         for (was, mode, path) in &self.modes {
             let closed = (mode & 0o700 != 0o700).then_some(0o700);
             if let Some(was) = was.or(closed) {
@@ -71,7 +71,7 @@ impl Collected {
     }
 }
 
-/// What is in one directory stands together: one command moves it.
+/// Sorts by directory: one command moves all paths of a directory.
 fn by_directory(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }

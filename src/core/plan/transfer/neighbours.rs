@@ -1,4 +1,5 @@
-//! Locates other resources: what they create, and what of theirs must not be deleted.
+//! Locates other resources near a transfer: the directories that they create, and the paths that
+//! must not be deleted.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use camino::Utf8Path;
 use super::diff::is_below;
 use crate::{desired::Transfer, plan::builder::Builder};
 
-/// Directories that other resources make, with those above them: what is not there yet will be.
+/// Returns the directories that other resources create, with those above them, whether they exist
+/// yet or not.
 pub(super) fn made(builder: &Builder<'_>, transfer: &Transfer) -> BTreeSet<String> {
     let home = &builder.facts.system.home;
     let mut made = BTreeSet::new();
@@ -20,7 +22,7 @@ pub(super) fn made(builder: &Builder<'_>, transfer: &Transfer) -> BTreeSet<Strin
     made
 }
 
-/// Where other resources are.
+/// Returns the absolute paths of other resources.
 fn declared(builder: &Builder<'_>, transfer: &Transfer) -> Vec<String> {
     let (desired, home) = (builder.desired, &builder.facts.system.home);
     let directories = desired.directories.iter().map(|directory| &directory.path);
@@ -38,20 +40,20 @@ fn others<'a>(builder: &Builder<'a>, transfer: &'a Transfer) -> impl Iterator<It
     transfers.filter(|other| other.target != transfer.target)
 }
 
-/// What no deletion touches, whatever the manifest says; by path below the target.
+/// Paths below the target that are never deleted, whatever the manifest says.
 #[derive(Debug, Default)]
 pub(super) struct Protected {
-    /// With all that is in it.
+    /// Protected with all contents.
     whole: BTreeSet<String>,
-    /// On its own: others put it there.
+    /// Protected alone, as another resource puts it there.
     alone: BTreeSet<String>,
-    /// Directories on the way to any of them.
+    /// Directories above any of these.
     above: BTreeSet<String>,
 }
 
 impl Protected {
-    /// What is declared below the target, and our own state. What is declared above the target, or
-    /// is the target itself, protects nothing in it but the files that it puts there.
+    /// Protects resources declared below the target, and o3r-deploy's own state. A resource
+    /// declared at or above the target protects only the files that it puts into it.
     pub(super) fn new(builder: &Builder<'_>, transfer: &Transfer) -> Self {
         let home = &builder.facts.system.home;
         let target = transfer.target.resolve(home);
@@ -86,7 +88,7 @@ impl Protected {
         protected
     }
 
-    /// Whether it stays with what is in it, or because another puts it there.
+    /// Whether the path is kept: with its contents, or as another resource's file.
     pub(super) fn keeps(&self, name: &str) -> bool {
         self.alone.contains(name)
             || Utf8Path::new(name)
@@ -94,13 +96,13 @@ impl Protected {
                 .any(|path| self.whole.contains(path.as_str()))
     }
 
-    /// Whether something that stays is, or will be, in this directory.
+    /// Whether something protected is, or will be, in this directory.
     pub(super) fn leads(&self, name: &str) -> bool {
         self.above.contains(name)
     }
 }
 
-/// The rest of a path strictly below a directory.
+/// Returns the path relative to a directory if it is strictly below it.
 fn below(path: &str, directory: &str) -> Option<String> {
     let rest = path.strip_prefix(directory)?.strip_prefix('/')?;
     (!rest.is_empty()).then(|| rest.to_owned())

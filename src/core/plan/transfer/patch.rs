@@ -1,4 +1,4 @@
-//! Stages large files that changed little: built on the VPU from their old versions.
+//! Stages large files that changed little: the VPU builds them from their old versions.
 
 use super::{Planned, address, member, single};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     units::{bytes, time},
 };
 
-/// The command that builds the file, or else sends it whole. Notes the choice.
+/// Returns the command that builds the file, falling back to sending it whole. Notes the choice.
 pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) -> Option<Command> {
     let transfer = one.transfer;
     let patch = builder.offers.patches.get(&(one.number, name.to_owned()))?;

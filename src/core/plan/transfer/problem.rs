@@ -1,11 +1,11 @@
-//! Why a transfer is blocked, and the remedy.
+//! Builds the obstacles of a transfer.
 
 use crate::{
     plan::obstacle::{BlockCode, Obstacle},
     shell::quote,
 };
 
-/// Something of another user.
+/// Returns the obstacle for a path that belongs to another user.
 pub(super) fn foreign(path: &str, target: &str, uid: u32) -> Obstacle {
     let reason = format!("{path} belongs to user {uid}");
     Obstacle::new(BlockCode::NotOwner, reason, chown(target))
@@ -23,8 +23,8 @@ pub(super) fn in_the_way(path: &str, what: &str) -> Obstacle {
     )
 }
 
-/// Only root can give a file away, and docker is root: any image with a chown does. All of the
-/// target, for one of its files is seldom alone.
+/// Returns the remedy for a path of another owner. Only root may change an owner, and docker runs
+/// as root: any image with `chown` does. Covers the whole target, as one such file is seldom alone.
 pub(super) fn chown(path: &str) -> String {
     let mount = quote(&format!("{path}:/d")).into_owned();
     format!(

@@ -1,5 +1,6 @@
-//! What has to happen between stopping a project's containers and starting those that replace them: docker-compose
-//! neither changes a network that is there, nor takes a mount for granted where an anonymous volume was.
+//! Plans what happens between stopping a project's containers and starting their replacements:
+//! docker-compose neither changes an existing network, nor replaces an anonymous volume by a
+//! declared mount.
 
 mod mounts;
 mod networks;
@@ -16,7 +17,7 @@ use crate::{
 
 pub(super) use networks::remove_unused;
 
-/// What of a project docker-compose would leave as it is.
+/// What docker-compose would leave unchanged in a project although it differs.
 #[derive(Default)]
 pub(super) struct Between<'a> {
     networks: networks::Networks<'a>,
@@ -35,7 +36,8 @@ impl<'a> Between<'a> {
         }
     }
 
-    /// The same of a project that goes: nothing is compared, and its volumes may be taken by an apply before.
+    /// The same for a project that is removed: nothing is compared, but an interrupted apply may
+    /// have taken volumes from its containers.
     pub(super) fn of_absent(builder: &Builder<'a>, project: &Project, found: &Found<'a>) -> Self {
         Self {
             taken: mounts::taken(builder, project, found),
@@ -43,13 +45,13 @@ impl<'a> Between<'a> {
         }
     }
 
-    /// The differences.
+    /// Returns the differences.
     pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
         let covered = self.covered.iter().map(mounts::Covered::cause);
         self.networks.causes().chain(covered)
     }
 
-    /// The services whose containers have to be replaced for them.
+    /// Returns the services whose containers have to be recreated because of the differences.
     pub(super) fn services(&self, found: &Found<'_>) -> BTreeSet<String> {
         let own = found.containers.values();
         let attached = own.filter(|container| self.networks.has(container));
@@ -58,15 +60,16 @@ impl<'a> Between<'a> {
         containers.map(|c: &Container| c.service.clone()).collect()
     }
 
-    /// The commands for when the containers have stopped.
+    /// Returns the commands that run once the containers have stopped.
     pub(super) fn forward(&self, project: &Project) -> Vec<Command> {
         let mut commands = mounts::uncover(project, &self.covered);
         commands.extend(self.networks.remove());
         commands
     }
 
-    /// The commands that take this back to what the last recorded release has, when the containers of before have
-    /// their names again and all have stopped. `untouched` is false where an earlier apply was cut off.
+    /// Returns the commands that restore what the last recorded release has, once all containers
+    /// have stopped and the former ones have their names back. `untouched` is false if an earlier
+    /// apply was cut off.
     pub(super) fn restore(
         &self,
         project: &Project,
@@ -82,7 +85,7 @@ impl<'a> Between<'a> {
         commands
     }
 
-    /// Says what stays and is not used any more.
+    /// Notes volumes that are kept and no longer used.
     pub(super) fn note(&self, builder: &mut Builder<'_>, project: &Project) {
         let notes = self.covered.iter();
         let notes = notes.filter_map(|covered| covered.note(&project.name));
@@ -91,7 +94,8 @@ impl<'a> Between<'a> {
     }
 }
 
-/// Why a project's networks or volumes cannot be what the compose file says, and what to do.
+/// Returns an obstacle if the project's networks or volumes cannot be made to match the compose
+/// file.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     networks::unmet(builder, project).or_else(|| volumes::unmet(builder, project))
 }

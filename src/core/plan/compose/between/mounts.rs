@@ -1,6 +1,6 @@
-//! Finds volumes of containers that docker-compose 1.x treats as nobody wants it: one that covers a declared mount is
-//! moved over to the container that replaces it ("host mapping has no effect"), and an anonymous one of a container that
-//! is scaled away is left behind.
+//! Finds volumes of containers that docker-compose 1.x handles in an undesirable way: one that
+//! covers a declared mount is moved over to the new container ("host mapping has no effect"), and
+//! an anonymous one of a container that is scaled down is left behind.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::{
     remote,
 };
 
-/// A volume of a container at a place where its service mounts something else.
+/// A container's volume at a destination where its service mounts something else.
 pub(super) struct Covered<'a> {
     id: &'a str,
     pub(super) container: &'a Container,
     destination: &'a str,
     volume: &'a str,
-    /// What docker there knows its image by.
+    /// The name or ID by which docker on the VPU finds its image.
     image: &'a str,
     is_anonymous: bool,
     wanted: &'a Mounted,
-    /// The same for people.
+    /// The desired mount, as shown to people.
     becomes: String,
 }
 
-/// All of a project's.
+/// Returns all covered volumes of a project.
 pub(super) fn covered<'a>(
     builder: &Builder<'a>,
     project: &'a Project,
@@ -77,7 +77,7 @@ impl Covered<'_> {
         Cause::differs(attribute, self.describe(), &self.becomes)
     }
 
-    /// The volume, in few words.
+    /// Describes the volume in a few words.
     fn describe(&self) -> String {
         if self.is_anonymous {
             format!("anonymous volume {}", self.short())
@@ -86,12 +86,12 @@ impl Covered<'_> {
         }
     }
 
-    /// As many digits of its name as people read.
+    /// The first 12 digits of the name, as people read it.
     fn short(&self) -> &str {
         self.volume.get(..12).unwrap_or(self.volume)
     }
 
-    /// What becomes of an anonymous volume: nobody else knows of it.
+    /// Returns a note about what happens to an anonymous volume: no file names it.
     pub(super) fn note(&self, project: &str) -> Option<Note> {
         self.is_anonymous.then(|| {
             let Self {
@@ -113,7 +113,7 @@ impl Covered<'_> {
     }
 }
 
-/// Leaves docker-compose no such volume to move over.
+/// Returns the commands that keep docker-compose from moving the covered volumes over.
 pub(super) fn uncover(project: &Project, covered: &[Covered<'_>]) -> Vec<Command> {
     let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for one in covered {
@@ -127,8 +127,8 @@ pub(super) fn uncover(project: &Project, covered: &[Covered<'_>]) -> Vec<Command
     commands(project, services)
 }
 
-/// The same for the way back: where the last recorded release mounts something else than this plan does, and
-/// everywhere where it cannot be told what is there.
+/// Returns the same commands for a rollback: for mounts that the last recorded release has and this
+/// plan changes, and for all of its mounts if the current state is uncertain.
 pub(super) fn uncover_again(
     project: &Project,
     made: Option<&Made>,
@@ -161,16 +161,17 @@ fn commands(project: &Project, services: BTreeMap<&str, BTreeMap<&str, &str>>) -
     commands.collect()
 }
 
-/// A container that its service has no more, for fewer are declared.
+/// A container that its service no longer has, because fewer replicas are declared.
 pub(super) struct Surplus<'a> {
     id: &'a str,
     container: &'a Container,
-    /// What docker there knows its image by.
+    /// The name or ID by which docker on the VPU finds its image.
     image: &'a str,
     replicas: usize,
 }
 
-/// All of a project's that have anonymous volumes: docker-compose removes the containers and leaves the volumes.
+/// Returns the surplus containers that have anonymous volumes: docker-compose removes the
+/// containers and leaves the volumes.
 pub(super) fn surplus<'a>(
     builder: &Builder<'a>,
     project: &Project,
@@ -190,7 +191,7 @@ pub(super) fn surplus<'a>(
 }
 
 impl Surplus<'_> {
-    /// What becomes of its data.
+    /// Returns a note about what happens to its data.
     pub(super) fn note(&self) -> Note {
         let volumes: Vec<String> = anonymous(self.container)
             .map(|(volume, destination)| format!("{volume:.12} at {destination}"))
@@ -206,14 +207,15 @@ impl Surplus<'_> {
     }
 }
 
-/// The anonymous volumes of a container: name and destination.
+/// Returns the anonymous volumes of a container: name and destination.
 fn anonymous(container: &Container) -> impl Iterator<Item = (&str, &str)> {
     let mounts = container.mounts.iter();
     let volumes = mounts.filter(|(_, mount)| mount.kind == MountKind::Volume && mount.anonymous);
     volumes.map(|(destination, mount)| (mount.name.as_str(), destination.as_str()))
 }
 
-/// Gives the containers that are gone by then stand-ins that have their anonymous volumes.
+/// Returns the commands that create stand-ins for the removed containers, with their anonymous
+/// volumes: docker-compose moves the volumes on from those.
 pub(super) fn bring_back(
     project: &Project,
     covered: &[Covered<'_>],
@@ -240,18 +242,19 @@ pub(super) fn bring_back(
     commands.collect()
 }
 
-/// Anonymous volumes that a container of the last recorded release had, and that an apply which was cut off took
-/// away: it mounted something else there, or removed the container.
+/// Anonymous volumes of a container of the last recorded release that an interrupted apply took
+/// away: it mounted something else at their place, or removed the container.
 pub(super) struct Taken<'a> {
-    /// One of them, for what the record says of the container.
+    /// One of the volumes, for what the record says about the container.
     recorded: &'a AnonymousVolume,
-    /// What docker there knows its image by.
+    /// The name or ID by which docker on the VPU finds its image.
     image: &'a str,
-    /// All that the container has to get, by destination.
+    /// All volumes that the stand-in gets, by destination.
     volumes: BTreeMap<&'a str, &'a str>,
 }
 
-/// All of a project's. Of one that is gone, the command that brings them back warns.
+/// Returns all of a project's. If such a volume no longer exists, the command that restores it
+/// warns.
 pub(super) fn taken<'a>(
     builder: &Builder<'a>,
     project: &Project,
@@ -307,7 +310,7 @@ pub(super) fn taken<'a>(
 }
 
 impl Taken<'_> {
-    /// Gives them to a stand-in.
+    /// Returns the command that gives them to a stand-in.
     pub(super) fn bring_back(&self) -> Command {
         let AnonymousVolume {
             container,

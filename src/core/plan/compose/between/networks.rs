@@ -1,5 +1,6 @@
-//! Compares a project's networks with what its compose file says. docker-compose 1.x refuses some differences, in the
-//! middle of the switch, and does not see others: addresses, and what the file says no more.
+//! Compares a project's networks with its compose file. docker-compose 1.x refuses some differences
+//! in the middle of the switch, and misses others: addresses, and settings that were removed from
+//! the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,21 +22,21 @@ use crate::{
     shell::quote,
 };
 
-/// Options that docker sets on its own; docker-compose does not compare them either.
+/// Options that docker sets itself; docker-compose does not compare them either.
 const OF_DOCKER: [&str; 3] = [
     "com.docker.network.driver.overlay.vxlanid_list",
     "com.docker.network.windowsshim.hnsid",
     "com.docker.network.windowsshim.networkname",
 ];
 
-/// What to do about a project's networks.
+/// What differs in a project's networks.
 #[derive(Default)]
 pub(super) struct Networks<'a> {
-    /// Those that differ, by id.
+    /// Causes of the networks that differ, by ID.
     replaced: BTreeMap<&'a str, Vec<Cause>>,
-    /// Ids of all that the project has.
+    /// IDs of all existing networks of the project.
     there: Vec<&'a str>,
-    /// Whether docker-compose creates one that is not there.
+    /// Whether docker-compose creates a missing one.
     creates: bool,
 }
 
@@ -66,19 +67,20 @@ impl<'a> Networks<'a> {
         self.replaced.values().flatten().cloned()
     }
 
-    /// Whether a container is attached to one that differs.
+    /// Whether a container is attached to a network that differs.
     pub(super) fn has(&self, container: &Container) -> bool {
         let mut attached = container.networks.values();
         attached.any(|end| self.replaced.contains_key(end.id.as_str()))
     }
 
-    /// Removes those that differ.
+    /// Returns the command that removes the networks that differ.
     pub(super) fn remove(&self) -> Option<Command> {
         let ids = self.replaced.keys().copied();
         (!self.replaced.is_empty()).then(|| Command::new(remote::remove_networks(ids)))
     }
 
-    /// Removes those that came since, so that docker-compose creates the earlier ones again.
+    /// Returns the command that removes networks created since, so that docker-compose creates the
+    /// earlier ones again.
     pub(super) fn restore(&self, project: &Project, untouched: bool) -> Option<Command> {
         let keep: &[&str] = if untouched { &self.there } else { &[] };
         let changes = !untouched || self.creates || !self.replaced.is_empty();
@@ -87,13 +89,13 @@ impl<'a> Networks<'a> {
     }
 }
 
-/// The networks that docker-compose creates for a project.
+/// Returns the networks that docker-compose creates for a project.
 fn made_by(project: &Project) -> impl Iterator<Item = &desired::Network> {
     let used = project.networks.iter().filter(|network| network.used);
     used.filter(|network| !network.declared.external)
 }
 
-/// The network that docker-compose takes for it.
+/// Returns the existing network that docker-compose uses for a declared one.
 fn find<'a>(
     all: &'a BTreeMap<String, facts::Network>,
     wanted: &desired::Network,
@@ -104,8 +106,8 @@ fn find<'a>(
     found.map(|(id, network)| (id.as_str(), network))
 }
 
-/// How a network differs from what the file says; of one of the project's own, what it says no more counts, too,
-/// where docker has a default of its own.
+/// Returns how a network differs from the compose file. For one of the project's own, settings that
+/// were removed from the file count as well, if docker has a default for them.
 fn differences(found: &facts::Network, declared: &compose::Network, is_own: bool) -> Vec<Cause> {
     let mut causes = vec![];
     let mut compare = |what: &str, is: &str, wanted: &str| {
@@ -140,7 +142,7 @@ fn differences(found: &facts::Network, declared: &compose::Network, is_own: bool
     causes
 }
 
-/// Compares options that either side has.
+/// Compares the options that either side has.
 fn options(
     what: &str,
     found: &BTreeMap<String, String>,
@@ -158,7 +160,7 @@ fn options(
     }
 }
 
-/// Compares the pools that the file has; without any, docker chooses.
+/// Compares the pools that the file declares; without any, docker chooses.
 fn pools(found: &[Pool], declared: &[compose::Pool], compare: &mut impl FnMut(&str, &str, &str)) {
     for wanted in declared {
         let Some(wanted_subnet) = &wanted.subnet else {
@@ -169,7 +171,7 @@ fn pools(found: &[Pool], declared: &[compose::Pool], compare: &mut impl FnMut(&s
             .iter()
             .find(|pool| subnet(&pool.subnet) == wanted_subnet);
         let Some(pool) = same else {
-            // The one in its place.
+            // The existing pool that the declared one would replace.
             let is_of_family = |text: &str| text.contains(':') == wanted_subnet.contains(':');
             let is_declared = |pool: &Pool| {
                 let subnets = declared.iter().filter_map(|one| one.subnet.as_deref());
@@ -195,7 +197,7 @@ fn pools(found: &[Pool], declared: &[compose::Pool], compare: &mut impl FnMut(&s
     }
 }
 
-/// A subnet as all write it: without the bits of a host.
+/// Returns a subnet in one canonical spelling, with the host bits cleared.
 fn subnet(text: &str) -> String {
     let parse = || {
         let (address, length) = text.trim().split_once('/')?;
@@ -216,27 +218,27 @@ fn subnet(text: &str) -> String {
     parse().unwrap_or_else(|| text.to_owned())
 }
 
-/// An address without the length that some versions of docker put behind it.
+/// Returns an address without the prefix length that some versions of docker append.
 fn bare(text: &str) -> String {
     let address = text.split('/').next().unwrap_or_default();
     let parsed = address.parse::<IpAddr>();
     parsed.map_or_else(|_| address.to_owned(), |address| address.to_string())
 }
 
-/// Why the networks cannot be what the file says, and what to do.
+/// Returns an obstacle if the networks cannot be made to match the file.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     let all = builder.facts.networks.known()?;
     missing(builder, project, all).or_else(|| taken(builder, project, all))
 }
 
-/// A network that is expected and not there.
+/// Returns an obstacle if an external network does not exist.
 fn missing(
     builder: &Builder<'_>,
     project: &Project,
     all: &BTreeMap<String, facts::Network>,
 ) -> Option<Obstacle> {
     let used = project.networks.iter().filter(|network| network.used);
-    // One of a swarm is only known where a container is on it.
+    // A swarm's network is visible only while a container is attached to it.
     let mut expected = used.filter(|network| {
         network.declared.external && network.declared.driver != Some(Driver::Overlay)
     });
@@ -281,7 +283,7 @@ fn makes(project: &Project, name: &str) -> bool {
     project.state != ProjectState::Absent && made_by(project).any(|made| made.name == name)
 }
 
-/// A network that differs and that others have.
+/// Returns an obstacle if a network that differs belongs to others, or has their containers on it.
 fn taken(
     builder: &Builder<'_>,
     project: &Project,
@@ -339,7 +341,8 @@ fn taken(
     ))
 }
 
-/// The names of containers on a network that are not the project's, or are nothing that this tool stops.
+/// Returns the names of the containers on a network that this tool does not stop: those of other
+/// projects, and running one-off containers.
 fn others<'a>(
     builder: &Builder<'a>,
     project: &'a Project,
@@ -355,8 +358,8 @@ fn others<'a>(
         .map(|(_, container)| container.name.as_str())
 }
 
-/// Removes networks of projects that their files declare no more and that nobody uses: docker has room for about
-/// thirty.
+/// Removes networks that projects no longer declare and that no container uses: docker has room for
+/// about thirty networks.
 pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
     let Some(all) = builder.facts.networks.known() else {
         return;
@@ -442,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_compared_without_its_length_and_in_one_spelling() {
+    fn a_gateway_is_compared_without_its_prefix_length_and_in_one_spelling() {
         for (written, same) in [
             ("172.28.0.1", "172.28.0.1"),
             ("172.28.0.1/16", "172.28.0.1"),

@@ -1,5 +1,5 @@
-//! Compares the volumes that a compose file declares with those that are there: docker-compose refuses one that
-//! differs, in the middle of the switch.
+//! Compares the volumes of a compose file with the existing ones: docker-compose refuses one that
+//! differs in the middle of the switch.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     shell::quote,
 };
 
-/// Why docker-compose would refuse the volumes, and what to do.
+/// Returns an obstacle if docker-compose would refuse the volumes.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     let all = builder.facts.volumes.known()?;
     let mut volumes = project.volumes.iter();
@@ -29,7 +29,7 @@ pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle
     })
 }
 
-/// One that is expected and neither there nor created before.
+/// Returns an obstacle if an external volume neither exists nor is created before the project.
 fn missing(
     builder: &Builder<'_>,
     project: &Project,
@@ -69,8 +69,8 @@ fn missing(
     ))
 }
 
-/// How one differs from what the file says, as docker-compose compares them: options that are there and not in the
-/// file count.
+/// Returns how a volume differs from the file, compared as docker-compose does: options that only
+/// the volume has count as well.
 fn differs(
     project: &Project,
     volume: &ProjectVolume,
