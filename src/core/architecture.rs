@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a processor, or a program, is made for: docker's word for it.
+/// The architecture that a processor has or a program is built for, in docker's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Architecture {
-    /// `arm64`: every VPU.
+    /// `arm64`: that of every VPU.
     Arm64,
-    /// `amd64`: what a twin on a PC may be.
+    /// `amd64`: that of a twin on a PC.
     Amd64,
-    /// Another one, e.g. `arm`, `386`, `riscv64`.
+    /// Any other, e.g. `arm`, `386`, `riscv64`.
     Other(String),
-    /// Nobody says: an empty word.
+    /// Not specified: an empty word.
     #[default]
     Unknown,
 }
 
-/// What `uname -m` says, and docker's word for it.
+/// The words of `uname -m`, with docker's word for each.
 const MACHINES: &[(&str, &str)] = &[
     ("aarch64", "arm64"),
     ("x86_64", "amd64"),
@@ -28,20 +28,21 @@ const MACHINES: &[(&str, &str)] = &[
 ];
 
 impl Architecture {
-    /// What `uname -m` says; docker's own word is taken as well, as `docker version` may give either.
+    /// Parses a word of `uname -m`. Docker's own words are accepted as well, as `docker version`
+    /// may give either.
     pub fn of_machine(machine: &str) -> Self {
         let known = MACHINES.iter().find(|(name, _)| *name == machine);
         Self::from(known.map_or(machine, |(_, word)| word))
     }
 
-    /// All that `uname -m` may say of it.
+    /// Returns all words that `uname -m` may print for it.
     pub fn machines(&self) -> impl Iterator<Item = &str> {
         let known = MACHINES.iter().filter(|(_, word)| *word == self.as_str());
         let known = known.map(|(machine, _)| *machine);
         known.chain((*self != Self::Unknown).then(|| self.as_str()))
     }
 
-    /// Docker's word; empty where nobody says.
+    /// Returns docker's word; empty if unknown.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Arm64 => "arm64",
@@ -51,7 +52,8 @@ impl Architecture {
         }
     }
 
-    /// Whether something made for this one, or of which nobody says, runs on `wanted`.
+    /// Whether something built for this architecture runs on `wanted`; an unknown one counts as
+    /// compatible.
     pub fn may_run_on(&self, wanted: &Self) -> bool {
         *self == Self::Unknown || self == wanted
     }
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_s_words_are_docker_s() {
+    fn words_of_uname_become_those_of_docker() {
         for (machine, word) in MACHINES {
             let architecture = Architecture::of_machine(machine);
             assert_eq!(architecture.as_str(), *word);
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_names_none_may_run_anywhere() {
+    fn an_image_without_an_architecture_may_run_anywhere() {
         let (arm64, amd64) = (Architecture::Arm64, Architecture::Amd64);
         assert!(arm64.may_run_on(&arm64) && Architecture::Unknown.may_run_on(&arm64));
         assert!(!amd64.may_run_on(&arm64));

@@ -6,42 +6,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cksum, digest::Digest};
 
-/// Blocks that a file is looked at in: enough that a changed one is a small part of it, and no more than
-/// are quickly summed there.
+/// The number of blocks that a file is divided into: enough for a changed one to be a small part of
+/// the file, and few enough to be summed quickly on the VPU.
 const BLOCKS: u64 = 4096;
 
-/// The blocks of a small file, in bytes.
+/// The smallest block size, in bytes.
 const SMALLEST: u64 = 8 << 10;
 
-/// The blocks of a very large file, in bytes: several of them are to fit a small `/tmp`.
+/// The largest block size, in bytes: several blocks must fit into a small `/tmp`.
 const LARGEST: u64 = 256 << 10;
 
-/// Bytes that are put into `/tmp` there at a time, to be summed.
+/// Bytes that are written to `/tmp` on the VPU at a time, to be summed.
 const BATCH: u64 = 4 << 20;
 
-/// The sums of a file's blocks.
+/// The checksums of a file's blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockSums {
     /// Bytes of a block; the last one may be shorter.
     pub block: u64,
     /// Bytes of the file.
     pub size: u64,
-    /// What `cksum` says of each block, and its sha256.
+    /// The value that `cksum` prints for each block, and its sha256.
     pub sums: Vec<(u32, Digest)>,
 }
 
-/// Bytes of the blocks in which a file of `size` bytes is looked at.
+/// Returns the block size, in bytes, for a file of `size` bytes.
 pub fn block_size(size: u64) -> u64 {
     (size / BLOCKS).next_power_of_two().clamp(SMALLEST, LARGEST)
 }
 
-/// Blocks that are summed at a time.
+/// Returns the number of blocks that are summed at a time.
 pub fn batch(block: u64) -> u64 {
     BATCH / block.max(1)
 }
 
 impl BlockSums {
-    /// Reads what `block-sums.sh` printed of a file of `size` bytes; none if it is not that file's.
+    /// Parses the output of `block-sums.sh` for a file of `size` bytes; `None` if it does not
+    /// describe such a file.
     pub fn parse(said: &str, block: u64, size: u64) -> Option<Self> {
         let (mut weak, mut strong) = (vec![], vec![]);
         let mut lines = said.lines();
@@ -50,7 +51,7 @@ impl BlockSums {
                 strong.push(digest);
                 continue;
             }
-            // Another line is a login shell's; if it were one of ours, the lengths would not fit.
+            // Other lines are a login shell's; without one of ours, the lengths would not add up.
             let mut words = line.split(' ');
             let mut number = || words.next()?.parse::<u64>().ok();
             if let Some((sum, len)) = number().zip(number())
@@ -73,7 +74,7 @@ impl BlockSums {
         })
     }
 
-    /// The sums of these bytes, as a VPU would say them.
+    /// Returns the sums of these bytes, as a VPU would report them.
     pub fn of(bytes: &[u8], block: u64) -> Self {
         let blocks = bytes.chunks(usize::try_from(block).unwrap_or(usize::MAX).max(1));
         let sums = blocks.map(|bytes| {
@@ -87,7 +88,7 @@ impl BlockSums {
         }
     }
 
-    /// Digest of all of it.
+    /// Returns the digest of all sums.
     pub fn digest(&self) -> Digest {
         let mut text = format!("{} {}", self.block, self.size);
         for (weak, strong) in &self.sums {
@@ -97,7 +98,7 @@ impl BlockSums {
         Digest::of(text)
     }
 
-    /// Bytes of the last block where it is shorter than the others, else none.
+    /// Returns the index and size in bytes of the last block if it is shorter than the others.
     pub fn short(&self) -> Option<(usize, u64)> {
         let len = self.size % self.block.max(1);
         (len > 0)

@@ -6,7 +6,7 @@
 /// The generator polynomial without its highest term.
 const POLYNOMIAL: u32 = 0x04c1_1db7;
 
-/// What a byte does to a remainder.
+/// The CRC table: the remainder of each byte value.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {
@@ -34,14 +34,14 @@ const fn add(remainder: u32, byte: u8) -> u32 {
     (remainder << 8) ^ TABLE[((remainder >> 24) as u8 ^ byte) as usize]
 }
 
-/// The remainder of these bytes.
+/// Returns the CRC remainder of these bytes, without their number.
 pub fn remainder(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .fold(0, |remainder, byte| add(remainder, *byte))
 }
 
-/// What `cksum` prints of `len` bytes with this remainder.
+/// Returns the value that `cksum` prints for `len` bytes with this remainder.
 pub fn cksum(remainder: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     !length[..used]
@@ -49,7 +49,7 @@ pub fn cksum(remainder: u32, len: u64) -> u32 {
         .fold(remainder, |sum, byte| add(sum, *byte))
 }
 
-/// The remainder of `len` bytes of which `cksum` prints this.
+/// Returns the remainder of `len` bytes for which `cksum` prints this value.
 pub fn remainder_of(cksum: u32, len: u64) -> u32 {
     let (length, used) = length(len);
     length[..used]
@@ -58,16 +58,16 @@ pub fn remainder_of(cksum: u32, len: u64) -> u32 {
         .fold(!cksum, |sum, byte| take(sum, *byte))
 }
 
-/// The bytes of a length that are counted, lowest first, and how many there are.
+/// Returns the bytes of a length that `cksum` includes, lowest first, and their number.
 fn length(len: u64) -> ([u8; 8], usize) {
     let bytes = len.to_le_bytes();
     let last = bytes.iter().rposition(|byte| *byte != 0);
     (bytes, last.map_or(0, |last| last + 1))
 }
 
-/// The remainder before this byte was added.
+/// Returns the remainder before this byte was added.
 fn take(remainder: u32, byte: u8) -> u32 {
-    // No two entries end in the same byte, for the polynomial has a constant term.
+    // Each entry has a different lowest byte, because the polynomial has a constant term.
     let same_end = |entry: &u32| entry.to_le_bytes()[0] == remainder.to_le_bytes()[0];
     let index = TABLE.iter().position(same_end).unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "an index of a byte")]
@@ -75,17 +75,18 @@ fn take(remainder: u32, byte: u8) -> u32 {
     (remainder ^ TABLE[index]) >> 8 | u32::from(first) << 24
 }
 
-/// The remainder of a window that moves over a file.
+/// Updates the remainder of a window that moves over a file.
 #[derive(Debug)]
 pub struct Rolling {
-    /// What is to be taken away for the byte that leaves the window.
+    /// The contribution of the byte that leaves the window, by its value.
     leaving: [u32; 256],
 }
 
 impl Rolling {
-    /// For windows of `window` bytes.
+    /// Creates one for windows of `window` bytes.
     pub fn new(window: usize) -> Self {
-        // A CRC that starts from zero is linear: a byte counts as if all behind it were zeros.
+        // A CRC with a start value of zero is linear: a byte contributes as if only zeros followed
+        // it.
         let mut bits = [0; 8];
         for (bit, remainder) in bits.iter_mut().enumerate() {
             *remainder = (0..window).fold(add(0, 1 << bit), |remainder, _| add(remainder, 0));
@@ -101,7 +102,7 @@ impl Rolling {
         Self { leaving }
     }
 
-    /// The remainder when the window moves on by a byte.
+    /// Returns the remainder after the window has moved by one byte.
     pub fn on(&self, remainder: u32, leaving: u8, entering: u8) -> u32 {
         add(remainder, entering) ^ self.leaving[usize::from(leaving)]
     }
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_posix_has_it() {
+    fn the_checksum_equals_that_of_posix_cksum() {
         // `printf 123456789 | cksum` and `printf '' | cksum`.
         assert_eq!(cksum(remainder(b"123456789"), 9), 930_766_865);
         assert_eq!(cksum(remainder(b""), 0), 4_294_967_295);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_rolls() {
+    fn a_rolling_window_has_the_remainder_of_its_bytes() {
         let bytes: Vec<u8> = (0..2000_u32)
             .map(|n| (n * n % 251).to_le_bytes()[0])
             .collect();

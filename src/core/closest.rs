@@ -1,8 +1,9 @@
-//! Finds the word that somebody meant who mistyped it.
+//! Finds the word that a mistyped one was meant to be.
 
-/// The known word that is most like this one, if any is like enough: `serial` for `serail`.
+/// Returns the most similar known word, if any is similar enough: `serial` for `serail`.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Half of the letters in their place: `serail` is `serial`, `name` is not `mode`.
+    /// The minimal normalised Damerau-Levenshtein similarity: `serail` is `serial`, `name` is not
+    /// `mode`.
     const LIKE: f64 = 0.6;
     known
         .into_iter()
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closest_word_is_meant() {
+    fn the_closest_word_is_suggested() {
         assert_eq!(did_you_mean("serail", ["host", "serial"]), Some("serial"));
         assert_eq!(did_you_mean("image", ["images", "usb"]), Some("images"));
         assert_eq!(did_you_mean("colour", ["host", "serial"]), None);

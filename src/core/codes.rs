@@ -1,6 +1,7 @@
-//! Tables of codes: names for scripts and the reference, which stay the same when messages change.
+//! Tables of codes: stable names for scripts and the reference, independent of the messages.
 
-/// Makes an enum of codes of one table, each with the name that text and JSON show and its meaning for the reference.
+/// Declares an enum of the codes of one table, each with its name in text and JSON, and its meaning
+/// for the reference.
 ///
 /// The enum has `ALL`, `name()` and `meaning()`, and serializes as the name.
 #[macro_export]
@@ -22,17 +23,17 @@ macro_rules! codes {
         }
 
         impl $Codes {
-            /// Every code, in the order of the table.
+            /// All codes, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Its name in text and JSON: lower-case words joined by hyphens.
+            /// Returns the name in text and JSON: lower-case words joined by hyphens.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                 }
             }
 
-            /// What it means, for the reference: sentences of Markdown.
+            /// Returns the meaning for the reference, as sentences of Markdown.
             pub fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!($($meaning),+).trim_ascii(),)+

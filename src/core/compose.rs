@@ -1,7 +1,7 @@
 //! Reads compose files as docker-compose 1.25.4 and 1.29.2 do: the few keys that matter to a
-//! deployment, tolerant about all others, and beside them what docker-compose would refuse.
+//! deployment, ignoring all others, and reports what docker-compose would refuse.
 //!
-//! Must not look at a manifest or a VPU: what they make of these keys is decided elsewhere.
+//! Does not look at a manifest or a VPU: what they make of these keys is decided elsewhere.
 
 mod convert;
 mod environment;
@@ -37,12 +37,12 @@ pub use resource::{Network, Pool, Volume};
 pub use service::{Mount, MountSource, Service};
 pub use version::Version;
 
-/// A compose file, its variables replaced.
+/// A compose file with its variables replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeFile {
     /// `version:`, where it is given.
     pub version: Option<Version>,
-    /// Where a top-level `name:` stands.
+    /// The place of a top-level `name:`.
     pub name: Option<Place>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
@@ -50,26 +50,27 @@ pub struct ComposeFile {
     pub volumes: Vec<Volume>,
     /// The top-level networks.
     pub networks: Vec<Network>,
-    /// Variables without a default that the environment does not set; compose makes them empty.
+    /// Variables that have no default and that the environment does not set; docker-compose makes
+    /// them empty.
     pub unset: Vec<At<String>>,
 }
 
-/// Where something stands in a project's files.
+/// A place in one of a project's files.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Place {
-    /// Which of the files, counted from 0; the first is the compose file itself.
+    /// The index of the file, from 0; the first is the compose file itself.
     pub file: usize,
-    /// The line, counted from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// The first byte.
+    /// The offset of the first byte.
     pub start: usize,
-    /// The byte behind the last.
+    /// The offset after the last byte.
     pub end: usize,
 }
 
-/// A value and where it stands.
+/// A value with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At<T> {
     /// The value.
@@ -81,35 +82,35 @@ pub struct At<T> {
 /// Why a compose file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
-    /// It is not YAML, or far beyond what a compose file needs.
+    /// It is not YAML, or exceeds the size limits for compose files.
     #[error("{message}")]
     Yaml {
         /// What is wrong.
         message: String,
-        /// Where, if that is known.
+        /// Where, if known.
         place: Option<Place>,
     },
-    /// A key is there twice.
+    /// A key occurs twice.
     #[error("`{key}` is defined twice; docker-compose would use the second and ignore the first")]
     Duplicate {
         /// The key.
         key: String,
-        /// Where it is there again.
+        /// The second occurrence.
         place: Place,
-        /// Where it is there first.
+        /// The first occurrence.
         earlier: Place,
     },
-    /// A key does not have the shape that compose wants.
+    /// The value of a key has another type than compose takes.
     #[error("`{key}` takes {expected}")]
     Shape {
-        /// The key, as `services.web`.
+        /// The key, e.g. `services.web`.
         key: String,
-        /// What it takes.
+        /// What the key takes.
         expected: &'static str,
         /// Where.
         place: Place,
     },
-    /// A `$` is followed by nothing that compose knows.
+    /// A `$` starts nothing that compose knows.
     #[error("`{text}` has an invalid `$`; write `$$` for a dollar sign")]
     Variable {
         /// The string.
@@ -120,7 +121,7 @@ pub enum ComposeError {
 }
 
 impl ComposeError {
-    /// Where, if that is known.
+    /// Returns the place of the error, if known.
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Yaml { place, .. } => *place,
@@ -132,29 +133,30 @@ impl ComposeError {
 }
 
 impl ComposeFile {
-    /// Reads a compose file whose variables nothing sets.
+    /// Reads a compose file without any environment.
     ///
     /// # Errors
-    /// It is not YAML, or the keys that matter have no shape that compose takes.
+    /// It is not YAML, or a key that matters has a value of the wrong type.
     pub fn parse(text: &str) -> Result<Self, ComposeError> {
         Self::parse_with(text, &Environment::new())
     }
 
-    /// Reads a compose file, its variables set by `environment` (the project's `.env`).
+    /// Reads a compose file with its variables set by `environment` (the project's `.env`).
     ///
     /// # Errors
-    /// Those of [`ComposeFile::parse`].
+    /// The same as [`ComposeFile::parse`].
     pub fn parse_with(text: &str, environment: &Environment) -> Result<Self, ComposeError> {
         let mut root = yaml::parse(text, 0)?;
         let unset = interpolate::interpolate(&mut root, environment)?;
         Self::of(&root, unset)
     }
 
-    /// Reads what `docker-compose config` prints: everything resolved, environment files put into `environment`.
-    /// Of the services in `apart` the environment does not count in [`Service::definition`].
+    /// Reads the output of `docker-compose config`: everything resolved, and environment files
+    /// merged into `environment`. For the services in `apart`, the environment is left out of
+    /// [`Service::definition`].
     ///
     /// # Errors
-    /// Those of [`ComposeFile::parse`].
+    /// The same as [`ComposeFile::parse`].
     pub fn parse_config(text: &str, apart: &BTreeSet<String>) -> Result<Self, ComposeError> {
         let mut root = yaml::parse(text, 0)?;
         let unset = interpolate::interpolate(&mut root, &Environment::new())?;
@@ -168,7 +170,7 @@ impl ComposeFile {
         Self::of(&root, unset)
     }
 
-    /// The keys that matter of a tree whose variables are replaced.
+    /// Reads the keys that matter from a tree whose variables are replaced.
     fn of(root: &Node, unset: Vec<At<String>>) -> Result<Self, ComposeError> {
         let root = root.map("the file")?;
         let mut file = Self {
@@ -195,10 +197,10 @@ impl ComposeFile {
         Ok(file)
     }
 
-    /// The services that read a file beside the compose file, or of a directory there, when they
-    /// start: through a mount, an environment file, a secret or a config.
+    /// Returns the services that read a file next to the compose file, or in a directory there,
+    /// when they start: through a mount, an environment file, a secret or a config.
     ///
-    /// A change of `.env` is not meant: compose itself sees what became of its variables.
+    /// Does not report changes of `.env`: compose itself sees what became of its variables.
     pub fn services_using_file(&self, relative_path: &str) -> Vec<String> {
         let path = normalise(relative_path);
         let uses = |used: &str| {
@@ -216,7 +218,7 @@ impl ComposeFile {
         })
     }
 
-    /// The services that mount a docker volume, by docker's name of it.
+    /// Returns the services that mount the docker volume of this name.
     pub fn services_using_volume(&self, volume: &str) -> Vec<String> {
         let keys: Vec<&str> = self
             .volumes
@@ -243,7 +245,7 @@ impl ComposeFile {
     }
 }
 
-/// A relative path without `.` and empty segments; `.` alone is empty.
+/// Removes `.` and empty segments from a relative path; `.` alone becomes empty.
 fn normalise(path: &str) -> String {
     let segments: Vec<&str> = path
         .split('/')
@@ -252,7 +254,7 @@ fn normalise(path: &str) -> String {
     segments.join("/")
 }
 
-/// Whether a normalised path is another one or below it.
+/// Whether a normalised path equals another one or is below it.
 fn is_within(path: &str, directory: &str) -> bool {
     directory.is_empty()
         || path
@@ -260,7 +262,7 @@ fn is_within(path: &str, directory: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The entries of a top-level table, which may be left empty.
+/// Returns the entries of a top-level table, which may be empty.
 fn entries<'a>(
     node: Option<&'a Node>,
     key: &str,
@@ -271,7 +273,7 @@ fn entries<'a>(
     Ok(node.map(key)?.iter().collect())
 }
 
-/// The files of top-level secrets, by key.
+/// Returns the files of top-level secrets, by key.
 fn files_of(node: Option<&Node>) -> BTreeMap<String, At<String>> {
     let Some(Value::Map(table)) = node.map(|node| &node.value) else {
         return BTreeMap::new();
@@ -289,7 +291,7 @@ fn files_of(node: Option<&Node>) -> BTreeMap<String, At<String>> {
         .collect()
 }
 
-/// The secrets that a service lists, in the short form or the long.
+/// Returns the secrets that a service lists, in the short or the long form.
 fn names_in(node: &Node) -> Vec<String> {
     node.elements()
         .filter_map(|entry| entry.text().or_else(|| entry.get("source")?.text()))

@@ -2,64 +2,67 @@
 
 use crate::speeds::Speeds;
 
-/// Cost of decompressing and loading a byte of a layer, in tenths of the CPU probe's cost of a byte. 26 to 35 were measured
-/// of layers that are compressed one at a time (688 MB, docker 20.10 on a twin with two cores, one, a half and a quarter:
-/// 89, 61, 31 and 15 MB/s; and 142 to 21 MB/s of uncompressed layers). An archive that is compressed as a whole takes a
-/// fifth less with two cores, for docker decompresses while it receives, and a fifth more with one; a VPU has six. The
-/// least is taken: the measure may be a third too low, and at half the rate where both ways are equally quick,
-/// uncompressed layers take a third longer.
+/// Cost of decompressing and loading a byte of a layer, in tenths of the CPU probe's cost of a
+/// byte. 26 to 35 were measured for layers that are compressed one at a time (688 MB, docker 20.10
+/// on a twin with two cores, one, a half and a quarter: 89, 61, 31 and 15 MB/s; 142 to 21 MB/s for
+/// uncompressed layers). An archive that is compressed as a whole takes a fifth less with two
+/// cores, because docker decompresses while it receives, and a fifth more with one; a VPU has six.
+/// The value is at the low end: the probe may be a third too low, and at half the rate at which
+/// both ways take the same time, uncompressed layers take a third longer.
 const LOADED_PACKED: u64 = 24;
 
-/// Rate of the link (bytes a second) above which uncompressed layers arrive sooner where the VPU's CPU was not probed, which
-/// it is not where sending takes less than half a second (PC with two cores, 10 MB of layers).
+/// Link rate (bytes a second) above which uncompressed layers arrive sooner if the VPU's CPU was
+/// not probed, which is the case if sending takes less than half a second (PC with two cores, 10 MB
+/// of layers).
 const PLAIN_FROM: u64 = 160_000_000;
 
-/// Up to this many (100 Mbit/s), layers are compressed hard: a twelfth fewer bytes, at half the speed here, but only
-/// once for all robots.
+/// Link rate (bytes a second; about 100 Mbit/s) up to which layers are compressed hard: a twelfth
+/// fewer bytes, at half the speed on this machine, which is paid once for all VPUs.
 const SMALL_TO: u64 = 14_000_000;
 
-/// How something is compressed.
+/// A format and an effort of compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Compression {
     /// The format.
     pub codec: Codec,
-    /// How hard.
+    /// The effort.
     pub effort: Effort,
 }
 
 /// A format of compressed files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
-    /// Gzip, which any docker decompresses while it receives it.
+    /// Gzip, which any docker decompresses while receiving.
     Gzip,
-    /// Zstd, for the zstd program.
+    /// Zstd, which needs the zstd program.
     Zstd,
 }
 
 /// How hard to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effort {
-    /// For links that are faster than compressing.
+    /// For links that are faster than compression.
     Fast,
-    /// For links where every byte counts.
+    /// For slow links: fewer bytes for more time.
     Small,
 }
 
 impl Compression {
-    /// Gzip, quickly.
+    /// Gzip, fast.
     pub const GZIP_FAST: Self = Self::new(Codec::Gzip, Effort::Fast);
-    /// Gzip, hard.
+    /// Gzip, small.
     pub const GZIP_SMALL: Self = Self::new(Codec::Gzip, Effort::Small);
-    /// Zstd, quickly.
+    /// Zstd, fast.
     pub const ZSTD_FAST: Self = Self::new(Codec::Zstd, Effort::Fast);
-    /// Zstd, hard.
+    /// Zstd, small.
     pub const ZSTD_SMALL: Self = Self::new(Codec::Zstd, Effort::Small);
 
     const fn new(codec: Codec, effort: Effort) -> Self {
         Self { codec, effort }
     }
 
-    /// The best one for a VPU that has the zstd program or not; `None` where uncompressed layers are there sooner.
+    /// Returns the best compression for a VPU with or without the zstd program; `None` if
+    /// uncompressed layers arrive sooner.
     pub fn best(speeds: Speeds, zstd: bool) -> Option<Self> {
         let plain_from = speeds
             .cpu
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_vpu_decompresses_more_slowly_than_the_link_brings_it_is_sent_as_it_is() {
+    fn layers_are_not_compressed_if_the_link_is_faster_than_the_vpu_decompresses() {
         let best = |mbit: u64, cpu: Option<u64>, zstd| {
             let link = Some(mbit * 125_000);
             Compression::best(Speeds { link, cpu }, zstd)

@@ -1,4 +1,4 @@
-//! Sha256 digests, by which images, layers and files are compared.
+//! Sha256 digests of images, layers and files.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes read at once when hashing: enough that the hash, not the system call, takes the time.
+/// Bytes read at a time when hashing: large enough that the system calls take little time.
 const CHUNK: usize = 256 * 1024;
 
 /// A sha256 digest, written `sha256:` and 64 lower-case hexadecimal digits.
@@ -18,12 +18,12 @@ const CHUNK: usize = 256 * 1024;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Hashes everything that `reader` has left; also gives the number of bytes.
+    /// Hashes everything that `reader` has left; also returns the number of bytes.
     pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
         let mut writer = DigestWriter::new(io::sink());
         let mut chunk = vec![0; CHUNK];
@@ -39,22 +39,22 @@ impl Digest {
         Ok((digest, len))
     }
 
-    /// The 64 digits without the algorithm.
+    /// Returns the 64 digits without the algorithm.
     pub fn hex(&self) -> String {
         HEXLOWER.encode(&self.0)
     }
 
-    /// The first 12 digits, as docker shows image ids.
+    /// Returns the first 12 digits, as docker shows image IDs.
     pub fn short(&self) -> String {
         self.hex()[..12].to_owned()
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The digest of these 32 bytes.
+    /// Creates a digest from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -66,7 +66,7 @@ impl Digest {
     }
 }
 
-/// A text that is not `sha256:` and 64 lower-case hexadecimal digits.
+/// The text is not `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest: expected sha256: and 64 lower-case hexadecimal digits")]
 pub struct ParseDigestError(String);
@@ -120,7 +120,7 @@ impl JsonSchema for Digest {
     }
 }
 
-/// A writer that hashes and counts what it passes on.
+/// A writer that hashes and counts what it writes to another one.
 #[derive(Debug)]
 pub struct DigestWriter<W> {
     inner: W,
@@ -129,7 +129,7 @@ pub struct DigestWriter<W> {
 }
 
 impl<W: Write> DigestWriter<W> {
-    /// Passes everything on to `inner`.
+    /// Creates a writer that passes everything to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -138,7 +138,7 @@ impl<W: Write> DigestWriter<W> {
         }
     }
 
-    /// The inner writer, the digest of what it took, and how many bytes that were.
+    /// Returns the inner writer, the digest of what was written, and the number of bytes.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest(self.hash.finalize().into()), self.len)
     }
@@ -164,7 +164,7 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn text_and_back() {
+    fn a_digest_round_trips() {
         let digest: Digest = EMPTY.parse().unwrap();
         assert_eq!(digest, Digest::of(b""));
         assert_eq!(digest.to_string(), EMPTY);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn text_that_is_not_a_digest_is_refused() {
         let upper = EMPTY.to_uppercase().replace("SHA", "sha");
         for text in [
             "",

@@ -2,27 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A driver, by its name: one that docker has built in, or a plugin's.
+/// The name of a driver: a built-in one of docker, or a plugin's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Driver {
     /// `local`: volumes in docker's directory, or mounted with options.
     Local,
-    /// `bridge`: what a network has where no file says otherwise.
+    /// `bridge`: the default of networks.
     Bridge,
-    /// `overlay`: a network of a swarm, which a host only shows while a container is on it.
+    /// `overlay`: a network of a swarm, which a host shows only while a container is on it.
     Overlay,
-    /// `default`: docker's own way to hand out addresses.
+    /// `default`: docker's own way of assigning addresses.
     Default,
-    /// Another one, e.g. `macvlan`, `vieux/sshfs:latest`.
+    /// Any other, e.g. `macvlan`, `vieux/sshfs:latest`.
     Other(String),
-    /// Nobody says: an empty word.
+    /// Not specified: an empty word.
     #[default]
     Unknown,
 }
 
 impl Driver {
-    /// Its name; empty where nobody says.
+    /// Returns the name; empty if unknown.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Local => "local",
@@ -34,7 +34,7 @@ impl Driver {
         }
     }
 
-    /// Whether nobody says.
+    /// Whether no driver is specified.
     pub fn is_unknown(&self) -> bool {
         *self == Self::Unknown
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kept() {
+    fn names_round_trip() {
         for name in [
             "local",
             "bridge",

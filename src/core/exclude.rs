@@ -1,23 +1,23 @@
-//! The meaning of `exclude` of a transfer, the same for both machines.
+//! Matches the `exclude` globs of a transfer, with the same rules on both machines.
 
 use camino::Utf8Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::names::NameGlob;
 
-/// Globs of what is neither copied nor removed, relative to the transfer's directory.
+/// Globs of paths that are neither copied nor removed, relative to the transfer's directory.
 ///
-/// A glob means a path below the directory, or the last segment of one; what is in an excluded
+/// A glob matches a path below the directory, or the last segment of one; everything in an excluded
 /// directory is excluded with it.
 #[derive(Debug, Clone, Default)]
 pub struct Exclude(GlobSet);
 
 impl Exclude {
-    /// These globs; they were checked when the manifest was read.
+    /// Compiles the globs; they were checked when the manifest was read.
     pub fn new(globs: &[NameGlob]) -> Self {
         let mut set = GlobSetBuilder::new();
         for glob in globs {
-            // `logs/` is written where a directory is meant.
+            // `logs/` is accepted for a directory.
             let text = glob.as_str().trim_end_matches('/');
             if let Ok(glob) = Glob::new(text) {
                 set.add(glob);
@@ -26,7 +26,7 @@ impl Exclude {
         Self(set.build().unwrap_or_default())
     }
 
-    /// Whether `relative`, or a directory on the way to it, is excluded.
+    /// Whether `relative`, or a directory above it, is excluded.
     pub fn covers(&self, relative: &str) -> bool {
         !self.0.is_empty()
             && Utf8Path::new(relative)
@@ -34,7 +34,7 @@ impl Exclude {
                 .any(|part| self.names(part))
     }
 
-    /// Whether the path itself is named, whatever is above it.
+    /// Whether a glob matches the path itself, whatever is above it.
     pub fn names(&self, relative: &Utf8Path) -> bool {
         !relative.as_str().is_empty()
             && (self.0.is_match(relative)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn globs_mean_paths_names_and_all_below() {
+    fn globs_match_paths_names_and_everything_below() {
         let globs: Vec<NameGlob> = ["*.tmp", "logs/", "a/b"]
             .iter()
             .map(|glob| glob.parse().unwrap())

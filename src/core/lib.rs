@@ -1,6 +1,7 @@
-//! What `o3r-deploy` knows without looking: names, digests, compose files, command lines. It reads no file, runs no
-//! process, opens no connection, and asks no clock and no environment: `clippy.toml` beside it holds that, and there
-//! is nothing in its `Cargo.toml` that could.
+//! The part of `o3r-deploy` that does no input or output: names, digests, compose files, command
+//! lines. It reads no file, runs no process, opens no connection, and uses no clock and no
+//! environment: `clippy.toml` beside it enforces that, and its `Cargo.toml` has no dependency that
+//! could.
 
 #[macro_use]
 mod text_form;

@@ -1,5 +1,5 @@
-//! Parses the words of a manifest into newtypes, so that an invalid path, image reference or
-//! duration cannot exist behind the edge.
+//! Parses the words of a manifest into newtypes, so that the rest of the program never sees an
+//! invalid path, image reference or duration.
 
 mod firmware;
 mod image;
@@ -18,13 +18,13 @@ pub use word::{
     ReleaseName, ReleaseVersion, SerialNumber, ServiceName, UserName, VolumeName, is_same_host,
 };
 
-/// Why a word is not what the manifest wants at its place.
+/// Why a word is not valid at its place in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not {expected}: {problem}")]
 pub struct NameError {
-    /// The word, control characters escaped.
+    /// The word, with control characters escaped.
     pub value: String,
-    /// What was wanted, with its article: `an image reference`.
+    /// What was expected, with its article: `an image reference`.
     pub expected: &'static str,
     /// What is wrong with it.
     pub problem: String,
@@ -48,20 +48,20 @@ impl NameError {
     }
 }
 
-/// A parsed string of the manifest, as the schema and the diagnostics know it.
+/// A parsed string of the manifest, as the schema and the diagnostics use it.
 pub trait Word: std::str::FromStr<Err = NameError> + fmt::Display {
-    /// The schema's `format`; also the key under which [`check`] finds the parser.
+    /// The schema's `format`, and the key under which [`check`] finds the parser.
     const FORMAT: &'static str;
-    /// What editors match a string against. It only catches slips while typing and lets
+    /// The pattern that editors match a string against. It only catches slips while typing and lets
     /// `${release.version}` pass; the parser decides.
     const PATTERN: &'static str;
-    /// What it is, with its article.
+    /// What the word is, with its article.
     const EXPECTED: &'static str;
-    /// What to write instead of a wrong one.
+    /// What to write instead of an invalid word.
     const HELP: &'static str;
 }
 
-/// Gives a [`Word`] its conversions: serde and the schema see it as a string.
+/// Implements the conversions of a [`Word`]: serde and the schema see it as a string.
 macro_rules! string_form {
     ($($name:ident),+ $(,)?) => {$(
         impl TryFrom<String> for $name {
@@ -108,7 +108,7 @@ macro_rules! string_form {
 }
 use string_form;
 
-/// A parser of a schema `format`, its result reduced to what a diagnostic needs.
+/// A parser of a schema `format`, reduced to the error that a diagnostic needs.
 pub type Check = fn(&str) -> Result<(), NameError>;
 
 fn parses<T: Word>(text: &str) -> Result<(), NameError> {
@@ -147,7 +147,7 @@ checks!(
     VolumeName,
 );
 
-/// Parses `text` as the schema's `format` wants it; a format that is not ours passes.
+/// Parses `text` as the schema's `format`; a format that is not ours passes.
 ///
 /// # Errors
 /// The error of the newtype's parser.
@@ -158,7 +158,7 @@ pub fn check(format: &str, text: &str) -> Result<(), NameError> {
     }
 }
 
-/// Writes control characters as escapes, so that a hostile name cannot move the cursor.
+/// Escapes control characters, so that a hostile name cannot move the cursor.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -171,19 +171,19 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// The same of several lines: line ends stay, and so do tabs, which are harmless.
+/// Escapes control characters in several lines, except line ends and tabs, which are harmless.
 pub fn escape_lines(text: &str) -> String {
     let line = |line: &str| line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a character is a control character or one that changes the direction of the text.
+/// Whether a character is a control character or changes the direction of text.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The problem of a text that must not be empty and must be printable.
+/// Returns the problem of a text that is empty or not printable.
 fn printable_problem(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");

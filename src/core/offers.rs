@@ -1,45 +1,45 @@
-//! What could be sent to a VPU that lacks something, and how large it is: data that a plan is made from. The bytes
-//! themselves are made and kept by whoever makes the offers.
+//! Describes the payloads that could be sent to a VPU, and their sizes: data that a plan is made
+//! from. Whoever makes the offers creates and keeps the bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{compression::Codec, digest::Digest};
 
-/// The repository of the names that parts of images have on a VPU until the whole is there.
+/// The repository of the names that parts of images have on a VPU until the image is complete.
 pub const PART_REPOSITORY: &str = "o3r-deploy-part";
 
-/// Smallest size, in bytes, that both versions of a file must have to be patched; smaller ones are sent whole.
+/// The smallest size, in bytes, of both versions of a file for it to be patched; smaller ones are
+/// sent whole.
 pub const SMALLEST_PATCHED: u64 = 1 << 20;
 
-/// All that could be sent.
+/// Everything that could be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offers {
-    /// Images, by the names that the manifest has for them.
+    /// Images, by their names in the manifest.
     pub images: BTreeMap<String, ImageOffer>,
-    /// Files of transfers that are built on the VPU from the versions that it has, where that is quicker than sending
-    /// them, by the transfer's number, from 0, and the path below its target.
+    /// Files of transfers that the VPU builds from its own versions because that is faster than
+    /// sending them, by the transfer's number, from 0, and the path below its target.
     pub patches: BTreeMap<(usize, String), PatchOffer>,
 }
 
-/// What can be sent of an image.
+/// The ways to send an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageOffer {
     /// Its layers, lowest first.
     pub layers: Vec<LayerOffer>,
     /// Bytes of an archive without any layer.
     pub base_bytes: u64,
-    /// Bytes of the whole image as its source has it.
+    /// Bytes of the whole image in its source.
     pub whole_bytes: u64,
-    /// Whether sizes are estimates, for some layer is compressed only while it is sent.
+    /// Whether sizes are estimates, because a layer is compressed only while it is sent.
     pub estimated: bool,
-    /// What archives are wrapped into.
+    /// The format in which a whole archive is compressed, if any.
     pub framing: Option<Codec>,
-    /// Whether missing layers are sent rather than a delta, as far as can be told before: a delta that is much quicker
-    /// leaves them unprepared.
+    /// Whether the missing layers were prepared for sending; not done if a delta is clearly faster.
     pub packed: bool,
-    /// The parts in which it is sent, in this order; none where it is sent at once.
+    /// The parts in which it is sent, in this order; empty if it is sent in one piece.
     pub parts: Vec<PartOffer>,
-    /// How it could be built on the VPU from an image there.
+    /// A delta from which the VPU could build it with an image that it has.
     pub delta: Option<DeltaOffer>,
 }
 
@@ -50,26 +50,26 @@ pub struct LayerOffer {
     pub diff_id: Digest,
     /// Bytes that it adds to an archive.
     pub bytes: u64,
-    /// Bytes of its uncompressed tar, where that is known.
+    /// Bytes of its uncompressed tar, if known.
     pub unpacked: Option<u64>,
-    /// Bytes that docker writes down of it before it loads it.
+    /// Bytes of it that docker stores before loading it.
     pub spooled: u64,
 }
 
 impl ImageOffer {
-    /// Bytes of an archive with these layers.
+    /// Returns the bytes of an archive with these layers.
     pub fn archive_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
         let sent = self.each_once(layers).map(|layer| layer.bytes);
         self.base_bytes + sent.sum::<u64>()
     }
 
-    /// Bytes of these layers' tars; at least, where a layer's size is not known.
+    /// Returns the bytes of these layers' tars; a lower bound if a layer's size is not known.
     pub fn unpacked_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
         let bytes = |layer: &LayerOffer| layer.unpacked.unwrap_or(layer.bytes);
         self.each_once(layers).map(bytes).sum()
     }
 
-    /// Bytes that docker writes down of an archive with these layers before it loads it.
+    /// Returns the bytes that docker stores of an archive with these layers before loading it.
     pub fn spooled_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
         let spooled = self.each_once(layers).map(|layer| layer.spooled);
         self.base_bytes + spooled.sum::<u64>()
@@ -82,92 +82,94 @@ impl ImageOffer {
     }
 }
 
-/// A part of an image that can be loaded on its own: an image of its lowest layers, without those that are there by then.
+/// A part of an image that can be loaded alone: an image of its lowest layers, without those that
+/// are loaded before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// How many layers that image has; where it is all of them, it is the image itself.
+    /// The number of layers of that image; if it is all of them, it is the image itself.
     pub up_to: usize,
-    /// The diff ids of the layers that are in the archive.
+    /// The diff IDs of the layers in the archive.
     pub layers: BTreeSet<Digest>,
 }
 
-/// A part of an image that is sent.
+/// An image part that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartOffer {
-    /// What is in it.
+    /// The layers in it.
     pub part: Part,
     /// Bytes of its archive.
     pub bytes: u64,
-    /// The name that it has until the whole is there; `None` for the last part.
+    /// The name that it has until the image is complete; `None` for the last part.
     pub tag: Option<String>,
-    /// Where it arrives, if not in docker at once.
+    /// The file that it arrives in; `None` if it goes to docker directly.
     pub arriving: Option<Arriving>,
 }
 
-/// A file of the VPU that a part arrives in.
+/// The file on the VPU that a part arrives in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arriving {
     /// Its name.
     pub name: String,
-    /// Bytes of it that are there already.
+    /// Bytes that have arrived already.
     pub have: u64,
 }
 
-/// An image that is on a VPU, from which another one could be built.
+/// An image on a VPU that another one could be built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// Its id there.
+    /// Its ID there.
     pub id: String,
     /// Its layers, lowest first.
     pub layers: Vec<Digest>,
 }
 
-/// What a link is worth: how long a thing must be to be copied rather than sent.
+/// The sizes, derived from the link's speed, from which copying on the VPU is faster than sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grain {
-    /// Files of which ranges are looked for.
+    /// The smallest file, in bytes, that is searched for ranges to copy.
     pub file: u64,
-    /// The ranges.
+    /// The smallest range, in bytes, that is copied.
     pub range: u64,
 }
 
-/// How old files are reached on the VPU.
+/// How a delta reads the old image's files on the VPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The recipe runs in a container of the old image, by its own shell.
+    /// The recipe runs in a container of the old image, by the image's own shell.
     Inside,
-    /// The old image has no shell: files are taken out of it, and the recipe runs beside them.
+    /// The old image has no shell: its files are copied out of it, and the recipe runs next to
+    /// them.
     Outside,
 }
 
-/// What a delta of an image would be.
+/// A delta of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeltaOffer {
-    /// The id of the old image.
+    /// The ID of the old image.
     pub base: String,
-    /// How its files are reached.
+    /// How its files are read.
     pub reach: Reach,
     /// Bytes to send.
     pub bytes: u64,
-    /// Of these bytes.
+    /// Digest of these bytes.
     pub sha256: Digest,
-    /// Bytes of the archive that is made of them.
+    /// Bytes of the archive that is built from them.
     pub archive_bytes: u64,
-    /// Bytes of old files that are copied for it.
+    /// Bytes that are copied from old files.
     pub copied_bytes: u64,
-    /// The layers in it.
+    /// The layers in the archive.
     pub layers: BTreeSet<Digest>,
 }
 
-/// What a patch of a file would be.
+/// A patch of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatchOffer {
     /// Bytes of a block of the old file.
     pub block: u64,
-    /// Bytes that are sent.
+    /// Bytes to send.
     pub bytes: u64,
-    /// Of these bytes.
+    /// Digest of these bytes.
     pub sha256: Digest,
-    /// Processes that build the file.
+    /// The number of processes that build the file.
     pub pieces: u64,
 }

@@ -1,14 +1,14 @@
-//! Removes secrets from what docker and compose files say, before any other code sees it.
+//! Removes secrets from the output of docker and from compose files, before any other code sees it.
 
 use std::collections::BTreeMap;
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const REDACTED: &str = "***";
 
-/// Keys of mount options whose values are secrets, as with a volume on a Windows share.
+/// Keys of mount options whose values are secrets, e.g. of a volume on a Windows share.
 const SECRETS: &[&str] = &["password", "pass", "passwd", "password2", "cred", "secret"];
 
-/// A volume's driver options without passwords: `username=me,password=***`.
+/// Removes passwords from a volume's driver options: `username=me,password=***`.
 pub fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
     options
         .into_iter()
@@ -23,7 +23,7 @@ pub fn redact(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A line without passwords: `password=***`, `http://***@host/`.
+/// Removes passwords from a line: `password=***`, `http://***@host/`.
 pub fn redact_words(line: &str) -> String {
     let words = line.split(' ').map(|text| {
         let text = text.split(',').map(word).collect::<Vec<_>>().join(",");
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_go_and_all_else_stays() {
+    fn passwords_are_removed_and_all_else_stays() {
         let options = [
             ("type", "cifs"),
             ("o", "username=me,Password=s3cret,vers=3.0,ro"),

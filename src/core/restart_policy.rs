@@ -4,25 +4,26 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// When docker starts a container again.
+/// When docker restarts a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum RestartPolicy {
-    /// Never: `no`, and what docker takes where nothing is said.
+    /// Never: `no`, docker's default.
     #[default]
     No,
-    /// Whenever it ends, and after a boot: `always`.
+    /// Whenever it exits, and after a boot: `always`.
     Always,
-    /// Likewise, but not where somebody stopped it: `unless-stopped`.
+    /// The same, unless somebody stopped it: `unless-stopped`.
     UnlessStopped,
-    /// Where it failed, while dockerd runs: `on-failure:5`, so often at the most; 0 means no limit.
+    /// If it failed, while dockerd runs: `on-failure:5`, with the maximum number of restarts; 0
+    /// means no limit.
     OnFailure(u32),
     /// One that this version does not know.
     Other(String),
 }
 
 impl RestartPolicy {
-    /// As docker tells it: the name, and how often at the most.
+    /// Creates a policy from docker's representation: the name, and the maximum number of restarts.
     pub fn new(name: &str, limit: u32) -> Self {
         match name {
             "" | "no" => Self::No,
@@ -40,7 +41,7 @@ impl RestartPolicy {
 }
 
 impl From<&str> for RestartPolicy {
-    /// As compose files write it: `on-failure:5`, and a limit of 0 with any policy.
+    /// Parses the form of compose files: `on-failure:5`, and a limit of 0 with any policy.
     fn from(text: &str) -> Self {
         let (name, limit) = text.split_once(':').unwrap_or((text, "0"));
         match (name, limit.parse()) {
@@ -81,7 +82,7 @@ mod tests {
     use super::RestartPolicy as P;
 
     #[test]
-    fn what_is_read_is_written() {
+    fn a_policy_round_trips() {
         for (text, policy) in [
             ("no", P::No),
             ("always", P::Always),

@@ -1,4 +1,4 @@
-//! Renders typed argument vectors as POSIX shell text; the only place that quotes a word.
+//! Renders argument vectors as POSIX shell text; the only place that quotes a word.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The `$0` of the script that runs another command only while the VPU's lock is held.
 pub const RUN_NAME: &str = "o3r-run";
 
-/// The `$0` of the script that runs several commands one after the other.
+/// The `$0` of the script that runs several commands in sequence.
 pub const IN_TURN_NAME: &str = "o3r-in-turn";
 
 /// A command as typed words: `argv[0]` is the program, nothing in it is shell syntax.
@@ -16,15 +16,15 @@ pub const IN_TURN_NAME: &str = "o3r-in-turn";
 pub struct Argv(Vec<String>);
 
 impl Argv {
-    /// Starts a vector with its program.
+    /// Creates a vector with its program.
     pub fn new(program: impl Into<String>) -> Self {
         Self(vec![program.into()])
     }
 
-    /// `sh -c SCRIPT NAME ARGS…`: a checked-in script whose `$0` is `name`.
+    /// Creates `sh -c SCRIPT NAME ARGS…`: a checked-in script whose `$0` is `name`.
     ///
-    /// The script comes as one word and its arguments as positional parameters, so that standard
-    /// input stays free for a payload (with `sh -s` the shell reads ahead and runs data).
+    /// The script is passed as one word and its arguments as positional parameters, so that
+    /// standard input stays free for a payload (with `sh -s` the shell reads ahead and runs data).
     pub fn script<I, S>(script: &str, name: &str, args: I) -> Self
     where
         I: IntoIterator<Item = S>,
@@ -51,12 +51,12 @@ impl Argv {
         self
     }
 
-    /// The words.
+    /// Returns the words.
     pub fn words(&self) -> &[String] {
         &self.0
     }
 
-    /// The name of the checked-in script that this runs, if it was made by [`Argv::script`].
+    /// Returns the name of the checked-in script that this runs, if [`Argv::script`] created it.
     pub fn script_name(&self) -> Option<&str> {
         match self.0.as_slice() {
             [sh, dash_c, _, name, ..] if sh == "sh" && dash_c == "-c" => Some(name),
@@ -64,7 +64,7 @@ impl Argv {
         }
     }
 
-    /// The commands that this runs one after the other, if it was made by `remote::in_turn`.
+    /// Returns the commands that this runs in sequence, if `remote::in_turn` created it.
     pub fn in_turn(&self) -> Option<Vec<Self>> {
         if self.script_name() != Some(IN_TURN_NAME) {
             return None;
@@ -79,16 +79,17 @@ impl Argv {
         Some(commands)
     }
 
-    /// The text that makes any POSIX shell run exactly these words.
+    /// Returns the text with which any POSIX shell runs exactly these words.
     pub fn to_shell(&self) -> String {
         join(&self.0)
     }
 
-    /// The text that makes any login shell run exactly these words, csh and fish too: one line of printable ASCII, in
-    /// which only single quotes are special.
+    /// Returns the text with which any login shell runs exactly these words, including csh and
+    /// fish: one line of printable ASCII, in which only single quotes are special.
     ///
-    /// `sh` runs it: it decodes the words from a form that has no line ends, quotes, backslashes and exclamation marks
-    /// of their own, which csh and fish read otherwise than a POSIX shell within single quotes.
+    /// `sh` runs it: it decodes the words from a form without line ends, quotes, backslashes and
+    /// exclamation marks, which csh and fish read differently from a POSIX shell within single
+    /// quotes.
     pub fn to_any_shell(&self) -> String {
         let mut text = r#"sh -c 'eval "exec $(printf %b "$1")"' sh ''"#.to_owned();
         text.pop();
@@ -105,7 +106,8 @@ impl Argv {
         text
     }
 
-    /// The text for people: a script is shown by its name and arguments, without its body.
+    /// Returns the text that people read: a script is shown by name and arguments, without its
+    /// body.
     pub fn to_display(&self) -> String {
         if let Some(commands) = self.in_turn() {
             let commands: Vec<String> = commands.iter().map(Self::to_display).collect();
@@ -127,10 +129,10 @@ fn join(words: &[String]) -> String {
         .join(" ")
 }
 
-/// Quotes one word for a POSIX shell: unchanged where safe, else in single quotes.
+/// Quotes one word for a POSIX shell: unchanged if safe, otherwise in single quotes.
 pub fn quote(word: &str) -> Cow<'_, str> {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
-    // A leading `=` or `~` is expanded by some shells; `NAME=value` in front is an assignment.
+    // Some shells expand a leading `=` or `~`; `NAME=value` at the start is an assignment.
     let plain = !word.is_empty() && word.bytes().all(safe) && !word.contains('=');
     let option = word.starts_with("--") && word.bytes().all(safe);
     if plain || option {
@@ -139,7 +141,7 @@ pub fn quote(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
-/// Quotes a word of any bytes but NUL, which need not be text: a file's name.
+/// Quotes a word of any bytes except NUL, such as a file name, which need not be text.
 pub fn quote_bytes(word: &[u8]) -> Cow<'_, [u8]> {
     if let Ok(text) = std::str::from_utf8(word)
         && quote(text) == text
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(command, r#"sh -c 'eval "exec $(printf %b "$1")"'"#);
         let encoded = encoded.strip_suffix('\'').unwrap();
         assert!(encoded.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
-        // What a backslash makes of these is the same everywhere: nothing.
+        // The bytes after a backslash mean the same in all of these shells.
         assert!(!encoded.contains(['\'', '!']));
         assert!(
             encoded
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_quoted_only_where_needed() {
+    fn words_are_quoted_only_if_necessary() {
         for (word, want) in [
             ("plain", "plain"),
             ("", "''"),

@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is assumed of a link that was not measured, in bytes a second: 100 Mbit/s, what an industrial
-/// switch or a VPN of a plant commonly has.
+/// The assumed throughput of a link that was not measured, in bytes a second: 100 Mbit/s, common
+/// for an industrial switch or a VPN of a plant.
 const LINK: u64 = 12_500_000;
 
-/// What is assumed of a VPU that was not measured, in bytes a second: a fifth of a PC with two cores.
+/// The assumed rate of a VPU that was not measured, in bytes a second: a fifth of a PC with two
+/// cores.
 const CPU: u64 = 65_000_000;
 
 /// How fast a VPU and the way to it are; `None` is what was not measured.
@@ -24,7 +25,7 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    /// Bytes a second that the way to the VPU takes, for reckoning.
+    /// Returns the link's throughput in bytes a second, measured or assumed.
     pub fn link(self) -> u64 {
         self.link.unwrap_or(LINK).max(1)
     }
@@ -33,17 +34,18 @@ impl Speeds {
         self.cpu.unwrap_or(CPU).max(1)
     }
 
-    /// Milliseconds to send a number of bytes.
+    /// Returns the milliseconds that sending takes.
     pub fn sending(self, bytes: u64) -> u64 {
         millis(bytes, self.link())
     }
 
-    /// Milliseconds to do what takes as long as making up and hashing a number of bytes.
+    /// Returns the milliseconds that work takes which costs as much as making up and hashing this
+    /// many bytes.
     pub fn working(self, bytes: u64) -> u64 {
         millis(bytes, self.cpu())
     }
 
-    /// The link for people: `10 Mbit/s`.
+    /// Returns the link's throughput as shown to people: `10 Mbit/s`.
     pub fn link_text(self) -> String {
         let bits = self.link().saturating_mul(8);
         if bits < 10_000_000 {
@@ -53,7 +55,7 @@ impl Speeds {
     }
 }
 
-/// Milliseconds that these bytes take at a rate in bytes a second.
+/// Returns the milliseconds that these bytes take at a rate in bytes a second.
 fn millis(bytes: u64, per_second: u64) -> u64 {
     let millis = u128::from(bytes) * 1000 / u128::from(per_second);
     u64::try_from(millis).unwrap_or(u64::MAX)

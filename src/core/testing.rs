@@ -1,4 +1,4 @@
-//! What the core's unit tests start from: a VPU that has nothing, and a release that declares nothing.
+//! Fixtures of the core's unit tests: a VPU that has nothing, and a release that declares nothing.
 
 use crate::{
     desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service},
@@ -7,7 +7,7 @@ use crate::{
     health::HealthGate,
 };
 
-/// A running project of these services.
+/// Returns a running project of these services.
 pub(crate) fn project<'a>(
     name: &str,
     services: impl IntoIterator<Item = (&'a str, Service)>,
@@ -30,7 +30,7 @@ pub(crate) fn project<'a>(
     }
 }
 
-/// Version 1 of a release called `app`, of these projects.
+/// Returns version 1 of a release called `app`, with these projects.
 pub(crate) fn desired(projects: Vec<Project>) -> Desired {
     Desired {
         manifest: ManifestRef::default(),
@@ -60,7 +60,8 @@ fn unknown<T>() -> Probed<T> {
     Probed::Unknown("it was not asked".into())
 }
 
-/// Of a VPU with docker and docker-compose, and nothing in them; no device answers.
+/// Returns the observation of a VPU with docker and docker-compose that have nothing in them; no
+/// device answers.
 pub(crate) fn observed() -> Observed {
     let facts = Facts {
         system: System {

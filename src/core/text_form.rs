@@ -1,6 +1,6 @@
-//! Gives enums that stand for a word of docker's the forms of a text.
+//! Implements the text conversions of enums that represent a word of docker's.
 
-/// For a type that is made from any `&str` and has `as_str`: made from a `String`, turned into one, and displayed.
+/// For a type with `From<&str>` and `as_str`: conversions from and to `String`, and `Display`.
 macro_rules! text_form {
     ($name:ident) => {
         impl From<String> for $name {

@@ -1,22 +1,24 @@
-//! Classifies error messages of docker and the VPU's system by their words, so that no other code searches them.
+//! Classifies error messages of docker and the VPU's system by their words, so that no other code
+//! searches them.
 
-/// What is wrong.
+/// The cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// The user may not talk to dockerd.
+    /// The user may not access dockerd's socket.
     NotPermitted,
     /// dockerd does not run.
     NotRunning,
-    /// dockerd found its disk full.
+    /// dockerd reports a full disk.
     DockerDiskFull,
-    /// A program other than docker found a disk full.
+    /// A program other than docker reports a full disk.
     DiskFull,
-    /// Something else.
+    /// Anything else.
     Other,
 }
 
 impl Trouble {
-    /// Of these words. Go, in which docker is written, has its errors in small letters; the C library has not.
+    /// Classifies a message. Messages of Go, in which docker is written, begin in lower case; those
+    /// of the C library begin in upper case.
     pub fn of(words: &str) -> Self {
         let has = |text| words.contains(text);
         if has("permission denied") && has("docker") {
@@ -37,9 +39,9 @@ impl Trouble {
 mod tests {
     use super::Trouble;
 
-    /// As docker 20.10.24, dash 0.5.12 and coreutils 9.1 said it.
+    /// Messages of docker 20.10.24, dash 0.5.12 and coreutils 9.1.
     #[test]
-    fn recorded_words() {
+    fn recorded_messages_are_classified() {
         for (words, trouble) in [
             (
                 "Got permission denied while trying to connect to the Docker daemon socket at \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Binary units, three significant digits: `2.00 MiB`, `448 MiB`.
+/// Formats bytes in binary units with three significant digits: `2.00 MiB`, `448 MiB`.
 pub fn bytes(count: u64) -> String {
     if count < 1024 {
         return format!("{count} B");
@@ -26,7 +26,7 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// `0.4 s`, `12.3 s`, `2 min 05 s`.
+/// Formats a duration: `0.4 s`, `12.3 s`, `2 min 05 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
@@ -38,12 +38,12 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// The same of a number of milliseconds.
+/// Formats milliseconds as a duration.
 pub fn time(millis: u64) -> String {
     duration(Duration::from_millis(millis))
 }
 
-/// How long something has been so, in its two largest units: `45 s`, `3 h 05 min`, `12 d 03 h`.
+/// Formats an age in its two largest units: `45 s`, `3 h 05 min`, `12 d 03 h`.
 pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_digits_and_a_unit() {
+    fn sizes_have_three_digits_and_a_unit() {
         for (count, want) in [
             (0, "0 B"),
             (1023, "1023 B"),

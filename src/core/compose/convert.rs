@@ -1,12 +1,12 @@
-//! Converts values as docker-compose does once its variables are replaced: `"80"` becomes a number
-//! where a number is wanted.
+//! Converts values as docker-compose does after replacing variables: `"80"` becomes a number if the
+//! key takes a number.
 
 use super::{
     Release,
     node::{Kind, Node, Other, Value},
 };
 
-/// What a value is converted to.
+/// The type that a value is converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Boolean,
@@ -58,7 +58,7 @@ const SERVICE: &[(&str, Target)] = &[
     ("volumes/tmpfs/size", Target::Bytes),
 ];
 
-/// What 1.29.2 converts beside them.
+/// Keys that only 1.29.2 converts.
 const SERVICE_NEWER: &[(&str, Target)] = &[
     ("deploy/placement/max_replicas_per_node", Target::Integer),
     ("deploy/resources/limits/cpus", Target::Float),
@@ -71,7 +71,7 @@ const NETWORK: &[(&str, Target)] = &[
     ("labels/**", Target::Text),
 ];
 
-/// Volumes, secrets and configs.
+/// The keys below volumes, secrets and configs.
 const OTHERS: &[(&str, Target)] = &[("external", Target::Boolean), ("labels/**", Target::Text)];
 
 fn fits(pattern: &str, path: &[String]) -> bool {
@@ -90,8 +90,8 @@ fn fits(pattern: &str, path: &[String]) -> bool {
     }
 }
 
-/// Converts one value below a section; lists add nothing to its path. Gives what it should be
-/// where it cannot be converted.
+/// Converts one value below a section; list indices are not part of its path. If it cannot be
+/// converted, returns what the key expects.
 pub(super) fn convert(
     section: &str,
     path: &[String],
@@ -167,7 +167,7 @@ fn from_text(text: &str, target: Target) -> Result<Value, &'static str> {
     })
 }
 
-/// Python's `int(text, base=0)`, and octal for a leading zero.
+/// Parses like Python's `int(text, base=0)`, and reads a leading zero as octal.
 fn integer(text: &str) -> Option<i128> {
     let text = text.trim();
     let (sign, digits) = match text.strip_prefix('-') {
@@ -189,7 +189,7 @@ fn integer(text: &str) -> Option<i128> {
     value.ok().map(|value| sign * value)
 }
 
-/// Bytes as docker's own library for Python reads them: `64m`, `1.5gb`, `1024`.
+/// Parses a size as docker's Python library does: `64m`, `1.5gb`, `1024`.
 pub(super) fn bytes(text: &str) -> Option<i128> {
     if text.is_empty() {
         return Some(0);
@@ -220,7 +220,7 @@ pub(super) fn bytes(text: &str) -> Option<i128> {
     Some(value)
 }
 
-/// A duration as docker-compose reads it: `1h2m3s4ms5us6ns`, in that order.
+/// Parses a duration as docker-compose does: `1h2m3s4ms5us6ns`, in that order.
 pub(super) fn seconds(text: &str) -> Option<f64> {
     const UNITS: &[(&str, f64)] = &[
         ("h", 3600.0),

@@ -7,23 +7,23 @@ use super::Release;
 /// Variables and their values.
 pub type Environment = BTreeMap<String, String>;
 
-/// What a `.env` file says.
+/// The contents of a `.env` file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvFile {
-    /// The variables it sets.
+    /// The variables that it sets.
     pub values: Environment,
-    /// The lines that docker-compose passes over or refuses, and why.
+    /// The lines that docker-compose ignores or refuses, and why.
     pub problems: Vec<EnvProblem>,
 }
 
 /// A line of a `.env` file that does not set what it seems to set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvProblem {
-    /// The line, counted from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// What docker-compose makes of it, completing "line 3 …".
+    /// How docker-compose reads it, completing "line 3 …".
     pub message: String,
-    /// Whether docker-compose refuses the whole file for it.
+    /// Whether docker-compose refuses the whole file because of it.
     pub refuses: bool,
 }
 
@@ -41,7 +41,8 @@ pub fn read_env(text: &str, release: Release) -> EnvFile {
     }
 }
 
-/// 1.25.4 splits every line at its first `=` and keeps all else: quotes, comments, blanks.
+/// Reads as 1.25.4: splits every line at its first `=` and keeps everything else, such as quotes,
+/// comments and blanks.
 fn by_line(text: &str) -> EnvFile {
     let mut file = EnvFile::default();
     for (index, line) in text.lines().enumerate() {
@@ -70,7 +71,7 @@ fn by_line(text: &str) -> EnvFile {
     file
 }
 
-/// The parser of python-dotenv 0.17, which 1.29.2 reads `.env` with.
+/// The parser of python-dotenv 0.17, which 1.29.2 uses for `.env`.
 struct Dotenv<'t> {
     text: &'t str,
     at: usize,
@@ -89,7 +90,7 @@ impl<'t> Dotenv<'t> {
         &self.text[self.at..]
     }
 
-    /// Takes the characters that fit.
+    /// Consumes characters as long as they fit.
     fn take(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let rest = self.rest();
         let length = rest.find(|c| !fits(c)).unwrap_or(rest.len());
@@ -128,7 +129,7 @@ impl<'t> Dotenv<'t> {
         }
     }
 
-    /// A name and its value; no name is a comment, and nothing at all no line that it knows.
+    /// Parses a name and its value. A comment has no name; `None` means that the line is invalid.
     fn binding(&mut self) -> Option<(Option<&'t str>, Option<String>)> {
         if let Some(after) = self.rest().strip_prefix("export")
             && after.starts_with(is_blank)
@@ -189,7 +190,7 @@ impl<'t> Dotenv<'t> {
         }
     }
 
-    /// The inside of quotes, over line ends too; a backslash keeps the quote behind it inside.
+    /// Parses a quoted string, which may span lines; a backslash escapes the quote after it.
     fn quoted(&mut self, quote: char) -> Option<&'t str> {
         let inside = &self.rest()[1..];
         let mut is_escaped = false;
@@ -200,14 +201,14 @@ impl<'t> Dotenv<'t> {
             }
             is_escaped = c == '\\';
         }
-        // The expression steps back: an escaped quote may be the last one.
+        // The regular expression backtracks: an escaped quote may be the closing one.
         let end = inside.rfind(quote)?;
         self.at += end + 2;
         Some(&inside[..end])
     }
 }
 
-/// A value up to the first blanks with `#` behind them.
+/// Returns a value without a comment: up to the blanks before the first `#`.
 fn without_comment(text: &str) -> &str {
     let mut end = text.len();
     for (at, _) in text.match_indices('#') {
@@ -244,7 +245,7 @@ fn unescaped(text: &str, is_known: impl Fn(char) -> bool) -> String {
     plain
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}`, by what the lines above set.
+/// Replaces `${NAME}` and `${NAME:-default}` with the values of the lines above.
 fn replaced(value: &str, above: &Environment) -> String {
     let mut result = String::with_capacity(value.len());
     let mut rest = value;
@@ -260,7 +261,7 @@ fn replaced(value: &str, above: &Environment) -> String {
             result.push_str(above.get(name).map_or(default, String::as_str));
             rest = &inside[end + 1..];
         } else {
-            // `${A:b}` is no variable.
+            // `${A:b}` is not a variable.
             result.push_str("${");
             rest = inside;
         }

@@ -1,30 +1,30 @@
-//! Replaces variables as docker-compose does, and converts what became of them.
+//! Replaces variables as docker-compose does, and converts the resulting values.
 
 use super::{
     At, ComposeError, Environment, Place, Release, convert,
     node::{Map, Node, Value},
 };
 
-/// The tables whose variables are replaced; the rest of a file keeps its dollars.
+/// The sections whose variables are replaced; in the rest of a file, a `$` has no meaning.
 const SECTIONS: &[&str] = &["services", "volumes", "networks", "secrets", "configs"];
 
-/// What came of replacing variables.
+/// The result of replacing variables.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Variables without a default that nothing sets; docker-compose makes them empty.
+    /// Variables that have no default and are not set; docker-compose makes them empty.
     pub(super) unset: Vec<At<String>>,
     /// What docker-compose refuses.
     pub(super) problems: Vec<At<Problem>>,
 }
 
-/// What docker-compose refuses in a string with variables.
+/// A problem in a string with variables that docker-compose refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
-    /// A `$` is followed by nothing that compose knows.
+    /// A `$` starts nothing that compose knows.
     Invalid { text: String },
     /// `${NAME:?text}` without a value.
     Required { name: String, said: String },
-    /// The value is not of the type that the key wants.
+    /// The value is not of the type that the key takes.
     Type {
         key: String,
         wanted: &'static str,
@@ -32,7 +32,7 @@ pub(super) enum Problem {
     },
 }
 
-/// Replaces the variables in every string; the first `$` that compose does not know is an error.
+/// Replaces the variables in every string; returns an error for the first invalid `$`.
 pub(super) fn interpolate(
     root: &mut Node,
     environment: &Environment,
@@ -48,7 +48,7 @@ pub(super) fn interpolate(
     Ok(replacer.outcome.unset)
 }
 
-/// Replaces the variables in every string and converts the values as a release does.
+/// Replaces the variables in every string and converts the values as the release does.
 pub(super) fn process(root: &mut Node, environment: &Environment, release: Release) -> Outcome {
     let mut replacer = Replacer::new(environment, Some(release));
     replacer.document(root);
@@ -57,7 +57,7 @@ pub(super) fn process(root: &mut Node, environment: &Environment, release: Relea
 
 struct Replacer<'a> {
     environment: &'a Environment,
-    /// Converts, too, where a release is given.
+    /// The release whose conversions are applied; `None` for no conversion.
     release: Option<Release>,
     outcome: Outcome,
 }
@@ -81,7 +81,7 @@ impl<'a> Replacer<'a> {
                 continue;
             };
             for (name, node) in &mut entries.0 {
-                // On the way an entry that was left empty becomes an empty table.
+                // docker-compose turns an empty entry into an empty table at this point.
                 if self.release.is_some() && matches!(node.value, Value::Null) {
                     node.value = Value::Map(Map::default());
                 }
@@ -91,7 +91,7 @@ impl<'a> Replacer<'a> {
         self.outcome.unset.dedup();
     }
 
-    // Recursion is bounded by the depth that the YAML reader lets pass.
+    // The recursion depth is bounded by the YAML reader.
     fn replace(&mut self, section: &str, name: &str, path: &mut Vec<String>, node: &mut Node) {
         match &mut node.value {
             Value::List(list) => {
@@ -132,7 +132,7 @@ impl<'a> Replacer<'a> {
         self.outcome.problems.push(At { value, place });
     }
 
-    /// One string with its variables replaced; none where a `$` is not followed by anything known.
+    /// Replaces the variables in a string; `None` if it has an invalid `$`.
     fn expand(&mut self, text: &str, place: Place) -> Option<String> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
@@ -159,7 +159,8 @@ impl<'a> Replacer<'a> {
         Some(expanded)
     }
 
-    /// The inside of `${…}`: a name, alone or with `-`, `:-`, `?` or `:?` and a text.
+    /// Expands the inside of `${…}`: a name, alone or followed by `-`, `:-`, `?` or `:?` and a
+    /// text.
     fn braced(&mut self, inside: &str, place: Place) -> Option<String> {
         let (name, rest) = inside.split_at(name_length(inside));
         if name.is_empty() {
@@ -202,7 +203,7 @@ impl<'a> Replacer<'a> {
     }
 }
 
-/// How many bytes at the start of a text are a variable's name.
+/// Returns the length in bytes of the variable name at the start of a text.
 fn name_length(text: &str) -> usize {
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts_well {

@@ -1,4 +1,5 @@
-//! How much of a VPU's processors and memory a container may use, as a service declares it and as docker shows it.
+//! Limits on a container's use of the VPU's processors and memory, as a service declares them and
+//! as docker shows them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use super::{
     node::{Map, Node},
 };
 
-/// Limits of a container; 0 or empty means none.
+/// A container's limits; 0 or empty means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -15,7 +16,8 @@ pub struct Limits {
     pub memory: u64,
     /// Bytes (`mem_reservation`).
     pub memory_reservation: u64,
-    /// Millionths of a processor (`cpus`); docker counts billionths, and docker-compose rounds there.
+    /// Millionths of a processor (`cpus`). Docker counts billionths; docker-compose rounds to
+    /// millionths.
     pub micro_cpus: u64,
     /// Relative weight (`cpu_shares`).
     pub cpu_shares: u64,
@@ -28,7 +30,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether there are none.
+    /// Whether there are no limits.
     pub const fn is_none(&self) -> bool {
         self.memory == 0
             && self.memory_reservation == 0
@@ -39,7 +41,7 @@ impl Limits {
             && self.pids == 0
     }
 
-    /// Each limit's key in a compose file, and its value; empty means none.
+    /// Returns each limit's key in a compose file and its value; empty means none.
     pub fn named(&self) -> [(&'static str, String); 7] {
         let number = |value: u64| match value {
             0 => String::new(),
@@ -64,8 +66,8 @@ impl Limits {
     }
 }
 
-/// Of a service; none where it cannot be said what docker-compose makes of it: `deploy.resources` counts with
-/// `--compatibility` only, and not for all versions.
+/// Reads a service's limits; `None` if the effective ones are unknown: `deploy.resources` counts
+/// only with `--compatibility`, and not in all versions.
 pub(super) fn limits(service: &Map) -> Option<Limits> {
     if service
         .get("deploy")
@@ -76,7 +78,7 @@ pub(super) fn limits(service: &Map) -> Option<Limits> {
     let text = |key: &str| service.get(key).and_then(Node::text);
     let number = |key: &str, read: &dyn Fn(&str) -> Option<i128>| match text(key) {
         None => Some(0),
-        // -1 stands for none.
+        // -1 means no limit.
         Some(text) => read(text).map(|value| u64::try_from(value).unwrap_or(0)),
     };
     let integer = |text: &str| text.trim().parse().ok();
@@ -91,7 +93,7 @@ pub(super) fn limits(service: &Map) -> Option<Limits> {
     })
 }
 
-/// Millionths of a decimal number such as `1.5`.
+/// Parses a decimal number such as `1.5` into millionths.
 fn millionths(text: &str) -> Option<i128> {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let part: String = part.chars().chain("000000".chars()).take(6).collect();

@@ -1,4 +1,4 @@
-//! Finds the line of a compose file that a message of docker-compose speaks of.
+//! Finds the line of a compose file that a message of docker-compose refers to.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,9 @@ use super::{
     yaml,
 };
 
-/// Where the keys stand that a message names, as `services.web.ports` or `Service "web" … "ports"`: how many of
-/// nested keys it names, and the line of the innermost. None where it names nothing in this text.
+/// Finds the keys that a message names, as in `services.web.ports` or `Service "web" … "ports"`.
+/// Returns how many nested keys it names, and the line of the innermost; `None` if it names nothing
+/// in this text.
 pub fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
     let root = yaml::parse(text, 0).ok()?;
     let parts = words.iter().flat_map(|word| word.split('.'));
@@ -17,7 +18,7 @@ pub fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
     let Value::Map(sections) = &root.value else {
         return None;
     };
-    // Whoever names a service need not say `services`.
+    // A message that names a service may leave out `services`.
     for (section, node) in sections.iter() {
         let depth = usize::from(named.contains(section.name.as_str()));
         if depth > 0 {
@@ -28,7 +29,7 @@ pub fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
     best
 }
 
-/// Counts the keys on the way that are named; a path that is a value names itself.
+/// Counts the named keys on the path to each node; a value that is a path names itself.
 fn descend(node: &Node, named: &BTreeSet<&str>, depth: usize, best: &mut Option<(usize, usize)>) {
     match &node.value {
         Value::Map(map) => {
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_about_the_innermost_key_that_it_names() {
+    fn a_message_is_located_at_the_innermost_key_that_it_names() {
         assert_eq!(line("services.web.ports contains an invalid type"), Some(5));
         assert_eq!(line("Couldn't find env file: /a/b.env"), Some(6));
         assert_eq!(line("Service 'db' depends on service 'x'"), Some(7));

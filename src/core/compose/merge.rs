@@ -1,12 +1,12 @@
-//! Merges what two files, or a service and the one it extends, say of a service, as docker-compose
-//! does.
+//! Merges the definitions of a service from two files, or from it and the service that it extends,
+//! as docker-compose does.
 
 use super::{
     node::{Key, Map, Node, Value},
     ports,
 };
 
-/// What becomes of `base` where `over` is laid on top.
+/// Merges `over` into `base`.
 pub(super) fn service(base: &Map, over: &Map) -> Map {
     let mut merged = base.clone();
     for (key, node) in over.iter() {
@@ -62,7 +62,7 @@ fn field(key: &str, base: &Node, over: &Node) -> Node {
     }
 }
 
-/// A table, or a list of `KEY=value` as one.
+/// Returns a table, converting a list of `KEY=value`.
 pub(super) fn as_table(node: &Node, separator: char) -> Map {
     match &node.value {
         Value::Map(map) => map.clone(),
@@ -102,7 +102,7 @@ fn table(base: &Node, over: &Node, separator: char) -> Map {
     laid_over(as_table(base, separator), as_table(over, separator))
 }
 
-/// `depends_on:` as a table.
+/// Returns `depends_on:` as a table.
 pub(super) fn conditions(node: &Node) -> Map {
     let mut map = Map::default();
     match &node.value {
@@ -123,7 +123,7 @@ pub(super) fn conditions(node: &Node) -> Map {
     map
 }
 
-/// Tables within tables are merged, too.
+/// Merges tables recursively.
 fn deep(base: &Node, over: &Node) -> Value {
     let (Value::Map(below), Value::Map(above)) = (&base.value, &over.value) else {
         return over.value.clone();
@@ -174,7 +174,7 @@ fn logging(base: &Node, over: &Node) -> Value {
     over.value.clone()
 }
 
-/// Two lists, an entry of the second in place of the one of the first that has its key.
+/// Merges two lists: an entry of the second replaces the one of the first with the same key.
 fn listed(base: &Node, over: &Node, key: impl Fn(&Node) -> String) -> Value {
     let mut merged: Vec<(String, Node)> = Vec::new();
     for entry in base.elements().chain(over.elements()) {
@@ -187,7 +187,7 @@ fn listed(base: &Node, over: &Node, key: impl Fn(&Node) -> String) -> Value {
     Value::List(merged.into_iter().map(|(_, node)| node).collect())
 }
 
-/// Mounts and devices are told apart by where they are seen in the container.
+/// Returns the key of a mount or device: its path in the container.
 fn mount_key(node: &Node) -> String {
     let target = match node.text() {
         Some(text) => text.split(':').nth(1).or(Some(text)),

@@ -1,20 +1,20 @@
-//! A YAML document as a tree that knows where everything stands.
+//! A YAML document as a tree whose nodes know their place.
 
 use super::{ComposeError, Place};
 
-/// A value and where it stands.
+/// A value with its place.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) place: Place,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
     String(String),
-    /// A plain word that YAML 1.1 takes for something else than a string.
+    /// A plain word that YAML 1.1 reads as something other than a string.
     Other(Other),
     List(Vec<Node>),
     Map(Map),
@@ -23,12 +23,12 @@ pub(super) enum Value {
 /// A boolean, a number or a date.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Other {
-    /// As docker-compose writes it where it wants a string: `2222:22` is `133342`.
+    /// The text that docker-compose uses where a string is needed: `2222:22` is `133342`.
     pub(super) text: String,
     pub(super) kind: Kind,
 }
 
-/// What a plain word is.
+/// The type of a plain word.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Bool(bool),
@@ -42,7 +42,7 @@ pub(super) enum Kind {
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) place: Place,
-    /// Whether YAML takes it for a string.
+    /// Whether YAML reads it as a string.
     pub(super) is_string: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Key {
 pub(super) struct Map(pub(super) Vec<(Key, Node)>);
 
 impl Node {
-    // Recursion is bounded by the depth that the YAML reader lets pass.
+    // The recursion depth is bounded by the YAML reader.
     fn write(&self, text: &mut String) {
         match &self.value {
             Value::Null => text.push('~'),
@@ -70,13 +70,13 @@ impl Node {
     }
 }
 
-/// A string as it is told from all others.
+/// Quotes a string so that it cannot equal another value's text.
 fn quoted(word: &str) -> String {
     format!("{word:?}")
 }
 
 impl Map {
-    /// Writes its values alone, wherever they stand: the same text for the same values, keys sorted.
+    /// Writes the values without their places, keys sorted: equal values give equal text.
     pub(super) fn write(&self, text: &mut String) {
         let mut entries: Vec<_> = self.0.iter().collect();
         entries.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
@@ -108,7 +108,7 @@ impl Map {
             .map(|(_, node)| node)
     }
 
-    /// Where a key stands, if it is there.
+    /// Returns the place of a key, if it exists.
     pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         self.entry(key).map(|(key, _)| key.place)
     }
@@ -117,7 +117,7 @@ impl Map {
         self.0.iter().map(|(key, node)| (key, node))
     }
 
-    /// Sets a key, at the place of the one that was there.
+    /// Sets a key, replacing an existing one in its position.
     pub(super) fn set(&mut self, key: Key, node: Node) {
         match self.0.iter_mut().find(|(found, _)| found.name == key.name) {
             Some(entry) => *entry = (key, node),
@@ -130,7 +130,7 @@ impl Map {
     }
 }
 
-/// What stands for a table that was left empty.
+/// The value of an empty table.
 static EMPTY: Map = Map(Vec::new());
 
 impl Node {
@@ -141,7 +141,7 @@ impl Node {
         }
     }
 
-    /// Its value as a table; nothing at all is an empty one.
+    /// Returns the value as a table; an empty value is an empty table.
     pub(super) fn map(&self, key: &str) -> Result<&Map, ComposeError> {
         self.as_map().ok_or_else(|| ComposeError::Shape {
             key: key.to_owned(),
@@ -150,7 +150,7 @@ impl Node {
         })
     }
 
-    /// Its value as a table, if it is one or left empty.
+    /// Returns the value as a table, if it is one or empty.
     pub(super) fn as_map(&self) -> Option<&Map> {
         match &self.value {
             Value::Map(map) => Some(map),
@@ -159,7 +159,7 @@ impl Node {
         }
     }
 
-    /// Its value as a table to change, if it is one.
+    /// Returns the value as a mutable table, if it is one.
     pub(super) fn as_map_mut(&mut self) -> Option<&mut Map> {
         match &mut self.value {
             Value::Map(map) => Some(map),
@@ -167,12 +167,12 @@ impl Node {
         }
     }
 
-    /// A key of its value to change, if that is a table that has it.
+    /// Returns the mutable value of a key, if this is a table that has it.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
         self.as_map_mut()?.get_mut(key)
     }
 
-    /// A key of its value, if that is a table that has it.
+    /// Returns the value of a key, if this is a table that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(map) => map.get(key),
@@ -180,7 +180,7 @@ impl Node {
         }
     }
 
-    /// Its value as text, if it is a single one.
+    /// Returns the value as text, if it is a scalar.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -189,7 +189,7 @@ impl Node {
         }
     }
 
-    /// Its value, if that is a string.
+    /// Returns the value if it is a string.
     pub(super) fn as_string(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -201,7 +201,7 @@ impl Node {
         self.text()?.trim().parse().ok()
     }
 
-    /// Whether it is true, in any of YAML's words.
+    /// Whether the value is true, in any of YAML's spellings.
     pub(super) fn is_true(&self) -> bool {
         self.text().is_some_and(|text| {
             matches!(
@@ -211,7 +211,7 @@ impl Node {
         })
     }
 
-    /// What Python takes for false: nothing, an empty value, zero.
+    /// Whether Python treats the value as false: null, an empty value, zero.
     pub(super) fn is_falsy(&self) -> bool {
         match &self.value {
             Value::Null => true,
@@ -227,7 +227,7 @@ impl Node {
         }
     }
 
-    /// The elements of a list; those of anything else are none.
+    /// Returns the elements of a list; none for anything else.
     pub(super) fn elements(&self) -> std::slice::Iter<'_, Node> {
         match &self.value {
             Value::List(list) => list.iter(),
@@ -235,7 +235,7 @@ impl Node {
         }
     }
 
-    /// The elements of a list, or the value alone; of nothing none.
+    /// Returns the elements of a list, or the value alone; none for null.
     pub(super) fn one_or_many(&self) -> std::slice::Iter<'_, Node> {
         match &self.value {
             Value::List(list) => list.iter(),
@@ -244,7 +244,7 @@ impl Node {
         }
     }
 
-    /// What it is, in words.
+    /// Returns the type in words.
     pub(super) fn what(&self) -> &'static str {
         match &self.value {
             Value::Null => "empty",

@@ -1,10 +1,10 @@
-//! A port on the VPU that a container takes.
+//! A port on the VPU that a container publishes.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A port on the VPU, of one of its addresses or of all.
+/// A port on the VPU, on one of its addresses or on all.
 ///
 /// Written as `8080/tcp` or `127.0.0.1:8080/udp`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,13 +14,13 @@ pub struct HostPort {
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
-    /// UDP, else TCP.
+    /// Whether it is UDP instead of TCP.
     pub udp: bool,
 }
 
 impl HostPort {
-    /// A port of `address`: empty or unspecified (`0.0.0.0`, `::`) means all. What is no address,
-    /// such as a variable that nothing sets, means all too.
+    /// Creates a port of `address`: an empty or unspecified one (`0.0.0.0`, `::`) means all, and so
+    /// does text that is not an address, such as an unset variable.
     pub fn new(address: &str, port: u16, udp: bool) -> Self {
         let address = address.parse::<IpAddr>().ok();
         let address = address.map(|address| address.to_canonical());
@@ -31,7 +31,7 @@ impl HostPort {
         }
     }
 
-    /// Whether two programs cannot have both.
+    /// Whether two programs cannot bind both.
     pub fn collides_with(&self, other: &Self) -> bool {
         self.port == other.port
             && self.udp == other.udp
@@ -56,7 +56,7 @@ impl From<HostPort> for String {
     }
 }
 
-/// Text that is no port.
+/// The text is not a port.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no port such as 8080/tcp")]
 pub struct NoPort(String);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn written_and_read_again() {
+    fn a_port_round_trips() {
         for text in ["8080/tcp", "127.0.0.1:53/udp", "[::1]:80/tcp"] {
             assert_eq!(port(text).to_string(), text);
         }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn two_addresses_may_share_a_port() {
+    fn a_port_may_be_bound_on_two_addresses() {
         assert!(port("80/tcp").collides_with(&port("127.0.0.1:80/tcp")));
         assert!(port("127.0.0.1:80/tcp").collides_with(&port("127.0.0.1:80/tcp")));
         assert!(!port("127.0.0.1:80/tcp").collides_with(&port("127.0.0.2:80/tcp")));

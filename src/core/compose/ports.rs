@@ -1,12 +1,12 @@
-//! Splits the short form of a port as docker's own library for Python does.
+//! Splits the short form of a port as docker's Python library does.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// `[[address:]published:]target[/protocol]`, its ranges counted.
+/// A parsed `[[address:]published:]target[/protocol]`, with its ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Port {
     pub(super) address: Option<String>,
-    /// The ports on the VPU; none are of docker's choice.
+    /// The range of ports on the VPU; `None` if docker chooses.
     pub(super) published: Option<(u64, u64)>,
     pub(super) target: (u64, u64),
     pub(super) protocol: String,
@@ -23,7 +23,7 @@ fn range(text: &str) -> Option<(u64, u64)> {
     }
 }
 
-/// Splits a port; the error says why it is none.
+/// Splits a port; the error says why it is invalid.
 pub(super) fn split(text: &str) -> Result<Port, String> {
     let parse = || {
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -65,7 +65,7 @@ pub(super) fn split(text: &str) -> Result<Port, String> {
         return Err("no port of the VPU stands before its `:`".to_owned());
     }
     if let Some(published) = published {
-        // One port may take any of a range on the VPU.
+        // A single container port may be published on any port of a range.
         let is_any = target.0 == target.1 && published.0 != published.1;
         if !is_any && count(published) != count(target) {
             return Err("its two ranges have different lengths".to_owned());
@@ -79,7 +79,7 @@ pub(super) fn split(text: &str) -> Result<Port, String> {
     })
 }
 
-/// Whether an entry of `expose:` is one.
+/// Whether the text is a valid entry of `expose:`.
 pub(super) fn is_expose(text: &str) -> bool {
     let (ports, protocol) = match text.split_once('/') {
         Some((ports, protocol)) => (ports, Some(protocol)),
@@ -90,7 +90,7 @@ pub(super) fn is_expose(text: &str) -> bool {
     range(ports).is_some() && protocol.is_none_or(is_protocol)
 }
 
-/// Whether a text is a network as `172.28.0.0/16`.
+/// Whether the text is a network such as `172.28.0.0/16`.
 pub(super) fn is_cidr(text: &str) -> bool {
     let Some((address, bits)) = text.split_once('/') else {
         return false;

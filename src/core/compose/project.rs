@@ -1,5 +1,5 @@
 //! Reads a project's files as one release of docker-compose does: the compose file, an override
-//! file, what services extend, with everything that the release refuses.
+//! file, and extended services, with everything that the release refuses.
 
 mod extends;
 
@@ -16,13 +16,13 @@ const OVERRIDES: &[&str] = &[
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 ];
-/// Names that 1.29.2 takes beside them.
+/// Further names that 1.29.2 accepts.
 const OVERRIDES_NEWER: &[&str] = &["compose.override.yml", "compose.override.yaml"];
-/// What the compose file is called on a VPU.
+/// The compose file's name on a VPU.
 const COMPOSE_FILE: &str = "docker-compose.yml";
-/// What sets a compose file's variables.
+/// The file that sets a compose file's variables.
 const ENV_FILE: &str = ".env";
-/// The names under which a release reads an override file beside the compose file.
+/// Returns the names under which a release reads an override file next to the compose file.
 pub fn override_names(release: Release) -> impl Iterator<Item = &'static str> {
     let newer: &[&str] = match release {
         Release::V1_25 => &[],
@@ -34,28 +34,28 @@ pub fn override_names(release: Release) -> impl Iterator<Item = &'static str> {
 /// One of a project's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectFile {
-    /// Its path, from the compose file's directory.
+    /// The path relative to the compose file's directory.
     pub name: String,
-    /// What it says.
+    /// The contents.
     pub text: String,
-    /// Whether it sets variables, whose values are nobody's business.
+    /// Whether it sets variables, whose values may be secret.
     pub is_environment: bool,
 }
 
-/// Something that a release of docker-compose refuses.
+/// A reason for which a release of docker-compose refuses the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where, if it is one place's fault.
+    /// The place, if it is a single one.
     pub place: Option<Place>,
     /// What the file does, completing "docker-compose.yml:4 …".
     pub message: String,
     /// What to do about it.
     pub help: String,
-    /// Whether `docker-compose config` refuses it; else starting does.
+    /// Whether `docker-compose config` refuses it; otherwise starting does.
     pub by_config: bool,
-    /// Whether it is none where the VPU's login sets a variable that nothing here sets.
+    /// Whether it does not apply if the VPU's login sets a variable that no file sets.
     pub unless_login_sets: bool,
-    /// The file beside the compose file whose absence it is, by its path from there.
+    /// The missing file, relative to the compose file's directory.
     pub missing_file: Option<String>,
 }
 
@@ -75,19 +75,19 @@ impl Refusal {
         }
     }
 
-    /// Says that docker-compose finds it only when it starts the project.
+    /// Marks that docker-compose finds it only when it starts the project.
     pub(super) fn at_start(mut self) -> Self {
         self.by_config = false;
         self
     }
 
-    /// Says which file is not there.
+    /// Sets the missing file.
     fn without(mut self, file: &str) -> Self {
         self.missing_file = Some(file.to_owned());
         self
     }
 
-    /// Says that a variable of the VPU's login makes it none.
+    /// Marks that it does not apply if the VPU's login sets a variable.
     fn unless_login_sets(mut self) -> Self {
         self.unless_login_sets = true;
         self
@@ -97,20 +97,20 @@ impl Refusal {
 /// A project as a release of docker-compose reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// What its files say together; as far as they can be read where something is refused.
+    /// The merged contents of the files; incomplete if something is refused.
     pub file: ComposeFile,
-    /// The files that were read, by [`Place::file`].
+    /// The files that were read, indexed by [`Place::file`].
     pub files: Vec<ProjectFile>,
     /// What the release refuses.
     pub refusals: Vec<Refusal>,
-    /// What it takes and does not do as it seems.
+    /// What it accepts, but not with the effect that the file suggests.
     pub warnings: Vec<Refusal>,
 }
 
-/// Reads a project: the compose file, and by `find` what stands beside it: `.env`, an override
-/// file, environment files, files that services extend. `find` gives the text of a file by its path
-/// from the compose file's directory. `login` is the environment that docker-compose runs in; it
-/// beats `.env`.
+/// Reads a project: the compose file, and the files next to it by `find`: `.env`, an override file,
+/// environment files, and files of extended services. `find` returns the text of a file by its path
+/// relative to the compose file's directory. `login` is the environment that docker-compose runs
+/// in; it takes precedence over `.env`.
 pub fn read_project(
     text: String,
     login: &Environment,
@@ -151,7 +151,7 @@ pub fn read_project(
     reader.reading
 }
 
-/// Whether the YAML reader stumbled over how lines are indented; it has no codes for that.
+/// Whether a message of the YAML reader is about indentation; it has no codes for that.
 fn is_of_indentation(message: &str) -> bool {
     let words = [
         "indent",
@@ -164,11 +164,11 @@ fn is_of_indentation(message: &str) -> bool {
     words.iter().any(|words| message.contains(words))
 }
 
-/// One file, processed.
+/// A processed file.
 struct Document {
     name: String,
     root: Map,
-    /// The format whose schema it is held against.
+    /// The format whose schema it is validated against.
     format: String,
 }
 
@@ -198,7 +198,7 @@ impl Reader<'_> {
         self.reading.refusals.push(refusal);
     }
 
-    /// Takes a file in; returns its number.
+    /// Adds a file; returns its index.
     fn file(&mut self, name: &str, text: String) -> usize {
         self.reading.files.push(ProjectFile {
             name: name.to_owned(),
@@ -208,7 +208,7 @@ impl Reader<'_> {
         self.reading.files.len() - 1
     }
 
-    /// Reads an environment file, with what it refuses.
+    /// Reads an environment file, and records what docker-compose refuses in it.
     fn env_file(&mut self, index: usize) -> Environment {
         self.reading.files[index].is_environment = true;
         let text = &self.reading.files[index].text;
@@ -228,7 +228,7 @@ impl Reader<'_> {
         read.values
     }
 
-    /// Environment files must stand beside the compose file: without them nothing starts.
+    /// Checks that all environment files exist: nothing starts without them.
     fn env_files(&mut self) {
         let services = self.reading.file.services.clone();
         for entry in services.iter().flat_map(|service| &service.env_files) {
@@ -257,7 +257,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads and processes a file; returns its number among the documents.
+    /// Reads and processes a file; returns its index among the documents.
     fn document(&mut self, index: usize) -> Option<usize> {
         let text = self.reading.files[index].text.clone();
         let name = self.reading.files[index].name.clone();
@@ -306,7 +306,7 @@ impl Reader<'_> {
         self.refuse(error.place(), format!("cannot be read: {error}"), help);
     }
 
-    /// The format that a file says it is written in, as the schemas are called.
+    /// Returns the format that a file declares, as the schemas are called.
     fn format(&mut self, root: &Map) -> Option<String> {
         const HELP: &str = "write `version: \"2.4\"`, which every firmware supports";
         let version = root.get("version");
@@ -357,7 +357,7 @@ impl Reader<'_> {
         Some(format)
     }
 
-    /// Every section is a table of tables with names that are strings.
+    /// Checks that every section is a table of tables whose names are strings.
     fn sections(&mut self, root: &Map) -> bool {
         let before = self.reading.refusals.len();
         for section in ["services", "volumes", "networks", "secrets", "configs"] {
@@ -399,7 +399,7 @@ impl Reader<'_> {
         self.reading.refusals.len() == before
     }
 
-    /// 1.25.4 breaks off at a key that is no string.
+    /// Checks that all keys are strings: 1.25.4 crashes on others.
     fn string_keys(&mut self, node: &Node) {
         match &node.value {
             Value::Map(map) => {
@@ -449,7 +449,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Lays the override file over the compose file, and resolves what services extend.
+    /// Merges the override file into the compose file, and resolves extended services.
     fn merge(&mut self) {
         let Some(main) = self.documents.first() else {
             return;
@@ -535,7 +535,7 @@ impl Reader<'_> {
     }
 }
 
-/// A whole line of a file, counted from 1.
+/// Returns the place of a whole line, counted from 1.
 fn line_of(text: &str, file: usize, line: usize) -> Place {
     let mut lines = text.split_inclusive('\n').take(line);
     let last = lines.clone().last().unwrap_or_default().trim_end().len();
@@ -548,7 +548,7 @@ fn line_of(text: &str, file: usize, line: usize) -> Place {
     }
 }
 
-/// A path from a directory, both from the compose file's.
+/// Joins a path to a directory, both relative to the compose file's directory.
 pub(super) fn joined(directory: &str, path: &str) -> String {
     if path.starts_with(['/', '~']) {
         return path.to_owned();
@@ -564,7 +564,8 @@ pub(super) fn joined(directory: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// Whether a path from the compose file's directory is one of the files that travel with it.
+/// Whether a path relative to the compose file's directory is one of the files that are sent with
+/// it.
 pub fn is_placed<'a>(path: &str, mut extra_files: impl Iterator<Item = &'a str>) -> bool {
     let path = normalise(path);
     extra_files.any(|extra| is_within(&path, &normalise(extra)))

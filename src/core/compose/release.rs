@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A release of docker-compose, by what it takes.
+/// A release of docker-compose, by the rules that it follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Release {
     /// 1.25.4, on firmware before 1.4.30.
@@ -12,11 +12,11 @@ pub enum Release {
 }
 
 impl Release {
-    /// All of them, the oldest first.
+    /// All releases, oldest first.
     pub const ALL: [Self; 2] = [Self::V1_25, Self::V1_29];
 
-    /// The release whose rules a docker-compose follows that says `1.29.2` of itself: 1.27 brought
-    /// the newer rules.
+    /// Returns the release whose rules a docker-compose of this version follows, e.g. `1.29.2`:
+    /// 1.27 introduced the newer rules.
     pub fn of(version: &str) -> Self {
         let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
         match (numbers.next().flatten(), numbers.next().flatten()) {
@@ -25,12 +25,12 @@ impl Release {
         }
     }
 
-    /// Whether it makes as many containers as `deploy.replicas` says.
+    /// Whether it creates as many containers as `deploy.replicas` says.
     pub fn reads_replicas(self) -> bool {
         self == Self::V1_29
     }
 
-    /// The firmware that has it, completing "on …".
+    /// Returns the firmware that has it, completing "on …".
     pub fn firmware(self) -> &'static str {
         match self {
             Self::V1_25 => "firmware before 1.4.30",

@@ -14,30 +14,31 @@ use crate::{driver::Driver, redact::redact};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Volume {
-    /// What services call it.
+    /// The key by which services refer to it.
     pub key: String,
-    /// What docker calls it, where that is given.
+    /// Docker's name for it, if specified.
     pub name: Option<String>,
     /// Whether compose expects it to exist.
     pub external: bool,
-    /// Its driver, where one is chosen.
+    /// The driver, if specified.
     pub driver: Option<Driver>,
-    /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
+    /// `driver_opts`, as docker-compose writes them: every value is a string; passwords are
+    /// removed.
     pub options: BTreeMap<String, String>,
-    /// Where its key stands.
+    /// The place of its key.
     pub place: Place,
 }
 
 impl Volume {
-    /// What docker calls an external volume.
+    /// Returns docker's name of an external volume.
     pub fn external_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.key)
     }
 
-    /// What docker calls it in a project: the name that docker-compose 1.x creates, then the one that much older
-    /// versions did, which is used where it is there.
+    /// Returns docker's names for it in a project: the one that docker-compose 1.x creates, and the
+    /// one of much older versions, which is used if it exists.
     pub fn docker_names(&self, project: &str) -> (String, Option<String>) {
-        // In a volume's name only, docker-compose drops these.
+        // docker-compose drops these characters from names of volumes only.
         let project = project.trim_start_matches(['-', '_']);
         names((&self.key, self.name.as_deref(), self.external), project)
     }
@@ -47,40 +48,41 @@ impl Volume {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {
-    /// What services call it.
+    /// The key by which services refer to it.
     pub key: String,
-    /// What docker calls it, where that is given.
+    /// Docker's name for it, if specified.
     pub name: Option<String>,
     /// Whether compose expects it to exist.
     pub external: bool,
-    /// Its driver, where one is chosen.
+    /// The driver, if specified.
     pub driver: Option<Driver>,
-    /// `driver_opts`, as docker-compose writes them: every value a string; passwords are taken out.
+    /// `driver_opts`, as docker-compose writes them: every value is a string; passwords are
+    /// removed.
     pub options: BTreeMap<String, String>,
-    /// `internal:`, where it is given.
+    /// `internal:`, if specified.
     pub internal: Option<bool>,
-    /// `enable_ipv6:`, where it is given.
+    /// `enable_ipv6:`, if specified.
     pub ipv6: Option<bool>,
-    /// The driver that hands out addresses, where one is chosen.
+    /// The driver that assigns addresses, if specified.
     pub ipam_driver: Option<Driver>,
-    /// Its options, as strings.
+    /// That driver's options, as strings.
     #[serde(default)]
     pub ipam_options: BTreeMap<String, String>,
-    /// Its address pools; none are of docker's choice.
+    /// The address pools; if empty, docker chooses.
     pub pools: Vec<Pool>,
-    /// Where its key stands.
+    /// The place of its key.
     pub place: Place,
 }
 
 impl Network {
-    /// What docker calls it in a project: the name that docker-compose 1.x creates, then the one that much older
-    /// versions did, which is used where it is there.
+    /// Returns docker's names for it in a project: the one that docker-compose 1.x creates, and the
+    /// one of much older versions, which is used if it exists.
     pub fn docker_names(&self, project: &str) -> (String, Option<String>) {
         names((&self.key, self.name.as_deref(), self.external), project)
     }
 }
 
-/// An address pool of a network, as written.
+/// An address pool of a network, as written in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pool {
@@ -88,7 +90,7 @@ pub struct Pool {
     pub subnet: Option<String>,
     /// E.g. `10.20.0.1`.
     pub gateway: Option<String>,
-    /// The part of the subnet that containers get addresses of (`ip_range`).
+    /// The part of the subnet that containers get addresses from (`ip_range`).
     pub range: Option<String>,
 }
 
@@ -153,7 +155,7 @@ fn driver(node: &Node) -> Option<Driver> {
     word(node, "driver").map(Driver::from)
 }
 
-/// A single value that is not empty.
+/// Returns a scalar value that is not empty.
 fn word(node: &Node, key: &str) -> Option<String> {
     let text = node.get(key)?.text()?;
     (!text.is_empty()).then(|| text.to_owned())
@@ -169,7 +171,7 @@ fn options(node: &Node, key: &str) -> BTreeMap<String, String> {
     redact(options.collect())
 }
 
-/// Name and externality, in the old form and the new.
+/// Returns the name and whether it is external, in the old form or the new.
 fn external(node: &Node) -> (Option<String>, bool) {
     let Value::Map(table) = &node.value else {
         return (None, false);

@@ -1,5 +1,5 @@
-//! Holds a project's services against what docker-compose checks beside its schemas, and what it,
-//! or docker, refuses when the project starts.
+//! Checks a project's services against the rules that docker-compose has beyond its schemas, and
+//! against what it, or docker, refuses when the project starts.
 
 mod mounts;
 mod names;
@@ -15,12 +15,12 @@ use super::{
     project::{Reading, Refusal},
 };
 
-/// What the rules look at.
+/// The input and the findings of the rules.
 struct Rules<'a> {
     root: &'a Map,
     services: Vec<(&'a Key, &'a Map)>,
     release: Release,
-    /// The file format, as `2.4`.
+    /// The file format, e.g. `2.4`.
     format: &'a str,
     refusals: Vec<Refusal>,
     warnings: Vec<Refusal>,
@@ -77,7 +77,7 @@ impl Rules<'_> {
         self.services.iter().any(|(key, _)| key.name == name)
     }
 
-    /// The entry of a top-level table.
+    /// Returns the entry of a top-level table.
     fn declared(&self, section: &str, name: &str) -> Option<&Node> {
         self.root.get(section)?.get(name)
     }
@@ -86,7 +86,7 @@ impl Rules<'_> {
         let name = key.name.as_str();
         if service.get("image").is_none_or(Node::is_falsy) {
             if service.get("extends").is_some() {
-                // What it extends cannot be read, which is told already.
+                // A service that it extends cannot be read, which is reported already.
             } else if service.get("build").is_none() {
                 let message = format!("gives `{name}` no image");
                 self.refuse(key.place, message, "add `image:`");
@@ -146,7 +146,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Services that others name.
+    /// Checks the services that this one refers to.
     fn neighbours(&mut self, name: &str, service: &Map) {
         const HELP: &str = "name a service of the file";
         if let Some(node) = service.get("depends_on") {
@@ -218,7 +218,7 @@ impl Rules<'_> {
         }
     }
 
-    /// How many containers a service has.
+    /// Checks the number of a service's containers.
     fn count(&mut self, name: &str, service: &Map) {
         let scale = service.get("scale");
         let deploy = service.get("deploy");
@@ -284,7 +284,8 @@ impl Rules<'_> {
         }
     }
 
-    /// What to do about a name that a section at the top level lacks; `value` is what the section has of it.
+    /// Returns the help for a name that a top-level section lacks; `value` is the value that an
+    /// entry of the section has.
     fn declare(&self, section: &str, name: &str, value: &str) -> String {
         let Some(node) = self.root.get(section) else {
             return format!("add `{section}: {{{name}: {value}}}` at the top level");
@@ -297,7 +298,7 @@ impl Rules<'_> {
         }
     }
 
-    /// What docker-compose leaves to a swarm.
+    /// Checks for keys that docker-compose ignores because they are for a swarm.
     fn swarm_only(&mut self, name: &str, service: &Map) {
         if let Some((key, _)) = service
             .entry("configs")
@@ -330,7 +331,7 @@ impl Rules<'_> {
         }
     }
 
-    /// What exists already takes no attributes.
+    /// Checks that external resources have no attributes.
     fn externals(&mut self) {
         for section in ["volumes", "networks", "secrets", "configs"] {
             let entries = self.root.get(section).and_then(Node::as_map);
@@ -363,10 +364,10 @@ impl Rules<'_> {
     }
 }
 
-/// Whether what is external has no `name:` in a format of 1.25.4.
+/// Whether 1.25.4 refuses a `name:` of an external resource in this format.
 fn takes_no_name(format: &str) -> bool {
     matches!(format, "2.0" | "3.0" | "3.1" | "3.2" | "3.3")
 }
 
-/// The first place of each name, for what may be there once.
+/// The first place of each name that must be unique.
 type Firsts = BTreeMap<String, Place>;

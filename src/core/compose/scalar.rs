@@ -1,8 +1,8 @@
-//! Tells what YAML 1.1 takes a plain word for, as `PyYAML` does under docker-compose.
+//! Resolves plain words as YAML 1.1, as `PyYAML` does for docker-compose.
 
 use super::node::{Kind, Other, Value};
 
-/// What a word without quotes is.
+/// Returns the value of a word without quotes.
 pub(super) fn resolve(word: &str) -> Value {
     if matches!(word, "" | "~" | "null" | "Null" | "NULL") {
         return Value::Null;
@@ -26,7 +26,7 @@ fn boolean(word: &str) -> Option<(Kind, String)> {
     Some((Kind::Bool(value), value.to_string()))
 }
 
-/// Splits the sign off.
+/// Splits off the sign.
 fn signed(word: &str) -> (bool, &str) {
     match word.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -34,12 +34,12 @@ fn signed(word: &str) -> (bool, &str) {
     }
 }
 
-/// Whether a text is made of these characters and has at least one.
+/// Whether a text is not empty and consists of these characters.
 fn is_of(text: &str, is_one: impl Fn(char) -> bool) -> bool {
     !text.is_empty() && text.chars().all(is_one)
 }
 
-/// Whether the parts behind the first of a number to base 60 are from 0 to 59.
+/// Whether all parts of a base-60 number after the first are from 0 to 59.
 fn are_sixtieths<'a>(parts: impl Iterator<Item = &'a str>) -> bool {
     let mut parts = parts.peekable();
     parts.peek().is_some()
@@ -110,7 +110,7 @@ fn float(word: &str) -> Option<(Kind, String)> {
         let bare = digits.replace('_', "");
         return found(bare.parse().ok()?);
     }
-    // To base 60: `1:30.5`.
+    // Base 60: `1:30.5`.
     let (first, rest) = whole.split_once(':')?;
     let is_sixties = first.starts_with(|c: char| c.is_ascii_digit())
         && first.chars().all(is_digit)
@@ -125,7 +125,7 @@ fn float(word: &str) -> Option<(Kind, String)> {
     found(value)
 }
 
-/// `2024-01-02`, and with a time.
+/// Parses a date such as `2024-01-02`, with or without a time.
 fn date(word: &str) -> Option<(Kind, String)> {
     let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_words_are_what_yaml_1_1_takes_them_for() {
+    fn plain_words_are_resolved_as_yaml_1_1() {
         for (word, text) in [
             ("53:53", "3233"),
             ("2222:22", "133342"),

@@ -1,5 +1,5 @@
-//! Validates a compose file against docker-compose's own schemas and says in the user's words what
-//! does not fit.
+//! Validates a compose file against docker-compose's own schemas and explains in the user's words
+//! what does not fit.
 
 use std::sync::OnceLock;
 
@@ -16,33 +16,33 @@ use super::{
 };
 use crate::closest::did_you_mean;
 
-/// The schemas of one release, by the file format they are for.
+/// The schemas of one release, by file format.
 macro_rules! schemas {
     ($($format:literal),*) => {
         &[$(($format, include_str!(concat!("schemas/1.25.4/config_schema_v", $format, ".json")))),*]
     };
 }
 
-/// 1.25.4 has one for each format.
+/// 1.25.4 has a schema for each format.
 const V1_25: &[(&str, &str)] = schemas![
     "2.0", "2.1", "2.2", "2.3", "2.4", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "3.7"
 ];
-/// 1.29.2 has one for all.
+/// 1.29.2 has one schema for all formats.
 const V1_29: &str = include_str!("schemas/1.29.2/compose_spec.json");
 
-/// The format with the most keys that every firmware takes.
+/// The format with the most keys that every firmware supports.
 const BEST_FORMAT: &str = "2.4";
 
-/// What marks a date, which JSON has not: a table that no schema knows.
+/// The key of a table that represents a date, which JSON does not have; no schema knows it.
 const DATE: &str = "\u{0}date";
 
-/// A schema with its compiled form.
+/// A schema and its compiled validator.
 struct Compiled {
     schema: Json,
     validator: Validator,
 }
 
-/// The formats that 1.25.4 knows, as `2.4`.
+/// Returns the formats that 1.25.4 knows, e.g. `2.4`.
 pub(super) fn formats() -> impl Iterator<Item = &'static str> {
     V1_25.iter().map(|(format, _)| *format)
 }
@@ -72,21 +72,21 @@ fn compile(text: &str) -> Compiled {
         .with_format("ports", |text: &str| ports::split(text).is_ok())
         .with_format("expose", ports::is_expose)
         .with_format("subnet_ip_address", ports::is_cidr)
-        // docker-compose does not look at this one.
+        // docker-compose does not check this format.
         .with_format("duration", |_: &str| true)
         .build(&schema)
         .expect("the schema is valid");
     Compiled { schema, validator }
 }
 
-/// The ids are no addresses, though they look like some.
+/// Removes ids: they look like URLs, but cannot be resolved.
 fn remove_ids(schema: &mut Json) {
     match schema {
         Json::Object(object) => {
             if object.get("id").is_some_and(Json::is_string) {
                 object.remove("id");
             }
-            // All are read by the rules of draft 4, as docker-compose does.
+            // All schemas are read by the rules of draft 4, as docker-compose does.
             object.remove("$schema");
             object.values_mut().for_each(remove_ids);
         }
@@ -95,7 +95,7 @@ fn remove_ids(schema: &mut Json) {
     }
 }
 
-/// Everything in a file that the schema of its format does not allow.
+/// Returns everything in a file that the schema of its format does not allow.
 pub(super) fn validate(root: &Node, release: Release, format: &str) -> Vec<Refusal> {
     let Some(Compiled { schema, validator }) = compiled(release, format) else {
         return Vec::new();
@@ -136,7 +136,7 @@ fn json(node: &Node) -> Json {
 struct Explainer<'a> {
     root: &'a Node,
     schema: &'a Json,
-    /// Whether the format is other than the one that every firmware supports.
+    /// Whether the format differs from the one that every firmware supports.
     is_other_format: bool,
 }
 
@@ -154,7 +154,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// The branch that fits best is the one that does not fail at its type.
+    /// Explains the errors of the branch that fits best: the first whose type matches.
     fn branches(&self, path: &Path, branches: &[Vec<ValidationError<'static>>]) -> Vec<Refusal> {
         let is_type = |error: &ValidationError<'_>| {
             error.instance_path().as_str() == path.pointer
@@ -332,7 +332,7 @@ impl Explainer<'_> {
     }
 }
 
-/// The keys that a schema knows in a table, as far as hints need them.
+/// Returns the keys that a schema knows in a table, as far as hints need them.
 fn known_keys<'s>(schema: &'s Json, path: &Path) -> Vec<&'s str> {
     let definition = match path.keys.as_slice() {
         [] => "/properties",
@@ -364,7 +364,7 @@ fn types(kind: &TypeKind) -> impl Iterator<Item = JsonType> {
     all.into_iter()
 }
 
-/// What to do about keys that only docker compose 2 knows.
+/// Returns the help for keys that only docker compose 2 knows.
 fn of_compose_2(path: &Path, key: &str) -> Option<&'static str> {
     let depth = path.keys.len();
     Some(match (depth, key) {
@@ -426,7 +426,7 @@ impl Path {
             })
     }
 
-    /// What it is called in a sentence: `` `services.web.ports` ``.
+    /// Returns the subject of a message: `` `services.web.ports` ``.
     fn subject(&self) -> String {
         let keys: Vec<&str> = self
             .keys

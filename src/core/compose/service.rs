@@ -1,4 +1,4 @@
-//! One service of a compose file.
+//! A service of a compose file.
 
 use std::time::Duration;
 
@@ -10,83 +10,86 @@ use super::{
 };
 use crate::{digest::Digest, restart_policy::RestartPolicy};
 
-/// One service.
+/// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// Where its key stands.
+    /// The place of its key.
     pub place: Place,
     /// Its image.
     pub image: Option<At<String>>,
-    /// Variables without a value in its image.
+    /// Unset variables in its image.
     pub unset_in_image: Vec<String>,
-    /// Its container's name, where one is chosen.
+    /// Its container's name, if specified.
     pub container_name: Option<At<String>>,
-    /// Its restart policy, where it has one.
+    /// Its restart policy, if specified.
     pub restart: Option<RestartPolicy>,
     /// Files with environment variables.
     pub env_files: Vec<At<String>>,
-    /// What is mounted into it.
+    /// Its mounts.
     pub mounts: Vec<Mount>,
-    /// Where `build:` stands.
+    /// The place of `build:`.
     pub build: Option<Place>,
-    /// Where `profiles:` stands.
+    /// The place of `profiles:`.
     pub profiles: Option<Place>,
-    /// Where `extends:` stands, which may bring an image from elsewhere.
+    /// The place of `extends:`, which may bring an image from another file.
     pub extends: Option<Place>,
     /// Its network mode.
     pub network_mode: Option<String>,
-    /// Whose process namespace it uses: `host`, `service:NAME` or `container:NAME`.
+    /// The process namespace that it uses: `host`, `service:NAME` or `container:NAME`.
     #[serde(default)]
     pub pid: Option<String>,
-    /// The networks that it is on, by their keys; `default` where it names none, none where it has a network mode.
+    /// The keys of its networks: `default` if it names none, and empty if it has a network mode.
     #[serde(default)]
     pub networks: Vec<String>,
-    /// Its container runtime, as `nvidia`.
+    /// Its container runtime, e.g. `nvidia`.
     pub runtime: Option<At<String>>,
-    /// The ports it takes on the VPU.
+    /// The ports that it publishes on the VPU.
     pub published_ports: Vec<At<HostPort>>,
-    /// How many containers it wants by `scale:`.
+    /// The number of containers by `scale:`.
     pub scale: Option<usize>,
-    /// How many containers it wants by `deploy.replicas`, in the mode `replicated`. Who wants to
-    /// know what comes of it asks [`Service::containers`].
+    /// The number of containers by `deploy.replicas`, in the mode `replicated`.
+    /// [`Service::containers`] returns the effective number.
     pub replicas: Option<usize>,
-    /// Files of top-level secrets that it uses; docker-compose leaves configs out.
+    /// Files of the top-level secrets that it uses; docker-compose ignores configs.
     pub secret_files: Vec<At<String>>,
-    /// Seconds after a start within which docker calls its containers healthy or unhealthy, where the compose file says
-    /// something of their health check; what it leaves out counts by docker's defaults.
+    /// Seconds after a start within which docker reports its containers as healthy or unhealthy, if
+    /// the compose file specifies any part of their health check; docker's defaults fill in the
+    /// rest.
     #[serde(default)]
     pub health_seconds: Option<u64>,
     /// Seconds that its containers may take to stop, rounded up (`stop_grace_period`).
     pub stop_seconds: Option<u64>,
-    /// How much of the VPU its containers may use; none where docker-compose decides what counts.
+    /// Limits on its containers' use of the VPU; `None` if it depends on docker-compose which ones
+    /// count.
     #[serde(default)]
     pub limits: Option<Limits>,
-    /// Of all that it says but `scale:`, its variables replaced: another one where anything of it changes.
+    /// Digest of everything that it specifies except `scale:`, with variables replaced.
     pub definition: Digest,
 }
 
-/// Something mounted into a service.
+/// A mount of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,
-    /// Where it is mounted in the container, where that is given.
+    /// The path in the container, if specified.
     pub target: Option<String>,
-    /// Where it stands.
+    /// The place of the mount.
     pub place: Place,
 }
 
 impl Service {
-    /// How many containers docker-compose makes of it: 1.25.4 does not look at `deploy.replicas`.
+    /// Returns the number of containers that docker-compose creates: 1.25.4 ignores
+    /// `deploy.replicas`.
     pub fn containers(&self, release: Release) -> usize {
         let replicas = self.replicas.filter(|_| release.reads_replicas());
         self.scale.or(replicas).unwrap_or(1)
     }
 }
 
-/// What is mounted.
+/// The source of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MountSource {
@@ -100,7 +103,7 @@ pub enum MountSource {
     Memory,
 }
 
-/// Reads one service; `unset` are the variables of the whole file that nothing sets.
+/// Reads a service; `unset` are the variables of the whole file that are not set.
 pub(super) fn read(
     name: &str,
     place: Place,
@@ -150,7 +153,7 @@ pub(super) fn read(
         })
         .collect();
     let count = |node: &Node| usize::try_from(node.number()?).ok();
-    // docker-compose replaces no container because there are to be more or fewer.
+    // docker-compose recreates no container because their number changes.
     let mut alone = service.clone();
     alone.remove("scale");
     let mut canonical = String::new();
@@ -201,7 +204,7 @@ pub(super) fn read(
     })
 }
 
-/// The keys of the networks that a service is on.
+/// Returns the keys of a service's networks.
 fn networks(service: &Map) -> Vec<String> {
     if service.get("network_mode").is_some() {
         return Vec::new();
@@ -217,7 +220,7 @@ fn networks(service: &Map) -> Vec<String> {
     }
 }
 
-/// The start period, and then as many probes as may fail, each a timeout after its interval.
+/// Returns the start period plus the probes that may fail, each with its interval and timeout.
 fn health_seconds(check: &Map) -> Option<u64> {
     let is_none = |node: &Node| node.elements().next().and_then(Node::text) == Some("NONE");
     if check.get("test").is_some_and(is_none) || check.get("disable").is_some_and(Node::is_true) {
@@ -231,7 +234,7 @@ fn health_seconds(check: &Map) -> Option<u64> {
     Some(retries.saturating_mul(probe).saturating_add(start))
 }
 
-/// Whole seconds of a period such as `1m30s` or `500ms`, rounded up.
+/// Parses a period such as `1m30s` or `500ms` into whole seconds, rounded up.
 fn seconds(period: &str) -> Option<u64> {
     let period: Duration = humantime::parse_duration(period).ok()?;
     Some(period.as_secs() + u64::from(period.subsec_nanos() > 0))
@@ -273,7 +276,7 @@ fn read_mount(service: &str, entry: &Node) -> Result<Mount, ComposeError> {
     })
 }
 
-/// In the short form only what looks like a path is one.
+/// In the short form, only what looks like a path is a path.
 fn mount_source(text: &str) -> MountSource {
     if text.starts_with(['.', '/', '~']) {
         MountSource::Bind(text.to_owned())
@@ -282,8 +285,8 @@ fn mount_source(text: &str) -> MountSource {
     }
 }
 
-/// The ports on the VPU of one entry of `ports:`: `8080:80`, `127.0.0.1:8080-8081:80-81/tcp`, or a
-/// table; a port that docker chooses is none.
+/// Returns the ports on the VPU of an entry of `ports:`: `8080:80`,
+/// `127.0.0.1:8080-8081:80-81/tcp`, or a table. A port that docker chooses is left out.
 fn published(entry: &Node) -> Vec<At<HostPort>> {
     let (address, range, protocol) = if let Value::Map(long) = &entry.value {
         let text = |key: &str| long.get(key).and_then(Node::text).unwrap_or_default();

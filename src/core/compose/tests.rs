@@ -131,7 +131,7 @@ fn users_of_files_and_volumes_are_found() {
 }
 
 #[test]
-fn variables_are_replaced_as_compose_does() {
+fn variables_are_replaced_as_docker_compose_does() {
     let environment = parse_env("A=1\nEMPTY=\nexport Q='x # y'\n# C=3\nnonsense\n");
     for (written, value) in [
         ("$A-${A}", "1-1"),
@@ -165,14 +165,14 @@ fn variables_are_replaced_as_compose_does() {
 }
 
 #[test]
-fn a_version_that_is_a_number_is_told_apart() {
+fn a_version_that_is_a_number_is_recognised() {
     let version = |text: &str| ComposeFile::parse(text).unwrap().version.unwrap();
     assert!(!version("version: 2.4\nservices: {}").is_string);
     assert!(version("version: '3'\nservices: {}").is_string);
 }
 
 #[test]
-fn what_is_no_compose_file_is_refused() {
+fn what_is_not_a_compose_file_is_refused() {
     for text in [
         "",
         "[]",
@@ -193,7 +193,7 @@ fn what_is_no_compose_file_is_refused() {
 }
 
 #[test]
-fn bombs_are_refused() {
+fn alias_bombs_are_refused() {
     let mut aliases = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let list = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -206,7 +206,7 @@ fn bombs_are_refused() {
 }
 
 #[test]
-fn an_environment_file_sets_what_each_release_reads_in_it() {
+fn an_environment_file_sets_what_each_release_reads_from_it() {
     for (text, old, new) in [
         ("A=1\n", Some("1"), Some("1")),
         ("\u{feff}A=1\r\n", Some("1"), Some("1")),
@@ -246,7 +246,7 @@ fn an_environment_file_sets_what_each_release_reads_in_it() {
     }
 }
 
-/// Reads a project with what stands beside its compose file.
+/// Reads a project with the files next to its compose file.
 fn project(main: &str, beside: &[(&str, &str)]) -> Reading {
     let find = |name: &str| {
         let mut files = beside.iter();
@@ -258,7 +258,7 @@ fn project(main: &str, beside: &[(&str, &str)]) -> Reading {
 }
 
 #[test]
-fn an_override_file_is_laid_over_the_compose_file() {
+fn an_override_file_is_merged_into_the_compose_file() {
     let main = "version: '2.4'\nservices:\n  web:\n    image: a:1\n    ports: ['80:80', '81:81']\n    \
                 volumes: ['./a:/x', './b:/y']\n    env_file: a.env\n";
     let over = "version: '2.4'\nservices:\n  web: {image: 'b:1', ports: ['80:80', '82:82'], \
@@ -294,7 +294,7 @@ fn an_override_file_is_laid_over_the_compose_file() {
 }
 
 #[test]
-fn what_a_service_extends_is_followed_into_its_file() {
+fn an_extended_service_is_read_from_its_file() {
     let main = "version: '2.4'\nservices:\n  web:\n    extends: {file: sub/common.yml, service: base}\n    \
                 environment: [A=1]\n";
     let common = "version: '2.4'\nservices:\n  base:\n    extends: {service: deeper}\n    \
@@ -310,7 +310,7 @@ fn what_a_service_extends_is_followed_into_its_file() {
 }
 
 #[test]
-fn what_docker_compose_config_prints_is_read_without_complaints() {
+fn the_output_of_docker_compose_config_is_read_without_findings() {
     let printed = "networks:\n  back: {}\nservices:\n  web:\n    command: sh -c 'echo $$A'\n    \
                    depends_on:\n      db:\n        condition: service_started\n    environment:\n      \
                    A: '1'\n      EMPTY: null\n    healthcheck:\n      interval: 10s\n      test:\n      - CMD\n      \

@@ -7,14 +7,14 @@ use super::{
     node::{Node, Value},
 };
 
-/// The file format that a compose file says it is written in.
+/// The file format that a compose file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// As written, `2.4`.
+    /// As written, e.g. `2.4`.
     pub text: String,
-    /// Whether it is a string; docker-compose takes no number.
+    /// Whether it is a string; docker-compose refuses a number.
     pub is_string: bool,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
 }
 

@@ -1,4 +1,5 @@
-//! Composes a YAML document into a tree, taking and refusing what `PyYAML` does under docker-compose.
+//! Composes a YAML document into a tree, accepting and refusing what `PyYAML` does for
+//! docker-compose.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,14 @@ use super::{
     scalar,
 };
 
-/// No compose file nests deeper; recursion over the tree stays shallow.
+/// The maximum depth, beyond that of any compose file; it bounds recursion over the tree.
 const MAX_DEPTH: usize = 24;
-/// No compose file has more values, aliases expanded.
+/// The maximum number of values with aliases expanded, beyond that of any compose file.
 const MAX_NODES: usize = 100_000;
-/// No compose file is larger.
+/// The maximum size in bytes, beyond that of any compose file.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Parses a YAML document, bounded against alias bombs; `file` is what its places say.
+/// Parses a YAML document, bounded against alias bombs; `file` is the file index of its places.
 pub(super) fn parse(text: &str, file: usize) -> Result<Node, ComposeError> {
     if text.len() > MAX_BYTES {
         return Err(ComposeError::Yaml {
@@ -25,7 +26,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, ComposeError> {
             place: None,
         });
     }
-    // A BOM is passed over; places count it.
+    // A BOM is skipped, but counts in the places.
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
@@ -53,10 +54,10 @@ struct Composer<'t> {
     skipped: usize,
     /// The finished nodes that have an anchor.
     anchors: BTreeMap<usize, Node>,
-    /// Where each anchor's name was given.
+    /// The place of each anchor's name.
     names: BTreeMap<String, Place>,
     nodes: usize,
-    /// Where tabs are content: quotes, blocks and comments.
+    /// Ranges where tabs are content: quotes, blocks and comments.
     tabs_allowed: Vec<std::ops::Range<usize>>,
 }
 
@@ -81,7 +82,7 @@ impl<'t> Composer<'t> {
         })
     }
 
-    /// The next event that is part of the tree.
+    /// Returns the next event that is part of the tree.
     fn next(&mut self) -> Composed<(Event<'t>, Span)> {
         loop {
             let next = match self.parser.next_event() {
@@ -137,7 +138,7 @@ impl<'t> Composer<'t> {
         }
     }
 
-    // Recursion is bounded by MAX_DEPTH.
+    // The recursion is bounded by MAX_DEPTH.
     fn node(&mut self, event: Event<'t>, span: &Span, depth: usize) -> Composed<Node> {
         let mut place = self.place(span);
         self.nodes += 1;
@@ -195,7 +196,7 @@ impl<'t> Composer<'t> {
 
     fn mapping(&mut self, depth: usize) -> Composed<(Map, Span)> {
         let mut own = Map::default();
-        // What `<<` brings, later ones beaten by earlier ones.
+        // The tables that `<<` merges in; earlier ones take precedence.
         let mut merged: Vec<Map> = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -248,7 +249,7 @@ impl<'t> Composer<'t> {
         })
     }
 
-    /// `PyYAML` takes no control characters.
+    /// Refuses control characters, as `PyYAML` does.
     fn unprintable(&self, text: &str) -> Composed<()> {
         let is_allowed = |c: char| {
             matches!(c,
@@ -267,7 +268,7 @@ impl<'t> Composer<'t> {
         }
     }
 
-    /// `PyYAML` takes a tab inside quotes, blocks and comments only.
+    /// Refuses tabs outside of quotes, blocks and comments, as `PyYAML` does.
     fn tabs(&self, text: &str) -> Composed<()> {
         let is_allowed = |at| self.tabs_allowed.iter().any(|range| range.contains(&at));
         match text.match_indices('\t').find(|(at, _)| !is_allowed(*at)) {
@@ -297,7 +298,7 @@ fn count(node: &Node) -> usize {
     }
 }
 
-/// Takes in the table or the tables that `<<` names.
+/// Adds the tables that `<<` names.
 fn merge(value: Node, merged: &mut Vec<Map>) -> Composed<()> {
     let place = value.place;
     let refused = |place| {
@@ -322,7 +323,7 @@ fn merge(value: Node, merged: &mut Vec<Map>) -> Composed<()> {
     Ok(())
 }
 
-/// A scalar with one of YAML's own tags.
+/// Returns the value of a scalar with one of YAML's own tags.
 fn tagged(text: &str, tag: &Tag, place: Place) -> Composed<Value> {
     // `!` alone makes a string.
     if matches!(tag.handle(), "" | "!") && tag.suffix().is_empty() {

@@ -1,27 +1,30 @@
-//! Models how long a large file takes to get onto a VPU: whole, or built there from its old version.
+//! Estimates how long it takes to get a large file onto a VPU: sent whole, or built there from its
+//! old version.
 //!
-//! What the VPU does was measured with a file of 300 MB on a twin with two cores, one, a half and a quarter, to which
-//! `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s.
+//! The VPU's part was measured with a file of 300 MB on a twin with two cores, one, a half and a
+//! quarter, for which `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s.
 
 use crate::{blocks::block_size, offers::PatchOffer, speeds::Speeds};
 
-/// What takes as long as starting to sum a file's blocks, however small: a few processes.
+/// Fixed cost of summing a file's blocks, a few processes, in bytes of the CPU probe.
 const ASKING: u64 = 2_000_000;
 
-/// So many tenths of what the processors make up and hash take as long as a byte of a file whose blocks are summed:
-/// 8 to 12 were measured.
+/// Cost of summing a byte of a file's blocks, in tenths of the CPU probe's cost of a byte: 8 to 12
+/// were measured.
 const SUMMED: u64 = 10;
 
-/// Bytes that say what a block is.
+/// Bytes in which the VPU reports the sums of a block.
 const SAID: u64 = 120;
 
-/// The same as [`SUMMED`] for a byte of a file that is put together and hashed: 5 to 10. A flash may be slower.
+/// Cost of building and hashing a byte of a file, in the unit of [`SUMMED`]: 5 to 10 were measured.
+/// Flash memory may be slower.
 const BUILT: u64 = 10;
 
-/// What takes as long as a piece of a recipe, a process: 130 to 190 kB were measured.
+/// Cost of a piece of a recipe, which is a process, in bytes of the CPU probe: 130 to 190 kB were
+/// measured.
 const PIECE: u64 = 200_000;
 
-/// Milliseconds to send a patch and build the file, of `bytes` bytes.
+/// Returns the milliseconds to send a patch and build the file of `bytes` bytes.
 pub fn patched(speeds: Speeds, bytes: u64, patch: &PatchOffer) -> u64 {
     let built = building(bytes).saturating_add(patch.pieces.saturating_mul(PIECE));
     speeds
@@ -29,8 +32,8 @@ pub fn patched(speeds: Speeds, bytes: u64, patch: &PatchOffer) -> u64 {
         .saturating_add(speeds.working(built))
 }
 
-/// Whether it pays to ask for the sums of a file of `size` bytes that is to become one of `bytes`: half a
-/// chance of a patch is to be worth it.
+/// Whether it pays to ask for the block sums of a file of `size` bytes that becomes one of `bytes`:
+/// it must be worth it with half a chance of a patch.
 pub fn worth_asking(speeds: Speeds, size: u64, bytes: u64) -> bool {
     let summing = ASKING.saturating_add(size.saturating_mul(SUMMED) / 10);
     let working = speeds.working(summing.saturating_add(building(bytes)));

@@ -1,9 +1,9 @@
-//! What a compose file declares beside services: networks and volumes.
+//! Collects what a compose file declares besides services: networks and volumes.
 
 use super::{Network, ProjectVolume};
 use crate::compose::{self, ComposeFile};
 
-/// The project's networks, the one of services that name none among them.
+/// Returns the project's networks, including the default one of services that name none.
 pub fn networks(file: &ComposeFile, project: &str) -> Vec<Network> {
     let keys = file.services.iter().flat_map(|service| &service.networks);
     let used: Vec<&String> = keys.collect();
@@ -26,7 +26,7 @@ pub fn networks(file: &ComposeFile, project: &str) -> Vec<Network> {
     .collect()
 }
 
-/// The project's volumes.
+/// Returns the project's volumes.
 pub fn volumes(file: &ComposeFile, project: &str) -> Vec<ProjectVolume> {
     let volumes = file.volumes.iter();
     volumes

@@ -1,4 +1,5 @@
-//! What a manifest asks for, with all local files read and hashed. Data only; it knows no VPU.
+//! The desired state: what a manifest declares, with all local files read and hashed. Data only;
+//! independent of any VPU.
 
 mod declared;
 mod resolved;
@@ -29,14 +30,14 @@ use crate::{
     restart_policy::RestartPolicy,
 };
 
-/// What a VPU is to be.
+/// The desired state of a VPU.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    /// Where it is written.
+    /// The manifest that declares it.
     pub manifest: ManifestRef,
-    /// Whose it is.
+    /// The release that owns it.
     pub release: Release,
-    /// What the VPU itself must be.
+    /// The requirements on the VPU itself.
     pub guards: Guards,
     /// Directories.
     pub directories: Vec<Directory>,
@@ -48,9 +49,9 @@ pub struct Desired {
     pub transfers: Vec<Transfer>,
     /// Compose projects.
     pub projects: Vec<Project>,
-    /// The device's own name; `None` leaves it alone.
+    /// The device's own name; `None` leaves it unchanged.
     pub device_name: Option<DeviceName>,
-    /// Services of others that do not start when the VPU boots.
+    /// Other services that must not start when the VPU boots.
     pub disabled: Vec<Disabled>,
     /// After what silence of an apply the VPU rolls back on its own; `None` is never. No part of the release.
     pub watchdog: Option<Duration>,
@@ -74,16 +75,16 @@ pub struct DeviceName {
     pub source: Option<String>,
 }
 
-/// A service of others that does not start when the VPU boots.
+/// Another service that must not start when the VPU boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disabled {
-    /// NAME of `oem-dc@NAME`, and the compose project.
+    /// NAME of `oem-dc@NAME`, which is also that of the compose project.
     pub name: String,
     /// Where it is declared.
     pub source: Option<String>,
 }
 
-/// The owner of everything that the manifest makes.
+/// The owner of everything that the manifest creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// E.g. `palletizer`.
@@ -95,7 +96,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// Whether an image's name is one that this release loaded it under.
+    /// Whether an image name is one that this release loaded it under.
     pub fn staged(&self, tag: &str) -> bool {
         let version = tag.strip_prefix("o3r-deploy/");
         version
@@ -104,7 +105,7 @@ impl Release {
     }
 }
 
-/// What the VPU itself must be: any other is refused.
+/// The requirements on the VPU itself: any other is refused.
 #[derive(Debug, Clone)]
 pub struct Guards {
     /// What its processor is.
@@ -120,9 +121,9 @@ pub struct Guards {
 /// A directory that exists.
 #[derive(Debug, Clone)]
 pub struct Directory {
-    /// Where.
+    /// Its path.
     pub path: RemotePath,
-    /// Permission bits; `None` leaves those of an existing one alone.
+    /// Permission bits; `None` leaves those of an existing directory unchanged.
     pub mode: Option<u32>,
     /// Where it is declared.
     pub source: Option<String>,
@@ -131,9 +132,9 @@ pub struct Directory {
 /// A docker volume bound to a directory.
 #[derive(Debug, Clone)]
 pub struct Volume {
-    /// Name.
+    /// Its name.
     pub name: VolumeName,
-    /// The directory, created where it is missing.
+    /// The directory, created if it is missing.
     pub path: RemotePath,
     /// Whether a volume of that name that differs may be removed.
     pub replace: bool,
@@ -146,25 +147,26 @@ pub struct Volume {
 pub struct Image {
     /// `name:tag`.
     pub name: String,
-    /// What it is, where this manifest has a source for it; `None` means that it must be there already.
+    /// Its identity, if the manifest has a source for it; `None` means that it must already be on
+    /// the VPU.
     pub content: Option<ImageContent>,
     /// Where it is declared.
     pub source: Option<String>,
 }
 
-/// What identifies an image.
+/// The identity of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageContent {
-    /// Of its configuration.
+    /// Digest of its configuration.
     pub config_digest: Digest,
-    /// The diff ids of its layers, lowest first; one may occur twice.
+    /// The diff IDs of its layers, lowest first; one may occur twice.
     pub layers: Vec<Digest>,
-    /// The name under which it is staged.
+    /// The name under which it is loaded before the switch.
     pub staging_tag: String,
 }
 
 impl ImageContent {
-    /// The diff ids of all layers.
+    /// Returns the diff IDs of all layers.
     pub fn diff_ids(&self) -> BTreeSet<Digest> {
         self.layers.iter().copied().collect()
     }
@@ -181,17 +183,17 @@ pub struct Project {
     pub files: Vec<ProjectFile>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
-    /// The files of these that docker-compose reads, by relative path.
+    /// The relative paths of those files that docker-compose reads.
     pub read: BTreeSet<String>,
-    /// The networks that the compose file declares, and the one that services without any share.
+    /// The networks that the compose file declares, and the default one of services without any.
     pub networks: Vec<Network>,
     /// The volumes that the compose file declares.
     pub volumes: Vec<ProjectVolume>,
     /// Why docker-compose before 1.27 refuses the compose file, completing "the compose file …".
     pub refused_by_old_compose: Option<String>,
-    /// Whether it starts when the VPU boots; `None` leaves that as it is.
+    /// Whether it starts when the VPU boots; `None` leaves that unchanged.
     pub autostart: Option<bool>,
-    /// What has to hold after it was started.
+    /// The conditions to meet after it was started.
     pub health: HealthGate,
     /// Where it is declared.
     pub source: Option<String>,
@@ -212,9 +214,9 @@ pub enum ProjectState {
 /// A file in a project's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectFile {
-    /// Below the project's directory; `docker-compose.yml` for the compose file.
+    /// Path below the project's directory; `docker-compose.yml` for the compose file.
     pub relative: String,
-    /// On this machine.
+    /// Path on this machine.
     pub local: Utf8PathBuf,
     /// Of its bytes.
     pub sha256: Digest,
@@ -225,7 +227,7 @@ pub struct ProjectFile {
 }
 
 impl ProjectFile {
-    /// A file of which only the name matters, because it is to be absent.
+    /// Creates a file that has to be absent, so that only its name matters.
     pub fn named(relative: String) -> Self {
         let sha256 = Digest::of(b"");
         Self {
@@ -238,49 +240,50 @@ impl ProjectFile {
     }
 }
 
-/// What matters of a compose service.
+/// The part of a compose service that plans depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// Image as named in the compose file, with its tag.
     pub image: Option<String>,
     /// Fixed container name.
     pub container_name: Option<String>,
-    /// Relative paths of extra files that it uses as more than interpolation.
+    /// Relative paths of extra files that it uses other than for interpolation.
     pub files: Vec<String>,
     /// Docker volumes that it mounts.
     pub volumes: Vec<String>,
     /// Paths on the VPU that it mounts; absolute or below `~`.
     pub binds: Vec<String>,
-    /// Environment files outside of the project's directory; absolute or below `~`.
+    /// Environment files outside the project's directory; absolute or below `~`.
     pub env_files: Vec<String>,
-    /// The networks that it is on, by their keys; none where it has a network mode.
+    /// The keys of its networks; empty if it has a network mode.
     pub networks: Vec<String>,
     /// The service whose network namespace it uses (`network_mode: service:NAME`).
     pub network_of: Option<String>,
     /// The service whose process namespace it uses (`pid: service:NAME`).
     pub processes_of: Option<String>,
-    /// What it mounts, by where it is seen in the container; what docker chooses a volume for is left out.
+    /// Its mounts, by path in the container; without those for which docker chooses a volume.
     pub mounts: BTreeMap<String, Mounted>,
-    /// How many containers; 1 unless scaled.
+    /// The number of containers; 1 unless scaled.
     pub replicas: usize,
-    /// The ports that it takes on the VPU.
+    /// The ports that it publishes on the VPU.
     pub ports: Vec<HostPort>,
-    /// Its container runtime, as `nvidia`, where one is chosen.
+    /// Its container runtime, e.g. `nvidia`, if specified.
     pub runtime: Option<String>,
-    /// Its `restart:`, where it has one.
+    /// Its `restart:`, if specified.
     pub restart: Option<RestartPolicy>,
-    /// How long its containers may take to stop, in whole seconds; docker's default where it says nothing.
+    /// How long its containers may take to stop, in whole seconds; `None` for docker's default.
     pub stop_seconds: Option<u64>,
-    /// How much of the VPU its containers may use; none where docker-compose decides what counts.
+    /// Limits on its containers' use of the VPU; `None` if it depends on docker-compose which ones
+    /// count.
     pub limits: Option<Limits>,
-    /// Of its definition; `None` where only tests describe it.
+    /// Digest of its definition; `None` only in tests.
     pub definition: Option<Digest>,
-    /// Of its definition as docker-compose on the VPU resolves it, environment files and all; `None` where that was
-    /// not asked.
+    /// Digest of its definition as docker-compose on the VPU resolves it, including environment
+    /// files; `None` if it was not asked.
     pub resolved: Option<Digest>,
 }
 
-/// What a service mounts at a path.
+/// The source of a service's mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mounted {
     /// A path on the VPU; absolute or below `~`.
@@ -296,11 +299,11 @@ pub enum Mounted {
 pub struct Network {
     /// Docker's name.
     pub name: String,
-    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    /// The name that much older versions of docker-compose gave it; used if such a network exists.
     pub older_name: Option<String>,
-    /// Whether a service is on it: docker-compose looks at no others.
+    /// Whether a service is on it: docker-compose ignores all others.
     pub used: bool,
-    /// As the compose file has it.
+    /// Its declaration in the compose file.
     pub declared: compose::Network,
 }
 
@@ -309,9 +312,9 @@ pub struct Network {
 pub struct ProjectVolume {
     /// Docker's name.
     pub name: String,
-    /// The name that much older versions of docker-compose gave it; where it is there, it is the one.
+    /// The name that much older versions of docker-compose gave it; used if such a volume exists.
     pub older_name: Option<String>,
-    /// As the compose file has it.
+    /// Its declaration in the compose file.
     pub declared: compose::Volume,
 }
 
@@ -319,7 +322,7 @@ pub struct ProjectVolume {
 pub const COMPOSE_FILE: &str = "docker-compose.yml";
 
 impl Project {
-    /// Its directory on the VPU.
+    /// Returns its directory on the VPU.
     pub fn directory(&self) -> String {
         remote::project_directory(&self.name)
     }
@@ -329,14 +332,14 @@ impl Project {
         self.autostart == Some(true) && self.state != ProjectState::Absent
     }
 
-    /// A file's path on the VPU.
+    /// Returns a file's path on the VPU.
     pub fn path(&self, file: &ProjectFile) -> String {
         format!("{}/{}", self.directory(), file.relative)
     }
 }
 
 impl Desired {
-    /// What to ask a VPU to be able to plan this.
+    /// Returns what to ask a VPU in order to plan this.
     pub fn query(&self) -> Query {
         let directories = self.directories.iter().map(|directory| &directory.path);
         let volumes = self.volumes.iter().map(|volume| &volume.path);
@@ -364,13 +367,13 @@ impl Desired {
         }
     }
 
-    /// The digests of the configurations of the images that are sent.
+    /// Returns the configuration digests of the images that have a source.
     pub fn config_digests(&self) -> impl Iterator<Item = Digest> {
         let contents = self.images.iter().filter_map(|i| i.content.as_ref());
         contents.map(|content| content.config_digest)
     }
 
-    /// Digest over all that is declared, the way it is declared: what a release's record holds.
+    /// Returns the digest of the whole declaration, as a release's record holds it.
     pub fn digest(&self) -> Digest {
         #[derive(Serialize)]
         struct CanonicalProject<'a> {
@@ -389,7 +392,7 @@ impl Desired {
             #[serde(skip_serializing_if = "Vec::is_empty")]
             transfers: Vec<(String, bool, Digest)>,
             projects: Vec<CanonicalProject<'a>>,
-            // Left out where they are not declared, so that older records keep their digest.
+            // Left out if not declared, so that older records keep their digest.
             #[serde(skip_serializing_if = "Option::is_none")]
             device_name: Option<&'a str>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -439,7 +442,7 @@ impl Desired {
     }
 }
 
-/// Whether a file's contents are taken for secret: compose's `.env` and its kin.
+/// Whether a file's contents count as secret: compose's `.env` and similar files.
 pub fn is_secret(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with(".env") || name.split('.').next_back() == Some("env")

@@ -1,4 +1,5 @@
-//! Replaces what was read of projects' files here by what docker-compose on the VPU resolves them to.
+//! Replaces what was read from projects' files on this machine with what docker-compose on the VPU
+//! resolves them to.
 
 use std::{
     borrow::Cow,
@@ -14,20 +15,20 @@ use crate::{
     facts::{Answer, Facts, PathFact, Probed, Question, QuestionFile, Resolved},
 };
 
-/// Changes with what is made of an answer, so that answers of other versions are asked for again.
+/// The version of how answers are read; a change makes stored answers of other versions invalid.
 const FORMAT: u32 = 2;
 
-/// Most bytes of a file that docker-compose may read though nothing here says that it does.
+/// The maximum size, in bytes, of a file that docker-compose may read although no key names it.
 const SMALL: u64 = 256 << 10;
 
 impl Desired {
-    /// Environment files outside of projects' directories, as written.
+    /// Returns the environment files outside projects' directories, as written.
     pub(super) fn environment_files(&self) -> BTreeSet<String> {
         let services = self.projects.iter().flat_map(|p| p.services.values());
         services.flat_map(|s| s.env_files.iter().cloned()).collect()
     }
 
-    /// What to ask docker-compose on the VPU; nothing where there is none.
+    /// Returns the questions for docker-compose on the VPU; none if it has no docker-compose.
     pub fn questions(&self, facts: &Facts) -> Vec<Question> {
         let Some(version) = facts.compose.known() else {
             return vec![];
@@ -109,7 +110,8 @@ impl Desired {
         }
     }
 
-    /// Whether a transfer, or a project's file, goes to an absolute path or above it.
+    /// Whether a transfer's target or a project's file is at this absolute path, or a target is
+    /// above it.
     fn puts(&self, path: &str, home: &str) -> bool {
         let by_transfer = |transfer: &Transfer| {
             let target = transfer.target.resolve(home);
@@ -124,7 +126,8 @@ impl Desired {
         self.transfers.iter().any(by_transfer) || self.projects.iter().any(by_project)
     }
 
-    /// With the services as docker-compose on the VPU resolves them, where it was asked about just these files.
+    /// Returns the desired state with the services as docker-compose on the VPU resolves them, if
+    /// it was asked about exactly these files.
     pub fn as_resolved(&self, facts: &Facts) -> Cow<'_, Self> {
         let answers: BTreeMap<String, &ComposeFile> = self
             .questions(facts)
@@ -153,7 +156,8 @@ impl Desired {
         Cow::Owned(desired)
     }
 
-    /// What docker-compose on the VPU said of a project, if it was asked about just these files.
+    /// Returns the answer of docker-compose on the VPU about a project, if it was asked about
+    /// exactly these files.
     pub fn resolved<'a>(&self, project: &str, facts: &'a Facts) -> Option<&'a Resolved> {
         let resolved = facts.resolved.get(project)?;
         let asked = self.questions(facts);
@@ -162,7 +166,7 @@ impl Desired {
     }
 }
 
-/// What a compose file may extend, or read, by a name that only docker-compose can tell.
+/// Whether a compose file may extend or read it by a name that only docker-compose can resolve.
 fn is_small_text(file: &super::ProjectFile) -> bool {
     let kinds = [".yml", ".yaml", ".env"];
     file.bytes <= SMALL && kinds.iter().any(|kind| file.relative.ends_with(kind))
@@ -185,8 +189,8 @@ impl Project {
 }
 
 impl Service {
-    /// Takes what docker-compose's answer does not have any more: names of environment files, whose values are in it,
-    /// and which of the project's files the service uses.
+    /// Adds what docker-compose's answer no longer has: the names of environment files, whose
+    /// values it contains, and which of the project's files the service uses.
     fn take_from(&mut self, here: &Self) {
         self.definition = here.definition;
         self.files.clone_from(&here.files);
@@ -221,7 +225,7 @@ mod tests {
         }
     }
 
-    /// A project of one service, `main`, that reads these environment files.
+    /// Returns a project of one service, `main`, that reads these environment files.
     fn project(name: &str, files: Vec<ProjectFile>, env_files: &[&str]) -> Project {
         let main = Service {
             env_files: env_files.iter().map(ToString::to_string).collect(),
@@ -259,7 +263,7 @@ mod tests {
         }
     }
 
-    /// Of a VPU with docker-compose, where this is at `/etc/web.env`.
+    /// Returns the facts of a VPU with docker-compose, with this at `/etc/web.env`.
     fn facts(at_path: Option<Probed<PathFact>>) -> Facts {
         let mut facts = testing::observed().facts;
         let at_path = at_path.map(|fact| ("/etc/web.env".to_owned(), fact));
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_files_that_only_the_apply_puts_there_are_awaited() {
+    fn environment_files_that_only_the_apply_creates_are_awaited() {
         let other = || project("other", vec![file("web.env", 4)], &[]);
         let in_other = format!("{}/web.env", other().directory());
         let in_home = "/home/oem/share/web.env";
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_remembered_where_all_that_it_depends_on_is_known() {
+    fn an_answer_is_stored_if_all_that_it_depends_on_is_known() {
         let wanted = desired(&[], vec![project("app", vec![], &["/etc/web.env"])]);
         let is_complete = |fact| question(&wanted, &facts(fact)).is_complete;
         let there = |sha256| PathFact::File {
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_compose_is_given_what_it_reads_and_small_files_that_it_may_read() {
+    fn docker_compose_gets_the_files_that_it_reads_and_small_ones_that_it_may_read() {
         let mut app = project(
             "app",
             vec![
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_leaves_what_a_service_has_by_its_files_here() {
+    fn an_answer_keeps_what_is_known_of_a_services_files_on_this_machine() {
         let service = |binds: &[&str]| Service {
             binds: binds.iter().map(ToString::to_string).collect(),
             ..Service::default()

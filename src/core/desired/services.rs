@@ -1,4 +1,4 @@
-//! The parts of compose services that plans depend on.
+//! Extracts the parts of compose services that plans depend on.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use crate::{
     remote,
 };
 
-/// The paths on the VPU that a service mounts; a relative one is meant from the project's directory.
+/// Returns the paths on the VPU that a service mounts; relative ones are resolved against the
+/// project's directory.
 fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
     let mounts = service
         .mounts
@@ -18,13 +19,14 @@ fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
             MountSource::Bind(path) => Some(path),
             _ => None,
         });
-    // An environment file is not mounted, and its values are those of the start, too; a secret is a mount.
+    // An environment file is not mounted, but its values are read at the start as well; a secret is
+    // a mount.
     let files = service.env_files.iter().chain(&service.secret_files);
     let paths = mounts.chain(files.map(|file| &file.value));
     paths.map(|path| from_directory(path, directory)).collect()
 }
 
-/// What a service mounts where it says so.
+/// Returns a service's mounts whose source is specified.
 fn mounts(
     service: &compose::Service,
     parsed: &ComposeFile,
@@ -47,12 +49,12 @@ fn mounts(
     mounts.collect()
 }
 
-/// The service whose namespace a mode names.
+/// Returns the service whose namespace a mode names.
 fn service_in(mode: Option<&str>) -> Option<String> {
     mode?.strip_prefix("service:").map(str::to_owned)
 }
 
-/// A path on the VPU; a relative one is meant from the project's directory.
+/// Resolves a path on the VPU against the project's directory.
 fn from_directory(path: &str, directory: &str) -> String {
     if path.starts_with(['/', '~']) {
         normalised(path)
@@ -61,7 +63,7 @@ fn from_directory(path: &str, directory: &str) -> String {
     }
 }
 
-/// The environment files of a service that are not in the project's directory.
+/// Returns the environment files of a service that are outside the project's directory.
 fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
     let files = service.env_files.iter().map(|file| file.value.as_str());
     let files = files.filter(|path| path.starts_with(['/', '~']));
@@ -70,7 +72,7 @@ fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
     files.filter(|path| !is_inside(path)).collect()
 }
 
-/// A path without `.`, `..` and trailing slashes; `..` stays where it leads out of `~`.
+/// Removes `.`, `..` and trailing slashes from a path; a `..` that leads out of `~` is kept.
 fn normalised(path: &str) -> String {
     let root = if path.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = vec![];
@@ -85,7 +87,7 @@ fn normalised(path: &str) -> String {
     format!("{root}{}", parts.join("/"))
 }
 
-/// What matters of each service.
+/// Returns the relevant part of each service.
 pub fn services(
     parsed: &ComposeFile,
     files: &[ProjectFile],
@@ -100,7 +102,7 @@ pub fn services(
             let image = service.image.as_ref().map(|image| &image.value);
             let image = image.map(|name| match name.parse::<ImageRef>() {
                 Ok(parsed) => parsed.canonical(),
-                Err(_) => name.clone(), // by digest: no name that this tool manages
+                Err(_) => name.clone(), // by digest: not a name that this tool manages
             });
             let matters = Service {
                 image,

@@ -1,4 +1,4 @@
-//! What a transfer puts on the VPU: a file, or a tree of files, directories and links.
+//! Transfers: files, or trees of files, directories and links, that are copied to the VPU.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -10,21 +10,21 @@ use crate::{digest::Digest, exclude::Exclude, facts::TreeQuery, names::RemotePat
 /// A file or directory that is copied.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// Where it ends up: the file itself, or the directory whose contents are meant.
+    /// The path on the VPU of the file itself, or of the directory whose contents are copied.
     pub target: RemotePath,
-    /// What is to be there, by path below the target; the target itself is the empty path.
+    /// The desired entries, by path below the target; the target itself is the empty path.
     pub entries: BTreeMap<String, Entry>,
     /// Whether everything else is deleted.
     pub delete: bool,
-    /// What is left alone on both sides.
+    /// What is left unchanged on both sides.
     pub exclude: Exclude,
-    /// Projects whose containers are recreated when something changed.
+    /// Projects whose containers are recreated if something changed.
     pub restart: Vec<String>,
     /// Where it is declared.
     pub source: Option<String>,
 }
 
-/// What is to be at a path.
+/// The desired entry at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
@@ -32,12 +32,12 @@ pub enum Entry {
     File(FileEntry),
     /// A directory.
     Directory {
-        /// Permission bits; `None` leaves those of an existing one alone.
+        /// Permission bits; `None` leaves those of an existing directory unchanged.
         mode: Option<u32>,
     },
     /// A symbolic link.
     Symlink {
-        /// Where it points, within the tree.
+        /// Its target, within the tree.
         target: String,
     },
 }
@@ -45,7 +45,7 @@ pub enum Entry {
 /// A file of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileEntry {
-    /// On this machine.
+    /// Path on this machine.
     #[serde(skip)]
     pub local: Utf8PathBuf,
     /// Of its bytes.
@@ -55,7 +55,7 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Permission bits.
     pub mode: u32,
-    /// Whether its contents appear nowhere but on the VPU.
+    /// Whether its contents must not appear anywhere except on the VPU.
     #[serde(skip)]
     pub secret: bool,
 }
@@ -66,18 +66,18 @@ impl Transfer {
         matches!(self.entries.get(""), Some(Entry::File(_)))
     }
 
-    /// The target as plans name it.
+    /// Returns the target as plans name it.
     pub fn name(&self) -> String {
         self.target.resolve("~")
     }
 
-    /// Digest of everything that it puts there.
+    /// Returns the digest of all entries.
     pub fn digest(&self) -> Digest {
         // Strings, numbers and maps of them always serialise.
         Digest::of(serde_json::to_vec(&self.entries).unwrap_or_default())
     }
 
-    /// What to ask a VPU about it.
+    /// Returns what to ask a VPU about it.
     pub(super) fn query(&self) -> TreeQuery {
         let size = |entry: &Entry| match entry {
             Entry::File(file) => Some(file.bytes),
@@ -94,32 +94,32 @@ impl Transfer {
     }
 }
 
-/// The unit of a tar archive.
+/// The block size of a tar archive, in bytes.
 const BLOCK: u64 = 512;
 
-/// The longest name, in bytes, that fits a header of a tar archive.
+/// The longest name, in bytes, that fits into a header of a tar archive.
 const SHORT_NAME: usize = 100;
 
-/// The entry that a member means: the transfer's number, and the path below its target.
+/// Returns the entry of an archive member: the transfer's number, and the path below its target.
 pub fn entry<'a>(transfers: &'a [Transfer], member: &str) -> Option<&'a Entry> {
     let (number, name) = member.split_once('/').unwrap_or((member, ""));
     let transfer = transfers.get(number.parse::<usize>().ok()?)?;
     transfer.entries.get(name)
 }
 
-/// Bytes of the archive of these members.
+/// Returns the bytes of the archive of these members.
 pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
     let name_len = |name: &str| match name.len() {
         length if length <= SHORT_NAME => 0,
         length => BLOCK + (length as u64 + 1).next_multiple_of(BLOCK),
     };
-    let mut length = 2 * BLOCK; // the end
+    let mut length = 2 * BLOCK; // the two blocks at the end
     for member in members {
         length += BLOCK;
         length += match entry(transfers, member) {
             Some(Entry::File(file)) => name_len(member) + file.bytes.next_multiple_of(BLOCK),
             Some(Entry::Symlink { target }) => name_len(member) + name_len(target),
-            // With a slash.
+            // The name has a trailing slash.
             Some(Entry::Directory { .. }) => name_len(&format!("{member}/")),
             None => 0,
         };
@@ -127,7 +127,8 @@ pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
     length + BLOCK + (sums(transfers, members).len() as u64).next_multiple_of(BLOCK)
 }
 
-/// The last file of an archive of these members, as `sha256sum -c` reads it.
+/// Returns the contents of the last file of an archive of these members, as `sha256sum -c` reads
+/// it.
 pub fn sums(transfers: &[Transfer], members: &[String]) -> String {
     let mut sums = String::new();
     for member in members {
@@ -152,7 +153,7 @@ mod tests {
         })
     }
 
-    /// Of the archive of one entry at `0/NAME`, in blocks.
+    /// Returns the size of the archive of one entry at `0/NAME`, in blocks.
     fn blocks(name_len: usize, entry: Entry) -> u64 {
         let name = "n".repeat(name_len);
         let transfer = Transfer {
@@ -169,23 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn an_archives_length_counts_headers_contents_sums_and_the_end() {
-        // A header each of the entry and the sums, the line of sums, two blocks of the end.
+    fn the_length_of_an_archive_counts_headers_contents_sums_and_the_end() {
+        // One header each for the entry and the sums, the line of sums, two blocks at the end.
         assert_eq!(blocks(1, file(0)), 5);
         assert_eq!(blocks(1, file(1)), 6);
         assert_eq!(blocks(1, file(512)), 6);
         assert_eq!(blocks(1, file(513)), 7);
-        // None is a file, and the sums are empty.
+        // No member is a file, so the sums are empty.
         assert_eq!(blocks(1, Entry::Directory { mode: None }), 4);
     }
 
     #[test]
-    fn a_name_too_long_for_a_header_takes_a_header_and_blocks_of_its_own() {
+    fn a_name_too_long_for_a_header_takes_further_blocks() {
         // `0/` is part of the name, and so is a directory's slash.
         assert_eq!((blocks(98, file(0)), blocks(99, file(0))), (5, 7));
         let directory = || Entry::Directory { mode: None };
         assert_eq!((blocks(97, directory()), blocks(98, directory())), (4, 6));
-        // Names end with a zero byte; the line of sums takes two blocks here.
+        // Names end with a zero byte; the line of sums takes two blocks in this case.
         assert_eq!((blocks(509, file(0)), blocks(510, file(0))), (8, 9));
         let link = |length| Entry::Symlink {
             target: "t".repeat(length),

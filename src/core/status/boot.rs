@@ -1,4 +1,4 @@
-//! Sums up what comes back after a boot.
+//! Sums up what starts after a boot.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub enum AfterBoot {
     StaysDown,
 }
 
-/// What was found.
+/// Returns what was found of the firmware's autostart.
 pub(super) fn autostart(found: &facts::Autostart) -> Autostart {
     let by = found.generation().map(|generation| match generation {
         Generation::Units(_) => StartedBy::Units,
@@ -62,7 +62,7 @@ pub(super) fn autostart(found: &facts::Autostart) -> Autostart {
     }
 }
 
-/// What of a project starts; `None` where it cannot be told.
+/// Returns how much of a project starts; `None` if unknown.
 pub(super) fn after_boot<'a>(
     project: &str,
     containers: impl Iterator<Item = &'a Container>,
@@ -71,7 +71,7 @@ pub(super) fn after_boot<'a>(
     if by_unit(project, found)? {
         return Some(AfterBoot::Starts);
     }
-    // Docker itself starts with the VPU unless the newer service has to start it.
+    // Docker starts at boot, except on firmware whose newer service has to start it.
     let docker_starts = match found.generation() {
         Some(Generation::RestartPolicies(state)) => state == "enabled",
         Some(Generation::Units(_)) | None => true,
@@ -83,7 +83,7 @@ pub(super) fn after_boot<'a>(
             container.status,
             ContainerState::Running | ContainerState::Restarting
         );
-        // One that was stopped stays so, unless it is to run always.
+        // A stopped container stays stopped unless its policy is `always`.
         let comes =
             docker_starts && (*policy == RestartPolicy::Always || (runs && policy.survives_boot()));
         some |= comes;
@@ -96,10 +96,10 @@ pub(super) fn after_boot<'a>(
     })
 }
 
-/// Whether a unit starts it; `None` where that depends on what cannot be told.
+/// Whether a unit starts the project; `None` if that depends on something unknown.
 fn by_unit(project: &str, found: &facts::Autostart) -> Option<bool> {
     if found.enabled_for_all.contains(project) || found.starts(project) {
-        // Without lingering, this user's manager is not there before someone logs in.
+        // Without lingering, this user's systemd manager does not run until someone logs in.
         return found.lingering;
     }
     Some(false)
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back() {
+    fn units_and_restart_policies_decide_what_starts_after_a_boot() {
         use AfterBoot::{Starts, StartsInPart, StaysDown};
         let units = |enabled: &[&str], lingering| Found {
             template: Some("indirect".into()),

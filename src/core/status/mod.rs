@@ -1,4 +1,4 @@
-//! Sums up what was observed on a VPU, and how far it is from the manifest. Pure, as planning is.
+//! Sums up what was observed on a VPU, and how it differs from the manifest. Pure, like planning.
 
 mod boot;
 
@@ -14,7 +14,7 @@ use crate::{
     plan::{self, Action, Address, Blocked, Cause, Plan, Summary, Vpu},
 };
 
-/// The version of the status document's shape.
+/// The version of the status document's format.
 const FORMAT: u32 = 1;
 
 /// The state of a VPU: what is deployed, what runs, and what differs from the manifest.
@@ -102,26 +102,26 @@ pub struct ContainerStatus {
     pub uptime_seconds: Option<u64>,
 }
 
-/// How a container is, as far as docker tells.
+/// The condition of a container, as far as docker knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It runs, and its health check, if there is one, does not fail.
+    /// It runs, and its health check, if it has one, does not fail.
     Runs,
-    /// It does not run, and that is no failure: it ended with 0, or was never started.
+    /// It does not run, which is not a failure: it exited with 0, or was never started.
     Ended,
     /// Anything else.
     Failing,
 }
 
 impl ContainerStatus {
-    /// How it is.
+    /// Returns the container's condition.
     pub fn condition(&self) -> Condition {
         match self.state {
             ContainerState::Running if self.health.as_deref() == Some("unhealthy") => {
                 Condition::Failing
             }
             ContainerState::Running => Condition::Runs,
-            // Docker leaves one that it could not start as created, with another code.
+            // Docker leaves a container that it could not start as created, with another exit code.
             ContainerState::Exited | ContainerState::Created if self.exit_code == 0 => {
                 Condition::Ended
             }
@@ -192,7 +192,7 @@ pub struct Unknown {
     pub reason: String,
 }
 
-/// Sums up; `plan` is the one for what was observed, or the reason why there is none.
+/// Returns the status; `plan` is the plan for what was observed, or the reason why there is none.
 pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> Status {
     let Observed { facts, readings } = observed;
     Status {
@@ -241,7 +241,7 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
     let records = facts.records.known();
     let releases = records.into_iter().flat_map(|records| &records.releases);
     let mut releases: Vec<(&String, &facts::Release)> = releases.collect();
-    // Where two have a project, it is of the one that was applied last.
+    // A project in two releases belongs to the one that was applied last.
     let at = |name: &String| {
         readings
             .applied
@@ -274,7 +274,8 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
     Some(projects.collect())
 }
 
-/// Containers of no project are no unit's, and each has its own policy.
+/// Returns what starts after a boot; `None` for containers of no project, which no unit starts and
+/// which each have their own policy.
 fn after_boot(project: &str, facts: &Facts) -> Option<AfterBoot> {
     let (found, containers) = (facts.autostart.known()?, facts.containers.known()?);
     let own = containers
@@ -301,8 +302,9 @@ fn container_status(
     }
 }
 
-/// What people call a container's image: the name that it was created from, while that still is the image's; else another
-/// name that is not our mark; else the start of its id.
+/// Returns a container's image as shown to people: the name that it was created from, if the image
+/// still has it; otherwise another name that o3r-deploy did not give; otherwise the start of its
+/// ID.
 fn image_name(container: &Container, facts: &Facts) -> String {
     let id = &container.image;
     let images = facts.images.known();
@@ -346,7 +348,7 @@ fn drift(plan: &Plan) -> Drift {
             .cloned()
             .collect(),
     });
-    // What would be sent is not made ready here, so that its size is not known.
+    // Images are not prepared for a status, so the sizes of payloads are not known.
     let space = plan::space::address();
     let blocked = plan.blocked.iter().filter(|b| b.address != space);
     let blocked: Vec<Blocked> = blocked.cloned().collect();

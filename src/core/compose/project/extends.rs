@@ -1,4 +1,4 @@
-//! Resolves what services extend, of their own file and of others.
+//! Resolves the services that services extend, in their own file and in others.
 
 use super::{Reader, Refusal, joined};
 use crate::compose::{
@@ -6,11 +6,11 @@ use crate::compose::{
     node::{Map, Node, Value},
 };
 
-/// Services extend no deeper.
+/// The maximum depth of extended services.
 const MAX_EXTENDS: usize = 16;
 
 impl Reader<'_> {
-    /// A service with what it extends; `document` is the file that it stands in.
+    /// Returns a service merged with what it extends; `document` is the index of its file.
     pub(super) fn extended(
         &mut self,
         service: &Map,
@@ -54,7 +54,7 @@ impl Reader<'_> {
         };
         seen.push(step);
         self.extendable(&base, name, place);
-        // Both with their paths as seen from the compose file.
+        // Both paths are relative to the compose file's directory.
         let base = match base.get("extends") {
             Some(_) => self.extended(&base, document, format, seen)?,
             None => relocated(base, parent_of(&file)),
@@ -64,7 +64,7 @@ impl Reader<'_> {
         Some(merged)
     }
 
-    /// The document of a file that a service extends.
+    /// Returns the document of a file whose services are extended.
     fn extended_file(
         &mut self,
         path: &str,
@@ -76,7 +76,7 @@ impl Reader<'_> {
             return Some(at);
         }
         if self.reading.files.iter().any(|file| file.name == path) {
-            return None; // read already, and refused
+            return None; // already read and refused
         }
         let Some(text) = (self.find)(path) else {
             let help = if path.starts_with("../") || path.starts_with(['/', '~']) {
@@ -106,7 +106,7 @@ impl Reader<'_> {
         Some(at)
     }
 
-    /// docker-compose extends no service that is tied to others.
+    /// Checks that a service may be extended: docker-compose refuses one that depends on others.
     fn extendable(&mut self, base: &Map, name: &str, place: Place) {
         let mode = base.get("network_mode").and_then(Node::text);
         let is_tied = mode.is_some_and(|mode| mode.starts_with("service:"));
@@ -128,7 +128,8 @@ fn parent_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// A service of a file in another directory, its relative paths as seen from the compose file.
+/// Returns a service of a file in another directory, with its relative paths rewritten for the
+/// compose file's directory.
 fn relocated(mut service: Map, directory: &str) -> Map {
     if directory.is_empty() {
         return service;

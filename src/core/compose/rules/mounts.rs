@@ -1,4 +1,4 @@
-//! Rules about what services mount.
+//! Rules about a service's mounts.
 
 use super::{Firsts, Rules};
 use crate::compose::{
@@ -8,7 +8,7 @@ use crate::compose::{
 
 /// A mount as docker-compose splits it.
 struct Mount {
-    /// Where it is seen in the container.
+    /// The path in the container.
     target: String,
     /// The volume that it names.
     volume: Option<String>,
@@ -53,7 +53,7 @@ fn declared(rules: &mut Rules<'_>, name: &str, volume: &str, place: Place) {
     rules.refuse(place, message, help);
 }
 
-/// Drops what `os.path.normpath` of Python drops.
+/// Normalises a path like Python's `os.path.normpath`.
 fn normal(path: &str) -> String {
     let is_absolute = path.starts_with('/');
     let parts = crate::compose::project::joined("", path.trim_start_matches('/'));
@@ -124,7 +124,7 @@ fn long(rules: &mut Rules<'_>, name: &str, map: &Map, place: Place) -> Option<Mo
     })
 }
 
-/// A word of a mount's mode that docker does not know.
+/// Returns a word of a mount's mode that docker does not know.
 fn unknown_mode(mode: &str) -> Option<&str> {
     mode.split(',').find(|word| {
         !matches!(

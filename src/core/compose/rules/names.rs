@@ -1,4 +1,4 @@
-//! Rules about names: of containers, and of services that wait for one another.
+//! Rules about names: of containers, and of services that depend on each other.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn containers(rules: &mut Rules<'_>) {
     }
 }
 
-/// The services that a service needs before it.
+/// Returns the services that must start before this one.
 fn needs(service: &Map) -> Vec<String> {
     let first = |node: &Node| {
         let text = node.text().unwrap_or_default();
@@ -78,7 +78,7 @@ fn needs(service: &Map) -> Vec<String> {
     needs
 }
 
-/// Services that wait for one another in a circle.
+/// Reports services that depend on each other in a cycle.
 fn circles(rules: &mut Rules<'_>) {
     let services = rules.services.clone();
     let needs: BTreeMap<&str, Vec<String>> = services
@@ -86,7 +86,7 @@ fn circles(rules: &mut Rules<'_>) {
         .map(|(key, service)| (key.name.as_str(), needs(service)))
         .collect();
     for (key, _) in &services {
-        // Whoever reaches itself is in a circle; each circle is reported at its first service.
+        // A service that reaches itself is in a cycle; each cycle is reported at its first service.
         let mut open: Vec<&str> = vec![&key.name];
         let mut seen: Vec<&str> = Vec::new();
         let mut is_circle = false;
