@@ -6,7 +6,7 @@ use clap_complete::Shell;
 
 use o3r_core::names::{Duration, HostName, NameError, ReleaseName, ReleaseVersion};
 
-/// The manifest where none is named.
+/// The manifest's default file name.
 pub const DEFAULT_FILE: &str = "deploy.toml";
 
 /// Declarative deployment of containerised applications to ifm O3R VPUs
@@ -102,7 +102,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether standard output carries one JSON document, whatever happens.
+    /// Whether standard output has one JSON document, however the command ends.
     pub fn prints_json(&self) -> bool {
         match self {
             Self::Check(args) => args.format == TextOrJson::Json,
@@ -115,22 +115,22 @@ impl Command {
     }
 }
 
-/// A duration on the command line, whose refusal says how to write one.
+/// Parses a duration of the command line; the error says how to write one.
 fn duration(text: &str) -> Result<Duration, String> {
     text.parse()
         .map_err(|error: NameError| format!("{error}; {}", error.help))
 }
 
-/// A command that is to come.
+/// A command that a later version brings.
 #[derive(Debug)]
 pub struct Later {
-    /// What it will be called.
+    /// Its name.
     pub name: &'static str,
     /// What to do until then.
     pub instead: &'static str,
 }
 
-/// Commands to come. Whoever brings one removes its line.
+/// Commands that later versions bring. A version that brings one removes its entry.
 const LATER: &[Later] = &[
     Later {
         name: "logs",
@@ -147,7 +147,7 @@ const LATER: &[Later] = &[
     },
 ];
 
-/// The command line with the commands to come, which no help shows.
+/// Adds the later commands to a command line, hidden from all help.
 pub fn with_later(command: clap::Command) -> clap::Command {
     let later = LATER.iter().map(|later| {
         let rest = clap::Arg::new("rest")
@@ -163,7 +163,7 @@ pub fn with_later(command: clap::Command) -> clap::Command {
     command.subcommands(later)
 }
 
-/// The command to come that a command line names.
+/// Returns the later command that a command line names.
 pub fn later(matches: &clap::ArgMatches) -> Option<&'static Later> {
     let name = matches.subcommand_name()?;
     LATER.iter().find(|later| later.name == name)
@@ -317,7 +317,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
+    fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
         super::with_later(super::Cli::command()).debug_assert();
     }

@@ -1,9 +1,9 @@
 //! Declarative deployment for ifm O3R VPUs: a manifest, `deploy.toml`, says which directories, volumes, images, files and
-//! compose projects a VPU has, and [`Vpu::plan`] lists the steps that make it so.
+//! compose projects a VPU has, and [`Vpu::plan`] lists the steps that make the VPU match it.
 //!
 //! [`Deployment::load`] reads a manifest and all that it points to. [`Deployment::connect`] logs in to its VPU over ssh;
-//! [`Deployment::on`] takes any other [`Host`], as [`LocalHost`] on the VPU itself. The [`Vpu`] then plans, applies and tells
-//! its status. Planning changes nothing; only [`Vpu::apply`] writes.
+//! [`Deployment::on`] takes any other [`Host`], such as [`LocalHost`] on the VPU itself. The [`Vpu`] then plans, applies and
+//! reports its status. Planning changes nothing; only [`Vpu::apply`] writes.
 //!
 //! ```
 //! # use o3r_testing::vpu::FakeVpu;
@@ -31,7 +31,7 @@
 //! # }
 //! ```
 //!
-//! A host is of use on its own, too:
+//! A host is also useful on its own:
 //!
 //! ```
 //! use o3r_deploy::{Argv, Host, LocalHost, Stdin};
@@ -77,7 +77,7 @@ use o3r_core::{
 };
 use o3r_transfer::{self as image, documents, patch};
 
-// What programs may use; `tests/it/snapshots` has it as a list that a test holds.
+// The public interface; a test compares it with the list in `tests/it/snapshots`.
 pub use crate::{
     apply::{
         Event, Failure, FailureReason, Interrupts, Locked, Log, Observer, Outcome, Report,
@@ -109,7 +109,7 @@ pub use o3r_core::{
 };
 pub use o3r_transfer::{ImageError, LayerSpan};
 
-/// All modules, for this project's own binary and tests: nothing of it is promised to stay.
+/// All modules, for this project's own binary and tests; without any promise of stability.
 #[doc(hidden)]
 pub mod internal {
     pub use o3r_core::{

@@ -9,7 +9,7 @@ use o3r_deploy::internal::{
     ui::{self, Ui},
 };
 
-/// A bug: what was begun failed, and nothing was restored.
+/// The exit code of a bug: something that was started failed, and nothing was restored.
 const BUG: Exit = Exit::Failed;
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn run() -> Exit {
             return failed(&commands::not_supported(later), Ui::new(&global));
         }
         Err(error) => {
-            // A reader that has seen enough (`| head`) is no error of ours; a full disk is.
+            // A reader that closes the pipe (`| head`) is not an error; a full disk is.
             let is_lost = error
                 .print()
                 .is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
@@ -49,7 +49,7 @@ fn run() -> Exit {
         }
     };
     let result = runtime.block_on(commands::run(&cli, ui));
-    // A payload's thread may still wait for a dead link.
+    // The thread of a payload may still wait for a dead link.
     runtime.shutdown_background();
     match result {
         Ok(exit) => exit_code(exit, &cli, ui),
@@ -57,7 +57,7 @@ fn run() -> Exit {
     }
 }
 
-/// Says why a command did not do what was asked; gives its exit code.
+/// Reports why a command did not do what was asked; returns its exit code.
 fn failed(error: &CommandError, ui: Ui) -> Exit {
     if let Some(report) = error.report() {
         ui.report(report);
@@ -68,18 +68,19 @@ fn failed(error: &CommandError, ui: Ui) -> Exit {
     error.exit
 }
 
-/// What a command line says.
+/// A parsed command line.
 enum Parsed {
     Cli(Box<Cli>),
-    /// A command to come.
+    /// A command that a later version brings.
     Later(&'static Later, Box<Global>),
 }
 
-/// The exit code of a command that did what was asked: not one of success where its output is lost.
+/// Returns the exit code of a successful command; an error code if its output was lost.
 fn exit_code(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
     match ui::data_lost() {
         None => exit,
-        // Who reads for people (`| head`) has seen enough; who reads a document has half of it, and knows.
+        // A reader of text that closes the pipe (`| head`) has seen enough; a reader of a document
+        // has an incomplete one.
         Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             if cli.command.prints_json() {
                 Exit::Usage
@@ -94,7 +95,7 @@ fn exit_code(exit: Exit, cli: &Cli, ui: Ui) -> Exit {
     }
 }
 
-/// The command line. What is wrong with it, and the help, are coloured as it says, too.
+/// Parses the command line. Its errors and the help use the colours that it asks for.
 #[expect(clippy::disallowed_methods, reason = "this is the command line")]
 fn parse() -> Result<Parsed, clap::Error> {
     let words: Vec<_> = std::env::args_os().collect();
@@ -120,7 +121,8 @@ fn parse() -> Result<Parsed, clap::Error> {
     Cli::from_arg_matches(&matches).map(|cli| Parsed::Cli(Box::new(cli)))
 }
 
-/// `-vv` shows what happens inside, and after how many seconds; `RUST_LOG` chooses.
+/// Sets up tracing: `-vv` shows debug messages with the seconds since the start; `RUST_LOG`
+/// overrides it.
 fn trace(verbose: u8, ui: Ui) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose > 1 {
@@ -133,7 +135,7 @@ fn trace(verbose: u8, ui: Ui) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(ui.colors_errors())
-        // Nobody may listen any more; its own complaint about that would panic.
+        // Standard error may be closed; reporting that would panic.
         .log_internal_errors(false);
     if verbose > 1 {
         subscriber

@@ -1,4 +1,5 @@
-//! `check`: validates the manifest and all it points to, for every VPU it names, without one.
+//! `check`: validates the manifest and all it points to, for every VPU that it names, without
+//! connecting to one.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +61,7 @@ pub(super) async fn run(
     }
 }
 
-/// Everything that is wrong with a manifest which could be read: for the chosen VPU, and for every
+/// Returns everything that is wrong with a readable manifest: for the chosen VPU, and for every
 /// other one.
 async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagnostic> {
     let mut findings = loaded.warnings.clone();
@@ -68,7 +69,7 @@ async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagno
     findings.extend(meaning::same_vpus(loaded));
     let resolved = session::resolve(loaded, cache, ui).await;
     findings.extend(resolved.err().unwrap_or_default());
-    // Images are the same for all of one architecture.
+    // The images of all VPUs of one architecture are the same.
     let mut seen = BTreeSet::from([loaded.manifest.vpu.arch()]);
     let others = loaded.manifest.vpus.keys();
     for (name, other) in others.filter_map(|name| Some((name, loaded.for_vpu(name)?))) {
@@ -77,7 +78,7 @@ async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagno
             let resolved = session::resolve(&other, cache, ui).await;
             found.extend(resolved.err().unwrap_or_default());
         }
-        // What is wrong for every one is said once, the rest with the one it is wrong for.
+        // A finding about all VPUs is reported once; any other names the VPU that it is about.
         found.retain(|finding| !findings.contains(finding));
         for finding in &mut found {
             finding.message = format!("{}, with --vpu {}", finding.message, escape(name));

@@ -1,4 +1,4 @@
-//! The codes of errors, each with the exit code that it ends a command with.
+//! The codes of errors, with the exit code that each ends a command with.
 
 use super::Exit;
 
@@ -95,7 +95,7 @@ o3r_core::codes! {
 }
 
 impl ErrorCode {
-    /// The exit code of a command that ends so.
+    /// Returns the exit code of a command that ends with this error.
     pub fn exit(self) -> Exit {
         match self {
             Self::InvalidManifest

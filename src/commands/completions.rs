@@ -1,4 +1,4 @@
-//! `completions`: prints a script that completes commands and options in a shell.
+//! `completions`: prints a completion script for a shell.
 
 use clap::CommandFactory as _;
 

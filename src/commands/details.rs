@@ -1,4 +1,4 @@
-//! Text diffs of small files, for `-v`. Nothing depends on them.
+//! Computes text diffs of small files, for `-v`. Nothing depends on them.
 
 use camino::Utf8Path;
 use similar::TextDiff;
@@ -12,16 +12,16 @@ use crate::{
     ui::Ui,
 };
 
-/// Larger files are not read by people.
+/// The maximum size, in bytes, of a file whose diff is shown: nobody reads that of a larger one.
 const FILE_LIMIT: u64 = 64 << 10;
 
-/// More files are not read by people, either; it bounds what is fetched.
+/// The maximum number of files whose diffs are shown, which bounds what is fetched.
 const FILES: usize = 50;
 
-/// Lines around a change.
+/// The number of context lines around a change.
 const CONTEXT: usize = 3;
 
-/// A file whose change is shown.
+/// A file whose diff is shown.
 struct Shown<'a> {
     address: Address,
     name: String,
@@ -29,7 +29,7 @@ struct Shown<'a> {
     there: String,
 }
 
-/// The text diffs of a plan, fetched only where they are shown.
+/// Returns the text diffs of a plan; fetches the files only if they are shown.
 pub(super) async fn details(
     session: &Session,
     observed: &Observed,
@@ -56,7 +56,7 @@ pub(super) async fn details(
     Ok(diffs.collect())
 }
 
-/// Files of compose projects that are there and get another content.
+/// Returns the existing files of compose projects whose contents change.
 fn in_projects<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
     let mut shown = vec![];
     for project in &desired.projects {
@@ -84,7 +84,7 @@ fn in_projects<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Ve
     shown
 }
 
-/// Files of transfers that are there and get another content.
+/// Returns the existing files of transfers whose contents change.
 fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Vec<Shown<'a>> {
     let home = &observed.facts.system.home;
     let mut shown = vec![];
@@ -119,7 +119,7 @@ fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> V
     shown
 }
 
-/// A unified diff, if both are text.
+/// Returns a unified diff if both are text.
 fn diff(found: &[u8], here: &[u8]) -> Option<String> {
     let text = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).ok()?;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_compared_by_lines_and_other_files_are_not() {
+    fn text_is_compared_by_lines_and_binary_files_are_not() {
         let shown = diff(b"a\nb\n", b"a\nc\n").unwrap();
         assert_eq!(shown, "@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
         assert_eq!(diff(b"a\0", b"b"), None);

@@ -14,23 +14,23 @@ use crate::{
     manifest::{Diagnostics, names::escape_lines},
 };
 
-/// How a command ended: the exit codes of the contract.
+/// How a command ended: the documented exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Done, or nothing to do.
     Done = 0,
-    /// Manifest or command line wrong, declined, or no terminal and no `--yes`.
+    /// Manifest or command line invalid, declined, or no terminal and no `--yes`.
     Usage = 1,
     /// `--exit-code` found changes.
     Changes = 2,
-    /// The VPU cannot be reached, or refuses us, or its host key is not the pinned one.
+    /// The VPU cannot be reached or refuses the login, or its host key is not the pinned one.
     Unreachable = 3,
-    /// A step failed, and nothing or not all was restored.
+    /// A step failed, and nothing was restored, or not everything.
     Failed = 4,
     /// Applied but not converged.
     NotConverged = 5,
-    /// Failed, and the previous release was restored.
+    /// A step failed, and the previous release was restored.
     Restored = 6,
     /// Locked by another apply.
     Locked = 7,
@@ -44,13 +44,13 @@ pub enum Exit {
     Interrupted = 130,
 }
 
-/// A command that did not do what was asked.
+/// The error of a command that did not do what was asked.
 #[derive(Debug)]
 pub struct CommandError {
     /// The exit code.
     pub exit: Exit,
     said: Option<Said>,
-    /// Of a manifest, as [`Diagnostics`] writes them for programs.
+    /// The findings in a manifest, as [`Diagnostics`] serializes them.
     findings: Option<Value>,
 }
 
@@ -70,7 +70,7 @@ impl CommandError {
         }
     }
 
-    /// What is wrong with a manifest.
+    /// Creates an error from the findings in a manifest.
     pub fn findings(findings: Diagnostics) -> Self {
         let value = serde_json::to_value(&findings).ok();
         Self {
@@ -79,19 +79,19 @@ impl CommandError {
         }
     }
 
-    /// A message, what caused it, and the next thing to do.
+    /// Creates an error from a message and the next thing to do.
     pub fn message(code: ErrorCode, message: impl Into<String>, help: Option<String>) -> Self {
         Self::new(
             code,
             Message {
-                // Much of it is what a VPU said.
+                // Much of it quotes a VPU.
                 message: escape_lines(&message.into()),
                 help: help.map(|help| escape_lines(&help)),
             },
         )
     }
 
-    /// An exit code alone; what there is to say was said.
+    /// Creates an exit code without a message, for an error that is reported already.
     pub fn silent(exit: Exit) -> Self {
         Self {
             exit,
@@ -100,19 +100,19 @@ impl CommandError {
         }
     }
 
-    /// What to show.
+    /// Returns what to show.
     pub fn report(&self) -> Option<&dyn Diagnostic> {
         let said = self.said.as_ref()?;
         Some(&*said.report)
     }
 
-    /// Which error it is; none where all was said.
+    /// Returns the code; `None` if the error is reported already.
     pub fn code(&self) -> Option<ErrorCode> {
         Some(self.said.as_ref()?.code)
     }
 
-    /// What it says, for programs: `{"code", "message", "help"}`, with the `findings` in a manifest where
-    /// it is about those. Null where all was said.
+    /// Returns the error for programs: `{"code", "message", "help"}`, and `findings` if it is about
+    /// a manifest. Null if it is reported already.
     pub fn document(&self) -> Value {
         let Some(Said { code, report }) = &self.said else {
             return Value::Null;
@@ -158,13 +158,14 @@ impl From<HostError> for CommandError {
 }
 
 impl CommandError {
-    /// A VPU that cannot be reached, described by this table of the manifest.
+    /// Creates the error of a VPU that cannot be reached and that this table of the manifest
+    /// describes.
     pub(super) fn unreachable(error: &HostError, table: &Table) -> Self {
         let help = error.help_for(&table.header, &table.file);
         Self::message(code_of(error), chain(error), help)
     }
 
-    /// The same, where another VPU of the manifest answered, which has this key.
+    /// Creates the error for another VPU of the manifest answering, which has this host key.
     pub(super) fn other_vpu_answers(error: &HostError, table: &Table, owner: &str) -> Self {
         let help = format!(
             "the key is the one that is pinned for {owner}: its VPU answers at this address; check `host` of {}",
@@ -207,7 +208,7 @@ impl From<deployment::Error> for CommandError {
             Error::Host(error) | Error::Locked(Locked::Host(error)) => {
                 return Self::unreachable(error, &Table::default());
             }
-            // We are connected and cannot tell what is there: nothing may be done.
+            // The VPU is connected, but its state is unknown: nothing may be done.
             Error::Observe(_) | Error::Silent => (ErrorCode::StateUnknown, Some(report.to_owned())),
             Error::DockerHangs { .. } => {
                 let help = "check on the VPU: docker info; power-cycle the VPU if dockerd hangs";
@@ -232,9 +233,9 @@ impl From<deployment::Error> for CommandError {
 mod tests {
     use super::*;
 
-    /// Those of ssh that the twin's tests do not provoke.
+    /// The errors of ssh that the twin's tests do not provoke.
     #[test]
-    fn errors_of_the_host_have_codes_of_their_own() {
+    fn errors_of_the_host_have_their_own_codes() {
         let host = || "10.0.0.1".to_owned();
         let lost = || io::Error::other("the file changed");
         for (error, code) in [
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vpu_that_does_not_say_what_is_on_it_blocks() {
+    fn a_vpu_whose_state_is_unknown_blocks() {
         let error = CommandError::from(deployment::Error::Silent);
         assert_eq!(error.code(), Some(ErrorCode::StateUnknown));
         assert_eq!(error.exit, Exit::Blocked);

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use super::{CommandError, ErrorCode};
 
-/// Writes a file, with this mode where it is created.
+/// Writes a file; the mode applies if it is created.
 pub(super) fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create(true).truncate(true);

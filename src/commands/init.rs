@@ -1,4 +1,4 @@
-//! `init`: writes a commented manifest for the contents of a folder. It overwrites nothing.
+//! `init`: writes a commented manifest for the contents of a folder. Overwrites nothing.
 
 use std::io::{self, Write as _};
 
@@ -14,7 +14,7 @@ use crate::{
     ui::Ui,
 };
 
-/// The schema's file beside the manifest.
+/// The name of the schema file next to the manifest.
 const SCHEMA_FILE: &str = "deploy.schema.json";
 
 pub(super) async fn run(
@@ -24,7 +24,7 @@ pub(super) async fn run(
     ui: Ui,
 ) -> Result<Exit, CommandError> {
     let path = &global.file;
-    // Before anything is looked for; creating it decides.
+    // A quick check before the search; the creation of the file decides.
     if path.symlink_metadata().is_ok() {
         return Err(exists(path));
     }
@@ -74,7 +74,7 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// What is to be done by hand, and then to type.
+/// Returns what to do by hand, and the next command.
 fn next(path: &Utf8Path, found: &Found) -> String {
     let images = found.images_without_source();
     let source = match images.as_slice() {
@@ -89,7 +89,7 @@ fn next(path: &Utf8Path, found: &Found) -> String {
     format!("next: in {path},{source} set your VPU in [vpu], then run: o3r-deploy{option} plan")
 }
 
-/// The option that names a manifest, where it has another name than the usual one.
+/// Returns the option that names the manifest, if it does not have the default name.
 fn option(path: &Utf8Path) -> String {
     if path == DEFAULT_FILE {
         String::new()
@@ -98,7 +98,7 @@ fn option(path: &Utf8Path) -> String {
     }
 }
 
-/// What the new manifest still lacks.
+/// Returns what the new manifest still lacks.
 async fn findings(
     path: &Utf8Path,
     cache: &LayerCache,

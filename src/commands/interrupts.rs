@@ -1,4 +1,5 @@
-//! Counts signals that would end the process, so that connections are closed and unfinished work is reported.
+//! Counts the signals that would end the process, so that connections are closed and unfinished
+//! work is reported.
 
 use std::io::IsTerminal as _;
 
@@ -11,7 +12,7 @@ use super::{CommandError, ErrorCode};
 use crate::apply::Interrupts;
 use crate::surroundings::program;
 
-/// Ctrl-C, what CI and service managers send, a closed terminal, and Ctrl-\.
+/// Ctrl-C, the signal of CI and service managers, a closed terminal, and Ctrl-\.
 const SIGNALS: [SignalKind; 4] = [
     SignalKind::interrupt(),
     SignalKind::terminate(),
@@ -19,7 +20,8 @@ const SIGNALS: [SignalKind; 4] = [
     SignalKind::quit(),
 ];
 
-/// Counts these signals from now on. One that whoever started us wants to be ignored (nohup) stays so.
+/// Counts these signals from now on. A signal that the parent process ignores (nohup) stays
+/// ignored.
 pub(super) fn listen() -> Interrupts {
     let (sender, receiver) = watch::channel(0);
     let ignored = ignored();
@@ -40,7 +42,7 @@ pub(super) fn listen() -> Interrupts {
     receiver
 }
 
-/// The signals that are ignored, as bits.
+/// Returns the ignored signals as bits.
 fn ignored() -> u64 {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -48,7 +50,8 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-/// What changes nothing may end anywhere; but it ends by cleaning up after itself.
+/// Runs a command that changes nothing, so that it may be interrupted anywhere; cleans up after an
+/// interrupt.
 pub(super) async fn until<T>(
     mut interrupts: Interrupts,
     command: impl Future<Output = Result<T, CommandError>>,
@@ -66,7 +69,8 @@ pub(super) async fn until<T>(
     }
 }
 
-/// At ssh's question for a password what is typed is not shown, and ssh does not live to change that back.
+/// Turns terminal echo on again: ssh turns it off for a password prompt, and is killed before it
+/// restores it.
 async fn show_typing() {
     let Ok(terminal) = fs_err::File::open("/dev/tty") else {
         return;

@@ -1,4 +1,4 @@
-//! The steps that `status` and `observe` share: they inspect a VPU with a manifest or without.
+//! The steps that `status` and `observe` share: they inspect a VPU with or without a manifest.
 
 use super::{
     CommandError,
@@ -15,12 +15,12 @@ use crate::{
     ui::Ui,
 };
 
-/// The port of the device's API where no manifest names one.
+/// The port of the device's API if no manifest names one.
 const API_PORT: u16 = 80;
 
 /// A connected VPU.
 pub(super) struct Look {
-    /// What is wanted of it.
+    /// The VPU's desired state.
     pub(super) wanted: Wanted,
     connection: Connection,
     cache: LayerCache,
@@ -28,16 +28,16 @@ pub(super) struct Look {
     ui: Ui,
 }
 
-/// What is wanted of a VPU.
+/// The desired state of a VPU, if known.
 pub(super) enum Wanted {
-    /// What the manifest says.
+    /// The desired state of the manifest.
     Known(Box<Resolved>),
-    /// That is not known, and why.
+    /// There is none, and why.
     Unknown(String),
 }
 
 impl Look {
-    /// Connects. A manifest that is not there, or whose files are not, is no reason not to look.
+    /// Connects. A manifest that is missing or invalid does not prevent the inspection.
     pub(super) async fn open(
         global: &Global,
         cache: &LayerCache,
@@ -75,7 +75,7 @@ impl Look {
         })
     }
 
-    /// What to ask the VPU.
+    /// Returns what to ask the VPU.
     pub(super) fn query(&self) -> Query {
         match &self.wanted {
             Wanted::Known(wanted) => wanted.desired.query(),
@@ -86,7 +86,7 @@ impl Look {
         }
     }
 
-    /// Asks the VPU what is there.
+    /// Observes the VPU.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         let note = |what: &str| self.ui.note(what);
         let host = &self.connection.host;
@@ -99,7 +99,7 @@ impl Look {
         })
     }
 
-    /// The VPU's address.
+    /// Returns the VPU's address.
     pub(super) fn address(&self) -> &str {
         &self.connection.address
     }
@@ -109,10 +109,10 @@ fn faulty(what: &str) -> String {
     format!("{what}; see: o3r-deploy check")
 }
 
-/// The manifest as far as it can be read, and why it cannot be compared with.
+/// Reads as much of the manifest as possible, and returns why it cannot be compared with.
 fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
     let options = session::options(global);
-    // Only who asks for nothing that is in a manifest can do without.
+    // A missing manifest is an error if the command line refers to its contents.
     let needs_none = global.file == DEFAULT_FILE && options == Options::default();
     match load_with(&global.file, &options) {
         Ok(loaded) => {

@@ -11,7 +11,7 @@ use crate::{
     ui::Ui,
 };
 
-/// What the exit codes mean, as the README has it.
+/// The meaning of the exit codes, the same as in the README.
 const EXIT_STATUS: &str = include_str!("exit-status.roff");
 
 pub(super) fn run(args: &cli::Man, ui: Ui) -> Result<Exit, CommandError> {
@@ -29,7 +29,7 @@ pub(super) fn run(args: &cli::Man, ui: Ui) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// One page: the program, then every command with its own options.
+/// Renders a page: the program, then every command with its own options.
 fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let man = Man::new(command.clone());
@@ -38,7 +38,7 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_options_section(&mut page)?;
     for command in command.get_subcommands() {
-        // Those of every command are said once.
+        // Options of every command are listed once.
         let own = command.clone().mut_args(|arg| {
             let is_of_all =
                 arg.is_global_set() || arg.get_id() == "help" || arg.get_id() == "version";

@@ -33,11 +33,10 @@ use crate::{
 /// Runs a command line to its end.
 ///
 /// # Errors
-/// What goes to stderr as a report, with the exit code that belongs to it. Where JSON is asked for,
-/// it is on stdout, too.
+/// The report for stderr, with its exit code. If JSON is requested, it is on stdout as well.
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let ended = run_command(cli, ui).await;
-    // Apply has more to tell of an end like this, and tells it.
+    // `apply` has its own document, which includes the error.
     let is_told = matches!(cli.command, Command::Apply(_));
     if let Err(error) = &ended
         && error.report().is_some()
@@ -53,7 +52,7 @@ pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     ended
 }
 
-/// That a command is to come.
+/// Creates the error for a command that a later version brings.
 pub fn not_supported(later: &Later) -> CommandError {
     CommandError::message(
         ErrorCode::NotSupported,

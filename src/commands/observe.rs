@@ -1,4 +1,4 @@
-//! `observe`: saves all that a plan needs to know of a VPU. Read-only by construction.
+//! `observe`: saves everything that a plan needs to know of a VPU. Read-only by construction.
 
 use super::{
     CommandError, Exit,
@@ -29,7 +29,7 @@ pub(super) async fn run(
     match &args.output {
         None => ui.data(&text),
         Some(file) => {
-            // What runs on a robot is nobody else's business.
+            // What runs on a VPU is not for other users of this machine.
             write(file, text.as_bytes(), 0o600)?;
             ui.say(&format!(
                 "{file}: {} as it is now; plan from it with: {}",

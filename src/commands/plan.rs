@@ -22,7 +22,7 @@ use crate::{
     ui::Ui,
 };
 
-/// The user of a VPU where nothing names another one.
+/// The login user of a VPU if nothing names another one.
 const USUAL_USER: &str = "oem";
 
 pub(super) async fn run(
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let Planned { plan, payloads } = planned;
     let is_blocked = !plan.blocked.is_empty();
     match (args.format, &args.output) {
-        // A script would do the rest: the plan is shown in its place.
+        // A script would do only the remaining steps, so the plan is shown instead.
         (PlanFormat::Sh, _) if is_blocked => {
             let details = render::Details::default();
             ui.data(&render::text_with(&plan, ui.plan_style(), &details));
@@ -79,7 +79,7 @@ pub(super) async fn run(
             } else {
                 let details = match &looked {
                     Some((session, observed)) => details(session, observed, &plan, ui).await?,
-                    // Nobody is there to ask for what changes.
+                    // Without a connection, changed files cannot be fetched.
                     None => render::Details::default(),
                 };
                 ui.data(&render::text_with(&plan, ui.plan_style(), &details));
@@ -99,7 +99,7 @@ pub(super) async fn run(
     })
 }
 
-/// What was written, and what it is good for.
+/// Returns what was written, and the next command.
 fn saved(global: &Global, file: &Utf8Path, plan: &Plan) -> String {
     let next = if !plan.blocked.is_empty() {
         "it is blocked, and apply does nothing".to_owned()
@@ -111,13 +111,14 @@ fn saved(global: &Global, file: &Utf8Path, plan: &Plan) -> String {
     format!("wrote the plan to {file}; {next}")
 }
 
-/// The command line that applies a saved plan: with the options that say what it is a plan of.
+/// Returns the command line that applies a saved plan, with the options that the plan was made
+/// with.
 fn apply(global: &Global, file: &Utf8Path) -> String {
     let host = global.host.as_ref().map(ToString::to_string);
     command_line(global, host, &format!("apply {}", quote(file.as_str())))
 }
 
-/// The command line that plans from what was observed, which says itself which host that is.
+/// Returns the command line that plans from a saved observation, which names its own host.
 pub(super) fn from_observed(global: &Global, file: &Utf8Path) -> String {
     let command = format!("plan --observed {}", quote(file.as_str()));
     command_line(global, None, &command)
@@ -140,7 +141,7 @@ fn command_line(global: &Global, host: Option<String>, command: &str) -> String 
     words.join(" ")
 }
 
-/// The plan for a VPU as it was written down, and the user that the manifest names.
+/// Returns the plan for a saved observation, and the user that the manifest names.
 async fn from_document(
     global: &Global,
     file: &Utf8Path,
@@ -197,9 +198,9 @@ fn write_script(
     Ok(())
 }
 
-/// How a script gets to the VPU, and is run there.
+/// Returns how to copy a script to the VPU and run it there.
 fn by_hand(directory: &Utf8Path, user: &str, host: &str) -> String {
-    // Whoever writes into `.` copies the folder by its name.
+    // A directory given as `.` is copied under its real name.
     let absolute = directory.canonicalize_utf8();
     let absolute = absolute.as_deref().unwrap_or(directory);
     let name = absolute.file_name().unwrap_or_default();
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_observed_is_planned_from_with_the_options_that_it_was_made_with() {
+    fn an_observation_is_planned_from_with_the_options_that_it_was_made_with() {
         let words = "o3r-deploy -f x.toml --vpu agv-17 --host 10.0.0.1 observe";
         let cli = cli::Cli::parse_from(words.split(' '));
         assert_eq!(
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_copied_and_run_by_its_folders_name() {
+    fn a_script_is_copied_and_run_by_the_name_of_its_folder() {
         let said = by_hand(Utf8Path::new("/no such/out"), "oem", "fe80::1");
         assert!(
             said.contains("scp -O -r '/no such/out' 'oem@[fe80::1]:'"),

@@ -7,7 +7,7 @@ use crate::{
     ui::Ui,
 };
 
-/// The schema of `deploy.toml`.
+/// Returns the schema of `deploy.toml`.
 pub(super) fn manifest_schema() -> String {
     render::document(&manifest::schema())
 }

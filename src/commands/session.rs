@@ -27,7 +27,7 @@ use crate::{
     ui::Ui,
 };
 
-/// What the command line says beside the manifest.
+/// Returns the options of the command line that affect the manifest.
 pub(super) fn options(global: &Global) -> Options {
     Options {
         release_version: global.release_version.clone(),
@@ -36,8 +36,8 @@ pub(super) fn options(global: &Global) -> Options {
     }
 }
 
-/// Reads the manifest, checks all that can be checked offline but the contents of images, and
-/// refuses what is not supported yet, or does not say which VPU is meant.
+/// Reads the manifest, checks all that can be checked offline except the contents of images, and
+/// refuses a manifest that uses unsupported features or does not say which VPU is meant.
 pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError> {
     let loaded = manifest::load_with(&global.file, &options(global)).map_err(load_error)?;
     target::selected(global, Some(&loaded))?;
@@ -50,7 +50,7 @@ pub(super) fn supported(global: &Global, ui: Ui) -> Result<Loaded, CommandError>
     }
 }
 
-/// Prints the warnings of a manifest, in the form that `check` prints them in.
+/// Prints the warnings of a manifest, in the same form as `check`.
 pub(super) fn warn(loaded: &Loaded, ui: Ui) {
     if !loaded.warnings.is_empty() {
         ui.warn(&Diagnostics::new(loaded.warnings.clone()));
@@ -89,7 +89,7 @@ pub(super) async fn resolve(
     }
 }
 
-/// The same, or the error that ends a command.
+/// The same as [`resolve`], with findings as the error that ends a command.
 pub(super) async fn resolved(
     loaded: &Loaded,
     cache: &LayerCache,
@@ -102,8 +102,8 @@ fn findings_error(findings: Vec<Diagnostic>) -> CommandError {
     CommandError::findings(Diagnostics::new(findings))
 }
 
-/// Our directory in the user's cache. Without a home directory, one for temporary files that is ours alone:
-/// [`own_cache`] makes sure of that.
+/// Returns o3r-deploy's directory in the user's cache. Without a home directory, returns a private
+/// one among temporary files, which [`own_cache`] protects.
 pub(super) fn cache() -> Utf8PathBuf {
     cache_below_home().unwrap_or_else(|| {
         let base = temporary().to_string_lossy().into_owned();
@@ -114,17 +114,19 @@ pub(super) fn cache() -> Utf8PathBuf {
 
 fn cache_below_home() -> Option<Utf8PathBuf> {
     let chosen = variable("XDG_CACHE_HOME");
-    // The specification wants another than an absolute one ignored.
+    // The XDG specification says to ignore a path that is not absolute.
     let chosen = chosen.filter(|path| path.starts_with('/'));
     let chosen = chosen.map(Utf8PathBuf::from);
     let base = chosen.or_else(|| Some(crate::user::home()?.join(".cache")));
     base.map(|base| base.join("o3r-deploy"))
 }
 
-/// Makes sure that a cache among everybody's temporary files is a directory of ours that nobody else can enter.
+/// Makes sure that a cache among everybody's temporary files is a directory of this user's that
+/// nobody else can enter.
 ///
 /// # Errors
-/// It is somebody else's, a link, or open to others: what is in it would be sent to a VPU.
+/// It belongs to another user, is a link, or is open to others: what it contains would be sent to a
+/// VPU.
 pub(super) fn own_cache() -> Result<(), CommandError> {
     if cache_below_home().is_some() {
         return Ok(());
@@ -161,7 +163,7 @@ fn own_directory(path: &Utf8Path) -> Result<(), String> {
     }
 }
 
-/// Shows how far the images of a plan are prepared.
+/// Shows the progress of preparing a plan's images.
 pub(super) fn progress(ui: Ui) -> impl Fn(&str, WorkProgress) + Send + Sync + 'static {
     let preparing = ui.preparing();
     move |image, progress| preparing.image(image, progress)
@@ -171,14 +173,14 @@ pub(super) fn progress(ui: Ui) -> impl Fn(&str, WorkProgress) + Send + Sync + 's
 pub(super) struct Connection {
     pub(super) host: SshHost,
     options: SshOptions,
-    /// As connected to.
+    /// The address that the connection was made to.
     pub(super) address: String,
-    /// The table that describes it.
+    /// The manifest's table that describes it.
     table: Table,
 }
 
 impl Connection {
-    /// Connects to the VPU that command line, manifest and environment mean.
+    /// Connects to the VPU that the command line, the manifest and the environment select.
     pub(super) async fn open(
         global: &Global,
         loaded: Option<&Loaded>,
@@ -203,7 +205,7 @@ impl Connection {
     }
 }
 
-/// A connected VPU and what is wanted of it.
+/// A connected VPU with its desired state.
 pub(super) struct Session {
     pub(super) vpu: Vpu<SshHost>,
     options: SshOptions,
@@ -212,7 +214,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Loads, refuses what is not supported yet, and connects while local files are read.
+    /// Loads the manifest, refuses unsupported features, and connects while local files are read.
     pub(super) async fn open(
         global: &Global,
         cache: &LayerCache,
@@ -238,28 +240,28 @@ impl Session {
         })
     }
 
-    /// That the VPU cannot be reached, and what to do about it.
+    /// Creates the error for a VPU that cannot be reached, with its help.
     pub(super) fn unreachable(&self, error: &HostError) -> CommandError {
         CommandError::unreachable(error, &self.table)
     }
 
-    /// Connects again in place of a connection that broke.
+    /// Replaces a connection that was lost.
     pub(super) async fn reconnect(&mut self) -> Result<(), HostError> {
         self.vpu.reconnected(SshHost::connect(&self.options).await?);
         Ok(())
     }
 
-    /// The user that the manifest names.
+    /// Returns the user that the manifest names.
     pub(super) fn user(&self) -> Option<&str> {
         self.options.user.as_deref()
     }
 
-    /// What tells the VPU from another one.
+    /// Returns what distinguishes the VPU from another one.
     pub(super) async fn identity(&self) -> Result<Identity, HostError> {
         Identity::of(self.vpu.host()).await
     }
 
-    /// Its serial number; empty where the device does not say.
+    /// Returns the serial number; empty if the device does not report it.
     pub(super) async fn serial(&self) -> String {
         let query = self.vpu.desired().query();
         let (device, _) = device::observe(self.vpu.host(), &query).await;
@@ -267,12 +269,12 @@ impl Session {
         device.serial
     }
 
-    /// Asks the VPU what is there and, where there is much to send, how fast that will be.
+    /// Observes the VPU and, if there is much to send, measures the link and the VPU.
     pub(super) async fn observe(&self) -> Result<Observed, CommandError> {
         Ok(self.vpu.observe().await?)
     }
 
-    /// The plan for what was observed; first makes ready what would be sent.
+    /// Prepares what would be sent, and returns the plan for an observation.
     pub(super) async fn plan(&self, observed: &Observed) -> Result<Planned, CommandError> {
         Ok(self.vpu.plan_for(observed, progress(self.ui)).await?)
     }
@@ -286,7 +288,7 @@ mod tests {
     use crate::{deployment, image::ImageError, prepare::PrepareError};
 
     #[test]
-    fn what_cannot_be_made_ready_has_codes_of_its_own() {
+    fn what_cannot_be_prepared_has_its_own_codes() {
         let full = std::io::ErrorKind::StorageFull;
         let error = CommandError::from(deployment::Error::Prepare(PrepareError {
             name: "app:1".into(),
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_among_temporary_files_is_ours_alone_or_not_used() {
+    fn a_cache_among_temporary_files_is_private_or_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let base = Utf8Path::from_path(directory.path()).unwrap();
         let ours = base.join("ours");

@@ -1,4 +1,4 @@
-//! `status`: shows what is deployed, what runs, and what differs from the manifest; read-only by
+//! `status`: shows what is deployed, what runs, and what differs from the manifest. Read-only by
 //! construction.
 
 use super::{
@@ -34,7 +34,7 @@ pub(super) async fn run(
     }
     let observed = look.observe().await?;
     let plan = match &look.wanted {
-        // What would be sent is not made ready: nothing is.
+        // A status prepares no images.
         Wanted::Known(wanted) => {
             let Resolved { desired, images } = &**wanted;
             let offers = unprepared(desired, images).offers;

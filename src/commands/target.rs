@@ -13,11 +13,11 @@ use crate::{
     },
 };
 
-/// How to reach the VPU: the command line, then the manifest, then the environment.
+/// Determines how to reach the VPU: from the command line, then the manifest, then the environment.
 ///
 /// # Errors
-/// `--host` is the address of another VPU that the manifest knows and tells from this one, or nothing says which of
-/// several VPUs is meant.
+/// `--host` is the address of another VPU of the manifest that is distinguishable from the chosen
+/// one, or nothing says which of several VPUs is meant.
 pub(super) fn ssh_options(
     global: &Global,
     loaded: Option<&Loaded>,
@@ -43,10 +43,10 @@ pub(super) fn ssh_options(
     Ok(SshOptions { host, ..options })
 }
 
-/// Makes sure that somebody said which VPU is meant: an address that all of them ship with says it of none.
+/// Checks that a VPU is selected: the factory address, which all of them share, selects none.
 ///
 /// # Errors
-/// The manifest declares several, and neither `--vpu`, `--host` nor `[vpu].host` says which.
+/// The manifest declares several VPUs, and neither `--vpu`, `--host` nor `[vpu].host` selects one.
 pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), CommandError> {
     let Some(loaded) = loaded.filter(|_| global.host.is_none()) else {
         return Ok(());
@@ -56,7 +56,7 @@ pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), C
         .map_err(|error| session::load_error(LoadError::NoVpuSelected(error)))
 }
 
-/// `$IFM3D_IP`, where it is set.
+/// Returns `$IFM3D_IP`, if set.
 fn environment() -> Result<Option<HostName>, CommandError> {
     let Some(text) = variable("IFM3D_IP") else {
         return Ok(None);
@@ -74,12 +74,12 @@ fn environment() -> Result<Option<HostName>, CommandError> {
     })
 }
 
-/// A VPU with this address that is not the chosen one: its pins contradict those of the chosen, or
-/// only it has any.
+/// Another VPU than the chosen one with this address: its pins contradict those of the chosen one,
+/// or only it has pins.
 struct OtherVpu {
-    /// Its `[vpus.NAME]`; none for `[vpu]`.
+    /// NAME in `[vpus.NAME]`; `None` for `[vpu]`.
     name: Option<String>,
-    /// Where its address is written.
+    /// The place of its address in the manifest.
     place: String,
 }
 
@@ -107,7 +107,8 @@ fn other_vpu(loaded: &Loaded, address: &str) -> Option<OtherVpu> {
     named.chain(unnamed).next()
 }
 
-/// Another VPU of the manifest that the presented host key is pinned for, and where: the address is that one's.
+/// Returns another VPU of the manifest for which the presented host key is pinned, with the place:
+/// the address belongs to that one.
 pub(super) fn owner_of_key(loaded: &Loaded, presented: &str) -> Option<String> {
     let words = |key: &str| {
         let mut words = key.split_whitespace().map(str::to_owned);
@@ -127,16 +128,16 @@ pub(super) fn owner_of_key(loaded: &Loaded, presented: &str) -> Option<String> {
     })
 }
 
-/// The table that describes the chosen VPU.
+/// The manifest's table that describes the chosen VPU.
 pub(super) struct Table {
-    /// As it is headed: `[vpus.agv-17]`.
+    /// The header: `[vpus.agv-17]`.
     pub(super) header: String,
-    /// The file that holds it, for people.
+    /// The file, as shown to people.
     pub(super) file: String,
 }
 
 impl Default for Table {
-    /// That of a manifest whose name nobody knows.
+    /// Returns the table of a manifest of unknown name.
     fn default() -> Self {
         Self {
             header: "[vpu]".to_owned(),
@@ -188,7 +189,7 @@ mod tests {
     use crate::manifest::{self, Options};
 
     #[test]
-    fn a_key_that_is_pinned_for_another_vpu_is_told() {
+    fn a_key_that_is_pinned_for_another_vpu_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(directory.path()).unwrap();
         let path = path.join("deploy.toml");

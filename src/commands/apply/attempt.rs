@@ -1,4 +1,5 @@
-//! One attempt to apply: lock, observe again, execute, check that the VPU has converged.
+//! Runs one attempt to apply: locks, observes again, executes, and checks that the VPU has
+//! converged.
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
@@ -25,28 +26,29 @@ use crate::{
     ui::Ui,
 };
 
-/// What all tries of one apply have in common, and what the last one has learnt.
+/// State that all attempts of one apply share, and that each updates.
 pub(super) struct Attempt<'a> {
     pub(super) args: &'a cli::Apply,
     pub(super) ui: Ui,
     pub(super) waiting: &'a Waiting<'a>,
-    /// Who holds the lock.
+    /// The name under which the lock is held.
     pub(super) who: String,
-    /// What was agreed to.
+    /// The plan that the user agreed to.
     pub(super) planned: Plan,
-    /// What that sends.
+    /// What the plan sends.
     pub(super) payloads: Payloads,
-    /// The lock, where it was taken before that was planned.
+    /// The lock, if it was taken before planning.
     pub(super) held: Option<Held>,
 }
 
-/// Why a try ended.
+/// Why an attempt ended.
 pub(super) enum Stop {
-    /// The link broke before anything that runs was touched; the error is for when it stays so.
+    /// The connection was lost before anything that runs was touched; the error is reported if it
+    /// cannot be restored.
     LinkLost(Box<CommandError>),
-    /// A layer in the cache was damaged; the error is for when that happens too often.
+    /// A layer in the cache is corrupt; the error is reported if that happens too often.
     DamagedCache(Box<CommandError>),
-    /// Something that trying again does not help.
+    /// An error that another attempt cannot resolve.
     Error(Box<CommandError>),
 }
 
@@ -57,7 +59,7 @@ impl From<CommandError> for Stop {
 }
 
 impl Stop {
-    /// Of what only looks at the VPU.
+    /// Converts an error of a command that only reads from the VPU.
     fn looking(error: CommandError) -> Self {
         if error.exit == Exit::Unreachable {
             Self::LinkLost(Box::new(error))
@@ -78,7 +80,7 @@ impl Attempt<'_> {
             lock
         } else {
             let lock = self.lock(session).await?;
-            // Between the first look and the lock, another apply may have finished.
+            // Another apply may have finished between the first observation and the lock.
             if self.plan_again(session, current, result).await?.is_break() {
                 return Ok(Exit::Done);
             }
@@ -88,7 +90,8 @@ impl Attempt<'_> {
         self.look_again(session, result, lock).await
     }
 
-    /// Looks and plans again, and asks again where that is another plan; breaks where nothing is left to do.
+    /// Observes and plans again, and asks again if the plan differs; breaks if nothing is left to
+    /// do.
     async fn plan_again(
         &mut self,
         session: &Session,
@@ -123,7 +126,8 @@ impl Attempt<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Takes the lock; from ourselves, too, where the VPU has not seen yet that the link broke.
+    /// Takes the lock, also from this apply's own earlier attempt if the VPU has not noticed yet
+    /// that the connection was lost.
     async fn lock(&self, session: &Session) -> Result<Held, Stop> {
         let claim = if self.args.break_lock {
             Claim::Break
@@ -204,7 +208,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Observes and plans again: that plan must be empty.
+    /// Observes and plans again; the second plan must be empty.
     async fn look_again(
         &self,
         session: &Session,
@@ -247,8 +251,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether a plan has nothing that is not in what was agreed to, but for the removal of what our own
-/// try has left.
+/// Whether a plan has no steps beyond those that were agreed to, except the removal of what an
+/// earlier attempt left.
 fn is_rest(plan: &Plan, planned: &Plan) -> bool {
     let unfinished = Address::unfinished_images();
     let known = |step: &crate::plan::Step| {
@@ -264,7 +268,7 @@ fn is_rest(plan: &Plan, planned: &Plan) -> bool {
         && plan.steps.iter().all(known)
 }
 
-/// Whether more has arrived than when it was planned before.
+/// Whether more has arrived than at the time of the earlier plan.
 fn is_further(plan: &Plan, before: &Plan) -> bool {
     if !plan.is_estimated() && !before.is_estimated() {
         return plan.bytes_to_send() < before.bytes_to_send();
@@ -274,7 +278,7 @@ fn is_further(plan: &Plan, before: &Plan) -> bool {
     have > had || missing < missed
 }
 
-/// Bytes that are there of parts that were begun, and how many layers are missing.
+/// Returns the bytes that have arrived of incomplete parts, and the number of missing layers.
 fn arrived(plan: &Plan) -> (u64, usize) {
     let commands = plan.steps.iter().flat_map(|step| &step.actions);
     let payloads = commands.filter_map(|command| command.stdin.as_ref());

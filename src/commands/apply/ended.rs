@@ -64,7 +64,8 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-/// `now` is what runs now, where that is not what ran before; `is_first`: no release was recorded before.
+/// Returns the error of a failed apply. `now` is what runs now, if that differs from before;
+/// `is_first` means that no release was recorded before.
 pub(super) fn failed(
     failure: &Failure,
     now: Option<&str>,
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regression_docker_that_found_its_disk_full_gets_the_help_of_the_plan() {
+    fn regression_a_full_disk_of_docker_gets_the_help_of_the_plan() {
         let help = |tail: &str| {
             let failure = Failure {
                 address: "image.app:1".to_owned(),
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_lost_in_the_switch_is_no_restore_that_failed() {
+    fn a_link_lost_in_the_switch_is_not_reported_as_a_failed_restore() {
         let failure = Failure {
             address: "compose.app".to_owned(),
             phase: Phase::Switch,

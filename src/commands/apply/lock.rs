@@ -1,4 +1,4 @@
-//! Takes the VPU's lock, and waits for another apply to free it if the user wants that.
+//! Takes the VPU's lock, waiting for another apply to release it if the user asks for that.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::{
     ui::Ui,
 };
 
-/// How often the lock of another apply is tried.
+/// The interval at which a lock that another apply holds is tried again.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The lock, once it is free; tried for as long as `--lock-wait` says.
+/// Takes the lock; retries for as long as `--lock-wait` says.
 ///
 /// # Errors
-/// As [`apply::lock`].
+/// Those of [`apply::lock`].
 pub(super) async fn free_lock(
     session: &Session,
     who: &str,

@@ -1,4 +1,4 @@
-//! `apply`: executes a plan, then observes and plans again. That second plan must be empty.
+//! `apply`: executes a plan, then observes and plans again; the second plan must be empty.
 
 mod attempt;
 mod ended;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
-    // On the heap: it holds several conversations with the VPU at once.
+    // Boxed: the future is large, as it spans several exchanges with the VPU.
     let ended = Box::pin(run_inner(global, args, cache, ui, interrupts, &mut result)).await;
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
@@ -62,7 +62,7 @@ pub(super) async fn run(
     ended
 }
 
-/// What is known at the end, however it ended.
+/// What is known at the end, however the apply ended.
 #[derive(Default)]
 struct Applied {
     plan: Option<Plan>,
@@ -79,7 +79,7 @@ async fn run_inner(
     interrupts: Interrupts,
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
-    // On the heap: it holds several conversations with the VPU at once.
+    // Boxed: the future is large, as it spans several exchanges with the VPU.
     let prepared = Box::pin(prepare(global, args, cache, ui, interrupts.clone(), result));
     let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {
         return Ok(Exit::Done);
@@ -124,7 +124,7 @@ async fn run_inner(
     }
 }
 
-/// The exit code of an apply that ended well; not that where its log is not whole.
+/// Returns the exit code of a successful apply; an error if its log is incomplete.
 fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
     let Some(reason) = log.failure() else {
         return Ok(exit);
@@ -141,18 +141,18 @@ fn logged(exit: Exit, log: &Log) -> Result<Exit, CommandError> {
     ))
 }
 
-/// What an apply begins with.
+/// What an apply starts with.
 struct Prepared {
     session: Session,
     plan: Plan,
     payloads: Payloads,
-    /// The lock, where it was taken before that was planned.
+    /// The lock, if it was taken before planning.
     held: Option<Held>,
     who: String,
     known: Known,
 }
 
-/// Looks, plans, shows and asks; nothing where there is nothing to do.
+/// Observes, plans, shows the plan and asks for confirmation; `None` if there is nothing to do.
 async fn prepare(
     global: &Global,
     args: &cli::Apply,
@@ -162,7 +162,7 @@ async fn prepare(
     result: &mut Applied,
 ) -> Result<Option<Prepared>, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
-    // What a saved plan says is compared with what would be done, to the byte.
+    // A saved plan is compared byte for byte with what would be done now, sizes included.
     let sizes = if saved.is_some() {
         Sizes::Exact
     } else {
@@ -173,8 +173,8 @@ async fn prepare(
         session.vpu.as_in(saved);
     }
     let who = who();
-    // Who is not asked does not change his mind: with the lock taken first, one look is enough. Where it cannot be had,
-    // that is said once there is something to do.
+    // Without a prompt, nothing comes between planning and applying: with the lock taken first, one
+    // observation is enough. A lock that cannot be taken is reported once there is something to do.
     let unasked = args.yes || saved.is_some();
     let nowhere = Log::none();
     let waiting = Waiting {
@@ -232,7 +232,7 @@ async fn prepare(
     }))
 }
 
-/// Shows a plan; whether there is anything to do.
+/// Shows a plan; returns whether there is anything to do.
 fn show_plan(
     args: &cli::Apply,
     ui: Ui,
@@ -265,7 +265,7 @@ fn show_plan(
     Ok(!plan.steps.is_empty())
 }
 
-/// Asks on a thread of its own, so that a signal ends it.
+/// Asks on another thread, so that a signal can end it.
 async fn ask(format: TextOrJson, ui: Ui, plan: Plan) -> Result<(), CommandError> {
     let answer = tokio::task::spawn_blocking(move || confirm(format, ui, &plan)).await;
     answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
@@ -280,7 +280,7 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
         ));
     }
     if format != TextOrJson::Text {
-        // stdout is for the document.
+        // Standard output is reserved for the document.
         ui.show(|style| render::text(plan, style));
     }
     if ui.confirm("Apply this plan?") {
@@ -308,7 +308,7 @@ fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
     })
 }
 
-/// A plan is stale when what would be done now is not, byte for byte, what it says.
+/// Checks that a saved plan is not stale: what would be done now must be the same, byte for byte.
 fn check_not_stale(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandError> {
     if plan.does_the_same(now) {
         return Ok(());
@@ -318,7 +318,8 @@ fn check_not_stale(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandErr
     } else if plan.vpu != now.vpu {
         format!("it is for {} (serial {})", plan.vpu.host, plan.vpu.serial)
     } else if plan.fingerprint != now.fingerprint {
-        // A file of another size is looked at in another way, which shows in the fingerprint too.
+        // A file whose size changed is inspected differently, which changes the fingerprint as
+        // well.
         "the VPU or a local file changed".to_owned()
     } else {
         "local files changed".to_owned()

@@ -10,13 +10,13 @@ use crate::{
     shell::Argv,
 };
 
-/// How long the VPU may take to say it.
+/// The time limit for the VPU's answer.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Lines of it that are shown.
+/// The number of containers that are listed at most.
 const LINES: usize = 20;
 
-/// What runs now, where that is not what ran before; as lines for people.
+/// Returns what runs now, if that differs from before, as lines for people.
 pub(super) async fn what_runs(
     session: &Session,
     plan: &Plan,
@@ -62,7 +62,7 @@ pub(super) async fn what_runs(
     Some(format!("{now}\n{}", files(plan, completed)))
 }
 
-/// The compose projects of a plan's steps.
+/// Returns the compose projects of a plan's steps.
 fn projects(plan: &Plan) -> BTreeSet<&str> {
     let addresses = plan.steps.iter().map(|step| &step.address);
     addresses.filter_map(project).collect()
@@ -77,7 +77,7 @@ fn project(address: &Address) -> Option<&str> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-/// Of whom the VPU cannot be asked: what follows from the steps that were done.
+/// Returns what follows from the completed steps, for a VPU that does not answer.
 fn by_progress(plan: &Plan, completed: usize) -> String {
     let steps = |range: &[Step]| {
         let switch = range.iter().filter(|step| step.phase != Phase::Stage);
@@ -107,7 +107,7 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     lines.join("\n")
 }
 
-/// What a boot would start.
+/// Describes the files in place, from which a reboot would start.
 fn files(plan: &Plan, completed: usize) -> String {
     let mut changed = plan.steps[..completed.min(plan.steps.len())]
         .iter()
@@ -134,7 +134,7 @@ mod tests {
     use crate::plan::Action;
 
     #[test]
-    fn regression_after_a_first_release_nothing_is_said_of_an_earlier_one() {
+    fn regression_after_a_first_release_no_earlier_one_is_mentioned() {
         let text = include_bytes!("../../../tests/fixtures/plan/format-2.json");
         let mut plan = Plan::read(text).unwrap();
         let all = plan.steps.len();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_known_by_its_steps() {
+    fn projects_are_found_by_the_addresses_of_steps() {
         for (address, wanted) in [
             ("compose.app", Some("app")),
             ("file.app/docker-compose.yml", Some("app")),

@@ -8,20 +8,20 @@ use super::{
 };
 use crate::{host::HostError, observe::Identity, ui::Ui};
 
-/// Seconds to wait before each further try to resume after the link broke: a minute and a half in all,
-/// which covers a robot that changes its access point, a switch that starts again, and a plug that was
-/// pulled by mistake.
+/// Seconds to wait before each attempt to reconnect after the connection was lost: a minute and a
+/// half in all, which covers a vehicle that changes its access point, a switch that restarts, and a
+/// plug that was pulled by mistake.
 pub(super) const WAITS: [u64; 7] = [1, 2, 4, 8, 15, 30, 30];
 
-/// What is known of the machine that was planned for; nothing where it was not looked at yet.
+/// What is known of the machine that was planned for; empty before the first observation.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) identity: Identity,
-    /// Empty where the device did not say.
+    /// Empty if the device did not report one.
     pub(super) serial: String,
 }
 
-/// Connects again after the link broke; `lost` is the error if that does not succeed in time.
+/// Reconnects after the connection was lost; `lost` is the error if that does not succeed in time.
 pub(super) async fn reconnect(
     session: &mut Session,
     known: &Known,
@@ -46,14 +46,14 @@ pub(super) async fn reconnect(
         match connected.await? {
             Ok(true) => return Ok(()),
             Ok(false) => return Err(other_vpu(session)),
-            // Another VPU at that address stays so.
+            // Another VPU at that address is not a temporary condition.
             Err(
                 error @ (HostError::HostKeyUnknown { .. }
                 | HostError::HostKeyChanged { .. }
                 | HostError::HostKeyRevoked { .. }
                 | HostError::Start { .. }),
             ) => return Err(session.unreachable(&error)),
-            // As a VPU does that is starting.
+            // A VPU that is starting refuses connections.
             Err(error @ HostError::Refused { .. }) => lost = session.unreachable(&error),
             Err(error) => tracing::debug!(%error, "reconnecting failed"),
         }
@@ -61,11 +61,12 @@ pub(super) async fn reconnect(
     Err(lost)
 }
 
-/// Connects; whether it is the machine that was planned for, before anything is written there.
+/// Connects; returns whether it is the machine that was planned for, before anything is written to
+/// it.
 async fn connect_to_same(session: &mut Session, known: &Known) -> Result<bool, HostError> {
     session.reconnect().await?;
     if known.identity == Identity::default() {
-        return Ok(true); // nothing was looked at yet
+        return Ok(true); // nothing was observed yet
     }
     let identity = session.identity().await?;
     if identity.is_same_boot(&known.identity) {

@@ -1,22 +1,23 @@
-//! The states of an apply that is tried several times, and the transitions between them.
+//! The states of an apply that is attempted several times, and the transitions between them.
 
 use super::{attempt::Stop, reconnect::WAITS};
 use crate::commands::CommandError;
 
-/// Damaged layers of the cache that are rebuilt in one apply. More of them are a disk that fails.
+/// The maximum number of corrupt layers in the cache that one apply rebuilds. More of them mean a
+/// failing disk.
 const MAX_DAMAGED: u32 = 20;
 
-/// Which try of an apply this is.
+/// The reason for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Try {
-    /// The first one.
+    /// The first attempt.
     First,
-    /// One after the link broke.
+    /// An attempt after a lost connection.
     Reconnected {
         /// Whether it had less to send than the one before.
         progressed: bool,
     },
-    /// One for which a damaged layer of the cache is rebuilt.
+    /// An attempt that rebuilds a corrupt layer of the cache.
     CacheRebuilt {
         /// Whether it had less to send than the one before.
         progressed: bool,
@@ -24,7 +25,7 @@ pub(super) enum Try {
 }
 
 impl Try {
-    /// Why it resumes what another one began; nothing for the first.
+    /// Returns why it resumes an earlier attempt; `None` for the first.
     pub(super) fn why(self) -> Option<&'static str> {
         match self {
             Self::First => None,
@@ -33,7 +34,7 @@ impl Try {
         }
     }
 
-    /// The same try, once it is known whether it progressed.
+    /// Returns the same attempt with its progress.
     pub(super) fn progressed(self, progressed: bool) -> Self {
         match self {
             Self::First => Self::First,
@@ -50,21 +51,21 @@ impl Try {
     }
 }
 
-/// The tries of an apply so far.
+/// The attempts of an apply so far.
 pub(super) struct Tries {
-    /// The one that runs or comes next.
+    /// The current or next attempt.
     pub(super) current: Try,
     /// Seconds to wait before each further attempt to connect.
     pub(super) waits: std::slice::Iter<'static, u64>,
     damaged: u32,
 }
 
-/// What has to happen before the next try.
+/// What has to happen before the next attempt.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Nothing.
     Again,
-    /// A new connection; the error is for when there is none in time.
+    /// Reconnecting; the error is reported if that does not succeed in time.
     Reconnect(CommandError),
 }
 
@@ -79,10 +80,10 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// Goes over to the next try.
+    /// Advances to the next attempt.
     ///
     /// # Errors
-    /// There is none: what stopped this one, trying again does not help.
+    /// Another attempt cannot resolve what stopped this one.
     pub(super) fn after(&mut self, stop: Stop) -> Result<Next, CommandError> {
         let has_progressed = self.current.has_progressed();
         match stop {
@@ -92,14 +93,14 @@ impl Tries {
                 if self.damaged > MAX_DAMAGED {
                     return Err(*error);
                 }
-                // Whether the link ever gets further is not told by a damaged layer.
+                // A corrupt layer says nothing about whether the link makes progress.
                 self.current = Try::CacheRebuilt {
                     progressed: has_progressed,
                 };
                 Ok(Next::Again)
             }
             Stop::LinkLost(error) => {
-                // A link that brings something each time is worth as much patience again.
+                // A link that makes progress with each attempt gets the whole waiting time again.
                 if has_progressed {
                     self.waits = WAITS.iter();
                 }
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_link_is_waited_for_and_longer_where_something_arrived() {
+    fn a_broken_link_is_waited_for_and_longer_if_something_arrived() {
         let mut tries = Tries::default();
         let lost = || Stop::LinkLost(error("lost"));
         assert!(matches!(tries.after(lost()), Ok(Next::Reconnect(_))));
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_layers_are_rebuilt_up_to_a_limit() {
+    fn corrupt_layers_are_rebuilt_up_to_a_limit() {
         let mut tries = Tries::default();
         for _ in 0..MAX_DAMAGED {
             let next = tries.after(Stop::DamagedCache(error("damaged")));
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_try_resumes_nothing_and_an_error_ends_all() {
+    fn the_first_attempt_resumes_nothing_and_an_error_ends_all_attempts() {
         let mut tries = Tries::default();
         assert_eq!(tries.current.why(), None);
         assert_eq!(tries.current.progressed(true), Try::First);

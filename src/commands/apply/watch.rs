@@ -1,4 +1,4 @@
-//! Waits that Ctrl-C ends, the log of what took how long, and the holder of the lock.
+//! Waits that Ctrl-C ends, logged durations, and the name of the lock's holder.
 
 use std::time::{Instant, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::{
     ui::Ui,
 };
 
-/// What is waited for outside the plan's steps: one Ctrl-C ends it.
+/// Waits outside the plan's steps: one Ctrl-C ends them.
 pub(super) struct Waiting<'a> {
     pub(super) interrupts: Interrupts,
     pub(super) log: &'a Log,
@@ -45,7 +45,8 @@ impl Waiting<'_> {
     }
 }
 
-/// The log of this apply; where it cannot be written, that is said and apply continues.
+/// Opens the log of this apply; if it cannot be written, reports that and returns one that writes
+/// nothing.
 pub(super) fn log(global: &Global, ui: Ui) -> Log {
     let directory = match (global.log_dir.strip_prefix("~"), crate::user::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -66,7 +67,8 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
     }
 }
 
-/// Who applies, and when by this machine's clock (the VPU's lies), as members of a JSON object.
+/// Who applies and when, by this machine's clock (the VPU's is unreliable), as members of a JSON
+/// object.
 pub(super) fn who() -> String {
     let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
