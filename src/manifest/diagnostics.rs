@@ -1,4 +1,4 @@
-//! Holds what is wrong with a manifest: findings with a code, labelled places and a help line.
+//! Findings in a manifest, with a code, labelled places and a help line.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -7,30 +7,30 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::FindingCode;
 
-/// The most findings that one document reports; whoever has more starts with these.
+/// The maximum number of findings that one document reports.
 const MAX_FINDINGS: usize = 100;
 
-/// A document's name and text, shared by everything that points into it.
+/// A document's name and text, shared by all findings in it.
 #[derive(Debug, Clone)]
 pub struct Source(Arc<NamedSource<String>>);
 
 impl Source {
-    /// A document by the name that findings call it.
+    /// Creates a document with the name by which findings refer to it.
     pub fn new(name: &str, text: String) -> Self {
         Self(Arc::new(NamedSource::new(name, text)))
     }
 
-    /// The name, as given by the user.
+    /// Returns the name, as given by the user.
     pub fn name(&self) -> &str {
         self.0.name()
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         self.0.inner()
     }
 
-    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    /// Returns the line and column of a byte offset, both from 1, the column in characters.
     pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
         let text = self.text();
         let before = &text.as_bytes()[..offset.min(text.len())];
@@ -56,22 +56,22 @@ impl PartialEq for Source {
 
 impl Eq for Source {}
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The manifest cannot be used.
     Error,
-    /// It can be used, and may not do what its author thinks.
+    /// It can be used, but may not do what its author intends.
     Warning,
 }
 
-/// A place in the document and what to see there.
+/// A place in the document, with a text that explains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The bytes of the document.
+    /// The byte range in the document.
     pub span: Range<usize>,
-    /// What to see there.
+    /// The explanation.
     pub text: String,
 }
 
@@ -80,13 +80,13 @@ pub struct Label {
 pub struct Diagnostic {
     /// The kind of finding.
     pub code: FindingCode,
-    /// How much it weighs.
+    /// The severity.
     pub severity: Severity,
     /// What is wrong, in lower case without a full stop.
     pub message: String,
-    /// The JSON pointer of the key it is about; empty for the document.
+    /// The JSON pointer of the key that it is about; empty for the document.
     pub pointer: String,
-    /// Where to look; the first label is the place of the finding.
+    /// The places; the first one is the place of the finding.
     pub labels: Vec<Label>,
     /// What to type next.
     pub help: Option<String>,
@@ -95,7 +95,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error without a place yet.
+    /// Creates an error without a place.
     pub fn error(code: FindingCode, source: &Source, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -108,21 +108,21 @@ impl Diagnostic {
         }
     }
 
-    /// Makes it a warning.
+    /// Turns it into a warning.
     #[must_use]
     pub fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// Says which key it is about.
+    /// Sets the key that it is about.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {
         pointer.clone_into(&mut self.pointer);
         self
     }
 
-    /// Adds a place to look at.
+    /// Adds a labelled place.
     #[must_use]
     pub fn label(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
         self.labels.push(Label {
@@ -132,19 +132,20 @@ impl Diagnostic {
         self
     }
 
-    /// Says what to type next.
+    /// Sets what to type next.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Line and column of its first label, counted from 1; the document's start without one.
+    /// Returns the line and column of the first label, from 1; the document's start if there is
+    /// none.
     pub fn line_and_column(&self) -> (usize, usize) {
         self.source.line_and_column(self.offset())
     }
 
-    /// Whether the manifest cannot be used because of it.
+    /// Whether it makes the manifest unusable.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -192,7 +193,8 @@ impl miette::Diagnostic for Diagnostic {
     }
 }
 
-/// The part of a span on its first line: a label over a whole table hides what is around it.
+/// Returns the part of a span on its first line: a label over a whole table would hide what is
+/// around it.
 fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = span.start.min(text.len());
     let end = span.end.min(text.len()).max(start);
@@ -203,7 +205,7 @@ fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     start..start + length
 }
 
-/// The form of `check --format json`.
+/// The format of `check --format json`.
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (line, column) = self.line_and_column();
@@ -220,7 +222,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// All findings of a manifest and of what stands beside it, in the order of their places.
+/// All findings in a manifest and in the files next to it, ordered by place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics {
@@ -228,7 +230,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Puts findings in the order of their places, errors first at one place, each once.
+    /// Orders findings by place, errors before warnings at the same place, and removes duplicates.
     pub fn new(mut findings: Vec<Diagnostic>) -> Self {
         findings.sort_by(|a, b| {
             (
@@ -247,7 +249,7 @@ impl Diagnostics {
                 ))
         });
         findings.dedup();
-        // The errors decide, so the warnings go first where there are too many.
+        // Errors matter more, so warnings are dropped first if there are too many.
         if findings.len() > MAX_FINDINGS {
             findings.sort_by_key(|finding| finding.severity);
             findings.truncate(MAX_FINDINGS);
@@ -255,40 +257,40 @@ impl Diagnostics {
         Self { findings }
     }
 
-    /// The findings.
+    /// Returns the findings.
     pub fn as_slice(&self) -> &[Diagnostic] {
         &self.findings
     }
 
-    /// Takes the findings out.
+    /// Converts into the findings.
     pub fn into_vec(self) -> Vec<Diagnostic> {
         self.findings
     }
 
-    /// Whether there is no finding at all.
+    /// Whether there are no findings.
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// Whether a finding makes the manifest unusable.
+    /// Whether any finding makes the manifest unusable.
     pub fn has_errors(&self) -> bool {
         self.findings.iter().any(Diagnostic::is_error)
     }
 
-    /// Renders every finding, one below the other, without colours, `width` columns wide.
+    /// Renders all findings one below the other, without colours, `width` columns wide.
     pub fn render_plain(&self, width: usize) -> String {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
             .with_width(width)
             .with_links(false);
         let mut rendered = String::new();
         for finding in &self.findings {
-            // Writing to a string fails only where the report itself does.
+            // Writing to a string fails only if the report itself fails.
             if handler.render_report(&mut rendered, finding).is_err() {
                 rendered.push_str(&finding.message);
             }
             rendered.push('\n');
         }
-        // Guides end in blanks, which neither editors nor git keep.
+        // Guides end in blanks, which editors and git strip.
         rendered
             .lines()
             .flat_map(|line| [line.trim_end(), "\n"])
@@ -323,7 +325,7 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// One report whose related reports are the findings.
+/// A report whose related reports are the findings.
 impl miette::Diagnostic for Diagnostics {
     fn severity(&self) -> Option<miette::Severity> {
         Some(if self.has_errors() {

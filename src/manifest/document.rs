@@ -1,4 +1,5 @@
-//! Reads a TOML document against a schema: bytes to text, text to a tree, all findings at once.
+//! Reads a TOML document against a schema: bytes to text, text to a tree, reporting all findings at
+//! once.
 
 use std::collections::BTreeSet;
 
@@ -15,31 +16,33 @@ use super::{
     validate,
 };
 
-/// No manifest is larger; whatever is, is some other file.
+/// The maximum size in bytes: a larger file is not a manifest.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Nobody reads a longer line, and a report that points into one cannot be laid out.
+/// The maximum length of a line in bytes: a report that points into a longer one cannot be laid
+/// out.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
-/// With more findings than this nobody misses those about the meaning.
+/// The number of findings above which the meaning is not checked.
 const MAX_PRUNED: usize = 50;
 
-/// What a document says.
+/// The result of reading a document.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// What is left without all that is wrong, if that is a whole document of its kind.
+    /// The document without its invalid parts, if the rest is still valid.
     pub(super) value: Option<Value>,
-    /// Where everything stands in it.
+    /// The places of its keys and values.
     pub(super) spans: SpanMap,
     /// Its name and text.
     pub(super) source: Source,
-    /// What is wrong.
+    /// The findings.
     pub(super) findings: Vec<Diagnostic>,
-    /// What `${release.version}` stands for.
+    /// The value of `${release.version}`.
     pub(super) version: Version,
 }
 
-/// Reads what can be read. `prepare` may change the tree, and says what `${release.version}` is.
+/// Reads as much as possible. `prepare` may change the tree, and returns the value of
+/// `${release.version}`.
 pub(super) fn read(
     document: Document,
     name: &str,
@@ -75,8 +78,8 @@ pub(super) fn read(
             .filter(|finding| !refused.contains(&finding.pointer)),
     );
 
-    // What the parser made of a broken document is only sure above the first break, and what is
-    // missing there may stand below.
+    // In a document with syntax errors, the parsed part is reliable only above the first error, and
+    // a missing key may follow below it.
     let first_break = errors
         .iter()
         .filter_map(toml::de::Error::span)
@@ -108,8 +111,8 @@ pub(super) fn read(
     }
 }
 
-/// The document as text, and as it is shown: the same bytes long, without characters that would
-/// move the cursor.
+/// Decodes the document, and returns it with the text to show: of the same length in bytes, without
+/// characters that would move the cursor.
 fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source, Vec<Diagnostic>)> {
     if bytes.len() > MAX_BYTES {
         let source = Source::new(name, String::new());
@@ -166,7 +169,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
     }
 }
 
-/// Replaces every character that would move the cursor by something as many bytes long.
+/// Replaces every character that would move the cursor by replacements of the same length in bytes.
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -227,14 +230,14 @@ fn syntax_finding(
         Some("literal string") if text.get(span).is_some_and(is_like_a_boolean) => {
             finding.help("write `true` or `false`; text needs quotes")
         }
-        // What the parser calls a literal string is one in single quotes; both kinds will do.
+        // The parser's "literal string" is one in single quotes; double quotes are valid as well.
         Some("literal string") => finding.help("write text in quotes: \"…\""),
         Some(wanted) => finding.help(format!("expected {}", escape(wanted))),
         None => finding,
     }
 }
 
-/// Whether a key is only given twice because the table around it is, which is to be `[[…]]`.
+/// Whether a key is a duplicate only because the table around it is: that one should be `[[…]]`.
 fn follows_from_header(
     document: Document,
     error: &toml::de::Error,
@@ -258,13 +261,14 @@ fn follows_from_header(
     is_duplicate(error) && errors.iter().any(|e| is_duplicate(e) && is_header(e))
 }
 
-/// Whether YAML and people call a boolean so.
+/// Whether the text is a boolean in another spelling or in YAML's.
 fn is_like_a_boolean(text: &str) -> bool {
     let words = ["yes", "no", "on", "off", "true", "false"];
     words.contains(&text.trim().to_lowercase().as_str())
 }
 
-/// The number at a byte with its key as text: `mode = "0775"`; none where the key takes an integer.
+/// Returns the number at a byte offset with its key, as text: `mode = "0775"`; `None` if the key
+/// takes an integer.
 fn quoted_number(text: &str, at: usize) -> Option<String> {
     let (before, number) = text.split_at_checked(at)?;
     let key = before.trim_end().strip_suffix('=')?.trim_end();

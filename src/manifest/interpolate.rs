@@ -10,22 +10,22 @@ use super::{
 };
 use crate::closest::did_you_mean;
 
-/// How a variable of ours starts; any other `${…}` is left to whoever reads the string.
+/// The start of a variable of a manifest; any other `${…}` is left to the reader of the string.
 const START: &str = "${release.";
 
-/// What `${release.version}` stands for.
+/// The value of `${release.version}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Version {
-    /// This.
+    /// A valid version.
     Known(String),
-    /// Nothing: none is given.
+    /// No version is given.
     Missing,
-    /// Nothing usable; a finding of its own says why.
+    /// The version is invalid, which has its own finding.
     Wrong,
 }
 
 impl Version {
-    /// What a manifest says.
+    /// Returns the version of a manifest.
     pub(super) fn of(manifest: &Value) -> Self {
         match manifest.pointer("/release/version") {
             None => Self::Missing,
@@ -37,10 +37,10 @@ impl Version {
     }
 }
 
-/// What stands in a string for a version that is wrong, so that only that is found.
+/// Replaces an invalid version in strings, so that it causes no further findings.
 const PLACEHOLDER: &str = "0";
 
-/// Replaces the variable in every string but `release.version` itself.
+/// Replaces the variable in every string except `release.version` itself.
 pub(super) fn interpolate(
     value: &mut Value,
     version: &Version,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_string_but_the_version_itself() {
+    fn the_variable_is_replaced_in_every_string_but_the_version() {
         let (value, findings) = interpolated(json!({
             "release": {"name": "app-${release.version}", "version": "1.4"},
             "images": [{"name": "app:${release.version}", "rootfs": {"env": {"V": "${release.version}+${release.version}"}}}],
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn other_variables_are_left_to_whoever_reads_the_string() {
+    fn other_variables_are_left_to_the_reader_of_the_string() {
         let text = "${HOME} $release.version ${release} $${x}";
         let (value, findings) = interpolated(json!({"release": {"version": "1"}, "a": text}));
         assert_eq!((value["a"].as_str(), findings.len()), (Some(text), 0));
@@ -189,7 +189,7 @@ mod tests {
                 "a variable is not closed"
             ]
         );
-        // A version that is wrong has a finding of its own.
+        // An invalid version has its own finding.
         for wrong in [json!(1.4), json!("a b"), json!("${release.version}")] {
             assert_eq!(
                 found(json!({"version": wrong}), "app:${release.version}"),

@@ -1,4 +1,5 @@
-//! Reads a manifest and `vpus.toml` beside it: documents to types, all findings at once.
+//! Loads a manifest and the `vpus.toml` next to it: documents to types, reporting all findings at
+//! once.
 
 use std::io;
 
@@ -18,14 +19,15 @@ use super::{
     vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE, Vpus},
 };
 
-/// What the command line says beside the manifest.
+/// Options of the command line that affect the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Overrides `release.version`.
     pub release_version: Option<ReleaseVersion>,
-    /// The `[vpus.NAME]` whose keys override `[vpu]`. Default: the only one, where `[vpu]` has no `host`.
+    /// The `[vpus.NAME]` whose keys override `[vpu]`. Default: the only one, if `[vpu]` has no
+    /// `host`.
     pub vpu: Option<String>,
-    /// Looks at keys and words only: what the manifest points to may be missing.
+    /// Checks keys and words only: the files that the manifest names may be missing.
     pub words_only: bool,
 }
 
@@ -37,22 +39,22 @@ pub enum LoadError {
     Read {
         /// The file.
         path: Utf8PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The file was read, and at least one finding is an error.
     #[error(transparent)]
     Invalid(Diagnostics),
-    /// The VPU that was asked for is not in it.
+    /// The selected VPU is not in the manifest.
     #[error(transparent)]
     UnknownVpu(UnknownVpu),
-    /// It declares several VPUs, and none was asked for.
+    /// The manifest declares several VPUs, and none is selected.
     #[error(transparent)]
     NoVpuSelected(NoVpuSelected),
 }
 
 impl LoadError {
-    /// The next thing to type.
+    /// Returns the next thing to type.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -64,7 +66,7 @@ impl LoadError {
         }
     }
 
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -73,15 +75,15 @@ impl LoadError {
 /// Reads a manifest and checks its syntax, its keys and its meaning, local files included.
 ///
 /// # Errors
-/// The file cannot be read, or there are findings that make it unusable; then all are reported.
+/// The file cannot be read, or findings make it unusable; all findings are reported.
 pub fn load(path: &Utf8Path) -> Result<Loaded, LoadError> {
     load_with(path, &Options::default())
 }
 
-/// Reads a manifest as [`load`] does, with what the command line says beside it.
+/// Reads a manifest like [`load`], with options of the command line.
 ///
 /// # Errors
-/// Those of [`load`], and a VPU that is not in it.
+/// Those of [`load`], and a selected VPU that is not in it.
 pub fn load_with(path: &Utf8Path, options: &Options) -> Result<Loaded, LoadError> {
     #[expect(
         clippy::disallowed_methods,
@@ -110,8 +112,8 @@ pub fn load_with(path: &Utf8Path, options: &Options) -> Result<Loaded, LoadError
     }
 }
 
-/// Checks everything about a manifest, its local files and `vpus.toml` seen through `files`. A VPU
-/// that is asked for and not there is passed over.
+/// Checks everything about a manifest, reading its local files and `vpus.toml` through `files`. A
+/// selected VPU that does not exist is ignored.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
@@ -138,7 +140,7 @@ pub fn check(
     finish(loaded, findings)
 }
 
-/// Parses a manifest without looking at its meaning or at any other file.
+/// Parses a manifest without checking its meaning or reading any other file.
 ///
 /// # Errors
 /// All findings in its bytes, its syntax and its keys.
@@ -158,7 +160,7 @@ fn finish(loaded: Option<Loaded>, findings: Vec<Diagnostic>) -> Result<Loaded, D
     }
 }
 
-/// The manifest without what the findings are about, as far as it is still one.
+/// Returns the manifest without its invalid parts, if the rest is still one, and the findings.
 fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Diagnostic>, Version) {
     let Read {
         value,
@@ -187,7 +189,7 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
     (loaded, findings, version)
 }
 
-/// Reads the file with further VPUs, if there is one, and adds them to the manifest.
+/// Reads `vpus.toml`, if it exists, and adds its VPUs to the manifest.
 fn read_vpus(
     path: &Utf8Path,
     version: Version,
@@ -229,7 +231,8 @@ fn typed<T: serde::de::DeserializeOwned>(
     match serde_json::from_value(value) {
         Ok(typed) => Some(typed),
         Err(error) => {
-            // The schema allows nothing that the types refuse; should it, this is better than a panic.
+            // The schema allows nothing that the types refuse; if it did, this finding is better
+            // than a panic.
             findings.push(
                 Diagnostic::error(FindingCode::WrongValue, source, error.to_string())
                     .help("report this as a bug: the schema let it pass"),

@@ -1,4 +1,4 @@
-//! Holds a manifest with everything that later stages need to point into it.
+//! A manifest with the places of everything in it, for later stages.
 
 use std::collections::btree_map::Entry;
 
@@ -12,10 +12,10 @@ use super::{
     vpu::{NoVpuSelected, Vpu, Vpus},
 };
 
-/// A manifest with everything that later stages need to point into it.
+/// A manifest with its documents and the places of everything in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What it says; `vpu` is that of the chosen VPU, and `vpus` has those of `vpus.toml`, too.
+    /// The manifest; `vpu` is that of the chosen VPU, and `vpus` includes those of `vpus.toml`.
     pub manifest: Manifest,
     /// The path it was read from, as given.
     pub path: Utf8PathBuf,
@@ -23,9 +23,9 @@ pub struct Loaded {
     pub source: Source,
     /// The SHA-256 of its bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Where everything stands in it.
+    /// The places of its keys and values.
     pub spans: SpanMap,
-    /// `vpus.toml` beside it, if there is one.
+    /// `vpus.toml` next to it, if it exists.
     pub vpus_file: Option<Sidecar>,
     /// `[vpu]` as written.
     pub declared_vpu: Vpu,
@@ -35,17 +35,17 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A document beside the manifest.
+/// A document next to the manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sidecar {
     /// Its name and text.
     pub source: Source,
-    /// Where everything stands in it.
+    /// The places of its keys and values.
     pub spans: SpanMap,
 }
 
 impl Loaded {
-    /// The directory that the manifest's relative paths start from.
+    /// Returns the directory that the manifest's relative paths start from.
     pub fn base(&self) -> &Utf8Path {
         match self.path.parent() {
             Some(parent) if !parent.as_str().is_empty() => parent,
@@ -53,7 +53,7 @@ impl Loaded {
         }
     }
 
-    /// The same for one of its VPUs, whose keys override `[vpu]`.
+    /// Returns the manifest for one of its VPUs, whose keys override `[vpu]`.
     pub fn for_vpu(&self, name: &str) -> Option<Self> {
         let over = self.manifest.vpus.get(name)?;
         let mut loaded = self.clone();
@@ -62,7 +62,7 @@ impl Loaded {
         Some(loaded)
     }
 
-    /// The only `[vpus.NAME]`, where `[vpu]` names no address and so is no VPU of its own.
+    /// Returns the only `[vpus.NAME]`, if `[vpu]` has no address and so is not a VPU of its own.
     pub(super) fn only_vpu(&self) -> Option<&str> {
         let mut names = self.manifest.vpus.keys();
         let only = names.next().filter(|_| names.next().is_none());
@@ -70,10 +70,10 @@ impl Loaded {
             .map(String::as_str)
     }
 
-    /// Whether it says which VPU is meant.
+    /// Checks that a VPU is selected.
     ///
     /// # Errors
-    /// It declares several, none is selected, and `[vpu]` names no address.
+    /// It declares several, none is selected, and `[vpu]` has no address.
     pub fn selection(&self) -> Result<(), NoVpuSelected> {
         let is_selected = self.chosen.is_some() || self.declared_vpu.host.is_some();
         if is_selected || self.manifest.vpus.is_empty() {
@@ -90,13 +90,14 @@ impl Loaded {
         })
     }
 
-    /// The name of the document that holds the table of a VPU; without a name, of `[vpu]`.
+    /// Returns the name of the document that has the table of a VPU; without a name, the table
+    /// `[vpu]`.
     pub fn vpu_file(&self, name: Option<&str>) -> &str {
         let pointer = name.map_or("/vpu".to_owned(), |name| child("/vpus", name));
         self.locate(&pointer).0.name()
     }
 
-    /// Every pointer that is written here or in `vpus.toml`.
+    /// Returns all pointers that are written in the manifest or in `vpus.toml`.
     pub fn pointers(&self) -> impl Iterator<Item = &str> {
         let beside = self.vpus_file.iter().flat_map(|file| file.spans.pointers());
         self.spans
@@ -104,14 +105,14 @@ impl Loaded {
             .chain(beside.filter(|pointer| *pointer != "/vpus"))
     }
 
-    /// The line of a key, counted from 1, or of the closest table around it that was written.
+    /// Returns the line of a key, from 1, or of the closest written table around it.
     pub fn line(&self, pointer: &str) -> Option<usize> {
         let (source, spans, pointer) = self.locate(pointer);
         let span = spans.key(&pointer);
         (span != (0..0)).then(|| source.line_and_column(span.start).0)
     }
 
-    /// Where a key stands, as `deploy.toml:12`.
+    /// Returns the place of a key, e.g. `deploy.toml:12`.
     pub fn place(&self, pointer: &str) -> String {
         let name = self.locate(pointer).0.name();
         match self.line(pointer) {
@@ -120,7 +121,7 @@ impl Loaded {
         }
     }
 
-    /// Where a key stands in the manifest itself, whichever VPU is chosen.
+    /// Returns the place of a key in the manifest itself, whichever VPU is chosen.
     pub fn source_place(&self, pointer: &str) -> String {
         let span = self.spans.key(pointer);
         let line = self.source.line_and_column(span.start).0;
@@ -133,7 +134,7 @@ impl Loaded {
         spans.contains(&written)
     }
 
-    /// An error at a key's value.
+    /// Creates an error at a key's value.
     pub fn diagnostic(
         &self,
         pointer: &str,
@@ -149,8 +150,8 @@ impl Loaded {
             .help(help)
     }
 
-    /// The document in which a key is written, and where: a key of `[vpu]` may be that of the
-    /// chosen VPU, and a VPU may stand in `vpus.toml`.
+    /// Returns the document in which a key is written, and its pointer there: a key of `[vpu]` may
+    /// be overridden for the chosen VPU, and a VPU may be in `vpus.toml`.
     fn locate(&self, pointer: &str) -> (&Source, &SpanMap, String) {
         let chosen = self.chosen.as_deref().zip(pointer.strip_prefix("/vpu/"));
         let overridden = chosen.map(|(name, key)| child(&child("/vpus", name), key));
@@ -166,7 +167,7 @@ impl Loaded {
         (&self.source, &self.spans, pointer.to_owned())
     }
 
-    /// Adds the VPUs of `vpus.toml`; one that the manifest has, too, is a finding.
+    /// Adds the VPUs of `vpus.toml`; a VPU that the manifest has as well is a finding.
     pub(super) fn add(&mut self, vpus: Vpus, file: Sidecar) -> Vec<Diagnostic> {
         let mut findings = Vec::new();
         for (name, vpu) in vpus.vpus {
@@ -205,7 +206,7 @@ mod tests {
         meaning::{FileKind, LocalFiles},
     };
 
-    /// A folder with a `vpus.toml` and nothing else.
+    /// A folder that contains only a `vpus.toml`.
     struct Beside(&'static str);
 
     impl LocalFiles for Beside {
@@ -235,7 +236,7 @@ mod tests {
     const TWO: &str = "[vpus.two]\nhost = \"10.0.0.2\"\n";
 
     #[test]
-    fn of_several_vpus_none_is_meant_before_one_is_selected() {
+    fn several_vpus_require_a_selection() {
         let several = loaded(ONE, TWO);
         let error = several.selection().unwrap_err();
         assert_eq!(error.files, "deploy.toml and vpus.toml");
@@ -243,7 +244,7 @@ mod tests {
         assert_eq!(several.for_vpu("two").unwrap().selection(), Ok(()));
         let beside = loaded("", "[vpus.one]\n[vpus.two]\n");
         assert_eq!(beside.selection().unwrap_err().files, "vpus.toml");
-        // Keys that all have in common name no VPU, an address does.
+        // Keys that all VPUs share select none; an address does.
         let common = loaded("[vpu]\nfirmware = \"1.4\"\n[vpus.a]\n[vpus.b]\n", "");
         assert!(common.selection().is_err());
         let own = loaded("[vpu]\nhost = \"10.0.0.3\"\n[vpus.a]\n[vpus.b]\n", "");
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_vpu_is_meant_where_no_other_has_an_address() {
+    fn the_only_vpu_is_selected_if_no_other_has_an_address() {
         let only = loaded("", ONE);
         assert_eq!(only.selection(), Ok(()));
         assert_eq!(only.chosen.as_deref(), Some("one"));

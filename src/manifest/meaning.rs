@@ -1,5 +1,5 @@
-//! Checks what a manifest means as far as that can be told without a VPU: names given twice,
-//! paths in each other's way, local files, and what compose files ask for.
+//! Checks the meaning of a manifest as far as that is possible without a VPU: duplicate names,
+//! conflicting paths, local files, and the contents of compose files.
 
 mod autostart;
 pub(crate) mod compose;
@@ -22,24 +22,24 @@ use super::{
     watchdog,
 };
 
-/// What the checks need to know of this machine's files.
+/// Access to this machine's files, as the checks need it.
 pub trait LocalFiles {
-    /// What a path is, links followed. The error does not name it.
+    /// Returns the kind of a path, following links. The error does not name the path.
     fn kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
-    /// The contents of a small file. The error does not name it.
+    /// Returns the contents of a small file. The error does not name the path.
     fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>>;
-    /// The directory that `~` stands for.
+    /// Returns the directory that `~` stands for.
     fn home(&self) -> Option<Utf8PathBuf>;
 }
 
-/// What a path is.
+/// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A socket, a device or the like.
+    /// A socket, a device or similar.
     Other,
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Display for FileKind {
 #[derive(Debug, Clone, Copy)]
 pub struct Disk;
 
-/// More than any compose file or `.env` has.
+/// The maximum size of a file in bytes, beyond that of any compose file or `.env`.
 const MAX_READ: u64 = 4 << 20;
 
 #[expect(
@@ -92,7 +92,7 @@ impl LocalFiles for Disk {
     }
 }
 
-/// Everything that is wrong with what a manifest means.
+/// Returns everything that is wrong with a manifest's meaning.
 pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
     let mut checker = Checker {
         loaded,
@@ -130,7 +130,7 @@ impl Checker<'_> {
             .push(self.loaded.diagnostic(pointer, code, message, label, help));
     }
 
-    /// Reports things of one kind that have one name.
+    /// Reports resources of one kind that have the same name.
     fn unique(
         &mut self,
         what: &str,
@@ -238,14 +238,14 @@ impl Checker<'_> {
         }
     }
 
-    /// A warning only: a machine that checks a manifest need not be one that logs in.
+    /// Only a warning: the machine that checks a manifest may not be the one that logs in.
     fn identity(&mut self) {
         let Some(identity) = &self.loaded.manifest.vpu.identity else {
             return;
         };
         let path = self.local(identity);
         let found = self.files.kind(&path);
-        // Of a key that is in an agent, the public part is enough.
+        // For a key in an agent, the public part is enough.
         let public = self.files.kind(&Utf8PathBuf::from(format!("{path}.pub")));
         let (code, problem) = match found {
             Ok(FileKind::Directory) => (FindingCode::WrongFile, "is a directory".to_owned()),
@@ -292,12 +292,13 @@ impl Checker<'_> {
         }
     }
 
-    /// The absolute or manifest-relative path on this machine.
+    /// Returns the path on this machine, absolute or relative to the manifest's directory.
     fn local(&self, path: &LocalPath) -> Utf8PathBuf {
         path.resolve(self.loaded.base(), self.files.home().as_deref())
     }
 
-    /// Reports a path that does not exist or is not what it must be.
+    /// Reports a path that does not exist or is of the wrong kind; returns whether it is as
+    /// expected.
     fn expect(&mut self, pointer: &str, path: &LocalPath, kind: FileKind) -> bool {
         self.exists(pointer, path, Some(kind)).is_some()
     }
@@ -356,7 +357,7 @@ impl Checker<'_> {
     }
 }
 
-/// The keys of an image that say where it comes from.
+/// Returns the keys of an image that name a source.
 fn sources_of(image: &Image) -> Vec<&'static str> {
     let sources = [
         ("archive", image.archive.is_some()),
@@ -372,7 +373,7 @@ fn sources_of(image: &Image) -> Vec<&'static str> {
         .collect()
 }
 
-/// The values of one key in a list of tables, with their pointers.
+/// Returns the values of one key in a list of tables, with their pointers.
 fn pointers(
     list: &str,
     key: &str,
@@ -385,7 +386,7 @@ fn pointers(
         .collect()
 }
 
-/// Whether a project's local files are read at all.
+/// Whether a project's local files are read.
 fn is_read(state: ComposeState) -> bool {
     state != ComposeState::Absent
 }

@@ -1,7 +1,7 @@
-//! Reads a `deploy.toml`: its types, its words, its schema, and everything that can be wrong with
-//! it, each finding at its place in the file.
+//! Reads a `deploy.toml`: its types, its words, its schema, and the checks, each with findings at
+//! their place in the file.
 //!
-//! Must not talk to a VPU: whatever is found here is found offline.
+//! Does not connect to a VPU: all findings are made offline.
 
 mod codes;
 pub mod diagnostics;

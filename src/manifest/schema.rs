@@ -1,6 +1,6 @@
 //! Generates the JSON schema of a `deploy.toml` from its types.
 //!
-//! Kept to the keywords that taplo and tombi both read: no `$ref`, no `null` (TOML has none), no
+//! Uses only keywords that both taplo and tombi read: no `$ref`, no `null` (TOML has none), no
 //! `oneOf` for a list of words.
 
 use schemars::{
@@ -21,12 +21,12 @@ pub enum Document {
     Vpus,
 }
 
-/// The schema of a `deploy.toml`, in draft 2020-12, everything inlined.
+/// Returns the schema of a `deploy.toml`, in draft 2020-12, with everything inlined.
 pub fn schema() -> Value {
     schema_of(Document::Manifest)
 }
 
-/// The schema of a document, in draft 2020-12, everything inlined.
+/// Returns the schema of a document, in draft 2020-12, with everything inlined.
 pub fn schema_of(document: Document) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
@@ -49,7 +49,7 @@ pub fn schema_of(document: Document) -> Value {
     schema
 }
 
-/// Takes out what TOML does not have and what its tools do not read.
+/// Removes what TOML does not have and what its tools do not read.
 #[derive(Debug, Clone)]
 struct ForToml;
 
@@ -95,7 +95,7 @@ impl Transform for ForToml {
         if let Some(Value::String(text)) = object.get_mut("description") {
             *text = unwrap_paragraphs(text);
         }
-        // Only says how wide the Rust type is; the bounds are there too.
+        // It only states the width of the Rust type; the bounds are present as well.
         if let Some(Value::String(format)) = object.get("format")
             && format.starts_with("uint")
         {
@@ -104,7 +104,7 @@ impl Transform for ForToml {
     }
 }
 
-/// Joins the lines of every paragraph: where the source breaks them is of no use to a reader.
+/// Joins the lines of every paragraph: line breaks of the source mean nothing to a reader.
 fn unwrap_paragraphs(text: &str) -> String {
     let paragraphs: Vec<String> = text
         .split("\n\n")
@@ -119,7 +119,7 @@ fn unwrap_paragraphs(text: &str) -> String {
     paragraphs.join("\n\n")
 }
 
-/// The words of an enum with their descriptions, if all its branches are words.
+/// Returns the words of an enum with their descriptions, if all its branches are words.
 fn words_of(branches: &Value) -> Option<Vec<(String, String)>> {
     branches
         .as_array()?
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keywords_that_both_tools_read() {
+    fn only_keywords_that_both_tools_read_are_used() {
         both(&mut |object| {
             for keyword in [
                 "$ref",

@@ -1,4 +1,4 @@
-//! Turns a parsed TOML document into a JSON value and remembers where everything stood.
+//! Turns a parsed TOML document into a JSON value and records the place of each key and value.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -13,44 +13,44 @@ use super::{
     diagnostics::{Diagnostic, Source},
 };
 
-/// Where one key and its value stand, as byte ranges of the document.
+/// The places of a key and its value, as byte ranges of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The key; none for an element of a list.
+    /// The key; `None` for an element of a list.
     pub key: Option<Range<usize>>,
-    /// The value; for a table or an element of `[[…]]` its header.
+    /// The value; for a table or an element of `[[…]]`, its header.
     pub value: Range<usize>,
 }
 
-/// The places of a document by JSON pointer, as `/images/0/name`.
+/// The places in a document by JSON pointer, e.g. `/images/0/name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpanMap {
     places: BTreeMap<String, Place>,
 }
 
 impl SpanMap {
-    /// The place of exactly this pointer.
+    /// Returns the place of exactly this pointer.
     pub fn get(&self, pointer: &str) -> Option<&Place> {
         self.places.get(pointer)
     }
 
-    /// Whether something was written at this pointer.
+    /// Whether the document has this pointer.
     pub fn contains(&self, pointer: &str) -> bool {
         self.places.contains_key(pointer)
     }
 
-    /// Every pointer, sorted.
+    /// Returns all pointers, sorted.
     pub fn pointers(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)
     }
 
-    /// The value at a pointer, or the closest thing around it that was written.
+    /// Returns the place of the value at a pointer, or of the closest written value around it.
     pub fn value(&self, pointer: &str) -> Range<usize> {
         self.closest(pointer)
             .map_or(0..0, |place| place.value.clone())
     }
 
-    /// The key at a pointer, or what [`SpanMap::value`] gives where there is no key.
+    /// Returns the place of the key at a pointer; without a key, that of [`SpanMap::value`].
     pub fn key(&self, pointer: &str) -> Range<usize> {
         match self.get(pointer).and_then(|place| place.key.clone()) {
             Some(key) => key,
@@ -58,7 +58,7 @@ impl SpanMap {
         }
     }
 
-    /// The last key with this text that starts before a byte of the document.
+    /// Returns the last key with this text that starts before a byte of the document.
     pub(super) fn last_key_before(
         &self,
         offset: usize,
@@ -79,14 +79,14 @@ impl SpanMap {
         }
     }
 
-    /// Forgets a pointer and all below it.
+    /// Removes a pointer and all pointers below it.
     pub(super) fn remove(&mut self, pointer: &str) {
         let below = format!("{pointer}/");
         self.places
             .retain(|place, _| place != pointer && !place.starts_with(&below));
     }
 
-    /// Forgets element `index` of a list and moves those behind it down by one.
+    /// Removes element `index` of a list and renumbers those after it.
     pub(super) fn remove_element(&mut self, list: &str, index: usize) {
         self.remove(&format!("{list}/{index}"));
         let below = format!("{list}/");
@@ -122,14 +122,14 @@ pub(super) fn split_last(pointer: &str) -> Option<(&str, String)> {
     Some((parent, last.replace("~1", "/").replace("~0", "~")))
 }
 
-/// What a TOML document says, without its comments and spelling.
+/// The contents of a TOML document, without comments and formatting.
 #[derive(Debug)]
 pub(super) struct Tree {
     /// The document as JSON, keys in the order of the file.
     pub(super) value: Value,
-    /// Where everything stood.
+    /// The places of its keys and values.
     pub(super) spans: SpanMap,
-    /// Values that JSON does not have.
+    /// Findings about values that JSON does not have.
     pub(super) findings: Vec<Diagnostic>,
 }
 
@@ -155,7 +155,7 @@ struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    // Recursion is bounded: the TOML parser refuses what is nested deeper than 80 levels.
+    // The recursion is bounded: the TOML parser refuses more than 80 nested levels.
     fn table(&mut self, table: &DeTable<'_>, pointer: &str) -> Value {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_an_element_moves_those_behind_it() {
+    fn removing_an_element_renumbers_those_after_it() {
         let mut spans = tree("a = [1, 2, 3]\nab = 1").spans;
         let third = spans.value("/a/2");
         spans.remove_element("/a", 1);

@@ -100,7 +100,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The word for it in docker and in image configurations.
+    /// Returns the word for it in docker and in image configurations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Arm64 => "arm64",
@@ -290,13 +290,13 @@ pub struct Compose {
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
 
 impl Compose {
-    /// The project's directory on the VPU.
+    /// Returns the project's directory on the VPU.
     pub fn directory(&self) -> String {
         format!("{COMPOSE_ROOT}/{}", self.name)
     }
 }
 
-/// The compose file that is read where a project names none, and its name on the VPU.
+/// The default compose file, and its name on the VPU.
 pub const DEFAULT_COMPOSE_FILE: &str = "docker-compose.yml";
 
 #[expect(
@@ -334,7 +334,7 @@ pub enum ComposeState {
 }
 
 impl ComposeState {
-    /// The word for it in a manifest.
+    /// Returns the word for it in a manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",

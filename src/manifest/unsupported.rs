@@ -1,5 +1,5 @@
-//! Finds keys whose behaviour this version does not have, in manifests and for the schema; `plan` and `apply` refuse
-//! them instead of ignoring them.
+//! Finds keys that this version does not support, in manifests and in the schema; `plan` and
+//! `apply` refuse them instead of ignoring them.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use super::{
     FindingCode, diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split_last,
 };
 
-/// The keys to come, as pointers with `*` for any one key. Whoever brings a behaviour removes its
-/// line.
+/// The unsupported keys, as pointers with `*` for any one key. A version that supports one removes
+/// its entry.
 const LATER: &[&str] = &[
     "/images/*/registry",
     "/images/*/build",
@@ -21,8 +21,8 @@ const LATER: &[&str] = &[
     "/apply/stamp",
 ];
 
-/// An error for every key in the manifest whose behaviour comes later. A key that is `false` asks
-/// for nothing and passes.
+/// Returns an error for every unsupported key in the manifest. A key that is `false` has no effect
+/// and is accepted.
 pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
     let value = serde_json::to_value(&loaded.manifest).unwrap_or_default();
     let is_asked_for = |pointer: &str| value.pointer(pointer) != Some(&Value::Bool(false));
@@ -42,7 +42,7 @@ pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// Says in the schema of a manifest which keys these are, so that an editor does.
+/// Marks the unsupported keys in the schema of a manifest, so that editors show it.
 pub(super) fn mark(schema: &mut Value) {
     for pattern in LATER {
         let keys: Vec<&str> = pattern.split('/').skip(1).collect();
@@ -78,7 +78,7 @@ fn matches(pattern: &str, pointer: &str) -> bool {
         && keys.next().is_none()
 }
 
-/// What a key is called: `[[downloads]]`, or `` `health` ``.
+/// Returns the name of a key: `[[downloads]]`, or `` `health` ``.
 fn name(pointer: &str) -> String {
     match split_last(pointer) {
         Some((list, index)) if index.parse::<usize>().is_ok() => {

@@ -1,4 +1,4 @@
-//! Validates a document against the schema and says in the user's words what does not fit.
+//! Validates a document against its schema and explains in the user's words what does not fit.
 
 use crate::closest::did_you_mean;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use super::{
     spans::{SpanMap, child, split_last},
 };
 
-/// The schema with its compiled form.
+/// A schema and its compiled validator.
 struct Compiled {
     schema: Value,
     validator: Validator,
@@ -36,7 +36,7 @@ fn compiled(document: Document) -> &'static Compiled {
     };
     compiled.get_or_init(|| {
         let mut schema = schema_of(document);
-        // Patterns are for editors. The formats' parsers decide, and say what is wrong.
+        // Patterns are for editors. The formats' parsers decide, and explain what is wrong.
         remove_patterns(&mut schema);
         let mut options = jsonschema::options().should_validate_formats(true);
         for &(format, check) in names::CHECKS {
@@ -62,7 +62,7 @@ fn remove_patterns(schema: &mut Value) {
     }
 }
 
-/// Everything in `value` that the schema does not allow.
+/// Returns everything in `value` that the schema does not allow.
 pub(super) fn validate(
     document: Document,
     value: &Value,
@@ -82,10 +82,10 @@ pub(super) fn validate(
         .collect()
 }
 
-/// Takes out what the schema does not allow, so that the rest can be looked at; elements of lists
-/// keep their places in `spans`. Returns whether the rest is a whole manifest.
+/// Removes what the schema does not allow, so that the rest can be checked; elements of lists keep
+/// their places in `spans`. Returns whether the rest is a valid manifest.
 pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) -> bool {
-    /// More than this is not worth a look at the meaning.
+    /// With more removals than this, the meaning is not worth checking.
     const MAX_REMOVALS: usize = 100;
     for _ in 0..MAX_REMOVALS {
         let Some(error) = compiled(document).validator.iter_errors(value).next() else {
@@ -100,7 +100,7 @@ pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) 
         }
         drop(error);
         if pointer.is_empty() && is_required {
-            // Only `[release]` is required, and nothing else depends on what it says.
+            // Only `[release]` is required, and nothing else depends on its contents.
             value["release"] = serde_json::json!({ "name": "unnamed" });
         } else if !remove(value, spans, &pointer) {
             return false;
@@ -109,7 +109,7 @@ pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) 
     false
 }
 
-/// Removes what is at a pointer from its table or list; the document itself stays.
+/// Removes the value at a pointer from its table or list; the document itself cannot be removed.
 fn remove(value: &mut Value, spans: &mut SpanMap, pointer: &str) -> bool {
     let Some((parent, key)) = split_last(pointer) else {
         return false;
@@ -131,7 +131,7 @@ fn remove(value: &mut Value, spans: &mut SpanMap, pointer: &str) -> bool {
     }
 }
 
-/// What an explanation looks things up in.
+/// What explanations are looked up in.
 struct Context<'a> {
     document: Document,
     schema: &'a Value,
@@ -157,7 +157,7 @@ impl Context<'_> {
                 vec![self.missing_key(pointer, property.as_str().unwrap_or_default())]
             }
             ValidationErrorKind::AnyOf { context } => {
-                // The branch that fits best is the one that does not fail at its type.
+                // The branch that fits best is the one whose type matches.
                 let is_type = |error: &ValidationError<'_>| {
                     error.instance_path().as_str() == pointer
                         && matches!(error.kind(), ValidationErrorKind::Type { .. })
@@ -218,7 +218,7 @@ impl Context<'_> {
             .help(help)
     }
 
-    /// The table that knows a key, where exactly one does.
+    /// Returns the table that has this key, if there is exactly one.
     fn owner_of(&self, key: &str) -> Option<String> {
         let tables = self.schema.get("properties")?.as_object()?;
         let mut owners = tables.iter().filter_map(|(name, table)| {
@@ -340,7 +340,7 @@ impl Context<'_> {
             ValidationErrorKind::Format { format } => {
                 match names::check(format, found.as_str().unwrap_or_default()) {
                     Err(problem) => (problem.to_string(), problem.help),
-                    // Both are the same parser, so this is not reached.
+                    // The validator uses the same parser, so this is not reached.
                     Ok(()) => (format!("{name} is not valid"), format!("write a {format}")),
                 }
             }
@@ -395,7 +395,7 @@ fn is_quantity(format: Option<&str>) -> bool {
     format.is_some_and(|format| quantities.contains(&format))
 }
 
-/// A line of TOML that gives a key the example of its description: `settle = "10s"`.
+/// Returns a line of TOML with the example of a key's description: `settle = "10s"`.
 fn example(pointer: &str, wanted: JsonType, schema: &Value) -> Option<String> {
     let (_, key) = split_last(pointer)?;
     if key.parse::<usize>().is_ok() {
@@ -412,15 +412,15 @@ fn example(pointer: &str, wanted: JsonType, schema: &Value) -> Option<String> {
     })
 }
 
-/// A command line as TOML writes a list of words: `["curl", "-f", "localhost"]`; none where the shell
-/// would not split it at its spaces alone.
+/// Converts a command line to a TOML list of words: `["curl", "-f", "localhost"]`; `None` if a
+/// shell would not split it at spaces alone.
 pub(super) fn list_of_words(text: &str) -> Option<String> {
     let words: Vec<String> = text.split_whitespace().map(|w| format!("{w:?}")).collect();
     let is_plain = !words.is_empty() && !text.contains(['"', '\'', '\\']);
     is_plain.then(|| format!("[{}]", words.join(", ")))
 }
 
-/// Whether a top-level key is a list of tables, as `[[compose]]`.
+/// Whether a top-level key is a list of tables, such as `[[compose]]`.
 pub(super) fn is_table_list(document: Document, key: &str) -> bool {
     let schema = compiled(document).schema.get("properties");
     let schema = schema.and_then(|properties| properties.get(key));
@@ -429,7 +429,7 @@ pub(super) fn is_table_list(document: Document, key: &str) -> bool {
         .is_some_and(|items| items == "object")
 }
 
-/// What a pointer's last key is called in a sentence.
+/// Returns the name of a pointer's last key in a sentence.
 fn subject(pointer: &str) -> String {
     match split_last(pointer) {
         None => "the manifest".to_owned(),
@@ -441,7 +441,7 @@ fn subject(pointer: &str) -> String {
     }
 }
 
-/// How a table is headed in TOML: `[vpu]`, `[[images]]`, `images.rootfs`.
+/// Returns the header of a table in TOML: `[vpu]`, `[[images]]`, `images.rootfs`.
 fn header(pointer: &str) -> String {
     let keys: Vec<&str> = pointer.split('/').skip(1).collect();
     let is_index = |key: &&str| key.parse::<usize>().is_ok();

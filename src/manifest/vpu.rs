@@ -1,5 +1,5 @@
-//! The tables that describe a VPU: `[vpu]`, and `[vpus.NAME]` that overrides it, which may also
-//! stand in `vpus.toml` beside the manifest.
+//! The tables that describe a VPU: `[vpu]`, and `[vpus.NAME]` that overrides it and may also be in
+//! `vpus.toml` next to the manifest.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::{
     types::Arch,
 };
 
-/// The file beside a manifest that may hold `[vpus.NAME]` tables.
+/// The name of the file next to a manifest that may have `[vpus.NAME]` tables.
 pub const VPUS_FILE: &str = "vpus.toml";
 
-/// The port of the device's JSON configuration where none is named.
+/// The default port of the device's JSON configuration.
 const DEFAULT_API_PORT: u16 = 80;
 
 /// A VPU: how it is reached, and what it must be.
@@ -64,20 +64,20 @@ pub struct Vpu {
 }
 
 impl Vpu {
-    /// The architecture that images must have.
+    /// Returns the architecture that images must have.
     pub fn arch(&self) -> Arch {
         self.arch.unwrap_or_default()
     }
 
-    /// The port of the device's JSON configuration.
+    /// Returns the port of the device's JSON configuration.
     pub fn api_port(&self) -> u16 {
         self.api_port.unwrap_or(DEFAULT_API_PORT)
     }
 
-    /// This VPU where `over` says nothing, else what `over` says.
+    /// Returns this VPU with the keys that `over` has replaced by those.
     #[must_use]
     pub fn overridden_by(&self, over: &Self) -> Self {
-        // Named one by one, so that a new key cannot be forgotten here.
+        // Listed by name, so that a new key cannot be forgotten.
         let Self {
             host,
             name,
@@ -105,7 +105,7 @@ impl Vpu {
         }
     }
 
-    /// Whether both may be one VPU: no pin of one contradicts a pin of the other.
+    /// Whether both may be the same VPU: no pin of one contradicts a pin of the other.
     pub fn may_be(&self, other: &Self) -> bool {
         let keys = |vpu: &Self| vpu.host_key.as_ref().map(|keys| keys.as_slice().to_vec());
         let share_a_key = match (keys(self), keys(other)) {
@@ -116,7 +116,7 @@ impl Vpu {
             && (self.serial.is_none() || other.serial.is_none() || self.serial == other.serial)
     }
 
-    /// Whether another VPU than the one meant would be noticed.
+    /// Whether connecting to another VPU would be noticed.
     pub fn is_pinned(&self) -> bool {
         self.serial.is_some() || self.host_key.is_some()
     }
@@ -131,20 +131,20 @@ pub struct Vpus {
     pub vpus: BTreeMap<String, Vpu>,
 }
 
-/// A name that no `[vpus.NAME]` has.
+/// The selected name is not in any `[vpus.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no VPU `{}` in {files}", escape(.name))]
 pub struct UnknownVpu {
-    /// As asked for.
+    /// The name that was selected.
     pub name: String,
     /// The manifest, and `vpus.toml` if there is one.
     pub files: String,
-    /// Those that there are.
+    /// The names that exist.
     pub known: Vec<String>,
 }
 
 impl UnknownVpu {
-    /// The next thing to type.
+    /// Returns the next thing to type.
     pub fn help(&self) -> String {
         let known = self.known.iter().map(String::as_str);
         match crate::closest::did_you_mean(&self.name, known) {
@@ -161,24 +161,24 @@ impl UnknownVpu {
     }
 }
 
-/// Several `[vpus.NAME]`, none of which is selected, and a `[vpu]` that is none of its own.
+/// Several `[vpus.NAME]` of which none is selected, and a `[vpu]` that is not a VPU of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} VPUs are declared in {files}, and none is selected; nothing was done", .known.len())]
 pub struct NoVpuSelected {
     /// The manifest or `vpus.toml`, or both.
     pub files: String,
-    /// Those that there are.
+    /// The names that exist.
     pub known: Vec<String>,
 }
 
 impl NoVpuSelected {
-    /// The next thing to type.
+    /// Returns the next thing to type.
     pub fn help(&self) -> String {
         format!("select one with --vpu NAME: {}", list(&self.known))
     }
 }
 
-/// Names of VPUs, for people.
+/// Lists the names of VPUs for people.
 fn list(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| escape(name)).collect();
     names.join(", ")
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn pins_tell_vpus_apart() {
+    fn pins_distinguish_vpus() {
         let (one, two) = (vpu("serial = '1'"), vpu("serial = '2'"));
         assert!(!one.may_be(&two) && one.may_be(&one));
         assert!(one.may_be(&Vpu::default()) && !Vpu::default().is_pinned());
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_those_there_are() {
+    fn an_unknown_name_is_answered_with_the_existing_ones() {
         let unknown = |known: &[&str]| UnknownVpu {
             name: "agv-18-frnt".into(),
             files: "deploy.toml".into(),

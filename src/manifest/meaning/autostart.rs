@@ -1,4 +1,4 @@
-//! Checks what a manifest says about booting.
+//! Checks a manifest's declarations about booting.
 
 use super::Checker;
 use crate::{
@@ -35,8 +35,8 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     }
 }
 
-/// What is wrong with the restart policy of a service of a project that is to start at boot, where
-/// the firmware tells that restart policies matter: the words and the help.
+/// Returns the message and help for a service without a suitable restart policy in a project that
+/// starts at boot, if the firmware is known to depend on restart policies.
 pub(super) fn policy_problem(
     firmware: Option<&FirmwareRange>,
     compose: &Compose,

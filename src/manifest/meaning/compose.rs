@@ -1,5 +1,5 @@
-//! Checks that docker-compose takes the compose files, and that they only ask for what the manifest
-//! brings and the VPU can do.
+//! Checks that docker-compose accepts the compose files, and that they need only what the manifest
+//! brings and the VPU supports.
 
 mod environment;
 mod files;
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The first firmware with docker-compose 1.29.2; those before have 1.25.4.
+/// The first firmware with docker-compose 1.29.2; earlier ones have 1.25.4.
 const NEW_COMPOSE: [u64; 3] = [1, 4, 30];
 
 /// Ports that the VPU's own software listens on (ifm's documentation).
@@ -32,7 +32,7 @@ fn is_system_port(port: &HostPort) -> bool {
     !port.udp && (single || matches!(number, 50010..=50025 | 51010..=51025))
 }
 
-/// The releases of docker-compose that the VPUs of a manifest have, the oldest first.
+/// Returns the releases of docker-compose that the manifest's VPUs may have, oldest first.
 pub(crate) fn releases(manifest: &Manifest) -> Vec<Release> {
     let firmware = manifest.vpu.firmware.as_ref();
     let (older, newer) = firmware.map_or((true, true), |range| range.sides_of(NEW_COMPOSE));
@@ -41,14 +41,14 @@ pub(crate) fn releases(manifest: &Manifest) -> Vec<Release> {
         .into_iter()
         .filter_map(|(release, has)| has.then_some(release))
         .collect();
-    // A range that no firmware is in is a finding of its own.
+    // A range that no firmware matches has its own finding.
     if had.is_empty() {
         return Release::ALL.to_vec();
     }
     had
 }
 
-/// What a login on a VPU sets, as far as compose files may use it.
+/// Returns the environment of a login on a VPU, as far as compose files may use it.
 pub(crate) fn login() -> Environment {
     let variables = [
         ("HOME", "/home/oem"),
@@ -79,20 +79,20 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     shared.check(checker);
 }
 
-/// One project's files and where the manifest names them.
+/// A project's files, and where the manifest names them.
 struct Project<'c, 'a> {
     checker: &'c mut Checker<'a>,
     pointer: String,
     /// The compose file's directory.
     directory: Utf8PathBuf,
-    /// What each release that a VPU may have reads, the newest last.
+    /// The project as each release that a VPU may have reads it, newest last.
     readings: Vec<(Release, Reading)>,
-    /// The files that findings point into, by their number.
+    /// The documents that findings point into, by file index.
     sources: Vec<Source>,
 }
 
 impl<'c, 'a> Project<'c, 'a> {
-    /// Reads a project's files; nothing where there is no compose file to speak of.
+    /// Reads a project's files; `None` if there is no usable compose file.
     fn read(checker: &'c mut Checker<'a>, index: usize, compose: &Compose) -> Option<Self> {
         let pointer = format!("/compose/{index}/file");
         let path = checker.local(&compose.file);
@@ -168,7 +168,7 @@ impl<'c, 'a> Project<'c, 'a> {
         self
     }
 
-    /// Leaves out the complaints about files that are listed and not there, which is a finding of its own.
+    /// Removes refusals because of listed files that are missing, which have their own finding.
     fn without_listed(mut self, compose: &Compose) -> Self {
         let is_listed =
             |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
@@ -182,7 +182,7 @@ impl<'c, 'a> Project<'c, 'a> {
     }
 
     fn newest(&self) -> &(Release, Reading) {
-        // There is one for every release, and there is always a release.
+        // There is a reading for every release, and always a release.
         &self.readings[self.readings.len() - 1]
     }
 
@@ -206,7 +206,7 @@ impl<'c, 'a> Project<'c, 'a> {
             .get(place.file)
             .is_some_and(|file| file.is_environment)
         {
-            // Its lines may have passwords, which a snippet would show.
+            // Its lines may contain passwords, which a snippet would show.
             let help = escape(help);
             let loaded = self.checker.loaded;
             return loaded.diagnostic(&self.pointer, code, message, "of this compose file", help);
@@ -227,7 +227,7 @@ impl<'c, 'a> Project<'c, 'a> {
         self.push(finding);
     }
 
-    /// One finding is enough for one place.
+    /// Adds a finding unless its place has one already.
     fn push(&mut self, finding: Diagnostic) {
         let is_known = self.checker.findings.iter().any(|known| {
             known.source == finding.source
@@ -272,8 +272,8 @@ impl<'c, 'a> Project<'c, 'a> {
         }
     }
 
-    /// What every docker-compose that a VPU may have refuses is an error; what one of two takes is
-    /// a warning that names the other.
+    /// Reports refusals: as an error if every docker-compose that a VPU may have refuses it, or as
+    /// a warning that names the release if only one does.
     fn refusals(&mut self) {
         let all: Vec<(Release, Vec<Refusal>)> = self
             .readings
@@ -298,7 +298,7 @@ impl<'c, 'a> Project<'c, 'a> {
                     other == release || others.iter().any(|o| o.place == refusal.place)
                 });
                 if by_others && !is_newest {
-                    continue; // the newest one says it
+                    continue; // the newest release reports it
                 }
                 if by_others || (is_newest && is_refused_by_all) {
                     let message = match release {
@@ -382,7 +382,7 @@ impl<'c, 'a> Project<'c, 'a> {
     }
 }
 
-/// What a release refuses whatever the VPU's login sets.
+/// Returns what a release refuses independently of the VPU's login.
 fn surely_refused(reading: &Reading) -> Vec<Refusal> {
     let refusals = reading.refusals.iter();
     let sure = refusals.filter(|refusal| !refusal.unless_login_sets);

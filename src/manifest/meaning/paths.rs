@@ -1,5 +1,5 @@
-//! Checks paths on the VPU: can oem write there, do two things want one place, would a deletion
-//! take something that is declared.
+//! Checks paths on the VPU: whether user oem can write there, whether two declarations conflict,
+//! and whether a deletion would remove something that is declared.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,9 @@ use crate::manifest::{
     types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
 };
 
-/// Where user oem can make files: its home, ifm's directory for it, what every user can write, and
-/// where USB storage is mounted. Everything else belongs to root, and there is no sudo.
+/// Where user oem can create files: its home, ifm's directory for it, directories that every user
+/// can write, and the mount point of USB storage. Everything else belongs to root, and there is no
+/// sudo.
 const WRITABLE: &[&str] = &[
     USUAL_HOME,
     "/usr/share/oem",
@@ -24,7 +25,7 @@ const WRITABLE: &[&str] = &[
     "/media",
 ];
 
-/// The directory of our own state on the VPU.
+/// The directory of o3r-deploy's own state on the VPU.
 const STATE: &str = "/home/oem/.o3r-deploy";
 
 /// The user whose permissions are known.
@@ -97,7 +98,7 @@ fn writable(checker: &mut Checker<'_>) {
                 "declared here",
                 "choose a path below `~`, `/usr/share/oem` or `/tmp`",
             );
-            // A volume may show a directory that is there already, as `/dev`.
+            // A volume may show an existing directory, such as `/dev`.
             checker.findings.push(if may_exist {
                 finding
                     .warning()
@@ -119,7 +120,7 @@ fn located<'a>(
         .map(move |(index, path)| (format!("/{list}/{index}/{key}"), path))
 }
 
-/// Where a transfer's file or directory ends up.
+/// Returns the path on the VPU of a transfer's file or directory.
 fn target(checker: &Checker<'_>, transfer: &Transfer) -> String {
     let dst = absolute(&transfer.dst);
     let source = checker.local(&transfer.src);
@@ -143,7 +144,7 @@ fn unique_targets(checker: &mut Checker<'_>) {
     let mut targets: Vec<(String, String)> = Vec::new();
     let mut projects = BTreeSet::new();
     for (index, compose) in loaded.manifest.compose.iter().enumerate() {
-        // A project that is declared twice is reported as such.
+        // A project that is declared twice has its own finding.
         if !is_read(compose.state) || !projects.insert(&compose.name) {
             continue;
         }
@@ -167,7 +168,7 @@ fn unique_targets(checker: &mut Checker<'_>) {
     );
 }
 
-/// What the manifest puts on the VPU or reads from it.
+/// Returns the paths that the manifest writes to the VPU or reads from it.
 fn declared(checker: &Checker<'_>) -> Vec<Declared> {
     let manifest = &checker.loaded.manifest;
     let mut declared = Vec::new();
@@ -217,7 +218,7 @@ fn declared(checker: &Checker<'_>) -> Vec<Declared> {
     declared
 }
 
-/// Reports what a transfer with `delete` or an absent path would take away.
+/// Reports declared paths that a transfer with `delete` or an absent path would remove.
 fn deletions(checker: &mut Checker<'_>) {
     let declared = declared(checker);
     let manifest = &checker.loaded.manifest;
@@ -294,7 +295,7 @@ fn report(
     }
 }
 
-/// Whether an exclusion keeps `path`, or a directory on the way to it, out of a deletion.
+/// Whether an exclusion protects `path`, or a directory above it, from a deletion.
 fn protects(excluded: &Exclude, directory: &str, path: &str) -> bool {
     let relative = Utf8Path::new(path).strip_prefix(directory);
     relative.is_ok_and(|relative| excluded.covers(relative.as_str()))

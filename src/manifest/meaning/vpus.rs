@@ -1,4 +1,4 @@
-//! Finds VPUs of one manifest that are told apart by name alone: a table that was copied, mostly.
+//! Finds VPUs of one manifest that differ only in their names, mostly because of a copied table.
 
 use crate::manifest::{
     FindingCode,
@@ -9,10 +9,11 @@ use crate::manifest::{
     types::Vpu,
 };
 
-/// The ssh port where none is named.
+/// The default ssh port.
 const SSH_PORT: u16 = 22;
 
-/// A warning for each VPU that has the address, a host key or the serial number of one before it.
+/// Returns a warning for each VPU that has the address, a host key or the serial number of an
+/// earlier one.
 pub fn same_vpus(loaded: &Loaded) -> Vec<Diagnostic> {
     let names = loaded.manifest.vpus.keys();
     let vpus: Vec<(&String, Loaded)> = names
@@ -31,7 +32,7 @@ pub fn same_vpus(loaded: &Loaded) -> Vec<Diagnostic> {
     findings
 }
 
-/// What two VPUs must not have in common: the key, its words, and whether they do.
+/// A property that two VPUs must not share: the key, its words, and whether they do.
 type Same = (&'static str, &'static str, fn(&Vpu, &Vpu) -> bool);
 
 const SAME: [Same; 3] = [
@@ -45,7 +46,8 @@ fn have_one_address(one: &Vpu, other: &Vpu) -> bool {
     port(one) == port(other)
         && match (&one.host, &other.host) {
             (Some(one), Some(other)) => is_same_host(one.as_str(), other.as_str()),
-            // Both are where VPUs leave the factory: pins tell those apart that are connected in turn.
+            // Both have the factory address; pins distinguish VPUs that are connected one after the
+            // other.
             (None, None) => one.may_be(other),
             _ => false,
         }
@@ -56,7 +58,7 @@ fn have_one_key(one: &Vpu, other: &Vpu) -> bool {
     let (Some(one), Some(other)) = (keys(one), keys(other)) else {
         return false;
     };
-    // What stands behind a key is a comment.
+    // Text after a key is a comment.
     let bare = |key: &str| {
         let words: Vec<&str> = key.split_whitespace().take(2).collect();
         words.join(" ")
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn vpus_that_only_their_names_tell_apart_are_found() {
+    fn vpus_that_differ_only_in_their_names_are_found() {
         let key =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
         for (vpus, wanted) in [
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn vpus_that_can_be_told_apart_are_not() {
+    fn vpus_that_are_distinguishable_are_not_found() {
         for vpus in [
             "[vpus.a]\nhost = \"10.0.0.1\"\n[vpus.b]\nhost = \"10.0.0.1\"\nport = 2222\n",
             "[vpus.a]\nhost = \"10.0.0.1\"\n[vpus.b]\nhost = \"10.0.0.2\"\n",

@@ -1,4 +1,4 @@
-//! Checks what sets the variables of compose files, and what must not be set.
+//! Checks the sources of variables in compose files, and variables that must not be set.
 
 use super::{Project, releases};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 /// The file that sets a compose file's variables.
 const ENV_FILE: &str = ".env";
 
-/// Variables that change what docker-compose takes for the project, or which docker it asks.
+/// Explains a variable that changes the project, or the docker that docker-compose talks to.
 fn steers(variable: &str) -> Option<&'static str> {
     Some(match variable {
         "COMPOSE_PROJECT_NAME" => {
@@ -37,7 +37,7 @@ fn steers(variable: &str) -> Option<&'static str> {
 }
 
 impl Project<'_, '_> {
-    /// Variables of `.env` that steer docker-compose itself.
+    /// Reports variables of `.env` that change docker-compose itself.
     pub(super) fn steering(&mut self) {
         let files = self.newest().1.files.clone();
         let Some(index) = files.iter().position(|file| file.name == ENV_FILE) else {
@@ -60,8 +60,9 @@ impl Project<'_, '_> {
         }
     }
 
-    /// Variables that nothing sets, other than in images, which are an error of their own. All that a `.env` sets
-    /// which is not among the extra files are one finding, and none where a service that reads it is refused.
+    /// Reports unset variables, except in images, which have their own error. Those that a `.env`
+    /// sets which is not among the extra files share one finding; there is none if a service that
+    /// reads that `.env` is refused.
     pub(super) fn unset(&mut self, file: &ComposeFile, compose: &Compose) {
         let left_behind = self.env_left_behind(compose).unwrap_or_default();
         let left_behind = read_env(&left_behind, Release::V1_29).values;
@@ -114,7 +115,7 @@ impl Project<'_, '_> {
         self.warning(FindingCode::ComposeVariable, Some(place), &message, help);
     }
 
-    /// The `.env` beside the compose file here, where it is not among the extra files.
+    /// Returns the `.env` next to the compose file if it is not among the extra files.
     fn env_left_behind(&self, compose: &Compose) -> Option<String> {
         if is_placed(ENV_FILE, compose.extra_files.iter().map(RelativePath::bare)) {
             return None;
@@ -128,7 +129,7 @@ impl Project<'_, '_> {
     }
 }
 
-/// Where a variable is set in an environment file.
+/// Returns the place where an environment file sets a variable.
 fn place_of(text: &str, variable: &str, file: usize) -> Option<Place> {
     let mut start = 0;
     for (index, line) in text.split_inclusive('\n').enumerate() {

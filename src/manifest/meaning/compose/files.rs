@@ -1,5 +1,5 @@
-//! Checks that what compose files mount from beside them travels with them, and that their volumes
-//! fit the manifest's.
+//! Checks that files which compose files mount from their directory are sent with them, and that
+//! their volumes match the manifest's.
 
 use super::Project;
 use crate::{
@@ -52,7 +52,7 @@ impl Project<'_, '_> {
         }
     }
 
-    /// Mounts and secrets from beside the compose file.
+    /// Checks mounts and secrets from the compose file's directory.
     pub(super) fn travelling(&mut self, file: &ComposeFile, compose: &Compose) {
         let placed =
             |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
@@ -82,7 +82,7 @@ impl Project<'_, '_> {
                 };
                 let path = relative(source);
                 if let Some(path) = path.filter(|path| path.starts_with("..") || !placed(path)) {
-                    // What only has parts that travel is a directory to fill.
+                    // If only files below it are sent, it is a directory to be filled.
                     let is_parent = |extra: &str| extra.starts_with(&format!("{path}/"));
                     let has_parts = compose.extra_files.iter().any(|e| is_parent(e.bare()));
                     if !path.is_empty() && !has_parts {
@@ -142,7 +142,7 @@ impl Project<'_, '_> {
     }
 }
 
-/// A path as seen from the compose file, if it is a relative one.
+/// Returns a path relative to the compose file, if it is relative.
 fn relative(path: &str) -> Option<String> {
     if path.starts_with(['/', '~']) {
         return None;

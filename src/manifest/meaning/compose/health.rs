@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The longest time of a gate: an apply gives a command an hour.
+/// The longest time limit of a gate: an apply allows an hour for a command.
 const LONGEST: Duration = Duration::from_secs(55 * 60);
 
 impl Project<'_, '_> {
@@ -120,12 +120,12 @@ impl Project<'_, '_> {
         }
     }
 
-    /// The pointer of `health`.
+    /// Returns the pointer of `health`.
     fn health_table(&self) -> String {
         self.pointer.replace("/file", "/health")
     }
 
-    /// A finding at a key of `health`.
+    /// Adds a finding at a key of `health`.
     fn health_finding(&mut self, key: &str, message: String, help: &str, is_warning: bool) {
         let table = self.health_table();
         let loaded = self.checker.loaded;

@@ -7,10 +7,10 @@ use crate::{
     manifest::{FindingCode, names::ImageRef},
 };
 
-/// How many digits docker shows of an image's id, and how many it has.
+/// The number of digits that docker shows of an image ID, and the total number.
 const ID_LENGTHS: [usize; 2] = [12, 64];
 
-/// Whether a name is rather the id of an image.
+/// Whether a name is the ID of an image.
 fn is_id(name: &str) -> bool {
     ID_LENGTHS.contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! Checks what the projects of one manifest share on a VPU: containers' names, ports and networks.
+//! Checks the names, ports and networks that the projects of one manifest share on a VPU.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use crate::{
     },
 };
 
-/// What the projects take.
+/// The names, ports and networks of all projects.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// The project and the place of every container's name.
+    /// The project and the place of every container name.
     containers: BTreeMap<String, (String, String)>,
-    /// The ports of services that run, with what the services are called.
+    /// The published ports of running services, with the services' names.
     ports: Vec<(HostPort, String)>,
-    /// What docker calls the networks that projects make.
+    /// Docker's names of the networks that projects create.
     networks: Vec<String>,
-    /// Findings about what two take.
+    /// Findings about names and ports that two projects use.
     twice: Vec<Diagnostic>,
-    /// Networks that are expected, with what is to be said where nobody makes them.
+    /// External networks, with the finding for one that no project creates.
     expected: Vec<(String, Diagnostic)>,
 }
 
 impl Shared {
-    /// Takes in what a project takes.
+    /// Adds a project.
     pub(super) fn add(&mut self, project: &Project<'_, '_>, compose: &Compose) {
         let file = &project.newest().1.file;
         for service in &file.services {
@@ -57,7 +57,7 @@ impl Shared {
                             .help(format!("{help}; this is the project `{own_name}`")),
                     );
                 }
-                Some(_) => {} // docker-compose's own rules say it
+                Some(_) => {} // docker-compose's own rules report it
                 None => drop(self.containers.insert(name.value.clone(), own)),
             }
         }
@@ -113,7 +113,7 @@ impl Shared {
         }
     }
 
-    /// Reports what they cannot share.
+    /// Reports conflicts between projects.
     pub(super) fn check(self, checker: &mut Checker<'_>) {
         const OF_DOCKER: [&str; 3] = ["bridge", "host", "none"];
         checker.findings.extend(self.twice);
