@@ -1,10 +1,11 @@
-//! Transcripts of the binary without a VPU, and those of the documents.
+//! Transcripts of the binary without a VPU, and of the documents.
 //!
-//! `tests/run.sh bless-local` writes what the binary says into `tests/cmd`.
+//! `tests/run.sh bless-local` writes the program's output into `tests/cmd`.
 
 use trycmd::TestCases;
 
-/// Nothing of the machine that runs the tests shows: no colours, no home, no address.
+/// Test cases that show nothing of the machine that runs the tests: no colours, no home, no
+/// address.
 fn hermetic() -> TestCases {
     const HOME: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/home");
     std::fs::create_dir_all(HOME).expect("the target directory can be written");
@@ -40,11 +41,11 @@ fn program(args: &[&str]) -> std::process::Command {
 }
 
 #[test]
-fn a_check_that_is_interrupted_says_so() {
+fn an_interrupted_check_is_reported() {
     let folder = tempfile::tempdir().expect("there is a temporary directory");
     let config = folder.path().join("config");
     std::fs::create_dir(&config).expect("it is new");
-    // It takes minutes to read, and no space.
+    // It takes minutes to read, and no space on the disk.
     let large = std::fs::File::create(config.join("large.bin")).expect("it is new");
     large.set_len(200 << 30).expect("files may be sparse");
     let manifest =
@@ -68,7 +69,7 @@ fn a_check_that_is_interrupted_says_so() {
     assert!(said.contains("interrupted; nothing was changed"), "{said}");
 }
 
-/// A pipe whose reader is gone, as behind `| head -1`.
+/// A pipe whose reader is closed, as with `| head -1`.
 fn broken_pipe() -> std::process::Stdio {
     let (reader, writer) = std::io::pipe().expect("there are pipes");
     drop(reader);
@@ -76,7 +77,7 @@ fn broken_pipe() -> std::process::Stdio {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     for (args, code) in [
         (&["schema"][..], 0),
         (&["check"], 0),
@@ -97,7 +98,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn output_that_is_lost_is_no_success() {
+fn lost_output_is_not_a_success() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full");
     for args in [
         &["schema"][..],
@@ -116,7 +117,7 @@ fn output_that_is_lost_is_no_success() {
             );
         }
     }
-    // Half a document is no document; but nobody is there to be told.
+    // Half a document is not a document, but nobody is there to read an error.
     let output = program(&["check", "--format", "json"])
         .stdout(broken_pipe())
         .output();
@@ -126,7 +127,7 @@ fn output_that_is_lost_is_no_success() {
 }
 
 #[test]
-fn a_host_is_an_address_alone() {
+fn a_host_is_a_bare_address() {
     let directory = tempfile::tempdir().expect("a directory");
     let manifest = directory.path().join("deploy.toml");
     std::fs::write(&manifest, "[release]\nname = \"a\"\n").expect("it is written");
@@ -148,7 +149,7 @@ fn a_host_is_an_address_alone() {
         };
         let said = said_of(&[&flag, "plan"], "");
         assert!(said.contains(word), "{host}: {said}");
-        // An empty variable is one that is not set.
+        // An empty variable counts as unset.
         if !host.is_empty() {
             let said = said_of(&["-f", manifest, "plan"], host);
             assert!(said.contains("$IFM3D_IP") && said.contains(word), "{said}");
@@ -192,7 +193,7 @@ fn every_shell_gets_completions_that_know_the_commands() {
     }
 }
 
-/// Runs itself again to see what a panic says and does not say.
+/// Runs itself again to see the output of a panic.
 #[test]
 fn a_panic_is_called_a_bug() {
     if std::env::var_os("O3R_TEST_PANICS").is_some() {

@@ -1,4 +1,5 @@
-//! The codes of blocked resources, notes, findings and errors: their reference, and that each is provoked.
+//! The codes of blocked resources, notes, findings and errors: their reference, and a check that a
+//! test provokes each.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -89,7 +90,7 @@ fn reference_is_current() {
 }
 
 #[test]
-fn names_are_words_joined_by_hyphens_and_each_is_one_code() {
+fn names_are_words_joined_by_hyphens_and_unique() {
     for table in [blocked(), notes(), findings(), errors()] {
         let names: BTreeSet<&str> = table.iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), table.len());
@@ -101,14 +102,14 @@ fn names_are_words_joined_by_hyphens_and_each_is_one_code() {
     }
 }
 
-/// Codes that no test can provoke with what there is, and why.
+/// Codes that no test can provoke, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[(
     "unsound-plan",
     "a fault of the program itself; what it checks, `plan::lint`, has tests of its own",
 )];
 
-/// The codes that the tests expect to be said, in their sources, snapshots and transcripts: as text and JSON show them, or
-/// as `BlockCode::PortTaken`.
+/// The codes that the tests expect, in their sources, snapshots and transcripts: as text and JSON
+/// show them, or as `BlockCode::PortTaken`.
 fn expected() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     let mut folders = vec![Utf8PathBuf::from("tests"), Utf8PathBuf::from("src")];
@@ -143,7 +144,7 @@ fn is_expectation(path: &Utf8Path) -> bool {
     }
 }
 
-/// `is_text`: of what the program says, not of a source.
+/// Collects the codes of a line; `is_text` for output of the program, as opposed to a source.
 fn shown(line: &str, is_text: bool, codes: &mut BTreeSet<String>) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ':';
     for (start, _) in line.match_indices(is_name) {
@@ -187,7 +188,7 @@ fn every_code_is_provoked_by_a_test() {
     let mut missing = vec![];
     for (kind, table) in tables {
         for (name, _) in table {
-            // The name alone does not say which table it is of.
+            // The name alone does not say which table it belongs to.
             let is_shown = expected.contains(name) && !is_ambiguous(name);
             let is_expected = is_shown || expected.contains(&format!("{kind}::{}", variant(name)));
             if !is_expected && !excused.contains(name) {

@@ -1,8 +1,8 @@
-//! Compares what is generated with the file that is committed.
+//! Compares generated files with the committed ones.
 
 use std::fs;
 
-/// Writes the file where expectations are recorded.
+/// Compares a file; writes it if expectations are being recorded.
 #[track_caller]
 pub(crate) fn is_current(path: &str, generated: &str) {
     let file = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));

@@ -1,5 +1,5 @@
-//! Holds the rules about compose files against what docker-compose 1.25.4 and 1.29.2 themselves
-//! say, as recorded in `compose/verdicts.tsv` (`compose/oracle.sh` records it).
+//! Compares the rules about compose files with the verdicts of docker-compose 1.25.4 and 1.29.2, as
+//! recorded in `compose/verdicts.tsv` by `compose/oracle.sh`.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -7,7 +7,7 @@ use o3r_deploy::internal::compose::{Environment, Reading, Release, read_project}
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compose");
 
-/// What a release says of a case.
+/// The verdict of a release on a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Verdict {
     /// `takes`, `config` or `start`.
@@ -61,7 +61,7 @@ fn read(case: &str, release: Release) -> Reading {
     read_project(text, &login, release, &find)
 }
 
-/// What docker-compose takes and the rules refuse, and why.
+/// Cases that docker-compose accepts and the rules refuse, and why.
 const POLICY: &[(&str, &str)] = &[
     ("container-name-blank.yml", DOCKER),
     ("container-name-short.yml", DOCKER),
@@ -105,12 +105,12 @@ const POLICY: &[(&str, &str)] = &[
     ("volume-trailing-colon.yml", DOCKER),
 ];
 
-/// The daemon refuses it, when the container is made.
+/// The daemon refuses it when the container is created.
 const DOCKER: &str = "docker refuses it";
-/// docker-compose refuses it behind its first question to docker, where the oracle ends.
+/// docker-compose refuses it after its first request to docker, where the oracle stops.
 const UP: &str = "`up` refuses it, later than the oracle goes";
 
-/// What only docker-compose itself finds.
+/// Cases that only docker-compose itself refuses.
 const ONLY_THERE: &[(&str, &str)] = &[(
     "build-missing-directory.yml",
     "whether a build's directory exists; `check` refuses every `build:`",

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 const MANIFEST: &str = "[release]\nname = \"app\"\nversion = \"1\"\n\
     [[directories]]\npath = \"~/share\"\n[[volumes]]\nname = \"share\"\npath = \"~/share\"\n";
 
-/// A folder with a manifest, and what is loaded from it.
+/// Loads a manifest from a new folder.
 fn loaded(manifest: &str) -> (TempDir, Result<Deployment, Error>) {
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(folder.path()).unwrap();
@@ -22,7 +22,7 @@ fn loaded(manifest: &str) -> (TempDir, Result<Deployment, Error>) {
 
 fn vpu() -> (TempDir, Vpu<FakeVpu>) {
     let (folder, deployment) = loaded(MANIFEST);
-    // One process applies to an address once at a time, and tests may be threads of one.
+    // A process applies to an address only once at a time, and tests may be threads of one process.
     let address = folder.path().to_str().unwrap().to_owned();
     let vpu = deployment.unwrap().on(FakeVpu::default(), &address);
     (folder, vpu)
@@ -33,7 +33,7 @@ fn options() -> ApplyOptions {
 }
 
 #[tokio::test]
-async fn what_is_planned_is_applied_and_then_nothing_is_left() {
+async fn a_plan_is_applied_and_then_nothing_is_left() {
     let (_folder, vpu) = vpu();
     let planned = vpu.plan().await.unwrap();
     assert_eq!(planned.plan.steps.len(), 3);
@@ -56,9 +56,9 @@ async fn a_plan_of_another_state_is_not_applied() {
     assert!(matches!(again, Err(Error::Stale)), "{:?}", again.err());
 }
 
-/// What a dead apply left at work ends when the lock is taken, after the plan was made and shown.
+/// What a dead apply left running ends when the lock is taken, after the plan was made and shown.
 #[tokio::test]
-async fn what_a_dead_apply_still_does_is_seen_before_anything_is_done() {
+async fn what_a_dead_apply_left_running_is_seen_before_anything_is_done() {
     let manifest = format!(
         "{MANIFEST}[[transfers]]\nsrc = \"conf/\"\ndst = \"~/share/conf/\"\ndelete = true\n"
     );
@@ -116,11 +116,11 @@ async fn a_blocked_plan_is_not_applied() {
 }
 
 #[tokio::test]
-async fn a_step_that_fails_is_the_outcome_of_a_report() {
+async fn a_failed_step_is_the_outcome_of_a_report() {
     let (_folder, vpu) = vpu();
     let planned = vpu.plan().await.unwrap();
     let commands = vpu.host().commands().len();
-    // Taking the lock and looking again come before.
+    // Taking the lock and observing again come first.
     let mut failed = None;
     for number in commands..commands + 40 {
         vpu.host().inject(Some(Fault::Fails(number)));
@@ -139,7 +139,7 @@ async fn a_step_that_fails_is_the_outcome_of_a_report() {
     assert!(failure.address.contains("share"), "{failure:?}");
 }
 
-/// The VPU's lock would take the second one for the first one after its link broke.
+/// The VPU's lock would take the second apply for the first one after a lost connection.
 #[tokio::test]
 async fn one_process_applies_to_a_vpu_once_at_a_time() {
     let (_folder, vpu) = vpu();
@@ -151,13 +151,13 @@ async fn one_process_applies_to_a_vpu_once_at_a_time() {
     assert!(both.0.is_ok(), "{:?}", both.0.err());
     let second = both.1;
     assert!(matches!(second, Err(Error::Locked(Locked::Busy { .. }))));
-    // And again afterwards.
+    // It is possible again afterwards.
     let again = vpu.plan().await.unwrap();
     assert!(vpu.apply(&again, options()).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_is_waited_for_is_noted_and_the_log_is_kept() {
+async fn waits_are_noted_and_the_log_is_written() {
     let (folder, vpu) = vpu();
     let noted = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
     let heard = std::sync::Arc::clone(&noted);
@@ -192,7 +192,7 @@ async fn an_apply_is_interrupted_in_order() {
     assert!(vpu.host().world(|world| world.volumes.is_empty()));
 }
 
-/// Interrupts when a step that changes what runs starts, and notes what is told.
+/// Interrupts when a step of the switch starts, and notes what is reported.
 struct InterruptsSwitch {
     sender: tokio::sync::watch::Sender<u32>,
     told: std::sync::Mutex<Vec<String>>,
@@ -214,7 +214,7 @@ impl Observer for InterruptsSwitch {
 }
 
 #[tokio::test]
-async fn the_first_interrupt_is_answered_while_a_step_that_changes_what_runs_ends() {
+async fn the_first_interrupt_lets_a_step_of_the_switch_end() {
     let manifest = format!("{MANIFEST}[vpu]\nname = \"agv\"\n");
     let (folder, deployment) = loaded(&manifest);
     let address = folder.path().to_str().unwrap().to_owned();
@@ -243,7 +243,7 @@ async fn the_first_interrupt_is_answered_while_a_step_that_changes_what_runs_end
 }
 
 #[test]
-fn what_is_deployed_is_always_checked() {
+fn the_deployed_state_is_always_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(folder.path()).unwrap();
     let twice = format!("{MANIFEST}[[volumes]]\nname = \"share\"\npath = \"~/other\"\n");
@@ -257,7 +257,7 @@ fn what_is_deployed_is_always_checked() {
 }
 
 #[test]
-fn what_is_wrong_with_a_manifest_has_codes_and_places() {
+fn findings_in_a_manifest_have_codes_and_places() {
     let (_folder, deployment) = loaded("[release]\nname = \"app\"\nvesion = \"1\"\n");
     let Err(Error::Load(LoadError::Invalid(findings))) = deployment else {
         panic!("a key is misspelt");

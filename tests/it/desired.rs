@@ -1,4 +1,4 @@
-//! What a manifest's local files become.
+//! The desired state that a manifest's local files result in.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use o3r_deploy::internal::{
     resolve::resolve,
 };
 
-/// Resolves a manifest of one compose project beside these files.
+/// Resolves a manifest of one compose project with these files next to it.
 fn resolved(project: &str, files: &[&str]) -> Desired {
     let directory = tempfile::tempdir().unwrap();
     let base = Utf8Path::from_path(directory.path()).unwrap();
@@ -48,9 +48,10 @@ fn regression_a_file_that_is_named_twice_is_placed_once() {
     }
 }
 
-/// Whether the VPU's login sets it, docker-compose there is asked before anything is touched.
+/// docker-compose on the VPU, which is asked before anything is touched, knows whether the VPU's
+/// login sets the variable.
 #[test]
-fn regression_a_required_variable_that_only_the_login_may_set_is_no_reason_to_stop() {
+fn regression_a_required_variable_that_only_the_login_may_set_does_not_block() {
     let directory = tempfile::tempdir().unwrap();
     let base = Utf8Path::from_path(directory.path()).unwrap();
     let compose = "version: \"2.4\"\nservices:\n  a:\n    image: a:1\n    environment: [\"A=${MUST:?set it}\"]\n";
@@ -66,7 +67,7 @@ fn regression_a_required_variable_that_only_the_login_may_set_is_no_reason_to_st
 }
 
 #[test]
-fn a_file_that_is_no_image_is_a_finding() {
+fn a_file_that_is_not_an_image_is_a_finding() {
     let directory = tempfile::tempdir().unwrap();
     let base = Utf8Path::from_path(directory.path()).unwrap();
     fs::write(base.join("app.tar"), "no archive").unwrap();

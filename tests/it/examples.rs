@@ -18,7 +18,7 @@ use o3r_testing::{
 };
 use serde_json::json;
 
-/// What `docker save` would write of an image without content.
+/// Writes an image without content as `docker save` would.
 fn archive(path: &Path) {
     let config = json!({"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"")]}});
     let manifest =
@@ -30,7 +30,7 @@ fn archive(path: &Path) {
     fs::write(path, tar.end()).unwrap();
 }
 
-/// The example, with what the user brings.
+/// Resolves the example with the files that the user supplies.
 fn gpu() -> Resolved {
     let site = tempfile::tempdir().unwrap();
     let base = Utf8Path::from_path(site.path()).unwrap();
@@ -62,7 +62,7 @@ async fn planned(world: World) -> Plan {
 }
 
 #[tokio::test]
-async fn gpu_is_planned_where_the_runtime_is() {
+async fn gpu_is_planned_if_the_runtime_exists() {
     let plan = planned(World::default()).await;
     assert_eq!(plan.blocked, []);
     let addresses: Vec<String> = plan
@@ -85,7 +85,7 @@ async fn gpu_is_planned_where_the_runtime_is() {
 }
 
 #[tokio::test]
-async fn gpu_is_blocked_where_the_runtime_is_not() {
+async fn gpu_is_blocked_if_the_runtime_is_missing() {
     let mut world = World::default();
     world.runtimes.remove("nvidia");
     let plan = planned(world).await;

@@ -1,4 +1,5 @@
-//! Who imports whom among the folders of each crate: no folder is in a cycle, and a new dependency shows in a diff.
+//! The imports between the folders of each crate: no folder is in a cycle, and a new dependency
+//! shows in a diff.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +11,11 @@ use std::{
 /// The folders and files at the top of a crate, and which of the others each imports.
 type Map = BTreeMap<String, BTreeSet<String>>;
 
-/// Folders below `src` that are crates of their own.
+/// Folders below `src` that are separate crates.
 const CRATES: [&str; 2] = ["core", "transfer"];
 
-/// The imports of the crate whose root is this directory. Tests within modules may import what they like.
+/// Returns the imports of the crate whose root is this directory. Tests within modules may import
+/// anything.
 fn map(root: &Path, others: &[&str]) -> Map {
     let mut map = Map::new();
     for entry in walkdir::WalkDir::new(root) {
@@ -43,13 +45,13 @@ fn map(root: &Path, others: &[&str]) -> Map {
     map
 }
 
-/// The first name of a path.
+/// Returns the first name of a path.
 fn head(path: &str) -> String {
     let is_name = |c: &char| c.is_alphanumeric() || *c == '_';
     path.chars().take_while(is_name).collect()
 }
 
-/// The first names of the paths of a group, up to its closing brace.
+/// Returns the first names of the paths of a group, up to its closing brace.
 fn heads(group: &str) -> BTreeSet<String> {
     let mut heads = BTreeSet::new();
     let (mut depth, mut begins) = (0, true);
@@ -70,7 +72,7 @@ fn heads(group: &str) -> BTreeSet<String> {
     heads
 }
 
-/// A folder that is imported by something that it imports, with all of the way there.
+/// Returns a folder that is imported by something that it imports, with the whole cycle.
 fn cycle(map: &Map) -> Option<Vec<String>> {
     fn visit(map: &Map, way: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
         let at = way.last().unwrap().clone();
@@ -105,7 +107,7 @@ fn no_folder_is_in_a_cycle_and_the_map_is_the_committed_one() {
         ("o3r-deploy", src.clone(), &CRATES),
     ] {
         let mut map = map(&root, others);
-        // What the root re-exports of the other crates is no folder of its own.
+        // A re-export of another crate at the root is not a folder of this one.
         let own: BTreeSet<String> = map.keys().cloned().collect();
         for imports in map.values_mut() {
             imports.retain(|import| own.contains(import));

@@ -1,4 +1,5 @@
-//! All tests of the library and the program that need no twin, in one binary: linking takes longer than most of them.
+//! All tests of the library and the program that need no twin, in one binary: linking takes longer
+//! than most of the tests.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests make files and run programs of their own, and panic where that fails"

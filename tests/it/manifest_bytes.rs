@@ -1,4 +1,4 @@
-//! Feeds the manifest reader what no editor writes: it must answer with findings, never panic.
+//! Feeds the manifest reader input that no editor writes: it must return findings, never panic.
 
 use std::io;
 
@@ -167,7 +167,7 @@ fn an_archive_given_as_the_manifest() {
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_line_ends_are_fine() {
+fn a_byte_order_mark_and_windows_line_ends_are_accepted() {
     assert_eq!(
         read("\u{feff}[release]\r\nname = \"a\"\r\n".as_bytes()).unwrap(),
         ""

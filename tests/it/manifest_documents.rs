@@ -1,5 +1,5 @@
-//! Reads every document in `tests/manifests` and compares all that is said about it with the
-//! snapshot beside it. `tests/run.sh bless-local` updates the snapshots.
+//! Reads every document in `tests/manifests` and compares all findings with the snapshot next to
+//! it. `tests/run.sh bless-local` updates the snapshots.
 
 use std::{env, fs, io};
 
@@ -12,7 +12,7 @@ use o3r_deploy::internal::manifest::{
 
 const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifests");
 
-/// Local files as seen from one directory, so that findings name them relative to it.
+/// Local files relative to one directory, so that findings name them relative to it.
 struct Below<'a>(&'a Utf8Path);
 
 impl LocalFiles for Below<'_> {
@@ -53,7 +53,7 @@ fn check(path: &Utf8Path) -> Result<Loaded, Diagnostics> {
     )
 }
 
-/// Compares with the snapshot beside a document; an empty one is no file.
+/// Compares with the snapshot next to a document; an empty one means no file.
 fn differs(document: &Utf8Path, rendered: &str) -> Option<String> {
     let snapshot = document.with_extension("stderr");
     if env::var_os("O3R_DEPLOY_UPDATE").is_some() {
@@ -117,7 +117,7 @@ fn every_defect_is_reported_in_its_place() {
 }
 
 #[test]
-fn keys_to_come_are_refused_by_name() {
+fn unsupported_keys_are_refused_by_name() {
     let mut differences = Vec::new();
     for path in documents("unsupported") {
         let loaded = check(&path).unwrap_or_else(|findings| panic!("{path}\n{findings:#?}"));
@@ -129,7 +129,7 @@ fn keys_to_come_are_refused_by_name() {
 }
 
 #[test]
-fn what_is_supported_is_not_refused() {
+fn supported_keys_are_not_refused() {
     for name in [
         "minimal",
         "vpu",
@@ -145,7 +145,7 @@ fn what_is_supported_is_not_refused() {
 }
 
 #[test]
-fn findings_have_a_form_for_programs() {
+fn findings_have_a_format_for_programs() {
     let path = Utf8Path::new(DOCUMENTS).join("invalid/schema/unknown_key.toml");
     let findings = check(&path).unwrap_err();
     insta::assert_snapshot!(serde_json::to_string_pretty(&findings).unwrap(), @r#"
@@ -169,7 +169,7 @@ fn vpus(case: &str) -> Utf8PathBuf {
 }
 
 #[test]
-fn vpus_may_stand_in_either_file() {
+fn vpus_may_be_in_either_file() {
     let loaded = check(&vpus("beside")).unwrap();
     let names: Vec<&String> = loaded.manifest.vpus.keys().collect();
     assert_eq!(names, ["agv-17", "agv-18"]);

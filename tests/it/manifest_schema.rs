@@ -20,7 +20,7 @@ fn the_committed_schemas_are_current() {
 }
 
 #[test]
-fn the_example_says_everything_that_can_be_said() {
+fn the_example_uses_every_key() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/o3r-deploy.toml.example");
     let loaded = manifest::parse("o3r-deploy.toml.example", &fs::read(path).unwrap())
         .unwrap_or_else(|findings| panic!("{}", findings.render_plain(100)));
@@ -32,15 +32,15 @@ fn the_example_says_everything_that_can_be_said() {
     assert!(missing.is_empty(), "the example lacks {missing:?}");
 }
 
-/// In the example and in the schema, where an editor shows it.
+/// In the example, and in the schema, where an editor shows it.
 #[test]
-fn what_is_refused_is_marked() {
+fn unsupported_keys_are_marked() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/o3r-deploy.toml.example");
     let text = fs::read_to_string(path).unwrap();
     let loaded = manifest::parse("o3r-deploy.toml.example", text.as_bytes()).unwrap();
     let refused = manifest::unsupported::unsupported(&loaded);
     let lines: Vec<&str> = text.lines().collect();
-    // In the same line, or somewhere above it in the same paragraph.
+    // In the same line, or above it in the same paragraph.
     let is_marked = |number: usize| {
         let above = lines[..number].iter().rev();
         let mut paragraph = above.take_while(|line| !line.is_empty());
@@ -75,7 +75,7 @@ fn what_is_refused_is_marked() {
     assert!(!marked("/properties/images/items/properties/archive"));
 }
 
-/// The text that an editor shows on hovering: what a key does, what holds without it, and one value.
+/// The text that an editor shows on hovering: what a key does, its default, and one value.
 #[test]
 fn every_key_is_explained_with_its_default_and_an_example() {
     for document in [manifest::Document::Manifest, manifest::Document::Vpus] {
@@ -108,7 +108,7 @@ fn unexplained(schema: &Value, pointer: &str, lacking: &mut Vec<String>) {
             lacking.push(format!("{pointer}: an example"));
         }
         let is_required = required.is_some_and(|keys| keys.iter().any(|it| it == key));
-        // Of the sources of an image, one is chosen.
+        // Only one of the sources of an image is used.
         let is_choice = pointer.starts_with("/images/*/") && !pointer.contains("rootfs/");
         let wants_default = (!is_table || is_map_of_texts) && !is_required && !is_choice;
         if wants_default && !text.contains("Default: ") {
@@ -147,7 +147,8 @@ fn keys(schema: &Value, pointer: &str, known: &mut BTreeSet<String>) {
     }
 }
 
-/// What the catalogue of `SchemaStore` takes: it has the form of the entries there, and names files of ours.
+/// What `SchemaStore`'s catalogue requires: the format of an entry, and file names that match
+/// manifests.
 #[test]
 fn the_catalogue_entry_matches_manifests() {
     let text = fs::read_to_string("schemas/schemastore.json").unwrap();
@@ -161,7 +162,7 @@ fn the_catalogue_entry_matches_manifests() {
         entry["fileMatch"],
         serde_json::json!(["deploy.toml", "*.deploy.toml"])
     );
-    // Where they serve schemas that are kept with them.
+    // The URL of schemas that are stored in their repository.
     assert_eq!(entry["url"], "https://www.schemastore.org/o3r-deploy.json");
     let page = fs::read_to_string("docs/editors.md").unwrap();
     assert!(page.contains("schemas/schemastore.json"));

@@ -1,4 +1,4 @@
-//! What the VPU lacks is found by the plan, before anything is touched.
+//! Plans find what the VPU lacks before anything is touched.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use o3r_testing::desired::nothing;
 const NONCE: &str = "o3r-0123456789abcdef";
 const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
 
-/// A VPU as recorded, with none of the paths that were asked for then.
+/// Returns a recorded VPU, with none of the paths that were observed then.
 pub(crate) fn observed() -> Observed {
     let query = Query::default();
     let mut observed = parse(DOCKER_20, NONCE, &query).unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn planned(desired: &Desired, observed: &Observed) -> Plan {
     plan(desired, observed, &Offers::default(), "192.168.0.69")
 }
 
-/// The same, where that can be sent of the image.
+/// Plans with this offer for the image.
 pub(crate) fn planned_with(desired: &Desired, observed: &Observed, offer: &ImageOffer) -> Plan {
     let offers = Offers {
         images: BTreeMap::from([("app:1".to_owned(), offer.clone())]),
@@ -76,7 +76,7 @@ pub(crate) fn planned_with(desired: &Desired, observed: &Observed, offer: &Image
     plan(desired, observed, &offers, "192.168.0.69")
 }
 
-/// Reasons, codes and remedies.
+/// Returns reasons, codes and remedies.
 fn blocked(plan: &Plan) -> String {
     let blocked = plan.blocked.iter();
     let lines = blocked.map(|b| {
@@ -99,7 +99,7 @@ fn is_free(desired: &Desired, observed: &Observed) {
     assert_eq!(blocked(&planned(desired, observed)), "");
 }
 
-/// A running container of someone else's that has port 9000 of one address.
+/// Returns a running container of another project that has port 9000 of one address.
 pub(crate) fn foreign(project: &str) -> Container {
     Container {
         name: "camera-test".into(),
@@ -125,7 +125,7 @@ fn with_container(container: Container) -> Observed {
 }
 
 #[test]
-fn podmans_own_program_serves_no_compose_project() {
+fn podmans_own_program_does_not_support_compose_projects() {
     let mut observed = observed();
     let Probed::Known(docker) = &mut observed.facts.docker else {
         panic!()
@@ -188,7 +188,7 @@ fn port_of_a_program() {
 }
 
 #[test]
-fn port_of_an_own_container_on_the_network_of_the_vpu() {
+fn port_of_an_own_container_with_host_networking() {
     let container = |project| Container {
         host_network: true,
         ports: [].into(),
@@ -209,7 +209,7 @@ fn port_of_an_own_container_on_the_network_of_the_vpu() {
 }
 
 #[test]
-fn port_that_two_services_want() {
+fn port_that_two_services_publish() {
     let same = vec![
         project("app", &[("web", service(&["9000/tcp"]))]),
         project("other", &[("api", service(&["9000/tcp"]))]),
@@ -253,7 +253,7 @@ fn runtime_that_docker_does_not_have() {
     ");
 }
 
-/// An image of 448 MiB with these layers.
+/// Returns an image of 448 MiB with these layers.
 pub(crate) fn large_image(layers: Vec<LayerOffer>) -> (Desired, ImageOffer) {
     let mut desired = desired(vec![]);
     desired.images.push(Image {
@@ -287,7 +287,7 @@ fn image_that_does_not_fit() {
     vpu.space: docker's disk has 300 MiB free, but needs 448 MiB to receive the images [no-space]
       help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
     ");
-    // `status` makes no layers ready, so that these are not the sizes that would be sent.
+    // `status` prepares no layers, so these sizes are not the ones that would be sent.
     let full = with(300 << 20);
     let status = status::status("192.168.0.69", &observed, Ok(&full));
     let Drift::Known {
@@ -321,7 +321,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
 
 #[test]
 fn home_directory_without_room_for_our_records() {
-    // Recording the release is a step, too.
+    // Recording the release is a step as well.
     let desired = desired(vec![]);
     let mut observed = observed();
     observed.readings.home_free = Some(1 << 20);
@@ -333,9 +333,9 @@ fn home_directory_without_room_for_our_records() {
     ");
 }
 
-/// A part that is loaded from a file, and the next one that docker gets meanwhile.
+/// A part that is loaded from a file while docker receives the next one.
 #[test]
-fn image_of_which_two_parts_do_not_fit_at_a_time() {
+fn image_of_which_two_parts_do_not_fit_together() {
     let layer = |name: &str, mib: u64| LayerOffer {
         diff_id: Digest::of(name),
         bytes: mib << 20,
@@ -371,7 +371,7 @@ fn image_of_which_two_parts_do_not_fit_at_a_time() {
 }
 
 #[test]
-fn directory_that_may_not_be_made() {
+fn directory_that_cannot_be_created() {
     let mut desired = desired(vec![]);
     desired.directories.push(Directory {
         path: "/opt/app".parse().unwrap(),
@@ -407,7 +407,7 @@ fn clock_of_a_vpu_without_a_time_server() {
     assert!(!plan.notes.iter().any(|note| note.text.contains("clock")));
 }
 
-/// With what docker-compose there says of the project `app`.
+/// Adds the answer of docker-compose on the VPU about the project `app`.
 fn answered(wanted: &Desired, answer: Answer) -> Observed {
     let mut observed = observed();
     let question = wanted.questions(&observed.facts).remove(0);
@@ -421,7 +421,7 @@ fn answered(wanted: &Desired, answer: Answer) -> Observed {
 }
 
 #[test]
-fn what_docker_compose_there_says_counts() {
+fn answers_of_docker_compose_on_the_vpu_count() {
     let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
     let mut refusing = answered(
         &wanted,
@@ -436,11 +436,12 @@ fn what_docker_compose_there_says_counts() {
     compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
       help: correct the files, then run: o3r-deploy check
     ");
-    // Of other files, or of another docker-compose, nothing was asked.
+    // Nothing was asked about other files, or of another docker-compose.
     refusing.facts.compose = Probed::Known("1.25.4".into());
     is_free(&wanted, &refusing);
 
-    // Another service, another port, and two containers: what it reads is planned.
+    // Another service, another port, and two containers: the plan follows what docker-compose
+    // resolved.
     let config = "services:\n  web:\n    image: app\n    ports: ['9000:80/tcp']\n    scale: 2\nversion: '2.4'\n";
     let file = ComposeFile::parse_config(config, &[].into()).unwrap();
     let mut resolving = answered(&wanted, Answer::Project(Box::new(file)));
@@ -479,7 +480,7 @@ fn what_docker_compose_there_says_counts() {
     assert!(plan.notes.iter().any(unasked));
 }
 
-/// The project with a volume that its compose file declares, and what docker has.
+/// Plans a project with a volume that its compose file declares, and these volumes in docker.
 fn with_volume(declared: compose::Volume, there: &[(&str, observe::Volume)]) -> String {
     let mut app = project("app", &[("web", service(&[]))]);
     let (name, older_name) = declared.docker_names("app");

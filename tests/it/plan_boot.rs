@@ -1,4 +1,4 @@
-//! Plans about booting, whole, as people read them. On the in-memory VPU.
+//! Complete plans about booting, as people read them. On the in-memory VPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use o3r_deploy::internal::{
 };
 use o3r_testing::vpu::{Autostart, Container, FakeVpu, Image, World};
 
-/// What the manifest says beside the release and the image.
+/// Returns the desired state of a manifest with `more` besides the release and the image.
 pub(crate) fn desired(more: &str, restart: &str) -> Desired {
     let directory = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(directory.path()).unwrap();
@@ -64,7 +64,7 @@ pub(crate) async fn observed(world: World, desired: &Desired) -> Observed {
         .unwrap()
 }
 
-/// The plan without its heading and the steps of other resources.
+/// Returns the plan without its heading and the steps of other resources.
 pub(crate) fn boot(plan: &Plan) -> String {
     assert_eq!(plan::lint::lint(plan), Vec::<String>::new());
     let mut plan = plan.clone();
@@ -167,13 +167,13 @@ async fn the_newer_generation_needs_policies_and_its_service() {
                 $ sync
     note: dockerd starts web (`restart: always`) of project app after a boot (`autostart = true`), and the next apply stops it again (`state = "stopped"`) [stopped-starts-at-boot]
     "#);
-    // Nothing is said of policies that nobody asked about.
+    // Nothing is reported about policies if `autostart` is not declared.
     assert_eq!(planned(newer(), LEFT, "").await, "");
     insta::assert_snapshot!(planned(newer(), OFF, "    restart: always\n").await, @r"note: project app has `autostart = false`, but dockerd starts job (`restart: unless-stopped`), web (`restart: always`) at boot by restart policy; remove `restart:` from docker-compose.yml to prevent that [starts-by-policy]");
 }
 
 #[tokio::test]
-async fn a_box_that_cannot_start_it_blocks() {
+async fn a_vpu_that_cannot_start_it_blocks() {
     let with = |change: &dyn Fn(&mut Autostart)| {
         let mut world = world();
         change(&mut world.autostart);
@@ -195,7 +195,7 @@ async fn a_box_that_cannot_start_it_blocks() {
       help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
       code: unit-differs
     ");
-    // Who asks for nothing is not held up.
+    // A manifest that does not declare `autostart` is not blocked.
     assert_eq!(planned(elsewhere, LEFT, "").await, "");
 
     let unknown = |desired: &Desired| {
@@ -231,7 +231,7 @@ async fn a_box_that_cannot_start_it_blocks() {
 }
 
 #[tokio::test]
-async fn what_a_boot_does_is_said_where_it_cannot_be_told_or_is_not_what_is_declared() {
+async fn an_unknown_or_undeclared_effect_of_a_boot_is_noted() {
     let with = |change: fn(&mut Facts)| async move {
         let wanted = desired(ON, "    restart: always\n");
         let mut observed = observed(world(), &wanted).await;
@@ -282,7 +282,7 @@ fn unit(facts: &mut Facts) -> &mut observe::Unit {
 }
 
 #[tokio::test]
-async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
+async fn disabled_services_lose_unit_and_policies_and_nothing_else() {
     let mut world = world();
     for (id, project, policy) in [
         ("a", "old-demo", "always"),
@@ -337,7 +337,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
         docker container update --restart=unless-stopped bbbbbbbbbbbb
         ");
 
-    // A plan is stale by what it depends on, and by nothing else.
+    // Only what a plan depends on makes it stale.
     let fingerprint = |world: World| {
         let wanted = desired(more, "");
         async move {
@@ -362,7 +362,7 @@ async fn services_of_others_lose_unit_and_policies_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn regression_what_a_cut_off_apply_disabled_is_not_called_restorable() {
+async fn regression_what_an_interrupted_apply_disabled_is_not_reported_as_restorable() {
     let vpu = FakeVpu::new(world());
     let observe_for = |desired: Desired| {
         let vpu = &vpu;

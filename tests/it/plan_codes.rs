@@ -1,4 +1,4 @@
-//! Codes of blocks and notes that no other plan test names.
+//! Codes of blocks and notes that no other plan test covers.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn is_blocked(desired: &Desired, code: BlockCode, change: impl FnOnce(&mut Obser
 }
 
 #[test]
-fn what_the_box_itself_lacks_has_a_code_each() {
+fn what_the_vpu_itself_lacks_has_a_code_each() {
     let app = desired(vec![project("app", &[("web", service(&[]))])]);
     let refuses = |observed: &mut Observed| {
         observed.facts.system.home_refuses = Some("~ is read-only".into());
@@ -94,7 +94,7 @@ fn volume_to_replace_that_others_use() {
     is_blocked(&wanted, BlockCode::VolumeInUse, used);
 }
 
-/// A delta of 40 MB against the image `app:0`, in place of an archive of 448 MB.
+/// Returns a delta of 40 MB against the image `app:0`, instead of an archive of 448 MB.
 fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
     let layer = LayerOffer {
         diff_id: Digest::of("one"),
@@ -126,7 +126,7 @@ fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
 }
 
 #[test]
-fn how_an_image_is_sent_is_noted_by_a_code() {
+fn the_way_an_image_is_sent_is_noted_with_a_code() {
     let codes = |archive: u64, change: fn(&mut Observed)| {
         let (desired, offer, mut observed) = image_with_a_delta(archive);
         change(&mut observed);
@@ -156,7 +156,7 @@ fn how_an_image_is_sent_is_noted_by_a_code() {
     assert!(codes(448 << 20, elsewhere).contains(&NoteCode::OtherDocker));
 }
 
-/// Two releases that have the project `app`, each applied at a time.
+/// Adds two releases that have the project `app`, each applied at a given time.
 fn two_releases(observed: &mut Observed, app: &str, other: &str) {
     let release = observe::Release {
         version: "1".into(),
@@ -179,7 +179,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
 }
 
 #[test]
-fn a_project_of_another_release_is_told_and_is_of_the_one_that_was_applied_last() {
+fn a_project_of_two_releases_belongs_to_the_one_that_was_applied_last() {
     let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
     assert_eq!(wanted.release.name, "app");
     let (early, late) = ("2026-11-23T01:20:00Z", "2026-11-24T01:20:00Z");
@@ -202,7 +202,7 @@ fn a_project_of_another_release_is_told_and_is_of_the_one_that_was_applied_last(
 }
 
 #[test]
-fn a_mistyped_name_to_disable_is_told() {
+fn a_mistyped_name_to_disable_is_noted() {
     for (name, is_told) in [("appp", true), ("app", false), ("ifm-demo", false)] {
         let mut wanted = desired(vec![]);
         wanted.disabled.push(Disabled {

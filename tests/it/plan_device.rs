@@ -1,4 +1,5 @@
-//! Plans about the device, whole, as people read them: its name, serial number and firmware. On the in-memory VPU.
+//! Complete plans about the device, as people read them: its name, serial number and firmware. On
+//! the in-memory VPU.
 
 use o3r_deploy::internal::{
     observe::{Probed, observe},
@@ -13,7 +14,7 @@ use crate::plan_boot::{boot, desired, observed, planned, world};
 
 const NAMED: &str = "[vpu]\nname = \"agv-17\"\n";
 
-/// A device with a name now, and what is saved of it.
+/// Returns a device with a current name, and its saved settings.
 fn device(name: &str, saved: serde_json::Value) -> World {
     let mut world = world();
     world.settings["device"]["info"]["name"] = json!(name);
@@ -22,7 +23,7 @@ fn device(name: &str, saved: serde_json::Value) -> World {
 }
 
 #[tokio::test]
-async fn the_name_is_set_and_saved_with_what_was_saved() {
+async fn the_name_is_set_and_saved_with_the_saved_settings() {
     let named = |name: &str| json!({"device": {"info": {"name": name}}});
     assert_eq!(
         planned(device("agv-17", named("agv-17")), NAMED, "").await,
@@ -43,7 +44,7 @@ async fn the_name_is_set_and_saved_with_what_was_saved() {
                     name after the next boot: (none) -> agv-17
                     $ device-api:80 saveInit /device/info/name /ports/port0/state
         ");
-    // Saved already: whatever else is temporary stays so.
+    // Saved already: other temporary settings stay temporary.
     let temporary =
         json!({"device": {"info": {"name": "agv-17"}}, "ports": {"port0": {"state": "IDLE"}}});
     insta::assert_snapshot!(planned(device("theirs", temporary), NAMED, "").await, @r#"
@@ -101,7 +102,7 @@ async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
     ");
 }
 
-/// What is said of a device's firmware where `range` is wanted.
+/// Returns what is reported about a device's firmware if `range` is required.
 async fn firmware(found: &str, range: &str) -> String {
     let mut world = world();
     world.firmware = found.to_owned();

@@ -1,4 +1,4 @@
-//! Whole plans, as text and as JSON, and the schema that they keep.
+//! Complete plans as text and as JSON, and their schema.
 
 use std::fs;
 
@@ -16,7 +16,8 @@ fn the_committed_schemas_are_current() {
     }
 }
 
-/// A plan document that an earlier version of this program wrote: it is read as long as its format is this one.
+/// A plan document that an earlier version wrote: it is read as long as its format is the current
+/// one.
 #[test]
 fn old_documents_are_read_and_keep_the_schema() {
     let text = fs::read_to_string("tests/fixtures/plan/format-2.json").unwrap();
@@ -41,7 +42,7 @@ fn old_documents_are_read_and_keep_the_schema() {
 }
 
 #[test]
-fn documents_of_other_formats_are_refused_with_what_to_do() {
+fn documents_of_other_formats_are_refused_with_a_remedy() {
     let text = "{\"format\": 1, \"everything\": \"else\"}";
     let error = Plan::read(text.as_bytes()).unwrap_err();
     assert_eq!(

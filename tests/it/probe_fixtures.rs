@@ -1,4 +1,4 @@
-//! Recorded answers of the probe, parsed: what it means, and what damage to it does.
+//! Recorded answers of the probe: how they are parsed, also when damaged.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,19 @@ use proptest::prelude::*;
 const NONCE: &str = "o3r-0123456789abcdef";
 /// Recorded on a twin: docker 20.10.24, docker-compose 1.29.2.
 const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
-/// The same VPU as docker 19.03.8 and docker-compose 1.25.4 say it; see the README beside it.
+/// The same VPU in the output of docker 19.03.8 and docker-compose 1.25.4; see the README beside
+/// it.
 const DOCKER_19: &str = include_str!("../fixtures/probe/docker-19.03.8.txt");
 
 /// Recorded later, with readings for `status`.
 const HEALTH: &str = include_str!("../fixtures/probe/docker-20.10.24-health.txt");
 
-/// Recorded with what docker-compose 1.29.2 makes of networks, mounts, namespaces and ports.
+/// Recorded with the networks, mounts, namespaces and ports of docker-compose 1.29.2.
 const COMPOSE: &str = include_str!("../fixtures/probe/docker-20.10.24-compose.txt");
 
-/// Recorded where docker 26.1.5 keeps images in the containerd store.
+/// Recorded with docker 26.1.5, which stores images in the containerd store.
 const CONTAINERD: &str = include_str!("../fixtures/probe/docker-26.1.5-containerd.txt");
-/// Recorded with podman 4.3.1: its service asked by docker's program, and its own program.
+/// Recorded with podman 4.3.1: its service as docker's program shows it, and its own program.
 const PODMAN_SERVICE: &str = include_str!("../fixtures/probe/podman-4.3.1-service.txt");
 const PODMAN_PROGRAM: &str = include_str!("../fixtures/probe/podman-4.3.1-program.txt");
 
@@ -71,7 +72,7 @@ fn readings() {
 }
 
 #[test]
-fn both_generations_say_the_same_of_volumes_images_and_containers() {
+fn both_generations_report_the_same_volumes_images_and_containers() {
     let (old, new) = (observed(DOCKER_19).facts, observed(DOCKER_20).facts);
     assert_eq!(old.volumes, new.volumes);
     assert_eq!(old.images, new.images);
@@ -113,7 +114,7 @@ fn compose_projects() {
 }
 
 #[test]
-fn older_recordings_know_nothing_of_networks_and_projects() {
+fn older_recordings_have_no_networks_and_projects() {
     let facts = observed(DOCKER_20).facts;
     assert!(matches!(facts.networks, Probed::Unknown(_)));
     assert!(facts.projects.is_empty());
@@ -163,7 +164,7 @@ fn a_missing_permission_is_unknown_and_not_missing() {
 }
 
 #[test]
-fn a_cut_answer_is_an_error_wherever_it_is_cut() {
+fn a_truncated_answer_is_an_error_wherever_it_is_cut() {
     let end = DOCKER_20.rfind("end compose").unwrap();
     for (index, _) in DOCKER_20
         .char_indices()
@@ -175,7 +176,7 @@ fn a_cut_answer_is_an_error_wherever_it_is_cut() {
 }
 
 #[test]
-fn another_runs_frames_are_not_ours() {
+fn frames_of_another_run_are_not_accepted() {
     let result = parse(DOCKER_20, "o3r-fedcba9876543210", &query());
     assert_eq!(result.unwrap_err(), ParseError::Section("system"));
 }

@@ -1,4 +1,5 @@
-//! Holds what programs may use of the library: the names that `src/lib.rs` exports, and what each of them offers.
+//! Checks the library's public interface: the names that `src/lib.rs` exports, and the items of
+//! each of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +12,10 @@ use syn::{Fields, ImplItem, Item, ReturnType, TraitItem, UseTree, Visibility};
 /// The sources whose items the library exports.
 const SOURCES: [&str; 3] = ["src", "src/core", "src/transfer"];
 
-/// What an exported name offers, a line each.
+/// The items of each exported name, one for each line.
 type Offers = BTreeMap<String, BTreeSet<String>>;
 
-/// The exported names, by the module and the name where they are declared.
+/// The exported names, by module and by the name where they are declared.
 type Exported = BTreeMap<(String, String), String>;
 
 #[test]
@@ -45,18 +46,19 @@ fn what_programs_may_use_is_the_committed_list() {
     insta::assert_snapshot!(list);
 }
 
-/// The types of ours that signatures mention and programs cannot name.
+/// Returns this project's types that signatures mention and programs cannot name.
 fn foreign(list: &str) -> String {
     let names = list.lines().filter(|line| !line.starts_with(' '));
     let names: BTreeSet<&str> = names.collect();
-    // Single letters are type parameters; the rest is of the standard library and of crates that programs know.
+    // Single letters are type parameters; the rest is from the standard library and from well-known
+    // crates.
     let known = "Arc Box BTreeMap BTreeSet Err Error FnOnce Fn FnMut Future Into AsRef Iterator Ok Option Result Self Send Some \
                  Static String Sync Vec Utf8Path Utf8PathBuf Display Duration Range AsyncRead AsyncWrite Unpin Pin Stderr \
                  Unknown Deserialize Serialize Mutex Receiver Child ChildStdin";
     let known: BTreeSet<&str> = known.split_whitespace().collect();
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let lines = list.lines().filter(|line| line.starts_with(' '));
-    // A variant's or a function's own name is no mention.
+    // A variant's or a function's own name is not a mention.
     let mentioned = lines.flat_map(|line| {
         let types = line
             .split_once(['{', '(', ':'])
@@ -70,7 +72,7 @@ fn foreign(list: &str) -> String {
     foreign.into_iter().collect::<Vec<_>>().join(" ")
 }
 
-/// Sources below a folder; `src` has those of other crates, too.
+/// Returns the sources below a folder; `src` includes those of other crates.
 fn walk(folder: &str) -> Vec<std::path::PathBuf> {
     let mut found = vec![];
     let mut folders = vec![std::path::PathBuf::from(folder)];
@@ -93,7 +95,7 @@ fn exported() -> Exported {
     let found = uses("src/lib.rs")
         .into_iter()
         .map(|((module, name), called)| {
-            // What the root of another crate exports is declared in a module of its own.
+            // An item that the root of another crate exports is declared in one of its modules.
             let declared = transfer.keys().find(|(_, other)| *other == name);
             match declared {
                 Some(declared) if module.is_empty() => (declared.clone(), called),
@@ -103,7 +105,7 @@ fn exported() -> Exported {
     found.collect()
 }
 
-/// What a crate's root exports.
+/// Returns the exports of a crate's root.
 fn uses(root: &str) -> Exported {
     let file = syn::parse_file(&fs_err::read_to_string(root).unwrap()).unwrap();
     let mut names = BTreeMap::new();
@@ -223,7 +225,7 @@ fn fields(fields: &Fields) -> Vec<String> {
         .collect()
 }
 
-/// The fields of a variant, by name and type.
+/// Returns the fields of a variant, by name and type.
 fn spaced(fields: &Fields) -> String {
     let shown: Vec<String> = fields
         .iter()
@@ -258,7 +260,7 @@ fn signature(signature: &syn::Signature) -> String {
     )
 }
 
-/// Tokens as people space them.
+/// Returns tokens with conventional spacing.
 fn tokens(tokens: &impl quote::ToTokens) -> String {
     let text = tokens.to_token_stream().to_string();
     let mut out = text;

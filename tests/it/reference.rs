@@ -1,4 +1,5 @@
-//! The pages of reference that are made of the program: the keys of manifests, and commands with their options.
+//! The pages of the reference that are generated from the program: the keys of manifests, and
+//! commands with their options.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::committed::is_current;
 
-/// What a value may be, in a few words: `string`, `` `arm64` or `amd64` ``, `list of strings`.
+/// Describes the values of a key in a few words: `string`, `` `arm64` or `amd64` ``, `list of
+/// strings`.
 fn kind(schema: &Value) -> String {
     let several = |all: &[Value], word: fn(&Value) -> String| {
         let words: Vec<String> = all.iter().map(word).collect();
@@ -35,7 +37,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// A table of the manifest, and those in it.
+/// Writes a table of the manifest, with the tables in it.
 fn section(page: &mut String, title: &str, schema: &Value) {
     let table = if schema["type"] == "array" {
         &schema["items"]

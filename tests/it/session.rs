@@ -1,13 +1,13 @@
-//! The pictures of a session that README.md shows.
+//! The pictures of a session in README.md.
 
 use std::fs;
 
 use quick_xml::{Reader, events::Event};
 
-/// Pixels of README's column on GitHub.
+/// Width in pixels of README's column on GitHub.
 const COLUMN: f64 = 838.0;
 
-/// What is in the picture: its width, and its texts in their order.
+/// Returns a picture's width, and its texts in order.
 fn read(path: &str) -> (f64, String) {
     let svg = fs::read_to_string(path).unwrap();
     let mut reader = Reader::from_str(&svg);
@@ -40,7 +40,7 @@ fn read(path: &str) -> (f64, String) {
 }
 
 #[test]
-fn pictures_are_whole_fit_the_page_and_show_its_commands() {
+fn pictures_are_complete_fit_the_page_and_show_its_commands() {
     let readme = fs::read_to_string("README.md").unwrap();
     let mut texts = vec![];
     for theme in ["light", "dark"] {

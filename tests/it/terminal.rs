@@ -1,4 +1,4 @@
-//! What people see on terminals of 80 and of 40 columns, and in a locale that has nothing but ASCII.
+//! Output on terminals of 80 and of 40 columns, and in an ASCII locale.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_o3r-deploy");
 
-/// The same at 80 columns, at 40, and at 80 in ASCII.
+/// Renders at 80 columns, at 40, and at 80 in ASCII.
 fn on_terminals(render: impl Fn(Style) -> String) -> String {
     let style = |width, ascii| Style {
         width: Some(width),
@@ -24,7 +24,7 @@ fn on_terminals(render: impl Fn(Style) -> String) -> String {
     for (text, width) in [(&wide, 80), (&narrow, 40)] {
         for line in text.lines() {
             let columns = line.chars().count();
-            // What has no blank, as a path, and what is to be copied cannot be broken.
+            // Words without blanks, such as paths, and commands to copy cannot be broken.
             let breakable = line.trim_start().contains(' ') && !line.contains("docker run");
             assert!(columns <= width || !breakable, "{columns}: {line}");
         }
@@ -167,7 +167,7 @@ fn a_blocked_plan() {
     insta::assert_snapshot!(on_terminals(|style| render::text(&plan, style)));
 }
 
-/// What a command prints for a terminal of that width, into a pipe.
+/// Returns what a command prints for a terminal of that width, into a pipe.
 fn printed(args: &[&str], folder: &str, columns: &str, locale: &str) -> String {
     let mut command = Command::new(PROGRAM);
     let output = command
@@ -196,7 +196,7 @@ fn findings_in_a_manifest() {
     insta::assert_snapshot!(format!("40 columns\n\n{narrow}\nASCII\n\n{ascii}"));
 }
 
-/// A terminal of 40 columns; what goes into a pipe there is not broken.
+/// On a terminal of 40 columns; output into a pipe is not broken.
 #[test]
 fn only_a_terminal_breaks_lines() {
     let folder = "tests/cmd/observed.in";

@@ -1,4 +1,4 @@
-//! What blocks a transfer, what is removed and what stays: plans over the in-memory VPU, and
+//! What blocks a transfer, what is removed and what is kept: plans on the in-memory VPU, and
 //! manifests over real trees.
 
 use std::{
@@ -22,10 +22,10 @@ use o3r_deploy::internal::{
 };
 use o3r_testing::vpu::{FakeVpu, World};
 
-/// What an observation is changed by.
+/// A change of an observation.
 type Change = Box<dyn FnOnce(&mut Tree)>;
 
-/// What makes a local tree one that cannot be transferred.
+/// A change of a local tree that makes it impossible to transfer.
 type Spoil = fn(&Path);
 
 /// A manifest and its local files.
@@ -70,7 +70,7 @@ impl Site {
     }
 }
 
-/// The one transfer of most tests.
+/// Returns the transfer of most tests.
 fn transfer(more: &str) -> String {
     format!("[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\n{more}\n")
 }
@@ -79,7 +79,7 @@ async fn observed(vpu: &FakeVpu, desired: &Desired) -> Observed {
     observe(vpu, &desired.query()).await.unwrap()
 }
 
-/// A VPU with what `fill` puts into `/home/oem/config`, changed by `change`, and the plan for it.
+/// Returns a VPU whose `/home/oem/config` is filled by `fill`, changed by `change`, and its plan.
 async fn plan_on(
     desired: &Desired,
     fill: impl FnOnce(&mut World),
@@ -103,7 +103,7 @@ fn step<'a>(plan: &'a Plan, address: &str) -> &'a Step {
         .unwrap_or_else(|| panic!("no {address} in {:?}", plan.steps))
 }
 
-/// `+ path`, `~ path`, `m path`, `- path`.
+/// Returns the changes as `+ path`, `~ path`, `m path`, `- path`.
 fn changes(step: &Step) -> Vec<String> {
     let sign = |kind| match kind {
         ChangeKind::Added => '+',
@@ -117,7 +117,7 @@ fn changes(step: &Step) -> Vec<String> {
         .collect()
 }
 
-/// The list of moves, and the one that takes them back.
+/// Returns the list of moves, and the list that undoes them.
 fn lists(step: &Step) -> (Vec<&str>, Vec<&str>) {
     let text = |commands: &'_ [plan::Command]| match &commands[0].stdin.as_ref().unwrap().source {
         PayloadSource::Inline { text } => text.clone(),
@@ -140,7 +140,7 @@ fn nothing(_: &mut World) {}
 fn as_it_is(_: &mut Tree) {}
 
 #[tokio::test]
-async fn a_new_directory_moves_whole_and_goes_whole() {
+async fn a_new_directory_is_moved_and_removed_whole() {
     let site = Site::new(&transfer(""));
     site.write("config/a", "a");
     site.write("config/sub/b", "b");
@@ -156,7 +156,7 @@ async fn a_new_directory_moves_whole_and_goes_whole() {
 }
 
 #[tokio::test]
-async fn a_directory_that_a_volume_makes_is_filled_and_never_replaced() {
+async fn a_directory_that_a_volume_creates_is_filled_and_never_replaced() {
     let volume = "[[volumes]]\nname = \"logs\"\npath = \"~/config/sub/logs\"\n";
     let site = Site::new(&format!("{volume}{}", transfer("")));
     site.write("config/a", "a");
@@ -168,7 +168,7 @@ async fn a_directory_that_a_volume_makes_is_filled_and_never_replaced() {
 }
 
 #[tokio::test]
-async fn what_differs_is_replaced_and_kept_and_deletions_come_last() {
+async fn replaced_files_are_kept_and_deletions_come_last() {
     let site = Site::new(&transfer("delete = true\nexclude = [\"*.log\", \"data\"]"));
     for (name, bytes) in [("a", "new"), ("b", "b"), ("sub/c", "c"), ("x.log", "no")] {
         site.write(&format!("config/{name}"), bytes);
@@ -252,7 +252,7 @@ async fn what_is_declared_above_or_at_the_target_protects_nothing_in_it() {
         (directory, "~/config", &ALL),
         (volume, "/home/oem", &ALL),
         (volume, "~/config", &ALL),
-        // What it puts there itself stays.
+        // A file that it puts there itself is kept.
         (other, "~", &ALL[..5]),
         (directory, "~/configuration", &ALL),
         // `check` refuses these, and the planner still protects them.
@@ -319,7 +319,7 @@ async fn without_delete_a_file_and_a_directory_do_not_replace_each_other() {
 }
 
 #[tokio::test]
-async fn what_others_own_blocks_with_the_command_that_helps() {
+async fn files_of_others_block_with_a_remedy() {
     let site = Site::new(&transfer("delete = true"));
     site.write("config/a", "a");
     site.write("config/sub/b", "b");
@@ -413,7 +413,7 @@ async fn what_others_own_blocks_with_the_command_that_helps() {
 }
 
 #[tokio::test]
-async fn what_is_above_the_target_blocks_where_it_cannot_be_entered() {
+async fn an_inaccessible_directory_above_the_target_blocks() {
     let site = Site::new(&transfer(""));
     site.write("config/a", "a");
     let desired = site.desired();
@@ -428,7 +428,7 @@ async fn what_is_above_the_target_blocks_where_it_cannot_be_entered() {
 }
 
 #[tokio::test]
-async fn an_unanswered_question_blocks_and_want_of_space_does() {
+async fn an_unanswered_question_and_a_lack_of_space_block() {
     let site = Site::new(&transfer(""));
     site.write("config/a", vec![b'a'; 10_000]);
     let desired = site.desired();
@@ -509,7 +509,7 @@ fn a_tree_has_modes_links_and_exclusions() {
 }
 
 #[tokio::test]
-async fn a_file_is_said_to_differ_in_its_content_or_in_its_mode() {
+async fn a_file_is_reported_to_differ_in_its_content_or_in_its_mode() {
     let site = Site::new("[[transfers]]\nsrc = \"a\"\ndst = \"~/config\"\nmode = \"0640\"\n");
     site.write("a", "a");
     let desired = site.desired();
@@ -572,7 +572,7 @@ fn what_cannot_be_transferred_is_named_and_nothing_else_is_read() {
         make(&site.path().join("config"));
         let found = site.resolve().err().unwrap();
         assert!(found[0].contains(wanted), "{found:?}, not {wanted}");
-        // Excluded, it does no harm.
+        // Excluded, it has no effect.
         let site = Site::new(&transfer("exclude = [\"[!a]*\"]"));
         site.write("config/a", "a");
         make(&site.path().join("config"));

@@ -1,4 +1,4 @@
-//! Every command that is built for a VPU is compared here, or it says why not.
+//! Checks that every command builder is compared by a conformance test, or listed with a reason.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const PROJECT_FILES: &str = include_str!("project_files.rs");
 const RECORDS: &str = include_str!("records.rs");
 const TRANSFERS: &str = include_str!("transfers.rs");
 
-/// Builders, and the test that compares what they build.
+/// Builders, with the test that compares their commands.
 const COMPARED: &[(&str, &[&str])] = &[
     (
         DOCKER,
@@ -61,11 +61,11 @@ const COMPARED: &[(&str, &[&str])] = &[
         ],
     ),
     (RECORDS, &["record_release", "record_started", "recorded"]),
-    // By the lists that real plans have.
+    // With the lists of real plans.
     (TRANSFERS, &["move_files", "stage_files"]),
 ];
 
-/// Others, by the reason.
+/// Builders that are not compared, by reason.
 const NOT_COMPARED: &[(&str, &[&str])] = &[
     (
         "docker unpacks the image: the tests on the twin load into a real one",
@@ -87,7 +87,7 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ("it shows nothing", &["sync"]),
 ];
 
-/// Names of the public functions that give an `Argv`.
+/// Returns the names of the public functions that return an `Argv`.
 fn builders(source: &str) -> BTreeSet<&str> {
     let functions = source.split("\npub fn ").skip(1);
     let commands = functions.filter_map(|function| {
@@ -99,7 +99,7 @@ fn builders(source: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_builder_is_compared_or_says_why_not() {
+fn every_builder_is_compared_or_has_a_reason() {
     let mut listed = BTreeSet::new();
     for (_, names) in COMPARED.iter().chain(NOT_COMPARED) {
         for name in *names {

@@ -1,4 +1,5 @@
-//! What decides by what docker answers: the scripts run on a docker that has the same state as the in-memory VPU.
+//! Commands whose effect depends on docker's answers: the scripts run on a docker with the same
+//! state as the in-memory VPU.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use o3r_testing::{
 
 use super::*;
 
-/// A gate that looks once: nothing changes while a script runs here.
+/// A gate that looks once: nothing changes while a script runs in these tests.
 fn at_once() -> HealthGate {
     HealthGate {
         timeout: Some(std::time::Duration::ZERO),
@@ -29,13 +30,13 @@ const PROJECTS: &[&str] = &["app", "other", ""];
 const SERVICES: &[&str] = &["main", "side"];
 const NAMES: &[&str] = &["app:1", "app:2", "base:1", "o3r-part:1", "none:1"];
 
-/// By where they are mounted.
+/// Destinations of mounts.
 const MOUNTS: &[&str] = &["/share", "/db", "/cache", "/etc/it's conf"];
 
-/// How many containers there may be.
+/// The maximum number of containers.
 const MOST: usize = 5;
 
-/// A container that is there.
+/// An existing container.
 #[derive(Debug, Clone)]
 struct Planned {
     project: usize,
@@ -48,7 +49,7 @@ struct Planned {
     /// Whether it was renamed.
     aside: bool,
     mounts: Vec<&'static str>,
-    /// By number: two of `app`, and one of `other`.
+    /// Indices of networks: two of `app`, and one of `other`.
     networks: BTreeSet<usize>,
     image: usize,
 }
@@ -99,15 +100,15 @@ fn planned() -> impl Strategy<Value = Planned> {
     })
 }
 
-/// What docker has.
+/// The state of docker.
 #[derive(Debug, Clone)]
 struct There {
     containers: Vec<Planned>,
-    /// What the volume is bound to, and whether it is a release's.
+    /// The directory that the volume is bound to, and whether a release owns it.
     share: Option<(Option<&'static str>, bool)>,
-    /// Names of the two images, by number.
+    /// The names of the two images, by index.
     names: [Vec<&'static str>; 2],
-    /// Where the images want volumes.
+    /// The destinations at which the images declare volumes.
     declared: Vec<&'static str>,
 }
 
@@ -152,7 +153,7 @@ fn anonymous(number: usize, at: &str) -> String {
 }
 
 impl Planned {
-    /// The name that docker-compose gives it.
+    /// Returns the name that docker-compose gives it.
     fn name(&self, number: usize) -> String {
         let (project, service) = (PROJECTS[self.project], SERVICES[self.service]);
         match (project, self.one_off) {
@@ -281,7 +282,7 @@ enum Do {
     CreateVolume(&'static str, &'static str),
     EarlierNetworks(&'static str, Vec<usize>),
     ForgetParts(Vec<&'static str>),
-    /// Whether it starts, the containers of before, and images by name.
+    /// Whether it starts; the former containers; images by name.
     PutBack(bool, Vec<usize>, Vec<(&'static str, usize)>),
     RemoveContainers(Vec<usize>),
     RemoveNetworks(Vec<usize>),
@@ -293,13 +294,13 @@ enum Do {
     WaitHealthy(&'static str),
     StepAside(Vec<&'static str>, &'static str),
     Tag(usize, &'static str),
-    /// The volume that the service mounts at each of these.
+    /// The volume that the service mounts at each destination.
     UncoverMounts(&'static str, Vec<(&'static str, &'static str)>),
     Untag(&'static str),
 }
 
 fn commands() -> impl Strategy<Value = Do> {
-    // One of them is not there.
+    // One more than exist, so that one is missing.
     let one = || 0..=MOST;
     let all: Vec<usize> = (0..=MOST).collect();
     let some = || prop::sample::subsequence(all.clone(), 0..4);
@@ -437,7 +438,7 @@ impl Do {
     }
 }
 
-/// The same after a command: its code, what docker has, and what is at home.
+/// Runs a command on both and compares exit code, docker's state, and the home directory.
 async fn follow(both: &Both, docker: &Docker, there: &There, command: &Do) -> TestCaseResult {
     let before = docker.world(|world| world.clone());
     let argv = command.command(both, there);
@@ -459,7 +460,7 @@ async fn follow(both: &Both, docker: &Docker, there: &There, command: &Do) -> Te
     both.same(&shown)
 }
 
-/// Runs commands on what is there, with every shell.
+/// Runs commands on an initial state, with every shell.
 async fn follow_all(there: &There, commands: &[Do]) -> TestCaseResult {
     for kind in KINDS {
         let record = Node::File(0o600, "image 1\n".to_owned());
@@ -473,7 +474,7 @@ async fn follow_all(there: &There, commands: &[Do]) -> TestCaseResult {
     Ok(())
 }
 
-/// One that runs, of a project's first service.
+/// A running container of a project's first service.
 const RUNNING: Planned = Planned {
     project: 0,
     service: 0,
@@ -488,7 +489,7 @@ const RUNNING: Planned = Planned {
     image: 0,
 };
 
-/// These containers, and all commands on them.
+/// Runs all commands with these containers.
 fn these_are_the_same(containers: Vec<Planned>, commands: &[Do]) {
     let there = There {
         containers,
@@ -500,7 +501,7 @@ fn these_are_the_same(containers: Vec<Planned>, commands: &[Do]) {
 }
 
 #[test]
-fn a_one_off_container_that_failed_is_none_that_is_waited_for() {
+fn a_failed_one_off_container_is_not_waited_for() {
     let one_off = Planned {
         one_off: true,
         status: "exited",
@@ -510,7 +511,7 @@ fn a_one_off_container_that_failed_is_none_that_is_waited_for() {
     these_are_the_same(vec![RUNNING, one_off], &[Do::WaitHealthy("app")]);
 }
 
-/// Docker knows its networks by name alone.
+/// Docker knows the networks of a container that never ran by name alone.
 #[test]
 fn a_network_of_another_projects_container_that_never_ran_stays() {
     let created = Planned {
@@ -526,7 +527,7 @@ proptest! {
     #![proptest_config(config(30))]
 
     #[test]
-    fn what_docker_has_is_the_same(
+    fn docker_has_the_same_state_in_both(
         there in there(),
         commands in prop::collection::vec(commands(), 1..6),
     ) {

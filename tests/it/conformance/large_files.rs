@@ -1,4 +1,5 @@
-//! Large files: the sums of their blocks, and files that are built from blocks of old ones and from bytes that are sent.
+//! Large files: the sums of their blocks, and files that are built from blocks of old ones and from
+//! sent bytes.
 
 use o3r_deploy::internal::{
     blocks::{BlockSums, batch},
@@ -8,13 +9,13 @@ use o3r_deploy::internal::{
 
 use super::*;
 
-/// Bytes of a file as long as this, of which no two blocks are the same.
+/// Returns a file of this length in which all blocks differ.
 fn long(bytes: usize) -> Vec<u8> {
     let lines = (0_u32..).flat_map(|number| format!("{number:07}\n").into_bytes());
     lines.take(bytes).collect()
 }
 
-/// Around the edges of a block and of what is summed at a time.
+/// Sizes around the edges of a block and of a batch of sums.
 fn sizes() -> impl Strategy<Value = (u64, usize)> {
     let block = prop::sample::select(vec![8 << 10, 256 << 10]);
     let edge = |block: u64| {
@@ -29,10 +30,10 @@ fn sizes() -> impl Strategy<Value = (u64, usize)> {
     })
 }
 
-/// A sandbox, and the same in memory, with what sums blocks.
+/// A sandbox and the same state in memory, with the tools that sum blocks.
 fn both(kind: (&[&str], Tools)) -> Both {
     let both = Both::new(kind, &Tree::new());
-    // Not every busybox has them.
+    // Some builds of busybox lack these.
     for program in ["split", "cksum"] {
         both.sandbox.link(program, &needed(program));
     }
@@ -85,22 +86,22 @@ const BLOCK: usize = 16;
 /// A line of a recipe.
 #[derive(Debug, Clone)]
 enum Line {
-    /// Bytes that are sent.
+    /// Sent bytes.
     Bytes(&'static str),
-    /// The first block and how many.
+    /// The first block and the number of blocks.
     Blocks(usize, usize),
 }
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let line = prop_oneof![
         prop::sample::select(vec!["new", "some\nmore\n", "\0'"]).prop_map(Line::Bytes),
-        // The old version has three and a half, if it is there.
+        // The old version, if it exists, has three and a half blocks.
         (0..5_usize, 1..4_usize).prop_map(|(first, count)| Line::Blocks(first, count)),
     ];
     prop::collection::vec(line, 0..5)
 }
 
-/// What the recipe writes, where the old version is there.
+/// Returns what the recipe writes if the old version exists.
 fn written(lines: &[Line], old: &[u8]) -> Vec<u8> {
     let one = |line: &Line| match line {
         Line::Bytes(bytes) => bytes.as_bytes().to_vec(),
@@ -112,7 +113,7 @@ fn written(lines: &[Line], old: &[u8]) -> Vec<u8> {
     lines.iter().flat_map(one).collect()
 }
 
-/// What is sent: a compressed tar of the bytes that are new and of the recipe.
+/// Returns the payload: a compressed tar of the new bytes and of the recipe.
 fn sent(lines: &[Line]) -> Vec<u8> {
     let (mut bytes, mut recipe) = (String::new(), String::new());
     for line in lines {
@@ -141,7 +142,7 @@ fn sent(lines: &[Line]) -> Vec<u8> {
 struct Patch {
     lines: Vec<Line>,
     mode: u32,
-    /// Half of it is lost.
+    /// Half of the payload is lost.
     cut: bool,
     /// It was planned for another old version.
     other: bool,
@@ -178,7 +179,7 @@ proptest! {
             for kind in KINDS {
                 let both = Both::new(kind, &there);
                 let state = State { home: &both.home };
-                // What is built elsewhere finds no staging directory.
+                // A file that is built outside of the staging directory does not find it.
                 let new = if staging { ".o3r-deploy/staging/new/0/sub/it's a" } else { "data/new" };
                 for patch in &patches {
                     let wanted = written(&patch.lines, if patch.other { b"another" } else { &old });
@@ -194,7 +195,7 @@ proptest! {
                     if patch.cut {
                         stdin.truncate(stdin.len() / 2);
                     }
-                    // What tar says of an archive that is cut off is tar's own.
+                    // tar's message about a truncated archive differs between versions.
                     both.attempt(&command, &stdin).await?;
                 }
             }

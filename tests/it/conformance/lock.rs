@@ -1,5 +1,5 @@
-//! The lock (`lock`): who gets it, what is said to whom does not, what of dead applies is ended, waited for and removed.
-//! What is `run` without it, and with it.
+//! The lock (`lock`): who gets it, what the others are told, and which remains of dead applies are
+//! ended, waited for and removed; and commands under `run` with and without it.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -17,7 +17,7 @@ use o3r_testing::vpu::Ends;
 
 use super::*;
 
-/// Of a dead apply or of somebody else.
+/// Files of a dead apply, or of somebody else.
 const NAMES: &[&str] = &[
     "a b.o3r-new",
     "deep/it's c.o3r-new",
@@ -30,9 +30,9 @@ const NAMES: &[&str] = &[
 enum Do {
     /// This client claims it.
     Claim(usize, Claim),
-    /// This client lets go of it, where it has it.
+    /// This client releases it, if it has it.
     Free(usize),
-    /// This client does something, if it has the lock.
+    /// This client runs something under the lock, if it has it.
     Run(usize, How, Work),
 }
 
@@ -80,20 +80,20 @@ fn steps() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// What dead applies left on the disk.
+/// The remains of dead applies on the disk.
 #[derive(Debug, Clone)]
 struct Found {
-    /// What is there of `NAMES`.
+    /// Which of `NAMES` exist.
     there: Tree,
-    /// Of `NAMES`, what is noted as unfinished.
+    /// Which of `NAMES` are noted as unfinished.
     noted: Option<Vec<&'static str>>,
-    /// Whether the end of the note is lost.
+    /// Whether the end of the note is missing.
     cut: bool,
-    /// What a delta was built in.
+    /// The directory in which a delta was built.
     delta: bool,
-    /// Who had the lock: the number of a process, and whether it is of this boot.
+    /// The former holder: the number of a process, and whether it is from this boot.
     owner: Option<(u32, bool)>,
-    /// Whether a file is where all that is kept.
+    /// Whether a file is in the place of the state directory.
     blocked: bool,
 }
 
@@ -156,7 +156,8 @@ impl Found {
     }
 }
 
-/// The lock, or exit code and what was said, but for numbers of processes. That it waits is given to `waits`.
+/// Returns the lock, or the exit code and output without process numbers. Calls `waits` once it
+/// waits.
 async fn claim(
     host: &impl Host,
     client: usize,
@@ -177,7 +178,7 @@ async fn claim(
             let (_, words) = rest.split_once(' ').unwrap_or_default();
             said.lock().unwrap().push(format!("{word} {words}"));
         }
-        // The rest is mkdir's.
+        // The rest of the line is mkdir's.
         Some((word @ "failed", _)) => said.lock().unwrap().push(word.to_owned()),
         _ => said.lock().unwrap().push(line.to_owned()),
     };
@@ -190,7 +191,7 @@ async fn claim(
     held.map_err(|output| (output.code, said.into_inner().unwrap()))
 }
 
-/// A claim of both.
+/// Claims the lock on both.
 async fn claim_both(
     both: &Both,
     client: usize,
@@ -210,7 +211,7 @@ async fn claim_both(
     }
 }
 
-/// Without what is different each time: numbers and ages of processes.
+/// Removes what differs each time: numbers and ages of processes.
 fn comparable(mut tree: Tree) -> Tree {
     if let Some(Node::File(_, text)) = tree.get_mut(".o3r-deploy/lock/owner") {
         let lines = text.lines().enumerate();
@@ -221,7 +222,7 @@ fn comparable(mut tree: Tree) -> Tree {
     tree
 }
 
-/// Both have the same as soon as nobody is at work at the lock.
+/// Both have the same state as soon as no process works on the lock.
 async fn same_soon(both: &Both, after: &str) -> TestCaseResult {
     let memory = both.vpu.world(|world| remembered(world, &both.home));
     let memory = comparable(memory);
@@ -272,7 +273,7 @@ impl Work {
 }
 
 async fn follow(both: &Both, steps: &[Do]) -> TestCaseResult {
-    // Both locks of whoever has them.
+    // Both locks of the current holder.
     let mut has: Option<(usize, Held, Held)> = None;
     for (number, step) in steps.iter().enumerate() {
         let shown = format!("{step:?}, number {number} of {steps:?}");
@@ -280,7 +281,7 @@ async fn follow(both: &Both, steps: &[Do]) -> TestCaseResult {
             Do::Claim(client, how) => {
                 if let Some((real, memory)) = claim_both(both, *client, how, None, &|| ()).await? {
                     if let Some((_, old, remembered)) = has.take() {
-                        // Each is told.
+                        // Each former holder is notified.
                         let told = async { tokio::join!(old.lost(), remembered.lost()) };
                         let told = tokio::time::timeout(Duration::from_secs(5), told).await;
                         prop_assert!(told.is_ok(), "not told of {shown}");
@@ -290,7 +291,7 @@ async fn follow(both: &Both, steps: &[Do]) -> TestCaseResult {
             }
             Do::Free(client) => has = has.filter(|(holder, ..)| holder != client),
             Do::Run(client, how, work) => {
-                // Who was let go of may still have it.
+                // A lock that was just released may still exist.
                 same_soon(both, &shown).await?;
                 let (command, stdin) = work.command(both, number);
                 let command = remote::run(&token(*client), *how, None, &command);
@@ -309,7 +310,7 @@ async fn follow(both: &Both, steps: &[Do]) -> TestCaseResult {
     same_soon(both, "the end").await
 }
 
-/// Each of them waits for seconds.
+/// Every case waits for seconds.
 fn slow(all: u32) -> ProptestConfig {
     ProptestConfig {
         max_shrink_iters: 20,
@@ -317,7 +318,7 @@ fn slow(all: u32) -> ProptestConfig {
     }
 }
 
-/// With what the lock's script and those that it runs need.
+/// Both, with the programs that the lock's script and those that it runs need.
 fn both(kind: (&[&str], Tools), tree: &Tree) -> Both {
     let both = Both::new(kind, tree);
     both.sandbox.link("date", &needed("busybox"));
@@ -341,7 +342,7 @@ proptest! {
     }
 }
 
-/// Waits for a file before it renames a container.
+/// Renames a container once a file exists.
 const SLOW_DOCKER: &str = "#!/bin/sh\n\
     [ \"$1 $2\" = 'container rename' ] || exit 0\n\
     : >\"$HOME/../began-$3\"\n\
@@ -351,11 +352,11 @@ const SLOW_DOCKER: &str = "#!/bin/sh\n\
 /// An apply that died, and the next one.
 #[derive(Debug, Clone)]
 struct Dead {
-    /// What it left at work.
+    /// The commands that it left running.
     left: Vec<How>,
-    /// Whether that ends while it is waited for.
+    /// Whether these end while they are waited for.
     ends: bool,
-    /// Whether the lock is held as over a link that froze.
+    /// Whether the lock is still held, as over a frozen link.
     frozen: bool,
     claim: Claim,
 }
@@ -376,17 +377,17 @@ fn dead() -> impl Strategy<Value = Dead> {
 }
 
 impl Dead {
-    /// Seconds of patience in place of the script's own.
+    /// The seconds of patience, if not the script's default.
     fn patience(&self) -> Option<u32> {
         if self.ends {
             return None;
         }
-        // What loads has five times as long.
+        // Loading gets five times as long.
         let is_short = self.claim == Claim::Try || self.left.contains(&How::Loads);
         Some(u32::from(!is_short))
     }
 
-    /// Starts what is left on both.
+    /// Starts the remaining commands on both.
     async fn leave(&self, both: &Both) -> Vec<Child> {
         let mut children = vec![];
         for (index, how) in self.left.iter().enumerate() {
@@ -424,7 +425,7 @@ impl Dead {
         children
     }
 
-    /// Lets what is left end, where it does not wait for what comes over the link.
+    /// Lets the remaining commands end, except those that read from the link.
     fn go(&self, both: &Both) {
         for (index, how) in self.left.iter().enumerate() {
             if self.ends && *how != How::Brings {
@@ -433,7 +434,7 @@ impl Dead {
         }
     }
 
-    /// Whether what was left was done, on both.
+    /// Whether a remaining command completed, on both.
     fn is_done(both: &Both, index: usize) -> (bool, bool) {
         let done = both.sandbox.path().join(format!("done-{index}"));
         let name = both
@@ -451,12 +452,12 @@ impl Dead {
             held = None;
             same_soon(&both, "its end").await?;
         }
-        // What it does not wait for does not end before.
+        // Commands that are not waited for do not end before.
         let waits = || self.go(&both);
         let next = claim_both(&both, 1, &self.claim, self.patience(), &waits).await?;
         same_soon(&both, &format!("{self:?}")).await?;
         for (index, how) in self.left.iter().enumerate() {
-            // Nobody waits for what works where the lock is broken or held by another.
+            // A plain command is not waited for if the lock is broken or held by another apply.
             let is_free = self.claim == Claim::Break && *how == How::Works;
             if next.is_some() && !is_free {
                 let (real, memory) = Self::is_done(&both, index);
@@ -486,8 +487,8 @@ proptest! {
     #![proptest_config(slow(4))]
 
     #[test]
-    fn what_dead_applies_left_at_work_is_settled_the_same(
-        // All at once, for they wait.
+    fn commands_left_by_dead_applies_are_settled_the_same(
+        // All at once, as they wait.
         dead in prop::collection::vec(dead(), 3),
     ) {
         run(async {

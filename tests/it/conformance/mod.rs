@@ -1,27 +1,33 @@
-//! The in-memory VPU does what the real scripts do: the same commands run through the scripts on this machine, by
-//! dash with this machine's tools and by busybox with its own, and through the in-memory VPU. What is there
-//! afterwards, and the exit codes, are the same, whatever was there before and however often a command runs.
+//! The in-memory VPU does what the real scripts do. The same commands run through the scripts on
+//! this machine, by dash with this machine's tools and by busybox with its own, and through the
+//! in-memory VPU. The resulting state and the exit codes are the same, whatever the state was
+//! before and however often a command runs.
 //!
-//! Covered are the builders of [`o3r_deploy::internal::remote`]: directories, permissions and removals
-//! (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files (`put_file`, `remove_file`,
-//! `restore_file`, `set_aside`, `restored`), transfers (`stage_files`, `move_files`, with the lists that real plans
-//! have), what is recorded (`record_release`, `recorded`, and `record_started` with a docker that only lists
-//! containers), parts of images that arrive (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, the
-//! lock with what it settles of dead applies and with commands under it (`lock`, `run`), and containers, volumes, networks
-//! and names of images (`docker` has them); and the questions about paths, projects' files, records and trees, with
-//! `contents`. In `docker`, scripts call a docker whose state is that of an in-memory VPU: what is compared is which calls a
-//! script makes, not what docker does at each of them. That is written once (`docker.rs` in `tests/support/vpu`), by what
-//! docker 20.10 was seen to do, and the tests on the twin run the scripts against a real one.
+//! Covered are the builders of [`o3r_deploy::internal::remote`]: directories, permissions and
+//! removals (`make_directory`, `change_mode`, `remove_paths`, `remove_files`), a project's files
+//! (`put_file`, `remove_file`, `restore_file`, `set_aside`, `restored`), transfers (`stage_files`,
+//! `move_files`, with the lists of real plans), records (`record_release`, `recorded`, and
+//! `record_started` with a docker that only lists containers), parts of images that arrive
+//! (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, the lock with how it
+//! settles dead applies and with commands under it (`lock`, `run`), and containers, volumes,
+//! networks and names of images (in `docker`); and the questions about paths, projects' files,
+//! records and trees, with `contents`. In `docker`, scripts call a docker whose state is that of an
+//! in-memory VPU: the calls that a script makes are compared, not what docker does at each of them.
+//! That is written once (`docker.rs` in `tests/support/vpu`), after the observed behaviour of
+//! docker 20.10, and the tests on the twin run the scripts against a real one.
 //!
-//! `builders` holds the list of all builders. Not covered:
-//! - what docker unpacks (`load_image` and its kin) and what docker-compose makes of a project (`compose`, `recreate`): the
-//!   tests on the twin have real ones;
-//! - containers that change while a script runs, as one that restarts while `wait_healthy` looks: `shells::health` has a scripted docker for them; containers in the
-//!   namespace of others; stores of images other than docker's own;
-//! - of the lock, what the in-memory VPU has not: clients that fall silent, a full disk, two that take the lock at once,
-//!   and commands that outlive the shell that started them: `shells::lock` has them;
+//! `builders` has the list of all builders. Not covered:
+//! - what docker unpacks (`load_image` and similar) and what docker-compose does with a project
+//!   (`compose`, `recreate`): the tests on the twin have real ones;
+//! - containers that change while a script runs, such as one that restarts during `wait_healthy`:
+//!   `shells::health` has a scripted docker for them; containers in the namespaces of others; image
+//!   stores other than docker's own;
+//! - parts of the lock that the in-memory VPU lacks: clients that fall silent, a full disk, two
+//!   that take the lock at once, and commands that outlive the shell that started them:
+//!   `shells::lock` has them;
 //! - `systemctl` and `device_api`, which need a systemd and a device;
-//! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which shows nothing.
+//! - times, owners and hard links, which the in-memory VPU does not have, and `sync`, which has no
+//!   visible effect.
 
 mod builders;
 mod docker;
@@ -50,7 +56,7 @@ use o3r_testing::{
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
-/// What the scripts run with: each a VPU of another kind.
+/// The shells and tools of the scripts: each is another kind of VPU.
 const KINDS: [(&[&str], Tools); 2] = [
     (&["dash"], Tools::Machine),
     (&["busybox", "sh"], Tools::Busybox),
@@ -88,14 +94,14 @@ const PROGRAMS: &[&str] = &[
     "xargs",
 ];
 
-/// A docker without anything, but for the containers that `$HOME/../containers` lists.
+/// A docker that has nothing, except the containers that `$HOME/../containers` lists.
 const DOCKER: &str = "#!/bin/sh\n\
     case \"$1 $2\" in\n\
     'container ls') [ ! -e \"$HOME/../containers\" ] || cat \"$HOME/../containers\" ;;\n\
     info*) echo '{\"version\":\"20.10.25\",\"arch\":\"aarch64\",\"status\":null,\"root\":\"/\"}' ;;\n\
     esac\n";
 
-/// What is at a path.
+/// The node at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Directory(u32),
@@ -106,7 +112,7 @@ enum Node {
 /// What is below the home directory, by path.
 type Tree = BTreeMap<String, Node>;
 
-/// The same VPU twice.
+/// The same VPU, real and in memory.
 struct Both {
     sandbox: Sandbox,
     vpu: FakeVpu,
@@ -116,9 +122,9 @@ struct Both {
 impl Both {
     fn new((shell, tools): (&[&str], Tools), tree: &Tree) -> Self {
         let sandbox = Sandbox::new(shell, tools, PROGRAMS.iter().copied());
-        // Whatever the user who runs the tests has.
+        // Independent of the umask of the user who runs the tests.
         let sandbox = sandbox.with_profile("umask 022");
-        // What it does is not seen here, and takes long where much is unwritten.
+        // It has no visible effect, and takes long if much is unwritten.
         sandbox.link("sync", &needed("true"));
         sandbox.program("docker", DOCKER);
         sandbox.program("docker-compose", "#!/bin/sh\necho 1.29.2\n");
@@ -137,7 +143,7 @@ impl Both {
         both
     }
 
-    /// Makes something below the home directory, and the directories above it.
+    /// Creates something below the home directory, with the directories above it.
     fn plant(&self, name: &str, node: &Node) {
         plant(&self.sandbox.home().join(name), node);
         let path = self.at(name);
@@ -160,7 +166,7 @@ impl Both {
         self.compare(command, stdin, false).await
     }
 
-    /// The same, where an exit code other than 0 is that of a tool, and each has its own.
+    /// The same for a command that a tool ends with an exit code of its own instead of 0.
     async fn attempt(&self, command: &Argv, stdin: &[u8]) -> Result<Output, TestCaseError> {
         self.compare(command, stdin, true).await
     }
@@ -200,7 +206,7 @@ fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-/// Makes something, and the directories above it.
+/// Creates something, with the directories above it.
 fn plant(path: &Path, node: &Node) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     match node {
@@ -214,17 +220,17 @@ fn plant(path: &Path, node: &Node) {
     fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
 }
 
-/// What is really there.
+/// Returns the real state.
 fn seen(home: &Path) -> Tree {
     seen_now(home).unwrap()
 }
 
-/// The same; nothing where it changes meanwhile.
+/// The same; `None` if it changes meanwhile.
 fn seen_now(home: &Path) -> Option<Tree> {
     let mut tree = Tree::new();
     for entry in walkdir::WalkDir::new(home).min_depth(1) {
         let entry = entry.ok()?;
-        // What the tools said there is theirs.
+        // The messages of the tools in this file differ.
         if entry.path() == home.join(".o3r-deploy/staging/said") {
             continue;
         }
@@ -244,7 +250,7 @@ fn seen_now(home: &Path) -> Option<Tree> {
     Some(tree)
 }
 
-/// What is there in memory.
+/// Returns the state in memory.
 fn remembered(world: &World, home: &str) -> Tree {
     let prefix = format!("{home}/");
     let own = |path: &String| path.strip_prefix(&prefix).map(str::to_owned);
@@ -262,7 +268,7 @@ fn remembered(world: &World, home: &str) -> Tree {
         .collect()
 }
 
-/// Runs what waits, for proptest knows no such tests.
+/// Runs a future to its end: proptest has no async tests.
 fn run(case: impl Future<Output = TestCaseResult>) -> TestCaseResult {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -271,11 +277,12 @@ fn run(case: impl Future<Output = TestCaseResult>) -> TestCaseResult {
     runtime.block_on(case)
 }
 
-/// So few cases that all take ten seconds; each run has others, and what fails is kept and tried again.
+/// A number of cases that takes about ten seconds in all; each run generates others, and failing
+/// ones are recorded and retried.
 fn config(all: u32) -> ProptestConfig {
     ProptestConfig {
         cases: o3r_testing::cases(all),
-        // Each of them starts hundreds of processes.
+        // Each step starts hundreds of processes.
         max_shrink_iters: 200,
         ..ProptestConfig::default()
     }
@@ -289,7 +296,7 @@ fn mode() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![0o600, 0o640, 0o644, 0o755])
 }
 
-/// Some of these paths, with what is there.
+/// Some of these paths, each with a node.
 fn tree(paths: &'static [&'static str]) -> impl Strategy<Value = Tree> {
     let node = (mode(), text()).prop_map(|(mode, text)| Node::File(mode, text));
     let some = prop::collection::vec(prop::option::of(node), paths.len());

@@ -8,9 +8,9 @@ proptest! {
     #![proptest_config(config(10))]
 
     #[test]
-    fn what_arrives_of_parts_is_the_same(
+    fn parts_arrive_the_same(
         there in tree(&[".o3r-deploy/arriving/part", ".o3r-deploy/arriving/other"]),
-        // How many bytes are there, what comes, and whether it is known how many there are at the end.
+        // The bytes that have arrived, the bytes that come, and whether the total is known.
         arrivals in prop::collection::vec((0..6_u64, text(), any::<Option<bool>>()), 1..5),
     ) {
         run(async {
@@ -19,7 +19,7 @@ proptest! {
                 let path = format!("{}/part", State { home: &both.home }.arriving());
                 for (have, sent, known) in &arrivals {
                     let bytes = have + sent.len() as u64;
-                    // More are expected than come.
+                    // More bytes are expected than arrive.
                     let bytes = known.map(|all| if all { bytes } else { bytes + 1 });
                     let command = remote::receive_part(&path, *have, bytes);
                     both.run(&command, sent.as_bytes()).await?;

@@ -1,4 +1,5 @@
-//! A project's files: put, removed, restored and set aside, from whatever an earlier apply left.
+//! A project's files: put, removed, restored and set aside, from any state that an earlier apply
+//! left.
 
 use o3r_deploy::internal::{
     digest::Digest,
@@ -7,7 +8,7 @@ use o3r_deploy::internal::{
 
 use super::*;
 
-/// Of the project, below its directory.
+/// Paths below the project's directory.
 const FILES: &[&str] = &["docker-compose.yml", ".env", "conf/deep/it's a file"];
 
 const THERE: &[&str] = &[
@@ -27,7 +28,7 @@ const ASIDE: &str = ".o3r-deploy/previous/app/%started";
 #[derive(Debug, Clone)]
 enum Do {
     Put(usize, String, u32, Previous),
-    /// What arrives is not what was planned.
+    /// The payload is not the planned one.
     PutCut(usize, String, Previous),
     Remove(usize, Previous),
     Restore(usize, Previous),
@@ -39,7 +40,7 @@ enum Do {
     Restored,
 }
 
-/// What the release before has there.
+/// The previous release's file.
 #[derive(Debug, Clone)]
 enum Previous {
     Is(String),
@@ -134,7 +135,7 @@ fn commands() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// What was recorded of the containers that were started: in this boot or another one, or nothing.
+/// The record of started containers: of this boot, of another one, or none.
 fn record() -> impl Strategy<Value = Option<String>> {
     let boot = prop_oneof![Just(boot_id()), Just("another".to_owned())];
     prop::option::of(boot.prop_map(|boot| format!("image 1\nboot {boot}\n")))

@@ -1,4 +1,4 @@
-//! What is asked of both is answered the same.
+//! Both answer questions the same.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ const THERE: &[&str] = &[
     "single",
 ];
 
-/// What does not depend on the machine.
+/// Returns the facts that do not depend on the machine.
 fn facts(facts: &Facts, home: &str) -> Value {
     let all = serde_json::to_value(facts).unwrap();
     let names = [
@@ -40,7 +40,7 @@ fn facts(facts: &Facts, home: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Those and mount points are this machine's.
+/// Removes owners and mount points, which are this machine's.
 fn without_owners(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! What is recorded of a release and of its containers.
+//! The records of a release and of its containers.
 
 use o3r_deploy::internal::{
     digest::Digest,
@@ -28,8 +28,8 @@ impl Do {
         let kept = [state.kept_directory("app")];
         let line = |number: u32| format!("{{\"version\":\"{number}\"}}\n").into_bytes();
         match self {
-            // Without docker-compose's version, of which the in-memory VPU writes no note, and without projects,
-            // whose containers docker would be asked for.
+            // Without docker-compose's version, which the in-memory VPU does not note, and without
+            // projects, whose containers would be asked of docker.
             Self::Release(number) => (
                 remote::record_release(&history, "", [], kept),
                 line(*number),
@@ -76,7 +76,7 @@ proptest! {
     fn records_are_the_same(
         there in tree(THERE),
         old_lines in prop::sample::select(vec![0_usize, 1, 50, 60]),
-        // Whether it was renamed.
+        // Whether each was renamed.
         containers in prop::collection::vec(any::<bool>(), 0..3),
         commands in prop::collection::vec(commands(), 1..6),
     ) {

@@ -1,4 +1,5 @@
-//! Transfers: what real plans stage (`stage_files`) and move (`move_files`), and take back, each command perhaps twice.
+//! Transfers: real plans stage (`stage_files`), move (`move_files`) and undo, each command perhaps
+//! twice.
 
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
@@ -16,7 +17,7 @@ use super::*;
 
 const TARGET: &str = "share/config";
 
-/// Here and there, below the directory that is transferred.
+/// Paths on this machine and on the VPU, below the transferred directory.
 const NAMES: &[&str] = &[
     "a",
     "b",
@@ -30,7 +31,7 @@ const NAMES: &[&str] = &[
 
 const RECORD: &str = ".o3r-deploy/started/app";
 
-/// Files and links; where a name is below one that is no directory, it is left out.
+/// Files and links; a path below one that is not a directory is left out.
 fn some_tree() -> impl Strategy<Value = Tree> {
     let link = prop::sample::select(vec!["a", "nowhere"]);
     let node = prop_oneof![
@@ -56,13 +57,13 @@ fn some_tree() -> impl Strategy<Value = Tree> {
 /// What happens to a plan's commands.
 #[derive(Debug, Clone)]
 struct Course {
-    /// How many of them run, if there are as many.
+    /// The number of commands that run, if there are as many.
     run: usize,
     /// Which of them run twice.
     twice: Vec<bool>,
-    /// Whether what ran is taken back, and that twice.
+    /// Whether the commands that ran are undone, and whether twice.
     back: Option<bool>,
-    /// Whether half of what the first reads is lost.
+    /// Whether half of the first one's payload is lost.
     cut: bool,
 }
 
@@ -96,7 +97,7 @@ fn desired(site: &Path, delete: bool) -> Desired {
     resolve(&loaded, &cache).unwrap().desired
 }
 
-/// What a command reads.
+/// Returns the payload of a command.
 fn stdin(payloads: &Payloads, command: &Command) -> Vec<u8> {
     let mut bytes = vec![];
     if let Some(payload) = &command.stdin {
@@ -105,7 +106,7 @@ fn stdin(payloads: &Payloads, command: &Command) -> Vec<u8> {
     bytes
 }
 
-/// With a record that the moves take away and bring back, as where a project uses what is moved.
+/// Adds a record that the moves remove and restore, as for a project that uses the moved files.
 fn with_record(both: &Both, command: &Command) -> Argv {
     let argv = command.argv.clone();
     if argv.script_name() == Some("o3r-move-files") {
@@ -117,7 +118,7 @@ fn with_record(both: &Both, command: &Command) -> Argv {
 async fn follow(both: &Both, desired: &Desired, course: &Course) -> TestCaseResult {
     let payloads = unprepared(desired, &LocalImages::default()).payloads;
     let mut observed = observe(&both.sandbox.host, &desired.query()).await.unwrap();
-    // Whatever machine this is.
+    // Independent of the machine that runs the tests.
     observed.facts.system.arch = "arm64".into();
     let plan = plan::plan(desired, &observed, &Offers::default(), "here");
     let steps = || plan.steps.iter().filter(|step| !step.is_record());
@@ -133,7 +134,7 @@ async fn follow(both: &Both, desired: &Desired, course: &Course) -> TestCaseResu
                 cut = false;
             }
             for _ in 0..=usize::from(*twice) {
-                // An apply ends there, too.
+                // An apply ends at this point as well.
                 if !both.run(&argv, &bytes).await?.success() {
                     break 'steps;
                 }

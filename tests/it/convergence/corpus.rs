@@ -1,5 +1,6 @@
-//! The plans of generated worlds, for a bare VPU, for the next release and after drift: written to `target/tmp/plans`, so
-//! that two versions of the planner can be compared by `diff -r`. `PROPTEST_CASES=200` writes more of them.
+//! Plans of generated worlds, for a bare VPU, for the next release and after drift, written to
+//! `target/tmp/plans` so that two versions of the planner can be compared by `diff -r`.
+//! `PROPTEST_CASES=200` writes more of them.
 
 use std::path::Path;
 
@@ -15,14 +16,15 @@ use super::{
     shapes::{self, shapes},
 };
 
-/// Worlds; the first ones are the same in every run.
+/// The number of worlds; the first ones are the same in every run.
 const WORLDS: usize = 40;
 
 fn value<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> S::Value {
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// Writes a plan, without the paths of this run's temporary files; it reads back as the same plan.
+/// Writes a plan without the paths of this run's temporary files, and checks that it reads back as
+/// the same plan.
 fn write(folder: &Path, world: usize, what: &str, plan: &Plan) {
     let json = render::json(plan);
     let read: Plan = serde_json::from_str(&json).unwrap();
@@ -35,7 +37,7 @@ fn write(folder: &Path, world: usize, what: &str, plan: &Plan) {
 }
 
 #[tokio::test]
-async fn plans_of_generated_worlds_read_back_and_are_written_to_be_compared() {
+async fn plans_of_generated_worlds_round_trip() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plans");
     let _ = fs_err::remove_dir_all(&folder);
     fs_err::create_dir_all(&folder).unwrap();

@@ -1,4 +1,5 @@
-//! What docker shows of a container is compared, too: networks, namespaces, names, and files that nobody declared.
+//! Plans compare the container attributes that docker shows: networks, namespaces, names; and find
+//! undeclared files.
 
 use o3r_deploy::internal::{
     apply::Outcome,
@@ -16,7 +17,7 @@ fn two() -> Shape {
     }
 }
 
-/// Ids of the containers of a service.
+/// Returns the IDs of a service's containers.
 fn ids(world: &World, service: &str) -> Vec<String> {
     let all = world.containers.iter();
     let own = all.filter(|(_, container)| container.service == service);
@@ -51,7 +52,7 @@ fn a_container_whose_network_was_removed_is_recreated() {
 }
 
 #[test]
-fn what_is_linked_to_a_replaced_container_is_replaced_with_it() {
+fn a_container_linked_to_a_recreated_one_is_recreated_with_it() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&two())).await;
@@ -70,7 +71,7 @@ fn what_is_linked_to_a_replaced_container_is_replaced_with_it() {
         let aside = "o3r-step-aside app 'main=' 'side='".to_owned();
         assert!(commands(&plan).contains(&aside), "{:#?}", commands(&plan));
         converge(&vpu, &changed).await;
-        // And where docker-compose left it so.
+        // The same if docker-compose left the link broken.
         link("0123456789ab_app_main_1");
         assert!(!plan_for(&vpu, &changed).await.is_empty());
         converge(&vpu, &changed).await;
@@ -99,7 +100,7 @@ fn a_container_that_somebody_disconnected_is_recreated() {
 }
 
 #[test]
-fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
+fn a_container_that_somebody_renamed_gets_its_name_back_and_keeps_running() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&two())).await;
@@ -114,7 +115,7 @@ fn a_container_that_somebody_renamed_gets_its_name_back_and_runs_on() {
 }
 
 #[test]
-fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
+fn a_container_in_the_namespace_of_a_recreated_one_is_recreated_with_it() {
     run(async {
         let vpu = FakeVpu::default();
         let shared = Shape {
@@ -133,7 +134,7 @@ fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
         let side = vpu.world(|world| ids(world, "side"));
         converge(&vpu, &changed).await;
         assert_ne!(vpu.world(|world| ids(world, "side")), side);
-        // And where it was left so by somebody else.
+        // The same if somebody else left it so.
         vpu.world(|world| {
             let side = ids(world, "side").remove(0);
             let side = world.containers.get_mut(&side).unwrap();
@@ -146,7 +147,7 @@ fn what_lives_in_the_namespace_of_a_replaced_container_is_replaced_with_it() {
 }
 
 #[test]
-fn what_lives_in_a_namespace_is_created_with_its_owner() {
+fn a_container_in_a_namespace_is_created_with_its_owner() {
     run(async {
         let vpu = FakeVpu::default();
         let wanted = desired(&Shape {
@@ -154,7 +155,8 @@ fn what_lives_in_a_namespace_is_created_with_its_owner() {
             ..two()
         });
         converge(&vpu, &wanted).await;
-        // docker-compose gives what it creates alone a namespace of its own, and leaves it so.
+        // docker-compose gives a container that it creates alone a namespace of its own, and never
+        // corrects it.
         let lost = |world: &mut World| {
             let main = ids(world, "main").remove(0);
             world.containers.remove(&main);
@@ -166,7 +168,7 @@ fn what_lives_in_a_namespace_is_created_with_its_owner() {
             .find(|one| one.contains(" up -d"));
         assert!(up.unwrap().ends_with("up -d --no-deps main"), "{plan:#?}");
         converge(&vpu, &wanted).await;
-        // Nor does docker start one in the namespace of one that stands still.
+        // Docker starts no container in the namespace of a stopped one.
         vpu.world(|world| {
             let main = ids(world, "main").remove(0);
             let main = world.containers.get_mut(&main).unwrap();
@@ -186,7 +188,7 @@ fn what_lives_in_a_namespace_is_created_with_its_owner() {
 }
 
 #[test]
-fn files_that_docker_compose_reads_and_nobody_declared_are_renamed() {
+fn undeclared_files_that_docker_compose_reads_are_renamed() {
     run(async {
         let vpu = FakeVpu::default();
         let directory = remote::project_directory("app");
@@ -242,7 +244,7 @@ fn a_changed_mode_of_a_projects_file_restarts_nothing() {
 }
 
 #[test]
-fn a_restart_policy_that_was_changed_by_hand_is_set_without_another_container() {
+fn a_restart_policy_that_was_changed_by_hand_is_set_in_place() {
     run(async {
         let vpu = FakeVpu::default();
         for (restart, policy) in [(true, "unless-stopped"), (false, "no")] {

@@ -1,4 +1,4 @@
-//! What can happen to a VPU between two applies.
+//! Changes to a VPU between two applies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use o3r_deploy::internal::{digest::Digest, remote};
 use o3r_testing::vpu::{self, World};
 use proptest::prelude::*;
 
-/// What can happen to a VPU between two applies.
+/// A change to a VPU between two applies.
 #[derive(Debug, Clone)]
 pub(super) enum Drift {
     RemoveDirectory,
@@ -89,7 +89,7 @@ fn with_one(world: &mut World, change: impl FnOnce(&mut vpu::Container)) {
     }
 }
 
-/// Leaves a file that docker-compose would read on its own.
+/// Adds a file that docker-compose would read automatically.
 fn leave_override(world: &mut World, directory: &str) {
     if !world.files_below(directory).is_empty() {
         let path = format!("{directory}/docker-compose.override.yml");
@@ -144,9 +144,9 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
         Drift::LeaveOverride => leave_override(world, &directory),
         Drift::RemoveOneContainer => drop(world.containers.pop_first()),
         Drift::RemakeContainers => {
-            // Someone edits, recreates the containers, and takes the edit back.
+            // Someone edits the file, recreates the containers, and reverts the edit.
             let before = world.files.get(&extra).cloned();
-            // After a reboot it cannot be told from what the boot unit makes: a known limit.
+            // Known limit: after a reboot, this is indistinguishable from what the boot unit does.
             let rebooted = world.boot_id.contains('+');
             if let (Some(before), false) = (before, world.containers.is_empty() || rebooted) {
                 world.write(&extra, b"value=edited\n", 0o644);
@@ -154,7 +154,7 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 for id in ids {
                     let mut container = world.containers.remove(&id).unwrap();
                     container.made_from = world.files_below(&directory);
-                    // An environment file is in docker-compose's own hash.
+                    // docker-compose's own hash covers an environment file.
                     container.config_hash = Digest::of(b"edited");
                     world.containers.insert(format!("f{}", &id[1..]), container);
                 }
@@ -163,8 +163,8 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
         }
         Drift::Reboot => {
             if world.autostart.units {
-                // What a person made and a boot brings back cannot be told from what the boot unit
-                // makes: a known limit.
+                // Known limit: a container that a person created and a boot brings back is
+                // indistinguishable from one of the boot unit.
                 world.containers.retain(|id, _| !id.starts_with('f'));
             }
             world.reboot();
@@ -175,7 +175,7 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
                 .retain(|path, _| !path.contains("/.o3r-deploy/started/"));
         }
         Drift::ForgetAll => {
-            // That of `.env` nobody knows any more whose it was is a known limit.
+            // Known limit: without a record, nobody knows whose `.env` it is.
             let known = |path: &String| !path.contains("/.o3r-deploy/") && !path.ends_with("/.env");
             world.files.retain(|path, _| known(path));
         }
@@ -199,7 +199,7 @@ pub(super) fn drift(world: &mut World, drift: &Drift) {
     }
 }
 
-/// What happens to what transfers put there.
+/// Applies a change to the files of transfers.
 fn drift_of_files(world: &mut World, drift: &Drift) {
     match drift {
         Drift::EditFile => {

@@ -1,4 +1,4 @@
-//! An apply acts only while it has the lock, and ends where docker does not answer.
+//! An apply acts only while it has the lock, and ends if docker does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,7 +58,7 @@ fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
         let done = vpu.commands().len() - before;
         assert_eq!(done, plan.steps[0].actions.len(), "{:?}", vpu.commands());
 
-        // With the lock it is done.
+        // With the lock, it completes.
         let held = lock(&vpu, Claim::Try).await.unwrap();
         let plan = plan_for(&vpu, &wanted).await;
         let report =
@@ -69,10 +69,10 @@ fn an_apply_that_loses_its_lock_stops_at_the_next_step() {
 }
 
 #[test]
-fn the_lock_of_a_dead_client_of_this_machine_is_taken_and_one_that_is_broken_acts_no_more() {
+fn the_lock_of_a_dead_client_of_this_machine_is_taken_and_a_broken_one_acts_no_more() {
     run(async {
         let vpu = FakeVpu::default();
-        // As one process has it whose link froze.
+        // The lock of a process whose link froze.
         let frozen = lock(&vpu, Claim::Try).await.unwrap();
         let taken = lock(&vpu, Claim::Wait).await.unwrap();
         frozen.lost().await;
@@ -127,9 +127,9 @@ async fn a_docker_that_hangs_at_any_command_ends_the_apply() {
     }
 }
 
-/// The record is the last thing of all: once it is written, the release is the one to roll back to.
+/// The record is written last: from then on, this release is the one to roll back to.
 #[test]
-fn a_record_that_fails_after_it_was_done_is_done() {
+fn a_record_that_fails_after_it_was_written_counts() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;

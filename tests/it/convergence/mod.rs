@@ -1,6 +1,6 @@
-//! Whatever is desired and whatever is there: after an apply a second plan is empty, what runs was
-//! really made from what is declared, and a crash or failure at any command is made good by a
-//! second apply. On the in-memory VPU.
+//! For any desired state and any initial state: after an apply a second plan is empty, what runs
+//! was really created from the declaration, and a second apply recovers from a crash or failure at
+//! any command. On the in-memory VPU.
 
 mod corpus;
 mod docker_attributes;
@@ -91,7 +91,7 @@ async fn execute_holding(
     apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await
 }
 
-/// Applies and checks that nothing is left to do, and that what runs is what is declared.
+/// Applies, and checks that nothing is left to do and that what runs is what is declared.
 async fn converge(vpu: &FakeVpu, desired: &Desired) {
     let data = |world: &mut World| {
         let files = world.files.keys().cloned();
@@ -132,7 +132,7 @@ async fn converged(vpu: &FakeVpu, desired: &Desired) {
     });
 }
 
-/// After a boot the name is still there, what is to start runs, and what is not to does not.
+/// Checks that after a boot the name is still set, and only what is declared to start runs.
 fn survives_a_boot(world: &World, desired: &Desired) {
     let mut world = world.clone();
     world.reboot();
@@ -160,8 +160,8 @@ fn survives_a_boot(world: &World, desired: &Desired) {
     }
 }
 
-/// What the tool cannot see and users care about: containers were made from the declared files,
-/// image and volume.
+/// Checks what the tool cannot see and users care about: containers were created from the declared
+/// files, image and volume.
 fn is_real(world: &mut World, desired: &Desired) {
     for transfer in &desired.transfers {
         is_there(world, transfer, desired);
@@ -174,7 +174,7 @@ fn is_real(world: &mut World, desired: &Desired) {
         .filter(|c| c.project == "app")
         .collect();
     let there = world.files_below(&remote::project_directory("app"));
-    // What somebody else wrote is kept.
+    // Files that somebody else wrote are kept.
     let is_kept = |path: &&String| path.ends_with(remote::FOUND);
     let there: Vec<&String> = there.keys().filter(|path| !is_kept(path)).collect();
     if project.state == ProjectState::Absent {
@@ -219,7 +219,7 @@ fn is_real(world: &mut World, desired: &Desired) {
         }
         for transfer in &desired.transfers {
             let target = transfer.target.resolve(&world.home);
-            // A file that is mounted alone is never seen old.
+            // A file that is mounted alone is never stale.
             let must = transfer.is_file() || transfer.restart.contains(&project.name);
             for (name, entry) in transfer
                 .entries
@@ -257,7 +257,8 @@ fn is_real(world: &mut World, desired: &Desired) {
     }
 }
 
-/// A container uses the namespace of the service that its own names, whose container is there.
+/// Checks that a container uses the namespace of an existing container of the service that its own
+/// service names.
 fn shares_what_is_there(world: &World, container: &vpu::Container, service: &Service) {
     let mode = &container.details.network_mode;
     let owner = mode.strip_prefix("container:");
@@ -266,7 +267,7 @@ fn shares_what_is_there(world: &World, container: &vpu::Container, service: &Ser
     assert_eq!(owner, wanted, "{} uses {mode}", container.name);
 }
 
-/// The project has the networks that it declares and uses, as it declares them, and no others.
+/// Checks that the project has exactly the networks that it declares and uses, as declared.
 fn networks_are_real(world: &World, project: &Project) {
     let used = project.networks.iter().filter(|network| network.used);
     let mut wanted: Vec<&str> = used.clone().map(|network| network.name.as_str()).collect();
@@ -330,7 +331,8 @@ fn is_there(world: &World, transfer: &Transfer, desired: &Desired) {
     }
 }
 
-/// Whether a path below the tree is declared there, in something that is, or is put there from above.
+/// Whether a path below the tree is declared there, is in something that is, or is put there by the
+/// transfer above.
 fn is_of_others(world: &World, desired: &Desired, path: &str) -> bool {
     let below = shapes::BELOW.parse::<RemotePath>().unwrap();
     let directories = desired.directories.iter().map(|one| &one.path);
@@ -350,12 +352,12 @@ fn is_of_others(world: &World, desired: &Desired, path: &str) -> bool {
     in_above || is_declared && Utf8Path::new(path).starts_with(below.resolve(&world.home))
 }
 
-/// Where an engine may keep images.
+/// The image stores of an engine.
 fn stores() -> impl Strategy<Value = Store> {
     prop::sample::select(vec![Store::Classic, Store::Containerd, Store::Podman])
 }
 
-/// A VPU of the older generation of autostart, or the newer, and with one of the image stores.
+/// Returns a VPU of the older or newer generation of autostart, with one of the image stores.
 fn vpu_of(newer: bool, store: Store) -> FakeVpu {
     let mut world = World {
         store,
@@ -375,7 +377,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Enough cases to meet every pair of shapes' attributes.
+/// Enough cases to combine every pair of attributes.
 fn cases(all: u32) -> ProptestConfig {
     ProptestConfig {
         cases: o3r_testing::cases(all),
@@ -406,7 +408,7 @@ proptest! {
             for one in &drifted {
                 vpu.world(|world| drift(world, one));
             }
-            // Often the same again: then drift is all that there is to find.
+            // Often the same shape again, so that drift is the only change.
             let next = changed.map_or_else(|| first.clone(), |changes| first.with(&changes));
             converge(&vpu, &desired(&second.unwrap_or(next))).await;
         });
@@ -447,7 +449,7 @@ proptest! {
                     let vpu = FakeVpu::new(before.clone());
                     vpu.inject(Some(fault));
                     let report = execute(&vpu, &wanted, &plan).await;
-                    // Only a record that was written is as good as one that was heard of.
+                    // A record whose acknowledgement was lost counts like any other.
                     let asked = |command: &String| command.starts_with("o3r-recorded");
                     let recorded =
                         matches!(fault, Fault::FailsAfter(_)) && vpu.commands().iter().any(asked);
@@ -457,7 +459,7 @@ proptest! {
                     if reboots {
                         vpu.world(World::reboot);
                     }
-                    // Going on, or back to what was there before, must both work.
+                    // Resuming, and rolling back to the former release, must both work.
                     match &first {
                         Some(first) if back => converge(&vpu, &desired(first)).await,
                         _ => converge(&vpu, &wanted).await,
@@ -483,7 +485,7 @@ async fn apply_crashing(vpu: &FakeVpu, desired: &Desired) -> apply::Failure {
 }
 
 #[test]
-fn a_release_that_crashes_is_taken_back() {
+fn a_release_that_crashes_is_rolled_back() {
     run(async {
         let vpu = FakeVpu::default();
         vpu.world(|world| {
@@ -517,7 +519,7 @@ fn a_release_that_crashes_is_taken_back() {
 }
 
 #[test]
-fn a_first_release_that_crashes_has_nothing_to_go_back_to() {
+fn a_first_release_that_crashes_has_nothing_to_roll_back_to() {
     run(async {
         let failure = apply_crashing(&FakeVpu::default(), &desired(&BASE)).await;
         assert_eq!(failure.restored, Restored::NoPrevious);
@@ -548,7 +550,7 @@ fn with_docker_down_everything_is_blocked_and_nothing_planned_away() {
 }
 
 #[test]
-fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
+fn a_container_of_others_with_a_needed_name_blocks_unless_the_project_is_removed() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;
@@ -556,7 +558,7 @@ fn a_container_of_others_on_a_needed_name_blocks_unless_the_project_goes() {
             let (_, mut foreign) = world.containers.pop_first().unwrap();
             foreign.project = String::new();
             foreign.working_dir = String::new();
-            // Docker removes no network that it runs on.
+            // Docker does not remove a network that a running container is on.
             foreign.details.networks.clear();
             world.containers.insert("f".repeat(64), foreign);
         });

@@ -1,5 +1,5 @@
-//! What docker-compose leaves as it is when it replaces containers: networks, and volumes where a service mounts
-//! something else by now.
+//! What docker-compose leaves unchanged when it recreates containers: networks, and volumes where a
+//! service now mounts something else.
 
 use o3r_deploy::internal::{
     apply::Restored,
@@ -13,7 +13,7 @@ use super::{
     shapes::{EXPECTED, MADE},
 };
 
-/// What differs, as `WHAT: FOUND -> WANTED`.
+/// Returns the differences as `WHAT: FOUND -> WANTED`.
 fn differences(plan: &Plan) -> Vec<String> {
     let causes = plan
         .steps
@@ -34,7 +34,7 @@ fn on(network: usize) -> Desired {
     desired(&Shape { network, ..BASE })
 }
 
-/// A container of somebody else.
+/// Returns a container of another project.
 fn foreign(world: &World, name: &str) -> vpu::Container {
     vpu::Container {
         name: name.to_owned(),
@@ -45,7 +45,7 @@ fn foreign(world: &World, name: &str) -> vpu::Container {
 }
 
 #[test]
-fn a_network_that_differs_is_recreated_with_what_is_on_it() {
+fn a_network_that_differs_is_recreated_with_its_containers() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &on(0)).await;
@@ -66,7 +66,7 @@ fn a_network_that_differs_is_recreated_with_what_is_on_it() {
             converge(&vpu, &wanted).await;
             vpu.world(|world| assert!(ids.iter().all(|id| !world.networks.contains_key(id))));
         }
-        // A release that fails leaves the network of before.
+        // A release that fails leaves the former network.
         let before = on(1);
         converge(&vpu, &before).await;
         let next = desired(&Shape {
@@ -113,7 +113,7 @@ fn a_network_that_differs_and_has_containers_of_others_is_blocked() {
             "{}",
             blocked.remedy
         );
-        // One that somebody else created is not ours to remove.
+        // A network that somebody else created is not removed.
         vpu.world(|world| {
             world
                 .containers
@@ -134,7 +134,7 @@ fn a_network_that_differs_and_has_containers_of_others_is_blocked() {
 }
 
 #[test]
-fn a_network_that_is_declared_no_more_goes_unless_others_use_it() {
+fn a_network_that_is_no_longer_declared_is_removed_unless_others_use_it() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &on(6)).await;
@@ -177,7 +177,7 @@ fn a_network_that_is_declared_no_more_goes_unless_others_use_it() {
         );
         vpu.world(|world| drop(world.containers.remove(&"e".repeat(64))));
         converge(&vpu, &on(0)).await;
-        // And one that is left of long ago.
+        // And one that was left long ago.
         vpu.world(|world| {
             let left = vpu::Network {
                 name: "app_old".into(),
@@ -211,7 +211,7 @@ fn an_external_network_must_be_there() {
             blocked.remedy,
             "create it on the VPU: docker network create cell"
         );
-        // One that another project creates has to come first.
+        // A project that creates the network has to come first.
         let mut other = on(MADE).projects[0].clone();
         other.name = "other".into();
         wanted.projects.push(other);
@@ -228,7 +228,7 @@ fn an_external_network_must_be_there() {
     });
 }
 
-/// The volume of a container at a path.
+/// Returns the volume of a container at a path.
 fn volume(world: &World, destination: &str) -> String {
     let mut containers = world.containers.values();
     let main = containers.rfind(|c| c.service == "main").unwrap();
@@ -239,7 +239,7 @@ fn volume(world: &World, destination: &str) -> String {
 }
 
 #[test]
-fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
+fn a_mount_replaces_an_anonymous_volume_which_is_kept_with_its_data() {
     run(async {
         for store in [
             vpu::Store::Classic,
@@ -284,7 +284,7 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
                 "{note}"
             );
 
-            // A release that fails gives the data back.
+            // A release that fails restores the data.
             let failing = desired(&Shape {
                 covers: true,
                 image: 1,
@@ -295,7 +295,8 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
             converged(&vpu, &without).await;
             assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
 
-            // Where one is cut off that has taken it away, it is the release's record that knows of it.
+            // If an apply is cut off after it took the volume away, the release's record knows of
+            // it.
             let start = vpu.world(|world| world.clone());
             let plan = plan_for(&vpu, &with).await;
             let commands = plan.steps.iter().flat_map(|step| &step.actions);
@@ -316,7 +317,7 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
             assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
             converged(&vpu, &without).await;
 
-            // Records of older versions do not: the plan says so.
+            // Records of older versions do not, which the plan says.
             vpu.world(|world| {
                 *world = cut_off;
                 let files = world.files.iter_mut();
@@ -338,7 +339,8 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
             assert_eq!(of("/cache"), cache, "it is moved over as ever");
             vpu.world(|world| assert!(world.volumes.contains_key(&data), "it is not removed"));
 
-            // And where the release that fails mounts nothing there: its volume does not cover what comes back.
+            // A failing release that mounts nothing there: its anonymous volume does not cover the
+            // restored mount.
             let failing = desired(&Shape { image: 2, ..BASE });
             let failure = apply_crashing(&vpu, &failing).await;
             assert_eq!(failure.restored, Restored::Previous, "{failure:?}");
@@ -349,7 +351,7 @@ fn a_mount_replaces_an_anonymous_volume_which_stays_with_its_data() {
 }
 
 #[test]
-fn a_volume_that_covers_a_mount_is_found_whoever_left_it() {
+fn a_volume_that_covers_a_mount_is_found_whatever_left_it() {
     run(async {
         let vpu = FakeVpu::default();
         let mut wanted = desired(&BASE);
@@ -369,7 +371,7 @@ fn a_volume_that_covers_a_mount_is_found_whoever_left_it() {
             assert!(said[0].ends_with("-> volume share"), "{said:#?}");
             converge(&vpu, &wanted).await;
         }
-        // The name that much older versions of docker-compose gave it is its, too.
+        // The name of much older versions of docker-compose counts as well.
         let main = wanted.projects[0].services.get_mut("main").unwrap();
         let older = Mounted::Volume("new".into(), Some("share".into()));
         main.mounts.insert("/share".into(), older);

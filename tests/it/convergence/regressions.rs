@@ -1,4 +1,4 @@
-//! One test for each fixed fault that the properties do not meet on their own.
+//! One test for each fixed bug that the property tests do not find.
 
 use o3r_deploy::internal::{
     desired::ProjectState,
@@ -11,7 +11,7 @@ use o3r_testing::vpu::{FakeVpu, World};
 use super::{BASE, Shape, converge, converged, desired, image_content, plan_for, prepared, run};
 
 #[test]
-fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is_odd_goes() {
+fn regression_unreadable_files_of_a_removed_project_block_and_odd_ones_are_removed() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;
@@ -25,7 +25,7 @@ fn regression_what_cannot_be_looked_at_of_a_project_that_goes_blocks_and_what_is
         paths.insert(compose.clone(), Probed::Unknown("no permission".into()));
         let plan = plan::plan(&gone, &observed, &prepared(&gone).offers, "fake");
         assert_eq!(plan.blocked[0].reason, "no permission");
-        // Such as a symbolic link, which a boot would start.
+        // Such as a symbolic link, which a boot would follow.
         observed
             .facts
             .paths
@@ -65,7 +65,7 @@ fn regression_a_directory_in_two_spellings_is_one() {
 }
 
 #[test]
-fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
+fn regression_an_unknown_container_is_noticed_where_containers_survive_a_boot() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;
@@ -76,7 +76,8 @@ fn regression_where_containers_survive_a_boot_a_strange_one_is_noticed() {
             container.config_hash = hash.unwrap_or(container.config_hash);
             world.containers.insert("f".repeat(64), container);
         };
-        // From the same definition, as a unit does that somebody restarts: docker-compose's hash says so.
+        // Created from the same definition, as by a unit that somebody restarts: docker-compose's
+        // hash is the same.
         vpu.world(|world| remake(world, None));
         converged(&vpu, &desired(&BASE)).await;
         vpu.world(|world| remake(world, Some(Digest::of(b"another definition"))));
@@ -100,7 +101,7 @@ fn regression_remedies_are_words_of_a_shell() {
 }
 
 #[test]
-fn regression_images_of_releases_before_are_listed() {
+fn regression_images_of_earlier_releases_are_listed() {
     run(async {
         let vpu = FakeVpu::default();
         converge(&vpu, &desired(&BASE)).await;

@@ -1,4 +1,5 @@
-//! What a failed apply calls restored is what was there, however far it and one before it had come.
+//! A failed apply that reports a restore has restored the former state, however far it and an
+//! earlier one came.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,8 @@ use super::{
     run, shapes,
 };
 
-/// What a user would see of a release, as lines: files, containers, whatever their ids, and the names
-/// and volumes that they use.
+/// Returns what a user would see of a release, as lines: files, containers without their IDs, and
+/// the names and volumes that they use.
 fn seen(world: &World) -> Vec<String> {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     let root = format!("{}/", remote::COMPOSE_ROOT);
@@ -40,7 +41,7 @@ fn seen(world: &World) -> Vec<String> {
         let made_from = container.made_from.iter();
         let made_from: Vec<String> = made_from.map(|(path, b)| path.clone() + &text(b)).collect();
         let (name, image, mounted) = (&container.name, &container.image, &container.mounted);
-        // What docker-compose removes because there are fewer containers of a service is not kept.
+        // A container that docker-compose removes because of a smaller scale is not kept.
         let data = name
             .ends_with("_1")
             .then(|| container.details.mounts.get("/data").cloned());
@@ -62,8 +63,8 @@ fn seen(world: &World) -> Vec<String> {
     lines
 }
 
-/// Applies `wanted`, whose command number `at` fails, and checks that what was there is restored.
-/// False where the plan has no such command.
+/// Applies `wanted` with command number `at` failing, and checks that the former state is restored.
+/// Returns false if the plan has no such command.
 async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: &World) -> bool {
     let plan = plan_for(vpu, wanted).await;
     vpu.inject(Some(Fault::Fails(at)));
@@ -80,16 +81,16 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
         .all(|step| step.phase != plan::Phase::Switch);
     let cleans =
         |address: &str| address.starts_with("containers.") || address.starts_with("network.");
-    // A plan that rolls back to the recorded release has no record.
+    // A plan that rolls back to the recorded release writes no record.
     let records = plan.steps.iter().any(plan::Step::is_record);
     if records && cleans(&failure.address) {
-        // The release is there by then, and only what it replaced is left.
+        // The release is recorded by then; only what it replaced is left to be removed.
         assert_eq!(failure.restored, Restored::Recorded, "{commands:#?}");
         return true;
     }
     let lost = !plan.not_restorable.is_empty();
     if lost && !untouched {
-        // It was said beforehand, and is not called restored.
+        // The plan announced it, and the apply does not report it as restored.
         let said = matches!(failure.restored, Restored::Failed { .. });
         assert!(
             said,
@@ -113,8 +114,8 @@ async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: 
         let (new, lost) = (others(&now, &before), others(&before, &now));
         assert_eq!(new, lost, "command {at} of {commands:#?}");
         assert_eq!(now.len(), before.len(), "command {at} of {commands:#?}");
-        // The record takes away what was kept; without one, the copies that a cut-off apply made are those of just the
-        // recorded release.
+        // The record removes what was kept; without one, the copies of an interrupted apply are
+        // those of the recorded release itself.
         let kept = |path: &&String| path.contains("/.o3r-deploy/previous/");
         let kept = vpu.world(|world| world.files.keys().find(kept).cloned());
         let records = plan.steps.iter().any(plan::Step::is_record);
@@ -142,7 +143,7 @@ proptest! {
             vpu.world(|world| world.image_volumes.insert("/data".into()));
             converge(&vpu, &desired(&first)).await;
             let before = vpu.world(|world| world.clone());
-            // Another apply may have been cut off on the way to this or to another release.
+            // Another apply may have been cut off while applying this or another release.
             let mut begun = false;
             if let Some((changes, at)) = &cut_off {
                 let halfway = desired(&first.with(changes));
@@ -161,7 +162,7 @@ proptest! {
                     && !matches!(report.outcome, Outcome::Done);
             }
             if cut_off.is_some() && !begun {
-                return; // it came to its end, and is the release to roll back to
+                return; // it completed, and is the release to roll back to
             }
             if pruned {
                 let image = desired(&first).images[0].content.as_ref().unwrap().config_digest;
@@ -188,13 +189,13 @@ fn regression_a_put_that_fails_leaves_the_file_and_the_release() {
         converge(&vpu, &desired(&next)).await;
         let before = vpu.world(|world| world.clone());
         let third = Shape { extra: 2, ..next };
-        // The first command is the file's; what the first release had there was once kept.
+        // The first command writes the file; a copy of the first release's file was once kept.
         assert!(fails_and_restores(&vpu, &desired(&third), 0, &before).await);
     });
 }
 
 #[test]
-fn regression_an_anonymous_volume_comes_back_where_the_project_was_to_go() {
+fn regression_an_anonymous_volume_is_restored_if_the_project_was_to_be_removed() {
     run(async {
         let vpu = FakeVpu::default();
         vpu.world(|world| world.image_volumes.insert("/data".into()));
@@ -220,7 +221,7 @@ fn regression_an_anonymous_volume_comes_back_where_the_project_was_to_go() {
 }
 
 #[test]
-fn regression_a_release_that_adds_a_service_is_taken_back() {
+fn regression_a_release_that_adds_a_service_is_rolled_back() {
     run(async {
         let vpu = FakeVpu::default();
         let old = desired(&Shape {
@@ -259,7 +260,7 @@ fn regression_what_someone_stopped_is_not_started_by_a_restore() {
 }
 
 #[test]
-fn regression_an_apply_that_goes_on_with_a_crashing_release_goes_back_to_the_one_before() {
+fn regression_resuming_a_crashing_release_rolls_back_to_the_one_before() {
     run(async {
         let new = Shape {
             image: 1,
@@ -280,7 +281,7 @@ fn regression_an_apply_that_goes_on_with_a_crashing_release_goes_back_to_the_one
             vpu.inject(Some(Fault::LinkLostBefore(at)));
             let _ = execute(&vpu, &desired(&new), &plan_for(&vpu, &desired(&new)).await).await;
             vpu.inject(None);
-            // The container's own record was written last: then it did not crash.
+            // The container's own record was written last: it did not crash in this case.
             if at + 1 == count {
                 continue;
             }
@@ -319,7 +320,7 @@ fn regression_a_project_takes_the_place_of_one_that_goes() {
         let mut renamed = desired(&Shape { extra: 1, ..BASE });
         let mut new = renamed.projects[0].clone();
         new.name = "new".into();
-        // A fixed name that the old one's container has.
+        // A fixed name that a container of the old project has.
         let main = new.services.get_mut("main").unwrap();
         main.container_name = Some("app_main_1".into());
         renamed.projects.insert(0, new);
@@ -359,7 +360,7 @@ fn regression_a_project_that_was_removed_before_is_not_called_restored() {
         vpu.inject(Some(Fault::LinkLostBefore(last)));
         let _ = execute(&vpu, &desired(&gone), &plan).await;
         vpu.inject(None);
-        // Nothing is left to do of it, and then something else fails.
+        // Nothing is left to do for it, and then another step fails.
         let next = desired(&Shape { bound: 1, ..gone });
         let start = vpu.world(|world| world.clone());
         let mut at = 0;
@@ -371,8 +372,8 @@ fn regression_a_project_that_was_removed_before_is_not_called_restored() {
     });
 }
 
-/// Applies a crashing release over `BASE`, whose image somebody removed by force after `before`; what is said of
-/// the restore, and the containers by name and state.
+/// Applies a crashing release over `BASE`, whose image somebody removed by force after `before`;
+/// returns what is reported about the restore, and the containers by name and state.
 async fn crashes_without_the_image(crashing: &Shape) -> (String, Vec<String>) {
     let vpu = FakeVpu::default();
     let old = desired(&BASE);
@@ -398,7 +399,7 @@ async fn crashes_without_the_image(crashing: &Shape) -> (String, Vec<String>) {
 #[test]
 fn regression_a_restore_pulls_no_image_that_is_gone() {
     run(async {
-        // What replaced the old containers runs on, for nothing can take its place.
+        // The containers that replaced the old ones keep running, as nothing can replace them.
         let (reason, containers) = crashes_without_the_image(&Shape { image: 1, ..BASE }).await;
         assert!(reason.contains("is gone"), "{reason}");
         assert_eq!(
@@ -409,7 +410,7 @@ fn regression_a_restore_pulls_no_image_that_is_gone() {
 }
 
 #[test]
-fn regression_containers_whose_image_is_gone_are_started_where_nothing_replaced_them() {
+fn regression_containers_whose_image_is_gone_are_started_if_nothing_replaced_them() {
     run(async {
         let vpu = FakeVpu::default();
         let old = desired(&BASE);
@@ -465,7 +466,7 @@ fn regression_a_restore_finds_its_images_in_every_store() {
 }
 
 #[test]
-fn a_project_that_was_scaled_to_nothing_is_restored() {
+fn a_project_that_was_scaled_to_zero_is_restored() {
     run(async {
         let vpu = FakeVpu::default();
         let old = desired(&Shape {

@@ -1,4 +1,4 @@
-//! What a test may desire.
+//! The desired states that tests generate.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -21,7 +21,7 @@ use o3r_deploy::internal::{
 use o3r_testing::archives;
 use proptest::prelude::*;
 
-/// Local files of all tests: images and project files, by content.
+/// The local files of all tests: images and project files, by content.
 pub(super) fn store() -> &'static tempfile::TempDir {
     static STORE: OnceLock<tempfile::TempDir> = OnceLock::new();
     STORE.get_or_init(|| tempfile::tempdir().unwrap())
@@ -54,17 +54,17 @@ fn images() -> &'static (Vec<ImageContent>, LocalImages) {
     })
 }
 
-/// One of them.
+/// Returns one of the images.
 pub(super) fn image_content(version: u8) -> ImageContent {
     images().0[usize::from(version)].clone()
 }
 
-/// What can be sent.
+/// Returns what can be sent.
 pub(super) fn prepared(desired: &Desired) -> Prepared {
     unprepared(desired, &images().1)
 }
 
-/// What a test varies.
+/// The attributes that a test varies.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -72,11 +72,11 @@ pub(super) fn prepared(desired: &Desired) -> Prepared {
 )]
 pub(super) struct Shape {
     pub(super) image: u8,
-    /// Contents of the extra file.
+    /// The contents of the extra file.
     pub(super) extra: u8,
     /// A comment in the compose file.
     pub(super) comment: u8,
-    /// What the volume is bound to.
+    /// The directory that the volume is bound to.
     pub(super) bound: u8,
     pub(super) mode: Option<u32>,
     pub(super) state: ProjectState,
@@ -87,29 +87,30 @@ pub(super) struct Shape {
     pub(super) autostart: Option<bool>,
     pub(super) name: Option<u8>,
     pub(super) tree: Tree,
-    /// Whether the service reads `.env` itself, too.
+    /// Whether the service reads `.env` itself as well.
     pub(super) mounts_dotenv: bool,
-    /// Containers of the service.
+    /// The number of the service's containers.
     pub(super) scale: usize,
-    /// How its networks are declared.
+    /// The index of its network declarations.
     pub(super) network: usize,
-    /// Whether the service mounts something where its image has a volume.
+    /// Whether the service mounts something at a path where its image declares a volume.
     pub(super) covers: bool,
     /// Whether the second service uses the network namespace of the first.
     pub(super) shares: bool,
 }
 
-/// One thing of a shape that becomes another, by its number and the value: releases of one application differ in a few.
+/// A change of one attribute of a shape, by index and value: releases of one application differ in
+/// a few.
 pub(super) type Change = (u8, u8);
 
-/// More often what containers have of their own, or of each other.
+/// Changes; the container attributes are chosen more often.
 pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
     let fields = prop_oneof![12 => 0..12u8, 12 => 12..16u8];
     prop::collection::vec((fields, any::<u8>()), 1..4)
 }
 
 impl Shape {
-    /// The next release.
+    /// Returns the next release.
     pub(super) fn with(&self, changes: &[Change]) -> Self {
         let mut next = self.clone();
         for (field, value) in changes {
@@ -140,7 +141,7 @@ impl Shape {
     }
 }
 
-/// Networks: a service's part and the top level's.
+/// Network declarations: a service's part and the top level's.
 pub(super) const NETWORKS: [(&str, &str); 9] = [
     ("", ""),
     (
@@ -165,24 +166,24 @@ pub(super) const NETWORKS: [(&str, &str); 9] = [
     ("    networks: [cell]\n", "networks: {cell: {name: cell}}\n"),
 ];
 
-/// The one of them that expects a network, and the one that creates it.
+/// The declaration that expects a network, and the one that creates it.
 pub(super) const EXPECTED: usize = 7;
 pub(super) const MADE: usize = 8;
 
-/// What a test varies of a transfer.
+/// The attributes of a transfer that a test varies.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tree {
     pub(super) version: u8,
     pub(super) delete: bool,
     pub(super) restart: bool,
     pub(super) file_mode: u32,
-    /// What is declared above it, at the same place and below it.
+    /// What is declared above it, at the same path and below it.
     pub(super) above: Option<Kind>,
     pub(super) equal: Option<Kind>,
     pub(super) below: Option<Kind>,
 }
 
-/// What is declared for a path.
+/// The kind of a declaration at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Directory,
@@ -190,7 +191,7 @@ pub(super) enum Kind {
     Transfer,
 }
 
-/// The target of the tree, and what may be declared around it.
+/// The target of the tree, and the paths around it that may be declared.
 pub(super) const ABOVE: &str = "~/site";
 pub(super) const TREE: &str = "~/site/conf";
 pub(super) const BELOW: &str = "~/site/conf/below";
@@ -315,8 +316,9 @@ fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
     }
 }
 
-/// A tree with a file that changes, one that comes and goes, directories, links and odd names; what
-/// is a directory in one version and a file in another is only there where that is allowed.
+/// Returns a tree with a file that changes, one that is added and removed, directories, links and
+/// odd names; a path that is a directory in one version and a file in another is only included if
+/// that is allowed.
 fn transfers(tree: &Tree) -> Vec<Transfer> {
     let entry = |bytes: &[u8]| {
         Entry::File(FileEntry {
@@ -393,7 +395,7 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
     transfers
 }
 
-/// The transfers around the tree. The one above puts something into its target, too.
+/// Returns the transfers around the tree. The one above also puts a file into its target.
 fn around(tree: &Tree) -> impl Iterator<Item = (&'static str, BTreeMap<String, Entry>)> + use<> {
     let file = |content: u8| {
         Entry::File(FileEntry {
@@ -422,7 +424,7 @@ fn around(tree: &Tree) -> impl Iterator<Item = (&'static str, BTreeMap<String, E
     above.into_iter().chain(below)
 }
 
-/// What is declared beside transfers, some of it around the tree.
+/// Returns what is declared besides transfers, some of it around the tree.
 fn places(shape: &Shape) -> (Vec<Directory>, Vec<Volume>) {
     let mut directories = vec![Directory {
         path: "~/data".parse().unwrap(),
@@ -489,7 +491,7 @@ fn compose(shape: &Shape) -> String {
     )
 }
 
-/// What the service mounts.
+/// Returns the service's mounts.
 fn mounts(shape: &Shape) -> BTreeMap<String, Mounted> {
     let mut mounts = BTreeMap::from([
         ("/share".to_owned(), Mounted::Volume("share".into(), None)),
@@ -513,7 +515,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         files.push(file(".env", format!("UNUSED={value}\n").as_bytes()));
     }
     let parsed = ComposeFile::parse(&compose).unwrap();
-    // As the in-memory docker-compose has it, which knows containers by all of the file.
+    // Like the in-memory docker-compose, which identifies containers by the whole file.
     let definition = Some(Digest::of(&compose));
     let mut main = Service {
         definition,

@@ -30,12 +30,12 @@ impl Kept {
         LayerCache::new(Utf8PathBuf::from_path_buf(self.dir.path().to_owned()).unwrap())
     }
 
-    /// An image archive whose layers are kept here.
+    /// Opens an image archive whose layers are kept in this cache.
     pub(crate) fn open(&self, archive: &[u8]) -> ImageSender {
         open(archive).unwrap().with_cache(&self.cache())
     }
 
-    /// File names and contents of the layers.
+    /// Returns the file names and contents of the layers.
     pub(crate) fn layers(&self) -> Vec<(String, Vec<u8>)> {
         let Ok(entries) = self.dir.path().join("layers").read_dir() else {
             return vec![];
@@ -62,7 +62,7 @@ impl Kept {
     }
 }
 
-/// Makes all layers ready; gives what was compressed.
+/// Prepares all layers; returns those that were compressed.
 fn prepare(image: &mut ImageSender) -> Vec<Digest> {
     let all: BTreeSet<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     let compressed = std::sync::Mutex::new(vec![]);
@@ -89,7 +89,7 @@ fn noise(len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// A layer that does not compress.
+/// Returns a layer that does not compress.
 pub(crate) fn noisy(name: &str, len: usize) -> Vec<u8> {
     Tar::default().file(name, noise(len)).end()
 }
@@ -102,7 +102,7 @@ fn text() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_is_sent_from_the_cache_is_the_same_image() {
+fn an_image_sent_from_the_cache_is_the_same() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     let plain = open(&archive).unwrap();
@@ -141,7 +141,7 @@ fn the_cache_is_marked_for_programs_that_make_backups() {
 }
 
 #[test]
-fn a_fast_link_gets_a_file_s_layers_as_they_are() {
+fn a_fast_link_gets_a_files_layers_uncompressed() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     let mut image = kept.open(&archive);
@@ -155,7 +155,7 @@ fn a_fast_link_gets_a_file_s_layers_as_they_are() {
         sent(&image, &LayerSelection::All),
         sent(&plain, &LayerSelection::All)
     );
-    // Although a compressed one is there from a slower link.
+    // Although the cache has a compressed one for a slower link.
     prepare(&mut kept.open(&archive));
     let mut again = kept.open(&archive);
     again.prepare_layers(&all, None, &|_| {}).unwrap();
@@ -166,7 +166,7 @@ fn a_fast_link_gets_a_file_s_layers_as_they_are() {
 }
 
 #[test]
-fn a_slow_link_gets_them_smaller() {
+fn a_slow_link_gets_smaller_layers() {
     let kept = Kept::new();
     let words: Vec<String> = (0..40_000_u64)
         .map(|n| (n * n % 9973).to_string())
@@ -191,9 +191,9 @@ fn a_slow_link_gets_them_smaller() {
     assert_eq!(kept.layers().len(), 2);
 }
 
-/// What gunzip or zstd make of the archive is the one that is sent without.
+/// gunzip or zstd restore the archive that is sent without compression.
 #[test]
-fn an_archive_compressed_as_a_whole() {
+fn an_archive_is_compressed_as_a_whole() {
     let mut layers = text();
     layers.push(noisy("noise", 300_000));
     for archive in [
@@ -238,7 +238,7 @@ fn an_archive_compressed_as_a_whole() {
     }
 }
 
-/// As the VPU does.
+/// Decompresses as the VPU does.
 pub(crate) fn unwrapped(packing: Option<Compression>, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     if packing
         .is_some_and(|packing| packing.codec == o3r_deploy::internal::compression::Codec::Zstd)
@@ -273,9 +273,9 @@ fn a_damaged_layer_ends_an_archive_for_zstd() {
     );
 }
 
-/// Who shows progress is told where the layers are in what is sent.
+/// Progress is told where each layer is in the payload.
 #[test]
-fn layers_are_where_they_are_said_to_be() {
+fn layers_are_at_their_reported_positions() {
     let mut layers = text();
     layers.push(noisy("noise", 300_000));
     let archive = docker_old("arm64", "app:1", &layers);
@@ -323,7 +323,7 @@ fn layers_are_where_they_are_said_to_be() {
 }
 
 #[test]
-fn the_next_release_compresses_its_own_layer_only() {
+fn the_next_release_compresses_only_its_own_layer() {
     let kept = Kept::new();
     let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
     prepare(&mut image);
@@ -341,7 +341,7 @@ fn the_next_release_compresses_its_own_layer_only() {
 }
 
 #[test]
-fn a_damaged_layer_is_made_again() {
+fn a_corrupt_layer_is_compressed_again() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     prepare(&mut kept.open(&archive));
@@ -366,7 +366,7 @@ fn a_damaged_layer_is_made_again() {
 }
 
 #[test]
-fn foreign_files_in_the_cache_are_passed_over() {
+fn foreign_files_in_the_cache_are_ignored() {
     let kept = Kept::new();
     let layers = kept.dir.path().join("layers");
     std::fs::create_dir_all(&layers).unwrap();
@@ -385,7 +385,7 @@ fn foreign_files_in_the_cache_are_passed_over() {
 }
 
 #[test]
-fn what_does_not_compress_is_sent_as_it_is() {
+fn what_does_not_compress_is_sent_uncompressed() {
     let kept = Kept::new();
     let layers = vec![noisy("noise", 300_000)];
     let mut image = kept.open(&docker_old("arm64", "app:1", &layers));
@@ -400,7 +400,7 @@ fn what_does_not_compress_is_sent_as_it_is() {
 }
 
 #[test]
-fn gzip_layers_of_the_source_are_sent_as_they_are() {
+fn gzip_layers_of_the_source_are_sent_unchanged() {
     let kept = Kept::new();
     let mut image = kept.open(&oci("arm64", &text(), Packing::Gzip));
     prepare(&mut image);
@@ -410,7 +410,7 @@ fn gzip_layers_of_the_source_are_sent_as_they_are() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_stops_nothing() {
+fn a_read_only_cache_does_not_stop_an_apply() {
     let kept = Kept::new();
     std::fs::write(kept.dir.path().join("layers"), "a file").unwrap();
     let mut image = kept.open(&docker_old("arm64", "app:1", &text()));
@@ -419,7 +419,7 @@ fn a_cache_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn a_source_that_is_not_what_it_says_is_an_error() {
+fn a_source_with_a_wrong_digest_is_an_error() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     let at = archive
@@ -446,7 +446,7 @@ fn a_source_that_is_not_what_it_says_is_an_error() {
 }
 
 #[test]
-fn the_oldest_layers_go_when_the_cache_is_full() {
+fn the_oldest_layers_are_removed_when_the_cache_is_full() {
     let kept = Kept::new();
     let cache = kept.cache().with_limit(25_000);
     for len in [9_001, 9_002, 9_003] {
@@ -466,7 +466,7 @@ fn the_oldest_layers_go_when_the_cache_is_full() {
 }
 
 #[test]
-fn two_at_once_share_the_cache() {
+fn two_processes_share_the_cache() {
     let kept = Kept::new();
     let archive = docker_old("arm64", "app:1", &text());
     std::thread::scope(|scope| {

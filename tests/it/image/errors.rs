@@ -1,4 +1,4 @@
-//! Every defect has a message that says where, and what to do.
+//! Every defect has a message that says where it is and what to do.
 
 use insta::assert_snapshot;
 use o3r_deploy::internal::digest::Digest;
@@ -8,7 +8,7 @@ use o3r_testing::archives::{
     Blobs, Input, Packing, Tar, config, docker_25, docker_old, layer, layers, oci,
 };
 
-/// The message for bytes that are given as an archive of app:1 for arm64.
+/// Returns the message for bytes that are used as an archive of app:1 for arm64.
 fn message(bytes: &[u8]) -> String {
     let input = Input::new(bytes);
     match input.open_as("app:1", "arm64") {
@@ -208,7 +208,7 @@ fn too_many_layers() {
     assert_snapshot!(message(&docker_old("arm64", "app:1", &layers)), @"DIR/image.tar: the image has 200 layers, more than the 125 that are accepted");
 }
 
-/// Replaces `from` by `to`, of one length, everywhere.
+/// Replaces `from` by `to`, of the same length, everywhere.
 fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let mut found = false;
@@ -223,7 +223,7 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 
 #[test]
 fn a_changed_configuration() {
-    // In docker's own layout no digest is promised.
+    // docker's own layout has no digests to check.
     let mut bytes = oci("arm64", &layers(), Packing::Plain);
     replace(&mut bytes, b"SECRET=1", b"SECRET=2");
     assert!(
@@ -254,7 +254,7 @@ fn a_changed_layer_cuts_the_stream_off() {
             text.starts_with(&format!("DIR/image.tar: layer {layer} has the digest")),
             "{text}"
         );
-        // What went out is no archive: its last member is incomplete.
+        // The sent bytes are not a valid archive: the last member is incomplete.
         let read = tar::Archive::new(out.as_slice())
             .entries()
             .unwrap()

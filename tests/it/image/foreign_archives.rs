@@ -15,7 +15,7 @@ fn unpacked(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The names of the files in an image's only layer.
+/// Returns the names of the files in an image's only layer.
 fn files(name: &str, arch: &str) -> Vec<String> {
     let input = Input::new(&unpacked(name));
     let image = input
@@ -57,7 +57,7 @@ fn files(name: &str, arch: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_other_tools_write_is_read() {
+fn archives_of_other_tools_are_read() {
     assert_eq!(files("docker-20.10", "amd64"), ["hello"]);
     for name in [
         "buildah-oci",
@@ -71,7 +71,7 @@ fn what_other_tools_write_is_read() {
 }
 
 #[test]
-fn the_right_one_of_several_platforms_is_picked() {
+fn the_right_platform_is_picked() {
     assert!(files("buildah-multi", "arm64").contains(&"hello".to_owned()));
     assert!(files("buildah-multi", "amd64").contains(&"second".to_owned()));
     let input = Input::new(&unpacked("buildah-multi"));

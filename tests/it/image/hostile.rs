@@ -1,4 +1,4 @@
-//! No bytes make the readers panic, loop or take more memory than they should.
+//! No input makes the readers panic, loop or take more memory than they should.
 
 use o3r_deploy::internal::digest::Digest;
 use o3r_deploy::internal::image::{Image, ImageSender, LayerSelection, Platform, Rootfs, Source};
@@ -77,7 +77,7 @@ proptest! {
         for (offset, value) in changes {
             bytes[at + offset] = value;
         }
-        // With a checksum that fits, so that the change is believed.
+        // With a matching checksum, so that the change is accepted.
         let mut header = tar::Header::new_old();
         header.as_mut_bytes().copy_from_slice(&bytes[at..at + 512]);
         header.set_cksum();
@@ -105,7 +105,7 @@ fn names_that_lead_outside() {
         let said = error.contains("lacks") || error.contains("is left out");
         assert!(said, "{path:?}: {error}");
     }
-    // An absolute name is taken as one inside the archive, as docker does.
+    // An absolute name is resolved inside the archive, as docker does.
     let manifest = r#"[{"Config":"c","Layers":["/l"]}]"#;
     let tar = Tar::default()
         .file("/c", &config)
@@ -157,7 +157,7 @@ fn long_names() {
 
 #[test]
 fn endless_extended_headers() {
-    // A header that claims a gigabyte, in a file that has it (in effect) compressed.
+    // A header that claims a gigabyte, in a file that has it, in effect compressed.
     for kind in [
         EntryType::GNULongName,
         EntryType::XHeader,

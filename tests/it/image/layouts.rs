@@ -1,4 +1,4 @@
-//! Every layout gives the same image, byte for byte where nothing was compressed.
+//! Every layout gives the same image, byte for byte if nothing was compressed.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use o3r_testing::archives::{
     oci, open, sent,
 };
 
-/// The archive that every uncompressed source of the test image becomes, whatever its layout.
+/// The digest of the archive that every uncompressed source of the test image becomes, whatever its
+/// layout.
 const GOLDEN: &str = "sha256:917d35f8bfd7b7fafc20cfce0dc628e4c14c17cfdc9ae1084da1e8c0ba6ac85b";
 
 fn expected() -> Loaded {
@@ -109,7 +110,7 @@ fn every_layout_becomes_the_same_image() {
 }
 
 #[test]
-fn names_and_sizes_are_told() {
+fn names_and_sizes_are_reported() {
     let image = open(&docker_old("arm64", "app:1", &layers())).unwrap();
     assert_eq!(image.image().repo_tags(), ["app:1"]);
     let sizes = |layer: &Vec<u8>| Layer {
@@ -138,7 +139,7 @@ fn selected_layers_only() {
 
 #[test]
 fn a_gzip_layer_in_a_docker_archive_passes_through() {
-    // As jib and the containerd store write them: no name tells the digest.
+    // As jib and the containerd store write them: no name contains the digest.
     let layer = layer("a", "x");
     let config = config("arm64", std::slice::from_ref(&layer));
     let manifest = r#"[{"Config":"config.json","RepoTags":null,"Layers":["l.tar.gz"]}]"#;
@@ -182,7 +183,7 @@ fn the_platform_is_picked() {
 
 #[test]
 fn another_platform_may_be_missing() {
-    // `docker save` of a containerd store keeps the whole index and only the blobs it has.
+    // `docker save` of a containerd store keeps the whole index but only the blobs that it has.
     let mut blobs = Blobs::default();
     let arm64 = blobs.image("arm64", &layers(), Packing::Gzip);
     let amd64 = blobs.image("amd64", &layers(), Packing::Gzip);
@@ -206,7 +207,7 @@ fn another_platform_may_be_missing() {
 }
 
 #[test]
-fn the_name_chooses_among_several() {
+fn the_name_selects_one_of_several() {
     let mut blobs = Blobs::default();
     let one = named(
         blobs.image("arm64", &layers(), Packing::Plain),

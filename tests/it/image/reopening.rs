@@ -1,4 +1,4 @@
-//! A file that is dear to open is read again only when its bytes are needed.
+//! A file that is expensive to open is read again only when its bytes are needed.
 
 use std::{
     sync::Arc,
@@ -13,7 +13,7 @@ use o3r_deploy::internal::image::{
 
 use o3r_testing::archives::{Input, Tar, docker_old, sent};
 
-/// A gzip file.
+/// Returns a gzip file.
 fn dear(word: u8) -> Vec<u8> {
     let content = vec![word; 1 << 20];
     let layer = Tar::default().file("a", content).end();
@@ -40,7 +40,7 @@ impl Case {
         case
     }
 
-    /// As if it had been written long ago; no file can be made to have been changed then.
+    /// Sets the file's modification time to long ago, and waits: its change time cannot be set.
     fn settle(&self) {
         let long_ago = SystemTime::now() - Duration::from_secs(100);
         std::fs::File::options()
@@ -60,7 +60,7 @@ impl Case {
 }
 
 #[test]
-fn it_is_the_same_image_and_a_changed_file_is_seen() {
+fn a_reopened_image_is_the_same_and_a_changed_file_is_seen() {
     let case = Case::new();
     let sent =
         |image: &Arc<Image>| sent(&ImageSender::new(Arc::clone(image)), &LayerSelection::All);
@@ -72,7 +72,7 @@ fn it_is_the_same_image_and_a_changed_file_is_seen() {
     assert_eq!(again.repo_tags(), first.repo_tags());
     assert!(sent(&again) == sent(&first));
 
-    // With its layer in the cache, it is not unpacked at all.
+    // With its layer in the cache, the file is not decompressed at all.
     let wanted = first.diff_ids().iter().copied().collect();
     let prepared = |image: &Arc<Image>| {
         let mut image = ImageSender::new(Arc::clone(image)).with_cache(&case.cache);
@@ -85,7 +85,7 @@ fn it_is_the_same_image_and_a_changed_file_is_seen() {
     assert!(prepared(&cached) == packed);
     assert!(!cached.is_prepared());
 
-    // Changed between being looked into and being read.
+    // Changed between being opened and being read.
     let stale = case.open();
     std::fs::write(&case.path, dear(b'y')).unwrap();
     let error = stale.prepare().unwrap_err();

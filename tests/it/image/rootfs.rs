@@ -1,4 +1,4 @@
-//! A bare file system becomes an image, the same one every time.
+//! A bare file system becomes the same image every time.
 
 use insta::assert_snapshot;
 use o3r_deploy::internal::digest::Digest;
@@ -8,7 +8,7 @@ use o3r_deploy::internal::image::{
 
 use o3r_testing::archives::{Input, Packing, Tar, docker_old, layers, load, sent};
 
-/// The start of a program for `machine`.
+/// Returns the start of a program for `machine`.
 fn program(machine: u8) -> Vec<u8> {
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
     elf.resize(64, 0);
@@ -125,7 +125,7 @@ fn a_variable_without_a_value() {
 #[test]
 fn cut_off_anywhere() {
     let bytes = file_system(ARM64);
-    // Whole members without an end are taken: docker does not miss it.
+    // Whole members without an end marker are accepted: docker does not need it.
     let is_whole = |len| (513..=1024).contains(&len) || (1556..=2048).contains(&len);
     for len in 0..bytes.len() - 512 {
         if len % 512 < 2 || len % 100 == 0 {

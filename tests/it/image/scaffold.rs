@@ -1,4 +1,4 @@
-//! What `init` makes of a folder with archives of every kind.
+//! What `init` finds in a folder with archives of every kind.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use o3r_deploy::internal::{
 use o3r_testing::archives::{Packing, Tar, docker_25, docker_old, layers, oci};
 
 #[test]
-fn archives_are_found_by_what_is_in_them() {
+fn archives_are_found_by_their_contents() {
     let directory = tempfile::tempdir().unwrap();
     let folder = Utf8Path::from_path(directory.path())
         .unwrap()

@@ -1,4 +1,4 @@
-//! Which image of an archive is meant: the one of that name, the only one, or none.
+//! Selects the image of an archive: the one of that name, the only one, or none.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use o3r_testing::archives::{Blobs, Input, Packing, Tar, config, layer};
 
-/// An image with one file that says `text`.
+/// Returns the layers of an image with one file that contains `text`.
 fn layers(text: &str) -> Vec<Vec<u8>> {
     vec![layer("says", text)]
 }
 
-/// As docker 25 and containerd name an image: in full, and by its bare tag.
+/// Names an image as docker 25 and containerd do: in full, and by its bare tag.
 fn twice_named(mut descriptor: Value, name: &str) -> Value {
     let (_, tag) = name.rsplit_once(':').unwrap();
     descriptor["annotations"] = json!({
@@ -31,7 +31,8 @@ fn bare(mut descriptor: Value, tag: &str) -> Value {
     descriptor
 }
 
-/// An OCI archive of images for these processors, each with what `name` makes of its descriptor.
+/// Returns an OCI archive of images for these processors, each with the descriptor that `name`
+/// returns.
 fn archive(images: &[(&str, &str)], name: impl Fn(Value, &str) -> Value) -> Tar {
     let mut blobs = Blobs::default();
     let descriptors: Vec<Value> = images
@@ -41,7 +42,7 @@ fn archive(images: &[(&str, &str)], name: impl Fn(Value, &str) -> Value) -> Tar 
     blobs.pack(&descriptors, None)
 }
 
-/// Docker's document, which names these images of [`archive`].
+/// Adds docker's manifest, which names these images of [`archive`].
 fn with_manifest(tar: Tar, images: &[(&str, &str, &str)]) -> Vec<u8> {
     let items = images.iter().map(|(text, arch, tag)| {
         let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
@@ -56,7 +57,7 @@ fn with_manifest(tar: Tar, images: &[(&str, &str, &str)]) -> Vec<u8> {
     tar.file("manifest.json", items.to_string()).end()
 }
 
-/// What the image that is taken says, or why none is.
+/// Returns the text of the image that is selected, or why none is.
 fn taken(bytes: &[u8], name: &str, texts: &[(&str, &str)]) -> String {
     let input = Input::new(bytes);
     match input.open_as(name, "arm64") {
@@ -71,7 +72,7 @@ fn taken(bytes: &[u8], name: &str, texts: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn regression_a_bare_tag_is_no_name_where_there_are_full_ones() {
+fn regression_a_bare_tag_is_not_a_name_beside_full_ones() {
     let images = [("app:1.0", "arm64"), ("tools:1.0", "amd64")];
     let both = archive(&images, twice_named);
     let listed = [
@@ -83,7 +84,7 @@ fn regression_a_bare_tag_is_no_name_where_there_are_full_ones() {
         let refused = taken(&bytes, "tools:1.0", &images);
         let wanted = "DIR/image.tar is built for linux/amd64, but the VPU needs linux/arm64\n";
         assert!(refused.starts_with(wanted), "{refused}");
-        // None of them, though both have the tag.
+        // None of them, although both have the tag.
         let none = taken(&bytes, "other:1.0", &images);
         assert!(none.contains("holds 2 images, none of them"), "{none}");
     }
@@ -95,11 +96,11 @@ fn regression_a_bare_tag_is_no_name_where_there_are_full_ones() {
 }
 
 #[test]
-fn a_bare_tag_counts_where_only_one_image_has_it() {
+fn a_bare_tag_counts_if_only_one_image_has_it() {
     let images = [("1.0", "arm64"), ("2.0", "arm64")];
     let bytes = archive(&images, bare).end();
     assert_eq!(taken(&bytes, "app:2.0", &images), "2.0");
-    // Whatever they are for: the one that fits may be of another image.
+    // Whatever their platform: the matching one may be another image.
     let images = [("one", "arm64"), ("two", "amd64")];
     let bytes = archive(&images, |descriptor, _| bare(descriptor, "1.0")).end();
     assert_snapshot!(taken(&bytes, "app:1.0", &images), @"
@@ -124,10 +125,10 @@ fn two_images_of_one_name_are_one_for_two_platforms_or_refused() {
 }
 
 #[test]
-fn images_without_names_are_one_only_where_nothing_but_the_platform_differs() {
+fn unnamed_images_are_one_only_if_they_differ_in_the_platform_alone() {
     let unnamed = |descriptor: Value, _: &str| descriptor;
     let images = [("one", "arm64"), ("two", "amd64")];
-    // An index of platforms, as its descriptors say.
+    // An index of platforms, according to its descriptors.
     assert_eq!(
         taken(&archive(&images, unnamed).end(), "app:1", &images),
         "one"
@@ -143,7 +144,7 @@ fn images_without_names_are_one_only_where_nothing_but_the_platform_differs() {
 }
 
 #[test]
-fn what_docker_does_not_list_is_found_in_the_layout() {
+fn an_image_that_docker_does_not_list_is_found_in_the_layout() {
     let images = [("a:1.0", "arm64"), ("b:1.0", "arm64")];
     let tar = || archive(&images, twice_named);
     let bytes = with_manifest(tar(), &[("a:1.0", "arm64", "a:1.0")]);

@@ -20,7 +20,7 @@ const PACKINGS: [Option<Compression>; 4] = [
     Some(Compression::ZSTD_SMALL),
 ];
 
-/// So many bytes that they are worth it, and a layer that does not compress.
+/// Returns a layer that is large enough to compress while sending, and one that does not compress.
 fn large() -> Vec<Vec<u8>> {
     let mut state = 1_u32;
     let mut number = || {
@@ -44,7 +44,7 @@ fn prepare(image: &mut ImageSender, packing: Option<Compression>, manner: Manner
     image.prepare_layers(&all, making, &|_| {}).unwrap();
 }
 
-/// How many compressed layers the cache has.
+/// Returns the number of compressed layers in the cache.
 fn compressed(kept: &Kept) -> usize {
     let layers = kept.layers().into_iter();
     let form = |name: &str| Utf8PathBuf::from(name).extension().map(str::to_owned);
@@ -53,14 +53,14 @@ fn compressed(kept: &Kept) -> usize {
         .count()
 }
 
-/// What is sent, of which nobody knows yet how long it is, and how that ended.
+/// Returns what is sent while its length is unknown, and how that ended.
 fn sending(image: &ImageSender) -> (Result<(), ImageError>, Vec<u8>) {
     let mut out = vec![];
     let ended = image.write_archive("app:staged", &LayerSelection::All, &mut out);
     (ended, out)
 }
 
-/// The same, to the end.
+/// Returns what is sent completely.
 fn written(image: &ImageSender) -> Vec<u8> {
     let (ended, out) = sending(image);
     ended.unwrap();
@@ -68,7 +68,7 @@ fn written(image: &ImageSender) -> Vec<u8> {
 }
 
 #[test]
-fn it_is_the_same_image_and_kept_for_the_next_time() {
+fn a_streamed_image_is_the_same_and_is_cached() {
     let layers = large();
     let archive = docker_old("arm64", "app:1", &layers);
     let plain = load(&sent(&open(&archive).unwrap(), &LayerSelection::All));
@@ -87,7 +87,7 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
         assert!(image.is_exact());
         assert_eq!(compressed(&kept), 2, "and one does not compress");
         assert!(sent(&image, &LayerSelection::All) == bytes, "{packing:?}");
-        // What has arrived of it is how it begins the next time.
+        // What has arrived is a prefix of the next payload.
         let mut again = kept.open(&archive);
         prepare(&mut again, packing, Manner::Whole);
         assert!(again.is_exact());
@@ -96,7 +96,7 @@ fn it_is_the_same_image_and_kept_for_the_next_time() {
 }
 
 #[test]
-fn small_ones_are_compressed_before() {
+fn small_layers_are_compressed_before_sending() {
     let kept = Kept::new();
     let layers = [layer("a", "base ".repeat(50_000))];
     let mut image = kept.open(&docker_old("arm64", "app:1", &layers));
@@ -106,9 +106,9 @@ fn small_ones_are_compressed_before() {
     sent(&image, &LayerSelection::All);
 }
 
-/// Who is asked for exact sizes makes them.
+/// With exact sizes, layers are compressed beforehand.
 #[test]
-fn what_was_to_be_compressed_on_the_way_can_be_compressed_before() {
+fn layers_can_be_compressed_before_sending_instead() {
     let kept = Kept::new();
     let mut image = kept.open(&docker_old("arm64", "app:1", &large()));
     prepare(&mut image, Some(Compression::GZIP_FAST), Manner::OnTheWay);
@@ -119,7 +119,7 @@ fn what_was_to_be_compressed_on_the_way_can_be_compressed_before() {
 }
 
 #[test]
-fn a_damaged_layer_leaves_what_cannot_be_unpacked() {
+fn a_corrupt_layer_leaves_what_cannot_be_unpacked() {
     let layers = large();
     let archive = docker_old("arm64", "app:1", &layers);
     let place = archive
@@ -143,9 +143,9 @@ fn a_damaged_layer_leaves_what_cannot_be_unpacked() {
     }
 }
 
-/// A layer that was put by as it is, and is not what it was.
+/// A layer that was stored uncompressed, and has changed.
 #[test]
-fn a_damaged_layer_of_the_cache_is_got_again() {
+fn a_corrupt_layer_of_the_cache_is_fetched_again() {
     let layers = large();
     let archive = docker_old("arm64", "app:1", &layers);
     let kept = Kept::new();
@@ -173,7 +173,7 @@ fn a_damaged_layer_of_the_cache_is_got_again() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
+fn a_read_only_cache_does_not_prevent_sending() {
     let archive = docker_old("arm64", "app:1", &large());
     let kept = Kept::new();
     let file = kept.dir.path().join("a file");
@@ -190,7 +190,7 @@ fn a_cache_that_cannot_be_written_is_no_reason_not_to_send() {
     assert!(written(&image) == first, "and again");
 }
 
-/// Takes a number of bytes.
+/// A writer that accepts a number of bytes.
 struct Cut(usize);
 
 impl Write for Cut {
@@ -208,7 +208,7 @@ impl Write for Cut {
 }
 
 #[test]
-fn a_link_that_breaks_ends_it_and_it_can_begin_again() {
+fn a_broken_link_ends_sending_which_can_be_repeated() {
     let archive = docker_old("arm64", "app:1", &large());
     let kept = Kept::new();
     let mut image = kept.open(&archive);

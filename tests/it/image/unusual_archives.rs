@@ -1,4 +1,4 @@
-//! What other writers make and docker takes, or what is said of it.
+//! Archives of other writers that docker accepts, or the message about them.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use o3r_testing::archives::{Input, Packing, Tar, config, docker_old, layer, layers, load, sent};
 
-/// The archive of an image with this configuration, to which its layer is added.
+/// Returns the archive of an image with this configuration; `add` adds its layer.
 fn archive(config: &[u8], add: impl FnOnce(Tar) -> Tar) -> Vec<u8> {
     let manifest = json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
     let tar = Tar::default()
@@ -21,7 +21,8 @@ fn archive(config: &[u8], add: impl FnOnce(Tar) -> Tar) -> Vec<u8> {
     add(tar).end()
 }
 
-/// The image of an archive for arm64 as docker would have it: its id and its layers' diff ids.
+/// Returns the image of an archive for arm64 as docker would load it: its ID and its layers' diff
+/// IDs.
 fn loaded(bytes: &[u8]) -> Result<(Digest, Vec<Option<Digest>>), String> {
     let input = Input::new(bytes);
     let image = input.open_as("app:1", "arm64");
@@ -31,7 +32,7 @@ fn loaded(bytes: &[u8]) -> Result<(Digest, Vec<Option<Digest>>), String> {
     Ok((image.image().config_digest(), loaded.layers))
 }
 
-/// A member with holes, in the forms with extended headers.
+/// Adds a sparse member, in one of the forms with extended headers.
 fn sparse(tar: Tar, form: u8, name: &str, bytes: &[u8], hole: (usize, usize)) -> Tar {
     let pieces = [(0, hole.0), (hole.1, bytes.len() - hole.1)];
     let records: Vec<(&str, String)> =
@@ -86,7 +87,7 @@ fn sparse(tar: Tar, form: u8, name: &str, bytes: &[u8], hole: (usize, usize)) ->
 }
 
 #[test]
-fn members_with_holes_are_filled() {
+fn sparse_members_are_filled() {
     let content = ["a".repeat(3000), "\0".repeat(20_000), "b".repeat(100)].concat();
     let layer = layer("file", &content);
     let config = config("arm64", std::slice::from_ref(&layer));
@@ -97,7 +98,7 @@ fn members_with_holes_are_filled() {
         let wanted = (Digest::of(&config), vec![Some(Digest::of(&layer))]);
         assert_eq!(loaded(&bytes), Ok(wanted), "form {form}");
     }
-    // A list of pieces that the file has no room for.
+    // A list of pieces that exceeds the file's size.
     let mut wrong = archive(&config, |tar| {
         sparse(tar, 2, "l.tar", &layer, (4096, 16_384))
     });
@@ -118,7 +119,7 @@ fn members_with_holes_are_filled() {
     ");
 }
 
-/// A program's first bytes.
+/// Returns the first bytes of a program.
 fn program(machine: u8) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(64, 0);
@@ -127,7 +128,7 @@ fn program(machine: u8) -> Vec<u8> {
 }
 
 #[test]
-fn an_image_that_does_not_say_its_platform_is_for_what_its_programs_are() {
+fn an_image_without_a_platform_is_for_that_of_its_programs() {
     for machine in [183, 62] {
         let layer = Tar::default().file("bin/app", program(machine)).end();
         let whole = config("arm64", std::slice::from_ref(&layer));
@@ -172,7 +173,7 @@ fn a_configuration_may_have_any_name() {
             .file("manifest.json", manifest.to_string());
         assert_eq!(loaded(&tar.end()).unwrap().0, Digest::of(&config));
     }
-    // So may a layer.
+    // A layer may have any name as well.
     let name = format!("blobs/sha256/{}", "6".repeat(64));
     let manifest = json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": [name] }]);
     let tar = Tar::default()
@@ -182,7 +183,8 @@ fn a_configuration_may_have_any_name() {
     assert_eq!(loaded(&tar.end()).unwrap().1, [Some(Digest::of(&layer))]);
 }
 
-/// What is needed on docker's disk: a gzip file tells it at its end, but of its last member alone.
+/// Needed to check the space on docker's disk: a gzip file states the size at its end, but of its
+/// last member alone.
 #[test]
 fn regression_the_unpacked_size_of_compressed_layers_is_known() {
     let layer = layer("zeros", "\0".repeat(300_000));
@@ -201,7 +203,8 @@ fn regression_the_unpacked_size_of_compressed_layers_is_known() {
         let bytes = archive(&config, |tar| tar.file("l.tar", form));
         let image = Input::new(&bytes).open_as("app:1", "arm64").unwrap();
         let unpacked = image.layers()[0].unpacked.unwrap();
-        // Of two members of one size, the end says half: it is not noticed.
+        // With two members of the same size, the stated size is half of the total, which is not
+        // noticed.
         let least = if number == 1 {
             layer.len() / 2
         } else {
@@ -210,7 +213,7 @@ fn regression_the_unpacked_size_of_compressed_layers_is_known() {
         assert!(unpacked >= least as u64, "{number}: {unpacked}");
         assert!(unpacked <= layer.len() as u64, "{number}: {unpacked}");
     }
-    // What does not compress.
+    // A layer that does not compress.
     let noise: Vec<u8> = (0..200_000_u32)
         .flat_map(|n| Digest::of(n.to_le_bytes()).as_bytes()[..1].to_vec())
         .collect();
@@ -222,7 +225,7 @@ fn regression_the_unpacked_size_of_compressed_layers_is_known() {
 }
 
 #[test]
-fn what_is_said_of_archives_that_others_made() {
+fn archives_of_other_writers_have_clear_messages() {
     let said = |bytes: &[u8]| loaded(bytes).unwrap_err();
     let layer = layer("a", "b");
     let one = config("arm64", std::slice::from_ref(&layer));
@@ -272,7 +275,7 @@ fn what_is_said_of_archives_that_others_made() {
     "#);
 }
 
-/// What a tar that is declared as a bare file system becomes.
+/// Opens a tar that is declared as a bare file system.
 fn rootfs(bytes: &[u8]) -> Result<Vec<Option<Digest>>, String> {
     let input = Input::new(bytes);
     let source = Source::Rootfs(Rootfs {
@@ -291,7 +294,7 @@ fn rootfs(bytes: &[u8]) -> Result<Vec<Option<Digest>>, String> {
 }
 
 #[test]
-fn a_file_system_may_have_a_manifest_of_its_own_at_its_root_and_no_end() {
+fn a_file_system_may_have_a_manifest_at_its_root_and_no_end() {
     let web = Tar::default()
         .file("server", program(183))
         .file("manifest.json", r#"{"name":"my site"}"#)
@@ -306,7 +309,7 @@ fn a_file_system_may_have_a_manifest_of_its_own_at_its_root_and_no_end() {
 }
 
 #[test]
-fn what_is_said_of_other_files_as_a_file_system() {
+fn other_files_as_a_file_system_have_clear_messages() {
     let said = [&b""[..], b"PK\x03\x04", b"hsqs", b"{\"a\":1}", &[7; 600]];
     let said = said.map(|bytes| rootfs(bytes).unwrap_err());
     assert_snapshot!(said.join("\n\n"), @r"

@@ -1,4 +1,4 @@
-//! A delta that fails on the VPU is followed by layers, packed as they would have been without it.
+//! If a delta fails on the VPU, layers are sent, compressed as without a delta.
 
 use o3r_deploy::internal::{apply::Outcome, plan::PayloadSource};
 use o3r_testing::vpu::Fault;
@@ -9,7 +9,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn regression_the_layers_that_are_sent_instead_of_a_delta_are_compressed() {
+async fn regression_layers_that_are_sent_after_a_failed_delta_are_compressed() {
     const BYTES: usize = 18_000_000;
     let files = tempfile::tempdir().unwrap();
     for zstd in [false, true] {

@@ -1,5 +1,5 @@
-//! Of an image only the layers are sent that the VPU lacks. On the in-memory VPU, which refuses an
-//! archive without a layer that it does not have, as docker does.
+//! Only the image layers that the VPU lacks are sent. On the in-memory VPU, which, like docker,
+//! refuses an archive without a layer that it does not have.
 
 mod failed_delta;
 mod parts;
@@ -26,7 +26,7 @@ use o3r_testing::{
 use serde_json::json;
 use tokio::sync::watch;
 
-/// An archive of `docker save` with one file a layer, of a given size in bytes.
+/// Writes an archive of `docker save` with one file in each layer, of a given size in bytes.
 fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) -> Utf8PathBuf {
     let layers: Vec<Vec<u8>> = layers
         .iter()
@@ -51,7 +51,7 @@ fn archive(directory: &tempfile::TempDir, name: &str, layers: &[(&str, usize)]) 
     Utf8PathBuf::from_path_buf(path).unwrap()
 }
 
-/// What is desired, and what can be sent of it as it is.
+/// The desired state, and the local images for it.
 struct Wanted {
     resolved: Resolved,
     as_it_is: Prepared,
@@ -71,7 +71,7 @@ impl AsRef<Payloads> for Wanted {
     }
 }
 
-/// What was made ready.
+/// The prepared payloads.
 struct Ready(Prepared);
 
 impl AsRef<Payloads> for Ready {
@@ -110,7 +110,7 @@ fn desired(opened: Vec<Opened>) -> Wanted {
     }
 }
 
-/// Keeps what happened.
+/// Records the reported progress.
 #[derive(Default)]
 struct Told(Mutex<Vec<u64>>);
 
@@ -154,14 +154,14 @@ async fn executed(
     apply::execute(vpu, plan, payloads, options, &log, observer, interrupts).await
 }
 
-/// Executes without any trouble.
+/// Executes a plan, which must succeed without falling back.
 async fn applied(vpu: &FakeVpu, sent: &impl AsRef<Payloads>, plan: &Plan) {
     let (report, fell_back) = execute(vpu, sent, plan).await;
     assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
     assert_eq!(fell_back, Vec::<u64>::new());
 }
 
-/// What the step of `name` says, and its bytes.
+/// Returns the detail of the step of `name`, and its bytes.
 fn load(plan: &Plan, name: &str) -> Option<(String, u64)> {
     let address = format!("image.{name}");
     let step = plan
@@ -175,7 +175,7 @@ const BASE: (&str, usize) = ("base", 300_000);
 const DEPS: (&str, usize) = ("deps", 200_000);
 
 #[tokio::test]
-async fn only_what_is_missing_is_sent() {
+async fn only_missing_layers_are_sent() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let first = desired(vec![image(&files, "app:1", &[BASE, DEPS, ("app", 1000)])]);
@@ -198,7 +198,7 @@ async fn only_what_is_missing_is_sent() {
     applied(&vpu, &next, &plan).await;
     assert!(plan_for(&vpu, &next).await.is_empty());
 
-    // The same layers under another configuration: no layer is sent at all.
+    // The same layers with another configuration: no layer is sent.
     let renamed = desired(vec![image(&files, "other:1", &[BASE, DEPS, ("app", 1001)])]);
     let plan = plan_for(&vpu, &renamed).await;
     let (said, _) = load(&plan, "other:1").unwrap();
@@ -207,9 +207,9 @@ async fn only_what_is_missing_is_sent() {
     assert!(plan_for(&vpu, &renamed).await.is_empty());
 }
 
-/// Whoever brought it there, under whatever tag.
+/// Whoever brought it there, under any tag.
 #[tokio::test]
-async fn an_earlier_image_of_the_same_repository_may_be_built_from() {
+async fn an_earlier_image_of_the_same_repository_may_be_the_base() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let first = desired(vec![image(&files, "app:1", &[BASE, DEPS])]);
@@ -246,7 +246,7 @@ async fn images_of_one_release_share_layers() {
 }
 
 #[tokio::test]
-async fn a_layer_that_vanishes_after_the_plan_is_sent_after_all() {
+async fn a_layer_that_vanishes_after_the_plan_is_sent() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let first = desired(vec![image(&files, "app:1", &[BASE, DEPS, ("app", 1000)])]);

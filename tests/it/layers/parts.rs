@@ -1,4 +1,4 @@
-//! A large image is sent in parts, and is resumed after the link broke.
+//! A large image is sent in parts, and resumed after a lost connection.
 
 use std::{
     collections::BTreeSet,
@@ -20,19 +20,19 @@ use o3r_testing::vpu::{FakeVpu, Fault, World};
 
 use super::{BASE, DEPS, Ready, Wanted, applied, desired, execute, executed, image, load};
 
-/// A part for each layer.
+/// Divides into a part for each layer.
 const EACH: Division = Division {
     part_bytes: 1,
     long_seconds: 10,
 };
 
-/// Bytes a second at which no layer here takes 10 seconds.
+/// Bytes a second at which no layer of these tests takes 10 seconds.
 const QUICK: u64 = 1_000_000;
 
-/// At which all do.
+/// Bytes a second at which every layer does.
 pub(super) const SLOW: u64 = 100;
 
-/// The plan for a link of this speed, and what it was made from.
+/// Returns the plan for a link of this speed, and what it was made from.
 async fn planned(
     vpu: &FakeVpu,
     desired: &Wanted,
@@ -77,7 +77,7 @@ fn three_layers(files: &tempfile::TempDir) -> Wanted {
     desired(vec![image(files, "app:1", &[BASE, DEPS, ("app", 1000)])])
 }
 
-/// The parts that an image of one layer each would be left as.
+/// Returns the number of parts that the VPU has, each of them an image.
 fn parts_there(vpu: &FakeVpu) -> usize {
     vpu.world(|world| {
         let tags = world.images.values().flat_map(|image| &image.tags);
@@ -93,7 +93,7 @@ fn files_there(vpu: &FakeVpu) -> Vec<usize> {
     })
 }
 
-/// Layers follow one another in what is sent, and nothing else is large.
+/// Layers follow one another in the payload, and nothing else in it is large.
 fn layers_are_all_of(plan: &Plan, sent: &impl AsRef<Payloads>) {
     let commands = plan.steps.iter().flat_map(|step| &step.actions);
     for payload in commands.filter_map(|command| command.stdin.as_ref()) {
@@ -112,7 +112,7 @@ fn layers_are_all_of(plan: &Plan, sent: &impl AsRef<Payloads>) {
     }
 }
 
-/// A VPU with the zstd program, or without.
+/// Returns a VPU with or without the zstd program.
 pub(super) fn vpu(zstd: bool) -> FakeVpu {
     FakeVpu::new(World {
         zstd,
@@ -151,7 +151,7 @@ async fn every_part_is_loaded_and_none_is_left() {
 }
 
 #[tokio::test]
-async fn small_layers_on_top_are_no_part_of_their_own() {
+async fn small_layers_on_top_do_not_get_their_own_part() {
     let files = tempfile::tempdir().unwrap();
     let vpu = vpu(false);
     let layers = [("a", 30_000), ("b", 40_000), ("c", 500), ("d", 600)];
@@ -160,7 +160,7 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
         part_bytes: 20_000,
         ..EACH
     };
-    // So quick that they are sent uncompressed.
+    // So fast that they are sent uncompressed.
     let (prepared, plan) = divided(&vpu, &wanted, &files, 1 << 30, (division, Sizes::Exact)).await;
     let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
     let counts: Vec<_> = payload
@@ -173,7 +173,7 @@ async fn small_layers_on_top_are_no_part_of_their_own() {
     assert_eq!(parts_there(&vpu), 0);
 }
 
-/// Before, in and after each command.
+/// Faults before, in and after each command.
 fn links_lost() -> impl Iterator<Item = Fault> {
     (0..6).flat_map(|at| {
         [
@@ -184,7 +184,8 @@ fn links_lost() -> impl Iterator<Item = Fault> {
     })
 }
 
-/// Wherever the link breaks, the next apply sends less than all, and nothing is left behind.
+/// Wherever the connection is lost, the next apply sends less than everything, and nothing is left
+/// behind.
 #[tokio::test]
 async fn what_arrived_is_not_sent_again() {
     let links = [(QUICK, false), (SLOW, true), (QUICK, true), (SLOW, false)];
@@ -207,7 +208,7 @@ async fn what_arrived_is_not_sent_again() {
             if arrived + parts > 0 {
                 assert!(left < all, "{fault:?}: {left} of {all}");
             }
-            // With none left, the image may be there.
+            // If no part is left, the image may be complete.
             if parts == 0 && left > 0 {
                 assert_eq!(left, all - arrived as u64, "{fault:?}");
             }
@@ -220,7 +221,8 @@ async fn what_arrived_is_not_sent_again() {
     }
 }
 
-/// Begins to send over a slow link, which breaks in the first part; gives the bytes of all parts, and those that arrived.
+/// Starts sending over a slow link, which breaks in the first part; returns the bytes of all parts,
+/// and those that arrived.
 async fn cut_off(vpu: &FakeVpu, wanted: &Wanted, files: &tempfile::TempDir) -> (u64, u64) {
     let (prepared, plan) = planned(vpu, wanted, files, SLOW).await;
     let (_, all) = load(&plan, "app:1").unwrap();
@@ -234,7 +236,7 @@ async fn cut_off(vpu: &FakeVpu, wanted: &Wanted, files: &tempfile::TempDir) -> (
 
 /// However fast the link seems to be by then.
 #[tokio::test]
-async fn what_arrived_over_a_slow_link_is_used_on_a_quick_one() {
+async fn what_arrived_over_a_slow_link_is_used_on_a_fast_one() {
     let files = tempfile::tempdir().unwrap();
     let vpu = vpu(false);
     let wanted = three_layers(&files);
@@ -249,7 +251,7 @@ async fn what_arrived_over_a_slow_link_is_used_on_a_quick_one() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_the_image_s_are_sent_again() {
+async fn bytes_of_another_image_are_sent_again() {
     let files = tempfile::tempdir().unwrap();
     let vpu = FakeVpu::new(World::default());
     let wanted = three_layers(&files);
@@ -267,9 +269,9 @@ async fn bytes_that_are_not_the_image_s_are_sent_again() {
     assert!(again.is_empty(), "{again:?}");
 }
 
-/// They are made again, where what has arrived is compared with them.
+/// They are rebuilt when what has arrived is compared with them.
 #[tokio::test]
-async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
+async fn corrupt_layers_of_the_cache_are_rebuilt() {
     let files = tempfile::tempdir().unwrap();
     let vpu = vpu(false);
     let wanted = three_layers(&files);
@@ -303,7 +305,7 @@ async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
         if path.extension().is_some_and(|form| form == "idx") {
             continue;
         }
-        // As a disk leaves it that was full.
+        // As a full disk leaves it.
         std::fs::write(&path, b"").unwrap();
         damaged += 1;
     }
@@ -311,7 +313,7 @@ async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
     let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
     let (_, left) = load(&plan, "app:1").unwrap();
     assert_eq!(left, all - in_layer);
-    // Those that were not compared are met when they are sent, which ends that try.
+    // Layers that were not compared are found corrupt when they are sent, which ends that attempt.
     drop(execute(&vpu, &prepared, &plan).await);
     for _ in 0..2 * damaged {
         let (prepared, plan) = planned(&vpu, &wanted, &files, SLOW).await;
@@ -323,7 +325,7 @@ async fn damaged_layers_of_the_cache_are_no_reason_to_stop() {
     panic!("not applied");
 }
 
-/// What was begun for an image that nobody wants any more goes.
+/// Parts of an image that is no longer wanted are removed.
 #[tokio::test]
 async fn parts_of_another_image_are_removed() {
     for link in [QUICK, SLOW] {
@@ -346,9 +348,9 @@ async fn parts_of_another_image_are_removed() {
     }
 }
 
-/// A part whose layers below are gone cannot be loaded: then the image is sent whole.
+/// A part whose lower layers are gone cannot be loaded, so the image is sent whole.
 #[tokio::test]
-async fn a_layer_below_that_vanishes_is_sent_after_all() {
+async fn a_lower_layer_that_vanishes_is_sent() {
     for link in [QUICK, SLOW] {
         let files = tempfile::tempdir().unwrap();
         let vpu = FakeVpu::new(World::default());
@@ -381,7 +383,7 @@ fn large(files: &tempfile::TempDir) -> Wanted {
     desired(vec![image(files, "app:1", &layers)])
 }
 
-/// The plan that an apply makes for itself.
+/// Returns the plan of an apply, with estimated sizes.
 pub(super) async fn about(
     vpu: &FakeVpu,
     desired: &Wanted,
@@ -391,7 +393,7 @@ pub(super) async fn about(
     divided(vpu, desired, files, link, (EACH, Sizes::About)).await
 }
 
-/// Whatever the link, and whether or not the VPU has zstd: and the second time all is known.
+/// For any link, with and without zstd; the second time, the sizes are known.
 #[tokio::test]
 async fn large_layers_are_compressed_while_they_are_sent() {
     for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
@@ -409,7 +411,7 @@ async fn large_layers_are_compressed_while_they_are_sent() {
         assert!(text.contains("; about "), "{text}");
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
         assert_eq!(payload.parts().len(), 3);
-        // Who looks twice, for somebody was asked meanwhile, sees the same.
+        // A second observation, as after a question to the user, gives the same plan.
         let (_, again) = about(&vpu, &wanted, &files, link).await;
         assert!(again.does_the_same(&plan));
         applied(&vpu, &prepared, &plan).await;
@@ -422,12 +424,12 @@ async fn large_layers_are_compressed_while_they_are_sent() {
         assert!(!known.is_estimated());
         let sent = known.steps[0].bytes_to_send;
         let guess = plan.steps[0].bytes_to_send;
-        // Of a thousandth that is left, most is what each piece adds.
+        // With a compression to a thousandth, most of the size is the overhead of each piece.
         assert!((sent / 4..sent * 4).contains(&guess), "{guess} {sent}");
     }
 }
 
-/// A plan that is looked at before knows all bytes.
+/// A plan that is shown beforehand knows all bytes.
 #[tokio::test]
 async fn exact_plans_know_what_is_sent() {
     let files = tempfile::tempdir().unwrap();
@@ -438,9 +440,10 @@ async fn exact_plans_know_what_is_sent() {
     assert!(!said.contains("about"), "{said}");
 }
 
-/// Wherever the link breaks while layers are compressed, it resumes, and nothing is left behind.
+/// Wherever the connection is lost while layers are compressed, the apply resumes, and nothing is
+/// left behind.
 #[tokio::test]
-async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
+async fn what_arrived_of_streamed_layers_is_not_sent_again() {
     for (link, zstd) in o3r_testing::variants([(QUICK, false), (SLOW, true)], 1) {
         for fault in links_lost() {
             let files = tempfile::tempdir().unwrap();
@@ -470,9 +473,10 @@ async fn what_arrived_of_layers_compressed_on_the_way_is_not_sent_again() {
     }
 }
 
-/// Docker writes down what it decompresses while it receives; with little room, layers are packed one by one.
+/// Docker stores what it decompresses while receiving; with little room, layers are compressed one
+/// by one.
 #[tokio::test]
-async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_received() {
+async fn without_room_docker_does_not_decompress_while_receiving() {
     let files = tempfile::tempdir().unwrap();
     let vpu = vpu(false);
     let wanted = large(&files);
@@ -493,9 +497,9 @@ async fn where_docker_lacks_the_room_nothing_is_decompressed_while_it_is_receive
     assert_eq!(with(60_000_000), (Some(Codec::Gzip), false));
 }
 
-/// Who shows progress gets all bytes, of an image in one part, too.
+/// Progress reports all bytes, for an image in one part as well.
 #[tokio::test]
-async fn progress_knows_the_end_of_what_was_about_so_long() {
+async fn progress_ends_at_the_actual_number_of_bytes() {
     for layers in [
         vec![("one", 18_000_000)],
         vec![("base", 9_000_000), ("deps", 8_000_000)],
@@ -518,7 +522,7 @@ async fn progress_knows_the_end_of_what_was_about_so_long() {
     }
 }
 
-/// What is reported of an image's bytes: first an estimate, at the end the number.
+/// The reported totals of an image's bytes: first an estimate, at the end the actual number.
 #[derive(Default)]
 struct All(Mutex<Vec<u64>>);
 

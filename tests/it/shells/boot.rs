@@ -1,5 +1,4 @@
-//! The scripts and the section of the probe that are about booting: autostart, and the device's
-//! name.
+//! The scripts and the section of the probe about booting: autostart, and the device's name.
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +32,7 @@ async fn autostart(fixture: &Sandbox) -> Probed<Autostart> {
 }
 
 #[tokio::test]
-async fn the_probe_tells_generations_instances_and_lingering() {
+async fn the_probe_reports_generations_instances_and_lingering() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let reason = autostart(&fixture).await;
@@ -56,7 +55,7 @@ async fn the_probe_tells_generations_instances_and_lingering() {
         );
         assert_eq!(found.units, BTreeMap::new());
 
-        // Enabled instances are links, also to nowhere; odd names stay one word.
+        // Enabled instances are links, possibly dangling; odd names stay one word.
         std::fs::write(&units, "oem-dc@.service indirect enabled\n").unwrap();
         let wants = fixture
             .home()
@@ -108,7 +107,7 @@ async fn restart_policies_are_set_on_every_container_or_the_step_fails() {
     }
 }
 
-/// Answers one HTTP call after another with `answer`, and passes on what was called.
+/// Answers one HTTP call after another with `answer`, and passes on the calls.
 fn api(answer: &'static str) -> (u16, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -140,14 +139,14 @@ fn api(answer: &'static str) -> (u16, mpsc::Receiver<String>) {
 const DONE: &str = "<?xml version='1.0'?><methodResponse><params><param><value><string></string></value></param></params></methodResponse>";
 const REFUSED: &str = "<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name><value><int>104011</int></value></member><member><name>faultString</name><value><string>too long</string></value></member></struct></value></fault></methodResponse>";
 
-/// A box with one program that speaks HTTP.
+/// Returns a sandbox with one program that speaks HTTP.
 fn speaking(shell: &[&str], program: &str) -> Sandbox {
     if ["wget", "nc"].contains(&program) {
         return sandbox(shell, &["wc", program]);
     }
     let fixture = sandbox(shell, &["wc"]);
     let target = if program == "python3" {
-        // Not a wrapper that would look for the real one.
+        // The interpreter itself, not a wrapper that would look for it.
         let print = ["-c", "import sys; print(sys.executable)"];
         let output = std::process::Command::new(program)
             .args(print)
@@ -163,7 +162,7 @@ fn speaking(shell: &[&str], program: &str) -> Sandbox {
 }
 
 #[tokio::test]
-async fn the_device_is_called_by_whatever_speaks_http() {
+async fn the_device_is_called_by_any_program_that_speaks_http() {
     let name = "{\"name\":\"a <&> 'b' $(touch canary) ü\"}";
     let call = |port, words: &[&str]| {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
@@ -202,7 +201,7 @@ async fn the_device_is_called_by_whatever_speaks_http() {
             );
             assert!(said.contains("too long"), "{program}: {said}");
 
-            // Nothing listens any more.
+            // The server is gone.
             let output = fixture.run(&call(1, &["saveInit", "/a"]), b"").await;
             assert_eq!(output.code, 1, "{program}: {output:?}");
             assert!(
@@ -212,7 +211,7 @@ async fn the_device_is_called_by_whatever_speaks_http() {
             );
         }
     }
-    // Busybox's shell has some of its own.
+    // Busybox's shell has some of these built in.
     let fixture = sandbox(SHELLS[0], &["wc"]);
     let output = fixture.run(&call(1, &["set", name]), b"").await;
     assert_eq!(output.code, 1);

@@ -1,5 +1,5 @@
-//! The script that waits until a project's containers are healthy, with a scripted docker: each look at the containers
-//! gets the next answer; the last one repeats.
+//! The script that waits until a project's containers are healthy, with a scripted docker: each
+//! look at the containers gets the next answer, and the last one repeats.
 
 use o3r_deploy::internal::health::{HealthGate, Probes};
 
@@ -32,7 +32,7 @@ fn look(restarts: u32, start: u32, state: &str, policy: &str, health: &str) -> S
     format!("c1 {restarts} 2026-01-01T00:00:0{start}Z {state} {policy} /app_web_1 {health}\n")
 }
 
-/// What the script says of these looks; none where it passes without a word.
+/// Returns the script's output for these looks; empty if it passes silently.
 async fn said(
     shell: &'static [&'static str],
     looks: &[String],
@@ -60,7 +60,7 @@ fn gate() -> HealthGate {
     }
 }
 
-/// Looks, whether the gate is passed, and what is said.
+/// The looks, whether the gate is passed, and the output.
 type Case = (Vec<String>, bool, &'static str);
 
 fn cases() -> Vec<Case> {
@@ -108,7 +108,7 @@ fn cases() -> Vec<Case> {
             true,
             "WARNING: container app_web_1 was restarted once, after exit code 3",
         ),
-        // By hand docker does not count.
+        // Docker does not count restarts by hand.
         (vec![up("none /"), again(0)], true, "was restarted once"),
         (
             vec![up("none /"), again(1), again(2)],
@@ -131,7 +131,7 @@ fn cases() -> Vec<Case> {
             false,
             "is unhealthy\n  its last health check ended with exit code 1: \"cannot connect\\n\"\n",
         ),
-        // Of the run before.
+        // A check of the previous run.
         (
             vec![up("healthy /1/")],
             false,
@@ -142,7 +142,8 @@ fn cases() -> Vec<Case> {
             true,
             "",
         ),
-        // The clock was set back: no check is newer than the start, but one came while we looked.
+        // The clock was set back: no check is newer than the start, but one was made during the
+        // wait.
         (vec![up("healthy /8/"), up("healthy /8/2/")], true, ""),
         (
             vec![up("healthy /8/"), up("unhealthy /8/2/")],
@@ -157,7 +158,7 @@ async fn a_project_is_healthy_when_docker_shows_that_it_stays_up() {
     let mut checks = tokio::task::JoinSet::new();
     for shell in SHELLS {
         for (looks, passes, expected) in cases() {
-            // At once: each waits for seconds.
+            // All at once: each waits for seconds.
             checks.spawn(async move {
                 let (passed, text) = said(shell, &looks, &gate(), &[]).await;
                 assert_eq!(passed, passes, "{looks:?}: {text}");
@@ -172,7 +173,7 @@ async fn a_project_is_healthy_when_docker_shows_that_it_stays_up() {
 }
 
 #[tokio::test]
-async fn a_restart_after_a_kill_fails_at_once_and_says_why() {
+async fn a_restart_after_a_kill_fails_at_once_with_the_reason() {
     for shell in SHELLS {
         let looks = [
             look(0, 1, "running 0 false", "always", "none /"),
@@ -208,7 +209,7 @@ async fn a_rollback_does_not_wait_for_health_checks() {
 }
 
 #[tokio::test]
-async fn the_time_grows_with_the_health_checks() {
+async fn the_time_limit_grows_with_the_health_checks() {
     for shell in SHELLS {
         // It would fail after a minute with the default, and at once with another.
         let looks = [look(0, 1, "running 0 false", "always", "none /")];
@@ -269,7 +270,7 @@ async fn a_text_and_a_command_are_waited_for() {
             ),
             "health command sh -c exit 3 # a comment that is much longer than the line of a message shoul...: exit code 3",
         ),
-        // What it leaves running does not count.
+        // A process that it leaves running does not count.
         (with(None, None, &script("sleep 60 & exit 0")), ""),
         (
             with(None, Some("web"), &script("test \"$IN_CONTAINER\" = yes")),

@@ -1,4 +1,4 @@
-//! The lock, and what of a dead apply is ended or waited for when it is taken.
+//! The lock, and which remains of a dead apply are ended or waited for when it is taken.
 
 use std::{
     ops::Deref,
@@ -17,7 +17,7 @@ const WHO: &str = r#""at":"now","by":"me@here""#;
 
 pub(crate) const TOKEN: &str = "o3r-1";
 
-/// Where nothing else is said.
+/// The default holder.
 pub(crate) fn holder(who: &str) -> Holder {
     Holder {
         token: TOKEN.into(),
@@ -69,7 +69,7 @@ impl Vpu {
         self.hold_as(&holder(WHO), &claim).await.err().unwrap()
     }
 
-    /// A process of this script, as ours are on a VPU.
+    /// Starts a process of this script, as on a VPU.
     fn start(&self, script: &str, name: &str, args: &[&str]) -> Child {
         self.spawn(&Argv::script(script, name, args.iter().copied()))
     }
@@ -83,16 +83,17 @@ impl Vpu {
         process.spawn().unwrap()
     }
 
-    /// A command of the apply with the lock `token` that does `script`.
+    /// Starts a command of the apply with the lock `token` that runs `script`.
     fn works(&self, token: &str, how: How, script: &str) -> Child {
         let command = Argv::script(script, "o3r-work", ["/a project"]);
         let child = self.spawn(&remote::run(token, how, None, &command));
-        // Until it has asked for the lock.
+        // Until it has checked the lock.
         std::thread::sleep(Duration::from_millis(200));
         child
     }
 
-    /// What a client leaves on the VPU that is killed while its link is frozen: a lock that somebody may take.
+    /// Returns the file that a client leaves if it is killed while its link is frozen: somebody may
+    /// take its lock.
     fn owner(&self) -> PathBuf {
         self.home().join(".o3r-deploy/lock/owner")
     }
@@ -103,7 +104,7 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Waits until a lock that was let go of is free.
+/// Waits until a released lock is free.
 async fn freed() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
@@ -114,7 +115,7 @@ fn boot() -> String {
 }
 
 #[tokio::test]
-async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
+async fn the_lock_is_held_by_one_and_released_by_any_end() {
     for shell in SHELLS {
         let fixture = Vpu::new(shell);
         let owner = fixture.owner();
@@ -126,7 +127,7 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
         assert_eq!(refused.said, said);
 
         let taken = fixture.taken(Claim::Break).await;
-        // It is told.
+        // The first holder is notified.
         first.lost().await;
         drop(first);
         freed().await;
@@ -148,10 +149,10 @@ async fn the_lock_is_held_by_one_and_freed_by_whatever_end() {
     }
 }
 
-/// Its holder is about to remove it, and slow, while another one takes it over.
+/// Its holder is slowly removing it while another one takes it over.
 #[tokio::test]
-async fn a_lock_that_is_taken_over_while_it_is_freed_is_the_new_holders() {
-    // busybox has rm inside.
+async fn a_lock_that_is_taken_over_while_it_is_released_is_the_new_holders() {
+    // busybox has rm built in.
     let fixture = Vpu::new(SHELLS[0]);
     let rm = format!(
         "#!/bin/sh\n[ -e \"$HOME/slow\" ] || {{ : >\"$HOME/slow\"; sleep 0.6; }}\nexec {} rm \"$@\"\n",
@@ -174,8 +175,8 @@ async fn a_lock_that_is_taken_over_while_it_is_freed_is_the_new_holders() {
     assert!(!taken.is_lost());
 }
 
-/// Left behind by a process that is gone, by another boot, by a number that is another process's now, by a disk that
-/// was full; and one that an older version of this tool holds.
+/// Left by a process that is gone, by another boot, by a number that another process has now, by a
+/// full disk; and one that an older version of this tool holds.
 #[tokio::test]
 async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
     let check = async |shell: &'static [&'static str]| {
@@ -193,7 +194,8 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
             (format!("{pid}\n{boot}\nx\n{started}\nt\nc\n"), false),
             (format!("{pid}\n{boot}\nx\n1{started}\nt\nc\n"), true),
             (String::new(), true),
-            // Of an older version, which did not note when it started: as old as its file, or not.
+            // From an older version, which did not note when it started: as old as its file, or
+            // not.
             (format!("{pid}\n{boot}\nx\n"), false),
             (format!("1\n{boot}\nx\n"), true),
         ] {
@@ -216,9 +218,9 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
     tokio::join!(check(SHELLS[0]), check(SHELLS[1]));
 }
 
-/// The client of a frozen link is not heard of; on its own machine one knows that it is dead.
+/// The client of a frozen link is silent; on its own machine, it is known to be dead.
 #[tokio::test]
-async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that_is_dead() {
+async fn the_lock_ends_if_its_client_is_silent_and_may_be_taken_from_a_dead_one() {
     let check = async |shell: &'static [&'static str]| {
         let fixture = Vpu::new(shell);
         let silent = Holder {
@@ -230,7 +232,7 @@ async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that
         assert_eq!(fixture.refused(Claim::Wait).await.code, remote::LOCKED);
         let other = fixture.refused(Claim::Take("o3r-2".into())).await;
         assert_eq!(other.code, remote::LOCKED, "it is another's by now");
-        // A line now and then is a sign of life.
+        // An occasional line is a sign of life.
         for _ in 0..8 {
             use std::io::Write as _;
             process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
@@ -267,7 +269,7 @@ async fn the_lock_ends_where_its_client_is_silent_and_may_be_taken_from_one_that
     tokio::join!(check(SHELLS[0]), check(SHELLS[1]));
 }
 
-/// A disk without room is no other apply.
+/// A full disk is not reported as another apply.
 #[tokio::test]
 async fn a_lock_that_cannot_be_written_says_why() {
     for shell in SHELLS {
@@ -278,7 +280,7 @@ async fn a_lock_that_cannot_be_written_says_why() {
         let said = &refused.said[0];
         assert!(said.starts_with("failed mkdir: "), "{refused:?}");
     }
-    // busybox has these two inside.
+    // busybox has these two built in.
     let real = needed("busybox");
     let full = |fixture: &Vpu, name: &str, fails: &str| {
         let text = format!(
@@ -293,7 +295,7 @@ async fn a_lock_that_cannot_be_written_says_why() {
     let refused = fixture.refused(Claim::Wait).await;
     assert!(refused.said[0].ends_with("lock': No space left on device"));
 
-    // There is room for a directory, and none for a file.
+    // There is room for a directory, but not for a file.
     let fixture = Vpu::new(SHELLS[0]);
     let fails = "[ $# != 0 ] || { echo 'cat: write error: No space left on device' >&2; exit 1; }";
     full(&fixture, "cat", fails);
@@ -306,12 +308,13 @@ async fn a_lock_that_cannot_be_written_says_why() {
     }
 }
 
-/// All that one started is known, whatever it is called.
+/// All processes that an apply started are recognised, whatever their names.
 #[tokio::test]
-async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else() {
+async fn the_lock_waits_only_for_what_a_dead_apply_left_running() {
     for shell in SHELLS {
         let fixture = Vpu::new(shell);
-        // As an application's container may be called, and what looks for ours.
+        // A name that an application's container may have, and a command that searches for such
+        // names.
         let others = [
             fixture.start("read -r line", "o3r-inspector.sh", &[]),
             fixture.start("read -r line; : the word o3r-run in a text", "sh", &[]),
@@ -335,22 +338,22 @@ async fn the_lock_waits_for_what_a_dead_apply_left_running_and_for_nothing_else(
         assert!(ours.try_wait().unwrap().unwrap().success(), "{shell:?}");
         assert_eq!(stale.wait_with_output().unwrap().status.code(), None);
 
-        // Who breaks the lock knows better.
+        // Breaking the lock does not wait.
         let mut ours = fixture.works(TOKEN, How::Works, "read -r line; :");
         drop(held);
         freed().await;
         drop(fixture.taken(Claim::Break).await);
         assert!(ours.try_wait().unwrap().is_none(), "{shell:?}");
-        // It reads nothing any more, and so it ends.
+        // Its standard input is closed, so it ends.
         drop(ours.stdin.take());
         end(ours);
         freed().await;
     }
 }
 
-/// Of a run.sh that was killed, its children are known by their environment.
+/// The children of a run.sh that was killed are recognised by their environment.
 #[tokio::test]
-async fn the_lock_knows_what_outlives_the_shell_that_started_it() {
+async fn the_lock_recognises_what_outlives_the_shell_that_started_it() {
     for shell in SHELLS {
         let fixture = Vpu::new(shell);
         let held = fixture.taken(Claim::Wait).await;
@@ -367,9 +370,9 @@ async fn the_lock_knows_what_outlives_the_shell_that_started_it() {
     }
 }
 
-/// A client that dies takes neither the command's output away nor the command.
+/// A client that dies ends neither the command nor its output.
 #[tokio::test]
-async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_the_lock() {
+async fn a_command_completes_without_a_client_and_does_not_run_without_the_lock() {
     for shell in SHELLS {
         let fixture = Vpu::new(shell);
         let script = "sleep 1; i=0; while [ $i -lt 3000 ]; do printf '%s\\n' \"line $i of what it says\" || exit; \
@@ -414,7 +417,7 @@ async fn a_command_runs_to_its_end_where_nobody_listens_and_not_at_all_without_t
     }
 }
 
-/// After a power cut, say.
+/// After a power cut, for example.
 #[tokio::test]
 async fn the_lock_removes_what_dead_applies_left() {
     for shell in SHELLS {

@@ -29,13 +29,13 @@ mod watchdog;
 
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
-/// The tools that every VPU has, from busybox, so that nothing of this machine is relied on.
+/// The tools that every VPU has, from busybox, so that the tests do not depend on this machine's.
 const TOOLS: &[&str] = &[
     "cat", "chmod", "cp", "date", "df", "grep", "id", "kill", "ls", "mkdir", "mktemp", "mv", "od",
     "printf", "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname",
 ];
 
-/// A sandbox of `TOOLS`, dash, and whatever else is asked for.
+/// Returns a sandbox with `TOOLS`, dash, and `more`.
 fn sandbox(shell: &[&str], more: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new(shell, Tools::Busybox, TOOLS.iter().chain(more).copied())
         .with_environment([("COMPOSE_FILE", "a b.yml")]);
@@ -47,7 +47,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Words made of what shells care about.
+/// Generates words from pieces that are special in a shell.
 fn hostile_word() -> impl Strategy<Value = String> {
     let pieces = vec![
         "a",
@@ -107,7 +107,7 @@ proptest! {
             let wanted = words.join("\0") + "\0";
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
             prop_assert_eq!(output.code, 0);
-            // As it goes over ssh, to a login shell that need not be a POSIX one.
+            // As ssh passes it to a login shell, which may not be a POSIX shell.
             let any = std::process::Command::new(shell[0])
                 .args(&shell[1..])
                 .args(["-c", &argv.to_any_shell()])

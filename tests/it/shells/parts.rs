@@ -12,7 +12,7 @@ use super::{Argv, Digest, Path, SHELLS, Sandbox, sandbox};
 
 const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
 
-/// Takes archives that begin with `good`.
+/// Accepts archives that begin with `good`.
 const DOCKER: &str =
     "#!/bin/sh\nread -r first; [ \"$first\" = good ] || { echo bad >&2; exit 1; }\n";
 
@@ -22,7 +22,7 @@ async fn receive(vpu: &Sandbox, path: &str, (have, bytes): (u64, u64), sent: &[u
 }
 
 #[tokio::test]
-async fn a_part_goes_on_where_it_was() {
+async fn a_part_is_resumed_where_it_ended() {
     for shell in SHELLS {
         let vpu = sandbox(shell, TOOLS);
         let path = vpu.home().join("it's a place/part");
@@ -30,7 +30,7 @@ async fn a_part_goes_on_where_it_was() {
         let cut = receive(&vpu, path, (0, 10), b"0123").await;
         assert!(!cut.success());
         assert_eq!(cut.tail(1), "4 of 10 bytes arrived");
-        // More came than was seen.
+        // More has arrived than was observed.
         std::fs::write(path, "0123456xyz").unwrap();
         let rest = receive(&vpu, path, (7, 10), b"789").await;
         assert!(rest.success(), "{shell:?}: {rest:?}");
@@ -47,7 +47,7 @@ async fn a_part_goes_on_where_it_was() {
     }
 }
 
-/// An earlier connection that nobody knows to be dead must not write between our bytes.
+/// An earlier connection that is not known to be dead must not write between these bytes.
 #[tokio::test]
 async fn an_earlier_receiver_is_ended() {
     for shell in SHELLS {
@@ -78,9 +78,9 @@ async fn an_earlier_receiver_is_ended() {
     }
 }
 
-/// The number that was noted may be another process's by now.
+/// The noted number may be another process's by now.
 #[tokio::test]
-async fn a_stranger_with_the_number_of_an_earlier_receiver_lives() {
+async fn another_process_with_the_number_of_an_earlier_receiver_lives() {
     for shell in SHELLS {
         let vpu = sandbox(shell, TOOLS);
         let mut stranger = std::process::Command::new("cat")
@@ -97,7 +97,7 @@ async fn a_stranger_with_the_number_of_an_earlier_receiver_lives() {
     }
 }
 
-/// A file that docker takes goes, another one stays.
+/// Checks that a file that docker accepts is removed, and another one is kept.
 async fn is_loaded_or_stays(vpu: &Sandbox, load: &Argv, path: &Path) {
     std::fs::write(path, "worse\n").unwrap();
     let refused = vpu.host.run(load, Stdin::Empty).await.unwrap();
@@ -110,7 +110,7 @@ async fn is_loaded_or_stays(vpu: &Sandbox, load: &Argv, path: &Path) {
 }
 
 #[tokio::test]
-async fn what_docker_does_not_take_stays() {
+async fn a_part_that_docker_refuses_is_kept() {
     for shell in SHELLS {
         let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
@@ -120,9 +120,9 @@ async fn what_docker_does_not_take_stays() {
     }
 }
 
-/// With a zstd that leaves all as it is: what is compressed is not the scripts' business.
+/// With a zstd that copies its input: the scripts do not depend on the format.
 #[tokio::test]
-async fn what_zstd_makes_of_it_is_loaded() {
+async fn the_output_of_zstd_is_loaded() {
     for shell in SHELLS {
         let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
@@ -139,7 +139,8 @@ async fn what_zstd_makes_of_it_is_loaded() {
     }
 }
 
-/// Docker that says where it keeps images and what it is asked; `df`, `sync` and `rm` say what they do.
+/// A docker that reports where it stores images and how it is called; `df`, `sync` and `rm` report
+/// their calls.
 const TELLING: &str = r#"#!/bin/sh
 case $1 in
     info) cat "$HOME/info"; exit ;;
@@ -148,15 +149,15 @@ cat >/dev/null
 echo "$*" >>"$HOME/did"
 "#;
 
-/// A layer that is lost with the power stays "present" for docker: what it loaded is on the disk before anything
-/// relies on it.
+/// Docker considers a layer that a power cut destroyed as present, so loaded layers are written to
+/// the disk before anything relies on them.
 #[tokio::test]
-async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
+async fn a_loaded_part_is_on_the_disk_before_its_file_is_removed() {
     for shell in SHELLS {
         const CLASSIC: &str = "[[Backing Filesystem extfs]] /docker\n";
         const CONTAINERD: &str = "[[driver-type io.containerd.snapshotter.v1]] /docker\n";
         for (info, df, sync, wanted) in [
-            // The mount point may be opened, or not.
+            // Whether the mount point may be opened.
             (CLASSIC, "/", "exit 0", "sync -f -- /\n"),
             (
                 CLASSIC,
@@ -201,7 +202,7 @@ async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
                 } else {
                     String::new()
                 };
-                // Busybox's shell has df, sync and rm of its own.
+                // Busybox's shell has df, sync and rm built in.
                 if shell == SHELLS[0] {
                     assert_eq!(did, format!("load --quiet\n{wanted}{rm}"), "{df}");
                 }
@@ -211,7 +212,7 @@ async fn what_is_loaded_is_on_the_disk_before_its_part_goes() {
 }
 
 #[tokio::test]
-async fn what_arrived_is_seen() {
+async fn arrived_parts_are_observed() {
     for shell in SHELLS {
         let vpu = sandbox(shell, TOOLS);
         let place = vpu.home().join(".o3r-deploy/arriving");

@@ -1,4 +1,4 @@
-//! The probe: what it says of a VPU with any shell and tools, and of what fails.
+//! The probe: its answers on a VPU with any shell and tools, and its handling of failures.
 
 use super::*;
 
@@ -64,7 +64,7 @@ async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
 }
 
 #[tokio::test]
-async fn podman_under_dockers_name_is_told_apart_from_a_docker_that_fails() {
+async fn podman_under_dockers_name_is_distinguished_from_a_docker_that_fails() {
     let podman = "#!/bin/sh\n\
         case $* in\n\
         --version) echo 'podman version 4.3.1' ;;\n\
@@ -116,10 +116,10 @@ async fn a_docker_that_fails_is_unknown_and_not_empty() {
 }
 
 #[tokio::test]
-async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
+async fn an_object_that_vanishes_while_it_is_inspected_is_listed_again() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &["sha256sum"]);
-        // The first inspection meets a volume that is gone; the second lists again.
+        // The first inspection fails for a volume that is gone; the second lists again.
         let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
             'volume ls') [ -e \"$HOME/gone\" ] && echo b || printf 'a\\nb\\n' ;;\n\
             'volume inspect') [ -e \"$HOME/gone\" ] || { : >\"$HOME/gone\"; echo 'no such volume: a' >&2; exit 1; }\n\
@@ -138,7 +138,7 @@ async fn a_thing_that_vanishes_while_it_is_inspected_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
+async fn a_container_is_as_old_as_its_process_whatever_the_clock() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &["sha256sum"]);
         let mut process = std::process::Command::new("sleep")
@@ -156,7 +156,7 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
             "#!/bin/sh\ncase \"$1 $2\" in\n'container ls') echo a; echo b; echo c ;;\n'container inspect') {}{}{} ;;\nesac\n",
             container(process.id(), "young"),
             container(0, "stopped"),
-            // Above what Linux gives to any process.
+            // A number above those that Linux gives to processes.
             container(99_999_999, "vanished")
         );
         fixture.program("docker", &docker);
@@ -180,7 +180,7 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock_says() {
 }
 
 #[tokio::test]
-async fn a_machine_says_what_tells_it_from_another_one() {
+async fn a_machine_has_a_distinguishing_identity() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let identity = observe::Identity::of(&fixture.host).await.unwrap();

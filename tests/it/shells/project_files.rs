@@ -1,8 +1,8 @@
-//! The scripts that put a project's files in place and take that back.
+//! The scripts that put a project's files in place and undo that.
 
 use super::*;
 
-/// A project's file on a box, and where everything about it is.
+/// A project's file in a sandbox, with the paths that belong to it.
 struct File {
     fixture: Sandbox,
     path: PathBuf,
@@ -47,7 +47,7 @@ impl File {
         std::fs::write(&self.path, bytes).unwrap();
     }
 
-    /// Its contents, if it is there.
+    /// Returns its contents, if it exists.
     fn read(&self) -> Option<Vec<u8>> {
         std::fs::read(&self.path).ok()
     }
@@ -73,12 +73,12 @@ async fn put_file_replaces_whole_files_or_nothing() {
             let added = &records.facts.records.known().unwrap().added["app"];
             assert!(added.contains("new dir/.it's%"), "{added:?}");
 
-            // A payload that was cut, and one that is another: nothing changes.
+            // A truncated payload and a wrong one change nothing.
             std::fs::write(&file.record, "new").unwrap();
             let hashes = !tools.is_empty();
             for wrong in [&b"tw"[..], b"owt", b""] {
                 if wrong.len() == 3 && !hashes {
-                    continue; // without a tool its size is all that can be told
+                    continue; // without a tool only its size can be checked
                 }
                 let output = file.put(b"two", is(b"one"), wrong).await;
                 assert_eq!(output.code, 1, "{tools:?}");
@@ -100,7 +100,7 @@ async fn put_file_replaces_whole_files_or_nothing() {
 }
 
 #[tokio::test]
-async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
+async fn the_previous_releases_file_is_restored_whatever_happened_to_it() {
     for shell in SHELLS {
         for tools in [&["sha256sum"][..], &["busybox"]] {
             let file = File::new(shell, tools);
@@ -108,7 +108,8 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
             let record = format!("input file x\tsha256:1\nboot {boot}container 1\n");
             std::fs::write(&file.record, &record).unwrap();
-            // An apply that was cut off put another one, and the next one a third: the first stays kept.
+            // An interrupted apply put another file, and the next one a third: the first stays
+            // kept.
             assert!(file.put(b"two", is(b"one"), b"two").await.success());
             assert!(file.put(b"three", is(b"one"), b"three").await.success());
             assert!(file.put(b"three", is(b"one"), b"three").await.success());
@@ -118,13 +119,13 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
                 assert_eq!(file.read().unwrap(), b"one");
                 assert_eq!(std::fs::read_to_string(&file.record).unwrap(), record);
             }
-            // What another boot started may be something else by now.
+            // What another boot started may differ by now.
             let other = record.replace(boot.trim(), "another");
             std::fs::write(&file.record, other).unwrap();
             assert!(file.put(b"two", is(b"one"), b"two").await.success());
             assert!(file.restore(is(b"one")).await.success());
             assert!(!file.record.exists());
-            // A copy of an older release is not taken for that of the last one.
+            // A copy of an older release is not mistaken for that of the last one.
             assert!(file.put(b"two", PreviousFile::None, b"two").await.success());
             let output = file.put(b"three", is(b"two"), b"cut").await;
             assert_eq!(output.code, 1);
@@ -136,7 +137,7 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
             assert!(output.tail(1).contains("no copy of that one is kept"));
             assert_eq!(file.read().unwrap(), b"someone's");
 
-            // Removed, and back with its directory; twice does not lose it.
+            // Removed, and restored with its directory; doing it twice does not lose it.
             file.write(b"two");
             std::fs::write(&file.record, "new").unwrap();
             for _ in 0..2 {
@@ -148,11 +149,11 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
             assert!(file.restore(is(b"two")).await.success());
             assert_eq!(file.read().unwrap(), b"two");
 
-            // Where the release had none, restoring removes; someone else's file comes back.
+            // If the release had no file, restoring removes it; someone else's file is restored.
             assert!(file.restore(PreviousFile::None).await.success());
             assert_eq!(file.read(), None);
             file.write(b"someone's");
-            std::fs::remove_file(&file.kept).unwrap(); // as recording a release does
+            std::fs::remove_file(&file.kept).unwrap(); // recording a release does so
             let whatever = PreviousFile::Whatever;
             assert_eq!(file.put(b"four", whatever, b"cut").await.code, 1);
             assert!(file.restore(whatever).await.success());
@@ -164,9 +165,9 @@ async fn the_previous_releases_file_comes_back_whatever_happened_to_it() {
     }
 }
 
-/// Where a disk is full, what is right already stays right.
+/// On a full disk, a file that is right already is not written.
 #[tokio::test]
-async fn a_restore_writes_nothing_where_nothing_has_to_be_written() {
+async fn a_restore_writes_nothing_if_nothing_has_changed() {
     for shell in SHELLS {
         let file = File::new(shell, &["sha256sum"]);
         file.write(b"one");
@@ -179,12 +180,12 @@ async fn a_restore_writes_nothing_where_nothing_has_to_be_written() {
         let before = inode(&file.path);
         assert!(file.restore(is(b"one")).await.success());
         assert_eq!(inode(&file.path), before, "{shell:?}");
-        // The same bytes with other permissions are another file.
+        // The same bytes with other permissions count as another file.
         std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(file.restore(is(b"one")).await.success());
         assert_ne!(inode(&file.path), before);
     }
-    // busybox has cp inside: only dash takes another one.
+    // busybox has cp built in: only dash uses another one.
     let file = File::new(SHELLS[0], &["sha256sum"]);
     file.write(b"one");
     assert!(file.put(b"two", is(b"one"), b"two").await.success());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
+async fn a_release_is_recorded_with_who_and_when_and_old_lines_are_removed() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
@@ -26,7 +26,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
             Some(r#"{"anonymous_volumes":[],"version":"59"}"#)
         );
 
-        // The probe takes the version from there, while it is the same program.
+        // The probe reads the version from there as long as the program is the same.
         let slow = "#!/bin/sh\necho 1.25.4\n";
         fixture.program("docker-compose", slow);
         assert!(fixture.run(&record, b"{}\n").await.success());
@@ -63,7 +63,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_go() {
     }
 }
 
-/// Docker's answer cannot make the record fail, nor break it.
+/// Docker's answer can neither make the record fail nor corrupt it.
 #[tokio::test]
 async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
     for shell in SHELLS {
@@ -108,9 +108,9 @@ async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
     }
 }
 
-/// The record is the last thing of all: with the renaming of the history, the release is recorded.
+/// The record is written last: renaming the history records the release.
 #[tokio::test]
-async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
+async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
@@ -128,7 +128,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
         std::fs::create_dir_all(&kept).unwrap();
         assert!(!fixture.run(&recorded, line).await.success());
         assert!(kept.exists(), "what the restore needs");
-        // With who it was, or without; one that ends like it is another.
+        // With or without its author; one that ends similarly is another.
         for (last, is) in [
             ("{\"by\":\"me\",\"version\":\"2\"}\n", true),
             ("{\"version\":\"2\"}\n", true),
@@ -141,7 +141,8 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
             assert_eq!(output.success(), is, "{shell:?} {last} {output:?}");
             assert_eq!(kept.exists(), !is);
         }
-        // Nothing fails after it is recorded: neither what was kept, nor what the probe wants to know.
+        // Nothing fails after it is recorded: neither the removal of kept files, nor the note for
+        // the probe.
         let base = fixture.home().join(".o3r-deploy");
         fixture.program("docker-compose", "#!/bin/sh\n");
         std::fs::create_dir_all(base.join("compose-version")).unwrap();
@@ -151,7 +152,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_done_or_not() {
 }
 
 #[tokio::test]
-async fn a_record_of_containers_is_written_where_it_changed() {
+async fn a_record_of_containers_is_written_only_if_it_changed() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let record = fixture.home().join(".o3r-deploy/started/app");

@@ -1,4 +1,4 @@
-//! docker-compose reads a project's files before they are there, and nothing of them stays.
+//! docker-compose reads a project's files before they are in place, and leaves nothing behind.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,7 +11,7 @@ use o3r_deploy::internal::{
 
 use super::{Query, SHELLS, Sandbox, observe_in, sandbox};
 
-/// Says where it is and what it reads; without `good.env` it refuses.
+/// A docker-compose that reports its directory and input; without `good.env` it refuses.
 const COMPOSE: &str = r#"#!/bin/sh
 [ "$1" = config ] || exit 2
 pwd >"$HOME/worked"
@@ -46,14 +46,14 @@ fn question(vpu: &Sandbox, env: &str) -> Question {
     }
 }
 
-/// Whether the directory is gone in which docker-compose worked.
+/// Whether the directory that docker-compose worked in is removed.
 fn is_clean(vpu: &Sandbox) -> bool {
     let worked = std::fs::read_to_string(vpu.home().join("worked")).unwrap();
     worked.starts_with("/dev/shm/") && !Path::new(worked.trim()).exists()
 }
 
 #[tokio::test]
-async fn a_project_is_read_where_it_will_be_and_nothing_stays() {
+async fn a_project_is_read_at_its_future_place_and_nothing_is_left() {
     for shell in SHELLS {
         let vpu = sandbox(shell, &["tar"]);
         vpu.program("docker-compose", COMPOSE);
@@ -66,7 +66,7 @@ async fn a_project_is_read_where_it_will_be_and_nothing_stays() {
         let data = "/usr/share/oem/docker/compose/app/data";
         let mount = &file.services[0].mounts[0].source;
         assert_eq!(*mount, MountSource::Bind(data.into()));
-        // What the login says of docker-compose's files does not count.
+        // The login's variables for docker-compose's files do not count.
         assert_eq!(resolved.warnings, ["COMPOSE_FILE is not set."]);
 
         let resolved = resolve(&vpu.host, &question(&vpu, "A=secrets"))
@@ -105,7 +105,7 @@ async fn without_the_tools_or_the_files_it_is_not_asked() {
 }
 
 #[tokio::test]
-async fn the_probe_tells_environment_files_and_the_logins_environment() {
+async fn the_probe_reports_environment_files_and_the_logins_environment() {
     for shell in SHELLS {
         let vpu = sandbox(shell, &["sha256sum"]);
         let path = vpu.home().join("a b.env");

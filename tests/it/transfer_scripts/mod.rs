@@ -1,4 +1,4 @@
-//! Transfers on this machine, end to end but for ssh: with dash and coreutils, with nothing but
+//! Transfers on this machine, end to end except for ssh: with dash and coreutils, with nothing but
 //! busybox, and with as few tools as a VPU may have.
 
 use std::{
@@ -30,19 +30,19 @@ use tokio::sync::watch;
 
 mod patches;
 
-/// What is sent where nothing was made ready.
+/// Returns the payloads if no images were prepared.
 fn payloads(desired: &Desired) -> Payloads {
     unprepared(desired, &LocalImages::default()).payloads
 }
 
-/// What is always there.
+/// The tools that always exist.
 const TOOLS: &[&str] = &[
     "cat", "chmod", "cksum", "cp", "dd", "df", "find", "grep", "gzip", "id", "ln", "ls", "mkdir",
     "mktemp", "mv", "od", "printf", "rm", "rmdir", "sed", "sh", "sleep", "split", "sync", "tail",
     "tar", "tr", "uname", "wc",
 ];
 
-/// A shell, where the tools come from, and which tools there are beside those.
+/// A shell, the source of its tools, and the tools that exist besides `TOOLS`.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     shell: &'static [&'static str],
@@ -66,7 +66,7 @@ const KINDS: &[Kind] = &[
         busybox: true,
         more: &["busybox"],
     },
-    // The shell has its own; what follows has nothing.
+    // The shell has its own tools; the next one has none.
     Kind {
         shell: &["busybox", "sh"],
         busybox: true,
@@ -80,16 +80,16 @@ const KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    /// Whether anything hashes.
+    /// Whether any tool hashes.
     fn hashes(self) -> bool {
         !self.more.is_empty() || self.shell[0] == "busybox"
     }
 }
 
-/// A name with everything that a shell or a listing could stumble over.
+/// A name with every character that a shell or a listing could misinterpret.
 const ODD: &str = "it's $(touch canary) \"*\" \\ \u{e9};&|<> -> x";
 
-/// A site, a home directory to deploy to, and a host that runs there.
+/// A site, a home directory to deploy to, and a host that runs commands in it.
 struct Bench {
     sandbox: Sandbox,
 }
@@ -102,7 +102,7 @@ impl Bench {
             Tools::Machine
         };
         let programs = TOOLS.iter().chain(kind.more).copied();
-        // A login that prints a line and a half before every command.
+        // A login that prints one and a half lines before every command.
         let sandbox =
             Sandbox::new(kind.shell, tools, programs).with_profile("printf 'Hello\\nhalf'");
         Self { sandbox }
@@ -166,7 +166,7 @@ impl Bench {
         .await
     }
 
-    /// Applies; gives the addresses of what was done.
+    /// Applies; returns the addresses of the completed steps.
     async fn apply(&self, desired: &Desired) -> Vec<String> {
         let plan = self.plan(desired).await;
         assert_eq!(plan.blocked, vec![]);
@@ -186,7 +186,7 @@ impl Bench {
     }
 }
 
-/// Everything below a directory: permissions and contents, or where a link points.
+/// Returns everything below a directory: permissions and contents, or a link's target.
 fn tree(directory: &Path) -> BTreeMap<String, String> {
     let mut seen = BTreeMap::new();
     for entry in walkdir::WalkDir::new(directory).min_depth(1) {
@@ -206,7 +206,7 @@ fn tree(directory: &Path) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
+async fn a_tree_arrives_changes_and_is_mirrored_with_every_set_of_tools() {
     for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let here = |name: &str| bench.site(&format!("config/{name}"));
@@ -224,7 +224,7 @@ async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
         Bench::write(&here(&"n".repeat(200)), "long");
         Bench::write(&here("large"), "x".repeat((1 << 20) + 1));
         fs::set_permissions(here("a"), fs::Permissions::from_mode(0o755)).unwrap();
-        // Where only busybox's `ls` tells, a target is shown in ASCII.
+        // If only busybox's `ls` can read a link, its target is shown in ASCII.
         Bench::write(&here("a -> b"), "");
         symlink("a -> b", here("link")).unwrap();
         fs::create_dir(here("empty")).unwrap();
@@ -273,7 +273,7 @@ async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
         bench.apply(&desired).await;
         wanted.insert("sub/mine.tmp".into(), "644 kept".into());
         let mut seen = tree(&bench.there("share/config"));
-        // What a test makes has the mode of its umask.
+        // A file that the test writes has the mode of its umask.
         seen.insert("sub/mine.tmp".into(), "644 kept".into());
         assert_eq!(seen, wanted, "{kind:?}");
         assert!(!Path::new("canary").exists() && !bench.there("canary").exists());
@@ -281,7 +281,7 @@ async fn a_tree_arrives_changes_and_is_made_exact_with_every_set_of_tools() {
 }
 
 #[tokio::test]
-async fn what_was_there_comes_back_when_a_later_step_fails() {
+async fn the_former_files_are_restored_when_a_later_step_fails() {
     for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let transfers = "[[transfers]]\nsrc = \"config/\"\ndst = \"~/config\"\ndelete = true\n\
@@ -325,7 +325,7 @@ async fn what_was_there_comes_back_when_a_later_step_fails() {
 }
 
 #[tokio::test]
-async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
+async fn a_damaged_payload_touches_nothing_and_leaves_nothing() {
     for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         Bench::write(&bench.site("config/a"), "a".repeat(3000));
@@ -350,7 +350,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
                 .run(&upload.argv, Stdin::Bytes(bytes))
                 .await
                 .unwrap();
-            // Without any tool that hashes, only what tar finds is found.
+            // Without a tool that hashes, only what tar notices is found.
             let cannot_tell = what == "changed" && !kind.hashes();
             assert_eq!(
                 output.code,
@@ -366,7 +366,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
                 );
             }
         }
-        // The file changed here after it was read.
+        // The local file changed after it was read.
         Bench::write(&bench.site("config/a"), "b".repeat(3000));
         let report = bench.execute(&desired, &plan).await;
         let failed = matches!(report.outcome, Outcome::Failed(_));
@@ -375,7 +375,7 @@ async fn what_arrives_damaged_touches_nothing_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn names_that_no_list_carries_block_where_they_would_be_deleted() {
+async fn names_that_lists_cannot_hold_block_if_they_would_be_deleted() {
     for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         Bench::write(&bench.site("config/a"), "a");

@@ -12,7 +12,7 @@ use super::*;
 
 const TRANSFERS: &str = "[[transfers]]\nsrc = \"data/\"\ndst = \"~/data\"\n";
 
-/// Bytes of a file, of noise.
+/// Bytes of a file of noise.
 const SIZE: usize = 3_000_007;
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn changed(old: &[u8]) -> Vec<u8> {
 }
 
 impl Bench {
-    /// What is there, its large files looked into, over a link of 1 MB/s.
+    /// Observes the VPU with the block sums of large files, over a link of 1 MB/s.
     async fn looked(&self, kind: Kind, desired: &Desired) -> Observed {
         let mut observed = observe::observe(&self.sandbox.host, &desired.query())
             .await
@@ -44,7 +44,7 @@ impl Bench {
         for file in outdated(desired, &observed.facts) {
             let bytes = fs::read(&file.path).unwrap();
             let sums = BlockSums::of(&bytes, block_size(file.size));
-            // This busybox has neither split nor cksum; but what builds the file, it has.
+            // This busybox has neither split nor cksum, but it has the tools that build the file.
             let said = observe::blocks(&self.sandbox.host, &file.path, file.size).await;
             let expected = (!kind.busybox).then(|| sums.clone());
             assert_eq!(said.unwrap(), expected, "{kind:?}");
@@ -71,7 +71,7 @@ fn hashing() -> impl Iterator<Item = Kind> {
 }
 
 #[tokio::test]
-async fn only_what_changed_is_sent() {
+async fn only_changed_blocks_are_sent() {
     for kind in o3r_testing::variants(hashing(), 2) {
         let bench = Bench::new(kind);
         let old = noise(1, SIZE);
@@ -108,7 +108,7 @@ async fn only_what_changed_is_sent() {
 }
 
 #[tokio::test]
-async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
+async fn an_old_version_that_changed_meanwhile_is_not_used() {
     for kind in o3r_testing::variants(hashing(), 2) {
         let bench = Bench::new(kind);
         let old = noise(1, SIZE);
@@ -120,7 +120,7 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
         let observed = bench.looked(kind, &desired).await;
         let (payloads, plan) = bench.prepared(&desired, &observed);
         let upload = &plan.steps[0].actions[0];
-        // What arrives cut off, or is not what was sent, leaves nothing.
+        // A truncated or wrong payload leaves nothing.
         let mut bytes = vec![];
         let payload = upload.stdin.as_ref().unwrap();
         payloads.open(payload, |_| {}).unwrap()(&mut bytes).unwrap();
@@ -155,13 +155,13 @@ async fn an_old_version_that_changed_meanwhile_is_not_built_from() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_looked_into() {
+async fn a_missing_or_grown_file_has_no_block_sums() {
     for kind in o3r_testing::variants(KINDS, 2) {
         let bench = Bench::new(*kind);
         let path = bench.there("nothing");
         let blocks = observe::blocks(&bench.sandbox.host, path.to_str().unwrap(), 5).await;
         assert_eq!(blocks.unwrap(), None);
-        // It has become longer since it was looked at.
+        // It has grown since it was observed.
         Bench::write(&path, noise(1, 100_000));
         let blocks = observe::blocks(&bench.sandbox.host, path.to_str().unwrap(), 50_000).await;
         assert_eq!(blocks.unwrap(), None);

@@ -1,4 +1,4 @@
-//! Layers of what a container's file system may have, and how they lie over a directory.
+//! Layers of everything that a container's file system may have, and how they overlay a directory.
 
 use std::{
     ffi::OsStr,
@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-/// Something in a layer.
+/// An entry of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Member {
     File(Vec<u8>, Vec<u8>),
@@ -23,7 +23,7 @@ pub(super) fn file(path: &str, bytes: impl AsRef<[u8]>) -> Member {
     File(path.into(), bytes.as_ref().to_vec())
 }
 
-/// The names that a layer gives to what is gone.
+/// Returns the name by which a layer marks a removed path.
 fn hidden(path: &[u8], name: Option<&[u8]>) -> Vec<u8> {
     let at = path.iter().rposition(|byte| *byte == b'/');
     let (parent, own) = at.map_or((&b""[..], path), |at| (&path[..=at], &path[at + 1..]));
@@ -75,7 +75,7 @@ fn remove(path: &Path) {
     }
 }
 
-/// Lays a layer over a directory, as an overlay file system shows it.
+/// Applies a layer to a directory, as an overlay file system shows it.
 pub(super) fn lay(root: &Path, members: &[Member]) {
     let at = |path: &[u8]| {
         let mut parent = root.to_owned();
@@ -141,7 +141,7 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// What an image needs to run a recipe.
+/// Returns what an image needs to run a recipe.
 pub(super) fn shell() -> Vec<Member> {
     let mut members = vec![
         Symlink("bin".into(), "usr/bin".into()),
@@ -152,7 +152,7 @@ pub(super) fn shell() -> Vec<Member> {
     members
 }
 
-/// Many files that do not compress.
+/// Returns many files that do not compress.
 pub(super) fn packages(changed: Option<usize>) -> Vec<Member> {
     let package = |number: usize| {
         let seed = if changed == Some(number) {

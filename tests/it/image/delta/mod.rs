@@ -1,4 +1,4 @@
-//! A delta rebuilds exactly the layers that are missing, by the shells and tools that images have.
+//! A delta rebuilds exactly the missing layers, with the shells and tools that images have.
 
 mod layer;
 mod releases;
@@ -24,9 +24,9 @@ fn one_changed_file_costs_little() {
     releases.rebuild(&offer, &delta);
 }
 
-/// Whatever the old image's layers were compressed with, ranges of its files are known.
+/// Ranges of files are known, whatever the old image's layers were compressed with.
 #[test]
-fn regression_layers_that_came_compressed_give_deltas_like_any_other() {
+fn regression_layers_that_arrived_compressed_give_deltas_like_any_other() {
     let large = |changed: u8| {
         let mut bytes = noise(1, 400_000);
         bytes[200_000] = changed;
@@ -71,7 +71,7 @@ fn ranges_of_a_large_file_are_copied() {
     new.splice(1_000_000..1_000_100, noise(2, 5000));
     new.truncate(2_900_000);
     new[..16].copy_from_slice(&noise(3, 16));
-    // Of the same name, and of another version.
+    // The same name, and that of another version.
     for path in ["opt/model.bin", "opt/model-2.bin"] {
         let releases = Releases::new(
             &[
@@ -131,13 +131,13 @@ fn an_image_without_a_shell_is_read_from_outside() {
     let releases = Releases::new(&[old], 0, &[tar(&new)]);
     let (offer, delta) = releases.delta().unwrap();
     assert_eq!(offer.reach, Reach::Outside);
-    // What tar would take for a pattern, or has two names, is sent.
+    // A name that tar would take for a pattern, or with two links, is sent.
     assert!(offer.copied_bytes < 300_001, "{}", offer.copied_bytes);
     releases.rebuild(&offer, &delta);
 }
 
 #[test]
-fn what_a_container_does_not_see_is_not_copied() {
+fn files_hidden_from_a_container_are_not_copied() {
     let noisy = |path: &str| file(path, noise(path.len() as u64, 100_000));
     let old = vec![
         noisy("etc/hosts"),
@@ -209,7 +209,8 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
             _ => File(path, noise(seed, len)),
         });
     prop::collection::vec(member, 1..12).prop_map(|members| {
-        // One thing at a path; what is below a link or file of the same layer is another test's.
+        // One entry for each path; entries below a link or file of the same layer are another
+        // test's.
         let mut kept: Vec<Member> = vec![];
         let path = |member: &Member| match member {
             File(path, _)
@@ -253,7 +254,7 @@ proptest! {
         if has_shell {
             old.insert(0, shell());
         }
-        // Most of the last old layer comes again, or there would be little to copy.
+        // Most of the last old layer is repeated, or there would be little to copy.
         let mut again = old.last().cloned().unwrap_or_default();
         again.push(file("zz", noise(77, 30_000)));
         let mut new: Vec<Vec<u8>> = new.iter().map(|members| tar(members)).collect();

@@ -1,4 +1,4 @@
-//! Two releases of an image, and what an old one and a delta are rebuilt to.
+//! Two releases of an image, and the rebuilding of the new one from the old one and a delta.
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +34,7 @@ pub(super) const GRAIN: Grain = Grain {
 };
 
 impl Releases {
-    /// The new one has `shared` of the old one's layers, and these.
+    /// Creates releases: the new one has the first `shared` layers of the old one, and these.
     pub(super) fn new(old: &[Vec<Member>], shared: usize, new: &[Vec<u8>]) -> Self {
         let tars: Vec<Vec<u8>> = old.iter().map(|members| tar(members)).collect();
         let this = Self {
@@ -68,8 +68,8 @@ impl Releases {
         }
     }
 
-    /// The same, but that the old image came in an OCI archive with layers like this, and was sent without being
-    /// packed here; then that archive is gone.
+    /// The same, except that the old image came in an OCI archive with layers packed like this, and
+    /// was sent without being packed on this machine; that archive no longer exists.
     pub(super) fn of_packed(
         packing: Packing,
         old: &[Vec<Member>],
@@ -94,7 +94,7 @@ impl Releases {
         this
     }
 
-    /// What would be sent.
+    /// Returns what would be sent.
     pub(super) fn delta(&self) -> Option<(DeltaOffer, Vec<u8>)> {
         let mut image = self.open(&docker_old("arm64", "app:1", &self.new));
         let missing = self.missing();
@@ -116,7 +116,8 @@ impl Releases {
         missing.map(|(_, id)| id).collect()
     }
 
-    /// Lets every shell do what the delta says: the result is the missing layers, byte for byte.
+    /// Runs the delta with every shell, and checks that the result is the missing layers, byte for
+    /// byte.
     pub(super) fn rebuild(&self, offer: &DeltaOffer, delta: &[u8]) {
         let root = tempfile::tempdir().unwrap();
         let work = root.path().join(".o3r");
