@@ -1,4 +1,4 @@
-//! Builds archives as the various tools write them, and reads ours as docker does.
+//! Builds archives as various tools write them, and reads the sent ones as docker does.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use o3r_deploy::internal::image::{
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-/// A tar in the making.
+/// A tar that is being built.
 #[derive(Debug, Default, Clone)]
 pub struct Tar(Vec<u8>);
 
@@ -28,7 +28,7 @@ impl Tar {
         self.member(kind, name, target, b"")
     }
 
-    /// Adds a member with any name at all; the tar crate would refuse some.
+    /// Adds a member with any name; the tar crate would refuse some.
     #[must_use]
     pub fn member(mut self, kind: EntryType, name: &str, target: &str, bytes: &[u8]) -> Self {
         let mut header = Header::new_ustar();
@@ -52,19 +52,19 @@ impl Tar {
         self
     }
 
-    /// The bytes of the tar.
+    /// Returns the bytes of the finished tar.
     pub fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 }
 
-/// A layer with one file.
+/// Returns a layer with one file.
 pub fn layer(name: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
     Tar::default().file(name, content).end()
 }
 
-/// Layers of the usual test image: the last is the first again.
+/// Returns the layers of the usual test image: the last equals the first.
 pub fn layers() -> Vec<Vec<u8>> {
     vec![
         layer("a", "base"),
@@ -73,7 +73,7 @@ pub fn layers() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The configuration of an image with these layers.
+/// Returns the configuration of an image with these layers.
 pub fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<_> = layers.iter().map(Digest::of).collect();
     json!({
@@ -85,7 +85,8 @@ pub fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The layout of docker before 25: duplicate layers are symlinks, the manifest comes late.
+/// Returns an archive in the layout of docker before 25: duplicate layers are symlinks, the
+/// manifest comes late.
 pub fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let config = config(arch, layers);
     let config_name = format!("{}.json", Digest::of(&config).hex());
@@ -111,7 +112,7 @@ pub fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
         .end()
 }
 
-/// What an OCI archive is made with.
+/// How the layers of an OCI archive are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
     /// Not compressed.
@@ -123,7 +124,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Compresses.
+    /// Compresses bytes.
     pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => bytes.to_vec(),
@@ -137,7 +138,7 @@ impl Packing {
         }
     }
 
-    /// Decompresses.
+    /// Decompresses bytes.
     pub fn unpack(self, bytes: &[u8]) -> Vec<u8> {
         let mut unpacked = vec![];
         match self {
@@ -160,12 +161,12 @@ impl Packing {
     }
 }
 
-/// The blobs of an OCI layout in the making.
+/// The blobs of an OCI layout that is being built.
 #[derive(Debug, Default)]
 pub struct Blobs(BTreeMap<Digest, Vec<u8>>);
 
 impl Blobs {
-    /// Adds a blob and gives its descriptor.
+    /// Adds a blob and returns its descriptor.
     pub fn add(&mut self, media_type: &str, bytes: impl Into<Vec<u8>>) -> Value {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
@@ -174,7 +175,7 @@ impl Blobs {
         json!({ "mediaType": media_type, "digest": digest, "size": size })
     }
 
-    /// Adds an image and gives the descriptor of its manifest.
+    /// Adds an image and returns the descriptor of its manifest.
     pub fn image(&mut self, arch: &str, layers: &[Vec<u8>], packing: Packing) -> Value {
         let config = self.add(
             "application/vnd.oci.image.config.v1+json",
@@ -194,7 +195,7 @@ impl Blobs {
         descriptor
     }
 
-    /// The statement that buildx puts beside an image.
+    /// Adds the attestation that buildx puts next to an image, and returns its descriptor.
     pub fn attestation(&mut self) -> Value {
         let layer = self.add("application/vnd.in-toto+json", "{}");
         let config = self.add("application/vnd.oci.image.config.v1+json", "{}");
@@ -208,7 +209,7 @@ impl Blobs {
         descriptor
     }
 
-    /// Adds an index of these manifests and gives its descriptor.
+    /// Adds an index of these manifests and returns its descriptor.
     pub fn index(&mut self, manifests: &[Value]) -> Value {
         let index = json!({ "schemaVersion": 2, "manifests": manifests });
         self.add("application/vnd.oci.image.index.v1+json", index.to_string())
@@ -229,20 +230,20 @@ impl Blobs {
     }
 }
 
-/// The descriptor with a name, as skopeo writes it.
+/// Adds a name to a descriptor, as skopeo writes it.
 pub fn named(mut descriptor: Value, name: &str) -> Value {
     descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
     descriptor
 }
 
-/// An OCI archive of one image.
+/// Returns an OCI archive of one image.
 pub fn oci(arch: &str, layers: &[Vec<u8>], packing: Packing) -> Vec<u8> {
     let mut blobs = Blobs::default();
     let image = blobs.image(arch, layers, packing);
     blobs.pack(&[named(image, "app:1")], None).end()
 }
 
-/// The layout of docker 25 and later: docker's manifest names OCI blobs.
+/// Returns an archive in the layout of docker 25 and later: docker's manifest names OCI blobs.
 pub fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let mut blobs = Blobs::default();
     let image = blobs.image(arch, layers, Packing::Plain);
@@ -259,7 +260,7 @@ pub fn docker_25(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
         .end()
 }
 
-/// A directory with a file in it, for as long as it lives.
+/// A file in a directory that is removed when this is dropped.
 #[derive(Debug)]
 pub struct Input {
     /// The file.
@@ -268,7 +269,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// A file of these bytes.
+    /// Writes a file of these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().join("image.tar")).unwrap();
@@ -276,22 +277,22 @@ impl Input {
         Self { path, dir }
     }
 
-    /// Where it may be unpacked.
+    /// Returns the directory that it may be unpacked in.
     pub fn scratch(&self) -> ScratchDir {
         ScratchDir::new(Utf8PathBuf::from_path_buf(self.dir.path().join("scratch")).unwrap())
     }
 
-    /// Opens it as the image of this name.
+    /// Opens the file as the image of this name.
     ///
     /// # Errors
-    /// It is not that.
+    /// It is not an archive of that image.
     pub fn open_as(&self, name: &str, arch: &str) -> Result<ImageSender, ImageError> {
         let source = Source::Archive(self.path.clone());
         let image = Image::open(&source, name, &Platform::linux(arch), &self.scratch());
         image.map(ImageSender::new)
     }
 
-    /// The error's text, without the directory that the test made.
+    /// Returns the error's text without the path of the test's directory.
     pub fn error(&self, error: &ImageError) -> String {
         let help = error
             .help()
@@ -304,12 +305,12 @@ impl Input {
 /// Opens bytes as an image archive for arm64.
 ///
 /// # Errors
-/// They are none.
+/// They are not an archive of the image.
 pub fn open(bytes: &[u8]) -> Result<ImageSender, ImageError> {
     Input::new(bytes).open_as("app:1", "arm64")
 }
 
-/// The archive as it would be sent.
+/// Returns the archive as it would be sent.
 pub fn sent(image: &ImageSender, include: &LayerSelection) -> Vec<u8> {
     let mut out = Vec::new();
     image
@@ -319,20 +320,20 @@ pub fn sent(image: &ImageSender, include: &LayerSelection) -> Vec<u8> {
     out
 }
 
-/// What docker finds in an archive.
+/// The contents of an archive as docker reads them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Its names.
     pub tags: Vec<String>,
     /// Its configuration.
     pub config: Vec<u8>,
-    /// The unpacked digest of each layer, none where the archive leaves it out.
+    /// The digest of each unpacked layer; `None` if the archive leaves it out.
     pub layers: Vec<Option<Digest>>,
     /// Names in the order of the archive.
     pub members: Vec<String>,
 }
 
-/// Reads an archive as `docker load` of 20.10 does: gzip layers are taken, zstd ones not.
+/// Reads an archive as `docker load` of 20.10 does: it accepts gzip layers, but not zstd ones.
 pub fn load(archive: &[u8]) -> Loaded {
     let mut members = Vec::new();
     let mut files = BTreeMap::new();

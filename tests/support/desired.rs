@@ -1,8 +1,8 @@
-//! What is desired where a test says nothing else.
+//! The desired state of tests that need none.
 
 use o3r_deploy::internal::desired::{Desired, Guards, ManifestRef, Release};
 
-/// A release called `app` with no resources, for a VPU of this architecture.
+/// Returns a release called `app` without resources, for a VPU of this architecture.
 pub fn nothing(arch: &str) -> Desired {
     Desired {
         manifest: ManifestRef::default(),

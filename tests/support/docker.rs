@@ -1,4 +1,5 @@
-//! A `docker` of a sandbox with the state of an in-memory VPU: real scripts run on it, one call after the other.
+//! A `docker` in a sandbox with the state of an in-memory VPU: real scripts run on it, one call
+//! after the other.
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Gives a sandbox a docker with this state.
+    /// Adds a docker with this state to a sandbox.
     pub fn new(sandbox: &Sandbox, world: World) -> Self {
         let calls = sandbox.path().join("calls");
         fs::create_dir(&calls).unwrap();
@@ -34,7 +35,7 @@ impl Docker {
         let (mkfifo, cat) = (mkfifo.display(), needed("cat"));
         let cat = cat.display();
         let calls = calls.display();
-        // Its number is its own while it runs, and says where its words and its answer are.
+        // Its process ID is unique while it runs, and names the files of its words and its answer.
         sandbox.program(
             "docker",
             &format!(
@@ -60,7 +61,7 @@ impl Docker {
         }
     }
 
-    /// Looks at, or changes, its state.
+    /// Reads or changes its state.
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         look(&mut locked(&self.world))
     }
@@ -82,7 +83,7 @@ fn locked(world: &Mutex<World>) -> MutexGuard<'_, World> {
 
 /// Answers calls until it reads `end`.
 fn serve(asked: &Path, world: &Mutex<World>) {
-    // With an end of our own to write to, it is never at its end.
+    // Opened for writing as well, so that reading it never reaches the end.
     let both = fs::File::options().read(true).write(true).open(asked);
     for line in BufReader::new(both.unwrap()).lines() {
         let call = line.unwrap();
@@ -94,7 +95,7 @@ fn serve(asked: &Path, world: &Mutex<World>) {
         let output = docker(&mut locked(world), &words);
         fs::write(format!("{call}.stderr"), &output.stderr).unwrap();
         let code = format!("{}\n", output.code).into_bytes();
-        // This waits until it is read.
+        // Blocks until it is read.
         fs::write(&call, [code, output.stdout].concat()).unwrap();
         fs::remove_file(&call).unwrap();
     }

@@ -1,4 +1,4 @@
-//! A home directory and a `PATH` of chosen programs: where the real scripts run on this machine.
+//! A home directory and a `PATH` of chosen programs, in which the real scripts run on this machine.
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use o3r_deploy::internal::{
     shell::Argv,
 };
 
-/// Where a sandbox has its programs from.
+/// The source of a sandbox's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tools {
-    /// All of them are busybox, so that nothing of this machine is relied on.
+    /// Busybox has all of them, so that the tests do not depend on this machine's tools.
     Busybox,
-    /// Those of this machine; what is missing is not there.
+    /// This machine's programs; missing ones are left out.
     Machine,
 }
 
@@ -25,12 +25,13 @@ pub enum Tools {
 pub struct Sandbox {
     directory: tempfile::TempDir,
     login: Vec<String>,
-    /// Runs commands there.
+    /// Runs commands in the sandbox.
     pub host: LocalHost,
 }
 
 impl Sandbox {
-    /// One with these programs, whose login shell, and `sh`, is `shell`: `["dash"]` or `["busybox", "sh"]`.
+    /// Creates a sandbox with these programs, whose login shell and `sh` is `shell`: `["dash"]` or
+    /// `["busybox", "sh"]`.
     pub fn new<'a>(
         shell: &[&str],
         tools: Tools,
@@ -48,18 +49,18 @@ impl Sandbox {
         for program in programs.into_iter().filter(|program| *program != "sh") {
             match tools {
                 Tools::Busybox => sandbox.link(program, &needed("busybox")),
-                // Some of them are in the shell itself.
+                // Some of them are built into the shell.
                 Tools::Machine => drop(find(program).map(|path| sandbox.link(program, &path))),
             }
         }
-        // Scripts are run by `sh`, whatever the login shell.
+        // `sh` runs scripts, whatever the login shell is.
         sandbox.link("sh", &needed(shell[0]));
-        // The login shell is found before the environment is cleared.
+        // The login shell is looked up before the environment is cleared.
         sandbox.login[0] = needed(shell[0]).to_string_lossy().into_owned();
         sandbox.with_environment([])
     }
 
-    /// Has more variables than `PATH` and `HOME`.
+    /// Adds variables to `PATH` and `HOME`.
     #[must_use]
     pub fn with_environment<'a>(
         mut self,
@@ -72,7 +73,7 @@ impl Sandbox {
         self
     }
 
-    /// Has the login shell run this before every command.
+    /// Makes the login shell run this before every command.
     #[must_use]
     pub fn with_profile(mut self, script: &str) -> Self {
         let run = format!("{script}; exec \"$0\" \"$@\"");
@@ -80,32 +81,32 @@ impl Sandbox {
         self.with_environment([])
     }
 
-    /// Everything that it has.
+    /// Returns the directory that contains everything of it.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The home directory.
+    /// Returns the home directory.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
     }
 
-    /// Where its programs are.
+    /// Returns the directory of its programs.
     pub fn bin(&self) -> PathBuf {
         self.path().join("bin")
     }
 
-    /// Adds a program of this machine, in place of the one of that name.
+    /// Adds a program of this machine, replacing the one of that name.
     pub fn link(&self, name: &str, program: &Path) {
         let path = self.bin().join(name);
         let _ = fs::remove_file(&path);
         symlink(program, path).unwrap();
     }
 
-    /// Adds a script as a program, in place of the one of that name.
+    /// Adds a script as a program, replacing the one of that name.
     pub fn program(&self, name: &str, text: &str) {
         let path = self.bin().join(name);
-        // Never through a link to a tool of this machine.
+        // Never written through a link to a tool of this machine.
         let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -118,7 +119,7 @@ impl Sandbox {
     }
 }
 
-/// A program of this machine.
+/// Returns the path of a program on this machine, if it exists.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -126,10 +127,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// A program of this machine without which there is no test.
+/// Returns the path of a program that the test cannot do without.
 ///
 /// # Panics
-/// It is not there.
+/// It does not exist.
 pub fn needed(program: &str) -> PathBuf {
     find(program)
         .unwrap_or_else(|| panic!("{program} is needed: apt-get install dash busybox-static"))

@@ -1,4 +1,4 @@
-//! First and second applies; images of every kind; what is not ours.
+//! First and second applies; images of every kind; resources of others.
 
 use std::{fmt::Write as _, process::Command};
 
@@ -48,7 +48,7 @@ fn next_version_replaces_the_running_one() {
     site.nothing_to_do();
 }
 
-/// An image in this machine's docker, until it is dropped.
+/// An image in this machine's docker, removed when this is dropped.
 struct EngineImage(String);
 
 impl EngineImage {
@@ -124,7 +124,7 @@ fn images_come_from_every_kind_of_source() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_alone() {
+fn resources_of_others_are_left_unchanged() {
     let twin = Twin::up();
     twin.oem(
         r#"mkdir -p root/bin other /usr/share/oem/docker/compose/neighbour && cp /bin/busybox root/bin && tar -C root -c . | docker import - foreign:1

@@ -10,7 +10,7 @@ fn app(autostart: bool, restart: &str) -> App {
     }
 }
 
-/// How many containers of a project run.
+/// Returns the number of a project's running containers.
 fn running(twin: &Twin, project: &str) -> usize {
     let filter = format!("label=com.docker.compose.project={project}");
     twin.oem(&format!("docker ps -q --filter {filter}"))
@@ -18,11 +18,11 @@ fn running(twin: &Twin, project: &str) -> usize {
         .count()
 }
 
-/// After a reboot and a power cut the application runs, and there is nothing to do.
+/// Checks that after a reboot and a power cut the application runs, and there is nothing to do.
 #[track_caller]
 fn comes_back(twin: &Twin, site: &Site, app: &App) {
     twin.reboot();
-    // Before anyone asks docker.
+    // Before any command calls docker.
     twin.root("pidof dockerd");
     site.nothing_to_do();
     app.runs_on(twin);
@@ -31,7 +31,8 @@ fn comes_back(twin: &Twin, site: &Site, app: &App) {
     app.runs_on(twin);
 }
 
-/// What `status` says of the project, and of what the firmware starts.
+/// Checks what `status` reports about the project's start at boot, and about the firmware's
+/// autostart.
 #[track_caller]
 fn status_says(site: &Site, after_boot: &str, autostart: &str) {
     let text = site.run(&["status"]).exits(0);
@@ -65,7 +66,7 @@ fn the_unit_is_enabled_and_brings_the_project_back() {
     assert_eq!(site.steps(), ["create autostart.hello"]);
     site.apply();
 
-    // A release that fails leaves it as it was.
+    // A release that fails leaves it unchanged.
     app.compose = "autostart = false".to_owned();
     app.command = "exit 7".to_owned();
     app.write(&site);
@@ -128,7 +129,7 @@ fn restart_policies_bring_the_project_back() {
 }
 
 #[test]
-fn without_autostart_it_stays_down_or_the_plan_says_why_not() {
+fn without_autostart_it_stays_down_or_the_plan_explains_why_not() {
     for profile in [Profile::Fw1_4_30, Profile::Fw1_21_16] {
         let twin = Twin::of(profile);
         let site = Site::new(&twin);
@@ -147,7 +148,7 @@ fn without_autostart_it_stays_down_or_the_plan_says_why_not() {
     }
 }
 
-/// Another tool's project, by its boot unit or by restart policy.
+/// Adds another tool's project, started by its boot unit or by restart policy.
 fn old_demo(twin: &Twin, restart: &str) {
     let directory = "/usr/share/oem/docker/compose/old-demo";
     twin.oem(&format!(
@@ -157,7 +158,7 @@ fn old_demo(twin: &Twin, restart: &str) {
 }
 
 #[test]
-fn services_of_others_are_disabled() {
+fn disabled_services_of_others_do_not_start() {
     for profile in [Profile::Fw1_4_30, Profile::Fw1_21_16] {
         let twin = Twin::of(profile);
         let site = Site::new(&twin);
@@ -187,14 +188,14 @@ fn services_of_others_are_disabled() {
 }
 
 #[test]
-fn what_is_removed_does_not_start() {
+fn a_removed_project_does_not_start() {
     let twin = Twin::of(Profile::Fw1_4_30);
     let site = Site::new(&twin);
     let mut app = app(true, "no");
     app.write(&site);
     site.apply();
 
-    // What is no longer declared stays, and is said.
+    // A project that is no longer declared stays, and is reported.
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     let without = manifest.split("[[compose]]").next().unwrap().to_owned();
     site.write("deploy.toml", &without);
@@ -226,7 +227,7 @@ fn what_is_removed_does_not_start() {
 }
 
 #[test]
-fn a_box_that_cannot_start_it_is_refused() {
+fn a_vpu_that_cannot_start_it_is_refused() {
     let twin = Twin::of(Profile::Fw1_4_30);
     let site = Site::new(&twin);
     let app = app(true, "no");
@@ -264,7 +265,7 @@ fn a_box_that_cannot_start_it_is_refused() {
     );
     site.run(&["plan"]).exits(9).says("code: unit-masked");
 
-    // A drop-in that names the very file by -f works, and is said.
+    // A drop-in that names the deployed file by -f works, and is noted.
     twin.oem(&format!(
         "rm {unit}; cp kept {unit} && mkdir {unit}.d && cat >{unit}.d/ours.conf <<'END'\n[Service]\nWorkingDirectory=/\nExecStart=\n\
          ExecStart=/usr/bin/docker-compose -f /usr/share/oem/docker/compose/%i/docker-compose.yml up -d\nEND\nsystemctl --user daemon-reload"

@@ -1,4 +1,4 @@
-//! What a reboot starts is what was applied.
+//! A reboot starts what was applied.
 
 use crate::support::{App, Profile, Site, Twin};
 
@@ -12,7 +12,7 @@ fn started_by_the_boot_unit() {
     app.write(&site);
     site.apply();
     twin.oem("systemctl --user enable oem-dc@hello");
-    // After the second boot the unit stops what it started: containers are removed and created again.
+    // At the second boot, the unit removes the containers that it started and creates new ones.
     for _ in 0..2 {
         twin.reboot();
         site.nothing_to_do();
@@ -63,7 +63,7 @@ fn oldest_firmware() {
 }
 
 #[test]
-fn what_does_not_come_back_is_started() {
+fn a_container_that_does_not_come_back_is_started() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");

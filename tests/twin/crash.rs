@@ -1,10 +1,10 @@
-//! Interrupts, crashes, lost links and power cuts: a second apply always converges.
+//! Interrupts, crashes, lost connections and power cuts: a second apply always converges.
 
 use std::{thread::sleep, time::Duration};
 
 use crate::support::{App, Layout, Link, Packing, Running, Site, Twin};
 
-/// Applying must converge, and the container must run what is declared.
+/// Checks that an apply converges, and that the container runs what is declared.
 #[track_caller]
 fn converges(site: &Site, twin: &Twin, app: &App) {
     site.apply();
@@ -65,7 +65,7 @@ fn interrupt_in_the_switch() {
         .says("of 7 steps; completed steps are not undone");
     converges(&site, &twin, &app);
 
-    // Once: the running step is finished, and no other one begun.
+    // One interrupt: the running step completes, and no other one starts.
     let app = App::new("1.2.0");
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     sleep(Duration::from_millis(500));
@@ -78,7 +78,7 @@ fn interrupt_in_the_switch() {
     assert_eq!(site.steps(), ["update release.hello"]);
     converges(&site, &twin, &app);
 
-    // Twice: at once.
+    // Two interrupts: it ends at once.
     let app = App::new("1.3.0");
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     sleep(Duration::from_millis(300));
@@ -107,8 +107,8 @@ fn terminate_stops_as_an_interrupt_does() {
     converges(&site, &twin, &app);
 }
 
-/// Kills the deployer right after each of `steps` (and `wait` later), each time on the way to a
-/// new version.
+/// Kills the deployer right after each of `steps` (and `wait` milliseconds later), each time while
+/// it applies a new version.
 fn killed_after(steps: &[(&str, u64)]) {
     let twin = Twin::up();
     let site = Site::new(&twin);
@@ -145,20 +145,21 @@ fn killed_while_containers_change() {
 }
 
 #[test]
-fn killed_where_only_a_file_differs() {
+fn killed_with_only_a_file_changed() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");
     app.write(&site);
     site.apply();
-    // The file is written, the container still has the old one: compose would see no change.
+    // The file is written, but the container still has the old one: docker-compose would see no
+    // change.
     app.greeting = "another".to_owned();
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     apply.signal("KILL");
     apply.finish().exits(137);
     converges(&site, &twin, &app);
 
-    // While containers stop that make room for others: whatever comes of it, they do not stay down.
+    // Killed while containers stop to make room for others: in any case, they do not stay down.
     app.services = "  slow:\n    image: hello:1.0.0\n    command: [\"sleep\", \"10000\"]\n    \
                     stop_grace_period: 4s\n    \
                     volumes: [\"./conf/greeting.txt:/greeting.txt:ro\"]\n"
@@ -209,7 +210,7 @@ fn power_cut() {
 }
 
 #[test]
-fn link_that_is_lost() {
+fn lost_connection() {
     let twin = Twin::up();
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
@@ -227,7 +228,7 @@ fn link_that_is_lost() {
     sleep(Duration::from_secs(1));
     link.cut();
     link.slow(0);
-    // Nothing that runs is touched yet: it resumes on its own.
+    // Nothing that runs is touched yet: it resumes automatically.
     let ran = apply.finish().exits(0);
     ran.says("connection to the VPU lost; reconnecting in 1 s")
         .says("reconnected");
@@ -249,7 +250,7 @@ fn link_that_is_lost() {
 }
 
 #[test]
-fn another_vpu_that_answers_after_the_link_broke() {
+fn another_vpu_that_answers_after_a_lost_connection() {
     let (twin, other) = (Twin::up(), Twin::up());
     let link = Link::to(&twin);
     let mut site = Site::through(&link, &twin);
@@ -300,11 +301,11 @@ fn one_apply_at_a_time() {
     assert!(waiting.wait_for("waiting for it for up to 5m"));
     first.signal("CONT");
     first.finish().exits(0);
-    // The first one did all of it.
+    // The first apply did everything.
     waiting.finish().exits(0).says("Nothing to do");
     other.nothing_to_do();
 
-    // A holder that is killed holds nothing.
+    // A killed holder has no lock.
     app.setting = "second".to_owned();
     app.write(&other);
     let second = apply_until(&site, &app, "file.hello/app.env");
@@ -360,7 +361,7 @@ fn lock_can_be_broken() {
     first.finish().exits(137);
     app.runs_on(&twin);
     other.nothing_to_do();
-    // The killed one's end takes nothing from the next.
+    // The end of the killed one does not release the next one's lock.
     let mut next = App::new("1.1.0");
     next.setting = "next".to_owned();
     next.write(&other);

@@ -1,8 +1,9 @@
-//! Of a large layer in which little changed, only that is sent: the rest is copied there, from the image before.
+//! Of a large layer with few changes, only these are sent: the rest is copied on the VPU from the
+//! previous image.
 
 use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
-/// A manifest of one image, `app:1`, of 400 files; one of them is another one in the next release.
+/// Writes a manifest of one image, `app:1`, of 400 files, one of which changes in the next release.
 fn write(site: &Site, version: &str, changed: Option<usize>) -> u64 {
     let image = TinyImage::new("app:1", version);
     write_image(site, &image.with_files(400, 30_000, changed))
@@ -19,7 +20,7 @@ fn write_image(site: &Site, image: &TinyImage) -> u64 {
 
 const INSPECT: &str = "docker image inspect -f '{{.Id}} {{json .RootFS}} {{json .Config}}' app:1";
 
-/// The image is the one that a plain `docker load` makes, and nothing else is left.
+/// Checks that the image is the same as after a plain `docker load`, and that nothing else is left.
 fn is_whole(site: &Site, twin: &Twin) {
     let left = "rmdir ~/.o3r-deploy/arriving 2>/dev/null; ls -A ~/.o3r-deploy; docker ps -aq";
     assert_eq!(twin.oem(left), "compose-version\nreleases");
@@ -50,19 +51,20 @@ fn one_changed_file_costs_little() {
     let ran = site.apply();
     ran.says_not("delta failed");
     let sent = link.sent() - before;
-    // The link is measured with a quarter of a megabyte, which takes clearly longer than the noise of a busy machine.
+    // The link is measured with a quarter of a megabyte, which takes clearly longer than the noise
+    // of a busy machine.
     assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }
 
-/// The files are taken out of the old image, for nothing in it can be run.
+/// The files are copied out of the old image, as nothing in it can be run.
 #[test]
 fn an_image_without_a_shell() {
     without_shell(400, 30_000);
 }
 
-/// Of few files each is taken out alone.
+/// If there are few files, each is copied out separately.
 #[test]
 fn an_image_without_a_shell_of_few_files() {
     without_shell(9, 1_300_000);
@@ -77,7 +79,7 @@ fn without_shell(files: usize, each: usize) {
         image.with_files(files, each, changed)
     };
     write_image(&site, &image("1", None));
-    // It goes there as it is, is not kept here, and is listed on the way.
+    // It is sent uncompressed, is not cached on this machine, and is listed while it is sent.
     site.apply();
     link.slow(1_000_000);
     let bytes = write_image(&site, &image("2", Some(7)));
@@ -99,14 +101,14 @@ fn an_old_image_that_vanishes_after_the_plan() {
     let site = Site::through(&link, &twin);
     write(&site, "1", None);
     site.apply();
-    // So slow that the layers are not packed for it before they are needed.
+    // So slow that the layers are not compressed for it before they are needed.
     link.slow(500_000);
     write(&site, "2", Some(7));
     site.run(&["plan"])
         .exits(0)
         .says("delta against app:1")
         .says(" instead of ");
-    // It goes in the moment when docker is asked whether it is there.
+    // It is removed at the moment when docker is asked whether it exists.
     twin.root("mv /usr/bin/docker /usr/bin/docker.real");
     twin.root(
         r#"printf '%s\n' '#!/bin/sh' 'case "$*" in "image inspect --format {{.Id}} sha256:"*)' 'docker.real image ls -aq | xargs docker.real image rm -f >/dev/null 2>&1 ;; esac' 'exec docker.real "$@"' >/usr/bin/docker; chmod 755 /usr/bin/docker"#,

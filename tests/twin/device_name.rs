@@ -1,4 +1,4 @@
-//! The device's name, through its API behind ssh, and what that API may do instead of answering.
+//! The device's name, through its API over ssh, and the ways in which that API may fail to answer.
 
 use crate::support::{Site, Twin};
 
@@ -12,7 +12,7 @@ fn site(twin: &Twin, name: &str) -> Site {
     site
 }
 
-/// Calls the device's API as another tool does: an expression of Python with the device as `d`.
+/// Calls the device's API as another tool does: a Python expression with the device as `d`.
 fn api(twin: &Twin, expression: &str) -> String {
     twin.root(&format!(
         "python3 -c 'import xmlrpc.client, json; \
@@ -58,7 +58,7 @@ fn it_is_set_and_survives_a_reboot() {
         "{logs}"
     );
 
-    // Someone renames it, for now or for good.
+    // Someone renames it, temporarily or permanently.
     let rename = r#"d.set(json.dumps({"device": {"info": {"name": "theirs"}}}))"#;
     api(&twin, rename);
     assert_eq!(site.steps(), ["update vpu.name"]);
@@ -70,7 +70,7 @@ fn it_is_set_and_survives_a_reboot() {
     twin.power_cut();
     assert_eq!(name(&twin), hostile);
 
-    // The right name that nobody saved.
+    // The right name, but unsaved.
     api(&twin, r#"d.saveInit(["/ports/port2/state"])"#);
     let plan = site.run(&["-v", "plan"]).exits(0);
     plan.says("name after the next boot: (none) -> agv 17");
@@ -82,13 +82,13 @@ fn it_is_set_and_survives_a_reboot() {
 }
 
 #[test]
-fn nobodys_temporary_settings_become_permanent() {
+fn no_temporary_settings_become_permanent() {
     let twin = Twin::up();
     let site = site(&twin, "agv-17");
     let port = |state: &str| {
         format!(r#"d.set(json.dumps({{"ports": {{"port2": {{"state": "{state}"}}}}}}))"#)
     };
-    // The clock and the serial number were saved, too: they are no settings.
+    // The clock and the serial number were saved as well: they are not settings.
     api(&twin, &format!("{} + d.saveInit([])", port("RUN")));
     api(&twin, &port("IDLE"));
     let blocked = site.run(&["apply", "--yes"]).exits(9);
@@ -104,7 +104,7 @@ fn nobodys_temporary_settings_become_permanent() {
 }
 
 #[test]
-fn a_release_that_fails_brings_the_former_name_back() {
+fn a_release_that_fails_restores_the_former_name() {
     let twin = Twin::up();
     let mut site = site(&twin, "agv-17");
     site.apply();
@@ -121,7 +121,7 @@ fn a_release_that_fails_brings_the_former_name_back() {
 
     site.vpu = site.vpu.replace("agv-18", "agv-19");
     site.manifest(NAMED);
-    // Only the first call fails: the name is set, and taken back.
+    // Only the first call fails: the name is set, and restored.
     twin.root("cp /usr/lib/o3r-twin/api.py /tmp/kept");
     twin.root("sed -i 's/^    def saveInit(self, pointers=()):/&\\n        if \"agv-19\" in self.get([\"\\/device\\/info\\/name\"]):\\n            raise Fault(104011, \"no\")/' /usr/lib/o3r-twin/api.py && systemctl restart o3r-api && sleep 1");
     let failed = site.run(&["apply", "--yes"]).exits(6);
@@ -133,7 +133,7 @@ fn a_release_that_fails_brings_the_former_name_back() {
 }
 
 #[test]
-fn every_way_not_to_answer_has_its_own_words() {
+fn every_failure_to_answer_has_its_own_message() {
     let twin = Twin::up();
     let site = site(&twin, "agv-17");
     for (fault, reason, help) in [
@@ -204,7 +204,7 @@ fn every_way_not_to_answer_has_its_own_words() {
     ran.says("nothing listens on port 80, where the device's API should be");
     ran.says("wait until the device has booted");
 
-    // What needs no API works without it.
+    // Whatever does not need the API works without it.
     let without = Site::new(&twin);
     without.manifest("[release]\nname = \"fleet\"\n[[directories]]\npath = \"~/share\"\n");
     without
@@ -213,7 +213,7 @@ fn every_way_not_to_answer_has_its_own_words() {
 }
 
 #[test]
-fn a_script_sets_it_with_whatever_speaks_http() {
+fn a_script_sets_it_with_any_program_that_speaks_http() {
     let twin = Twin::up();
     let site = site(&twin, "agv 'x' <&>");
     site.run(&["plan", "--format", "sh", "-o", "script"])

@@ -1,8 +1,8 @@
-//! Every kind of drift is found, and only it is repaired.
+//! Every kind of drift is found, and nothing else is changed.
 
 use crate::support::{App, Site, Twin};
 
-/// A twin to which the application was applied.
+/// A twin on which the application was applied.
 struct Deployed {
     twin: Twin,
     site: Site,
@@ -18,17 +18,17 @@ impl Deployed {
         Self { twin, site, app }
     }
 
-    /// Which container the service has, and since when it runs.
+    /// Returns the service's container, and its start time.
     fn container(&self) -> String {
         self.twin
             .oem("docker inspect -f '{{.Id}} {{.State.StartedAt}}' hello_web_1")
     }
 
-    /// Applies exactly `steps`, after which everything is as declared.
+    /// Checks that an apply takes exactly `steps`, after which everything is as declared.
     #[track_caller]
     fn repairs(&self, steps: &[&str]) {
         assert_eq!(self.site.steps(), steps);
-        // That a second plan is then empty is part of applying.
+        // The apply itself checks that a second plan is empty.
         self.site.apply();
         self.app.runs_on(&self.twin);
     }
@@ -195,19 +195,20 @@ fn namespace_of_another_service() {
     };
     shares();
 
-    // The guard runs on in a namespace that nobody else has.
+    // The guard keeps running in a namespace that no other container shares.
     vpu.twin.oem("docker rm -f hello_web_1");
     vpu.repairs(&["update compose.hello"]);
     shares();
 
-    // Docker starts none in the namespace of one that stands still.
+    // Docker starts no container in the namespace of a stopped one.
     vpu.twin.oem(
         "docker stop hello_web_1 && docker update --memory 64m --memory-swap 128m hello_guard_1",
     );
     vpu.repairs(&["update compose.hello"]);
     shares();
 
-    // docker-compose only warns where the owner is missing, and its hash of the container says nothing of it.
+    // docker-compose only warns if the owner is missing, and its hash of the container does not
+    // cover it.
     vpu.twin.oem(
         "cd /usr/share/oem/docker/compose/hello && docker rm -f hello_web_1 hello_guard_1 &&
          docker-compose up -d --no-deps guard && docker-compose up -d",
@@ -285,11 +286,11 @@ fn containers() {
     vpu.repairs(&["update compose.hello"]);
     vpu.twin.oem("docker rm -f hello_web_1");
     vpu.repairs(&["create compose.hello"]);
-    // Someone else's `up` from the same files: docker-compose's own hash says so.
+    // Someone else's `up` from the same files, which docker-compose's own hash shows.
     vpu.twin
         .oem("cd /usr/share/oem/docker/compose/hello && docker-compose up -d --force-recreate");
     vpu.site.nothing_to_do();
-    // And from other ones, which are taken back: the container is of those.
+    // And from other files, which are reverted: the container is from those.
     vpu.twin.oem(
         "cd /usr/share/oem/docker/compose/hello && cp -p app.env ~ && echo SETTING=edited >app.env && \
          docker-compose up -d && cp -p ~/app.env app.env && rm ~/app.env",
@@ -353,7 +354,7 @@ fn states() {
         "share"
     );
 
-    // From nothing to stopped.
+    // From no containers to stopped ones.
     vpu.app.compose = "state = \"stopped\"".to_owned();
     vpu.app.write(&vpu.site);
     vpu.site.apply();

@@ -1,4 +1,4 @@
-//! The examples that a twin can run. `hello` is what the quickstart and the README run.
+//! The examples that run on a twin. The quickstart and the README use `hello`.
 
 use std::{fs, path::Path, process::Command};
 
@@ -6,7 +6,8 @@ use crate::support::{App, Site, Twin, run};
 
 const PYTHON: &str = "o3r-twin:test-python";
 
-/// An image with Python; made once, and removed by `twin.sh purge` as the twins' own images are.
+/// Returns an image with Python; built once, and removed by `twin.sh purge` like the twins' own
+/// images.
 fn python() -> &'static str {
     let known = Command::new("docker")
         .args(["image", "inspect", PYTHON])
@@ -19,7 +20,7 @@ fn python() -> &'static str {
     PYTHON
 }
 
-/// Builds an image; `input` is a Dockerfile, or empty where the last of `args` is a directory.
+/// Builds an image; `input` is a Dockerfile, or empty if the last of `args` is a directory.
 fn build(name: &str, args: &[&str], input: &[u8]) {
     let mut docker = Command::new("docker");
     docker.env("DOCKER_BUILDKIT", "0");
@@ -54,7 +55,7 @@ fn python_app() {
     copy(&example, &site.path("."));
     let manifest = fs::read_to_string(site.path("deploy.toml")).unwrap();
     let (_, rest) = manifest.split_once("[release]").unwrap();
-    // Of its own name, so that another test's build is none of ours.
+    // With a name of its own, to be separate from another test's build.
     let image = format!("o3r-test-python-app-{}:1.0.0", std::process::id());
     let rest = rest.replace(
         "engine = \"python-app:${release.version}\"",
@@ -80,7 +81,7 @@ fn python_app() {
             .contains("started as gate 4")
     );
 
-    // A setting: its lines are shown, only that file is sent, and the container reads it.
+    // A changed setting: its lines are shown, only that file is sent, and the container reads it.
     twin.oem("echo '{}' >share/config/site.local.json");
     let settings = fs::read_to_string(site.path("config/app.json")).unwrap();
     site.write("config/app.json", &settings.replace("gate 4", "gate 5"));
@@ -91,7 +92,7 @@ fn python_app() {
     assert!(answer().contains("gate 5"));
     assert_eq!(twin.oem("cat share/config/site.local.json"), "{}");
 
-    // The program: its layer is sent, and Python is not.
+    // A changed program: its layer is sent, and Python is not.
     let program = fs::read_to_string(site.path("app.py")).unwrap();
     site.write("app.py", &program.replace("pallets\")", "boxes\")"));
     built();
@@ -107,7 +108,7 @@ fn python_app() {
     run(Command::new("docker").args(["image", "rm", "--force", &image])).exits(0);
 }
 
-/// A program that uses the library does what the commands do.
+/// A program that uses the library does the same as the commands.
 #[test]
 fn library() {
     let twin = Twin::up();

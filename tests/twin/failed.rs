@@ -44,7 +44,7 @@ fn first_release_that_crashes() {
 }
 
 #[test]
-fn next_release_that_crashes_is_taken_back() {
+fn next_release_that_crashes_is_rolled_back() {
     for restart in ["no", "unless-stopped"] {
         let twin = Twin::up();
         let site = Site::new(&twin);
@@ -77,7 +77,7 @@ fn next_release_that_crashes_is_taken_back() {
     }
 }
 
-/// The lines that say what was done.
+/// Returns the progress lines.
 fn progress(stderr: &str) -> String {
     let lines = stderr
         .lines()
@@ -132,7 +132,7 @@ fn image_that_does_not_arrive_whole() {
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     app.write(&site);
-    // No room: docker cannot unpack it.
+    // A full disk: docker cannot unpack the image.
     twin.root("mount -t tmpfs -o size=100k none /var/lib/docker/tmp");
     let ran = site.run(&["apply", "--yes"]).exits(4);
     ran.says("image.hello:1.0.0 failed; no running container was touched");

@@ -1,8 +1,9 @@
-//! Health gates: a release that turns out bad after its start is rolled back, and the reason is told.
+//! Health gates: a release that turns out bad after its start is rolled back, and the reason is
+//! reported.
 
 use crate::support::{App, Ran, Site, Twin};
 
-/// Applies 1.0.0, then what a test makes of 1.1.0, which has to be rolled back.
+/// Applies 1.0.0, then 1.1.0 with a test's change, which has to be rolled back.
 #[track_caller]
 fn rolls_back(twin: &Twin, site: &Site, health: &str, change: impl FnOnce(&mut App)) -> Ran {
     let good = App::new("1.0.0");
@@ -34,14 +35,14 @@ fn crash_after_eight_seconds() {
     });
     ran.says("container hello_web_1 exited with code 7")
         .says("camera lost");
-    // docker restarts it: once may be chance.
+    // docker restarts it: a single crash may be chance.
     let ran = rolls_back(&twin, &site, SETTLE, |app| {
         command.clone_into(&mut app.command);
     });
     ran.says("container hello_web_1 was restarted 2 times in ")
         .says("last after exit code 7")
         .says("camera lost");
-    // While it waits, it shows what the container does.
+    // While it waits, it shows the containers' state.
     ran.says("  hello_web_1: Up ").says(" | started");
 }
 
@@ -78,7 +79,7 @@ fn health_checks_of_docker() {
     });
     ran.says("container hello_web_1 is unhealthy")
         .says(r#"its last health check ended with exit code 1: "not yet\n""#);
-    // Healthy at first; after its restart, what docker knew of the first run does not count.
+    // Healthy at first; after its restart, docker's result for the first run does not count.
     let ran = rolls_back(&twin, &site, "health = { settle = \"7s\" }", |app| {
         app.command =
             "mkdir /share/once && touch /ok && sleep 5 && exit 1; rm -f /ok; sleep 1000".to_owned();
@@ -86,7 +87,7 @@ fn health_checks_of_docker() {
     });
     ran.says("container hello_web_1 is unhealthy");
     twin.oem("rmdir share/once");
-    // It passes after a while, which the gate waits for, as it does for one that ends well.
+    // It passes after a while, which the gate waits for, also if a container exits with 0.
     let mut slow = App::new("1.2.0");
     slow.command = "sleep 5; touch /ok; exec httpd -f -p 9000 -h /".to_owned();
     slow.services = "    healthcheck: { test: test -e /ok, interval: 1s, retries: 20 }\n\
@@ -122,7 +123,7 @@ fn text_in_a_log_and_a_command() {
     app.write(&site);
     site.apply();
     app.runs_on(&twin);
-    // Only another gate: nothing is started, and there is nothing to wait for.
+    // Only the gate changes: nothing is started, and there is nothing to wait for.
     app.health = gate("log_contains = \"never\"");
     app.write_files(&site);
     site.nothing_to_do();

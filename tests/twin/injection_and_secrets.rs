@@ -1,4 +1,4 @@
-//! Words that a shell would run, and words that nobody may see.
+//! Words that a shell would run, and words that must not be shown.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{App, Site, Twin};
 
-/// File names that do something in a shell that sees them unquoted.
+/// File names that have an effect in a shell that sees them unquoted.
 const HOSTILE: &[&str] = &[
     "two words",
     "$(touch canary)",
@@ -58,7 +58,7 @@ fn hostile_names_are_names() {
     site.apply();
     site.nothing_to_do();
     app.runs_on(&twin);
-    // Every name is there, with its contents and its mode; listed NUL-separated.
+    // Every name exists, with its contents and its mode; listed NUL-separated.
     let found: BTreeSet<String> = twin
         .oem("cd share && find . -mindepth 1 -maxdepth 1 ! -name logs -perm 750 -printf '%f\\0'")
         .split_terminator('\0')
@@ -79,12 +79,12 @@ fn hostile_names_are_names() {
         .map(|(number, name)| format!("{name}=content {number}"));
     assert_eq!(found, wanted.collect());
 
-    // Changed ones are found; removed directories come back.
+    // Changed files are found; removed directories are created again.
     twin.oem("rmdir share/*canary*; for file in /usr/share/oem/docker/compose/hello/conf/*canary*; do echo x >\"$file\"; done");
     site.apply();
     site.nothing_to_do();
 
-    // And a failing release takes them back.
+    // And a failing release is rolled back with these names.
     for (number, name) in HOSTILE.iter().enumerate() {
         site.write(&format!("conf/{name}"), &format!("new content {number}"));
     }
@@ -120,7 +120,7 @@ fn walk(directory: &std::path::Path) -> Vec<String> {
 }
 
 #[test]
-fn hostile_values_are_refused_or_values() {
+fn hostile_values_are_refused_or_taken_literally() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
@@ -176,7 +176,7 @@ fn hostile_values_are_refused_or_values() {
             let changed = manifest.replacen(&from, &to, 1);
             assert_ne!(changed, manifest, "{from}");
             site.write("deploy.toml", &changed);
-            // Refused, or a name that is not there: but never run.
+            // Refused, or a name that does not exist: but never run.
             let ran = site.run(&["apply", "--yes"]);
             assert!(matches!(ran.code, Some(1 | 3 | 4 | 9)), "{to}: {ran:?}");
         }
@@ -187,7 +187,7 @@ fn hostile_values_are_refused_or_values() {
     no_canary(&twin, &site);
 }
 
-/// The manifest with a hostile value for each of these keys.
+/// Returns the manifest with a hostile value for each of these keys.
 fn manifests(manifest: &str, hostile: &str, address: &str) -> Vec<(&'static str, String)> {
     let transfer = |more: &str| format!("{manifest}\n[[transfers]]\n{more}\n");
     let to = "dst = \"~/share/here/\"";
@@ -270,7 +270,7 @@ fn manifests(manifest: &str, hostile: &str, address: &str) -> Vec<(&'static str,
     ]
 }
 
-/// The rest of what a manifest can say: refused, or taken as it is, but never run.
+/// All other values of a manifest: refused, or taken literally, but never run.
 #[test]
 fn hostile_values_everywhere_else() {
     let twin = Twin::up();
@@ -322,7 +322,7 @@ fn hostile_values_everywhere_else() {
         std::fs::remove_file(site.path("vpus.toml")).unwrap();
     }
     no_canary(&twin, &site);
-    // Those that can be anything really were.
+    // Values of keys that allow anything were accepted.
     for key in [
         "vpu.name",
         "transfers.src",
@@ -344,14 +344,14 @@ fn names_with_control_characters_are_refused() {
     assert_eq!(twin.oem("ls -A /usr/share/oem/docker/compose"), "");
 }
 
-/// Looks at every process of this machine, the twins' among them, until it is dropped.
+/// Inspects every process of this machine, including the twins', until it is dropped.
 struct Watch {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Watch {
-    /// Watches for a word on command lines.
+    /// Watches command lines for a word.
     fn for_word(word: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -439,7 +439,7 @@ fn secrets_are_not_shown() {
         format!("{SECRET}-2")
     );
 
-    // A release that fails: the message and the log carry the ends of outputs.
+    // A release that fails: the message and the log quote the ends of outputs.
     let compose = std::fs::read_to_string(site.path("docker-compose.yml")).unwrap();
     site.write(
         "docker-compose.yml",

@@ -1,8 +1,8 @@
-//! Of an image only what the VPU lacks is sent; what docker makes of it is the same image.
+//! Only the layers that the VPU lacks are sent, and docker makes the same image of them.
 
 use crate::support::{App, Layout, Packing, Site, TinyImage, Twin};
 
-/// A manifest of one image, `hello` of that version, without a project.
+/// Writes a manifest of one image, `hello` of that version, without a project.
 fn write(site: &Site, version: &str, layout: Layout) {
     site.manifest(
         "[release]\nname = \"hello\"\n[[images]]\nname = \"hello:1\"\narchive = \"hello.tar\"\n",
@@ -11,7 +11,7 @@ fn write(site: &Site, version: &str, layout: Layout) {
     image.write(&site.path("hello.tar"), layout, Packing::Plain);
 }
 
-/// What docker says of the image that a plain `docker load` makes of the archive on another twin.
+/// Returns docker's description of the image, to compare with that of a plain `docker load`.
 fn identity(twin: &Twin, name: &str) -> String {
     twin.oem(&format!(
         "docker image inspect -f '{{{{.Id}}}} {{{{json .RootFS}}}} {{{{json .Config}}}}' {name}"
@@ -19,7 +19,7 @@ fn identity(twin: &Twin, name: &str) -> String {
 }
 
 #[test]
-fn next_release_sends_its_own_layer_only() {
+fn next_release_sends_only_its_own_layer() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     App::new("1.0.0").write(&site);
@@ -32,7 +32,7 @@ fn next_release_sends_its_own_layer_only() {
     next.runs_on(&twin);
     site.nothing_to_do();
 
-    // It is the image that a plain `docker load` makes.
+    // A plain `docker load` gives the same image.
     let ours = identity(&twin, "hello:1.1.0");
     twin.oem("docker rm -f hello_web_1; docker image ls -aq | xargs docker image rm -f");
     twin.copy(&site.path("dist"), "dist");
@@ -69,7 +69,7 @@ fn layer_that_vanishes_between_plan_and_load() {
     site.run(&["plan"])
         .exits(0)
         .says("load, 1 of 2 layers missing");
-    // All images go in the moment when docker is to load the next one.
+    // All images are removed at the moment when docker is to load the next one.
     twin.root("mv /usr/bin/docker /usr/bin/docker.real");
     twin.root(
         r#"printf '%s\n' '#!/bin/sh' 'if [ "$1" = load ] && ! [ -e /tmp/once ]; then' 'touch /tmp/once' 'docker.real image ls -aq | xargs docker.real image rm -f >/dev/null 2>&1' 'fi' 'exec docker.real "$@"' >/usr/bin/docker; chmod 755 /usr/bin/docker"#,
@@ -81,7 +81,8 @@ fn layer_that_vanishes_between_plan_and_load() {
     site.nothing_to_do();
 }
 
-/// Wherever a byte of the archive is wrong: either docker has just that image, or nothing changed.
+/// For a wrong byte anywhere in the archive: either docker has exactly that image, or nothing
+/// changed.
 #[test]
 fn damaged_anywhere() {
     let twin = Twin::up();
@@ -95,7 +96,7 @@ fn damaged_anywhere() {
     let (mut refused, mut applied) = (0, 0);
     for part in 0..10 {
         let mut bytes = good.clone();
-        // Members begin at multiples of 512: headers, contents and padding are all met.
+        // Members begin at multiples of 512, so that headers, contents and padding are all hit.
         let at = good.len() / 10 * part + part * 37;
         bytes[at] ^= 0x41;
         std::fs::write(site.path("hello.tar"), &bytes).unwrap();

@@ -1,11 +1,12 @@
-//! The failures of a real day: each says where, why and what to do next, and leaves the VPU as it was.
+//! Everyday failures: each message says where, why and what to do next, and the VPU is left
+//! unchanged.
 //!
-//! Those of the connection are in `refused.rs`, those in the middle of an apply in `failed.rs` and
-//! `crash.rs`.
+//! Failures of the connection are in `refused.rs`, those in the middle of an apply in `failed.rs`
+//! and `crash.rs`.
 
 use crate::support::{App, Layout, Packing, Site, TinyImage, Twin};
 
-/// What is on the twin that an apply could have changed.
+/// Returns everything on the twin that an apply could have changed.
 fn state(twin: &Twin) -> String {
     twin.oem(
         "docker ps -aq --no-trunc; docker volume ls -q; docker image ls -q; \
@@ -13,7 +14,8 @@ fn state(twin: &Twin) -> String {
     )
 }
 
-/// The application's manifest is applied and refused with this code; nothing changes.
+/// Checks that an apply of the application's manifest is refused with this code, and changes
+/// nothing.
 #[track_caller]
 fn refused(twin: &Twin, site: &Site, code: i32, says: &[&str]) {
     let before = state(twin);
@@ -32,14 +34,14 @@ fn what_the_vpu_lacks() {
     app.services = "    ports: [\"9000:9000\"]\n".to_owned();
     app.write(&site);
 
-    // A port that somebody's container has.
+    // A port that somebody's container publishes.
     twin.oem("tar -C /bin -c busybox | docker import - foreign:1");
     twin.oem("docker run -d --init --name camera-test -p 9000:9000 foreign:1 /busybox sleep 1000");
     let says =
         "compose.hello is blocked: service web publishes 9000/tcp, which container camera-test has";
     refused(&twin, &site, 9, &[says, "docker stop camera-test"]);
     twin.oem("docker rm -f camera-test");
-    // One that a program has.
+    // A port that a program listens on.
     twin.root("python3 -m http.server 9000 >/dev/null 2>&1 & echo $! >/run/web.pid; sleep 1");
     let says = "service web publishes 9000/tcp, which a program on the VPU has";
     refused(&twin, &site, 9, &[says, "publish another port"]);
@@ -64,7 +66,7 @@ fn what_the_vpu_lacks() {
     refused(&twin, &site, 9, &[says, "version: \"2.4\""]);
     twin.root("mv /usr/bin/docker-compose.real /usr/bin/docker-compose");
 
-    // A directory where we may not write.
+    // A directory that is not writable.
     twin.root("mkdir /home/oem/recordings");
     app.more = "[[directories]]\npath = \"~/recordings/logs\"\n".to_owned();
     app.write_files(&site);
@@ -73,7 +75,7 @@ fn what_the_vpu_lacks() {
     refused(&twin, &site, 9, &[says, "docker run --rm --user 0"]);
     app.more.clear();
 
-    // The device's API is not there, and who it is matters.
+    // The device's API is down, and the manifest requires its identity.
     twin.root("systemctl stop o3r-api");
     app.write_files(&site);
     site.run(&["plan"])
@@ -86,7 +88,7 @@ fn what_the_vpu_lacks() {
     refused(&twin, &site, 9, &[says, "port 80", "api_port"]);
     twin.root("systemctl start o3r-api");
 
-    // A clock that stands where it does without a time server.
+    // A clock as it is without a time server.
     twin.root("mv /bin/date /bin/date.real");
     twin.root("printf '#!/bin/sh\\nexec /bin/date.real -d @1581090786 \"$@\"\\n' >/bin/date; chmod 755 /bin/date");
     app.write_files(&site);
@@ -98,13 +100,13 @@ fn what_the_vpu_lacks() {
 }
 
 #[test]
-fn what_is_wrong_here() {
+fn what_is_wrong_on_this_machine() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     let archive = site.path("dist/hello-1.0.0.tar");
 
-    // An archive that was not copied to its end.
+    // A truncated archive.
     app.write(&site);
     let whole = std::fs::read(&archive).unwrap();
     std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
@@ -126,7 +128,7 @@ fn what_is_wrong_here() {
     let says = format!("is built for linux/{other}, but the VPU needs linux/");
     refused(&twin, &site, 1, &[&says, "docker build --platform"]);
 
-    // A file that may not be read. (Root may read all: then it is one that is not there.)
+    // An unreadable file. (Root can read everything, so it is a missing one then.)
     app.write(&site);
     std::fs::remove_file(site.path("conf/greeting.txt")).unwrap();
     std::os::unix::fs::symlink("/nowhere", site.path("conf/greeting.txt")).unwrap();
@@ -158,7 +160,7 @@ fn disk_that_is_full() {
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     app.write(&site);
-    // A `df` that finds no room where docker is: the twin's disk is the machine's.
+    // A `df` that finds no space for docker: the twin's disk is the machine's.
     twin.root("mv /bin/df /bin/df.real");
     twin.root("printf '#!/bin/sh\\necho Filesystem 1024-blocks Used Available Capacity Mounted on\\necho /dev/mmcblk0p1 7000000 6999000 1000 100%% /\\n' >/bin/df; chmod 755 /bin/df");
     refused(
@@ -173,7 +175,7 @@ fn disk_that_is_full() {
     twin.root("mv /bin/df.real /bin/df");
     site.apply();
 
-    // No room for a file: it is complete or it is the old one.
+    // No space for a file: it is either complete or still the old one.
     let next = App::new("1.1.0");
     next.write(&site);
     let conf = "/usr/share/oem/docker/compose/hello/conf";

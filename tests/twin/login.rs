@@ -1,15 +1,16 @@
-//! ssh as users have it: what `ssh_config`, sshd and an account do to a login, and whose fault is said.
+//! ssh as users configure it: the effects of `ssh_config`, sshd and an account on a login, and the
+//! messages about them.
 
 use crate::support::{App, Site, Twin};
 
-/// Makes sshd do this besides, until the next call.
+/// Adds these lines to sshd's configuration, until the next call.
 fn sshd(twin: &Twin, lines: &str) {
     twin.root(&format!(
         "printf '{lines}\\n' >/etc/ssh/sshd_config.d/0-test.conf && systemctl reload ssh && sleep 0.5"
     ));
 }
 
-/// A site whose `ssh_config` has these lines, too.
+/// Creates a site whose `ssh_config` also has these lines.
 fn configured(twin: &Twin, lines: &str) -> Site {
     let site = Site::new(twin);
     let known = site.path("known_hosts");
@@ -21,7 +22,7 @@ fn configured(twin: &Twin, lines: &str) -> Site {
     site
 }
 
-/// Nothing of a connection is left.
+/// Checks that nothing of a connection is left.
 #[track_caller]
 fn nothing_is_left(temporary: &std::path::Path) {
     let left: Vec<_> = std::fs::read_dir(temporary)
@@ -33,7 +34,7 @@ fn nothing_is_left(temporary: &std::path::Path) {
 }
 
 #[test]
-fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
+fn a_pin_holds_and_commands_run_whatever_ssh_config_says() {
     let twin = Twin::up();
     let site = configured(
         &twin,
@@ -43,7 +44,7 @@ fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
     );
     site.run(&["plan"]).exits(0).says("compose.hello");
 
-    // A directory for temporary files that no socket's path can begin with.
+    // A directory for temporary files whose path is too long for a socket.
     let long = site.path(&"long and spaced ".repeat(8));
     std::fs::create_dir(&long).unwrap();
     let mut command = site.command(&["plan"]);
@@ -61,7 +62,7 @@ fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
     let ran = other.run(&["plan"]).exits(3);
     ran.says("is not the one that is pinned in the manifest");
 
-    // Revoked, the right pin is of no use.
+    // If it is revoked, the right pin does not help.
     let revoked = configured(&twin, "");
     revoked.write("known_hosts", &format!("@revoked * {kind} {key}\n"));
     let ran = revoked.run(&["plan"]).exits(3);
@@ -71,7 +72,7 @@ fn whatever_ssh_config_says_a_pin_holds_and_our_commands_run() {
 }
 
 #[test]
-fn a_way_that_hangs_ends_and_leaves_nothing() {
+fn a_proxy_that_hangs_ends_and_leaves_nothing() {
     let twin = Twin::up();
     let site = configured(&twin, "ProxyCommand sleep 7717");
     let temporary = site.path("tmp");
@@ -88,7 +89,7 @@ fn a_way_that_hangs_ends_and_leaves_nothing() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
+fn unusable_keys_are_reported_and_a_slow_proxy_is_waited_for() {
     use std::{fs, os::unix::fs::PermissionsExt as _};
     let twin = Twin::up();
     let mut site = configured(&twin, "");
@@ -130,7 +131,7 @@ fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
         let path = site.path(name).display().to_string();
         site.vpu = right.replace(&twin.key, &path);
         App::new("1.0.0").write_files(&site);
-        // The words may be on several lines.
+        // The message may be wrapped.
         let ran = site.run(&["plan"]).exits(3);
         let said = ran.stderr.replace(['\n', '│'], " ");
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -140,7 +141,7 @@ fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
         );
     }
 
-    // An agent with more keys than sshd tries.
+    // An agent with more keys than sshd accepts.
     let socket = site.path("agent");
     let mut agent = std::process::Command::new("ssh-agent");
     let mut agent = agent
@@ -169,7 +170,7 @@ fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
     agent.kill().unwrap();
     agent.wait().unwrap();
 
-    // Longer than our own limit, and shorter than the user's.
+    // Longer than the tool's own limit, and shorter than the user's.
     let slow = configured(
         &twin,
         "ConnectTimeout 30\nProxyCommand sh -c 'sleep 11; exec busybox nc %h %p'",
@@ -178,12 +179,12 @@ fn keys_that_cannot_be_used_are_told_and_a_slow_way_is_waited_for() {
 }
 
 #[test]
-fn what_sshd_and_the_account_refuse_is_said() {
+fn refusals_of_sshd_and_the_account_are_reported() {
     let twin = Twin::up();
     let mut site = configured(&twin, "");
     let app = App::new("1.0.0");
 
-    // One session at a time, and the lock is one.
+    // One session at a time, and the lock needs one.
     sshd(&twin, "MaxSessions 1");
     site.run(&["plan"]).exits(0);
     site.apply();
@@ -195,7 +196,7 @@ fn what_sshd_and_the_account_refuse_is_said() {
         .says("MaxSessions")
         .says("code: no-session");
 
-    // Words before every command, without a line end and in no encoding.
+    // Output before every command, without a line end and in no valid encoding.
     sshd(
         &twin,
         r#"ForceCommand printf "\\\\344\\\\n hello$ "; eval "$SSH_ORIGINAL_COMMAND""#,

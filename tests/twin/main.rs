@@ -2,7 +2,7 @@
 //! docker-compose that behave like a VPU (README.md beside this file).
 //!
 //! `cargo nextest run --profile twin` runs them, three twins at a time; nextest's default profile
-//! leaves them out. Plain `cargo test --test twin` runs them too. A twin that cannot be started
+//! leaves them out. Plain `cargo test --test twin` runs them as well. A twin that cannot be started
 //! is a failure, never a skipped test.
 #![expect(
     clippy::disallowed_methods,

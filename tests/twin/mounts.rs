@@ -1,10 +1,10 @@
-//! What docker tells by its API is what its client tells, and a mount of what is gone is `stale`.
+//! Docker's API and its client report the same, and a mount of something that is gone is `stale`.
 
 use serde_json::Value;
 
 use crate::support::{App, Site, Twin};
 
-/// What docker shows, as `observe` wrote it.
+/// Returns docker's state as `observe` wrote it.
 fn engine(site: &Site) -> Value {
     site.run(&["observe", "-o", "seen.json"]).exits(0);
     let text = std::fs::read_to_string(site.path("seen.json")).unwrap();
@@ -22,7 +22,7 @@ fn engine(site: &Site) -> Value {
         .into()
 }
 
-/// What the service's mounts show, by their place in it.
+/// Returns what the service's mounts show, by destination.
 fn shown(engine: &Value, destination: &str) -> String {
     let containers = engine["containers"]["known"].as_object().unwrap();
     let mut containers = containers.values();
@@ -34,7 +34,7 @@ fn shown(engine: &Value, destination: &str) -> String {
 }
 
 #[test]
-fn docker_says_the_same_by_its_api_and_its_client_and_stale_mounts_are_told() {
+fn docker_reports_the_same_by_api_and_client_and_stale_mounts_are_found() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");
@@ -64,7 +64,7 @@ fn docker_says_the_same_by_its_api_and_its_client_and_stale_mounts_are_told() {
     assert_eq!(shown(&by_api, "/lost"), "stale");
     assert_eq!(shown(&by_api, "/kept"), "same");
 
-    // A client that has no such command, and one that says something else.
+    // A client without such a command, and one that prints something else.
     twin.root("mv /usr/bin/docker /usr/bin/docker.real");
     for instead in ["exit 1", "yes hello | head -c 100000"] {
         twin.root(&format!(

@@ -1,5 +1,5 @@
-//! What docker-compose leaves as it is: networks, mounts where an image has a volume, restart policies. With the
-//! docker-compose of either generation of firmware.
+//! What docker-compose leaves unchanged: networks, mounts where an image declares a volume, restart
+//! policies. With the docker-compose of both generations of firmware.
 
 use crate::support::{App, Profile, Site, Twin};
 
@@ -9,14 +9,14 @@ struct Data {
     site: Site,
 }
 
-/// What varies.
+/// The attributes that vary.
 #[derive(Debug, Clone, Copy)]
 struct Release {
     /// Whether the application fails.
     fails: bool,
-    /// What the service mounts.
+    /// The service's mounts.
     mounts: &'static str,
-    /// What it is on.
+    /// The service's networks.
     on: &'static str,
     networks: &'static str,
 }
@@ -86,7 +86,7 @@ impl Data {
         )
     }
 
-    /// What the service has at `/data` and in `/cache`.
+    /// Returns the service's data at `/data` and in `/cache`.
     fn data(&self) -> String {
         self.twin.oem(
             "docker inspect -f '{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Type}}{{end}}{{end}}' hello_data_1
@@ -102,7 +102,7 @@ fn converges(profile: Profile) {
     data.twin
         .oem("docker exec hello_data_1 sh -c 'echo precious >/data/file; echo kept >/cache/file'");
 
-    // A release that fails takes the other network, the mount and the volume's place away again.
+    // A release that fails undoes its changes to the network, the mount and the volume.
     let second = Release {
         mounts: "    volumes: [\"/home/oem/bound:/data\"]\n",
         networks: "default: {driver_opts: {com.docker.network.driver.mtu: \"1400\"}, ipam: {options: {plant: a}, config: [{subnet: 10.201.2.0/24}]}}",
@@ -124,7 +124,8 @@ fn converges(profile: Profile) {
     let left = format!("docker run --rm -v {volume}:/old data:1 cat /old/file");
     assert_eq!(data.twin.oem(&left), "precious");
 
-    // A container that goes with its volumes has them again where the release that has fewer fails.
+    // A container that is removed with its volumes gets them back if the release with fewer
+    // containers fails.
     let two = Release {
         on: "    scale: 2\n",
         ..second
@@ -143,7 +144,8 @@ fn converges(profile: Profile) {
         .says("[anonymous-volumes-left]");
     assert_eq!(data.data(), "bind\nkept");
 
-    // The volume of a release that fails and mounts nothing there does not cover the mount that comes back.
+    // The anonymous volume of a failing release that mounts nothing there does not cover the
+    // restored mount.
     data.twin.oem("echo bound >bound/file");
     data.is_taken_back(
         Release {
@@ -154,7 +156,7 @@ fn converges(profile: Profile) {
     );
     assert_eq!(data.data(), "bind\nbound\nkept");
 
-    // Another network, and the one of before goes.
+    // Another network, and the former one is removed.
     let third = Release {
         on: "    networks: [front]\n",
         networks: "front: {internal: true}",
@@ -212,9 +214,10 @@ fn networks_mounts_and_policies_with_the_older_docker_compose() {
     converges(Profile::Fw1_1_30);
 }
 
-/// Of the volume that an apply took away before it was cut off, only the record of the release before knows.
+/// Only the record of the previous release knows of the volume that an apply took away before it
+/// was cut off.
 #[test]
-fn an_anonymous_volume_is_given_back_after_an_apply_that_was_cut_off() {
+fn an_anonymous_volume_is_restored_after_an_interrupted_apply() {
     let data = Data::up(Profile::Fw1_4_30);
     data.apply(FIRST);
     data.twin
@@ -224,7 +227,7 @@ fn an_anonymous_volume_is_given_back_after_an_apply_that_was_cut_off() {
         ..FIRST
     });
     let apply = data.site.start(&["apply", "--yes"]);
-    // Then it waits to see whether the containers stay up.
+    // The apply now waits to see whether the containers stay up.
     data.twin.oem(
         "for _ in $(seq 600); do
             docker inspect -f '{{.State.Running}} {{.Mounts}}' hello_data_1 2>/dev/null |

@@ -6,13 +6,14 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// A manifest of one image, `big:1`, with layers of these sizes in bytes; gives the size of its archive.
+/// Writes a manifest of one image, `big:1`, with layers of these sizes in bytes; returns the size
+/// of its archive.
 fn write(site: &Site, fillers: &[usize]) -> u64 {
     write_manifest(site);
     write_image(site, TinyImage::new("big:1", "1"), fillers)
 }
 
-/// The same of layers that compress, to little more than a half.
+/// The same with layers that compress to little more than a half.
 fn write_text(site: &Site, fillers: &[usize]) -> u64 {
     write_manifest(site);
     write_image(site, TinyImage::new("big:1", "1").of_text(), fillers)
@@ -36,7 +37,7 @@ fn write_image(site: &Site, image: TinyImage, fillers: &[usize]) -> u64 {
 const INSPECT: &str =
     "docker image inspect -f '{{.Id}} {{json .RootFS}} {{json .Config}} {{.RepoTags}}'";
 
-/// Only the image is there, as a plain `docker load` makes it, and works.
+/// Checks that only the image is there, as after a plain `docker load`, and works.
 fn is_whole(site: &Site, twin: &Twin) {
     assert_eq!(
         twin.oem("ls -A ~/.o3r-deploy/arriving 2>/dev/null; true"),
@@ -67,7 +68,7 @@ fn parts_make_the_whole_image() {
     is_whole(&site, &twin);
 }
 
-/// The cable is pulled again and again; in all, hardly more is sent than there is.
+/// The cable is pulled repeatedly; in total, hardly more is sent than the archive's size.
 #[test]
 fn cut_at_many_offsets_and_resumed() {
     let twin = Twin::up();
@@ -84,15 +85,15 @@ fn cut_at_many_offsets_and_resumed() {
     ran.says("connection to the VPU lost; reconnecting in 1 s")
         .says("reconnected");
     let sent = link.sent();
-    // What was on its way when the link broke is lost each time, and connecting costs some.
+    // Bytes in flight when the connection is lost are lost each time, and connecting sends some.
     assert!(sent < bytes + bytes / 4, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }
 
-/// With zstd on both sides, in parts, and cut off on the way.
+/// With zstd on both sides, in parts, with a lost connection.
 #[test]
-fn zstd_where_the_vpu_has_it() {
+fn zstd_if_the_vpu_has_it() {
     let twin = Twin::up();
     twin.root("ln -s /usr/lib/o3r-twin/zstd /usr/bin/zstd");
     let link = Link::to(&twin);
@@ -106,7 +107,7 @@ fn zstd_where_the_vpu_has_it() {
     ran.says("layers are sent compressed with zstd")
         .says("[link-speed]")
         .says("reconnected");
-    // Of what takes longer than 10 s, it is said where it is.
+    // For anything that takes longer than 10 s, the progress is reported.
     ran.says(" MiB unpacked), ").says(" left, layer ");
     assert!(site.logs().contains("o3r-load-zstd"));
     let sent = link.sent();
@@ -117,7 +118,7 @@ fn zstd_where_the_vpu_has_it() {
 
 /// An apply that was ended is resumed by the next one.
 #[test]
-fn next_apply_goes_on() {
+fn next_apply_resumes() {
     let twin = Twin::up();
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
@@ -138,7 +139,7 @@ fn next_apply_goes_on() {
     is_whole(&site, &twin);
 }
 
-/// Nothing is compressed before it is sent, and it is the image all the same.
+/// Nothing is compressed before it is sent, and the image is the same nevertheless.
 #[test]
 fn compressed_while_it_is_sent() {
     let twin = Twin::up();
@@ -147,23 +148,24 @@ fn compressed_while_it_is_sent() {
     let bytes = write_text(&site, &[60 * MIB, 40 * MIB, MIB]);
     link.slow(5_000_000);
     let apply = site.start(&["apply", "--yes"]);
-    // Docker takes as long as it likes to load the first part.
+    // Docker may take any time to load the first part.
     link.wait_for(bytes / 3);
     twin.oem("until docker image ls | grep -q o3r-deploy-part; do sleep 0.2; done");
     link.cut();
     let ran = apply.finish().exits(0);
     ran.says(" layers missing, about ").says("reconnected");
-    // Of the second part nothing is kept, and the first, which is loaded, is not sent again: compressed, each is little
-    // more than half as large.
+    // Nothing is kept of the second part, and the first, which is loaded, is not sent again:
+    // compressed, each is little more than half as large.
     let sent = link.sent();
     assert!(sent < bytes * 5 / 6, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);
 }
 
-/// What arrived of a layer while it was compressed is how it begins when it is compressed before.
+/// What arrived of a layer that was compressed while it was sent is a prefix of the layer
+/// compressed beforehand.
 #[test]
-fn next_apply_goes_on_with_what_was_compressed_on_the_way() {
+fn next_apply_resumes_what_was_compressed_while_it_was_sent() {
     let twin = Twin::up();
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);

@@ -1,8 +1,8 @@
-//! `plan` changes nothing, and what it writes can be used.
+//! `plan` changes nothing, and its output can be used.
 
 use crate::support::{App, Site, Twin};
 
-/// Everything on a twin that a plan could leave a trace in.
+/// Returns everything on a twin that a plan could leave a trace in.
 fn trace(twin: &Twin) -> String {
     twin.root(
         r"find /home/oem /usr/share/oem /tmp /var/tmp -printf '%p %T@ %C@ %s %m\n' | sort
@@ -46,7 +46,7 @@ fn plan_leaves_no_trace() {
     similar_asserts(&before, &trace(&twin));
 }
 
-/// Shows the lines that differ only.
+/// Panics unless both are equal, showing only the lines that differ.
 #[track_caller]
 fn similar_asserts(before: &str, after: &str) {
     let only = |these: &str, those: &str| -> Vec<String> {
@@ -72,7 +72,7 @@ fn script_does_what_apply_does() {
     ran.says("app.env holds secrets and was not copied");
     twin.copy(&site.path("script"), "script");
 
-    // Without the secret it does nothing, and says which file it misses and what needs it.
+    // Without the secret it does nothing, and says which file is missing and what needs it.
     let missing = twin.try_oem("sh script/deploy.sh");
     assert_ne!(missing.code, Some(0), "{missing:?}");
     missing.says("-app.env: no such file: file.hello/app.env needs a copy of ");
@@ -153,7 +153,7 @@ fn saved_plan_is_applied_or_stale() {
         .says("is not a plan");
 }
 
-/// Panics, naming what is wrong, unless a plan document fits its schema.
+/// Panics, naming what is wrong, unless a plan document matches its schema.
 #[track_caller]
 fn fits_schema(document: &str) {
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/plan.schema.json");

@@ -4,8 +4,8 @@ use std::{net::TcpListener, process::Command};
 
 use crate::support::{App, Profile, Ran, Site, Twin, architecture, run};
 
-/// Nothing of the application is on the twin. The lock's process removes its directory when it hears that its client ended,
-/// which on a busy machine is a moment later.
+/// Checks that nothing of the application is on the twin. The lock's process removes its directory
+/// when it notices that its client ended, a moment later on a busy machine.
 #[track_caller]
 fn is_untouched(twin: &Twin) {
     twin.oem("for i in $(seq 50); do [ -e .o3r-deploy ] || break; sleep 0.1; done");
@@ -51,7 +51,7 @@ fn usage() {
     is_untouched(&twin);
 
     App::new("1.0.0").write(&site);
-    // What is asked about is shown, also where stdout is for a program.
+    // The plan to confirm is shown, even if stdout is for a program.
     site.run_in_terminal(&["apply", "--format", "json"], "[y/N]", "n\n")
         .exits(1)
         .says("Plan:");
@@ -157,10 +157,10 @@ fn unreachable() {
 }
 
 #[test]
-fn box_that_says_nothing() {
+fn silent_vpu() {
     let twin = Twin::up();
     let mut site = Site::new(&twin);
-    // It accepts, but never speaks, as a box does that hangs.
+    // It accepts connections but never speaks, like a VPU that hangs.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     site.vpu = site.vpu.replace(
@@ -193,7 +193,7 @@ fn password_login_needs_a_terminal() {
 }
 
 #[test]
-fn wrong_box() {
+fn wrong_vpu() {
     let twin = Twin::up();
     let mut site = Site::new(&twin);
     let right = site.vpu.clone();
@@ -241,7 +241,7 @@ fn wrong_box() {
         let ran = blocked(&format!("serial = \"{}\"", twin.serial));
         ran.says("serial cannot be checked");
     }
-    // Where it is not asked for, it is only a note.
+    // If the manifest does not require it, it is only a note.
     site.vpu.clone_from(&right);
     site.manifest(manifest);
     site.apply().says("name, serial and firmware are not known");

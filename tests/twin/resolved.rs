@@ -1,8 +1,8 @@
-//! docker-compose on the VPU has the last word on its files, before anything is touched.
+//! docker-compose on the VPU checks its files before anything is touched.
 
 use crate::support::{App, Profile, Site, Twin};
 
-/// Its containers' ids.
+/// Returns the IDs of the project's containers.
 fn containers(twin: &Twin) -> String {
     twin.oem("docker ps -q --no-trunc --filter label=com.docker.compose.project=hello")
 }
@@ -11,7 +11,7 @@ fn env_of(twin: &Twin, variable: &str) -> String {
     twin.oem(&format!("docker exec hello_web_1 sh -c 'echo ${variable}'"))
 }
 
-/// Writes the application, with this in place of `from` in its compose file.
+/// Writes the application with `from` replaced by `to` in its compose file.
 fn write(site: &Site, app: &App, from: &str, to: &str) {
     app.write(site);
     let compose = std::fs::read_to_string(site.path("docker-compose.yml")).unwrap();
@@ -20,7 +20,7 @@ fn write(site: &Site, app: &App, from: &str, to: &str) {
 }
 
 #[test]
-fn docker_compose_there_is_asked_before_anything_is_touched() {
+fn docker_compose_on_the_vpu_is_asked_before_anything_is_touched() {
     let twin = Twin::of(Profile::Fw1_4_30);
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
@@ -32,7 +32,7 @@ fn docker_compose_there_is_asked_before_anything_is_touched() {
         .says("Couldn't find env file: /home/oem/site.env");
     assert_eq!(twin.oem("ls -A /usr/share/oem/docker/compose"), "");
 
-    // What the login sets is interpolated, and what it says of other projects is not followed.
+    // The login's variables are interpolated, but those that select other projects are ignored.
     twin.root("printf 'ROBOT=agv-1\\nCOMPOSE_PROJECT_NAME=other\\nCOMPOSE_FILE=none.yml\\n' >/etc/environment");
     twin.oem("echo PLANT=one >site.env");
     site.apply();
@@ -40,7 +40,7 @@ fn docker_compose_there_is_asked_before_anything_is_touched() {
     assert_eq!(env_of(&twin, "PLANT"), "one");
     let first = containers(&twin);
 
-    // Nothing to do: docker-compose need not be asked again, not by a cache that is lost either.
+    // Nothing to do: docker-compose is not asked again, not even after the cache was lost.
     let asked = "asking docker-compose there";
     let ran = site.run(&["-vv", "plan", "--exit-code"]).exits(0);
     ran.says_not(asked);
@@ -49,7 +49,7 @@ fn docker_compose_there_is_asked_before_anything_is_touched() {
     ran.says(asked);
     assert_eq!(containers(&twin), first);
 
-    // Neither of these is in a file of ours.
+    // Neither of these is in a local file.
     twin.oem("echo PLANT=two >site.env");
     assert_eq!(site.steps(), ["update compose.hello"]);
     site.apply();
@@ -59,12 +59,12 @@ fn docker_compose_there_is_asked_before_anything_is_touched() {
     site.apply();
     assert_eq!(env_of(&twin, "ROBOT"), "agv-2");
 
-    // What nothing sets is said by docker-compose.
+    // docker-compose reports unset variables.
     twin.root(": >/etc/environment");
     let ran = site.run(&["plan"]).exits(0);
     ran.says("The ROBOT variable is not set");
 
-    // A file that a transfer puts there is not there yet.
+    // A file that a transfer puts there does not exist yet.
     let transferred = both.replace("site.env", "share/new.env");
     let mut app = app;
     app.more = "[[transfers]]\nsrc = \"new.env\"\ndst = \"~/share/new.env\"\n".to_owned();
@@ -80,11 +80,11 @@ fn docker_compose_there_is_asked_before_anything_is_touched() {
 }
 
 #[test]
-fn an_older_docker_compose_has_another_word() {
+fn an_older_docker_compose_may_refuse_the_files() {
     let twin = Twin::of(Profile::Fw1_1_30);
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
-    // 1.29.2 takes it; without a firmware in the manifest `check` cannot tell.
+    // 1.29.2 accepts it; without a firmware in the manifest, `check` cannot know the version.
     write(&site, &app, "version: \"2.4\"", "version: \"3.9\"");
     let ran = site.run(&["plan"]).exits(9);
     ran.says("docker-compose 1.25.4");

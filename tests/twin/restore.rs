@@ -1,4 +1,4 @@
-//! What a failed apply rolls back to: the release that was recorded, whatever was begun since.
+//! A failed apply rolls back to the recorded release, whatever was started since.
 
 use crate::support::{App, Site, Twin};
 
@@ -9,7 +9,7 @@ struct Deployed {
     twin: Twin,
     site: Site,
     app: App,
-    /// Files and container as they were then.
+    /// Its files and container.
     before: String,
 }
 
@@ -28,7 +28,8 @@ impl Deployed {
         }
     }
 
-    /// Files with their modes, what the volume is bound to, and what the containers were made from.
+    /// Returns files with their modes, the volume's directory, and what the containers were created
+    /// from.
     fn seen(twin: &Twin) -> String {
         twin.oem(
             "cd /usr/share/oem/docker/compose/hello && find . -type f -printf '%p %m ' -exec sha256sum {} ';' | sort
@@ -37,7 +38,7 @@ impl Deployed {
         )
     }
 
-    /// Applies what is written, which must fail and be taken back.
+    /// Applies what is written, which must fail and be rolled back.
     #[track_caller]
     fn is_taken_back(&self) {
         let ran = self.site.run(&["apply", "--yes"]).exits(6);
@@ -51,9 +52,9 @@ impl Deployed {
 }
 
 #[test]
-fn file_that_has_no_room() {
+fn file_that_does_not_fit() {
     let mut vpu = Deployed::new(App::new("1.0.0"));
-    // A second release, for then a copy of the first one's files was once kept.
+    // A second release, as the bug kept a copy of the first one's files.
     vpu.app.greeting = "second".to_owned();
     vpu.app.write(&vpu.site);
     vpu.site.apply();
@@ -72,7 +73,7 @@ fn file_that_has_no_room() {
 }
 
 #[test]
-fn release_that_was_cut_off_and_crashes_when_it_goes_on() {
+fn release_that_was_cut_off_and_crashes_when_it_is_resumed() {
     for step in ["tag.hello:1.1.0", "file.hello/conf/greeting.txt"] {
         let vpu = Deployed::new(App::new("1.0.0"));
         let mut bad = App::new("1.1.0");
@@ -83,7 +84,7 @@ fn release_that_was_cut_off_and_crashes_when_it_goes_on() {
         assert!(apply.wait_for(step), "{:?}", apply.finish());
         apply.signal("KILL");
         apply.finish().exits(137);
-        // A third one is on its way now, which does not have the second's new file.
+        // A third one is applied now, which does not have the second's new file.
         std::fs::remove_file(vpu.site.path("conf/new.txt")).unwrap();
         vpu.site.write("conf/newer.txt", "new in 1.1.0, too");
         let ran = vpu.site.run(&["apply", "--yes"]).exits(6);
@@ -136,9 +137,9 @@ fn release_that_was_stopped() {
 }
 
 #[test]
-fn release_that_does_not_start_any_more() {
+fn release_that_no_longer_starts() {
     let mut app = App::new("1.0.0");
-    // It starts once, and docker does not try again.
+    // It starts once, and docker does not restart it.
     app.restart = "no".to_owned();
     app.command = format!(
         "[ ! -e /share/started ] || exit 3; touch /share/started; {}",
@@ -152,7 +153,7 @@ fn release_that_does_not_start_any_more() {
 }
 
 #[test]
-fn service_that_ends_well_and_has_no_restart_policy() {
+fn service_that_exits_with_0_and_has_no_restart_policy() {
     let mut app = App::new("1.0.0");
     app.services = "  once:\n    image: hello:1.0.0\n    command: [\"true\"]\n".to_owned();
     let vpu = Deployed::new(app);
@@ -189,7 +190,7 @@ fn release_whose_image_somebody_removed() {
          docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -e hello: -e o3r-deploy/ | xargs docker rmi -f
          docker start hello_web_1",
     );
-    // Its container cannot be made, and the one of before is still there.
+    // Its container cannot be created, and the former one still exists.
     let mut bad = App::new("1.1.0");
     bad.restart = "no\"\n    mem_limit: \"1k".to_owned();
     bad.write(&vpu.site);
@@ -198,7 +199,7 @@ fn release_whose_image_somebody_removed() {
     let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
     ran.says("no image hello:1.0.0 of the previous release any more");
     vpu.app.runs_on(&vpu.twin);
-    // It takes the place of the one of before, and then crashes.
+    // It replaces the former one, and then crashes.
     bad.restart = "unless-stopped".to_owned();
     bad.command = FAILS.to_owned();
     bad.write(&vpu.site);

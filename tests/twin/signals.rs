@@ -1,10 +1,10 @@
-//! A docker that hangs, and signals and kills while it does: waits end, and nothing of them is left.
+//! A docker that hangs, and signals and kills meanwhile: waits end, and leave nothing behind.
 
 use std::{path::Path, process::Command, thread::sleep, time::Duration};
 
 use crate::support::{App, Running, Site, Twin, run};
 
-/// The directories of connections below `temporary`.
+/// Returns the directories of connections below `temporary`.
 fn directories(temporary: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(temporary).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -29,7 +29,7 @@ fn no_ssh_is_left(temporary: &Path) {
 }
 
 #[test]
-fn a_docker_that_hangs_is_told_and_whatever_ends_us_leaves_nothing() {
+fn a_docker_that_hangs_is_reported_and_any_end_leaves_nothing() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
@@ -62,11 +62,11 @@ fn a_docker_that_hangs_is_told_and_whatever_ends_us_leaves_nothing() {
             .says("code: interrupted");
         assert!(directories(&temporary).is_empty(), "{args:?} {signal}");
         no_ssh_is_left(&temporary);
-        // The lock goes with the session that holds it.
+        // The lock ends with the session that holds it.
         twin.oem("for try in 1 2 3; do [ -e ~/.o3r-deploy/lock ] || exit 0; sleep 1; done; exit 1");
     }
 
-    // What cannot clean up leaves a directory, and the next run removes it when it is old enough.
+    // A killed process leaves a directory, which the next run removes when it is old enough.
     let killed = start(plan);
     sleep(Duration::from_secs(2));
     killed.signal("KILL");
@@ -91,6 +91,6 @@ fn a_docker_that_hangs_is_told_and_whatever_ends_us_leaves_nothing() {
     assert!(directories(&temporary).is_empty());
     site.apply();
     app.runs_on(&twin);
-    // Nothing of those that waited still waits on the VPU.
+    // None of the ended commands still waits on the VPU.
     twin.oem("for try in 1 2 3 4 5; do pgrep -f '[d]ocker system dial-stdio' || exit 0; sleep 1; done; exit 1");
 }

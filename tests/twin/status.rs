@@ -1,10 +1,10 @@
-//! `status`, `observe` and `plan --observed`, and which of several VPUs is meant.
+//! `status`, `observe` and `plan --observed`, and the selection of one of several VPUs.
 
 use serde_json::Value;
 
 use crate::support::{App, Site, Twin};
 
-/// The status for programs, which fits its schema.
+/// Returns the status for programs, which must match its schema.
 #[track_caller]
 fn status(site: &Site, args: &[&str], code: i32) -> Value {
     let mut words = vec!["status", "--format", "json"];
@@ -22,7 +22,7 @@ fn status(site: &Site, args: &[&str], code: i32) -> Value {
     document
 }
 
-/// Lets ssh itself know the twin, so that no manifest is needed.
+/// Adds the twin to ssh's own configuration, so that no manifest is needed.
 fn introduce(site: &Site, twin: &Twin) {
     site.write(
         "known_hosts",
@@ -36,7 +36,7 @@ fn introduce(site: &Site, twin: &Twin) {
 }
 
 #[test]
-fn status_tells_what_is_deployed_and_what_is_amiss() {
+fn status_reports_what_is_deployed_and_what_is_wrong() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
@@ -102,13 +102,13 @@ fn status_tells_what_is_deployed_and_what_is_amiss() {
 }
 
 #[test]
-fn status_needs_no_manifest_and_no_images_here() {
+fn status_needs_no_manifest_and_no_local_images() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let app = App::new("1.0.0");
     app.write(&site);
     site.apply();
-    // A laptop with the manifest and without what was built for it.
+    // A laptop with the manifest, but without the built images.
     std::fs::remove_dir_all(site.path("dist")).unwrap();
     site.run(&["plan"]).exits(1);
     let ran = site.run(&["status"]).exits(0);
@@ -128,7 +128,7 @@ fn status_needs_no_manifest_and_no_images_here() {
     site.run(&["observe", "--host", &twin.address])
         .exits(0)
         .says("no paths are inspected: there is no deploy.toml here");
-    // Whoever names one means one.
+    // A manifest that is named must exist.
     site.run(&["status", "-f", "other.toml", "--host", &twin.address])
         .exits(1)
         .says("cannot read other.toml");
@@ -156,7 +156,7 @@ fn an_observation_is_planned_as_the_vpu_itself() {
         site.run(&["observe", "-o", "seen.json"]).exits(0);
         for format in ["json", "text", "sh"] {
             let live = site.run(&["plan", "--format", format]).exits(0);
-            // Nobody is asked: the address is nobody's.
+            // No connection is made: nobody is at this address.
             let mut command =
                 site.command(&["plan", "--observed", "seen.json", "--format", format]);
             let from = crate::support::run(command.env("PATH", "/nowhere")).exits(0);
@@ -179,7 +179,7 @@ fn an_observation_is_planned_as_the_vpu_itself() {
     let piped = site.run(&["observe"]).exits(0);
     assert!(piped.stdout.starts_with("{\n  \"format\": 1,"), "{piped:?}");
 
-    // What was not asked then is not taken for missing now.
+    // What was not observed then is not treated as missing now.
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     site.write(
         "deploy.toml",
@@ -208,7 +208,7 @@ fn one_of_several_vpus_is_chosen() {
     } = &twin;
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     let own = format!("host = \"{address}\"");
-    // Nobody is at the address that [vpu] says.
+    // Nobody is at the address in [vpu].
     let manifest = manifest.replace(&own, "host = \"127.0.0.1\"\nport = 1");
     let manifest = manifest.replace(&format!("host_key = \"{host_key}\""), "");
     site.write("deploy.toml", &manifest);
@@ -227,7 +227,7 @@ fn one_of_several_vpus_is_chosen() {
     site.run(&["plan", "--vpu", "wrong"])
         .exits(9)
         .says(&format!("this is the VPU with serial {serial}, not 1"));
-    // The address belongs to a VPU with pins: without them it is not talked to.
+    // The address belongs to a VPU with pins: without them, no connection is made.
     let refused = site.run(&["apply", "--yes", "--host", address]).exits(1);
     refused
         .says(&format!(

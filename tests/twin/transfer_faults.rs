@@ -1,4 +1,4 @@
-//! What else can happen while a large image is on its way in parts.
+//! Further faults while a large image is sent in parts.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// A manifest of one image, `big:1`, whose version is in it, with layers of these sizes in bytes.
+/// Writes a manifest of one image, `big:1`, that contains its version, with layers of these sizes
+/// in bytes.
 fn write(site: &Site, version: &str, fillers: &[usize]) {
     site.manifest(
         "[release]\nname = \"big\"\n[[images]]\nname = \"big:1\"\narchive = \"dist/big.tar\"\n",
@@ -23,7 +24,7 @@ fn version(twin: &Twin) -> String {
     twin.oem("docker run --rm --network none big:1 cat /version")
 }
 
-/// Nothing is left but images of releases.
+/// Checks that nothing is left but images of releases.
 fn is_tidy(twin: &Twin) {
     let left = twin.oem(
         "ls -A ~/.o3r-deploy/arriving 2>/dev/null; docker image ls --format '{{.Repository}}' | grep -x o3r-deploy-part; true",
@@ -31,7 +32,7 @@ fn is_tidy(twin: &Twin) {
     assert_eq!(left, "");
 }
 
-/// What the parts build on is removed while the last one is on its way.
+/// The layers below are removed while the last part is sent.
 #[test]
 fn layers_that_vanish_between_parts() {
     let twin = Twin::up();
@@ -52,7 +53,8 @@ fn layers_that_vanish_between_parts() {
     is_tidy(&twin);
 }
 
-/// Docker's disk fills up while parts arrive: what was there stays, and the next apply cleans up.
+/// Docker's disk fills up while parts arrive: the former image is kept, and the next apply cleans
+/// up.
 #[test]
 fn disk_that_fills_up_between_parts() {
     let twin = Twin::up();
@@ -60,10 +62,10 @@ fn disk_that_fills_up_between_parts() {
     write(&site, "1", &[MIB]);
     site.apply();
     write(&site, "2", &[33 * MIB, 34 * MIB, 35 * MIB]);
-    // Where docker unpacks what it reads: one part fits.
+    // Docker unpacks what it reads into this directory: one part fits.
     twin.root("mount -t tmpfs -o size=37m none /var/lib/docker/tmp");
     let ran = site.run(&["apply", "--yes"]).exits(4);
-    // All of it at once would find no more room, and what has arrived stays.
+    // A whole image would not fit either, and what has arrived is kept.
     ran.says("no space left on device").says_not("delta failed");
     assert_eq!(version(&twin), "1");
     twin.root("umount -l /var/lib/docker/tmp");
@@ -73,7 +75,7 @@ fn disk_that_fills_up_between_parts() {
     is_tidy(&twin);
 }
 
-/// A link on which nothing comes through and nobody is told: that is noticed, and the apply resumes.
+/// A link that silently drops everything is detected, and the apply resumes.
 #[test]
 fn a_link_that_falls_silent() {
     let twin = Twin::up();
@@ -94,7 +96,7 @@ fn a_link_that_falls_silent() {
     is_tidy(&twin);
 }
 
-/// It is tried for a minute and a half, and no longer.
+/// Reconnecting is tried for a minute and a half, and no longer.
 #[test]
 fn a_link_that_stays_broken() {
     let twin = Twin::up();
@@ -114,7 +116,7 @@ fn a_link_that_stays_broken() {
         .says("no running container was touched");
 }
 
-/// Two at once: one of them waits for its turn, which is said, and both end well.
+/// Two at once: one of them waits for its turn, which is reported, and both succeed.
 #[test]
 fn two_pushes_at_once() {
     let twin = Twin::up();
@@ -123,7 +125,7 @@ fn two_pushes_at_once() {
     for site in [&one, &other] {
         write(site, "1", &[33 * MIB, 34 * MIB]);
     }
-    // What is left by then takes seconds: this thread may be late.
+    // The rest takes seconds to send: this thread may be late.
     link.slow(6_000_000);
     let first = one.start(&["apply", "--yes"]);
     link.wait_for(40_000_000);

@@ -1,18 +1,18 @@
-//! Files and directories: copied, changed, removed, blocked; and what runs on them.
+//! Files and directories: copied, changed, removed, blocked; and the containers that use them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use crate::support::{App, Layout, Link, Packing, Site, TinyImage, Twin, noise, run};
 
-/// A name with everything that a shell could stumble over.
+/// A name with every character that a shell could misinterpret.
 const ODD: &str = "it's $(touch canary) \"*\" \\ é;&|<>";
 
-/// The manifest of a release with one transfer.
+/// Returns the manifest of a release with one transfer.
 fn manifest(transfer: &str) -> String {
     format!("[release]\nname = \"files\"\nversion = \"1\"\n\n[[transfers]]\n{transfer}\n")
 }
 
-/// Everything below a directory of the twin: type, mode, path, and contents or target.
+/// Returns everything below a directory of the twin: type, mode, path, and contents or target.
 fn tree(twin: &Twin, directory: &str) -> String {
     twin.oem(&format!(
         "cd {directory} && find . -printf '%y %m %P' \\( -type f -printf ' ' -exec cat {{}} \\; -o -type l -printf ' %l' -o -true \\) -printf '\\n' | sort"
@@ -20,7 +20,7 @@ fn tree(twin: &Twin, directory: &str) -> String {
 }
 
 #[test]
-fn a_tree_is_copied_changed_and_made_exact() {
+fn a_tree_is_copied_changed_and_mirrored() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     site.manifest(&manifest(
@@ -37,7 +37,7 @@ fn a_tree_is_copied_changed_and_made_exact() {
     site.write("config/sub/.env", "SECRET=1");
     site.write("config/skipped.tmp", "no");
     std::os::unix::fs::symlink("../main.json", site.path("config/sub/link")).unwrap();
-    // The umask of the login says nothing.
+    // The umask of the login has no effect.
     twin.oem("echo 'umask 077' >>~/.profile");
 
     site.run(&["check"]).exits(0);
@@ -73,8 +73,8 @@ fn a_tree_is_copied_changed_and_made_exact() {
     );
 }
 
-/// Of a large file in which little changed, only that is sent; in place of one that somebody changes
-/// meanwhile, all of it.
+/// Only the changed part of a large file is sent; if somebody changes the old version meanwhile,
+/// all of it.
 #[test]
 fn a_large_file_is_built_from_its_old_version() {
     let twin = Twin::up();
@@ -98,7 +98,7 @@ fn a_large_file_is_built_from_its_old_version() {
     let before = link.sent();
     site.apply().says_not("delta failed");
     let sent = link.sent() - before;
-    // The link is measured with a quarter of a megabyte, and with one more where that came quickly.
+    // The link is measured with a quarter of a megabyte, and with one more if that arrived quickly.
     assert!(sent < 2_000_000, "{sent}");
     let same = |twin: &Twin| twin.oem("sha256sum <share/map.bin | cut -c1-64");
     let wanted = |bytes: &[u8]| o3r_deploy::internal::digest::Digest::of(bytes).hex();
@@ -109,7 +109,7 @@ fn a_large_file_is_built_from_its_old_version() {
     );
     site.nothing_to_do();
 
-    // In the moment when it is to be built, somebody writes to it.
+    // Somebody writes to it at the moment when it is to be built.
     change(&mut bytes, 20_000_000);
     link.slow(3_000_000);
     twin.root(
@@ -128,7 +128,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_in_the_way_blocks_with_a_remedy() {
+fn obstacles_block_with_a_remedy() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let transfer = "src = \"config/\"\ndst = \"~/config\"";
@@ -189,7 +189,7 @@ fn what_is_in_the_way_blocks_with_a_remedy() {
 }
 
 #[test]
-fn containers_that_use_changed_files_are_recreated_and_others_run_on() {
+fn containers_that_use_changed_files_are_recreated_and_others_keep_running() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let mut app = App::new("1.0.0");
@@ -221,7 +221,7 @@ fn containers_that_use_changed_files_are_recreated_and_others_run_on() {
         "two"
     );
 
-    // One that is mounted alone is not.
+    // A file that is mounted alone is not.
     site.write("settings/main.json", "two");
     site.run(&["plan"])
         .exits(0)
@@ -246,7 +246,7 @@ fn containers_that_use_changed_files_are_recreated_and_others_run_on() {
     );
     site.nothing_to_do();
 
-    // A release that does not come up takes its files back.
+    // A release that does not come up restores its files.
     site.write("settings/main.json", "three");
     site.write("settings/new.json", "three");
     site.write("calibration", "three");
@@ -263,7 +263,7 @@ fn containers_that_use_changed_files_are_recreated_and_others_run_on() {
 }
 
 #[test]
-fn a_large_file_that_is_cut_off_arrives_all_the_same() {
+fn a_large_file_that_is_cut_off_arrives_nevertheless() {
     let twin = Twin::up();
     let link = Link::to(&twin);
     let site = Site::through(&link, &twin);
@@ -278,7 +278,7 @@ fn a_large_file_that_is_cut_off_arrives_all_the_same() {
     link.slow(20 << 20);
     let mut apply = site.start(&["apply", "--yes", "-vv"]);
     assert!(apply.wait_for("o3r-stage-files"), "{:?}", apply.finish());
-    // 200 MB in 64 MB of /tmp would have been noticed.
+    // 200 MB in the 64 MB of /tmp would not have fit.
     while twin
         .oem("du -sk ~/.o3r-deploy/staging 2>/dev/null | cut -f1 || echo 0")
         .parse::<u64>()
@@ -308,7 +308,7 @@ fn a_file_of_two_gigabytes() {
     site.manifest(&manifest("src = \"big/\"\ndst = \"~/big\""));
     site.write("big/small", "small");
     let file = fs::File::create(site.path("big/large")).unwrap();
-    // No disk here, and yet every byte is sent.
+    // A sparse file: it takes no disk, and yet every byte is sent.
     file.set_len(2 << 30).unwrap();
     let mut apply = site.start(&["apply", "--yes"]);
     let peak = apply.peak_memory();
@@ -326,7 +326,7 @@ fn a_file_of_two_gigabytes() {
 }
 
 #[test]
-fn a_script_sends_files_by_hand_and_keeps_secrets() {
+fn a_script_sends_files_and_keeps_secrets() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     site.manifest(&manifest("src = \"config/\"\ndst = \"~/config\""));

@@ -1,5 +1,6 @@
-//! What a docker-compose leaves that was cut off while it recreated a container: the old one under the name
-//! `<12 digits of its id>_<name>`, beside the new one or alone. Every later `docker-compose up` by hand fails on it.
+//! The remains of a docker-compose that was cut off while it recreated a container: the old one
+//! under the name `<12 digits of its id>_<name>`, next to the new one or alone. Every later
+//! `docker-compose up` by hand fails because of it.
 
 use crate::support::{App, Site, Twin};
 
@@ -34,7 +35,7 @@ fn recreate_that_was_cut_off() {
         format!("{RENAME}; {again}"),
     ] {
         twin.oem(&wreck);
-        // By hand it may be well again.
+        // It may be repaired by hand.
         let is_wrecked = twin.oem(CONTAINERS).contains("_hello_web_1");
         let plan = site.run(&["plan", "--exit-code"]);
         assert_eq!(plan.code, Some(if is_wrecked { 2 } else { 0 }), "{wreck}");

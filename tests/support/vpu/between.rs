@@ -1,4 +1,5 @@
-//! Networks and stand-ins of the in-memory VPU: what happens between stopping containers and starting others.
+//! Networks and stand-ins of the in-memory VPU, between stopping containers and starting their
+//! replacements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +95,8 @@ pub(super) fn is_anonymous(mount: &Mount) -> bool {
     matches!(mount, Mount::Volume(name) if name.len() == 64)
 }
 
-/// The containers on a network, as docker finds them: those that never ran have it by name alone.
+/// Returns the containers on a network, as docker finds them: those that never ran refer to it by
+/// name alone.
 fn users<'a>(world: &'a World, id: &'a str, name: &'a str) -> impl Iterator<Item = &'a Container> {
     let containers = world.containers.values();
     containers.filter(move |c| {
@@ -103,7 +105,7 @@ fn users<'a>(world: &'a World, id: &'a str, name: &'a str) -> impl Iterator<Item
     })
 }
 
-/// Removes a container; a stand-in has those of its mounts that are kept.
+/// Removes a container, leaving a stand-in with those of its mounts that are kept.
 pub(super) fn leave_stand_in(
     world: &mut World,
     id: &str,
@@ -133,7 +135,7 @@ pub(super) fn leave_stand_in(
     world.remove_container(id)
 }
 
-/// Those of docker-compose by which it knows a container.
+/// Returns the labels by which docker-compose recognises a container.
 fn labels(
     [project, service, number, directory]: [&str; 4],
     is_one_off: bool,
@@ -150,7 +152,7 @@ fn labels(
     labels.into()
 }
 
-/// A container that never runs and has volumes of one that is gone.
+/// Creates a container that never runs and has the volumes of a removed one.
 fn stand_in(world: &mut World, old: &str, wanted: Wanted) -> Ran {
     let image = world.image_id(&wanted.image);
     let declared = image.map(|image| world.images[&image].volumes.clone());
@@ -165,8 +167,8 @@ fn stand_in(world: &mut World, old: &str, wanted: Wanted) -> Ran {
     world.rename_container(&id, &name)
 }
 
-/// The networks of these services, by key: docker's name and the id. docker-compose creates those that are missing
-/// and refuses those whose options are others.
+/// Returns the networks of these services, by key: docker's name and the ID. docker-compose creates
+/// missing ones and refuses those with other options.
 pub(super) fn networks_up<'a>(
     world: &mut World,
     project: &str,

@@ -1,4 +1,4 @@
-//! Sums of the blocks of files on the in-memory VPU, and files that are built from blocks of others.
+//! Block sums of files on the in-memory VPU, and files that are built from blocks of others.
 
 use std::{collections::BTreeMap, fmt::Write as _, io::Read as _};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use o3r_deploy::internal::{blocks::BlockSums, digest::Digest};
 
-/// What `block-sums.sh` would print; changes nothing.
+/// Returns what `block-sums.sh` would print; changes nothing.
 pub(super) fn sums(world: &World, args: &[String]) -> Ran {
     let [path, block, batch] = args else {
         return fail("words are missing");
@@ -31,7 +31,7 @@ pub(super) fn sums(world: &World, args: &[String]) -> Ran {
     Ok(out)
 }
 
-/// What `split -a 3 - b` calls the files that it makes.
+/// Returns the names of the files that `split -a 3 - b` writes.
 fn names() -> impl Iterator<Item = String> {
     (0..26 * 26 * 26).map(|number: u32| {
         let letters = [number / (26 * 26), number / 26 % 26, number % 26];
@@ -45,7 +45,7 @@ fn number(word: &str) -> Result<usize, (i32, String)> {
     number.map_err(|_| (1, format!("{word}: not a number")))
 }
 
-/// Builds a file, as `patch-file.sh` does.
+/// Builds a file as `patch-file.sh` does.
 pub(super) fn patch(world: &mut World, args: &[&str], stdin: &[u8]) -> Ran {
     let [directory, new, old, sha256, mode, block] = args else {
         return fail("words are missing");
@@ -72,7 +72,7 @@ pub(super) fn patch(world: &mut World, args: &[&str], stdin: &[u8]) -> Ran {
     Ok(String::new())
 }
 
-/// The files of a compressed tar, by name.
+/// Returns the files of a compressed tar, by name.
 fn unpack(archive: &[u8]) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     let mut tar = vec![];
     flate2::read::GzDecoder::new(archive).read_to_end(&mut tar)?;
@@ -86,7 +86,7 @@ fn unpack(archive: &[u8]) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-/// What a recipe makes; none where it takes something of an old version that is not there.
+/// Returns the result of a recipe; `None` if it uses a part of an old version that does not exist.
 fn cook(recipe: &[u8], mut new: &[u8], old: Option<&[u8]>, block: usize) -> Option<Vec<u8>> {
     let mut built = vec![];
     for line in String::from_utf8_lossy(recipe).lines() {

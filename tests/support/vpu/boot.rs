@@ -41,7 +41,7 @@ impl Autostart {
         }
     }
 
-    /// `systemctl --user enable|disable`.
+    /// Runs `systemctl --user enable|disable`.
     pub(super) fn set(&mut self, unit: &str, enabled: bool) -> bool {
         let instance = unit
             .strip_prefix("oem-dc@")
@@ -65,8 +65,8 @@ impl Autostart {
 }
 
 impl World {
-    /// Restarts it. dockerd starts containers that ran, by their policy (where it starts at all);
-    /// enabled units recreate their projects; what is not saved of the settings is lost.
+    /// Restarts it. dockerd, if it starts, starts the containers that ran, by their policies;
+    /// enabled units recreate their projects; unsaved settings are lost.
     pub fn reboot(&mut self) {
         self.boot_id.push('+');
         self.settings = Self::default().settings;
@@ -91,7 +91,7 @@ impl World {
             return;
         }
         for project in self.autostart.enabled.clone() {
-            // The shutdown took the project down; the boot recreates it.
+            // The shutdown took the project down, and the boot recreates it.
             self.containers
                 .retain(|_, container| container.project != project);
             let _ = compose_up(self, &project, true, false);

@@ -8,7 +8,7 @@ use super::{
 };
 use o3r_deploy::internal::shell::Argv;
 
-/// stdout, or exit code and stderr.
+/// Standard output, or exit code and standard error.
 pub(super) type Ran = Result<String, (i32, String)>;
 
 pub(super) fn fail<T>(reason: impl Into<String>) -> Result<T, (i32, String)> {
@@ -188,8 +188,8 @@ fn remove_project(world: &mut World, project: &str) -> Ran {
     Ok(String::new())
 }
 
-/// Whether a project's containers run, or are done where their restart policy lets them be; time stands still here, and
-/// containers print nothing.
+/// Checks that a project's containers run, or have exited and their restart policy leaves them so.
+/// Time does not pass on the in-memory VPU, and containers print nothing.
 fn wait_healthy(world: &mut World, project: &str, text: &str, command: &[&str]) -> Ran {
     let own = projects::of_project(world, project);
     let own = own.iter().map(|id| (id, &world.containers[id]));
@@ -221,7 +221,7 @@ fn wait_healthy(world: &mut World, project: &str, text: &str, command: &[&str]) 
     }
 }
 
-/// Records a release, or looks whether that was done; removes what was kept for the one before.
+/// Records a release, or checks whether it is recorded; removes what was kept for the previous one.
 fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[u8]) -> Ran {
     if !stdin.ends_with(b"\n") {
         return fail("the record was cut short");
@@ -263,7 +263,7 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     Ok(String::new())
 }
 
-/// The member of the record that has the anonymous volumes of projects.
+/// Returns the member of the record that lists the anonymous volumes of projects.
 fn anonymous_volumes(world: &World, projects: &str) -> String {
     let projects: Vec<&str> = projects.split_whitespace().collect();
     let own = world.containers.iter();
@@ -290,8 +290,8 @@ fn anonymous_volumes(world: &World, projects: &str) -> String {
     format!("\"anonymous_volumes\":{}", serde_json::Value::from(volumes))
 }
 
-/// Removes what was kept to restore from, and the directory that it is in once that is empty; and files that dead
-/// commands left.
+/// Removes what was kept for a rollback, and its directory if that is empty; and the files that
+/// dead commands left.
 fn forget_kept(world: &mut World, kept: &[&str]) {
     files::forget_unfinished(world);
     for directory in kept {
@@ -301,7 +301,7 @@ fn forget_kept(world: &mut World, kept: &[&str]) {
     world.remove_empty(&previous);
 }
 
-/// A volume's options that bind it to a directory.
+/// Returns the options of a volume that bind it to a directory.
 fn bound(device: &str) -> BTreeMap<String, String> {
     let options = [("type", "none"), ("o", "bind"), ("device", device)];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -45,7 +45,7 @@ pub(super) fn run(world: &mut World, base: &str, how: &str, stdin: &[u8]) -> Ran
     load(world, &archive)
 }
 
-/// Adds a layer. Independent of how the deltas see layers, and simpler: there are no links in tests.
+/// Adds a layer. Independent of the code for deltas, and simpler: the tests have no links.
 fn merge(files: &mut Files, tar: &[u8]) -> std::io::Result<()> {
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
@@ -60,7 +60,7 @@ fn merge(files: &mut Files, tar: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a recipe writes.
+/// Returns what a recipe writes.
 fn cook(recipe: &[u8], files: &Files) -> Result<Vec<u8>, (i32, String)> {
     let mut out = vec![];
     for line in commands(recipe) {
@@ -105,7 +105,7 @@ fn cook(recipe: &[u8], files: &Files) -> Result<Vec<u8>, (i32, String)> {
     Ok(out)
 }
 
-/// The words of each line, quotes taken off.
+/// Returns the words of each line, without quotes.
 fn commands(script: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let (mut lines, mut line, mut word) = (vec![], vec![], None::<Vec<u8>>);
     let mut bytes = script.iter();

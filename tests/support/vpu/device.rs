@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::{Fault, Inner, world::World};
 
-/// The faults of the device.
+/// The fault codes of the device.
 const JSON_SYNTAX: i32 = 104_010;
 const INVALID_PATH: i32 = 104_012;
-/// As xmlrpc-c numbers its own.
+/// The fault code of xmlrpc-c for an unknown method.
 const METHOD_UNKNOWN: i32 = -506;
 
-/// The answer to one call, as XML; `None` where the connection breaks.
+/// Returns the answer to a call, as XML; `None` if the connection breaks.
 pub(super) fn answer(inner: &mut Inner, request: &str) -> Option<String> {
     let Ok(call) = dxr::MethodCall::from_xml(request) else {
         return Some(fault(-503, "cannot parse the call"));
@@ -58,7 +58,7 @@ fn ran(world: &mut World, method: &str, words: &[String]) -> String {
     }
 }
 
-/// The parameters' strings, lists flattened.
+/// Returns the parameters' strings, with lists flattened.
 fn strings(values: &[dxr::Value]) -> Vec<String> {
     use dxr::TryFromValue as _;
     let list = |value: &dxr::Value| {
@@ -88,7 +88,7 @@ fn set(world: &mut World, words: &[String]) -> Result<String, (i32, String)> {
     Ok(String::new())
 }
 
-/// What the pointers name, nested at its full path; no pointers mean all of it.
+/// Returns the values at the pointers, nested at their full paths; without pointers, everything.
 fn get(tree: &Value, pointers: &[String]) -> Result<Value, (i32, String)> {
     if pointers.is_empty() {
         return Ok(tree.clone());
@@ -108,7 +108,7 @@ fn get(tree: &Value, pointers: &[String]) -> Result<Value, (i32, String)> {
     Ok(selected)
 }
 
-/// Merges objects by key; anything else is replaced.
+/// Merges objects by key, and replaces anything else.
 pub(super) fn merge(into: &mut Value, fragment: &Value) {
     match (into, fragment) {
         (Value::Object(into), Value::Object(fragment)) => {

@@ -1,4 +1,5 @@
-//! What docker does at a single call, as 20.10 does it: to containers, networks, volumes and names of images.
+//! The effect of a single docker call, as of 20.10, on containers, networks, volumes and names of
+//! images.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +13,21 @@ use o3r_deploy::internal::digest::Digest;
 /// The prefix of docker-compose's labels.
 const COMPOSE: &str = "com.docker.compose.";
 
-/// The exit code of a process that does not end before docker kills it.
+/// The exit code of a process that docker has to kill.
 const KILLED: i32 = 137;
 
-/// What a container has in place of docker-compose's hash when docker-compose did not make it.
+/// Returns the hash of a container that docker-compose did not create.
 pub(super) fn no_hash() -> Digest {
     Digest::of(b"a stand-in")
 }
 
 impl Container {
-    /// Docker's `State.Running`: also while it is paused or is about to be restarted.
+    /// Docker's `State.Running`: also true while it is paused or about to be restarted.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.status.as_str(), "running" | "paused" | "restarting")
     }
 
-    /// Those of docker-compose.
+    /// Returns docker-compose's labels.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         if self.project.is_empty() {
             return BTreeMap::new();
@@ -55,7 +56,7 @@ impl Container {
     }
 }
 
-/// What is asked for of a new container.
+/// The parameters of a new container.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) image: String,
@@ -68,14 +69,15 @@ pub(super) struct Wanted {
 }
 
 impl World {
-    /// Ids of the containers that `is_meant`, the newest first, as docker lists them.
+    /// Returns the IDs of the containers that `is_meant` selects, newest first, as docker lists
+    /// them.
     pub(super) fn newest(&self, is_meant: impl Fn(&Container) -> bool) -> Vec<String> {
         let all = self.containers.iter().rev();
         let meant = all.filter(|(_, container)| is_meant(container));
         meant.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Creates a container and the volumes that it lacks; gives its id.
+    /// Creates a container and its missing volumes; returns its ID.
     pub(super) fn create_container(&mut self, wanted: Wanted) -> Ran {
         let Some(image) = self.image_id(&wanted.image) else {
             return fail(format!("No such image: {}", wanted.image));
@@ -123,7 +125,7 @@ impl World {
         Ok(id)
     }
 
-    /// Stops a container; one that was never started stays so.
+    /// Stops a container; one that was never started stays created.
     pub(super) fn stop_container(&mut self, id: &str) -> Ran {
         let Some(container) = self.containers.get_mut(id) else {
             return fail(format!("No such container: {id}"));
@@ -135,7 +137,7 @@ impl World {
         Ok(String::new())
     }
 
-    /// Starts a container. One that was never started finds its networks by name, another one by id.
+    /// Starts a container. One that was never started finds its networks by name, any other by ID.
     pub(super) fn start_container(&mut self, id: &str) -> Ran {
         let Some(container) = self.containers.get(id) else {
             return fail(format!("No such container: {id}"));
@@ -190,7 +192,7 @@ impl World {
         }
     }
 
-    /// Sets restart policies, of those that are there.
+    /// Sets the restart policies of the existing ones among these containers.
     pub(super) fn update_restart_policy(&mut self, ids: &[&str], policy: &str) -> Ran {
         let mut ran = Ok(String::new());
         for id in ids {
@@ -202,7 +204,7 @@ impl World {
         ran
     }
 
-    /// Removes a network that nothing which runs is on.
+    /// Removes a network, unless a running container is on it.
     pub(super) fn remove_network(&mut self, id: &str) -> Ran {
         let mut users = self.containers.values().filter(|c| c.is_up());
         if users.any(|c| c.details.networks.values().any(|network| network == id)) {
@@ -214,7 +216,7 @@ impl World {
         }
     }
 
-    /// Creates a volume. Where one has that name, whatever it is, it stays.
+    /// Creates a volume. An existing one of that name is kept, whatever its options.
     pub(super) fn create_volume(
         &mut self,
         name: &str,
@@ -225,7 +227,7 @@ impl World {
         self.volumes.entry(name.to_owned()).or_insert(volume);
     }
 
-    /// Removes a volume that no container has.
+    /// Removes a volume, unless a container uses it.
     pub(super) fn remove_volume(&mut self, name: &str) -> Ran {
         if self.containers.values().any(|c| c.volumes.contains(name)) {
             return fail(format!("remove {name}: volume is in use"));
@@ -249,7 +251,7 @@ impl World {
         Ok(String::new())
     }
 
-    /// Takes a name away, and with the last one the image, which no container may have then.
+    /// Removes a name from an image, and the image with its last name, unless a container uses it.
     pub(super) fn untag_image(&mut self, name: &str) -> Ran {
         let Some(id) = self.image_id(name) else {
             return fail(format!("No such image: {name}"));

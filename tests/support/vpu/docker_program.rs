@@ -1,5 +1,5 @@
-//! Docker's program on an in-memory VPU: what it prints and how it ends, for the calls that the scripts of
-//! [`o3r_deploy::internal::remote`] make, as 20.10 does.
+//! Docker's program on an in-memory VPU: its output and exit codes, as of 20.10, for the calls that
+//! the scripts of [`o3r_deploy::internal::remote`] make.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use super::{
 };
 use o3r_deploy::internal::host::Output;
 
-/// The exit code for what is not understood: no script may take it for an answer.
+/// The exit code for an unknown call: no script may mistake it for an answer.
 const UNKNOWN: i32 = 125;
 
 /// Runs docker with these words.
@@ -30,7 +30,7 @@ pub fn docker(world: &mut World, words: &[&str]) -> Output {
     ran.unwrap_or_else(|(code, stderr)| output(code, "", &stderr))
 }
 
-/// What it prints, and its exit code if that is not 0, where something of several failed.
+/// The output, or the exit code and error if something failed.
 type Printed = Result<Output, (i32, String)>;
 
 fn unknown(words: &[&str]) -> Printed {
@@ -190,7 +190,7 @@ fn lines<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.flat_map(|name| [name, "\n"]).collect()
 }
 
-/// Does it to each of them, and fails where it fails for one.
+/// Changes each of them, and fails if any change fails.
 fn each(names: &[&str], mut change: impl FnMut(&str) -> Ran) -> Output {
     let mut all = output(0, "", "");
     for name in names {
@@ -205,7 +205,7 @@ fn each(names: &[&str], mut change: impl FnMut(&str) -> Ran) -> Output {
     all
 }
 
-/// What a template may ask for, and what that gives.
+/// The fields that a template may refer to, and their values.
 type Fields = Vec<(&'static str, String)>;
 
 fn inspect(names: &[&str], format: &str, find: impl Fn(&str) -> Option<Fields>) -> Printed {
@@ -227,7 +227,7 @@ fn inspect(names: &[&str], format: &str, find: impl Fn(&str) -> Option<Fields>) 
     Ok(all)
 }
 
-/// The text of a template, and the end of its line.
+/// Renders a template, with a line end.
 fn render(format: &str, fields: &[(&str, &str)]) -> Ran {
     let (mut rest, mut text) = (format, String::new());
     while let Some(at) = rest.find("{{") {
@@ -248,7 +248,7 @@ fn render(format: &str, fields: &[(&str, &str)]) -> Ran {
     Ok(text)
 }
 
-/// What `wait-healthy.sh` asks of health checks.
+/// The template of health checks in `wait-healthy.sh`.
 const HEALTH: &str = "{{if .State.Health}}{{.State.Health.Status}} /{{range .State.Health.Log}}{{.Start.UnixNano}}/\
     {{if ge (.Start.UTC.Format \"2006-01-02T15:04:05.999999999Z07:00\") $start}}fresh/{{end}}{{end}}{{else}}none /{{end}}";
 const HEALTH_TIMES: &str = "{{if .State.Health}}{{with .Config.Healthcheck}}\
@@ -290,7 +290,7 @@ fn container_fields(id: &str, container: &Container) -> Fields {
             "{{index .Config.Labels \"com.docker.compose.service\"}}",
             label("service"),
         ),
-        // What has no health check.
+        // For a container without a health check.
         (HEALTH, "none /".to_owned()),
         (HEALTH_TIMES, String::new()),
         (LAST_HEALTH_CHECK, String::new()),
@@ -299,7 +299,7 @@ fn container_fields(id: &str, container: &Container) -> Fields {
         ("{{.ID}}", id.to_owned()),
         ("{{.Name}}", format!("/{}", container.name)),
         ("{{.Image}}", container.image.clone()),
-        // None is restarted between two looks.
+        // No container is restarted between two looks.
         ("{{.RestartCount}}", "0".to_owned()),
         ("{{.State.Running}}", container.is_up().to_string()),
         ("{{.State.Status}}", container.status.clone()),
@@ -349,7 +349,7 @@ fn image_fields(id: &str, image: &Image) -> Fields {
     ]
 }
 
-/// What a list is asked for.
+/// The parameters of a list.
 #[derive(Debug, Default)]
 struct Asked<'a> {
     all: bool,
@@ -393,12 +393,12 @@ impl<'a> Asked<'a> {
         Ok(asked)
     }
 
-    /// Labels are all to be there, and one of the networks, and of the volumes.
+    /// Whether a container has all of the labels, and one of the networks and of the volumes.
     fn wants(&self, container: &Container) -> bool {
         let labels = container.labels();
         let has = |(name, value): &(&str, &str)| labels.get(*name).is_some_and(|v| v == value);
         let mut networks = container.details.networks.iter();
-        // Docker has no id before the container was started.
+        // Docker stores no ID before the container is started.
         let has_id = container.status != "created";
         let is_on = networks.any(|(name, id)| {
             self.networks.contains(name.as_str()) || (has_id && self.networks.contains(id.as_str()))

@@ -92,7 +92,7 @@ fn beside(kept: &str, name: &str) -> String {
     format!("{}/{name}", parent(kept))
 }
 
-/// Notes a file that is not complete yet.
+/// Notes that a file is incomplete.
 fn unfinished(world: &mut World, path: &str) {
     let base = format!("{}/.o3r-deploy", world.home);
     if world.directories.contains_key(&base) {
@@ -104,7 +104,8 @@ fn unfinished(world: &mut World, path: &str) {
     }
 }
 
-/// Removes the files that commands did not live to move in place, and the note of them. A line that was cut off is none.
+/// Removes the files that interrupted commands left incomplete, and the note of them. A truncated
+/// line of the note is ignored.
 pub(super) fn forget_unfinished(world: &mut World) {
     let note = format!("{}/.o3r-deploy/unfinished", world.home);
     let Some(note) = world.files.remove(&note) else {
@@ -120,14 +121,14 @@ pub(super) fn forget_unfinished(world: &mut World) {
     }
 }
 
-/// Takes away the record of what was started.
+/// Removes the record of what was started.
 fn forget(world: &mut World, record: &str, kept: &str) {
     if let Some(file) = world.files.remove(record) {
         world.write_privately(&beside(kept, "%started"), &file.bytes, file.mode);
     }
 }
 
-/// Takes that back, in the same boot.
+/// Undoes that, in the same boot.
 fn remember(world: &mut World, record: &str, kept: &str) -> Result<(), (i32, String)> {
     let aside = beside(kept, "%started");
     let boot = format!("boot {}", world.boot_id);

@@ -1,4 +1,4 @@
-//! Loads images, whole and in parts, and takes their names away, on the in-memory VPU.
+//! Loads images, whole and in parts, and removes their names, on the in-memory VPU.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             let is_there = |name: &&&str| world.image_id(name).is_some();
             let there: Vec<&&str> = names.iter().filter(is_there).collect();
             let untagged = there.into_iter().map(|name| world.untag_image(name));
-            // The others go where one stays.
+            // All names are removed, even if one cannot be.
             let all: Vec<Ran> = untagged.collect();
             return all.into_iter().collect();
         }
@@ -49,7 +49,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
     Ok(String::new())
 }
 
-/// Appends what arrives of a part of an image.
+/// Appends what arrives of an image part.
 fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[u8]) -> Ran {
     world.make_private_parent(path);
     let have: usize = have
@@ -60,7 +60,7 @@ fn receive(world: &mut World, path: &str, (have, bytes): (&str, &str), stdin: &[
         None if have == 0 => (vec![], 0o600),
         None => return fail("the file is gone"),
     };
-    // A file that is shorter than it was has zeros, and is refused when it is loaded.
+    // A file that is shorter than expected is filled with zeros, and is refused when it is loaded.
     start.resize(have, 0);
     start.extend_from_slice(stdin);
     world.write(path, &start, mode);
@@ -76,7 +76,7 @@ fn load_zstd(world: &mut World, archive: &[u8]) -> Ran {
     load(world, &archive)
 }
 
-/// `docker load`: the archive's manifest and configuration decide, as in docker.
+/// Runs `docker load`: the archive's manifest and configuration decide, as in docker.
 pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
     let mut entries: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let io = |error: std::io::Error| (1, error.to_string());
@@ -157,7 +157,7 @@ pub(super) fn load(world: &mut World, archive: &[u8]) -> Ran {
     Ok(format!("Loaded image: {tag}"))
 }
 
-/// A tar that may be gzip's.
+/// Returns the tar of bytes that may be compressed with gzip.
 fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     if !bytes.starts_with(b"\x1f\x8b") {
         return Ok(bytes.to_vec());

@@ -1,4 +1,5 @@
-//! The lock of the in-memory VPU, the check for it that commands are wrapped in, and what of dead applies it meets.
+//! The lock of the in-memory VPU, the check for it around commands, and the remains of dead
+//! applies.
 
 use tokio::sync::watch;
 
@@ -8,7 +9,7 @@ use o3r_deploy::internal::{
     shell::Argv,
 };
 
-/// Who has the lock, and what dead applies left at work.
+/// The holder of the lock, and the commands that dead applies left running.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     holder: Option<Holder>,
@@ -34,7 +35,7 @@ pub(super) struct Work {
     ends: Ends,
 }
 
-/// When a command ends that a dead apply left at work.
+/// When a command of a dead apply ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
     /// Just before the next apply that takes the lock looks for it.
@@ -46,7 +47,7 @@ pub enum Ends {
 }
 
 impl Work {
-    /// One that is not wrapped, as where nobody else can be there.
+    /// A command without the check for the lock, for when there is no other apply.
     pub(super) fn alone(command: &Argv, stdin: &[u8]) -> Self {
         Self {
             command: command.clone(),
@@ -57,7 +58,7 @@ impl Work {
         }
     }
 
-    /// One of several that came together, which read nothing.
+    /// One of several commands that were sent together, without standard input.
     pub(super) fn part(&self, command: Argv) -> Self {
         Self {
             command,
@@ -66,7 +67,7 @@ impl Work {
         }
     }
 
-    /// Does it; nobody hears what it says.
+    /// Runs it; its output is lost.
     fn run(self, world: &mut World) {
         let alone = vec![self.command.clone()];
         for command in self.command.in_turn().unwrap_or(alone) {
@@ -78,7 +79,8 @@ impl Work {
 }
 
 impl Locks {
-    /// Takes the lock as `lock.sh` does with these words, or gives its exit code. What it says is given to `said`.
+    /// Takes the lock as `lock.sh` does with these words, or returns its exit code. Its output is
+    /// passed to `said`.
     pub(super) fn take(
         &mut self,
         world: &mut World,
@@ -108,7 +110,7 @@ impl Locks {
             }
             let _ = holder.ended.send(true);
         }
-        // What no process holds is stale.
+        // A lock without a process is stale.
         drop(world.take(&lock));
         world.make_directories(&lock, 0o700);
         let text = format!("0\n{}\n{who}\n0\n{token}\n{client}\n", world.boot_id);
@@ -132,12 +134,13 @@ impl Locks {
         Ok(receiver)
     }
 
-    /// Ends, or waits for, what dead applies left at work; the words of one that does not end.
+    /// Ends, or waits for, the commands that dead applies left running; returns the words of one
+    /// that does not end.
     fn settle(&mut self, world: &mut World, is_broken: bool, patience: u32) -> Option<String> {
         let mut over = None;
         for work in std::mem::take(&mut self.at_work) {
             match work.how {
-                // It reads from a link that is dead, and is killed.
+                // It reads from a dead link, and is killed.
                 How::Brings => {}
                 _ if work.ends == Ends::Unseen => work.run(world),
                 How::Works if is_broken => self.at_work.push(work),
@@ -152,19 +155,19 @@ impl Locks {
         over
     }
 
-    /// Leaves this at work, as an apply does that dies.
+    /// Leaves a command running, as an apply does that dies.
     pub(super) fn leave(&mut self, work: Work) {
         self.at_work.push(work);
     }
 
-    /// Has what was left last do this in its place.
+    /// Replaces the command that was left last.
     pub(super) fn leave_instead(&mut self, command: Argv) {
         if let Some(last) = self.at_work.last_mut() {
             last.command = command;
         }
     }
 
-    /// Frees the lock whose client is gone.
+    /// Releases the lock if its client is gone.
     pub(super) fn look(&mut self, world: &mut World) {
         let is_gone = |holder: &mut Holder| holder.ended.is_closed();
         if self.holder.take_if(is_gone).is_some() {
@@ -172,14 +175,16 @@ impl Locks {
         }
     }
 
-    /// Ends what holds the lock, as a VPU does that runs out of memory; what it has on the disk stays.
+    /// Ends the process that holds the lock, as a VPU does that runs out of memory; its files stay
+    /// on the disk.
     pub(super) fn end(&mut self) {
         if let Some(holder) = self.holder.take() {
             let _ = holder.ended.send(true);
         }
     }
 
-    /// What `run.sh` is given, with this standard input; or what it says where its token does not have the lock.
+    /// Returns the command that `run.sh` is given, with this standard input; or its output if its
+    /// token does not have the lock.
     pub(super) fn unwrap(
         &self,
         command: &Argv,
@@ -211,24 +216,24 @@ impl Locks {
     }
 }
 
-/// Whether this is a command in `run.sh`.
+/// Whether the command is wrapped in `run.sh`.
 pub(super) fn is_wrapped(command: &Argv) -> bool {
     command.script_name() == Some(remote::RUN_NAME)
 }
 
-/// Where our own files are.
+/// Returns the directory of o3r-deploy's own files.
 fn base(world: &World) -> String {
     format!("{}/.o3r-deploy", world.home)
 }
 
-/// Removes the lock, and what it was made in if that is empty.
+/// Removes the lock, and its directory if that is empty.
 fn release(world: &mut World) {
     let base = base(world);
     drop(world.take(&format!("{base}/lock")));
     world.remove_empty(&base);
 }
 
-/// Removes what dead applies did not live to remove.
+/// Removes what dead applies left.
 fn forget_leftovers(world: &mut World) {
     let delta = format!("{}/delta", base(world));
     if world.is_there(&delta) {

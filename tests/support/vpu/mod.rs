@@ -1,8 +1,7 @@
-//! An in-memory VPU for tests, with fault injection: it understands the commands that plans are
-//! made of, and answers the probe as a real one does.
+//! An in-memory VPU for tests, with fault injection: it runs the commands of plans, and answers the
+//! probe as a real one does.
 //!
-//! What it does not understand it refuses with exit code 127, so that a new command cannot pass
-//! unnoticed.
+//! It refuses an unknown command with exit code 127, so that a new one cannot go unnoticed.
 
 mod between;
 mod blocks;
@@ -38,23 +37,23 @@ pub use docker_program::docker;
 pub use locks::Ends;
 pub use world::{Container, Details, File, Image, Mount, Network, Store, Volume, World};
 
-/// What goes wrong, and when: the number counts commands that change something, from 0.
+/// A fault and its time: the index of a command among those that change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This command does nothing and exits with 1.
     Fails(usize),
-    /// This command does its work and exits with 1.
+    /// This command completes and then exits with 1.
     FailsAfter(usize),
-    /// The link breaks before this command: it and all later ones do nothing.
+    /// The connection is lost before this command: it and all later ones do nothing.
     LinkLostBefore(usize),
-    /// The link breaks after this command did its work and before its answer arrived.
+    /// The connection is lost after this command completed and before its answer arrived.
     LinkLostAfter(usize),
-    /// The link breaks when this command has read half of its standard input.
+    /// The connection is lost when this command has read half of its standard input.
     LinkLostInside(usize),
-    /// The link breaks while this command is at work: it ends when the next apply takes the lock, which kills it where it
-    /// reads from the link.
+    /// The connection is lost while this command runs: it ends when the next apply takes the lock,
+    /// which kills it if it reads from the link.
     LinkLostDuring(usize),
-    /// dockerd hangs from this command on: it does not end, nor does any later one that asks docker.
+    /// dockerd hangs from this command on: neither it nor any later one that calls docker ends.
     DockerHangs(usize),
 }
 
@@ -70,12 +69,12 @@ struct Inner {
     fault: Option<Fault>,
     commands: Vec<String>,
     locks: locks::Locks,
-    /// What the lock says of a process that it waits for.
+    /// The lock's output about a process that it waits for.
     waits_for: Option<String>,
 }
 
 impl FakeVpu {
-    /// A VPU in this state.
+    /// Creates a VPU in this state.
     pub fn new(world: World) -> Self {
         let inner = Inner {
             world,
@@ -86,24 +85,24 @@ impl FakeVpu {
         }
     }
 
-    /// Looks at, or changes, the state from outside.
+    /// Reads or changes the state from outside.
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         look(&mut self.lock().world)
     }
 
-    /// Injects a fault, or none, and counts commands from 0 again.
+    /// Injects a fault, or none, and resets the index of commands.
     pub fn inject(&self, fault: Option<Fault>) {
         let mut inner = self.lock();
         inner.fault = fault;
         inner.commands.clear();
     }
 
-    /// The commands that changed something since the last injection, for reading.
+    /// Returns the commands that changed something since the last injection, as text.
     pub fn commands(&self) -> Vec<String> {
         self.lock().commands.clone()
     }
 
-    /// Whether a command does not end.
+    /// Whether a command never ends.
     fn hangs(&self, command: &Argv) -> bool {
         let inner = self.lock();
         let Some(Fault::DockerHangs(at)) = inner.fault else {
@@ -116,22 +115,22 @@ impl FakeVpu {
         inner.commands.len() >= at && asks_docker
     }
 
-    /// Who takes the lock next hears that it waits for this process of a dead apply.
+    /// Makes the next apply that takes the lock wait for this process of a dead apply.
     pub fn leave_at_work(&self, pid: u32, command: &str) {
         self.lock().waits_for = Some(format!("waits {pid} {command}"));
     }
 
-    /// A dead apply left this command at work, as [`remote::run`] gives it.
+    /// Leaves this command of a dead apply running, in the form of [`remote::run`].
     ///
     /// # Panics
-    /// The command has not the lock's token.
+    /// The command does not have the lock's token.
     pub fn leave(&self, command: &Argv, ends: Ends) {
         let mut inner = self.lock();
         let work = inner.locks.unwrap(command, b"", ends).unwrap();
         inner.locks.leave(work);
     }
 
-    /// Ends what holds the lock.
+    /// Ends the process that holds the lock.
     pub fn end_lock(&self) {
         self.lock().locks.end();
     }
@@ -149,7 +148,8 @@ impl FakeVpu {
         }
     }
 
-    /// Commands that came together: where the link is lost, nobody hears of the last ones, and they are run.
+    /// Runs commands that were sent together: after the connection is lost, the last ones still
+    /// run, but their output is lost.
     fn change_in_turn(&self, work: &Work, commands: &[Argv]) -> Result<Output, HostError> {
         let (first, fault) = {
             let inner = self.lock();
@@ -172,7 +172,7 @@ impl FakeVpu {
         for (index, command) in commands.iter().enumerate() {
             let one = self.change(&work.part(command.clone()));
             if one.is_err() && fault == Some(Fault::LinkLostDuring(first + index)) {
-                // What follows it is done, too.
+                // The commands after it run as well.
                 let rest = remote::in_turn(&commands[index..]);
                 self.lock().locks.leave_instead(rest);
             }
@@ -215,7 +215,7 @@ impl FakeVpu {
             }
             Some(Fault::LinkLostInside(at)) if number == at => {
                 let half = &stdin[..stdin.len() / 2];
-                // Whatever it says to that, nobody hears it.
+                // Its output is lost.
                 drop(commands::run(&mut inner.world, command, half));
                 return Err(Self::lost());
             }

@@ -10,7 +10,7 @@ use super::{
 };
 use o3r_deploy::internal::{digest::Digest, observe::READ_BY_COMPOSE};
 
-/// What the probe script would print.
+/// Returns what the probe script would print.
 pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
     let queries = String::from_utf8_lossy(queries);
     framed(
@@ -29,7 +29,7 @@ pub(super) fn answer(world: &World, nonce: &str, queries: &[u8]) -> String {
     )
 }
 
-/// What docker's client would print.
+/// Returns what docker's client would print.
 pub(super) fn docker(world: &World, nonce: &str) -> String {
     let sections = [
         ("docker", engine(world)),
@@ -45,7 +45,7 @@ pub(super) fn docker(world: &World, nonce: &str) -> String {
     framed(nonce, sections.map(refused), 1)
 }
 
-/// What the kernel would tell of running containers, whose only process is 4711.
+/// Returns the kernel's data about running containers, whose only process is 4711.
 pub(super) fn running(nonce: &str) -> String {
     let text = "docker 16000000 9000000\nstarted 4711 4000\n".to_owned();
     framed(nonce, [("running", text)], 0)
@@ -151,7 +151,8 @@ fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
 }
 
 fn images(world: &World) -> String {
-    // Podman knows what was loaded under a name of its own, and what was tagged by its service under docker's.
+    // Podman stores loaded images under names of its own, and those that its service tagged under
+    // docker's.
     let said = |tag: &String| match (world.store, tag.starts_with("o3r-deploy")) {
         (Store::Podman, true) => format!("localhost/{tag}"),
         (Store::Podman, false) => format!("docker.io/library/{tag}"),
@@ -253,7 +254,7 @@ fn below_home(world: &World, path: &str) -> String {
     path.replacen('~', &world.home, usize::from(path.starts_with('~')))
 }
 
-/// What is at a path, as a line; hashed where its size is asked for.
+/// Writes a line about a path; the file is hashed if its size is the expected one.
 fn look(world: &World, path: &str, is_asked: impl Fn(usize) -> bool, out: &mut String) {
     if let Some((mode, uid)) = world.directory_at(path) {
         let _ = writeln!(out, "directory d{} {uid}", permissions(mode));

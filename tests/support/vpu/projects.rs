@@ -1,4 +1,4 @@
-//! Runs docker-compose on the in-memory VPU, and the scripts that prepare for it.
+//! Runs docker-compose on the in-memory VPU, and the scripts around it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,8 +80,9 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     }
 }
 
-/// Those of a project's services that have no container, one that is not of before, or one that cannot start: a network
-/// is gone, or whose namespace it uses is replaced or gone.
+/// Returns those of a project's services that have no container, a container that is not a former
+/// one, or one that cannot start: its network is gone, or the owner of its namespace is recreated
+/// or gone.
 fn to_recreate(world: &World, project: &str, services: &[&str], before: &[&str]) -> Vec<String> {
     let of = |service: &str| {
         let all = world.containers.iter();
@@ -113,7 +114,7 @@ fn to_recreate(world: &World, project: &str, services: &[&str], before: &[&str])
         .collect()
 }
 
-/// The name that a container has, or had before it was renamed.
+/// Returns the container's name, or the one before it was renamed aside.
 fn own_name<'a>(id: &str, container: &'a Container) -> &'a str {
     let aside = id
         .get(..12)
@@ -123,19 +124,19 @@ fn own_name<'a>(id: &str, container: &'a Container) -> &'a str {
         .unwrap_or(&container.name)
 }
 
-/// Whether a container made room for one that replaces it.
+/// Whether a container was renamed for its replacement.
 pub(super) fn is_aside(id: &str, container: &Container) -> bool {
     own_name(id, container) != container.name
 }
 
-/// Takes a container's name from it.
+/// Renames a container aside.
 fn step_aside(world: &mut World, id: &str) -> Ran {
     let name = own_name(id, &world.containers[id]);
     let aside = format!("{}_{name}", &id[..12]);
     rename(world, id, &aside)
 }
 
-/// Renames a container that has another name.
+/// Renames a container, unless it has the name already.
 fn rename(world: &mut World, id: &str, name: &str) -> Ran {
     if world.containers.get(id).is_some_and(|c| c.name == name) {
         return Ok(String::new());
@@ -143,12 +144,12 @@ fn rename(world: &mut World, id: &str, name: &str) -> Ran {
     world.rename_container(id, name)
 }
 
-/// Ids of a project's containers, without those of `docker-compose run`.
+/// Returns the IDs of a project's containers, without those of `docker-compose run`.
 pub(super) fn of_project(world: &World, project: &str) -> Vec<String> {
     world.newest(|c| c.project == project && !c.details.one_off)
 }
 
-/// The same of a service.
+/// Returns the same for a service.
 pub(super) fn of_service(world: &World, project: &str, service: &str) -> Vec<String> {
     world.newest(|c| c.project == project && c.service == service && !c.details.one_off)
 }
@@ -195,7 +196,7 @@ fn put_back(
         return Ok(String::new());
     };
     if start {
-        // Some need others to run, whose network they use.
+        // Some need others to run first, whose network they use.
         for _ in 0..2 {
             for (id, _) in before.clone() {
                 let _ = world.start_container(id);
@@ -246,7 +247,8 @@ pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) ->
     }
 }
 
-/// The files that a container made now sees: those of the project's directory, and what it mounts.
+/// Returns the files that a container created now sees: those of the project's directory, and its
+/// mounts.
 fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<String, Vec<u8>> {
     let mut seen = world.files_below(directory);
     for mount in &service.mounts {
@@ -263,7 +265,8 @@ fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<
     seen
 }
 
-/// `docker-compose config` of the files in a tar: the compose file, its variables replaced.
+/// Runs `docker-compose config` on the files of a tar: returns the compose file with its variables
+/// replaced.
 pub(super) fn config(archive: &[u8]) -> Ran {
     let mut files = BTreeMap::new();
     let mut archive = tar::Archive::new(archive);
@@ -290,13 +293,13 @@ pub(super) fn config(archive: &[u8]) -> Ran {
     Ok(format!("o3r-resolved /dev/shm/o3r-config-fake\n{resolved}"))
 }
 
-/// The project's compose file, its variables replaced.
+/// Returns the project's compose file with its variables replaced.
 fn compose_file(world: &World, project: &str) -> Result<ComposeFile, (i32, String)> {
     let (text, env) = compose_texts(world, project)?;
     ComposeFile::parse_with(&text, &parse_env(&env)).map_err(|error| (1, error.to_string()))
 }
 
-/// The texts of the project's compose file and of its `.env`.
+/// Returns the texts of the project's compose file and of its `.env`.
 fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32, String)> {
     let directory = remote::project_directory(project);
     let text = |name: &str| {
@@ -309,7 +312,7 @@ fn compose_texts(world: &World, project: &str) -> Result<(String, String), (i32,
     Ok((compose, text(".env").unwrap_or_default()))
 }
 
-/// `docker-compose up`, with containers recreated where the compose file or the image changed.
+/// Runs `docker-compose up`, which recreates containers whose compose file or image changed.
 pub(super) fn compose_up(world: &mut World, project: &str, start: bool, force: bool) -> Ran {
     services_up(world, project, (start, force), |_| true)
 }
@@ -339,7 +342,7 @@ fn services_up(
             .map(|image| image.value.clone())
             .unwrap_or_default();
         let Some(image) = world.image_id(&name) else {
-            // It asks a registry, which may have another one by that name.
+            // docker-compose pulls from a registry, which may have another image of that name.
             world.pulls.insert(name.clone());
             return fail(format!("Pulling {} ({name})...", service.name));
         };
@@ -347,7 +350,7 @@ fn services_up(
             Some(mode) => namespace(world, project, mode),
             None => mode,
         };
-        // The values of `.env` are not in it: no test's compose file has variables.
+        // Without the values of `.env`: no test's compose file has variables.
         let config_hash = Digest::of(format!("{text}{image}"));
         let mounts = mounts(world, project, &parsed, service);
         let volumes = mounts.values().filter_map(|mount| match mount {
@@ -399,7 +402,8 @@ fn services_up(
                     exit_code: 0,
                 },
             };
-            // docker-compose replaces what stands still and uses a namespace of what it replaces; what runs it leaves.
+            // docker-compose recreates a stopped container that uses the namespace of a recreated
+            // one; it leaves a running one.
             let owner = service.network_mode.as_deref();
             let owner = owner.and_then(|mode| mode.strip_prefix("service:"));
             let stands = |c: &Container| c.status != "running" && c.service == service.name;
@@ -418,8 +422,8 @@ fn services_up(
     Ok(String::new())
 }
 
-/// Docker's word for a network mode: docker-compose takes the first container of the service whose namespace is used,
-/// and where there is none, it warns and takes docker's default.
+/// Returns docker's word for a network mode: docker-compose takes the first container of the
+/// service whose namespace is used; if there is none, it warns and takes docker's default.
 fn namespace(world: &World, project: &str, mode: &str) -> String {
     let Some(service) = mode.strip_prefix("service:") else {
         return mode.to_owned();
@@ -431,7 +435,7 @@ fn namespace(world: &World, project: &str, mode: &str) -> String {
     owner.map_or_else(|| "default".to_owned(), |(id, _)| format!("container:{id}"))
 }
 
-/// What a service mounts, by where; docker chooses the rest.
+/// Returns a service's mounts by destination; docker chooses the rest.
 fn mounts(
     world: &World,
     project: &str,
@@ -452,7 +456,8 @@ fn mounts(
     mounts.collect()
 }
 
-/// Docker starts no container in the namespace of one that is gone or stands still.
+/// Checks the owner of a container's namespace: docker starts no container in the namespace of one
+/// that is gone or stopped.
 pub(super) fn may_start(there: &BTreeMap<String, Container>, container: &Container) -> Ran {
     let Some(id) = container.details.network_mode.strip_prefix("container:") else {
         return Ok(String::new());
@@ -466,7 +471,8 @@ pub(super) fn may_start(there: &BTreeMap<String, Container>, container: &Contain
     }
 }
 
-/// Makes a container, unless one is there that is to be kept. What replaces it takes its anonymous volumes over.
+/// Creates a container, unless an existing one is kept. A replacement takes over its anonymous
+/// volumes.
 fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ran {
     let own = |(_, c): &(&String, &mut Container)| {
         c.project == fresh.project
@@ -497,7 +503,7 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
     for destination in wanted.unwrap_or_default() {
         let mounts = &mut fresh.details.mounts;
         let name = match (old.get(&destination), mounts.get(&destination)) {
-            // It covers what the service mounts there.
+            // It covers the service's mount.
             (Some(Mount::Volume(name)), _) => name.clone(),
             (_, None) => world.fresh_id(),
             (_, Some(_)) => continue,

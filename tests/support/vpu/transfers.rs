@@ -1,5 +1,5 @@
-//! Files of transfers on the in-memory VPU: what the questions about them answer, and what their
-//! scripts do.
+//! Files of transfers on the in-memory VPU: the answers to questions about them, and the effect of
+//! their scripts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use super::{
 };
 use o3r_deploy::internal::digest::Digest;
 
-/// What is at a path and below it, by the rest of the path.
+/// A path and everything below it, by relative path.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     directories: BTreeMap<String, (u32, u32)>,
@@ -38,7 +38,7 @@ fn split<T>(map: &mut BTreeMap<String, T>, path: &str) -> BTreeMap<String, T> {
 }
 
 impl World {
-    /// Paths of all that is below a directory.
+    /// Returns all paths below a directory.
     pub fn below(&self, directory: &str) -> BTreeSet<String> {
         let prefix = format!("{directory}/");
         let names = self
@@ -58,7 +58,7 @@ impl World {
             || self.links.contains_key(path)
     }
 
-    /// Takes away what is at a path and below it.
+    /// Removes and returns a path and everything below it.
     pub(super) fn take(&mut self, path: &str) -> Taken {
         Taken {
             directories: split(&mut self.directories, path),
@@ -80,7 +80,7 @@ impl World {
             .extend(taken.links.into_iter().map(|(rest, l)| (at(rest), l)));
     }
 
-    /// Renames what is at a path, if there is anything.
+    /// Renames a path, if it exists.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         if !self.is_there(from) {
             return;
@@ -92,7 +92,7 @@ impl World {
     }
 }
 
-/// What `trees.sh` would print.
+/// Returns what `trees.sh` would print.
 pub(super) fn answer(world: &World, nonce: &str, part: &str, queries: &[u8]) -> String {
     let queries = String::from_utf8_lossy(queries);
     let queries = queries.lines().filter_map(|line| line.split_once(' '));
@@ -192,7 +192,7 @@ fn list(world: &World, shown: &str, path: &str, out: &mut String) {
     }
 }
 
-/// What `contents.sh` would print.
+/// Returns what `contents.sh` would print.
 pub(super) fn contents(world: &World, limit: usize, nonce: &str, paths: &[u8]) -> String {
     let mut out = format!("{nonce}\n");
     for path in String::from_utf8_lossy(paths).lines() {
@@ -208,7 +208,7 @@ pub(super) fn contents(world: &World, limit: usize, nonce: &str, paths: &[u8]) -
     out
 }
 
-/// Unpacks the archive, if it is what it says.
+/// Unpacks the archive if it matches its sums.
 pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
     let io = |error: std::io::Error| (1, error.to_string());
     drop(world.take(staging));
@@ -248,7 +248,7 @@ pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
     let names = taken.files.keys().chain(taken.links.keys());
     let names: Vec<String> = names.chain(taken.directories.keys()).cloned().collect();
     world.put(staging, taken);
-    // Directories that are not in the archive.
+    // The directories above, which are not in the archive.
     for name in names {
         world.make_private_parent(&format!("{staging}{name}"));
     }
@@ -259,7 +259,7 @@ fn aside(marker: &str, record: &str) -> String {
     format!("{marker}.{}", record.rsplit('/').next().unwrap_or_default())
 }
 
-/// What `move-files.sh` does before it moves anything.
+/// Does what `move-files.sh` does before it moves anything.
 pub(super) fn mark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
     if how == "do" {
         world.empty(marker);
@@ -271,7 +271,7 @@ pub(super) fn mark(world: &mut World, marker: &str, how: &str, records: &[&str])
     }
 }
 
-/// What it does when all is taken back.
+/// Does what `move-files.sh` does after everything is undone.
 pub(super) fn unmark(world: &mut World, marker: &str, how: &str, records: &[&str]) {
     if how == "undo" {
         for record in records {
@@ -285,7 +285,7 @@ pub(super) fn unmark(world: &mut World, marker: &str, how: &str, records: &[&str
     }
 }
 
-/// Does what `move-files.sh` does; `[target, new, old]`.
+/// Does what `move-files.sh` does, with `[target, new, old]`.
 pub(super) fn move_files(world: &mut World, [target, new, old]: [&str; 3], list: &[u8]) -> Ran {
     let list = String::from_utf8_lossy(list).into_owned();
     for line in list.lines() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::boot::Autostart;
 use o3r_deploy::internal::{digest::Digest, driver::Driver};
 
-/// Everything that the in-memory VPU has.
+/// The complete state of the in-memory VPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct World {
     /// Home directory.
@@ -31,9 +31,9 @@ pub struct World {
     pub autostart: Autostart,
     /// Whether the docker engine answers.
     pub docker_runs: bool,
-    /// Whether the zstd program is there.
+    /// Whether the zstd program exists.
     pub zstd: bool,
-    /// Where it keeps images.
+    /// The store of its images.
     pub store: Store,
     /// Names of its container runtimes.
     pub runtimes: BTreeSet<String>,
@@ -41,7 +41,7 @@ pub struct World {
     pub directories: BTreeMap<String, (u32, u32)>,
     /// Files.
     pub files: BTreeMap<String, File>,
-    /// Symbolic links and where they point.
+    /// Symbolic links and their targets.
     pub links: BTreeMap<String, String>,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Volume>,
@@ -51,24 +51,24 @@ pub struct World {
     pub networks: BTreeMap<String, Network>,
     /// Containers by id.
     pub containers: BTreeMap<String, Container>,
-    /// Where every image that is loaded wants a volume, as a database's does.
+    /// Destinations at which every loaded image declares a volume, as a database's does.
     pub image_volumes: BTreeSet<String>,
     /// Ids of images whose containers exit at once with code 1.
     pub crashing: BTreeSet<String>,
-    /// Names of images that docker-compose asked a registry for, in vain.
+    /// Names of images that docker-compose tried in vain to pull.
     pub pulls: BTreeSet<String>,
-    /// Makes ids.
+    /// The counter for IDs.
     pub next_id: u64,
 }
 
-/// Where an engine keeps images.
+/// An engine's image store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     /// Docker's own store.
     Classic,
     /// Containerd's, behind docker.
     Containerd,
-    /// Podman's, whose service docker's program asks.
+    /// Podman's, accessed by docker's program through podman's service.
     Podman,
 }
 
@@ -86,7 +86,7 @@ pub struct File {
 pub struct Volume {
     /// Driver options.
     pub options: BTreeMap<String, String>,
-    /// Our label's value.
+    /// The value of o3r-deploy's label.
     pub owner: Option<String>,
 }
 
@@ -99,13 +99,13 @@ pub struct Network {
     pub project: String,
     /// Its key in the compose file.
     pub key: String,
-    /// Its driver; empty is `bridge`.
+    /// Its driver; empty means `bridge`.
     pub driver: Driver,
     /// Driver options.
     pub options: BTreeMap<String, String>,
-    /// Address pool; empty where docker chose it.
+    /// Address pool; empty if docker chose it.
     pub subnet: String,
-    /// Whether it leads nowhere else.
+    /// Whether it is isolated from other networks.
     pub internal: bool,
 }
 
@@ -118,13 +118,13 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// Docker's word.
     pub arch: String,
-    /// Where it wants volumes: its `VOLUME`s.
+    /// Destinations of its `VOLUME`s.
     pub volumes: BTreeSet<String>,
-    /// The layers themselves; none of an image that was not loaded here.
+    /// The layers themselves; empty for an image that was not loaded into this VPU.
     pub tars: Vec<Arc<[u8]>>,
 }
 
-/// A container, and what it was really made from.
+/// A container, with the state that it was really created from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Name.
@@ -139,27 +139,27 @@ pub struct Container {
     pub project: String,
     /// Compose service.
     pub service: String,
-    /// Directory that compose ran in.
+    /// Directory that docker-compose ran in.
     pub working_dir: String,
     /// Volumes.
     pub volumes: BTreeSet<String>,
-    /// Whether it is on the VPU's own network.
+    /// Whether it uses host networking.
     pub host_network: bool,
-    /// Digest of the compose file and image that compose's own hash covers.
+    /// Digest of the compose file and image, which docker-compose's own hash covers.
     pub config_hash: Digest,
-    /// The files of the project's directory as they were when the container was made: what the
+    /// The files of the project's directory at the time when the container was created, which the
     /// application really sees.
     pub made_from: BTreeMap<String, Vec<u8>>,
-    /// What its volumes were bound to then.
+    /// The directories that its volumes were bound to at that time.
     pub mounted: BTreeMap<String, String>,
-    /// What else docker shows of it.
+    /// Other attributes that docker shows.
     pub details: Details,
 }
 
-/// What else docker shows of a container.
+/// Other attributes of a container that docker shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Details {
-    /// The image as it was asked for.
+    /// The image reference that it was created with.
     pub image_ref: String,
     /// Its number in its service.
     pub number: usize,
@@ -167,19 +167,19 @@ pub struct Details {
     pub networks: BTreeMap<String, String>,
     /// Its network mode, in docker's words.
     pub network_mode: String,
-    /// What it mounts, by destination.
+    /// Its mounts, by destination.
     pub mounts: BTreeMap<String, Mount>,
     /// Names of the containers that it is linked to.
     pub links: BTreeSet<String>,
-    /// Bytes of memory that it may use; 0 means no limit.
+    /// Its memory limit in bytes; 0 means no limit.
     pub memory: u64,
     /// Whether `docker-compose run` made it.
     pub one_off: bool,
-    /// What it ended with, or 0.
+    /// Its exit code, or 0.
     pub exit_code: i32,
 }
 
-/// What a container mounts at a path.
+/// The source of a container's mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mount {
     /// A path.
@@ -229,16 +229,16 @@ impl Default for World {
 }
 
 impl World {
-    /// The id that an image has when it is loaded.
+    /// Returns the ID that an image has once it is loaded.
     pub fn stored_id(&self, config_digest: Digest) -> String {
         if self.store == Store::Containerd {
-            // Of a manifest that it makes up.
+            // The digest of a manifest that the store generates.
             return Digest::of(format!("manifest of {config_digest}")).to_string();
         }
         config_digest.to_string()
     }
 
-    /// The id of the image that a name or id means.
+    /// Returns the ID of the image with this name or ID.
     pub fn image_id(&self, name: &str) -> Option<String> {
         if self.images.contains_key(name) {
             return Some(name.to_owned());
@@ -247,20 +247,20 @@ impl World {
         self.images.keys().find(tagged).cloned()
     }
 
-    /// A fresh id of 64 hex digits, as docker makes them.
+    /// Returns a new ID of 64 hex digits, in docker's format.
     pub fn fresh_id(&mut self) -> String {
-        // As docker's, the first twelve digits tell one from all others.
+        // As in docker's IDs, the first twelve digits are unique.
         let id = format!("{:012x}{:052x}", self.next_id, 0);
         self.next_id += 1;
         id
     }
 
-    /// Makes a directory and its parents.
+    /// Creates a directory and its parents.
     pub fn make_directory(&mut self, path: &str) {
         self.make_directories(path, 0o755);
     }
 
-    /// Makes a directory and its parents, and has what is made have this mode.
+    /// Creates a directory and its parents, with this mode for those that are created.
     pub(super) fn make_directories(&mut self, path: &str, mode: u32) {
         let mut path = path.trim_end_matches('/');
         while !path.is_empty() && !self.directories.contains_key(path) {
@@ -269,24 +269,25 @@ impl World {
         }
     }
 
-    /// Makes the directory of a path, which nobody else may look into.
+    /// Creates the directory of a path, accessible to its owner alone.
     pub(super) fn make_private_parent(&mut self, path: &str) {
         self.make_directories(parent(path), 0o700);
     }
 
-    /// Writes a file and makes its directory, which nobody else may look into: as scripts with `umask 077` do.
+    /// Writes a file and creates its directory, accessible to its owner alone, as scripts with
+    /// `umask 077` do.
     pub(super) fn write_privately(&mut self, path: &str, bytes: &[u8], mode: u32) {
         self.make_private_parent(path);
         self.write(path, bytes, mode);
     }
 
-    /// Empties a file, or makes it.
+    /// Empties a file, or creates it.
     pub(super) fn empty(&mut self, path: &str) {
         let mode = self.files.get(path).map_or(0o600, |file| file.mode);
         self.write_privately(path, b"", mode);
     }
 
-    /// Removes the directories above a path that are empty, up to `stop`, which stays.
+    /// Removes the empty directories above a path, up to `stop`, which is kept.
     pub(super) fn remove_empty_above(&mut self, path: &str, stop: &str) {
         let mut directory = parent(path);
         while directory != stop && !directory.is_empty() && self.remove_empty(directory) {
@@ -294,12 +295,12 @@ impl World {
         }
     }
 
-    /// Removes a directory, if it is empty; whether it is gone by that.
+    /// Removes a directory if it is empty; returns whether it did.
     pub(super) fn remove_empty(&mut self, directory: &str) -> bool {
         self.below(directory).is_empty() && self.directories.remove(directory).is_some()
     }
 
-    /// The directory that is at a path, perhaps by a symbolic link.
+    /// Returns the directory at a path, following symbolic links.
     pub(super) fn directory_at(&self, path: &str) -> Option<(u32, u32)> {
         let mut path = path.to_owned();
         for _ in 0..8 {
@@ -314,7 +315,7 @@ impl World {
         None
     }
 
-    /// Writes a file and makes its directory.
+    /// Writes a file and creates its directory.
     pub fn write(&mut self, path: &str, bytes: &[u8], mode: u32) {
         if let Some((parent, _)) = path.rsplit_once('/') {
             self.make_directory(parent);
@@ -328,7 +329,7 @@ impl World {
         );
     }
 
-    /// The files below a directory, by path.
+    /// Returns the files below a directory, by path.
     pub fn files_below(&self, directory: &str) -> BTreeMap<String, Vec<u8>> {
         let prefix = format!("{directory}/");
         let below = self
@@ -340,7 +341,7 @@ impl World {
             .collect()
     }
 
-    /// Removes a file, or a directory with all that is in it.
+    /// Removes a file, or a directory with all its contents.
     pub fn remove_below(&mut self, path: &str) {
         let below = format!("{path}/");
         let stays = |other: &String| other != path && !other.starts_with(&below);
@@ -350,7 +351,7 @@ impl World {
     }
 }
 
-/// The directory that a path is in.
+/// Returns the directory of a path.
 pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }

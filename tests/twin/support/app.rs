@@ -1,27 +1,28 @@
-//! An application to deploy: one service of a tiny image that answers, with a volume and files.
+//! An application to deploy: a service of a tiny image that answers HTTP, with a volume and files.
 
 use super::{Layout, Packing, Site, TinyImage, Twin};
 
-/// The application `hello`, its files written by [`App::write`]. Tests change what they are about.
+/// The application `hello`; [`App::write`] writes its files. Tests change the fields that they are
+/// about.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     pub(crate) version: String,
-    /// What the service runs.
+    /// The service's command.
     pub(crate) command: String,
     pub(crate) restart: String,
-    /// `SETTING` of `app.env`, which the service gets.
+    /// `SETTING` in `app.env`, which the service gets.
     pub(crate) setting: String,
     /// The contents of `conf/greeting.txt`, which the service mounts.
     pub(crate) greeting: String,
-    /// More of the `[[compose]]` table.
+    /// Further lines of the `[[compose]]` table.
     pub(crate) compose: String,
-    /// Its line `health`; a short one, as most tests are not about it.
+    /// Its line `health`; with short times, as most tests are not about it.
     pub(crate) health: String,
-    /// More of the manifest.
+    /// Further lines of the manifest.
     pub(crate) more: String,
-    /// More of the `[[volumes]]` table.
+    /// Further lines of the `[[volumes]]` table.
     pub(crate) volume: String,
-    /// More of the compose file's services.
+    /// Further lines of the compose file's services.
     pub(crate) services: String,
 }
 
@@ -41,7 +42,7 @@ impl App {
         }
     }
 
-    /// Its image.
+    /// Returns its image.
     pub(crate) fn image(&self) -> TinyImage {
         TinyImage::new(&format!("hello:{}", self.version), &self.version)
     }
@@ -123,7 +124,7 @@ volumes:
         site.write("conf/greeting.txt", greeting);
     }
 
-    /// Panics unless the service runs, answers, and is made of what is declared.
+    /// Panics unless the service runs, answers, and was created from what is declared.
     #[track_caller]
     pub(crate) fn runs_on(&self, twin: &Twin) {
         let seen = twin.oem(

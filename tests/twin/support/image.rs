@@ -1,4 +1,4 @@
-//! Makes tiny images of nothing but busybox, in every format that images come in.
+//! Builds tiny images with nothing but busybox, in every format of images.
 
 use std::{
     fs,
@@ -38,9 +38,9 @@ pub(crate) struct TinyImage {
     name: String,
     version: String,
     fillers: Vec<usize>,
-    /// Whether these compress.
+    /// Whether the layers of a given size compress.
     text: bool,
-    /// How many files, of how many bytes, and which of them is another one.
+    /// The number of files, the bytes of each, and which of them is changed.
     files: Option<(usize, usize, Option<usize>)>,
     bare: bool,
     architecture: &'static str,
@@ -65,7 +65,7 @@ impl TinyImage {
         self
     }
 
-    /// Has the layers of a given size be text, which compresses to little more than a half.
+    /// Makes the layers of a given size text, which compresses to little more than a half.
     pub(crate) fn of_text(mut self) -> Self {
         self.text = true;
         self
@@ -77,13 +77,13 @@ impl TinyImage {
         self
     }
 
-    /// Leaves its shell out: there is nothing in it that can be run.
+    /// Leaves the shell out: nothing in the image can be run.
     pub(crate) fn without_shell(mut self) -> Self {
         self.bare = true;
         self
     }
 
-    /// Says that it is for another processor than this machine's.
+    /// Declares it for another processor than this machine's.
     pub(crate) fn for_architecture(mut self, architecture: &'static str) -> Self {
         self.architecture = architecture;
         self
@@ -161,7 +161,7 @@ impl TinyImage {
         let mut files = vec![];
         let mut names = vec![];
         for (number, layer) in layers.iter().enumerate() {
-            // Any name would do: docker's own are hashes of the layer's history.
+            // Any name is valid: docker's own are hashes of the layer's history.
             let id = Digest::of(format!("{number} {}", Digest::of(layer))).hex();
             files.push((format!("{id}/VERSION"), b"1.0".to_vec()));
             files.push((
@@ -193,7 +193,8 @@ impl TinyImage {
                 oci.to_owned()
             }
         };
-        // An OCI archive's layers usually are compressed; `docker save` writes them plain.
+        // The layers of an OCI archive are usually compressed; `docker save` writes them
+        // uncompressed.
         let layers: Vec<Vec<u8>> = layers
             .iter()
             .map(|layer| {
@@ -237,7 +238,7 @@ fn blob(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", Digest::of(bytes).hex())
 }
 
-/// A bare file system with busybox, and `version` in `/version`.
+/// Writes a bare file system with busybox, and `version` in `/version`.
 pub(crate) fn rootfs(path: &Path, version: &str) {
     let mut archive = tar::Builder::new(vec![]);
     add_busybox(&mut archive);
@@ -304,7 +305,7 @@ fn add_busybox(archive: &mut Archive) {
     }
 }
 
-/// A busybox that needs no library.
+/// Returns the path of a statically linked busybox.
 fn busybox() -> PathBuf {
     let found = ["/bin/busybox", "/usr/bin/busybox"]
         .iter()
@@ -322,7 +323,7 @@ fn busybox() -> PathBuf {
     path
 }
 
-/// Bytes that do not compress, the same every time (xorshift).
+/// Returns bytes that do not compress, the same every time (xorshift).
 pub(crate) fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(count + 8);

@@ -1,4 +1,4 @@
-//! A link to a twin that can be slow, and that can be cut.
+//! A link to a twin that can be slowed down and cut.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,18 +12,18 @@ use std::{
 
 use super::Twin;
 
-/// Bytes that are passed on at once; with the rate, this is how even the flow is.
+/// Bytes that are passed on at a time; with the rate, this determines how smooth the flow is.
 const CHUNK: usize = 16 << 10;
 
-/// A port of this machine behind which a twin's sshd is.
+/// A port of this machine that forwards to a twin's sshd.
 pub(crate) struct Link {
     pub(crate) port: u16,
-    /// Bytes a second towards the twin; 0 is as many as can be.
+    /// Bytes a second towards the twin; 0 means no limit.
     rate: Arc<AtomicU64>,
-    /// Bytes that went towards the twin.
+    /// Bytes sent towards the twin.
     sent: Arc<AtomicU64>,
     broken: Arc<AtomicBool>,
-    /// How often the connections of the moment fell silent.
+    /// How often the current connections fell silent.
     silences: Arc<AtomicU64>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
     target: Arc<Mutex<String>>,
@@ -71,22 +71,22 @@ impl Link {
         link
     }
 
-    /// New connections lead to another twin, as where it got the address.
+    /// Connects new connections to another twin, as if that one had got the address.
     pub(crate) fn lead_to(&self, twin: &Twin) {
         *self.target.lock().unwrap() = format!("{}:22", twin.address);
     }
 
-    /// From now on `rate` bytes a second go to the twin; 0 is as many as can be.
+    /// Limits the link to `rate` bytes a second towards the twin; 0 means no limit.
     pub(crate) fn slow(&self, rate: u64) {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// Bytes that went towards the twin so far.
+    /// Returns the bytes sent towards the twin so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until `bytes` bytes have gone towards the twin.
+    /// Waits until `bytes` bytes have been sent towards the twin.
     pub(crate) fn wait_for(&self, bytes: u64) {
         let end = std::time::Instant::now() + Duration::from_secs(120);
         while self.sent() < bytes {
@@ -101,13 +101,13 @@ impl Link {
         self.cut();
     }
 
-    /// Nothing comes through any more on the connections that there are, and nobody is told. New ones can be
-    /// made.
+    /// Stops passing on anything on the current connections, without closing them. New connections
+    /// are possible.
     pub(crate) fn fall_silent(&self) {
         self.silences.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Cuts all connections. New ones can be made.
+    /// Cuts all connections. New connections are possible.
     pub(crate) fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
             let _ = socket.shutdown(Shutdown::Both);
@@ -129,7 +129,7 @@ impl Silence {
         }
     }
 
-    /// Does not return where it did.
+    /// Never returns once the connection fell silent.
     fn wait(&self) {
         while self.silences.load(Ordering::Relaxed) != self.at_first {
             std::thread::sleep(Duration::from_secs(1));

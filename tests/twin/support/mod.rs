@@ -1,4 +1,4 @@
-//! What the twin tests are made of.
+//! The parts of twin tests.
 
 mod app;
 mod image;

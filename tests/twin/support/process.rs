@@ -1,4 +1,4 @@
-//! Runs programs to their end or to a point, and keeps all that they said.
+//! Runs programs to their end or to a point, and keeps all of their output.
 
 use std::{
     fmt,
@@ -12,12 +12,12 @@ use std::{
 
 use super::watchdog::Watchdog;
 
-/// Long enough for anything but a hang, on a machine with much else to do.
+/// Long enough for anything but a hang, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that ended.
 pub(crate) struct Ran {
-    /// Its exit code; of one that a signal ended, 128 and the signal, as a shell says it.
+    /// Its exit code; if a signal ended it, 128 plus the signal, as in a shell.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -51,14 +51,15 @@ impl Ran {
         }
     }
 
-    /// Panics, showing everything, unless it ended with `code`.
+    /// Panics, showing all output, unless it ended with `code`.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert!(self.code == Some(code), "wanted exit code {code}: {self:?}");
         self
     }
 
-    /// Panics, showing everything, unless it said this (line breaks and miette's margin apart).
+    /// Panics, showing all output, unless the output contains this (ignoring line breaks and
+    /// miette's margin).
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> &Self {
         let all = plain(&format!("{} {}", self.stdout, self.stderr));
@@ -66,7 +67,7 @@ impl Ran {
         self
     }
 
-    /// Panics, showing everything, if it said this.
+    /// Panics, showing all output, if the output contains this.
     #[track_caller]
     pub(crate) fn says_not(&self, text: &str) -> &Self {
         let all = plain(&format!("{} {}", self.stdout, self.stderr));
@@ -75,7 +76,7 @@ impl Ran {
     }
 }
 
-/// One line, without the margin of a wrapped report.
+/// Joins lines, without the margin of a wrapped report.
 fn plain(text: &str) -> String {
     let words = text
         .split_whitespace()
@@ -83,7 +84,7 @@ fn plain(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a command that reads nothing to its end.
+/// Runs a command without standard input to its end.
 #[must_use]
 pub(crate) fn run(command: &mut Command) -> Ran {
     feed(command, b"")
@@ -99,14 +100,14 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let _watchdog = Watchdog::over(child.id());
-    // What it says is little: it fits its pipes while it is fed.
+    // The output is small enough for its pipes while the input is written.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     Ran::new(command, output.status, &output.stdout, &output.stderr)
 }
 
-/// Runs a command on a terminal of its own, on which `typed` is typed each time it shows `prompt`;
-/// all that the terminal shows is its standard output.
+/// Runs a command on its own terminal, on which `typed` is typed each time it shows `prompt`.
+/// Everything that the terminal shows is returned as standard output.
 #[must_use]
 pub(crate) fn in_terminal(command: &Command, prompt: &str, typed: &str) -> Ran {
     let mut script = Command::new("script");
@@ -156,7 +157,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running {
     child: Child,
     _watchdog: Watchdog,
@@ -167,7 +168,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a command that reads nothing.
+    /// Starts a command without standard input.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -201,7 +202,7 @@ impl Running {
     }
 
     #[must_use]
-    /// Waits until it says a line with `text` on its standard error; false if it ends before.
+    /// Waits until it prints a line with `text` on standard error; returns false if it ends before.
     pub(crate) fn wait_for(&mut self, text: &str) -> bool {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
@@ -215,13 +216,13 @@ impl Running {
         }
     }
 
-    /// Sends it a signal, by name.
+    /// Sends it a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         run(Command::new("kill").args(["-s", name, &pid])).exits(0);
     }
 
-    /// The most kilobytes that it had in memory, until it ended.
+    /// Returns the maximum memory that it used until it ended, in kilobytes.
     pub(crate) fn peak_memory(&mut self) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let mut peak = 0;

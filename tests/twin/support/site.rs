@@ -1,5 +1,4 @@
-//! A machine to deploy from: a directory with a manifest, a home and an ssh configuration of its
-//! own.
+//! A machine to deploy from: a directory with a manifest, a home and an ssh configuration.
 
 use std::{
     fs,
@@ -13,16 +12,16 @@ use super::{
     process::{Ran, Running, in_terminal, run},
 };
 
-/// Where a test deploys from.
+/// A directory from which a test deploys.
 pub(crate) struct Site {
     directory: tempfile::TempDir,
-    /// The `[vpu]` table of the manifests that are written here.
+    /// The `[vpu]` table of its manifests.
     pub(crate) vpu: String,
     redactions: Vec<(String, &'static str)>,
 }
 
 impl Site {
-    /// One that reaches `twin` through `link`.
+    /// Creates a site that reaches `twin` through `link`.
     pub(crate) fn through(link: &Link, twin: &Twin) -> Self {
         let mut site = Self::new(twin);
         let there = format!("host = \"{}\"", twin.address);
@@ -31,7 +30,7 @@ impl Site {
         site
     }
 
-    /// One that may log in to `twin`.
+    /// Creates a site that may log in to `twin`.
     pub(crate) fn new(twin: &Twin) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("o3r-site-")
@@ -54,7 +53,7 @@ impl Site {
             directory,
         };
         fs::create_dir(site.path("home")).unwrap();
-        // ssh takes its home from the password database, whatever $HOME says.
+        // ssh takes the home directory from the password database and ignores $HOME.
         site.write(
             "ssh_config",
             &format!(
@@ -74,7 +73,7 @@ impl Site {
         site
     }
 
-    /// A path here.
+    /// Returns the absolute path of a relative one.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.directory.path().join(relative)
     }
@@ -91,7 +90,7 @@ impl Site {
         self.write("deploy.toml", &format!("{}\n{rest}", self.vpu));
     }
 
-    /// The tool, ready to run.
+    /// Returns the command that runs the tool.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_o3r-deploy"));
         let path = std::env::var("PATH").unwrap();
@@ -125,7 +124,7 @@ impl Site {
         Running::start(&mut self.command(args))
     }
 
-    /// Applies; that must work.
+    /// Applies, which must succeed.
     #[track_caller]
     pub(crate) fn apply(&self) -> Ran {
         self.run(&["apply", "--yes"]).exits(0)
@@ -139,7 +138,7 @@ impl Site {
             .says("Nothing to do");
     }
 
-    /// The addresses of the steps of a plan, each with its action: `update directory.~/share`.
+    /// Returns the addresses of a plan's steps, each with its action: `update directory.~/share`.
     #[track_caller]
     #[must_use]
     pub(crate) fn steps(&self) -> Vec<String> {
@@ -153,7 +152,7 @@ impl Site {
         steps.map(step).collect()
     }
 
-    /// Text without what differs from run to run.
+    /// Replaces what differs from run to run.
     #[must_use]
     pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -175,7 +174,7 @@ impl Site {
         text
     }
 
-    /// Everything in the logs of applies.
+    /// Returns the contents of all logs of applies.
     pub(crate) fn logs(&self) -> String {
         let Ok(entries) = fs::read_dir(self.path("home/o3r_logs/Deployments")) else {
             return String::new();
@@ -186,7 +185,7 @@ impl Site {
     }
 }
 
-/// This machine's architecture, which is its twins', in docker's words.
+/// Returns this machine's architecture, which is its twins', in docker's words.
 pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -195,7 +194,7 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// Where a program is.
+/// Returns the path of a program.
 fn which(program: &str) -> String {
     let path = std::env::var("PATH").unwrap();
     let found = path

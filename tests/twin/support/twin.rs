@@ -8,14 +8,14 @@ use std::{
 
 use super::process::{Ran, run};
 
-/// What a twin behaves like; see README.md.
+/// The firmware that a twin imitates; see README.md.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Profile {
     /// `oem-dc@NAME` units, key login, or the password `oem`.
     Fw1_1_30,
     /// `oem-dc@NAME` units, key login.
     Fw1_4_30,
-    /// Containers come back by restart policy; dockerd starts when asked.
+    /// Containers come back by restart policy; dockerd starts on demand.
     Fw1_21_16,
 }
 
@@ -29,7 +29,7 @@ impl Profile {
     }
 }
 
-/// A twin of this test alone. Dropping it takes it down.
+/// A twin of this test alone, taken down when this is dropped.
 pub(crate) struct Twin {
     name: String,
     pub(crate) address: String,
@@ -41,12 +41,12 @@ pub(crate) struct Twin {
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Twin {
-    /// Starts one of firmware 1.4.30.
+    /// Starts a twin with firmware 1.4.30.
     pub(crate) fn up() -> Self {
         Self::of(Profile::Fw1_4_30)
     }
 
-    /// Starts one.
+    /// Starts a twin with this firmware.
     pub(crate) fn of(profile: Profile) -> Self {
         sweep();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl Twin {
         }
     }
 
-    /// Runs a command line as oem; gives its standard output without the last line end.
+    /// Runs a command line as oem; returns its standard output without trailing whitespace.
     pub(crate) fn oem(&self, command: &str) -> String {
         self.try_oem(command).exits(0).stdout.trim_end().to_owned()
     }
@@ -80,7 +80,7 @@ impl Twin {
         run(script().args(["ssh", &self.name, command]))
     }
 
-    /// Runs a command line as root; gives its standard output without the last line end.
+    /// Runs a command line as root; returns its standard output without trailing whitespace.
     pub(crate) fn root(&self, command: &str) -> String {
         let ran = run(script().args(["root", &self.name, "sh", "-c", command]));
         ran.exits(0).stdout.trim_end().to_owned()
@@ -120,12 +120,12 @@ impl Drop for Twin {
         let down = || run(script().args(["down", &self.name]));
         let mut ran = down();
         if ran.code != Some(0) {
-            // What is paused cannot be killed.
+            // Paused containers cannot be killed.
             let unpause = "docker ps -q --filter status=paused | xargs -r docker unpause";
             let _ = run(script().args(["root", &self.name, "sh", "-c", unpause]));
             ran = down();
         }
-        // A panic while a test panics would hide the first one.
+        // A second panic would hide the first one.
         if ran.code != Some(0) {
             eprintln!("{} was not taken down: {ran:?}", self.name);
         }
@@ -136,7 +136,7 @@ fn script() -> Command {
     Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twin/twin.sh"))
 }
 
-/// Takes down what a killed test run left behind.
+/// Takes down twins that a killed test run left.
 fn sweep() {
     let list = run(script().arg("ls")).exits(0);
     for line in list.stdout.lines() {
@@ -150,7 +150,7 @@ fn sweep() {
             pid.parse::<u32>().is_ok() && !PathBuf::from(format!("/proc/{pid}")).exists()
         };
         if pid.is_some_and(gone) {
-            // Another test may be quicker.
+            // Another test may have taken it down meanwhile.
             let _ = run(script().args(["down", name]));
         }
     }

@@ -1,4 +1,4 @@
-//! Ends a program that hangs, and says what all processes of this machine, and so of its twins,
+//! Ends a program that hangs, and reports what all processes of this machine, including its twins',
 //! were doing then.
 
 use std::{
@@ -12,20 +12,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More than any program takes that a test runs.
+/// The time limit of a program, longer than any that a test runs takes.
 const LIMIT: Duration = Duration::from_secs(200);
 
-/// Less than nextest gives a test.
+/// The time limit of a test, shorter than nextest's.
 const OF_TEST: Duration = Duration::from_secs(280);
 
-/// When the first program was started: with nextest a test has a process of its own.
+/// The time when the first program was started: with nextest, each test is a process.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Over a program that runs; dropped when it has ended.
+/// Watches a running program; dropped when it has ended.
 pub(crate) struct Watchdog(#[expect(dead_code, reason = "dropping it is what tells")] Sender<()>);
 
 impl Watchdog {
-    /// Watches a process: it and its descendants are killed after [`LIMIT`], or when [`OF_TEST`] is over.
+    /// Watches a process: it and its descendants are killed after [`LIMIT`], or when [`OF_TEST`] is
+    /// over.
     pub(crate) fn over(pid: u32) -> Self {
         let left = OF_TEST.saturating_sub(START.elapsed());
         let limit = LIMIT.min(left.max(Duration::from_secs(10)));
@@ -39,7 +40,7 @@ impl Watchdog {
     }
 }
 
-/// Not by a macro: what those print is kept until the test ends, which a hang may prevent.
+/// Not by a macro: the output of macros is captured until the test ends, which a hang may prevent.
 fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
@@ -52,7 +53,7 @@ fn bark(pid: u32) {
             tree.insert(pid);
         }
         say(&shown);
-        // May wait for a process that hangs in the kernel: therefore the last.
+        // Last, because it may wait for a process that hangs in the kernel.
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         say(&format!(" {}\n", command.replace('\0', " ")));
     }
@@ -66,11 +67,12 @@ fn bark(pid: u32) {
 struct Process {
     pid: u32,
     parent: u32,
-    /// Pid, parent, state and the function of the kernel that it waits in.
+    /// Process ID, parent, state and the kernel function that it waits in.
     shown: String,
 }
 
-/// All processes, by number: nearly always parents before their children. Threads of the kernel are left out.
+/// Returns all processes by ID, nearly always parents before their children, without kernel
+/// threads.
 fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
