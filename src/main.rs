@@ -121,8 +121,8 @@ fn parse() -> Result<Parsed, clap::Error> {
     Cli::from_arg_matches(&matches).map(|cli| Parsed::Cli(Box::new(cli)))
 }
 
-/// Sets up tracing: `-vv` shows debug messages with the seconds since the start; `RUST_LOG`
-/// overrides it.
+/// Sets up tracing: `-vv` shows debug messages with the
+/// seconds since the start; `RUST_LOG` overrides it.
 fn trace(verbose: u8, ui: Ui) {
     use tracing_subscriber::EnvFilter;
     let default = if verbose > 1 {

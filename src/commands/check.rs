@@ -1,5 +1,5 @@
-//! `check`: validates the manifest and all it points to, for every VPU that it names, without
-//! connecting to one.
+//! `check`: validates the manifest and all it points to,
+//! for every VPU that it names, without connecting to one.
 
 use std::collections::BTreeSet;
 

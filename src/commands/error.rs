@@ -158,8 +158,8 @@ impl From<HostError> for CommandError {
 }
 
 impl CommandError {
-    /// Creates the error of a VPU that cannot be reached and that this table of the manifest
-    /// describes.
+    /// Creates the error of a VPU that cannot be reached
+    /// and that this table of the manifest describes.
     pub(super) fn unreachable(error: &HostError, table: &Table) -> Self {
         let help = error.help_for(&table.header, &table.file);
         Self::message(code_of(error), chain(error), help)

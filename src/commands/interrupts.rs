@@ -1,5 +1,5 @@
-//! Counts the signals that would end the process, so that connections are closed and unfinished
-//! work is reported.
+//! Counts the signals that would end the process, so that
+//! connections are closed and unfinished work is reported.
 
 use std::io::IsTerminal as _;
 
@@ -20,8 +20,8 @@ const SIGNALS: [SignalKind; 4] = [
     SignalKind::quit(),
 ];
 
-/// Counts these signals from now on. A signal that the parent process ignores (nohup) stays
-/// ignored.
+/// Counts these signals from now on. A signal that the
+/// parent process ignores (nohup) stays ignored.
 pub(super) fn listen() -> Interrupts {
     let (sender, receiver) = watch::channel(0);
     let ignored = ignored();
@@ -50,8 +50,8 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-/// Runs a command that changes nothing, so that it may be interrupted anywhere; cleans up after an
-/// interrupt.
+/// Runs a command that changes nothing, so that it may be
+/// interrupted anywhere; cleans up after an interrupt.
 pub(super) async fn until<T>(
     mut interrupts: Interrupts,
     command: impl Future<Output = Result<T, CommandError>>,
@@ -69,8 +69,8 @@ pub(super) async fn until<T>(
     }
 }
 
-/// Turns terminal echo on again: ssh turns it off for a password prompt, and is killed before it
-/// restores it.
+/// Turns terminal echo on again: ssh turns it off for a
+/// password prompt, and is killed before it restores it.
 async fn show_typing() {
     let Ok(terminal) = fs_err::File::open("/dev/tty") else {
         return;

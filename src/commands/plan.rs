@@ -111,8 +111,8 @@ fn saved(global: &Global, file: &Utf8Path, plan: &Plan) -> String {
     format!("wrote the plan to {file}; {next}")
 }
 
-/// Returns the command line that applies a saved plan, with the options that the plan was made
-/// with.
+/// Returns the command line that applies a saved plan, with
+/// the options that the plan was made with.
 fn apply(global: &Global, file: &Utf8Path) -> String {
     let host = global.host.as_ref().map(ToString::to_string);
     command_line(global, host, &format!("apply {}", quote(file.as_str())))

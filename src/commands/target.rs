@@ -74,8 +74,8 @@ fn environment() -> Result<Option<HostName>, CommandError> {
     })
 }
 
-/// Another VPU than the chosen one with this address: its pins contradict those of the chosen one,
-/// or only it has pins.
+/// Another VPU than the chosen one with this address: its pins
+/// contradict those of the chosen one, or only it has pins.
 struct OtherVpu {
     /// NAME in `[vpus.NAME]`; `None` for `[vpu]`.
     name: Option<String>,

@@ -28,8 +28,8 @@ const MACHINES: &[(&str, &str)] = &[
 ];
 
 impl Architecture {
-    /// Parses a word of `uname -m`. Docker's own words are accepted as well, as `docker version`
-    /// may give either.
+    /// Parses a word of `uname -m`. Docker's own words are
+    /// accepted as well, as `docker version` may give either.
     pub fn of_machine(machine: &str) -> Self {
         let known = MACHINES.iter().find(|(name, _)| *name == machine);
         Self::from(known.map_or(machine, |(_, word)| word))
@@ -52,8 +52,8 @@ impl Architecture {
         }
     }
 
-    /// Whether something built for this architecture runs on `wanted`; an unknown one counts as
-    /// compatible.
+    /// Whether something built for this architecture runs
+    /// on `wanted`; an unknown one counts as compatible.
     pub fn may_run_on(&self, wanted: &Self) -> bool {
         *self == Self::Unknown || self == wanted
     }

@@ -85,8 +85,8 @@ pub struct Rolling {
 impl Rolling {
     /// Creates one for windows of `window` bytes.
     pub fn new(window: usize) -> Self {
-        // A CRC with a start value of zero is linear: a byte contributes as if only zeros followed
-        // it.
+        // A CRC with a start value of zero is linear: a
+        // byte contributes as if only zeros followed it.
         let mut bits = [0; 8];
         for (bit, remainder) in bits.iter_mut().enumerate() {
             *remainder = (0..window).fold(add(0, 1 << bit), |remainder, _| add(remainder, 0));

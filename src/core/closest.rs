@@ -2,8 +2,8 @@
 
 /// Returns the most similar known word, if any is similar enough: `serial` for `serail`.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// The minimal normalised Damerau-Levenshtein similarity: `serail` is `serial`, `name` is not
-    /// `mode`.
+    /// The minimal normalised Damerau-Levenshtein similarity:
+    /// `serail` is `serial`, `name` is not `mode`.
     const LIKE: f64 = 0.6;
     known
         .into_iter()

@@ -1,7 +1,7 @@
 //! Tables of codes: stable names for scripts and the reference, independent of the messages.
 
-/// Declares an enum of the codes of one table, each with its name in text and JSON, and its meaning
-/// for the reference.
+/// Declares an enum of the codes of one table, each with its
+/// name in text and JSON, and its meaning for the reference.
 ///
 /// The enum has `ALL`, `name()` and `meaning()`, and serializes as the name.
 #[macro_export]

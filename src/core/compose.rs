@@ -50,8 +50,8 @@ pub struct ComposeFile {
     pub volumes: Vec<Volume>,
     /// The top-level networks.
     pub networks: Vec<Network>,
-    /// Variables that have no default and that the environment does not set; docker-compose makes
-    /// them empty.
+    /// Variables that have no default and that the environment
+    /// does not set; docker-compose makes them empty.
     pub unset: Vec<At<String>>,
 }
 

@@ -11,9 +11,9 @@ use crate::speeds::Speeds;
 /// both ways take the same time, uncompressed layers take a third longer.
 const LOADED_PACKED: u64 = 24;
 
-/// Link rate (bytes a second) above which uncompressed layers arrive sooner if the VPU's CPU was
-/// not probed, which is the case if sending takes less than half a second (PC with two cores, 10 MB
-/// of layers).
+/// Link rate (bytes a second) above which uncompressed layers arrive
+/// sooner if the VPU's CPU was not probed, which is the case if sending
+/// takes less than half a second (PC with two cores, 10 MB of layers).
 const PLAIN_FROM: u64 = 160_000_000;
 
 /// Link rate (bytes a second; about 100 Mbit/s) up to which layers are compressed hard: a twelfth

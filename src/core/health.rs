@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// The conditions to meet after a project was started; [`Default`] is the gate of a project that
-/// declares none.
+/// The conditions to meet after a project was started;
+/// [`Default`] is the gate of a project that declares none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthGate {
-    /// The maximum time from the start; `None` for a minute, or more if docker's health checks may
-    /// need more.
+    /// The maximum time from the start; `None` for a minute,
+    /// or more if docker's health checks may need more.
     pub timeout: Option<Duration>,
     /// How long all containers have to run without a restart. Docker forgets a crash after ten
     /// seconds; a container that cannot start at all ends within one.

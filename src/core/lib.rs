@@ -1,7 +1,7 @@
-//! The part of `o3r-deploy` that does no input or output: names, digests, compose files, command
-//! lines. It reads no file, runs no process, opens no connection, and uses no clock and no
-//! environment: `clippy.toml` beside it enforces that, and its `Cargo.toml` has no dependency that
-//! could.
+//! The part of `o3r-deploy` that does no input or output: names, digests,
+//! compose files, command lines. It reads no file, runs no process, opens no
+//! connection, and uses no clock and no environment: `clippy.toml` beside it
+//! enforces that, and its `Cargo.toml` has no dependency that could.
 
 #[macro_use]
 mod text_form;

@@ -8,8 +8,8 @@ use crate::{compression::Codec, digest::Digest};
 /// The repository of the names that parts of images have on a VPU until the image is complete.
 pub const PART_REPOSITORY: &str = "o3r-deploy-part";
 
-/// The smallest size, in bytes, of both versions of a file for it to be patched; smaller ones are
-/// sent whole.
+/// The smallest size, in bytes, of both versions of a file
+/// for it to be patched; smaller ones are sent whole.
 pub const SMALLEST_PATCHED: u64 = 1 << 20;
 
 /// Everything that could be sent.
@@ -82,8 +82,8 @@ impl ImageOffer {
     }
 }
 
-/// A part of an image that can be loaded alone: an image of its lowest layers, without those that
-/// are loaded before.
+/// A part of an image that can be loaded alone: an image of
+/// its lowest layers, without those that are loaded before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The number of layers of that image; if it is all of them, it is the image itself.
@@ -137,8 +137,8 @@ pub struct Grain {
 pub enum Reach {
     /// The recipe runs in a container of the old image, by the image's own shell.
     Inside,
-    /// The old image has no shell: its files are copied out of it, and the recipe runs next to
-    /// them.
+    /// The old image has no shell: its files are copied out
+    /// of it, and the recipe runs next to them.
     Outside,
 }
 

@@ -15,8 +15,8 @@ pub enum RestartPolicy {
     Always,
     /// The same, unless somebody stopped it: `unless-stopped`.
     UnlessStopped,
-    /// If it failed, while dockerd runs: `on-failure:5`, with the maximum number of restarts; 0
-    /// means no limit.
+    /// If it failed, while dockerd runs: `on-failure:5`, with
+    /// the maximum number of restarts; 0 means no limit.
     OnFailure(u32),
     /// One that this version does not know.
     Other(String),

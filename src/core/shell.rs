@@ -87,9 +87,9 @@ impl Argv {
     /// Returns the text with which any login shell runs exactly these words, including csh and
     /// fish: one line of printable ASCII, in which only single quotes are special.
     ///
-    /// `sh` runs it: it decodes the words from a form without line ends, quotes, backslashes and
-    /// exclamation marks, which csh and fish read differently from a POSIX shell within single
-    /// quotes.
+    /// `sh` runs it: it decodes the words from a form without line
+    /// ends, quotes, backslashes and exclamation marks, which csh and
+    /// fish read differently from a POSIX shell within single quotes.
     pub fn to_any_shell(&self) -> String {
         let mut text = r#"sh -c 'eval "exec $(printf %b "$1")"' sh ''"#.to_owned();
         text.pop();
@@ -106,8 +106,8 @@ impl Argv {
         text
     }
 
-    /// Returns the text that people read: a script is shown by name and arguments, without its
-    /// body.
+    /// Returns the text that people read: a script is shown
+    /// by name and arguments, without its body.
     pub fn to_display(&self) -> String {
         if let Some(commands) = self.in_turn() {
             let commands: Vec<String> = commands.iter().map(Self::to_display).collect();

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// for an industrial switch or a VPN of a plant.
 const LINK: u64 = 12_500_000;
 
-/// The assumed rate of a VPU that was not measured, in bytes a second: a fifth of a PC with two
-/// cores.
+/// The assumed rate of a VPU that was not measured, in
+/// bytes a second: a fifth of a PC with two cores.
 const CPU: u64 = 65_000_000;
 
 /// How fast a VPU and the way to it are; `None` is what was not measured.
@@ -39,8 +39,8 @@ impl Speeds {
         millis(bytes, self.link())
     }
 
-    /// Returns the milliseconds that work takes which costs as much as making up and hashing this
-    /// many bytes.
+    /// Returns the milliseconds that work takes which costs
+    /// as much as making up and hashing this many bytes.
     pub fn working(self, bytes: u64) -> u64 {
         millis(bytes, self.cpu())
     }

@@ -60,8 +60,8 @@ fn unknown<T>() -> Probed<T> {
     Probed::Unknown("it was not asked".into())
 }
 
-/// Returns the observation of a VPU with docker and docker-compose that have nothing in them; no
-/// device answers.
+/// Returns the observation of a VPU with docker and
+/// docker-compose that have nothing in them; no device answers.
 pub(crate) fn observed() -> Observed {
     let facts = Facts {
         system: System {

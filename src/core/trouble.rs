@@ -1,5 +1,5 @@
-//! Classifies error messages of docker and the VPU's system by their words, so that no other code
-//! searches them.
+//! Classifies error messages of docker and the VPU's system
+//! by their words, so that no other code searches them.
 
 /// The cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -139,8 +139,8 @@ impl Diagnostic {
         self
     }
 
-    /// Returns the line and column of the first label, from 1; the document's start if there is
-    /// none.
+    /// Returns the line and column of the first label, from
+    /// 1; the document's start if there is none.
     pub fn line_and_column(&self) -> (usize, usize) {
         self.source.line_and_column(self.offset())
     }
@@ -193,8 +193,8 @@ impl miette::Diagnostic for Diagnostic {
     }
 }
 
-/// Returns the part of a span on its first line: a label over a whole table would hide what is
-/// around it.
+/// Returns the part of a span on its first line: a label
+/// over a whole table would hide what is around it.
 fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = span.start.min(text.len());
     let end = span.end.min(text.len()).max(start);

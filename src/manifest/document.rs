@@ -1,5 +1,5 @@
-//! Reads a TOML document against a schema: bytes to text, text to a tree, reporting all findings at
-//! once.
+//! Reads a TOML document against a schema: bytes to text,
+//! text to a tree, reporting all findings at once.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ use super::{
 /// The maximum size in bytes: a larger file is not a manifest.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The maximum length of a line in bytes: a report that points into a longer one cannot be laid
-/// out.
+/// The maximum length of a line in bytes: a report that
+/// points into a longer one cannot be laid out.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
 /// The number of findings above which the meaning is not checked.
@@ -267,8 +267,8 @@ fn is_like_a_boolean(text: &str) -> bool {
     words.contains(&text.trim().to_lowercase().as_str())
 }
 
-/// Returns the number at a byte offset with its key, as text: `mode = "0775"`; `None` if the key
-/// takes an integer.
+/// Returns the number at a byte offset with its key, as text:
+/// `mode = "0775"`; `None` if the key takes an integer.
 fn quoted_number(text: &str, at: usize) -> Option<String> {
     let (before, number) = text.split_at_checked(at)?;
     let key = before.trim_end().strip_suffix('=')?.trim_end();

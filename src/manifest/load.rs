@@ -1,5 +1,5 @@
-//! Loads a manifest and the `vpus.toml` next to it: documents to types, reporting all findings at
-//! once.
+//! Loads a manifest and the `vpus.toml` next to it:
+//! documents to types, reporting all findings at once.
 
 use std::io;
 
@@ -24,8 +24,8 @@ use super::{
 pub struct Options {
     /// Overrides `release.version`.
     pub release_version: Option<ReleaseVersion>,
-    /// The `[vpus.NAME]` whose keys override `[vpu]`. Default: the only one, if `[vpu]` has no
-    /// `host`.
+    /// The `[vpus.NAME]` whose keys override `[vpu]`.
+    /// Default: the only one, if `[vpu]` has no `host`.
     pub vpu: Option<String>,
     /// Checks keys and words only: the files that the manifest names may be missing.
     pub words_only: bool,
@@ -231,8 +231,8 @@ fn typed<T: serde::de::DeserializeOwned>(
     match serde_json::from_value(value) {
         Ok(typed) => Some(typed),
         Err(error) => {
-            // The schema allows nothing that the types refuse; if it did, this finding is better
-            // than a panic.
+            // The schema allows nothing that the types refuse;
+            // if it did, this finding is better than a panic.
             findings.push(
                 Diagnostic::error(FindingCode::WrongValue, source, error.to_string())
                     .help("report this as a bug: the schema let it pass"),

@@ -90,8 +90,8 @@ impl Loaded {
         })
     }
 
-    /// Returns the name of the document that has the table of a VPU; without a name, the table
-    /// `[vpu]`.
+    /// Returns the name of the document that has the table
+    /// of a VPU; without a name, the table `[vpu]`.
     pub fn vpu_file(&self, name: Option<&str>) -> &str {
         let pointer = name.map_or("/vpu".to_owned(), |name| child("/vpus", name));
         self.locate(&pointer).0.name()

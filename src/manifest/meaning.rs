@@ -297,8 +297,8 @@ impl Checker<'_> {
         path.resolve(self.loaded.base(), self.files.home().as_deref())
     }
 
-    /// Reports a path that does not exist or is of the wrong kind; returns whether it is as
-    /// expected.
+    /// Reports a path that does not exist or is of the
+    /// wrong kind; returns whether it is as expected.
     fn expect(&mut self, pointer: &str, path: &LocalPath, kind: FileKind) -> bool {
         self.exists(pointer, path, Some(kind)).is_some()
     }

@@ -7,8 +7,8 @@ use super::{
     FindingCode, diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::split_last,
 };
 
-/// The unsupported keys, as pointers with `*` for any one key. A version that supports one removes
-/// its entry.
+/// The unsupported keys, as pointers with `*` for any one
+/// key. A version that supports one removes its entry.
 const LATER: &[&str] = &[
     "/images/*/registry",
     "/images/*/build",
@@ -21,8 +21,8 @@ const LATER: &[&str] = &[
     "/apply/stamp",
 ];
 
-/// Returns an error for every unsupported key in the manifest. A key that is `false` has no effect
-/// and is accepted.
+/// Returns an error for every unsupported key in the manifest.
+/// A key that is `false` has no effect and is accepted.
 pub fn unsupported(loaded: &Loaded) -> Vec<Diagnostic> {
     let value = serde_json::to_value(&loaded.manifest).unwrap_or_default();
     let is_asked_for = |pointer: &str| value.pointer(pointer) != Some(&Value::Bool(false));

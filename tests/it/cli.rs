@@ -4,8 +4,8 @@
 
 use trycmd::TestCases;
 
-/// Test cases that show nothing of the machine that runs the tests: no colours, no home, no
-/// address.
+/// Test cases that show nothing of the machine that runs
+/// the tests: no colours, no home, no address.
 fn hermetic() -> TestCases {
     const HOME: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/home");
     std::fs::create_dir_all(HOME).expect("the target directory can be written");

@@ -1,5 +1,5 @@
-//! The codes of blocked resources, notes, findings and errors: their reference, and a check that a
-//! test provokes each.
+//! The codes of blocked resources, notes, findings and errors:
+//! their reference, and a check that a test provokes each.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

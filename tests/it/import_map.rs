@@ -1,5 +1,5 @@
-//! The imports between the folders of each crate: no folder is in a cycle, and a new dependency
-//! shows in a diff.
+//! The imports between the folders of each crate: no folder
+//! is in a cycle, and a new dependency shows in a diff.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +14,8 @@ type Map = BTreeMap<String, BTreeSet<String>>;
 /// Folders below `src` that are separate crates.
 const CRATES: [&str; 2] = ["core", "transfer"];
 
-/// Returns the imports of the crate whose root is this directory. Tests within modules may import
-/// anything.
+/// Returns the imports of the crate whose root is this
+/// directory. Tests within modules may import anything.
 fn map(root: &Path, others: &[&str]) -> Map {
     let mut map = Map::new();
     for entry in walkdir::WalkDir::new(root) {

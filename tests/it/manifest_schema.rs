@@ -147,8 +147,8 @@ fn keys(schema: &Value, pointer: &str, known: &mut BTreeSet<String>) {
     }
 }
 
-/// What `SchemaStore`'s catalogue requires: the format of an entry, and file names that match
-/// manifests.
+/// What `SchemaStore`'s catalogue requires: the format of
+/// an entry, and file names that match manifests.
 #[test]
 fn the_catalogue_entry_matches_manifests() {
     let text = fs::read_to_string("schemas/schemastore.json").unwrap();

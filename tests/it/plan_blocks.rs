@@ -440,8 +440,8 @@ fn answers_of_docker_compose_on_the_vpu_count() {
     refusing.facts.compose = Probed::Known("1.25.4".into());
     is_free(&wanted, &refusing);
 
-    // Another service, another port, and two containers: the plan follows what docker-compose
-    // resolved.
+    // Another service, another port, and two containers:
+    // the plan follows what docker-compose resolved.
     let config = "services:\n  web:\n    image: app\n    ports: ['9000:80/tcp']\n    scale: 2\nversion: '2.4'\n";
     let file = ComposeFile::parse_config(config, &[].into()).unwrap();
     let mut resolving = answered(&wanted, Answer::Project(Box::new(file)));

@@ -1,5 +1,5 @@
-//! Complete plans about the device, as people read them: its name, serial number and firmware. On
-//! the in-memory VPU.
+//! Complete plans about the device, as people read them: its
+//! name, serial number and firmware. On the in-memory VPU.
 
 use o3r_deploy::internal::{
     observe::{Probed, observe},

@@ -16,8 +16,8 @@ fn the_committed_schemas_are_current() {
     }
 }
 
-/// A plan document that an earlier version wrote: it is read as long as its format is the current
-/// one.
+/// A plan document that an earlier version wrote: it is
+/// read as long as its format is the current one.
 #[test]
 fn old_documents_are_read_and_keep_the_schema() {
     let text = fs::read_to_string("tests/fixtures/plan/format-2.json").unwrap();

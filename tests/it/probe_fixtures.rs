@@ -11,8 +11,8 @@ use proptest::prelude::*;
 const NONCE: &str = "o3r-0123456789abcdef";
 /// Recorded on a twin: docker 20.10.24, docker-compose 1.29.2.
 const DOCKER_20: &str = include_str!("../fixtures/probe/docker-20.10.24.txt");
-/// The same VPU in the output of docker 19.03.8 and docker-compose 1.25.4; see the README beside
-/// it.
+/// The same VPU in the output of docker 19.03.8 and
+/// docker-compose 1.25.4; see the README beside it.
 const DOCKER_19: &str = include_str!("../fixtures/probe/docker-19.03.8.txt");
 
 /// Recorded later, with readings for `status`.

@@ -1,5 +1,5 @@
-//! Checks the library's public interface: the names that `src/lib.rs` exports, and the items of
-//! each of them.
+//! Checks the library's public interface: the names that
+//! `src/lib.rs` exports, and the items of each of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,8 +50,8 @@ fn what_programs_may_use_is_the_committed_list() {
 fn foreign(list: &str) -> String {
     let names = list.lines().filter(|line| !line.starts_with(' '));
     let names: BTreeSet<&str> = names.collect();
-    // Single letters are type parameters; the rest is from the standard library and from well-known
-    // crates.
+    // Single letters are type parameters; the rest is from
+    // the standard library and from well-known crates.
     let known = "Arc Box BTreeMap BTreeSet Err Error FnOnce Fn FnMut Future Into AsRef Iterator Ok Option Result Self Send Some \
                  Static String Sync Vec Utf8Path Utf8PathBuf Display Duration Range AsyncRead AsyncWrite Unpin Pin Stderr \
                  Unknown Deserialize Serialize Mutex Receiver Child ChildStdin";

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::committed::is_current;
 
-/// Describes the values of a key in a few words: `string`, `` `arm64` or `amd64` ``, `list of
-/// strings`.
+/// Describes the values of a key in a few words: `string`,
+/// `` `arm64` or `amd64` ``, `list of strings`.
 fn kind(schema: &Value) -> String {
     let several = |all: &[Value], word: fn(&Value) -> String| {
         let words: Vec<String> = all.iter().map(word).collect();

@@ -85,8 +85,8 @@ pub fn config(arch: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Returns an archive in the layout of docker before 25: duplicate layers are symlinks, the
-/// manifest comes late.
+/// Returns an archive in the layout of docker before 25:
+/// duplicate layers are symlinks, the manifest comes late.
 pub fn docker_old(arch: &str, tag: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let config = config(arch, layers);
     let config_name = format!("{}.json", Digest::of(&config).hex());

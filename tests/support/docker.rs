@@ -1,5 +1,5 @@
-//! A `docker` in a sandbox with the state of an in-memory VPU: real scripts run on it, one call
-//! after the other.
+//! A `docker` in a sandbox with the state of an in-memory
+//! VPU: real scripts run on it, one call after the other.
 
 use std::{
     fs,

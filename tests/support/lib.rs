@@ -1,5 +1,5 @@
-//! Code that the tests of `o3r-deploy` share. Not part of the program: the root package has it as a
-//! dev-dependency.
+//! Code that the tests of `o3r-deploy` share. Not part of
+//! the program: the root package has it as a dev-dependency.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests make files and run programs of their own, and panic where that fails"
@@ -18,14 +18,14 @@ pub mod vpu;
 
 pub use o3r_deploy::Silent;
 
-/// Whether this is the quick inner loop, nextest's profile `default`. `tests/run.sh` uses the
-/// complete one.
+/// Whether this is the quick inner loop, nextest's profile
+/// `default`. `tests/run.sh` uses the complete one.
 fn is_quick() -> bool {
     std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "default")
 }
 
-/// Returns the number of cases of a property test: all of them, or one of nine in the quick inner
-/// loop.
+/// Returns the number of cases of a property test: all of
+/// them, or one of nine in the quick inner loop.
 pub fn cases(all: u32) -> u32 {
     if is_quick() { all.div_ceil(9) } else { all }
 }

@@ -30,8 +30,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Creates a sandbox with these programs, whose login shell and `sh` is `shell`: `["dash"]` or
-    /// `["busybox", "sh"]`.
+    /// Creates a sandbox with these programs, whose login shell
+    /// and `sh` is `shell`: `["dash"]` or `["busybox", "sh"]`.
     pub fn new<'a>(
         shell: &[&str],
         tools: Tools,

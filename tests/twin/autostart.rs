@@ -31,8 +31,8 @@ fn comes_back(twin: &Twin, site: &Site, app: &App) {
     app.runs_on(twin);
 }
 
-/// Checks what `status` reports about the project's start at boot, and about the firmware's
-/// autostart.
+/// Checks what `status` reports about the project's start
+/// at boot, and about the firmware's autostart.
 #[track_caller]
 fn status_says(site: &Site, after_boot: &str, autostart: &str) {
     let text = site.run(&["status"]).exits(0);

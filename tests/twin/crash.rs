@@ -151,8 +151,8 @@ fn killed_with_only_a_file_changed() {
     let mut app = App::new("1.0.0");
     app.write(&site);
     site.apply();
-    // The file is written, but the container still has the old one: docker-compose would see no
-    // change.
+    // The file is written, but the container still has the
+    // old one: docker-compose would see no change.
     app.greeting = "another".to_owned();
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     apply.signal("KILL");

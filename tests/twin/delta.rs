@@ -1,5 +1,5 @@
-//! Of a large layer with few changes, only these are sent: the rest is copied on the VPU from the
-//! previous image.
+//! Of a large layer with few changes, only these are sent:
+//! the rest is copied on the VPU from the previous image.
 
 use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
@@ -51,8 +51,8 @@ fn one_changed_file_costs_little() {
     let ran = site.apply();
     ran.says_not("delta failed");
     let sent = link.sent() - before;
-    // The link is measured with a quarter of a megabyte, which takes clearly longer than the noise
-    // of a busy machine.
+    // The link is measured with a quarter of a megabyte, which
+    // takes clearly longer than the noise of a busy machine.
     assert!(sent < 300_000 + bytes / 50, "{sent} of {bytes} bytes");
     site.nothing_to_do();
     is_whole(&site, &twin);

@@ -207,8 +207,8 @@ fn namespace_of_another_service() {
     vpu.repairs(&["update compose.hello"]);
     shares();
 
-    // docker-compose only warns if the owner is missing, and its hash of the container does not
-    // cover it.
+    // docker-compose only warns if the owner is missing,
+    // and its hash of the container does not cover it.
     vpu.twin.oem(
         "cd /usr/share/oem/docker/compose/hello && docker rm -f hello_web_1 hello_guard_1 &&
          docker-compose up -d --no-deps guard && docker-compose up -d",

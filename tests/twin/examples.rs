@@ -6,8 +6,8 @@ use crate::support::{App, Site, Twin, run};
 
 const PYTHON: &str = "o3r-twin:test-python";
 
-/// Returns an image with Python; built once, and removed by `twin.sh purge` like the twins' own
-/// images.
+/// Returns an image with Python; built once, and removed by
+/// `twin.sh purge` like the twins' own images.
 fn python() -> &'static str {
     let known = Command::new("docker")
         .args(["image", "inspect", PYTHON])

@@ -1,5 +1,5 @@
-//! Health gates: a release that turns out bad after its start is rolled back, and the reason is
-//! reported.
+//! Health gates: a release that turns out bad after its
+//! start is rolled back, and the reason is reported.
 
 use crate::support::{App, Ran, Site, Twin};
 

@@ -81,8 +81,8 @@ fn layer_that_vanishes_between_plan_and_load() {
     site.nothing_to_do();
 }
 
-/// For a wrong byte anywhere in the archive: either docker has exactly that image, or nothing
-/// changed.
+/// For a wrong byte anywhere in the archive: either docker
+/// has exactly that image, or nothing changed.
 #[test]
 fn damaged_anywhere() {
     let twin = Twin::up();

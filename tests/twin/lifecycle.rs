@@ -1,8 +1,8 @@
-//! Everyday failures: each message says where, why and what to do next, and the VPU is left
-//! unchanged.
+//! Everyday failures: each message says where, why and what
+//! to do next, and the VPU is left unchanged.
 //!
-//! Failures of the connection are in `refused.rs`, those in the middle of an apply in `failed.rs`
-//! and `crash.rs`.
+//! Failures of the connection are in `refused.rs`, those in
+//! the middle of an apply in `failed.rs` and `crash.rs`.
 
 use crate::support::{App, Layout, Packing, Site, TinyImage, Twin};
 
@@ -14,8 +14,8 @@ fn state(twin: &Twin) -> String {
     )
 }
 
-/// Checks that an apply of the application's manifest is refused with this code, and changes
-/// nothing.
+/// Checks that an apply of the application's manifest is
+/// refused with this code, and changes nothing.
 #[track_caller]
 fn refused(twin: &Twin, site: &Site, code: i32, says: &[&str]) {
     let before = state(twin);

@@ -1,5 +1,5 @@
-//! ssh as users configure it: the effects of `ssh_config`, sshd and an account on a login, and the
-//! messages about them.
+//! ssh as users configure it: the effects of `ssh_config`, sshd
+//! and an account on a login, and the messages about them.
 
 use crate::support::{App, Site, Twin};
 

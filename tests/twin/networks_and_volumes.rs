@@ -124,8 +124,8 @@ fn converges(profile: Profile) {
     let left = format!("docker run --rm -v {volume}:/old data:1 cat /old/file");
     assert_eq!(data.twin.oem(&left), "precious");
 
-    // A container that is removed with its volumes gets them back if the release with fewer
-    // containers fails.
+    // A container that is removed with its volumes gets
+    // them back if the release with fewer containers fails.
     let two = Release {
         on: "    scale: 2\n",
         ..second
@@ -144,8 +144,8 @@ fn converges(profile: Profile) {
         .says("[anonymous-volumes-left]");
     assert_eq!(data.data(), "bind\nkept");
 
-    // The anonymous volume of a failing release that mounts nothing there does not cover the
-    // restored mount.
+    // The anonymous volume of a failing release that mounts
+    // nothing there does not cover the restored mount.
     data.twin.oem("echo bound >bound/file");
     data.is_taken_back(
         Release {
@@ -214,8 +214,8 @@ fn networks_mounts_and_policies_with_the_older_docker_compose() {
     converges(Profile::Fw1_1_30);
 }
 
-/// Only the record of the previous release knows of the volume that an apply took away before it
-/// was cut off.
+/// Only the record of the previous release knows of the
+/// volume that an apply took away before it was cut off.
 #[test]
 fn an_anonymous_volume_is_restored_after_an_interrupted_apply() {
     let data = Data::up(Profile::Fw1_4_30);

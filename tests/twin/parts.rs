@@ -6,8 +6,8 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// Writes a manifest of one image, `big:1`, with layers of these sizes in bytes; returns the size
-/// of its archive.
+/// Writes a manifest of one image, `big:1`, with layers of
+/// these sizes in bytes; returns the size of its archive.
 fn write(site: &Site, fillers: &[usize]) -> u64 {
     write_manifest(site);
     write_image(site, TinyImage::new("big:1", "1"), fillers)

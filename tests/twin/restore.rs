@@ -28,8 +28,8 @@ impl Deployed {
         }
     }
 
-    /// Returns files with their modes, the volume's directory, and what the containers were created
-    /// from.
+    /// Returns files with their modes, the volume's
+    /// directory, and what the containers were created from.
     fn seen(twin: &Twin) -> String {
         twin.oem(
             "cd /usr/share/oem/docker/compose/hello && find . -type f -printf '%p %m ' -exec sha256sum {} ';' | sort

@@ -6,8 +6,8 @@ use crate::support::{Layout, Link, Packing, Site, TinyImage, Twin};
 
 const MIB: usize = 1 << 20;
 
-/// Writes a manifest of one image, `big:1`, that contains its version, with layers of these sizes
-/// in bytes.
+/// Writes a manifest of one image, `big:1`, that contains
+/// its version, with layers of these sizes in bytes.
 fn write(site: &Site, version: &str, fillers: &[usize]) {
     site.manifest(
         "[release]\nname = \"big\"\n[[images]]\nname = \"big:1\"\narchive = \"dist/big.tar\"\n",
@@ -53,8 +53,8 @@ fn layers_that_vanish_between_parts() {
     is_tidy(&twin);
 }
 
-/// Docker's disk fills up while parts arrive: the former image is kept, and the next apply cleans
-/// up.
+/// Docker's disk fills up while parts arrive: the former
+/// image is kept, and the next apply cleans up.
 #[test]
 fn disk_that_fills_up_between_parts() {
     let twin = Twin::up();

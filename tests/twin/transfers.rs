@@ -73,8 +73,8 @@ fn a_tree_is_copied_changed_and_mirrored() {
     );
 }
 
-/// Only the changed part of a large file is sent; if somebody changes the old version meanwhile,
-/// all of it.
+/// Only the changed part of a large file is sent; if
+/// somebody changes the old version meanwhile, all of it.
 #[test]
 fn a_large_file_is_built_from_its_old_version() {
     let twin = Twin::up();

@@ -1,5 +1,5 @@
-//! Runs one attempt to apply: locks, observes again, executes, and checks that the VPU has
-//! converged.
+//! Runs one attempt to apply: locks, observes again,
+//! executes, and checks that the VPU has converged.
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
@@ -43,8 +43,8 @@ pub(super) struct Attempt<'a> {
 
 /// Why an attempt ended.
 pub(super) enum Stop {
-    /// The connection was lost before anything that runs was touched; the error is reported if it
-    /// cannot be restored.
+    /// The connection was lost before anything that runs was
+    /// touched; the error is reported if it cannot be restored.
     LinkLost(Box<CommandError>),
     /// A layer in the cache is corrupt; the error is reported if that happens too often.
     DamagedCache(Box<CommandError>),
@@ -90,8 +90,8 @@ impl Attempt<'_> {
         self.look_again(session, result, lock).await
     }
 
-    /// Observes and plans again, and asks again if the plan differs; breaks if nothing is left to
-    /// do.
+    /// Observes and plans again, and asks again if the plan
+    /// differs; breaks if nothing is left to do.
     async fn plan_again(
         &mut self,
         session: &Session,

@@ -318,8 +318,8 @@ fn check_not_stale(plan: &Plan, now: &Plan, when: &str) -> Result<(), CommandErr
     } else if plan.vpu != now.vpu {
         format!("it is for {} (serial {})", plan.vpu.host, plan.vpu.serial)
     } else if plan.fingerprint != now.fingerprint {
-        // A file whose size changed is inspected differently, which changes the fingerprint as
-        // well.
+        // A file whose size changed is inspected differently,
+        // which changes the fingerprint as well.
         "the VPU or a local file changed".to_owned()
     } else {
         "local files changed".to_owned()

@@ -61,8 +61,8 @@ pub(super) async fn reconnect(
     Err(lost)
 }
 
-/// Connects; returns whether it is the machine that was planned for, before anything is written to
-/// it.
+/// Connects; returns whether it is the machine that was
+/// planned for, before anything is written to it.
 async fn connect_to_same(session: &mut Session, known: &Known) -> Result<bool, HostError> {
     session.reconnect().await?;
     if known.identity == Identity::default() {

@@ -3,8 +3,8 @@
 use super::{attempt::Stop, reconnect::WAITS};
 use crate::commands::CommandError;
 
-/// The maximum number of corrupt layers in the cache that one apply rebuilds. More of them mean a
-/// failing disk.
+/// The maximum number of corrupt layers in the cache that
+/// one apply rebuilds. More of them mean a failing disk.
 const MAX_DAMAGED: u32 = 20;
 
 /// The reason for an attempt.

@@ -45,8 +45,8 @@ impl Waiting<'_> {
     }
 }
 
-/// Opens the log of this apply; if it cannot be written, reports that and returns one that writes
-/// nothing.
+/// Opens the log of this apply; if it cannot be written,
+/// reports that and returns one that writes nothing.
 pub(super) fn log(global: &Global, ui: Ui) -> Log {
     let directory = match (global.log_dir.strip_prefix("~"), crate::user::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -67,8 +67,8 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
     }
 }
 
-/// Who applies and when, by this machine's clock (the VPU's is unreliable), as members of a JSON
-/// object.
+/// Who applies and when, by this machine's clock (the VPU's
+/// is unreliable), as members of a JSON object.
 pub(super) fn who() -> String {
     let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

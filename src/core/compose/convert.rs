@@ -1,5 +1,5 @@
-//! Converts values as docker-compose does after replacing variables: `"80"` becomes a number if the
-//! key takes a number.
+//! Converts values as docker-compose does after replacing
+//! variables: `"80"` becomes a number if the key takes a number.
 
 use super::{
     Release,

@@ -41,8 +41,8 @@ pub fn read_env(text: &str, release: Release) -> EnvFile {
     }
 }
 
-/// Reads as 1.25.4: splits every line at its first `=` and keeps everything else, such as quotes,
-/// comments and blanks.
+/// Reads as 1.25.4: splits every line at its first `=` and
+/// keeps everything else, such as quotes, comments and blanks.
 fn by_line(text: &str) -> EnvFile {
     let mut file = EnvFile::default();
     for (index, line) in text.lines().enumerate() {

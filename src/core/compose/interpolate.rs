@@ -159,8 +159,8 @@ impl<'a> Replacer<'a> {
         Some(expanded)
     }
 
-    /// Expands the inside of `${…}`: a name, alone or followed by `-`, `:-`, `?` or `:?` and a
-    /// text.
+    /// Expands the inside of `${…}`: a name, alone or
+    /// followed by `-`, `:-`, `?` or `:?` and a text.
     fn braced(&mut self, inside: &str, place: Place) -> Option<String> {
         let (name, rest) = inside.split_at(name_length(inside));
         if name.is_empty() {

@@ -16,8 +16,8 @@ pub struct Limits {
     pub memory: u64,
     /// Bytes (`mem_reservation`).
     pub memory_reservation: u64,
-    /// Millionths of a processor (`cpus`). Docker counts billionths; docker-compose rounds to
-    /// millionths.
+    /// Millionths of a processor (`cpus`). Docker counts
+    /// billionths; docker-compose rounds to millionths.
     pub micro_cpus: u64,
     /// Relative weight (`cpu_shares`).
     pub cpu_shares: u64,

@@ -7,9 +7,9 @@ use super::{
     yaml,
 };
 
-/// Finds the keys that a message names, as in `services.web.ports` or `Service "web" … "ports"`.
-/// Returns how many nested keys it names, and the line of the innermost; `None` if it names nothing
-/// in this text.
+/// Finds the keys that a message names, as in `services.web.ports` or
+/// `Service "web" … "ports"`. Returns how many nested keys it names, and
+/// the line of the innermost; `None` if it names nothing in this text.
 pub fn line_of_words(text: &str, words: &[&str]) -> Option<(usize, usize)> {
     let root = yaml::parse(text, 0).ok()?;
     let parts = words.iter().flat_map(|word| word.split('.'));

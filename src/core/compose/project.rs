@@ -564,8 +564,8 @@ pub(super) fn joined(directory: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// Whether a path relative to the compose file's directory is one of the files that are sent with
-/// it.
+/// Whether a path relative to the compose file's directory
+/// is one of the files that are sent with it.
 pub fn is_placed<'a>(path: &str, mut extra_files: impl Iterator<Item = &'a str>) -> bool {
     let path = normalise(path);
     extra_files.any(|extra| is_within(&path, &normalise(extra)))

@@ -22,8 +22,8 @@ pub struct Volume {
     pub external: bool,
     /// The driver, if specified.
     pub driver: Option<Driver>,
-    /// `driver_opts`, as docker-compose writes them: every value is a string; passwords are
-    /// removed.
+    /// `driver_opts`, as docker-compose writes them: every
+    /// value is a string; passwords are removed.
     pub options: BTreeMap<String, String>,
     /// The place of its key.
     pub place: Place,
@@ -56,8 +56,8 @@ pub struct Network {
     pub external: bool,
     /// The driver, if specified.
     pub driver: Option<Driver>,
-    /// `driver_opts`, as docker-compose writes them: every value is a string; passwords are
-    /// removed.
+    /// `driver_opts`, as docker-compose writes them: every
+    /// value is a string; passwords are removed.
     pub options: BTreeMap<String, String>,
     /// `internal:`, if specified.
     pub internal: Option<bool>,

@@ -1,5 +1,5 @@
-//! Validates a compose file against docker-compose's own schemas and explains in the user's words
-//! what does not fit.
+//! Validates a compose file against docker-compose's own
+//! schemas and explains in the user's words what does not fit.
 
 use std::sync::OnceLock;
 

@@ -54,15 +54,15 @@ pub struct Service {
     pub replicas: Option<usize>,
     /// Files of the top-level secrets that it uses; docker-compose ignores configs.
     pub secret_files: Vec<At<String>>,
-    /// Seconds after a start within which docker reports its containers as healthy or unhealthy, if
-    /// the compose file specifies any part of their health check; docker's defaults fill in the
-    /// rest.
+    /// Seconds after a start within which docker reports its containers
+    /// as healthy or unhealthy, if the compose file specifies any part
+    /// of their health check; docker's defaults fill in the rest.
     #[serde(default)]
     pub health_seconds: Option<u64>,
     /// Seconds that its containers may take to stop, rounded up (`stop_grace_period`).
     pub stop_seconds: Option<u64>,
-    /// Limits on its containers' use of the VPU; `None` if it depends on docker-compose which ones
-    /// count.
+    /// Limits on its containers' use of the VPU; `None` if
+    /// it depends on docker-compose which ones count.
     #[serde(default)]
     pub limits: Option<Limits>,
     /// Digest of everything that it specifies except `scale:`, with variables replaced.
@@ -81,8 +81,8 @@ pub struct Mount {
 }
 
 impl Service {
-    /// Returns the number of containers that docker-compose creates: 1.25.4 ignores
-    /// `deploy.replicas`.
+    /// Returns the number of containers that docker-compose
+    /// creates: 1.25.4 ignores `deploy.replicas`.
     pub fn containers(&self, release: Release) -> usize {
         let replicas = self.replicas.filter(|_| release.reads_replicas());
         self.scale.or(replicas).unwrap_or(1)

@@ -1,5 +1,5 @@
-//! Composes a YAML document into a tree, accepting and refusing what `PyYAML` does for
-//! docker-compose.
+//! Composes a YAML document into a tree, accepting and
+//! refusing what `PyYAML` does for docker-compose.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Estimates how long it takes to get a large file onto a VPU: sent whole, or built there from its
-//! old version.
+//! Estimates how long it takes to get a large file onto a
+//! VPU: sent whole, or built there from its old version.
 //!
 //! The VPU's part was measured with a file of 300 MB on a twin with two cores, one, a half and a
 //! quarter, for which `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s.
@@ -9,8 +9,8 @@ use crate::{blocks::block_size, offers::PatchOffer, speeds::Speeds};
 /// Fixed cost of summing a file's blocks, a few processes, in bytes of the CPU probe.
 const ASKING: u64 = 2_000_000;
 
-/// Cost of summing a byte of a file's blocks, in tenths of the CPU probe's cost of a byte: 8 to 12
-/// were measured.
+/// Cost of summing a byte of a file's blocks, in tenths of
+/// the CPU probe's cost of a byte: 8 to 12 were measured.
 const SUMMED: u64 = 10;
 
 /// Bytes in which the VPU reports the sums of a block.
@@ -20,8 +20,8 @@ const SAID: u64 = 120;
 /// Flash memory may be slower.
 const BUILT: u64 = 10;
 
-/// Cost of a piece of a recipe, which is a process, in bytes of the CPU probe: 130 to 190 kB were
-/// measured.
+/// Cost of a piece of a recipe, which is a process, in
+/// bytes of the CPU probe: 130 to 190 kB were measured.
 const PIECE: u64 = 200_000;
 
 /// Returns the milliseconds to send a patch and build the file of `bytes` bytes.

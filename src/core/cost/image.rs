@@ -1,5 +1,5 @@
-//! Estimates how long it takes to get an image onto a VPU: sent as layers, or built there from
-//! another image.
+//! Estimates how long it takes to get an image onto a VPU:
+//! sent as layers, or built there from another image.
 //!
 //! The VPU's part was measured with docker 20.10 on a twin with two cores, one, a half and a
 //! quarter, for which `cpu` of [`Speeds`] was 310, 205, 98 and 40 MB/s (`benches/transfer.sh 1 2
@@ -14,12 +14,12 @@ use crate::{
 /// byte: 10 to 22 were measured, the most for many small files.
 const LOADED: u64 = 16;
 
-/// Cost of building a byte of an archive, in the same unit: 3 to 16 were measured, the most for
-/// many files.
+/// Cost of building a byte of an archive, in the same unit:
+/// 3 to 16 were measured, the most for many files.
 const BUILT: u64 = 10;
 
-/// Cost of unpacking a recipe and starting a container, in bytes of the CPU probe: 70 to 100 MB
-/// were measured.
+/// Cost of unpacking a recipe and starting a container, in
+/// bytes of the CPU probe: 70 to 100 MB were measured.
 const START: u64 = 90_000_000;
 
 /// The largest compression ratio assumed for layers; those of programs compress to a third.
@@ -42,8 +42,8 @@ pub fn delta(speeds: Speeds, offer: &DeltaOffer) -> u64 {
         .saturating_add(building)
 }
 
-/// Whether even the smallest delta could be faster than sending layers of `bytes`, which may not be
-/// compressed yet.
+/// Whether even the smallest delta could be faster than
+/// sending layers of `bytes`, which may not be compressed yet.
 pub fn may_pay(speeds: Speeds, bytes: u64) -> bool {
     speeds.sending(bytes / 100 * COMPRESSED) > speeds.working(START)
 }
@@ -54,9 +54,9 @@ pub fn surely_pays(speeds: Speeds, offer: &DeltaOffer) -> bool {
     delta(speeds, offer) < whole(speeds, smallest, offer.archive_bytes)
 }
 
-/// Returns the sizes from which copying is worth it: searching a file pays if sending it takes a
-/// tenth of a second, copying a range of one if sending it takes the 10 ms of the two programs that
-/// copy it.
+/// Returns the sizes from which copying is worth it: searching a file
+/// pays if sending it takes a tenth of a second, copying a range of
+/// one if sending it takes the 10 ms of the two programs that copy it.
 pub fn grain(speeds: Speeds) -> Grain {
     let bytes = |part: u64| speeds.link() / part * 100 / COMPRESSED;
     Grain {
@@ -108,8 +108,8 @@ mod tests {
                     );
                 };
                 near(delta(speeds, &offer), built);
-                // For small layers, most of the time is the start of `docker load`, which both ways
-                // have.
+                // For small layers, most of the time is the
+                // start of `docker load`, which both ways have.
                 if bytes > 100_000_000 {
                     near(whole(speeds, 0, bytes), loaded);
                 }

@@ -147,8 +147,8 @@ pub struct Volume {
 pub struct Image {
     /// `name:tag`.
     pub name: String,
-    /// Its identity, if the manifest has a source for it; `None` means that it must already be on
-    /// the VPU.
+    /// Its identity, if the manifest has a source for it;
+    /// `None` means that it must already be on the VPU.
     pub content: Option<ImageContent>,
     /// Where it is declared.
     pub source: Option<String>,
@@ -273,8 +273,8 @@ pub struct Service {
     pub restart: Option<RestartPolicy>,
     /// How long its containers may take to stop, in whole seconds; `None` for docker's default.
     pub stop_seconds: Option<u64>,
-    /// Limits on its containers' use of the VPU; `None` if it depends on docker-compose which ones
-    /// count.
+    /// Limits on its containers' use of the VPU; `None` if
+    /// it depends on docker-compose which ones count.
     pub limits: Option<Limits>,
     /// Digest of its definition; `None` only in tests.
     pub definition: Option<Digest>,

@@ -1,5 +1,5 @@
-//! Replaces what was read from projects' files on this machine with what docker-compose on the VPU
-//! resolves them to.
+//! Replaces what was read from projects' files on this machine
+//! with what docker-compose on the VPU resolves them to.
 
 use std::{
     borrow::Cow,
@@ -110,8 +110,8 @@ impl Desired {
         }
     }
 
-    /// Whether a transfer's target or a project's file is at this absolute path, or a target is
-    /// above it.
+    /// Whether a transfer's target or a project's file is
+    /// at this absolute path, or a target is above it.
     fn puts(&self, path: &str, home: &str) -> bool {
         let by_transfer = |transfer: &Transfer| {
             let target = transfer.target.resolve(home);
@@ -156,8 +156,8 @@ impl Desired {
         Cow::Owned(desired)
     }
 
-    /// Returns the answer of docker-compose on the VPU about a project, if it was asked about
-    /// exactly these files.
+    /// Returns the answer of docker-compose on the VPU about
+    /// a project, if it was asked about exactly these files.
     pub fn resolved<'a>(&self, project: &str, facts: &'a Facts) -> Option<&'a Resolved> {
         let resolved = facts.resolved.get(project)?;
         let asked = self.questions(facts);

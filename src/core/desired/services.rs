@@ -9,8 +9,8 @@ use crate::{
     remote,
 };
 
-/// Returns the paths on the VPU that a service mounts; relative ones are resolved against the
-/// project's directory.
+/// Returns the paths on the VPU that a service mounts;
+/// relative ones are resolved against the project's directory.
 fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
     let mounts = service
         .mounts
@@ -19,8 +19,8 @@ fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
             MountSource::Bind(path) => Some(path),
             _ => None,
         });
-    // An environment file is not mounted, but its values are read at the start as well; a secret is
-    // a mount.
+    // An environment file is not mounted, but its values
+    // are read at the start as well; a secret is a mount.
     let files = service.env_files.iter().chain(&service.secret_files);
     let paths = mounts.chain(files.map(|file| &file.value));
     paths.map(|path| from_directory(path, directory)).collect()

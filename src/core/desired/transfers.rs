@@ -127,8 +127,8 @@ pub fn archive_len(transfers: &[Transfer], members: &[String]) -> u64 {
     length + BLOCK + (sums(transfers, members).len() as u64).next_multiple_of(BLOCK)
 }
 
-/// Returns the contents of the last file of an archive of these members, as `sha256sum -c` reads
-/// it.
+/// Returns the contents of the last file of an archive of
+/// these members, as `sha256sum -c` reads it.
 pub fn sums(transfers: &[Transfer], members: &[String]) -> String {
     let mut sums = String::new();
     for member in members {

@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A kind of resource. The variants are in alphabetical order, so that addresses sort as their text
-/// does.
+/// A kind of resource. The variants are in alphabetical
+/// order, so that addresses sort as their text does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResourceKind {
@@ -123,8 +123,8 @@ impl Address {
         &self.name
     }
 
-    /// Returns the compose project and the path below its directory, if this is a file of a
-    /// project.
+    /// Returns the compose project and the path below its
+    /// directory, if this is a file of a project.
     pub fn project_file(&self) -> Option<(&str, &str)> {
         let file = (self.kind == ResourceKind::File).then_some(&self.name)?;
         file.split_once('/')

@@ -275,8 +275,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Sorts the steps by phase, keeping the order in which the differs added them, and numbers
-    /// them from 1.
+    /// Sorts the steps by phase, keeping the order in which
+    /// the differs added them, and numbers them from 1.
     pub(super) fn finish(mut self, host: &str) -> Plan {
         let watchdog = self.watchdog();
         self.steps.sort_by_key(|step| step.phase);

@@ -1,5 +1,5 @@
-//! Plans the device's own name: sets it, and saves it for the next boot without saving anyone's
-//! temporary settings.
+//! Plans the device's own name: sets it, and saves it for
+//! the next boot without saving anyone's temporary settings.
 
 use std::collections::BTreeSet;
 
@@ -128,8 +128,8 @@ fn set(name: &str) -> Argv {
     Argv::new("set").arg(name_fragment(name))
 }
 
-/// Returns the call that saves the pointers. They are never empty: the device takes an empty list
-/// for all settings.
+/// Returns the call that saves the pointers. They are never
+/// empty: the device takes an empty list for all settings.
 fn save<'a>(pointers: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::new("saveInit").args(pointers)
 }

@@ -34,8 +34,8 @@ pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
 pub(super) fn plan(builder: &mut Builder<'_>) {
     let desired = builder.desired;
     let home = &builder.facts.system.home;
-    // Sorted by path, so that a parent comes before its children; one entry for all spellings of a
-    // path.
+    // Sorted by path, so that a parent comes before its
+    // children; one entry for all spellings of a path.
     let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
     let mut in_two_modes = vec![];
     for directory in &desired.directories {

@@ -1,5 +1,5 @@
-//! Computes the digest of the facts that a plan depends on: canonical, sorted, and without
-//! readings.
+//! Computes the digest of the facts that a plan depends on:
+//! canonical, sorted, and without readings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,8 @@ pub(super) fn fingerprint(desired: &Desired, facts: &Facts) -> Digest {
     rest.images = emptied(&facts.images);
     rest.containers = emptied(&facts.containers);
     rest.networks = emptied(&facts.networks);
-    // A port that another program takes or frees blocks or unblocks a project, which shows in the
-    // plan.
+    // A port that another program takes or frees blocks or
+    // unblocks a project, which shows in the plan.
     rest.listeners = emptied(&facts.listeners);
     rest.autostart = autostart::relevant(desired, &facts.autostart);
     let names: Vec<&String> = desired.images.iter().map(|image| &image.name).collect();
@@ -150,8 +150,8 @@ mod tests {
         letters.bytes().map(|letter| Digest::of([letter])).collect()
     }
 
-    /// A project with a network of its own, one of others that its container is on, a volume and an
-    /// image.
+    /// A project with a network of its own, one of others
+    /// that its container is on, a volume and an image.
     fn desired() -> Desired {
         let mut project = testing::project("app", [("main", Service::default())]);
         project.networks = vec![desired::Network {

@@ -96,8 +96,8 @@ fn vpu(
     builder.block(address, Obstacle::new(code, reason, remedy));
 }
 
-/// Notes a login environment that redirects docker or docker-compose: what starts at boot may not
-/// follow it.
+/// Notes a login environment that redirects docker or
+/// docker-compose: what starts at boot may not follow it.
 fn other_docker(builder: &mut Builder<'_>) {
     let environment = &builder.facts.system.environment;
     for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
@@ -123,12 +123,12 @@ fn docker_help(reason: &str) -> &'static str {
     }
 }
 
-/// Bytes of the home directory's disk that every apply needs: a file of a few hundred bytes takes a
-/// block or two.
+/// Bytes of the home directory's disk that every apply needs:
+/// a file of a few hundred bytes takes a block or two.
 const RECORDS: u64 = 16 << 10;
 
-/// Blocks a home that takes no files, if there is anything to do: the lock and the record are
-/// written into it.
+/// Blocks a home that takes no files, if there is anything
+/// to do: the lock and the record are written into it.
 pub(super) fn home(builder: &mut Builder<'_>) {
     let full = builder.readings.home_free.filter(|free| *free < RECORDS);
     if let Some(free) = full.filter(|_| builder.has_steps()) {

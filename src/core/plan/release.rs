@@ -83,13 +83,13 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let kept = kept.map(|project| state.kept_directory(&project.name));
     let kept: Vec<_> = kept.chain(staging.iter().cloned()).collect();
     let recorded = remote::recorded(&history, kept.clone());
-    // What the record kept for a rollback is of no use after one, either.
+    // After a rollback, what was kept for it is of no more use either.
     let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
     let projects = wanted.projects.iter().map(String::as_str);
     let record = remote::record_release(&history, compose, projects, kept);
     let draft = draft.run([
-        // A record command that failed or was killed after it wrote the record has still recorded
-        // the release.
+        // A record command that failed or was killed after it
+        // wrote the record has still recorded the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
     ]);
     let restore = if builder.has_steps_in(Phase::Switch) {
@@ -175,8 +175,8 @@ mod tests {
         testing,
     };
 
-    /// Returns the cause of recording the release over this one; `None` if it is not recorded
-    /// again.
+    /// Returns the cause of recording the release over this
+    /// one; `None` if it is not recorded again.
     fn cause(change: impl FnOnce(&mut facts::Release)) -> Option<Cause> {
         let desired = testing::desired(vec![testing::project("web", [])]);
         let made = Made {

@@ -310,8 +310,8 @@ impl Command {
         }
     }
 
-    /// Returns the text that people read: a script is shown by name and arguments, without its
-    /// body.
+    /// Returns the text that people read: a script is shown
+    /// by name and arguments, without its body.
     pub fn to_display(&self) -> String {
         let words = self.argv.to_display();
         match self.transport {

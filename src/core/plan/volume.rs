@@ -105,8 +105,8 @@ fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Optio
     builder.step(draft);
 }
 
-/// Checks that all containers that use the volume belong to desired projects; otherwise returns why
-/// not.
+/// Checks that all containers that use the volume belong to
+/// desired projects; otherwise returns why not.
 fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
     let containers = builder.facts.containers.as_result()?;
     let foreign = containers.values().find(|container| {

@@ -302,9 +302,9 @@ fn container_status(
     }
 }
 
-/// Returns a container's image as shown to people: the name that it was created from, if the image
-/// still has it; otherwise another name that o3r-deploy did not give; otherwise the start of its
-/// ID.
+/// Returns a container's image as shown to people: the name that it
+/// was created from, if the image still has it; otherwise another
+/// name that o3r-deploy did not give; otherwise the start of its ID.
 fn image_name(container: &Container, facts: &Facts) -> String {
     let id = &container.image;
     let images = facts.images.known();

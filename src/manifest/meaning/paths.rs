@@ -12,9 +12,9 @@ use crate::manifest::{
     types::{COMPOSE_ROOT, DEFAULT_COMPOSE_FILE, Transfer},
 };
 
-/// Where user oem can create files: its home, ifm's directory for it, directories that every user
-/// can write, and the mount point of USB storage. Everything else belongs to root, and there is no
-/// sudo.
+/// Where user oem can create files: its home, ifm's directory for it,
+/// directories that every user can write, and the mount point of USB
+/// storage. Everything else belongs to root, and there is no sudo.
 const WRITABLE: &[&str] = &[
     USUAL_HOME,
     "/usr/share/oem",

@@ -12,8 +12,8 @@ use crate::manifest::{
 /// The default ssh port.
 const SSH_PORT: u16 = 22;
 
-/// Returns a warning for each VPU that has the address, a host key or the serial number of an
-/// earlier one.
+/// Returns a warning for each VPU that has the address, a
+/// host key or the serial number of an earlier one.
 pub fn same_vpus(loaded: &Loaded) -> Vec<Diagnostic> {
     let names = loaded.manifest.vpus.keys();
     let vpus: Vec<(&String, Loaded)> = names
@@ -46,8 +46,8 @@ fn have_one_address(one: &Vpu, other: &Vpu) -> bool {
     port(one) == port(other)
         && match (&one.host, &other.host) {
             (Some(one), Some(other)) => is_same_host(one.as_str(), other.as_str()),
-            // Both have the factory address; pins distinguish VPUs that are connected one after the
-            // other.
+            // Both have the factory address; pins distinguish
+            // VPUs that are connected one after the other.
             (None, None) => one.may_be(other),
             _ => false,
         }

@@ -1,5 +1,5 @@
-//! Large files: the sums of their blocks, and files that are built from blocks of old ones and from
-//! sent bytes.
+//! Large files: the sums of their blocks, and files that
+//! are built from blocks of old ones and from sent bytes.
 
 use o3r_deploy::internal::{
     blocks::{BlockSums, batch},

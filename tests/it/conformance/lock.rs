@@ -156,8 +156,8 @@ impl Found {
     }
 }
 
-/// Returns the lock, or the exit code and output without process numbers. Calls `waits` once it
-/// waits.
+/// Returns the lock, or the exit code and output without
+/// process numbers. Calls `waits` once it waits.
 async fn claim(
     host: &impl Host,
     client: usize,

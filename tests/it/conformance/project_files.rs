@@ -1,5 +1,5 @@
-//! A project's files: put, removed, restored and set aside, from any state that an earlier apply
-//! left.
+//! A project's files: put, removed, restored and set aside,
+//! from any state that an earlier apply left.
 
 use o3r_deploy::internal::{
     digest::Digest,

@@ -1,5 +1,5 @@
-//! Transfers: real plans stage (`stage_files`), move (`move_files`) and undo, each command perhaps
-//! twice.
+//! Transfers: real plans stage (`stage_files`), move
+//! (`move_files`) and undo, each command perhaps twice.
 
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{

@@ -23,8 +23,8 @@ fn value<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> S::Value {
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// Writes a plan without the paths of this run's temporary files, and checks that it reads back as
-/// the same plan.
+/// Writes a plan without the paths of this run's temporary
+/// files, and checks that it reads back as the same plan.
 fn write(folder: &Path, world: usize, what: &str, plan: &Plan) {
     let json = render::json(plan);
     let read: Plan = serde_json::from_str(&json).unwrap();

@@ -1,5 +1,5 @@
-//! Plans compare the container attributes that docker shows: networks, namespaces, names; and find
-//! undeclared files.
+//! Plans compare the container attributes that docker shows:
+//! networks, namespaces, names; and find undeclared files.
 
 use o3r_deploy::internal::{
     apply::Outcome,
@@ -155,8 +155,8 @@ fn a_container_in_a_namespace_is_created_with_its_owner() {
             ..two()
         });
         converge(&vpu, &wanted).await;
-        // docker-compose gives a container that it creates alone a namespace of its own, and never
-        // corrects it.
+        // docker-compose gives a container that it creates
+        // alone a namespace of its own, and never corrects it.
         let lost = |world: &mut World| {
             let main = ids(world, "main").remove(0);
             world.containers.remove(&main);

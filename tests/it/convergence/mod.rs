@@ -257,8 +257,8 @@ fn is_real(world: &mut World, desired: &Desired) {
     }
 }
 
-/// Checks that a container uses the namespace of an existing container of the service that its own
-/// service names.
+/// Checks that a container uses the namespace of an existing
+/// container of the service that its own service names.
 fn shares_what_is_there(world: &World, container: &vpu::Container, service: &Service) {
     let mode = &container.details.network_mode;
     let owner = mode.strip_prefix("container:");
@@ -331,8 +331,8 @@ fn is_there(world: &World, transfer: &Transfer, desired: &Desired) {
     }
 }
 
-/// Whether a path below the tree is declared there, is in something that is, or is put there by the
-/// transfer above.
+/// Whether a path below the tree is declared there, is in
+/// something that is, or is put there by the transfer above.
 fn is_of_others(world: &World, desired: &Desired, path: &str) -> bool {
     let below = shapes::BELOW.parse::<RemotePath>().unwrap();
     let directories = desired.directories.iter().map(|one| &one.path);

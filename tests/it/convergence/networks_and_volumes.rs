@@ -295,8 +295,8 @@ fn a_mount_replaces_an_anonymous_volume_which_is_kept_with_its_data() {
             converged(&vpu, &without).await;
             assert_eq!((of("/data"), of("/cache")), (data.clone(), cache.clone()));
 
-            // If an apply is cut off after it took the volume away, the release's record knows of
-            // it.
+            // If an apply is cut off after it took the
+            // volume away, the release's record knows of it.
             let start = vpu.world(|world| world.clone());
             let plan = plan_for(&vpu, &with).await;
             let commands = plan.steps.iter().flat_map(|step| &step.actions);
@@ -339,8 +339,8 @@ fn a_mount_replaces_an_anonymous_volume_which_is_kept_with_its_data() {
             assert_eq!(of("/cache"), cache, "it is moved over as ever");
             vpu.world(|world| assert!(world.volumes.contains_key(&data), "it is not removed"));
 
-            // A failing release that mounts nothing there: its anonymous volume does not cover the
-            // restored mount.
+            // A failing release that mounts nothing there: its
+            // anonymous volume does not cover the restored mount.
             let failing = desired(&Shape { image: 2, ..BASE });
             let failure = apply_crashing(&vpu, &failing).await;
             assert_eq!(failure.restored, Restored::Previous, "{failure:?}");

@@ -76,8 +76,8 @@ fn regression_an_unknown_container_is_noticed_where_containers_survive_a_boot() 
             container.config_hash = hash.unwrap_or(container.config_hash);
             world.containers.insert("f".repeat(64), container);
         };
-        // Created from the same definition, as by a unit that somebody restarts: docker-compose's
-        // hash is the same.
+        // Created from the same definition, as by a unit that
+        // somebody restarts: docker-compose's hash is the same.
         vpu.world(|world| remake(world, None));
         converged(&vpu, &desired(&BASE)).await;
         vpu.world(|world| remake(world, Some(Digest::of(b"another definition"))));

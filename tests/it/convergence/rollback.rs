@@ -1,5 +1,5 @@
-//! A failed apply that reports a restore has restored the former state, however far it and an
-//! earlier one came.
+//! A failed apply that reports a restore has restored the
+//! former state, however far it and an earlier one came.
 
 use std::collections::BTreeSet;
 

@@ -99,8 +99,8 @@ pub(super) struct Shape {
     pub(super) shares: bool,
 }
 
-/// A change of one attribute of a shape, by index and value: releases of one application differ in
-/// a few.
+/// A change of one attribute of a shape, by index and
+/// value: releases of one application differ in a few.
 pub(super) type Change = (u8, u8);
 
 /// Changes; the container attributes are chosen more often.
@@ -316,9 +316,9 @@ fn file(relative: &str, bytes: &[u8]) -> ProjectFile {
     }
 }
 
-/// Returns a tree with a file that changes, one that is added and removed, directories, links and
-/// odd names; a path that is a directory in one version and a file in another is only included if
-/// that is allowed.
+/// Returns a tree with a file that changes, one that is added and removed,
+/// directories, links and odd names; a path that is a directory in one
+/// version and a file in another is only included if that is allowed.
 fn transfers(tree: &Tree) -> Vec<Transfer> {
     let entry = |bytes: &[u8]| {
         Entry::File(FileEntry {

@@ -11,8 +11,8 @@ use o3r_testing::archives::{
     oci, open, sent,
 };
 
-/// The digest of the archive that every uncompressed source of the test image becomes, whatever its
-/// layout.
+/// The digest of the archive that every uncompressed source
+/// of the test image becomes, whatever its layout.
 const GOLDEN: &str = "sha256:917d35f8bfd7b7fafc20cfce0dc628e4c14c17cfdc9ae1084da1e8c0ba6ac85b";
 
 fn expected() -> Loaded {

@@ -31,8 +31,8 @@ fn bare(mut descriptor: Value, tag: &str) -> Value {
     descriptor
 }
 
-/// Returns an OCI archive of images for these processors, each with the descriptor that `name`
-/// returns.
+/// Returns an OCI archive of images for these processors,
+/// each with the descriptor that `name` returns.
 fn archive(images: &[(&str, &str)], name: impl Fn(Value, &str) -> Value) -> Tar {
     let mut blobs = Blobs::default();
     let descriptors: Vec<Value> = images

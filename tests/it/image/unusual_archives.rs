@@ -21,8 +21,8 @@ fn archive(config: &[u8], add: impl FnOnce(Tar) -> Tar) -> Vec<u8> {
     add(tar).end()
 }
 
-/// Returns the image of an archive for arm64 as docker would load it: its ID and its layers' diff
-/// IDs.
+/// Returns the image of an archive for arm64 as docker
+/// would load it: its ID and its layers' diff IDs.
 fn loaded(bytes: &[u8]) -> Result<(Digest, Vec<Option<Digest>>), String> {
     let input = Input::new(bytes);
     let image = input.open_as("app:1", "arm64");
@@ -183,8 +183,8 @@ fn a_configuration_may_have_any_name() {
     assert_eq!(loaded(&tar.end()).unwrap().1, [Some(Digest::of(&layer))]);
 }
 
-/// Needed to check the space on docker's disk: a gzip file states the size at its end, but of its
-/// last member alone.
+/// Needed to check the space on docker's disk: a gzip file
+/// states the size at its end, but of its last member alone.
 #[test]
 fn regression_the_unpacked_size_of_compressed_layers_is_known() {
     let layer = layer("zeros", "\0".repeat(300_000));
@@ -203,8 +203,8 @@ fn regression_the_unpacked_size_of_compressed_layers_is_known() {
         let bytes = archive(&config, |tar| tar.file("l.tar", form));
         let image = Input::new(&bytes).open_as("app:1", "arm64").unwrap();
         let unpacked = image.layers()[0].unpacked.unwrap();
-        // With two members of the same size, the stated size is half of the total, which is not
-        // noticed.
+        // With two members of the same size, the stated
+        // size is half of the total, which is not noticed.
         let least = if number == 1 {
             layer.len() / 2
         } else {

@@ -184,8 +184,8 @@ fn links_lost() -> impl Iterator<Item = Fault> {
     })
 }
 
-/// Wherever the connection is lost, the next apply sends less than everything, and nothing is left
-/// behind.
+/// Wherever the connection is lost, the next apply sends
+/// less than everything, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_is_not_sent_again() {
     let links = [(QUICK, false), (SLOW, true), (QUICK, true), (SLOW, false)];
@@ -440,8 +440,8 @@ async fn exact_plans_know_what_is_sent() {
     assert!(!said.contains("about"), "{said}");
 }
 
-/// Wherever the connection is lost while layers are compressed, the apply resumes, and nothing is
-/// left behind.
+/// Wherever the connection is lost while layers are
+/// compressed, the apply resumes, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_of_streamed_layers_is_not_sent_again() {
     for (link, zstd) in o3r_testing::variants([(QUICK, false), (SLOW, true)], 1) {
@@ -473,8 +473,8 @@ async fn what_arrived_of_streamed_layers_is_not_sent_again() {
     }
 }
 
-/// Docker stores what it decompresses while receiving; with little room, layers are compressed one
-/// by one.
+/// Docker stores what it decompresses while receiving; with
+/// little room, layers are compressed one by one.
 #[tokio::test]
 async fn without_room_docker_does_not_decompress_while_receiving() {
     let files = tempfile::tempdir().unwrap();

@@ -142,8 +142,8 @@ fn cases() -> Vec<Case> {
             true,
             "",
         ),
-        // The clock was set back: no check is newer than the start, but one was made during the
-        // wait.
+        // The clock was set back: no check is newer than
+        // the start, but one was made during the wait.
         (vec![up("healthy /8/"), up("healthy /8/2/")], true, ""),
         (
             vec![up("healthy /8/"), up("unhealthy /8/2/")],

@@ -92,8 +92,8 @@ impl Vpu {
         child
     }
 
-    /// Returns the file that a client leaves if it is killed while its link is frozen: somebody may
-    /// take its lock.
+    /// Returns the file that a client leaves if it is killed
+    /// while its link is frozen: somebody may take its lock.
     fn owner(&self) -> PathBuf {
         self.home().join(".o3r-deploy/lock/owner")
     }
@@ -194,8 +194,8 @@ async fn a_lock_is_stale_when_its_process_is_not_the_one_that_took_it() {
             (format!("{pid}\n{boot}\nx\n{started}\nt\nc\n"), false),
             (format!("{pid}\n{boot}\nx\n1{started}\nt\nc\n"), true),
             (String::new(), true),
-            // From an older version, which did not note when it started: as old as its file, or
-            // not.
+            // From an older version, which did not note
+            // when it started: as old as its file, or not.
             (format!("{pid}\n{boot}\nx\n"), false),
             (format!("1\n{boot}\nx\n"), true),
         ] {
@@ -313,8 +313,8 @@ async fn a_lock_that_cannot_be_written_says_why() {
 async fn the_lock_waits_only_for_what_a_dead_apply_left_running() {
     for shell in SHELLS {
         let fixture = Vpu::new(shell);
-        // A name that an application's container may have, and a command that searches for such
-        // names.
+        // A name that an application's container may have,
+        // and a command that searches for such names.
         let others = [
             fixture.start("read -r line", "o3r-inspector.sh", &[]),
             fixture.start("read -r line; : the word o3r-run in a text", "sh", &[]),

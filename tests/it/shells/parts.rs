@@ -139,8 +139,8 @@ async fn the_output_of_zstd_is_loaded() {
     }
 }
 
-/// A docker that reports where it stores images and how it is called; `df`, `sync` and `rm` report
-/// their calls.
+/// A docker that reports where it stores images and how it
+/// is called; `df`, `sync` and `rm` report their calls.
 const TELLING: &str = r#"#!/bin/sh
 case $1 in
     info) cat "$HOME/info"; exit ;;

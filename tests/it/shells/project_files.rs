@@ -108,8 +108,8 @@ async fn the_previous_releases_file_is_restored_whatever_happened_to_it() {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
             let record = format!("input file x\tsha256:1\nboot {boot}container 1\n");
             std::fs::write(&file.record, &record).unwrap();
-            // An interrupted apply put another file, and the next one a third: the first stays
-            // kept.
+            // An interrupted apply put another file, and
+            // the next one a third: the first stays kept.
             assert!(file.put(b"two", is(b"one"), b"two").await.success());
             assert!(file.put(b"three", is(b"one"), b"three").await.success());
             assert!(file.put(b"three", is(b"one"), b"three").await.success());

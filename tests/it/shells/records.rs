@@ -141,8 +141,8 @@ async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
             assert_eq!(output.success(), is, "{shell:?} {last} {output:?}");
             assert_eq!(kept.exists(), !is);
         }
-        // Nothing fails after it is recorded: neither the removal of kept files, nor the note for
-        // the probe.
+        // Nothing fails after it is recorded: neither the
+        // removal of kept files, nor the note for the probe.
         let base = fixture.home().join(".o3r-deploy");
         fixture.program("docker-compose", "#!/bin/sh\n");
         std::fs::create_dir_all(base.join("compose-version")).unwrap();

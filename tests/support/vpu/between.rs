@@ -1,5 +1,5 @@
-//! Networks and stand-ins of the in-memory VPU, between stopping containers and starting their
-//! replacements.
+//! Networks and stand-ins of the in-memory VPU, between
+//! stopping containers and starting their replacements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,8 +95,8 @@ pub(super) fn is_anonymous(mount: &Mount) -> bool {
     matches!(mount, Mount::Volume(name) if name.len() == 64)
 }
 
-/// Returns the containers on a network, as docker finds them: those that never ran refer to it by
-/// name alone.
+/// Returns the containers on a network, as docker finds
+/// them: those that never ran refer to it by name alone.
 fn users<'a>(world: &'a World, id: &'a str, name: &'a str) -> impl Iterator<Item = &'a Container> {
     let containers = world.containers.values();
     containers.filter(move |c| {

@@ -290,8 +290,8 @@ fn anonymous_volumes(world: &World, projects: &str) -> String {
     format!("\"anonymous_volumes\":{}", serde_json::Value::from(volumes))
 }
 
-/// Removes what was kept for a rollback, and its directory if that is empty; and the files that
-/// dead commands left.
+/// Removes what was kept for a rollback, and its directory
+/// if that is empty; and the files that dead commands left.
 fn forget_kept(world: &mut World, kept: &[&str]) {
     files::forget_unfinished(world);
     for directory in kept {

@@ -1,5 +1,5 @@
-//! The effect of a single docker call, as of 20.10, on containers, networks, volumes and names of
-//! images.
+//! The effect of a single docker call, as of 20.10, on
+//! containers, networks, volumes and names of images.
 
 use std::collections::BTreeMap;
 
@@ -69,8 +69,8 @@ pub(super) struct Wanted {
 }
 
 impl World {
-    /// Returns the IDs of the containers that `is_meant` selects, newest first, as docker lists
-    /// them.
+    /// Returns the IDs of the containers that `is_meant`
+    /// selects, newest first, as docker lists them.
     pub(super) fn newest(&self, is_meant: impl Fn(&Container) -> bool) -> Vec<String> {
         let all = self.containers.iter().rev();
         let meant = all.filter(|(_, container)| is_meant(container));

@@ -1,5 +1,5 @@
-//! The lock of the in-memory VPU, the check for it around commands, and the remains of dead
-//! applies.
+//! The lock of the in-memory VPU, the check for it around
+//! commands, and the remains of dead applies.
 
 use tokio::sync::watch;
 
@@ -79,8 +79,8 @@ impl Work {
 }
 
 impl Locks {
-    /// Takes the lock as `lock.sh` does with these words, or returns its exit code. Its output is
-    /// passed to `said`.
+    /// Takes the lock as `lock.sh` does with these words, or
+    /// returns its exit code. Its output is passed to `said`.
     pub(super) fn take(
         &mut self,
         world: &mut World,
@@ -134,8 +134,8 @@ impl Locks {
         Ok(receiver)
     }
 
-    /// Ends, or waits for, the commands that dead applies left running; returns the words of one
-    /// that does not end.
+    /// Ends, or waits for, the commands that dead applies left
+    /// running; returns the words of one that does not end.
     fn settle(&mut self, world: &mut World, is_broken: bool, patience: u32) -> Option<String> {
         let mut over = None;
         for work in std::mem::take(&mut self.at_work) {
@@ -175,8 +175,8 @@ impl Locks {
         }
     }
 
-    /// Ends the process that holds the lock, as a VPU does that runs out of memory; its files stay
-    /// on the disk.
+    /// Ends the process that holds the lock, as a VPU does
+    /// that runs out of memory; its files stay on the disk.
     pub(super) fn end(&mut self) {
         if let Some(holder) = self.holder.take() {
             let _ = holder.ended.send(true);

@@ -151,8 +151,8 @@ fn lines(values: impl Iterator<Item = serde_json::Value>) -> String {
 }
 
 fn images(world: &World) -> String {
-    // Podman stores loaded images under names of its own, and those that its service tagged under
-    // docker's.
+    // Podman stores loaded images under names of its own,
+    // and those that its service tagged under docker's.
     let said = |tag: &String| match (world.store, tag.starts_with("o3r-deploy")) {
         (Store::Podman, true) => format!("localhost/{tag}"),
         (Store::Podman, false) => format!("docker.io/library/{tag}"),

@@ -80,9 +80,9 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
     }
 }
 
-/// Returns those of a project's services that have no container, a container that is not a former
-/// one, or one that cannot start: its network is gone, or the owner of its namespace is recreated
-/// or gone.
+/// Returns those of a project's services that have no container, a
+/// container that is not a former one, or one that cannot start: its
+/// network is gone, or the owner of its namespace is recreated or gone.
 fn to_recreate(world: &World, project: &str, services: &[&str], before: &[&str]) -> Vec<String> {
     let of = |service: &str| {
         let all = world.containers.iter();
@@ -247,8 +247,8 @@ pub(super) fn docker_compose(world: &mut World, project: &str, args: &[&str]) ->
     }
 }
 
-/// Returns the files that a container created now sees: those of the project's directory, and its
-/// mounts.
+/// Returns the files that a container created now sees:
+/// those of the project's directory, and its mounts.
 fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<String, Vec<u8>> {
     let mut seen = world.files_below(directory);
     for mount in &service.mounts {
@@ -265,8 +265,8 @@ fn seen(world: &World, directory: &str, service: &compose::Service) -> BTreeMap<
     seen
 }
 
-/// Runs `docker-compose config` on the files of a tar: returns the compose file with its variables
-/// replaced.
+/// Runs `docker-compose config` on the files of a tar:
+/// returns the compose file with its variables replaced.
 pub(super) fn config(archive: &[u8]) -> Ran {
     let mut files = BTreeMap::new();
     let mut archive = tar::Archive::new(archive);
@@ -471,8 +471,8 @@ pub(super) fn may_start(there: &BTreeMap<String, Container>, container: &Contain
     }
 }
 
-/// Creates a container, unless an existing one is kept. A replacement takes over its anonymous
-/// volumes.
+/// Creates a container, unless an existing one is kept. A
+/// replacement takes over its anonymous volumes.
 fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ran {
     let own = |(_, c): &(&String, &mut Container)| {
         c.project == fresh.project

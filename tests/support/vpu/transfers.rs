@@ -1,5 +1,5 @@
-//! Files of transfers on the in-memory VPU: the answers to questions about them, and the effect of
-//! their scripts.
+//! Files of transfers on the in-memory VPU: the answers to
+//! questions about them, and the effect of their scripts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -274,8 +274,8 @@ impl World {
         self.make_directories(parent(path), 0o700);
     }
 
-    /// Writes a file and creates its directory, accessible to its owner alone, as scripts with
-    /// `umask 077` do.
+    /// Writes a file and creates its directory, accessible
+    /// to its owner alone, as scripts with `umask 077` do.
     pub(super) fn write_privately(&mut self, path: &str, bytes: &[u8], mode: u32) {
         self.make_private_parent(path);
         self.write(path, bytes, mode);

@@ -2,8 +2,8 @@
 
 use super::{Layout, Packing, Site, TinyImage, Twin};
 
-/// The application `hello`; [`App::write`] writes its files. Tests change the fields that they are
-/// about.
+/// The application `hello`; [`App::write`] writes its
+/// files. Tests change the fields that they are about.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     pub(crate) version: String,

@@ -193,8 +193,8 @@ impl TinyImage {
                 oci.to_owned()
             }
         };
-        // The layers of an OCI archive are usually compressed; `docker save` writes them
-        // uncompressed.
+        // The layers of an OCI archive are usually
+        // compressed; `docker save` writes them uncompressed.
         let layers: Vec<Vec<u8>> = layers
             .iter()
             .map(|layer| {

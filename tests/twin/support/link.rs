@@ -101,8 +101,8 @@ impl Link {
         self.cut();
     }
 
-    /// Stops passing on anything on the current connections, without closing them. New connections
-    /// are possible.
+    /// Stops passing on anything on the current connections,
+    /// without closing them. New connections are possible.
     pub(crate) fn fall_silent(&self) {
         self.silences.fetch_add(1, Ordering::Relaxed);
     }

@@ -58,8 +58,8 @@ impl Ran {
         self
     }
 
-    /// Panics, showing all output, unless the output contains this (ignoring line breaks and
-    /// miette's margin).
+    /// Panics, showing all output, unless the output contains
+    /// this (ignoring line breaks and miette's margin).
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> &Self {
         let all = plain(&format!("{} {}", self.stdout, self.stderr));

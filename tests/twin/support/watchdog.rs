@@ -25,8 +25,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub(crate) struct Watchdog(#[expect(dead_code, reason = "dropping it is what tells")] Sender<()>);
 
 impl Watchdog {
-    /// Watches a process: it and its descendants are killed after [`LIMIT`], or when [`OF_TEST`] is
-    /// over.
+    /// Watches a process: it and its descendants are killed
+    /// after [`LIMIT`], or when [`OF_TEST`] is over.
     pub(crate) fn over(pid: u32) -> Self {
         let left = OF_TEST.saturating_sub(START.elapsed());
         let limit = LIMIT.min(left.max(Duration::from_secs(10)));
@@ -71,8 +71,8 @@ struct Process {
     shown: String,
 }
 
-/// Returns all processes by ID, nearly always parents before their children, without kernel
-/// threads.
+/// Returns all processes by ID, nearly always parents
+/// before their children, without kernel threads.
 fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -111,8 +111,8 @@ fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
     }
 }
 
-/// Returns the two parts of a number that was written in base 60 without quotes, recognised by its
-/// length in the file.
+/// Returns the two parts of a number that was written in base
+/// 60 without quotes, recognised by its length in the file.
 fn sixties(number: i128, place: Place) -> Option<(i128, i128)> {
     let written = place.end.saturating_sub(place.start);
     let plain = number.to_string().len();

@@ -24,8 +24,8 @@ impl Disabled {
     }
 }
 
-/// Disables the unit of a declared project. Restart policies are not touched: its compose file sets
-/// them.
+/// Disables the unit of a declared project. Restart
+/// policies are not touched: its compose file sets them.
 pub(super) fn project(builder: &mut Builder<'_>, found: &Autostart, project: &Project) {
     let is_absent = project.state == ProjectState::Absent;
     if enabled_by_root(builder, found, &project.name) {
@@ -69,8 +69,8 @@ fn enabled_by_root(builder: &mut Builder<'_>, found: &Autostart, name: &str) -> 
     by_root
 }
 
-/// Disables services that are not declared: their unit, and the policies by which dockerd starts
-/// their containers.
+/// Disables services that are not declared: their unit, and
+/// the policies by which dockerd starts their containers.
 pub(super) fn others(builder: &mut Builder<'_>, found: &Autostart) {
     let desired = builder.desired;
     let mut seen = BTreeSet::new();
@@ -128,8 +128,8 @@ fn diff_disabled(builder: &mut Builder<'_>, found: &Autostart, other: &Disabled)
     builder.step(draft.source(other.source.as_ref()).run(run).undo(undo));
 }
 
-/// Notes a name that nothing on the VPU has, if a similar one exists. Without one, the name counts
-/// as already disabled.
+/// Notes a name that nothing on the VPU has, if a similar one
+/// exists. Without one, the name counts as already disabled.
 fn note_mistyped(
     builder: &mut Builder<'_>,
     found: &Autostart,

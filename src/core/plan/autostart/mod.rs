@@ -174,8 +174,8 @@ fn enable_unit(builder: &mut Builder<'_>, found: &Autostart, project: &Project) 
     );
 }
 
-/// Plans the newer generation: dockerd starts, and brings containers back by their restart
-/// policies.
+/// Plans the newer generation: dockerd starts, and brings
+/// containers back by their restart policies.
 fn enable_by_policy(builder: &mut Builder<'_>, state: &str, project: &Project) {
     let address = address(&project.name);
     if let Some(obstacle) = policy::missing(project) {

@@ -80,8 +80,8 @@ pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     ))
 }
 
-/// Notes the services that start at boot although the project declares `autostart = false`, and
-/// why.
+/// Notes the services that start at boot although the
+/// project declares `autostart = false`, and why.
 pub(super) fn note_what_comes_back(builder: &mut Builder<'_>, project: &Project) {
     let back = coming_back(project);
     if back.is_empty() {

@@ -1,5 +1,5 @@
-//! Reports what docker-compose on the VPU says about a project: errors block it, warnings are
-//! notes.
+//! Reports what docker-compose on the VPU says about a
+//! project: errors block it, warnings are notes.
 
 use super::address;
 use crate::{

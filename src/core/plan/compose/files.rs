@@ -113,8 +113,8 @@ pub(super) fn dropped<'a>(
 enum Change {
     /// Its contents.
     Content,
-    /// Its permissions, found as given here: they change in place, and every mount of the file
-    /// shows that at once.
+    /// Its permissions, found as given here: they change in
+    /// place, and every mount of the file shows that at once.
     Mode(u32),
 }
 

@@ -108,9 +108,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
 }
 
-/// Returns the commands that undo what an interrupted apply did to projects, if that is what this
-/// plan wants: the plan has no step for them, so a rollback of its other steps would not restore
-/// them.
+/// Returns the commands that undo what an interrupted apply did to
+/// projects, if that is what this plan wants: the plan has no step
+/// for them, so a rollback of its other steps would not restore them.
 pub(super) fn restore_unchanged(builder: &mut Builder<'_>) -> Vec<Command> {
     let facts = builder.facts;
     let (Some(containers), Some(records)) = (facts.containers.known(), facts.records.known())
@@ -203,8 +203,8 @@ fn conflict(
     Some(Obstacle::new(BlockCode::NameTaken, reason, remedy))
 }
 
-/// Returns the command that takes a container's project down, with the files that it was created
-/// from.
+/// Returns the command that takes a container's project
+/// down, with the files that it was created from.
 fn take_down(container: &Container) -> String {
     let files = container
         .config_files
@@ -361,8 +361,8 @@ fn left_aside(found: &Found<'_>) -> BTreeSet<String> {
     aside.map(|(_, c)| c.service.clone()).collect()
 }
 
-/// Whether an earlier step removes containers of the project: replacing a volume removes those that
-/// use it.
+/// Whether an earlier step removes containers of the
+/// project: replacing a volume removes those that use it.
 fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
     let mut volumes = found.containers.values().flat_map(|c| &c.volumes);
     volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))

@@ -139,8 +139,8 @@ fn port(
     None
 }
 
-/// Returns the service of this or an earlier project that publishes the same port: `(project,
-/// service)`.
+/// Returns the service of this or an earlier project that
+/// publishes the same port: `(project, service)`.
 fn declared_before<'a>(
     desired: &'a Desired,
     project: &Project,

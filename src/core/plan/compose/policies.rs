@@ -90,8 +90,8 @@ impl<'a> Policies<'a> {
         commands.collect()
     }
 
-    /// Plans the policies alone, if they are all that differs in the project; returns false if the
-    /// engine needs more.
+    /// Plans the policies alone, if they are all that differs
+    /// in the project; returns false if the engine needs more.
     pub(super) fn alone(&self, builder: &mut Builder<'_>, project: &Project) -> bool {
         let mut causes = self.causes();
         let Some(first) = causes.next().filter(|_| self.in_place) else {

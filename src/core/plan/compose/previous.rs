@@ -155,8 +155,8 @@ impl<'a> Previous<'a> {
         commands
     }
 
-    /// Restores files that this plan does not change because an interrupted apply already wrote
-    /// them.
+    /// Restores files that this plan does not change
+    /// because an interrupted apply already wrote them.
     fn files_put_before(
         &self,
         builder: &Builder<'_>,
@@ -328,8 +328,8 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
     commands
 }
 
-/// Returns the images that containers were created from, in the form that [`remote::put_back`]
-/// takes.
+/// Returns the images that containers were created from, in
+/// the form that [`remote::put_back`] takes.
 fn images_of(builder: &Builder<'_>, found: &Found<'_>) -> Vec<String> {
     let containers = found.containers.values();
     let named = containers.filter(|c| !c.image_ref.is_empty());
@@ -389,8 +389,8 @@ fn any_runs(found: &Found<'_>) -> bool {
 }
 
 impl Container {
-    /// Returns the name without the prefix that docker-compose adds while it recreates the
-    /// container.
+    /// Returns the name without the prefix that
+    /// docker-compose adds while it recreates the container.
     pub(super) fn own_name(&self, id: &str) -> &str {
         let replaced = id.get(..12).and_then(|short| self.name.strip_prefix(short));
         replaced

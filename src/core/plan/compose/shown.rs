@@ -125,9 +125,9 @@ fn limited(project: &Project, container: &Container) -> Vec<Cause> {
     others.map(cause).collect()
 }
 
-/// Returns the service's networks that a container is not on, or is on without the service's name
-/// as an alias, by which others find it. docker-compose's hash does not cover a disconnected
-/// network.
+/// Returns the service's networks that a container is not on, or is
+/// on without the service's name as an alias, by which others find
+/// it. docker-compose's hash does not cover a disconnected network.
 fn detached<'a>(
     builder: &'a Builder<'_>,
     project: &'a Project,

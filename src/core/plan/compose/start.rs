@@ -56,9 +56,9 @@ impl Recreate {
     }
 }
 
-/// Returns the services that docker-compose would not recreate on its own. Its hash covers the
-/// compose file, what is interpolated into it, and images; not the contents of other files, nor
-/// volumes.
+/// Returns the services that docker-compose would not recreate on its
+/// own. Its hash covers the compose file, what is interpolated into
+/// it, and images; not the contents of other files, nor volumes.
 pub(super) fn services_to_recreate(
     project: &Project,
     changed_files: &BTreeSet<String>,
@@ -85,8 +85,8 @@ pub(super) fn services_to_recreate(
             .services
             .iter()
             .filter(|(_, s)| s.files.iter().any(|f| f == file));
-        // A file that no service reads affects none; files named by `extends` are part of the
-        // definitions.
+        // A file that no service reads affects none; files
+        // named by `extends` are part of the definitions.
         services.extend(users.map(|(name, _)| name.clone()));
     }
     for (name, service) in &project.services {
@@ -154,8 +154,8 @@ pub(super) fn start(
     commands
 }
 
-/// Returns the commands that create the project's containers; those to be recreated are stopped and
-/// renamed first.
+/// Returns the commands that create the project's containers;
+/// those to be recreated are stopped and renamed first.
 pub(super) fn up(
     project: &Project,
     state: ProjectState,
@@ -166,9 +166,9 @@ pub(super) fn up(
     let how = how(state);
     let there: BTreeSet<&str> = found.services().collect();
     let is_replaced = |service: &&str| recreate.replaces(service);
-    // Containers of removed services may hold a port or name that is needed, so they are renamed as
-    // well. They are removed after everything else, so that an earlier failure can restore them
-    // with their data.
+    // Containers of removed services may hold a port or name that is needed,
+    // so they are renamed as well. They are removed after everything else,
+    // so that an earlier failure can restore them with their data.
     let is_gone = |service: &&str| !project.services.contains_key(*service);
     let is_aside = |service: &&str| is_replaced(service) || is_gone(service);
     let aside: Vec<&str> = there.iter().copied().filter(is_aside).collect();
@@ -205,10 +205,10 @@ pub(super) fn up(
 }
 
 impl Project {
-    /// Returns the services that must run before these are created, because these use their
-    /// namespaces, and that do not run: docker starts no container in the namespace of a stopped
-    /// one, and if that one does not exist, docker-compose gives the new container a namespace of
-    /// its own.
+    /// Returns the services that must run before these are created, because
+    /// these use their namespaces, and that do not run: docker starts no
+    /// container in the namespace of a stopped one, and if that one does not
+    /// exist, docker-compose gives the new container a namespace of its own.
     fn owners<'a>(&'a self, services: &[&'a str], found: &Found<'_>) -> Vec<&'a str> {
         let runs = |service: &str| {
             let mut containers = found.containers.values();

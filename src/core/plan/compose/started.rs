@@ -71,9 +71,9 @@ pub(in crate::plan) fn inputs(builder: &Builder<'_>, project: &Project) -> BTree
     inputs
 }
 
-/// Returns what docker-compose on the VPU makes of the services, including environment files and
-/// the login's variables. It is not part of a release: it differs between VPUs, and is not always
-/// known.
+/// Returns what docker-compose on the VPU makes of the services,
+/// including environment files and the login's variables. It is not
+/// part of a release: it differs between VPUs, and is not always known.
 pub(super) fn resolved(project: &Project) -> BTreeMap<Input, String> {
     let services = project.services.iter();
     let resolved = services.filter_map(|(name, service)| {
@@ -134,8 +134,8 @@ pub(super) fn stale(
         stale.record = Some(by_whom);
         return stale;
     };
-    // Service definitions come from the compose file and `.env`, whose digests are inputs of their
-    // own.
+    // Service definitions come from the compose file and
+    // `.env`, whose digests are inputs of their own.
     let compared = inputs
         .iter()
         .filter(|(input, _)| !matches!(input, Input::Service(_) | Input::Mount { .. }))
@@ -176,10 +176,10 @@ pub(super) fn redefined(found: &Found<'_>, inputs: &BTreeMap<Input, String>) -> 
     changed
 }
 
-/// Returns a container that did not exist when the record was written, and may have been created
-/// from other files. If docker-compose's own hash is one of the recorded ones, it was created from
-/// the same definition and environment: by a unit that somebody restarted, or by `docker-compose
-/// up`.
+/// Returns a container that did not exist when the record was written, and
+/// may have been created from other files. If docker-compose's own hash is
+/// one of the recorded ones, it was created from the same definition and
+/// environment: by a unit that somebody restarted, or by `docker-compose up`.
 ///
 /// A boot unit may create containers from the recorded files as well (whoever writes one of them
 /// removes the record first); it recreates all of them. If the unit's environment lacks a variable

@@ -96,9 +96,9 @@ pub(super) fn misnamed(
     (!is_aside && container.name != wanted).then_some(wanted)
 }
 
-/// Returns the difference unless the container is as desired: running and not restarting, or exited
-/// with code 0 under a restart policy that leaves it exited; if the project is to be stopped, not
-/// running.
+/// Returns the difference unless the container is as desired: running
+/// and not restarting, or exited with code 0 under a restart policy
+/// that leaves it exited; if the project is to be stopped, not running.
 fn state(project: &Project, container: &Container) -> Option<Cause> {
     let running = container.status == ContainerState::Running;
     let done = container.is_done();

@@ -28,9 +28,9 @@ pub(super) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input
     inputs
 }
 
-/// Returns the files of a transfer that a service mounts individually: the path as mounted, and the
-/// one below the target. Such a mount keeps showing the old file: it is bound to the inode, not to
-/// the name.
+/// Returns the files of a transfer that a service mounts individually:
+/// the path as mounted, and the one below the target. Such a mount keeps
+/// showing the old file: it is bound to the inode, not to the name.
 fn mounted_files(
     builder: &Builder<'_>,
     transfer: &Transfer,
@@ -63,8 +63,8 @@ fn resolve(path: &str, home: &str) -> String {
     }
 }
 
-/// What this plan changes for a project: transfers that restart it, and mounted files that are
-/// replaced.
+/// What this plan changes for a project: transfers that
+/// restart it, and mounted files that are replaced.
 #[derive(Default)]
 pub(super) struct Changed {
     pub(super) transfers: BTreeSet<String>,

@@ -12,9 +12,9 @@ use crate::{
     units::bytes,
 };
 
-/// Returns the commands that load the image without the layers that the VPU has, in parts if it is
-/// divided, and then remove the parts. They fall back to the whole image if one of those layers was
-/// removed meanwhile.
+/// Returns the commands that load the image without the layers that the VPU
+/// has, in parts if it is divided, and then remove the parts. They fall
+/// back to the whole image if one of those layers was removed meanwhile.
 pub(super) fn commands(
     image: &Image,
     (content, offer): (&ImageContent, &ImageOffer),

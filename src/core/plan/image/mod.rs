@@ -101,8 +101,8 @@ pub fn takes_parts(facts: &Facts) -> bool {
     docker.is_none_or(|docker| !docker.containerd_store && docker.podman.is_none())
 }
 
-/// Whether image IDs on the VPU are the configurations' digests, so that they are known before
-/// loading.
+/// Whether image IDs on the VPU are the configurations'
+/// digests, so that they are known before loading.
 fn knows_ids(facts: &Facts) -> bool {
     let docker = facts.docker.known();
     docker.is_none_or(|docker| !docker.containerd_store)

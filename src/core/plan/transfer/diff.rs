@@ -255,8 +255,8 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// Plans a missing directory: it is moved with all its contents, unless another resource
-    /// creates it.
+    /// Plans a missing directory: it is moved with all its
+    /// contents, unless another resource creates it.
     fn new_directory(
         &mut self,
         name: &'a str,

@@ -17,8 +17,8 @@ pub(super) struct Lost<'a> {
     pub(super) top: Vec<&'a str>,
     /// Directories to delete whose permissions do not allow reading or emptying them.
     pub(super) unreadable: Vec<&'a str>,
-    /// Directories that a file replaces although something in them is kept: the directory, and what
-    /// is kept.
+    /// Directories that a file replaces although something
+    /// in them is kept: the directory, and what is kept.
     pub(super) unreplaceable: Vec<(&'a str, &'a str)>,
 }
 

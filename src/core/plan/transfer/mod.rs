@@ -313,8 +313,8 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
         let found = if transfer.is_file() {
             one.diff.changes[0].found.clone().unwrap_or_default()
         } else {
-            // Counts entries that are declared, and those to delete; the target itself does not
-            // count.
+            // Counts entries that are declared, and those
+            // to delete; the target itself does not count.
             let declared = transfer.entries.keys().filter(|name| !name.is_empty());
             let changed = one.diff.changes.iter().map(|change| &change.path);
             let all: BTreeSet<&String> = declared.chain(changed).collect();

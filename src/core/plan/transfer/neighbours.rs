@@ -1,5 +1,5 @@
-//! Locates other resources near a transfer: the directories that they create, and the paths that
-//! must not be deleted.
+//! Locates other resources near a transfer: the directories
+//! that they create, and the paths that must not be deleted.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use camino::Utf8Path;
 use super::diff::is_below;
 use crate::{desired::Transfer, plan::builder::Builder};
 
-/// Returns the directories that other resources create, with those above them, whether they exist
-/// yet or not.
+/// Returns the directories that other resources create,
+/// with those above them, whether they exist yet or not.
 pub(super) fn made(builder: &Builder<'_>, transfer: &Transfer) -> BTreeSet<String> {
     let home = &builder.facts.system.home;
     let mut made = BTreeSet::new();

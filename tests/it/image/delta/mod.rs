@@ -209,8 +209,8 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
             _ => File(path, noise(seed, len)),
         });
     prop::collection::vec(member, 1..12).prop_map(|members| {
-        // One entry for each path; entries below a link or file of the same layer are another
-        // test's.
+        // One entry for each path; entries below a link or
+        // file of the same layer are another test's.
         let mut kept: Vec<Member> = vec![];
         let path = |member: &Member| match member {
             File(path, _)

@@ -116,8 +116,8 @@ impl Releases {
         missing.map(|(_, id)| id).collect()
     }
 
-    /// Runs the delta with every shell, and checks that the result is the missing layers, byte for
-    /// byte.
+    /// Runs the delta with every shell, and checks that the
+    /// result is the missing layers, byte for byte.
     pub(super) fn rebuild(&self, offer: &DeltaOffer, delta: &[u8]) {
         let root = tempfile::tempdir().unwrap();
         let work = root.path().join(".o3r");

@@ -1,6 +1,6 @@
-//! Plans what happens between stopping a project's containers and starting their replacements:
-//! docker-compose neither changes an existing network, nor replaces an anonymous volume by a
-//! declared mount.
+//! Plans what happens between stopping a project's containers and starting
+//! their replacements: docker-compose neither changes an existing network,
+//! nor replaces an anonymous volume by a declared mount.
 
 mod mounts;
 mod networks;
@@ -67,9 +67,9 @@ impl<'a> Between<'a> {
         commands
     }
 
-    /// Returns the commands that restore what the last recorded release has, once all containers
-    /// have stopped and the former ones have their names back. `untouched` is false if an earlier
-    /// apply was cut off.
+    /// Returns the commands that restore what the last recorded release
+    /// has, once all containers have stopped and the former ones have their
+    /// names back. `untouched` is false if an earlier apply was cut off.
     pub(super) fn restore(
         &self,
         project: &Project,
@@ -94,8 +94,8 @@ impl<'a> Between<'a> {
     }
 }
 
-/// Returns an obstacle if the project's networks or volumes cannot be made to match the compose
-/// file.
+/// Returns an obstacle if the project's networks or volumes
+/// cannot be made to match the compose file.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     networks::unmet(builder, project).or_else(|| volumes::unmet(builder, project))
 }

@@ -253,8 +253,8 @@ pub(super) struct Taken<'a> {
     volumes: BTreeMap<&'a str, &'a str>,
 }
 
-/// Returns all of a project's. If such a volume no longer exists, the command that restores it
-/// warns.
+/// Returns all of a project's. If such a volume no longer
+/// exists, the command that restores it warns.
 pub(super) fn taken<'a>(
     builder: &Builder<'a>,
     project: &Project,

@@ -1,6 +1,6 @@
-//! Compares a project's networks with its compose file. docker-compose 1.x refuses some differences
-//! in the middle of the switch, and misses others: addresses, and settings that were removed from
-//! the file.
+//! Compares a project's networks with its compose file. docker-compose
+//! 1.x refuses some differences in the middle of the switch, and misses
+//! others: addresses, and settings that were removed from the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -79,8 +79,8 @@ impl<'a> Networks<'a> {
         (!self.replaced.is_empty()).then(|| Command::new(remote::remove_networks(ids)))
     }
 
-    /// Returns the command that removes networks created since, so that docker-compose creates the
-    /// earlier ones again.
+    /// Returns the command that removes networks created since,
+    /// so that docker-compose creates the earlier ones again.
     pub(super) fn restore(&self, project: &Project, untouched: bool) -> Option<Command> {
         let keep: &[&str] = if untouched { &self.there } else { &[] };
         let changes = !untouched || self.creates || !self.replaced.is_empty();
