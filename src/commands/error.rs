@@ -38,7 +38,8 @@ pub enum Exit {
     Stale = 8,
     /// Blocked: nothing was done.
     Blocked = 9,
-    /// The link is gone while a release was being started: the VPU rolls back on its own unless an apply takes over.
+    /// The connection was lost while a release was being started: the VPU rolls back automatically
+    /// unless an apply takes over.
     Undecided = 10,
     /// Interrupted.
     Interrupted = 130,

@@ -7,23 +7,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{FindingCode, diagnostics::Diagnostic, loaded::Loaded, names::Duration};
 
-/// The shortest silence after which a VPU may roll back: a busy link delays a sign of life by tens of seconds.
+/// The shortest silence after which a VPU may roll back: a busy link delays a sign of life by tens
+/// of seconds.
 const SHORTEST: time::Duration = time::Duration::from_secs(30);
 
-/// The longest: whoever waits longer wants `false`.
+/// The longest silence; for a longer one, `false` is meant.
 const LONGEST: time::Duration = time::Duration::from_secs(3600);
 
-/// After what silence of an apply the VPU rolls back on its own.
+/// The silence of an apply after which the VPU rolls back automatically.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Watchdog {
-    /// After this one.
+    /// After this silence.
     After(Duration),
     /// Never.
     Off,
 }
 
 impl Watchdog {
-    /// The silence; `None` is never.
+    /// Returns the silence; `None` means never.
     pub fn after(&self) -> Option<time::Duration> {
         match self {
             Self::After(silence) => Some(silence.get()),
@@ -91,7 +92,7 @@ impl JsonSchema for Watchdog {
     }
 }
 
-/// A time that is too short or too long.
+/// Returns a finding if the time is too short or too long.
 pub(super) fn check(loaded: &Loaded) -> Option<Diagnostic> {
     let silence = loaded.manifest.apply.watchdog.after()?;
     if (SHORTEST..=LONGEST).contains(&silence) {

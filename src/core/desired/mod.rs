@@ -53,7 +53,8 @@ pub struct Desired {
     pub device_name: Option<DeviceName>,
     /// Other services that must not start when the VPU boots.
     pub disabled: Vec<Disabled>,
-    /// After what silence of an apply the VPU rolls back on its own; `None` is never. No part of the release.
+    /// The silence of an apply after which the VPU rolls back automatically; `None` means never. Not
+    /// part of the release.
     pub watchdog: Option<Duration>,
 }
 

@@ -1,4 +1,5 @@
-//! Renders a plan's undo commands as one shell program, which the VPU runs on its own if the apply falls silent.
+//! Renders a plan's undo commands as a shell program that the VPU runs automatically if the apply
+//! falls silent.
 
 use std::fmt::Write as _;
 
@@ -22,8 +23,9 @@ pub struct Armed<'a> {
 }
 
 impl Plan {
-    /// The program for [`remote::arm`]: does what a client does that rolls back. Runs the undo commands of the steps of
-    /// the switch that began, and of those with `rollback_always`, in the order of the steps.
+    /// Returns the program for [`remote::arm`], which rolls back as a client does: it runs the undo
+    /// commands of the steps of the switch that began, and of those with `rollback_always`, in the
+    /// order of the steps.
     pub fn undo_program(&self, armed: &Armed<'_>) -> String {
         let ids = |wanted: &dyn Fn(&Step) -> bool| {
             let steps = self.steps.iter().filter(|step| wanted(step));
@@ -74,7 +76,7 @@ impl Plan {
         program
     }
 
-    /// The lines that undo a step.
+    /// Returns the lines that undo a step.
     fn undo_of(&self, step: &Step) -> String {
         let is_known = || {
             let mut known = self.not_restorable.iter();
@@ -96,7 +98,7 @@ impl Plan {
     }
 }
 
-/// A command and its fallback as one line of shell.
+/// Renders a command and its fallback as one line of shell.
 fn shell(command: &Command) -> String {
     let argv = match command.transport {
         Transport::Shell => command.argv.clone(),
