@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use camino::Utf8PathBuf;
 
-/// `$HOME`, else the home directory of the user database; an absolute path. None where neither names one: a `~` is
-/// never a directory of that name.
+/// Returns `$HOME`, or the home directory in the user database; an absolute path. `None` if neither
+/// has one: `~` never becomes a directory of that name.
 pub(crate) fn home() -> Option<Utf8PathBuf> {
     chosen(
         crate::surroundings::variable("HOME").as_deref(),
@@ -25,22 +25,22 @@ fn of_database() -> Option<Utf8PathBuf> {
     entry(home_of)
 }
 
-/// The user's name: `$USER`, else `$LOGNAME`, else that of the user database. None where none of them has one, as in a
-/// container for a user without an entry.
+/// Returns the user's name: `$USER`, `$LOGNAME`, or the one in the user database. `None` if none
+/// has one, as in a container for a user without an entry.
 pub(crate) fn name() -> Option<String> {
     let variable = |name| crate::surroundings::variable(name).filter(|name| !name.is_empty());
     let variable = variable("USER").or_else(|| variable("LOGNAME"));
     variable.or_else(|| entry(name_of))
 }
 
-/// What a part of the user's own entry of the user database is.
+/// Returns a part of the user's own entry in the user database.
 #[expect(
     clippy::disallowed_methods,
     reason = "getent is asked at once, before anything runs"
 )]
 fn entry<T>(part: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let user = rustix::process::geteuid().as_raw().to_string();
-    // `getent` asks directories such as LDAP, too; a small container may have the file alone.
+    // `getent` also queries directories such as LDAP; a small container may have only the file.
     let getent = Command::new("getent")
         .args(["passwd", &user])
         .stdin(Stdio::null())
@@ -51,7 +51,7 @@ fn entry<T>(part: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     part_of(&user, &said, &part).or_else(|| part_of(&user, &file(), &part))
 }
 
-/// A part of the entry of a user by number, in lines as `/etc/passwd` has them.
+/// Returns a part of the entry of a user, by number, from lines as in `/etc/passwd`.
 fn part_of<T>(user: &str, passwd: &[u8], part: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let text = String::from_utf8_lossy(passwd);
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_variable_the_user_database_says_the_home() {
+    fn without_a_variable_the_home_comes_from_the_user_database() {
         let database = || Some(Utf8PathBuf::from("/home/dev"));
         assert_eq!(chosen(Some("/h"), database).unwrap(), "/h");
         for none in [None, Some(""), Some("~"), Some("relative")] {

@@ -6,7 +6,7 @@ use super::{NameError, Word, string_form};
 
 /// A firmware as the device names it: `1.4.30-2453` or `1.4.30.2453`.
 ///
-/// Not a semantic version: what follows the third number is a build, and not a pre-release.
+/// Not a semantic version: the part after the third number is a build, not a pre-release.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirmwareVersion {
     numbers: [u64; 3],
@@ -14,18 +14,18 @@ pub struct FirmwareVersion {
 }
 
 impl FirmwareVersion {
-    /// Major, minor and patch number.
+    /// Returns the major, minor and patch number.
     pub fn numbers(&self) -> [u64; 3] {
         self.numbers
     }
 
-    /// The build, where one is given.
+    /// Returns the build, if there is one.
     pub fn build(&self) -> Option<&str> {
         split_build(&self.text).1
     }
 }
 
-/// Splits `1.4.30-2453` and `1.4.30.2453` behind the third number.
+/// Splits `1.4.30-2453` and `1.4.30.2453` after the third number.
 fn split_build(text: &str) -> (&str, Option<&str>) {
     let mut dots = 0;
     let is_end = |c: char| {
@@ -76,7 +76,7 @@ impl fmt::Display for FirmwareVersion {
     }
 }
 
-/// The firmware that a manifest accepts: comparisons that must all hold, as `>=1.4.30, <2`.
+/// The firmware that a manifest accepts: comparisons that must all hold, e.g. `>=1.4.30, <2`.
 ///
 /// Cargo's grammar, so that a bare `1.4.30` means "compatible with". Builds are not compared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,14 +86,14 @@ pub struct FirmwareRange {
 }
 
 impl FirmwareRange {
-    /// Whether a firmware is in the range; its build plays no part.
+    /// Whether a firmware is in the range; its build is ignored.
     pub fn matches(&self, firmware: &FirmwareVersion) -> bool {
         let [major, minor, patch] = firmware.numbers;
         self.requirement
             .matches(&semver::Version::new(major, minor, patch))
     }
 
-    /// Whether every firmware in the range is `least` or newer, as far as its lower bounds tell.
+    /// Whether every firmware in the range is `least` or newer, according to its lower bounds.
     pub fn is_at_least(&self, least: [u64; 3]) -> bool {
         self.requirement.comparators.iter().any(|comparator| {
             let bound = [
@@ -106,9 +106,10 @@ impl FirmwareRange {
         })
     }
 
-    /// Whether some firmware in the range is older than `bound`, and whether some is not.
+    /// Whether the range includes firmware older than `bound`, and whether it includes any other.
     pub fn sides_of(&self, bound: [u64; 3]) -> (bool, bool) {
-        // The least firmware of the range on either side is a bound or the next one, of any of its numbers.
+        // The lowest firmware of the range on either side is one
+        // of its bounds, or a bound with one number incremented.
         let bounds = self.requirement.comparators.iter().flat_map(|comparator| {
             let major = comparator.major;
             let minor = comparator.minor.unwrap_or(0);
@@ -142,7 +143,7 @@ impl FromStr for FirmwareRange {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let refuse = |problem: String| NameError::new::<Self>(text, problem);
-        // Blanks separate comparisons too, except behind an operator.
+        // Blanks separate comparisons as well, except after an operator.
         let mut comparisons: Vec<String> = Vec::new();
         let is_operator = |word: &str| word.bytes().all(|b| b"<>=~^".contains(&b));
         for word in text.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
@@ -154,7 +155,7 @@ impl FromStr for FirmwareRange {
         if comparisons.is_empty() {
             return Err(refuse("it is empty".to_owned()));
         }
-        // `>=1,4` would be ">=1 and 4.x": a comma between numbers is a slip for a dot.
+        // `>=1,4` would mean ">=1 and 4.x": a comma between numbers is a typo for a dot.
         let is_bare = |word: &&String| word.starts_with(|c: char| c.is_ascii_digit());
         if let Some(bare) = comparisons.iter().skip(1).find(is_bare) {
             return Err(refuse(format!("`{bare}` has no operator")).with_help(
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_tells_its_lower_bound() {
+    fn a_range_has_a_lower_bound() {
         let at_least = |range: &str| {
             range
                 .parse::<FirmwareRange>()
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_may_lie_on_both_sides_of_a_firmware() {
+    fn a_range_may_include_both_sides_of_a_firmware() {
         let sides = |range: &str| range.parse::<FirmwareRange>().unwrap().sides_of([1, 4, 30]);
         assert_eq!(sides(">=1.4.30, <2"), (false, true));
         assert_eq!(sides(">1.4.29"), (false, true));

@@ -6,8 +6,8 @@ use super::{NameError, Word, string_form};
 
 /// The name of an image on the VPU: `[registry[:port]/]repository[:tag]`, never a digest.
 ///
-/// Written out in full: a missing tag is `latest`, and `docker.io/library/` is dropped as docker
-/// itself drops it, so that two spellings of one name are equal.
+/// Canonical: a missing tag is `latest`, and `docker.io/library/` is dropped as docker itself drops
+/// it, so that two spellings of one name are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRef {
     registry: Option<String>,
@@ -21,12 +21,12 @@ const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
 
 impl ImageRef {
-    /// The reference with its tag: `palletizer:latest`.
+    /// Returns the reference with its tag: `palletizer:latest`.
     pub fn canonical(&self) -> String {
         self.to_string()
     }
 
-    /// The reference without its tag, as it starts in `docker image ls`.
+    /// Returns the reference without its tag, as `docker image ls` shows it.
     pub fn name(&self) -> String {
         match &self.registry {
             Some(registry) => format!("{registry}/{}", self.repository),
@@ -34,17 +34,17 @@ impl ImageRef {
         }
     }
 
-    /// The registry, where one is named and is not the default one.
+    /// Returns the registry, unless it is the default one.
     pub fn registry(&self) -> Option<&str> {
         self.registry.as_deref()
     }
 
-    /// The repository without the registry.
+    /// Returns the repository without the registry.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag.
+    /// Returns the tag.
     pub fn tag(&self) -> &str {
         &self.tag
     }
@@ -108,7 +108,7 @@ impl fmt::Display for ImageRef {
 pub struct PinnedImageRef(String);
 
 impl PinnedImageRef {
-    /// The whole reference.
+    /// Returns the whole reference.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -154,7 +154,8 @@ impl fmt::Display for PinnedImageRef {
 
 string_form!(ImageRef, PinnedImageRef);
 
-/// Splits off a tag: what follows the last colon, unless a slash follows (then it is a port).
+/// Splits off a tag: the text after the last colon, unless
+/// it contains a slash (then the colon precedes a port).
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
@@ -234,7 +235,7 @@ pub(super) fn is_registry(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
-/// Whether a text is one component of a repository's path.
+/// Whether a text is a single component of a repository's path.
 pub(super) fn is_component(text: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else {
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_written_out() {
+    fn references_become_canonical() {
         for (written, canonical) in [
             ("palletizer", "palletizer:latest"),
             ("palletizer:1.4.0", "palletizer:1.4.0"),

@@ -6,21 +6,22 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{NameError, Word, printable_problem, string_form};
 
-/// The home directory that `~` stands for where no VPU has been asked.
+/// The home directory that `~` stands for if no VPU was asked.
 pub const USUAL_HOME: &str = "/home/oem";
 
 /// A path on the VPU: absolute, or below the home directory as `~` or `~/…`.
 ///
-/// Normalised: no `..`, no empty or `.` segment. A written trailing slash is kept, since it says
-/// that a directory is meant. `$` is an ordinary character except in front; nothing is expanded.
+/// Normalised: no `..`, no empty or `.` segment. A trailing slash is kept, as it means a directory.
+/// `$` is an ordinary character except at the start; nothing is expanded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePath {
-    /// `~`, `/`, or either followed by segments, and a trailing slash where one was written.
+    /// `~`, `/`, or either followed by segments, with the trailing slash if there was one.
     text: String,
 }
 
 impl RemotePath {
-    /// The path with `~` replaced by the absolute directory `home`, without a trailing slash.
+    /// Returns the path with `~` replaced by the absolute
+    /// directory `home`, without a trailing slash.
     pub fn resolve(&self, home: &str) -> String {
         let text = self.bare();
         match text.strip_prefix('~') {
@@ -31,22 +32,22 @@ impl RemotePath {
         }
     }
 
-    /// The normalised path with `~` and the trailing slash as written.
+    /// Returns the normalised path, keeping `~` and the trailing slash.
     pub fn as_written(&self) -> &str {
         &self.text
     }
 
-    /// Whether it was written with a trailing slash: a directory is meant.
+    /// Whether it has a trailing slash, which means a directory.
     pub fn is_dir_hint(&self) -> bool {
         self.text.ends_with('/')
     }
 
-    /// Whether it is given relative to the home directory.
+    /// Whether it is relative to the home directory.
     pub fn is_below_home(&self) -> bool {
         self.text.starts_with('~')
     }
 
-    /// The last segment; none for `/` and `~`.
+    /// Returns the last segment; `None` for `/` and `~`.
     pub fn file_name(&self) -> Option<&str> {
         self.bare()
             .rsplit_once('/')
@@ -54,7 +55,7 @@ impl RemotePath {
             .filter(|name| !name.is_empty())
     }
 
-    /// The directory that holds it; none for `/` and `~`.
+    /// Returns the directory that contains it; `None` for `/` and `~`.
     pub fn parent(&self) -> Option<Self> {
         let (parent, name) = self.bare().rsplit_once('/')?;
         match (parent, name) {
@@ -68,12 +69,12 @@ impl RemotePath {
         }
     }
 
-    /// Whether `other` is this path or below it, with `~` taken as `/home/oem`.
+    /// Whether `other` is this path or below it, with `/home/oem` for `~`.
     pub fn contains(&self, other: &Self) -> bool {
         Utf8Path::new(&other.resolve(USUAL_HOME)).starts_with(self.resolve(USUAL_HOME))
     }
 
-    /// The path of `relative` below this one.
+    /// Returns the path of `relative` below this one.
     #[must_use]
     pub fn join(&self, relative: &RelativePath) -> Self {
         let slash = if self.is_dir_hint() { "" } else { "/" };
@@ -82,7 +83,7 @@ impl RemotePath {
         }
     }
 
-    /// The text without the slash that only says "directory".
+    /// Returns the text without a trailing slash.
     fn bare(&self) -> &str {
         match self.text.strip_suffix('/') {
             Some("") | None => &self.text,
@@ -151,24 +152,25 @@ impl fmt::Display for RemotePath {
 pub struct LocalPath(String);
 
 impl LocalPath {
-    /// The path as written.
+    /// Returns the path as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it was written with a trailing slash: a directory is meant.
+    /// Whether it has a trailing slash, which means a directory.
     pub fn is_dir_hint(&self) -> bool {
         self.0.ends_with('/')
     }
 
-    /// The path with `~` replaced by `home` (kept where there is none), below `base` if relative.
+    /// Returns the path with `~` replaced by `home` (kept
+    /// if there is none), below `base` if it is relative.
     pub fn resolve(&self, base: &Utf8Path, home: Option<&Utf8Path>) -> Utf8PathBuf {
         match (self.0.strip_prefix("~"), home) {
             (Some(""), Some(home)) => home.to_owned(),
             (Some(rest), Some(home)) if rest.starts_with('/') => {
                 home.join(rest.trim_start_matches('/'))
             }
-            // Findings show the path, and `./` before it says nothing.
+            // Findings show the path, where a leading `./` has no meaning.
             _ if base == "." => self.0.clone().into(),
             _ => base.join(&self.0),
         }
@@ -200,28 +202,28 @@ impl fmt::Display for LocalPath {
     }
 }
 
-/// A relative path without `..`, used on both sides: below the compose file's directory here, below
-/// the project's there.
+/// A relative path without `..`, used on both machines: below the compose file's directory on this
+/// one, and below the project's directory on the VPU.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativePath(String);
 
 impl RelativePath {
-    /// The normalised path, its trailing slash kept.
+    /// Returns the normalised path, keeping the trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The normalised path without a trailing slash.
+    /// Returns the normalised path without a trailing slash.
     pub fn bare(&self) -> &str {
         self.0.trim_end_matches('/')
     }
 
-    /// Whether it was written with a trailing slash: a directory is meant.
+    /// Whether it has a trailing slash, which means a directory.
     pub fn is_dir_hint(&self) -> bool {
         self.0.ends_with('/')
     }
 
-    /// The last segment.
+    /// Returns the last segment.
     pub fn file_name(&self) -> &str {
         self.bare().rsplit('/').next().unwrap_or_default()
     }
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn family_of_a_remote_path() {
+    fn a_remote_path_has_a_parent_a_name_and_children() {
         assert_eq!(remote("~/a/b/").file_name(), Some("b"));
         assert_eq!(remote("~").file_name(), None);
         assert_eq!(remote("/").file_name(), None);

@@ -22,7 +22,7 @@ impl Duration {
         self.value
     }
 
-    /// A whole number of seconds.
+    /// Creates a duration of whole seconds.
     pub fn from_secs(seconds: u64) -> Self {
         Self {
             text: format!("{seconds}s"),
@@ -90,7 +90,7 @@ pub struct ByteSize {
 }
 
 impl ByteSize {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub fn get(&self) -> u64 {
         self.value
     }
@@ -156,12 +156,12 @@ fn split_quantity(text: &str) -> (&str, &str, &str) {
 pub struct FileMode(u32);
 
 impl FileMode {
-    /// A mode from its bits; those above `0o7777` are dropped.
+    /// Creates a mode from its bits; bits above `0o7777` are dropped.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & 0o7777)
     }
 
-    /// The permission bits.
+    /// Returns the permission bits.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -196,7 +196,7 @@ impl fmt::Display for FileMode {
     }
 }
 
-/// Quantities are equal when they amount to the same, however they were written.
+/// Quantities with the same value are equal, however they are written.
 macro_rules! compared_by_value {
     ($($name:ident),+) => {$(
         impl PartialEq for $name {
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed_or_refused() {
         for (text, seconds) in [
             ("60s", 60),
             ("5m", 300),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_are_parsed_or_refused() {
         for (text, bytes) in [
             ("500 MB", 500_000_000),
             ("2GiB", 2 << 30),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn modes() {
+    fn modes_are_parsed_or_refused() {
         assert_eq!("0644".parse::<FileMode>().unwrap().bits(), 0o644);
         assert_eq!("755".parse::<FileMode>().unwrap().to_string(), "0755");
         for text in ["", "8", "0o644", "0888", "00644", "+644", "rw-r--r--"] {

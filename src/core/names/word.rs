@@ -1,4 +1,4 @@
-//! Names without structure of their own: volumes, projects, releases, hosts, keys.
+//! Names without further structure: volumes, projects, releases, hosts, keys.
 
 use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{NameError, Word, image, printable_problem, string_form};
 
-/// What is wrong with a word.
+/// The problem of a word.
 type Problem = Cow<'static, str>;
 
-/// Declares a newtype over a string with the function that finds what is wrong with one.
+/// Declares a newtype over a string, with the function that returns a string's problem.
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $format:literal, $pattern:literal, $expected:literal, $help:literal, $problem:expr) => {
         $(#[$doc])*
@@ -186,7 +186,7 @@ word!(
     }
 );
 
-/// Whether two spellings are one address.
+/// Whether two spellings are the same address.
 pub fn is_same_host(one: &str, other: &str) -> bool {
     match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
         (Ok(one), Ok(other)) => one.to_canonical() == other.to_canonical(),
@@ -266,7 +266,8 @@ word!(
     host_key_problem
 );
 
-/// The problem of a name whose first byte is `first` and whose others are that or in `more`.
+/// Returns the problem of a name, if its first byte is not in `first`, or another one neither in
+/// `first` nor in `more`.
 fn charset_problem(text: &str, first: fn(u8) -> bool, more: &[u8]) -> Option<Problem> {
     let fits = |c: char, more: &[u8]| u8::try_from(c).is_ok_and(|b| first(b) || more.contains(&b));
     if let Some(c) = text.chars().next().filter(|&c| !fits(c, &[])) {
@@ -291,7 +292,8 @@ fn host_key_problem(text: &str) -> Option<Problem> {
         return Some("it is a certificate".into());
     }
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-    // Every key starts with the length of its type as four bytes, hence with these letters.
+    // Every key starts with the length of its type in four
+    // bytes, which gives these letters in base64.
     if !key.starts_with("AAAA") || !key.bytes().all(is_base64) || !key.len().is_multiple_of(4) {
         return Some("its second word is not a whole key in base64".into());
     }
@@ -305,7 +307,7 @@ fn host_key_problem(text: &str) -> Option<Problem> {
     (!KEY_TYPES.contains(&kind) || rest == 0).then(|| "it is not a key type that sshd has".into())
 }
 
-/// The types of host keys that OpenSSH knows.
+/// The types of host keys that OpenSSH supports.
 const KEY_TYPES: &[&str] = &[
     "ssh-ed25519",
     "ssh-rsa",
@@ -317,8 +319,8 @@ const KEY_TYPES: &[&str] = &[
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
-/// The first field of a key, which is its type, and how many others follow; none where one is cut off. A field is its
-/// length in four bytes and its bytes (RFC 4251).
+/// Returns the first field of a key, which is its type, and the number of further ones; `None` if
+/// one is truncated. A field is its length in four bytes, followed by its bytes (RFC 4251).
 fn key_fields(mut key: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut fields = vec![];
     while !key.is_empty() {
@@ -332,7 +334,7 @@ fn key_fields(mut key: &[u8]) -> Option<(Vec<u8>, usize)> {
     Some((fields.swap_remove(0), others))
 }
 
-/// What base64 stands for; `text` has only its characters.
+/// Decodes base64; `text` has only characters of base64.
 fn base64_bytes(text: &str) -> Vec<u8> {
     let value = |byte: u8| match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -355,12 +357,12 @@ fn base64_bytes(text: &str) -> Vec<u8> {
 }
 
 impl HostKey {
-    /// The key's type: `ssh-ed25519`.
+    /// Returns the key's type: `ssh-ed25519`.
     pub fn kind(&self) -> &str {
         self.0.split_ascii_whitespace().next().unwrap_or_default()
     }
 
-    /// The key itself in base64.
+    /// Returns the key itself in base64.
     pub fn base64(&self) -> &str {
         self.0.split_ascii_whitespace().nth(1).unwrap_or_default()
     }
@@ -372,7 +374,7 @@ impl HostKey {
 pub struct HostKeys(Vec<HostKey>);
 
 impl HostKeys {
-    /// The keys, at least one.
+    /// Returns the keys, at least one.
     pub fn as_slice(&self) -> &[HostKey] {
         &self.0
     }
@@ -437,7 +439,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_grammar_of_their_owner() {
+    fn names_follow_the_grammar_of_the_program_that_owns_them() {
         assert!("share_1.x-y".parse::<VolumeName>().is_ok());
         assert!("1-a_b".parse::<ProjectName>().is_ok());
         assert!("agv-17".parse::<HostName>().is_ok());
