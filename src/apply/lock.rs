@@ -39,16 +39,24 @@ pub enum Locked {
     Failed(String),
 }
 
+impl Locked {
+    /// Whether the VPU itself holds the lock, while it rolls back.
+    pub fn is_watchdog(&self) -> bool {
+        matches!(self, Self::Busy { holder } if member(holder, "by").as_deref() == Some(remote::WATCHDOG_HOLDER))
+    }
+}
+
 fn by(holder: &str) -> String {
-    let parsed = serde_json::from_str::<serde_json::Value>(&format!("{{{holder}}}"));
-    let text = |key: &str| {
-        let value = parsed.as_ref().ok()?.get(key)?;
-        value.as_str().map(str::to_owned)
-    };
-    match (text("by"), text("at")) {
+    match (member(holder, "by"), member(holder, "at")) {
         (Some(by), Some(at)) => format!(": {by}, since {at}"),
         _ => String::new(),
     }
+}
+
+/// A member of the holder's line.
+fn member(holder: &str, key: &str) -> Option<String> {
+    let parsed: serde_json::Value = serde_json::from_str(&format!("{{{holder}}}")).ok()?;
+    parsed.get(key)?.as_str().map(str::to_owned)
 }
 
 /// Takes the lock until the result is dropped. `who` is the members of a JSON object, among them `"by"` and `"at"`. Takes

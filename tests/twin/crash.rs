@@ -201,10 +201,10 @@ fn power_cut() {
         let app = App::new(&format!("1.1.{number}"));
         let apply = apply_until(&site, &app, step);
         twin.power_cut();
-        let ran = apply.finish().exits(4);
+        let ran = apply.finish().exits(10);
         ran.says("the connection to")
             .says("was lost")
-            .says("apply this manifest again");
+            .says("the VPU rolls back to the previous release on its own");
         converges(&site, &twin, &app);
     }
 }
@@ -238,8 +238,8 @@ fn lost_connection() {
     let app = App::new("1.1.0");
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     link.cut();
-    let ran = apply.finish().exits(4);
-    ran.says("compose.hello failed; nothing could be restored, the VPU is out of reach")
+    let ran = apply.finish().exits(10);
+    ran.says("compose.hello failed; the VPU rolls back to the previous release on its own")
         .says("was lost")
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")
@@ -323,7 +323,7 @@ fn one_apply_at_a_time() {
     twin.power_cut();
     converges(&other, &twin, &app);
     third.signal("CONT");
-    third.finish().exits(4);
+    third.finish().exits(10);
     other.nothing_to_do();
 }
 

@@ -40,4 +40,5 @@ mod status;
 mod support;
 mod transfer_faults;
 mod transfers;
+mod watchdog;
 mod wrecks;

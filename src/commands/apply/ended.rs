@@ -60,7 +60,14 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     CommandError::message(
         ErrorCode::Interrupted,
         format!("interrupted {state}; {what}"),
-        Some("run `apply` again; it resumes where it stopped".into()),
+        Some(match &plan.watchdog {
+            Some(watchdog) if touched => format!(
+                "run `apply` again, and it resumes where it stopped; otherwise the VPU rolls back to the previous release \
+                 on its own in {} s",
+                watchdog.seconds
+            ),
+            _ => "run `apply` again; it resumes where it stopped".to_owned(),
+        }),
     )
 }
 

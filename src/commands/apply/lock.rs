@@ -14,7 +14,10 @@ use crate::{
 /// The interval at which a lock that another apply holds is tried again.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Takes the lock; retries for as long as `--lock-wait` says.
+/// How long a rollback of the VPU's own is waited for: docker may have to start first.
+const ROLLBACK: Duration = Duration::from_secs(600);
+
+/// Takes the lock; retries for as long as `--lock-wait` says, and while the VPU rolls back on its own.
 ///
 /// # Errors
 /// Those of [`apply::lock`].
@@ -30,15 +33,31 @@ pub(super) async fn free_lock(
     let mut is_told = false;
     loop {
         let locked = apply::lock(session.vpu.host(), who, claim.clone(), &waits).await;
-        match (locked, &args.lock_wait) {
-            (Err(busy @ Locked::Busy { .. }), Some(time)) if start.elapsed() < time.get() => {
-                if !is_told {
-                    ui.note(&format!("{busy}; waiting for it for up to {time}"));
-                    is_told = true;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-            (locked, _) => return locked,
+        let Err(busy @ Locked::Busy { .. }) = locked else {
+            return locked;
+        };
+        let asked = args.lock_wait.as_ref();
+        let (limit, note) = if busy.is_watchdog() {
+            let note =
+                "the VPU is rolling back on its own, because an apply was cut off; waiting for it"
+                    .to_owned();
+            (ROLLBACK, note)
+        } else {
+            let Some(time) = asked else {
+                return Err(busy);
+            };
+            (
+                time.get(),
+                format!("{busy}; waiting for it for up to {time}"),
+            )
+        };
+        if start.elapsed() >= limit {
+            return Err(busy);
         }
+        if !is_told {
+            ui.note(&note);
+            is_told = true;
+        }
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -8,6 +8,9 @@ pub const DECIDED: i32 = 78;
 /// What [`arm`] prints if the VPU cannot roll back after a restart.
 pub const NO_BOOT: &str = "no-boot";
 
+/// Who holds the lock while the VPU rolls back, as its owner file says.
+pub const WATCHDOG_HOLDER: &str = "the watchdog of this VPU";
+
 /// The part of the watchdog's program that is the same for every release.
 pub const WATCHDOG: &str = concat!(
     include_str!("watchdog-unit.sh"),

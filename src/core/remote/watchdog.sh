@@ -114,7 +114,7 @@ take_lock() {
         exec 9>"$fifo"
         while kill -0 "$holder" 2>/dev/null && ! grep -q "^$nonce held" "$dir/$nonce.lock"; do
             echo >&9
-            sleep 1
+            sleep 0.2 2>/dev/null || sleep 1
         done
         rm -f -- "$fifo"
         if kill -0 "$holder" 2>/dev/null; then

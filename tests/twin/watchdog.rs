@@ -1,0 +1,169 @@
+//! The watchdog: what the VPU does on its own when nobody is there any more.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::support::{App, Link, Running, Site, Twin};
+
+/// What is left of a watchdog on the VPU: its files, the unit and the process.
+const LEFT: &str = "ls .o3r-deploy/watchdog/hello .config/systemd/user/*/o3r-deploy-watchdog.service 2>/dev/null; \
+    pgrep -f 'watchdog/hello/[o]3r' | head -1; true";
+
+/// As if all of the silence were over.
+const TIME_IS_UP: &str = "printf '%10d %6d\\n' 1 120 1<>.o3r-deploy/watchdog/hello/deadline";
+
+struct Scene {
+    twin: Twin,
+    link: Link,
+    site: Site,
+    old: App,
+    new: App,
+}
+
+impl Scene {
+    /// A VPU with 1.0.0, and 1.1.0 to apply.
+    fn new() -> Self {
+        let twin = Twin::up();
+        let link = Link::to(&twin);
+        let site = Site::through(&link, &twin);
+        let old = App::new("1.0.0");
+        old.write(&site);
+        site.apply();
+        let new = App::new("1.1.0");
+        new.write(&site);
+        Self {
+            twin,
+            link,
+            site,
+            old,
+            new,
+        }
+    }
+
+    /// An apply of 1.1.0 whose containers are just being replaced.
+    fn apply_until_the_switch(&self) -> Running {
+        let mut apply = self.site.start(&["apply", "--yes"]);
+        assert!(apply.wait_for("file.hello/conf/greeting.txt"));
+        sleep(Duration::from_millis(300));
+        apply
+    }
+
+    /// Waits for the VPU's verdict, which `status` tells.
+    fn verdict(&self) -> String {
+        let end = Instant::now() + Duration::from_secs(120);
+        loop {
+            let status = self.site.run(&["status"]).exits(0);
+            let mut lines = status.stdout.lines();
+            if let Some(line) = lines.find(|line| line.contains("the VPU rolled back")) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "{}", status.stdout);
+            sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Checks that 1.0.0 runs whole, and that 1.1.0 can be applied then, which leaves nothing of a watchdog.
+    fn rolled_back(&self) {
+        self.old.runs_on(&self.twin);
+        self.old.write(&self.site);
+        self.site.nothing_to_do();
+        self.new.write(&self.site);
+        let plan = self.site.run(&["plan"]).exits(0);
+        plan.says("the VPU rolled back to the previous release on its own");
+        self.site.apply();
+        self.new.runs_on(&self.twin);
+        self.site.nothing_to_do();
+        assert_eq!(self.twin.oem(LEFT), "");
+    }
+}
+
+#[test]
+fn a_killed_client_is_rolled_back_by_the_vpu() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    let status = scene.site.run(&["status"]).exits(0);
+    status.says("hello: an apply is at work or was cut off; in ");
+    scene.twin.oem(TIME_IS_UP);
+    let verdict = scene.verdict();
+    assert!(
+        verdict.contains("fell silent at compose.hello"),
+        "{verdict}"
+    );
+    scene.rolled_back();
+}
+
+#[test]
+fn an_apply_in_time_takes_over() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    let plan = scene.site.run(&["plan"]).exits(0);
+    plan.says("note: an apply is at work or was cut off; in ");
+    scene.site.apply();
+    scene.new.runs_on(&scene.twin);
+    assert_eq!(scene.twin.oem(LEFT), "");
+}
+
+#[test]
+fn a_link_that_freezes_is_undecided_and_the_vpu_decides() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    scene.link.fall_silent();
+    scene.twin.oem(TIME_IS_UP);
+    let ran = apply.finish().exits(10);
+    ran.says("compose.hello failed; the VPU rolls back to the previous release on its own")
+        .says("`o3r-deploy status` tells the outcome");
+    scene.verdict();
+    scene.rolled_back();
+}
+
+#[test]
+fn a_power_cut_in_the_switch_rolls_back_at_boot() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    scene.twin.power_cut();
+    apply.finish().exits(10);
+    scene.link.lead_to(&scene.twin);
+    let verdict = scene.verdict();
+    assert!(
+        verdict.contains("the VPU restarted during the apply of"),
+        "{verdict}"
+    );
+    scene.rolled_back();
+}
+
+#[test]
+fn a_release_that_locks_the_next_client_out_is_rolled_back() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    scene.twin.root("touch /run/nologin");
+    let ran = apply.finish().exits(6);
+    ran.says("watchdog failed; the previous release was restored");
+    scene.twin.root("rm /run/nologin");
+    scene.old.runs_on(&scene.twin);
+    assert_eq!(scene.twin.oem(LEFT), "");
+    scene.old.write(&scene.site);
+    scene.site.nothing_to_do();
+}
+
+#[test]
+fn without_a_watchdog_nothing_decides() {
+    let scene = Scene::new();
+    let manifest = std::fs::read_to_string(scene.site.path("deploy.toml")).unwrap();
+    scene.site.write(
+        "deploy.toml",
+        &format!("{manifest}\n[apply]\nwatchdog = false\n"),
+    );
+    let apply = scene.apply_until_the_switch();
+    assert_eq!(scene.twin.oem(LEFT), "");
+    scene.link.cut();
+    apply
+        .finish()
+        .exits(4)
+        .says("nothing could be restored, the VPU is out of reach");
+}
