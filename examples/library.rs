@@ -69,10 +69,8 @@ async fn run<H: Host>(vpu: &Vpu<H>, what: &str) -> Result<ExitCode, Box<dyn Erro
     if what == "plan" {
         return Ok(ExitCode::SUCCESS);
     }
-    let options = ApplyOptions {
-        observer: std::sync::Arc::new(Lines),
-        ..ApplyOptions::new("a program")
-    };
+    let mut options = ApplyOptions::new("a program");
+    options.observer = std::sync::Arc::new(Lines);
     match vpu.apply(&planned, options).await?.outcome {
         Outcome::Done => Ok(ExitCode::SUCCESS),
         Outcome::Interrupted { at, .. } => Err(format!("interrupted at {at}").into()),

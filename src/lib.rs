@@ -90,9 +90,10 @@ pub use crate::{
         SshHost, SshOptions, Stdin,
     },
     manifest::{
-        Diagnostic, Diagnostics, FindingCode, LoadError, Manifest, Options as LoadOptions, Severity,
+        Diagnostic, Diagnostics, FindingCode, Label, LoadError, Manifest, NoVpuSelected,
+        Options as LoadOptions, Severity, Source, UnknownVpu,
     },
-    observe::ObserveError,
+    observe::{ObserveError, ParseError},
     prepare::{Payloads, PrepareError},
     render::{json as plan_json, plan_text, status_json},
 };
@@ -101,13 +102,33 @@ pub use o3r_core::{
     digest::Digest,
     plan::{
         Action, Address, BlockCode, Blocked, Cause, Command, NotRestorable, Note, NoteCode, Part,
-        Payload, PayloadSource, Phase, Plan, PlanError, ResourceKind, Step, Summary,
+        Payload, PayloadSource, Phase, Plan, PlanError, ResourceKind, Step, Summary, Transport,
+        Vpu as PlannedVpu, Watchdog,
     },
     shell::Argv,
     speeds::Speeds,
     status::Status,
 };
-pub use o3r_transfer::{ImageError, LayerSpan};
+pub use o3r_transfer::{ImageError, LayerSpan, Platform};
+
+/// The tables of a [`Manifest`].
+pub mod tables {
+    pub use crate::manifest::types::{
+        Absent, Apply, Arch, Autostart, Build, Compose, ComposeState, Directory, Download, Health,
+        Image, Keep, Logs, Registries, Release, Rootfs, Transfer, Usb, Volume, Vpu, Vpus, Watchdog,
+    };
+}
+
+/// The parts of a [`Status`].
+pub mod state {
+    pub use o3r_core::{
+        facts::{Applied, ContainerState, NotRestored, Verdict, Watchdog},
+        status::{
+            AfterBoot, Autostart, Change, Condition, ContainerStatus, Disk, Drift, Memory, Project,
+            Release, StartedBy, Unknown,
+        },
+    };
+}
 
 /// All modules, for this project's own binary and tests; without any promise of stability.
 #[doc(hidden)]

@@ -39,7 +39,7 @@ impl<H: Host> Execution<'_, H> {
             token: lock.token(),
             who,
         };
-        let program = plan.undo_program(&armed).into_bytes();
+        let program = armed.undo_program(plan).into_bytes();
         let command = remote::arm(&watchdog.release, &nonce, watchdog.seconds);
         let start = Instant::now();
         let armed = self

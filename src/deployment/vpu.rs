@@ -53,6 +53,7 @@ pub struct Vpu<H> {
 }
 
 /// How to apply.
+#[non_exhaustive]
 pub struct ApplyOptions {
     /// Who applies, for the record and the lock on the VPU: `you@pc`.
     pub by: String,

@@ -21,6 +21,7 @@ use super::{
 
 /// Options of the command line that affect the manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// Overrides `release.version`.
     pub release_version: Option<ReleaseVersion>,

@@ -20,7 +20,7 @@ mod vpu;
 mod watchdog;
 
 pub use codes::FindingCode;
-pub use diagnostics::{Diagnostic, Diagnostics, Severity, Source};
+pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity, Source};
 pub use load::{LoadError, Options, check, load, load_with, parse};
 pub use loaded::{Loaded, Sidecar};
 pub(crate) use meaning::compose::{login, releases};

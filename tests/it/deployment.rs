@@ -165,10 +165,8 @@ async fn waits_are_noted_and_the_log_is_written() {
     let planned = vpu.plan().await.unwrap();
     let logs = Utf8Path::from_path(folder.path()).unwrap().join("logs");
     let log = std::sync::Arc::new(Log::create(&logs, std::time::SystemTime::now()).unwrap());
-    let options = ApplyOptions {
-        log: std::sync::Arc::clone(&log),
-        ..options()
-    };
+    let mut options = options();
+    options.log = std::sync::Arc::clone(&log);
     vpu.host().leave_at_work(4321, "docker load");
     let report = vpu.apply(&planned, options).await.unwrap();
     assert!(matches!(report.outcome, Outcome::Done), "{report:?}");
@@ -183,10 +181,8 @@ async fn an_apply_is_interrupted_in_order() {
     let (_folder, vpu) = vpu();
     let planned = vpu.plan().await.unwrap();
     let (_sender, interrupts) = tokio::sync::watch::channel(1);
-    let options = ApplyOptions {
-        interrupts: Some(interrupts),
-        ..options()
-    };
+    let mut options = options();
+    options.interrupts = Some(interrupts);
     let report = vpu.apply(&planned, options).await.unwrap();
     assert!(matches!(report.outcome, Outcome::Interrupted { .. }));
     assert!(vpu.host().world(|world| world.volumes.is_empty()));
@@ -225,11 +221,9 @@ async fn the_first_interrupt_lets_a_step_of_the_switch_end() {
         sender,
         told: std::sync::Mutex::default(),
     });
-    let options = ApplyOptions {
-        observer: observer.clone(),
-        interrupts: Some(interrupts),
-        ..options()
-    };
+    let mut options = options();
+    options.observer = observer.clone();
+    options.interrupts = Some(interrupts);
     let report = vpu.apply(&planned, options).await.unwrap();
     let Outcome::Interrupted { begun, .. } = report.outcome else {
         panic!("{report:?}");
@@ -248,10 +242,8 @@ fn the_deployed_state_is_always_checked() {
     let path = Utf8Path::from_path(folder.path()).unwrap();
     let twice = format!("{MANIFEST}[[volumes]]\nname = \"share\"\npath = \"~/other\"\n");
     std::fs::write(path.join("deploy.toml"), twice).unwrap();
-    let options = LoadOptions {
-        words_only: true,
-        ..LoadOptions::default()
-    };
+    let mut options = LoadOptions::default();
+    options.words_only = true;
     let loaded = Deployment::load_with(path.join("deploy.toml"), &options, path.join("cache"));
     assert!(matches!(loaded, Err(Error::Load(LoadError::Invalid(_)))));
 }

@@ -261,7 +261,8 @@ proptest! {
             bytes[index] = byte;
         }
         bytes.truncate(cut.index(bytes.len() * 4).max(bytes.len() / 2));
-        let options = Options { vpu: chosen.clone(), ..Options::default() };
+        let mut options = Options::default();
+        options.vpu.clone_from(&chosen);
         match manifest::check("deploy.toml", b"[release]\nname = 'a'\n", &options, &Beside(bytes)) {
             Ok(loaded) => {
                 let vpus = &loaded.manifest.vpus;

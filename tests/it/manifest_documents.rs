@@ -220,21 +220,17 @@ fn findings_in_vpus_point_into_their_file() {
 fn the_command_line_chooses_version_and_vpu() {
     let path = vpus("beside");
     let bytes = fs::read(&path).unwrap();
-    let options = Options {
-        release_version: Some("2.0.0-rc.1".parse().unwrap()),
-        vpu: Some("agv-18".into()),
-        words_only: false,
-    };
+    let mut options = Options::default();
+    options.release_version = Some("2.0.0-rc.1".parse().unwrap());
+    options.vpu = Some("agv-18".into());
     let files = Below(path.parent().unwrap());
     let loaded = manifest::check("deploy.toml", &bytes, &options, &files).unwrap();
     assert_eq!(loaded.chosen.as_deref(), Some("agv-18"));
     let identity = loaded.manifest.vpu.identity.as_ref().unwrap();
     assert_eq!(identity.as_str(), "keys/agv-18-2.0.0-rc.1");
 
-    let unknown = Options {
-        vpu: Some("agv-19".into()),
-        ..Options::default()
-    };
+    let mut unknown = Options::default();
+    unknown.vpu = Some("agv-19".into());
     let error = manifest::load_with(&path, &unknown).unwrap_err();
     assert_eq!(
         error.to_string(),

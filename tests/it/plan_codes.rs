@@ -1,11 +1,11 @@
 //! Codes of blocks and notes that no other plan test covers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use o3r_deploy::internal::{
     desired::{Desired, Disabled, Image, Volume},
     digest::Digest,
-    observe::{self, Autostart, Observed, PathFact, Probed},
+    observe::{self, Autostart, Observed, PathFact, Probed, Verdict, Watchdog},
     offers::{DeltaOffer, ImageOffer, LayerOffer, Reach},
     plan::{self, BlockCode, NoteCode},
     status::status,
@@ -154,6 +154,51 @@ fn the_way_an_image_is_sent_is_noted_with_a_code() {
         environment.insert("DOCKER_HOST".into(), "tcp://10.0.0.1".into());
     };
     assert!(codes(448 << 20, elsewhere).contains(&NoteCode::OtherDocker));
+}
+
+#[test]
+fn the_watchdog_is_planned_and_its_verdict_noted() {
+    let mut desired = desired(vec![project("app", &[("web", service(&[]))])]);
+    desired.watchdog = Some(Duration::from_secs(90));
+    let mut observed = observed();
+    assert_eq!(
+        planned(&desired, &observed).watchdog,
+        None,
+        "no previous release"
+    );
+    two_releases(&mut observed, "2026-01-01T00:00:00Z", "");
+    let plan = planned(&desired, &observed);
+    let watchdog = plan.watchdog.unwrap();
+    assert_eq!((watchdog.release.as_str(), watchdog.seconds), ("app", 90));
+    let mut codes = |change: &dyn Fn(&mut Observed)| {
+        change(&mut observed);
+        let plan = planned(&desired, &observed);
+        let notes = plan.notes.iter().map(|note| note.code);
+        notes.collect::<Vec<_>>()
+    };
+    let set = |watchdog: Watchdog| {
+        move |observed: &mut Observed| {
+            observed.readings.watchdogs = [("app".to_owned(), watchdog.clone())].into();
+        }
+    };
+    let armed = codes(&set(Watchdog::Armed { seconds_left: 7 }));
+    assert!(armed.contains(&NoteCode::WatchdogArmed), "{armed:?}");
+    let rolling_back = codes(&set(Watchdog::RollingBack));
+    assert!(rolling_back.contains(&NoteCode::WatchdogArmed));
+    let ended = codes(&set(Watchdog::Ended(Verdict::default())));
+    assert!(ended.contains(&NoteCode::RolledBackByVpu));
+    let lingering = |on: bool| {
+        move |observed: &mut Observed| {
+            let Probed::Known(autostart) = &mut observed.facts.autostart else {
+                panic!("{:?}", observed.facts.autostart)
+            };
+            autostart.lingering = Some(on);
+        }
+    };
+    assert!(!codes(&lingering(true)).contains(&NoteCode::NoRollbackAtBoot));
+    assert!(codes(&lingering(false)).contains(&NoteCode::NoRollbackAtBoot));
+    desired.watchdog = None;
+    assert_eq!(planned(&desired, &observed).watchdog, None);
 }
 
 /// Adds two releases that have the project `app`, each applied at a given time.

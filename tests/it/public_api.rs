@@ -49,12 +49,13 @@ fn what_programs_may_use_is_the_committed_list() {
 /// Returns this project's types that signatures mention and programs cannot name.
 fn foreign(list: &str) -> String {
     let names = list.lines().filter(|line| !line.starts_with(' '));
-    let names: BTreeSet<&str> = names.collect();
+    let names: BTreeSet<&str> = names.filter_map(|name| name.rsplit("::").next()).collect();
     // Single letters are type parameters; the rest is from
     // the standard library and from well-known crates.
     let known = "Arc Box BTreeMap BTreeSet Err Error FnOnce Fn FnMut Future Into AsRef Iterator Ok Option Result Self Send Some \
                  Static String Sync Vec Utf8Path Utf8PathBuf Display Duration Range AsyncRead AsyncWrite Unpin Pin Stderr \
-                 Unknown Deserialize Serialize Mutex Receiver Child ChildStdin";
+                 Unknown Deserialize Serialize Mutex Receiver Child ChildStdin IntoIterator Item OsString \
+                 SystemTime Read Write";
     let known: BTreeSet<&str> = known.split_whitespace().collect();
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let lines = list.lines().filter(|line| line.starts_with(' '));
@@ -110,10 +111,20 @@ fn uses(root: &str) -> Exported {
     let file = syn::parse_file(&fs_err::read_to_string(root).unwrap()).unwrap();
     let mut names = BTreeMap::new();
     for item in &file.items {
-        if let Item::Use(item) = item
-            && matches!(item.vis, Visibility::Public(_))
-        {
-            leaves(&item.tree, "", &mut names);
+        match item {
+            Item::Use(item) if is_public(&item.vis) => leaves(&item.tree, "", &mut names),
+            // `internal` makes no promise.
+            Item::Mod(item) if is_public(&item.vis) && item.ident != "internal" => {
+                let mut inner = BTreeMap::new();
+                for item in item.content.iter().flat_map(|(_, items)| items) {
+                    if let Item::Use(item) = item {
+                        leaves(&item.tree, "", &mut inner);
+                    }
+                }
+                let inner = inner.into_iter();
+                names.extend(inner.map(|(key, name)| (key, format!("{}::{name}", item.ident))));
+            }
+            _ => {}
         }
     }
     names

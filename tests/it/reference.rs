@@ -24,6 +24,9 @@ fn kind(schema: &Value) -> String {
             return several(kinds, kind);
         }
     }
+    if let Some(types) = schema["type"].as_array() {
+        return several(types, |word| kind(&serde_json::json!({ "type": word })));
+    }
     match schema["type"].as_str() {
         Some("array") => format!("list of {}s", kind(&schema["items"])),
         Some("object") => "table".to_owned(),

@@ -244,7 +244,7 @@ fn lost_connection() {
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")
         .says("not started: release.hello")
-        .says("a reboot may start a mix of both")
+        .says("after a reboot, the VPU rolls back, too")
         .says("o3r-deploy status");
     converges(&site, &twin, &app);
 }

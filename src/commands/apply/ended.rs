@@ -233,6 +233,26 @@ mod tests {
     }
 
     #[test]
+    fn with_a_watchdog_a_lost_link_is_undecided() {
+        let failure = Failure {
+            address: "compose.app".to_owned(),
+            phase: Phase::Switch,
+            command: "docker-compose up -d".to_owned(),
+            reason: FailureReason::Host(HostError::Disconnected { host: "vpu".into() }),
+            restored: Restored::Undecided { seconds: 120 },
+        };
+        let error = failed(&failure, None, false, &Log::none());
+        assert_eq!(error.code(), Some(ErrorCode::Undecided));
+        let said = format!("{error:?}");
+        for words in [
+            "the VPU rolls back to the previous release on its own, at the latest 120 s after",
+            "`o3r-deploy status` tells the outcome",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+
+    #[test]
     fn a_failure_on_terminals() {
         let failure = Failure {
             address: "compose.app".to_owned(),

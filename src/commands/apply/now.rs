@@ -120,6 +120,9 @@ fn files(plan: &Plan, completed: usize) -> String {
              there is no earlier one"
         }
         (false, false) => "files and names are those of the previous release",
+        (false, true) if plan.watchdog.is_some() => {
+            "files and names are partly those of the new release: after a reboot, the VPU rolls back, too"
+        }
         (false, true) => {
             "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix \
              of both"

@@ -40,7 +40,7 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<NotRestorable>,
     /// What rolls back on the VPU if the apply falls silent while it changes what runs; null where nothing does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
     /// Counts.
     pub summary: Summary,

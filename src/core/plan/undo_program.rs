@@ -22,18 +22,18 @@ pub struct Armed<'a> {
     pub who: &'a str,
 }
 
-impl Plan {
+impl Armed<'_> {
     /// Returns the program for [`remote::arm`], which rolls back as a client does: it runs the undo
     /// commands of the steps of the switch that began, and of those with `rollback_always`, in the
     /// order of the steps.
-    pub fn undo_program(&self, armed: &Armed<'_>) -> String {
+    pub fn undo_program(&self, plan: &Plan) -> String {
         let ids = |wanted: &dyn Fn(&Step) -> bool| {
-            let steps = self.steps.iter().filter(|step| wanted(step));
+            let steps = plan.steps.iter().filter(|step| wanted(step));
             let ids: Vec<String> = steps.map(|step| step.id.to_string()).collect();
             quote(&ids.join(" ")).into_owned()
         };
         let undoes = |step: &Step| step.phase == Phase::Switch || !step.undo.is_empty();
-        let missing = self.not_restorable.iter().map(|resource| {
+        let missing = plan.not_restorable.iter().map(|resource| {
             format!(
                 "{{\"address\":{},\"said\":{}}}",
                 json(&resource.address.to_string()),
@@ -42,10 +42,10 @@ impl Plan {
         });
         let missing: Vec<String> = missing.collect();
         let variables = [
-            ("release", quote(armed.release).into_owned()),
-            ("nonce", quote(armed.nonce).into_owned()),
-            ("token", quote(armed.token).into_owned()),
-            ("who", quote(armed.who).into_owned()),
+            ("release", quote(self.release).into_owned()),
+            ("nonce", quote(self.nonce).into_owned()),
+            ("token", quote(self.token).into_owned()),
+            ("who", quote(self.who).into_owned()),
             ("missing", quote(&missing.join(",")).into_owned()),
             ("steps", ids(&|step| !step.is_record() && undoes(step))),
             ("always", ids(&|step| step.rollback_always)),
@@ -60,7 +60,7 @@ impl Plan {
             "lock() {{\n{} \"$@\"\n}}",
             remote::lock_program().to_shell()
         );
-        for step in &self.steps {
+        for step in &plan.steps {
             let address = json(&step.address.to_string());
             let _ = writeln!(
                 program,
@@ -69,33 +69,33 @@ impl Plan {
                 quote(&address)
             );
             if undoes(step) || step.is_record() {
-                let _ = writeln!(program, "undo_{}() {{\n{}}}", step.id, self.undo_of(step));
+                let _ = writeln!(program, "undo_{}() {{\n{}}}", step.id, undo_of(plan, step));
             }
         }
         program.push_str(remote::WATCHDOG);
         program
     }
+}
 
-    /// Returns the lines that undo a step.
-    fn undo_of(&self, step: &Step) -> String {
-        let is_known = || {
-            let mut known = self.not_restorable.iter();
-            known.any(|resource| resource.address == step.address)
-        };
-        if step.undo.is_empty() && step.phase == Phase::Switch && !is_known() {
-            return "lost 'what it removed cannot be restored'\n".to_owned();
-        }
-        let commands = step.undo.iter().map(|command| {
-            let unless = if remote::only_forgets(&command.argv) {
-                "[ -n \"$failed$missing\" ] || "
-            } else {
-                ""
-            };
-            format!("{unless}{} || return\n", shell(command))
-        });
-        let end = std::iter::once(":\n".to_owned());
-        commands.chain(end).collect()
+/// Returns the lines that undo a step.
+fn undo_of(plan: &Plan, step: &Step) -> String {
+    let is_known = || {
+        let mut known = plan.not_restorable.iter();
+        known.any(|resource| resource.address == step.address)
+    };
+    if step.undo.is_empty() && step.phase == Phase::Switch && !is_known() {
+        return "lost 'what it removed cannot be restored'\n".to_owned();
     }
+    let commands = step.undo.iter().map(|command| {
+        let unless = if remote::only_forgets(&command.argv) {
+            "[ -n \"$failed$missing\" ] || "
+        } else {
+            ""
+        };
+        format!("{unless}{} || return\n", shell(command))
+    });
+    let end = std::iter::once(":\n".to_owned());
+    commands.chain(end).collect()
 }
 
 /// Renders a command and its fallback as one line of shell.

@@ -29,6 +29,7 @@ const PROMPTED_LOGIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How to reach a VPU. The user's `ssh_config` decides whatever is `None`.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SshOptions {
     /// Host name, address or `ssh_config` alias.
     pub host: String,

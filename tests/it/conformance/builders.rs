@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 /// The modules of [`o3r_deploy::internal::remote`] that build commands.
-const BUILDERS: [&str; 4] = [
+const BUILDERS: [&str; 5] = [
     include_str!("../../../src/core/remote/mod.rs"),
     include_str!("../../../src/core/remote/health.rs"),
     include_str!("../../../src/core/remote/images.rs"),
     include_str!("../../../src/core/remote/lock.rs"),
+    include_str!("../../../src/core/remote/watchdog.rs"),
 ];
 
 const DOCKER: &str = include_str!("docker.rs");
@@ -84,6 +85,11 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
         "it shows what docker says, for people",
         &["show_containers"],
     ),
+    (
+        "the watchdog is a program of its own: `shells::watchdog` runs it, and the twin",
+        &["arm", "disarm"],
+    ),
+    ("it is part of `lock`", &["lock_program"]),
     ("it shows nothing", &["sync"]),
 ];
 

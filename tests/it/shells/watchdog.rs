@@ -71,12 +71,13 @@ fn plan(steps: Vec<Step>) -> Plan {
 
 /// Arms the watchdog of a plan; it fires after so many seconds.
 async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
-    let program = plan.undo_program(&Armed {
+    let armed = Armed {
         release: "app",
         nonce: NONCE,
         token: "o3r-dead",
         who: r#""by":"me@pc","at":"now""#,
-    });
+    };
+    let program = armed.undo_program(plan);
     let arm = remote::arm("app", NONCE, seconds);
     let armed = vpu.run(&arm, program.as_bytes()).await;
     assert!(armed.success(), "{armed:?}");
@@ -338,12 +339,13 @@ async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
         let old = plan(vec![step(1, "old", &[NOTE])]);
         arm(&vpu, &old, 600).await;
         begin(&vpu, 1);
-        let program = old.undo_program(&Armed {
+        let newer = Armed {
             release: "app",
             nonce: "o3r-n2",
             token: "o3r-other",
             who: r#""by":"me""#,
-        });
+        };
+        let program = newer.undo_program(&old);
         let arm = remote::arm("app", "o3r-n2", 600);
         assert!(vpu.run(&arm, program.as_bytes()).await.success());
         assert!(
