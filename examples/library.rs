@@ -73,6 +73,7 @@ async fn run<H: Host>(vpu: &Vpu<H>, what: &str) -> Result<ExitCode, Box<dyn Erro
     options.observer = std::sync::Arc::new(Lines);
     match vpu.apply(&planned, options).await?.outcome {
         Outcome::Done => Ok(ExitCode::SUCCESS),
+        Outcome::Unconfirmed { token } => Err(format!("waits for a confirmation: {token}").into()),
         Outcome::Interrupted { at, .. } => Err(format!("interrupted at {at}").into()),
         Outcome::Failed(failure) => {
             println!(

@@ -89,6 +89,10 @@ pub enum Command {
     Plan(Plan),
     /// Make the VPU match the manifest
     Apply(Apply),
+    /// Keep a release that waits to be confirmed
+    Confirm(Answer),
+    /// Roll back a release that waits to be confirmed
+    Cancel(Answer),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
     /// Save what a plan needs to know of the VPU, to plan without it
@@ -110,7 +114,12 @@ impl Command {
             Self::Apply(args) => args.format == TextOrJson::Json,
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
-            Self::Init(_) | Self::Schema(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Init(_)
+            | Self::Confirm(_)
+            | Self::Cancel(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -119,6 +128,14 @@ impl Command {
 fn duration(text: &str) -> Result<Duration, String> {
     text.parse()
         .map_err(|error: NameError| format!("{error}; {}", error.help))
+}
+
+/// Reads a token, which becomes part of a file name on the VPU.
+fn token(text: &str) -> Result<String, String> {
+    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_token
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a token is the word that `apply --confirm-within` printed".to_owned())
 }
 
 /// A command that a later version brings.
@@ -223,6 +240,17 @@ pub struct Apply {
     /// Wait this long for another apply to end, as `5m`, in place of failing at once
     #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
     pub lock_wait: Option<Duration>,
+    /// Roll back after this time, as `30m`, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = duration)]
+    pub confirm_within: Option<Duration>,
+}
+
+/// `confirm` and `cancel`.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// The token that `apply --confirm-within` printed
+    #[arg(value_parser = token)]
+    pub token: String,
 }
 
 /// `status`.

@@ -119,6 +119,19 @@ pub mod tables {
     };
 }
 
+/// The words of a [`Manifest`]: names, paths and quantities.
+pub mod words {
+    pub use o3r_core::{
+        architecture::Architecture,
+        names::{
+            ByteSize, DeviceName, Duration, EngineRef, FileMode, FirmwareRange, FirmwareVersion,
+            HostKey, HostKeys, HostName, ImageRef, LocalPath, NameError, NameGlob, PinnedImageRef,
+            ProjectName, RegistryHost, RelativePath, ReleaseName, ReleaseVersion, RemotePath,
+            SerialNumber, ServiceName, UserName, VolumeName,
+        },
+    };
+}
+
 /// The parts of a [`Status`].
 pub mod state {
     pub use o3r_core::{

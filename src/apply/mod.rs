@@ -114,6 +114,8 @@ pub struct Options<'a> {
     pub lock: Option<&'a Held>,
     /// Who applies and when, as members of a JSON object; for the watchdog's verdict.
     pub who: &'a str,
+    /// Leaves the decision on the release to a person, for so long; then the VPU rolls back. Only for plans with a watchdog.
+    pub confirm_within: Option<Duration>,
 }
 
 /// Runs every step of `plan` in order.
@@ -141,6 +143,15 @@ pub async fn execute<H: Host>(
         begins: AtomicUsize::new(0),
     };
     execution.run(plan, options).await
+}
+
+/// What failed.
+struct What {
+    /// The address of the step.
+    address: String,
+    /// What its command does.
+    command: String,
+    phase: Phase,
 }
 
 /// Why a step stopped.
@@ -173,16 +184,12 @@ impl<H: Host> Execution<'_, H> {
                     outcome: Outcome::Interrupted { at, begun: false },
                 };
             }
-            if let Err((command, reason)) = self.look_after(plan, step.phase, options).await {
-                return self
-                    .failed(
-                        plan,
-                        completed,
-                        ("watchdog".into(), command),
-                        reason,
-                        options,
-                    )
-                    .await;
+            match self.look_after(plan, step.phase, options).await {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return Report { completed, outcome },
+                Err((what, reason)) => {
+                    return self.failed(plan, completed, what, reason, options).await;
+                }
             }
             self.observer.event(Event::Started(step));
             let Err(stop) = self.step(step).await else {
@@ -201,56 +208,73 @@ impl<H: Host> Execution<'_, H> {
                 Stop::Failed(command, reason) => (command, reason),
             };
             self.observer.event(Event::Failed(step));
-            let what = (step.address.to_string(), command);
+            let what = What {
+                address: step.address.to_string(),
+                command,
+                phase: step.phase,
+            };
             return self.failed(plan, completed, what, reason, options).await;
         }
         let completed = plan.steps.len();
-        if let Err((command, reason)) = self.look_after(plan, Phase::Settle, options).await {
-            let what = ("watchdog".into(), command);
-            return self.failed(plan, completed, what, reason, options).await;
-        }
-        Report {
-            completed,
-            outcome: Outcome::Done,
+        match self.look_after(plan, Phase::Settle, options).await {
+            Ok(outcome) => Report {
+                completed,
+                outcome: outcome.unwrap_or(Outcome::Done),
+            },
+            Err((what, reason)) => self.failed(plan, completed, what, reason, options).await,
         }
     }
 
-    /// Arms the watchdog before the switch, and ends it after that. Fails with what was done.
+    /// Arms the watchdog before the switch, and ends it after that, or leaves it to a person: then the apply ends so.
     async fn look_after(
         &mut self,
         plan: &Plan,
         next: Phase,
         options: Options<'_>,
-    ) -> Result<(), (String, FailureReason)> {
+    ) -> Result<Option<Outcome>, (What, FailureReason)> {
+        let what = |phase, doing: &str| What {
+            address: "watchdog".to_owned(),
+            command: doing.to_owned(),
+            phase,
+        };
         match (next, &self.watching) {
             (Phase::Switch, None) if options.rollback => {
                 let armed = self.arm(plan, options.who).await;
-                let doing = "arm the watchdog on the VPU".to_owned();
-                self.watching = armed.map_err(|reason| (doing, reason))?;
+                // Nothing is touched yet.
+                let what = |reason| (what(Phase::Stage, "arm the watchdog on the VPU"), reason);
+                self.watching = armed.map_err(what)?;
             }
             (Phase::Settle, Some(watching)) => {
-                let confirmed = self.confirm(watching).await;
-                let doing = "confirm the release over a new connection".to_owned();
-                confirmed.map_err(|reason| (doing, reason))?;
+                let doing = "confirm the release over a new connection";
+                let what = |reason| (what(Phase::Switch, doing), reason);
+                if let Some(within) = options.confirm_within {
+                    let token = self.await_answer(watching, within).await.map_err(what)?;
+                    return Ok(Some(Outcome::Unconfirmed { token }));
+                }
+                self.confirm(watching).await.map_err(what)?;
                 self.watching = None;
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Rolls back after a failure, where that is needed: in the step with this index, or before it where it has not
-    /// begun. `what` is the address of what failed, and what it did.
+    /// begun.
     async fn failed(
         self,
         plan: &Plan,
         completed: usize,
-        (address, command): (String, String),
+        what: What,
         reason: FailureReason,
         options: Options<'_>,
     ) -> Report {
         let at = completed.min(plan.steps.len().saturating_sub(1));
-        let phase = plan.steps.get(at).map_or(Phase::Settle, |step| step.phase);
+        let What {
+            address,
+            command,
+            phase,
+        } = what;
         let done = &plan.steps[..completed];
         let restored = if phase == Phase::Stage {
             Restored::NotNeeded

@@ -21,6 +21,11 @@ pub struct Report {
 pub enum Outcome {
     /// All steps are done.
     Done,
+    /// What runs is new, and waits for a person: then the VPU does the rest, or rolls back.
+    Unconfirmed {
+        /// The token for `confirm` and `cancel`.
+        token: String,
+    },
     /// A step failed.
     Failed(Box<Failure>),
     /// Interrupted by Ctrl-C, in the middle of this step or before it.

@@ -1,7 +1,7 @@
 //! Arms the watchdog on the VPU before the first step that changes what runs, and ends it once the release is good: over a
 //! new connection, which proves that the VPU lets the next client in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Execution, FailureReason, TAIL_LINES};
 use crate::{
@@ -32,7 +32,8 @@ impl<H: Host> Execution<'_, H> {
         let (Some(watchdog), Some(lock)) = (&plan.watchdog, self.runner.lock) else {
             return Ok(None);
         };
-        let nonce = nonce();
+        // A person may have to type it.
+        let nonce = nonce()[4..16].to_owned();
         let armed = Armed {
             release: &watchdog.release,
             nonce: &nonce,
@@ -64,6 +65,20 @@ impl<H: Host> Execution<'_, H> {
         let start = Instant::now();
         let output = self.runner.run_afresh(&command).await;
         self.logged(&command, start, output).map(drop)
+    }
+
+    /// Leaves the decision to a person; returns the token.
+    pub(super) async fn await_answer(
+        &self,
+        watching: &Watching,
+        within: Duration,
+    ) -> Result<String, FailureReason> {
+        let Watching { release, nonce, .. } = watching;
+        let command = remote::await_answer(release, nonce, within.as_secs());
+        let start = Instant::now();
+        let output = self.runner.run_afresh(&command).await;
+        self.logged(&command, start, output)?;
+        Ok(nonce.clone())
     }
 
     /// Ends the watchdog after the client has rolled back. Whether that was still possible: else the VPU rolls back, too.

@@ -79,6 +79,10 @@ o3r_core::codes! {
         /// The link broke while the release was being started: the VPU rolls back on its own unless an apply takes over in
         /// time. `status` tells the outcome.
         Undecided = "undecided",
+        /// `--confirm-within` cannot be kept: there is no earlier release, or the watchdog is off.
+        CannotRollBack = "cannot-roll-back",
+        /// No release waits to be confirmed with this token.
+        UnknownToken = "unknown-token",
         /// Another apply holds the lock, or a process that it left still acts.
         Locked = "locked",
         /// What would be done now is not what the saved plan says.
@@ -112,6 +116,8 @@ impl ErrorCode {
             | Self::Declined
             | Self::NoCache
             | Self::NotPrepared
+            | Self::CannotRollBack
+            | Self::UnknownToken
             | Self::LogIncomplete => Exit::Usage,
             Self::SshMissing
             | Self::Unreachable

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cli::{DEFAULT_FILE, Global},
     deployment,
+    host::SshHost,
     image::LayerCache,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
     observe::{Observed, Query, Remembered},
@@ -97,6 +98,11 @@ impl Look {
             }
             Wanted::Unknown(_) => deployment::observe(host, &self.query(), &note).await?,
         })
+    }
+
+    /// Returns the VPU itself.
+    pub(super) fn host(&self) -> &SshHost {
+        &self.connection.host
     }
 
     /// Returns the VPU's address.

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they share.
 
+mod answer;
 mod apply;
 mod check;
 mod codes;
@@ -26,6 +27,7 @@ use self::interrupts::{listen, until};
 use crate::{
     cli::{Cli, Command, Later},
     image::LayerCache,
+    remote::Answer,
     render,
     ui::Ui,
 };
@@ -77,6 +79,20 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         }
         Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, cache, ui))).await,
         Command::Apply(args) => Box::pin(apply::run(global, args, cache, ui, listen())).await,
+        Command::Confirm(args) => {
+            until(
+                listen(),
+                answer::run(global, args, Answer::Confirm, cache, ui),
+            )
+            .await
+        }
+        Command::Cancel(args) => {
+            until(
+                listen(),
+                answer::run(global, args, Answer::Cancel, cache, ui),
+            )
+            .await
+        }
         Command::Status(args) => {
             until(listen(), Box::pin(status::run(global, args, cache, ui))).await
         }

@@ -180,6 +180,7 @@ impl<H: Host> Vpu<H> {
             rollback: options.rollback,
             lock: Some(&lock),
             who: &who,
+            confirm_within: None,
         };
         let (_never, silence) = watch::channel(0);
         let interrupts = options.interrupts.unwrap_or(silence);

@@ -404,8 +404,11 @@ fn watchdog(body: &[&str], uptime: u64) -> Option<Watchdog> {
     if let Some(deadline) = armed {
         let deadline = deadline.split_whitespace().next();
         let deadline: u64 = deadline.and_then(|word| word.parse().ok()).unwrap_or(0);
-        return Some(Watchdog::Armed {
-            seconds_left: deadline.saturating_sub(uptime),
+        let seconds_left = deadline.saturating_sub(uptime);
+        return Some(if body.contains(&"waits") {
+            Watchdog::Unconfirmed { seconds_left }
+        } else {
+            Watchdog::Armed { seconds_left }
         });
     }
     verdict.map(Watchdog::Ended)

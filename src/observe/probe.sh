@@ -384,6 +384,7 @@ watchdogs() {
         directory=${directory%/}
         printf 'watchdog %s\n' "${directory##*/}"
         for file in "$directory"/*.armed; do [ ! -f "$file" ] || { printf 'armed ' && cat -- "$directory/deadline"; }; done
+        for file in "$directory"/*.waits; do [ ! -f "$file" ] || echo waits; done
         for file in "$directory"/*.reverting; do [ ! -f "$file" ] || echo reverting; done
         [ ! -f "$directory/verdict" ] || cat -- "$directory/verdict"
         printf '.\n'

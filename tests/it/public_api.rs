@@ -50,12 +50,12 @@ fn what_programs_may_use_is_the_committed_list() {
 fn foreign(list: &str) -> String {
     let names = list.lines().filter(|line| !line.starts_with(' '));
     let names: BTreeSet<&str> = names.filter_map(|name| name.rsplit("::").next()).collect();
-    // Single letters are type parameters; the rest is from
-    // the standard library and from well-known crates.
+    // Single letters are type parameters; the rest is from the standard library and from well-known
+    // crates, but for `Options`, which is exported as `LoadOptions`.
     let known = "Arc Box BTreeMap BTreeSet Err Error FnOnce Fn FnMut Future Into AsRef Iterator Ok Option Result Self Send Some \
                  Static String Sync Vec Utf8Path Utf8PathBuf Display Duration Range AsyncRead AsyncWrite Unpin Pin Stderr \
                  Unknown Deserialize Serialize Mutex Receiver Child ChildStdin IntoIterator Item OsString \
-                 SystemTime Read Write";
+                 SystemTime Read Write Options";
     let known: BTreeSet<&str> = known.split_whitespace().collect();
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let lines = list.lines().filter(|line| line.starts_with(' '));
@@ -205,6 +205,16 @@ fn items(items: &[Item], module: &str, exported: &Exported, offers: &mut Offers)
                 let name = text.split("enum ").nth(1).unwrap_or_default();
                 let name = name.split(' ').next().unwrap_or_default().to_owned();
                 (name, vec!["enum of codes: see docs/errors.md".to_owned()])
+            }
+            Item::Macro(item) if item.mac.path.is_ident("word") => {
+                let text = item.mac.tokens.to_string();
+                // Its documentation comes first.
+                let name = text.rsplit(']').next().unwrap_or_default();
+                let name = name.split(',').next().unwrap_or_default().trim().to_owned();
+                (
+                    name,
+                    vec!["a word: parsed from text, shown as it was written".to_owned()],
+                )
             }
             Item::Mod(item) => {
                 let is_test = item.attrs.iter().any(|a| a.path().is_ident("cfg"));

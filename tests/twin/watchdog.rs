@@ -167,3 +167,94 @@ fn without_a_watchdog_nothing_decides() {
         .exits(4)
         .says("nothing could be restored, the VPU is out of reach");
 }
+
+impl Scene {
+    /// Applies 1.1.0, which then waits to be confirmed; returns the token.
+    fn unconfirmed(&self) -> String {
+        let ran = self
+            .site
+            .run(&["apply", "--yes", "--confirm-within", "30m"])
+            .exits(0);
+        ran.says("the new release runs; the VPU rolls back in 30m or after a restart, unless you confirm it");
+        self.new.runs_on(&self.twin);
+        let (_, rest) = ran.stderr.split_once("o3r-deploy confirm ").unwrap();
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_release_is_confirmed_from_another_machine() {
+    let scene = Scene::new();
+    let token = scene.unconfirmed();
+    let plan = scene.site.run(&["plan"]).exits(9);
+    plan.says("it waits to be confirmed; in ")
+        .says("o3r-deploy cancel TOKEN");
+    scene
+        .site
+        .run(&["status"])
+        .exits(0)
+        .says("hello: it waits to be confirmed; in ");
+    let other = Site::new(&scene.twin);
+    scene.new.write(&other);
+    other
+        .run(&["confirm", "0123456789ab"])
+        .exits(1)
+        .says("unknown-token");
+    other
+        .run(&["confirm", &token])
+        .exits(0)
+        .says("confirmed: the release stays");
+    scene.site.nothing_to_do();
+    scene.new.runs_on(&scene.twin);
+    assert_eq!(scene.twin.oem(LEFT), "");
+    let status = scene.site.run(&["status"]).exits(0);
+    status.says("hello 1.1.0  applied");
+}
+
+#[test]
+fn a_release_is_cancelled() {
+    let scene = Scene::new();
+    let token = scene.unconfirmed();
+    let ran = scene.site.run(&["cancel", &token]).exits(0);
+    ran.says("cancelled: the previous release runs again");
+    scene
+        .site
+        .run(&["confirm", &token])
+        .exits(6)
+        .says("the VPU has rolled back before");
+    scene.rolled_back();
+}
+
+#[test]
+fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
+    let scene = Scene::new();
+    scene.unconfirmed();
+    scene.twin.reboot();
+    scene.link.lead_to(&scene.twin);
+    let verdict = scene.verdict();
+    assert!(
+        verdict.contains("the VPU restarted during the apply of"),
+        "{verdict}"
+    );
+    scene.old.runs_on(&scene.twin);
+    scene.unconfirmed();
+    scene.twin.oem(TIME_IS_UP);
+    let verdict = scene.verdict();
+    assert!(verdict.contains("fell silent"), "{verdict}");
+    scene.rolled_back();
+}
+
+#[test]
+fn a_first_release_cannot_wait_for_a_confirmation() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    let ran = site
+        .run(&["apply", "--yes", "--confirm-within", "30m"])
+        .exits(1);
+    ran.says("--confirm-within: there is no earlier release to roll back to; nothing was done");
+    assert_eq!(
+        twin.oem("docker ps -aq; ls .o3r-deploy 2>/dev/null; true"),
+        ""
+    );
+}

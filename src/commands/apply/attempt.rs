@@ -86,7 +86,11 @@ impl Attempt<'_> {
             }
             lock
         };
-        self.execute(session, &lock, result).await?;
+        if let Some(token) = self.execute(session, &lock, result).await? {
+            self.say_unconfirmed(&token);
+            result.unconfirmed = Some(token);
+            return Ok(Exit::Done);
+        }
         self.look_again(session, result, lock).await
     }
 
@@ -166,7 +170,7 @@ impl Attempt<'_> {
         session: &Session,
         lock: &Held,
         result: &mut Applied,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<String>, Stop> {
         let plan = &self.planned;
         let log = self.waiting.log;
         let progress = Arc::new(self.ui.progress(plan.steps.len()));
@@ -174,6 +178,7 @@ impl Attempt<'_> {
             rollback: !self.args.no_rollback,
             lock: Some(lock),
             who: &self.who,
+            confirm_within: self.args.confirm_within.as_ref().map(|time| time.get()),
         };
         let interrupts = self.waiting.interrupts.clone();
         let report = apply::execute(
@@ -194,7 +199,8 @@ impl Attempt<'_> {
         let failed =
             |failure: &Failure| failed(failure, now.as_deref(), plan.is_first_release(), log);
         match report.outcome {
-            Outcome::Done => Ok(()),
+            Outcome::Done => Ok(None),
+            Outcome::Unconfirmed { token } => Ok(Some(token)),
             Outcome::Interrupted { at, begun } => {
                 Err(interrupted(&at, begun, report.completed, plan).into())
             }
@@ -206,6 +212,19 @@ impl Attempt<'_> {
             }
             Outcome::Failed(failure) => Err(failed(&failure).into()),
         }
+    }
+
+    /// Says how to keep a release that waits to be confirmed.
+    fn say_unconfirmed(&self, token: &str) {
+        let within = self.args.confirm_within.as_ref();
+        let within = within.map(ToString::to_string).unwrap_or_default();
+        let text = format!(
+            "the new release runs; the VPU rolls back in {within} or after a restart, unless you confirm it\n\
+             to keep it: o3r-deploy confirm {token}\n\
+             to roll back now: o3r-deploy cancel {token}"
+        );
+        self.waiting.log.line(&text);
+        self.ui.note(&text);
     }
 
     /// Observes and plans again; the second plan must be empty.

@@ -26,7 +26,7 @@ use crate::{
     deployment::Planned,
     host::Held,
     image::LayerCache,
-    plan::Plan,
+    plan::{Phase, Plan},
     prepare::{Payloads, Sizes},
     remote::Claim,
     render::{self, Details},
@@ -55,6 +55,7 @@ pub(super) async fn run(
             "plan": result.plan,
             "completed": result.completed,
             "remaining": result.remaining,
+            "unconfirmed": result.unconfirmed,
             "log": result.log.as_ref().map(|path| path.as_str()),
         });
         ui.data(&render::document(&document));
@@ -68,6 +69,8 @@ struct Applied {
     plan: Option<Plan>,
     completed: usize,
     remaining: Option<Plan>,
+    /// The token of a release that waits to be confirmed.
+    unconfirmed: Option<String>,
     log: Option<Utf8PathBuf>,
 }
 
@@ -215,6 +218,9 @@ async fn prepare(
     if let Some(saved) = &saved {
         check_not_stale(saved, &plan, "since it was saved")?;
     }
+    if args.confirm_within.is_some() {
+        can_be_confirmed(&plan)?;
+    }
     let shown = details(&session, &observed, &plan, ui).await?;
     if !show_plan(args, ui, &plan, &shown, result)? {
         return Ok(None);
@@ -230,6 +236,30 @@ async fn prepare(
         who,
         known,
     }))
+}
+
+/// Refuses to wait for a confirmation where the VPU could not roll back without one.
+fn can_be_confirmed(plan: &Plan) -> Result<(), CommandError> {
+    let switches = plan.steps.iter().any(|step| step.phase == Phase::Switch);
+    if plan.watchdog.is_some() || !switches {
+        return Ok(());
+    }
+    let (why, help) = if plan.is_first_release() {
+        (
+            "there is no earlier release to roll back to",
+            "apply the first release without --confirm-within",
+        )
+    } else {
+        (
+            "the manifest turns the watchdog off",
+            "remove `watchdog = false` from [apply], or --confirm-within",
+        )
+    };
+    Err(CommandError::message(
+        ErrorCode::CannotRollBack,
+        format!("--confirm-within: {why}; nothing was done"),
+        Some(help.to_owned()),
+    ))
 }
 
 /// Shows a plan; returns whether there is anything to do.

@@ -12,6 +12,11 @@ pub enum Watchdog {
         /// Seconds until it does, if no client is heard of.
         seconds_left: u64,
     },
+    /// A release waits until a person confirms it.
+    Unconfirmed {
+        /// Seconds until the VPU rolls back.
+        seconds_left: u64,
+    },
     /// The VPU rolls back now, or was cut off while it did.
     RollingBack,
     /// The VPU rolled back on its own.
@@ -28,7 +33,7 @@ pub struct Verdict {
     pub by: String,
     /// `restored` or `failed`.
     pub outcome: String,
-    /// `silence` of the client, or a `restart` of the VPU.
+    /// `silence` of the client or of the person who was to confirm, a `restart` of the VPU, or `cancel`.
     pub why: String,
     /// The address of the step that had begun last.
     pub step: Option<String>,
@@ -53,6 +58,10 @@ impl Watchdog {
             Self::Armed { seconds_left } => format!(
                 "an apply is at work or was cut off; in {seconds_left} s without a client, the VPU rolls back on its own"
             ),
+            Self::Unconfirmed { seconds_left } => format!(
+                "it waits to be confirmed; in {seconds_left} s, the VPU rolls back on its own (confirm or cancel it with the \
+                 token that `apply` printed: o3r-deploy confirm TOKEN)"
+            ),
             Self::RollingBack => {
                 "the VPU is rolling back on its own, because an apply was cut off".to_owned()
             }
@@ -70,6 +79,7 @@ impl Verdict {
         let during = self.step.as_ref();
         let during = during.map_or_else(String::new, |step| format!(" at {step}"));
         let why = match self.why.as_str() {
+            "cancel" => format!("{whose} was cancelled"),
             "restart" => format!("the VPU restarted during {whose}{during}"),
             _ => format!("{whose} fell silent{during}"),
         };

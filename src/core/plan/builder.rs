@@ -253,9 +253,9 @@ impl<'a> Builder<'a> {
         if let Some(watchdog) = self.readings.watchdogs.get(release) {
             let code = match watchdog {
                 facts::Watchdog::Ended(_) => NoteCode::RolledBackByVpu,
-                facts::Watchdog::Armed { .. } | facts::Watchdog::RollingBack => {
-                    NoteCode::WatchdogArmed
-                }
+                facts::Watchdog::Armed { .. }
+                | facts::Watchdog::Unconfirmed { .. }
+                | facts::Watchdog::RollingBack => NoteCode::WatchdogArmed,
             };
             self.note(code, watchdog.describe());
         }

@@ -8,7 +8,7 @@ use super::{
     obstacle::{BlockCode, Obstacle},
 };
 use crate::{
-    facts::{Facts, Podman},
+    facts::{Facts, Podman, Watchdog},
     trouble::Trouble,
     units::bytes,
 };
@@ -138,6 +138,18 @@ pub(super) fn home(builder: &mut Builder<'_>) {
         );
         let remedy = "check on the VPU: df -h ~; du -sh ~/*";
         return vpu(builder, "home", BlockCode::NoSpace, reason, remedy);
+    }
+    let release = builder.desired.release.name.as_str();
+    if let Some(watchdog @ Watchdog::Unconfirmed { .. }) = builder.readings.watchdogs.get(release)
+        && builder.has_steps()
+    {
+        vpu(
+            builder,
+            "confirmation",
+            BlockCode::Unconfirmed,
+            format!("release {release}: {}", watchdog.describe()),
+            "to keep the release: o3r-deploy confirm TOKEN; to roll back: o3r-deploy cancel TOKEN",
+        );
     }
     if let Some(reason) = &builder.facts.system.home_refuses
         && builder.has_steps()

@@ -21,6 +21,8 @@ crate::codes! {
         RecordsUnreadable = "records-unreadable",
         /// Nothing can be written into `~/.o3r-deploy`: no apply could be locked or recorded.
         HomeNotWritable = "home-not-writable",
+        /// The last apply of this release waits to be confirmed or cancelled.
+        Unconfirmed = "unconfirmed",
         /// What is to arrive does not fit on a disk of the VPU.
         NoSpace = "no-space",
         /// What is there cannot be told: the VPU did not answer the question, or was not asked.

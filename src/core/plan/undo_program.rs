@@ -50,6 +50,7 @@ impl Armed<'_> {
             ("steps", ids(&|step| !step.is_record() && undoes(step))),
             ("always", ids(&|step| step.rollback_always)),
             ("records", ids(&|step| step.is_record())),
+            ("settles", ids(&|step| step.phase == Phase::Settle)),
         ];
         let mut program = String::new();
         for (name, value) in variables {
@@ -68,6 +69,9 @@ impl Armed<'_> {
                 step.id,
                 quote(&address)
             );
+            if step.phase == Phase::Settle {
+                let _ = writeln!(program, "settle_{}() {{\n{}}}", step.id, does(step));
+            }
             if undoes(step) || step.is_record() {
                 let _ = writeln!(program, "undo_{}() {{\n{}}}", step.id, undo_of(plan, step));
             }
@@ -96,6 +100,12 @@ fn undo_of(plan: &Plan, step: &Step) -> String {
     });
     let end = std::iter::once(":\n".to_owned());
     commands.chain(end).collect()
+}
+
+/// Returns the lines that do a step of the settle phase.
+fn does(step: &Step) -> String {
+    let commands = step.actions.iter().map(shell);
+    commands.map(|line| format!("{line} || return\n")).collect()
 }
 
 /// Renders a command and its fallback as one line of shell.

@@ -4,6 +4,8 @@ use crate::shell::{Argv, RUN_NAME};
 
 /// What each script does; `{1}` stands for its first argument.
 const PURPOSES: &[(&str, &str)] = &[
+    ("o3r-answer", "{1} a release"),
+    ("o3r-await", "wait for the confirmation of release {1}"),
     ("o3r-arm", "arm the watchdog of release {1}"),
     ("o3r-block-sums", "compute block checksums of {1}"),
     (

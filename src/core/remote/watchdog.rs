@@ -24,6 +24,33 @@ pub fn arm(release: &str, nonce: &str, seconds: u64) -> Argv {
     Argv::script(script, "o3r-arm", [release, nonce]).arg(seconds.to_string())
 }
 
+/// The exit code of [`answer`] when no release waits with this token.
+pub const UNKNOWN_TOKEN: i32 = 79;
+
+/// Leaves the decision to a person: the VPU rolls back after `seconds`, unless [`answer`] comes first.
+pub fn await_answer(release: &str, nonce: &str, seconds: u64) -> Argv {
+    let script = include_str!("await.sh");
+    Argv::script(script, "o3r-await", [release, nonce]).arg(seconds.to_string())
+}
+
+/// A person's decision on a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It stays.
+    Confirm,
+    /// The VPU rolls back.
+    Cancel,
+}
+
+/// Confirms or cancels the release that waits with this token. Prints the verdict of a rollback.
+pub fn answer(answer: Answer, token: &str) -> Argv {
+    let verb = match answer {
+        Answer::Confirm => "confirm",
+        Answer::Cancel => "cancel",
+    };
+    Argv::script(include_str!("answer.sh"), "o3r-answer", [verb, token])
+}
+
 /// Ends the watchdog: the new release stays, or the client has rolled back.
 pub fn disarm(release: &str, nonce: &str) -> Argv {
     let script = concat!(include_str!("watchdog-unit.sh"), include_str!("disarm.sh"));

@@ -1,10 +1,13 @@
 # Rolls a release back if its apply falls silent: the part of the program on the VPU that is the same for every release.
-# What precedes it sets release, nonce, token, who, missing, steps, always and records, and defines undo_N, address_N and
+# What precedes it sets release, nonce, token, who, missing, steps, always, records and settles, and defines undo_N, settle_N, address_N and
 # lock.
 # $1 watch: from now on  after-boot: because the VPU restarted
+#    confirm, cancel: because a person said so; exit code 78 if it is decided
 # In ~/.o3r-deploy/watchdog/RELEASE:
 #   NONCE.armed      until confirmed or reverting; the id of the boot. Whoever renames or removes it decides.
 #   NONCE.reverting  this program rolls back, or was cut off while it did
+#   NONCE.confirmed  a person confirmed: the rest of the apply is being done
+#   NONCE.waits      it waits for a person to confirm
 #   NONCE.at         the number of the last step that began
 #   NONCE.watches    the watchdog has started
 #   NONCE.path       PATH of the login, where docker-compose may be
@@ -19,12 +22,20 @@ main() {
     IFS= read -r PATH <"$dir/$nonce.path" && export PATH
     [ -n "${XDG_RUNTIME_DIR:-}" ] || { XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR; }
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
+    why='' failed='' log=$dir/$nonce.log
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
     case $1 in
         watch) watch ;;
         after-boot)
             # The service manager also starts when a user without lingering logs in again.
             if [ "$boot" = "$(cat -- "$dir/$nonce.armed" 2>/dev/null)" ]; then watch; else roll_back restart; fi
+            ;;
+        confirm) confirm ;;
+        cancel)
+            roll_back cancel
+            # Another client, or the deadline, came first.
+            [ "$why" = cancel ] || exit 78
+            cat -- "$dir/verdict"
             ;;
     esac
 }
@@ -47,8 +58,9 @@ roll_back() {
     # One rename decides: it fails if the apply was confirmed, or another client took over.
     mv -- "$dir/$nonce.armed" "$dir/$nonce.reverting" 2>/dev/null || [ -f "$dir/$nonce.reverting" ] || return 0
     sync
-    why=$1 failed='' log=$dir/$nonce.log
-    take_lock || return 0
+    state=reverting
+    take_lock '"by":"the watchdog of this VPU"' || return 0
+    why=$1
     wait_for_docker
     at=0
     { read -r at <"$dir/$nonce.at"; } 2>/dev/null
@@ -62,6 +74,27 @@ roll_back() {
     done
     stand_down
     release_lock
+}
+
+# Ends the apply on its client's behalf: what waited for the confirmation is done, such as the release's record.
+confirm() {
+    mv -- "$dir/$nonce.armed" "$dir/$nonce.confirmed" 2>/dev/null || [ -f "$dir/$nonce.confirmed" ] || exit 78
+    sync
+    state=confirmed
+    take_lock "$who" || exit 78
+    code=0
+    for step in $settles; do
+        : >"$log.last"
+        "settle_$step" && continue
+        code=1
+        cat -- "$log.last" >&2
+        break
+    done
+    rm -rf -- "$dir"
+    rmdir -- "${dir%/*}" 2>/dev/null
+    stand_down
+    release_lock
+    exit "$code"
 }
 
 # Rolls back a step. Continues after a failure: a partial rollback is better than none.
@@ -103,13 +136,15 @@ json_text() {
     tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g; s/ *$//'
 }
 
-# Holds the lock from the dead apply. Fails if another client has taken over meanwhile: it decides then.
+# Takes the lock, from the dead apply, too. Fails if another client has taken over meanwhile: it decides then.
+# $1 who holds it, as members of a JSON object
 take_lock() {
     fifo=$dir/$nonce.fifo
     while :; do
         rm -f -- "$fifo" && mkfifo -- "$fifo" || return
         date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-        lock "$nonce" '' "\"by\":\"the watchdog of this VPU\",\"at\":\"$date\"" "take:$token" 60 60 <"$fifo" >"$dir/$nonce.lock" 2>&1 &
+        case $1 in *'"at":'*) holds=$1 ;; *) holds="$1,\"at\":\"$date\"" ;; esac
+        lock "$nonce" '' "$holds" "take:$token" 60 60 <"$fifo" >"$dir/$nonce.lock" 2>&1 &
         holder=$!
         exec 9>"$fifo"
         while kill -0 "$holder" 2>/dev/null && ! grep -q "^$nonce held" "$dir/$nonce.lock"; do
@@ -120,15 +155,15 @@ take_lock() {
         if kill -0 "$holder" 2>/dev/null; then
             (
                 # Until the fifo has no reader.
-                while sleep 5; do echo || exit; done
+                while sleep 5 >/dev/null 9>&-; do echo || exit; done
             ) >&9 2>/dev/null &
             feeder=$!
-            [ -f "$dir/$nonce.reverting" ] && return
+            [ -f "$dir/$nonce.$state" ] && return
             release_lock
             return 1
         fi
         exec 9>&-
-        [ -f "$dir/$nonce.reverting" ] || return
+        [ -f "$dir/$nonce.$state" ] || return
         # A command of the dead apply that hangs.
         hung=$(sed -n "s/^$nonce leftover \([0-9]*\) .*/\1/p" "$dir/$nonce.lock")
         [ -z "$hung" ] || kill -KILL "$hung" 2>/dev/null

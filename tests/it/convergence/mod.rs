@@ -86,6 +86,7 @@ async fn execute_holding(
         rollback: true,
         lock,
         who: "",
+        confirm_within: None,
     };
     let log = Log::none();
     apply::execute(vpu, plan, &payloads, options, &log, observer, interrupts).await

@@ -149,6 +149,7 @@ async fn executed(
         rollback: true,
         lock: None,
         who: "",
+        confirm_within: None,
     };
     let log = Log::none();
     apply::execute(vpu, plan, payloads, options, &log, observer, interrupts).await

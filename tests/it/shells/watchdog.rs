@@ -10,6 +10,8 @@ use o3r_deploy::internal::{
     plan::{Action, Address, Armed, Cause, Command, Payload, Phase, Plan, ResourceKind, Step, Vpu},
 };
 
+use o3r_deploy::internal::remote::Answer;
+
 use super::*;
 
 const NONCE: &str = "o3r-n1";
@@ -364,5 +366,85 @@ async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
                 .await
                 .success()
         );
+    }
+}
+
+/// A plan whose record writes a file, and that waits to be confirmed.
+async fn waiting(shell: &[&str]) -> Sandbox {
+    let vpu = vpu(shell);
+    let mut record = step(2, "app", &[]);
+    record.address = Address::new(ResourceKind::Release, "app");
+    record.phase = Phase::Settle;
+    let argv = Argv::script(r#"cat >>"$HOME/recorded""#, "o3r-test", [] as [&str; 0]);
+    record.actions = vec![Command::with(
+        argv,
+        Payload::inline("recorded\n".to_owned()),
+    )];
+    arm(&vpu, &plan(vec![step(1, "first", &[NOTE]), record]), 600).await;
+    begin(&vpu, 1);
+    let awaits = vpu
+        .run(&remote::await_answer("app", NONCE, 1800), b"")
+        .await;
+    assert!(awaits.success(), "{awaits:?}");
+    let watchdog = readings(&vpu).await.watchdogs.remove("app");
+    let Some(Watchdog::Unconfirmed { seconds_left }) = watchdog else {
+        panic!("{watchdog:?}")
+    };
+    assert!((1700..=1800).contains(&seconds_left), "{seconds_left}");
+    vpu
+}
+
+fn recorded(vpu: &Sandbox) -> String {
+    fs::read_to_string(vpu.home().join("recorded")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_person_confirms_and_the_vpu_does_the_rest() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = waiting(shell).await;
+        let answer = |token: &str| remote::answer(Answer::Confirm, token);
+        let unknown = vpu.run(&answer("abc"), b"").await;
+        assert_eq!(unknown.code, remote::UNKNOWN_TOKEN);
+        let confirmed = vpu.run(&answer(NONCE), b"").await;
+        assert!(confirmed.success(), "{confirmed:?}");
+        assert_eq!(
+            (recorded(&vpu).as_str(), undone(&vpu).as_str()),
+            ("recorded\n", "")
+        );
+        assert!(!vpu.home().join(".o3r-deploy/watchdog").exists());
+        assert!(!vpu.home().join(".o3r-deploy/lock").exists());
+        let again = vpu.run(&answer(NONCE), b"").await;
+        assert_eq!(again.code, remote::UNKNOWN_TOKEN);
+    }
+}
+
+#[tokio::test]
+async fn a_person_cancels_and_the_vpu_rolls_back() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = waiting(shell).await;
+        let cancelled = vpu.run(&remote::answer(Answer::Cancel, NONCE), b"").await;
+        assert!(cancelled.success(), "{cancelled:?}");
+        let told: Verdict = serde_json::from_slice(&cancelled.stdout).unwrap();
+        assert_eq!(
+            (told.outcome.as_str(), told.why.as_str()),
+            ("restored", "cancel")
+        );
+        assert_eq!(
+            (recorded(&vpu), undone(&vpu)),
+            (String::new(), "it's: payload of 'first'\n".to_owned())
+        );
+        let late = vpu.run(&remote::answer(Answer::Confirm, NONCE), b"").await;
+        assert_eq!(late.code, remote::DECIDED);
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_nobody_confirms_is_rolled_back() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = waiting(shell).await;
+        let awaits = vpu.run(&remote::await_answer("app", NONCE, 0), b"").await;
+        assert!(awaits.success());
+        assert_eq!(verdict(&vpu).await.why, "silence");
+        assert_eq!(recorded(&vpu), "");
     }
 }

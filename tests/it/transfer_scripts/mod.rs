@@ -152,6 +152,7 @@ impl Bench {
             rollback: true,
             lock: None,
             who: "",
+            confirm_within: None,
         };
         let observer = Arc::new(Silent);
         apply::execute(

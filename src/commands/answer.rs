@@ -1,0 +1,83 @@
+//! `confirm` and `cancel`: decide on a release that `apply --confirm-within` left to a person.
+
+use super::{CommandError, ErrorCode, Exit, look::Look};
+use crate::{
+    cli::{self, Global},
+    host::{Host as _, Stdin},
+    image::LayerCache,
+    observe::Verdict,
+    remote::{self, Answer},
+    ui::Ui,
+};
+
+/// The lines of output that are shown if the VPU fails.
+const TAIL_LINES: usize = 20;
+
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::Answer,
+    answer: Answer,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let look = Look::open(global, cache, ui).await?;
+    let command = remote::answer(answer, &args.token);
+    let output = look.host().run(&command, Stdin::Empty).await?;
+    match (output.code, answer) {
+        (0, Answer::Confirm) => {
+            ui.result("confirmed: the release stays");
+            Ok(Exit::Done)
+        }
+        (0, Answer::Cancel) => cancelled(&String::from_utf8_lossy(&output.stdout), ui),
+        (remote::UNKNOWN_TOKEN, _) => Err(CommandError::message(
+            ErrorCode::UnknownToken,
+            format!(
+                "no release on {} waits to be confirmed with the token {}",
+                look.address(),
+                args.token
+            ),
+            Some(
+                "`o3r-deploy status` tells whether one waits; the log of its apply has the token"
+                    .into(),
+            ),
+        )),
+        (remote::DECIDED, _) => Err(CommandError::message(
+            ErrorCode::RolledBack,
+            "the VPU has rolled back before, or is rolling back",
+            Some("`o3r-deploy status` tells the outcome".into()),
+        )),
+        (code, _) => Err(CommandError::message(
+            ErrorCode::StepFailed,
+            format!(
+                "the release stays, but what was left of its apply failed with exit code {code}\n{}",
+                output.tail(TAIL_LINES)
+            ),
+            Some("fix the problem, and run `apply` again".into()),
+        )),
+    }
+}
+
+/// Tells how a cancelled release was rolled back, from the VPU's verdict.
+fn cancelled(said: &str, ui: Ui) -> Result<Exit, CommandError> {
+    let mut lines = said.lines();
+    let verdict: Verdict = lines
+        .find_map(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
+    if verdict.outcome == "restored" {
+        ui.result("cancelled: the previous release runs again");
+        return Ok(Exit::Done);
+    }
+    let failed = verdict.failed.first();
+    let reason = failed.map_or_else(
+        || "the VPU does not say why".to_owned(),
+        |failed| format!("{}: {}", failed.address, failed.said),
+    );
+    Err(CommandError::message(
+        ErrorCode::StepFailed,
+        format!("cancelled, but the previous release could not be restored: {reason}"),
+        Some(
+            "`o3r-deploy status` shows what runs; apply the manifest of the release that is to run"
+                .into(),
+        ),
+    ))
+}

@@ -1,0 +1,14 @@
+# Leaves the decision on a release to a person: the VPU rolls back unless it is confirmed in time.
+# $1 release  $2 nonce of the apply  $3 seconds from now
+# Fails with exit code 78 if the watchdog has decided before.
+main() {
+    umask 077
+    dir=$HOME/.o3r-deploy/watchdog/$1
+    read -r _ silence <"$dir/deadline" && : >"$dir/$2.waits" || exit
+    read -r uptime _ </proc/uptime
+    printf '%10d %6d\n' "$((${uptime%%.*} + $3))" "$silence" 1<>"$dir/deadline" || exit
+    sync
+    [ -f "$dir/$2.armed" ] || { echo "the VPU rolls back on its own" >&2; exit 78; }
+}
+
+main "$@"
