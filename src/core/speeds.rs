@@ -11,15 +11,13 @@ const LINK: u64 = 12_500_000;
 /// bytes a second: a fifth of a PC with two cores.
 const CPU: u64 = 65_000_000;
 
-/// How fast a VPU and the way to it are; `None` is what was not measured.
+/// Throughput of a VPU and of the link to it; a value that was not measured is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Speeds {
-    /// Bytes a second that the way to the VPU took when it was measured; by that is chosen how images are
-    /// sent.
+    /// Throughput of the link in bytes a second; it decides how images are compressed and sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<u64>,
-    /// Bytes a second that the VPU's processors could make up and hash; by that is chosen what is built there in
-    /// place of being sent.
+    /// Bytes a second that the VPU generates and hashes; it decides what the VPU builds instead of receiving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u64>,
 }

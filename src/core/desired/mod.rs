@@ -61,9 +61,9 @@ pub struct Desired {
 /// The manifest that a plan was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ManifestRef {
-    /// As given.
+    /// Its path as given.
     pub path: String,
-    /// Of its bytes, in hexadecimal.
+    /// sha256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 

@@ -135,7 +135,7 @@ pub struct Facts {
 
 /// For observations of older versions.
 fn not_asked<T>() -> Probed<T> {
-    Probed::Unknown("it was not probed".to_owned())
+    Probed::Unknown("the VPU was not asked about it".to_owned())
 }
 
 /// A partly received part of an image.

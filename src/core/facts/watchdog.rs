@@ -1,4 +1,4 @@
-//! What a VPU tells of the watchdog of a release: whether it is armed, or how its rollback ended.
+//! The state of a release's watchdog on the VPU: whether it is armed, or how its rollback ended.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Watchdog {
-    /// An apply is at work, or was cut off: then the VPU rolls back.
+    /// An apply runs, or was interrupted and the VPU is about to roll back.
     Armed {
-        /// Seconds until it does, if no client is heard of.
+        /// Seconds until the VPU rolls back if no client gives a sign of life.
         seconds_left: u64,
     },
     /// A release waits until a person confirms it.
@@ -17,31 +17,31 @@ pub enum Watchdog {
         /// Seconds until the VPU rolls back.
         seconds_left: u64,
     },
-    /// The VPU rolls back now, or was cut off while it did.
+    /// The VPU rolls back now, or was interrupted while it did.
     RollingBack,
-    /// The VPU rolled back on its own.
+    /// The VPU rolled back automatically.
     Ended(Verdict),
 }
 
-/// How a VPU rolled back on its own.
+/// The outcome of an automatic rollback of a VPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Verdict {
-    /// When the apply began, by the clock of the machine that applied.
+    /// When the apply began, by the clock of the machine that ran it.
     pub at: String,
-    /// Who applied, e.g. `user@machine`.
+    /// Who ran it, e.g. `user@machine`.
     pub by: String,
     /// `restored` or `failed`.
     pub outcome: String,
     /// `silence` of the client or of the person who was to confirm, a `restart` of the VPU, or `cancel`.
     pub why: String,
-    /// The address of the step that had begun last.
+    /// The address of the step that started last.
     pub step: Option<String>,
-    /// What could not be restored.
+    /// The resources that could not be restored.
     pub failed: Vec<NotRestored>,
 }
 
-/// A resource that a VPU could not restore on its own.
+/// A resource that a VPU could not restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NotRestored {

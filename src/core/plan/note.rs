@@ -1,4 +1,4 @@
-//! Notes: what is worth knowing of a plan and changes nothing, with a stable code.
+//! Notes: remarks on a plan that change nothing, with a stable code.
 
 use std::fmt;
 
@@ -8,73 +8,75 @@ use serde::{Deserialize, Serialize};
 crate::codes! {
     /// What a note is about.
     pub enum NoteCode {
-        /// The login's environment on the VPU (`DOCKER_HOST`, say) sends docker or docker-compose elsewhere: what starts when
-        /// the VPU boots may use another docker.
+        /// The login's environment on the VPU, such as `DOCKER_HOST`, points docker or docker-compose to another docker: what
+        /// starts when the VPU boots may not use it.
         OtherDocker = "other-docker",
-        /// The VPU's clock is wrong: dates in its logs are, too.
+        /// The VPU's clock is wrong, and so are the dates in its logs.
         WrongClock = "wrong-clock",
-        /// The device does not say its name, serial number and firmware; the manifest names none of them.
+        /// The device does not report its name, serial number and firmware; the manifest requires none of them.
         DeviceUnknown = "device-unknown",
-        /// Docker on the VPU takes no image without the layers that it has already: images are sent whole.
+        /// Images are sent whole: docker on the VPU accepts no image that omits the layers it has already.
         WholeImages = "whole-images",
-        /// How fast the link is, and how layers are compressed for it.
+        /// The link's throughput, and how layers are compressed for it.
         LinkSpeed = "link-speed",
-        /// A layer is built on the VPU from an image that is there, as that is quicker than sending it.
+        /// A layer is built on the VPU from an image that it has, because that is faster than sending the layer.
         DeltaUsed = "delta-used",
-        /// Whole layers are sent, as a delta would be slower.
+        /// Whole layers are sent, because a delta would be slower.
         DeltaSlower = "delta-slower",
-        /// Whole layers are sent, as docker's disk has no room to build one from an image that is there.
+        /// Whole layers are sent, because docker's disk has no space to build one from an image that the VPU has.
         DeltaNoSpace = "delta-no-space",
-        /// A file is built on the VPU from its old version, as that is quicker than sending it.
+        /// A file is built on the VPU from its old version, because that is faster than sending the file.
         FilePatched = "file-patched",
-        /// docker-compose on the VPU warns of something in the project's files.
+        /// docker-compose on the VPU warns about the project's files.
         ComposeWarning = "compose-warning",
-        /// docker-compose on the VPU could not be asked about the project: what it refuses shows when it starts.
+        /// docker-compose on the VPU could not check the project's files: if it rejects them, the start fails.
         ComposeNotAsked = "compose-not-asked",
         /// A container is attached to a network that its compose file does not name.
         ExtraNetwork = "extra-network",
-        /// A network is no longer declared and stays: containers of others use it.
+        /// A network that is no longer declared stays, because containers of others use it.
         NetworkLeft = "network-left",
-        /// A container mounts a changed file alone, and sees the old one until it is recreated.
+        /// A container mounts a single file that changes, and sees the old content until it is recreated.
         FileMountStale = "file-mount-stale",
-        /// Something is mounted where a container has an anonymous volume: that volume stays, unused and with its data.
+        /// A mount replaces an anonymous volume of a container: the volume stays, unused, with its data.
         AnonymousVolumeCovered = "anonymous-volume-covered",
-        /// A container is removed as its service has fewer by now: its anonymous volumes stay.
+        /// A container is removed because its service is scaled down: its anonymous volumes stay.
         AnonymousVolumesLeft = "anonymous-volumes-left",
-        /// The record of the release to roll back to does not say whether it had an anonymous volume that is covered now.
+        /// The record of the release to roll back to does not say whether the container had an anonymous volume where
+        /// something else is mounted now.
         AnonymousVolumeUnrecorded = "anonymous-volume-unrecorded",
-        /// The unit that starts the project belongs to another target than `default.target`: a boot may not reach it.
+        /// The unit that starts the project does not belong to `default.target`: a boot may not start it.
         BootTargetUnknown = "boot-target-unknown",
-        /// The unit does not plainly run `docker-compose up`, or runs it in a way of its own.
+        /// The unit does not run a plain `docker-compose up`, or changes how it runs.
         BootCommandUnknown = "boot-command-unknown",
-        /// The service that starts containers at boot cannot be enabled: whether it starts at boot could not be determined.
+        /// The service that starts containers at boot is static: whether it starts at boot could not be determined.
         BootServiceStatic = "boot-service-static",
-        /// A project is declared as stopped and starts at every boot.
+        /// A project has `state = "stopped"`, and starts at every boot.
         StoppedStartsAtBoot = "stopped-starts-at-boot",
-        /// A project is declared as stopped and with `autostart = true`: docker does not start it after a boot.
+        /// A project has `state = "stopped"` and `autostart = true`: docker does not start it after a boot.
         StoppedStaysDown = "stopped-stays-down",
-        /// A project belongs to a release that was applied after this one's last apply: this apply takes it over.
+        /// This apply takes a project over from another release, which was applied after the last apply of this one.
         ProjectTakenOver = "project-taken-over",
-        /// An apply of this release is at work, or was cut off and the VPU rolls back on its own if no client comes in time.
+        /// An apply of this release runs, or was interrupted and the VPU rolls back automatically unless an apply takes over
+        /// in time.
         WatchdogArmed = "watchdog-armed",
-        /// The last apply of this release was cut off, and the VPU rolled back on its own.
+        /// The last apply of this release was interrupted, and the VPU rolled back automatically.
         RolledBackByVpu = "rolled-back-by-vpu",
-        /// This user's services do not start when the VPU boots: if it restarts during this apply, it does not roll back on its
-        /// own. The next apply does.
+        /// This user's services do not start when the VPU boots: if it restarts during this apply, it does not roll back
+        /// automatically. The next apply does.
         NoRollbackAtBoot = "no-rollback-at-boot",
-        /// `[autostart] disable` names something that is not on the VPU: a mistyped name looks the same.
+        /// `[autostart] disable` names something that does not exist on the VPU: check the name for a typing error.
         NothingToDisable = "nothing-to-disable",
-        /// A project has `autostart = false`, and its restart policies start it all the same.
+        /// A project has `autostart = false`, but its restart policies start it when the VPU boots.
         StartsByPolicy = "starts-by-policy",
     }
 }
 
-/// What is worth knowing and changes nothing.
+/// A remark on a plan that changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Note {
     /// What it is about.
     pub code: NoteCode,
-    /// In words.
+    /// The remark.
     pub text: String,
 }
 

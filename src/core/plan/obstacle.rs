@@ -3,41 +3,41 @@
 crate::codes! {
     /// Why a resource is blocked.
     pub enum BlockCode {
-        /// The VPU's processor has another architecture than the manifest is for.
+        /// The VPU's architecture is not the one that the manifest declares.
         WrongArchitecture = "wrong-architecture",
-        /// The device has another serial number than the manifest names: it is another VPU.
+        /// The device's serial number is not the one in the manifest: it is another VPU.
         WrongSerial = "wrong-serial",
-        /// The device's firmware is outside the range that the manifest names.
+        /// The device's firmware is outside the range in the manifest.
         WrongFirmware = "wrong-firmware",
-        /// The device does not say its name, serial number or firmware, and the manifest names one.
+        /// The device does not report its name, serial number or firmware, and the manifest requires one of them.
         DeviceUnknown = "device-unknown",
-        /// Saving the device's name would save or lose settings of somebody else.
+        /// Saving the device's name would also save, or lose, settings that somebody else changed.
         SettingsAtRisk = "settings-at-risk",
         /// Docker does not answer on the VPU.
         DockerUnavailable = "docker-unavailable",
-        /// docker-compose is not on the VPU, or asks something else than `docker` there does.
+        /// docker-compose is not installed on the VPU, or talks to another engine than `docker` does.
         ComposeUnavailable = "compose-unavailable",
-        /// What earlier applies recorded in `~/.o3r-deploy` cannot be read.
+        /// The records of earlier applies in `~/.o3r-deploy` cannot be read.
         RecordsUnreadable = "records-unreadable",
-        /// Nothing can be written into `~/.o3r-deploy`: no apply could be locked or recorded.
+        /// `~/.o3r-deploy` is not writable: an apply could not take the lock or record the release.
         HomeNotWritable = "home-not-writable",
         /// The last apply of this release waits to be confirmed or cancelled.
         Unconfirmed = "unconfirmed",
-        /// What is to arrive does not fit on a disk of the VPU.
+        /// A disk of the VPU has too little free space for what the plan sends.
         NoSpace = "no-space",
-        /// What is there cannot be told: the VPU did not answer the question, or was not asked.
+        /// The state on the VPU could not be determined.
         StateUnknown = "state-unknown",
-        /// The manifest declares a resource twice, and differently.
+        /// The manifest declares a resource twice, with different values.
         DeclaredTwice = "declared-twice",
-        /// Something of another kind is at the path: a file in place of a directory, say.
+        /// The path exists and is of another kind, such as a file instead of a directory.
         WrongKind = "wrong-kind",
-        /// The login may not write in the directory.
+        /// The login's user cannot write in the directory.
         NotWritable = "not-writable",
-        /// What has to change belongs to another user of the VPU.
+        /// A file or directory that has to change belongs to another user of the VPU.
         NotOwner = "not-owner",
-        /// A file of the target has a name that cannot be handled.
+        /// A file in the target directory has a name that o3r-deploy cannot handle.
         OddName = "odd-name",
-        /// What would be deleted or replaced holds what stays.
+        /// A directory that would be deleted or replaced holds something that stays.
         HoldsOthers = "holds-others",
         /// The image is not on the VPU, and the manifest names no source for it.
         ImageMissing = "image-missing",
@@ -45,21 +45,21 @@ crate::codes! {
         ImageArchitecture = "image-architecture",
         /// A service runs from an image that the manifest does not declare.
         ImageUndeclared = "image-undeclared",
-        /// A volume of that name is there and differs.
+        /// A volume of that name exists and differs.
         VolumeDiffers = "volume-differs",
-        /// A container of somebody else has the volume that is to be replaced.
+        /// A container of somebody else uses the volume that would be replaced.
         VolumeInUse = "volume-in-use",
-        /// A volume that the compose file expects (`external: true`) is not there.
+        /// A volume that the compose file expects (`external: true`) does not exist.
         VolumeMissing = "volume-missing",
         /// A network differs and cannot be recreated: it belongs to others, or their containers are on it.
         NetworkDiffers = "network-differs",
-        /// A network that the compose file expects (`external: true`) is not there.
+        /// A network that the compose file expects (`external: true`) does not exist.
         NetworkMissing = "network-missing",
-        /// docker-compose on the VPU refuses the project's files.
+        /// docker-compose on the VPU rejects the project's files.
         ComposeRefused = "compose-refused",
-        /// The compose file is written for a newer docker-compose than the VPU has.
+        /// The compose file needs a newer docker-compose than the one on the VPU.
         ComposeTooOld = "compose-too-old",
-        /// A service wants a container runtime that docker on the VPU does not have.
+        /// A service needs a container runtime that docker on the VPU does not have.
         RuntimeMissing = "runtime-missing",
         /// A port that a service publishes is taken.
         PortTaken = "port-taken",
@@ -71,11 +71,11 @@ crate::codes! {
         NoBootService = "no-boot-service",
         /// The unit that starts projects is masked.
         UnitMasked = "unit-masked",
-        /// The unit does not start what is deployed.
+        /// The unit does not start the deployed project.
         UnitDiffers = "unit-differs",
-        /// Root enabled the unit for every user: only root can disable it.
+        /// Root enabled the unit for all users: only root can disable it.
         UnitOfRoot = "unit-of-root",
-        /// A service has no restart policy that brings it back after a boot.
+        /// A service has no restart policy that starts it after a boot.
         NoRestartPolicy = "no-restart-policy",
     }
 }
@@ -108,6 +108,6 @@ impl Obstacle {
 
     /// The obstacle for a question that was not asked though the plan depends on it.
     pub(super) fn not_probed() -> Self {
-        Self::unknown("it was not probed", "report this as a bug")
+        Self::unknown("the VPU was not asked about it", "report this as a bug")
     }
 }

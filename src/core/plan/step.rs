@@ -15,7 +15,7 @@ use crate::{
 /// A plan leaves nothing to choose: every name, digest and argument is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// Version of this document's shape.
+    /// Version of this document's format.
     pub format: u32,
     /// The program that made it, e.g. `o3r-deploy 0.1.0`.
     pub tool: String,
@@ -25,37 +25,37 @@ pub struct Plan {
     pub manifest: ManifestRef,
     /// Digest of the facts that it depends on.
     pub fingerprint: Digest,
-    /// What to do, in this order.
+    /// The steps, in the order in which `apply` runs them.
     pub steps: Vec<Step>,
-    /// What cannot be planned; while there is any, `apply` does nothing.
+    /// Resources that cannot be planned; while there is one, `apply` does nothing.
     pub blocked: Vec<Blocked>,
-    /// What is worth knowing and changes nothing.
+    /// Remarks that change nothing.
     pub notes: Vec<Note>,
-    /// What was measured of the link and the VPU.
+    /// Measured throughput of the link and of the VPU.
     #[serde(default)]
     pub speeds: Speeds,
-    /// What carries our mark and no manifest declares any more.
+    /// Resources that o3r-deploy created and that no manifest declares any more.
     pub unmanaged: Vec<Address>,
-    /// What a failure of this plan would not bring back, though a release was recorded.
+    /// Resources that a rollback from this plan cannot restore although a release was recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<NotRestorable>,
-    /// What rolls back on the VPU if the apply falls silent while it changes what runs; null where nothing does.
+    /// The watchdog that rolls back on the VPU if the apply falls silent while it changes what runs; null without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,
-    /// Counts.
+    /// How many steps and resources there are.
     pub summary: Summary,
 }
 
-/// What rolls back on the VPU if an apply falls silent.
+/// The watchdog that rolls back on the VPU if an apply falls silent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Watchdog {
     /// The release that it rolls back.
     pub release: String,
-    /// After how many seconds without a sign of life of the client.
+    /// Seconds without a sign of life from the client after which it rolls back.
     pub seconds: u64,
 }
 
-/// A resource that cannot be made again what the last recorded release has.
+/// A resource that a rollback cannot restore to the last recorded release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotRestorable {
     /// The resource.
@@ -64,10 +64,10 @@ pub struct NotRestorable {
     pub reason: String,
 }
 
-/// The VPU that a plan was made for. What could not be told is empty.
+/// The VPU that a plan was made for. A value that could not be determined is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vpu {
-    /// Host name or address as connected to.
+    /// Host name or address that was connected to.
     pub host: String,
     /// The device's name.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct Vpu {
     pub serial: String,
     /// Firmware version.
     pub firmware: String,
-    /// What its processor is, in docker's word.
+    /// Architecture of its processor, in docker's terms: `arm64`, `amd64`.
     #[schemars(with = "String")]
     pub arch: Architecture,
     /// Docker's version.
@@ -87,41 +87,41 @@ pub struct Vpu {
 /// One resource's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// From 1, in order.
+    /// The step's number, from 1.
     pub id: usize,
     /// The resource.
     pub address: Address,
     /// What happens to it.
     pub action: Action,
-    /// When.
+    /// When it runs.
     pub phase: Phase,
-    /// Why.
+    /// Why it is needed.
     pub cause: Cause,
     /// Further reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_causes: Vec<Cause>,
-    /// How it is done, where that is worth knowing, such as how much of an image is sent.
+    /// How it is done, if that matters, e.g. how much of an image is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Resources whose steps come first.
     pub depends_on: Vec<Address>,
-    /// Where it is declared, e.g. `deploy.toml:12`.
+    /// Where the resource is declared, e.g. `deploy.toml:12`.
     pub source: Option<String>,
-    /// What happens to each file, where the resource is made of files.
+    /// What happens to each file, if the resource consists of files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// The commands that do it.
     pub actions: Vec<Command>,
-    /// The same for reading: scripts by name, without their bodies.
+    /// The same commands for people: scripts by name, without their bodies.
     pub commands: Vec<String>,
-    /// Bytes of payload.
+    /// Payload bytes that the step sends.
     pub bytes_to_send: u64,
-    /// The commands that undo it if this or a later step fails: each makes the resource what
-    /// the last recorded release has, whatever it is by then, and may run twice.
+    /// The commands that undo it if this or a later step fails. Each restores the resource to the last recorded
+    /// release from any state, and may run twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Command>,
-    /// Whether `undo` runs even where this step was not reached: for an apply was cut off or someone
-    /// changed it, and it is not what the last recorded release has; or an earlier step breaks it.
+    /// Whether `undo` runs even if this step was not reached, because the resource already differs from the last
+    /// recorded release (an apply was interrupted, or someone changed it) or because an earlier step breaks it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback_always: bool,
 }
@@ -136,14 +136,14 @@ impl Step {
 /// One file's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// Below the resource's path; empty for the resource itself, ending in `/` for a directory.
+    /// The path relative to the resource; empty for the resource itself, ending in `/` for a directory.
     pub path: String,
     /// What happens.
     pub change: ChangeKind,
-    /// The VPU's digest, size or mode, where there is one.
+    /// The digest, size or mode on the VPU, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
-    /// The manifest's.
+    /// The desired digest, size or mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
 }
@@ -154,13 +154,13 @@ pub struct Change {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// It is not there and will be.
+    /// It is created.
     Added,
-    /// It is there with other contents, or is something else.
+    /// Its content or kind changes.
     Changed,
-    /// It is there with other permissions.
+    /// Its permissions change.
     Mode,
-    /// It goes.
+    /// It is deleted.
     Deleted,
 }
 
@@ -168,15 +168,15 @@ pub enum ChangeKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It is not there and will be.
+    /// It is created.
     Create,
-    /// It is there and changes in place.
+    /// It is changed in place.
     Update,
-    /// It is removed and created again.
+    /// It is removed and recreated.
     Replace,
-    /// It goes.
+    /// It is removed.
     Remove,
-    /// Something runs.
+    /// A command runs, and the resource itself stays.
     Run,
 }
 
@@ -193,7 +193,7 @@ impl Action {
     }
 }
 
-/// When a step runs: whatever is big or slow is staged before the first running thing is touched.
+/// When a step runs: everything large or slow is staged before the first running container is touched.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -211,23 +211,23 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Cause {
-    /// It is not there.
+    /// The resource does not exist on the VPU.
     Missing,
-    /// It is there and differs.
+    /// The resource exists and differs.
     Differs {
-        /// In what.
+        /// The attribute that differs.
         attribute: String,
-        /// The VPU's value.
+        /// The value on the VPU.
         found: String,
-        /// The manifest's value.
+        /// The desired value.
         wanted: String,
     },
-    /// Another resource changes.
+    /// A resource that it depends on changes.
     DependsOn {
         /// That resource.
         address: Address,
     },
-    /// The manifest does not declare it any more, or declares it absent.
+    /// The manifest no longer declares the resource, or declares it absent.
     Undeclared,
 }
 
@@ -249,14 +249,14 @@ impl Cause {
 /// One command on the VPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
-    /// What runs it; a shell where nothing is said.
+    /// What runs it. Default: the VPU's shell.
     #[serde(default, skip_serializing_if = "Transport::is_shell")]
     pub transport: Transport,
-    /// Its words.
+    /// The program and its arguments.
     pub argv: Argv,
-    /// What it reads; null for nothing.
+    /// Its standard input; null for none.
     pub stdin: Option<Payload>,
-    /// What is run if it fails: what needs nothing of the VPU and sends more.
+    /// The command that runs instead if this one fails: it needs nothing on the VPU and sends more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Box<Command>>,
 }
@@ -268,7 +268,7 @@ pub enum Transport {
     /// The VPU's shell.
     #[default]
     Shell,
-    /// The device's API: the words are a method and its parameters.
+    /// The device's API: `argv` is a method and its parameters.
     DeviceApi {
         /// Its TCP port, as seen from the VPU itself.
         port: u16,
@@ -328,20 +328,20 @@ impl Command {
     }
 }
 
-/// What a command reads.
+/// A command's standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Payload {
     /// Where the bytes come from.
     pub source: PayloadSource,
-    /// Digest of the bytes; of what is made while it is sent, of what it is made from.
+    /// Digest of the bytes; for a payload that is built while it is sent, digest of its inputs.
     pub sha256: Digest,
-    /// How many.
+    /// Bytes to send.
     pub bytes: u64,
-    /// Whether that, and what parts have, is an estimate: layers are compressed while they are sent. Never in a plan
-    /// that `plan` makes.
+    /// Whether the sizes, also of parts, are estimates because layers are compressed while they are sent. Never set
+    /// in a plan that `plan` prints or saves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
-    /// Of an image, the bytes that docker writes down of it, or of one part of it, before it unpacks them.
+    /// For an image: bytes that docker stores of it, or of its largest part, before it unpacks them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spool_bytes: u64,
 }
@@ -393,70 +393,70 @@ pub enum PayloadSource {
         /// Its path.
         path: String,
     },
-    /// The plan itself; never a secret.
+    /// A text in the plan itself; never a secret.
     Inline {
         /// The text.
         text: String,
     },
-    /// The image that the manifest has under this name, as an archive that is made while it is sent.
+    /// The manifest's image of this name, as an archive that is built while it is sent.
     Image {
         /// The name.
         name: String,
-        /// The diff ids of the layers in it; all of them where it says none.
+        /// Diff IDs of the layers in the archive; absent for all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         layers: Option<BTreeSet<Digest>>,
     },
-    /// The same in parts, in this order: each goes to a command of its own.
+    /// The manifest's image of this name in parts; each part is sent to a command of its own.
     ImageParts {
         /// The name.
         name: String,
-        /// The diff ids of the layers in all of them.
+        /// Diff IDs of the layers in all parts.
         layers: BTreeSet<Digest>,
-        /// The parts.
+        /// The parts, in the order in which they are sent.
         parts: Vec<Part>,
     },
-    /// What the VPU needs to build the image's archive from the files of an image that it has.
+    /// A delta from which the VPU builds the image's archive with the files of an image that it has.
     ImageDelta {
         /// The name.
         name: String,
-        /// The diff ids of the layers in the archive.
+        /// Diff IDs of the layers in the archive.
         layers: BTreeSet<Digest>,
-        /// The id of the image there from whose files it is built.
+        /// ID of the image on the VPU whose files it uses.
         base: String,
     },
-    /// A tar archive of files of transfers, made while it is sent.
+    /// A tar archive of files of transfers, built while it is sent.
     Files {
-        /// The directory of the VPU that it is unpacked in.
+        /// The directory on the VPU in which it is unpacked.
         staging: String,
-        /// The names in it: the transfer's number, from 0, and the path below it.
+        /// The names in the archive: the transfer's number, from 0, and the path below it.
         members: Vec<String>,
     },
-    /// The bytes that are new of a file, and a recipe: the VPU builds it from its old version.
+    /// A delta from which the VPU builds a file with its old version: the new bytes and a recipe.
     FilePatch {
-        /// The directory of the VPU that it is built in.
+        /// The directory on the VPU in which it is built.
         staging: String,
         /// The file: the transfer's number, from 0, and the path below it.
         member: String,
     },
 }
 
-/// A part of an image: loaded, it is an image of the lowest layers. It is sent while the part before it
-/// is loaded, and loaded after that.
+/// A part of an image. Loading it gives an image of the lowest layers. It is sent while the part before it
+/// is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
-    /// How many layers are there when it is loaded.
+    /// Layers of the image on the VPU once this part is loaded.
     pub layer_count: usize,
-    /// The diff ids of the layers that are in it.
+    /// Diff IDs of the layers in this part.
     pub layers: BTreeSet<Digest>,
     /// Bytes of its archive.
     pub bytes: u64,
-    /// How many of them are on the VPU already, from an apply that was cut off.
+    /// Bytes of it that are on the VPU already, from an interrupted apply.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub received_bytes: u64,
-    /// What puts the rest of the bytes into a file, where they do not go to `load` at once.
+    /// The command that stores the remaining bytes in a file, if they are not piped to `load`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receive: Option<Argv>,
-    /// What loads it, from that file or from its standard input.
+    /// The command that loads it, from that file or from its standard input.
     pub load: Argv,
 }
 
@@ -477,15 +477,15 @@ fn is_zero(value: &u64) -> bool {
 pub struct Blocked {
     /// The resource.
     pub address: Address,
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub code: BlockCode,
-    /// Why.
+    /// Why it cannot be planned.
     pub reason: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-/// Steps by action; `unchanged` counts resources.
+/// Counts: steps by action, and resources that need no step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "each is the action of that name")]
 pub struct Summary {
@@ -494,7 +494,7 @@ pub struct Summary {
     pub replace: usize,
     pub remove: usize,
     pub run: usize,
-    /// Resources that are as declared.
+    /// Resources that match the manifest.
     pub unchanged: usize,
     /// Resources that cannot be planned.
     pub blocked: usize,

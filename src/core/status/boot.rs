@@ -13,11 +13,11 @@ use crate::{
 /// What the firmware starts at boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Autostart {
-    /// How; null where nothing of it was found.
+    /// How it starts projects; null if it has nothing for that.
     pub by: Option<StartedBy>,
-    /// Whether this user's services run without a login; null where it cannot be told.
+    /// Whether this user's services run without a login; null if it could not be determined.
     pub lingering: Option<bool>,
-    /// Projects whose unit is enabled, by whomever, whether they are there or not.
+    /// Projects whose unit is enabled, no matter by whom, even if the project does not exist.
     pub enabled: BTreeSet<String>,
 }
 
@@ -25,9 +25,9 @@ pub struct Autostart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StartedBy {
-    /// A unit `oem-dc@NAME` for each.
+    /// A unit `oem-dc@NAME` starts each project.
     Units,
-    /// `oem-dc-autostart` starts docker, and docker starts containers by their restart policy.
+    /// `oem-dc-autostart` starts docker, and docker starts containers by their restart policies.
     RestartPolicies {
         /// Whether that service is enabled.
         enabled: bool,
@@ -40,7 +40,7 @@ pub enum StartedBy {
 pub enum AfterBoot {
     /// All of it.
     Starts,
-    /// Some containers, by their restart policy.
+    /// Some containers, by their restart policies.
     StartsInPart,
     /// Nothing.
     StaysDown,

@@ -20,34 +20,34 @@ const FORMAT: u32 = 1;
 /// The state of a VPU: what is deployed, what runs, and what differs from the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
-    /// Version of this document's shape.
+    /// Version of this document's format.
     pub format: u32,
     /// The program that made it, e.g. `o3r-deploy 0.1.0`.
     pub tool: String,
-    /// The VPU. What could not be told is empty.
+    /// The VPU. A value that could not be determined is empty.
     pub vpu: Vpu,
-    /// Whole seconds since it booted.
+    /// Whole seconds since the VPU booted.
     pub uptime_seconds: u64,
-    /// What was deployed, sorted by name; null where the VPU could not be asked.
+    /// The deployed releases, sorted by name; null if they could not be determined.
     pub releases: Option<Vec<Release>>,
-    /// Compose projects by name, containers of no project in the one without a name; null where the
-    /// VPU could not be asked.
+    /// The compose projects, sorted by name; one without a name has the containers of no project. Null if they could
+    /// not be determined.
     pub projects: Option<Vec<Project>>,
-    /// What the firmware starts when it boots; null where that could not be asked.
+    /// What the firmware starts at boot; null if it could not be determined.
     pub autostart: Option<Autostart>,
-    /// Space on the VPU.
+    /// Disk space on the VPU.
     pub disks: Vec<Disk>,
-    /// RAM; null where the VPU does not say.
+    /// RAM; null if it could not be determined.
     pub memory: Option<Memory>,
-    /// The apply that runs now; null if none does.
+    /// The apply that runs now; null if none runs.
     #[serde(default)]
     pub applying: Option<facts::Applied>,
-    /// Watchdogs that are armed, or have rolled back since the last apply, by the release's name.
+    /// Watchdogs that are armed or have rolled back since the last apply, by the release's name.
     #[serde(default)]
     pub watchdogs: BTreeMap<String, facts::Watchdog>,
     /// What differs from the manifest.
     pub drift: Drift,
-    /// What the VPU could not be asked.
+    /// What could not be determined.
     pub unknown: Vec<Unknown>,
 }
 
@@ -56,11 +56,11 @@ pub struct Status {
 pub struct Release {
     /// `[release].name`.
     pub name: String,
-    /// `[release].version`; empty where none was given.
+    /// `[release].version`; empty if the manifest has none.
     pub version: String,
-    /// When, by the clock of the machine that applied it; empty where it is not known.
+    /// When it was applied, by the clock of the machine that applied it; empty if unknown.
     pub at: String,
-    /// By whom, e.g. `user@machine`; empty where it is not known.
+    /// Who applied it, e.g. `user@machine`; empty if unknown.
     pub by: String,
     /// Its compose projects.
     pub projects: Vec<String>,
@@ -71,14 +71,14 @@ pub struct Release {
 pub struct Project {
     /// Its name; empty for containers of no project.
     pub name: String,
-    /// The release that deployed it, if one of ours did.
+    /// The release that deployed it; null if o3r-deploy did not.
     pub release: Option<String>,
-    /// Whether an apply placed files of it and recorded no release: it failed, or was cut off.
+    /// Whether an apply placed files of it and recorded no release, because it failed or was interrupted.
     #[serde(default)]
     pub incomplete: bool,
-    /// What of it starts when the VPU boots; null where that cannot be told.
+    /// What of it starts when the VPU boots; null if it could not be determined.
     pub after_boot: Option<AfterBoot>,
-    /// Its containers, by name. None where they were removed.
+    /// Its containers, sorted by name; empty if they were removed.
     pub containers: Vec<ContainerStatus>,
 }
 
@@ -87,18 +87,18 @@ pub struct Project {
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
-    /// Its compose service; empty for one of no project.
+    /// Its compose service; empty for a container of no project.
     pub service: String,
-    /// The name of the image that it was created from, or the start of its id where no name is left.
+    /// The name of its image, or the first digits of the image's ID if the image has no name any more.
     pub image: String,
-    /// Docker's word: `running`, `exited`, `restarting`, …
+    /// Its state in docker's terms: `running`, `exited`, `restarting`, …
     #[schemars(with = "String")]
     pub state: ContainerState,
-    /// Of the last run.
+    /// Exit code of its last run.
     pub exit_code: i64,
-    /// Docker's word for its health check: `starting`, `healthy` or `unhealthy`; null without one.
+    /// Its health in docker's terms: `starting`, `healthy` or `unhealthy`; null without a health check.
     pub health: Option<String>,
-    /// Whole seconds since it was started; null where it does not run.
+    /// Whole seconds since it was started; null if it does not run.
     pub uptime_seconds: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl ContainerStatus {
 pub struct Disk {
     /// What it holds: `home` or `docker`.
     pub holds: String,
-    /// Bytes.
+    /// Size in bytes.
     pub total: u64,
     /// Free bytes.
     pub free: u64,
@@ -144,9 +144,9 @@ pub struct Disk {
 /// RAM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
-    /// Bytes.
+    /// Size in bytes.
     pub total: u64,
-    /// Bytes that a program could get.
+    /// Bytes available to programs.
     pub available: u64,
 }
 
@@ -154,41 +154,41 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Drift {
-    /// There is nothing to compare with.
+    /// The VPU was not compared with a manifest.
     Unknown {
-        /// Why.
+        /// Why not.
         reason: String,
     },
-    /// The manifest was compared.
+    /// The VPU was compared with a manifest.
     Known {
-        /// The manifest.
+        /// The manifest's path.
         manifest: String,
-        /// Steps by action, and resources that are as declared.
+        /// How many steps and resources there are.
         summary: Summary,
-        /// What `apply` would do.
+        /// The steps that `apply` would run.
         changes: Vec<Change>,
-        /// What cannot be planned.
+        /// Resources that cannot be planned.
         blocked: Vec<Blocked>,
     },
 }
 
-/// A step that `apply` would take.
+/// A step that `apply` would run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// What it would do.
+    /// What would happen to the resource.
     pub action: Action,
-    /// To which resource.
+    /// The resource.
     pub address: Address,
-    /// Why: what differs, as in a plan.
+    /// Why the step is needed, as in a plan.
     pub causes: Vec<Cause>,
 }
 
-/// A question without an answer.
+/// A part of the VPU's state that could not be determined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unknown {
-    /// What was asked.
+    /// The part, e.g. `containers`.
     pub what: String,
-    /// Why there is no answer.
+    /// Why it could not be determined.
     pub reason: String,
 }
 

@@ -40,7 +40,7 @@ impl Lines {
             // Recordings of older versions have no networks.
             networks: match section("networks") {
                 Some(networks) => networks.json_lines("docker network inspect"),
-                None => Err("it was not probed".to_owned()),
+                None => Err("the VPU was not asked about it".to_owned()),
             },
         })
     }
