@@ -3,95 +3,94 @@
 use super::Exit;
 
 o3r_core::codes! {
-    /// Why a command did not do what was asked.
+    /// Why a command failed.
     pub enum ErrorCode {
-        /// The manifest is not valid: its findings say what and where.
+        /// The manifest is not valid: its findings say what is wrong and where.
         InvalidManifest = "invalid-manifest",
-        /// A file that the command line names cannot be read, or is no document of this version: a manifest, a saved
-        /// plan, an observation.
+        /// A manifest, saved plan or observation cannot be read, or has the format of another version.
         UnreadableFile = "unreadable-file",
-        /// A file that the command line asks for cannot be written.
+        /// An output file cannot be written.
         NotWritten = "not-written",
-        /// The command is to come in a later version; the help says what to do until then.
+        /// This version does not have the command yet; the help says what to use instead.
         NotSupported = "not-supported",
-        /// `init` never writes over a manifest.
+        /// The manifest exists already: `init` does not overwrite it.
         FileExists = "file-exists",
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
         /// The manifest declares several VPUs, and neither `--vpu` nor `--host` selects one.
         NoVpuSelected = "no-vpu-selected",
-        /// `--host` is the address of another VPU of the manifest than the chosen one.
+        /// `--host` is the address of another VPU in the manifest than the selected one.
         HostOfOtherVpu = "host-of-other-vpu",
-        /// `$IFM3D_IP` is no host name and no IP address.
+        /// `$IFM3D_IP` is neither a host name nor an IP address.
         BadAddress = "bad-address",
-        /// `status --exit-code` compares with a manifest, and there is none that can be used.
+        /// `status --exit-code` needs a valid manifest, and there is none.
         NoManifest = "no-manifest",
-        /// `apply` asks before it does anything, and there is no terminal to ask on: `--yes` answers beforehand.
+        /// `apply` needs a terminal to ask for confirmation; use `--yes` without one.
         NoTerminal = "no-terminal",
         /// The question was not answered with yes.
         Declined = "declined",
-        /// There is no directory of the user's own for what is prepared.
+        /// The cache directory could not be determined or created.
         NoCache = "no-cache",
-        /// An image or a file cannot be made ready to be sent.
+        /// An image or a file could not be prepared for sending.
         NotPrepared = "not-prepared",
-        /// Everything was applied, but the log is not complete.
+        /// Everything was applied, but the log is incomplete.
         LogIncomplete = "log-incomplete",
         /// The OpenSSH client is not installed on this machine.
         SshMissing = "ssh-missing",
-        /// No connection to the VPU: wrong cable, wrong address, nothing listens.
+        /// The VPU cannot be reached: the cable or the address is wrong, or nothing listens on the port.
         Unreachable = "unreachable",
-        /// The VPU does not let the user in.
+        /// The VPU refuses the login.
         LoginRefused = "login-refused",
         /// The host key is neither pinned in the manifest nor in known_hosts.
         HostKeyUnknown = "host-key-unknown",
-        /// The host key is another one than the pinned or known one: another VPU, or one that was set up again.
+        /// The host key is not the pinned or known one: it is another VPU, or one whose host key changed.
         HostKeyChanged = "host-key-changed",
         /// The host key is revoked by known_hosts or `RevokedHostKeys`.
         HostKeyRevoked = "host-key-revoked",
-        /// A jump host or proxy in front of the VPU fails.
+        /// A jump host or proxy on the way to the VPU failed.
         JumpHostFailed = "jump-host-failed",
-        /// The login fails for a reason of its own, which the message has.
+        /// The login failed for another reason; the message quotes it.
         LoginFailed = "login-failed",
-        /// sshd on the VPU allows no session on a connection.
+        /// sshd on the VPU allows no session on the connection.
         NoSession = "no-session",
-        /// The connection broke.
+        /// The connection to the VPU was lost.
         ConnectionLost = "connection-lost",
-        /// The lock on the VPU is not this apply's any more.
+        /// This apply no longer holds the lock on the VPU.
         LockLost = "lock-lost",
-        /// Something on the VPU has not answered in time.
+        /// A command on the VPU did not answer in time.
         NoAnswer = "no-answer",
-        /// What was to be sent could not be read or made.
+        /// A payload could not be read or built.
         NotSent = "not-sent",
-        /// Anything else that failed in ssh.
+        /// ssh failed for another reason.
         SshFailed = "ssh-failed",
-        /// After the link broke, another VPU answers at the address.
+        /// After a reconnect, another VPU answers at the address.
         OtherVpu = "other-vpu",
-        /// A step failed, and the previous release was not restored, or not wholly: the message says what runs.
+        /// A step failed, and the previous release was not restored or only in part: the message says what runs.
         StepFailed = "step-failed",
-        /// The lock on the VPU cannot be taken: its disk is full or read-only, say.
+        /// The lock on the VPU cannot be taken, for example because its disk is full or read-only.
         LockUnavailable = "lock-unavailable",
-        /// A fault of o3r-deploy: the plan contradicts itself. Nothing was done.
+        /// A bug in o3r-deploy: the plan contradicts itself. Nothing was done.
         UnsoundPlan = "unsound-plan",
-        /// All steps were done, and a second plan is not empty.
+        /// All steps succeeded, but a second plan is not empty.
         NotConverged = "not-converged",
         /// A step failed, and the previous release was restored.
         RolledBack = "rolled-back",
-        /// The link broke while the release was being started: the VPU rolls back on its own unless an apply takes over in
-        /// time. `status` tells the outcome.
+        /// The connection was lost while containers were being replaced: the VPU rolls back automatically unless an apply takes
+        /// over in time. `status` shows the outcome.
         Undecided = "undecided",
         /// `--confirm-within` cannot be kept: there is no earlier release, or the watchdog is off.
         CannotRollBack = "cannot-roll-back",
         /// No release waits to be confirmed with this token.
         UnknownToken = "unknown-token",
-        /// Another apply holds the lock, or a process that it left still acts.
+        /// Another apply holds the lock, or a process that it started still runs.
         Locked = "locked",
-        /// What would be done now is not what the saved plan says.
+        /// The saved plan is stale: the VPU or a file changed since.
         StalePlan = "stale-plan",
-        /// Something in the plan is blocked: each says why.
+        /// The plan has blocked resources; each says why.
         Blocked = "blocked",
         /// dockerd on the VPU does not answer.
         DockerHangs = "docker-hangs",
-        /// What is on the VPU cannot be told: it did not say, or not in a way that is understood.
+        /// The state of the VPU could not be determined: a command did not answer, or its output could not be parsed.
         StateUnknown = "state-unknown",
         /// A signal ended the command.
         Interrupted = "interrupted",

@@ -9,68 +9,69 @@ o3r_core::codes! {
         Encoding = "encoding",
         /// The file holds a control character.
         ControlCharacter = "control-character",
-        /// The file is too large for a manifest, or nested too deeply.
+        /// The file is too large for a manifest, or is nested too deeply.
         TooLarge = "too-large",
-        /// The key is none of the manifest's.
+        /// The manifest has no key of that name.
         UnknownKey = "unknown-key",
-        /// A key that has no default is missing.
+        /// A required key is missing.
         MissingKey = "missing-key",
-        /// The key takes a value of another type.
+        /// The value has the wrong type.
         WrongType = "wrong-type",
-        /// The key does not take that value.
+        /// The key does not accept the value.
         WrongValue = "wrong-value",
-        /// `${…}` names no variable of the manifest.
+        /// `${…}` names a variable that does not exist.
         UnknownVariable = "unknown-variable",
-        /// The key is part of the manifest, and this version does not do yet what it says: `check` warns, `plan` and `apply` refuse it.
+        /// This version does not implement the key yet: `check` warns, `plan` and `apply` fail.
         Unsupported = "unsupported",
-        /// Two declarations have one name or place.
+        /// Two declarations have the same name or path.
         Duplicate = "duplicate",
         /// Two VPUs of the manifest have the same address, host key or serial number.
         SameVpu = "same-vpu",
         /// An image has more than one source.
         TwoSources = "two-sources",
-        /// A file that the manifest names is not there, or cannot be read.
+        /// A file that the manifest names does not exist or cannot be read.
         MissingFile = "missing-file",
-        /// A directory is where a file is meant, or the other way round.
+        /// The path is a directory instead of a file, or a file instead of a directory.
         WrongFile = "wrong-file",
-        /// A file that is to be deployed cannot be used: it is no image, say, or holds another one.
+        /// A local file cannot be deployed: for example, it is not an image, or it holds another image.
         LocalFile = "local-file",
-        /// A project is named that no `[[compose]]` declares.
+        /// The manifest names a project that no `[[compose]]` declares.
         UndeclaredProject = "undeclared-project",
         /// `disable` in `[autostart]` names a project of this manifest.
         AutostartDeclared = "autostart-declared",
-        /// The path on the VPU is o3r-deploy's own.
+        /// The path on the VPU is reserved for o3r-deploy.
         ReservedPath = "reserved-path",
-        /// The login's user cannot write at the path on the VPU.
+        /// The login's user cannot write to the path on the VPU.
         UnwritablePath = "unwritable-path",
-        /// Two declarations claim one path on the VPU, or one would delete what the other places.
+        /// Two declarations use the same path on the VPU, or one would delete what the other places.
         ConflictingPaths = "conflicting-paths",
-        /// The compose file cannot be read: its permissions do not let you, or it is not UTF-8.
+        /// The compose file cannot be read: permission is denied, or it is not UTF-8.
         ComposeUnreadable = "compose-unreadable",
-        /// docker-compose on a VPU refuses the compose file: what is in it, or that it is no YAML.
+        /// docker-compose on a VPU rejects the compose file: it is not YAML, or its content is not valid.
         ComposeRefused = "compose-refused",
-        /// The compose file has a key that cannot be deployed (`build`, say), or that docker-compose on a VPU ignores or takes
-        /// in another way.
+        /// The compose file has a key that cannot be deployed, such as `build`, or that docker-compose on a VPU ignores or reads
+        /// differently.
         ComposeKey = "compose-key",
         /// The compose file uses a variable that nothing sets on the VPU.
         ComposeVariable = "compose-variable",
-        /// An `env_file` or `.env` cannot be used as it is written.
+        /// An `env_file` or `.env` is not valid.
         ComposeEnvironment = "compose-environment",
         /// The compose file names a file that is not placed beside it on the VPU.
         ComposeFile = "compose-file",
-        /// A service's image is none of the manifest's.
+        /// A service uses an image that the manifest does not declare.
         ComposeImage = "compose-image",
-        /// Two services have one container name.
+        /// Two services have the same container name.
         ComposeName = "compose-name",
         /// The compose file expects a network that no project of the manifest creates.
         ComposeNetwork = "compose-network",
-        /// Two services publish one port, or one publishes a port that the VPU's own software listens on.
+        /// Two services publish the same port, or one publishes a port that the VPU's own software listens on.
         ComposePort = "compose-port",
         /// A service's restart policy is not what `autostart` needs.
         ComposeRestart = "compose-restart",
-        /// `health` names a service that the compose file does not have, or gives less time than a health check needs, or the like.
+        /// `health` does not fit the compose file: for example, it names a service that does not exist, or its timeout is shorter
+        /// than a health check takes.
         Health = "health",
-        /// A volume of the compose file is declared nowhere, or differs from its declaration.
+        /// The manifest does not declare a volume of the compose file, or declares it differently.
         ComposeVolume = "compose-volume",
     }
 }
