@@ -1,7 +1,11 @@
 //! Declares the command line; types only.
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::StyledStr,
+    error::{ContextKind, ContextValue},
+};
 use clap_complete::Shell;
 
 use o3r_core::names::{Duration, HostName, NameError, ReleaseName, ReleaseVersion};
@@ -44,25 +48,33 @@ pub struct Global {
     /// The VPU's address [default: `[vpu].host`, then `$IFM3D_IP`, then 192.168.0.69]
     #[arg(long, global = true, value_name = "HOST")]
     pub host: Option<HostName>,
-    /// Version to deploy, in place of `[release].version`
-    #[arg(long, global = true, value_name = "V")]
+    /// Version to deploy, instead of `[release].version`
+    #[arg(long, global = true, value_name = "V", hide_short_help = true)]
     pub release_version: Option<ReleaseVersion>,
-    /// Show more: all commands and files of a plan, and the changed lines of small text files; twice:
-    /// debug messages with their times
+    /// Show more: all commands and files of a plan, and the changed lines of small text files; twice
+    /// (-vv): debug messages with their times
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Show only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Color::Auto,
+        value_name = "WHEN",
+        hide_short_help = true
+    )]
     pub color: Color,
     /// Directory for the logs of applies
     #[arg(
         long,
         global = true,
         default_value = "~/o3r_logs/Deployments",
-        value_name = "DIR"
+        value_name = "DIR",
+        hide_short_help = true
     )]
     pub log_dir: Utf8PathBuf,
 }
@@ -70,7 +82,7 @@ pub struct Global {
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` means a terminal.
+    /// On a terminal, unless `NO_COLOR` is set; always if `CLICOLOR_FORCE` is set.
     Auto,
     /// Always.
     Always,
@@ -81,9 +93,9 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a deploy.toml for what is in this folder
+    /// Write a deploy.toml for the compose file and images in this folder
     Init(Init),
-    /// Validate the manifest and all it points to, without a VPU
+    /// Validate the manifest and all files that it names, without a VPU
     Check(Check),
     /// Show what apply would do; changes nothing
     Plan(Plan),
@@ -95,11 +107,11 @@ pub enum Command {
     Cancel(Answer),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
-    /// Save what a plan needs to know of the VPU, to plan without it
+    /// Save the state of the VPU to plan offline
     Observe(Observe),
     /// Print the JSON schema of deploy.toml, or of another document
     Schema(Schema),
-    /// Print a script that completes commands and options in your shell
+    /// Print a completion script for your shell
     Completions(Completions),
     /// Print the manual page
     Man(Man),
@@ -122,6 +134,18 @@ impl Command {
             | Self::Man(_) => false,
         }
     }
+}
+
+/// Parses a release name of the command line; the error says how to write one.
+fn release_name(text: &str) -> Result<ReleaseName, String> {
+    text.parse().map_err(|error: NameError| {
+        let lower = text.to_lowercase();
+        if lower.parse::<ReleaseName>().is_ok() {
+            format!("{error}; use lower case: `--name {lower}`")
+        } else {
+            format!("{error}; {}", error.help)
+        }
+    })
 }
 
 /// Parses a duration of the command line; the error says how to write one.
@@ -151,7 +175,7 @@ pub struct Later {
 const LATER: &[Later] = &[
     Later {
         name: "logs",
-        instead: "`o3r-deploy status` lists the containers; read the output of one with: \
+        instead: "list the containers with `o3r-deploy status`, and read the log of one with: \
                   ssh oem@192.168.0.69 docker logs --tail 100 CONTAINER",
     },
     Later {
@@ -160,7 +184,7 @@ const LATER: &[Later] = &[
     },
     Later {
         name: "rollback",
-        instead: "a failed apply rolls back automatically; else apply the manifest of the release to roll back to",
+        instead: "apply the manifest of the release to roll back to; a failed apply rolls back automatically",
     },
 ];
 
@@ -186,11 +210,55 @@ pub fn later(matches: &clap::ArgMatches) -> Option<&'static Later> {
     LATER.iter().find(|later| later.name == name)
 }
 
+/// Words that users of other tools try, and what to do instead.
+const HINTS: &[(&[&str], &str)] = &[
+    (
+        &["down", "stop", "rm", "remove", "destroy"],
+        "set `state = \"absent\"` or `state = \"stopped\"` in the project's [[compose]], then run: o3r-deploy apply",
+    ),
+    (
+        &["up", "start", "deploy", "push", "install"],
+        "make the VPU match the manifest with: o3r-deploy apply",
+    ),
+    (
+        &["diff", "--dry-run", "--check", "--diff"],
+        "show what apply would do with: o3r-deploy plan",
+    ),
+    (
+        &["list", "ls", "ps"],
+        "show what is deployed and what runs with: o3r-deploy status",
+    ),
+    (
+        &["validate", "lint"],
+        "validate the manifest with: o3r-deploy check",
+    ),
+];
+
+/// Replaces the suggestions of an unknown command or option that another tool has.
+pub fn with_hint(mut error: clap::Error) -> clap::Error {
+    let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let hint = kinds.into_iter().find_map(|kind| {
+        let ContextValue::String(word) = error.get(kind)? else {
+            return None;
+        };
+        let mut hints = HINTS.iter();
+        hints.find(|(words, _)| words.contains(&word.as_str()))
+    });
+    let Some((_, hint)) = hint else {
+        return error;
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.remove(ContextKind::SuggestedArg);
+    let hint = ContextValue::StyledStrs(vec![StyledStr::from(*hint)]);
+    error.insert(ContextKind::Suggested, hint);
+    error
+}
+
 /// `init`.
 #[derive(Debug, Args)]
 pub struct Init {
     /// The release's name [default: the folder's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = release_name)]
     pub name: Option<ReleaseName>,
 }
 
@@ -208,14 +276,14 @@ pub struct Plan {
     /// Output format
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub format: PlanFormat,
-    /// Also save it: a JSON document for `apply FILE`, or with `--format sh` a directory with the
-    /// script and its payloads
+    /// Also save the plan: as a JSON document for `apply FILE`, or with `--format sh` as a directory
+    /// with the script and its payloads
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
-    /// Exit with 2 if there is anything to do
+    /// Exit with 2 if there are changes
     #[arg(long)]
     pub exit_code: bool,
-    /// Plan from what `observe -o FILE` saved, without connecting
+    /// Plan offline, from a file that `observe -o FILE` saved
     #[arg(long, value_name = "FILE", conflicts_with = "host")]
     pub observed: Option<Utf8PathBuf>,
 }
@@ -223,7 +291,7 @@ pub struct Plan {
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// Plan saved by `plan -o FILE`: apply exactly that; fails if it is stale
+    /// Apply exactly the plan that `plan -o FILE` saved; fails if it is stale
     pub plan: Option<Utf8PathBuf>,
     /// Skip the confirmation prompt
     #[arg(short, long)]
@@ -237,7 +305,7 @@ pub struct Apply {
     /// Take the lock from another apply
     #[arg(long)]
     pub break_lock: bool,
-    /// Wait this long for another apply to end, as `5m`, in place of failing at once
+    /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
     #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
     pub lock_wait: Option<Duration>,
     /// Roll back after this time, as `30m`, unless `confirm` comes first
@@ -259,7 +327,7 @@ pub struct Status {
     /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
-    /// Exit with 2 if the VPU differs from the manifest, with 9 if something is blocked
+    /// Exit with 2 if the VPU differs from the manifest, with 9 if a resource is blocked
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -329,11 +397,11 @@ pub enum PlanFormat {
     Text,
     /// For programs, and for `apply FILE`.
     Json,
-    /// A POSIX shell script that does the same by hand.
+    /// A POSIX shell script that applies the plan without o3r-deploy.
     Sh,
 }
 
-/// The format of what is only for programs.
+/// The format of output for programs only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnlyJson {
     /// For programs.
@@ -343,6 +411,40 @@ pub enum OnlyJson {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    /// Returns the error of a command line as shown to people.
+    fn refused(words: &[&str]) -> String {
+        let words = ["o3r-deploy"].into_iter().chain(words.iter().copied());
+        let command = super::with_later(super::Cli::command());
+        let error = command.try_get_matches_from(words).unwrap_err();
+        super::with_hint(error).to_string()
+    }
+
+    #[test]
+    fn a_word_of_another_tool_is_answered_with_the_command_for_it() {
+        for (words, command) in [
+            (&["down"][..], "o3r-deploy apply"),
+            (&["deploy"][..], "o3r-deploy apply"),
+            (&["apply", "--dry-run"][..], "o3r-deploy plan"),
+            (&["--check"][..], "o3r-deploy plan"),
+            (&["ps"][..], "o3r-deploy status"),
+        ] {
+            let said = refused(words);
+            assert!(
+                said.contains(&format!("with: {command}\n"))
+                    || said.contains(&format!("run: {command}\n")),
+                "{said}"
+            );
+            assert!(!said.contains("similar"), "{said}");
+        }
+        assert!(refused(&["check", "--frmat"]).contains("'--format'"));
+    }
+
+    #[test]
+    fn a_release_name_in_upper_case_is_answered_with_the_lower_case_one() {
+        assert!(refused(&["init", "--name", "Hello"]).contains("`--name hello`"));
+        assert!(refused(&["init", "--name", "a/b"]).contains("use lower-case letters and digits"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -113,7 +113,9 @@ fn parse() -> Result<Parsed, clap::Error> {
         ColorChoice::Auto
     };
     let command = cli::with_later(Cli::command()).color(color);
-    let matches = command.try_get_matches_from(&words)?;
+    let matches = command
+        .try_get_matches_from(&words)
+        .map_err(cli::with_hint)?;
     if let Some(later) = cli::later(&matches) {
         let global = Global::from_arg_matches(&matches)?;
         return Ok(Parsed::Later(later, Box::new(global)));
