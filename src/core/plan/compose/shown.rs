@@ -26,8 +26,8 @@ pub(super) fn differences(
         causes.extend(gone.map(|(network, _)| {
             Cause::differs(
                 format!("container {name}: network {network}"),
-                "one that is gone",
-                "the one of that name",
+                "a removed network",
+                "the current one",
             )
         }));
     }
@@ -36,8 +36,8 @@ pub(super) fn differences(
     if container.namespaces.owners().any(is_gone) {
         causes.push(Cause::differs(
             format!("container {name}: namespace"),
-            "of a container that is gone",
-            "of the one that replaced it",
+            "of a removed container",
+            "of its replacement",
         ));
     }
     causes.extend(elsewhere(project, container, containers));
@@ -49,8 +49,8 @@ pub(super) fn differences(
     causes.extend(links.map(|name| {
         Cause::differs(
             format!("container {}: link", container.name),
-            format!("to {name}, which is gone"),
-            "to the one that replaced it",
+            format!("to {name}, which was removed"),
+            "to its replacement",
         )
     }));
     causes.extend(limited(project, container));
@@ -59,8 +59,8 @@ pub(super) fn differences(
     causes.extend(stale.map(|(destination, mount)| {
         Cause::differs(
             format!("container {name}: mount {destination}"),
-            format!("what was at {} before", mount.source),
-            "what is there now",
+            format!("an old {}, replaced since", mount.source),
+            "the current one",
         )
     }));
     causes

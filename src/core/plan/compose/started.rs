@@ -130,8 +130,12 @@ pub(super) fn stale(
 ) -> Stale {
     let mut stale = Stale::default();
     let Some(started) = found.started else {
-        let by_whom = Cause::differs("started by", "unknown, no record", "o3r-deploy");
-        stale.record = Some(by_whom);
+        let no_record = Cause::differs(
+            "containers",
+            "no record of what they were started from",
+            "recreated and recorded",
+        );
+        stale.record = Some(no_record);
         return stale;
     };
     // Service definitions come from the compose file and
@@ -153,8 +157,9 @@ pub(super) fn stale(
         }
     }
     if let Some(container) = stranger(builder, found, started) {
-        let attribute = format!("container {}: started by", container.name);
-        stale.record = Some(Cause::differs(attribute, "something else", "o3r-deploy"));
+        let attribute = format!("container {}", container.name);
+        let cause = Cause::differs(attribute, "not created by the last apply", "recreated");
+        stale.record = Some(cause);
     }
     stale
 }
