@@ -116,8 +116,8 @@ fn a_link_that_freezes_is_undecided_and_the_vpu_decides() {
     scene.link.fall_silent();
     scene.twin.oem(TIME_IS_UP);
     let ran = apply.finish().exits(10);
-    ran.says("compose.hello failed; the VPU rolls back to the previous release on its own")
-        .says("`o3r-deploy status` tells the outcome");
+    ran.says("compose.hello failed; the VPU rolls back to the previous release automatically")
+        .says("`o3r-deploy status` shows the outcome");
     scene.verdict();
     scene.rolled_back();
 }
@@ -165,7 +165,7 @@ fn without_a_watchdog_nothing_decides() {
     apply
         .finish()
         .exits(4)
-        .says("nothing could be restored, the VPU is out of reach");
+        .says("nothing could be restored, because the VPU cannot be reached");
 }
 
 impl Scene {

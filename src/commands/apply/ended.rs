@@ -17,8 +17,8 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
             ErrorCode::Locked,
             format!("{error}; nothing was done"),
             Some(
-                "wait for it (--lock-wait 5m does); its lock is freed within a minute after its client or connection \
-                 died; if you are sure that it is dead: o3r-deploy apply --break-lock"
+                "wait for it with --lock-wait 5m; its lock is released within a minute after its client or connection \
+                 dies; if you are sure that it is dead: o3r-deploy apply --break-lock"
                     .into(),
             ),
         ),
@@ -62,11 +62,11 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
         format!("interrupted {state}; {what}"),
         Some(match &plan.watchdog {
             Some(watchdog) if touched => format!(
-                "run `apply` again, and it resumes where it stopped; otherwise the VPU rolls back to the previous release \
-                 on its own in {} s",
+                "run `apply` again to resume where it stopped; otherwise the VPU rolls back to the previous release \
+                 automatically in {} s",
                 watchdog.seconds
             ),
-            _ => "run `apply` again; it resumes where it stopped".to_owned(),
+            _ => "run `apply` again to resume where it stopped".to_owned(),
         }),
     )
 }
@@ -86,7 +86,7 @@ pub(super) fn failed(
         ),
         Restored::Recorded => (
             ErrorCode::StepFailed,
-            "the new release runs and is recorded, but not all that it replaced was removed"
+            "the new release runs and is recorded, but something that it replaced was not removed"
                 .to_owned(),
         ),
         Restored::NoPrevious => (
@@ -103,13 +103,11 @@ pub(super) fn failed(
         ),
         Restored::OutOfReach => (
             ErrorCode::StepFailed,
-            "nothing could be restored, the VPU is out of reach".to_owned(),
+            "nothing could be restored, because the VPU cannot be reached".to_owned(),
         ),
         Restored::Undecided { seconds } => (
             ErrorCode::Undecided,
-            format!(
-                "the VPU rolls back to the previous release on its own, at the latest {seconds} s after it last heard of us"
-            ),
+            format!("the VPU rolls back to the previous release automatically within {seconds} s"),
         ),
         Restored::Failed { address, reason } => (
             ErrorCode::StepFailed,
@@ -121,15 +119,15 @@ pub(super) fn failed(
             code: exit_code,
             tail,
         } => {
-            let said = if tail.trim().is_empty() {
-                "no output"
-            } else {
-                tail.trim()
+            let command = format!(
+                "failed command: {} (exit code {exit_code})",
+                failure.command
+            );
+            let reason = match tail.trim() {
+                "" => format!("no output\n{command}"),
+                said => format!("{said}\n{command}"),
             };
-            (
-                format!("exit code {exit_code} from: {}\n{said}", failure.command),
-                None,
-            )
+            (reason, None)
         }
         FailureReason::Host(error) => (super::super::error::chain(error), error.help()),
         FailureReason::Device(error) => (error.to_string(), error.help()),
@@ -151,8 +149,8 @@ pub(super) fn failed(
     };
     let help = match hint {
         _ if matches!(failure.restored, Restored::Undecided { .. }) => format!(
-            "once the VPU answers, `o3r-deploy status` tells the outcome; to complete the new release instead, run \
-             `apply` again before that; full log: {}",
+            "once the VPU answers, `o3r-deploy status` shows the outcome; to complete the new release instead, run \
+             `apply` again before the rollback; full log: {}",
             log.path()
         ),
         Some(_) if failure.restored == Restored::OutOfReach => {
@@ -217,7 +215,7 @@ mod tests {
         };
         let said = format!("{:?}", failed(&failure, Some("known"), false, &Log::none()));
         for words in [
-            "compose.app failed; nothing could be restored, the VPU is out of reach",
+            "compose.app failed; nothing could be restored, because the VPU cannot be reached",
             "the connection to vpu was lost",
             "known",
             "o3r-deploy status",

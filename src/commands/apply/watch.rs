@@ -30,7 +30,7 @@ impl Waiting<'_> {
             _ = interrupts.wait_for(|times| *times > 0) => Err(CommandError::message(
                 ErrorCode::Interrupted,
                 format!("interrupted while {what}"),
-                Some("run `apply` again; it resumes where it stopped".into()),
+                Some("run `apply` again to resume where it stopped".into()),
             )),
         };
         let how = if result.is_ok() {
