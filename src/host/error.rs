@@ -159,12 +159,12 @@ impl HostError {
             )),
             Self::HostKeyRevoked { .. } => Some(format!(
                 "do not pin this key and do not log in: another machine may have it. If the key was revoked by mistake, \
-                 take it out of known_hosts or `RevokedHostKeys`; else give the VPU a new host key, and set `host_key` \
-                 in {table}"
+                 remove it from known_hosts or `RevokedHostKeys`; otherwise create a new host key on the VPU, and set \
+                 `host_key` in {table}"
             )),
             Self::JumpHost { .. } => Some(format!(
-                "the VPU was not reached: leave `host_key` and `identity` in {table} unchanged, and look at the \
-                 `ProxyJump` or `ProxyCommand` of your ssh_config"
+                "the VPU was not reached: check `ProxyJump` or `ProxyCommand` in your ssh_config; leave `host_key` and \
+                 `identity` in {table} unchanged"
             )),
             Self::Login { help, .. } => help.clone(),
             Self::NoSession { .. } => {
@@ -172,16 +172,16 @@ impl HostError {
             }
             Self::Refused { reason, .. } if key_help(reason).is_some() => key_help(reason),
             Self::Refused { user, host, .. } => Some(format!(
-                "name your key as `identity` in {table}, or load it into ssh-agent; firmware from \
-                 1.1.41 on takes keys only, older firmware also takes {user}'s password when there \
-                 is a terminal; try: ssh {user}@{host} true"
+                "set your key as `identity` in {table}, or load it into ssh-agent; firmware from \
+                 1.1.41 on accepts keys only, older firmware also accepts {user}'s password on a \
+                 terminal; try: ssh {user}@{host} true"
             )),
             Self::HostKeyUnknown {
                 presented: Some(key),
                 ..
             } => Some(format!(
                 "the VPU presents {}\n\
-                 if that is your VPU, pin its key in {file}:\n\n  {table}\n  host_key = \"{}\"",
+                 if that is your VPU, pin its key: in {file}, in {table}, set:\n\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyChanged {
@@ -190,26 +190,26 @@ impl HostError {
                 ..
             } => {
                 let pin = if *expected_by == PINNED {
-                    format!("replace its key in {file}")
+                    "replace its key"
                 } else {
-                    format!("replace the key {expected_by}, or pin it in {file}")
+                    "remove the old key from known_hosts, or pin the new one"
                 };
                 Some(format!(
                     "the VPU presents {}\n\
                      another VPU at the same address, or a firmware update, has another key; if that is your VPU, \
-                     {pin}:\n\n  {table}\n  host_key = \"{}\"",
+                     {pin}: in {file}, in {table}, set:\n\n  host_key = \"{}\"",
                     key.fingerprint, key.key
                 ))
             }
             Self::HostKeyUnknown { scan, .. } | Self::HostKeyChanged { scan, .. } => {
-                let by = scan.as_ref().map(|scan| format!(", or by: {scan}"));
+                let by = scan.as_ref().map(|scan| format!(", or with: {scan}"));
                 Some(format!(
-                    "read the key on the VPU (ssh-keyscan localhost){}; then set `host_key` in {table}",
+                    "read the key on the VPU with: ssh-keyscan localhost{}; then set `host_key` in {table}",
                     by.unwrap_or_default()
                 ))
             }
             Self::Disconnected { .. } | Self::LockLost => {
-                Some("run `apply` again; it resumes where it stopped".into())
+                Some("run `apply` again to resume where it stopped".into())
             }
             Self::NoAnswer { .. } => Some(
                 "check on the VPU: docker info; power-cycle the VPU if dockerd hangs; then run `apply` again"
@@ -224,26 +224,26 @@ impl HostError {
 fn key_help(reason: &str) -> Option<String> {
     let says = |words: &str| reason.contains(words);
     let text = if says("Too many authentication failures") {
-        "the agent offers more keys than sshd tries: name the right one as `identity`, with `IdentitiesOnly yes` for this \
+        "the agent offers more keys than sshd accepts: set the right one as `identity`, and `IdentitiesOnly yes` for this \
          host in ssh_config"
     } else if says("is a directory, not a key") || says("is an empty file") {
-        "name a key file as `identity`; make one with: ssh-keygen -t ed25519"
+        "set a key file as `identity`; create one with: ssh-keygen -t ed25519"
     } else if says("is a public key") {
-        "name the private key as `identity`: mostly the file of that name without .pub"
+        "set the private key as `identity`: usually the file of that name without .pub"
     } else if says("is a key of PuTTY's") {
-        "convert it: puttygen FILE -O private-openssh-new -o NEW, or make another with ssh-keygen -t ed25519"
+        "convert it with: puttygen FILE -O private-openssh-new -o NEW; or create another with: ssh-keygen -t ed25519"
     } else if says("line ends of Windows") {
-        "take the carriage returns out of the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
+        "remove the carriage returns from the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
     } else if says("UNPROTECTED PRIVATE KEY FILE") || says("bad permissions") {
-        "restrict the key file to yourself: chmod 600 FILE"
+        "make the key file readable only for you: chmod 600 FILE"
     } else if says("not accessible") || says("no such identity") {
-        "name a key file that is there as `identity`"
+        "set a key file that exists as `identity`"
     } else if says("passphrase") {
-        "load the key into ssh-agent (ssh-add FILE), or run this on a terminal, where ssh asks for the passphrase"
+        "load the key into ssh-agent with: ssh-add FILE; or run this on a terminal, where ssh asks for the passphrase"
     } else if says("Load key") {
-        "the key file is damaged, or of a format that this ssh does not read: ssh-keygen -y -f FILE says more"
+        "the key file is damaged, or has a format that this ssh does not read; check with: ssh-keygen -y -f FILE"
     } else if says("no mutual signature algorithm") || says("signing failed") {
-        "this kind of key does not work with that sshd: make another with ssh-keygen -t ed25519"
+        "sshd on the VPU does not accept this kind of key: create another with: ssh-keygen -t ed25519"
     } else {
         return None;
     };

@@ -504,7 +504,7 @@ mod tests {
             (
                 "Warning: Identity file id not accessible: No such file or directory.\n",
                 "id not accessible: No such file",
-                "name a key file that is there",
+                "set a key file that exists",
             ),
             (
                 "@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\nPermissions 0644 for 'id' are too open.\n\
@@ -524,7 +524,7 @@ mod tests {
                 "Too many authentication failures",
                 "IdentitiesOnly yes",
             ),
-            ("", "Permission denied", "name your key as `identity`"),
+            ("", "Permission denied", "set your key as `identity`"),
         ] {
             let tail = if said.starts_with("Received") {
                 ""
@@ -550,7 +550,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("id");
         for (text, told, helps) in [
-            ("", "empty", "name a key file"),
+            ("", "empty", "set a key file"),
             ("ssh-ed25519 AAAA me\n", "public key", "without .pub"),
             (
                 "PuTTY-User-Key-File-3: ssh-ed25519\r\n",
