@@ -96,7 +96,7 @@ async fn gpu_is_blocked_if_the_runtime_is_missing() {
         .collect();
     assert!(
         reasons.contains(
-            &"service detector wants the container runtime nvidia, and docker there has runc"
+            &"service detector needs the container runtime nvidia, but docker on the VPU has runc"
         ),
         "{reasons:?}"
     );

@@ -133,8 +133,8 @@ fn podmans_own_program_does_not_support_compose_projects() {
     docker.podman = Some(Podman::Program);
     let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
     insta::assert_snapshot!(blocked(&planned(&wanted, &observed)), @r"
-    vpu.docker-compose: `docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see other images and containers [compose-unavailable]
-      help: install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock
+    vpu.docker-compose: `docker` on the VPU is podman's program, but docker-compose talks to another engine, with other images and containers [compose-unavailable]
+      help: on the VPU, install docker, or docker's program (docker-cli) with podman's service on /var/run/docker.sock
     ");
     is_free(&desired(vec![]), &observed);
     let Probed::Known(docker) = &mut observed.facts.docker else {
@@ -248,7 +248,7 @@ fn runtime_that_docker_does_not_have() {
     };
     docker.runtimes = ["runc".to_owned()].into();
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    compose.app: service gpu wants the container runtime nvidia, and docker there has runc [runtime-missing]
+    compose.app: service gpu needs the container runtime nvidia, but docker on the VPU has runc [runtime-missing]
       help: remove `runtime: nvidia` from the compose file, or use a VPU that has it
     ");
 }
@@ -285,7 +285,7 @@ fn image_that_does_not_fit() {
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
     vpu.space: docker's disk has 300 MiB free, but needs 448 MiB to receive the images [no-space]
-      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
     ");
     // `status` prepares no layers, so these sizes are not the ones that would be sent.
     let full = with(300 << 20);
@@ -313,8 +313,8 @@ fn image_that_does_not_fit_beside_what_was_received() {
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
-    vpu.space: docker's disk has 600 MiB free, but needs 848 MiB for the images: 300 MiB unpacked, 548 MiB to receive them before they are [no-space]
-      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+    vpu.space: docker's disk has 600 MiB free, but needs 848 MiB for the images: 300 MiB unpacked, and 548 MiB to receive them [no-space]
+      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
     ");
     assert_eq!(with(900 << 20).blocked, []);
 }
@@ -365,8 +365,8 @@ fn image_of_which_two_parts_do_not_fit_together() {
     observed.readings.docker_free = Some(300 << 20);
     observed.readings.home_free = Some(1 << 30);
     insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
-    vpu.space: docker's disk has 300 MiB free, but needs 320 MiB for the images: 160 MiB unpacked, 160 MiB to receive them before they are [no-space]
-      help: check on the VPU: docker system df; images that no container uses, as those of earlier releases, go with: docker image prune -a
+    vpu.space: docker's disk has 300 MiB free, but needs 320 MiB for the images: 160 MiB unpacked, and 160 MiB to receive them [no-space]
+      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
     ");
 }
 
@@ -389,7 +389,7 @@ fn directory_that_cannot_be_created() {
         .insert("/opt/app".into(), Probed::Known(fact));
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
     directory./opt/app: /opt/app cannot be created: /opt belongs to user 0, and only that user can write there [not-writable]
-      help: choose another path, or have the owner open it: docker run --rm --user 0 -v /opt:/d IMAGE chmod o+w /d
+      help: choose another path, or make it writable in a container that runs as its owner: docker run --rm --user 0 -v /opt:/d IMAGE chmod o+w /d
     ");
 }
 
@@ -433,7 +433,7 @@ fn answers_of_docker_compose_on_the_vpu_count() {
     let code = planned(&wanted, &refusing).blocked[0].code;
     assert_eq!(code, BlockCode::ComposeRefused);
     insta::assert_snapshot!(blocked(&planned(&wanted, &refusing)), @r"
-    compose.app: docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
+    compose.app: docker-compose 1.29.2 on the VPU rejects the project (docker-compose.yml:4): services.web.foo is wrong [compose-refused]
       help: correct the files, then run: o3r-deploy check
     ");
     // Nothing was asked about other files, or of another docker-compose.

@@ -142,12 +142,12 @@ async fn the_older_generation_enables_and_disables_units() {
 #[tokio::test]
 async fn the_newer_generation_needs_policies_and_its_service() {
     insta::assert_snapshot!(planned(newer(), ON, "").await, @r"
-    ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web in docker-compose.yml has none that brings it back
+    ✗ autostart.app is blocked: on this firmware only a restart policy starts containers after a boot, and service web in docker-compose.yml has none that starts it
       help: add to it in docker-compose.yml the line: restart: unless-stopped
       code: no-restart-policy
     ");
     insta::assert_snapshot!(planned(newer(), ON, "    restart: on-failure:3\n").await, @r"
-    ✗ autostart.app is blocked: on this firmware containers come back after a boot by their restart policy alone, and service web (`restart: on-failure:3`) in docker-compose.yml has none that brings it back
+    ✗ autostart.app is blocked: on this firmware only a restart policy starts containers after a boot, and service web (`restart: on-failure:3`) in docker-compose.yml has none that starts it
       help: add to it in docker-compose.yml the line: restart: unless-stopped
       code: no-restart-policy
     ");
@@ -191,7 +191,7 @@ async fn a_vpu_that_cannot_start_it_blocks() {
     ");
     let elsewhere = with(&|a| a.working_directory = "/opt/%i".into());
     insta::assert_snapshot!(planned(elsewhere.clone(), ON, "").await, @r"
-    ✗ autostart.app is blocked: oem-dc@app.service starts the compose file of /opt/app, and /usr/share/oem/docker/compose/app is what is deployed
+    ✗ autostart.app is blocked: oem-dc@app.service starts the compose file of /opt/app, but /usr/share/oem/docker/compose/app is deployed
       help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
       code: unit-differs
     ");

@@ -91,13 +91,13 @@ async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
     );
     insta::assert_snapshot!(planned(temporary, NAMED, "").await, @r"
     ✗ vpu.name is blocked: saving the name would also save settings that somebody changed and did not save: /ports/port0/state
-      help: take these settings back (a reboot does), or save them on purpose, and plan again
+      help: undo these settings (a reboot does) or save them, and plan again
       code: settings-at-risk
     ");
     let unplugged = device("", json!({"ports": {"port6": {"state": "RUN"}}}));
     insta::assert_snapshot!(planned(unplugged, NAMED, "").await, @r"
-    ✗ vpu.name is blocked: saving the name would lose saved settings of what is not there now: /ports/port6/state
-      help: connect what is missing (such as a camera) and plan again
+    ✗ vpu.name is blocked: saving the name would lose saved settings of parts that are not connected: /ports/port6/state
+      help: connect the missing parts (such as a camera) and plan again
       code: settings-at-risk
     ");
 }
@@ -149,7 +149,7 @@ async fn firmware_is_matched_in_every_form_that_devices_write_it() {
         );
     }
     insta::assert_snapshot!(firmware("", "*").await, @r"
-    ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not say which one it has
+    ✗ vpu.firmware is blocked: firmware cannot be checked: the device does not report it
       help: leave `firmware` out of the manifest if you are sure that it is the right device
       code: device-unknown
     ");

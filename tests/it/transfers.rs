@@ -438,7 +438,7 @@ async fn an_unanswered_question_and_a_lack_of_space_block() {
     let plan = plan::plan(&desired, &observed, &Offers::default(), "fake");
     assert_eq!(
         blocked(&plan).0,
-        "12.0 KiB are to arrive on /, and 8.00 KiB are free"
+        "the transfers need 12.0 KiB on /, which has 8.00 KiB free"
     );
     observed.readings.free.insert("/".into(), 12_288);
     assert!(
@@ -446,14 +446,14 @@ async fn an_unanswered_question_and_a_lack_of_space_block() {
             .blocked
             .is_empty()
     );
-    let unknown = Probed::Unknown("the answer was cut short".to_owned());
+    let unknown = Probed::Unknown("the answer is truncated".to_owned());
     observed
         .facts
         .trees
         .targets
         .insert("~/config".into(), unknown);
     let plan = plan::plan(&desired, &observed, &Offers::default(), "fake");
-    assert_eq!(blocked(&plan).0, "the answer was cut short");
+    assert_eq!(blocked(&plan).0, "the answer is truncated");
 }
 
 #[tokio::test]

@@ -92,10 +92,9 @@ fn restart_policies_bring_the_project_back() {
     let site = Site::new(&twin);
     app(true, "on-failure").write(&site);
     let blocked = site.run(&["apply", "--yes"]).exits(9);
-    blocked.says("autostart.hello is blocked: on this firmware containers come back");
-    blocked.says(
-        "service web (`restart: on-failure`) in docker-compose.yml has none that brings it back",
-    );
+    blocked.says("autostart.hello is blocked: on this firmware only a restart policy");
+    blocked
+        .says("service web (`restart: on-failure`) in docker-compose.yml has none that starts it");
     blocked.says("add to it in docker-compose.yml the line: restart: unless-stopped");
     assert_eq!(twin.oem("docker ps -aq"), "");
 
@@ -247,8 +246,8 @@ fn a_vpu_that_cannot_start_it_is_refused() {
         "cp {unit} kept && sed -i 's,^Working.*,WorkingDirectory=/home/oem/%i,' {unit}"
     ));
     refused(
-        "oem-dc@hello.service starts the compose file of /home/oem/hello, and \
-         /usr/share/oem/docker/compose/hello is what is deployed",
+        "oem-dc@hello.service starts the compose file of /home/oem/hello, but \
+         /usr/share/oem/docker/compose/hello is deployed",
         "WorkingDirectory=/usr/share/oem/docker/compose/%i",
     );
     twin.oem(&format!("mv {unit} away && systemctl --user daemon-reload"));
@@ -271,7 +270,7 @@ fn a_vpu_that_cannot_start_it_is_refused() {
          ExecStart=/usr/bin/docker-compose -f /usr/share/oem/docker/compose/%i/docker-compose.yml up -d\nEND\nsystemctl --user daemon-reload"
     ));
     site.apply()
-        .says("names the compose file by -f and runs in /")
+        .says("names the compose file with -f and runs in /")
         .says("[boot-command-unknown]");
     twin.reboot();
     site.run(&["plan", "--exit-code"]).exits(0);

@@ -204,7 +204,7 @@ fn power_cut() {
         let ran = apply.finish().exits(10);
         ran.says("the connection to")
             .says("was lost")
-            .says("the VPU rolls back to the previous release on its own");
+            .says("the VPU rolls back to the previous release automatically");
         converges(&site, &twin, &app);
     }
 }
@@ -239,7 +239,7 @@ fn lost_connection() {
     let apply = apply_until(&site, &app, "file.hello/conf/greeting.txt");
     link.cut();
     let ran = apply.finish().exits(10);
-    ran.says("compose.hello failed; the VPU rolls back to the previous release on its own")
+    ran.says("compose.hello failed; the VPU rolls back to the previous release automatically")
         .says("was lost")
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")

@@ -44,7 +44,7 @@ fn one_changed_file_costs_little() {
     site.apply();
     write(&site, "2", Some(7));
     let plan = site.run(&["plan"]).exits(0);
-    plan.says("built there from app:1")
+    plan.says("built on the VPU from app:1")
         .says("delta against app:1")
         .says("[delta-used]");
     let before = link.sent();

@@ -94,7 +94,7 @@ fn no_temporary_settings_become_permanent() {
     let blocked = site.run(&["apply", "--yes"]).exits(9);
     blocked.says("vpu.name is blocked: saving the name would also save settings");
     blocked.says("did not save: /ports/port2/state");
-    blocked.says("take these settings back (a reboot does)");
+    blocked.says("undo these settings (a reboot does)");
     assert_eq!(name(&twin), "");
     twin.reboot();
     site.apply();
@@ -114,7 +114,7 @@ fn a_release_that_fails_restores_the_former_name() {
     let failed = site.run(&["apply", "--yes"]).exits(4);
     failed.says("vpu.name failed; the previous release could not be restored");
     failed.says("the device's API refused with fault 104014: Invalid device configuration");
-    failed.says("the device finds its configuration as a whole invalid");
+    failed.says("the device rejects its whole configuration as invalid");
     inject(&twin, "off");
     site.apply();
     assert_eq!(name(&twin), "agv-18");
@@ -155,12 +155,12 @@ fn every_failure_to_answer_has_its_own_message() {
         (
             "getInit: fault 104014 x",
             "refused with fault 104014: x",
-            "as a whole invalid",
+            "its whole configuration as invalid",
         ),
         (
             "getInit: fault 7 x",
             "refused with fault 7: x",
-            "look the fault up",
+            "look up the fault",
         ),
         (
             "getInit: garbage",
@@ -179,7 +179,7 @@ fn every_failure_to_answer_has_its_own_message() {
         ),
         (
             "getInit: truncate",
-            "was cut short",
+            "is truncated",
             "if it persists, restart the device",
         ),
         (

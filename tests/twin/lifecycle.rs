@@ -51,7 +51,7 @@ fn what_the_vpu_lacks() {
     let services = app.services.clone();
     app.services = format!("{services}    runtime: nvidia\n");
     app.write_files(&site);
-    let says = "service web wants the container runtime nvidia, and docker there has";
+    let says = "service web needs the container runtime nvidia, but docker on the VPU has";
     refused(&twin, &site, 9, &[says, "use a VPU that has it"]);
     app.services = services;
 
@@ -114,7 +114,7 @@ fn what_is_wrong_on_this_machine() {
         &twin,
         &site,
         1,
-        &["dist/hello-1.0.0.tar", "is cut off", "deploy.toml:"],
+        &["dist/hello-1.0.0.tar", "is truncated", "deploy.toml:"],
     );
 
     // An image for another processor.

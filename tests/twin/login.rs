@@ -117,7 +117,7 @@ fn unusable_keys_are_reported_and_a_slow_proxy_is_waited_for() {
         (
             "missing",
             "not accessible: No such file",
-            "a key file that is there",
+            "set a key file that exists",
         ),
         ("windows", "line ends of Windows", "tr -d"),
         ("open", "0644", "chmod 600"),

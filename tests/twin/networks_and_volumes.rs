@@ -140,7 +140,7 @@ fn converges(profile: Profile) {
         ("bind\nkept".to_owned(), "of two")
     );
     let done = data.apply(second);
-    done.says("container hello_data_2 is removed, for its service has 1 by now")
+    done.says("container hello_data_2 is removed, because its service now has 1")
         .says("[anonymous-volumes-left]");
     assert_eq!(data.data(), "bind\nkept");
 

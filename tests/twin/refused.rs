@@ -182,7 +182,7 @@ fn password_login_needs_a_terminal() {
     let ran = site.run(&["apply", "--yes"]).exits(3);
     ran.says("rejects the login of oem")
         .says("Permission denied")
-        .says("password when there is a terminal");
+        .says("password on a terminal");
     is_untouched(&twin);
     site.run_in_terminal(&["plan"], "password:", "oem\n")
         .exits(0)
@@ -288,7 +288,7 @@ fn conflicts() {
         &format!("{run} --name hello_web_1 foreign:1 /busybox sleep 1000"),
         "docker rm -f hello_web_1",
     );
-    ran.says("compose.hello is blocked: the container name hello_web_1 is taken: that one was not created by docker-compose");
+    ran.says("compose.hello is blocked: the container name hello_web_1 is taken: that container was not created by docker-compose");
     let ran = blocked(
         r#"mkdir hello; cd hello; printf 'version: "2.4"\nservices:\n  x:\n    image: foreign:1\n    init: true\n    command: ["/busybox", "sleep", "1000"]\n' >docker-compose.yml; docker-compose up -d"#,
         "cd hello && docker-compose down",

@@ -28,7 +28,7 @@ fn docker_compose_on_the_vpu_is_asked_before_anything_is_touched() {
     write(&site, &app, "env_file: app.env", both);
 
     let ran = site.run(&["plan"]).exits(9);
-    ran.says("docker-compose 1.29.2 on the VPU refuses the project (docker-compose.yml:")
+    ran.says("docker-compose 1.29.2 on the VPU rejects the project (docker-compose.yml:")
         .says("Couldn't find env file: /home/oem/site.env");
     assert_eq!(twin.oem("ls -A /usr/share/oem/docker/compose"), "");
 
@@ -41,7 +41,7 @@ fn docker_compose_on_the_vpu_is_asked_before_anything_is_touched() {
     let first = containers(&twin);
 
     // Nothing to do: docker-compose is not asked again, not even after the cache was lost.
-    let asked = "asking docker-compose there";
+    let asked = "querying docker-compose on the VPU";
     let ran = site.run(&["-vv", "plan", "--exit-code"]).exits(0);
     ran.says_not(asked);
     std::fs::remove_dir_all(site.path("home/.cache/o3r-deploy/compose")).unwrap();
@@ -71,7 +71,7 @@ fn docker_compose_on_the_vpu_is_asked_before_anything_is_touched() {
     site.write("new.env", "PLANT=three\n");
     write(&site, &app, "env_file: app.env", &transferred);
     let ran = site.run(&["plan"]).exits(0);
-    ran.says("it reads /home/oem/share/new.env, which this plan puts there");
+    ran.says("it needs /home/oem/share/new.env, which this apply creates");
     site.apply();
     assert_eq!(env_of(&twin, "PLANT"), "three");
     site.write("new.env", "PLANT=four\n");

@@ -195,7 +195,9 @@ fn release_whose_image_somebody_removed() {
     bad.restart = "no\"\n    mem_limit: \"1k".to_owned();
     bad.write(&vpu.site);
     let plan = vpu.site.run(&["plan"]).exits(0);
-    plan.says("cannot be restored: the image hello:1.0.0 of the last recorded release is gone");
+    plan.says(
+        "cannot be restored: the image hello:1.0.0 of the last recorded release no longer exists",
+    );
     let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
     ran.says("no image hello:1.0.0 of the previous release any more");
     vpu.app.runs_on(&vpu.twin);

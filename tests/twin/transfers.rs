@@ -178,7 +178,7 @@ fn obstacles_block_with_a_remedy() {
     site.write("config/big", &"x".repeat(2 << 20));
     site.run(&["apply", "--yes"])
         .exits(9)
-        .says("are to arrive on /media/stick, and 1.00 MiB are free");
+        .says("on /media/stick, which has 1.00 MiB free");
     site.write("config/big", "small");
     site.apply();
     assert_eq!(
@@ -225,7 +225,7 @@ fn containers_that_use_changed_files_are_recreated_and_others_keep_running() {
     site.write("settings/main.json", "two");
     site.run(&["plan"])
         .exits(0)
-        .says("compose.hello mounts the file ~/settings/main.json alone")
+        .says("compose.hello mounts the single file ~/settings/main.json")
         .says("[file-mount-stale]")
         .says("because of transfer.~/settings");
     site.apply();

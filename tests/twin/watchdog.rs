@@ -71,7 +71,7 @@ impl Scene {
         self.site.nothing_to_do();
         self.new.write(&self.site);
         let plan = self.site.run(&["plan"]).exits(0);
-        plan.says("the VPU rolled back to the previous release on its own");
+        plan.says("the VPU rolled back to the previous release automatically");
         self.site.apply();
         self.new.runs_on(&self.twin);
         self.site.nothing_to_do();
@@ -86,7 +86,7 @@ fn a_killed_client_is_rolled_back_by_the_vpu() {
     apply.signal("KILL");
     apply.finish().exits(137);
     let status = scene.site.run(&["status"]).exits(0);
-    status.says("hello: an apply is at work or was cut off; in ");
+    status.says("hello: an apply runs or was interrupted; ");
     scene.twin.oem(TIME_IS_UP);
     let verdict = scene.verdict();
     assert!(
@@ -103,7 +103,7 @@ fn an_apply_in_time_takes_over() {
     apply.signal("KILL");
     apply.finish().exits(137);
     let plan = scene.site.run(&["plan"]).exits(0);
-    plan.says("note: an apply is at work or was cut off; in ");
+    plan.says("note: an apply runs or was interrupted; ");
     scene.site.apply();
     scene.new.runs_on(&scene.twin);
     assert_eq!(scene.twin.oem(LEFT), "");

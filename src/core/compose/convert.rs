@@ -155,11 +155,11 @@ fn from_text(text: &str, target: Target) -> Result<Value, &'static str> {
             number(Kind::Float(value), text.trim().to_owned())
         }
         Target::Bytes => {
-            let value = bytes(text).ok_or("a size as `64m`")?;
+            let value = bytes(text).ok_or("a size such as `64m`")?;
             number(Kind::Int(value), value.to_string())
         }
         Target::Microseconds => {
-            let seconds = seconds(text).ok_or("a duration as `50ms`")?;
+            let seconds = seconds(text).ok_or("a duration such as `50ms`")?;
             #[expect(clippy::cast_possible_truncation, reason = "Python cuts it off, too")]
             let value = (seconds * 1e6) as i128;
             number(Kind::Int(value), value.to_string())

@@ -298,8 +298,8 @@ impl Reader<'_> {
         let help = match error {
             ComposeError::Duplicate { .. } => "remove one of the two",
             ComposeError::Yaml { message, .. } if is_of_indentation(message) => {
-                "correct the indentation, of this line or of one above it: the keys of a table start in one column, \
-                 and only spaces indent, not tabs"
+                "correct the indentation of this line or of one above it: indent the keys of a table to the same \
+                 column, with spaces, not tabs"
             }
             _ => "correct the file; `docker-compose config` shows what it reads",
         };
@@ -435,8 +435,8 @@ impl Reader<'_> {
                     format!(" (\"{said}\")")
                 };
                 let message = format!(
-                    "requires the variable `{name}`{said}, which nothing here sets: docker-compose \
-                     refuses that, unless the VPU's login sets it"
+                    "requires the variable `{name}`{said}, which no file of the project sets: docker-compose \
+                     rejects that unless the VPU's login sets it"
                 );
                 let help = "set it in a `.env` file listed in `extra_files`, or in `env`";
                 let refusal = Refusal::new(place, message, help).unless_login_sets();

@@ -194,7 +194,7 @@ impl Explainer<'_> {
                     let problem = ports::split(text).err().unwrap_or_default();
                     (
                         format!("has the port `{text}`: {problem}"),
-                        "write `\"HOST:CONTAINER\"`, as `\"8080:80\"`".to_owned(),
+                        "write `\"HOST:CONTAINER\"`, e.g. `\"8080:80\"`".to_owned(),
                     )
                 }
                 "expose" => (
@@ -224,7 +224,7 @@ impl Explainer<'_> {
             }
             ValidationErrorKind::Pattern { pattern } => (
                 format!("gives {subject} the value {found}, which does not have the required form"),
-                format!("it has to match `{pattern}`"),
+                format!("it must match `{pattern}`"),
             ),
             ValidationErrorKind::Minimum { limit } => (
                 format!("gives {subject} a value below {limit}"),
@@ -273,7 +273,7 @@ impl Explainer<'_> {
         let takes_text = wanted.contains(&JsonType::String);
         let help = match node.map(|node| &node.value) {
             Some(Value::Other(_)) if takes_text && path.is_duration() => {
-                "write a duration, as `2s`".to_owned()
+                "write a duration such as `2s`".to_owned()
             }
             Some(Value::Other(_)) if takes_text => "write it in quotes".to_owned(),
             Some(Value::String(text)) if wanted == [JsonType::Array] => {
@@ -284,7 +284,8 @@ impl Explainer<'_> {
             }
             Some(Value::Null) => "write a value, or remove the key".to_owned(),
             Some(Value::Map(_)) if path.is_env_file() => {
-                "write the path alone; `path:` and `required:` are of docker compose 2".to_owned()
+                "write the path alone; `path:` and `required:` belong to docker compose 2"
+                    .to_owned()
             }
             Some(Value::Map(_)) if path.is_environment_entry() => {
                 "write `- NAME=value`, or a table without the dashes".to_owned()
@@ -369,9 +370,9 @@ fn of_compose_2(path: &Path, key: &str) -> Option<&'static str> {
     let depth = path.keys.len();
     Some(match (depth, key) {
         (0, "include") => {
-            "`include:` is of docker compose 2; write the services here, or use `extends:`"
+            "`include:` belongs to docker compose 2; write the services in this file, or use `extends:`"
         }
-        (0, "name") => "remove it; the project is called as in [[compose]]",
+        (0, "name") => "remove it; the project's name is the one in [[compose]]",
         (2, "gpus") => "`gpus:` is of docker compose 2; write `runtime: nvidia`",
         (
             2,

@@ -56,14 +56,15 @@ impl Watchdog {
     pub fn describe(&self) -> String {
         match self {
             Self::Armed { seconds_left } => format!(
-                "an apply is at work or was cut off; in {seconds_left} s without a client, the VPU rolls back on its own"
+                "an apply runs or was interrupted; without a client, the VPU rolls back automatically in \
+                 {seconds_left} s"
             ),
             Self::Unconfirmed { seconds_left } => format!(
                 "it waits to be confirmed; in {seconds_left} s, the VPU rolls back on its own (confirm or cancel it with the \
                  token that `apply` printed: o3r-deploy confirm TOKEN)"
             ),
             Self::RollingBack => {
-                "the VPU is rolling back on its own, because an apply was cut off".to_owned()
+                "the VPU is rolling back automatically, because an apply was interrupted".to_owned()
             }
             Self::Ended(verdict) => verdict.describe(),
         }
@@ -84,9 +85,9 @@ impl Verdict {
             _ => format!("{whose} fell silent{during}"),
         };
         match self.failed.first() {
-            None => format!("{why}; the VPU rolled back to the previous release on its own"),
+            None => format!("{why}; the VPU rolled back to the previous release automatically"),
             Some(failed) => format!(
-                "{why}; the VPU rolled back on its own, but could not restore {}: {}",
+                "{why}; the VPU rolled back automatically, but could not restore {}: {}",
                 failed.address, failed.said
             ),
         }
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(
             said,
             "the apply of me@pc at 2026-11-30T00:17:28Z fell silent at compose.hello; the VPU rolled back to the \
-             previous release on its own"
+             previous release automatically"
         );
         verdict.why = "restart".into();
         verdict.failed.push(NotRestored {

@@ -64,8 +64,8 @@ impl FromStr for ImageRef {
         let refuse = |problem: &str| NameError::new::<Self>(text, problem);
         if text.contains('@') {
             return Err(
-                refuse("a digest says what an image is, not what it is called").with_help(
-                    "write `name:tag` here; to pull by digest, give the reference as `registry`",
+                refuse("a digest identifies an image's content, not its name").with_help(
+                    "write `name:tag`; to pull by digest, set the reference as `registry`",
                 ),
             );
         }

@@ -233,7 +233,7 @@ impl Word for RelativePath {
     const FORMAT: &'static str = "relative-path";
     const PATTERN: &'static str = "^[^/~]";
     const EXPECTED: &'static str = "a path below the compose file";
-    const HELP: &'static str = "write a relative path without `..`, as `conf/app.json`";
+    const HELP: &'static str = "write a relative path without `..`, e.g. `conf/app.json`";
 }
 
 impl FromStr for RelativePath {

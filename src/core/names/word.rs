@@ -171,7 +171,7 @@ word!(
         if text.starts_with('-') {
             Some("it starts with `-`, which ssh would read as an option".into())
         } else if text.starts_with('[') {
-            Some("it is in brackets, which an address goes without here".into())
+            Some("it is in brackets".into())
         } else if text.contains("://") {
             Some("it is a URL; expected a host alone".into())
         } else if text.matches(':').count() == 1 {
@@ -232,7 +232,7 @@ word!(
     "engine-reference",
     "^[A-Za-z0-9$]",
     "an image of this machine's docker",
-    "write a name or an id that `docker image inspect` knows here",
+    "write a name or ID that `docker image inspect` finds on this machine",
     |text| charset_problem(text, |b| b.is_ascii_alphanumeric(), b"_.:/@-")
 );
 
@@ -262,7 +262,7 @@ word!(
     "host-key",
     "^[a-z0-9@.$-]+ +[A-Za-z0-9+/${]",
     "an ssh host key",
-    "write key type and key as in known_hosts: `ssh-ed25519 AAAA…`",
+    "write the key type and the key as in known_hosts: `ssh-ed25519 AAAA…`",
     host_key_problem
 );
 

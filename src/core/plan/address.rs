@@ -97,7 +97,7 @@ pub struct Address {
 
 /// The text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no address of a resource: none of these kinds has that name")]
+#[error("`{0}` is not the address of a resource: its kind is unknown")]
 pub struct UnknownAddress(String);
 
 impl Address {

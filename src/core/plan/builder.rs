@@ -265,8 +265,8 @@ impl<'a> Builder<'a> {
         }
         let autostart = self.facts.autostart.known();
         if autostart.is_none_or(|autostart| autostart.lingering != Some(true)) {
-            let text = "if the VPU restarts during this apply, it does not roll back on its own, because its services start \
-                        only with a login (lingering is off); the next apply does";
+            let text = "if the VPU restarts during this apply, it does not roll back automatically, because its \
+                        services start only with a login (lingering is off); the next apply does";
             self.note(NoteCode::NoRollbackAtBoot, text);
         }
         Some(Watchdog {

@@ -99,17 +99,17 @@ fn in_the_way(saved: &Saved) -> Option<Obstacle> {
                 "saving the name would also save settings that somebody changed and did not save: {}",
                 listed(&saved.differing)
             ),
-            "take these settings back (a reboot does), or save them on purpose, and plan again",
+            "undo these settings (a reboot does) or save them, and plan again",
         ));
     }
     if !saved.missing.is_empty() {
         return Some(Obstacle::new(
             BlockCode::SettingsAtRisk,
             format!(
-                "saving the name would lose saved settings of what is not there now: {}",
+                "saving the name would lose saved settings of parts that are not connected: {}",
                 listed(&saved.missing)
             ),
-            "connect what is missing (such as a camera) and plan again",
+            "connect the missing parts (such as a camera) and plan again",
         ));
     }
     None

@@ -129,8 +129,8 @@ fn diff_directory(builder: &mut Builder<'_>, directory: &Directory) {
                         "{path} has mode {found:04o} and belongs to user {uid}, and only that user can change it"
                     ),
                     format!(
-                        "on the VPU, move it away or change it by a container that runs as that user: docker \
-                         run --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d",
+                        "on the VPU, move it away, or change it in a container that runs as that user: docker run \
+                         --rm --user {uid} -v {} IMAGE chmod {mode:04o} /d",
                         quote(&format!("{path}:/d"))
                     ),
                 );
@@ -153,8 +153,8 @@ pub(super) fn unwritable(path: &str, parent: &str, uid: u32) -> Obstacle {
             "{path} cannot be created: {parent} belongs to user {uid}, and only that user can write there"
         ),
         format!(
-            "choose another path, or have the owner open it: docker run --rm --user {uid} -v \
-             {parent}:/d IMAGE chmod o+w /d"
+            "choose another path, or make it writable in a container that runs as its owner: docker run --rm --user \
+             {uid} -v {parent}:/d IMAGE chmod o+w /d"
         ),
     )
 }

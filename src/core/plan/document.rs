@@ -12,7 +12,7 @@ pub enum PlanError {
     #[error("not a plan: {0}")]
     Json(#[from] serde_json::Error),
     /// A document that another command wrote.
-    #[error("what `{command}` wrote, and not a plan")]
+    #[error("not a plan, but the output of `{command}`")]
     Other {
         /// The command that wrote it.
         command: &'static str,

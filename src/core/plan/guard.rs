@@ -65,9 +65,10 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             builder,
             "docker-compose",
             BlockCode::ComposeUnavailable,
-            "`docker` on the VPU is podman's own program, and docker-compose does not ask that: it would see \
-             other images and containers",
-            "install docker there, or docker's program (docker-cli) with podman's service on /var/run/docker.sock",
+            "`docker` on the VPU is podman's program, but docker-compose talks to another engine, with other images \
+             and containers",
+            "on the VPU, install docker, or docker's program (docker-cli) with podman's service on \
+             /var/run/docker.sock",
         );
     }
     if uses_docker {
@@ -103,8 +104,8 @@ fn other_docker(builder: &mut Builder<'_>) {
     for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
         if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
             builder.note(NoteCode::OtherDocker, format!(
-                "the login on the VPU sets {name}={value}: everything is asked there, and what starts with the VPU \
-                 may use another docker"
+                "the login on the VPU sets {name}={value}: o3r-deploy uses that docker, but what starts at boot may \
+                 use another one"
             ));
         }
     }
@@ -114,10 +115,10 @@ fn other_docker(builder: &mut Builder<'_>) {
 fn docker_help(reason: &str) -> &'static str {
     match Trouble::of(reason) {
         Trouble::NotPermitted => {
-            "the login's user is not in the group docker: have root on the VPU run: usermod -aG docker USER"
+            "the login's user is not in the group docker; on the VPU, as root: usermod -aG docker USER"
         }
         Trouble::NotRunning => {
-            "start docker on the VPU; see there: systemctl status docker; journalctl -u docker"
+            "start docker on the VPU; check with: systemctl status docker; journalctl -u docker"
         }
         _ => "check on the VPU: docker info; journalctl -u docker",
     }
@@ -159,8 +160,8 @@ pub(super) fn home(builder: &mut Builder<'_>) {
             "home",
             BlockCode::HomeNotWritable,
             reason,
-            "check on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; where ~/.o3r-deploy is no directory, \
-             move it away",
+            "check on the VPU: ls -ld ~ ~/.o3r-deploy; findmnt -T ~; df -i ~; dmesg; if ~/.o3r-deploy is not a \
+             directory, move it away",
         );
     }
 }
@@ -184,7 +185,7 @@ fn clock(builder: &mut Builder<'_>) {
 /// Returns the remedy for a device API that failed to answer.
 pub(super) fn api_help(facts: &Facts, port: u16) -> String {
     facts.device_help.clone().unwrap_or_else(|| {
-        format!("see whether the device answers on port {port} (`api_port` in [vpu])")
+        format!("check whether the device answers on port {port} (`api_port` in [vpu])")
     })
 }
 
@@ -222,7 +223,7 @@ fn device(builder: &mut Builder<'_>) {
             builder,
             "serial",
             BlockCode::DeviceUnknown,
-            "serial cannot be checked: the device does not say its serial number",
+            "serial cannot be checked: the device does not report its serial number",
             "restart the device and try again; leave `serial` out of the manifest if you are sure that it is \
              the right device",
         );
@@ -246,7 +247,7 @@ fn device(builder: &mut Builder<'_>) {
                 builder,
                 "firmware",
                 BlockCode::DeviceUnknown,
-                "firmware cannot be checked: the device does not say which one it has",
+                "firmware cannot be checked: the device does not report it",
                 "leave `firmware` out of the manifest if you are sure that it is the right device",
             );
         }

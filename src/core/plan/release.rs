@@ -150,8 +150,8 @@ fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTre
         for project in release.projects.intersection(projects) {
             let since = at(other).unwrap_or_default();
             let text = format!(
-                "compose.{project} belongs to release {other}, applied {since}: this apply makes it one of {own} (two \
-                 manifests with one project undo each other's work)"
+                "compose.{project} belongs to release {other}, applied {since}: this apply takes it over for {own} \
+                 (two manifests with the same project undo each other's changes)"
             );
             builder.note(NoteCode::ProjectTakenOver, text);
         }

@@ -21,8 +21,8 @@ pub fn address() -> Address {
 }
 
 /// How to free space on docker's disk.
-pub const REMEDY: &str = "check on the VPU: docker system df; images that no container uses, as those of \
-     earlier releases, go with: docker image prune -a";
+pub const REMEDY: &str = "check on the VPU: docker system df; remove images that no container uses, such as those \
+                          of earlier releases, with: docker image prune -a";
 
 /// Bytes that images need on the VPU while they are sent.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             format!("{} to receive the images", bytes(docker))
         } else {
             format!(
-                "{} for the images: {} unpacked, {} to receive them before they are",
+                "{} for the images: {} unpacked, and {} to receive them",
                 bytes(docker),
                 bytes(need.unpacked),
                 bytes(need.received + arriving)
@@ -98,7 +98,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     if let Some(home) = home.filter(|home| !shared && need.arriving > *home) {
         let (home, need) = (bytes(home), bytes(need.arriving));
         let reason = format!(
-            "the home directory's disk has {home} free, and the images need {need} there to arrive"
+            "the home directory's disk has {home} free, but receiving the images needs {need}"
         );
         let remedy = "check on the VPU: du -sh ~/*";
         let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);

@@ -118,8 +118,7 @@ fn users_are_ours(builder: &Builder<'_>, volume: &str) -> Result<(), String> {
     match foreign {
         None => Ok(()),
         Some(container) => Err(format!(
-            "the volume differs and cannot be replaced: container {}, which is not of this \
-             manifest, has it",
+            "the volume differs and cannot be replaced: container {}, which this manifest does not declare, uses it",
             container.name
         )),
     }

@@ -329,7 +329,9 @@ fn a_mount_replaces_an_anonymous_volume_which_is_kept_with_its_data() {
             let plan = plan_for(&vpu, &next).await;
             let said = |note: &Note| {
                 note.code == NoteCode::AnonymousVolumeUnrecorded
-                    && note.text.contains("cut off mounts something at /data")
+                    && note
+                        .text
+                        .contains("interrupted apply mounted something at /data")
             };
             assert!(plan.notes.iter().any(said), "{:#?}", plan.notes);
             vpu.world(|world| *world = start);

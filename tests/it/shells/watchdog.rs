@@ -215,7 +215,7 @@ async fn what_cannot_be_restored_is_named_and_the_rest_is_restored() {
             failed,
             [
                 ("compose.first", "no \"such\" image: a\\b"),
-                ("compose.removed", "what it removed cannot be restored"),
+                ("compose.removed", "the removed resource cannot be restored"),
             ]
         );
     }

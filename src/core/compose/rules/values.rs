@@ -58,11 +58,11 @@ fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
         Value::Other(other) => {
             let Kind::Int(number) = other.kind else {
                 let message = format!("gives `{name}` the port {}, which is not valid", other.text);
-                return rules.refuse(entry.place, message, "write it in quotes, as `\"8080:80\"`");
+                return rules.refuse(entry.place, message, "write it in quotes: `\"8080:80\"`");
             };
             if number < 0 {
                 let message = format!("gives `{name}` the port {number}, which is not valid");
-                return rules.refuse(entry.place, message, "write it in quotes, as `\"8080:80\"`");
+                return rules.refuse(entry.place, message, "write it in quotes: `\"8080:80\"`");
             }
             if let Some((host, container)) = sixties(number, entry.place) {
                 let message = format!(
@@ -239,7 +239,8 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
             .and_then(|text| text.split_once('.'))
             .is_some_and(|(_, digits)| digits.trim_end_matches('0').len() > 9)
     {
-        let message = format!("gives `{name}` more than nine digits behind the point of `cpus`");
+        let message =
+            format!("gives `{name}` more than nine digits after the decimal point of `cpus`");
         rules.refuse(node.place, message, "write fewer digits");
     }
     for key in ["cpu_shares", "pids_limit"] {
@@ -269,7 +270,11 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
             };
             if !is_rate {
                 let message = format!("gives `{name}` an invalid rate in `{}`", key.name);
-                rules.refuse(rate.place, message, "write a number, or a size as `1mb`");
+                rules.refuse(
+                    rate.place,
+                    message,
+                    "write a number, or a size such as `1mb`",
+                );
             }
         }
     }
@@ -281,7 +286,7 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
             && convert::bytes(text).is_none()
         {
             let message = format!("gives `{name}` the {key} `{text}`, which is no size");
-            rules.refuse_at_start(node.place, message, "write a size as `512m` or `1g`");
+            rules.refuse_at_start(node.place, message, "write a size such as `512m` or `1g`");
         }
     }
     let times = service.get("healthcheck").and_then(Node::as_map);
@@ -297,7 +302,11 @@ fn limits(rules: &mut Rules<'_>, name: &str, service: &Map) {
             && convert::seconds(text).is_none()
         {
             let message = format!("gives `{name}` the {key} `{text}`, which is no duration");
-            rules.refuse_at_start(node.place, message, "write a duration as `10s` or `1m30s`");
+            rules.refuse_at_start(
+                node.place,
+                message,
+                "write a duration such as `10s` or `1m30s`",
+            );
         }
     }
 }

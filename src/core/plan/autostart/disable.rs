@@ -150,7 +150,7 @@ fn note_mistyped(
     }
     if let Some(meant) = did_you_mean(&project, there) {
         let text = format!(
-            "[autostart] disable names {}, and nothing of that name is on the VPU (did you mean {meant}?)",
+            "[autostart] disable names {}, which does not exist on the VPU (did you mean {meant}?)",
             other.name
         );
         builder.note(NoteCode::NothingToDisable, text);

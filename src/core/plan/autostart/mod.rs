@@ -75,7 +75,7 @@ fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
         let is_declared = project.autostart.is_some() || project.state == ProjectState::Absent;
         let differs = previous.autostart.contains(name) != found.starts(name);
         if is_declared && differs && !builder.changes(&address(name)) {
-            let reason = "whether a boot starts it is not what the last recorded release says";
+            let reason = "whether it starts at boot differs from the last recorded release";
             builder.not_restorable(address(name), reason);
         }
     }

@@ -72,8 +72,8 @@ pub(super) fn missing(project: &Project) -> Option<Obstacle> {
     Some(Obstacle::new(
         BlockCode::NoRestartPolicy,
         format!(
-            "on this firmware containers come back after a boot by their restart policy alone, and \
-             {what} {} in {file} {has} none that brings {it} back",
+            "on this firmware only a restart policy starts containers after a boot, and {what} {} in {file} {has} \
+             none that starts {it}",
             lacking.join(", ")
         ),
         format!("add to {each} in {file} the line: restart: unless-stopped"),

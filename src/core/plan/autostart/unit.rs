@@ -61,7 +61,7 @@ pub(super) fn judge(
     {
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
-            format!("{name} starts a project called {other}, another one"),
+            format!("{name} starts another project: {other}"),
             remedy("on the VPU, remove --project-name from the unit"),
         ));
     }
@@ -102,7 +102,7 @@ fn compose_file(
         };
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
-            format!("{name} starts the compose file of {place}, and {wanted} is what is deployed"),
+            format!("{name} starts the compose file of {place}, but {wanted} is deployed"),
             set_directory(),
         ));
     }
@@ -115,7 +115,7 @@ fn compose_file(
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
             format!(
-                "{name} starts {}, and {deployed} is what is deployed",
+                "{name} starts {}, but {deployed} is deployed",
                 call.files.join(" and ")
             ),
             remedy("on the VPU, remove -f from the unit"),
@@ -126,8 +126,8 @@ fn compose_file(
         return Err(Obstacle::new(
             BlockCode::UnitDiffers,
             format!(
-                "{name} names the compose file by -f and runs elsewhere, where docker-compose {} \
-                 does not read the project's .env",
+                "{name} names the compose file with -f and runs in another directory, where docker-compose {} does \
+                 not read the project's .env",
                 compose.unwrap_or("of this version")
             ),
             set_directory(),
@@ -139,8 +139,7 @@ fn compose_file(
         format!(" and runs in {runs_in}/")
     };
     let text = format!(
-        "{name} names the compose file by -f{place}, other than ifm's units known here; it is the one \
-         that is deployed"
+        "{name} names the compose file with -f{place}, unlike ifm's known units; it is the deployed one"
     );
     Ok(Some(Note::new(NoteCode::BootCommandUnknown, text)))
 }
@@ -267,9 +266,9 @@ mod tests {
             judged("/", exec, "", "1.29.2"),
         ];
         insta::assert_snapshot!(said.join("\n"), @r"
-        blocked: oem-dc@app.service starts the compose file of /home/oem/apps/app, and /usr/share/oem/docker/compose/app is what is deployed; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
-        note: oem-dc@app.service names the compose file by -f and runs in /, other than ifm's units known here; it is the one that is deployed
-        blocked: oem-dc@app.service names the compose file by -f and runs elsewhere, where docker-compose 1.25.4 does not read the project's .env; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
+        blocked: oem-dc@app.service starts the compose file of /home/oem/apps/app, but /usr/share/oem/docker/compose/app is deployed; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
+        note: oem-dc@app.service names the compose file with -f and runs in /, unlike ifm's known units; it is the deployed one
+        blocked: oem-dc@app.service names the compose file with -f and runs in another directory, where docker-compose 1.25.4 does not read the project's .env; help: on the VPU, set WorkingDirectory=/usr/share/oem/docker/compose/%i: systemctl --user edit oem-dc@.service; or leave `autostart` out
         note: oem-dc@app.service is started by multi-user.target, not by default.target: whether it starts at boot could not be determined | oem-dc@app.service runs `/usr/libexec/oem-dc %i`, not plain docker-compose up: whether it starts the project could not be determined
         blocked: oem-dc@app.service has no WantedBy=, so it cannot be enabled; help: on the VPU, add WantedBy=default.target below [Install]: systemctl --user edit oem-dc@.service; or leave `autostart` out
         ");

@@ -29,7 +29,7 @@ pub(super) fn refusal(builder: &Builder<'_>, project: &Project) -> Option<Obstac
         .unwrap_or_default();
     Some(Obstacle::new(
         BlockCode::ComposeRefused,
-        format!("docker-compose {version} on the VPU refuses the project{place}: {words}"),
+        format!("docker-compose {version} on the VPU rejects the project{place}: {words}"),
         "correct the files, then run: o3r-deploy check",
     ))
 }
@@ -52,8 +52,8 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project) {
         .collect();
     if let Answer::Unknown(reason) = &resolved.answer {
         let text = format!(
-            "{name}: docker-compose on the VPU could not validate the project ({reason}); errors would show \
-             when it starts"
+            "{name}: docker-compose on the VPU could not validate the project ({reason}); errors may show when it \
+             starts"
         );
         notes.push(Note::new(NoteCode::ComposeNotAsked, text));
     }

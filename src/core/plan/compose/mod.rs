@@ -197,7 +197,7 @@ fn conflict(
         )
     };
     let reason = format!(
-        "the container name {} is taken: that one {origin}",
+        "the container name {} is taken: that container {origin}",
         foreign.name
     );
     Some(Obstacle::new(BlockCode::NameTaken, reason, remedy))
@@ -436,7 +436,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let nothing = found.containers.is_empty() && found.started.is_none();
     if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
         if previous.is_some_and(|previous| previous.has_it()) {
-            let reason = "it is gone from the VPU already, as declared";
+            let reason = "it was removed from the VPU before this apply";
             builder.not_restorable(address(&project.name), reason);
         }
         return builder.unchanged();

@@ -41,7 +41,7 @@ fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {
     }
     Some(Obstacle::new(
         BlockCode::ComposeTooOld,
-        format!("the compose file {refused}, which docker-compose {version} refuses"),
+        format!("the compose file {refused}, which docker-compose {version} rejects"),
         "write `version: \"2.4\"`, which every firmware supports",
     ))
 }
@@ -62,7 +62,7 @@ fn image(project: &Project, desired: &Desired) -> Option<Obstacle> {
             "service {name} runs from {image} on this VPU, which no [[images]] declares: docker-compose would \
              pull it from a registry"
         ),
-        "see what sets the variables of its `image:` on the VPU (ssh … env), or declare that image",
+        "check what sets the variables of its `image:` on the VPU (ssh … env), or declare that image",
     ))
 }
 
@@ -77,7 +77,7 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
     Some(Obstacle::new(
         BlockCode::RuntimeMissing,
         format!(
-            "service {name} wants the container runtime {runtime}, and docker there has {}",
+            "service {name} needs the container runtime {runtime}, but docker on the VPU has {}",
             known.join(", ")
         ),
         format!("remove `runtime: {runtime}` from the compose file, or use a VPU that has it"),
@@ -99,7 +99,7 @@ fn port(
         .flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)));
     for (service, port) in ports {
         let taken = |by: String, how: &str| {
-            let reason = format!("service {service} publishes {port}, which {by} has");
+            let reason = format!("service {service} publishes {port}, which is taken by {by}");
             let remedy = format!("{how}, or publish another port");
             Some(Obstacle::new(BlockCode::PortTaken, reason, remedy))
         };

@@ -118,7 +118,7 @@ impl<'a> Previous<'a> {
                 commands.push(Command::new(remote::remove_project(name, &started)));
                 return commands;
             }
-            let reason = "it was there, and is not of the last recorded release";
+            let reason = "it existed before, and is not part of the last recorded release";
             builder.not_restorable(address(name), reason);
             let state = state(any_runs(found));
             let images = images_of(builder, found);
@@ -129,7 +129,7 @@ impl<'a> Previous<'a> {
         commands.extend(volumes(builder, project, made));
         let ran = self.ran(found, made);
         if made.running && !ran {
-            let reason = "its containers did not run, and are not started by a restore";
+            let reason = "its containers did not run, and a rollback does not start them";
             builder.not_restorable(address(name), reason);
         }
         if self.is_touched() && builder.previous_anonymous_volumes().is_none() {
@@ -240,9 +240,9 @@ fn covered_meanwhile(project: &str, found: &Found<'_>, made: &Made) -> Vec<Note>
         };
         for (destination, _) in mounts.filter(|(destination, _)| is_new(destination)) {
             let text = format!(
-                "compose.{project}: an apply that was cut off mounts something at {destination} of container {}; if the \
-                 last recorded release had an anonymous volume there, a roll back does not give it back \
-                 (check on the VPU: docker volume ls --filter dangling=true)",
+                "compose.{project}: an interrupted apply mounted something at {destination} of container {}; if the \
+                 last recorded release had an anonymous volume there, a rollback does not restore it (check on the \
+                 VPU: docker volume ls --filter dangling=true)",
                 container.name
             );
             notes.push(Note::new(NoteCode::AnonymousVolumeUnrecorded, text));
@@ -321,7 +321,7 @@ fn images(builder: &mut Builder<'_>, project: &Project, made: &Made) -> Vec<Comm
                 name,
             )));
         } else {
-            let reason = format!("the image {name} of the last recorded release is gone");
+            let reason = format!("the image {name} of the last recorded release no longer exists");
             builder.not_restorable(address(&project.name), reason);
         }
     }

@@ -198,8 +198,7 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Chang
         builder.note(
             NoteCode::FileMountStale,
             format!(
-                "compose.{} mounts the file {bind} alone, and would see the old one until its \
-             container is recreated",
+                "compose.{} mounts the single file {bind}, and sees its old content until the container is recreated",
                 project.name
             ),
         );

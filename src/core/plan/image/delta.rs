@@ -132,7 +132,7 @@ pub(super) fn choose(
     let all = content.diff_ids().len();
     let plural = if all == 1 { "" } else { "s" };
     let detail = format!(
-        "load, {} of {all} layer{plural} missing, built there from {base}, {} of {} to send",
+        "load, {} of {all} layer{plural} missing, built on the VPU from {base}, {} of {} to send",
         missing.len(),
         bytes(offer.bytes),
         bytes(sent.whole_bytes),

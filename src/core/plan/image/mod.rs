@@ -195,7 +195,7 @@ fn already_there(
             Obstacle::new(
                 BlockCode::ImageArchitecture,
                 format!("the image on the VPU is for {}", found.arch),
-                "give it an `archive`, `engine` or `rootfs` of the right architecture",
+                "add an `archive`, `engine` or `rootfs` of the right architecture",
             ),
         ),
         None => builder.block(
@@ -203,7 +203,7 @@ fn already_there(
             Obstacle::new(
                 BlockCode::ImageMissing,
                 "it is not on the VPU, and the manifest names no source for it",
-                "give it an `archive`, `engine` or `rootfs`",
+                "add an `archive`, `engine` or `rootfs`",
             ),
         ),
     }
@@ -239,8 +239,7 @@ fn wanted(
     let mut after = vec![];
     if let Some(missing) = missing {
         let Some(offer) = builder.offers.images.get(&image.name) else {
-            let obstacle =
-                Obstacle::unknown("nothing is known of its bytes", "report this as a bug");
+            let obstacle = Obstacle::unknown("its size is unknown", "report this as a bug");
             return builder.block(load, obstacle);
         };
         let sent = (content, offer);
@@ -293,7 +292,7 @@ fn restorable(
             remote::tag_image(reference(builder.facts, old), name)
         }
         Some(_) => {
-            let reason = "the image that the previous release has is gone from the VPU";
+            let reason = "the image of the previous release no longer exists on the VPU";
             builder.not_restorable(tag_address(name), reason);
             return draft;
         }

@@ -102,8 +102,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
     leftovers(builder, &cleared);
     if cut_off(builder) && builder.previous().is_some() {
-        let reason = "an apply was cut off with files on their way, and which of them the last \
-                      recorded release had is not known";
+        let reason = "an apply was interrupted while it moved files: which of them the last recorded release had is \
+                      unknown";
         builder.not_restorable(upload_address(), reason);
     }
     upload(builder, &planned);
@@ -192,7 +192,7 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
         if let Some(free) = free.filter(|free| needed > *free) {
             let (needed, free) = (units::bytes(needed), units::bytes(free));
             let reason = format!(
-                "{needed} are to arrive on {}, and {free} are free",
+                "the transfers need {needed} on {}, which has {free} free",
                 one.mount
             );
             let remedy = "free disk space on the VPU: see df -h, du -sh ~/* and docker system df";

@@ -101,9 +101,9 @@ impl Covered<'_> {
                 ..
             } = self;
             let text = format!(
-                "compose.{project}: {destination} of container {} becomes {becomes}, which would have no effect \
-                 while docker-compose moves the {} over that is there; that volume stays, unused and with its data \
-                 (docker volume ls -q | grep ^{})",
+                "compose.{project}: the mount {destination} of container {} becomes {becomes}; docker-compose would \
+                 keep its {} instead, so the container is recreated without it; the volume stays, unused, with its \
+                 data (docker volume ls -q | grep ^{})",
                 container.name,
                 self.describe(),
                 self.short()
@@ -197,8 +197,8 @@ impl Surplus<'_> {
             .map(|(volume, destination)| format!("{volume:.12} at {destination}"))
             .collect();
         let text = format!(
-            "container {} is removed, for its service has {} by now; its anonymous volumes stay ({}): a roll back of \
-             this apply gives them back, a later release does not",
+            "container {} is removed, because its service now has {}; its anonymous volumes stay ({}): a rollback \
+             of this apply restores them, a later release does not",
             self.container.name,
             self.replicas,
             volumes.join(", "),

@@ -335,7 +335,8 @@ fn taken(
             "network {name} differs ({differs}) and cannot be recreated: containers of others are on it: {list}"
         ),
         format!(
-            "remove them (docker rm -f {}) or disconnect them from it; what this manifest declares is created again",
+            "remove them (docker rm -f {}) or disconnect them from it; apply recreates those that this manifest \
+             declares",
             words.join(" ")
         ),
     ))
@@ -391,7 +392,7 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
             let users: Vec<&str> = others(builder, project, id).collect();
             if !users.is_empty() {
                 let text = format!(
-                    "network {} of project {} is no longer declared; it stays, as {} uses it",
+                    "network {} of project {} is no longer declared; it stays, because {} uses it",
                     found.name,
                     project.name,
                     users.join(", ")

@@ -108,9 +108,8 @@ fn differs(
         "it is one of [[volumes]]: declare it `external: true` in the compose file".to_owned()
     } else {
         format!(
-            "to have it replaced, declare it in [[volumes]] with `replace = true`, and `external: true` in the \
-             compose file; or remove it, and what docker keeps in it, on the VPU: cd {} && docker-compose -p \
-             {} down && \
+            "to replace it, declare it in [[volumes]] with `replace = true`, and `external: true` in the compose \
+             file; or remove it, and what docker keeps in it, on the VPU: cd {} && docker-compose -p {} down && \
              docker volume rm {}",
             quote(&project.directory()),
             quote(&project.name),
