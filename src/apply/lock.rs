@@ -27,7 +27,7 @@ pub enum Locked {
         holder: String,
     },
     /// A command of a dead apply still runs.
-    #[error("what an earlier apply started still runs on the VPU: process {pid}: {words}")]
+    #[error("a process of an earlier apply still runs on the VPU: {pid}: {words}")]
     Leftover {
         /// Its process id.
         pid: String,
@@ -153,7 +153,7 @@ fn waited_for(what: &str) -> String {
     match what.split_once(' ') {
         Some(("-", words)) => format!("waiting for {}", words.trim()),
         Some((pid, words)) => format!(
-            "waiting for what an earlier apply started on the VPU: process {pid}: {}",
+            "waiting for a process of an earlier apply on the VPU: {pid}: {}",
             words.trim()
         ),
         None => format!("waiting for process {what} on the VPU"),

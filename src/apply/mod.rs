@@ -569,9 +569,10 @@ impl<H: Host> Execution<'_, H> {
                 if step.phase == Phase::Switch {
                     let mut known = plan.not_restorable.iter();
                     let known = known.find(|resource| resource.address == step.address);
-                    let reason = known.map_or("what it removed cannot be restored", |resource| {
-                        &resource.reason
-                    });
+                    let reason = known
+                        .map_or("the removed resource cannot be restored", |resource| {
+                            &resource.reason
+                        });
                     failures.push((&step.address, reason.to_owned()));
                 }
                 continue;

@@ -65,7 +65,7 @@ impl Warnings {
             }
             known.insert(line.clone());
             new.push(if known.len() > WARNINGS {
-                "there are more warnings, which are in the log".to_owned()
+                "the log has more warnings".to_owned()
             } else {
                 line
             });

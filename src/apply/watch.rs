@@ -53,7 +53,7 @@ impl<H: Host> Execution<'_, H> {
         };
         tokio::select! {
             error = self.asking(in_the_switch) => error,
-            () = telling => unreachable!("it tells without end"),
+            () = telling => unreachable!("the loop never ends"),
             () = tokio::time::sleep(LIMIT), if !sends => HostError::NoAnswer {
                 what: "the command".into(),
                 seconds: LIMIT.as_secs(),

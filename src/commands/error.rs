@@ -169,7 +169,7 @@ impl CommandError {
     /// Creates the error for another VPU of the manifest answering, which has this host key.
     pub(super) fn other_vpu_answers(error: &HostError, table: &Table, owner: &str) -> Self {
         let help = format!(
-            "the key is the one that is pinned for {owner}: its VPU answers at this address; check `host` of {}",
+            "this key is pinned for {owner}, whose VPU answers at this address; check `host` of {}",
             table.header
         );
         Self::message(code_of(error), chain(error), Some(help))
@@ -217,7 +217,7 @@ impl From<deployment::Error> for CommandError {
             }
             Error::Prepare(error) => (ErrorCode::NotPrepared, error.source.help()),
             Error::Unsound { .. } => {
-                let help = "report it, with the file that this writes: o3r-deploy observe -o observed.json";
+                let help = "report it with the file that this command writes: o3r-deploy observe -o observed.json";
                 (ErrorCode::UnsoundPlan, Some(help.to_owned()))
             }
             Error::Blocked(_) => (ErrorCode::Blocked, None),

@@ -32,7 +32,7 @@ pub(super) async fn run(
             // What runs on a VPU is not for other users of this machine.
             write(file, text.as_bytes(), 0o600)?;
             ui.say(&format!(
-                "{file}: {} as it is now; plan from it with: {}",
+                "{file}: the current state of {}; plan from it with: {}",
                 look.address(),
                 from_observed(global, file)
             ));

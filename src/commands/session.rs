@@ -137,7 +137,7 @@ pub(super) fn own_cache() -> Result<(), CommandError> {
 fn no_cache(path: &Utf8Path, reason: &str) -> CommandError {
     CommandError::message(
         ErrorCode::NoCache,
-        format!("there is no home directory, and {path} cannot be the cache: {reason}"),
+        format!("there is no home directory, and {path} cannot be used as the cache: {reason}"),
         Some("set HOME or XDG_CACHE_HOME, or remove that directory".into()),
     )
 }

@@ -28,7 +28,7 @@ pub(super) async fn run(
     {
         return Err(CommandError::message(
             ErrorCode::NoManifest,
-            format!("--exit-code compares with a manifest, and {reason}"),
+            format!("--exit-code needs a valid manifest: {reason}"),
             None,
         ));
     }

@@ -29,13 +29,13 @@ pub enum DeviceError {
         port: u16,
     },
     /// The connection ended in the middle of the answer.
-    #[error("the answer of the device's API on port {port} was cut short")]
+    #[error("the answer of the device's API on port {port} is truncated")]
     Truncated {
         /// The port of the API.
         port: u16,
     },
     /// The answer exceeds the limit.
-    #[error("the answer of the device's API is too long to be one")]
+    #[error("the answer of the device's API is too long")]
     TooLong,
     /// No answer in time.
     #[error("the device's API on port {port} did not answer `{method}` within {} s", TIMEOUT.as_secs())]
@@ -85,8 +85,9 @@ impl DeviceError {
                  is right (it is {port}; devices use 80)"
             ),
             Self::Forbidden { port } => format!(
-                "allow it there: `AllowTcpForwarding local` in sshd_config, and in authorized_keys no `restrict` or \
-                 `no-port-forwarding` for this key, or `port-forwarding` and `permitopen=\"127.0.0.1:{port}\"` beside it"
+                "allow it on the VPU: `AllowTcpForwarding local` in sshd_config, and in authorized_keys no \
+                 `restrict` or `no-port-forwarding` for this key, or `port-forwarding` and \
+                 `permitopen=\"127.0.0.1:{port}\"` beside it"
             ),
             Self::Cut { .. } | Self::Truncated { .. } => {
                 "try again; if it persists, restart the device".to_owned()
@@ -100,19 +101,19 @@ impl DeviceError {
                 status: 404 | 405,
                 port,
             } => format!(
-                "something else than the device's API seems to be on port {port}: see whether \
-                 `api_port` in [vpu] is right (devices use 80)"
+                "something else than the device's API seems to be on port {port}: check whether `api_port` in [vpu] \
+                 is right (devices use 80)"
             ),
             Self::Status { .. } => {
                 "the device cannot answer now: try again; if it persists, restart it".to_owned()
             }
             Self::Garbage { .. } | Self::TooLong => {
-                "something else than the device's API may be on this port: see whether `api_port` \
-                 in [vpu] is right (devices use 80)"
+                "something else than the device's API may be on this port: check whether `api_port` in [vpu] is \
+                 right (devices use 80)"
                     .to_owned()
             }
             Self::Fault { code: 104_010, .. } => {
-                "the device could not read what was sent as JSON: report this as a bug".to_owned()
+                "the device could not parse the request as JSON: report this as a bug".to_owned()
             }
             Self::Fault { code: 104_011, .. } => {
                 "the device's schema does not allow this value: choose a shorter or plainer `name` in [vpu]"
@@ -124,14 +125,14 @@ impl DeviceError {
                     .to_owned()
             }
             Self::Fault { code: 104_014, .. } => {
-                "the device finds its configuration as a whole invalid: look at it with ifm3d or \
-                 the ifmVisionAssistant, and correct it first"
+                "the device rejects its whole configuration as invalid: check it with ifm3d or the \
+                 ifmVisionAssistant, and correct it first"
                     .to_owned()
             }
-            Self::Fault { .. } => "look the fault up in ifm's documentation; a device whose \
-                                   settings are sealed needs its password removed first"
+            Self::Fault { .. } => "look up the fault in ifm's documentation; if the device's settings are sealed, \
+                                   remove its password first"
                 .to_owned(),
-            Self::Method { .. } => "apply a plan that this version made".to_owned(),
+            Self::Method { .. } => "apply a plan that this version of o3r-deploy saved".to_owned(),
         };
         Some(text)
     }

@@ -85,7 +85,7 @@ pub enum HostError {
         help: Option<String>,
     },
     /// The login succeeded, but sshd lets no command run.
-    #[error("sshd on {host} allows no session on a connection, and one is needed")]
+    #[error("sshd on {host} allows no session on a connection, but o3r-deploy needs one")]
     NoSession {
         /// The host as given.
         host: String,

@@ -159,7 +159,7 @@ fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a str, Source), (Source,
             );
             Diagnostic::error(FindingCode::ControlCharacter, &source, message)
                 .label(at..at + 1, "here")
-                .help("remove it; in a string in double quotes it is written as an escape")
+                .help("remove it, or write it as an escape in a string in double quotes")
         })
         .collect();
     if controls.is_empty() {

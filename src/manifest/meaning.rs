@@ -257,8 +257,9 @@ impl Checker<'_> {
             Err(error) => (FindingCode::MissingFile, format!("cannot be read: {error}")),
         };
         let message = format!("the ssh key `{identity}` {problem}");
-        let help =
-            format!("name the file of a private key, or make one: ssh-keygen -t ed25519 -f {path}");
+        let help = format!(
+            "set the file of a private key, or create one with: ssh-keygen -t ed25519 -f {path}"
+        );
         let label = format!("looked for at {path}");
         let finding = self
             .loaded

@@ -101,8 +101,8 @@ pub(super) fn check(loaded: &Loaded) -> Option<Diagnostic> {
     Some(loaded.diagnostic(
         "/apply/watchdog",
         FindingCode::WrongValue,
-        "the watchdog waits for 30 seconds to 1 hour".to_owned(),
+        "`watchdog` takes 30 seconds to 1 hour".to_owned(),
         "here",
-        "write a time between, or `false` for a VPU that does not roll back on its own",
+        "write a time in this range, or `false` to turn off the automatic rollback",
     ))
 }

@@ -103,7 +103,11 @@ pub async fn blocks<H: Host>(
     let command = remote::block_sums(path, block);
     let output = host.run(&command, Stdin::Empty).await?;
     if !output.success() {
-        tracing::debug!(path, said = output.tail(3), "its blocks cannot be summed");
+        tracing::debug!(
+            path,
+            said = output.tail(3),
+            "its block checksums could not be computed"
+        );
         return Ok(None);
     }
     let said = String::from_utf8_lossy(&output.stdout);

@@ -22,7 +22,7 @@ const HEX_LIMIT: usize = 64 << 20;
 #[non_exhaustive]
 pub enum ParseError {
     /// A section is missing or truncated.
-    #[error("section {0} is missing or was cut short")]
+    #[error("section {0} is missing or truncated")]
     Section(&'static str),
     /// A line that is invalid in its section.
     #[error("section {section}: unexpected line {line:?}")]

@@ -50,7 +50,10 @@ pub async fn resolve_all<H: Host>(
         let resolved = if let Some(known) = remembered.find(question) {
             known
         } else {
-            tracing::debug!(project = question.project, "asking docker-compose there");
+            tracing::debug!(
+                project = question.project,
+                "querying docker-compose on the VPU"
+            );
             let resolved = resolve(host, question).await?;
             remembered.keep(question, &resolved);
             resolved
@@ -146,7 +149,7 @@ fn read(question: &Question, texts: &[(&str, Vec<u8>)], output: &Output) -> Reso
     } else if output.code == NOT_ASKED || output.code == 127 || root.is_empty() {
         Answer::Unknown(last(&said))
     } else if let Some(path) = awaits(question, &said) {
-        Answer::Unknown(format!("it reads {path}, which this plan puts there"))
+        Answer::Unknown(format!("it needs {path}, which this apply creates"))
     } else {
         let words = refusal(&said);
         // If every line was filtered out, shows the last one.

@@ -86,7 +86,7 @@ impl io::Read for Exact<'_> {
         self.read += count as u64;
         if count == 0 && self.read < self.wanted.bytes && !buffer.is_empty() {
             let message = format!(
-                "{} is shorter than it was when it was read",
+                "{} is shorter than when it was first read",
                 self.wanted.local
             );
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));

@@ -344,7 +344,7 @@ impl Preparing<'_> {
         let grain = cost::grain(speeds);
         let made = sender.prepare_delta(self.wanted, self.bases, self.staging_tag, grain);
         made.unwrap_or_else(|error| {
-            tracing::warn!(%error, "no delta could be made; layers are sent whole");
+            tracing::warn!(%error, "no delta could be built; layers are sent whole");
             None
         })
     }

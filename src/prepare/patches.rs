@@ -105,7 +105,7 @@ impl PatchCache {
             match new.and_then(|new| Patch::make(new, sums)) {
                 Ok(patch) => patch,
                 Err(error) => {
-                    tracing::warn!(%error, "no patch could be made; the file is sent whole");
+                    tracing::warn!(%error, "no delta could be built; the file is sent whole");
                     None
                 }
             }

@@ -154,7 +154,7 @@ impl Payloads {
     }
 
     fn patch(&self, payload: &Payload) -> io::Result<Patch> {
-        let missing = || io::Error::other(format!("no patch {} was made", payload.sha256));
+        let missing = || io::Error::other(format!("there is no delta {}", payload.sha256));
         let patch = self.patches.get(&payload.sha256).cloned();
         patch.ok_or_else(missing)
     }

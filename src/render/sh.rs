@@ -109,7 +109,7 @@ pub fn sh(plan: &Plan) -> Script {
                     let _ = writeln!(out, "{line} <\"$payload\"/{}", quote(&name));
                     let what = match &payload.source {
                         PayloadSource::File { path } if is_secret(path) => {
-                            format!("{} needs a copy of {path} there", step.address)
+                            format!("{} needs a copy of {path} as this file", step.address)
                         }
                         _ => format!(
                             "{} needs it; copy the whole folder to the VPU",

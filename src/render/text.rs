@@ -83,7 +83,7 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     for resource in &plan.not_restorable {
         let reason = indented(&resource.reason, "    ");
         let what = format!(
-            "note: should a step fail, {} cannot be restored: {reason}",
+            "note: if a step fails, {} cannot be restored: {reason}",
             resource.address
         );
         line(&mut out, style, 6, &what);

@@ -254,7 +254,7 @@ const SMALL: u64 = 64 << 10;
 
 /// Returns the target of a link, if it is inside the tree.
 fn link_target(local: &Utf8Path, relative: &str) -> Result<String, Problem> {
-    const HELP: &str = "put what it points to into the tree, or `exclude` it";
+    const HELP: &str = "copy its target into the tree, or `exclude` it";
     let name = escape(local.as_str());
     let target = fs_err::read_link(local).map_err(|error| unreadable(&error))?;
     let Ok(target) = Utf8PathBuf::from_path_buf(target) else {

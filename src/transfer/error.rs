@@ -29,7 +29,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The file ends before its content does.
-    #[error("{origin} is cut off: {part} ends at byte {needed}, the file at byte {len}")]
+    #[error("{origin} is truncated: {part} ends at byte {needed}, the file at byte {len}")]
     Truncated {
         /// The file named by the user.
         origin: String,
@@ -229,10 +229,10 @@ pub enum ImageError {
 }
 
 /// How to create an image archive.
-const SAVE: &str = "make one with `docker save -o FILE IMAGE`";
+const SAVE: &str = "create one with `docker save -o FILE IMAGE`";
 
 /// How to create the tar of a file system.
-const EXPORT: &str = "make one with `docker build -o type=tar,dest=FILE .`";
+const EXPORT: &str = "create one with `docker build -o type=tar,dest=FILE .`";
 
 /// How to create an archive with a single image that has a name.
 const ONE: &str = "save one image alone, by its name: `docker save -o FILE NAME:TAG`";
@@ -252,9 +252,10 @@ impl ImageError {
             Self::Truncated { .. } | Self::Damaged { .. } | Self::DigestMismatch { .. } => {
                 "the file was copied or written incompletely; create or copy it again".to_owned()
             }
-            Self::Missing { .. } => "the archive is incomplete; make it again with \
-                                     `docker save -o FILE IMAGE`"
-                .to_owned(),
+            Self::Missing { .. } => {
+                "the archive is incomplete; create it again with `docker save -o FILE IMAGE`"
+                    .to_owned()
+            }
             Self::NotAnImage { remedy, .. } => remedy.unwrap_or(SAVE).to_owned(),
             Self::NotARootfs { remedy, .. } => remedy.unwrap_or(EXPORT).to_owned(),
             Self::Unusable { remedy, .. } => (*remedy).to_owned(),
@@ -273,11 +274,12 @@ impl ImageError {
                 format!("build it with `docker build --platform {wanted} …`, or set [vpu].arch")
             }
             Self::Scratch { .. } => {
-                "free some space there, or set XDG_CACHE_HOME to a directory with room".to_owned()
+                "free some space there, or set XDG_CACHE_HOME to a directory with more space"
+                    .to_owned()
             }
             Self::DamagedCache { .. } => "run it again: the cached layer is rebuilt".to_owned(),
             Self::EngineMissing { .. } => {
-                "install the docker CLI, or give the image as `archive = \"FILE\"`".to_owned()
+                "install the docker CLI, or set the image as `archive = \"FILE\"`".to_owned()
             }
             Self::EngineDown { .. } => {
                 "start docker, or set DOCKER_HOST; `docker info` must answer".to_owned()
@@ -286,7 +288,7 @@ impl ImageError {
                 format!("build or pull it first; `docker image inspect {name}` must answer")
             }
             Self::EngineLacks { name, .. } => {
-                format!("get it again, with `docker pull {name}` or by building it")
+                format!("pull it again with `docker pull {name}`, or build it again")
             }
             Self::EngineMoved { .. } => "run the same command again".to_owned(),
             Self::EngineFailed { remedy, .. } => return remedy.clone(),

@@ -69,7 +69,7 @@ fn nul_bytes() {
        ·          ┬
        ·          ╰── here
        ╰────
-      help: remove it; in a string in double quotes it is written as an escape
+      help: remove it, or write it as an escape in a string in double quotes
     "#);
 }
 
@@ -85,7 +85,7 @@ fn escape_sequences() {
        ·              ┬
        ·              ╰── here
        ╰────
-      help: remove it; in a string in double quotes it is written as an escape
+      help: remove it, or write it as an escape in a string in double quotes
     "#);
 }
 

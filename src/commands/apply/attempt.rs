@@ -114,7 +114,7 @@ impl Attempt<'_> {
             *current = current.progressed(is_further(&plan, &self.planned));
             self.say_rest(why, &plan);
         } else if self.args.plan.is_some() {
-            check_not_stale(&self.planned, &plan, "while it waited to be applied")?;
+            check_not_stale(&self.planned, &plan, "while apply waited")?;
         } else if !plan.does_the_same(&self.planned) {
             self.ui.note("the VPU changed; the new plan:");
             let shown = details(session, &observed, &plan, self.ui).await?;
@@ -263,7 +263,8 @@ impl Attempt<'_> {
                 "all steps succeeded, but the VPU has not converged: {count} still to do, see the plan above"
             ),
             Some(
-                "something on the VPU undoes what was applied; look at its containers' logs".into(),
+                "something on the VPU undoes what was applied: check the logs of its containers"
+                    .into(),
             ),
         );
         Err(error.into())

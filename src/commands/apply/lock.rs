@@ -39,7 +39,7 @@ pub(super) async fn free_lock(
         let asked = args.lock_wait.as_ref();
         let (limit, note) = if busy.is_watchdog() {
             let note =
-                "the VPU is rolling back on its own, because an apply was cut off; waiting for it"
+                "waiting for the VPU, which rolls back automatically because an apply was interrupted"
                     .to_owned();
             (ROLLBACK, note)
         } else {

@@ -97,7 +97,7 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
 /// Describes an ssh that timed out, with its messages so far.
 pub(super) fn timed_out(context: &Context<'_>, said: &str, limit: Duration) -> HostError {
     let mut reason = format!(
-        "it answers, but not to a login within {} s",
+        "it answers, but the login did not complete within {} s",
         limit.as_secs()
     );
     let lines = lines(said);
@@ -126,8 +126,8 @@ pub(super) fn no_command(context: &Context<'_>, greeting: &Greeting, said: &str)
     let help = account_help(&says).map_or_else(
         || {
             format!(
-                "look at the user's shell and its start files, and for `command=` in authorized_keys and `ForceCommand` \
-                 in sshd_config; try: ssh {user}@{host} true"
+                "check the user's shell and its startup files, `command=` in authorized_keys and `ForceCommand` in \
+                 sshd_config; try: ssh {user}@{host} true"
             )
         },
         str::to_owned,
@@ -168,7 +168,7 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
         return Verdict::Other(all, help);
     }
     if says("Host key verification failed") {
-        let help = "see what ssh says of that key: ssh -v HOST true".to_owned();
+        let help = "check the key with: ssh -v HOST true".to_owned();
         return Verdict::Other(all, Some(help));
     }
     if let Some(help) = account_help(&says) {
@@ -181,8 +181,8 @@ fn verdict(said: &str, is_proxied: bool, pinned: bool) -> Verdict {
         return Verdict::Other("ssh ended without a message".to_owned(), None);
     }
     if says("Connection closed by") || says("Connection reset by") {
-        let help = "sshd there ends the connection: it or the VPU may be starting, have too many connections \
-                    (MaxStartups), or refuse this user or address; try again in a minute, then see its log: \
+        let help = "sshd on the VPU closed the connection: it may still be starting, have too many connections \
+                    (MaxStartups), or refuse this user or address; try again in a minute, then check its log: \
                     journalctl -u ssh";
         return Verdict::Other(all, Some(help.to_owned()));
     }
@@ -222,14 +222,14 @@ fn account_help(says: &impl Fn(&str) -> bool) -> Option<&'static str> {
     } else if says("going down") || says("shutting down") || says("will be powered off") {
         "the VPU shuts down: start it, and try again"
     } else if says("account has expired") {
-        "have root on the VPU renew the account: chage -E -1 USER"
+        "renew the account; on the VPU, as root: chage -E -1 USER"
     } else if says("assword change required")
         || says("assword has expired")
         || says("change your password")
     {
-        "set a new password: log in by ssh on a terminal, or have root on the VPU run: passwd USER"
+        "set a new password: log in with ssh on a terminal, or on the VPU, as root: passwd USER"
     } else if says("account is currently not available") {
-        "the login shell of this user lets nobody in: have root on the VPU run: usermod -s /bin/sh USER"
+        "the login shell of this user refuses logins; on the VPU, as root: usermod -s /bin/sh USER"
     } else if says("Cannot assign requested address") || says("bad configuration option") {
         "correct your ssh_config"
     } else {
@@ -253,7 +253,8 @@ fn algorithm_help(lines: &[String]) -> Option<String> {
     let (_, option) = kinds.iter().find(|(kind, _)| has(kind))?;
     let first = offer.split([',', ' ']).next()?;
     Some(format!(
-        "this ssh no longer offers what that sshd has; allow it for this host in ssh_config: {option} +{first}"
+        "this ssh no longer offers an algorithm that the VPU's sshd has; allow one for this host in ssh_config: \
+         {option} +{first}"
     ))
 }
 

@@ -23,9 +23,9 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         let finding = checker.loaded.diagnostic(
             &format!("/autostart/disable/{index}"),
             FindingCode::AutostartDeclared,
-            format!("`{name}` is a project of this manifest, and no service of others"),
+            format!("`{name}` is a project of this manifest, not a service of others"),
             "disabled here",
-            "remove it here, and write `autostart = false` in its [[compose]]",
+            "remove it, and write `autostart = false` in its [[compose]]",
         );
         let place = checker
             .loaded

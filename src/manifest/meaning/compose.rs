@@ -139,7 +139,7 @@ impl<'c, 'a> Project<'c, 'a> {
             Ok(Err(_)) => ("is not UTF-8".to_owned(), "save it as UTF-8"),
             Err(error) => (
                 format!("cannot be read: {error}"),
-                "see the file's permissions",
+                "check the file's permissions",
             ),
         };
         let (message, help) = problem;
@@ -303,7 +303,7 @@ impl<'c, 'a> Project<'c, 'a> {
                 if by_others || (is_newest && is_refused_by_all) {
                     let message = match release {
                         Release::V1_25 => format!(
-                            "{}; docker-compose {release}, on {}, refuses that",
+                            "{}; docker-compose {release}, on {}, rejects that",
                             refusal.message,
                             release.firmware()
                         ),
@@ -317,7 +317,7 @@ impl<'c, 'a> Project<'c, 'a> {
                     );
                 } else {
                     let message = format!(
-                        "{}; docker-compose {release}, on {}, refuses that",
+                        "{}; docker-compose {release}, on {}, rejects that",
                         refusal.message,
                         release.firmware()
                     );
@@ -338,7 +338,7 @@ impl<'c, 'a> Project<'c, 'a> {
             let message = format!("builds `{name}`, but images cannot be built on the VPU");
             let help = match &service.image {
                 Some(_) => "remove `build:`, or keep it in an override file that is not deployed",
-                None => "build it before, name the result as `image:` and declare it in [[images]]",
+                None => "build it first, name the result in `image:`, and declare it in [[images]]",
             };
             self.error(FindingCode::ComposeKey, Some(place), &message, help);
         }

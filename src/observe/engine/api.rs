@@ -64,7 +64,10 @@ async fn over(
         Ok(Ok(lines)) => return Some(lines),
         Ok(Err(Failed::NoApi(reason))) => tracing::debug!(reason, "docker's API is unusable"),
         Ok(Err(Failed::Vanished(path))) => {
-            tracing::debug!(path, "vanished each time while asked for");
+            tracing::debug!(
+                path,
+                "disappeared before it could be inspected, in every attempt"
+            );
         }
         Err(_) => tracing::debug!("docker's API does not answer in {} s", TIMEOUT.as_secs()),
     }
@@ -83,7 +86,9 @@ async fn exchange(
     // client would fail because of it in the same way.
     for _ in 1..TRIES {
         match all(&mut connection, version).await {
-            Err(Failed::Vanished(path)) => tracing::debug!(path, "vanished while asked for"),
+            Err(Failed::Vanished(path)) => {
+                tracing::debug!(path, "disappeared before it could be inspected");
+            }
             other => return other,
         }
     }

@@ -102,14 +102,14 @@ impl Source<'_> {
         *self.left = self
             .left
             .checked_sub(read)
-            .ok_or_else(|| garbage("more than any VPU answers"))?;
+            .ok_or_else(|| garbage("the answer is too large"))?;
         Ok(())
     }
 
     /// Returns the next `count` bytes.
     async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         if count > OUTPUT_LIMIT {
-            return Err(garbage("a body larger than any"));
+            return Err(garbage("the body is too large"));
         }
         while self.buffer.len() < count {
             self.more().await?;
@@ -143,7 +143,7 @@ impl Source<'_> {
                 }
             }
             if self.buffer.len() > HEAD_LIMIT {
-                return Err(garbage("no end of an answer's head"));
+                return Err(garbage("the head of an answer does not end"));
             }
             self.more().await?;
         }
@@ -162,7 +162,7 @@ impl Source<'_> {
                     // line.
                     let chunk = self.take(size).await?;
                     if self.take(2).await? != b"\r\n" {
-                        return Err(garbage("no end of a chunk"));
+                        return Err(garbage("a chunk does not end"));
                     }
                     if size == 0 {
                         return Ok(body);

@@ -57,7 +57,7 @@ async fn by_client<H: Host>(host: &H, nonce: &str) -> Result<Lines, HostError> {
     Ok(lines.unwrap_or_else(|section| {
         let tail = output.tail(3);
         Lines::unknown(&format!(
-            "asking docker's client ended with exit code {} before it reported {section}: {tail}",
+            "docker's client exited with code {} before it reported {section}: {tail}",
             output.code
         ))
     }))

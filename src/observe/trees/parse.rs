@@ -58,7 +58,7 @@ pub(super) fn parse(
         let target = to_probe_path(&query.target);
         let mut tree = places
             .remove(target.as_str())
-            .ok_or("no answer for a target")?;
+            .ok_or("a target is missing in the answer")?;
         for name in query.names.keys() {
             let path = join(&target, name);
             let answer = match (name.as_str(), query.is_directory()) {
@@ -78,7 +78,7 @@ pub(super) fn parse(
                 .values()
                 .any(|other| matches!(other, Other::Directory { readable, .. } if !readable));
             if code != 0 && !unreadable {
-                let reason = "it could not be listed to its end".to_owned();
+                let reason = "it could not be listed completely".to_owned();
                 trees
                     .targets
                     .insert(query.target.clone(), Probed::Unknown(reason));
@@ -105,7 +105,7 @@ fn section<'a>(
     let cut = || {
         let said = output.tail(3);
         format!(
-            "the answer was cut short (exit code {}){}{said}",
+            "the answer is truncated (exit code {}){}{said}",
             output.code,
             if said.is_empty() { "" } else { ": " }
         )
@@ -223,7 +223,7 @@ fn node(
 ) -> Option<Probed<Node>> {
     let unknown = |reason: &str| Some(Probed::Unknown(reason.to_owned()));
     let Some(answer) = answer else {
-        return unknown("it was not answered");
+        return unknown("it is missing in the answer");
     };
     if answer.missing {
         // The content of an unsearchable directory looks missing.

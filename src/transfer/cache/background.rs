@@ -86,7 +86,7 @@ impl Background {
             let work = move || works.into_iter().for_each(|work| work());
             match thread::Builder::new().name("copying".into()).spawn(work) {
                 Ok(thread) => running.worker = Some(Worker { queue, thread }),
-                Err(error) => tracing::warn!(%error, "nothing is kept for the next time"),
+                Err(error) => tracing::warn!(%error, "layers are not added to the cache"),
             }
         }
         if let Some(worker) = &running.worker {

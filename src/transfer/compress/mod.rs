@@ -68,7 +68,7 @@ impl Format {
             (
                 b"<",
                 "a web page or XML",
-                Some("the download may have failed; open the file and see"),
+                Some("the download may have failed: check the file's content"),
             ),
             (b"{", "a JSON text", None),
             (

@@ -27,7 +27,7 @@ pub(crate) fn read_error(origin: &str, offset: u64, error: io::Error) -> ImageEr
         };
     }
     let problem = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the compressed bytes end too early".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the compressed data is truncated".to_owned(),
         _ => error.to_string(),
     };
     ImageError::Damaged {

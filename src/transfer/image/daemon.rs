@@ -314,8 +314,8 @@ fn not_saved(name: &str, platform: &Platform, scratch: &ScratchDir, output: &Out
         .any(|words| lower.contains(words))
     {
         Some(format!(
-            "get all of it for the VPU's processor, `docker pull --platform {platform} {name}`, or save it \
-             yourself, `docker save --platform {platform} -o FILE {name}`, and declare `archive = \"FILE\"`"
+            "pull it completely for the VPU's architecture with `docker pull --platform {platform} {name}`; or save \
+             it with `docker save --platform {platform} -o FILE {name}`, and declare `archive = \"FILE\"`"
         ))
     } else {
         None

@@ -164,7 +164,7 @@ fn layers(index: &TarIndex, item: &Item, config: &Config) -> Result<Vec<LayerByt
     for (number, (path, diff_id)) in item.layers().iter().zip(config.diff_ids()).enumerate() {
         let part = format!("layer {}", number + 1);
         if path.is_empty() {
-            let problem = "is left out: docker had it when this was written";
+            let problem = "is missing: docker omitted it when it wrote the archive";
             let remedy = "save the image itself: `docker save -o FILE IMAGE`";
             return Err(index.unusable(&part, problem, remedy));
         }

@@ -88,7 +88,9 @@ fn survey(
     }
     if !walker.has_ended() {
         // Some writers omit the end marker, and docker accepts that.
-        tracing::warn!("{origin} has no end marker: if it was cut off, members are missing");
+        tracing::warn!(
+            "{origin} has no end marker: it may be truncated, and members may be missing"
+        );
     }
     let mut hashing = walker.into_inner();
     let mut chunk = vec![0; CHUNK];

@@ -50,7 +50,7 @@ impl ImageSender {
     /// This process created no such delta, or its file cannot be read.
     pub fn write_delta(&self, sha256: Digest, out: &mut dyn Write) -> io::Result<()> {
         let delta = self.deltas.get(&sha256).cloned();
-        let delta = delta.ok_or_else(|| io::Error::other(format!("no delta {sha256} was made")))?;
+        let delta = delta.ok_or_else(|| io::Error::other(format!("there is no delta {sha256}")))?;
         io::copy(&mut delta.reader(), out).map(drop)
     }
 

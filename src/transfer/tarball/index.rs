@@ -153,7 +153,7 @@ impl TarIndex {
                 }
             }
         }
-        Err(self.metadata(name, "links that lead nowhere"))
+        Err(self.metadata(name, "broken links"))
     }
 
     /// Expands a sparse member.
@@ -164,17 +164,17 @@ impl TarIndex {
         holes: Option<&Holes>,
     ) -> Result<Slice, ImageError> {
         let Some(holes) = holes else {
-            let problem = "was packed with holes in the old form, which docker does not load";
-            return Err(self.unusable(name, problem, "pack it again, without `-S` (`--sparse`)"));
+            let problem = "is sparse in an old format, which docker does not load";
+            return Err(self.unusable(name, problem, "pack it again without `-S` (`--sparse`)"));
         };
         let filled = holes.fill(stored, &self.scratch)?;
-        filled.ok_or_else(|| self.metadata(name, "its list of holes is not sound"))
+        filled.ok_or_else(|| self.metadata(name, "its list of holes is not valid"))
     }
 
     fn leads_outside(&self, name: &str, target: &str) -> ImageError {
         let target: String = target.escape_debug().take(MAX_NAME).collect();
         let problem = format!("is a link to {target}, which is not in the archive");
-        let remedy = "pack what links lead to: `tar -h` (`--dereference`)";
+        let remedy = "pack the targets of links with `tar -h` (`--dereference`)";
         self.unusable(name, &problem, remedy)
     }
 

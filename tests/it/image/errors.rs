@@ -36,28 +36,28 @@ fn not_an_archive() {
     ];
     assert_snapshot!(others.map(message).join("\n\n"), @r#"
     DIR/image.tar is not an image archive but an empty file
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a zip file
     help: unzip it; the tar may be inside
 
-    DIR/image.tar is damaged near byte 0: the compressed bytes end too early
+    DIR/image.tar is damaged near byte 0: the compressed data is truncated
     help: the file was copied or written incompletely; create or copy it again
 
-    DIR/image.tar is damaged near byte 0: the compressed bytes end too early
+    DIR/image.tar is damaged near byte 0: the compressed data is truncated
     help: the file was copied or written incompletely; create or copy it again
 
     DIR/image.tar is compressed with lz4, which is not supported
     help: unpack it with `lz4 -d FILE`, or compress it with gzip or zstd
 
     DIR/image.tar is not an image archive but a program
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a web page or XML
-    help: the download may have failed; open the file and see
+    help: the download may have failed: check the file's content
 
     DIR/image.tar is not an image archive but a JSON text
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a Dockerfile
     help: build it: `docker build -t NAME .`, then `engine = "NAME"`
@@ -66,7 +66,7 @@ fn not_an_archive() {
     help: fetch the file with `git lfs pull`
 
     DIR/image.tar is not an image archive but a file of an unknown kind
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
     "#);
 }
 
@@ -85,10 +85,10 @@ fn tars_of_something_else() {
     ];
     assert_snapshot!(tars.map(|tar| message(&tar)).join("\n\n"), @r#"
     DIR/image.tar is not an image archive but a tar without manifest.json and oci-layout
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a tar without manifest.json and oci-layout
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but the tar of a file system
     help: declare it as `rootfs = { file = "…", cmd = ["…"] }` instead of `archive`
@@ -100,7 +100,7 @@ fn tars_of_something_else() {
     help: unpack it once
 
     DIR/image.tar is not an image archive but a file of an unknown kind
-    help: make one with `docker save -o FILE IMAGE`
+    help: create one with `docker save -o FILE IMAGE`
     "#);
 }
 
@@ -140,21 +140,21 @@ fn wrong_processor() {
 fn cut_off() {
     let bytes = docker_old("arm64", "app:1", &layers());
     assert_snapshot!(message(&bytes[..2000]), @"
-    DIR/image.tar is cut off: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2000
+    DIR/image.tar is truncated: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2000
     help: the file was copied or written incompletely; create or copy it again
     ");
     assert_snapshot!(message(&bytes[..2048 + 100]), @"
-    DIR/image.tar is cut off: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2148
+    DIR/image.tar is truncated: 3ef3b6ec91479d666609e6afcc4781a4c7d900f0d267cd58964386cb9eb11fb1/layer.tar ends at byte 3584, the file at byte 2148
     help: the file was copied or written incompletely; create or copy it again
     ");
     let gzip = Packing::Gzip.pack(&bytes);
     assert_snapshot!(message(&gzip[..gzip.len() - 20]), @"
-    DIR/image.tar is damaged near byte 15548: the compressed bytes end too early
+    DIR/image.tar is damaged near byte 15548: the compressed data is truncated
     help: the file was copied or written incompletely; create or copy it again
     ");
     let zstd = Packing::Zstd.pack(&bytes);
     assert_snapshot!(message(&zstd[..zstd.len() - 20]), @"
-    DIR/image.tar is damaged near byte 0: the compressed bytes end too early
+    DIR/image.tar is damaged near byte 0: the compressed data is truncated
     help: the file was copied or written incompletely; create or copy it again
     ");
 }
@@ -167,17 +167,17 @@ fn parts_that_are_missing() {
     let tar = blobs.pack(&[image], Some(Digest::of(&layers[1]))).end();
     assert_snapshot!(message(&tar), @"
     DIR/image.tar lacks blobs/sha256/47afaaf5f60d528ab413c9bbb65cc5bfb1f5715cc58204a02bbff4e59d310492, which blobs/sha256/4a296a9b566cf12775777cc091d0248602a57920b86a209f8b5593a0f69fe3c0 names
-    help: the archive is incomplete; make it again with `docker save -o FILE IMAGE`
+    help: the archive is incomplete; create it again with `docker save -o FILE IMAGE`
     ");
 
     let manifest = r#"[{"Config":"c.json","RepoTags":["app:1"],"Layers":["l.tar"]}]"#;
     assert_snapshot!(message(&Tar::default().file("manifest.json", manifest).end()), @"
     DIR/image.tar lacks c.json, which manifest.json names
-    help: the archive is incomplete; make it again with `docker save -o FILE IMAGE`
+    help: the archive is incomplete; create it again with `docker save -o FILE IMAGE`
     ");
     assert_snapshot!(message(&Tar::default().file("oci-layout", "{}").end()), @"
     DIR/image.tar lacks index.json, which oci-layout names
-    help: the archive is incomplete; make it again with `docker save -o FILE IMAGE`
+    help: the archive is incomplete; create it again with `docker save -o FILE IMAGE`
     ");
 }
 

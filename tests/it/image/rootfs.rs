@@ -136,7 +136,7 @@ fn cut_off_anywhere() {
     let input = Input::new(&bytes[..1536]);
     let error = open(&input, |_| {}).unwrap_err();
     assert_snapshot!(input.error(&error), @"
-    DIR/image.tar is cut off: ./bin/sh ends at byte 1556, the file at byte 1536
+    DIR/image.tar is truncated: ./bin/sh ends at byte 1556, the file at byte 1536
     help: the file was copied or written incompletely; create or copy it again
     ");
 }

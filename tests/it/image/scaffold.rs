@@ -66,7 +66,7 @@ fn archives_are_found_by_their_contents() {
     );
     assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
     assert!(
-        found.notes[0].contains("cut.tar is cut off"),
+        found.notes[0].contains("cut.tar is truncated"),
         "{:?}",
         found.notes
     );

@@ -109,13 +109,13 @@ fn sparse_members_are_filled() {
     let end = at.unwrap() + size.len();
     wrong[end - 5..end].copy_from_slice(b"00001");
     let error = loaded(&wrong).unwrap_err();
-    assert!(error.contains("its list of holes is not sound"), "{error}");
+    assert!(error.contains("its list of holes is not valid"), "{error}");
     let old = archive(&config, |tar| {
         tar.member(EntryType::GNUSparse, "l.tar", "", &layer)
     });
     assert_snapshot!(loaded(&old).unwrap_err(), @"
-    DIR/image.tar: l.tar was packed with holes in the old form, which docker does not load
-    help: pack it again, without `-S` (`--sparse`)
+    DIR/image.tar: l.tar is sparse in an old format, which docker does not load
+    help: pack it again without `-S` (`--sparse`)
     ");
 }
 
@@ -256,10 +256,10 @@ fn archives_of_other_writers_have_clear_messages() {
     ];
     assert_snapshot!(texts.join("\n\n"), @r#"
     DIR/image.tar: l.tar is a link to ../../../cache/x, which is not in the archive
-    help: pack what links lead to: `tar -h` (`--dereference`)
+    help: pack the targets of links with `tar -h` (`--dereference`)
 
     DIR/image.tar: l.tar is a link to /cache/x, which is not in the archive
-    help: pack what links lead to: `tar -h` (`--dereference`)
+    help: pack the targets of links with `tar -h` (`--dereference`)
 
     DIR/image.tar holds 2 images, none of them the one "app:1": 0.json, 1.json
     help: save one image alone, by its name: `docker save -o FILE NAME:TAG`
@@ -267,7 +267,7 @@ fn archives_of_other_writers_have_clear_messages() {
     DIR/image.tar holds 2 images, none of them the one "app:1": 0.json, tools:1
     help: set `name` to one of them, for example "tools:1"
 
-    DIR/image.tar: layer 1 is left out: docker had it when this was written
+    DIR/image.tar: layer 1 is missing: docker omitted it when it wrote the archive
     help: save the image itself: `docker save -o FILE IMAGE`
 
     DIR/image.tar is not an image archive but a tar whose manifest.json lists no image
@@ -303,7 +303,7 @@ fn a_file_system_may_have_a_manifest_at_its_root_and_no_end() {
     let endless = &web[..web.len() - 1024];
     assert_eq!(rootfs(endless), Ok(vec![Some(Digest::of(endless))]));
     assert!(rootfs(&web[..web.len() - 1025]).is_ok(), "padding");
-    assert!(rootfs(&web[..550]).unwrap_err().contains("is cut off"));
+    assert!(rootfs(&web[..550]).unwrap_err().contains("is truncated"));
     let image = docker_old("arm64", "app:1", &layers());
     assert!(rootfs(&image).unwrap_err().contains("is an image archive"));
 }
@@ -314,18 +314,18 @@ fn other_files_as_a_file_system_have_clear_messages() {
     let said = said.map(|bytes| rootfs(bytes).unwrap_err());
     assert_snapshot!(said.join("\n\n"), @r"
     DIR/image.tar is not the tar of a file system but an empty file
-    help: make one with `docker build -o type=tar,dest=FILE .`
+    help: create one with `docker build -o type=tar,dest=FILE .`
 
     DIR/image.tar is not the tar of a file system but a zip file
     help: unzip it; the tar may be inside
 
     DIR/image.tar is not the tar of a file system but a squashfs file system
-    help: make one with `docker build -o type=tar,dest=FILE .`
+    help: create one with `docker build -o type=tar,dest=FILE .`
 
     DIR/image.tar is not the tar of a file system but a JSON text
-    help: make one with `docker build -o type=tar,dest=FILE .`
+    help: create one with `docker build -o type=tar,dest=FILE .`
 
     DIR/image.tar is not the tar of a file system but a file of an unknown kind
-    help: make one with `docker build -o type=tar,dest=FILE .`
+    help: create one with `docker build -o type=tar,dest=FILE .`
     ");
 }

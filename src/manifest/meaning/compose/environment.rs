@@ -13,24 +13,22 @@ const ENV_FILE: &str = ".env";
 fn steers(variable: &str) -> Option<&'static str> {
     Some(match variable {
         "COMPOSE_PROJECT_NAME" => {
-            "it beats the directory's name, and the project would not be found again"
+            "it overrides the directory's name, and the project would not be found again"
         }
         "COMPOSE_FILE" | "COMPOSE_PATH_SEPARATOR" | "COMPOSE_ENV_FILES" => {
             "docker-compose would read other files than the one that is deployed"
         }
         "COMPOSE_PROFILES" => "the VPU's autostart would start other services",
-        "COMPOSE_IGNORE_ORPHANS" => {
-            "docker-compose would keep the containers of services that are gone"
-        }
+        "COMPOSE_IGNORE_ORPHANS" => "docker-compose would keep the containers of removed services",
         "COMPOSE_CONVERT_WINDOWS_PATHS" | "COMPOSE_FORCE_WINDOWS_HOST" => {
             "docker-compose would read its paths as those of Windows"
         }
         "COMPOSE_API_VERSION" | "COMPOSE_TLS_VERSION" => {
-            "docker-compose would speak to docker in another version than it has"
+            "docker-compose would use another API version than docker has"
         }
         "DOCKER_HOST" | "DOCKER_CONTEXT" | "DOCKER_TLS" | "DOCKER_TLS_VERIFY"
         | "DOCKER_CERT_PATH" | "DOCKER_CONFIG" => {
-            "docker-compose would ask another docker than the VPU's"
+            "docker-compose would use another docker than the VPU's"
         }
         _ => return None,
     })

@@ -24,7 +24,7 @@ impl Project<'_, '_> {
                 let name = volume.name.as_ref().unwrap_or(&made);
                 if declared.contains(name) {
                     let message =
-                        format!("makes the volume `{name}`, which [[volumes]] makes, too");
+                        format!("creates the volume `{name}`, which [[volumes]] also creates");
                     self.error(
                         FindingCode::ComposeVolume,
                         Some(volume.place),

@@ -99,7 +99,8 @@ impl Project<'_, '_> {
                 "`timeout` of {timeout} is shorter than `settle` of {}",
                 health.settle
             );
-            let help = "a project is healthy at the earliest when `settle` is over: write a longer `timeout`";
+            let help =
+                "a project cannot be healthy before `settle` is over: write a longer `timeout`";
             self.health_finding(key, message, help, false);
             return;
         }

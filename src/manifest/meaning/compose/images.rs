@@ -69,7 +69,7 @@ impl Project<'_, '_> {
             .collect();
         let meant = did_you_mean(&image.canonical(), names.iter().map(String::as_str));
         let help = if is_id(written) {
-            "this is an image's id; write its name and tag, as `docker images` shows them"
+            "this is an image's ID; write its name and tag, as `docker images` shows them"
                 .to_owned()
         } else if let Some(meant) = meant {
             format!("did you mean `{meant}`?")

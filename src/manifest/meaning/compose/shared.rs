@@ -69,9 +69,11 @@ impl Shared {
                 continue;
             }
             let name = network.name.as_ref().unwrap_or(&network.key);
-            let message = format!("expects the network `{name}`, which no project here makes");
+            let message =
+                format!("expects the network `{name}`, which no project of this manifest creates");
             let help = format!(
-                "create it on the VPU (`docker network create {name}`), or let a project make it with `name: {name}`"
+                "create it on the VPU (`docker network create {name}`), or let a project create it with `name: \
+                 {name}`"
             );
             let finding = project.finding(
                 FindingCode::ComposeNetwork,

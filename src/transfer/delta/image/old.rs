@@ -58,7 +58,7 @@ impl OldBytes {
                 let (digest, _) =
                     Digest::of_reader(slice.reader()).map_err(|error| scratch.error(error))?;
                 if unread || digest != file.content.digest {
-                    tracing::debug!(layer = number, "an old layer is not what was listed of it");
+                    tracing::debug!(layer = number, "an old layer differs from its listing");
                     break;
                 }
                 old.0.insert(id, slice);

@@ -360,7 +360,7 @@ fn a_missing_docker_is_an_error() {
     let error = engine.inspect("a").unwrap_err();
     assert_snapshot!(format!("{error}\nhelp: {}", error.help().unwrap_or_default()), @r#"
     cannot run docker on this machine
-    help: install the docker CLI, or give the image as `archive = "FILE"`
+    help: install the docker CLI, or set the image as `archive = "FILE"`
     "#);
 }
 
@@ -462,7 +462,7 @@ fn regression_a_single_platform_is_saved_if_docker_supports_it() {
     let error = docker.open("arm64").unwrap_err();
     assert_snapshot!(format!("{error}\nhelp: {}", error.help().unwrap_or_default()), @r#"
     `docker save` failed: content digest sha256:e2: not found
-    help: get all of it for the VPU's processor, `docker pull --platform linux/arm64 app:dev`, or save it yourself, `docker save --platform linux/arm64 -o FILE app:dev`, and declare `archive = "FILE"`
+    help: pull it completely for the VPU's architecture with `docker pull --platform linux/arm64 app:dev`; or save it with `docker save --platform linux/arm64 -o FILE app:dev`, and declare `archive = "FILE"`
     "#);
 }
 
@@ -501,12 +501,12 @@ fn a_failed_save_says_what_to_do() {
     ];
     assert_snapshot!(texts.join("\n\n"), @r#"
     cannot write a scratch file in DIR/scratch
-    help: free some space there, or set XDG_CACHE_HOME to a directory with room
+    help: free some space there, or set XDG_CACHE_HOME to a directory with more space
 
     `docker save` failed: Error response from daemon: write /x: no space left on device
     help: free some space on the disk of this machine's docker: see `docker system df`
 
     this machine's docker has the image "app:dev" without blobs/sha256/12
-    help: get it again, with `docker pull app:dev` or by building it
+    help: pull it again with `docker pull app:dev`, or build it again
     "#);
 }
