@@ -126,9 +126,10 @@ fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandErro
             let reason = refused.first().map(|first| faulty(&first.message));
             Ok((Some(loaded), reason))
         }
-        Err(error) if error.is_not_found() && needs_none => {
-            Ok((None, Some(format!("there is no {DEFAULT_FILE} here"))))
-        }
+        Err(error) if error.is_not_found() && needs_none => Ok((
+            None,
+            Some(format!("there is no {DEFAULT_FILE} in this folder")),
+        )),
         Err(LoadError::Invalid(findings)) => {
             let words_only = Options {
                 words_only: true,

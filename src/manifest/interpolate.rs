@@ -97,7 +97,7 @@ impl Walk<'_> {
                 (Some("version"), Version::Missing) => self.finding(
                     pointer,
                     "`${release.version}` is not known".to_owned(),
-                    "set `version` in [release], or give `--release-version`".to_owned(),
+                    "set `version` in [release], or use `--release-version`".to_owned(),
                 ),
                 (Some(name), _) => self.finding(
                     pointer,

@@ -184,7 +184,7 @@ impl Loaded {
                         .at(&pointer)
                         .label(file.spans.key(&pointer), "declared again here")
                         .help(format!(
-                            "it is declared at {earlier}, too; remove one of the two"
+                            "it is also declared at {earlier}; remove one of the two"
                         ));
                     findings.push(finding);
                 }

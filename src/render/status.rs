@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn rendered(docker: i32) -> String {
-        let reason = Err("there is no deploy.toml here".to_owned());
+        let reason = Err("there is no deploy.toml in this folder".to_owned());
         status_text(
             &status("192.168.0.69", &observed(docker), reason),
             Style::default(),
@@ -410,7 +410,7 @@ mod tests {
           memory  1.81 GiB available of 3.62 GiB
 
         drift
-          not compared: there is no deploy.toml here
+          not compared: there is no deploy.toml in this folder
 
         ✗ device: not known: not probed
         ");
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn regression_a_failed_first_apply_does_not_look_foreign() {
         let begun = "added demo/%added-docker-compose.yml\n.\n";
-        let reason = Err("there is no deploy.toml here".to_owned());
+        let reason = Err("there is no deploy.toml in this folder".to_owned());
         let status = status("192.168.0.69", &observed_with(0, begun), reason);
         let text = status_text(&status, Style::default());
         let line = "demo, of an apply that did not complete, does not start at boot";

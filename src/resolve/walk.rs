@@ -326,7 +326,7 @@ pub(super) fn settle(
                     *two = None;
                 }
                 _ => {
-                    let message = format!("transfer {} puts `{path}` there, too", other + 1);
+                    let message = format!("transfer {} also places `{path}`", other + 1);
                     problems.push((index, Problem::new(message, HELP)));
                 }
             }

@@ -328,7 +328,7 @@ fn home_directory_without_room_for_our_records() {
     assert_eq!(planned(&desired, &observed).blocked, []);
     observed.readings.home_free = Some(4096);
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    vpu.home: its disk has 4.00 KiB free, and an apply keeps its lock and its records there [no-space]
+    vpu.home: its disk has only 4.00 KiB free, and an apply stores its lock and its records on it [no-space]
       help: check on the VPU: df -h ~; du -sh ~/*
     ");
 }
@@ -399,7 +399,7 @@ fn clock_of_a_vpu_without_a_time_server() {
     observed.readings.clock = Some(1_581_090_786);
     let plan = planned(&desired(vec![]), &observed);
     insta::assert_snapshot!(notes(&plan), @"
-    name, serial and firmware are not known: not probed [device-unknown]
+    name, serial and firmware are unknown: not probed [device-unknown]
     the VPU's clock says 2020-02-07: dates in its logs and in docker's lists are wrong until it has a time server [wrong-clock]
     ");
     observed.readings.clock = Some(1_795_646_007);

@@ -173,7 +173,7 @@ async fn an_api_that_fails_blocks_what_needs_it_and_nothing_else() {
     ✗ vpu.name is blocked: the device's name could not be determined: nothing listens on port 80
       help: wait until it has booted; or leave `name` out of [vpu]
       code: device-unknown
-    note: name, serial and firmware are not known: nothing listens on port 80 [device-unknown]
+    note: name, serial and firmware are unknown: nothing listens on port 80 [device-unknown]
     ");
     let without = desired("[[directories]]\npath = \"~/share\"\n", "");
     let device = observed.facts.device.clone();

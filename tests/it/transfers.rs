@@ -593,7 +593,7 @@ fn two_transfers_agree_or_are_refused() {
     site.write("two/a", "another");
     let found = site.resolve().err().unwrap();
     assert!(
-        found[0].contains("transfer 1 puts `~/x/sub/a` there, too"),
+        found[0].contains("transfer 1 also places `~/x/sub/a`"),
         "{found:?}"
     );
 }

@@ -209,7 +209,7 @@ fn every_failure_to_answer_has_its_own_message() {
     without.manifest("[release]\nname = \"fleet\"\n[[directories]]\npath = \"~/share\"\n");
     without
         .apply()
-        .says("name, serial and firmware are not known: nothing listens on port 80");
+        .says("name, serial and firmware are unknown: nothing listens on port 80");
 }
 
 #[test]

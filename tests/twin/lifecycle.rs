@@ -80,7 +80,7 @@ fn what_the_vpu_lacks() {
     app.write_files(&site);
     site.run(&["plan"])
         .exits(0)
-        .says("name, serial and firmware are not known");
+        .says("name, serial and firmware are unknown");
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
     let serial = format!("[vpu]\nserial = \"{}\"", twin.serial);
     site.write("deploy.toml", &manifest.replacen("[vpu]", &serial, 1));

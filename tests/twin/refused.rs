@@ -244,7 +244,7 @@ fn wrong_vpu() {
     // If the manifest does not require it, it is only a note.
     site.vpu.clone_from(&right);
     site.manifest(manifest);
-    site.apply().says("name, serial and firmware are not known");
+    site.apply().says("name, serial and firmware are unknown");
     twin.root("rm /run/o3r-api/inject");
     site.vpu = format!("{right}serial = \"{}\"\nfirmware = \"~1.4\"\n", twin.serial);
     site.manifest(manifest);

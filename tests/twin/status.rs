@@ -123,11 +123,14 @@ fn status_needs_no_manifest_and_no_local_images() {
     std::fs::remove_file(site.path("deploy.toml")).unwrap();
     let host = ["--host", &twin.address];
     let document = status(&site, &host, 0);
-    assert_eq!(document["drift"]["reason"], "there is no deploy.toml here");
+    assert_eq!(
+        document["drift"]["reason"],
+        "there is no deploy.toml in this folder"
+    );
     assert_eq!(document["projects"][0]["containers"][0]["state"], "running");
     site.run(&["observe", "--host", &twin.address])
         .exits(0)
-        .says("no paths are inspected: there is no deploy.toml here");
+        .says("no paths are inspected: there is no deploy.toml in this folder");
     // A manifest that is named must exist.
     site.run(&["status", "-f", "other.toml", "--host", &twin.address])
         .exits(1)

@@ -267,7 +267,7 @@ impl Rules<'_> {
             self.refuse_at_start(
                 port.place,
                 message,
-                "let docker choose the port: `\"80\"`, or make it one container",
+                "let docker choose the port: `\"80\"`, or use one container",
             );
         }
         if let (Some(container), true) = (service.get("container_name"), is_many) {
@@ -279,7 +279,7 @@ impl Rules<'_> {
             self.refuse_at_start(
                 count.place,
                 message,
-                "remove `container_name:`, or make it one container",
+                "remove `container_name:`, or use one container",
             );
         }
     }
@@ -304,7 +304,7 @@ impl Rules<'_> {
             .entry("configs")
             .filter(|(_, node)| !node.is_falsy())
         {
-            let message = format!("gives `{name}` configs, which docker-compose 1 leaves out");
+            let message = format!("gives `{name}` configs, which docker-compose 1 ignores");
             let help =
                 "mount the file: `volumes: [./FILE:/PATH:ro]`, with `extra_files = [\"FILE\"]`";
             self.warn(key.place, message, help);
@@ -324,7 +324,7 @@ impl Rules<'_> {
             };
             if secret.get("external").is_some_and(|node| !node.is_falsy()) {
                 let message = format!(
-                    "gives `{name}` the external secret `{source}`, which docker-compose leaves out"
+                    "gives `{name}` the external secret `{source}`, which docker-compose ignores"
                 );
                 self.warn(node.place, message, "give it a `file:`");
             }

@@ -134,7 +134,7 @@ pub(super) fn home(builder: &mut Builder<'_>) {
     let full = builder.readings.home_free.filter(|free| *free < RECORDS);
     if let Some(free) = full.filter(|_| builder.has_steps()) {
         let reason = format!(
-            "its disk has {} free, and an apply keeps its lock and its records there",
+            "its disk has only {} free, and an apply stores its lock and its records on it",
             bytes(free)
         );
         let remedy = "check on the VPU: df -h ~; du -sh ~/*";
@@ -213,7 +213,7 @@ fn device(builder: &mut Builder<'_>) {
             }
             builder.note(
                 NoteCode::DeviceUnknown,
-                format!("name, serial and firmware are not known: {reason}"),
+                format!("name, serial and firmware are unknown: {reason}"),
             );
             return;
         }

@@ -236,7 +236,7 @@ fn deletions(checker: &mut Checker<'_>) {
                 && is_within(path, &directory)
                 && !protects(&excluded, &directory, path)
         };
-        let help = "move one of the two, or `exclude` what is to stay";
+        let help = "move one of the two, or `exclude` what must stay";
         report(checker, &pointer, &transfer.dst, &declared, help, takes);
     }
     for (index, path) in manifest.absent.paths.iter().enumerate() {

@@ -111,7 +111,7 @@ async fn version(connection: &mut Connection) -> Result<(u32, u32), Failed> {
     let answers = connection.get(&["/version"]).await?;
     let version = answers.first().filter(|answer| answer.status == 200);
     let version = version.and_then(|answer| serde_json::from_slice::<Version>(&answer.body).ok());
-    let no_version = || Failed::NoApi("it does not say its version".to_owned());
+    let no_version = || Failed::NoApi("it does not report its version".to_owned());
     let version = version.ok_or_else(no_version)?;
     let newest = number(&version.api_version).ok_or_else(no_version)?;
     Ok(VERSION

@@ -71,7 +71,7 @@ fn plan(steps: Vec<Step>) -> Plan {
     }
 }
 
-/// Arms the watchdog of a plan; it fires after so many seconds.
+/// Arms the watchdog of a plan; it fires after N seconds.
 async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
     let armed = Armed {
         release: "app",
@@ -255,7 +255,7 @@ async fn a_restart_rolls_back_and_a_new_login_does_not() {
         let directory = vpu.home().join(".o3r-deploy/watchdog/app");
         let program = directory.join(format!("{NONCE}.sh"));
         let after_boot = Argv::new("sh").args([text(&program), "after-boot"]);
-        // In the same boot, it goes on to watch.
+        // In the same boot, it keeps watching.
         let watching = vpu.run(&after_boot, b"");
         let watching = tokio::time::timeout(Duration::from_secs(2), watching).await;
         assert!(watching.is_err() && undone(&vpu).is_empty());

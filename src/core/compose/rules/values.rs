@@ -193,7 +193,7 @@ fn healthcheck(rules: &mut Rules<'_>, name: &str, service: &Map) {
             .iter()
             .filter(|(key, _)| !matches!(key.name.as_str(), "disable" | "test"));
         if others.count() > 0 {
-            let message = format!("disables the health check of `{name}` and configures it, too");
+            let message = format!("disables the health check of `{name}` and also configures it");
             rules.refuse(
                 key.place,
                 message,
@@ -211,7 +211,7 @@ fn healthcheck(rules: &mut Rules<'_>, name: &str, service: &Map) {
     let message = match list.first().and_then(Node::text) {
         None => format!("gives the health check of `{name}` an empty test"),
         Some("NONE") if check.0.len() > 1 => {
-            format!("disables the health check of `{name}` and configures it, too")
+            format!("disables the health check of `{name}` and also configures it")
         }
         Some("NONE" | "CMD" | "CMD-SHELL") => return,
         Some(first) => format!("begins the health check of `{name}` with `{first}`"),

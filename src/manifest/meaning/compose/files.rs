@@ -161,7 +161,7 @@ fn relative(path: &str) -> Option<String> {
 fn help_for(path: &str, what: &str) -> String {
     if path.starts_with("..") {
         return format!(
-            "send the {what} with [[transfers]], as `dst = \"~/share/…\"`, and mount it from there"
+            "send the {what} with [[transfers]], e.g. to `dst = \"~/share/…\"`, and mount it from there"
         );
     }
     let slash = if what == "directory" { "/" } else { "" };

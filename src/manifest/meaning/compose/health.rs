@@ -64,7 +64,7 @@ impl Project<'_, '_> {
         };
         if health.command.is_empty() && !is_written {
             let message = "`service` has no effect without `command`".to_owned();
-            let help = "add the `command` that is to run in the service's container";
+            let help = "add the `command` to run in the service's container";
             self.health_finding("/service", message, help, false);
         }
         let names = || services.iter().map(|service| service.name.as_str());
@@ -72,7 +72,7 @@ impl Project<'_, '_> {
             let message = format!("the compose file has no service `{service}`");
             let help = match did_you_mean(service, names()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => "name the service in whose container `command` is to run".to_owned(),
+                None => "name the service in whose container `command` runs".to_owned(),
             };
             self.health_finding("/service", message, &help, false);
         }
