@@ -17,32 +17,32 @@ pub use super::{
     watchdog::Watchdog,
 };
 
-/// What an O3R VPU has to look like, and how it is reached.
+/// The desired state of an O3R VPU, and how to reach it.
 ///
 /// Paths on this machine are relative to the manifest. Paths on the VPU are absolute or start with
-/// `~`, the home directory there. `${release.version}` is replaced in every string.
+/// `~`, the home directory on the VPU. Every string may contain `${release.version}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The VPU: how it is reached, and what it must be.
+    /// The VPU: how to reach it, and what it must be.
     #[serde(default)]
     pub vpu: Vpu,
-    /// Further VPUs for the same application. Each table overrides keys of `[vpu]` and is chosen
-    /// with `--vpu NAME`; the tables may also stand in `vpus.toml` beside the manifest.
+    /// Further VPUs for the same application. Each table overrides keys of `[vpu]` and is selected
+    /// with `--vpu NAME`. The tables may also be in `vpus.toml` beside the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vpus: BTreeMap<String, Vpu>,
-    /// What is deployed: the owner of all that this manifest creates.
+    /// The release: the owner of everything that this manifest creates.
     pub release: Release,
     /// Directories on the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<Directory>,
-    /// Docker volumes, each bound to a directory of the VPU.
+    /// Docker volumes, each bound to a directory on the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// Docker images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
-    /// Files and directories that are copied to the VPU.
+    /// Files and directories to copy to the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transfers: Vec<Transfer>,
     /// Files and directories to copy from the VPU.
@@ -54,7 +54,7 @@ pub struct Manifest {
     /// The autostart of services that are not declared here.
     #[serde(default, skip_serializing_if = "is_default")]
     pub autostart: Autostart,
-    /// What must not be on the VPU; the plan shows what would be lost.
+    /// What must not exist on the VPU; the plan shows what would be lost.
     #[serde(default, skip_serializing_if = "is_default")]
     pub absent: Absent,
     /// What `o3r-deploy logs` collects.
@@ -63,7 +63,7 @@ pub struct Manifest {
     /// USB storage on the VPU.
     #[serde(default, skip_serializing_if = "is_default")]
     pub usb: Usb,
-    /// Registries that the VPU may pull from.
+    /// Registries that the VPU pulls images from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub registries: Registries,
     /// How `o3r-deploy apply` works.
@@ -75,7 +75,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// An architecture, in docker's words.
+/// An architecture, in docker's terms.
 #[derive(
     Debug,
     Clone,
@@ -92,10 +92,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
-    /// What every VPU is.
+    /// The architecture of every VPU.
     #[default]
     Arm64,
-    /// What a twin on a PC may be.
+    /// The architecture of a test twin on a PC.
     Amd64,
 }
 
@@ -124,75 +124,77 @@ impl std::fmt::Display for Arch {
     }
 }
 
-/// What is deployed.
+/// The release to deploy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// The application's name, by which the VPU knows what belongs to it. Example: `palletizer`.
+    /// The application's name. It marks what belongs to the application on the VPU. Example:
+    /// `palletizer`.
     pub name: ReleaseName,
-    /// The application's version: `--release-version` overrides it, and `${release.version}`
-    /// stands for it in every string. Default: none. Example: `1.4.0`.
+    /// The application's version. `--release-version` overrides it, and `${release.version}`
+    /// inserts it into any string. Default: none. Example: `1.4.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ReleaseVersion>,
 }
 
-/// A directory that exists on the VPU.
+/// A directory on the VPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// The directory; missing parents are created, too. Example: `~/share/logs`.
+    /// The directory; it and missing parents are created. Example: `~/share/logs`.
     pub path: RemotePath,
-    /// Its permissions, in octal digits and quotes. Default: `0755` when it is created, unchanged
-    /// when it exists. Example: `0775`.
+    /// The directory's permissions, as octal digits in quotes. Default: `0755` for a new directory,
+    /// unchanged for an existing one. Example: `0775`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<FileMode>,
 }
 
-/// A docker volume bound to a directory (local driver, bind).
+/// A docker volume that is bound to a directory on the VPU (driver `local`, option `bind`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// The volume's name. Example: `share`.
     pub name: VolumeName,
-    /// The directory on the VPU that the volume shows; created if it is missing. Example:
+    /// The directory on the VPU that the volume is bound to; created if it is missing. Example:
     /// `~/share`.
     pub path: RemotePath,
-    /// Lets a volume of that name that differs be removed, with the data that docker keeps in it,
-    /// and recreated; a directory that it shows stays. Default: `false`, which blocks the plan.
+    /// Whether to remove and recreate an existing volume of that name that differs. This deletes
+    /// the data that docker stores in it, but not a directory that it is bound to. Default: `false`,
+    /// which blocks the plan.
     #[serde(default)]
     pub replace: bool,
 }
 
-/// A docker image; at most one of `archive`, `engine`, `rootfs`, `registry` and `build` says where
-/// it comes from. Without any it must be on the VPU already.
+/// A docker image. Set at most one source: `archive`, `engine`, `rootfs`, `registry` or `build`.
+/// Without a source, the image must be on the VPU already.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// What the image is called on the VPU. Example: `palletizer:1.4.0`.
+    /// The image's name and tag on the VPU. Example: `palletizer:1.4.0`.
     pub name: ImageRef,
-    /// An archive of `docker save`, or an OCI archive; also compressed with gzip, zstd, xz or
+    /// A `docker save` or OCI archive on this machine; it may be compressed with gzip, zstd, xz or
     /// bzip2. Example: `dist/palletizer.tar`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<LocalPath>,
-    /// An image of this machine's docker, by name or ID. Example: `palletizer:dev`.
+    /// An image in this machine's docker, by name or ID. Example: `palletizer:dev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
-    /// A bare file system that becomes an image.
+    /// A file system from which an image is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<Rootfs>,
-    /// A reference with a digest that the VPU pulls itself. Example: `ghcr.io/you/app@sha256:…`.
+    /// An image reference with a digest, which the VPU pulls. Example: `ghcr.io/you/app@sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<PinnedImageRef>,
-    /// A build for the VPU's architecture on this machine.
+    /// A build on this machine for the VPU's architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
 }
 
-/// A bare file system that becomes an image.
+/// A file system from which an image is built.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rootfs {
-    /// The file system as a tar file, as `docker build -o type=tar` writes it. Example:
+    /// The file system as a tar file, e.g. from `docker build -o type=tar`. Example:
     /// `dist/root.tar`.
     pub file: LocalPath,
     /// The image's command, a list of words. Default: none. Example: `["/app", "--verbose"]`.
@@ -201,7 +203,7 @@ pub struct Rootfs {
     /// The image's entrypoint, a list of words. Default: none. Example: `["/bin/sh", "-c"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
-    /// The image's environment. Default: empty. Example: `{ PORT = "8000" }`.
+    /// The image's environment variables. Default: empty. Example: `{ PORT = "8000" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
@@ -217,33 +219,33 @@ pub struct Build {
     pub dockerfile: Option<LocalPath>,
 }
 
-/// Files copied to the VPU.
+/// Files to copy to the VPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
     /// A file, or a directory whose contents are copied. Example: `config/`.
     pub src: LocalPath,
-    /// The target on the VPU; a path that ends in `/` is a directory that takes a file inside.
-    /// Example: `~/share/config/`.
+    /// The target on the VPU; if it ends in `/`, a file is copied into that directory. Example:
+    /// `~/share/config/`.
     pub dst: RemotePath,
-    /// Mirrors `src`: files and directories that `src` does not have are removed from `dst`.
-    /// Default: `false`.
+    /// Mirrors `src`: removes files and directories from `dst` that `src` does not have. Default:
+    /// `false`.
     #[serde(default)]
     pub delete: bool,
-    /// What is neither copied nor removed, as globs relative to `src`. Default: empty. Example:
-    /// `["*.tmp"]`.
+    /// Files and directories to neither copy nor remove, as globs relative to `src`. Default: empty.
+    /// Example: `["*.tmp"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<NameGlob>,
-    /// The permissions of files, in octal digits and quotes. Default: `0644`, or `0755` for a file
+    /// The permissions of files, as octal digits in quotes. Default: `0644`, or `0755` for a file
     /// that is executable on this machine. Example: `0640`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<FileMode>,
-    /// The permissions of directories, in octal digits and quotes. Default: `0755`. Example:
+    /// The permissions of directories, as octal digits in quotes. Default: `0755`. Example:
     /// `0750`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir_mode: Option<FileMode>,
-    /// Compose projects whose containers are recreated when something changed. Default: empty.
-    /// Example: `["palletizer"]`.
+    /// Compose projects whose containers are recreated when a file of this transfer changes.
+    /// Default: empty. Example: `["palletizer"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart: Vec<ProjectName>,
 }
@@ -254,8 +256,8 @@ pub struct Transfer {
 pub struct Download {
     /// A file or directory on the VPU. Example: `~/share/calibration.json`.
     pub src: RemotePath,
-    /// The target on this machine; a path that ends in `/` is a directory that takes it inside.
-    /// Example: `calibration/`.
+    /// The target on this machine; if it ends in `/`, `src` is copied into that directory. Example:
+    /// `calibration/`.
     pub dst: LocalPath,
 }
 
@@ -263,15 +265,15 @@ pub struct Download {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compose {
-    /// The project's name, and that of its directory below `/usr/share/oem/docker/compose`.
+    /// The project's name, and the name of its directory below `/usr/share/oem/docker/compose`.
     /// Example: `palletizer`.
     pub name: ProjectName,
-    /// The compose file; on the VPU it is called `docker-compose.yml`. Default:
+    /// The compose file; on the VPU its name is `docker-compose.yml`. Default:
     /// `docker-compose.yml`. Example: `compose/vpu.yml`.
     #[serde(default = "default_compose_file")]
     pub file: LocalPath,
-    /// Files and directories that are placed beside the compose file, by their paths relative to
-    /// it. Services that read a changed one are recreated. Default: empty. Example: `[".env",
+    /// Files and directories to place beside the compose file, as paths relative to it. When one
+    /// changes, the containers that use it are recreated. Default: empty. Example: `[".env",
     /// "conf/"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_files: Vec<RelativePath>,
@@ -281,7 +283,8 @@ pub struct Compose {
     /// Whether the project starts when the VPU boots. Default: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-    /// What must hold after a start. Example: `{ settle = "10s" }`.
+    /// The conditions after a start that make the release healthy. Without this table, the defaults
+    /// apply. Example: `{ settle = "10s" }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
@@ -324,12 +327,12 @@ fn default_compose_file() -> LocalPath {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ComposeState {
-    /// Its containers run.
+    /// The project's containers run.
     #[default]
     Running,
-    /// Its containers are created and do not run.
+    /// The project's containers are created and do not run.
     Stopped,
-    /// It is down, and its files and autostart are gone; volumes stay.
+    /// The project's containers, networks, files and autostart are removed; its volumes stay.
     Absent,
 }
 
@@ -350,13 +353,13 @@ impl std::fmt::Display for ComposeState {
     }
 }
 
-/// What must hold after a start; an apply fails, and rolls back, where it does not. Without this table the defaults
-/// count.
+/// The conditions after a start that make the release healthy. If one is not met, the apply fails and rolls back. Without
+/// this table, the defaults apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// The longest time that the project may take to become healthy, as a number with a unit.
-    /// Default: `60s`, or more where the health checks of its containers may need more. Example:
+    /// Default: `60s`, or more if the health checks of its containers may take longer. Example:
     /// `2min`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -364,17 +367,16 @@ pub struct Health {
     /// `5s`. Example: `10s`.
     #[serde(default = "default_health_settle")]
     pub settle: Duration,
-    /// A text that must appear in the log of a container since its start. Default: none. Example:
-    /// `ready`.
+    /// A text that a container must log after its start. Default: none. Example: `ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_contains: Option<String>,
-    /// A command that must succeed, a list of words; it is repeated until it does or the time is
-    /// over. It runs on the VPU, or in the container of `service`. Default: none. Example:
+    /// A command that must succeed, as a list of words; it is repeated until it succeeds or `timeout`
+    /// is over. It runs on the VPU, or in the container of `service`. Default: none. Example:
     /// `["curl", "-f", "localhost:8000"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// The service in whose container `command` runs. Default: none, which is the VPU itself.
-    /// Example: `web`.
+    /// The service in whose container `command` runs. Default: none; it runs on the VPU. Example:
+    /// `web`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
 }
@@ -387,13 +389,13 @@ fn default_health_settle() -> Duration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Autostart {
-    /// Services of others to disable at boot: the NAME of an `oem-dc@NAME` unit, or of a compose
-    /// project. Default: empty. Example: `["old-demo"]`.
+    /// Services of others that must not start at boot: the NAME of an `oem-dc@NAME` unit, or of a
+    /// compose project. Default: empty. Example: `["old-demo"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<ServiceName>,
 }
 
-/// What must not be on the VPU.
+/// What must not exist on the VPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Absent {
@@ -418,17 +420,17 @@ pub struct Logs {
     /// Files and directories on the VPU. Default: empty. Example: `["~/share/logs"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<RemotePath>,
-    /// The directory on this machine; `sn<SERIAL>_<NAME>/` is created in it. Default:
+    /// The directory on this machine, in which `sn<SERIAL>_<NAME>/` is created. Default:
     /// `~/o3r_logs/From_VPUs`. Example: `logs/`.
     #[serde(default = "default_logs_into")]
     pub into: LocalPath,
-    /// Collects the journal, too. Default: `false`.
+    /// Also collects the journal. Default: `false`.
     #[serde(default)]
     pub journal: bool,
     /// Collects at every apply. Default: `false`.
     #[serde(default)]
     pub on_apply: bool,
-    /// How much of what was collected is kept. Default: all of it.
+    /// How many of the collected logs are kept. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
 }
@@ -455,15 +457,15 @@ impl Default for Logs {
     }
 }
 
-/// How much is kept.
+/// How many of the collected logs are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {
-    /// The most that is kept for one VPU, as a number with a unit. Default: unlimited. Example:
-    /// `500 MB`.
+    /// The largest size of the logs of one VPU, as a number with a unit. Default: unlimited.
+    /// Example: `500 MB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// The oldest that is kept, as a number with a unit. Default: unlimited. Example: `90 days`.
+    /// The greatest age of logs, as a number with a unit. Default: unlimited. Example: `90 days`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
 }
@@ -472,12 +474,12 @@ pub struct Keep {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Usb {
-    /// Mounts USB storage that is plugged in. Default: `false`.
+    /// Mounts USB storage when it is plugged in. Default: `false`.
     #[serde(default)]
     pub mount: bool,
 }
 
-/// Registries that the VPU may pull from.
+/// Registries that the VPU pulls images from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registries {
@@ -495,13 +497,13 @@ pub struct Apply {
     #[serde(default = "default_keep_releases")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_releases: u32,
-    /// A directory on the VPU that gets a record of every apply. Default: none. Example:
+    /// A directory on the VPU in which every apply writes a record. Default: none. Example:
     /// `~/share/deployments`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<RemotePath>,
-    /// How long an apply that changes what runs may be silent (the link lost, the computer asleep) before the VPU
-    /// rolls back to the previous release on its own, as a number with a unit from `30s` to `1h`, or `false` for
-    /// never. Default: `120s`. Example: `5min`.
+    /// How long an apply may be silent in its switch phase (the link is lost, the computer sleeps) before the VPU rolls
+    /// back to the previous release automatically, as a number with a unit from `30s` to `1h`, or `false` for never.
+    /// Default: `120s`. Example: `5min`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub watchdog: Watchdog,
 }

@@ -19,7 +19,7 @@ pub const VPUS_FILE: &str = "vpus.toml";
 /// The default port of the device's JSON configuration.
 const DEFAULT_API_PORT: u16 = 80;
 
-/// A VPU: how it is reached, and what it must be.
+/// A VPU: how to reach it, and what it must be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vpu {
@@ -27,30 +27,30 @@ pub struct Vpu {
     /// environment variable `IFM3D_IP`, then `192.168.0.69`. Example: `10.1.4.17`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
-    /// The device's name, set and saved by the device's API. Default: unchanged. Example:
-    /// `agv-17-front`.
+    /// The device's name, which is set and saved through the device's API. Default: unchanged.
+    /// Example: `agv-17-front`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DeviceName>,
-    /// The ssh port. Default: what your `ssh_config` says, else 22. Example: `2222`.
+    /// The ssh port. Default: the one in your `ssh_config`, else 22. Example: `2222`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// The ssh user. Default: what your `ssh_config` says, else `oem`. Example: `oem`.
+    /// The ssh user. Default: the one in your `ssh_config`, else `oem`. Example: `oem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// The private ssh key to log in with. Default: what your `ssh_config` and agent offer.
+    /// The private ssh key to log in with. Default: the keys of your `ssh_config` and ssh-agent.
     /// Example: `~/.ssh/id_ed25519`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<LocalPath>,
-    /// The VPU's ssh host key, or a list of accepted ones; if it is not known, `o3r-deploy plan`
-    /// shows it. Default: the keys in your `known_hosts`. Example: `ssh-ed25519 AAAA…`.
+    /// The VPU's ssh host key, or a list of accepted keys; `o3r-deploy plan` shows an unknown one.
+    /// Default: the keys in your `known_hosts`. Example: `ssh-ed25519 AAAA…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<HostKeys>,
-    /// The serial number; any other VPU is refused. Default: any. Example: `000018988497`.
+    /// The VPU's serial number; any other VPU is rejected. Default: any. Example: `000018988497`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<SerialNumber>,
-    /// The accepted firmware; any other is rejected. A bare version is a lower bound within its first number: `1.4` accepts
-    /// 1.4 and later, below 2; `=1.4.30` accepts exactly that one. Only the first three numbers are compared.
+    /// The accepted firmware; any other is rejected. `1.4` accepts 1.4 and later, below 2; `=1.4.30` accepts only
+    /// 1.4.30. Only the first three numbers are compared.
     /// Default: any. Example: `>=1.4.30, <2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<FirmwareRange>,
@@ -122,11 +122,11 @@ impl Vpu {
     }
 }
 
-/// Further VPUs for the application of the `deploy.toml` beside this file.
+/// Further VPUs for the application in the `deploy.toml` beside this file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vpus {
-    /// Each table overrides keys of `[vpu]` in `deploy.toml`, and is chosen with `--vpu NAME`.
+    /// Each table overrides keys of `[vpu]` in `deploy.toml`, and is selected with `--vpu NAME`.
     #[serde(default)]
     pub vpus: BTreeMap<String, Vpu>,
 }

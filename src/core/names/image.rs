@@ -182,7 +182,7 @@ fn tag_problem(tag: &str) -> Option<&'static str> {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
     {
-        Some("a tag takes letters, digits, `_`, `.` and `-`, and starts with none of the last two")
+        Some("a tag has letters, digits, `_`, `.` and `-`, and starts with neither `.` nor `-`")
     } else if tag.len() > MAX_TAG {
         Some("its tag is longer than 128 characters")
     } else {
