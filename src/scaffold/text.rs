@@ -11,7 +11,7 @@ const DEFAULT_VERSION: &str = "0.1.0";
 /// Further options of a compose project.
 const OPTIONS: &str = "\
 # autostart = true                       # starts when the VPU boots; default: unchanged
-# health = { log_contains = \"ready\" }    # what must hold after a start, else the release is rolled back
+# health = { log_contains = \"ready\" }    # the conditions after a start; if one is not met, the apply rolls back
 ";
 
 /// Renders a manifest for what was found; `schema` is the path of its schema, relative to it.
@@ -19,20 +19,20 @@ pub fn text(found: &Found, schema: &str) -> String {
     let mut out = format!(
         "#:schema {schema}
 
-# What an O3R VPU has to look like. `o3r-deploy check` validates this file, `plan` shows what it would
-# change on the VPU, `apply` does it.
+# The desired state of an O3R VPU. `o3r-deploy check` validates this file, `plan` shows what `apply`
+# would change on the VPU.
 
 [vpu]
 # host = \"192.168.0.69\"           # default: $IFM3D_IP, then this address, which every VPU ships with
-# serial = \"000018988497\"         # any other VPU is refused; `o3r-deploy status` shows it
-# firmware = \">=1.4.30, <2\"       # any other firmware is refused
-# identity = \"~/.ssh/id_ed25519\"  # default: what your ssh_config and agent offer
-{:<34}# the default, as every VPU has it; a test twin on a PC has \"amd64\"
-# Without `host_key`, your known_hosts decides; a first plan shows the line to paste here.
+# serial = \"000018988497\"         # any other VPU is rejected; `o3r-deploy status` shows it
+# firmware = \">=1.4.30, <2\"       # any other firmware is rejected
+# identity = \"~/.ssh/id_ed25519\"  # default: the keys of your ssh_config and ssh-agent
+{:<34}# the default, for every VPU; a test twin on a PC has \"amd64\"
+# Without `host_key`, your known_hosts decides; `o3r-deploy plan` shows an unknown key as a line to add.
 
 [release]
 {:<32}# the owner of everything below
-{:<32}# ${{release.version}} stands for it in every string
+{:<32}# ${{release.version}} inserts it into any string
 ",
         "# arch = \"arm64\"",
         format!("name = {}", quoted(&found.name)),
@@ -71,7 +71,7 @@ fn directories(out: &mut String, compose: &Compose) {
 }
 
 fn volumes(out: &mut String, compose: &Compose) {
-    out.push_str("\n# Docker volumes that show a directory of the VPU.\n");
+    out.push_str("\n# Docker volumes, each bound to a directory on the VPU.\n");
     if compose.volumes.is_empty() {
         out.push_str("# [[volumes]]\n# name = \"share\"\n# path = \"~/share\"\n");
     }
@@ -106,7 +106,7 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
         } else {
             let _ = writeln!(
                 unused,
-                "# found, and not used by {}: {} ({})",
+                "# found, but not used by {}: {} ({})",
                 compose.file,
                 archive.file,
                 contents(archive)
@@ -132,7 +132,7 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
         );
         let _ = write!(
             out,
-            "# From the Dockerfile here, for the VPU's architecture:\n\
+            "# To build from the Dockerfile for the VPU's architecture:\n\
              #   docker build --platform linux/arm64 -t {name} .\n\
              #   docker save -o {} {name}\n",
             archive_for(&name)
@@ -161,7 +161,7 @@ fn image(name: &str, archive: Option<&Archive>) -> String {
         None => {
             let _ = writeln!(
                 table,
-                "# engine = {}   # as this machine's docker has it; or from a file:\n\
+                "# engine = {}   # from this machine's docker; or from a file:\n\
                  # archive = {}   # docker save -o FILE {name}",
                 quoted(name),
                 quoted(&archive_for(name))

@@ -87,7 +87,7 @@ fn archives_are_found_by_their_contents() {
     assert_eq!(manifest.compose[0].extra_files[0].as_str(), "web.env");
     assert_eq!(manifest.release.version.unwrap().as_str(), "1.2");
     assert!(
-        text.contains("# found, and not used by compose.yml: other.tar.zst (app:1, arm64)"),
+        text.contains("# found, but not used by compose.yml: other.tar.zst (app:1, arm64)"),
         "{text}"
     );
 }
