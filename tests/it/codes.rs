@@ -48,28 +48,25 @@ fn errors() -> Table {
 
 fn reference() -> String {
     let mut page = "# Codes\n\n\
-        What a command, a plan or `check` says has a code that stays the same when its words change. Text shows it behind `code:` \
-        or in brackets, JSON as `code`. This page is made from the program's tables; `tests/run.sh bless-local` writes it.\n"
+        Errors, blocked resources, notes and findings have codes, which stay the same when the messages change. Text output shows \
+        a code after `code:` or in brackets, JSON as `code`. This page is generated from the program's tables by \
+        `tests/run.sh bless-local`.\n"
         .to_owned();
     for (title, what, table) in [
         (
             "Errors",
-            "A command ends with one of these, and with its exit code.",
+            "A command that fails has one of these codes, and its exit code.",
             errors(),
         ),
         (
             "Blocked resources",
-            "In a plan. While anything is blocked, `apply` does nothing (exit code 9).",
+            "In a plan. While a resource is blocked, `apply` does nothing (exit code 9).",
             blocked(),
         ),
-        (
-            "Notes",
-            "In a plan. They are worth knowing and change nothing.",
-            notes(),
-        ),
+        ("Notes", "In a plan. They change nothing.", notes()),
         (
             "Findings",
-            "In a manifest and the files that it names, from `check` and every command that reads it.",
+            "In a manifest or the files that it names. `check` and every command that reads a manifest report them.",
             findings(),
         ),
     ] {

@@ -83,9 +83,9 @@ fn manifest() -> String {
     let schema = std::fs::read_to_string("schemas/deploy.schema.json").unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut page = "# Keys of the manifest\n\n\
-        Every key of `deploy.toml`; [the manifest](manifest.md) shows how they belong together, and \
-        [which are to come](manifest.md#what-is-not-supported-yet). This page is made from the schema \
-        (`o3r-deploy schema`), which an editor shows where you type; `tests/run.sh bless-local` writes it.\n"
+        Every key of `deploy.toml`; [the manifest](manifest.md) shows how to use them, and \
+        [which are not supported yet](manifest.md#what-is-not-supported-yet). This page is generated from the schema \
+        (`o3r-deploy schema`) by `tests/run.sh bless-local`; editors show the same text where you type.\n"
         .to_owned();
     for (key, table) in schema["properties"].as_object().unwrap() {
         match (
@@ -153,8 +153,8 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
 fn commands() -> String {
     let program: Command = Cli::command();
     let mut page = "# Commands\n\n\
-        Every command and option, as `o3r-deploy COMMAND --help` shows them. [Exit codes](exit-codes.md) have a page of their own. This \
-        page is made from the program; `tests/run.sh bless-local` writes it.\n"
+        Every command and option, as `o3r-deploy COMMAND --help` shows them; see also the [exit codes](exit-codes.md). This page is \
+        generated from the program by `tests/run.sh bless-local`.\n"
         .to_owned();
     for command in program.get_subcommands() {
         let about = command
