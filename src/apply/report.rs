@@ -123,7 +123,7 @@ pub enum Restored {
     Previous,
     /// The link or the lock was lost, so nothing could be restored.
     OutOfReach,
-    /// The link or the lock was lost, and the watchdog is armed: the VPU rolls back on its own, unless an apply takes over.
+    /// The link or the lock was lost, and the watchdog is armed: the VPU rolls back automatically, unless an apply takes over.
     Undecided {
         /// After how many seconds without a client.
         seconds: u64,

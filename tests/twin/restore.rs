@@ -199,14 +199,14 @@ fn release_whose_image_somebody_removed() {
         "cannot be restored: the image hello:1.0.0 of the last recorded release no longer exists",
     );
     let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
-    ran.says("no image hello:1.0.0 of the previous release any more");
+    ran.says("no longer has image hello:1.0.0 of the previous release");
     vpu.app.runs_on(&vpu.twin);
     // It replaces the former one, and then crashes.
     bad.restart = "unless-stopped".to_owned();
     bad.command = FAILS.to_owned();
     bad.write(&vpu.site);
     let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
-    ran.says("no image hello:1.0.0 of the previous release any more");
+    ran.says("no longer has image hello:1.0.0 of the previous release");
     let pulls = vpu
         .twin
         .root("journalctl -u docker | grep -ci pull || true");

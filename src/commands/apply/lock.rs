@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_secs(2);
 /// How long a rollback of the VPU's own is waited for: docker may have to start first.
 const ROLLBACK: Duration = Duration::from_secs(600);
 
-/// Takes the lock; retries for as long as `--lock-wait` says, and while the VPU rolls back on its own.
+/// Takes the lock; retries for as long as `--lock-wait` says, and while the VPU rolls back automatically.
 ///
 /// # Errors
 /// Those of [`apply::lock`].

@@ -1,4 +1,4 @@
-# Arms the watchdog of a release: from now on the VPU rolls back on its own if it does not hear from a client.
+# Arms the watchdog of a release: from now on the VPU rolls back automatically if it does not hear from a client.
 # $1 release  $2 nonce of this apply, a word of a-z0-9-  $3 seconds of silence after which the VPU rolls back
 # Standard input: the program that rolls back
 # Prints `no-boot` if the VPU cannot roll back after a restart.

@@ -13,7 +13,7 @@ main() {
         if printf '%s\n' "$there" | grep -qxF -e "${volume%% *}"; then
             printf '%s\n' "$volume"
         else
-            echo "WARNING: volume ${volume%% *} is gone, and ${volume#* } gets another one" >&2
+            echo "WARNING: volume ${volume%% *} no longer exists, and ${volume#* } gets a new one" >&2
         fi
     done)
     [ -n "$volumes" ] || return 0

@@ -44,7 +44,7 @@ sys.stdout.buffer.write(opener.open(call, timeout=20).read())' "$url"
     elif has nc; then raw nc
     elif has busybox && busybox --list 2>/dev/null | grep -q -x nc; then raw busybox nc
     else
-        echo "none of curl, python3, wget and nc is here" >&2
+        echo "none of curl, python3, wget and nc is installed on the VPU" >&2
         return 1
     fi
 }
@@ -59,7 +59,7 @@ raw() {
 }
 
 by_hand() {
-    echo "the device's API was not called; do it from another machine, by ifm3d or the ifmVisionAssistant: $method $*" >&2
+    echo "the device's API was not called; do it from another machine, with ifm3d or the ifmVisionAssistant: $method $*" >&2
 }
 
 main "$@"

@@ -7,7 +7,7 @@ main() {
     [ -d "$dir" ] || return 0
     # One rename decides, here or in watchdog.sh.
     mv -- "$dir/$2.armed" "$dir/$2.ended" 2>/dev/null || [ -f "$dir/$2.ended" ] || {
-        echo "the VPU rolls back on its own" >&2
+        echo "the VPU rolls back automatically" >&2
         exit 78
     }
     sync

@@ -49,7 +49,7 @@ main() {
     [ -z "$gone" ] && return
     # shellcheck disable=SC2086 # one word an id
     [ "$how" != -d ] || [ -z "$there" ] || start $there
-    echo "docker has no image$gone of the previous release any more, and docker-compose would ask a registry for it" >&2
+    echo "docker no longer has image$gone of the previous release, and docker-compose would pull it from a registry" >&2
     exit 1
 }
 

@@ -21,7 +21,7 @@ main() {
     size=$(ls -ln -- "$path.o3r-new" | { read -r _ _ _ _ size _ && echo "$size"; })
     found=$(digest "$path.o3r-new")
     if [ "$size" != "$bytes" ] || [ "${found:-$sha256}" != "$sha256" ]; then
-        refuse "$path: what arrived is not what was planned (the file changed here, or the link broke)"
+        refuse "$path: the received data differs from the plan (the file changed on the client, or the link broke)"
     fi
     chmod "$mode" "$path.o3r-new" || refuse "$path: its permissions cannot be set"
     flush "$path.o3r-new"

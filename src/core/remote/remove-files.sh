@@ -20,9 +20,9 @@ left() {
         if [ -e "$path" ] || [ -h "$path" ]; then names="$names${names:+, }${path##*/}"; fi
     done
     if [ -n "$names" ]; then
-        echo "WARNING: $directory stays, for it has what this manifest does not declare: $names" >&2
+        echo "WARNING: $directory stays, because it contains files that this manifest does not declare: $names" >&2
     else
-        echo "WARNING: $directory is empty and stays, for it cannot be removed" >&2
+        echo "WARNING: $directory is empty, but cannot be removed" >&2
     fi
 }
 

@@ -31,7 +31,7 @@ may_go() {
     id=$1
     shift
     for ours; do [ "$project" = "$ours" ] && return; done
-    echo "container $id has volume $name and is not of this release" >&2
+    echo "container $id uses volume $name and does not belong to this release" >&2
     return 1
 }
 

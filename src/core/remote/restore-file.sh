@@ -15,7 +15,7 @@ restore() {
         *)
             if ! is "$kept" "$previous"; then
                 is "$path" "$previous" && return
-                echo "$path is not that of the previous release, and no copy of that one is kept" >&2
+                echo "$path differs from the previous release, and there is no copy of it" >&2
                 return 1
             fi
             # Writes only if needed: the disk may be full.

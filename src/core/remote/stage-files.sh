@@ -22,7 +22,7 @@ main() {
 failed() {
     wait
     cd / && rm -rf -- "$staging"
-    echo "what arrived is not what was planned (a file changed here, the link broke, or the disk is full):" >&2
+    echo "the received data differs from the plan (a file changed on the client, the link broke, or the disk is full):" >&2
     printf '%s\n' "$1" | tail -n 5 >&2
     exit 1
 }

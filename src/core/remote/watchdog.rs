@@ -2,7 +2,7 @@
 
 use crate::shell::Argv;
 
-/// The exit code of [`disarm`] when the watchdog has decided before: the VPU rolls back on its own.
+/// The exit code of [`disarm`] when the watchdog has decided before: the VPU rolls back automatically.
 pub const DECIDED: i32 = 78;
 
 /// What [`arm`] prints if the VPU cannot roll back after a restart.

@@ -362,7 +362,7 @@ async fn a_damaged_payload_touches_nothing_and_leaves_nothing() {
                 assert!(!bench.there(".o3r-deploy/staging").exists(), "{what}");
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 assert!(
-                    said.starts_with("what arrived is not what was planned"),
+                    said.starts_with("the received data differs from the plan"),
                     "{said}"
                 );
             }

@@ -20,7 +20,7 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             }
             unfinished(world, path);
             if Digest::of(stdin).hex() != *sha256 || stdin.len().to_string() != *bytes {
-                return fail("what arrived is not what was planned");
+                return fail("the received data differs from the plan");
             }
             let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
             forget(world, record, kept);

@@ -241,7 +241,7 @@ pub(super) fn stage(world: &mut World, staging: &str, archive: &[u8]) -> Ran {
         let (sha256, name) = line.split_once("  ").unwrap_or_default();
         let file = taken.files.get(&format!("/new/{name}"));
         if file.is_none_or(|file| Digest::of(&file.bytes).hex() != sha256) {
-            return fail(format!("what arrived is not what was planned: {name}"));
+            return fail(format!("the received data differs from the plan: {name}"));
         }
     }
     world.make_directories(&format!("{staging}/new"), 0o700);
