@@ -110,11 +110,11 @@ say "building the image of examples/hello, and a manifest for the twin"
 cd "$work"
 run head -n 8 deploy.toml
 aside "for a real VPU:" \
-    "  host      its address; 192.168.0.69 is where it leaves the factory" \
+    "  host      its address; a VPU leaves the factory as 192.168.0.69" \
     "  identity  your key, if ssh does not find it; it must be authorised on the VPU" \
-    "  host_key  the first plan shows the line to paste" \
-    "  serial    optional: refuses every other VPU" \
-    "  arch      \"arm64\", and the image built for it: examples/hello/build.sh arm64"
+    "  host_key  the first plan shows the line to add" \
+    "  serial    optional: rejects any other VPU" \
+    "  arch      \"arm64\"; build the image for it: examples/hello/build.sh arm64"
 
 say "deploying"
 run o3r-deploy check

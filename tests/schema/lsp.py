@@ -230,7 +230,7 @@ def main(schema, command):
         labels = {item["label"] for item in items}
         require({"serial", "firmware", "identity"} <= labels, f"[vpu] completes {sorted(labels)}")
         serial = json.dumps(next(item for item in items if item["label"] == "serial"))
-        require("any other VPU is refused" in serial, f"serial is explained as {serial}")
+        require("any other VPU is rejected" in serial, f"serial is explained as {serial}")
 
         server.stop()
 

@@ -382,7 +382,7 @@ async fn crashes_without_the_image(crashing: &Shape) -> (String, Vec<String>) {
     vpu.world(|world| world.images.remove(&image.to_string()));
     let new = desired(crashing);
     let plan = plan_for(&vpu, &new).await;
-    let said = |r: &plan::NotRestorable| r.reason.contains("is gone");
+    let said = |r: &plan::NotRestorable| r.reason.contains("no longer exists");
     assert!(plan.not_restorable.iter().any(said), "{plan:#?}");
     let failure = apply_crashing(&vpu, &new).await;
     let Restored::Failed { reason, .. } = failure.restored else {

@@ -134,7 +134,7 @@ async fn the_previous_releases_file_is_restored_whatever_happened_to_it() {
             std::fs::write(&file.kept, "older").unwrap();
             file.write(b"someone's");
             let output = file.restore(is(b"two")).await;
-            assert!(output.tail(1).contains("no copy of that one is kept"));
+            assert!(output.tail(1).contains("there is no copy of it"));
             assert_eq!(file.read().unwrap(), b"someone's");
 
             // Removed, and restored with its directory; doing it twice does not lose it.
