@@ -165,8 +165,8 @@ word!(
     "host-name",
     "^[^-]",
     "a host",
-    "write a host name, an IP address or an alias of your ssh_config; the user and the port have \
-     keys of their own",
+    "write a host name, an IP address or an alias of your ssh_config; set the user and the port with the keys \
+     `user` and `port`",
     |text| {
         if text.starts_with('-') {
             Some("it starts with `-`, which ssh would read as an option".into())
@@ -175,7 +175,7 @@ word!(
         } else if text.contains("://") {
             Some("it is a URL; expected a host alone".into())
         } else if text.matches(':').count() == 1 {
-            Some("it contains a port, which has a key of its own".into())
+            Some("it contains a port, for which there is the key `port`".into())
         } else if text.contains(char::is_whitespace) {
             Some("it contains white space".into())
         } else if text.contains(['@', '/']) {

@@ -344,7 +344,7 @@ impl<'c, 'a> Project<'c, 'a> {
         }
         if let Some(place) = service.profiles {
             let message = format!("gives `{name}` profiles, which the VPU's autostart never sets");
-            let help = "move the service to a [[compose]] project of its own";
+            let help = "move the service to a separate [[compose]] project";
             self.error(FindingCode::ComposeKey, Some(place), &message, help);
         }
         for port in service

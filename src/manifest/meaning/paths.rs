@@ -270,7 +270,7 @@ fn report(
                 CODE,
                 format!("`delete = true` for `{directory}` would remove `{own}`"),
                 "deleted from here",
-                "choose a directory of its own",
+                "choose a separate directory",
             );
         }
     }

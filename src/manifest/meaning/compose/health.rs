@@ -55,7 +55,7 @@ impl Project<'_, '_> {
             let message = format!("`command` runs a program of the name `{}`", escape(program));
             let help = match list_of_words(program) {
                 Some(list) => format!("write `{list}`"),
-                None => "write each word as a string of its own".to_owned(),
+                None => "write each word as a separate string".to_owned(),
             };
             self.health_finding("/command", message, &help, true);
         }
