@@ -208,9 +208,13 @@ fn items(items: &[Item], module: &str, exported: &Exported, offers: &mut Offers)
             }
             Item::Macro(item) if item.mac.path.is_ident("word") => {
                 let text = item.mac.tokens.to_string();
-                // Its documentation comes first.
-                let name = text.rsplit(']').next().unwrap_or_default();
-                let name = name.split(',').next().unwrap_or_default().trim().to_owned();
+                // Its documentation comes first, in brackets.
+                let is_name = |word: &&str| {
+                    word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric)
+                };
+                let words = text.split(']').filter_map(|rest| rest.split(',').next());
+                let name = words.map(str::trim).find(is_name);
+                let name = name.unwrap_or_default().to_owned();
                 (
                     name,
                     vec!["a word: parsed from text, shown as it was written".to_owned()],

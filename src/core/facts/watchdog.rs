@@ -60,7 +60,7 @@ impl Watchdog {
                  {seconds_left} s"
             ),
             Self::Unconfirmed { seconds_left } => format!(
-                "it waits to be confirmed; in {seconds_left} s, the VPU rolls back on its own (confirm or cancel it with the \
+                "it waits to be confirmed; in {seconds_left} s, the VPU rolls back automatically (confirm or cancel it with the \
                  token that `apply` printed: o3r-deploy confirm TOKEN)"
             ),
             Self::RollingBack => {

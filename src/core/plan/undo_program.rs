@@ -88,26 +88,7 @@ fn undo_of(plan: &Plan, step: &Step) -> String {
         known.any(|resource| resource.address == step.address)
     };
     if step.undo.is_empty() && step.phase == Phase::Switch && !is_known() {
-        return "lost 'what it removed cannot be restored'\n".to_owned();
-    /// Returns the lines that undo a step.
-    fn undo_of(&self, step: &Step) -> String {
-        let is_known = || {
-            let mut known = self.not_restorable.iter();
-            known.any(|resource| resource.address == step.address)
-        };
-        if step.undo.is_empty() && step.phase == Phase::Switch && !is_known() {
-            return "lost 'the removed resource cannot be restored'\n".to_owned();
-        }
-        let commands = step.undo.iter().map(|command| {
-            let unless = if remote::only_forgets(&command.argv) {
-                "[ -n \"$failed$missing\" ] || "
-            } else {
-                ""
-            };
-            format!("{unless}{} || return\n", shell(command))
-        });
-        let end = std::iter::once(":\n".to_owned());
-        commands.chain(end).collect()
+        return "lost 'the removed resource cannot be restored'\n".to_owned();
     }
     let commands = step.undo.iter().map(|command| {
         let unless = if remote::only_forgets(&command.argv) {

@@ -8,7 +8,7 @@ main() {
     read -r uptime _ </proc/uptime
     printf '%10d %6d\n' "$((${uptime%%.*} + $3))" "$silence" 1<>"$dir/deadline" || exit
     sync
-    [ -f "$dir/$2.armed" ] || { echo "the VPU rolls back on its own" >&2; exit 78; }
+    [ -f "$dir/$2.armed" ] || { echo "the VPU rolls back automatically" >&2; exit 78; }
 }
 
 main "$@"
