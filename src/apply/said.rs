@@ -164,6 +164,6 @@ mod tests {
         let said = said(remote::compose("app", ["up"]), &many, &warnings);
         assert_eq!(said.len(), WARNINGS + 1);
         assert!(said.iter().all(|line| line.len() <= LENGTH));
-        assert!(said[WARNINGS].contains("in the log"));
+        assert!(said[WARNINGS].contains("the log has more"));
     }
 }

@@ -172,7 +172,9 @@ mod tests {
         let mut bytes = vec![];
         let error = write_archive(&transfers, &["0/a".to_owned()], &mut bytes).unwrap_err();
         assert!(
-            error.to_string().contains("is shorter than it was"),
+            error
+                .to_string()
+                .contains("is shorter than when it was first read"),
             "{error}"
         );
     }

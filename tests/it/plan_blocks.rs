@@ -179,7 +179,7 @@ fn port_of_a_program() {
     // Recorded on a twin: sshd and the device's API.
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("22/tcp"), &observed())), @"
-    compose.app: service web publishes 22/tcp, which a program on the VPU has [port-taken]
+    compose.app: service web publishes 22/tcp, which is taken by a program on the VPU [port-taken]
       help: stop it, or publish another port
     ");
     let mut blind = observed();
@@ -201,7 +201,7 @@ fn port_of_an_own_container_with_host_networking() {
         blocked(&planned(&wants, &observed))
     };
     assert_eq!(with(container("app")), "");
-    let taken = "compose.app: service web publishes 22/tcp, which a program on the VPU has";
+    let taken = "compose.app: service web publishes 22/tcp, which is taken by a program on the VPU";
     let mut ended = container("app");
     ended.status = "exited".into();
     assert!(with(ended).starts_with(taken));

@@ -185,6 +185,8 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     assert!(armed.contains(&NoteCode::WatchdogArmed), "{armed:?}");
     let rolling_back = codes(&set(Watchdog::RollingBack));
     assert!(rolling_back.contains(&NoteCode::WatchdogArmed));
+    let waits = set(Watchdog::Unconfirmed { seconds_left: 7 });
+    assert!(codes(&waits).contains(&NoteCode::WatchdogArmed));
     let ended = codes(&set(Watchdog::Ended(Verdict::default())));
     assert!(ended.contains(&NoteCode::RolledBackByVpu));
     let lingering = |on: bool| {
@@ -197,6 +199,7 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     };
     assert!(!codes(&lingering(true)).contains(&NoteCode::NoRollbackAtBoot));
     assert!(codes(&lingering(false)).contains(&NoteCode::NoRollbackAtBoot));
+    is_blocked(&desired, BlockCode::Unconfirmed, waits);
     desired.watchdog = None;
     assert_eq!(planned(&desired, &observed).watchdog, None);
 }

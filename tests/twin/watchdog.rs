@@ -199,7 +199,7 @@ fn a_release_is_confirmed_from_another_machine() {
     other
         .run(&["confirm", "0123456789ab"])
         .exits(1)
-        .says("unknown-token");
+        .says("code: unknown-token");
     other
         .run(&["confirm", &token])
         .exits(0)
@@ -252,7 +252,8 @@ fn a_first_release_cannot_wait_for_a_confirmation() {
     let ran = site
         .run(&["apply", "--yes", "--confirm-within", "30m"])
         .exits(1);
-    ran.says("--confirm-within: there is no earlier release to roll back to; nothing was done");
+    ran.says("--confirm-within: there is no earlier release to roll back to; nothing was done")
+        .says("code: cannot-roll-back");
     assert_eq!(
         twin.oem("docker ps -aq; ls .o3r-deploy 2>/dev/null; true"),
         ""

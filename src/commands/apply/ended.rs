@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(error.code(), Some(ErrorCode::Undecided));
         let said = format!("{error:?}");
         for words in [
-            "the VPU rolls back to the previous release on its own, at the latest 120 s after",
+            "the VPU rolls back to the previous release automatically within 120 s",
             "`o3r-deploy status` tells the outcome",
         ] {
             assert!(said.contains(words), "{words}: {said}");

@@ -100,7 +100,7 @@ mod tests {
         let error = connected.err().map(|error| error.to_string());
         assert_eq!(
             error.as_deref(),
-            Some("cannot reach 127.0.0.1: it answers, but not to a login within 1 s")
+            Some("cannot reach 127.0.0.1: it answers, but the login did not complete within 1 s")
         );
         assert!(server.join().unwrap() > 0, "the client's words");
     }

@@ -517,7 +517,7 @@ mod tests {
             (
                 "Load key \"id\": error in libcrypto\n",
                 "Load key \"id\"",
-                "damaged, or of a format",
+                "damaged, or has a format",
             ),
             (
                 "Received disconnect from 10.0.0.9 port 22:2: Too many authentication failures\n\

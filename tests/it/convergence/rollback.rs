@@ -401,7 +401,7 @@ fn regression_a_restore_pulls_no_image_that_is_gone() {
     run(async {
         // The containers that replaced the old ones keep running, as nothing can replace them.
         let (reason, containers) = crashes_without_the_image(&Shape { image: 1, ..BASE }).await;
-        assert!(reason.contains("is gone"), "{reason}");
+        assert!(reason.contains("no longer exists on the VPU"), "{reason}");
         assert_eq!(
             containers,
             ["app_main_1 restarting", "app_side_1 restarting"]

@@ -83,7 +83,7 @@ async fn put_file_replaces_whole_files_or_nothing() {
                 let output = file.put(b"two", is(b"one"), wrong).await;
                 assert_eq!(output.code, 1, "{tools:?}");
                 let said = output.tail(1);
-                assert!(said.contains("not what was planned"), "{output:?}");
+                assert!(said.contains("differs from the plan"), "{output:?}");
                 assert_eq!(file.read().unwrap(), b"one");
                 assert!(file.record.exists());
                 if hashes {
