@@ -142,7 +142,8 @@ pub async fn execute<H: Host>(
         watching: None,
         begins: AtomicUsize::new(0),
     };
-    execution.run(plan, options).await
+    // On the heap: it is large.
+    Box::pin(execution.run(plan, options)).await
 }
 
 /// What failed.

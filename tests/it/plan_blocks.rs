@@ -149,7 +149,7 @@ fn port_of_another_container() {
     let observed = with_container(foreign("other"));
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("9000/tcp"), &observed)), @"
-    compose.app: service web publishes 9000/tcp, which container camera-test has [port-taken]
+    compose.app: service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
       help: stop it (docker stop camera-test), or publish another port
     ");
     is_free(&wants("9001/tcp"), &observed);
@@ -215,7 +215,7 @@ fn port_that_two_services_publish() {
         project("other", &[("api", service(&["9000/tcp"]))]),
     ];
     insta::assert_snapshot!(blocked(&planned(&desired(same.clone()), &observed())), @"
-    compose.other: service api publishes 9000/tcp, which service web of project app has [port-taken]
+    compose.other: service api publishes 9000/tcp, which is taken by service web of project app [port-taken]
       help: change one of them, or publish another port
     ");
     let mut stopped = same;
@@ -232,7 +232,7 @@ fn compose_file_for_a_newer_docker_compose() {
     let mut old = observed();
     old.facts.compose = Probed::Known("1.25.4".into());
     insta::assert_snapshot!(blocked(&planned(&desired, &old)), @r#"
-    compose.app: the compose file has no `version:`, which docker-compose 1.25.4 refuses [compose-too-old]
+    compose.app: the compose file has no `version:`, which docker-compose 1.25.4 rejects [compose-too-old]
       help: write `version: "2.4"`, which every firmware supports
     "#);
 }

@@ -178,7 +178,11 @@ impl Attempt<'_> {
             rollback: !self.args.no_rollback,
             lock: Some(lock),
             who: &self.who,
-            confirm_within: self.args.confirm_within.as_ref().map(|time| time.get()),
+            confirm_within: self
+                .args
+                .confirm_within
+                .as_ref()
+                .map(crate::manifest::names::Duration::get),
         };
         let interrupts = self.waiting.interrupts.clone();
         let report = apply::execute(

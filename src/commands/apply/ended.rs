@@ -244,7 +244,7 @@ mod tests {
         let said = format!("{error:?}");
         for words in [
             "the VPU rolls back to the previous release automatically within 120 s",
-            "`o3r-deploy status` tells the outcome",
+            "`o3r-deploy status` shows the outcome",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }

@@ -104,8 +104,11 @@ fn undo_of(plan: &Plan, step: &Step) -> String {
 
 /// Returns the lines that do a step of the settle phase.
 fn does(step: &Step) -> String {
-    let commands = step.actions.iter().map(shell);
-    commands.map(|line| format!("{line} || return\n")).collect()
+    let mut lines = String::new();
+    for command in &step.actions {
+        let _ = writeln!(lines, "{} || return", shell(command));
+    }
+    lines
 }
 
 /// Renders a command and its fallback as one line of shell.

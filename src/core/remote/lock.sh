@@ -243,7 +243,8 @@ watch() {
 # Extends the deadlines of armed watchdogs: a client is at work. Writes over the old line: the disk may be full.
 extend() {
     for file in "$base"/watchdog/*/deadline; do
-        { read -r until seconds <"$file"; } 2>/dev/null && [ -n "$seconds" ] || continue
+        { read -r until seconds <"$file"; } 2>/dev/null || continue
+        [ -n "$seconds" ] || continue
         read -r uptime _ </proc/uptime
         now=$((${uptime%%.*} + seconds))
         [ "$now" -le "$until" ] || { printf '%10d %6d\n' "$now" "$seconds" 1<>"$file"; } 2>/dev/null

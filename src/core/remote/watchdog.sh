@@ -1,3 +1,4 @@
+# shellcheck disable=SC2154 # the variables are set by what precedes it
 # Rolls a release back if its apply falls silent: the part of the program on the VPU that is the same for every release.
 # What precedes it sets release, nonce, token, who, missing, steps, always, records and settles, and defines undo_N, settle_N, address_N and
 # lock.

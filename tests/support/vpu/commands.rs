@@ -151,10 +151,8 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             return record(world, name, history, rest, stdin);
         }
         ("o3r-arm", [release, nonce, _]) => {
-            let path = format!(
-                "{}/.o3r-deploy/watchdog/{release}/{nonce}.armed",
-                world.home
-            );
+            let home = &world.home;
+            let path = format!("{home}/.o3r-deploy/watchdog/{release}/{nonce}.armed");
             world.write_privately(&path, b"", 0o600);
         }
         ("o3r-disarm", [release, _]) => {
