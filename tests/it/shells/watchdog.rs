@@ -5,25 +5,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o3r_deploy::internal::{
-    observe::{Verdict, Watchdog},
-    plan::{Action, Address, Armed, Cause, Command, Payload, Phase, Plan, ResourceKind, Step, Vpu},
+use o3r_deploy::{
+    Speeds, Summary,
+    internal::{
+        desired::ManifestRef,
+        observe::{Verdict, Watchdog},
+        plan::{
+            Action, Address, Armed, Cause, Command, Payload, Phase, Plan, ResourceKind, Step, Vpu,
+        },
+        remote::Answer,
+    },
 };
-
-use o3r_deploy::internal::remote::Answer;
 
 use super::*;
 
 const NONCE: &str = "o3r-n1";
 
-const MORE: &[&str] = &[
-    "docker", "env", "ln", "mkfifo", "setsid", "tail", "timeout", "wc",
-];
+const MORE: &[&str] = &["env", "ln", "mkfifo", "setsid", "tail", "timeout", "wc"];
 
 fn vpu(shell: &[&str]) -> Sandbox {
-    let more = MORE.iter().filter(|tool| **tool != "docker");
-    let more: Vec<&str> = more.copied().collect();
-    let sandbox = sandbox(shell, &more);
+    let sandbox = sandbox(shell, MORE);
     sandbox.program("docker", "#!/bin/sh\nexit 0\n");
     sandbox
 }
@@ -58,16 +59,16 @@ fn plan(steps: Vec<Step>) -> Plan {
         format: 2,
         tool: String::new(),
         vpu: Vpu::default(),
-        manifest: Default::default(),
+        manifest: ManifestRef::default(),
         fingerprint: Digest::of(b""),
         steps,
         blocked: vec![],
         notes: vec![],
-        speeds: Default::default(),
+        speeds: Speeds::default(),
         unmanaged: vec![],
         not_restorable: vec![],
         watchdog: None,
-        summary: Default::default(),
+        summary: Summary::default(),
     }
 }
 
