@@ -40,3 +40,18 @@ pub fn volumes(file: &ComposeFile, project: &str) -> Vec<ProjectVolume> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_known_by_dockers_names_for_them() {
+        let text =
+            "services:\n  web:\n    image: web\nvolumes:\n  data:\n  theirs:\n    external: true\n";
+        let file = ComposeFile::parse_with(text, &compose::Environment::new()).unwrap();
+        let volumes = volumes(&file, "app");
+        let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
+        assert_eq!(names, ["app_data", "theirs"]);
+    }
+}

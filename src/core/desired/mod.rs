@@ -448,3 +448,26 @@ pub fn is_secret(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with(".env") || name.split('.').next_back() == Some("env")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn images_that_are_sent_are_known_by_the_digests_of_their_configurations() {
+        let image = |name: &str, content: Option<ImageContent>| Image {
+            name: name.into(),
+            content,
+            source: None,
+        };
+        let content = ImageContent {
+            config_digest: Digest::of(b"web"),
+            layers: vec![],
+            staging_tag: "o3r-deploy/app:1".into(),
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![image("there:1", None), image("web:1", Some(content))];
+        assert!(desired.config_digests().eq([Digest::of(b"web")]));
+    }
+}

@@ -362,4 +362,34 @@ mod tests {
         assert_eq!(answered.files, here.files);
         assert_eq!(answered.env_files, here.env_files);
     }
+
+    #[test]
+    fn the_answer_to_another_question_does_not_count() {
+        let desired = desired(&[], vec![project("app", vec![], &[])]);
+        let mut facts = facts(None);
+        let asked = question(&desired, &facts).asked;
+        for (asked, counts) in [(asked, true), (Digest::of(b"other"), false)] {
+            let config = "services:\n  main:\n    image: app\n";
+            let file = ComposeFile::parse_config(config, &[].into()).unwrap();
+            let resolved = Resolved {
+                asked,
+                answer: Answer::Project(Box::new(file)),
+                warnings: vec![],
+            };
+            facts.resolved = [("app".to_owned(), resolved)].into();
+            let resolved = desired.as_resolved(&facts);
+            assert_eq!(matches!(resolved, Cow::Owned(_)), counts);
+        }
+    }
+
+    #[test]
+    fn environment_files_of_all_projects_are_asked_for() {
+        let projects = ["a", "b"].map(|name| {
+            let file = format!("/etc/{name}.env");
+            project(name, vec![], &[file.as_str(), "/etc/all.env"])
+        });
+        let files = desired(&[], projects.into()).environment_files();
+        let all = ["/etc/a.env", "/etc/all.env", "/etc/b.env"];
+        assert_eq!(files, all.map(str::to_owned).into());
+    }
 }

@@ -191,4 +191,46 @@ mod tests {
             assert_eq!(normalised(written), path, "{written}");
         }
     }
+
+    #[test]
+    fn the_paths_that_a_service_mounts_are_seen_from_the_projects_directory() {
+        let text = "services:\n  web:\n    image: web\n    volumes: [./data:/data, ~/share:/share, named:/named]\n    \
+                    env_file: [/etc/web.env]\nvolumes:\n  named:\n";
+        let parsed = ComposeFile::parse_with(text, &compose::Environment::new()).unwrap();
+        let services = services(&parsed, &[], "app", Release::of("1.29.2"));
+        let data = format!("{}/data", remote::project_directory("app"));
+        assert_eq!(
+            services["web"].binds,
+            [data.as_str(), "~/share", "/etc/web.env"]
+        );
+    }
+
+    #[test]
+    fn a_service_depends_on_the_projects_files_that_it_reads() {
+        let text = "services:\n  web:\n    image: web\n    volumes: [./:/project, ./a.conf:/a.conf]\n  other:\n    image: web\n";
+        let parsed = ComposeFile::parse_with(text, &compose::Environment::new()).unwrap();
+        let file = |relative: &str| ProjectFile {
+            relative: relative.into(),
+            local: relative.into(),
+            sha256: crate::digest::Digest::of(b""),
+            bytes: 0,
+            mode: 0o644,
+        };
+        let files = [file(COMPOSE_FILE), file("a.conf")];
+        let services = services(&parsed, &files, "app", Release::of("1.29.2"));
+        // What becomes of the compose file is docker-compose's to see.
+        assert_eq!(services["web"].files, ["a.conf"]);
+        assert_eq!(services["other"].files, [""; 0]);
+    }
+
+    #[test]
+    fn a_service_uses_volumes_that_are_known_by_a_name_of_their_own() {
+        let text = "services:\n  web:\n    image: web\n    volumes: [own:/own, named:/named, theirs:/theirs]\n\
+                    volumes:\n  own:\n  named:\n    name: share\n  theirs:\n    external: true\n";
+        let parsed = ComposeFile::parse_with(text, &compose::Environment::new()).unwrap();
+        let services = services(&parsed, &[], "app", Release::of("1.29.2"));
+        let mut volumes = services["web"].volumes.clone();
+        volumes.sort();
+        assert_eq!(volumes, ["share", "theirs"]);
+    }
 }

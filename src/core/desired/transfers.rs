@@ -194,4 +194,22 @@ mod tests {
         assert_eq!((blocks(1, link(100)), blocks(1, link(101))), (4, 6));
         assert_eq!(blocks(99, link(101)), 8);
     }
+
+    #[test]
+    fn a_transfer_of_a_file_has_it_at_the_target_itself() {
+        let is_file = |name: &str, entry: Entry| {
+            let transfer = Transfer {
+                target: "~/share".parse().unwrap(),
+                entries: [(name.to_owned(), entry)].into(),
+                delete: false,
+                exclude: Exclude::default(),
+                restart: vec![],
+                source: None,
+            };
+            transfer.is_file()
+        };
+        assert!(is_file("", file(1)));
+        assert!(!is_file("a", file(1)));
+        assert!(!is_file("", Entry::Directory { mode: None }));
+    }
 }
