@@ -171,3 +171,26 @@ fn coming_back<'a>(other: &Disabled, containers: &'a BTreeMap<String, Container>
     }
     by_policy
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{offers::Offers, testing};
+
+    #[test]
+    fn a_unit_that_starts_nothing_counts_for_a_project_that_stays() {
+        let found = Autostart::default();
+        for (state, unchanged) in [(ProjectState::Running, 1), (ProjectState::Absent, 0)] {
+            let wanted = Project {
+                state,
+                ..testing::project("app", [])
+            };
+            let (desired, observed) = (testing::desired(vec![]), testing::observed());
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            project(&mut builder, &found, &wanted);
+            let plan = builder.finish("host");
+            assert_eq!((plan.steps.len(), plan.summary.unchanged), (0, unchanged));
+        }
+    }
+}

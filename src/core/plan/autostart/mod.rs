@@ -275,7 +275,7 @@ pub(super) fn relevant(desired: &Desired, facts: &Probed<Autostart>) -> Probed<A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Digest, testing};
+    use crate::{digest::Digest, offers::Offers, testing};
 
     #[test]
     fn a_record_keeps_autostart_until_the_manifest_declares_it() {
@@ -298,5 +298,89 @@ mod tests {
         let kept = |recorded| Vec::from_iter(made(&wanted, recorded));
         assert_eq!(kept(Some(&recorded)), ["app", "gone", "new"]);
         assert_eq!(kept(None), ["new"]);
+    }
+
+    #[test]
+    fn what_an_earlier_release_turned_on_is_unmanaged_where_this_one_does_not_say() {
+        let declared = Project {
+            autostart: Some(true),
+            ..testing::project("app", [])
+        };
+        let desired = testing::desired(vec![declared]);
+        let mut observed = testing::observed();
+        let names = || ["app", "gone", "off"].map(str::to_owned);
+        let release = facts::Release {
+            version: "1".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: names().into(),
+            made: [].into(),
+        };
+        observed.facts.records = Probed::Known(facts::Records {
+            releases: [("app".to_owned(), release)].into(),
+            ..facts::Records::default()
+        });
+        observed.facts.autostart = Probed::Known(Autostart {
+            template: Some("disabled".into()),
+            enabled: ["app", "gone", "theirs"].map(str::to_owned).into(),
+            ..Autostart::default()
+        });
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        unmanaged(&mut builder);
+        assert_eq!(builder.finish("host").unmanaged, [address("gone")]);
+    }
+
+    #[test]
+    fn what_an_apply_before_turned_on_or_off_is_not_restorable_where_it_is_declared() {
+        let recorded = facts::Release {
+            version: "1".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: ["app".to_owned()].into(),
+            made: [].into(),
+        };
+        let lost = |autostart, state, enabled: &[&str]| {
+            let project = Project {
+                state,
+                autostart,
+                ..testing::project("app", [])
+            };
+            let desired = testing::desired(vec![project]);
+            let mut observed = testing::observed();
+            observed.facts.records = Probed::Known(facts::Records {
+                releases: [("app".to_owned(), recorded.clone())].into(),
+                ..facts::Records::default()
+            });
+            let found = Autostart {
+                template: Some("disabled".into()),
+                enabled: enabled.iter().map(|name| (*name).to_owned()).collect(),
+                ..Autostart::default()
+            };
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            touched_before(&mut builder, &found);
+            !builder.finish("host").not_restorable.is_empty()
+        };
+        let (running, absent) = (ProjectState::Running, ProjectState::Absent);
+        assert!(lost(Some(false), running, &[]));
+        assert!(!lost(Some(true), running, &["app"]));
+        assert!(!lost(None, running, &[]), "this release does not say");
+        assert!(lost(None, absent, &[]));
+    }
+
+    #[test]
+    fn a_template_of_which_instances_are_enabled_is_the_same_for_a_plan() {
+        let desired = testing::desired(vec![testing::project("app", [])]);
+        let template = |state: &str| {
+            let found = Probed::Known(Autostart {
+                template: Some(state.into()),
+                ..Autostart::default()
+            });
+            let relevant = relevant(&desired, &found);
+            relevant.known().unwrap().template.clone().unwrap()
+        };
+        assert_eq!(template("indirect"), "disabled");
+        assert_eq!(template("masked"), "masked");
     }
 }

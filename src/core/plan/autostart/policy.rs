@@ -116,3 +116,53 @@ pub(super) fn stopped_note(project: &Project) -> Note {
     );
     Note::new(NoteCode::StoppedStartsAtBoot, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::{ProjectFile, Service},
+        digest::Digest,
+        testing,
+    };
+
+    /// Services by number of containers and restart policy.
+    fn project(services: [(&str, usize, Option<RestartPolicy>); 3]) -> Project {
+        let services = services.map(|(name, replicas, restart)| {
+            let service = Service {
+                replicas,
+                restart,
+                ..Service::default()
+            };
+            (name, service)
+        });
+        testing::project("app", services)
+    }
+
+    #[test]
+    fn a_service_without_containers_needs_no_policy_and_does_not_come_back() {
+        let policy = || Some(RestartPolicy::Always);
+        let none = project([("a", 1, policy()), ("b", 0, None), ("c", 0, policy())]);
+        assert!(missing(&none).is_none());
+        let back: Vec<String> = coming_back(&none).iter().map(ComesBack::text).collect();
+        assert_eq!(back, ["a (`restart: always`)"]);
+        let some = project([("a", 1, policy()), ("b", 1, None), ("c", 0, None)]);
+        let reason = missing(&some).unwrap().reason;
+        assert!(reason.contains("service b in "), "{reason}");
+    }
+
+    #[test]
+    fn the_compose_file_is_named_as_on_this_machine() {
+        let file = |relative: &str| ProjectFile {
+            relative: relative.into(),
+            local: format!("app/{relative}").into(),
+            sha256: Digest::of(b""),
+            bytes: 0,
+            mode: 0o644,
+        };
+        let mut project = testing::project("app", []);
+        assert_eq!(compose_file(&project), COMPOSE_FILE);
+        project.files = vec![file(".env"), file(COMPOSE_FILE)];
+        assert_eq!(compose_file(&project), format!("app/{COMPOSE_FILE}"));
+    }
+}

@@ -273,4 +273,29 @@ mod tests {
         blocked: oem-dc@app.service has no WantedBy=, so it cannot be enabled; help: on the VPU, add WantedBy=default.target below [Install]: systemctl --user edit oem-dc@.service; or leave `autostart` out
         ");
     }
+
+    #[test]
+    fn a_unit_that_runs_elsewhere_is_right_for_a_project_without_env_file() {
+        let judged = |directory: &str, files: &[&str]| {
+            let exec =
+                format!("docker-compose -f /usr/share/oem/docker/compose/%i/{COMPOSE_FILE} up");
+            let unit = Unit {
+                working_directory: directory.into(),
+                exec_start: vec![exec],
+                wanted_by: ["default.target".to_owned()].into(),
+            };
+            // This docker-compose reads `.env` where it runs.
+            judge(&unit, &project(files), Some("1.25.4"), "/home/oem").is_ok()
+        };
+        let own = "/usr/share/oem/docker/compose/%i";
+        assert!(!judged("/", &[COMPOSE_FILE, ".env"]));
+        assert!(judged("/", &[COMPOSE_FILE, "a.conf"]));
+        assert!(judged(own, &[COMPOSE_FILE, ".env"]));
+    }
+
+    #[test]
+    fn a_unit_without_commands_runs_nothing() {
+        let said = judged("/", "", "default.target", "1.29.2");
+        assert!(said.contains("oem-dc@app.service runs nothing, "), "{said}");
+    }
 }
