@@ -162,3 +162,127 @@ fn name(id: &str, image: &facts::Image, desired: &Desired) -> String {
     let tag = tags.find(own).or_else(|| image.tags.first());
     tag.cloned().unwrap_or_else(|| super::short(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        facts::Probed,
+        offers::{Offers, Reach},
+        shell::Argv,
+        testing,
+    };
+
+    #[test]
+    fn the_base_is_called_by_its_own_name_where_it_has_one() {
+        let desired = testing::desired(vec![]);
+        let called = |tags: &[&str]| {
+            let image = facts::Image {
+                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                layers: vec![],
+                arch: "arm64".into(),
+                os: "linux".into(),
+            };
+            name("sha256:0123456789abcdef", &image, &desired)
+        };
+        assert_eq!(called(&["o3r-deploy/app:0", "web:1"]), "web:1");
+        assert_eq!(called(&["o3r-deploy/app:0"]), "o3r-deploy/app:0");
+        assert_eq!(called(&[]), super::super::short("sha256:0123456789abcdef"));
+    }
+
+    #[test]
+    fn an_image_is_a_base_for_its_layers_its_name_or_its_release() {
+        let layers = |letters: &str| -> Vec<Digest> {
+            letters.bytes().map(|letter| Digest::of([letter])).collect()
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![Image {
+            name: "web:2".into(),
+            content: Some(ImageContent {
+                config_digest: Digest::of(b"web"),
+                layers: layers("abc"),
+                staging_tag: "o3r-deploy/app:2".into(),
+            }),
+            source: None,
+        }];
+        let there = [
+            ("none", "other:1", "xbc"),
+            ("one layer", "other:1", "axx"),
+            ("repository", "web:1", "x"),
+            ("release", "o3r-deploy/app:1", "x"),
+            ("two layers", "other:1", "ab"),
+        ];
+        let there = there.map(|(id, tag, letters)| {
+            let image = facts::Image {
+                tags: [tag.to_owned()].into(),
+                layers: layers(letters),
+                arch: "arm64".into(),
+                os: "linux".into(),
+            };
+            (id.to_owned(), image)
+        });
+        let mut facts = testing::observed().facts;
+        facts.images = Probed::Known(there.into());
+        let bases = bases(&desired, &facts);
+        let ids: Vec<&str> = bases["web:2"].iter().map(|base| base.id.as_str()).collect();
+        assert_eq!(ids, ["two layers", "one layer", "repository", "release"]);
+    }
+
+    #[test]
+    fn a_delta_needs_room_for_its_archive_and_what_is_unpacked_of_it() {
+        let mut observed = testing::observed();
+        observed.readings.speeds.link = Some(1 << 20);
+        let base = facts::Image {
+            tags: ["web:1".to_owned()].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        observed.facts.images = Probed::Known([("sha256:0".to_owned(), base)].into());
+        let desired = testing::desired(vec![]);
+        let offers = Offers::default();
+        let mut detail = |free: u64, layers: &str| {
+            observed.readings.docker_free = Some(free);
+            let layers: Vec<Digest> = layers.bytes().map(|letter| Digest::of([letter])).collect();
+            let image = Image {
+                name: "web:2".into(),
+                content: Some(ImageContent {
+                    config_digest: Digest::of(b"web"),
+                    layers: layers.clone(),
+                    staging_tag: "o3r-deploy/app:2".into(),
+                }),
+                source: None,
+            };
+            let missing: BTreeSet<Digest> = [layers[0]].into();
+            let offer = ImageOffer {
+                base_bytes: 400 << 20,
+                whole_bytes: 400 << 20,
+                delta: Some(DeltaOffer {
+                    base: "sha256:0".into(),
+                    reach: Reach::Inside,
+                    bytes: 1 << 20,
+                    sha256: Digest::of(b"delta"),
+                    archive_bytes: 400 << 20,
+                    copied_bytes: 0,
+                    layers: missing.clone(),
+                }),
+                ..ImageOffer::default()
+            };
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            let whole = (Command::new(Argv::new("true")), "whole layers".to_owned());
+            let sent = (image.content.as_ref().unwrap(), &offer);
+            choose(&mut builder, &image, sent, &missing, whole).1
+        };
+        let of_one = detail(800 << 20, "a");
+        assert!(
+            of_one.starts_with("load, 1 of 1 layer missing, "),
+            "{of_one}"
+        );
+        let of_two = detail(800 << 20, "ab");
+        assert!(
+            of_two.starts_with("load, 1 of 2 layers missing, "),
+            "{of_two}"
+        );
+        assert_eq!(detail((800 << 20) - 1, "a"), "whole layers");
+    }
+}

@@ -132,3 +132,44 @@ pub(super) fn detail(
         bytes(offer.whole_bytes),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offers::LayerOffer;
+
+    #[test]
+    fn a_whole_image_says_what_docker_writes_down_of_it_and_whether_it_is_estimated() {
+        let layer = LayerOffer {
+            diff_id: Digest::of(b"a"),
+            bytes: 100,
+            unpacked: None,
+            spooled: 300,
+        };
+        let content = ImageContent {
+            config_digest: Digest::of(b"web"),
+            layers: vec![layer.diff_id],
+            staging_tag: "o3r-deploy/app:1".into(),
+        };
+        let image = Image {
+            name: "web:1".into(),
+            content: Some(content.clone()),
+            source: None,
+        };
+        for estimated in [true, false] {
+            let offer = ImageOffer {
+                layers: vec![layer],
+                base_bytes: 5,
+                estimated,
+                ..ImageOffer::default()
+            };
+            let state = State { home: "/home/oem" };
+            let commands = commands(&image, (&content, &offer), &content.diff_ids(), state);
+            let [command] = &commands[..] else {
+                panic!("{commands:?}")
+            };
+            let payload = command.stdin.as_ref().unwrap();
+            assert_eq!((payload.spool_bytes, payload.estimated), (305, estimated));
+        }
+    }
+}

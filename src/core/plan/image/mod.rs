@@ -313,3 +313,196 @@ fn repository(name: &str) -> &str {
 fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        facts::{self, Probed},
+        offers::{ImageOffer, Offers},
+        testing,
+    };
+
+    #[test]
+    fn an_image_is_known_by_its_name_where_ids_are_the_stores_own() {
+        let named = |containerd_store, tags: &[&str]| {
+            let mut facts = testing::observed().facts;
+            facts.docker = Probed::Known(facts::Docker {
+                version: "20.10.24".into(),
+                arch: "arm64".into(),
+                containerd_store,
+                podman: None,
+                runtimes: [].into(),
+            });
+            let image = facts::Image {
+                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                layers: vec![],
+                arch: "arm64".into(),
+                os: "linux".into(),
+            };
+            facts.images = Probed::Known([("sha256:a".to_owned(), image)].into());
+            name_and_reference(&facts, "web:1", "sha256:a")
+        };
+        let ours = "o3r-deploy/app:1";
+        assert_eq!(named(false, &["web:1", ours]), "web:1=sha256:a");
+        assert_eq!(named(true, &["web:1"]), "web:1=web:1");
+        assert_eq!(named(true, &["web:1", ours]), format!("web:1={ours}"));
+    }
+
+    #[test]
+    fn a_name_is_rolled_back_always_where_it_is_not_the_releases_image_before() {
+        let image = facts::Image {
+            tags: [].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        let images = ["sha256:a", "sha256:b"].map(|id| (id.to_owned(), image.clone()));
+        let images: BTreeMap<String, facts::Image> = images.into();
+        let desired = testing::desired(vec![]);
+        let is_always = |recorded: Option<&str>, now: Option<&str>| {
+            let mut observed = testing::observed();
+            let input = facts::Input::Image("web:1".into());
+            let made = facts::Made {
+                running: true,
+                inputs: recorded
+                    .map(|id| (input, id.to_owned()))
+                    .into_iter()
+                    .collect(),
+            };
+            let release = facts::Release {
+                version: "0".into(),
+                desired: Digest::of(b""),
+                projects: [].into(),
+                autostart: [].into(),
+                made: [("web".to_owned(), made)].into(),
+            };
+            observed.facts.records = Probed::Known(facts::Records {
+                releases: [("app".to_owned(), release)].into(),
+                ..facts::Records::default()
+            });
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            let address = tag_address("web:1");
+            let draft = Draft::new(address, Action::Update, Phase::Switch, Cause::Missing);
+            let draft = restorable(&mut builder, "web:1", now, &images, draft);
+            builder.step(draft);
+            let step = builder.finish("host").steps.pop().unwrap();
+            assert_eq!(step.undo.len(), 1);
+            step.rollback_always
+        };
+        let (a, b) = (Some("sha256:a"), Some("sha256:b"));
+        assert!(is_always(a, b));
+        assert!(is_always(a, None));
+        assert!(!is_always(a, a));
+        assert!(!is_always(None, b), "no project of the release used it");
+        assert!(!is_always(None, None));
+    }
+
+    #[test]
+    fn an_id_is_shortened_as_docker_does() {
+        assert_eq!(short("sha256:0123456789abcdef"), "0123456789ab");
+    }
+
+    /// The notes where the image `web:1` has to be sent, by the bytes a second of the link and the processor.
+    fn notes(
+        docker: (bool, Option<facts::Podman>),
+        link: (u64, Option<u64>),
+        is_packed: bool,
+    ) -> String {
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![desired::Image {
+            name: "web:1".into(),
+            content: Some(desired::ImageContent {
+                config_digest: Digest::of(b"web"),
+                layers: vec![Digest::of(b"a")],
+                staging_tag: "o3r-deploy/app:1".into(),
+            }),
+            source: None,
+        }];
+        let mut observed = testing::observed();
+        observed.facts.docker = Probed::Known(facts::Docker {
+            version: "20.10.24".into(),
+            arch: "arm64".into(),
+            containerd_store: docker.0,
+            podman: docker.1,
+            runtimes: [].into(),
+        });
+        observed.readings.speeds.link = Some(link.0);
+        observed.readings.speeds.cpu = link.1;
+        let offer = ImageOffer {
+            packed: is_packed,
+            ..ImageOffer::default()
+        };
+        let offers = Offers {
+            images: [("web:1".to_owned(), offer)].into(),
+            ..Offers::default()
+        };
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        let notes = builder.finish("host").notes;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        notes.join("\n")
+    }
+
+    #[test]
+    fn how_packed_layers_are_sent_is_noted_with_the_reason() {
+        let docker = (false, None);
+        let slow_cpu = notes(docker, (25_000_000, Some(40_000_000)), true);
+        assert!(
+            slow_cpu.ends_with("uncompressed, as decompression on the VPU would take longer"),
+            "{slow_cpu}"
+        );
+        let fast_link = notes(docker, (10_000_000_000, None), true);
+        assert!(fast_link.ends_with("uncompressed"), "{fast_link}");
+        assert_eq!(notes(docker, (25_000_000, None), false), "");
+    }
+
+    #[test]
+    fn who_takes_complete_images_only_is_noted() {
+        let link = (25_000_000, None);
+        let whole = notes((true, None), link, false);
+        assert!(
+            whole.contains("keeps images in the containerd store"),
+            "{whole}"
+        );
+        let podman = notes((false, Some(facts::Podman::Service)), link, false);
+        assert!(podman.contains("is podman"), "{podman}");
+        assert_eq!(notes((false, None), link, false), "");
+    }
+
+    #[test]
+    fn a_second_name_of_an_image_is_given_when_the_image_is_loaded() {
+        let image = |name: &str, content: &str| desired::Image {
+            name: name.into(),
+            content: Some(desired::ImageContent {
+                config_digest: Digest::of(content),
+                layers: vec![Digest::of(content)],
+                staging_tag: "o3r-deploy/app:1".into(),
+            }),
+            source: None,
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![
+            image("a:1", "other"),
+            image("b:1", "web"),
+            image("c:1", "web"),
+        ];
+        let observed = testing::observed();
+        let offer = || ImageOffer::default();
+        let offers = Offers {
+            images: ["a:1", "b:1", "c:1"]
+                .map(|name| (name.to_owned(), offer()))
+                .into(),
+            ..Offers::default()
+        };
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        let steps = builder.finish("host").steps;
+        let tags = steps
+            .iter()
+            .filter(|step| step.address == tag_address("c:1"));
+        let depends_on: Vec<&[Address]> = tags.map(|step| &step.depends_on[..]).collect();
+        assert_eq!(depends_on, [[address("b:1")]]);
+    }
+}
