@@ -82,3 +82,40 @@ fn write_lines(out: &mut String, op: char, paths: &[String]) {
         let _ = writeln!(out, "{op} {path}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_back_opens_directories_before_it_puts_anything_back() {
+        let undo = |modes: &[(Option<u32>, u32)]| {
+            let modes = modes
+                .iter()
+                .map(|(was, mode)| (*was, *mode, "a".to_owned()));
+            let collected = Collected {
+                modes: modes.collect(),
+                deleted: vec!["a/b".to_owned()],
+                ..Collected::default()
+            };
+            collected.write().undo
+        };
+        assert_eq!(undo(&[(Some(0o755), 0o500)]), "c 0755 a\nb a/b\n");
+        for closed in [0o500, 0o600, 0o077] {
+            assert_eq!(undo(&[(None, closed)]), "c 0700 a\nb a/b\n");
+        }
+        for open in [0o700, 0o755] {
+            assert_eq!(undo(&[(None, open)]), "b a/b\n");
+        }
+    }
+
+    #[test]
+    fn what_is_in_one_directory_stands_together() {
+        let paths = ["b/2", "a", "b-c/1", "b/1", "c"].map(str::to_owned);
+        let collected = Collected {
+            moved: paths.into(),
+            ..Collected::default()
+        };
+        assert_eq!(collected.write().list, "m a\nm c\nm b/1\nm b/2\nm b-c/1\n");
+    }
+}
