@@ -297,3 +297,81 @@ impl Place {
         self.previous == PreviousFile::Is(file.sha256)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        digest::Digest,
+        facts::{self, Input},
+        offers::Offers,
+        plan::compose::Found,
+        testing,
+    };
+
+    fn file(relative: &str) -> ProjectFile {
+        ProjectFile {
+            relative: relative.into(),
+            local: relative.into(),
+            sha256: Digest::of(b""),
+            bytes: 0,
+            mode: 0o644,
+        }
+    }
+
+    #[test]
+    fn files_that_a_release_or_an_apply_put_there_are_dropped_unless_declared() {
+        let project = Project {
+            files: vec![file("kept")],
+            ..testing::project("app", [])
+        };
+        let desired = testing::desired(vec![project]);
+        let inputs = ["kept", "released"].map(|name| {
+            let input = Input::File(name.to_owned());
+            (input, Digest::of(b"").to_string())
+        });
+        let made = facts::Made {
+            running: true,
+            inputs: inputs.into(),
+        };
+        let release = facts::Release {
+            version: "0".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: [].into(),
+            made: [("app".to_owned(), made)].into(),
+        };
+        let mut observed = testing::observed();
+        let added = ["begun", "kept"].map(str::to_owned);
+        observed.facts.records = Probed::Known(facts::Records {
+            releases: [("app".to_owned(), release)].into(),
+            added: [("app".to_owned(), added.into())].into(),
+            ..facts::Records::default()
+        });
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let project = &desired.projects[0];
+        let found = Found {
+            containers: [].into(),
+            started: None,
+        };
+        let previous = Previous::of(&builder, project, &found);
+        let all = dropped(&builder, project, previous.as_ref());
+        assert_eq!(all, ["begun", "released"].into());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_created_and_another_updated() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let project = testing::project("app", []);
+        let action = |cause: Cause| {
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            put(&mut builder, &project, &file("a"), None, cause);
+            builder.finish("host").steps.pop().unwrap().action
+        };
+        assert_eq!(action(Cause::Missing), Action::Create);
+        let differs = Cause::differs("content", "old", "new");
+        assert_eq!(action(differs), Action::Update);
+    }
+}

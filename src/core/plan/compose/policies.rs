@@ -105,3 +105,59 @@ impl<'a> Policies<'a> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::Service,
+        digest::Digest,
+        facts::{Container, Started},
+        offers::Offers,
+        testing,
+    };
+
+    #[test]
+    fn a_policy_is_set_where_the_container_is_not_replaced_anyway() {
+        let service = Service {
+            restart: Some(RestartPolicy::Always),
+            definition: Some(Digest::of(b"now")),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let input = || Input::Service("main".into());
+        let now = [(input(), Digest::of(b"now").to_string())].into();
+        let is_set = |policy: RestartPolicy, name: &str, definition: &str| {
+            let container = Container {
+                name: name.into(),
+                service: "main".into(),
+                restart_policy: policy,
+                ..Container::default()
+            };
+            let id = "0123456789abcdef".to_owned();
+            let started = Started {
+                inputs: [(input(), Digest::of(definition).to_string())].into(),
+                ..Started::default()
+            };
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: Some(&started),
+            };
+            Policies::of(&builder, &project, &found, &now)
+                .causes()
+                .count()
+                == 1
+        };
+        let other = || RestartPolicy::No;
+        assert!(is_set(other(), "app_main_1", "now"));
+        assert!(!is_set(RestartPolicy::Always, "app_main_1", "now"));
+        assert!(!is_set(other(), "app_main_1", "before"), "it is redefined");
+        assert!(
+            !is_set(other(), "0123456789ab_app_main_1", "now"),
+            "it was left aside"
+        );
+    }
+}

@@ -225,7 +225,13 @@ pub(super) fn with_dependants(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compose::Limits, desired::Service, testing};
+    use crate::{
+        compose::Limits,
+        desired::Service,
+        facts::{Attachment, Namespaces},
+        offers::Offers,
+        testing,
+    };
 
     #[test]
     fn a_limit_is_compared_only_if_docker_reports_one() {
@@ -266,5 +272,107 @@ mod tests {
         // The kernel may not support the limit.
         assert_eq!(causes(Some(limits(64, 9)), limits(0, 0)), []);
         assert_eq!(causes(None, limits(32, 9)), []);
+    }
+
+    #[test]
+    fn a_container_in_the_namespace_of_another_service_or_project_differs() {
+        let service = Service {
+            network_of: Some("root".into()),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let differs = |mode: &str, owner: (&str, &str)| {
+            let container = Container {
+                service: "main".into(),
+                namespaces: Namespaces {
+                    network: mode.into(),
+                    ..Namespaces::default()
+                },
+                ..Container::default()
+            };
+            let owner = Container {
+                project: owner.0.into(),
+                service: owner.1.into(),
+                ..Container::default()
+            };
+            let all = [("9".to_owned(), owner)].into();
+            !elsewhere(&project, &container, Some(&all)).is_empty()
+        };
+        assert!(!differs("container:9", ("app", "root")));
+        assert!(differs("container:9", ("app", "other")));
+        assert!(differs("container:9", ("other", "root")));
+        assert!(!differs("container:8", ("app", "root")), "it is gone");
+        assert!(differs("bridge", ("app", "root")));
+    }
+
+    #[test]
+    fn a_network_is_the_projects_own_by_both_of_its_names() {
+        let service = Service {
+            networks: vec!["front".into()],
+            ..Service::default()
+        };
+        let mut project = testing::project("app", [("main", service)]);
+        project.networks = vec![crate::desired::Network {
+            name: "app_front".into(),
+            older_name: Some("app-front".into()),
+            used: true,
+            declared: crate::compose::Network::default(),
+        }];
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let is_noted = |network: &str| {
+            let container = Container {
+                service: "main".into(),
+                networks: [(network.to_owned(), Attachment::default())].into(),
+                ..Container::default()
+            };
+            let id = "1".to_owned();
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: None,
+            };
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            note(&mut builder, &project, &found);
+            !builder.finish("host").notes.is_empty()
+        };
+        assert!(!is_noted("app_front"));
+        assert!(!is_noted("app-front"));
+        assert!(is_noted("theirs"));
+    }
+
+    #[test]
+    fn a_container_with_another_network_mode_is_not_detached() {
+        let service = Service {
+            networks: vec!["front".into()],
+            ..Service::default()
+        };
+        let mut project = testing::project("app", [("main", service)]);
+        project.networks = vec![crate::desired::Network {
+            name: "app_front".into(),
+            older_name: None,
+            used: true,
+            declared: crate::compose::Network {
+                key: "front".into(),
+                ..crate::compose::Network::default()
+            },
+        }];
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let is_detached = |mode: &str| {
+            let container = Container {
+                service: "main".into(),
+                namespaces: Namespaces {
+                    network: mode.into(),
+                    ..Namespaces::default()
+                },
+                ..Container::default()
+            };
+            detached(&builder, &project, &container).count() == 1
+        };
+        assert!(is_detached("app_front"));
+        for elsewhere in ["container:0123", "host", "none"] {
+            assert!(!is_detached(elsewhere), "{elsewhere}");
+        }
     }
 }

@@ -398,4 +398,98 @@ mod tests {
             assert_eq!(together(two.clone()), two);
         }
     }
+
+    #[test]
+    fn services_of_a_volume_that_was_recreated_before_are_recreated() {
+        let service = |volume: &str| Service {
+            volumes: vec![volume.to_owned()],
+            ..Service::default()
+        };
+        let project = testing::project("app", [("a", service("share")), ("b", service("other"))]);
+        let values = || ("old".to_owned(), "new".to_owned());
+        let stale = |inputs: Vec<Input>| Stale {
+            record: None,
+            inputs: inputs.into_iter().map(|input| (input, values())).collect(),
+        };
+        let recreated = |replaced: &[&String], inputs| {
+            let replaced = replaced.iter().copied().collect();
+            match services_to_recreate(&project, &BTreeSet::new(), &replaced, &stale(inputs)) {
+                Recreate::Services(services) => Vec::from_iter(services),
+                _ => vec![],
+            }
+        };
+        let share = "share".to_owned();
+        assert_eq!(recreated(&[&share], vec![]), ["a"]);
+        assert_eq!(recreated(&[], vec![Input::Volume(share)]), ["a"]);
+        assert_eq!(recreated(&[], vec![]), [""; 0]);
+    }
+
+    #[test]
+    fn services_that_read_a_changed_file_are_recreated_and_compose_sees_the_rest() {
+        let service = |files: &[&str]| Service {
+            files: files.iter().map(|file| (*file).to_owned()).collect(),
+            ..Service::default()
+        };
+        let recreated_of = |changed: &[&str], before: &[&str], (of_a, of_b): (&[&str], &[&str])| {
+            let services = [("a", service(of_a)), ("b", service(of_b))];
+            let project = testing::project("app", services);
+            let changed = changed.iter().map(|file| (*file).to_owned()).collect();
+            let inputs = before.iter().map(|file| {
+                let values = ("old".to_owned(), "new".to_owned());
+                (Input::File((*file).to_owned()), values)
+            });
+            let stale = Stale {
+                record: None,
+                inputs: inputs.collect(),
+            };
+            match services_to_recreate(&project, &changed, &BTreeSet::new(), &stale) {
+                Recreate::None => String::new(),
+                Recreate::Services(services) => Vec::from_iter(services).join(" "),
+                Recreate::All => "all".to_owned(),
+            }
+        };
+        let recreated = |changed: &[&str], before: &[&str], of_a: &[&str]| {
+            recreated_of(changed, before, (of_a, &["b.conf"]))
+        };
+        let reads = ["a.conf", ".env", COMPOSE_FILE];
+        assert_eq!(recreated(&["a.conf"], &[], &reads), "a");
+        assert_eq!(recreated(&[], &["a.conf"], &reads), "a");
+        assert_eq!(recreated(&["a.conf"], &["b.conf"], &reads), "a b");
+        assert_eq!(recreated(&["unused"], &[], &reads), "");
+        assert_eq!(recreated(&[".env"], &[], &reads), "a");
+        assert_eq!(recreated(&[".env"], &[], &["a.conf"]), "");
+        assert_eq!(recreated_of(&[".env"], &[], (&[".env"], &[])), "a");
+        assert_eq!(recreated(&[COMPOSE_FILE], &[], &reads), "");
+    }
+
+    #[test]
+    fn nothing_more_to_recreate_leaves_nothing_to_recreate() {
+        let none = Recreate::None.and(Some(BTreeSet::new()));
+        assert!(matches!(none, Recreate::None));
+    }
+
+    #[test]
+    fn orphans_are_left_to_docker_compose_unless_they_were_set_aside() {
+        let project = testing::project("app", [("main", Service::default())]);
+        let removes_orphans = |services: &[&str]| {
+            let containers = services.iter().map(|service| Container {
+                service: (*service).to_owned(),
+                ..Container::default()
+            });
+            let containers: Vec<(String, Container)> = containers
+                .enumerate()
+                .map(|(id, container)| (id.to_string(), container))
+                .collect();
+            let found = Found {
+                containers: containers.iter().map(|(id, c)| (id, c)).collect(),
+                started: None,
+            };
+            let how = (&Recreate::None, &Between::default());
+            let commands = up(&project, ProjectState::Running, &found, how);
+            format!("{commands:?}").contains("--remove-orphans")
+        };
+        assert!(removes_orphans(&[]));
+        assert!(removes_orphans(&["main"]));
+        assert!(!removes_orphans(&["main", "gone"]));
+    }
 }

@@ -244,3 +244,142 @@ pub(super) fn covered_input(project: &Project, cause: &Cause) -> Option<Input> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Service, facts::Probed, offers::Offers, testing};
+
+    #[test]
+    fn containers_of_the_boots_unit_are_told_from_those_of_a_stranger() {
+        let desired = testing::desired(vec![]);
+        let offers = Offers::default();
+        let container = Container {
+            config_hash: "h".into(),
+            ..Container::default()
+        };
+        let (new, old) = ("new".to_owned(), "old".to_owned());
+        let is_strange = |boot: &str, hashes: &[&str], is_left: bool, generation: Autostart| {
+            let mut observed = testing::observed();
+            observed.facts.autostart = Probed::Known(generation);
+            let builder = Builder::new(&desired, &observed, &offers);
+            let started = Started {
+                containers: [old.clone()].into(),
+                hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),
+                boot_id: boot.into(),
+                ..Started::default()
+            };
+            let found = Found {
+                containers: [Some(&new), is_left.then_some(&old)]
+                    .into_iter()
+                    .flatten()
+                    .map(|id| (id, &container))
+                    .collect(),
+                started: Some(&started),
+            };
+            stranger(&builder, &found, &started).is_some()
+        };
+        let units = || Autostart {
+            template: Some("disabled".into()),
+            ..Autostart::default()
+        };
+        let policies = || Autostart {
+            service: Some("enabled".into()),
+            ..Autostart::default()
+        };
+        assert!(is_strange("", &[], false, units()), "no boot since");
+        assert!(
+            !is_strange("", &["h"], false, units()),
+            "the same definition"
+        );
+        assert!(
+            !is_strange("before", &[], false, units()),
+            "the boot's unit"
+        );
+        assert!(!is_strange("before", &["h"], false, units()));
+        assert!(is_strange("before", &["other"], false, units()));
+        assert!(is_strange("before", &[], true, units()), "they survived");
+        assert!(is_strange("before", &[], false, policies()), "they survive");
+    }
+
+    #[test]
+    fn digests_are_shown_short_and_other_values_whole() {
+        let digest = Digest::of(b"a");
+        assert_eq!(brief(&digest.to_string()), digest.short());
+        assert_eq!(brief(""), "nothing");
+        assert_eq!(brief("path /data"), "path /data");
+    }
+
+    #[test]
+    fn what_is_told_otherwise_is_not_named() {
+        let values = ("old".to_owned(), "new".to_owned());
+        let (told, other) = (Input::File("a".into()), Input::File("b".into()));
+        let stale = Stale {
+            record: None,
+            inputs: [(told.clone(), values.clone()), (other.clone(), values)].into(),
+        };
+        let named = stale.named(|input| *input == told);
+        let named: Vec<String> = named.into_keys().collect();
+        assert_eq!(named, [other.to_string()]);
+    }
+
+    #[test]
+    fn containers_are_made_from_the_directories_of_their_volumes() {
+        let mut desired = testing::desired(vec![]);
+        let volume = |name: &str, path: &str| crate::desired::Volume {
+            name: name.parse().unwrap(),
+            path: path.parse().unwrap(),
+            replace: false,
+            source: None,
+        };
+        desired.volumes = vec![volume("other", "~/other"), volume("share", "~/share")];
+        let service = Service {
+            volumes: ["share", "theirs"].map(str::to_owned).into(),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let share = (Input::Volume("share".into()), "/home/oem/share".to_owned());
+        assert_eq!(inputs(&builder, &project), [share].into());
+    }
+
+    #[test]
+    fn a_service_is_redefined_where_the_record_has_another_definition() {
+        let input = || Input::Service("main".into());
+        let redefined = |was: Option<&str>| {
+            let inputs = was.map(|was| (input(), was.to_owned()));
+            let started = Started {
+                inputs: inputs.into_iter().collect(),
+                ..Started::default()
+            };
+            let found = Found {
+                containers: BTreeMap::new(),
+                started: Some(&started),
+            };
+            !redefined(&found, &[(input(), "now".to_owned())].into()).is_empty()
+        };
+        assert!(redefined(Some("before")));
+        assert!(!redefined(Some("now")));
+        assert!(!redefined(None), "an older version did not note it");
+    }
+
+    #[test]
+    fn what_a_dependency_says_is_the_input_of_its_kind() {
+        let project = testing::project("app", []);
+        let covered = |kind: ResourceKind, name: &str| {
+            let address = crate::plan::Address::new(kind, name);
+            covered_input(&project, &Cause::DependsOn { address })
+        };
+        let image = Some(Input::Image("web:1".into()));
+        assert_eq!(covered(ResourceKind::Tag, "web:1"), image);
+        assert_eq!(covered(ResourceKind::Image, "web:1"), image);
+        let volume = Some(Input::Volume("share".into()));
+        assert_eq!(covered(ResourceKind::Volume, "share"), volume);
+        let transfer = Some(Input::Transfer("~/a".into()));
+        assert_eq!(covered(ResourceKind::Transfer, "~/a"), transfer);
+        assert_eq!(covered(ResourceKind::Network, "front"), None);
+        assert_eq!(covered_input(&project, &Cause::Missing), None);
+    }
+}

@@ -164,6 +164,7 @@ fn image_cause(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{facts, facts::Probed, offers::Offers, testing};
 
     #[test]
     fn a_container_is_done_if_it_exited_with_0_and_is_not_restarted() {
@@ -184,5 +185,64 @@ mod tests {
         assert!(!is_done(exited(), 1, no()));
         assert!(!is_done(ContainerState::Created, 0, no()));
         assert!(!is_done(ContainerState::Running, 0, no()));
+    }
+
+    #[test]
+    fn a_container_that_somebody_renamed_has_another_name_than_docker_compose_gives() {
+        let wanted = |compose: &str, number: u32, chosen: Option<&str>, name: &str| {
+            let service = Service {
+                container_name: chosen.map(str::to_owned),
+                ..Service::default()
+            };
+            let project = testing::project("app", [("main", service)]);
+            let (desired, mut observed) = (testing::desired(vec![]), testing::observed());
+            observed.facts.compose = Probed::Known(compose.into());
+            let offers = Offers::default();
+            let builder = Builder::new(&desired, &observed, &offers);
+            let container = Container {
+                name: name.into(),
+                service: "main".into(),
+                number,
+                ..Container::default()
+            };
+            misnamed(&builder, &project, "0123456789abcdef", &container)
+        };
+        let own = Some("app_main_2".to_owned());
+        assert_eq!(wanted("1.29.2", 2, None, "renamed"), own);
+        assert_eq!(wanted("1.29.2", 2, None, "app_main_2"), None);
+        assert_eq!(wanted("1.29.2", 2, None, "0123456789ab_app_main_2"), None);
+        assert_eq!(wanted("1.29.2", 0, None, "renamed"), None);
+        assert_eq!(wanted("2.24.1", 2, None, "renamed"), None);
+        let chosen = Some("camera".to_owned());
+        assert_eq!(wanted("2.24.1", 1, Some("camera"), "renamed"), chosen);
+    }
+
+    #[test]
+    fn a_container_of_another_image_than_its_service_names_differs() {
+        let service = Service {
+            image: Some("web:1".into()),
+            ..Service::default()
+        };
+        let image = facts::Image {
+            tags: ["web:1".to_owned()].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        let (desired, mut observed) = (testing::desired(vec![]), testing::observed());
+        observed.facts.images = Probed::Known([("sha256:a".to_owned(), image)].into());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let differs = |image: &str, changed: &[&str]| {
+            let container = Container {
+                image: image.into(),
+                ..Container::default()
+            };
+            let changed = changed.iter().map(|name| (*name).to_owned()).collect();
+            image_cause(&builder, &service, &container, &changed).is_some()
+        };
+        assert!(differs("sha256:b", &[]));
+        assert!(!differs("sha256:a", &[]));
+        assert!(!differs("sha256:b", &["web:1"]), "its step says it");
     }
 }

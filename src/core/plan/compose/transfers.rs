@@ -208,7 +208,15 @@ pub(super) fn note(builder: &mut Builder<'_>, project: &Project, changed: &Chang
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{desired::Desired, exclude::Exclude, facts::Observed, offers::Offers, testing};
+    use crate::{
+        desired::{Desired, FileEntry},
+        digest::Digest,
+        exclude::Exclude,
+        facts::Observed,
+        offers::Offers,
+        plan::{Action, Cause, Phase, builder::Draft},
+        testing,
+    };
 
     fn transfer(target: &str) -> Transfer {
         Transfer {
@@ -266,5 +274,197 @@ mod tests {
         let apart = [("a", "/dev"), ("b", "/etc"), ("c", "/srv")];
         let unused = recreated((&desired, &observed), apart, vec![share()]);
         assert_eq!(unused, None, "some service reads it, and none says so");
+    }
+
+    #[test]
+    fn containers_are_made_from_transfers_that_restart_them_and_files_that_they_mount() {
+        let file = |name: &str| {
+            let entry = FileEntry {
+                local: name.into(),
+                sha256: Digest::of(name),
+                bytes: 1,
+                mode: 0o644,
+                secret: false,
+            };
+            (name.to_owned(), Entry::File(entry))
+        };
+        let with_files = |target: &str, restart: &[&str]| Transfer {
+            entries: [file("a"), file("b")].into(),
+            restart: restart.iter().map(|name| (*name).into()).collect(),
+            ..transfer(target)
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.transfers = vec![with_files("~/share", &["app"]), with_files("~/other", &[])];
+        let service = Service {
+            binds: ["~/other/b", "/dev"].map(str::to_owned).into(),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let digest = desired.transfers[0].digest().to_string();
+        let expected = [
+            (Input::Transfer("~/share".into()), digest),
+            (
+                Input::Mounted("~/other/b".into()),
+                Digest::of("b").to_string(),
+            ),
+        ];
+        assert_eq!(inputs(&builder, &project), expected.into());
+    }
+
+    #[test]
+    fn a_service_uses_a_transfer_into_the_directory_of_its_volume() {
+        let mut desired = testing::desired(vec![]);
+        let volume = |name: &str, path: &str| crate::desired::Volume {
+            name: name.parse().unwrap(),
+            path: path.parse().unwrap(),
+            replace: false,
+            source: None,
+        };
+        desired.volumes = vec![volume("share", "~/share"), volume("other", "/srv/other")];
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let is_used = |name: &str| {
+            let service = Service {
+                volumes: vec![name.to_owned()],
+                ..Service::default()
+            };
+            uses(&builder, &transfer("~/share/sub"), &service)
+        };
+        assert!(is_used("share"));
+        assert!(!is_used("other"));
+    }
+
+    #[test]
+    fn a_container_that_is_recreated_for_a_file_that_it_mounts_is_noted() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let notes = |mounted: &[&str]| {
+            let changed = Changed {
+                mounted: mounted.iter().map(|path| (*path).to_owned()).collect(),
+                ..Changed::default()
+            };
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            note(&mut builder, &testing::project("app", []), &changed);
+            let notes = builder.finish("host").notes;
+            notes.iter().map(|note| note.code).collect::<Vec<_>>()
+        };
+        assert_eq!(notes(&[]), []);
+        assert_eq!(notes(&["/home/oem/a"]), [NoteCode::FileMountStale]);
+    }
+
+    /// A transfer of this one file.
+    fn single(target: &str) -> Transfer {
+        let entry = FileEntry {
+            local: "a".into(),
+            sha256: Digest::of(b"a"),
+            bytes: 1,
+            mode: 0o644,
+            secret: false,
+        };
+        Transfer {
+            entries: [(String::new(), Entry::File(entry))].into(),
+            restart: vec![],
+            ..transfer(target)
+        }
+    }
+
+    #[test]
+    fn a_service_mounts_the_file_of_a_transfer_by_just_its_path() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let service = Service {
+            binds: ["~/a.conf", "~/a.conf.old", "~/a"]
+                .map(str::to_owned)
+                .into(),
+            ..Service::default()
+        };
+        let files = mounted_files(&builder, &single("~/a.conf"), &service);
+        assert_eq!(files, [("~/a.conf".to_owned(), String::new())]);
+    }
+
+    #[test]
+    fn a_project_depends_on_transfers_whose_replaced_files_it_mounts() {
+        let mut desired = testing::desired(vec![]);
+        desired.transfers = vec![single("~/mounted"), single("~/other")];
+        let service = Service {
+            binds: vec!["~/mounted".to_owned()],
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let addresses = |change: ChangeKind| {
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            for transfer in &desired.transfers {
+                let address = transfer::address(transfer);
+                let mut draft = Draft::new(address, Action::Update, Phase::Switch, Cause::Missing);
+                draft.changes = vec![Change {
+                    path: String::new(),
+                    change,
+                    found: None,
+                    wanted: None,
+                }];
+                builder.step(draft);
+            }
+            let changed = changed(&builder, &project);
+            changed.addresses().collect::<Vec<_>>()
+        };
+        let mounted = transfer::address(&desired.transfers[0]);
+        assert_eq!(addresses(ChangeKind::Changed), [mounted]);
+        let in_place = addresses(ChangeKind::Mode);
+        assert_eq!(in_place, Vec::<Address>::new());
+    }
+
+    #[test]
+    fn a_file_is_replaced_unless_its_permissions_alone_change() {
+        let changes = |path: &str, change: ChangeKind| {
+            [Change {
+                path: path.into(),
+                change,
+                found: None,
+                wanted: None,
+            }]
+        };
+        assert!(is_replaced(&changes("a", ChangeKind::Changed), "a"));
+        assert!(is_replaced(&changes("a", ChangeKind::Deleted), "a"));
+        assert!(!is_replaced(&changes("a", ChangeKind::Mode), "a"));
+        assert!(!is_replaced(&changes("b", ChangeKind::Changed), "a"));
+    }
+
+    #[test]
+    fn projects_that_see_a_transfer_are_affected_by_it() {
+        let mounting = |bind: &str| Service {
+            binds: vec![bind.to_owned()],
+            ..Service::default()
+        };
+        let gone = Project {
+            state: ProjectState::Absent,
+            ..testing::project("gone", [("main", mounting("~/a.conf"))])
+        };
+        let projects = vec![
+            testing::project("app", []),
+            gone,
+            testing::project("mounts", [("main", mounting("~/a.conf"))]),
+            testing::project("other", [("main", mounting("~/b.conf"))]),
+        ];
+        let (desired, observed) = (testing::desired(projects), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let changes = [Change {
+            path: String::new(),
+            change: ChangeKind::Changed,
+            found: None,
+            wanted: None,
+        }];
+        let transfer = Transfer {
+            restart: vec!["app".into(), "gone".into()],
+            ..single("~/a.conf")
+        };
+        assert_eq!(affected(&builder, &transfer, &changes), ["app", "mounts"]);
     }
 }

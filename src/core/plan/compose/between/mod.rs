@@ -99,3 +99,67 @@ impl<'a> Between<'a> {
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     networks::unmet(builder, project).or_else(|| volumes::unmet(builder, project))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        compose, desired,
+        facts::{self, Attachment, Probed},
+        offers::Offers,
+        testing,
+    };
+
+    #[test]
+    fn services_on_a_network_that_differs_are_replaced() {
+        let network = |driver: &str| facts::Network {
+            name: "app_front".into(),
+            driver: driver.into(),
+            project: "app".into(),
+            ..facts::Network::default()
+        };
+        let declared = compose::Network {
+            key: "front".into(),
+            driver: Some("bridge".into()),
+            ..compose::Network::default()
+        };
+        let project = Project {
+            networks: vec![desired::Network {
+                name: "app_front".into(),
+                older_name: None,
+                used: true,
+                declared,
+            }],
+            ..testing::project("app", [])
+        };
+        let container = |service: &str, network: &str| {
+            let attachment = Attachment {
+                id: network.into(),
+                ..Attachment::default()
+            };
+            Container {
+                service: service.into(),
+                networks: [("app_front".to_owned(), attachment)].into(),
+                ..Container::default()
+            }
+        };
+        let containers = [container("on", "n1"), container("beside", "n2")];
+        let ids = ["1".to_owned(), "2".to_owned()];
+        let found = Found {
+            containers: ids.iter().zip(&containers).collect(),
+            started: None,
+        };
+        let desired = testing::desired(vec![]);
+        let services = |driver: &str| {
+            let mut observed = testing::observed();
+            let there = [("n1".to_owned(), network(driver))];
+            observed.facts.networks = Probed::Known(there.into());
+            let offers = Offers::default();
+            let builder = Builder::new(&desired, &observed, &offers);
+            let between = Between::of(&builder, &project, &found);
+            Vec::from_iter(between.services(&found))
+        };
+        assert_eq!(services("macvlan"), ["on"]);
+        assert_eq!(services("bridge"), [""; 0]);
+    }
+}

@@ -333,3 +333,200 @@ impl Taken<'_> {
         Command::new(remote::bring_volumes_back(&stand_in, volumes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::Service,
+        facts::{Image, Mount, Probed, Records, Shown},
+        offers::Offers,
+        testing,
+    };
+
+    #[test]
+    fn anonymous_volumes_come_back_where_their_container_is_gone() {
+        let recorded = |destination: &str, volume: &str| AnonymousVolume {
+            container: "gone".into(),
+            project: "app".into(),
+            service: "main".into(),
+            number: "1".into(),
+            working_dir: String::new(),
+            image: "sha256:a".into(),
+            destination: destination.into(),
+            volume: volume.into(),
+        };
+        let desired = testing::desired(vec![testing::project("app", [])]);
+        let mut observed = testing::observed();
+        let volumes = vec![recorded("/data", "old-data"), recorded("/more", "old-more")];
+        observed.facts.records = Probed::Known(Records {
+            anonymous_volumes: [("app".to_owned(), volumes)].into(),
+            ..Records::default()
+        });
+        let image = Image {
+            tags: [].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        let images = |known: &str| Probed::Known([(known.to_owned(), image.clone())].into());
+        let offers = Offers::default();
+        let mut volumes = |known: &str, id: &str, number: u32, mounted: &str| {
+            observed.facts.images = images(known);
+            let builder = Builder::new(&desired, &observed, &offers);
+            let mount = Mount {
+                kind: MountKind::Volume,
+                name: "new-data".into(),
+                source: String::new(),
+                read_write: true,
+                anonymous: true,
+                shown: Shown::default(),
+            };
+            let container = Container {
+                service: "main".into(),
+                number,
+                mounts: [(mounted.to_owned(), mount)].into(),
+                ..Container::default()
+            };
+            let id = id.to_owned();
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: None,
+            };
+            let taken = taken(&builder, &desired.projects[0], &found);
+            let taken = taken.iter().flat_map(|taken| taken.volumes.values());
+            taken.copied().collect::<Vec<_>>().join(" ")
+        };
+        let known = "sha256:a";
+        assert_eq!(volumes(known, "2", 1, "/data"), "new-data old-more");
+        assert_eq!(volumes(known, "2", 2, "/data"), "old-data old-more");
+        assert_eq!(volumes(known, "2", 1, "/x"), "old-data old-more");
+        assert_eq!(volumes(known, "gone", 2, "/data"), "", "it is there");
+        assert_eq!(volumes("sha256:b", "2", 2, "/data"), "", "no image");
+    }
+
+    #[test]
+    fn a_volume_with_a_name_is_not_anonymous() {
+        let mount = |kind, anonymous| Mount {
+            kind,
+            name: "volume".into(),
+            source: String::new(),
+            read_write: true,
+            anonymous,
+            shown: Shown::default(),
+        };
+        let mounts = [
+            ("/anonymous", mount(MountKind::Volume, true)),
+            ("/bind", mount(MountKind::Bind, false)),
+            ("/named", mount(MountKind::Volume, false)),
+        ];
+        let container = Container {
+            mounts: mounts.map(|(to, mount)| (to.to_owned(), mount)).into(),
+            ..Container::default()
+        };
+        let all: Vec<_> = anonymous(&container).collect();
+        assert_eq!(all, [("volume", "/anonymous")]);
+    }
+
+    #[test]
+    fn the_way_back_uncovers_mounts_that_the_release_has_otherwise() {
+        let service = Service {
+            mounts: [("/data".to_owned(), Mounted::Path("/new".into()))].into(),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let uncovered = |was: &str, untouched: bool| {
+            let input = Input::Mount {
+                service: "main".into(),
+                destination: "/data".into(),
+            };
+            let made = Made {
+                running: true,
+                inputs: [(input, was.to_owned())].into(),
+            };
+            uncover_again(&project, Some(&made), untouched).len()
+        };
+        assert_eq!(uncovered("path /new", true), 0);
+        assert_eq!(uncovered("path /old", true), 1);
+        assert_eq!(uncovered("path /new", false), 1);
+    }
+
+    #[test]
+    fn volumes_cover_mounts_that_are_declared_in_their_place() {
+        let mounts = [("/data", Mounted::Path("/new".into()))];
+        let service = Service {
+            mounts: mounts.map(|(to, mounted)| (to.to_owned(), mounted)).into(),
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let is_covered = |kind: MountKind, name: &str, destination: &str| {
+            let mount = Mount {
+                kind,
+                name: name.into(),
+                source: "/old".into(),
+                read_write: true,
+                anonymous: false,
+                shown: Shown::default(),
+            };
+            let container = Container {
+                service: "main".into(),
+                mounts: [(destination.to_owned(), mount)].into(),
+                ..Container::default()
+            };
+            let id = "1".to_owned();
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: None,
+            };
+            let covered = covered(&builder, &project, &found);
+            assert_eq!(uncover(&project, &covered).len(), covered.len());
+            !covered.is_empty()
+        };
+        assert!(is_covered(MountKind::Volume, "old", "/data"));
+        assert!(!is_covered(MountKind::Volume, "old", "/elsewhere"));
+        assert!(!is_covered(MountKind::Volume, "", "/data"));
+        assert!(!is_covered(MountKind::Bind, "", "/data"));
+    }
+
+    #[test]
+    fn containers_above_the_number_that_is_declared_are_surplus_where_they_hold_data() {
+        let service = Service {
+            replicas: 2,
+            ..Service::default()
+        };
+        let project = testing::project("app", [("main", service)]);
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let is_surplus = |number: u32, anonymous: bool| {
+            let mount = Mount {
+                kind: MountKind::Volume,
+                name: "volume".into(),
+                source: String::new(),
+                read_write: true,
+                anonymous,
+                shown: Shown::default(),
+            };
+            let container = Container {
+                service: "main".into(),
+                number,
+                mounts: [("/data".to_owned(), mount)].into(),
+                ..Container::default()
+            };
+            let id = "1".to_owned();
+            let found = Found {
+                containers: [(&id, &container)].into(),
+                started: None,
+            };
+            !surplus(&builder, &project, &found).is_empty()
+        };
+        assert!(is_surplus(3, true));
+        assert!(is_surplus(4, true));
+        assert!(!is_surplus(3, false));
+        assert!(!is_surplus(2, true));
+        assert!(!is_surplus(1, true));
+    }
+}

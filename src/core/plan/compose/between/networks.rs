@@ -419,6 +419,7 @@ pub(in crate::plan::compose) fn remove_unused(builder: &mut Builder<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{desired::Service, facts::Probed, offers::Offers, testing};
 
     #[test]
     fn a_subnet_is_compared_without_the_bits_of_a_host() {
@@ -455,5 +456,84 @@ mod tests {
         ] {
             assert_eq!(bare(written), same, "{written}");
         }
+    }
+
+    #[test]
+    fn an_external_network_is_missing_unless_docker_has_it_by_name_or_id() {
+        let external = |name: &str| desired::Network {
+            name: name.into(),
+            older_name: None,
+            used: true,
+            declared: compose::Network {
+                key: name.into(),
+                external: true,
+                ..compose::Network::default()
+            },
+        };
+        let project = Project {
+            networks: vec![external("theirs")],
+            ..testing::project("app", [])
+        };
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let is_missing = |id: &str, name: &str| {
+            let network = facts::Network {
+                name: name.into(),
+                ..facts::Network::default()
+            };
+            missing(&builder, &project, &[(id.to_owned(), network)].into()).is_some()
+        };
+        assert!(is_missing("n1", "other"));
+        assert!(!is_missing("n1", "theirs"));
+        assert!(!is_missing("theirs", "other"));
+    }
+
+    #[test]
+    fn a_default_network_that_no_service_uses_any_more_is_removed() {
+        let is_removed = |key: &str, used: bool| {
+            let mut project = testing::project("app", [("main", Service::default())]);
+            project.networks = vec![desired::Network {
+                name: "app_net".into(),
+                older_name: None,
+                used,
+                declared: compose::Network {
+                    key: key.into(),
+                    ..compose::Network::default()
+                },
+            }];
+            let desired = testing::desired(vec![project]);
+            let mut observed = testing::observed();
+            let there = facts::Network {
+                name: "app_net".into(),
+                project: "app".into(),
+                ..facts::Network::default()
+            };
+            observed.facts.networks = Probed::Known([("n1".to_owned(), there)].into());
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            remove_unused(&mut builder);
+            !builder.finish("host").steps.is_empty()
+        };
+        assert!(is_removed("default", false));
+        assert!(!is_removed("default", true));
+        assert!(!is_removed("net", false), "it is declared");
+    }
+
+    #[test]
+    fn a_restore_keeps_the_networks_that_the_project_has() {
+        let network = |project: &str| facts::Network {
+            name: format!("{project}_front"),
+            project: project.into(),
+            ..facts::Network::default()
+        };
+        let (desired, mut observed) = (testing::desired(vec![]), testing::observed());
+        let there = [("n1", "app"), ("n2", "other")];
+        let there = there.map(|(id, project)| (id.to_owned(), network(project)));
+        observed.facts.networks = Probed::Known(there.into());
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let networks = Networks::of(&builder, &testing::project("app", []));
+        assert_eq!(networks.there, ["n1"]);
     }
 }

@@ -122,3 +122,90 @@ fn differs(
         remedy,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compose, offers::Offers, testing};
+
+    fn volume(name: &str, external: bool) -> ProjectVolume {
+        ProjectVolume {
+            name: name.into(),
+            older_name: None,
+            declared: compose::Volume {
+                key: name.into(),
+                external,
+                ..compose::Volume::default()
+            },
+        }
+    }
+
+    #[test]
+    fn an_external_volume_is_missing_unless_a_project_before_creates_it() {
+        let remedy = |state: ProjectState, made: &str, is_before: bool| {
+            let maker = Project {
+                state,
+                volumes: vec![volume(made, false)],
+                ..testing::project("maker", [])
+            };
+            let app = testing::project("app", []);
+            let mut projects = vec![app.clone(), maker];
+            if is_before {
+                projects.reverse();
+            }
+            let (desired, observed) = (testing::desired(projects), testing::observed());
+            let offers = Offers::default();
+            let builder = Builder::new(&desired, &observed, &offers);
+            let obstacle = missing(&builder, &app, &[].into(), &volume("data", true));
+            obstacle.map(|obstacle| obstacle.remedy).unwrap_or_default()
+        };
+        let (running, absent) = (ProjectState::Running, ProjectState::Absent);
+        assert_eq!(remedy(running, "data", true), "");
+        let later = remedy(running, "data", false);
+        assert!(later.contains("declare the project maker"), "{later}");
+        for (state, made) in [(absent, "data"), (running, "other")] {
+            let nowhere = remedy(state, made, true);
+            assert!(nowhere.contains("docker volume create data"), "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn an_external_volume_of_the_manifest_is_not_missing() {
+        let mut desired = testing::desired(vec![]);
+        desired.volumes = vec![crate::desired::Volume {
+            name: "share".parse().unwrap(),
+            path: "~/share".parse().unwrap(),
+            replace: false,
+            source: None,
+        }];
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let builder = Builder::new(&desired, &observed, &offers);
+        let app = testing::project("app", []);
+        let is_missing =
+            |name: &str| missing(&builder, &app, &[].into(), &volume(name, true)).is_some();
+        assert!(!is_missing("share"));
+        assert!(is_missing("other"));
+    }
+
+    #[test]
+    fn a_volume_of_another_driver_differs() {
+        let project = testing::project("app", []);
+        let is_other = |declared: Option<&str>| {
+            let mut wanted = volume("data", false);
+            wanted.declared.driver = declared.map(Into::into);
+            let found = facts::Volume {
+                driver: "local".into(),
+                options: [].into(),
+                owner: None,
+                project: "app".into(),
+                key: "data".into(),
+                anonymous: false,
+            };
+            differs(&project, &wanted, "data", &found).is_some()
+        };
+        assert!(!is_other(None));
+        assert!(!is_other(Some("local")));
+        assert!(is_other(Some("nfs")));
+    }
+}
