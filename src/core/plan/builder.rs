@@ -334,7 +334,10 @@ pub fn vpu(facts: &Facts, host: &str) -> Vpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::ResourceKind, testing};
+    use crate::{
+        plan::{ChangeKind, ResourceKind},
+        testing,
+    };
 
     #[test]
     fn steps_are_ordered_numbered_and_counted() {
@@ -379,5 +382,26 @@ mod tests {
         let ids: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
         assert!(ids.into_iter().eq(1..=15));
         assert_eq!(plan.steps[0].address, "volume.update-1");
+    }
+
+    #[test]
+    fn what_a_step_does_to_files_is_asked_by_its_address() {
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        let address = |name: &str| Address::new(ResourceKind::Transfer, name);
+        for name in ["a", "b"] {
+            let (action, phase) = (Action::Update, Phase::Switch);
+            let mut draft = Draft::new(address(name), action, phase, Cause::Missing);
+            draft.changes = vec![Change {
+                path: name.into(),
+                change: ChangeKind::Changed,
+                found: None,
+                wanted: None,
+            }];
+            builder.step(draft);
+        }
+        assert_eq!(builder.changes_of(&address("b"))[0].path, "b");
+        assert!(builder.changes_of(&address("c")).is_empty());
     }
 }

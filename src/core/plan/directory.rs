@@ -181,4 +181,33 @@ mod tests {
             assert_eq!(address(&builder, &path).name(), name, "{path:?}");
         }
     }
+
+    #[test]
+    fn a_mode_that_is_declared_is_set_where_it_differs() {
+        let path: RemotePath = "~/a".parse().unwrap();
+        let planned = |declared: Option<u32>, uid: u32| {
+            let directory = Directory {
+                path: path.clone(),
+                mode: declared,
+                source: None,
+            };
+            let desired = testing::desired(vec![]);
+            let mut observed = testing::observed();
+            let there = PathFact::Directory { mode: 0o755, uid };
+            let key = path.resolve("~");
+            observed.facts.paths.insert(key, Probed::Known(there));
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            diff_directory(&mut builder, &directory);
+            let plan = builder.finish("host");
+            let actions = plan.steps.iter().map(|step| step.action.verb().to_owned());
+            let codes = plan.blocked.iter().map(|blocked| blocked.code.to_string());
+            actions.chain(codes).collect::<Vec<_>>().join(" ")
+        };
+        let own = testing::observed().facts.system.uid;
+        assert_eq!(planned(None, own), "");
+        assert_eq!(planned(Some(0o755), own), "");
+        assert_eq!(planned(Some(0o700), own), Action::Update.verb());
+        assert_eq!(planned(Some(0o700), own + 1), "not-owner");
+    }
 }

@@ -264,4 +264,30 @@ mod tests {
         assert!(!image("any", "o3r-deploy/apple:0", layers("xb")));
         assert!(!image("any", "any:1", vec![]));
     }
+
+    #[test]
+    fn who_else_is_on_a_network_matters_where_the_network_is_a_projects() {
+        let depends_on_user = |project: &str, id: &str| {
+            let network = |used_by: &[&str]| Network {
+                name: "expected".into(),
+                project: project.into(),
+                used_by: used_by.iter().map(|id| (*id).to_owned()).collect(),
+                ..Network::default()
+            };
+            let (desired, mut facts) = (desired(), testing::observed().facts);
+            let own = Container {
+                project: "app".into(),
+                ..Container::default()
+            };
+            facts.containers = Probed::Known([("1".to_owned(), own)].into());
+            let mut with = |network| {
+                facts.networks = Probed::Known([("net".to_owned(), network)].into());
+                fingerprint(&desired, &facts)
+            };
+            with(network(&[])) != with(network(&[id]))
+        };
+        assert!(depends_on_user("app", "2"));
+        assert!(depends_on_user("", "1"));
+        assert!(!depends_on_user("", "2"));
+    }
 }

@@ -274,3 +274,128 @@ fn device(builder: &mut Builder<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::{self, Desired},
+        facts::{Device, Observed, Probed},
+        offers::Offers,
+        plan::{Action, Cause, Phase, builder::Draft},
+        testing,
+    };
+
+    #[test]
+    fn what_to_do_about_docker_depends_on_why_it_does_not_answer() {
+        for (reason, help) in [
+            (
+                "dial unix /var/run/docker.sock: connect: permission denied",
+                "usermod -aG docker",
+            ),
+            (
+                "Cannot connect to the Docker daemon",
+                "start docker on the VPU",
+            ),
+            ("exec format error", "docker info"),
+        ] {
+            assert!(docker_help(reason).contains(help), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_noted() {
+        let (desired, mut observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let mut is_noted = |seconds: u64| {
+            observed.readings.clock = Some(seconds);
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            clock(&mut builder);
+            !builder.finish("host").notes.is_empty()
+        };
+        assert!(is_noted(CLOCK_IS_SET - 1));
+        assert!(!is_noted(CLOCK_IS_SET));
+    }
+
+    /// The addresses that are blocked.
+    fn blocked(desired: &Desired, observed: &Observed, check: fn(&mut Builder<'_>)) -> String {
+        let offers = Offers::default();
+        let mut builder = Builder::new(desired, observed, &offers);
+        check(&mut builder);
+        let blocked = builder.finish("host").blocked;
+        let blocked = blocked.iter().map(|blocked| blocked.address.to_string());
+        blocked.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn docker_and_docker_compose_have_to_answer_where_they_are_used() {
+        let mut observed = testing::observed();
+        // Docker does not answer there, either.
+        observed.facts.compose = Probed::Unknown("it was not asked".into());
+        let blocked = |change: fn(&mut Desired)| {
+            let mut desired = testing::desired(vec![]);
+            change(&mut desired);
+            blocked(&desired, &observed, plan)
+        };
+        assert_eq!(blocked(|_| {}), "");
+        let volume = |desired: &mut Desired| {
+            desired.volumes = vec![desired::Volume {
+                name: "share".parse().unwrap(),
+                path: "~/share".parse().unwrap(),
+                replace: false,
+                source: None,
+            }];
+        };
+        assert_eq!(blocked(volume), "vpu.docker");
+        let image = |desired: &mut Desired| {
+            desired.images = vec![desired::Image {
+                name: "web:1".into(),
+                content: None,
+                source: None,
+            }];
+        };
+        assert_eq!(blocked(image), "vpu.docker");
+        let project = |desired: &mut Desired| desired.projects = vec![testing::project("app", [])];
+        assert_eq!(blocked(project), "vpu.docker vpu.docker-compose");
+    }
+
+    #[test]
+    fn a_home_needs_room_for_a_lock_and_records_where_anything_is_done() {
+        let desired = testing::desired(vec![]);
+        let is_blocked = |free: u64| {
+            let mut observed = testing::observed();
+            observed.readings.home_free = Some(free);
+            blocked(&desired, &observed, |builder| {
+                let address = Address::new(ResourceKind::Volume, "share");
+                let (action, phase) = (Action::Create, Phase::Stage);
+                builder.step(Draft::new(address, action, phase, Cause::Missing));
+                home(builder);
+            })
+        };
+        assert_eq!(is_blocked(16 * 1024 - 1), "vpu.home");
+        assert_eq!(is_blocked(16 * 1024), "");
+    }
+
+    #[test]
+    fn the_serial_number_is_checked_where_it_is_declared() {
+        let is_blocked = |declared: Option<&str>, found: &str| {
+            let mut desired = testing::desired(vec![]);
+            desired.guards.serial = declared.map(|serial| serial.parse().unwrap());
+            let mut observed = testing::observed();
+            observed.facts.device = Probed::Known(Device {
+                name: "camera".into(),
+                serial: found.into(),
+                firmware: "1.4.30-5230".into(),
+                saved: None,
+            });
+            blocked(&desired, &observed, device)
+        };
+        assert_eq!(is_blocked(Some("000201234160"), "000201234160"), "");
+        assert_eq!(
+            is_blocked(Some("000201234160"), "000201234161"),
+            "vpu.serial"
+        );
+        assert_eq!(is_blocked(Some("000201234160"), ""), "vpu.serial");
+        assert_eq!(is_blocked(None, ""), "");
+    }
+}

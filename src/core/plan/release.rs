@@ -249,4 +249,61 @@ mod tests {
         let without = release(vec![file()]);
         assert_eq!(made_differently(&without, &wanted), differs("nothing"));
     }
+
+    /// A record of the release with these projects, which were all started.
+    fn recorded(projects: &[&str]) -> Records {
+        let projects = || projects.iter().map(|project| (*project).to_owned());
+        let release = facts::Release {
+            version: "0".into(),
+            desired: Digest::of(b""),
+            projects: projects().collect(),
+            autostart: [].into(),
+            made: [].into(),
+        };
+        let started = projects().map(|project| (project, facts::Started::default()));
+        Records {
+            releases: [("app".to_owned(), release)].into(),
+            started: started.collect(),
+            ..Records::default()
+        }
+    }
+
+    #[test]
+    fn a_project_that_the_manifest_names_no_more_is_unmanaged_while_it_is_there() {
+        let desired = testing::desired(vec![testing::project("web", [])]);
+        let mut observed = testing::observed();
+        let mut records = recorded(&["web", "gone", "removed"]);
+        records.started.remove("removed");
+        observed.facts.records = Probed::Known(records);
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder, &BTreeSet::new());
+        let gone = Address::new(ResourceKind::Compose, "gone");
+        assert_eq!(builder.finish("host").unmanaged, [gone]);
+    }
+
+    #[test]
+    fn a_record_that_fails_restores_projects_only_where_the_plan_switches_something() {
+        let desired = testing::desired(vec![testing::project("web", [])]);
+        let mut observed = testing::observed();
+        let mut records = recorded(&[]);
+        // An apply that was cut off began the project.
+        let file = crate::desired::COMPOSE_FILE.to_owned();
+        records.added = [("web".to_owned(), [file].into())].into();
+        observed.facts.records = Probed::Known(records);
+        let offers = Offers::default();
+        let undone = |phase: Phase| {
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            let address = Address::new(ResourceKind::Volume, "share");
+            builder.step(Draft::new(address, Action::Create, phase, Cause::Missing));
+            plan(&mut builder, &BTreeSet::new());
+            let removed = remote::remove_project("web", &builder.state().started("web"));
+            let mut steps = builder.finish("host").steps;
+            let record = steps.pop().unwrap();
+            assert!(record.is_record());
+            record.undo.contains(&Command::new(removed))
+        };
+        assert!(undone(Phase::Switch));
+        assert!(!undone(Phase::Stage));
+    }
 }

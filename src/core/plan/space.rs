@@ -110,3 +110,139 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 fn one_file_system(readings: &Readings) -> bool {
     readings.home_total == readings.docker_total && readings.home_free == readings.docker_free
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::{Image, ImageContent},
+        offers::{Arriving, LayerOffer, Offers, Part},
+        testing,
+    };
+
+    #[test]
+    fn what_arrived_of_a_part_needs_no_more_room() {
+        let part = |bytes: u64, have: u64| PartOffer {
+            part: Part {
+                up_to: 1,
+                layers: [].into(),
+            },
+            bytes,
+            tag: None,
+            arriving: Some(Arriving {
+                name: "part".into(),
+                have,
+            }),
+        };
+        let arriving = |parts: Vec<PartOffer>| {
+            let offer = ImageOffer {
+                parts,
+                ..ImageOffer::default()
+            };
+            let mut need = Need::default();
+            need.add(&offer, &BTreeSet::new());
+            need.arriving
+        };
+        assert_eq!(arriving(vec![part(100, 0)]), 100);
+        assert_eq!(arriving(vec![part(100, 30)]), 70);
+        assert_eq!(arriving(vec![part(100, 130)]), 0);
+        assert_eq!(arriving(vec![part(100, 30), part(50, 10)]), 110);
+    }
+
+    #[test]
+    fn a_part_is_received_while_the_one_before_is_loaded() {
+        let layer = |name: &str, spooled: u64| LayerOffer {
+            diff_id: Digest::of(name),
+            bytes: spooled,
+            unpacked: None,
+            spooled,
+        };
+        let part = |name: &str| PartOffer {
+            part: Part {
+                up_to: 1,
+                layers: [Digest::of(name)].into(),
+            },
+            bytes: 1,
+            tag: None,
+            arriving: None,
+        };
+        let offer = ImageOffer {
+            layers: vec![layer("a", 10), layer("b", 20), layer("c", 1)],
+            base_bytes: 5,
+            parts: ["a", "b", "c"].map(part).into(),
+            ..ImageOffer::default()
+        };
+        let mut need = Need::default();
+        need.add(&offer, &BTreeSet::new());
+        assert_eq!(need.received, (5 + 10) + (5 + 20));
+        assert_eq!(need.arriving, 0);
+    }
+
+    /// What is blocked where an image of 50 bytes arrives in a file, and docker then needs 120 for it; by the disks'
+    /// sizes and free bytes.
+    fn blocked(docker: (u64, u64), home: (u64, u64)) -> String {
+        let layer = LayerOffer {
+            diff_id: Digest::of("a"),
+            bytes: 20,
+            unpacked: Some(100),
+            spooled: 20,
+        };
+        let part = PartOffer {
+            part: Part {
+                up_to: 1,
+                layers: [layer.diff_id].into(),
+            },
+            bytes: 50,
+            tag: None,
+            arriving: Some(Arriving {
+                name: "part".into(),
+                have: 0,
+            }),
+        };
+        let offer = ImageOffer {
+            layers: vec![layer],
+            parts: vec![part],
+            ..ImageOffer::default()
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![Image {
+            name: "web:1".into(),
+            content: Some(ImageContent {
+                config_digest: Digest::of(b"web"),
+                layers: vec![layer.diff_id],
+                staging_tag: "o3r-deploy/app:1".into(),
+            }),
+            source: None,
+        }];
+        let mut observed = testing::observed();
+        let readings = &mut observed.readings;
+        (readings.docker_total, readings.docker_free) = (Some(docker.0), Some(docker.1));
+        (readings.home_total, readings.home_free) = (Some(home.0), Some(home.1));
+        let offers = Offers {
+            images: [("web:1".to_owned(), offer)].into(),
+            ..Offers::default()
+        };
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        let blocked = builder.finish("host").blocked;
+        let mut blocked = blocked.iter();
+        let first = blocked.next().map(|blocked| blocked.reason.clone());
+        assert!(blocked.next().is_none());
+        first.unwrap_or_default()
+    }
+
+    #[test]
+    fn an_image_needs_room_where_it_arrives_and_where_it_is_unpacked() {
+        // Disks of their own.
+        assert_eq!(blocked((1000, 120), (500, 50)), "");
+        assert!(blocked((1000, 119), (500, 50)).starts_with("docker's disk"));
+        assert!(blocked((1000, 120), (500, 49)).starts_with("the home directory's disk"));
+        // Disks of one size, or with as much room, are still two.
+        assert_eq!(blocked((1000, 120), (1000, 121)), "");
+        assert_eq!(blocked((1000, 120), (900, 120)), "");
+        // One disk.
+        assert_eq!(blocked((1000, 170), (1000, 170)), "");
+        assert!(blocked((1000, 169), (1000, 169)).starts_with("docker's disk"));
+        assert!(blocked((1000, 30), (1000, 30)).starts_with("docker's disk"));
+    }
+}

@@ -541,3 +541,64 @@ impl Plan {
         payloads.any(|payload| payload.estimated)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        offers::Offers,
+        plan::{
+            ResourceKind,
+            builder::{Builder, Draft},
+        },
+        testing,
+    };
+
+    #[test]
+    fn plans_do_the_same_where_only_the_reasons_differ() {
+        type Change = fn(&mut Plan);
+        let (desired, observed) = (testing::desired(vec![]), testing::observed());
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        for name in ["a", "b"] {
+            let address = Address::new(ResourceKind::Volume, name);
+            let draft = Draft::new(address, Action::Create, Phase::Stage, Cause::Missing);
+            builder.step(draft.run([Command::new(Argv::new("echo"))]));
+        }
+        let plan = builder.finish("host");
+        let is_same = |change: Change| {
+            let mut other = plan.clone();
+            change(&mut other);
+            plan.does_the_same(&other)
+        };
+        assert!(is_same(|_| {}));
+        assert!(is_same(
+            |plan| plan.steps[1].cause = Cause::differs("state", "exited", "running")
+        ));
+        let changes: [(&str, Change); 9] = [
+            ("vpu", |plan| plan.vpu.serial = "2".into()),
+            ("manifest", |plan| plan.manifest.sha256 = "2".into()),
+            ("fewer steps", |plan| drop(plan.steps.pop())),
+            ("address", |plan| {
+                plan.steps[1].address = plan.steps[0].address.clone();
+            }),
+            ("action", |plan| plan.steps[1].action = Action::Replace),
+            ("phase", |plan| plan.steps[1].phase = Phase::Switch),
+            ("commands", |plan| plan.steps[1].actions = vec![]),
+            ("undo", |plan| {
+                plan.steps[1].undo = plan.steps[1].actions.clone();
+            }),
+            ("blocked", |plan| {
+                plan.blocked = vec![Blocked {
+                    address: plan.steps[0].address.clone(),
+                    code: BlockCode::PortTaken,
+                    reason: String::new(),
+                    remedy: String::new(),
+                }];
+            }),
+        ];
+        for (what, change) in changes {
+            assert!(!is_same(change), "{what}");
+        }
+    }
+}

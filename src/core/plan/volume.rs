@@ -213,6 +213,9 @@ impl facts::Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        desired::Desired, digest::Digest, facts::Probed, offers::Offers, plan::Plan, testing,
+    };
 
     fn volume(driver: &str, options: &[(&str, &str)]) -> facts::Volume {
         let options = options.iter();
@@ -264,5 +267,110 @@ mod tests {
         assert_ne!(bound("/data", "bind,ro", "none"), wanted);
         assert_ne!(bound("/data", "ro", "none"), bound("/data", "ro", "ext4"));
         assert_eq!(bound("/", "bind", "none")["device"], "/");
+    }
+
+    /// The volume `share` of `~/share`, which may be replaced.
+    fn desired_volume() -> Desired {
+        let mut desired = testing::desired(vec![testing::project("web", [])]);
+        desired.volumes = vec![desired::Volume {
+            name: "share".parse().unwrap(),
+            path: "~/share".parse().unwrap(),
+            replace: true,
+            source: None,
+        }];
+        desired
+    }
+
+    /// The plan where the volume is bound to a directory, and was to another when the release was recorded.
+    fn replaced(bound: &str, recorded: &str) -> Plan {
+        let desired = desired_volume();
+        let mut observed = testing::observed();
+        let options = [("device", bound), ("o", "bind"), ("type", "none")];
+        let there = volume("local", &options);
+        observed.facts.volumes = Probed::Known([("share".to_owned(), there)].into());
+        let input = facts::Input::Volume("share".into());
+        let made = facts::Made {
+            running: true,
+            inputs: [(input, recorded.to_owned())].into(),
+        };
+        let release = facts::Release {
+            version: "0".into(),
+            desired: Digest::of(b""),
+            projects: [].into(),
+            autostart: [].into(),
+            made: [("web".to_owned(), made)].into(),
+        };
+        observed.facts.records = Probed::Known(facts::Records {
+            releases: [("app".to_owned(), release)].into(),
+            ..facts::Records::default()
+        });
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        builder.finish("host")
+    }
+
+    #[test]
+    fn a_volume_is_rolled_back_always_where_it_is_not_the_recorded_one_before() {
+        for (bound, recorded, is_always) in [("/a", "/a", false), ("/b", "/a", true)] {
+            let step = replaced(bound, recorded).steps.pop().unwrap();
+            assert_eq!(step.action, Action::Replace);
+            assert_eq!(step.rollback_always, is_always, "{bound}");
+            let back = remote::replace_volume("share", "/a", None, ["web"]);
+            assert_eq!(step.undo, [Command::new(back)]);
+        }
+    }
+
+    #[test]
+    fn a_volume_of_containers_of_others_is_not_replaced() {
+        let desired = desired_volume();
+        let directory = desired.projects[0].directory();
+        let is_ours = |project: &str, working_dir: &str| {
+            let container = facts::Container {
+                project: project.into(),
+                working_dir: working_dir.into(),
+                volumes: ["share".to_owned()].into(),
+                ..facts::Container::default()
+            };
+            let mut observed = testing::observed();
+            observed.facts.containers = Probed::Known([("1".to_owned(), container)].into());
+            let offers = Offers::default();
+            let builder = Builder::new(&desired, &observed, &offers);
+            users_are_ours(&builder, "share").is_ok()
+        };
+        assert!(is_ours("web", &directory));
+        assert!(!is_ours("other", &directory));
+        assert!(!is_ours("web", "/home/oem/web"));
+    }
+
+    #[test]
+    fn volumes_of_the_release_that_are_declared_no_more_are_unmanaged() {
+        let desired = desired_volume();
+        let owned = |owner: Option<&str>| facts::Volume {
+            owner: owner.map(str::to_owned),
+            ..volume("local", &[])
+        };
+        let there = [
+            ("share", owned(Some("app"))),
+            ("old", owned(Some("app"))),
+            ("other", owned(Some("other"))),
+            ("theirs", owned(None)),
+        ];
+        let there = there.map(|(name, volume)| (name.to_owned(), volume));
+        let mut observed = testing::observed();
+        observed.facts.volumes = Probed::Known(there.into());
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        assert_eq!(builder.finish("host").unmanaged, [address("old")]);
+    }
+
+    #[test]
+    fn an_option_that_no_bind_has_is_a_difference() {
+        let bind = [("device", "/data"), ("o", "bind"), ("type", "none")];
+        let count =
+            |options: &[(&str, &str)]| differences(&volume("local", options), "/data").len();
+        assert_eq!(count(&bind), 0);
+        assert_eq!(count(&[&bind[..], &[("size", "1m")]].concat()), 1);
     }
 }
