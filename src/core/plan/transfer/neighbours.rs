@@ -15,7 +15,8 @@ pub(super) fn made(builder: &Builder<'_>, transfer: &Transfer) -> BTreeSet<Strin
     let mut made = BTreeSet::new();
     for path in declared(builder, transfer) {
         let mut path = path.as_str();
-        while path.len() > home.len() && made.insert(path.to_owned()) {
+        // The home directory is there, as is the root.
+        while !path.is_empty() && path != home && made.insert(path.to_owned()) {
             path = path.rsplit_once('/').map_or("", |(above, _)| above);
         }
     }
@@ -106,4 +107,39 @@ impl Protected {
 fn below(path: &str, directory: &str) -> Option<String> {
     let rest = path.strip_prefix(directory)?.strip_prefix('/')?;
     (!rest.is_empty()).then(|| rest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Directory, exclude::Exclude, offers::Offers, testing};
+
+    #[test]
+    fn regression_a_directory_outside_of_the_home_is_made_however_short_its_path_is() {
+        let transfer = |target: &str| Transfer {
+            target: target.parse().unwrap(),
+            entries: [].into(),
+            delete: false,
+            exclude: Exclude::default(),
+            restart: vec![],
+            source: None,
+        };
+        let all = |path: &str| {
+            let mut desired = testing::desired(vec![]);
+            desired.directories = vec![Directory {
+                path: path.parse().unwrap(),
+                mode: None,
+                source: None,
+            }];
+            let observed = testing::observed();
+            let offers = Offers::default();
+            let builder = Builder::new(&desired, &observed, &offers);
+            let made = made(&builder, &transfer("/else"));
+            made.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(all("/d/x"), "/d /d/x");
+        assert_eq!(all("/data-of-robot/x"), "/data-of-robot /data-of-robot/x");
+        assert_eq!(all("~/a/b"), "/home/oem/a /home/oem/a/b");
+        assert_eq!(all("~"), "");
+    }
 }
