@@ -7,6 +7,7 @@ use super::client::Client;
 use crate::{
     host::{Held, Host, HostError},
     nonce::nonce,
+    observe::Applied,
     remote::{self, Claim, Holder},
 };
 
@@ -42,21 +43,21 @@ pub enum Locked {
 impl Locked {
     /// Whether the VPU itself holds the lock, while it rolls back.
     pub fn is_watchdog(&self) -> bool {
-        matches!(self, Self::Busy { holder } if member(holder, "by").as_deref() == Some(remote::WATCHDOG_HOLDER))
+        matches!(self, Self::Busy { holder } if applied(holder).by == remote::WATCHDOG_HOLDER)
     }
 }
 
 fn by(holder: &str) -> String {
-    match (member(holder, "by"), member(holder, "at")) {
-        (Some(by), Some(at)) => format!(": {by}, since {at}"),
-        _ => String::new(),
+    let applied = applied(holder);
+    if applied.by.is_empty() {
+        return String::new();
     }
+    format!(": {}", applied.describe())
 }
 
-/// A member of the holder's line.
-fn member(holder: &str, key: &str) -> Option<String> {
-    let parsed: serde_json::Value = serde_json::from_str(&format!("{{{holder}}}")).ok()?;
-    parsed.get(key)?.as_str().map(str::to_owned)
+/// Reads the holder's line; empty if it is none of ours.
+fn applied(holder: &str) -> Applied {
+    serde_json::from_str(&format!("{{{holder}}}")).unwrap_or_default()
 }
 
 /// Takes the lock until the result is dropped. `who` is the members of a JSON object, among them `"by"` and `"at"`. Takes

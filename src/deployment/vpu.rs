@@ -170,7 +170,7 @@ impl<H: Host> Vpu<H> {
             return Err(Error::Blocked(planned.plan.blocked.clone()));
         }
         let _only = Applying::start(&self.address)?;
-        let who = holder(&options.by);
+        let who = holder(&options.by, &self.desired().manifest.path);
         let lock = apply::lock(&self.host, &who, Claim::Try, &|what| (self.note)(what)).await?;
         let now = self.plan().await?;
         if !now.plan.does_the_same(&planned.plan) {
@@ -319,8 +319,14 @@ pub(crate) async fn plan_for(
     })
 }
 
-/// Who applies and when, by this machine's clock (the VPU's is unreliable), as members of a JSON object.
-pub(crate) fn holder(by: &str) -> String {
+/// Who applies what and when, by this machine's clock (the VPU's is unreliable), as members of a JSON object.
+pub(crate) fn holder(by: &str, manifest: &str) -> String {
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    format!("\"at\":{},\"by\":{}", json!(at), json!(by))
+    let pid = std::process::id();
+    format!(
+        "\"at\":{},\"by\":{},\"manifest\":{},\"pid\":{pid}",
+        json!(at),
+        json!(by),
+        json!(manifest)
+    )
 }

@@ -34,7 +34,7 @@ pub fn status_text(status: &Status, style: Style) -> String {
         line(out, style, 4, &release);
     });
     if let Some(apply) = &status.applying {
-        let text = format!("  an apply runs: by {}, since {}", apply.by, apply.at);
+        let text = format!("  an apply runs: by {}", apply.describe());
         line(&mut out, style, 4, &text);
     }
     for (release, watchdog) in &status.watchdogs {

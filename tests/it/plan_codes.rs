@@ -220,6 +220,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
         let applied = observe::Applied {
             at: at.into(),
             by: "me@here".into(),
+            ..observe::Applied::default()
         };
         observed.readings.applied.insert(name.into(), applied);
         records.releases.insert(name.into(), release.clone());

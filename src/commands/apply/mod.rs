@@ -175,7 +175,7 @@ async fn prepare(
     if let Some(saved) = &saved {
         session.vpu.as_in(saved);
     }
-    let who = who();
+    let who = who(&global.file);
     // Without a prompt, nothing comes between planning and applying: with the lock taken first, one
     // observation is enough. A lock that cannot be taken is reported once there is something to do.
     let unasked = args.yes || saved.is_some();

@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime};
 
+use camino::Utf8Path;
+
 use super::super::{CommandError, ErrorCode};
 use crate::{
     apply::{Interrupts, Log},
@@ -69,9 +71,9 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
 
 /// Who applies and when, by this machine's clock (the VPU's
 /// is unreliable), as members of a JSON object.
-pub(super) fn who() -> String {
+pub(super) fn who(manifest: &Utf8Path) -> String {
     let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());
-    deployment::holder(&by)
+    deployment::holder(&by, manifest.as_str())
 }

@@ -452,4 +452,26 @@ pub struct Applied {
     pub at: String,
     /// E.g. `user@machine`.
     pub by: String,
+    /// The manifest, as given on that machine; empty in records of older versions.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub manifest: String,
+    /// The process there; null in records of older versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
+impl Applied {
+    /// Describes an apply that runs: `me@pc (deploy.toml, process 4711), since 2026-11-23T01:20:00Z`.
+    pub fn describe(&self) -> String {
+        let mut what = vec![];
+        if !self.manifest.is_empty() {
+            what.push(self.manifest.clone());
+        }
+        what.extend(self.pid.map(|pid| format!("process {pid}")));
+        let what = match what.join(", ") {
+            what if what.is_empty() => what,
+            what => format!(" ({what})"),
+        };
+        format!("{}{what}, since {}", self.by, self.at)
+    }
 }
