@@ -38,12 +38,12 @@ fn what_the_vpu_lacks() {
     twin.oem("tar -C /bin -c busybox | docker import - foreign:1");
     twin.oem("docker run -d --init --name camera-test -p 9000:9000 foreign:1 /busybox sleep 1000");
     let says =
-        "compose.hello is blocked: service web publishes 9000/tcp, which container camera-test has";
+        "compose.hello is blocked: service web publishes 9000/tcp, which is taken by container camera-test";
     refused(&twin, &site, 9, &[says, "docker stop camera-test"]);
     twin.oem("docker rm -f camera-test");
     // A port that a program listens on.
     twin.root("python3 -m http.server 9000 >/dev/null 2>&1 & echo $! >/run/web.pid; sleep 1");
-    let says = "service web publishes 9000/tcp, which a program on the VPU has";
+    let says = "service web publishes 9000/tcp, which is taken by a program on the VPU";
     refused(&twin, &site, 9, &[says, "publish another port"]);
     twin.root("kill $(cat /run/web.pid)");
 
@@ -62,7 +62,7 @@ fn what_the_vpu_lacks() {
     site.run(&["plan"]).exits(0);
     let compose = std::fs::read_to_string(site.path("docker-compose.yml")).unwrap();
     site.write("docker-compose.yml", &compose.replace("\"2.4\"", "\"3.8\""));
-    let says = "the compose file has the version `3.8`, which docker-compose 1.25.4 refuses";
+    let says = "the compose file has the version `3.8`, which docker-compose 1.25.4 rejects";
     refused(&twin, &site, 9, &[says, "version: \"2.4\""]);
     twin.root("mv /usr/bin/docker-compose.real /usr/bin/docker-compose");
 

@@ -151,6 +151,32 @@ fn a_release_that_locks_the_next_client_out_is_rolled_back() {
     scene.site.nothing_to_do();
 }
 
+/// The records are on a disk of their own, which fills up in the middle of the apply.
+#[test]
+fn a_full_disk_does_not_prevent_the_rollback() {
+    let scene = Scene::new();
+    scene.twin.root(
+        "cp -a /home/oem/.o3r-deploy /tmp/records && mount -t tmpfs -o size=2m tmpfs /home/oem/.o3r-deploy && \
+         cp -a /tmp/records/. /home/oem/.o3r-deploy/ && chown oem: /home/oem/.o3r-deploy",
+    );
+    let apply = scene.apply_until_the_switch();
+    scene
+        .twin
+        .root("dd if=/dev/zero of=/home/oem/.o3r-deploy/full bs=4k 2>/dev/null; true");
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    scene.twin.oem(TIME_IS_UP);
+    let end = Instant::now() + Duration::from_secs(90);
+    while scene.twin.oem("ls .o3r-deploy/watchdog/hello/*.armed .o3r-deploy/watchdog/hello/*.reverting 2>/dev/null; true") != "" {
+        assert!(Instant::now() < end, "{}", scene.twin.oem(LEFT));
+        sleep(Duration::from_millis(500));
+    }
+    scene.old.runs_on(&scene.twin);
+    scene.twin.root("rm /home/oem/.o3r-deploy/full");
+    scene.old.write(&scene.site);
+    scene.site.nothing_to_do();
+}
+
 #[test]
 fn without_a_watchdog_nothing_decides() {
     let scene = Scene::new();

@@ -10,7 +10,8 @@ main() {
     cat >"$dir/$nonce.sh" || disk_full
     printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || disk_full
     cat /proc/sys/kernel/random/boot_id >"$dir/$nonce.new" || disk_full
-    : >"$dir/$nonce.at"
+    # Its room is taken now: the disk may be full later.
+    printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || disk_full
     rm -f -- "$dir/verdict"
     read -r uptime _ </proc/uptime
     printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || disk_full

@@ -23,7 +23,7 @@ main() {
     IFS= read -r PATH <"$dir/$nonce.path" && export PATH
     [ -n "${XDG_RUNTIME_DIR:-}" ] || { XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR; }
     unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PATH_SEPARATOR COMPOSE_PROFILES COMPOSE_ENV_FILES
-    why='' failed='' log=$dir/$nonce.log
+    why='' failed='' feeder='' holder='' log=$dir/$nonce.log
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
     case $1 in
         watch) watch ;;
@@ -60,6 +60,7 @@ roll_back() {
     mv -- "$dir/$nonce.armed" "$dir/$nonce.reverting" 2>/dev/null || [ -f "$dir/$nonce.reverting" ] || return 0
     sync
     state=reverting
+    scratch=$(scratch) || return
     take_lock '"by":"the watchdog of this VPU"' || return 0
     why=$1
     wait_for_docker
@@ -69,7 +70,9 @@ roll_back() {
         if [ "$step" -le "${at:-0}" ] || among "$step" "$always"; then undo "$step"; fi
     done
     for step in $records; do undo "$step"; done
-    verdict
+    [ -z "$missing" ] || failed=$failed${failed:+,}$missing
+    # On a full disk there is room once the program is gone; the shell has it open.
+    verdict || { rm -f -- "$dir/$nonce.sh" "$log" && verdict; }
     for file in "$dir"/*; do
         case $file in "$dir/verdict" | "$log") ;; *) rm -f -- "$file" ;; esac
     done
@@ -82,13 +85,14 @@ confirm() {
     mv -- "$dir/$nonce.armed" "$dir/$nonce.confirmed" 2>/dev/null || [ -f "$dir/$nonce.confirmed" ] || exit 78
     sync
     state=confirmed
+    scratch=$(scratch) || exit
     take_lock "$who" || exit 78
     code=0
     for step in $settles; do
-        : >"$log.last"
+        : >"$scratch/last"
         "settle_$step" && continue
         code=1
-        cat -- "$log.last" >&2
+        cat -- "$scratch/last" >&2
         break
     done
     rm -rf -- "$dir"
@@ -100,30 +104,32 @@ confirm() {
 
 # Rolls back a step. Continues after a failure: a partial rollback is better than none.
 undo() {
-    printf 'step %s\n' "$1" >>"$log"
-    : >"$log.last"
+    { printf 'step %s\n' "$1" >>"$log"; } 2>/dev/null
+    : >"$scratch/last"
     "undo_$1" && return
-    said=$(tail -n 3 -- "$log.last" 2>/dev/null | json_text)
+    said=$(tail -n 3 -- "$scratch/last" 2>/dev/null | json_text)
     address=$("address_$1")
     failed=$failed${failed:+,}"{\"address\":$address,\"said\":\"$said\"}"
 }
 
 # Runs a command of the rollback; its standard input may be a payload. A hung command must not stop the others.
 run() {
-    printf '+ %s\n' "$1" >>"$log"
+    { printf '+ %s\n' "$1" >>"$log"; } 2>/dev/null
     shift
     set -- env "O3R_DEPLOY_RUN=works:$nonce" "$@"
     if timeout 5 true 2>/dev/null; then set -- timeout -s KILL 900 "$@"; fi
-    "$@" >"$log.last" 2>&1 9>&-
+    "$@" >"$scratch/last" 2>&1 9>&-
     code=$?
-    cat -- "$log.last" >>"$log"
-    [ "$code" = 0 ] || printf 'exit code %s\n' "$code" >>"$log"
+    {
+        cat -- "$scratch/last" >>"$log"
+        [ "$code" = 0 ] || printf 'exit code %s\n' "$code" >>"$log"
+    } 2>/dev/null
     return "$code"
 }
 
 # Of a step that cannot be undone.
 lost() {
-    printf '%s\n' "$1" >"$log.last"
+    printf '%s\n' "$1" >"$scratch/last"
     return 1
 }
 
@@ -140,22 +146,22 @@ json_text() {
 # Takes the lock, from the dead apply, too. Fails if another client has taken over meanwhile: it decides then.
 # $1 who holds it, as members of a JSON object
 take_lock() {
-    fifo=$dir/$nonce.fifo
+    fifo=$scratch/fifo
+    [ -p "$fifo" ] || mkfifo -- "$fifo"
+    refusals=0
     while :; do
-        rm -f -- "$fifo" && mkfifo -- "$fifo" || return
         date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
         case $1 in *'"at":'*) holds=$1 ;; *) holds="$1,\"at\":\"$date\"" ;; esac
-        lock "$nonce" '' "$holds" "take:$token" 60 60 <"$fifo" >"$dir/$nonce.lock" 2>&1 &
+        lock "$nonce" '' "$holds" "take:$token" 60 60 <"$fifo" >"$scratch/lock" 2>&1 &
         holder=$!
-        exec 9>"$fifo"
-        while kill -0 "$holder" 2>/dev/null && ! grep -q "^$nonce held" "$dir/$nonce.lock"; do
+        # For reading, too: this does not wait for a reader.
+        exec 9<>"$fifo"
+        while kill -0 "$holder" 2>/dev/null && ! grep -q "^$nonce held" "$scratch/lock"; do
             echo >&9
             sleep 0.2 2>/dev/null || sleep 1
         done
-        rm -f -- "$fifo"
         if kill -0 "$holder" 2>/dev/null; then
             (
-                # Until the fifo has no reader.
                 while sleep 5 >/dev/null 9>&-; do echo || exit; done
             ) >&9 2>/dev/null &
             feeder=$!
@@ -163,20 +169,35 @@ take_lock() {
             release_lock
             return 1
         fi
+        wait "$holder" 2>/dev/null
+        holder=
         exec 9>&-
         [ -f "$dir/$nonce.$state" ] || return
         # A command of the dead apply that hangs.
-        hung=$(sed -n "s/^$nonce leftover \([0-9]*\) .*/\1/p" "$dir/$nonce.lock")
+        hung=$(sed -n "s/^$nonce leftover \([0-9]*\) .*/\1/p" "$scratch/lock")
         [ -z "$hung" ] || kill -KILL "$hung" 2>/dev/null
+        # The disk may be full: a robot that stands still needs no lock.
+        if grep -q "^$nonce failed" "$scratch/lock"; then
+            refusals=$((refusals + 1))
+            [ "$refusals" -lt 5 ] || return 0
+        fi
         sleep 2
     done
 }
 
 release_lock() {
-    kill "$feeder" 2>/dev/null
+    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null
     exec 9>&-
-    wait "$holder" 2>/dev/null
-    rm -f -- "$dir/$nonce.lock"
+    [ -z "$holder" ] || wait "$holder" 2>/dev/null
+    rm -rf -- "$scratch"
+}
+
+# Prints a new directory for what is only needed meanwhile: in memory rather than on a disk that may be full.
+scratch() {
+    for place in /dev/shm "${TMPDIR:-/tmp}" "$dir"; do
+        [ ! -w "$place" ] || ! mktemp -d "$place/o3r-XXXXXX" 2>/dev/null || return 0
+    done
+    return 1
 }
 
 # After a boot, dockerd takes a while.
@@ -189,13 +210,11 @@ wait_for_docker() {
 }
 
 verdict() {
-    [ -z "$missing" ] || failed=$failed${failed:+,}$missing
     if [ -z "$failed" ]; then outcome=restored; else outcome=failed; fi
     began=$("address_${at:-0}" 2>/dev/null) || began=null
     printf '{%s,"outcome":"%s","why":"%s","step":%s,"failed":[%s],"clock":"%s","log":"%s"}\n' \
-        "$who" "$outcome" "$why" "${began:-null}" "$failed" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$nonce.log" >"$dir/verdict.new" &&
-        mv -f -- "$dir/verdict.new" "$dir/verdict"
-    sync
+        "$who" "$outcome" "$why" "${began:-null}" "$failed" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$nonce.log" | cat >"$dir/verdict.new" 2>/dev/null &&
+        mv -f -- "$dir/verdict.new" "$dir/verdict" && sync
 }
 
 main "$@"
