@@ -133,7 +133,7 @@ echo "$greeting"
 ended=yes
 if [ -n "$keep" ]; then
     say "done; the twin and the files stay"
-    aside "cd $work                change app.env, and plan again; ./build.sh builds the image" \
+    aside "cd $work   # change app.env, and plan again; ./build.sh builds the image" \
         "export PATH=${PATH%%:*}:\$PATH" \
         "$project/tests/twin/twin.sh ssh $name docker ps" \
         "$project/tests/twin/twin.sh down $name"

@@ -41,7 +41,7 @@ impl<H: Host> Execution<'_, H> {
             who,
         };
         let program = armed.undo_program(plan).into_bytes();
-        let command = remote::arm(&watchdog.release, &nonce, watchdog.seconds);
+        let command = remote::arm(&watchdog.release, &nonce, watchdog.seconds, lock.token());
         let start = Instant::now();
         let armed = self
             .runner

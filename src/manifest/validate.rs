@@ -261,7 +261,11 @@ impl Context<'_> {
     ) -> Diagnostic {
         let wanted = match kind {
             TypeKind::Single(wanted) => *wanted,
-            TypeKind::Multiple(set) => set.iter().next().unwrap_or(JsonType::String),
+            TypeKind::Multiple(set) => set
+                .iter()
+                .find(|kind| *kind == JsonType::String)
+                .or_else(|| set.iter().next())
+                .unwrap_or(JsonType::String),
         };
         let is_table_list = wanted == JsonType::Array
             && schema

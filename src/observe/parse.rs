@@ -400,15 +400,18 @@ fn watchdog(body: &[&str], uptime: u64) -> Option<Watchdog> {
     if body.contains(&"reverting") {
         return Some(Watchdog::RollingBack);
     }
-    let armed = body.iter().find_map(|line| line.strip_prefix("armed "));
-    if let Some(deadline) = armed {
+    let left = |word| body.iter().find_map(|line| line.strip_prefix(word));
+    let (armed, interrupted) = (left("armed "), left("interrupted "));
+    if let Some(deadline) = armed.or(interrupted) {
         let deadline = deadline.split_whitespace().next();
         let deadline: u64 = deadline.and_then(|word| word.parse().ok()).unwrap_or(0);
         let seconds_left = deadline.saturating_sub(uptime);
         return Some(if body.contains(&"waits") {
             Watchdog::Unconfirmed { seconds_left }
-        } else {
+        } else if armed.is_some() {
             Watchdog::Armed { seconds_left }
+        } else {
+            Watchdog::Interrupted { seconds_left }
         });
     }
     verdict.map(Watchdog::Ended)

@@ -383,7 +383,14 @@ watchdogs() {
         [ -d "$directory" ] || continue
         directory=${directory%/}
         printf 'watchdog %s\n' "${directory##*/}"
-        for file in "$directory"/*.armed; do [ ! -f "$file" ] || { printf 'armed ' && cat -- "$directory/deadline"; }; done
+        for file in "$directory"/*.armed; do
+            [ -f "$file" ] || continue
+            # The apply runs if it holds the lock.
+            token=$(sed -n 2p "$file")
+            holder=$(sed -n 5p "$base/lock/owner" 2>/dev/null)
+            if [ -n "$token" ] && [ "$token" = "$holder" ]; then printf 'armed '; else printf 'interrupted '; fi
+            cat -- "$directory/deadline"
+        done
         for file in "$directory"/*.waits; do [ ! -f "$file" ] || echo waits; done
         for file in "$directory"/*.reverting; do [ ! -f "$file" ] || echo reverting; done
         [ ! -f "$directory/verdict" ] || cat -- "$directory/verdict"

@@ -186,7 +186,12 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     let rolling_back = codes(&set(Watchdog::RollingBack));
     assert!(rolling_back.contains(&NoteCode::WatchdogArmed));
     let waits = set(Watchdog::Unconfirmed { seconds_left: 7 });
-    assert!(codes(&waits).contains(&NoteCode::WatchdogArmed));
+    assert!(
+        !codes(&waits).contains(&NoteCode::WatchdogArmed),
+        "it blocks"
+    );
+    let interrupted = Watchdog::Interrupted { seconds_left: 7 };
+    assert!(codes(&set(interrupted.clone())).contains(&NoteCode::WatchdogArmed));
     let ended = codes(&set(Watchdog::Ended(Verdict::default())));
     assert!(ended.contains(&NoteCode::RolledBackByVpu));
     let lingering = |on: bool| {
@@ -202,6 +207,26 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     is_blocked(&desired, BlockCode::Unconfirmed, waits);
     desired.watchdog = None;
     assert_eq!(planned(&desired, &observed).watchdog, None);
+}
+
+#[test]
+fn an_apply_that_arms_no_watchdog_ends_that_of_an_interrupted_one() {
+    let steps = |desired: &Desired, watchdog: Watchdog| {
+        let mut observed = observed();
+        two_releases(&mut observed, "2026-01-01T00:00:00Z", "");
+        observed.readings.watchdogs = [("app".to_owned(), watchdog)].into();
+        let steps = planned(desired, &observed).steps;
+        let addresses = steps.iter().map(|step| step.address.to_string());
+        addresses.collect::<Vec<_>>()
+    };
+    let interrupted = Watchdog::Interrupted { seconds_left: 7 };
+    let nothing = desired(vec![]);
+    let both = ["vpu.watchdog", "release.app"];
+    assert_eq!(steps(&nothing, interrupted.clone()), both);
+    let armed = Watchdog::Armed { seconds_left: 7 };
+    assert_eq!(steps(&nothing, armed), ["release.app"]);
+    let switches = desired(vec![project("app", &[("web", service(&[]))])]);
+    assert!(!steps(&switches, interrupted).contains(&"vpu.watchdog".to_owned()));
 }
 
 /// Adds two releases that have the project `app`, each applied at a given time.

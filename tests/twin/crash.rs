@@ -75,7 +75,10 @@ fn interrupt_in_the_switch() {
         "interrupted before release.hello, after 6 of 7 steps; completed steps are not undone",
     );
     app.runs_on(&twin);
-    assert_eq!(site.steps(), ["update release.hello"]);
+    assert_eq!(
+        site.steps(),
+        ["update vpu.watchdog", "update release.hello"]
+    );
     converges(&site, &twin, &app);
 
     // Two interrupts: it ends at once.

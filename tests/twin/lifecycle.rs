@@ -37,8 +37,7 @@ fn what_the_vpu_lacks() {
     // A port that somebody's container publishes.
     twin.oem("tar -C /bin -c busybox | docker import - foreign:1");
     twin.oem("docker run -d --init --name camera-test -p 9000:9000 foreign:1 /busybox sleep 1000");
-    let says =
-        "compose.hello is blocked: service web publishes 9000/tcp, which is taken by container camera-test";
+    let says = "compose.hello is blocked: service web publishes 9000/tcp, which is taken by container camera-test";
     refused(&twin, &site, 9, &[says, "docker stop camera-test"]);
     twin.oem("docker rm -f camera-test");
     // A port that a program listens on.

@@ -71,7 +71,7 @@ impl Scene {
         self.site.nothing_to_do();
         self.new.write(&self.site);
         let plan = self.site.run(&["plan"]).exits(0);
-        plan.says("the VPU rolled back to the previous release automatically");
+        plan.says("the VPU rolled back to the previous release");
         self.site.apply();
         self.new.runs_on(&self.twin);
         self.site.nothing_to_do();
@@ -86,7 +86,7 @@ fn a_killed_client_is_rolled_back_by_the_vpu() {
     apply.signal("KILL");
     apply.finish().exits(137);
     let status = scene.site.run(&["status"]).exits(0);
-    status.says("hello: an apply runs or was interrupted; ");
+    status.says("hello: an apply was interrupted; ");
     scene.twin.oem(TIME_IS_UP);
     let verdict = scene.verdict();
     assert!(
@@ -103,10 +103,30 @@ fn an_apply_in_time_takes_over() {
     apply.signal("KILL");
     apply.finish().exits(137);
     let plan = scene.site.run(&["plan"]).exits(0);
-    plan.says("note: an apply runs or was interrupted; ");
+    plan.says("note: an apply was interrupted; ");
     scene.site.apply();
     scene.new.runs_on(&scene.twin);
     assert_eq!(scene.twin.oem(LEFT), "");
+}
+
+/// All that is left to do is the record: the watchdog of the interrupted apply must not undo it later.
+#[test]
+fn a_resume_with_nothing_left_but_the_record_ends_the_watchdog() {
+    let scene = Scene::new();
+    let apply = scene.apply_until_the_switch();
+    apply.signal("TERM");
+    apply
+        .finish()
+        .exits(130)
+        .says("interrupted before release.hello");
+    assert_eq!(
+        scene.site.steps(),
+        ["update vpu.watchdog", "update release.hello"]
+    );
+    scene.site.apply();
+    assert_eq!(scene.twin.oem(LEFT), "");
+    scene.new.runs_on(&scene.twin);
+    scene.site.nothing_to_do();
 }
 
 #[test]
@@ -203,7 +223,7 @@ impl Scene {
             .exits(0);
         ran.says("the new release runs; the VPU rolls back in 30m or after a restart, unless you confirm it");
         self.new.runs_on(&self.twin);
-        let (_, rest) = ran.stderr.split_once("o3r-deploy confirm ").unwrap();
+        let (_, rest) = ran.stdout.split_once("o3r-deploy confirm ").unwrap();
         rest.split_whitespace().next().unwrap().to_owned()
     }
 }
@@ -213,13 +233,13 @@ fn a_release_is_confirmed_from_another_machine() {
     let scene = Scene::new();
     let token = scene.unconfirmed();
     let plan = scene.site.run(&["plan"]).exits(9);
-    plan.says("it waits to be confirmed; in ")
+    plan.says("the new release waits to be confirmed; ")
         .says("o3r-deploy cancel TOKEN");
     scene
         .site
         .run(&["status"])
         .exits(0)
-        .says("hello: it waits to be confirmed; in ");
+        .says("hello: the new release waits to be confirmed; ");
     let other = Site::new(&scene.twin);
     scene.new.write(&other);
     other
@@ -266,7 +286,10 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
     scene.unconfirmed();
     scene.twin.oem(TIME_IS_UP);
     let verdict = scene.verdict();
-    assert!(verdict.contains("fell silent"), "{verdict}");
+    assert!(
+        verdict.contains("nobody confirmed the apply of"),
+        "{verdict}"
+    );
     scene.rolled_back();
 }
 

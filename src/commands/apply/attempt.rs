@@ -228,7 +228,11 @@ impl Attempt<'_> {
              to roll back now: o3r-deploy cancel {token}"
         );
         self.waiting.log.line(&text);
-        self.ui.note(&text);
+        // It is the result, with -q, too; stdout is for a document.
+        match self.args.format {
+            TextOrJson::Text => self.ui.result(&text),
+            TextOrJson::Json => self.ui.note(&text),
+        }
     }
 
     /// Observes and plans again; the second plan must be empty.

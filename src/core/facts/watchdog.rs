@@ -7,9 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Watchdog {
-    /// An apply runs, or was interrupted and the VPU is about to roll back.
+    /// An apply runs.
     Armed {
-        /// Seconds until the VPU rolls back if no client gives a sign of life.
+        /// Seconds until the VPU rolls back if its client gives no sign of life.
+        seconds_left: u64,
+    },
+    /// An apply was interrupted.
+    Interrupted {
+        /// Seconds until the VPU rolls back if no other apply takes over.
         seconds_left: u64,
     },
     /// A release waits until a person confirms it.
@@ -33,7 +38,7 @@ pub struct Verdict {
     pub by: String,
     /// `restored` or `failed`.
     pub outcome: String,
-    /// `silence` of the client or of the person who was to confirm, a `restart` of the VPU, or `cancel`.
+    /// `silence` of the client, `restart` of the VPU, `unconfirmed` in time, or `cancel`.
     pub why: String,
     /// The address of the step that started last.
     pub step: Option<String>,
@@ -56,12 +61,14 @@ impl Watchdog {
     pub fn describe(&self) -> String {
         match self {
             Self::Armed { seconds_left } => format!(
-                "an apply runs or was interrupted; without a client, the VPU rolls back automatically in \
-                 {seconds_left} s"
+                "an apply runs; without its client, the VPU rolls back automatically in {seconds_left} s"
+            ),
+            Self::Interrupted { seconds_left } => format!(
+                "an apply was interrupted; the VPU rolls back automatically in {seconds_left} s, unless an apply comes first"
             ),
             Self::Unconfirmed { seconds_left } => format!(
-                "it waits to be confirmed; in {seconds_left} s, the VPU rolls back automatically (confirm or cancel it with the \
-                 token that `apply` printed: o3r-deploy confirm TOKEN)"
+                "the new release waits to be confirmed; the VPU rolls back automatically in {seconds_left} s (o3r-deploy \
+                 confirm TOKEN, with the token that `apply` printed; its log has it, too)"
             ),
             Self::RollingBack => {
                 "the VPU is rolling back automatically, because an apply was interrupted".to_owned()
@@ -79,15 +86,22 @@ impl Verdict {
         };
         let during = self.step.as_ref();
         let during = during.map_or_else(String::new, |step| format!(" at {step}"));
-        let why = match self.why.as_str() {
-            "cancel" => format!("{whose} was cancelled"),
-            "restart" => format!("the VPU restarted during {whose}{during}"),
-            _ => format!("{whose} fell silent{during}"),
+        let (why, how) = match self.why.as_str() {
+            "cancel" => (format!("{whose} was cancelled"), ""),
+            "unconfirmed" => (
+                format!("nobody confirmed {whose} in time"),
+                " automatically",
+            ),
+            "restart" => (
+                format!("the VPU restarted during {whose}{during}"),
+                " automatically",
+            ),
+            _ => (format!("{whose} fell silent{during}"), " automatically"),
         };
         match self.failed.first() {
-            None => format!("{why}; the VPU rolled back to the previous release automatically"),
+            None => format!("{why}; the VPU rolled back to the previous release{how}"),
             Some(failed) => format!(
-                "{why}; the VPU rolled back automatically, but could not restore {}: {}",
+                "{why}; the VPU rolled back{how}, but could not restore {}: {}",
                 failed.address, failed.said
             ),
         }

@@ -253,11 +253,13 @@ impl<'a> Builder<'a> {
         if let Some(watchdog) = self.readings.watchdogs.get(release) {
             let code = match watchdog {
                 facts::Watchdog::Ended(_) => NoteCode::RolledBackByVpu,
-                facts::Watchdog::Armed { .. }
-                | facts::Watchdog::Unconfirmed { .. }
-                | facts::Watchdog::RollingBack => NoteCode::WatchdogArmed,
+                _ => NoteCode::WatchdogArmed,
             };
-            self.note(code, watchdog.describe());
+            // What blocks the plan says the same.
+            let is_blocked = matches!(watchdog, facts::Watchdog::Unconfirmed { .. });
+            if !(is_blocked && self.is_blocked()) {
+                self.note(code, watchdog.describe());
+            }
         }
         let after = self.desired.watchdog?;
         if self.previous().is_none() || !self.has_steps_in(Phase::Switch) {

@@ -3,12 +3,13 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{
-    Address, NoteCode, ResourceKind,
-    builder::Builder,
+    Action, Address, Cause, Command, NoteCode, Phase, ResourceKind,
+    builder::{Builder, Draft},
     obstacle::{BlockCode, Obstacle},
 };
 use crate::{
     facts::{Facts, Podman, Watchdog},
+    remote,
     trouble::Trouble,
     units::bytes,
 };
@@ -164,6 +165,22 @@ pub(super) fn home(builder: &mut Builder<'_>) {
              directory, move it away",
         );
     }
+}
+
+/// Ends the watchdog of an interrupted apply where this plan arms none of its own: else the VPU would roll back what has
+/// converged.
+pub(super) fn take_over(builder: &mut Builder<'_>) {
+    let release = builder.desired.release.name.as_str();
+    let watchdog = builder.readings.watchdogs.get(release);
+    if !matches!(watchdog, Some(Watchdog::Interrupted { .. }))
+        || builder.has_steps_in(Phase::Switch)
+    {
+        return;
+    }
+    let cause = Cause::differs("armed", "by an interrupted apply", "no");
+    let address = Address::new(ResourceKind::Vpu, "watchdog");
+    let draft = Draft::new(address, Action::Update, Phase::Settle, cause);
+    builder.step(draft.run([Command::new(remote::disarm(release, ""))]));
 }
 
 /// Notes a wrong clock. No step depends on the VPU's clock, but people read dates in its logs.

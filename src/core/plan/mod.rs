@@ -53,6 +53,7 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     let staging = transfer::plan(&mut builder);
     compose::plan(&mut builder);
     autostart::plan(&mut builder);
+    guard::take_over(&mut builder);
     if !release::plan(&mut builder, &staging) {
         transfer::clean(&mut builder, staging);
     }

@@ -1,5 +1,6 @@
 # Arms the watchdog of a release: from now on the VPU rolls back automatically if it does not hear from a client.
 # $1 release  $2 nonce of this apply, a word of a-z0-9-  $3 seconds of silence after which the VPU rolls back
+# $4 token of its lock
 # Standard input: the program that rolls back
 # Prints `no-boot` if the VPU cannot roll back after a restart.
 main() {
@@ -9,7 +10,7 @@ main() {
     # Through cat: printf, a builtin, does not report why a write failed.
     cat >"$dir/$nonce.sh" || disk_full
     printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || disk_full
-    cat /proc/sys/kernel/random/boot_id >"$dir/$nonce.new" || disk_full
+    printf '%s\n%s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$4" | cat >"$dir/$nonce.new" || disk_full
     # Its room is taken now: the disk may be full later.
     printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || disk_full
     rm -f -- "$dir/verdict"

@@ -1,12 +1,21 @@
 # Ends the watchdog of an apply: the new release stays, or the client has rolled back itself.
-# $1 release  $2 nonce of the apply
+# $1 release  $2 nonce of the apply; empty for one that was interrupted
 # Fails with exit code 78 if the watchdog has decided before: it rolls back, or has done so.
 main() {
     dir=$HOME/.o3r-deploy/watchdog/$1
     # This script did it before, and its answer was lost: a watchdog leaves its verdict.
     [ -d "$dir" ] || return 0
     # One rename decides, here or in watchdog.sh.
-    mv -- "$dir/$2.armed" "$dir/$2.ended" 2>/dev/null || [ -f "$dir/$2.ended" ] || {
+    nonce=$2
+    if [ -z "$nonce" ]; then
+        for file in "$dir"/*.armed "$dir"/*.reverting; do
+            [ ! -f "$file" ] || nonce=${file##*/}
+        done
+        # There is none, or only a verdict.
+        [ -n "$nonce" ] || return 0
+        nonce=${nonce%.*}
+    fi
+    mv -- "$dir/$nonce.armed" "$dir/$nonce.ended" 2>/dev/null || [ -f "$dir/$nonce.ended" ] || {
         echo "the VPU rolls back automatically" >&2
         exit 78
     }

@@ -19,9 +19,11 @@ pub const WATCHDOG: &str = concat!(
 
 /// Arms the watchdog with the program on stdin: after `seconds` without a client, or a restart, the VPU runs it. `nonce`
 /// is a word of `a-z0-9-`.
-pub fn arm(release: &str, nonce: &str, seconds: u64) -> Argv {
+pub fn arm(release: &str, nonce: &str, seconds: u64, token: &str) -> Argv {
     let script = concat!(include_str!("watchdog-unit.sh"), include_str!("arm.sh"));
-    Argv::script(script, "o3r-arm", [release, nonce]).arg(seconds.to_string())
+    Argv::script(script, "o3r-arm", [release, nonce])
+        .arg(seconds.to_string())
+        .arg(token)
 }
 
 /// The exit code of [`answer`] when no release waits with this token.

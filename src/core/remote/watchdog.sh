@@ -5,7 +5,7 @@
 # $1 watch: from now on  after-boot: because the VPU restarted
 #    confirm, cancel: because a person said so; exit code 78 if it is decided
 # In ~/.o3r-deploy/watchdog/RELEASE:
-#   NONCE.armed      until confirmed or reverting; the id of the boot. Whoever renames or removes it decides.
+#   NONCE.armed      until confirmed or reverting; the id of the boot, and the token of the lock. Whoever renames or removes it decides.
 #   NONCE.reverting  this program rolls back, or was cut off while it did
 #   NONCE.confirmed  a person confirmed: the rest of the apply is being done
 #   NONCE.waits      it waits for a person to confirm
@@ -29,7 +29,9 @@ main() {
         watch) watch ;;
         after-boot)
             # The service manager also starts when a user without lingering logs in again.
-            if [ "$boot" = "$(cat -- "$dir/$nonce.armed" 2>/dev/null)" ]; then watch; else roll_back restart; fi
+            armed=
+            { read -r armed <"$dir/$nonce.armed"; } 2>/dev/null
+            if [ "$boot" = "$armed" ]; then watch; else roll_back restart; fi
             ;;
         confirm) confirm ;;
         cancel)
@@ -63,6 +65,8 @@ roll_back() {
     scratch=$(scratch) || return
     take_lock '"by":"the watchdog of this VPU"' || return 0
     why=$1
+    # Nobody confirmed in time.
+    if [ -f "$dir/$nonce.waits" ] && [ "$why" = silence ]; then why=unconfirmed; fi
     wait_for_docker
     at=0
     { read -r at <"$dir/$nonce.at"; } 2>/dev/null

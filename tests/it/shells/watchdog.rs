@@ -81,7 +81,7 @@ async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
         who: r#""by":"me@pc","at":"now""#,
     };
     let program = armed.undo_program(plan);
-    let arm = remote::arm("app", NONCE, seconds);
+    let arm = remote::arm("app", NONCE, seconds, "o3r-dead");
     let armed = vpu.run(&arm, program.as_bytes()).await;
     assert!(armed.success(), "{armed:?}");
 }
@@ -172,7 +172,8 @@ async fn a_confirmed_release_stays_and_nothing_is_left() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 2).await;
         begin(&vpu, 1);
-        let Some(Watchdog::Armed { seconds_left }) = readings(&vpu).await.watchdogs.remove("app")
+        let Some(Watchdog::Interrupted { seconds_left }) =
+            readings(&vpu).await.watchdogs.remove("app")
         else {
             panic!("not armed: {:?}", files(&vpu))
         };
@@ -349,7 +350,7 @@ async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
             who: r#""by":"me""#,
         };
         let program = newer.undo_program(&old);
-        let arm = remote::arm("app", "o3r-n2", 600);
+        let arm = remote::arm("app", "o3r-n2", 600, "o3r-other");
         assert!(vpu.run(&arm, program.as_bytes()).await.success());
         assert!(
             !files(&vpu).iter().any(|file| file.starts_with(NONCE)),
@@ -445,7 +446,7 @@ async fn a_release_that_nobody_confirms_is_rolled_back() {
         let vpu = waiting(shell).await;
         let awaits = vpu.run(&remote::await_answer("app", NONCE, 0), b"").await;
         assert!(awaits.success());
-        assert_eq!(verdict(&vpu).await.why, "silence");
+        assert_eq!(verdict(&vpu).await.why, "unconfirmed");
         assert_eq!(recorded(&vpu), "");
     }
 }
