@@ -187,7 +187,8 @@ fn a_full_disk_does_not_prevent_the_rollback() {
     apply.finish().exits(137);
     scene.twin.oem(TIME_IS_UP);
     let end = Instant::now() + Duration::from_secs(90);
-    while scene.twin.oem("ls .o3r-deploy/watchdog/hello/*.armed .o3r-deploy/watchdog/hello/*.reverting 2>/dev/null; true") != "" {
+    let undecided = "ls .o3r-deploy/watchdog/hello/*.armed .o3r-deploy/watchdog/hello/*.reverting 2>/dev/null; true";
+    while !scene.twin.oem(undecided).is_empty() {
         assert!(Instant::now() < end, "{}", scene.twin.oem(LEFT));
         sleep(Duration::from_millis(500));
     }
