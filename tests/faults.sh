@@ -65,9 +65,14 @@ decided() {
 
 inject() {
     case $1 in
-        kill) kill -KILL "$client" ;;
-        stop) kill -STOP "$client" ;;
-        cut) pkill -KILL -P "$client" || true ;;
+        kill) kill -KILL "$client" 2>/dev/null || true ;;
+        stop) kill -STOP "$client" 2>/dev/null || true ;;
+        cut)
+            pkill -KILL -P "$client" || true
+            # It would connect again.
+            sleep 1
+            kill -KILL "$client" 2>/dev/null || true
+            ;;
         power) "$twin" power-cut faults >/dev/null ;;
         reboot) "$twin" reboot faults >/dev/null ;;
     esac
