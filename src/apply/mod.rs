@@ -1,21 +1,20 @@
 //! Executes a finished plan exactly. The only code that writes to a VPU; [`crate::plan`] decides what to do.
 
 mod client;
+mod command;
 mod lock;
 mod log;
 mod parts;
 mod report;
+mod rollback;
 mod runner;
 mod said;
 mod watch;
 mod watchdog;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use tokio::sync::watch as channel;
@@ -29,14 +28,10 @@ use self::{
     watchdog::{Watching, has_decided},
 };
 use crate::{
-    device,
-    host::{self, Held, Host, HostError, Output, Stdin},
+    host::{Held, Host},
     image::LayerSpan,
-    observe::docker_answers,
-    plan::{Command, Part, Payload, PayloadSource, Phase, Plan, Step, Transport},
+    plan::{Phase, Plan, Step},
     prepare::Payloads,
-    remote::{self, How},
-    shell::Argv,
 };
 
 /// The most lines of a failed command's output that are shown.
@@ -83,9 +78,6 @@ pub enum Event<'a> {
     /// A step is being undone.
     Undoing(&'a Step),
 }
-
-/// How long an undo command may run if docker does not answer.
-const HOPELESS: Duration = Duration::from_secs(20);
 
 /// Receives events; called from several threads.
 pub trait Observer: Send + Sync + 'static {
@@ -313,343 +305,5 @@ impl<H: Host> Execution<'_, H> {
 
     fn interrupted(&self, times: u32) -> bool {
         *self.interrupts.borrow() >= times
-    }
-
-    async fn step(&self, step: &Step) -> Result<(), Stop> {
-        let begins = if step.phase == Phase::Switch {
-            step.id
-        } else {
-            0
-        };
-        self.begins.store(begins, Ordering::Relaxed);
-        // Where nothing that runs is touched, the first Ctrl-C may end a transfer at once.
-        let patience = if step.phase == Phase::Stage { 1 } else { 2 };
-        let (mut interrupts, mut first) = (self.interrupts.clone(), self.interrupts.clone());
-        let mut is_told = patience == 1;
-        for command in &step.actions {
-            let mut work = std::pin::pin!(self.watched(command, step.phase));
-            let result = loop {
-                tokio::select! {
-                    result = &mut work => break result,
-                    _ = interrupts.wait_for(|times| *times >= patience) => {
-                        self.log.line(&format!("interrupted: {}", command.argv.to_display()));
-                        return Err(Stop::Interrupted);
-                    }
-                    Ok(_) = first.wait_for(|times| *times > 0), if !is_told => {
-                        is_told = true;
-                        self.observer.event(Event::Ending(step));
-                    }
-                }
-            };
-            if let Err(reason) = result {
-                let what = match command.transport {
-                    Transport::Shell => remote::purpose(&command.argv),
-                    Transport::DeviceApi { .. } => command.to_display(),
-                };
-                return Err(Stop::Failed(what, reason));
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs a command until it ends or docker is found to hang.
-    async fn watched(&self, command: &Command, phase: Phase) -> Result<(), FailureReason> {
-        tokio::select! {
-            result = self.command(command) => result,
-            error = self.until_hopeless(command, phase == Phase::Switch) => {
-                self.log.line(&format!("given up: {}: {error}", command.argv.to_display()));
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Runs an undo command; with a time limit if docker hangs.
-    async fn undo(&self, command: &Command, hangs: bool) -> Result<(), FailureReason> {
-        if !hangs {
-            return self.watched(command, Phase::Switch).await;
-        }
-        let result = tokio::time::timeout(HOPELESS, self.command(command)).await;
-        result.unwrap_or_else(|_| {
-            Err(FailureReason::Host(HostError::NoAnswer {
-                what: "dockerd on the VPU".into(),
-                seconds: HOPELESS.as_secs(),
-            }))
-        })
-    }
-
-    /// Runs a command, and its fallback if it fails.
-    async fn command(&self, command: &Command) -> Result<(), FailureReason> {
-        let mut command = command;
-        loop {
-            let result = self.once(command).await;
-            match (&command.fallback, result) {
-                // It only looks whether it was done all the same.
-                (Some(check), Err(failed @ FailureReason::Exit { .. })) if is_check(check) => {
-                    return self.once(check).await.map_err(|_| failed);
-                }
-                // What has arrived stays, for when there is room.
-                (Some(fallback), Err(full))
-                    if full.is_docker_full() && !needs_less(fallback, command) =>
-                {
-                    return Err(full);
-                }
-                (Some(fallback), Err(FailureReason::Exit { .. })) => {
-                    let bytes = fallback.stdin.as_ref().map_or(0, |payload| payload.bytes);
-                    self.log
-                        .line("that failed; falling back to the full transfer");
-                    self.observer.event(Event::FellBack(bytes));
-                    command = fallback;
-                }
-                (_, result) => return result,
-            }
-        }
-    }
-
-    async fn once(&self, command: &Command) -> Result<(), FailureReason> {
-        let start = Instant::now();
-        let result = match command.transport {
-            Transport::Shell => self.shell(command).await.map_err(FailureReason::from),
-            Transport::DeviceApi { port } => {
-                self.mark().await?;
-                let answer = device::call(self.runner.host, port, command.argv.words()).await;
-                answer.map(Output::said).map_err(FailureReason::from)
-            }
-        };
-        self.log
-            .command(&command.to_display(), start.elapsed(), &result);
-        let output = result?;
-        if output.success() {
-            for warning in self.warnings.new_of(command, &output) {
-                self.observer.event(Event::Warned(&warning));
-            }
-            return Ok(());
-        }
-        Err(FailureReason::Exit {
-            code: output.code,
-            tail: output.tail(TAIL_LINES),
-        })
-    }
-
-    async fn shell(&self, command: &Command) -> Result<Output, HostError> {
-        if let Some(payload) = &command.stdin {
-            self.tell_image(payload);
-        }
-        let how = match command.stdin.as_ref().map(|payload| &payload.source) {
-            None if remote::waits_for(&command.argv).is_some() => How::Brings,
-            None => How::Works,
-            Some(PayloadSource::Inline { .. }) => How::Reads,
-            Some(_) => How::Brings,
-        };
-        let stdin = match &command.stdin {
-            None => Stdin::Empty,
-            Some(payload) if !payload.parts().is_empty() => return self.in_parts(payload).await,
-            Some(payload) => {
-                let told = Arc::new(AtomicU64::new(0));
-                let sent = self.counting(&told, 0);
-                let write = self
-                    .payloads
-                    .open(payload, sent)
-                    .map_err(HostError::Payload)?;
-                Stdin::Stream(if payload.estimated {
-                    self.telling_the_end(write, told)
-                } else {
-                    write
-                })
-            }
-        };
-        let run = self.runner.run(how, self.begins(), &command.argv, stdin);
-        run.await
-    }
-
-    /// The step that begins with the next command, where a watchdog has to know.
-    fn begins(&self) -> Option<(usize, &Watching)> {
-        let step = self.begins.load(Ordering::Relaxed);
-        let watching = self.watching.as_ref()?;
-        (step > 0).then_some((step, watching))
-    }
-
-    /// Notes for the watchdog that a step begins whose command does not run in the VPU's shell.
-    async fn mark(&self) -> Result<(), HostError> {
-        if let Some(begins) = self.begins() {
-            let nothing = Argv::new("true");
-            let run = self
-                .runner
-                .run(How::Works, Some(begins), &nothing, Stdin::Empty);
-            run.await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a payload in its parts.
-    async fn in_parts(&self, payload: &Payload) -> Result<Output, HostError> {
-        let told = Arc::new(AtomicU64::new(0));
-        let open = |part: &Part| {
-            if payload.estimated {
-                self.tell_image(payload);
-            }
-            // All of the part before has been written, but for its end.
-            let sent = self.counting(&told, told.load(Ordering::Relaxed));
-            let write = self.payloads.open_part(payload, part, sent)?;
-            if payload.parts().last() == Some(part) {
-                Ok(self.telling_the_end(write, Arc::clone(&told)))
-            } else {
-                Ok(write)
-            }
-        };
-        parts::send(&self.runner, payload.parts(), open).await
-    }
-
-    /// Reports and stores how many bytes were sent, including earlier parts.
-    fn counting(&self, told: &Arc<AtomicU64>, before: u64) -> impl Fn(u64) + Send + Sync + 'static {
-        let (told, observer) = (Arc::clone(told), Arc::clone(&self.observer));
-        move |bytes| {
-            told.store(before + bytes, Ordering::Relaxed);
-            observer.event(Event::Sent(before + bytes));
-        }
-    }
-
-    /// Reports when all bytes of an image were sent.
-    fn telling_the_end(&self, write: host::Payload, told: Arc<AtomicU64>) -> host::Payload {
-        let observer = Arc::clone(&self.observer);
-        Box::new(move |out| {
-            write(out)?;
-            observer.event(Event::SentAll(told.load(Ordering::Relaxed)));
-            Ok(())
-        })
-    }
-
-    fn tell_image(&self, payload: &Payload) {
-        let layers = self.payloads.layers(payload);
-        if !layers.is_empty() {
-            self.observer.event(Event::Image {
-                bytes: self.payloads.bytes(payload),
-                about: payload.estimated,
-                layers: &layers,
-            });
-        }
-    }
-
-    /// Runs the undo commands of the switch's steps up to and including `failed`, and of those with `rollback_always`, in
-    /// the order of the steps: a rollback applies the previous state, and files and names come before the containers
-    /// that use them. Continues after a failure: a partial rollback is better than none.
-    async fn restore(
-        &self,
-        plan: &Plan,
-        failed: usize,
-        reason: &FailureReason,
-        options: Options<'_>,
-    ) -> Restored {
-        let touched = |step: &&Step| step.phase == Phase::Switch;
-        if !plan.steps[..=failed].iter().any(|step| touched(&step)) {
-            return Restored::NotNeeded;
-        }
-        if !options.rollback {
-            return Restored::NotWanted;
-        }
-        if plan.is_first_release() {
-            return Restored::NoPrevious;
-        }
-        if reason.is_out_of_reach() {
-            return Restored::OutOfReach;
-        }
-        self.observer.event(Event::Restoring);
-        self.begins.store(0, Ordering::Relaxed);
-        let hangs = matches!(docker_answers(self.runner.host, HOPELESS).await, Ok(false));
-        let mut failures = vec![];
-        let (records, others): (Vec<_>, Vec<_>) = plan
-            .steps
-            .iter()
-            .enumerate()
-            .partition(|(_, step)| step.is_record());
-        for (index, step) in others {
-            if index > failed && !step.rollback_always {
-                continue;
-            }
-            if step.undo.is_empty() {
-                // What was only added stays, and the record is the last thing of all.
-                if step.phase == Phase::Switch {
-                    let mut known = plan.not_restorable.iter();
-                    let known = known.find(|resource| resource.address == step.address);
-                    let reason = known
-                        .map_or("the removed resource cannot be restored", |resource| {
-                            &resource.reason
-                        });
-                    failures.push((&step.address, reason.to_owned()));
-                }
-                continue;
-            }
-            self.observer.event(Event::Undoing(step));
-            for command in &step.undo {
-                if let Err(reason) = self.undo(command, hangs).await {
-                    failures.push((&step.address, reason.to_string()));
-                    break;
-                }
-            }
-        }
-        let unknown = plan.not_restorable.iter();
-        let unknown = unknown.map(|resource| (&resource.address, resource.reason.clone()));
-        let unknown: Vec<_> = unknown.collect();
-        for (_, step) in records {
-            for command in &step.undo {
-                let forgets = remote::only_forgets(&command.argv);
-                if forgets && !(failures.is_empty() && unknown.is_empty()) {
-                    continue; // what was kept may still be restored by hand
-                }
-                // What is left of what was kept does no harm.
-                if let Err(reason) = self.undo(command, hangs).await
-                    && !forgets
-                {
-                    failures.push((&step.address, reason.to_string()));
-                }
-            }
-        }
-        match failures.into_iter().chain(unknown).next() {
-            None => Restored::Previous,
-            Some((address, reason)) => Restored::Failed {
-                address: address.to_string(),
-                reason,
-            },
-        }
-    }
-}
-
-/// Whether a fallback sends no payload but its inline text: it only checks.
-fn is_check(fallback: &Command) -> bool {
-    let payload = fallback.stdin.as_ref();
-    payload.is_some_and(|payload| matches!(payload.source, PayloadSource::Inline { .. }))
-}
-
-/// Whether docker spools clearly fewer bytes for a command than for another: by more than an archive's overhead.
-fn needs_less(command: &Command, than: &Command) -> bool {
-    let spooled = |command: &Command| {
-        command
-            .stdin
-            .as_ref()
-            .map_or(0, |payload| payload.spool_bytes)
-    };
-    spooled(command) < spooled(than) / 100 * 99
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{digest::Digest, plan::PayloadSource};
-
-    #[test]
-    fn a_full_disk_ends_what_needs_no_less() {
-        let load = |spooled| {
-            let from = PayloadSource::Image {
-                name: "app:1".into(),
-                layers: None,
-            };
-            let mut payload = Payload::new(from, Digest::of(""), 1);
-            payload.spool_bytes = spooled;
-            Command::with(Argv::new("docker"), payload)
-        };
-        // Packed layers, or parts, may fit where these do not.
-        assert!(needs_less(&load(100), &load(300)));
-        assert!(!needs_less(&load(300), &load(100)));
-        // The same with another tag.
-        assert!(!needs_less(&load(99_999), &load(100_000)));
     }
 }

@@ -1,9 +1,9 @@
 //! Fixtures of the core's unit tests: a VPU that has nothing, and a release that declares nothing.
 
 use crate::{
-    desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service},
+    desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service, Volume},
     digest::Digest,
-    facts::{Facts, Observed, Probed, Readings, Records, System, Trees},
+    facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees},
     health::HealthGate,
 };
 
@@ -53,6 +53,27 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         device_name: None,
         disabled: vec![],
         watchdog: None,
+    }
+}
+
+/// A volume that is not replaced.
+pub(crate) fn volume(name: &str, path: &str) -> Volume {
+    Volume {
+        name: name.parse().unwrap(),
+        path: path.parse().unwrap(),
+        replace: false,
+        source: None,
+    }
+}
+
+/// A recorded release of one project.
+pub(crate) fn release(project: &str, made: Made) -> facts::Release {
+    facts::Release {
+        version: "0".into(),
+        desired: Digest::of(b""),
+        projects: [].into(),
+        autostart: [].into(),
+        made: [(project.to_owned(), made)].into(),
     }
 }
 

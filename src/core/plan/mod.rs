@@ -6,6 +6,7 @@
 mod address;
 mod autostart;
 mod builder;
+mod command;
 mod compose;
 mod device_name;
 mod directory;
@@ -26,13 +27,14 @@ mod volume;
 
 pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
+pub use command::{Command, Part, Payload, PayloadSource, Transport};
 pub use document::PlanError;
 pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use note::{Note, NoteCode};
 pub use obstacle::BlockCode;
 pub use step::{
-    Action, Blocked, Cause, Change, ChangeKind, Command, NotRestorable, Part, Payload,
-    PayloadSource, Phase, Plan, Step, Summary, Transport, Vpu, Watchdog,
+    Action, Blocked, Cause, Change, ChangeKind, NotRestorable, Phase, Plan, Step, Summary, Vpu,
+    Watchdog,
 };
 pub use undo_program::Armed;
 pub use verb::Verb;

@@ -213,9 +213,7 @@ impl facts::Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        desired::Desired, digest::Digest, facts::Probed, offers::Offers, plan::Plan, testing,
-    };
+    use crate::{desired::Desired, facts::Probed, offers::Offers, plan::Plan, testing};
 
     fn volume(driver: &str, options: &[(&str, &str)]) -> facts::Volume {
         let options = options.iter();
@@ -293,13 +291,7 @@ mod tests {
             running: true,
             inputs: [(input, recorded.to_owned())].into(),
         };
-        let release = facts::Release {
-            version: "0".into(),
-            desired: Digest::of(b""),
-            projects: [].into(),
-            autostart: [].into(),
-            made: [("web".to_owned(), made)].into(),
-        };
+        let release = testing::release("web", made);
         observed.facts.records = Probed::Known(facts::Records {
             releases: [("app".to_owned(), release)].into(),
             ..facts::Records::default()

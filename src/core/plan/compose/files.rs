@@ -334,13 +334,7 @@ mod tests {
             running: true,
             inputs: inputs.into(),
         };
-        let release = facts::Release {
-            version: "0".into(),
-            desired: Digest::of(b""),
-            projects: [].into(),
-            autostart: [].into(),
-            made: [("app".to_owned(), made)].into(),
-        };
+        let release = testing::release("app", made);
         let mut observed = testing::observed();
         let added = ["begun", "kept"].map(str::to_owned);
         observed.facts.records = Probed::Known(facts::Records {

@@ -326,13 +326,10 @@ mod tests {
     #[test]
     fn containers_are_made_from_the_directories_of_their_volumes() {
         let mut desired = testing::desired(vec![]);
-        let volume = |name: &str, path: &str| crate::desired::Volume {
-            name: name.parse().unwrap(),
-            path: path.parse().unwrap(),
-            replace: false,
-            source: None,
-        };
-        desired.volumes = vec![volume("other", "~/other"), volume("share", "~/share")];
+        desired.volumes = vec![
+            testing::volume("other", "~/other"),
+            testing::volume("share", "~/share"),
+        ];
         let service = Service {
             volumes: ["share", "theirs"].map(str::to_owned).into(),
             ..Service::default()

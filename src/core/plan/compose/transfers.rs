@@ -317,13 +317,10 @@ mod tests {
     #[test]
     fn a_service_uses_a_transfer_into_the_directory_of_its_volume() {
         let mut desired = testing::desired(vec![]);
-        let volume = |name: &str, path: &str| crate::desired::Volume {
-            name: name.parse().unwrap(),
-            path: path.parse().unwrap(),
-            replace: false,
-            source: None,
-        };
-        desired.volumes = vec![volume("share", "~/share"), volume("other", "/srv/other")];
+        desired.volumes = vec![
+            testing::volume("share", "~/share"),
+            testing::volume("other", "/srv/other"),
+        ];
         let observed = testing::observed();
         let offers = Offers::default();
         let builder = Builder::new(&desired, &observed, &offers);

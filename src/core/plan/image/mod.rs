@@ -370,13 +370,7 @@ mod tests {
                     .into_iter()
                     .collect(),
             };
-            let release = facts::Release {
-                version: "0".into(),
-                desired: Digest::of(b""),
-                projects: [].into(),
-                autostart: [].into(),
-                made: [("web".to_owned(), made)].into(),
-            };
+            let release = testing::release("web", made);
             observed.facts.records = Probed::Known(facts::Records {
                 releases: [("app".to_owned(), release)].into(),
                 ..facts::Records::default()
