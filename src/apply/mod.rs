@@ -145,6 +145,8 @@ struct What {
     /// What its command does.
     command: String,
     phase: Phase,
+    /// Whether it is the confirmation.
+    confirming: bool,
 }
 
 /// Why a step stopped.
@@ -205,6 +207,7 @@ impl<H: Host> Execution<'_, H> {
                 address: step.address.to_string(),
                 command,
                 phase: step.phase,
+                confirming: false,
             };
             return self.failed(plan, completed, what, reason, options).await;
         }
@@ -229,6 +232,7 @@ impl<H: Host> Execution<'_, H> {
             address: "watchdog".to_owned(),
             command: doing.to_owned(),
             phase,
+            confirming: phase == Phase::Switch,
         };
         match (next, &self.watching) {
             (Phase::Switch, None) if options.rollback => {
@@ -267,27 +271,25 @@ impl<H: Host> Execution<'_, H> {
             address,
             command,
             phase,
+            confirming,
         } = what;
+        let undecided = |watching: &Watching, confirming| Restored::Undecided {
+            seconds: watching.seconds,
+            confirming,
+        };
         let done = &plan.steps[..completed];
         let restored = if phase == Phase::Stage {
             Restored::NotNeeded
         } else if done.iter().any(Step::is_record) {
             Restored::Recorded
         } else if let Some(watching) = self.watching.as_ref().filter(|_| has_decided(&reason)) {
-            Restored::Undecided {
-                seconds: watching.seconds,
-            }
+            undecided(watching, false)
         } else {
             self.restore(plan, at, &reason, options).await
         };
         let restored = match &self.watching {
-            Some(watching)
-                if restored == Restored::OutOfReach || !self.stand_down(watching).await =>
-            {
-                Restored::Undecided {
-                    seconds: watching.seconds,
-                }
-            }
+            Some(watching) if restored == Restored::OutOfReach => undecided(watching, confirming),
+            Some(watching) if !self.stand_down(watching).await => undecided(watching, false),
             _ => restored,
         };
         let failure = Failure {

@@ -127,6 +127,8 @@ pub enum Restored {
     Undecided {
         /// After how many seconds without a client.
         seconds: u64,
+        /// Whether the answer to the confirmation was lost: then the release may be confirmed.
+        confirming: bool,
     },
     /// The rollback is incomplete: this resource could not be restored.
     Failed {

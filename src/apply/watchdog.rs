@@ -41,16 +41,19 @@ impl<H: Host> Execution<'_, H> {
             who,
         };
         let program = armed.undo_program(plan).into_bytes();
-        let command = remote::arm(&watchdog.release, &nonce, watchdog.seconds, lock.token());
+        let command = remote::arm(
+            &watchdog.release,
+            &nonce,
+            watchdog.seconds,
+            lock.token(),
+            watchdog.after_restart,
+        );
         let start = Instant::now();
         let armed = self
             .runner
             .run(How::Reads, None, &command, Stdin::Bytes(program))
             .await;
-        let output = self.logged(&command, start, armed)?;
-        if String::from_utf8_lossy(&output.stdout).contains(remote::NO_BOOT) {
-            self.log.line("the VPU does not roll back after a restart");
-        }
+        self.logged(&command, start, armed)?;
         Ok(Some(Watching {
             mark: remote::mark(&watchdog.release, &nonce),
             release: watchdog.release.clone(),
@@ -61,10 +64,8 @@ impl<H: Host> Execution<'_, H> {
 
     /// Ends the watchdog: the new release stays.
     pub(super) async fn confirm(&self, watching: &Watching) -> Result<(), FailureReason> {
-        let command = remote::disarm(&watching.release, &watching.nonce);
-        let start = Instant::now();
-        let output = self.runner.run_afresh(&command).await;
-        self.logged(&command, start, output).map(drop)
+        self.decide(&remote::disarm(&watching.release, &watching.nonce))
+            .await
     }
 
     /// Leaves the decision to a person; returns the token.
@@ -74,11 +75,19 @@ impl<H: Host> Execution<'_, H> {
         within: Duration,
     ) -> Result<String, FailureReason> {
         let Watching { release, nonce, .. } = watching;
-        let command = remote::await_answer(release, nonce, within.as_secs());
-        let start = Instant::now();
-        let output = self.runner.run_afresh(&command).await;
-        self.logged(&command, start, output)?;
+        self.decide(&remote::await_answer(release, nonce, within.as_secs()))
+            .await?;
         Ok(nonce.clone())
+    }
+
+    /// Runs a command that may run twice over a new connection; over another one if that broke, for its answer may be lost.
+    async fn decide(&self, command: &Argv) -> Result<(), FailureReason> {
+        let start = Instant::now();
+        let mut output = self.runner.run_afresh(command).await;
+        if matches!(output, Err(HostError::Disconnected { .. })) {
+            output = self.runner.run_afresh(command).await;
+        }
+        self.logged(command, start, output).map(drop)
     }
 
     /// Ends the watchdog after the client has rolled back. Whether that was still possible: else the VPU rolls back, too.

@@ -35,7 +35,10 @@ use crate::{
 };
 
 /// The probe script, for any POSIX shell.
-pub const PROBE: &str = include_str!("probe.sh");
+pub const PROBE: &str = concat!(
+    include_str!("../core/remote/process-start.sh"),
+    include_str!("probe.sh")
+);
 
 /// The probe's `$0`, by which an in-memory VPU recognises it.
 pub const PROBE_NAME: &str = "o3r-probe";

@@ -369,13 +369,11 @@ records() {
 
 # Prints who holds the lock, if its process runs.
 lock() {
-    { read -r pid && read -r boot && IFS= read -r who && read -r since; } 2>/dev/null <"$base/lock/owner" || return 0
+    { read -r pid && read -r boot && IFS= read -r who && read -r held_since; } 2>/dev/null <"$base/lock/owner" || return 0
     [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
-    { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || return 0
-    # The name, in parentheses, may contain anything; field 22 is the 20th after it.
-    # shellcheck disable=SC2086
-    set -- ${stat##*) }
-    [ "${20}" != "$since" ] || printf 'lock\n{%s}\n.\n' "$who"
+    started "$pid" || return 0
+    # shellcheck disable=SC2154 # started sets it
+    [ "$since" != "$held_since" ] || printf 'lock\n{%s}\n.\n' "$who"
 }
 
 watchdogs() {

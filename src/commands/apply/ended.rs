@@ -71,15 +71,9 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-/// Returns the error of a failed apply. `now` is what runs now, if that differs from before;
-/// `is_first` means that no release was recorded before.
-pub(super) fn failed(
-    failure: &Failure,
-    now: Option<&str>,
-    is_first: bool,
-    log: &Log,
-) -> CommandError {
-    let (code, restored) = match &failure.restored {
+/// Says what a failure left, with the code of the error.
+fn what_is_left(restored: &Restored) -> (ErrorCode, String) {
+    match restored {
         Restored::NotNeeded => (
             ErrorCode::StepFailed,
             "no running container was touched".to_owned(),
@@ -105,15 +99,36 @@ pub(super) fn failed(
             ErrorCode::StepFailed,
             "nothing could be restored, because the VPU cannot be reached".to_owned(),
         ),
-        Restored::Undecided { seconds } => (
+        Restored::Undecided {
+            seconds,
+            confirming: false,
+        } => (
             ErrorCode::Undecided,
             format!("the VPU rolls back to the previous release automatically within {seconds} s"),
+        ),
+        Restored::Undecided { seconds, .. } => (
+            ErrorCode::Undecided,
+            format!(
+                "it is unknown whether the VPU received the confirmation; otherwise it rolls back to the previous release \
+                 automatically within {seconds} s"
+            ),
         ),
         Restored::Failed { address, reason } => (
             ErrorCode::StepFailed,
             format!("the previous release could not be restored: {address}: {reason}"),
         ),
-    };
+    }
+}
+
+/// Returns the error of a failed apply. `now` is what runs now, if that differs from before;
+/// `is_first` means that no release was recorded before.
+pub(super) fn failed(
+    failure: &Failure,
+    now: Option<&str>,
+    is_first: bool,
+    log: &Log,
+) -> CommandError {
+    let (code, restored) = what_is_left(&failure.restored);
     let (reason, hint) = match &failure.reason {
         FailureReason::Exit {
             code: exit_code,
@@ -237,7 +252,10 @@ mod tests {
             phase: Phase::Switch,
             command: "docker-compose up -d".to_owned(),
             reason: FailureReason::Host(HostError::Disconnected { host: "vpu".into() }),
-            restored: Restored::Undecided { seconds: 120 },
+            restored: Restored::Undecided {
+                seconds: 120,
+                confirming: false,
+            },
         };
         let error = failed(&failure, None, false, &Log::none());
         assert_eq!(error.code(), Some(ErrorCode::Undecided));

@@ -266,13 +266,15 @@ impl<'a> Builder<'a> {
             return None;
         }
         let autostart = self.facts.autostart.known();
-        if autostart.is_none_or(|autostart| autostart.lingering != Some(true)) {
+        let after_restart = autostart.is_some_and(|autostart| autostart.lingering == Some(true));
+        if !after_restart {
             let text = "if the VPU restarts during this apply, it does not roll back automatically, because its \
                         services start only with a login (lingering is off); the next apply does";
             self.note(NoteCode::NoRollbackAtBoot, text);
         }
         Some(Watchdog {
             release: release.to_owned(),
+            after_restart,
             seconds: after.as_secs(),
         })
     }

@@ -47,6 +47,9 @@ pub struct Plan {
 pub struct Watchdog {
     /// The release that it rolls back.
     pub release: String,
+    /// Whether it also rolls back after a restart of the VPU.
+    #[serde(default)]
+    pub after_restart: bool,
     /// Seconds without a sign of life from the client after which it rolls back.
     pub seconds: u64,
 }

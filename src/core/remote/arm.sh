@@ -1,27 +1,22 @@
 # Arms the watchdog of a release: from now on the VPU rolls back automatically if it does not hear from a client.
 # $1 release  $2 nonce of this apply, a word of a-z0-9-  $3 seconds of silence after which the VPU rolls back
-# $4 token of its lock
+# $4 token of its lock  $5 yes if this user's services run without a login: then it also rolls back after a restart
 # Standard input: the program that rolls back
-# Prints `no-boot` if the VPU cannot roll back after a restart.
 main() {
     umask 077
-    base=$HOME/.o3r-deploy/watchdog dir=$HOME/.o3r-deploy/watchdog/$1 nonce=$2 seconds=$3
+    base=$HOME/.o3r-deploy/watchdog dir=$HOME/.o3r-deploy/watchdog/$1 nonce=$2 seconds=$3 lingers=$5
     mkdir -p -- "$dir" || exit
     # Through cat: printf, a builtin, does not report why a write failed.
-    cat >"$dir/$nonce.sh" || disk_full
-    printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || disk_full
-    printf '%s\n%s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$4" | cat >"$dir/$nonce.new" || disk_full
+    cat >"$dir/$nonce.sh" || refuse "$dir"
+    printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || refuse "$dir"
+    printf '%s\n%s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$4" | cat >"$dir/$nonce.new" || refuse "$dir"
     # Its room is taken now: the disk may be full later.
-    printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || disk_full
+    printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || refuse "$dir"
     rm -f -- "$dir/verdict"
     read -r uptime _ </proc/uptime
-    printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || disk_full
-    if [ "$(lingering)" = yes ] && stand_by; then
-        lingers=yes
-    else
-        lingers=no
-        echo no-boot
-    fi
+    printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || refuse "$dir"
+    # shellcheck disable=SC2154 # watchdog-unit.sh sets it
+    [ "$lingers" != yes ] || stand_by || refuse "${unit%/*}"
     sync
     mv -- "$dir/$nonce.new" "$dir/$nonce.armed" || exit
     sync
@@ -38,10 +33,14 @@ main() {
     done
 }
 
-disk_full() {
+# $1 what cannot be written
+refuse() {
     rm -f -- "$dir/$nonce".*
-    rmdir -- "$dir" "$base" 2>/dev/null
-    echo "$dir cannot be written" >&2
+    # That of an apply that was cut off stays.
+    is_armed=
+    for file in "$dir"/*.armed "$dir"/*.reverting; do [ ! -f "$file" ] || is_armed=yes; done
+    [ "$is_armed" ] || { rm -rf -- "$dir"; rmdir -- "$base" 2>/dev/null; }
+    echo "$1 cannot be written" >&2
     exit 1
 }
 
@@ -59,16 +58,6 @@ start() {
         if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
         exec "$@"
     ) </dev/null >/dev/null 2>&1 &
-}
-
-# Prints whether this user's services run without a login: yes or no.
-lingering() {
-    user=$(id -un)
-    if [ -e "/var/lib/systemd/linger/$user" ]; then echo yes; return; fi
-    case $(loginctl show-user "$user" --property Linger 2>/dev/null) in
-        *=yes) echo yes ;;
-        *) echo no ;;
-    esac
 }
 
 main "$@"

@@ -64,6 +64,7 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
 pub fn lock_program() -> Argv {
     let script = concat!(
         include_str!("forget-unfinished.sh"),
+        include_str!("process-start.sh"),
         include_str!("lock.sh")
     );
     Argv::script(script, "o3r-lock", [] as [&str; 0])

@@ -52,6 +52,7 @@ create() {
 # Through cat: printf, a builtin, does not report why a write failed.
 own() {
     started "$$"
+    # shellcheck disable=SC2154 # started sets since
     said=$(printf '%s\n%s\n%s\n%s\n%s\n%s\n' "$$" "$boot" "$who" "$since" "$token" "$client" | cat 2>&1 >"$owner")
     [ -z "$said" ] && [ -s "$owner" ]
 }
@@ -87,16 +88,6 @@ alive() {
     read_owner
     [ -n "$held_pid" ] && [ "$held_boot" = "$boot" ] && started "$held_pid" || return 1
     if [ -n "$held_since" ]; then [ "$since" = "$held_since" ]; else as_old "$held_pid"; fi
-}
-
-# Sets $since to a process's start time, in clock ticks since boot.
-started() {
-    since=
-    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
-    # The name, in parentheses, may contain anything; field 22 is the 20th after it.
-    # shellcheck disable=SC2086 # they are words without patterns
-    set -- ${stat##*) }
-    since=${20}
 }
 
 # Succeeds if the process of $since is as old as the owner file, within ten seconds: for locks of older versions, which

@@ -21,8 +21,8 @@ pub use images::{
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_program, run};
 pub use purpose::purpose;
 pub use watchdog::{
-    Answer, DECIDED, NO_BOOT, UNKNOWN_TOKEN, WATCHDOG, WATCHDOG_HOLDER, answer, arm, await_answer,
-    disarm, mark,
+    Answer, DECIDED, UNKNOWN_TOKEN, WATCHDOG, WATCHDOG_HOLDER, answer, arm, await_answer, disarm,
+    mark,
 };
 
 /// Where the boot unit looks for a project's compose file.

@@ -16,7 +16,7 @@ main() {
     begins=$3
     shift 3
     holds || { printf '%s lost\n' "${O3R_DEPLOY_RUN#*:}" >&2; exit 77; }
-    [ -z "$begins" ] || note "${begins%% *}" "${begins#* }"
+    [ -z "$begins" ] || note "${begins%% *}" "${begins#* }" || exit
     trap '' HUP
     if ! { out=$(place) && err=$(place); }; then
         "$@"
@@ -44,10 +44,15 @@ holds() {
     [ "$token" = "${O3R_DEPLOY_RUN#*:}" ] && kill -0 "$pid" 2>/dev/null
 }
 
-# Notes that step $1 begins in the file $2 below ~/.o3r-deploy/watchdog; writes over the old number, because the disk may be full.
+# Notes that step $1 begins in the file $2 below ~/.o3r-deploy/watchdog; writes over the old number, because the disk may be
+# full. Without it, the watchdog would not undo the step.
 note() {
-    file=$HOME/.o3r-deploy/watchdog/$2
-    { printf '%-6d\n' "$1" 1<>"$file" && { sync -- "$file" || sync; }; } 2>/dev/null
+    file=$HOME/.o3r-deploy/watchdog/$2 noted=
+    { read -r noted <"$file"; } 2>/dev/null
+    [ "$noted" != "$1" ] || return 0
+    { printf '%-6d\n' "$1" 1<>"$file" && { sync -- "$file" || sync; }; } 2>/dev/null && return
+    echo "$file cannot be written, which the watchdog needs" >&2
+    return 1
 }
 
 # An empty file for output, in memory rather than on a disk that may be full.

@@ -5,9 +5,6 @@ use crate::shell::Argv;
 /// The exit code of [`disarm`] when the watchdog has decided before: the VPU rolls back automatically.
 pub const DECIDED: i32 = 78;
 
-/// What [`arm`] prints if the VPU cannot roll back after a restart.
-pub const NO_BOOT: &str = "no-boot";
-
 /// Who holds the lock while the VPU rolls back, as its owner file says.
 pub const WATCHDOG_HOLDER: &str = "the watchdog of this VPU";
 
@@ -19,11 +16,12 @@ pub const WATCHDOG: &str = concat!(
 
 /// Arms the watchdog with the program on stdin: after `seconds` without a client, or a restart, the VPU runs it. `nonce`
 /// is a word of `a-z0-9-`.
-pub fn arm(release: &str, nonce: &str, seconds: u64, token: &str) -> Argv {
+pub fn arm(release: &str, nonce: &str, seconds: u64, token: &str, after_restart: bool) -> Argv {
     let script = concat!(include_str!("watchdog-unit.sh"), include_str!("arm.sh"));
+    let after_restart = if after_restart { "yes" } else { "no" };
     Argv::script(script, "o3r-arm", [release, nonce])
         .arg(seconds.to_string())
-        .arg(token)
+        .args([token, after_restart])
 }
 
 /// The exit code of [`answer`] when no release waits with this token.

@@ -1,11 +1,12 @@
 # shellcheck disable=SC2154 # the variables are set by what precedes it
 # Rolls a release back if its apply falls silent: the part of the program on the VPU that is the same for every release.
-# What precedes it sets release, nonce, token, who, missing, steps, always, records and settles, and defines undo_N, settle_N, address_N and
-# lock.
+# What precedes it sets release, nonce, token, who, missing, steps, always, records and settles, and defines undo_N,
+# settle_N, address_N and lock.
 # $1 watch: from now on  after-boot: because the VPU restarted
 #    confirm, cancel: because a person said so; exit code 78 if it is decided
 # In ~/.o3r-deploy/watchdog/RELEASE:
-#   NONCE.armed      until confirmed or reverting; the id of the boot, and the token of the lock. Whoever renames or removes it decides.
+#   NONCE.armed      until confirmed or reverting; the id of the boot, and the token of the lock. Whoever renames or
+#                    removes it decides.
 #   NONCE.reverting  this program rolls back, or was cut off while it did
 #   NONCE.confirmed  a person confirmed: the rest of the apply is being done
 #   NONCE.waits      it waits for a person to confirm

@@ -72,16 +72,20 @@ fn plan(steps: Vec<Step>) -> Plan {
     }
 }
 
-/// Arms the watchdog of a plan; it fires after N seconds.
-async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
-    let armed = Armed {
+/// The apply with this lock.
+fn armed(token: &str) -> Armed<'_> {
+    Armed {
         release: "app",
         nonce: NONCE,
-        token: "o3r-dead",
+        token,
         who: r#""by":"me@pc","at":"now""#,
-    };
-    let program = armed.undo_program(plan);
-    let arm = remote::arm("app", NONCE, seconds, "o3r-dead");
+    }
+}
+
+/// Arms the watchdog of a plan; it fires after N seconds.
+async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
+    let program = armed("o3r-dead").undo_program(plan);
+    let arm = remote::arm("app", NONCE, seconds, "o3r-dead", false);
     let armed = vpu.run(&arm, program.as_bytes()).await;
     assert!(armed.success(), "{armed:?}");
 }
@@ -350,7 +354,7 @@ async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
             who: r#""by":"me""#,
         };
         let program = newer.undo_program(&old);
-        let arm = remote::arm("app", "o3r-n2", 600, "o3r-other");
+        let arm = remote::arm("app", "o3r-n2", 600, "o3r-other", false);
         assert!(vpu.run(&arm, program.as_bytes()).await.success());
         assert!(
             !files(&vpu).iter().any(|file| file.starts_with(NONCE)),
@@ -448,5 +452,54 @@ async fn a_release_that_nobody_confirms_is_rolled_back() {
         assert!(awaits.success());
         assert_eq!(verdict(&vpu).await.why, "unconfirmed");
         assert_eq!(recorded(&vpu), "");
+    }
+}
+
+#[tokio::test]
+async fn the_unit_for_a_restart_is_there_as_long_as_the_watchdog() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = vpu(shell);
+        let plan = plan(vec![step(1, "first", &[NOTE])]);
+        let program = armed("o3r-dead").undo_program(&plan);
+        let arm = remote::arm("app", NONCE, 600, "o3r-dead", true);
+        assert!(vpu.run(&arm, program.as_bytes()).await.success());
+        let units = vpu.home().join(".config/systemd/user");
+        let link = units.join("default.target.wants/o3r-deploy-watchdog.service");
+        assert!(fs::read_to_string(&link).unwrap().contains("after-boot"));
+        assert!(vpu.run(&remote::disarm("app", NONCE), b"").await.success());
+        assert!(!link.exists() && !units.join("o3r-deploy-watchdog.service").exists());
+        // Where it cannot be written, no release is started.
+        fs::remove_dir_all(&units).unwrap();
+        fs::write(&units, "").unwrap();
+        let refused = vpu.run(&arm, program.as_bytes()).await;
+        assert!(
+            !refused.success() && refused.tail(1).contains("cannot be written"),
+            "{refused:?}"
+        );
+        assert!(!vpu.home().join(".o3r-deploy/watchdog/app").exists());
+    }
+}
+
+/// A step whose beginning cannot be noted would not be undone: it does not begin.
+#[tokio::test]
+async fn a_step_that_cannot_be_noted_does_not_begin() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = vpu(shell);
+        let command = remote::lock(&lock::holder(r#""by":"me""#), &Claim::Wait);
+        let held = vpu.host.hold(&command, lock::TOKEN, &|_| ()).await.unwrap();
+        let _held = held.unwrap();
+        let mark = remote::mark("app", NONCE);
+        let touch = Argv::script(r#": >"$HOME/began""#, "o3r-test", [] as [&str; 0]);
+        let run = remote::run(lock::TOKEN, remote::How::Works, Some((1, &mark)), &touch);
+        let refused = vpu.run(&run, b"").await;
+        assert!(
+            refused.tail(1).contains("which the watchdog needs"),
+            "{refused:?}"
+        );
+        assert!(!refused.success() && !vpu.home().join("began").exists());
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        assert!(vpu.run(&run, b"").await.success());
+        assert!(vpu.home().join("began").exists());
+        assert!(vpu.run(&remote::disarm("app", NONCE), b"").await.success());
     }
 }

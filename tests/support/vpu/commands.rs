@@ -150,7 +150,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
         }
-        ("o3r-arm", [release, nonce, _, _]) => {
+        ("o3r-arm", [release, nonce, _, _, _]) => {
             let home = &world.home;
             let path = format!("{home}/.o3r-deploy/watchdog/{release}/{nonce}.armed");
             world.write_privately(&path, b"", 0o600);
