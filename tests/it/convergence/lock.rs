@@ -148,3 +148,54 @@ fn a_record_that_fails_after_it_was_written_counts() {
         converged(&vpu, &wanted).await;
     });
 }
+
+/// Where the link breaks while a watchdog is armed, the VPU decides; where the answer to the confirmation is lost, it is
+/// not claimed that it rolls back.
+#[test]
+fn a_lost_link_is_undecided_only_while_the_watchdog_is_armed() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let before = vpu.world(|world| world.clone());
+        let mut wanted = desired(&NEXT);
+        wanted.watchdog = Some(Duration::from_secs(90));
+        let plan = plan_for(&vpu, &wanted).await;
+        let apply = async |fault: Option<Fault>| {
+            let vpu = FakeVpu::new(before.clone());
+            vpu.inject(fault);
+            let held = lock(&vpu, Claim::Try).await.unwrap();
+            let observer = Arc::new(AfterOne(|| ()));
+            let report = execute_holding(&vpu, &wanted, &plan, Some(&held), observer).await;
+            (report.outcome, vpu.commands())
+        };
+        let (outcome, commands) = apply(None).await;
+        assert!(matches!(outcome, Outcome::Done));
+        let place = |name: &str| {
+            let mut commands = commands.iter();
+            commands.position(|command| command.contains(name)).unwrap()
+        };
+        let (arm, disarm) = (place("o3r-arm"), place("o3r-disarm"));
+        assert!(arm < disarm && disarm < place("o3r-record-release"));
+        for at in 0..commands.len() {
+            let (outcome, _) = apply(Some(Fault::LinkLostAfter(at))).await;
+            let Outcome::Failed(failure) = outcome else {
+                panic!("{at}: {outcome:?}")
+            };
+            let undecided = match failure.restored {
+                Restored::Undecided {
+                    seconds,
+                    confirming,
+                } => {
+                    assert_eq!(seconds, 90);
+                    Some(confirming)
+                }
+                _ => None,
+            };
+            let expected = match at {
+                _ if at <= arm || at > disarm => None,
+                _ => Some(at == disarm),
+            };
+            assert_eq!(undecided, expected, "{at}: {failure:?}");
+        }
+    });
+}
