@@ -72,8 +72,8 @@ mod ui;
 mod user;
 
 use o3r_core::{
-    blocks, closest, compose, compression, cost, desired, digest, health, offers, plan, redact,
-    remote, shell, status,
+    blocks, closest, compose, compression, cost, desired, digest, generation, health, offers, plan,
+    redact, remote, shell, status,
 };
 use o3r_transfer::{self as image, documents, patch};
 

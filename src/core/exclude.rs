@@ -10,7 +10,10 @@ use crate::names::NameGlob;
 /// A glob matches a path below the directory, or the last segment of one; everything in an excluded
 /// directory is excluded with it.
 #[derive(Debug, Clone, Default)]
-pub struct Exclude(GlobSet);
+pub struct Exclude {
+    globs: Vec<NameGlob>,
+    set: GlobSet,
+}
 
 impl Exclude {
     /// Compiles the globs; they were checked when the manifest was read.
@@ -23,12 +26,20 @@ impl Exclude {
                 set.add(glob);
             }
         }
-        Self(set.build().unwrap_or_default())
+        Self {
+            globs: globs.to_vec(),
+            set: set.build().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the globs as declared.
+    pub fn globs(&self) -> &[NameGlob] {
+        &self.globs
     }
 
     /// Whether `relative`, or a directory above it, is excluded.
     pub fn covers(&self, relative: &str) -> bool {
-        !self.0.is_empty()
+        !self.set.is_empty()
             && Utf8Path::new(relative)
                 .ancestors()
                 .any(|part| self.names(part))
@@ -37,10 +48,10 @@ impl Exclude {
     /// Whether a glob matches the path itself, whatever is above it.
     pub fn names(&self, relative: &Utf8Path) -> bool {
         !relative.as_str().is_empty()
-            && (self.0.is_match(relative)
+            && (self.set.is_match(relative)
                 || relative
                     .file_name()
-                    .is_some_and(|name| self.0.is_match(name)))
+                    .is_some_and(|name| self.set.is_match(name)))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The conditions to meet after a project was started;
 /// [`Default`] is the gate of a project that declares none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthGate {
     /// The maximum time from the start; `None` for a minute,
     /// or more if docker's health checks may need more.
@@ -23,7 +25,8 @@ pub struct HealthGate {
 }
 
 /// How a gate treats docker's health checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Probes {
     /// Each has to pass.
     Count,

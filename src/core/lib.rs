@@ -20,6 +20,7 @@ pub mod digest;
 pub mod driver;
 pub mod exclude;
 pub mod facts;
+pub mod generation;
 pub mod health;
 pub mod names;
 pub mod offers;

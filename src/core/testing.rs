@@ -1,7 +1,9 @@
 //! Fixtures of the core's unit tests: a VPU that has nothing, and a release that declares nothing.
 
 use crate::{
-    desired::{Desired, Guards, ManifestRef, Project, ProjectState, Release, Service, Volume},
+    desired::{
+        Contents, Desired, Guards, ManifestRef, Project, ProjectState, Release, Service, Volume,
+    },
     digest::Digest,
     facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees},
     health::HealthGate,
@@ -53,6 +55,8 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         device_name: None,
         disabled: vec![],
         watchdog: None,
+        keep_releases: 2,
+        contents: Contents::Here,
     }
 }
 
@@ -109,6 +113,7 @@ pub(crate) fn observed() -> Observed {
         environment_files: [].into(),
         resolved: [].into(),
         records: Probed::Known(Records::default()),
+        kept: [].into(),
         listeners: unknown(),
         autostart: unknown(),
     };

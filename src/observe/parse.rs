@@ -1,6 +1,6 @@
 //! Parses the probe's output; takes text, not a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use o3r_core::architecture::Architecture;
@@ -85,6 +85,7 @@ pub(super) fn assemble(
         resolved: BTreeMap::new(),
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
+        kept: BTreeSet::new(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),
         system,
@@ -342,6 +343,10 @@ fn records(
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != ".").collect();
         if head == "lock" {
             readings.applying = body.iter().find_map(|line| serde_json::from_str(line).ok());
+            continue;
+        }
+        if head == "held" {
+            records.held_images = body.iter().map(|tag| (*tag).to_owned()).collect();
             continue;
         }
         match head.split_once(' ') {

@@ -351,6 +351,8 @@ records() {
         tail -n 1 -- "$file" || return
         printf '.\n'
     done
+    held=$(sed -n 's/^i [^ ]* \([^ ]*\) .*/\1/p' "$base"/generations/*/[0-9]* 2>/dev/null)
+    [ -z "$held" ] || printf 'held\n%s\n.\n' "$held"
     for file in "$base"/moved/*; do
         [ -f "$file" ] && printf 'moved %s\n.\n' "${file##*/}"
     done

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     blocks::BlockSums,
     cost::file::patched,
-    desired::{Desired, Entry, FileEntry},
+    desired::{Contents, Desired, Entry, FileEntry},
     digest::Digest,
     observe::{Facts, Node, Observed, Probed},
     offers::SMALLEST_PATCHED,
@@ -39,6 +39,9 @@ pub struct Outdated {
 /// Returns the large outdated files.
 pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
     let mut found = vec![];
+    if desired.contents == Contents::OnVpu {
+        return found;
+    }
     for (number, transfer) in desired.transfers.iter().enumerate() {
         let Some(Probed::Known(tree)) = facts.trees.targets.get(&transfer.name()) else {
             continue;

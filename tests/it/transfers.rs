@@ -464,7 +464,8 @@ async fn another_file_system_has_its_own_staging_directory() {
     let plan = plan_on(&site.desired(), nothing, other).await;
     let words = plan.steps[0].actions[0].argv.words();
     assert_eq!(words.last().unwrap(), "/home/oem/.o3r-staging");
-    let record = step(&plan, "release.app").actions[0].argv.words();
+    let record = step(&plan, "release.app").actions.last().unwrap();
+    let record = record.argv.words();
     assert_eq!(record.last().unwrap(), "/home/oem/.o3r-staging");
 }
 

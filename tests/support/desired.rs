@@ -1,6 +1,6 @@
 //! The desired state of tests that need none.
 
-use o3r_deploy::internal::desired::{Desired, Guards, ManifestRef, Release};
+use o3r_deploy::internal::desired::{Contents, Desired, Guards, ManifestRef, Release};
 
 /// Returns a release called `app` without resources, for a VPU of this architecture.
 pub fn nothing(arch: &str) -> Desired {
@@ -25,5 +25,7 @@ pub fn nothing(arch: &str) -> Desired {
         device_name: None,
         disabled: vec![],
         watchdog: None,
+        keep_releases: 2,
+        contents: Contents::Here,
     }
 }

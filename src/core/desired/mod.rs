@@ -56,6 +56,19 @@ pub struct Desired {
     /// The silence of an apply after which the VPU rolls back automatically; `None` means never. Not
     /// part of the release.
     pub watchdog: Option<Duration>,
+    /// How many releases the VPU keeps beside this one. Not part of the release.
+    pub keep_releases: u32,
+    /// Where the contents of its files and images are.
+    pub contents: Contents,
+}
+
+/// Where the contents of a release's files and images are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// On this machine.
+    Here,
+    /// On the VPU, which keeps them: nothing is sent.
+    OnVpu,
 }
 
 /// The manifest that a plan was made from.
@@ -97,6 +110,12 @@ pub struct Release {
 }
 
 impl Release {
+    /// Returns the name that an image is loaded under while the old one still runs. It also marks the image as ours,
+    /// because labelling an image would change it.
+    pub fn staging_tag(&self, config_digest: &Digest) -> String {
+        staging_tag(self.name.as_str(), config_digest)
+    }
+
     /// Whether an image name is one that this release loaded it under.
     pub fn staged(&self, tag: &str) -> bool {
         let version = tag.strip_prefix("o3r-deploy/");
@@ -104,6 +123,11 @@ impl Release {
             .and_then(|rest| rest.strip_prefix(self.name.as_str()))
             .is_some_and(|rest| rest.starts_with(':'))
     }
+}
+
+/// Returns the name that a release loads an image under.
+pub fn staging_tag(release: &str, config_digest: &Digest) -> String {
+    format!("o3r-deploy/{release}:{}", config_digest.short())
 }
 
 /// The requirements on the VPU itself: any other is refused.
@@ -201,7 +225,7 @@ pub struct Project {
 }
 
 /// The state of a compose project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectState {
     /// Containers run.
@@ -323,6 +347,23 @@ pub struct ProjectVolume {
 pub const COMPOSE_FILE: &str = "docker-compose.yml";
 
 impl Project {
+    /// Returns a project that is to be removed, with the names of its files.
+    pub fn absent(name: String, files: Vec<ProjectFile>) -> Self {
+        Self {
+            name,
+            state: ProjectState::Absent,
+            files,
+            services: BTreeMap::new(),
+            read: BTreeSet::new(),
+            networks: vec![],
+            volumes: vec![],
+            refused_by_old_compose: None,
+            autostart: None,
+            health: HealthGate::default(),
+            source: None,
+        }
+    }
+
     /// Returns its directory on the VPU.
     pub fn directory(&self) -> String {
         remote::project_directory(&self.name)
@@ -372,6 +413,26 @@ impl Desired {
     pub fn config_digests(&self) -> impl Iterator<Item = Digest> {
         let contents = self.images.iter().filter_map(|i| i.content.as_ref());
         contents.map(|content| content.config_digest)
+    }
+
+    /// Whether the release names the project. A rollback adds those that the VPU has beside, to remove them.
+    fn is_declared(&self, project: &Project) -> bool {
+        self.contents == Contents::Here || project.state != ProjectState::Absent
+    }
+
+    /// Returns the digests of all files that it has.
+    pub fn contents_of_files(&self) -> BTreeSet<Digest> {
+        let entries = self.transfers.iter().flat_map(|t| t.entries.values());
+        let of_transfers = entries.filter_map(|entry| match entry {
+            Entry::File(file) => Some(file.sha256),
+            _ => None,
+        });
+        let there = |project: &&Project| project.state != ProjectState::Absent;
+        let projects = self.projects.iter().filter(there);
+        let of_projects = projects.flat_map(|project| &project.files);
+        of_transfers
+            .chain(of_projects.map(|file| file.sha256))
+            .collect()
     }
 
     /// Returns the digest of the whole declaration, as a release's record holds it.
@@ -424,6 +485,7 @@ impl Desired {
             projects: self
                 .projects
                 .iter()
+                .filter(|project| self.is_declared(project))
                 .map(|project| CanonicalProject {
                     name: &project.name,
                     state: project.state,

@@ -125,6 +125,10 @@ pub struct Facts {
     pub resolved: AllResolved,
     /// The records of earlier applies.
     pub records: Probed<Records>,
+    /// Contents of files that the VPU keeps whole, of those that were asked for: for a rollback to a release that it
+    /// keeps.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<Digest>,
     /// The ports on which programs on the VPU listen, including docker's proxies for containers.
     #[serde(default = "not_asked")]
     pub listeners: Probed<BTreeSet<HostPort>>,
@@ -320,6 +324,9 @@ pub struct Records {
     /// interrupted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub moved: BTreeSet<String>,
+    /// The names of our own under which the VPU holds the images of kept releases.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub held_images: BTreeSet<String>,
     /// Files added to projects' directories since the last release was recorded, by project: an
     /// apply was interrupted.
     #[serde(default)]

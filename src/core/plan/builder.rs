@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
+
 use crate::{
-    desired::Desired,
+    desired::{Contents, Desired},
+    digest::Digest,
     facts::{self, Facts, Observed, Readings},
     offers::Offers,
     plan::{
-        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Note, NoteCode, Phase,
-        Plan, Step, Summary, Vpu, Watchdog, fingerprint, obstacle::Obstacle,
+        Action, Address, Blocked, Cause, Change, Command, NotRestorable, Note, NoteCode, Payload,
+        PayloadSource, Phase, Plan, Step, Summary, Vpu, Watchdog, fingerprint,
+        obstacle::{BlockCode, Obstacle},
     },
     remote,
+    shell::Argv,
 };
 
 /// The version of the plan document's format.
@@ -133,6 +138,41 @@ impl<'a> Builder<'a> {
         let mut made = self.previous()?.made.values();
         made.find_map(|made| made.inputs.get(input))
             .map(String::as_str)
+    }
+
+    /// Returns a command with the contents of a file as its standard input: from this machine, or from the VPU's store.
+    /// Blocks the resource if the store does not have them.
+    pub(super) fn with_contents(
+        &mut self,
+        address: Address,
+        command: Argv,
+        (sha256, bytes, local): (Digest, u64, &Utf8Path),
+    ) -> Option<Command> {
+        match self.desired.contents {
+            Contents::Here => {
+                let path = local.to_string();
+                let payload = Payload::new(PayloadSource::File { path }, sha256, bytes);
+                Some(Command::with(command, payload))
+            }
+            Contents::OnVpu => {
+                let stored = self.state().stored(&sha256);
+                let command = Command::new(remote::from_store(&stored, &command));
+                self.is_kept(address, &sha256).then_some(command)
+            }
+        }
+    }
+
+    /// Whether the VPU keeps these contents; otherwise blocks the resource.
+    pub(super) fn is_kept(&mut self, address: Address, sha256: &Digest) -> bool {
+        let is_kept = self.facts.kept.contains(sha256);
+        if !is_kept {
+            let what = "the contents of this release are no longer";
+            self.block(
+                address,
+                Obstacle::not_kept(BlockCode::ContentsMissing, what),
+            );
+        }
+        is_kept
     }
 
     /// Records that a rollback of this plan would not restore the resource, and why.

@@ -41,6 +41,8 @@ crate::codes! {
         HoldsOthers = "holds-others",
         /// The image is not on the VPU, and the manifest names no source for it.
         ImageMissing = "image-missing",
+        /// The VPU no longer keeps the contents of a file of the release to return to, or they are damaged.
+        ContentsMissing = "contents-missing",
         /// The image on the VPU is for another architecture.
         ImageArchitecture = "image-architecture",
         /// A service runs from an image that the manifest does not declare.
@@ -104,6 +106,12 @@ impl Obstacle {
     /// The obstacle for a question that the VPU did not answer.
     pub(super) fn unknown(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(BlockCode::StateUnknown, reason, remedy)
+    }
+
+    /// The obstacle for contents of a kept release that the VPU does not have.
+    pub(super) fn not_kept(code: BlockCode, what: &str) -> Self {
+        let remedy = "return to another release (see `o3r-deploy history`), or apply this one from its manifest";
+        Self::new(code, format!("{what} on the VPU"), remedy)
     }
 
     /// The obstacle for a question that was not asked though the plan depends on it.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     desired::ProjectState,
     facts::{self, Made, Records},
-    remote,
+    generation, remote,
 };
 
 /// Plans the record; returns whether it did. Its step also removes the directories of `staging`.
@@ -87,7 +87,13 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
     let projects = wanted.projects.iter().map(String::as_str);
     let record = remote::record_release(&history, compose, projects, kept);
-    let draft = draft.run([
+    // First: a release that is recorded is also kept.
+    let text = generation::document(desired, builder.facts);
+    let keep = text.map(|text| {
+        let command = remote::keep_generation(&desired.release.name, desired.keep_releases);
+        Command::with(command, Payload::inline(text))
+    });
+    let draft = draft.run(keep).run([
         // A record command that failed or was killed after it
         // wrote the record has still recorded the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),

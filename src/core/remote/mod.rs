@@ -1,5 +1,6 @@
 //! Builds every command that runs on a VPU, as pure data. Commands with loops or conditions are checked-in scripts.
 
+mod generations;
 mod health;
 mod images;
 mod lock;
@@ -13,6 +14,9 @@ use crate::{
     shell::{Argv, IN_TURN_NAME},
 };
 
+pub use generations::{
+    from_store, history, keep_generation, note_attempt, show_generation, stage_kept, verify_kept,
+};
 pub use health::{show_containers, wait_healthy, waits_for};
 pub use images::{
     forget_parts, load_delta, load_image, load_part, load_zstd, receive_part, tag_image,

@@ -25,10 +25,13 @@ const PURPOSES: &[(&str, &str)] = &[
         "o3r-load-delta",
         "build the image on the VPU and load it into docker",
     ),
+    ("o3r-history", "read the history of releases"),
+    ("o3r-keep-generation", "keep release {1} for a rollback"),
     ("o3r-load-image", "docker load"),
     ("o3r-load-part", "docker load of {1}"),
     ("o3r-load-zstd", "zstd -d | docker load"),
     ("o3r-move-files", "move files to {1}"),
+    ("o3r-note-attempt", "note an apply of {1}"),
     ("o3r-patch-file", "build {2} from its old version"),
     ("o3r-put-back", "start the previous containers of {1} again"),
     ("o3r-put-file", "write {1}"),
@@ -57,13 +60,16 @@ const PURPOSES: &[(&str, &str)] = &[
     ("o3r-restored", "remove what was kept for a rollback"),
     ("o3r-set-aside", "rename {2}"),
     ("o3r-show-containers", "show the containers of {1}"),
+    ("o3r-show-generation", "read release {2} that the VPU keeps"),
     ("o3r-stage-files", "unpack and check files in {1}"),
+    ("o3r-stage-kept", "put files that the VPU keeps into {1}"),
     ("o3r-step-aside", "stop and rename the containers of {1}"),
     (
         "o3r-uncover-mounts",
         "replace containers of {1} whose mounts changed",
     ),
     ("o3r-untag-image", "remove the name {1} of its image"),
+    ("o3r-verify-kept", "verify the contents that {1} keeps"),
     (
         "o3r-wait-healthy",
         "wait until the containers of {1} are healthy",
@@ -82,6 +88,7 @@ pub fn purpose(command: &Argv) -> String {
     let arguments = &command.words()[4..];
     match (name, arguments) {
         (RUN_NAME, [_, _, _, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
+        ("o3r-from-store", [_, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
         ("o3r-in", [directory, inner @ ..]) if !inner.is_empty() => {
             format!("{} (in {directory})", purpose(&words(inner)))
         }
@@ -114,12 +121,13 @@ mod tests {
         let source = concat!(
             include_str!("mod.rs"),
             include_str!("images.rs"),
-            include_str!("health.rs")
+            include_str!("health.rs"),
+            include_str!("generations.rs")
         );
         let names = source.split("\"o3r-").skip(1).filter_map(|rest| {
             let name = rest.split('"').next()?;
             let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-            (is_name && name != "in").then(|| format!("o3r-{name}"))
+            (is_name && !["in", "from-store"].contains(&name)).then(|| format!("o3r-{name}"))
         });
         let known = |name: &String| PURPOSES.iter().any(|(known, _)| known == name);
         let unknown: Vec<String> = names.filter(|name| !known(name)).collect();

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 /// The modules of [`o3r_deploy::internal::remote`] that build commands.
-const BUILDERS: [&str; 5] = [
+const BUILDERS: [&str; 6] = [
     include_str!("../../../src/core/remote/mod.rs"),
+    include_str!("../../../src/core/remote/generations.rs"),
     include_str!("../../../src/core/remote/health.rs"),
     include_str!("../../../src/core/remote/images.rs"),
     include_str!("../../../src/core/remote/lock.rs"),
     include_str!("../../../src/core/remote/watchdog.rs"),
 ];
 
+const GENERATIONS: &str = include_str!("generations.rs");
 const DOCKER: &str = include_str!("docker.rs");
 const LARGE_FILES: &str = include_str!("large_files.rs");
 const LOCK: &str = include_str!("lock.rs");
@@ -41,6 +43,17 @@ const COMPARED: &[(&str, &[&str])] = &[
             "uncover_mounts",
             "untag_image",
             "wait_healthy",
+        ],
+    ),
+    (
+        GENERATIONS,
+        &[
+            "from_store",
+            "history",
+            "keep_generation",
+            "show_generation",
+            "stage_kept",
+            "verify_kept",
         ],
     ),
     (LARGE_FILES, &["block_sums", "patch_file"]),
@@ -90,6 +103,7 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
         &["answer", "arm", "await_answer", "disarm"],
     ),
     ("it is part of `lock`", &["lock_program"]),
+    ("`shells::generations` runs it", &["note_attempt"]),
     ("it shows nothing", &["sync"]),
 ];
 

@@ -8,7 +8,7 @@
 //! (`put_file`, `remove_file`, `restore_file`, `set_aside`, `restored`), transfers (`stage_files`,
 //! `move_files`, with the lists of real plans), records (`record_release`, `recorded`, and
 //! `record_started` with a docker that only lists containers), parts of images that arrive
-//! (`receive_part`), large files (`block_sums`, `patch_file`), `in_turn`, the lock with how it
+//! (`receive_part`), releases that are kept (`keep_generation` and its kin), large files (`block_sums`, `patch_file`), `in_turn`, the lock with how it
 //! settles dead applies and with commands under it (`lock`, `run`), and containers, volumes,
 //! networks and names of images (in `docker`); and the questions about paths, projects' files,
 //! records and trees, with `contents`. In `docker`, scripts call a docker whose state is that of an
@@ -31,6 +31,7 @@
 
 mod builders;
 mod docker;
+mod generations;
 mod large_files;
 mod lock;
 mod parts;
@@ -65,12 +66,14 @@ const KINDS: [(&[&str], Tools); 2] = [
 const PROGRAMS: &[&str] = &[
     "cat",
     "chmod",
+    "cmp",
     "cp",
     "dd",
     "df",
     "find",
     "grep",
     "gzip",
+    "head",
     "id",
     "ln",
     "ls",
@@ -85,11 +88,13 @@ const PROGRAMS: &[&str] = &[
     "sed",
     "sha256sum",
     "sleep",
+    "sort",
     "stat",
     "tail",
     "tar",
     "tr",
     "uname",
+    "uniq",
     "wc",
     "xargs",
 ];

@@ -140,7 +140,7 @@ fn a_record_that_fails_after_it_was_written_counts() {
             .map(|c| c.argv.in_turn().map_or(1, |all| all.len()))
             .sum();
         let record = plan.steps.last().unwrap();
-        assert_eq!((record.phase, record.actions.len()), (Phase::Settle, 1));
+        assert_eq!((record.phase, record.actions.len()), (Phase::Settle, 2));
         vpu.inject(Some(Fault::FailsAfter(count - 1)));
         let report = execute(&vpu, &wanted, &plan).await;
         assert!(matches!(report.outcome, Outcome::Done), "{report:?}");

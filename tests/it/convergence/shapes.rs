@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     compose::ComposeFile,
     desired::{
-        self, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
+        self, Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
         ImageContent, ManifestRef, Mounted, Project, ProjectFile, ProjectState, Release, Service,
         Transfer, Volume,
     },
@@ -592,5 +592,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             source: None,
         }],
         watchdog: None,
+        keep_releases: 2,
+        contents: Contents::Here,
     }
 }

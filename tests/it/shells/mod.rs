@@ -18,6 +18,7 @@ use o3r_testing::sandbox::{Sandbox, Tools, needed};
 use proptest::prelude::*;
 
 mod boot;
+mod generations;
 mod health;
 mod lock;
 mod parts;

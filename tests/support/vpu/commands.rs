@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    between, blocks, delta, files, images, projects, transfers,
+    between, blocks, delta, files, generations, images, projects, transfers,
     world::{Container, Mount, World, parent},
 };
 use o3r_deploy::internal::shell::Argv;
@@ -103,6 +103,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             _,
         ) => {
             return between::script(world, name, args);
+        }
+        ("o3r-keep-generation" | "o3r-from-store" | "o3r-stage-kept", _) => {
+            return generations::script(world, name, args, stdin);
         }
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);

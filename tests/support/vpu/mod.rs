@@ -12,6 +12,7 @@ mod device;
 mod docker;
 mod docker_program;
 mod files;
+mod generations;
 mod images;
 mod locks;
 mod probe;
@@ -295,6 +296,13 @@ impl Host for FakeVpu {
             let limit = words[4].parse().unwrap_or_default();
             let text = transfers::contents(&self.lock().world, limit, &words[5], &bytes);
             return Ok(output(0, &text, ""));
+        }
+        if let Some(name) = command.script_name() {
+            let words: Vec<&str> = command.words()[4..].iter().map(String::as_str).collect();
+            let answer = generations::answer(&self.lock().world, name, &words, &bytes);
+            if let Some(text) = answer {
+                return Ok(output(0, &text, ""));
+            }
         }
         if command.script_name() == Some("o3r-block-sums") {
             return Ok(answered(blocks::sums(

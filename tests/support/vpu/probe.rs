@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     boot::Autostart,
+    generations,
     world::{Container, Mount, Store, World},
 };
 use o3r_deploy::internal::{digest::Digest, observe::READ_BY_COMPOSE};
@@ -320,6 +321,12 @@ fn records(world: &World) -> String {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let last = text.lines().last().unwrap_or_default();
         let _ = write!(out, "release {name}\n{last}\n.\n");
+    }
+    let kept = world.files_below(&format!("{base}/generations"));
+    let held = kept.into_values().flat_map(|text| generations::held(&text));
+    let held: Vec<String> = held.collect();
+    if !held.is_empty() {
+        let _ = write!(out, "held\n{}\n.\n", held.join("\n"));
     }
     let moved = format!("{base}/moved");
     for path in world.files_below(&moved).keys() {

@@ -10,7 +10,7 @@ use crate::{
     desired::{Project, ProjectFile},
     facts::{PathFact, Probed},
     plan::{
-        Action, Cause, Command, Payload, PayloadSource, Phase,
+        Action, Cause, Command, Phase,
         builder::{Builder, Draft},
         directory::unwritable,
         obstacle::{BlockCode, Obstacle},
@@ -203,16 +203,16 @@ fn put(
     cause: Cause,
 ) {
     let place = Place::of(builder, project, &file.relative, previous);
-    let from = PayloadSource::File {
-        path: file.local.to_string(),
+    let address = file_address(&project.name, &file.relative);
+    let contents = (file.sha256, file.bytes, file.local.as_path());
+    let Some(command) = builder.with_contents(address, place.put(file), contents) else {
+        return;
     };
-    let payload = Payload::new(from, file.sha256, file.bytes);
     let action = if cause == Cause::Missing {
         Action::Create
     } else {
         Action::Update
     };
-    let command = Command::with(place.put(file), payload);
     step(builder, project, &place, previous, (action, cause), command);
 }
 

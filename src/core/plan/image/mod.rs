@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     compression::Compression,
-    desired::{self, Desired, ImageContent},
+    desired::{self, Contents, Desired, ImageContent},
     digest::Digest,
     facts::{self, Facts},
     plan::obstacle::{BlockCode, Obstacle},
@@ -170,8 +170,11 @@ fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>)
     let old = images
         .iter()
         .filter(|(id, _)| !wanted.contains(*id) && !last.contains(id));
+    let records = builder.facts.records.known();
+    let held = |tag: &String| records.is_some_and(|records| records.held_images.contains(tag));
     for (_, image) in old {
-        let tags = image.tags.iter().filter(|tag| desired.release.staged(tag));
+        let tags = image.tags.iter();
+        let tags = tags.filter(|tag| desired.release.staged(tag) && !held(tag));
         builder.unmanaged.extend(tags.map(|tag| address(tag)));
     }
 }
@@ -238,6 +241,10 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
+        if builder.desired.contents == Contents::OnVpu {
+            let what = "the image of this release is no longer";
+            return builder.block(load, Obstacle::not_kept(BlockCode::ImageMissing, what));
+        }
         let Some(offer) = builder.offers.images.get(&image.name) else {
             let obstacle = Obstacle::unknown("its size is unknown", "report this as a bug");
             return builder.block(load, obstacle);

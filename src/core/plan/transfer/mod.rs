@@ -2,6 +2,7 @@
 //! moved in place in the switch.
 
 mod diff;
+mod kept;
 mod lost;
 mod moves;
 mod neighbours;
@@ -24,7 +25,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::{Entry, FileEntry, Transfer, archive_len},
+    desired::{Contents, Entry, FileEntry, Transfer, archive_len},
     digest::Digest,
     facts::{HIDDEN_STAGING, Probed, Tree},
     plan::obstacle::{BlockCode, Obstacle},
@@ -77,6 +78,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
         match diff(builder, transfer, tree) {
             Err(problems) => block(builder, transfer, &problems),
             Ok(diff) if diff.changes.is_empty() => builder.unchanged(),
+            Ok(diff) if !has_contents(builder, transfer, &diff) => {}
             Ok(mut diff) => {
                 let offered = &builder.offers.patches;
                 let is_patched = |name: &mut String| offered.contains_key(&(number, name.clone()));
@@ -115,6 +117,20 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
         used.insert(builder.state().moved());
     }
     used
+}
+
+/// Whether the contents of a transfer are on this machine, or on the VPU; otherwise blocks it.
+fn has_contents(builder: &mut Builder<'_>, transfer: &Transfer, diff: &Diff) -> bool {
+    let names = diff.members.iter().chain(&diff.secrets);
+    let files = names.filter_map(|name| match transfer.entries.get(name) {
+        Some(Entry::File(file)) => Some(&file.sha256),
+        _ => None,
+    });
+    let mut missing = files.filter(|sha256| !builder.facts.kept.contains(sha256));
+    match (builder.desired.contents, missing.next()) {
+        (Contents::OnVpu, Some(sha256)) => builder.is_kept(address(transfer), sha256),
+        _ => true,
+    }
 }
 
 /// Whether files were moved in place and no release was recorded since.
@@ -235,6 +251,11 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
                 canonical.push('\n');
             }
         }
+        if builder.desired.contents == Contents::OnVpu {
+            let list = kept::members(&builder.desired.transfers, &members);
+            let command = remote::stage_kept(staging, &builder.state().store());
+            return Command::with(command, Payload::inline(list));
+        }
         let bytes = archive_len(&builder.desired.transfers, &members);
         let source = PayloadSource::Files {
             staging: (*staging).clone(),
@@ -245,13 +266,16 @@ fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
     });
     let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
     draft = draft.run(commands);
+    if builder.desired.contents == Contents::OnVpu {
+        draft = draft.detail("copies of what the VPU keeps".to_owned());
+    }
     for one in planned {
         for name in &one.patched {
             draft = draft.run(patch::command(builder, one, name));
         }
         for name in &one.diff.secrets {
             if let Some(Entry::File(file)) = one.transfer.entries.get(name) {
-                draft = draft.run([single(one, name, file)]);
+                draft = draft.run(single(builder, one, name, file));
             }
         }
     }
@@ -352,24 +376,25 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
 }
 
 /// Returns the command that stages one file alone.
-fn single(one: &Planned<'_>, name: &str, file: &FileEntry) -> Command {
+fn single(
+    builder: &mut Builder<'_>,
+    one: &Planned<'_>,
+    name: &str,
+    file: &FileEntry,
+) -> Option<Command> {
     let member = member(one.number, name);
     let path = format!("{}/new/{member}", one.staging);
     // A staged file replaces nothing, so nothing is kept.
     let kept = format!("{}/kept/{member}", one.staging);
-    let from = PayloadSource::File {
-        path: file.local.to_string(),
-    };
-    let payload = Payload::new(from, file.sha256, file.bytes);
-    let contents = (file.sha256, file.bytes);
     let put = remote::put_file(
         &path,
-        contents,
+        (file.sha256, file.bytes),
         file.mode,
         (&kept, remote::PreviousFile::None),
         "",
     );
-    Command::with(put, payload)
+    let contents = (file.sha256, file.bytes, file.local.as_path());
+    builder.with_contents(address(one.transfer), put, contents)
 }
 
 #[cfg(test)]

@@ -51,5 +51,6 @@ pub(super) fn command(builder: &mut Builder<'_>, one: &Planned<'_>, name: &str) 
         file.mode,
         patch.block,
     );
-    Some(Command::with(build, payload).or_else(single(one, name, file)))
+    let whole = single(builder, one, name, file)?;
+    Some(Command::with(build, payload).or_else(whole))
 }

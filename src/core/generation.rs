@@ -1,0 +1,594 @@
+//! A generation: a release as the VPU keeps it, to return to. Writes a desired state as text that a shell script reads
+//! line by line, and reads it back.
+//!
+//! The first line is a JSON object. Each further line is an item of the image, transfer or project before it:
+//!
+//! ```text
+//! i sha256:8f1d… o3r-deploy/app:8f1d… app:1.0     an image: its ID, the name that holds it, its name
+//! t /home/oem/share                               a transfer: its target
+//! p /usr/share/oem/docker/compose/app             a project: its directory
+//! f 3a6e… 0644 120 config/app.toml                a file: sha256, mode, bytes, path; s for a secret
+//! d 0755 config                                   a directory, with - for its mode where none is declared
+//! l link<TAB>target                               a symbolic link
+//! ```
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    architecture::Architecture,
+    desired::{
+        Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
+        ImageContent, ManifestRef, Project, ProjectFile, ProjectState, Release, Transfer, Volume,
+        is_secret,
+    },
+    digest::Digest,
+    exclude::Exclude,
+    facts::{self, Facts},
+    health::HealthGate,
+    names::{self, NameGlob, ReleaseName, RemotePath, VolumeName},
+};
+
+/// The version of the text's format.
+pub const FORMAT: u32 = 1;
+
+/// A release as the VPU keeps it.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// What the release is, without files.
+    pub header: Header,
+    /// The entries of each transfer, by path below its target.
+    pub entries: Vec<BTreeMap<String, Entry>>,
+    /// The files of each project, with no path on this machine.
+    pub files: Vec<Vec<ProjectFile>>,
+}
+
+/// The first line of the text: the release without its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// `[release].name`.
+    pub release: ReleaseName,
+    /// `[release].version`; empty if there is none.
+    pub version: String,
+    /// [`Desired::digest`], as the record of the release has it.
+    pub desired: Digest,
+    arch: Architecture,
+    api_port: u16,
+    directories: Vec<KeptDirectory>,
+    volumes: Vec<KeptVolume>,
+    images: Vec<KeptImage>,
+    transfers: Vec<KeptTransfer>,
+    /// Its projects.
+    pub projects: Vec<KeptProject>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_name: Option<names::DeviceName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disabled: Vec<String>,
+    /// `[apply].watchdog` in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watchdog: Option<u64>,
+    /// `[apply].keep_releases`.
+    keep: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptDirectory {
+    path: RemotePath,
+    mode: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptVolume {
+    name: VolumeName,
+    path: RemotePath,
+    replace: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptImage {
+    name: String,
+    id: Digest,
+    layers: Vec<Digest>,
+    staging_tag: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptTransfer {
+    target: RemotePath,
+    delete: bool,
+    exclude: Vec<NameGlob>,
+    restart: Vec<String>,
+}
+
+/// A compose project of a generation, without what its compose file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptProject {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: ProjectState,
+    /// Whether it starts when the VPU boots.
+    pub autostart: Option<bool>,
+    /// The conditions to meet after it was started.
+    pub health: HealthGate,
+}
+
+/// Why a text is not a generation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenerationError {
+    /// Another version of o3r-deploy wrote it.
+    #[error("it has format {0}, which this version of o3r-deploy does not read")]
+    Format(u64),
+    /// It is not what [`document`] writes.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Writes a desired state as the text that the VPU keeps of it. An image without a source is the one that has its name
+/// there; `None` if there is none, or if docker did not answer.
+pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
+    let home = &facts.system.home;
+    let images: Option<Vec<KeptImage>> = desired
+        .images
+        .iter()
+        .map(|image| kept_image(desired, facts, image))
+        .collect();
+    let images = images?;
+    let header = header(desired, images);
+    // Names, numbers and lists of them always serialise.
+    let mut text = serde_json::to_string(&header).unwrap_or_default();
+    text.push('\n');
+    for image in &header.images {
+        let _ = writeln!(text, "i {} {} {}", image.id, image.staging_tag, image.name);
+    }
+    for transfer in &desired.transfers {
+        let _ = writeln!(text, "t {}", transfer.target.resolve(home));
+        for (name, entry) in &transfer.entries {
+            write_entry(&mut text, name, entry);
+        }
+    }
+    for project in present(desired) {
+        let _ = writeln!(text, "p {}", project.directory());
+        for file in &project.files {
+            let kind = if is_secret(&file.relative) { 's' } else { 'f' };
+            let (sha256, name) = (file.sha256.hex(), &file.relative);
+            let _ = writeln!(
+                text,
+                "{kind} {sha256} {:04o} {} {name}",
+                file.mode, file.bytes
+            );
+        }
+    }
+    Some(text)
+}
+
+fn present(desired: &Desired) -> impl Iterator<Item = &Project> {
+    let projects = desired.projects.iter();
+    projects.filter(|project| project.state != ProjectState::Absent)
+}
+
+fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
+    Header {
+        format: FORMAT,
+        release: desired.release.name.clone(),
+        version: desired.release.version.clone(),
+        desired: desired.digest(),
+        arch: desired.guards.arch.clone(),
+        api_port: desired.guards.api_port,
+        directories: desired
+            .directories
+            .iter()
+            .map(|directory| KeptDirectory {
+                path: directory.path.clone(),
+                mode: directory.mode,
+            })
+            .collect(),
+        volumes: desired
+            .volumes
+            .iter()
+            .map(|volume| KeptVolume {
+                name: volume.name.clone(),
+                path: volume.path.clone(),
+                replace: volume.replace,
+            })
+            .collect(),
+        images,
+        transfers: desired
+            .transfers
+            .iter()
+            .map(|transfer| KeptTransfer {
+                target: transfer.target.clone(),
+                delete: transfer.delete,
+                exclude: transfer.exclude.globs().to_vec(),
+                restart: transfer.restart.clone(),
+            })
+            .collect(),
+        projects: present(desired)
+            .map(|project| KeptProject {
+                name: project.name.clone(),
+                state: project.state,
+                autostart: project.autostart,
+                health: project.health.clone(),
+            })
+            .collect(),
+        device_name: desired.device_name.as_ref().map(|named| named.name.clone()),
+        disabled: desired.disabled.iter().map(|d| d.name.clone()).collect(),
+        watchdog: desired.watchdog.map(|silence| silence.as_secs()),
+        keep: desired.keep_releases,
+    }
+}
+
+fn kept_image(desired: &Desired, facts: &Facts, image: &Image) -> Option<KeptImage> {
+    if let Some(content) = &image.content {
+        return Some(KeptImage {
+            name: image.name.clone(),
+            id: content.config_digest,
+            layers: content.layers.clone(),
+            staging_tag: content.staging_tag.clone(),
+        });
+    }
+    let mut images = facts.images.known()?.iter();
+    let has_name = |found: &facts::Image| found.tags.contains(&image.name);
+    let (id, found) = images.find(|(_, found)| has_name(found))?;
+    let id: Digest = id.parse().ok()?;
+    Some(KeptImage {
+        name: image.name.clone(),
+        id,
+        layers: found.layers.clone(),
+        staging_tag: desired.release.staging_tag(&id),
+    })
+}
+
+fn write_entry(text: &mut String, name: &str, entry: &Entry) {
+    let _ = match entry {
+        Entry::File(file) => {
+            let kind = if file.secret { 's' } else { 'f' };
+            let (sha256, mode) = (file.sha256.hex(), file.mode);
+            writeln!(text, "{kind} {sha256} {mode:04o} {} {name}", file.bytes)
+        }
+        Entry::Directory { mode: Some(mode) } => writeln!(text, "d {mode:04o} {name}"),
+        Entry::Directory { mode: None } => writeln!(text, "d - {name}"),
+        Entry::Symlink { target } => writeln!(text, "l {name}\t{target}"),
+    };
+}
+
+impl Generation {
+    /// Reads the text that [`document`] wrote.
+    ///
+    /// # Errors
+    /// Another version wrote it, or it is damaged.
+    pub fn read(text: &str) -> Result<Self, GenerationError> {
+        let damaged = |what: &str| GenerationError::Damaged(what.to_owned());
+        let (first, rest) = text
+            .split_once('\n')
+            .ok_or_else(|| damaged("it is empty"))?;
+        let header = Header::read(first)?;
+        let mut entries: Vec<BTreeMap<String, Entry>> = vec![];
+        let mut files: Vec<Vec<ProjectFile>> = vec![];
+        for line in rest.lines() {
+            let unknown = || damaged(&format!("the line {line:?}"));
+            match line.split_once(' ').ok_or_else(unknown)? {
+                ("i", _) => {}
+                ("t", _) => entries.push(BTreeMap::new()),
+                ("p", _) => files.push(vec![]),
+                (kind, rest) => {
+                    let (name, entry) = read_entry(kind, rest).ok_or_else(unknown)?;
+                    match (files.last_mut(), entries.last_mut(), entry) {
+                        (Some(project), _, Entry::File(file)) => {
+                            project.push(project_file(name, &file));
+                        }
+                        (None, Some(transfer), entry) => drop(transfer.insert(name, entry)),
+                        _ => return Err(unknown()),
+                    }
+                }
+            }
+        }
+        let is_whole =
+            entries.len() == header.transfers.len() && files.len() == header.projects.len();
+        if !is_whole {
+            return Err(damaged("its end is missing"));
+        }
+        Ok(Self {
+            header,
+            entries,
+            files,
+        })
+    }
+
+    /// Returns the desired state, with these projects: their compose files have to be read first.
+    pub fn desired(self, projects: Vec<Project>) -> Desired {
+        let header = self.header;
+        let images = header.images.into_iter().map(|image| Image {
+            name: image.name,
+            content: Some(ImageContent {
+                config_digest: image.id,
+                layers: image.layers,
+                staging_tag: image.staging_tag,
+            }),
+            source: None,
+        });
+        let transfers = header.transfers.into_iter().zip(self.entries);
+        let transfers = transfers.map(|(transfer, entries)| Transfer {
+            target: transfer.target,
+            entries,
+            delete: transfer.delete,
+            exclude: Exclude::new(&transfer.exclude),
+            restart: transfer.restart,
+            source: None,
+        });
+        Desired {
+            manifest: ManifestRef {
+                path: match header.version.as_str() {
+                    "" => format!("the kept release of {}", header.release),
+                    version => format!("release {version} of {}", header.release),
+                },
+                sha256: String::new(),
+            },
+            release: Release {
+                name: header.release,
+                version: header.version,
+                source: None,
+            },
+            guards: Guards {
+                arch: header.arch,
+                serial: None,
+                firmware: None,
+                api_port: header.api_port,
+            },
+            directories: header
+                .directories
+                .into_iter()
+                .map(|directory| Directory {
+                    path: directory.path,
+                    mode: directory.mode,
+                    source: None,
+                })
+                .collect(),
+            volumes: header
+                .volumes
+                .into_iter()
+                .map(|volume| Volume {
+                    name: volume.name,
+                    path: volume.path,
+                    replace: volume.replace,
+                    source: None,
+                })
+                .collect(),
+            images: images.collect(),
+            transfers: transfers.collect(),
+            projects,
+            device_name: header
+                .device_name
+                .map(|name| DeviceName { name, source: None }),
+            disabled: header
+                .disabled
+                .into_iter()
+                .map(|name| Disabled { name, source: None })
+                .collect(),
+            watchdog: header.watchdog.map(Duration::from_secs),
+            keep_releases: header.keep,
+            contents: Contents::OnVpu,
+        }
+    }
+}
+
+impl Header {
+    /// Reads the first line of the text.
+    ///
+    /// # Errors
+    /// Another version wrote it, or it is damaged.
+    pub fn read(line: &str) -> Result<Self, GenerationError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u64,
+        }
+        let damaged = |error: serde_json::Error| GenerationError::Damaged(error.to_string());
+        let Format { format } = serde_json::from_str(line).map_err(damaged)?;
+        if format != u64::from(FORMAT) {
+            return Err(GenerationError::Format(format));
+        }
+        serde_json::from_str(line).map_err(damaged)
+    }
+}
+
+/// Reads a line of a transfer or a project: the path and what is there.
+fn read_entry(kind: &str, rest: &str) -> Option<(String, Entry)> {
+    match kind {
+        "f" | "s" => {
+            let mut words = rest.splitn(4, ' ');
+            let mut next = || words.next();
+            let (sha256, mode, bytes, name) = (next()?, next()?, next()?, next()?);
+            let file = FileEntry {
+                local: camino::Utf8PathBuf::new(),
+                sha256: Digest::from_hex(sha256)?,
+                bytes: bytes.parse().ok()?,
+                mode: u32::from_str_radix(mode, 8).ok()?,
+                secret: kind == "s",
+            };
+            Some((name.to_owned(), Entry::File(file)))
+        }
+        "d" => {
+            let (mode, name) = rest.split_once(' ')?;
+            let mode = match mode {
+                "-" => None,
+                mode => Some(u32::from_str_radix(mode, 8).ok()?),
+            };
+            Some((name.to_owned(), Entry::Directory { mode }))
+        }
+        "l" => {
+            let (name, target) = rest.split_once('\t')?;
+            let target = target.to_owned();
+            Some((name.to_owned(), Entry::Symlink { target }))
+        }
+        _ => None,
+    }
+}
+
+fn project_file(relative: String, file: &FileEntry) -> ProjectFile {
+    ProjectFile {
+        relative,
+        local: file.local.clone(),
+        sha256: file.sha256,
+        bytes: file.bytes,
+        mode: file.mode,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn file(bytes: &[u8], secret: bool) -> Entry {
+        Entry::File(FileEntry {
+            local: camino::Utf8PathBuf::new(),
+            sha256: Digest::of(bytes),
+            bytes: bytes.len() as u64,
+            mode: 0o640,
+            secret,
+        })
+    }
+
+    /// A release with one of everything.
+    fn everything() -> Desired {
+        let mut project = testing::project("app", []);
+        project.autostart = Some(true);
+        project.health.log_contains = Some("up".into());
+        project.files = ["docker-compose.yml", "conf/a b.env"]
+            .map(|relative| ProjectFile {
+                relative: relative.into(),
+                local: camino::Utf8PathBuf::new(),
+                sha256: Digest::of(relative),
+                bytes: 3,
+                mode: 0o600,
+            })
+            .into();
+        let mut absent = testing::project("gone", []);
+        absent.state = ProjectState::Absent;
+        let entries = [
+            ("", Entry::Directory { mode: None }),
+            ("a file", file(b"a", false)),
+            ("key", file(b"key", true)),
+            ("sub", Entry::Directory { mode: Some(0o750) }),
+            (
+                "to file",
+                Entry::Symlink {
+                    target: "a file".into(),
+                },
+            ),
+        ];
+        let globs: Vec<NameGlob> = vec!["*.tmp".parse().unwrap()];
+        Desired {
+            directories: vec![Directory {
+                path: "~/data".parse().unwrap(),
+                mode: Some(0o700),
+                source: None,
+            }],
+            volumes: vec![testing::volume("share", "~/share")],
+            images: vec![Image {
+                name: "app:1".into(),
+                content: Some(ImageContent {
+                    config_digest: Digest::of(b"image"),
+                    layers: vec![Digest::of(b"layer")],
+                    staging_tag: "o3r-deploy/app:1".into(),
+                }),
+                source: None,
+            }],
+            transfers: vec![Transfer {
+                target: "~/share".parse().unwrap(),
+                entries: entries.map(|(name, entry)| (name.to_owned(), entry)).into(),
+                delete: true,
+                exclude: Exclude::new(&globs),
+                restart: vec!["app".into()],
+                source: None,
+            }],
+            device_name: Some(DeviceName {
+                name: "front".parse().unwrap(),
+                source: None,
+            }),
+            disabled: vec![Disabled {
+                name: "other".into(),
+                source: None,
+            }],
+            watchdog: Some(Duration::from_secs(120)),
+            ..testing::desired(vec![project, absent])
+        }
+    }
+
+    fn kept(desired: &Desired) -> String {
+        document(desired, &testing::observed().facts).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_reads_back_as_it_was() {
+        let desired = everything();
+        let text = kept(&desired);
+        let read = Generation::read(&text).unwrap();
+        assert_eq!(read.header.projects.len(), 1, "absent ones are not kept");
+        let mut project = desired.projects[0].clone();
+        project.files.clone_from(&read.files[0]);
+        let again = read.desired(vec![project]);
+        assert_eq!(again.contents, Contents::OnVpu);
+        assert_eq!(again.manifest.path, "release 1 of app");
+        assert_eq!(again.transfers[0].entries, desired.transfers[0].entries);
+        assert!(again.transfers[0].exclude.covers("a.tmp"));
+        assert_eq!(again.projects[0].files, desired.projects[0].files);
+        assert_eq!(again.projects[0].health, desired.projects[0].health);
+        // A second generation of the same release has the same text, but for what was absent.
+        let mut without = desired.clone();
+        without.projects.pop();
+        assert_eq!(kept(&again), kept(&without));
+    }
+
+    #[test]
+    fn an_image_without_a_source_is_kept_as_the_one_that_has_its_name() {
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![Image {
+            name: "base:1".into(),
+            content: None,
+            source: None,
+        }];
+        let mut facts = testing::observed().facts;
+        facts.images = facts::Probed::Known(BTreeMap::new());
+        assert_eq!(document(&desired, &facts), None);
+        let image = facts::Image {
+            tags: ["base:1".to_owned()].into(),
+            layers: vec![Digest::of(b"layer")],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        let id = Digest::of(b"id");
+        facts.images = facts::Probed::Known([(id.to_string(), image)].into());
+        let text = document(&desired, &facts).unwrap();
+        let staged = format!("o3r-deploy/app:{}", id.short());
+        assert!(
+            text.contains(&format!("\ni {id} {staged} base:1\n")),
+            "{text}"
+        );
+        let again = Generation::read(&text).unwrap().desired(vec![]);
+        let content = again.images[0].content.clone().unwrap();
+        assert_eq!(content.layers, [Digest::of(b"layer")]);
+    }
+
+    #[test]
+    fn a_text_of_another_version_or_a_damaged_one_is_refused() {
+        let text = kept(&everything());
+        let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+        let error = |text: &str| Generation::read(text).unwrap_err();
+        assert_eq!(error(&newer), GenerationError::Format(2));
+        for end in [0, 1, 40, text.find("\np ").unwrap() + 1] {
+            let error = error(&text[..end]);
+            assert!(matches!(error, GenerationError::Damaged(_)), "{end}");
+        }
+        for line in ["x y", "f abc 0644 1 a", "d 9 a", "l a", "oops"] {
+            let damaged = format!("{text}{line}\n");
+            assert!(
+                matches!(error(&damaged), GenerationError::Damaged(_)),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Builds the commands that keep releases on the VPU, and return to them.
+
+use super::State;
+use crate::{digest::Digest, shell::Argv};
+
+/// Kilobytes that stay free when a release is kept.
+const RESERVE: u64 = 128 << 10;
+
+/// Lines of attempts that the VPU keeps for a release.
+const ATTEMPTS: u32 = 100;
+
+/// Lines of each file that [`history`] prints.
+const SHOWN: u32 = 40;
+
+impl State<'_> {
+    /// The contents of files of kept releases, by sha256.
+    pub fn store(self) -> String {
+        format!("{}/.o3r-deploy/store", self.home)
+    }
+
+    /// Where the contents of a file are kept.
+    pub fn stored(self, sha256: &Digest) -> String {
+        format!("{}/{}", self.store(), sha256.hex())
+    }
+}
+
+/// Keeps the release that stdin describes in the form of `generation.rs` and `keep` others.
+pub fn keep_generation(release: &str, keep: u32) -> Argv {
+    let script = include_str!("keep-generation.sh");
+    let (keep, reserve) = (keep.to_string(), RESERVE.to_string());
+    Argv::script(script, "o3r-keep-generation", [release, &keep, &reserve])
+}
+
+/// Runs a command with the file at `path` as its standard input.
+pub fn from_store(path: &str, command: &Argv) -> Argv {
+    let script = include_str!("from-store.sh");
+    Argv::script(script, "o3r-from-store", [path]).args(command.words().iter().cloned())
+}
+
+/// Puts the members that stdin lists from the store into a staging directory.
+pub fn stage_kept(staging: &str, store: &str) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("stage-kept.sh"));
+    Argv::script(script, "o3r-stage-kept", [staging, store])
+}
+
+/// Prints `word` and the sha256 of each of those on stdin that the store has whole.
+pub fn verify_kept(store: &str, word: &str) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("verify-kept.sh"));
+    Argv::script(script, "o3r-verify-kept", [store, word])
+}
+
+/// Prints the releases that are kept, and the applies; each line begins with `word`.
+pub fn history(word: &str) -> Argv {
+    let script = include_str!("history.sh");
+    Argv::script(script, "o3r-history", [word, &SHOWN.to_string()])
+}
+
+/// Prints the home directory after `word`, then the text of a kept release.
+pub fn show_generation(word: &str, release: &str, number: u64) -> Argv {
+    let script = include_str!("show-generation.sh");
+    let number = number.to_string();
+    Argv::script(script, "o3r-show-generation", [word, release, &number])
+}
+
+/// Appends the line on stdin to the attempts of a release.
+pub fn note_attempt(release: &str) -> Argv {
+    let script = include_str!("note-attempt.sh");
+    let lines = ATTEMPTS.to_string();
+    Argv::script(script, "o3r-note-attempt", [release, &lines])
+}

@@ -1,0 +1,10 @@
+# Prints which contents the store has whole. Read-only.
+# $1 the store  $2 a word before each, as a login shell may print lines, too
+# Standard input: sha256 in hex, one per line
+main() {
+    while read -r sha256; do
+        if is "$1/$sha256" "$sha256"; then printf '%s %s\n' "$2" "$sha256"; fi
+    done
+}
+
+main "$@"

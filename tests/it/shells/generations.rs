@@ -1,0 +1,204 @@
+//! The scripts that keep releases, and note applies.
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use super::*;
+
+/// The tools that keeping a release needs beside those that every VPU has.
+const KEEPING: &[&str] = &["cmp", "head", "ln", "sha256sum", "sort", "uniq", "wc"];
+
+/// A docker with the image names in `$HOME/../names`, one per line with its ID; it notes what it removes and tags.
+const DOCKER: &str = "#!/bin/sh\n\
+    names=$HOME/../names\n\
+    case \"$1 $2\" in\n\
+    'image ls') cut -d' ' -f1 \"$names\" | grep \"^$5:\" ;;\n\
+    'image tag') echo \"$4 $(grep \"^$3 \" \"$names\" | cut -d' ' -f2)\" >>\"$names\" ;;\n\
+    'image inspect') shift 5; for one; do grep \"^$one \" \"$names\" | cut -d' ' -f2; done ;;\n\
+    'image rm') grep -v \"^$4 \" \"$names\" >\"$names.new\"; mv \"$names.new\" \"$names\" ;;\n\
+    esac\n";
+
+fn keeping(shell: &[&str]) -> Sandbox {
+    sandbox(shell, &[KEEPING, &["cut"]].concat())
+}
+
+/// The text of a release with one file, `share/a`, and an image of this version.
+fn text_of(fixture: &Sandbox, version: &str, bytes: &[u8]) -> String {
+    let target = fixture.home().join("share");
+    fs::create_dir_all(&target).unwrap();
+    // As a transfer does: the file is replaced.
+    fs::write(target.join("new"), bytes).unwrap();
+    fs::rename(target.join("new"), target.join("a")).unwrap();
+    format!(
+        "{{\"version\":\"{version}\"}}\ni sha256:{version} o3r-deploy/app:{version} app:{version}\nt {}\nf {} 0644 {} a\n",
+        target.display(),
+        Digest::of(bytes).hex(),
+        bytes.len()
+    )
+}
+
+fn names(fixture: &Sandbox) -> Vec<String> {
+    let names = fs::read_to_string(fixture.path().join("names")).unwrap();
+    let names = names.lines().map(|line| line.split(' ').next().unwrap());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+fn kept(fixture: &Sandbox) -> Vec<String> {
+    let all = fs::read_dir(fixture.home().join(".o3r-deploy/generations/app")).unwrap();
+    let mut all: Vec<String> = all
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn the_oldest_releases_go_with_their_contents_and_images() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        fixture.program("docker", DOCKER);
+        let list = fixture.path().join("names");
+        // 1 was loaded under the name of ours, the others were there before; 0 is of a failed apply.
+        let others = "o3r-deploy/other:9 i9\nother:1 i9\n";
+        let own = "o3r-deploy/app:1 i1\no3r-deploy/app:0 i0\n";
+        let named: String = (1..=4).map(|n| format!("app:{n} i{n}\n")).collect();
+        fs::write(&list, format!("{others}{own}{named}")).unwrap();
+        let keep = remote::keep_generation("app", 2);
+        for version in ["1", "2", "3"] {
+            let text = text_of(&fixture, version, version.as_bytes());
+            assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        }
+        assert_eq!(kept(&fixture), ["1", "2", "3"]);
+        let all = names(&fixture);
+        assert!(!all.contains(&"o3r-deploy/app:0".to_owned()), "{all:?}");
+        for held in ["o3r-deploy/app:1", "o3r-deploy/app:2", "o3r-deploy/app:3"] {
+            assert!(all.contains(&held.to_owned()), "{held}: {all:?}");
+        }
+        // The same release again is kept once.
+        let text = text_of(&fixture, "3", b"3");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        assert_eq!(kept(&fixture), ["1", "2", "4"]);
+        let text = text_of(&fixture, "4", b"4");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        assert_eq!(kept(&fixture), ["2", "4", "5"]);
+        let left = [
+            "app:2",
+            "app:3",
+            "app:4",
+            "o3r-deploy/app:2",
+            "o3r-deploy/app:3",
+            "o3r-deploy/app:4",
+            "o3r-deploy/other:9",
+            "other:1",
+        ];
+        assert_eq!(names(&fixture), left);
+        let store = fixture.home().join(".o3r-deploy/store");
+        let stored = |text: &str| store.join(Digest::of(text).hex()).exists();
+        assert!(!stored("1") && stored("2") && stored("3") && stored("4"));
+        assert_eq!(fs::read_dir(&store).unwrap().count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_another_image_has_now_stays() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        fixture.program("docker", DOCKER);
+        let list = fixture.path().join("names");
+        fs::write(&list, "app:1 i1\napp:2 i2\no3r-deploy/app:1 i1\n").unwrap();
+        let keep = remote::keep_generation("app", 0);
+        let text = text_of(&fixture, "1", b"1");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        // Somebody gave the name to an image of theirs.
+        fs::write(&list, "app:1 i9\napp:2 i2\no3r-deploy/app:1 i1\n").unwrap();
+        let text = text_of(&fixture, "2", b"2");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        assert_eq!(names(&fixture), ["app:1", "app:2", "o3r-deploy/app:2"]);
+    }
+}
+
+#[tokio::test]
+async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_place() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let bytes = vec![b'a'; 1 << 20];
+        let text = text_of(&fixture, "1", &bytes);
+        let keep = remote::keep_generation("app", 2);
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        let stored = fixture.home().join(".o3r-deploy/store");
+        let stored = stored.join(Digest::of(&bytes).hex());
+        let deployed = fixture.home().join("share/a");
+        assert_eq!(fs::metadata(&stored).unwrap().nlink(), 2);
+        fs::write(&deployed, "damaged").unwrap();
+        let verify = remote::verify_kept(text_path(&stored), "w");
+        let list = format!("{}\n", Digest::of(&bytes).hex());
+        let verified = fixture.run(&verify, list.as_bytes()).await;
+        assert!(verified.stdout.is_empty(), "{verified:?}");
+        // The file is deployed again.
+        text_of(&fixture, "1", &bytes);
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        assert_eq!(fs::read(&stored).unwrap(), bytes);
+        let verified = fixture.run(&verify, list.as_bytes()).await;
+        assert!(!verified.stdout.is_empty());
+        // A small file is a copy.
+        let text = text_of(&fixture, "2", b"small");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        fs::write(&deployed, "damaged").unwrap();
+        let stored = stored.with_file_name(Digest::of(b"small").hex());
+        assert_eq!(fs::read(&stored).unwrap(), b"small");
+        assert_eq!(fs::metadata(&stored).unwrap().mode() & 0o777, 0o600);
+    }
+}
+
+fn text_path(stored: &Path) -> &str {
+    text(stored.parent().unwrap())
+}
+
+#[tokio::test]
+async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let keep = remote::keep_generation("app", 2);
+        let text = text_of(&fixture, "1", b"1");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        let (_, words) = keep.words().split_last().unwrap();
+        let all = Argv::new(&words[0]).args(words[1..].iter().cloned());
+        let full = all.arg("999999999999");
+        let text = text_of(&fixture, "2", b"2");
+        let output = fixture.run(&full, text.as_bytes()).await;
+        assert!(output.success());
+        let said = output.tail(5);
+        assert!(
+            said.contains("is not kept for o3r-deploy rollback"),
+            "{said}"
+        );
+        assert!(said.contains("less than 976562499 MiB free"), "{said}");
+        assert_eq!(kept(&fixture), ["1"]);
+        // A missing file is no reason to fail either.
+        fs::remove_file(fixture.home().join("share/a")).unwrap();
+        let output = fixture.run(&keep, text.as_bytes()).await;
+        assert!(output.success() && output.tail(5).contains("cannot be copied"));
+        assert_eq!(kept(&fixture), ["1"]);
+    }
+}
+
+#[tokio::test]
+async fn the_last_attempts_stay() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let note = remote::note_attempt("app");
+        for number in 0..205 {
+            let line = format!("{{\"id\":\"{number}\"}}\n");
+            assert!(fixture.run(&note, line.as_bytes()).await.success());
+        }
+        let file = fixture.home().join(".o3r-deploy/attempts/app.jsonl");
+        let lines = fs::read_to_string(file).unwrap();
+        assert_eq!(lines.lines().last(), Some("{\"id\":\"204\"}"));
+        assert_eq!(lines.lines().count(), 104);
+        let history = fixture.run(&remote::history("w"), b"").await;
+        let said = String::from_utf8_lossy(&history.stdout).into_owned();
+        assert_eq!(said.lines().count(), 40);
+        assert_eq!(said.lines().last(), Some("w attempt app {\"id\":\"204\"}"));
+    }
+}

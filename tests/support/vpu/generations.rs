@@ -1,0 +1,270 @@
+//! Releases that the in-memory VPU keeps: their texts, contents and images.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use super::{
+    commands::{self, Ran, fail},
+    world::World,
+};
+use o3r_deploy::internal::{digest::Digest, shell::Argv};
+
+/// The size from which contents are links to the deployed files.
+const LARGE: usize = 1 << 20;
+
+pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
+    match (name, args) {
+        ("o3r-keep-generation", [release, keep, _]) => {
+            let keep: usize = keep
+                .parse()
+                .map_err(|_| (1, format!("{keep}: no number")))?;
+            keep_generation(world, release, keep, &String::from_utf8_lossy(stdin));
+            Ok(String::new())
+        }
+        ("o3r-from-store", [path, program, words @ ..]) => {
+            let Some(file) = world.files.get(*path) else {
+                return fail(format!("{path}: No such file"));
+            };
+            let bytes = file.bytes.clone();
+            let command = Argv::new(*program).args(words.iter().copied());
+            commands::run(world, &command, &bytes)
+        }
+        ("o3r-stage-kept", [staging, store]) => {
+            stage(world, staging, store, &String::from_utf8_lossy(stdin))
+        }
+        _ => Err((127, format!("{name}: not understood"))),
+    }
+}
+
+/// Answers the questions about releases that are kept.
+pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> Option<String> {
+    let home = &world.home;
+    let texts = |path: &str| {
+        let file = world.files.get(path)?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    };
+    let mut out = String::new();
+    match (name, args) {
+        ("o3r-note-attempt", _) => {}
+        ("o3r-verify-kept", [store, word]) => {
+            for sha256 in String::from_utf8_lossy(stdin).lines() {
+                let file = world.files.get(&format!("{store}/{sha256}"));
+                if file.is_some_and(|file| Digest::of(&file.bytes).hex() == sha256) {
+                    let _ = writeln!(out, "{word} {sha256}");
+                }
+            }
+        }
+        ("o3r-show-generation", [word, release, number]) => {
+            let path = format!("{home}/.o3r-deploy/generations/{release}/{number}");
+            let _ = write!(out, "\n{word} {home}\n{}", texts(&path)?);
+        }
+        ("o3r-history", [word, _]) => {
+            let root = format!("{home}/.o3r-deploy/generations");
+            for path in world.files_below(&root).keys() {
+                let (release, number) = path[root.len() + 1..].split_once('/')?;
+                let text = texts(path)?;
+                let header = text.lines().next().unwrap_or_default();
+                let _ = writeln!(out, "{word} generation {release} {number} {header}");
+            }
+            let root = format!("{home}/.o3r-deploy/releases");
+            for path in world.files_below(&root).keys() {
+                let release = path[root.len() + 1..].strip_suffix(".jsonl")?;
+                for line in texts(path)?.lines() {
+                    let _ = writeln!(out, "{word} recorded {release} {line}");
+                }
+            }
+        }
+        _ => return None,
+    }
+    Some(out)
+}
+
+/// An item of a release's text: the path of the transfer or project, the kind of the line, and its rest.
+fn items(text: &str) -> Vec<(&str, &str, &str)> {
+    let (mut at, mut all) = ("", vec![]);
+    for line in text.lines().skip(1) {
+        match line.split_once(' ') {
+            Some(("t" | "p", path)) => at = path,
+            Some((kind, rest)) => all.push((at, kind, rest)),
+            None => {}
+        }
+    }
+    all
+}
+
+/// The images of a text: the name that holds each, and its own.
+fn images(text: &str) -> BTreeSet<(String, String)> {
+    let items = items(text).into_iter();
+    let images = items.filter(|(_, kind, _)| *kind == "i");
+    let names = images.filter_map(|(_, _, rest)| rest.split_once(' ')?.1.split_once(' '));
+    names
+        .map(|(tag, name)| (tag.to_owned(), name.to_owned()))
+        .collect()
+}
+
+/// The names of our own in a text.
+pub(super) fn held(text: &[u8]) -> impl Iterator<Item = String> + use<> {
+    let images = images(&String::from_utf8_lossy(text));
+    images.into_iter().map(|(tag, _)| tag)
+}
+
+/// The contents of a text: the sha256 of each, and where it is deployed.
+fn contents(text: &str) -> Vec<(String, String)> {
+    let items = items(text).into_iter();
+    let files = items.filter(|(_, kind, _)| matches!(*kind, "f" | "s"));
+    files
+        .filter_map(|(at, _, rest)| {
+            let mut words = rest.splitn(4, ' ');
+            let (sha256, name) = (words.next()?, words.nth(2)?);
+            let path = format!("{at}/{name}");
+            Some((sha256.to_owned(), path.trim_end_matches('/').to_owned()))
+        })
+        .collect()
+}
+
+fn keep_generation(world: &mut World, release: &str, keep: usize, text: &str) {
+    let base = format!("{}/.o3r-deploy", world.home);
+    let (all, store) = (
+        format!("{base}/generations/{release}"),
+        format!("{base}/store"),
+    );
+    world.make_directories(&all, 0o700);
+    world.make_directories(&store, 0o700);
+    world.files.remove(&format!("{all}/new"));
+    world.files.remove(&format!("{store}/new"));
+    for (sha256, path) in contents(text) {
+        let to = format!("{store}/{sha256}");
+        let Some(file) = world.files.get(&path).cloned() else {
+            return; // it is not kept
+        };
+        if file.bytes.len() >= LARGE {
+            world.write(&to, &file.bytes, file.mode);
+        } else if !world.files.contains_key(&to) {
+            world.write(&to, &file.bytes, file.mode & 0o700);
+        }
+    }
+    let numbers = |world: &World| -> BTreeMap<usize, String> {
+        let files = world.files_below(&all).into_iter();
+        let texts = files.filter_map(|(path, bytes)| {
+            let number = path[all.len() + 1..].parse().ok()?;
+            Some((number, String::from_utf8_lossy(&bytes).into_owned()))
+        });
+        texts.collect()
+    };
+    let before = numbers(world);
+    let number = before.keys().next_back().map_or(1, |last| last + 1);
+    for (number, _) in before.iter().filter(|(_, known)| *known == text) {
+        world.files.remove(&format!("{all}/{number}"));
+    }
+    world.write(&format!("{all}/{number}"), text.as_bytes(), 0o600);
+    let held: BTreeSet<String> = world
+        .images
+        .values()
+        .flat_map(|image| image.tags.clone())
+        .filter(|tag| tag.starts_with(&format!("o3r-deploy/{release}:")))
+        .collect();
+    for (tag, name) in images(text) {
+        if !held.contains(&tag) {
+            drop(world.tag_image(&name, &tag));
+        }
+    }
+    let mut old = BTreeSet::new();
+    let now = numbers(world);
+    for (number, text) in now.iter().rev().skip(keep + 1) {
+        old.extend(images(text));
+        world.files.remove(&format!("{all}/{number}"));
+    }
+    prune(
+        world,
+        &base,
+        release,
+        (now.len() > keep + 1).then_some(old),
+        &held,
+    );
+}
+
+/// Removes what no release has that is kept.
+fn prune(
+    world: &mut World,
+    base: &str,
+    release: &str,
+    old: Option<BTreeSet<(String, String)>>,
+    held: &BTreeSet<String>,
+) {
+    let texts = world.files_below(&format!("{base}/generations"));
+    let texts: Vec<String> = texts
+        .into_values()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    let kept: BTreeSet<(String, String)> = texts.iter().flat_map(|text| images(text)).collect();
+    if old.is_some() {
+        let needed: BTreeSet<String> = texts
+            .iter()
+            .flat_map(|text| contents(text))
+            .map(|(sha256, _)| sha256)
+            .collect();
+        let store = format!("{base}/store");
+        for path in world.files_below(&store).into_keys() {
+            if !needed.contains(&path[store.len() + 1..]) {
+                world.files.remove(&path);
+            }
+        }
+    }
+    for (tag, name) in old.into_iter().flatten() {
+        let is_needed = kept.iter().any(|(_, kept)| *kept == name);
+        let is_same =
+            world.image_id(&tag).is_some() && world.image_id(&tag) == world.image_id(&name);
+        if !is_needed && is_same {
+            drop(world.untag_image(&name));
+        }
+    }
+    for tag in held {
+        debug_assert!(tag.contains(release));
+        if !kept.iter().any(|(kept, _)| kept == tag) {
+            drop(world.untag_image(tag));
+        }
+    }
+}
+
+/// Puts contents from the store into a staging directory.
+fn stage(world: &mut World, staging: &str, store: &str, list: &str) -> Ran {
+    drop(world.take(staging));
+    world.make_private_parent(staging);
+    world.make_directories(&format!("{staging}/new"), 0o700);
+    let octal = |mode: &str| u32::from_str_radix(mode, 8).unwrap_or(0o600);
+    for line in list.lines() {
+        let (kind, rest) = line.split_once(' ').unwrap_or_default();
+        match kind {
+            "d" => {
+                let (mode, name) = rest.split_once(' ').unwrap_or_default();
+                let path = format!("{staging}/new/{name}");
+                world.make_directories(&path, 0o700);
+                world.directories.insert(path, (octal(mode), 989));
+            }
+            "l" => {
+                let (name, target) = rest.split_once('\t').unwrap_or_default();
+                let path = format!("{staging}/new/{name}");
+                world.make_private_parent(&path);
+                world.links.insert(path, target.to_owned());
+            }
+            _ => {
+                let words: Vec<&str> = rest.splitn(3, ' ').collect();
+                let [sha256, mode, name] = words[..] else {
+                    return fail(format!("{line}: not understood"));
+                };
+                let file = world.files.get(&format!("{store}/{sha256}"));
+                let file = file.filter(|file| Digest::of(&file.bytes).hex() == sha256);
+                let Some(bytes) = file.map(|file| file.bytes.clone()) else {
+                    drop(world.take(staging));
+                    return fail(format!(
+                        "the VPU does not keep the contents of {name} any more"
+                    ));
+                };
+                world.write_privately(&format!("{staging}/new/{name}"), &bytes, octal(mode));
+            }
+        }
+    }
+    Ok(String::new())
+}
