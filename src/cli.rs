@@ -105,6 +105,10 @@ pub enum Command {
     Confirm(Answer),
     /// Roll back a release that waits to be confirmed
     Cancel(Answer),
+    /// Return to a release that the VPU keeps
+    Rollback(Rollback),
+    /// Show the releases that the VPU keeps, and the applies
+    History(History),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
     /// Save the state of the VPU to plan offline
@@ -124,6 +128,8 @@ impl Command {
             Self::Check(args) => args.format == TextOrJson::Json,
             Self::Plan(args) => args.format == PlanFormat::Json,
             Self::Apply(args) => args.format == TextOrJson::Json,
+            Self::Rollback(args) => args.format == TextOrJson::Json,
+            Self::History(args) => args.format == TextOrJson::Json,
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
             Self::Init(_)
@@ -181,10 +187,6 @@ const LATER: &[Later] = &[
     Later {
         name: "fetch",
         instead: "copy files from the VPU with: scp -O -r oem@192.168.0.69:PATH .",
-    },
-    Later {
-        name: "rollback",
-        instead: "apply the manifest of the release to roll back to; a failed apply rolls back automatically",
     },
 ];
 
@@ -311,6 +313,54 @@ pub struct Apply {
     /// Roll back after this time, as `30m`, unless `confirm` comes first
     #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = duration)]
     pub confirm_within: Option<Duration>,
+}
+
+/// `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The release's version, or its number in `history`, as `#3` [default: the one before the current one]
+    pub release: Option<String>,
+    /// Skip the confirmation prompt
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
+    /// Do not restore the current release when a step fails
+    #[arg(long)]
+    pub no_rollback: bool,
+    /// Take the lock from another apply
+    #[arg(long)]
+    pub break_lock: bool,
+    /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
+    #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
+    pub lock_wait: Option<Duration>,
+    /// Restore the current release after this time, as `30m`, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = duration)]
+    pub confirm_within: Option<Duration>,
+}
+
+impl Rollback {
+    /// Returns the options as those of an apply.
+    pub fn as_apply(&self) -> Apply {
+        Apply {
+            plan: None,
+            yes: self.yes,
+            format: self.format,
+            no_rollback: self.no_rollback,
+            break_lock: self.break_lock,
+            lock_wait: self.lock_wait.clone(),
+            confirm_within: self.confirm_within.clone(),
+        }
+    }
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
 }
 
 /// `confirm` and `cancel`.

@@ -82,6 +82,10 @@ o3r_core::codes! {
         CannotRollBack = "cannot-roll-back",
         /// No release waits to be confirmed with this token.
         UnknownToken = "unknown-token",
+        /// The VPU keeps no such release, or none to return to; `history` lists what it keeps.
+        UnknownRelease = "unknown-release",
+        /// A release that the VPU keeps cannot be read.
+        ReleaseUnreadable = "release-unreadable",
         /// Another apply holds the lock, or a process that it started still runs.
         Locked = "locked",
         /// The saved plan is stale: the VPU or a file changed since.
@@ -117,6 +121,8 @@ impl ErrorCode {
             | Self::NotPrepared
             | Self::CannotRollBack
             | Self::UnknownToken
+            | Self::UnknownRelease
+            | Self::ReleaseUnreadable
             | Self::LogIncomplete => Exit::Usage,
             Self::SshMissing
             | Self::Unreachable

@@ -116,7 +116,7 @@ fn faulty(what: &str) -> String {
 }
 
 /// Reads as much of the manifest as possible, and returns why it cannot be compared with.
-fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
+pub(super) fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
     let options = session::options(global);
     // A missing manifest is an error if the command line refers to its contents.
     let needs_none = global.file == DEFAULT_FILE && options == Options::default();

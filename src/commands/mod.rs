@@ -8,8 +8,10 @@ mod completions;
 mod details;
 mod error;
 mod files;
+mod history;
 mod init;
 mod interrupts;
+mod kept;
 mod look;
 mod man;
 mod observe;
@@ -23,7 +25,10 @@ pub use codes::ErrorCode;
 pub use error::{CommandError, Exit};
 use serde_json::json;
 
-use self::interrupts::{listen, until};
+use self::{
+    apply::Towards,
+    interrupts::{listen, until},
+};
 use crate::{
     cli::{Cli, Command, Later},
     image::LayerCache,
@@ -39,7 +44,7 @@ use crate::{
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let ended = run_command(cli, ui).await;
     // `apply` has its own document, which includes the error.
-    let is_told = matches!(cli.command, Command::Apply(_));
+    let is_told = matches!(cli.command, Command::Apply(_) | Command::Rollback(_));
     if let Err(error) = &ended
         && error.report().is_some()
         && cli.command.prints_json()
@@ -78,7 +83,16 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
             until(listen(), Box::pin(check::run(global, args, cache, ui))).await
         }
         Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, cache, ui))).await,
-        Command::Apply(args) => Box::pin(apply::run(global, args, cache, ui, listen())).await,
+        Command::Apply(args) => {
+            let towards = Towards::Manifest;
+            Box::pin(apply::run(global, towards, args, cache, ui, listen())).await
+        }
+        Command::Rollback(args) => {
+            let towards = Towards::Kept(args.release.as_deref());
+            let args = &args.as_apply();
+            Box::pin(apply::run(global, towards, args, cache, ui, listen())).await
+        }
+        Command::History(args) => until(listen(), history::run(global, args, ui)).await,
         Command::Confirm(args) => {
             until(
                 listen(),

@@ -8,7 +8,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    CommandError, ErrorCode,
+    CommandError, ErrorCode, kept,
     target::{self, Table},
 };
 use crate::surroundings::{temporary, variable};
@@ -211,9 +211,52 @@ pub(super) struct Session {
     options: SshOptions,
     table: Table,
     ui: Ui,
+    /// The files of a kept release, which go with it.
+    _files: Option<tempfile::TempDir>,
 }
 
 impl Session {
+    /// Connects, and reads a release that the VPU keeps instead of a manifest.
+    pub(super) async fn open_kept(
+        global: &Global,
+        wanted: Option<&str>,
+        cache: &LayerCache,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
+        let (connection, name) = kept::connect(global, ui).await?;
+        let kept = kept::fetch(&connection, name.as_deref(), wanted).await?;
+        let (resolved, files) = kept.into_parts();
+        let sizes = Sizes::Exact;
+        let session = Self::on(connection, Arc::new(resolved), cache, sizes, ui);
+        Ok(Self {
+            _files: Some(files),
+            ..session
+        })
+    }
+
+    fn on(
+        connection: Connection,
+        resolved: Arc<Resolved>,
+        cache: &LayerCache,
+        sizes: Sizes,
+        ui: Ui,
+    ) -> Self {
+        let Connection {
+            host,
+            options,
+            address,
+            table,
+        } = connection;
+        let note: Note = Arc::new(move |what| ui.note(what));
+        Self {
+            vpu: Vpu::new(host, address, resolved, cache, sizes, note),
+            options,
+            table,
+            ui,
+            _files: None,
+        }
+    }
+
     /// Loads the manifest, refuses unsupported features, and connects while local files are read.
     pub(super) async fn open(
         global: &Global,
@@ -225,19 +268,7 @@ impl Session {
         let connect = Connection::open(global, Some(&loaded));
         let (resolved, connection) = tokio::join!(resolved(&loaded, cache, ui), connect);
         let resolved = Arc::new(resolved?);
-        let Connection {
-            host,
-            options,
-            address,
-            table,
-        } = connection?;
-        let note: Note = Arc::new(move |what| ui.note(what));
-        Ok(Self {
-            vpu: Vpu::new(host, address, resolved, cache, sizes, note),
-            options,
-            table,
-            ui,
-        })
+        Ok(Self::on(connection?, resolved, cache, sizes, ui))
     }
 
     /// Creates the error for a VPU that cannot be reached, with its help.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::{
-    desired::Desired,
+    desired::{Contents, Desired},
     host::{Host, HostError},
     observe::{self, Observed, Query, Remembered, docker_answers},
     render,
@@ -72,6 +72,10 @@ pub(crate) async fn look<H: Host>(
     let mut observed = observe(host, &desired.query(), note).await?;
     observe::identify(&mut observed.facts, desired.config_digests());
     resolve_projects(host, desired, &mut observed, remembered, note).await?;
+    if desired.contents == Contents::OnVpu {
+        let home = observed.facts.system.home.clone();
+        observed.facts.kept = observe::kept(host, &home, desired.contents_of_files()).await?;
+    }
     Ok(observed)
 }
 

@@ -1,15 +1,19 @@
 //! The way in for programs: a deployment is a manifest with all that it points to, and makes VPUs match it.
 
+mod attempt;
 mod error;
 mod look;
+mod restored;
 mod vpu;
 
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub(crate) use attempt::Noted;
 pub use error::Error;
 pub(crate) use look::{look, observe};
+pub(crate) use restored::Compared;
 pub use vpu::{ApplyOptions, Planned, Vpu};
 pub(crate) use vpu::{Note, holder, plan_for};
 

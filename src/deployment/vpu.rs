@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, watch};
 
-use super::{Error, look};
+use super::{Compared, Error, Noted, look, restored};
 use crate::{
     apply::{self, Interrupts, Locked, Log, Observer, Outcome, Report, Silent},
     blocks::BlockSums,
@@ -184,6 +184,8 @@ impl<H: Host> Vpu<H> {
         };
         let (_never, silence) = watch::channel(0);
         let interrupts = options.interrupts.unwrap_or(silence);
+        let release = &self.desired().release;
+        let noted = Noted::begin(&self.host, release, &now.plan, &who).await;
         let report = apply::execute(
             &self.host,
             &now.plan,
@@ -194,6 +196,7 @@ impl<H: Host> Vpu<H> {
             interrupts,
         )
         .await;
+        noted.end(&self.host, &report).await;
         if matches!(report.outcome, Outcome::Done) {
             let planned = self.plan().await;
             let remaining = planned.map_err(|error| Error::NotVerified(Box::new(error)))?;
@@ -203,6 +206,12 @@ impl<H: Host> Vpu<H> {
             }
         }
         Ok(report)
+    }
+
+    /// Compares the VPU with the last recorded release, after a rollback to it.
+    pub(crate) async fn compare_with_recorded(&self) -> Compared {
+        let release = self.desired().release.name.as_str();
+        restored::compare(&self.host, &self.address, release, &self.remembered).await
     }
 
     /// Observes the VPU, and has its docker-compose read the projects.

@@ -5,6 +5,7 @@ mod contents;
 mod document;
 mod engine;
 mod health;
+mod history;
 mod identity;
 mod listeners;
 mod parse;
@@ -18,6 +19,9 @@ pub use contents::{CONTENTS_NAME, contents};
 pub use document::{DocumentError, read_document};
 pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
+#[cfg(test)]
+pub(crate) use history::Recorded;
+pub(crate) use history::{Attempt, History, ReadError, ReleaseHistory, generation, history, kept};
 pub use identity::Identity;
 pub use o3r_core::facts::*;
 pub use parse::{ParseError, parse};

@@ -1,6 +1,7 @@
 //! Renders plans: as text, as JSON, as a shell script. Prints nothing itself.
 
 mod changes;
+mod history;
 mod sh;
 mod sign;
 mod status;
@@ -8,6 +9,7 @@ mod text;
 mod wrap;
 
 pub use changes::Details;
+pub(crate) use history::{Applies, KeptRelease, history_text};
 use o3r_core::units;
 pub use o3r_core::units::{bytes, duration, time};
 pub use sh::{Script, SecretPayload, sh};

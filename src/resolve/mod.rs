@@ -1,5 +1,6 @@
 //! Reads and hashes everything on this machine that a manifest refers to.
 
+mod kept;
 mod walk;
 
 use std::{
@@ -10,12 +11,14 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub(crate) use kept::{Kept, KeptError};
+
 use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
     desired::{
-        COMPOSE_FILE, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
-        ManifestRef, Project, ProjectFile, ProjectState, Release, Transfer, Volume, is_secret,
-        networks, services, volumes,
+        COMPOSE_FILE, Contents, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image,
+        ImageContent, ManifestRef, Network, Project, ProjectFile, ProjectState, ProjectVolume,
+        Release, Service, Transfer, Volume, is_secret, networks, services, staging_tag, volumes,
     },
     digest::Digest,
     health::{HealthGate, Probes},
@@ -141,6 +144,8 @@ pub fn resolve_while(
             source: place("/vpu/name"),
         }),
         watchdog: manifest.apply.watchdog.after(),
+        keep_releases: manifest.apply.keep_releases,
+        contents: Contents::Here,
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {
                 name: name.to_string(),
@@ -179,14 +184,57 @@ fn surely_refused(reading: &Reading) -> Option<&Refusal> {
     refusals.find(|refusal| !refusal.unless_login_sets)
 }
 
-fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
-    items.iter().enumerate()
+/// What the files of a project say.
+struct ComposeSays {
+    services: BTreeMap<String, Service>,
+    networks: Vec<Network>,
+    volumes: Vec<ProjectVolume>,
+    read: BTreeSet<String>,
+    refused_by_old: Option<String>,
 }
 
-/// The name under which an image is loaded while the old one still runs. It also marks the image as
-/// ours, because labelling an image would change it.
-fn staging_tag(release: &str, config_digest: &Digest) -> String {
-    format!("o3r-deploy/{release}:{}", config_digest.short())
+/// Reads the compose file of a project, with `find` for the text of others.
+fn read_compose(
+    project: &str,
+    text: &str,
+    files: &[ProjectFile],
+    mut releases: Vec<ComposeRelease>,
+    find: &dyn Fn(&str) -> Option<String>,
+) -> Result<ComposeSays, Box<Refusal>> {
+    let login = manifest::login();
+    let read = |release| read_project(text.to_owned(), &login, release, &find);
+    // The newest release that accepts the file; the VPU's release is checked before anything is
+    // applied.
+    let newest = releases.pop().unwrap_or(ComposeRelease::V1_29);
+    let mut release = newest;
+    let mut reading = read(newest);
+    if let Some(older) = releases
+        .pop()
+        .filter(|_| surely_refused(&reading).is_some())
+    {
+        let other = read(older);
+        if surely_refused(&other).is_none() {
+            (release, reading) = (older, other);
+        }
+    }
+    if let Some(refusal) = surely_refused(&reading) {
+        return Err(Box::new(refusal.clone()));
+    }
+    let refused_by_old = match release {
+        ComposeRelease::V1_25 => None,
+        ComposeRelease::V1_29 => surely_refused(&read(ComposeRelease::V1_25)).cloned(),
+    };
+    Ok(ComposeSays {
+        services: services(&reading.file, files, project, release),
+        networks: networks(&reading.file, project),
+        volumes: volumes(&reading.file, project),
+        read: reading.files.iter().map(|file| file.name.clone()).collect(),
+        refused_by_old: refused_by_old.map(|refusal| refusal.message),
+    })
+}
+
+fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    items.iter().enumerate()
 }
 
 struct Resolver<'a> {
@@ -336,19 +384,10 @@ impl Resolver<'_> {
             let extras: BTreeSet<String> = extras.filter(|name| name != COMPOSE_FILE).collect();
             let names = std::iter::once(COMPOSE_FILE.to_owned()).chain(extras);
             let files = names.map(ProjectFile::named).collect();
-            let state = ProjectState::Absent;
             return Some(Project {
-                name,
-                state,
-                files,
-                services: BTreeMap::new(),
-                read: BTreeSet::new(),
-                networks: vec![],
-                volumes: vec![],
-                refused_by_old_compose: None,
                 autostart: compose.autostart,
-                health: HealthGate::default(),
                 source,
+                ..Project::absent(name, files)
             });
         }
         let path = compose.file.resolve(&base, self.home.as_deref());
@@ -369,33 +408,16 @@ impl Resolver<'_> {
             let file = files.iter().find(|file| file.relative == name)?;
             fs_err::read_to_string(&file.local).ok()
         };
-        let login = manifest::login();
-        let read = |release| read_project(text.clone(), &login, release, &find);
-        // The newest release that accepts the file; the VPU's release is checked before anything is
-        // applied.
-        let mut releases = manifest::releases(&self.loaded.manifest);
-        let newest = releases.pop().unwrap_or(ComposeRelease::V1_29);
-        let mut release = newest;
-        let mut reading = read(newest);
-        if let Some(older) = releases
-            .pop()
-            .filter(|_| surely_refused(&reading).is_some())
-        {
-            let other = read(older);
-            if surely_refused(&other).is_none() {
-                (release, reading) = (older, other);
+        let releases = manifest::releases(&self.loaded.manifest);
+        let said = match read_compose(&name, &text, &files, releases, &find) {
+            Ok(said) => said,
+            Err(refusal) => {
+                let place = refusal.place.map(|place| place.line);
+                let place = place.map_or(path.to_string(), |line| format!("{path}:{line}"));
+                let message = format!("{place} {}", refusal.message);
+                self.find(&at("file"), message, "this file", &refusal.help);
+                return None;
             }
-        }
-        if let Some(refusal) = surely_refused(&reading) {
-            let place = refusal.place.map(|place| place.line);
-            let place = place.map_or(path.to_string(), |line| format!("{path}:{line}"));
-            let message = format!("{place} {}", refusal.message);
-            self.find(&at("file"), message, "this file", &refusal.help);
-            return None;
-        }
-        let refused_by_old = match release {
-            ComposeRelease::V1_25 => None,
-            ComposeRelease::V1_29 => surely_refused(&read(ComposeRelease::V1_25)).cloned(),
         };
         let state = match compose.state {
             ComposeState::Running => ProjectState::Running,
@@ -403,11 +425,11 @@ impl Resolver<'_> {
         };
         (self.findings.len() == before).then(|| Project {
             state,
-            services: services(&reading.file, &files, &name, release),
-            networks: networks(&reading.file, &name),
-            volumes: volumes(&reading.file, &name),
-            read: reading.files.iter().map(|file| file.name.clone()).collect(),
-            refused_by_old_compose: refused_by_old.map(|refusal| refusal.message),
+            services: said.services,
+            networks: said.networks,
+            volumes: said.volumes,
+            read: said.read,
+            refused_by_old_compose: said.refused_by_old,
             autostart: compose.autostart,
             health: compose.health.as_ref().map(gate).unwrap_or_default(),
             name,

@@ -35,6 +35,7 @@ mod plan;
 mod refused;
 mod resolved;
 mod restore;
+mod rollback;
 mod signals;
 mod status;
 mod support;

@@ -16,7 +16,7 @@ use crate::{
     apply::{self, Failure, FailureReason, Locked, Outcome},
     cli::{self, TextOrJson},
     commands::{CommandError, ErrorCode, Exit, details::details, session::Session},
-    deployment::Planned,
+    deployment::{Noted, Planned},
     host::{Held, HostError},
     image::ImageError,
     plan::{Address, Phase, Plan},
@@ -185,8 +185,10 @@ impl Attempt<'_> {
                 .map(crate::manifest::names::Duration::get),
         };
         let interrupts = self.waiting.interrupts.clone();
+        let host = session.vpu.host();
+        let noted = Noted::begin(host, &session.vpu.desired().release, plan, &self.who).await;
         let report = apply::execute(
-            session.vpu.host(),
+            host,
             plan,
             &self.payloads,
             options,
@@ -195,6 +197,7 @@ impl Attempt<'_> {
             interrupts,
         )
         .await;
+        noted.end(host, &report).await;
         result.completed += report.completed;
         let now = match &report.outcome {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,

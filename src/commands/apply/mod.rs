@@ -33,8 +33,18 @@ use crate::{
     ui::Ui,
 };
 
+/// What an apply makes the VPU match.
+#[derive(Clone, Copy)]
+pub(super) enum Towards<'a> {
+    /// The manifest.
+    Manifest,
+    /// A release that the VPU keeps, by version or number; the one before the current one if none is named.
+    Kept(Option<&'a str>),
+}
+
 pub(super) async fn run(
     global: &Global,
+    towards: Towards<'_>,
     args: &cli::Apply,
     cache: &LayerCache,
     ui: Ui,
@@ -42,7 +52,16 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let mut result = Applied::default();
     // Boxed: the future is large, as it spans several exchanges with the VPU.
-    let ended = Box::pin(run_inner(global, args, cache, ui, interrupts, &mut result)).await;
+    let ended = Box::pin(run_inner(
+        global,
+        towards,
+        args,
+        cache,
+        ui,
+        interrupts,
+        &mut result,
+    ))
+    .await;
     if args.format == TextOrJson::Json {
         let (exit, error) = match &ended {
             Ok(exit) => (*exit, None),
@@ -76,6 +95,7 @@ struct Applied {
 
 async fn run_inner(
     global: &Global,
+    towards: Towards<'_>,
     args: &cli::Apply,
     cache: &LayerCache,
     ui: Ui,
@@ -83,7 +103,12 @@ async fn run_inner(
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
     // Boxed: the future is large, as it spans several exchanges with the VPU.
-    let prepared = Box::pin(prepare(global, args, cache, ui, interrupts.clone(), result));
+    let session = open(global, towards, args, cache, ui);
+    let prepared = async {
+        let session = Box::pin(session).await?;
+        prepare(session, args, ui, interrupts.clone(), result).await
+    };
+    let prepared = Box::pin(prepared);
     let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {
         return Ok(Exit::Done);
     };
@@ -155,27 +180,39 @@ struct Prepared {
     known: Known,
 }
 
-/// Observes, plans, shows the plan and asks for confirmation; `None` if there is nothing to do.
-async fn prepare(
+/// Connects, and reads what the VPU is to match.
+async fn open(
     global: &Global,
+    towards: Towards<'_>,
     args: &cli::Apply,
     cache: &LayerCache,
+    ui: Ui,
+) -> Result<Session, CommandError> {
+    // A saved plan is compared byte for byte with what would be done now, sizes included.
+    let sizes = if args.plan.is_some() {
+        Sizes::Exact
+    } else {
+        Sizes::About
+    };
+    match towards {
+        Towards::Manifest => Session::open(global, cache, sizes, ui).await,
+        Towards::Kept(release) => Session::open_kept(global, release, cache, ui).await,
+    }
+}
+
+/// Observes, plans, shows the plan and asks for confirmation; `None` if there is nothing to do.
+async fn prepare(
+    mut session: Session,
+    args: &cli::Apply,
     ui: Ui,
     interrupts: Interrupts,
     result: &mut Applied,
 ) -> Result<Option<Prepared>, CommandError> {
     let saved = args.plan.as_deref().map(read_plan).transpose()?;
-    // A saved plan is compared byte for byte with what would be done now, sizes included.
-    let sizes = if saved.is_some() {
-        Sizes::Exact
-    } else {
-        Sizes::About
-    };
-    let mut session = Session::open(global, cache, sizes, ui).await?;
     if let Some(saved) = &saved {
         session.vpu.as_in(saved);
     }
-    let who = who(&global.file);
+    let who = who(session.vpu.desired().manifest.path.as_ref());
     // Without a prompt, nothing comes between planning and applying: with the lock taken first, one
     // observation is enough. A lock that cannot be taken is reported once there is something to do.
     let unasked = args.yes || saved.is_some();

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     apply::{Failure, Restored},
     commands::session::Session,
+    deployment::Compared,
     host::{Host as _, Stdin},
     plan::{Address, Phase, Plan, ResourceKind, Step},
     shell::Argv,
@@ -16,6 +17,25 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// The number of containers that are listed at most.
 const LINES: usize = 20;
 
+/// The time limit for the comparison after a rollback: docker may be busy.
+const COMPARISON: Duration = Duration::from_secs(60);
+
+/// Says whether everything is as the previous release has it, after it was restored.
+async fn as_before(session: &Session) -> String {
+    let compared = session.vpu.compare_with_recorded();
+    let compared = tokio::time::timeout(COMPARISON, Box::pin(compared)).await;
+    match compared {
+        Ok(Compared::Same(count)) => {
+            format!("compared with it: all {count} resources are as before")
+        }
+        Ok(Compared::Differs(addresses)) => {
+            format!("compared with it, not as before: {}", addresses.join(", "))
+        }
+        Ok(Compared::Not(reason)) => format!("it was not compared: {reason}"),
+        Err(_) => "it was not compared: the VPU did not answer in time".to_owned(),
+    }
+}
+
 /// Returns what runs now, if that differs from before, as lines for people.
 pub(super) async fn what_runs(
     session: &Session,
@@ -23,8 +43,10 @@ pub(super) async fn what_runs(
     failure: &Failure,
     completed: usize,
 ) -> Option<String> {
-    if matches!(failure.restored, Restored::NotNeeded | Restored::Previous) {
-        return None;
+    match failure.restored {
+        Restored::NotNeeded => return None,
+        Restored::Previous => return Some(as_before(session).await),
+        _ => {}
     }
     let projects = projects(plan);
     let separator = "\t";

@@ -1,0 +1,143 @@
+//! `history`: shows the releases that a VPU keeps, and the applies. Read-only.
+
+use serde_json::json;
+
+use super::{CommandError, Exit, kept};
+use crate::{
+    cli::{self, Global, TextOrJson},
+    observe::{self, Attempt, ReleaseHistory},
+    render::{self, Applies, KeptRelease},
+    ui::Ui,
+};
+
+/// How many applies are shown as text.
+const SHOWN: usize = 15;
+
+pub(super) async fn run(
+    global: &Global,
+    args: &cli::History,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let (connection, name) = kept::connect(global, ui).await?;
+    let observe::History(releases) = observe::history(&connection.host).await?;
+    let wanted = releases.iter().filter(|(release, _)| {
+        let name = name.as_ref();
+        name.is_none_or(|name| name == *release)
+    });
+    let shown: Vec<Applies> = wanted
+        .map(|(release, history)| Applies {
+            release: release.clone(),
+            kept: kept_releases(history),
+            applies: applies(history),
+        })
+        .collect();
+    match args.format {
+        TextOrJson::Json => {
+            let document = json!({ "format": 1, "vpu": connection.address, "releases": shown });
+            ui.data(&render::document(&document));
+        }
+        TextOrJson::Text => {
+            let text = render::history_text(&connection.address, &shown, SHOWN, ui.plan_style());
+            ui.data(&text);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
+    let current = history.current();
+    let kept = history.kept.iter().rev();
+    kept.map(|(number, header)| {
+        let header = header.as_ref();
+        KeptRelease {
+            number: *number,
+            version: header
+                .map(|header| header.version.clone())
+                .unwrap_or_default(),
+            current: current == Some(*number),
+            unreadable: header.err().map(ToString::to_string),
+        }
+    })
+    .collect()
+}
+
+/// Returns the applies, the last one first: the end of each where it is known, and the successful ones of versions that
+/// noted no beginning.
+fn applies(history: &ReleaseHistory) -> Vec<Attempt> {
+    let mut applies: Vec<Attempt> = vec![];
+    for attempt in &history.attempts {
+        match applies.iter_mut().find(|known| known.id == attempt.id) {
+            Some(begun) => begun.clone_from(attempt),
+            None => applies.push(attempt.clone()),
+        }
+    }
+    let first = applies.first().map(|first| first.at.clone());
+    let older = history.recorded.iter().filter(|recorded| {
+        let first = first.as_ref();
+        first.is_none_or(|first| recorded.at < *first)
+    });
+    let older = older.map(|recorded| Attempt {
+        at: recorded.at.clone(),
+        by: recorded.by.clone(),
+        version: recorded.release.version.clone(),
+        result: "done".into(),
+        ..Attempt::default()
+    });
+    let mut all: Vec<Attempt> = older.chain(applies).collect();
+    for attempt in &mut all {
+        if attempt.result.is_empty() {
+            attempt.result = "interrupted".into();
+        }
+    }
+    all.reverse();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{digest::Digest, observe::Recorded};
+
+    fn attempt(id: &str, at: &str, result: &str) -> Attempt {
+        Attempt {
+            id: id.into(),
+            at: at.into(),
+            result: result.into(),
+            ..Attempt::default()
+        }
+    }
+
+    #[test]
+    fn an_apply_without_an_end_was_interrupted_and_older_records_count() {
+        let recorded = |at: &str| -> Recorded {
+            let desired = Digest::of(b"");
+            let line = json!({ "version": "1", "desired": desired, "at": at, "by": "me" });
+            serde_json::from_value(line).unwrap()
+        };
+        let history = ReleaseHistory {
+            recorded: vec![recorded("2026-01"), recorded("2026-02")],
+            attempts: vec![
+                attempt("a", "2026-02", ""),
+                attempt("a", "2026-02", "done"),
+                attempt("b", "2026-03", ""),
+            ],
+            ..ReleaseHistory::default()
+        };
+        let shown: Vec<(String, String)> = applies(&history)
+            .into_iter()
+            .map(|apply| (apply.at, apply.result))
+            .collect();
+        let shown: Vec<(&str, &str)> = shown
+            .iter()
+            .map(|(at, result)| (at.as_str(), result.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("2026-03", "interrupted"),
+                ("2026-02", "done"),
+                ("2026-01", "done")
+            ]
+        );
+    }
+}

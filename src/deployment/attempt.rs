@@ -1,0 +1,94 @@
+//! Notes the beginning and the end of an apply on the VPU, for `history`.
+
+use std::time::Instant;
+
+use crate::{
+    apply::{FailureReason, Outcome, Report, Restored},
+    desired::Release,
+    host::{Host, HostError, Stdin},
+    observe::{Applied, Attempt},
+    plan::Plan,
+    remote,
+};
+
+/// An apply whose beginning was noted.
+pub(crate) struct Noted {
+    release: String,
+    attempt: Attempt,
+    start: Instant,
+}
+
+impl Noted {
+    /// Notes that an apply begins. `who` are members of a JSON object, as [`super::holder`] returns them. An apply does
+    /// not fail because it could not be noted.
+    pub(crate) async fn begin<H: Host>(
+        host: &H,
+        release: &Release,
+        plan: &Plan,
+        who: &str,
+    ) -> Self {
+        let applied: Applied = serde_json::from_str(&format!("{{{who}}}")).unwrap_or_default();
+        let attempt = Attempt {
+            id: crate::nonce::nonce(),
+            at: applied.at,
+            by: applied.by,
+            version: release.version.clone(),
+            bytes: plan.bytes_to_send(),
+            ..Attempt::default()
+        };
+        let release = release.name.to_string();
+        append(host, &release, &attempt).await;
+        Self {
+            release,
+            attempt,
+            start: Instant::now(),
+        }
+    }
+
+    /// Notes how it ended, unless the connection is lost.
+    pub(crate) async fn end<H: Host>(mut self, host: &H, report: &Report) {
+        if let Outcome::Failed(failure) = &report.outcome
+            && let FailureReason::Host(HostError::Disconnected { .. } | HostError::LockLost) =
+                failure.reason
+        {
+            return;
+        }
+        let (result, step) = result(&report.outcome);
+        self.attempt.result = result.to_owned();
+        self.attempt.step = step.to_owned();
+        self.attempt.seconds = self.start.elapsed().as_secs();
+        append(host, &self.release, &self.attempt).await;
+    }
+}
+
+/// Returns how an apply ended, and the step where it did.
+fn result(outcome: &Outcome) -> (&'static str, &str) {
+    match outcome {
+        Outcome::Done => ("done", ""),
+        Outcome::Unconfirmed { .. } => ("unconfirmed", ""),
+        Outcome::Interrupted { at, .. } => ("interrupted", at),
+        Outcome::Failed(failure) => {
+            let result = match failure.restored {
+                Restored::Previous => "rolled back",
+                Restored::NotNeeded => "failed, nothing changed",
+                Restored::Recorded => "done, cleanup failed",
+                Restored::Undecided { .. } => "the VPU rolls back",
+                Restored::NoPrevious
+                | Restored::NotWanted
+                | Restored::OutOfReach
+                | Restored::Failed { .. } => "failed, not rolled back",
+            };
+            (result, &failure.address)
+        }
+    }
+}
+
+async fn append<H: Host>(host: &H, release: &str, attempt: &Attempt) {
+    // Strings and numbers always serialise.
+    let mut line = serde_json::to_vec(attempt).unwrap_or_default();
+    line.push(b'\n');
+    let command = remote::note_attempt(release);
+    if let Err(error) = host.run(&command, Stdin::Bytes(line)).await {
+        tracing::debug!(%error, "the apply could not be noted on the VPU");
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads the history of a VPU: the releases that it keeps, and the applies that it knows of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use o3r_core::facts::Release;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::Digest,
+    generation::{Generation, GenerationError, Header},
+    host::{Host, HostError, Stdin},
+    nonce::nonce,
+    remote::{self, State},
+};
+
+/// The history of a VPU, by the release's name.
+#[derive(Debug, Default)]
+pub(crate) struct History(pub(crate) BTreeMap<String, ReleaseHistory>);
+
+/// The history of one release.
+#[derive(Debug, Default)]
+pub(crate) struct ReleaseHistory {
+    /// What is kept, by number; the last one is the newest.
+    pub(crate) kept: BTreeMap<u64, Result<Header, GenerationError>>,
+    /// The successful applies, the last one at the end.
+    pub(crate) recorded: Vec<Recorded>,
+    /// The beginnings and ends of applies.
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+/// A successful apply, as the VPU recorded it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Recorded {
+    /// What was recorded.
+    #[serde(flatten)]
+    pub(crate) release: Release,
+    /// When, by the clock of the machine that applied.
+    #[serde(default)]
+    pub(crate) at: String,
+    /// Who applied.
+    #[serde(default)]
+    pub(crate) by: String,
+}
+
+/// The beginning of an apply, or its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Attempt {
+    /// Connects the two lines of an apply.
+    pub(crate) id: String,
+    /// When it began, by the clock of the machine that applied.
+    pub(crate) at: String,
+    /// Who applied.
+    pub(crate) by: String,
+    /// The version that was to be deployed.
+    pub(crate) version: String,
+    /// How it ended; empty in the line of the beginning.
+    pub(crate) result: String,
+    /// The step that failed or was interrupted.
+    pub(crate) step: String,
+    /// How long it took.
+    pub(crate) seconds: u64,
+    /// Bytes that the plan sends.
+    pub(crate) bytes: u64,
+}
+
+impl ReleaseHistory {
+    /// Returns the number of the generation that is deployed, if it is kept.
+    pub(crate) fn current(&self) -> Option<u64> {
+        let desired = self.recorded.last()?.release.desired;
+        let mut kept = self.kept.iter().rev();
+        let is_it = |header: &Header| header.desired == desired;
+        kept.find(|(_, header)| header.as_ref().is_ok_and(is_it))
+            .map(|(number, _)| *number)
+    }
+}
+
+/// Reads the history.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn history<H: Host>(host: &H) -> Result<History, HostError> {
+    let word = nonce();
+    let output = host.run(&remote::history(&word), Stdin::Empty).await?;
+    Ok(read(&String::from_utf8_lossy(&output.stdout), &word))
+}
+
+fn read(text: &str, word: &str) -> History {
+    let mut history = History::default();
+    for line in text.lines() {
+        let Some(line) = line.strip_prefix(word) else {
+            continue;
+        };
+        let mut words = line.trim_start().splitn(3, ' ');
+        let (Some(kind), Some(name), Some(rest)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let release = history.0.entry(name.to_owned()).or_default();
+        match kind {
+            "generation" => {
+                if let Some((number, header)) = rest.split_once(' ')
+                    && let Ok(number) = number.parse()
+                {
+                    release.kept.insert(number, Header::read(header));
+                }
+            }
+            // A line that a power cut damaged tells nothing.
+            "recorded" => release.recorded.extend(serde_json::from_str(rest).ok()),
+            "attempt" => release.attempts.extend(serde_json::from_str(rest).ok()),
+            _ => {}
+        }
+    }
+    history
+}
+
+/// Why a kept release cannot be read from the VPU.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The text is missing or not one.
+    #[error("the VPU's text of it cannot be read: {0}")]
+    Text(String),
+}
+
+/// Returns the home directory on the VPU, and the text of a kept release.
+///
+/// # Errors
+/// The connection failed, or there is no such text.
+pub(crate) async fn generation<H: Host>(
+    host: &H,
+    release: &str,
+    number: u64,
+) -> Result<(String, Generation), ReadError> {
+    let word = nonce();
+    let command = remote::show_generation(&word, release, number);
+    let output = host.run(&command, Stdin::Empty).await?;
+    if !output.success() {
+        return Err(ReadError::Text(output.tail(3)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = text.split_once(&format!("\n{word} "));
+    let found = found.and_then(|(_, rest)| rest.split_once('\n'));
+    let Some((home, text)) = found else {
+        return Err(ReadError::Text("the shell printed something else".into()));
+    };
+    let generation = Generation::read(text).map_err(|error| ReadError::Text(error.to_string()))?;
+    Ok((home.to_owned(), generation))
+}
+
+/// Returns which of these contents the VPU has whole.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn kept<H: Host>(
+    host: &H,
+    home: &str,
+    wanted: impl IntoIterator<Item = Digest>,
+) -> Result<BTreeSet<Digest>, HostError> {
+    let mut list = String::new();
+    for digest in wanted {
+        list.push_str(&digest.hex());
+        list.push('\n');
+    }
+    if list.is_empty() {
+        return Ok([].into());
+    }
+    let word = nonce();
+    let command = remote::verify_kept(&State { home }.store(), &word);
+    let output = host.run(&command, Stdin::Bytes(list.into_bytes())).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&word));
+    Ok(lines
+        .filter_map(|line| Digest::from_hex(line.trim()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_history_are_told_from_those_of_a_login_shell() {
+        let header = r#"{"format":7}"#;
+        let desired = Digest::of(b"a");
+        let recorded = format!(r#"{{"version":"1","desired":"{desired}","at":"then","by":"me"}}"#);
+        let text = format!(
+            "Welcome!\nw generation app 3 {header}\nw recorded app {recorded}\nw recorded app {{\n\
+             w attempt app {{\"id\":\"x\",\"result\":\"done\"}}\nw generation app x {header}\n"
+        );
+        let History(history) = read(&text, "w");
+        let app = &history["app"];
+        assert_eq!(app.kept[&3], Err(GenerationError::Format(7)));
+        assert_eq!((app.recorded.len(), app.attempts.len()), (1, 1));
+        assert_eq!(
+            (app.recorded[0].at.as_str(), app.attempts[0].result.as_str()),
+            ("then", "done")
+        );
+        assert_eq!(app.current(), None, "it is not kept");
+    }
+}

@@ -1,0 +1,173 @@
+//! Renders the history of a VPU as text.
+
+use std::{fmt::Write as _, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    text::{BOLD, Style, paint},
+    units,
+    wrap::line,
+};
+use crate::observe::Attempt;
+
+/// The history of a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Applies {
+    /// `[release].name`.
+    pub(crate) release: String,
+    /// The releases that the VPU keeps, the newest first.
+    pub(crate) kept: Vec<KeptRelease>,
+    /// The applies, the last one first.
+    pub(crate) applies: Vec<Attempt>,
+}
+
+/// A release that the VPU keeps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeptRelease {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Its version; empty if it has none.
+    pub(crate) version: String,
+    /// Whether it is the one that is deployed.
+    pub(crate) current: bool,
+    /// Why it cannot be returned to, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unreadable: Option<String>,
+}
+
+/// Renders the history, with the last `most` applies of each release.
+pub(crate) fn history_text(
+    address: &str,
+    releases: &[Applies],
+    most: usize,
+    style: Style,
+) -> String {
+    let mut out = String::new();
+    if releases.is_empty() {
+        let _ = writeln!(out, "{address}: no release of o3r-deploy");
+    }
+    for release in releases {
+        // Names and reasons come from the VPU.
+        let Applies {
+            release,
+            kept,
+            applies,
+        } = super::harmless(release).unwrap_or_else(|| release.clone());
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let heading = format!("{release} on {address}");
+        line(&mut out, style, 2, &paint(style.color, BOLD, &heading));
+        out.push_str("\nkept on the VPU: return to one with `o3r-deploy rollback VERSION`\n");
+        if kept.is_empty() {
+            out.push_str("  none\n");
+        }
+        for kept in kept {
+            let number = format!("#{}", kept.number);
+            let mut text = format!("  {number:<4} {}", version(&kept.version));
+            if kept.current {
+                text.push_str("  deployed");
+            }
+            if let Some(reason) = &kept.unreadable {
+                let _ = write!(text, "  unusable: {reason}");
+            }
+            line(&mut out, style, 7, text.trim_end());
+        }
+        out.push_str("\napplies\n");
+        if applies.is_empty() {
+            out.push_str("  none\n");
+        }
+        for apply in applies.iter().take(most) {
+            line(&mut out, style, 4, &format!("  {}", apply_line(apply)));
+        }
+        if let Some(more) = applies.len().checked_sub(most).filter(|more| *more > 0) {
+            let _ = writeln!(out, "  {more} more: --format json");
+        }
+    }
+    out
+}
+
+/// Describes an apply: `2026-11-30T04:01:02Z  1.2  done in 12 s, 1.2 MiB, by me@pc`.
+fn apply_line(apply: &Attempt) -> String {
+    let mut text = format!(
+        "{}  {}  {}",
+        apply.at,
+        version(&apply.version),
+        apply.result
+    );
+    if !apply.step.is_empty() {
+        let _ = write!(text, " at {}", apply.step);
+    }
+    if apply.seconds > 0 {
+        let took = units::duration(Duration::from_secs(apply.seconds));
+        let _ = write!(text, " in {took}");
+    }
+    if apply.bytes > 0 {
+        let _ = write!(text, ", {}", units::bytes(apply.bytes));
+    }
+    let _ = write!(text, ", by {}", apply.by);
+    text
+}
+
+fn version(version: &str) -> &str {
+    if version.is_empty() {
+        "(no version)"
+    } else {
+        version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_shows_what_is_kept_and_how_applies_ended() {
+        let kept = |number, version: &str, current, unreadable: Option<&str>| KeptRelease {
+            number,
+            version: version.into(),
+            current,
+            unreadable: unreadable.map(str::to_owned),
+        };
+        let apply = |version: &str, result: &str, step: &str, seconds, bytes| Attempt {
+            at: "2026-11-30T04:01:02Z".into(),
+            by: "me@pc".into(),
+            version: version.into(),
+            result: result.into(),
+            step: step.into(),
+            seconds,
+            bytes,
+            ..Attempt::default()
+        };
+        let release = Applies {
+            release: "hello".into(),
+            kept: vec![
+                kept(3, "1.2", true, None),
+                kept(2, "1.1", false, None),
+                kept(1, "", false, Some("it has format 2")),
+            ],
+            applies: vec![
+                apply("1.2", "done", "", 12, 3 << 20),
+                apply("1.3", "rolled back", "compose.hello", 9, 0),
+                apply("1.1", "done", "", 0, 0),
+            ],
+        };
+        let text = history_text("vpu", &[release], 2, Style::default());
+        insta::assert_snapshot!(text, @"
+        hello on vpu
+
+        kept on the VPU: return to one with `o3r-deploy rollback VERSION`
+          #3   1.2  deployed
+          #2   1.1
+          #1   (no version)  unusable: it has format 2
+
+        applies
+          2026-11-30T04:01:02Z  1.2  done in 12.0 s, 3.00 MiB, by me@pc
+          2026-11-30T04:01:02Z  1.3  rolled back at compose.hello in 9.0 s, by me@pc
+          1 more: --format json
+        ");
+        let none = history_text("vpu", &[], 2, Style::default());
+        assert_eq!(none, "vpu: no release of o3r-deploy\n");
+    }
+}

@@ -1,0 +1,99 @@
+//! Releases that the VPU keeps: `rollback` and `history`.
+
+use crate::support::{App, Site, Twin};
+
+/// An application with transfers and a large file.
+fn app(version: &str, site: &Site) -> App {
+    let mut app = App::new(version);
+    app.more = "[[transfers]]\nsrc = \"settings/\"\ndst = \"~/settings\"\ndelete = true\nrestart = [\"hello\"]\n\n\
+                [[transfers]]\nsrc = \"model\"\ndst = \"~/model\"\n"
+        .to_owned();
+    site.write("settings/mode", &format!("mode-of-{version}\n"));
+    site.write("settings/key.pem", &format!("key-of-{version}\n"));
+    // More than a mebibyte: it is kept as a link.
+    site.write("model", &version.repeat(1_100_000));
+    app.write(site);
+    app
+}
+
+/// Every file that a release put there, with its mode and sum.
+const FILES: &str = "cd; find settings model /usr/share/oem/docker/compose/hello -type f | sort | \
+    xargs ls -ln | cut -c1-10; find settings model /usr/share/oem/docker/compose/hello -type f | sort | xargs sha256sum";
+
+#[test]
+fn the_release_before_comes_back_without_sending_anything() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let one = app("1.0.0", &site);
+    site.apply();
+    let files_of_one = twin.oem(FILES);
+    let only = site.run(&["rollback", "--yes"]).exits(1);
+    only.says("the VPU keeps no release of hello before the current one: it keeps 1.0.0 (#1)");
+    site.write("settings/new", "only in 1.1.0\n");
+    let two = app("1.1.0", &site);
+    site.apply();
+    two.runs_on(&twin);
+    let files_of_two = twin.oem(FILES);
+
+    // On another machine without any file of the application.
+    let elsewhere = Site::new(&twin);
+    elsewhere.manifest("[release]\nname = \"hello\"\n");
+    let plan = elsewhere.run(&["rollback"]).exits(1);
+    plan.says("nothing was done")
+        .says_not("compose.hello/docker");
+    two.runs_on(&twin);
+    let rollback = elsewhere.run(&["rollback", "--yes"]).exits(0);
+    eprintln!("{}", rollback.stdout);
+    one.runs_on(&twin);
+    assert_eq!(twin.oem(FILES), files_of_one);
+    let again = elsewhere.run(&["rollback", "1.0.0", "--yes"]).exits(0);
+    again.says("Nothing to do");
+    // The manifest of 1.0.0 has nothing to add.
+    std::fs::remove_file(site.path("settings/new")).unwrap();
+    app("1.0.0", &site);
+    site.nothing_to_do();
+
+    let history = elsewhere.run(&["history"]).exits(0);
+    eprintln!("{}", history.stdout);
+    history.says("#3   1.0.0  deployed").says("#2   1.1.0");
+    // Back again: to what was kept of 1.1.0, without any file of the application.
+    elsewhere.run(&["rollback", "#2", "--yes"]).exits(0);
+    two.runs_on(&twin);
+    assert_eq!(twin.oem(FILES), files_of_two);
+}
+
+#[test]
+fn what_is_no_longer_kept_blocks_and_old_releases_go() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    for version in ["1", "2", "3", "4"] {
+        app(version, &site);
+        site.apply();
+    }
+    let kept = twin.oem("ls .o3r-deploy/generations/hello");
+    assert_eq!(kept, "2\n3\n4");
+    let images =
+        twin.oem("docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -v pause | sort");
+    assert!(!images.contains("hello:1\n"), "{images}");
+    assert!(images.contains("hello:2\n"), "{images}");
+    let needed = twin.oem(
+        "cd .o3r-deploy; ls store | wc -l; cat generations/hello/* | sed -n 's/^[fs] \\([0-9a-f]*\\) .*/\\1/p' | sort -u | wc -l",
+    );
+    let (stored, needed) = needed.split_once('\n').unwrap();
+    assert_eq!(stored, needed);
+
+    // A large file that is changed in place is changed in the store, too.
+    twin.oem("cat .o3r-deploy/generations/hello/3 >model.new; cat model.new >>model; rm model.new");
+    let plan = site.run(&["rollback", "4", "--yes"]).exits(9);
+    plan.says("transfer.~/model")
+        .says("the contents of this release are no longer on the VPU");
+    // A small one is a copy.
+    twin.oem("echo damaged >settings/mode");
+    let plan = site.run(&["rollback", "3", "--yes"]).exits(0);
+    eprintln!("{}", plan.stdout);
+    twin.oem("docker image rm -f $(docker image inspect --format '{{.Id}}' hello:2)");
+    let plan = site.run(&["rollback", "2", "--yes"]).exits(9);
+    plan.says("the image of this release is no longer on the VPU");
+    let unknown = site.run(&["rollback", "7", "--yes"]).exits(1);
+    unknown.says("the VPU keeps no release 7 of hello");
+}
