@@ -71,7 +71,8 @@ o3r_core::codes! {
         /// `health` does not fit the compose file: for example, it names a service that does not exist, or its timeout is shorter
         /// than a health check takes.
         Health = "health",
-        /// The manifest does not declare a volume of the compose file, or declares it differently.
+        /// The manifest does not declare a volume of the compose file, or declares it differently; or the compose file has a
+        /// volume of its own with the name of one in `[[volumes]]`.
         ComposeVolume = "compose-volume",
     }
 }

@@ -57,6 +57,29 @@ pub(super) fn interpolate(
     walk.findings
 }
 
+/// Returns the name of the first variable, `version` in `app:${version}`, of a string whose variables are
+/// replaced: one that is left does not exist.
+pub(super) fn unknown_variable(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("${")?;
+    let (name, _) = after.split_once('}')?;
+    Some(name)
+}
+
+/// The message about a variable that does not exist.
+pub(super) fn no_variable(name: &str) -> String {
+    format!("there is no variable `${{{}}}`", escape(name))
+}
+
+/// The help for a variable that does not exist.
+pub(super) fn help_for_variable(name: &str) -> String {
+    let is_meant = did_you_mean(name, ["version", "release.version"]).is_some();
+    if is_meant {
+        "did you mean `${release.version}`?".to_owned()
+    } else {
+        "the only variable is `${release.version}`".to_owned()
+    }
+}
+
 struct Walk<'a> {
     version: &'a Version,
     spans: &'a SpanMap,
@@ -99,14 +122,10 @@ impl Walk<'_> {
                     "`${release.version}` is not known".to_owned(),
                     "set `version` in [release], or use `--release-version`".to_owned(),
                 ),
-                (Some(name), _) => self.finding(
-                    pointer,
-                    format!("there is no variable `${{release.{}}}`", escape(name)),
-                    match did_you_mean(name, ["version"]) {
-                        Some(_) => "did you mean `${release.version}`?".to_owned(),
-                        None => "the only variable is `${release.version}`".to_owned(),
-                    },
-                ),
+                (Some(name), _) => {
+                    let name = format!("release.{name}");
+                    self.finding(pointer, no_variable(&name), help_for_variable(&name));
+                }
                 (None, _) => self.finding(
                     pointer,
                     "a variable is not closed".to_owned(),

@@ -221,6 +221,10 @@ mod tests {
             }
         }
 
+        fn names(&self, _: &Utf8Path) -> Vec<String> {
+            Vec::new()
+        }
+
         fn home(&self) -> Option<Utf8PathBuf> {
             None
         }

@@ -3,6 +3,7 @@
 
 mod autostart;
 pub(crate) mod compose;
+mod meant;
 mod paths;
 mod vpus;
 
@@ -16,6 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     FindingCode,
     diagnostics::Diagnostic,
+    interpolate::{help_for_variable, no_variable, unknown_variable},
     loaded::Loaded,
     names::{LocalPath, escape},
     types::{ComposeState, Image},
@@ -28,6 +30,8 @@ pub trait LocalFiles {
     fn kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
     /// Returns the contents of a small file. The error does not name the path.
     fn read(&self, path: &Utf8Path) -> io::Result<Vec<u8>>;
+    /// Returns the names in a directory; none if it cannot be read.
+    fn names(&self, directory: &Utf8Path) -> Vec<String>;
     /// Returns the directory that `~` stands for.
     fn home(&self) -> Option<Utf8PathBuf>;
 }
@@ -60,6 +64,9 @@ pub struct Disk;
 /// The maximum size of a file in bytes, beyond that of any compose file or `.env`.
 const MAX_READ: u64 = 4 << 20;
 
+/// The maximum number of names in a directory among which a mistyped one is looked for.
+const MAX_NAMES: usize = 10_000;
+
 #[expect(
     clippy::disallowed_methods,
     reason = "findings name the file, and would name it twice"
@@ -85,6 +92,20 @@ impl LocalFiles for Disk {
             )));
         }
         std::fs::read(path)
+    }
+
+    fn names(&self, directory: &Utf8Path) -> Vec<String> {
+        let directory = match directory.as_str() {
+            "" => Utf8Path::new("."),
+            _ => directory,
+        };
+        let entries = directory.read_dir_utf8().into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .take(MAX_NAMES)
+            .map(|entry| entry.file_name().to_owned())
+            .collect();
+        names.sort();
+        names
     }
 
     fn home(&self) -> Option<Utf8PathBuf> {
@@ -343,18 +364,29 @@ impl Checker<'_> {
                     _ => format!("`{written}` cannot be read: {error}"),
                 };
                 let help = match error.kind() {
-                    io::ErrorKind::NotFound if resolved == written => {
-                        "create it, or correct the path".to_owned()
-                    }
-                    io::ErrorKind::NotFound => {
-                        format!("create it, or correct the path; it was looked for at {resolved}")
-                    }
+                    io::ErrorKind::NotFound => self.help_for_missing(written, resolved, wanted),
                     _ => format!("make it readable: ls -ld {resolved}"),
                 };
                 self.error(pointer, FindingCode::MissingFile, message, &label, help);
             }
         }
         None
+    }
+
+    fn help_for_missing(
+        &self,
+        written: &str,
+        resolved: &Utf8Path,
+        wanted: Option<FileKind>,
+    ) -> String {
+        if let Some(name) = unknown_variable(written) {
+            return format!("{}; {}", no_variable(name), help_for_variable(name));
+        }
+        match meant::meant(self.files, written, resolved, wanted) {
+            Some(meant) => format!("did you mean `{}`?", escape(&meant)),
+            None if resolved == written => "create it, or correct the path".to_owned(),
+            None => format!("create it, or correct the path; it was looked for at {resolved}"),
+        }
     }
 }
 

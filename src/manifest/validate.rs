@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     FindingCode,
     diagnostics::{Diagnostic, Source},
+    interpolate::{help_for_variable, no_variable, unknown_variable},
     names,
     schema::{Document, schema_of},
     spans::{SpanMap, child, split_last},
@@ -340,7 +341,14 @@ impl Context<'_> {
     fn wrong_value(&self, pointer: &str, error: &ValidationError<'_>) -> Diagnostic {
         let name = subject(pointer);
         let found = error.instance();
+        let mut code = FindingCode::WrongValue;
         let (message, help) = match error.kind() {
+            ValidationErrorKind::Format { .. }
+                if let Some(name) = found.as_str().and_then(unknown_variable) =>
+            {
+                code = FindingCode::UnknownVariable;
+                (no_variable(name), help_for_variable(name))
+            }
             ValidationErrorKind::Format { format } => {
                 match names::check(format, found.as_str().unwrap_or_default()) {
                     Err(problem) => (problem.to_string(), problem.help),
@@ -383,7 +391,7 @@ impl Context<'_> {
                 "see the schema: `o3r-deploy schema`".to_owned(),
             ),
         };
-        Diagnostic::error(FindingCode::WrongValue, self.source, message)
+        Diagnostic::error(code, self.source, message)
             .at(pointer)
             .label(self.spans.value(pointer), "here")
             .help(help)

@@ -25,6 +25,10 @@ impl LocalFiles for Beside {
         Ok(self.0.clone())
     }
 
+    fn names(&self, _: &Utf8Path) -> Vec<String> {
+        Vec::new()
+    }
+
     fn home(&self) -> Option<Utf8PathBuf> {
         None
     }

@@ -24,6 +24,10 @@ impl LocalFiles for Below<'_> {
         Disk.read(&self.0.join(path))
     }
 
+    fn names(&self, directory: &Utf8Path) -> Vec<String> {
+        Disk.names(&self.0.join(directory))
+    }
+
     fn home(&self) -> Option<Utf8PathBuf> {
         Some("/home/me".into())
     }

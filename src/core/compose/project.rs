@@ -250,7 +250,7 @@ impl Reader<'_> {
                     "move `{path}` beside the compose file, or place it with [[transfers]] and name its absolute path"
                 )
             } else {
-                format!("add `extra_files = [\"{path}\"]`")
+                format!("add `\"{path}\"` to `extra_files`")
             };
             let refusal = Refusal::new(Some(entry.place), message, help);
             self.reading.refusals.push(refusal.without(&path));

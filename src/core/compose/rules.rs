@@ -306,7 +306,7 @@ impl Rules<'_> {
         {
             let message = format!("gives `{name}` configs, which docker-compose 1 ignores");
             let help =
-                "mount the file: `volumes: [./FILE:/PATH:ro]`, with `extra_files = [\"FILE\"]`";
+                "mount the file: `volumes: [./FILE:/PATH:ro]`, with `\"FILE\"` in `extra_files`";
             self.warn(key.place, message, help);
         }
         for node in service.get("secrets").into_iter().flat_map(Node::elements) {

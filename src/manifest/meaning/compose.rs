@@ -9,7 +9,7 @@ mod shared;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Checker, FileKind, autostart, is_read};
+use super::{Checker, FileKind, autostart, is_read, meant::meant};
 use crate::{
     compose::{
         Environment, HostPort, Place, Reading, Refusal, Release, Service, is_placed, read_project,
@@ -17,7 +17,7 @@ use crate::{
     manifest::{
         FindingCode, Manifest,
         diagnostics::{Diagnostic, Source},
-        names::{RelativePath, escape},
+        names::escape,
         types::Compose,
     },
 };
@@ -87,6 +87,8 @@ struct Project<'c, 'a> {
     directory: Utf8PathBuf,
     /// The project as each release that a VPU may have reads it, newest last.
     readings: Vec<(Release, Reading)>,
+    /// The `extra_files`, with those that mistyped ones were meant to be.
+    listed: Vec<String>,
     /// The documents that findings point into, by file index.
     sources: Vec<Source>,
 }
@@ -97,11 +99,16 @@ impl<'c, 'a> Project<'c, 'a> {
         let pointer = format!("/compose/{index}/file");
         let path = checker.local(&compose.file);
         let directory = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        let mut listed: Vec<String> = Vec::new();
         for (at, file) in compose.extra_files.iter().enumerate() {
             let pointer = format!("/compose/{index}/extra_files/{at}");
             let local = directory.join(file.bare());
             let wanted = file.is_dir_hint().then_some(FileKind::Directory);
-            checker.exists_at(&pointer, file.as_str(), &local, wanted);
+            let found = checker.exists_at(&pointer, file.as_str(), &local, wanted);
+            listed.push(file.bare().to_owned());
+            if found.is_none() {
+                listed.extend(meant(checker.files, file.bare(), &local, wanted));
+            }
         }
         if !checker.expect(&pointer, &compose.file, FileKind::File) {
             return None;
@@ -110,8 +117,7 @@ impl<'c, 'a> Project<'c, 'a> {
             Ok(Ok(text)) => {
                 let login = login();
                 let find = |name: &str| -> Option<String> {
-                    let extra = compose.extra_files.iter().map(RelativePath::bare);
-                    if !is_placed(name, extra) {
+                    if !is_placed(name, listed.iter().map(String::as_str)) {
                         return None;
                     }
                     let bytes = checker.files.read(&directory.join(name)).ok()?;
@@ -130,10 +136,11 @@ impl<'c, 'a> Project<'c, 'a> {
                         pointer,
                         directory,
                         readings,
+                        listed,
                         sources: Vec::new(),
                     }
                     .with_sources(&path)
-                    .without_listed(compose),
+                    .without_listed(),
                 );
             }
             Ok(Err(_)) => ("is not UTF-8".to_owned(), "save it as UTF-8"),
@@ -169,9 +176,9 @@ impl<'c, 'a> Project<'c, 'a> {
     }
 
     /// Removes refusals because of listed files that are missing, which have their own finding.
-    fn without_listed(mut self, compose: &Compose) -> Self {
-        let is_listed =
-            |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
+    fn without_listed(mut self) -> Self {
+        let listed = &self.listed;
+        let is_listed = |path: &str| is_placed(path, listed.iter().map(String::as_str));
         for (_, reading) in &mut self.readings {
             reading.refusals.retain(|refusal| {
                 let missing = refusal.missing_file.as_deref();
@@ -256,9 +263,9 @@ impl<'c, 'a> Project<'c, 'a> {
         for service in &file.services {
             self.service(service);
         }
-        self.unset(&file, compose);
+        self.unset(&file);
         self.volumes(&file, compose);
-        self.travelling(&file, compose);
+        self.travelling(&file);
         self.restart_policies(&file.services, compose);
         self.health(&file.services, compose);
         self.refusals();

@@ -82,7 +82,7 @@ impl Reader<'_> {
             let help = if path.starts_with("../") || path.starts_with(['/', '~']) {
                 "move it beside the compose file, and list it in `extra_files`".to_owned()
             } else {
-                format!("add `extra_files = [\"{path}\"]`")
+                format!("add `\"{path}\"` to `extra_files`")
             };
             let message =
                 format!("extends a service of `{written}`, which is not among the `extra_files`");

@@ -3,7 +3,7 @@
 use super::{Project, releases};
 use crate::{
     compose::{At, ComposeFile, Place, Refusal, Release, is_placed, read_env},
-    manifest::{FindingCode, names::RelativePath, types::Compose},
+    manifest::FindingCode,
 };
 
 /// The file that sets a compose file's variables.
@@ -61,8 +61,8 @@ impl Project<'_, '_> {
     /// Reports unset variables, except in images, which have their own error. Those that a `.env`
     /// sets which is not among the extra files share one finding; there is none if a service that
     /// reads that `.env` is refused.
-    pub(super) fn unset(&mut self, file: &ComposeFile, compose: &Compose) {
-        let left_behind = self.env_left_behind(compose).unwrap_or_default();
+    pub(super) fn unset(&mut self, file: &ComposeFile) {
+        let left_behind = self.env_left_behind().unwrap_or_default();
         let left_behind = read_env(&left_behind, Release::V1_29).values;
         let mut of_env: Vec<&At<String>> = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
@@ -101,7 +101,7 @@ impl Project<'_, '_> {
             let names: Vec<&str> = of_env.iter().map(|at| at.value.as_str()).collect();
             let them = if names.len() == 1 { "it" } else { "them" };
             let help = format!(
-                "the `.env` beside it sets {them}, and is not sent: add `extra_files = [\".env\"]`"
+                "the `.env` beside it sets {them}, and is not sent: add `\".env\"` to `extra_files`"
             );
             self.left_empty(first.place, &names, &help);
         }
@@ -114,8 +114,8 @@ impl Project<'_, '_> {
     }
 
     /// Returns the `.env` next to the compose file if it is not among the extra files.
-    fn env_left_behind(&self, compose: &Compose) -> Option<String> {
-        if is_placed(ENV_FILE, compose.extra_files.iter().map(RelativePath::bare)) {
+    fn env_left_behind(&self) -> Option<String> {
+        if is_placed(ENV_FILE, self.listed.iter().map(String::as_str)) {
             return None;
         }
         let bytes = self

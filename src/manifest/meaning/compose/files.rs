@@ -5,7 +5,7 @@ use super::Project;
 use crate::{
     closest::did_you_mean,
     compose::{ComposeFile, Mount, MountSource, Place, is_placed},
-    manifest::{FindingCode, meaning::FileKind, names::RelativePath, types::Compose},
+    manifest::{FindingCode, meaning::FileKind, types::Compose},
 };
 
 impl Project<'_, '_> {
@@ -20,9 +20,8 @@ impl Project<'_, '_> {
             .collect();
         for volume in &file.volumes {
             if !volume.external {
-                let made = format!("{}_{}", compose.name, volume.key);
-                let name = volume.name.as_ref().unwrap_or(&made);
-                if declared.contains(name) {
+                let (name, _) = volume.docker_names(compose.name.as_str());
+                if declared.contains(&name) {
                     let message =
                         format!("creates the volume `{name}`, which [[volumes]] also creates");
                     self.error(
@@ -30,6 +29,20 @@ impl Project<'_, '_> {
                         Some(volume.place),
                         &message,
                         "add `external: true`",
+                    );
+                } else if volume.name.is_none() && declared.contains(&volume.key) {
+                    let key = &volume.key;
+                    let message = format!(
+                        "creates the volume `{name}` and does not use `{key}` of [[volumes]]"
+                    );
+                    let help = format!(
+                        "add `external: true` to use `{key}` of [[volumes]], or give one of the two another name"
+                    );
+                    self.warning(
+                        FindingCode::ComposeVolume,
+                        Some(volume.place),
+                        &message,
+                        &help,
                     );
                 }
                 continue;
@@ -53,9 +66,9 @@ impl Project<'_, '_> {
     }
 
     /// Checks mounts and secrets from the compose file's directory.
-    pub(super) fn travelling(&mut self, file: &ComposeFile, compose: &Compose) {
-        let placed =
-            |path: &str| is_placed(path, compose.extra_files.iter().map(RelativePath::bare));
+    pub(super) fn travelling(&mut self, file: &ComposeFile) {
+        let listed = self.listed.clone();
+        let placed = |path: &str| is_placed(path, listed.iter().map(String::as_str));
         for service in &file.services {
             for secret in &service.secret_files {
                 let path = relative(&secret.value);
@@ -66,7 +79,7 @@ impl Project<'_, '_> {
                     let help = if path.starts_with("..") {
                         help_for(&path, "file")
                     } else {
-                        format!("add `extra_files = [\"{path}\"]`")
+                        format!("add `\"{path}\"` to `extra_files`")
                     };
                     self.error(
                         FindingCode::ComposeFile,
@@ -84,7 +97,7 @@ impl Project<'_, '_> {
                 if let Some(path) = path.filter(|path| path.starts_with("..") || !placed(path)) {
                     // If only files below it are sent, it is a directory to be filled.
                     let is_parent = |extra: &str| extra.starts_with(&format!("{path}/"));
-                    let has_parts = compose.extra_files.iter().any(|e| is_parent(e.bare()));
+                    let has_parts = listed.iter().any(|extra| is_parent(extra));
                     if !path.is_empty() && !has_parts {
                         self.left_behind(&service.name, &path, *place);
                     }
@@ -166,6 +179,6 @@ fn help_for(path: &str, what: &str) -> String {
     }
     let slash = if what == "directory" { "/" } else { "" };
     format!(
-        "add `extra_files = [\"{path}{slash}\"]`; if it is missing on the VPU, docker mounts an empty directory instead"
+        "add `\"{path}{slash}\"` to `extra_files`; if it is missing on the VPU, docker mounts an empty directory instead"
     )
 }
