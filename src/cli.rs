@@ -1,5 +1,7 @@
 //! Declares the command line; types only.
 
+use std::time;
+
 use camino::Utf8PathBuf;
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -98,6 +100,10 @@ pub enum Command {
     /// Validate the manifest and all files that it names, without a VPU
     Check(Check),
     /// Show what apply would do; changes nothing
+    #[command(
+        after_help = "Exit codes: 0: planned; with --exit-code, 2: there are changes; 9: a resource is blocked, for \
+                            example because a release waits to be confirmed; others: docs/exit-codes.md"
+    )]
     Plan(Plan),
     /// Make the VPU match the manifest
     Apply(Apply),
@@ -158,6 +164,24 @@ fn release_name(text: &str) -> Result<ReleaseName, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     text.parse()
         .map_err(|error: NameError| format!("{error}; {}", error.help))
+}
+
+/// The shortest time for a person to confirm a release, the same as that of `[apply].watchdog`: docker and a busy link
+/// take seconds of it.
+const SHORTEST_CONFIRM: time::Duration = time::Duration::from_secs(30);
+
+/// The longest time: until then, the VPU takes no other release.
+const LONGEST_CONFIRM: time::Duration = time::Duration::from_secs(24 * 3600);
+
+/// Parses the time of `--confirm-within`.
+fn confirm_within(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let range = SHORTEST_CONFIRM..=LONGEST_CONFIRM;
+    let is_allowed = range.contains(&time.get());
+    is_allowed.then_some(time).ok_or_else(|| {
+        "a release waits 30s to 24h to be confirmed; write a time in this range, e.g. `30m`"
+            .to_owned()
+    })
 }
 
 /// Reads a token, which becomes part of a file name on the VPU.
@@ -310,8 +334,8 @@ pub struct Apply {
     /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
     #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
     pub lock_wait: Option<Duration>,
-    /// Roll back after this time, as `30m`, unless `confirm` comes first
-    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = duration)]
+    /// Roll back after this time, 30s to 24h, e.g. `30m`, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = confirm_within)]
     pub confirm_within: Option<Duration>,
 }
 
@@ -494,6 +518,17 @@ mod tests {
     fn a_release_name_in_upper_case_is_answered_with_the_lower_case_one() {
         assert!(refused(&["init", "--name", "Hello"]).contains("`--name hello`"));
         assert!(refused(&["init", "--name", "a/b"]).contains("use lower-case letters and digits"));
+    }
+
+    #[test]
+    fn a_release_waits_30_seconds_to_24_hours_to_be_confirmed() {
+        for time in ["0s", "5s", "29s", "25h"] {
+            let said = refused(&["apply", "--confirm-within", time]);
+            assert!(said.contains("30s to 24h"), "{said}");
+        }
+        for time in ["30s", "24h"] {
+            assert!(super::confirm_within(time).is_ok(), "{time}");
+        }
     }
 
     #[test]

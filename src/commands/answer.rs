@@ -20,7 +20,7 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let look = Look::open(global, cache, ui).await?;
+    let look = Look::open_named(global, cache, ui).await?;
     let command = remote::answer(answer, &args.token);
     let output = look.host().run(&command, Stdin::Empty).await?;
     match (output.code, answer) {

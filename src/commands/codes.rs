@@ -23,7 +23,7 @@ o3r_core::codes! {
         HostOfOtherVpu = "host-of-other-vpu",
         /// `$IFM3D_IP` is neither a host name nor an IP address.
         BadAddress = "bad-address",
-        /// `status --exit-code` needs a valid manifest, and there is none.
+        /// There is no valid manifest: `status --exit-code` needs one, and `confirm` and `cancel` need one or `--host`.
         NoManifest = "no-manifest",
         /// `apply` needs a terminal to ask for confirmation; use `--yes` without one.
         NoTerminal = "no-terminal",

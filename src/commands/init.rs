@@ -86,7 +86,10 @@ fn next(path: &Utf8Path, found: &Found) -> String {
         }
     };
     let option = option(path);
-    format!("next: in {path},{source} set your VPU in [vpu], then run: o3r-deploy{option} plan")
+    format!(
+        "next: in {path},{source} set your VPU in [vpu], then run: o3r-deploy{option} check, then: \
+         o3r-deploy{option} plan"
+    )
 }
 
 /// Returns the option that names the manifest, if it does not have the default name.

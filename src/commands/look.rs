@@ -1,13 +1,13 @@
 //! The steps that `status` and `observe` share: they inspect a VPU with or without a manifest.
 
 use super::{
-    CommandError,
+    CommandError, ErrorCode,
     session::{self, Connection},
     target,
 };
 use crate::{
     cli::{DEFAULT_FILE, Global},
-    deployment,
+    deployment::{self, FACTORY_ADDRESS},
     host::SshHost,
     image::LayerCache,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
@@ -15,6 +15,9 @@ use crate::{
     resolve::Resolved,
     ui::Ui,
 };
+
+/// Why there is nothing to compare with.
+const NO_MANIFEST: &str = "there is no deploy.toml in this folder";
 
 /// The port of the device's API if no manifest names one.
 const API_PORT: u16 = 80;
@@ -46,8 +49,12 @@ impl Look {
     ) -> Result<Self, CommandError> {
         let (loaded, reason) = read(global)?;
         target::selected(global, loaded.as_ref())?;
-        if let Some(loaded) = &loaded {
-            session::warn(loaded, ui);
+        match &loaded {
+            Some(loaded) => session::warn(loaded, ui),
+            None if target::is_guessed(global, false)? => ui.note(&format!(
+                "{NO_MANIFEST}: connecting to the factory address {FACTORY_ADDRESS}"
+            )),
+            None => {}
         }
         let api_port = loaded
             .as_ref()
@@ -74,6 +81,23 @@ impl Look {
             api_port,
             ui,
         })
+    }
+
+    /// Connects as [`Look::open`], for a command that changes the VPU: something must name it.
+    pub(super) async fn open_named(
+        global: &Global,
+        cache: &LayerCache,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
+        let has_manifest = global.file != DEFAULT_FILE || global.file.exists();
+        if target::is_guessed(global, has_manifest)? {
+            return Err(CommandError::message(
+                ErrorCode::NoManifest,
+                format!("{NO_MANIFEST}, and nothing else names the VPU; nothing was done"),
+                Some("name the VPU with --host, or its manifest with --file".into()),
+            ));
+        }
+        Self::open(global, cache, ui).await
     }
 
     /// Returns what to ask the VPU.
@@ -126,10 +150,9 @@ pub(super) fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), 
             let reason = refused.first().map(|first| faulty(&first.message));
             Ok((Some(loaded), reason))
         }
-        Err(error) if error.is_not_found() && needs_none => Ok((
-            None,
-            Some(format!("there is no {DEFAULT_FILE} in this folder")),
-        )),
+        Err(error) if error.is_not_found() && needs_none => {
+            Ok((None, Some(NO_MANIFEST.to_owned())))
+        }
         Err(LoadError::Invalid(findings)) => {
             let words_only = Options {
                 words_only: true,

@@ -56,6 +56,15 @@ pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), C
         .map_err(|error| session::load_error(LoadError::NoVpuSelected(error)))
 }
 
+/// Whether the factory address is used because nothing names a VPU: there is no manifest, no `--host` and no
+/// `$IFM3D_IP`.
+///
+/// # Errors
+/// `$IFM3D_IP` is not an address.
+pub(super) fn is_guessed(global: &Global, has_manifest: bool) -> Result<bool, CommandError> {
+    Ok(!has_manifest && global.host.is_none() && environment()?.is_none())
+}
+
 /// Returns `$IFM3D_IP`, if set.
 fn environment() -> Result<Option<HostName>, CommandError> {
     let Some(text) = variable("IFM3D_IP") else {

@@ -40,6 +40,33 @@ fn program(args: &[&str]) -> std::process::Command {
     command
 }
 
+/// They would change whatever VPU answers at the factory address.
+#[test]
+fn confirm_and_cancel_need_a_manifest_or_a_host() {
+    let folder = tempfile::tempdir().expect("there is a temporary directory");
+    for verb in ["confirm", "cancel"] {
+        let run = |more: &[&str]| {
+            let mut command = program(&[verb, "016bf1fe2a66"]);
+            command.args(more).current_dir(folder.path());
+            let ended = command.env_remove("IFM3D_IP").output().expect("it starts");
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            (ended.status.code(), said)
+        };
+        let (code, said) = run(&[]);
+        assert_eq!(code, Some(1), "{said}");
+        for words in [
+            "there is no deploy.toml in this folder",
+            "--host",
+            "--file",
+            "code: no-manifest",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let (code, said) = run(&["--host", "127.0.0.2"]);
+        assert_eq!(code, Some(3), "{said}");
+    }
+}
+
 #[test]
 fn an_interrupted_check_is_reported() {
     let folder = tempfile::tempdir().expect("there is a temporary directory");

@@ -40,19 +40,34 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// Writes a table of the manifest, with the tables in it.
-fn section(page: &mut String, title: &str, schema: &Value) {
+/// Whether no version supports the table yet: it, or each of its keys, is marked.
+fn is_later(schema: &Value, table: &Value) -> bool {
+    let is_marked = |one: &Value| {
+        let description = one["description"].as_str().unwrap_or_default();
+        description.contains("Not supported yet")
+    };
+    let mut keys = table["properties"].as_object().into_iter().flatten();
+    is_marked(schema) || is_marked(table) || keys.all(|(_, key)| is_marked(key))
+}
+
+/// Writes a table of the manifest, with the tables in it: `key` of the manifest, or of the table `within`.
+fn section(page: &mut String, key: &str, within: Option<&str>, schema: &Value) {
     let table = if schema["type"] == "array" {
         &schema["items"]
     } else {
         schema
     };
-    let name = match title.split_once(' ') {
-        _ if schema["type"] == "array" => format!("[[{title}]]"),
-        Some((name, within)) => format!("`{name}` {within}"),
-        None => format!("[{title}]"),
+    let name = match within {
+        Some(within) => format!("`{key}` in {within}"),
+        None if schema["type"] == "array" => format!("[[{key}]]"),
+        None => format!("[{key}]"),
     };
-    let _ = writeln!(page, "\n## {name}\n");
+    let later = if is_later(schema, table) {
+        " (not supported yet)"
+    } else {
+        ""
+    };
+    let _ = writeln!(page, "\n## {name}{later}\n");
     if let Some(text) = schema["description"].as_str() {
         let _ = writeln!(page, "{text}\n");
     }
@@ -74,7 +89,7 @@ fn section(page: &mut String, title: &str, schema: &Value) {
     }
     for (key, property) in keys {
         if property["properties"].is_object() {
-            section(page, &format!("{key} in [[{title}]]"), property);
+            section(page, key, Some(&name), property);
         }
     }
 }
@@ -95,9 +110,9 @@ fn manifest() -> String {
             (Some("object"), true) => {
                 let mut one = table["additionalProperties"].clone();
                 one["description"] = table["description"].clone();
-                section(&mut page, &format!("{key}.NAME"), &one);
+                section(&mut page, &format!("{key}.NAME"), None, &one);
             }
-            (Some("object" | "array"), _) => section(&mut page, key, table),
+            (Some("object" | "array"), _) => section(&mut page, key, None, table),
             _ => {}
         }
     }
@@ -167,6 +182,21 @@ fn commands() -> String {
     page.push_str("\n## Options of every command\n");
     options(&mut page, program.get_arguments());
     page
+}
+
+#[test]
+fn headings_name_tables_as_toml_does_and_say_what_is_not_supported() {
+    let page = manifest();
+    for heading in [
+        "## [[compose]]",
+        "## `health` in [[compose]]",
+        "## [[downloads]] (not supported yet)",
+        "## [logs] (not supported yet)",
+        "## `keep` in [logs] (not supported yet)",
+        "## [apply]",
+    ] {
+        assert!(page.lines().any(|line| line == heading), "{heading}");
+    }
 }
 
 #[test]
