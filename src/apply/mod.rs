@@ -289,8 +289,15 @@ impl<H: Host> Execution<'_, H> {
         };
         let restored = match &self.watching {
             Some(watching) if restored == Restored::OutOfReach => undecided(watching, confirming),
-            Some(watching) if !self.stand_down(watching).await => undecided(watching, false),
-            _ => restored,
+            Some(watching) => {
+                let verdict = watching.verdict(options.who, &address, &restored);
+                if self.stand_down(watching, verdict).await {
+                    restored
+                } else {
+                    undecided(watching, false)
+                }
+            }
+            None => restored,
         };
         let failure = Failure {
             address,

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Execution, FailureReason, TAIL_LINES};
+use o3r_core::facts::{NotRestored, Verdict};
+
+use super::{Execution, FailureReason, Restored, TAIL_LINES};
 use crate::{
     host::{Host, HostError, Output, Stdin},
     nonce::nonce,
@@ -15,11 +17,37 @@ use crate::{
 /// An armed watchdog.
 pub(super) struct Watching {
     release: String,
+    version: String,
     nonce: String,
     /// The file that notes the step that begins, see [`remote::mark`].
     pub(super) mark: String,
     /// Seconds of silence after which the VPU rolls back.
     pub(super) seconds: u64,
+}
+
+impl Watching {
+    /// Returns how a rollback by the client ended, for the status; `None` if nothing was rolled back. `who` has the
+    /// members `by` and `at` of a JSON object.
+    pub(super) fn verdict(&self, who: &str, step: &str, restored: &Restored) -> Option<Verdict> {
+        let (outcome, failed) = match restored {
+            Restored::Previous => ("restored", vec![]),
+            Restored::Failed { address, reason } => {
+                let said = reason.lines().next().unwrap_or_default().to_owned();
+                let address = address.clone();
+                ("failed", vec![NotRestored { address, said }])
+            }
+            _ => return None,
+        };
+        let who: Verdict = serde_json::from_str(&format!("{{{who}}}")).unwrap_or_default();
+        Some(Verdict {
+            version: self.version.clone(),
+            outcome: outcome.to_owned(),
+            why: Verdict::STEP_FAILED.to_owned(),
+            step: Some(step.to_owned()),
+            failed,
+            ..who
+        })
+    }
 }
 
 impl<H: Host> Execution<'_, H> {
@@ -57,6 +85,7 @@ impl<H: Host> Execution<'_, H> {
         Ok(Some(Watching {
             mark: remote::mark(&watchdog.release, &nonce),
             release: watchdog.release.clone(),
+            version: watchdog.version.clone(),
             nonce,
             seconds: watchdog.seconds,
         }))
@@ -74,9 +103,14 @@ impl<H: Host> Execution<'_, H> {
         watching: &Watching,
         within: Duration,
     ) -> Result<String, FailureReason> {
-        let Watching { release, nonce, .. } = watching;
-        self.decide(&remote::await_answer(release, nonce, within.as_secs()))
-            .await?;
+        let Watching {
+            release,
+            version,
+            nonce,
+            ..
+        } = watching;
+        let command = remote::await_answer(release, nonce, within.as_secs(), version);
+        self.decide(&command).await?;
         Ok(nonce.clone())
     }
 
@@ -90,14 +124,21 @@ impl<H: Host> Execution<'_, H> {
         self.logged(command, start, output).map(drop)
     }
 
-    /// Ends the watchdog after the client has rolled back. Whether that was still possible: else the VPU rolls back, too.
-    pub(super) async fn stand_down(&self, watching: &Watching) -> bool {
-        let command = remote::disarm(&watching.release, &watching.nonce);
+    /// Ends the watchdog after the client has rolled back, and leaves the verdict on the VPU. Whether that was still
+    /// possible: else the VPU rolls back, too.
+    pub(super) async fn stand_down(&self, watching: &Watching, verdict: Option<Verdict>) -> bool {
+        let Watching { release, nonce, .. } = watching;
+        let verdict = verdict.and_then(|verdict| serde_json::to_string(&verdict).ok());
+        let (how, command, stdin) = match verdict {
+            Some(verdict) => (
+                How::Reads,
+                remote::disarm_with_verdict(release, nonce),
+                Stdin::Bytes(format!("{verdict}\n").into_bytes()),
+            ),
+            None => (How::Works, remote::disarm(release, nonce), Stdin::Empty),
+        };
         let start = Instant::now();
-        let output = self
-            .runner
-            .run(How::Works, None, &command, Stdin::Empty)
-            .await;
+        let output = self.runner.run(how, None, &command, stdin).await;
         self.logged(&command, start, output).is_ok()
     }
 

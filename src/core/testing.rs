@@ -77,6 +77,7 @@ pub(crate) fn release(project: &str, made: Made) -> facts::Release {
         desired: Digest::of(b""),
         projects: [].into(),
         autostart: [].into(),
+        removed: [].into(),
         made: [(project.to_owned(), made)].into(),
     }
 }

@@ -411,8 +411,12 @@ fn watchdog(body: &[&str], uptime: u64) -> Option<Watchdog> {
         let deadline = deadline.split_whitespace().next();
         let deadline: u64 = deadline.and_then(|word| word.parse().ok()).unwrap_or(0);
         let seconds_left = deadline.saturating_sub(uptime);
-        return Some(if body.contains(&"waits") {
-            Watchdog::Unconfirmed { seconds_left }
+        return Some(if let Some(version) = left("waits ") {
+            let version = version.trim().to_owned();
+            Watchdog::Unconfirmed {
+                version,
+                seconds_left,
+            }
         } else if armed.is_some() {
             Watchdog::Armed { seconds_left }
         } else {

@@ -391,7 +391,12 @@ watchdogs() {
             if [ -n "$token" ] && [ "$token" = "$holder" ]; then printf 'armed '; else printf 'interrupted '; fi
             cat -- "$directory/deadline"
         done
-        for file in "$directory"/*.waits; do [ ! -f "$file" ] || echo waits; done
+        for file in "$directory"/*.waits; do
+            [ -f "$file" ] || continue
+            version=
+            { read -r version <"$file"; } 2>/dev/null
+            printf 'waits %s\n' "$version"
+        done
         for file in "$directory"/*.reverting; do [ ! -f "$file" ] || echo reverting; done
         [ ! -f "$directory/verdict" ] || cat -- "$directory/verdict"
         printf '.\n'

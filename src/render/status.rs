@@ -15,7 +15,10 @@ use crate::status::{
     AfterBoot, Autostart, Change, Condition, ContainerStatus, Disk, Drift, Memory, Project,
     Release, StartedBy, Status,
 };
-use o3r_core::{facts::ContainerState, plan::Verb};
+use o3r_core::{
+    facts::{ContainerState, Watchdog},
+    plan::{BlockCode, Verb},
+};
 
 /// Renders the whole status.
 pub fn status_text(status: &Status, style: Style) -> String {
@@ -30,16 +33,25 @@ pub fn status_text(status: &Status, style: Style) -> String {
 
     section(&mut out, style, "releases");
     listed(&mut out, status.releases.as_deref(), |out, release| {
-        let release = format!("  {}", release_line(release, style));
-        line(out, style, 4, &release);
+        let release = match status.watchdogs.get(&release.name) {
+            Some(watchdog @ Watchdog::Unconfirmed { .. }) => waiting(release, watchdog, style),
+            _ => release_line(release, style),
+        };
+        line(out, style, 4, &format!("  {release}"));
     });
     if let Some(apply) = &status.applying {
         let text = format!("  an apply runs: by {}", apply.describe());
         line(&mut out, style, 4, &text);
     }
     for (release, watchdog) in &status.watchdogs {
-        let sign = style.sign(Sign::Bad);
-        let text = format!("  {sign} {release}: {}", watchdog.describe());
+        let sign = match watchdog {
+            // The release's line says so.
+            Watchdog::Unconfirmed { .. } if has_record(status, release) => continue,
+            // No failure.
+            Watchdog::Unconfirmed { .. } | Watchdog::Armed { .. } => String::new(),
+            _ => format!("{} ", style.sign(Sign::Bad)),
+        };
+        let text = format!("  {sign}{release}: {}", watchdog.describe());
         line(&mut out, style, 4, &text);
     }
     section(&mut out, style, "containers");
@@ -111,6 +123,33 @@ fn section(out: &mut String, style: Style, name: &str) {
     let _ = writeln!(out, "\n{}", paint(style.color, DIM, name));
 }
 
+fn has_record(status: &Status, name: &str) -> bool {
+    let mut releases = status.releases.iter().flatten();
+    releases.any(|release| release.name == name)
+}
+
+/// Formats `hello 1.1.0  waits for confirmation, 1790 s left; …`, for a release of which this is the recorded version.
+fn waiting(release: &Release, watchdog: &Watchdog, style: Style) -> String {
+    let Watchdog::Unconfirmed {
+        version,
+        seconds_left,
+    } = watchdog
+    else {
+        return release_line(release, style);
+    };
+    let name = paint(style.color, BOLD, &release.name);
+    let title = format!("{name} {version}");
+    let previous = match release.version.as_str() {
+        "" => "the previous release".to_owned(),
+        version => version.to_owned(),
+    };
+    format!(
+        "{}  waits for confirmation, {seconds_left} s left (o3r-deploy confirm TOKEN, with the token that `apply` \
+         printed; its log has it, too); unconfirmed, the VPU rolls back to {previous} automatically",
+        title.trim_end()
+    )
+}
+
 /// Formats `hello 1.0.0  applied 2026-11-23T01:20:00Z by you@pc`.
 fn release_line(release: &Release, style: Style) -> String {
     let Release {
@@ -118,15 +157,26 @@ fn release_line(release: &Release, style: Style) -> String {
         version,
         at,
         by,
-        ..
+        projects,
+        removed,
     } = release;
     let name = paint(style.color, BOLD, name);
     let mut line = format!("{name} {version}").trim_end().to_owned();
+    // Nothing of it runs any more.
+    let is_gone = projects.is_empty() && !removed.is_empty();
+    let verb = if is_gone { "removed" } else { "applied" };
     if !at.is_empty() {
-        let _ = write!(line, "  applied {at}");
+        let _ = write!(line, "  {verb} {at}");
         if !by.is_empty() {
             let _ = write!(line, " by {by}");
         }
+    }
+    if is_gone {
+        let _ = write!(
+            line,
+            "; has no project any more, removed: {}",
+            removed.join(", ")
+        );
     }
     line
 }
@@ -228,7 +278,7 @@ fn state(container: &ContainerStatus) -> String {
 const CAUSES: usize = 3;
 
 fn drift(out: &mut String, drift: &Drift, style: Style) {
-    let (manifest, summary, changes, blocked) = match drift {
+    let (manifest, not_deployed, summary, changes, blocked) = match drift {
         Drift::Unknown { reason } => {
             let reason = indented(reason, "    ");
             line(out, style, 4, &format!("  not compared: {reason}"));
@@ -236,10 +286,11 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         }
         Drift::Known {
             manifest,
+            not_deployed,
             summary,
             changes,
             blocked,
-        } => (manifest, summary, changes, blocked),
+        } => (manifest, not_deployed, summary, changes, blocked),
     };
     if changes.is_empty() && blocked.is_empty() {
         let unchanged = summary.unchanged;
@@ -247,7 +298,11 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         line(out, style, 4, &none);
         return;
     }
-    for change in changes {
+    if let Some(release) = not_deployed {
+        let what = format!("  release {release} is not deployed yet; see: o3r-deploy plan");
+        line(out, style, 4, &what);
+    }
+    for change in changes.iter().filter(|_| not_deployed.is_none()) {
         let title = step_title(verb(change), &change.address, style);
         line(out, style, BELOW, &title);
         let causes = change.causes.iter();
@@ -264,6 +319,12 @@ fn drift(out: &mut String, drift: &Drift, style: Style) {
         }
     }
     for blocked in blocked {
+        // The release's line says what it waits for.
+        if blocked.code == BlockCode::Unconfirmed {
+            let what = "  no apply until the release is confirmed or rolled back [unconfirmed]";
+            line(out, style, 4, what);
+            continue;
+        }
         let sign = style.sign(Sign::Bad);
         let address = paint(style.color, BOLD, &blocked.address.to_string());
         let reason = indented(&blocked.reason, "    ");
@@ -287,12 +348,14 @@ fn age(seconds: u64) -> String {
 mod tests {
     use std::fmt::Write as _;
 
+    use o3r_core::facts;
+
     use super::{drift, status_text};
     use crate::{
-        observe::{Observed, Query, parse},
-        plan::Summary,
+        observe::{Observed, Probed, Query, parse},
+        plan::{Action, BlockCode, Blocked, Summary},
         render::Style,
-        status::{Drift, status},
+        status::{Change, Drift, status},
     };
 
     const NONCE: &str = "n";
@@ -433,10 +496,121 @@ mod tests {
         assert_eq!(incomplete, ["demo"]);
     }
 
+    /// The status where the records say this of a release, its watchdog and the manifest.
+    fn with(
+        release: impl FnOnce(&mut facts::Release),
+        watchdog: Option<facts::Watchdog>,
+        drift: Option<Drift>,
+    ) -> String {
+        let mut observed = observed(0);
+        if let Probed::Known(records) = &mut observed.facts.records {
+            release(records.releases.get_mut("hello").unwrap());
+        }
+        let watchdog = watchdog.map(|watchdog| ("hello".to_owned(), watchdog));
+        observed.readings.watchdogs = watchdog.into_iter().collect();
+        let reason = Err("there is no deploy.toml in this folder".to_owned());
+        let mut status = status("192.168.0.69", &observed, reason);
+        if let Some(drift) = drift {
+            status.drift = drift;
+        }
+        status_text(&status, Style::default())
+    }
+
+    #[test]
+    fn a_release_that_waits_for_confirmation_is_no_failure() {
+        let waits = facts::Watchdog::Unconfirmed {
+            version: "1.1".into(),
+            seconds_left: 90,
+        };
+        let drift = Drift::Known {
+            manifest: "deploy.toml".to_owned(),
+            not_deployed: None,
+            summary: Summary::default(),
+            changes: vec![],
+            blocked: vec![Blocked {
+                address: "vpu.confirmation".parse().unwrap(),
+                code: BlockCode::Unconfirmed,
+                reason: String::new(),
+                remedy: String::new(),
+            }],
+        };
+        let text = with(|_| {}, Some(waits), Some(drift));
+        let line = "\n  hello 1.1  waits for confirmation, 90 s left (o3r-deploy confirm TOKEN, ";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("rolls back to 1.0 automatically"), "{text}");
+        assert!(
+            text.contains("no apply until the release is confirmed or rolled back [unconfirmed]"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("✗ hello") && !text.contains("✗ vpu"),
+            "{text}"
+        );
+        assert!(!text.contains("hello 1.0  applied"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_apply_is_reported_until_the_next_one() {
+        let failed = facts::Watchdog::Ended(facts::Verdict {
+            at: "2026-11-30T00:17:28Z".into(),
+            by: "me@pc".into(),
+            version: "1.1".into(),
+            outcome: "restored".into(),
+            why: facts::Verdict::STEP_FAILED.into(),
+            step: Some("compose.hello".into()),
+            failed: vec![],
+        });
+        let text = with(|_| {}, Some(failed), None);
+        let line = "✗ hello: the apply of 1.1 by me@pc at 2026-11-30T00:17:28Z failed at compose.hello; it was rolled \
+                    back to the previous release";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn a_release_whose_projects_were_removed_is_not_called_applied() {
+        let text = with(
+            |release| {
+                release.projects.clear();
+                release.removed = ["hello".to_owned()].into();
+            },
+            None,
+            None,
+        );
+        let line = "hello 1.0  removed 2026-11-23T01:20:00Z by you@pc; has no project any more, removed: hello";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("applied"), "{text}");
+    }
+
+    #[test]
+    fn a_first_deployment_is_no_drift() {
+        let change = Change {
+            action: Action::Create,
+            address: "directory.~/share".parse().unwrap(),
+            causes: vec![],
+        };
+        let first = Drift::Known {
+            manifest: "deploy.toml".to_owned(),
+            not_deployed: Some("hello".to_owned()),
+            summary: Summary {
+                create: 1,
+                ..Summary::default()
+            },
+            changes: vec![change],
+            blocked: vec![],
+        };
+        let mut text = String::new();
+        drift(&mut text, &first, Style::default());
+        assert_eq!(
+            text,
+            "  release hello is not deployed yet; see: o3r-deploy plan\n  1 to create\n"
+        );
+    }
+
     #[test]
     fn no_drift_is_reported_as_none() {
         let none = Drift::Known {
             manifest: "deploy.toml".to_owned(),
+            not_deployed: None,
             summary: Summary {
                 unchanged: 8,
                 ..Summary::default()

@@ -185,7 +185,10 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     assert!(armed.contains(&NoteCode::WatchdogArmed), "{armed:?}");
     let rolling_back = codes(&set(Watchdog::RollingBack));
     assert!(rolling_back.contains(&NoteCode::WatchdogArmed));
-    let waits = set(Watchdog::Unconfirmed { seconds_left: 7 });
+    let waits = set(Watchdog::Unconfirmed {
+        version: "2".into(),
+        seconds_left: 7,
+    });
     assert!(
         !codes(&waits).contains(&NoteCode::WatchdogArmed),
         "it blocks"
@@ -194,6 +197,12 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     assert!(codes(&set(interrupted.clone())).contains(&NoteCode::WatchdogArmed));
     let ended = codes(&set(Watchdog::Ended(Verdict::default())));
     assert!(ended.contains(&NoteCode::RolledBackByVpu));
+    let of_client = Verdict {
+        why: Verdict::STEP_FAILED.into(),
+        ..Verdict::default()
+    };
+    let ended = codes(&set(Watchdog::Ended(of_client)));
+    assert!(!ended.contains(&NoteCode::RolledBackByVpu), "{ended:?}");
     let lingering = |on: bool| {
         move |observed: &mut Observed| {
             let Probed::Known(autostart) = &mut observed.facts.autostart else {
@@ -236,6 +245,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
         desired: Digest::of("declared"),
         projects: ["app".to_owned()].into(),
         autostart: [].into(),
+        removed: [].into(),
         made: BTreeMap::new(),
     };
     let Probed::Known(records) = &mut observed.facts.records else {

@@ -152,6 +152,13 @@ fn resources_of_others_are_left_unchanged() {
     let mut gone = App::new("1.1.0");
     gone.compose = "state = \"absent\"".to_owned();
     gone.write(&site);
+    site.run(&["plan"])
+        .exits(0)
+        .says("- delete docker-compose.yml");
     site.apply();
+    site.run(&["status"])
+        .exits(0)
+        .says("hello 1.1.0 removed")
+        .says("has no project any more, removed: hello");
     assert_eq!(foreign(), before);
 }

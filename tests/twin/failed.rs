@@ -70,6 +70,10 @@ fn next_release_that_crashes_is_rolled_back() {
         ));
         assert_eq!((twin.oem(image), twin.oem(files)), before);
         good.runs_on(&twin);
+        site.run(&["status"])
+            .exits(0)
+            .says("hello: the apply of 1.1.0 by tester@")
+            .says("failed at compose.hello; it was rolled back to the previous release");
 
         std::fs::remove_file(site.path("conf/new.txt")).unwrap();
         good.write(&site);

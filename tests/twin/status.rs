@@ -56,6 +56,10 @@ fn status_reports_what_is_deployed_and_what_is_wrong() {
     let memory = |key: &str| before["memory"][key].as_u64().unwrap();
     assert!(memory("total") > memory("available") && memory("available") > 0);
     assert_eq!(before["unknown"], serde_json::json!([]));
+    assert_eq!(before["drift"]["not_deployed"], "hello");
+    site.run(&["status"])
+        .exits(0)
+        .says("release hello is not deployed yet; see: o3r-deploy plan");
 
     site.apply();
     let after = status(&site, &["--exit-code"], 0);

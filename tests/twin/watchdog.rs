@@ -240,7 +240,9 @@ fn a_release_is_confirmed_from_another_machine() {
         .site
         .run(&["status"])
         .exits(0)
-        .says("hello: the new release waits to be confirmed; ");
+        .says("hello 1.1.0 waits for confirmation, ")
+        .says("rolls back to 1.0.0 automatically")
+        .says_not("✗");
     let other = Site::new(&scene.twin);
     scene.new.write(&other);
     other

@@ -382,6 +382,9 @@ pub struct Release {
     /// The projects whose autostart this release or an earlier one enabled.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub autostart: BTreeSet<String>,
+    /// The projects that it declares absent.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed: BTreeSet<String>,
     /// The inputs of each project, which a failed apply rolls back to.
     #[serde(default)]
     pub made: BTreeMap<String, Made>,

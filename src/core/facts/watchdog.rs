@@ -19,16 +19,19 @@ pub enum Watchdog {
     },
     /// A release waits until a person confirms it.
     Unconfirmed {
+        /// The version that waits; empty if the VPU does not say it.
+        #[serde(default)]
+        version: String,
         /// Seconds until the VPU rolls back.
         seconds_left: u64,
     },
     /// The VPU rolls back now, or was interrupted while it did.
     RollingBack,
-    /// The VPU rolled back automatically.
+    /// The VPU rolled back automatically, or the client did after a failed step.
     Ended(Verdict),
 }
 
-/// The outcome of an automatic rollback of a VPU.
+/// The outcome of a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Verdict {
@@ -36,9 +39,12 @@ pub struct Verdict {
     pub at: String,
     /// Who ran it, e.g. `user@machine`.
     pub by: String,
+    /// The version that was applied; empty if unknown.
+    pub version: String,
     /// `restored` or `failed`.
     pub outcome: String,
-    /// `silence` of the client, `restart` of the VPU, `unconfirmed` in time, or `cancel`.
+    /// `silence` of the client, `restart` of the VPU, `unconfirmed` in time, or `cancel`; `step-failed` if the client
+    /// rolled back because of a failed step.
     pub why: String,
     /// The address of the step that started last.
     pub step: Option<String>,
@@ -66,7 +72,7 @@ impl Watchdog {
             Self::Interrupted { seconds_left } => format!(
                 "an apply was interrupted; the VPU rolls back automatically in {seconds_left} s, unless an apply comes first"
             ),
-            Self::Unconfirmed { seconds_left } => format!(
+            Self::Unconfirmed { seconds_left, .. } => format!(
                 "the new release waits to be confirmed; the VPU rolls back automatically in {seconds_left} s (o3r-deploy \
                  confirm TOKEN, with the token that `apply` printed; its log has it, too)"
             ),
@@ -79,10 +85,19 @@ impl Watchdog {
 }
 
 impl Verdict {
+    /// `why` of a rollback by the client.
+    pub const STEP_FAILED: &str = "step-failed";
+
+    /// Whether the client rolled back, and not the VPU.
+    pub fn is_of_client(&self) -> bool {
+        self.why == Self::STEP_FAILED
+    }
+
     fn describe(&self) -> String {
         let whose = match (self.by.as_str(), self.at.as_str()) {
             ("", _) | (_, "") => "the last apply".to_owned(),
-            (by, at) => format!("the apply of {by} at {at}"),
+            (by, at) if self.version.is_empty() => format!("the apply of {by} at {at}"),
+            (by, at) => format!("the apply of {} by {by} at {at}", self.version),
         };
         let during = self.step.as_ref();
         let during = during.map_or_else(String::new, |step| format!(" at {step}"));
@@ -98,6 +113,17 @@ impl Verdict {
             ),
             _ => (format!("{whose} fell silent{during}"), " automatically"),
         };
+        if self.is_of_client() {
+            return match self.failed.first() {
+                None => {
+                    format!("{whose} failed{during}; it was rolled back to the previous release")
+                }
+                Some(failed) => format!(
+                    "{whose} failed{during}; it was rolled back, but {} could not be restored: {}",
+                    failed.address, failed.said
+                ),
+            };
+        }
         match self.failed.first() {
             None => format!("{why}; the VPU rolled back to the previous release{how}"),
             Some(failed) => format!(
@@ -122,6 +148,16 @@ mod tests {
             said,
             "the apply of me@pc at 2026-11-30T00:17:28Z fell silent at compose.hello; the VPU rolled back to the \
              previous release automatically"
+        );
+        let of_client = Verdict {
+            version: "1.1.0".into(),
+            why: Verdict::STEP_FAILED.into(),
+            ..verdict.clone()
+        };
+        assert_eq!(
+            of_client.describe(),
+            "the apply of 1.1.0 by me@pc at 2026-11-30T00:17:28Z failed at compose.hello; it was rolled back to the \
+             previous release"
         );
         verdict.why = "restart".into();
         verdict.failed.push(NotRestored {

@@ -295,9 +295,14 @@ impl<'a> Builder<'a> {
                 facts::Watchdog::Ended(_) => NoteCode::RolledBackByVpu,
                 _ => NoteCode::WatchdogArmed,
             };
-            // What blocks the plan says the same.
-            let is_blocked = matches!(watchdog, facts::Watchdog::Unconfirmed { .. });
-            if !(is_blocked && self.is_blocked()) {
+            let is_known = match watchdog {
+                // What blocks the plan says the same.
+                facts::Watchdog::Unconfirmed { .. } => self.is_blocked(),
+                // Its client said so.
+                facts::Watchdog::Ended(verdict) => verdict.is_of_client(),
+                _ => false,
+            };
+            if !is_known {
                 self.note(code, watchdog.describe());
             }
         }
@@ -314,6 +319,7 @@ impl<'a> Builder<'a> {
         }
         Some(Watchdog {
             release: release.to_owned(),
+            version: self.desired.release.version.clone(),
             after_restart,
             seconds: after.as_secs(),
         })

@@ -10,7 +10,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::ProjectState,
+    desired::{Project, ProjectState},
     facts::{self, Made, Records},
     generation, remote,
 };
@@ -21,10 +21,9 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         return false;
     };
     let desired = builder.desired;
-    let present = desired
-        .projects
-        .iter()
-        .filter(|p| p.state != ProjectState::Absent);
+    let is_absent = |project: &&Project| project.state == ProjectState::Absent;
+    let removed = desired.projects.iter().filter(is_absent);
+    let present = desired.projects.iter().filter(|p| !is_absent(p));
     let made: BTreeMap<String, Made> = present
         .map(|project| {
             let made = Made {
@@ -43,6 +42,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         desired: desired.digest(),
         projects,
         autostart: autostart::made(desired, recorded),
+        removed: removed.map(|project| project.name.clone()).collect(),
         made,
     };
     let cause = match recorded {
@@ -194,6 +194,7 @@ mod tests {
             desired: desired.digest(),
             projects: ["web".to_owned()].into(),
             autostart: [].into(),
+            removed: [].into(),
             made: [("web".to_owned(), made)].into(),
         };
         change(&mut recorded);
@@ -241,6 +242,7 @@ mod tests {
                 desired: Digest::of(b""),
                 projects: [].into(),
                 autostart: [].into(),
+                removed: [].into(),
                 made: [("web".to_owned(), made)].into(),
             }
         };
@@ -264,6 +266,7 @@ mod tests {
             desired: Digest::of(b""),
             projects: projects().collect(),
             autostart: [].into(),
+            removed: [].into(),
             made: [].into(),
         };
         let started = projects().map(|project| (project, facts::Started::default()));

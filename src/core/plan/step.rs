@@ -47,6 +47,9 @@ pub struct Plan {
 pub struct Watchdog {
     /// The release that it rolls back.
     pub release: String,
+    /// The version that is applied; empty if the manifest has none.
+    #[serde(default)]
+    pub version: String,
     /// Whether it also rolls back after a restart of the VPU.
     #[serde(default)]
     pub after_restart: bool,
@@ -276,8 +279,14 @@ pub struct Summary {
 impl Plan {
     /// Whether the plan records a release that has no record yet: there is nothing to roll back to.
     pub fn is_first_release(&self) -> bool {
+        self.first_release().is_some()
+    }
+
+    /// Returns the name of the release that the plan records, if it has no record yet.
+    pub fn first_release(&self) -> Option<&str> {
         let mut steps = self.steps.iter();
-        steps.any(|step| step.is_record() && step.action == Action::Create)
+        let first = steps.find(|step| step.is_record() && step.action == Action::Create)?;
+        Some(first.address.name())
     }
 
     /// Whether there are no steps and no blocks.

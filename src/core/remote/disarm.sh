@@ -1,5 +1,6 @@
 # Ends the watchdog of an apply: the new release stays, or the client has rolled back itself.
 # $1 release  $2 nonce of the apply; empty for one that was interrupted
+# $3 verdict: how the client rolled back is on standard input, a JSON object, and stays until the next apply
 # Fails with exit code 78 if the watchdog has decided before: it rolls back, or has done so.
 main() {
     dir=$HOME/.o3r-deploy/watchdog/$1
@@ -20,8 +21,16 @@ main() {
         exit 78
     }
     sync
-    rm -rf -- "$dir"
-    rmdir -- "${dir%/*}" 2>/dev/null
+    if [ "${3:-}" = verdict ] && cat >"$dir/verdict.new" 2>/dev/null && mv -f -- "$dir/verdict.new" "$dir/verdict"; then
+        for file in "$dir"/*; do
+            # By the second one, this script may run again.
+            case $file in "$dir/verdict" | "$dir/$nonce.ended") ;; *) rm -f -- "$file" ;; esac
+        done
+        sync
+    else
+        rm -rf -- "$dir"
+        rmdir -- "${dir%/*}" 2>/dev/null
+    fi
     stand_down
 }
 

@@ -26,7 +26,7 @@ pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_
 pub use purpose::purpose;
 pub use watchdog::{
     Answer, DECIDED, UNKNOWN_TOKEN, WATCHDOG, WATCHDOG_HOLDER, answer, arm, await_answer, disarm,
-    mark,
+    disarm_with_verdict, mark,
 };
 
 /// Where the boot unit looks for a project's compose file.

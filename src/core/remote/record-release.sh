@@ -22,7 +22,7 @@ main() {
     forget_kept "$@"
     # The verdict of an earlier apply.
     watchdog=$HOME/.o3r-deploy/watchdog/${name%.jsonl}
-    rm -f -- "$watchdog/verdict" "$watchdog"/*.log
+    rm -f -- "$watchdog/verdict" "$watchdog"/*.log "$watchdog"/*.ended
     rmdir -- "$watchdog" "${watchdog%/*}" 2>/dev/null
     if program=$(command -v docker-compose) && [ -n "$version" ]; then
         printf '%s\n%s\n' "$(ls -lniL -- "$program")" "$version" >"$HOME/.o3r-deploy/compose-version"

@@ -27,10 +27,12 @@ pub fn arm(release: &str, nonce: &str, seconds: u64, token: &str, after_restart:
 /// The exit code of [`answer`] when no release waits with this token.
 pub const UNKNOWN_TOKEN: i32 = 79;
 
-/// Leaves the decision to a person: the VPU rolls back after `seconds`, unless [`answer`] comes first.
-pub fn await_answer(release: &str, nonce: &str, seconds: u64) -> Argv {
+/// Leaves the decision on a version to a person: the VPU rolls back after `seconds`, unless [`answer`] comes first.
+pub fn await_answer(release: &str, nonce: &str, seconds: u64, version: &str) -> Argv {
     let script = include_str!("await.sh");
-    Argv::script(script, "o3r-await", [release, nonce]).arg(seconds.to_string())
+    Argv::script(script, "o3r-await", [release, nonce])
+        .arg(seconds.to_string())
+        .arg(version)
 }
 
 /// A person's decision on a release.
@@ -55,6 +57,11 @@ pub fn answer(answer: Answer, token: &str) -> Argv {
 pub fn disarm(release: &str, nonce: &str) -> Argv {
     let script = concat!(include_str!("watchdog-unit.sh"), include_str!("disarm.sh"));
     Argv::script(script, "o3r-disarm", [release, nonce])
+}
+
+/// Ends the watchdog of a client that has rolled back: its verdict, on stdin, stays for the status.
+pub fn disarm_with_verdict(release: &str, nonce: &str) -> Argv {
+    disarm(release, nonce).arg("verdict")
 }
 
 /// The file in which [`super::run`] notes the step that begins, below `~/.o3r-deploy/watchdog`.

@@ -9,13 +9,14 @@
 #                    removes it decides.
 #   NONCE.reverting  this program rolls back, or was cut off while it did
 #   NONCE.confirmed  a person confirmed: the rest of the apply is being done
-#   NONCE.waits      it waits for a person to confirm
+#   NONCE.ended      the client confirmed, or rolled back and left the verdict
+#   NONCE.waits      it waits for a person to confirm; the version
 #   NONCE.at         the number of the last step that began
 #   NONCE.watches    the watchdog has started
 #   NONCE.path       PATH of the login, where docker-compose may be
 #   NONCE.log        what the rollback printed
 #   deadline         seconds since boot at which the VPU rolls back, and those of silence; lock.sh extends it
-#   verdict          a JSON object: how the rollback ended
+#   verdict          a JSON object: how the rollback ended, by this program or by the client
 main() {
     umask 077
     trap '' HUP PIPE

@@ -64,6 +64,9 @@ pub struct Release {
     pub by: String,
     /// Its compose projects.
     pub projects: Vec<String>,
+    /// The compose projects that it removed (`state = "absent"`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
 }
 
 /// A compose project.
@@ -163,6 +166,9 @@ pub enum Drift {
     Known {
         /// The manifest's path.
         manifest: String,
+        /// The manifest's release, if it was not deployed on this VPU before; else null.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_deployed: Option<String>,
         /// How many steps and resources there are.
         summary: Summary,
         /// The steps that `apply` would run.
@@ -229,6 +235,7 @@ fn releases(observed: &Observed) -> Option<Vec<Release>> {
             at: applied.at,
             by: applied.by,
             projects: release.projects.iter().cloned().collect(),
+            removed: release.removed.iter().cloned().collect(),
         }
     });
     Some(releases.collect())
@@ -358,6 +365,7 @@ fn drift(plan: &Plan) -> Drift {
         .saturating_sub(plan.blocked.len() - blocked.len());
     Drift::Known {
         manifest: plan.manifest.path.clone(),
+        not_deployed: plan.first_release().map(str::to_owned),
         summary,
         changes: changes.collect(),
         blocked,

@@ -100,7 +100,13 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ),
     (
         "the watchdog is a program of its own: `shells::watchdog` runs it, and the twin",
-        &["answer", "arm", "await_answer", "disarm"],
+        &[
+            "answer",
+            "arm",
+            "await_answer",
+            "disarm",
+            "disarm_with_verdict",
+        ],
     ),
     ("it is part of `lock`", &["lock_program"]),
     ("`shells::generations` runs it", &["note_attempt"]),

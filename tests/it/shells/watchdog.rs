@@ -389,13 +389,18 @@ async fn waiting(shell: &[&str]) -> Sandbox {
     arm(&vpu, &plan(vec![step(1, "first", &[NOTE]), record]), 600).await;
     begin(&vpu, 1);
     let awaits = vpu
-        .run(&remote::await_answer("app", NONCE, 1800), b"")
+        .run(&remote::await_answer("app", NONCE, 1800, "1.1.0"), b"")
         .await;
     assert!(awaits.success(), "{awaits:?}");
     let watchdog = readings(&vpu).await.watchdogs.remove("app");
-    let Some(Watchdog::Unconfirmed { seconds_left }) = watchdog else {
+    let Some(Watchdog::Unconfirmed {
+        version,
+        seconds_left,
+    }) = watchdog
+    else {
         panic!("{watchdog:?}")
     };
+    assert_eq!(version, "1.1.0");
     assert!((1700..=1800).contains(&seconds_left), "{seconds_left}");
     vpu
 }
@@ -448,7 +453,9 @@ async fn a_person_cancels_and_the_vpu_rolls_back() {
 async fn a_release_that_nobody_confirms_is_rolled_back() {
     for shell in o3r_testing::variants(SHELLS, 1) {
         let vpu = waiting(shell).await;
-        let awaits = vpu.run(&remote::await_answer("app", NONCE, 0), b"").await;
+        let awaits = vpu
+            .run(&remote::await_answer("app", NONCE, 0, ""), b"")
+            .await;
         assert!(awaits.success());
         assert_eq!(verdict(&vpu).await.why, "unconfirmed");
         assert_eq!(recorded(&vpu), "");
@@ -477,6 +484,37 @@ async fn the_unit_for_a_restart_is_there_as_long_as_the_watchdog() {
             "{refused:?}"
         );
         assert!(!vpu.home().join(".o3r-deploy/watchdog/app").exists());
+    }
+}
+
+/// `status` says that the last apply failed until the next one succeeds.
+#[tokio::test]
+async fn the_verdict_of_a_client_that_rolled_back_stays() {
+    for shell in o3r_testing::variants(SHELLS, 1) {
+        let vpu = vpu(shell);
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        let disarm = remote::disarm_with_verdict("app", NONCE);
+        let told = concat!(
+            r#"{"by":"me@pc","at":"2026-11-30T00:17:28Z","why":"step-failed","outcome":"restored"}"#,
+            "\n"
+        );
+        for _ in ["first", "its answer was lost"] {
+            let ended = vpu.run(&disarm, told.as_bytes()).await;
+            assert!(ended.success(), "{ended:?}");
+            let verdict = verdict(&vpu).await;
+            assert!(verdict.is_of_client(), "{verdict:?}");
+        }
+        let ended = format!("{NONCE}.ended");
+        assert_eq!(files(&vpu), [ended, "verdict".to_owned()]);
+        // The next apply.
+        arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
+        let watchdog = readings(&vpu).await.watchdogs.remove("app");
+        assert!(
+            !matches!(watchdog, Some(Watchdog::Ended(_))),
+            "{watchdog:?}"
+        );
+        assert!(vpu.run(&remote::disarm("app", NONCE), b"").await.success());
+        assert!(!vpu.home().join(".o3r-deploy/watchdog").exists());
     }
 }
 

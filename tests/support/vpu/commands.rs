@@ -158,7 +158,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             let path = format!("{home}/.o3r-deploy/watchdog/{release}/{nonce}.armed");
             world.write_privately(&path, b"", 0o600);
         }
-        ("o3r-disarm", [release, _]) => {
+        ("o3r-disarm", [release, _, ..]) => {
             let directory = format!("{}/.o3r-deploy/watchdog", world.home);
             drop(world.take(&format!("{directory}/{release}")));
             world.remove_empty(&directory);

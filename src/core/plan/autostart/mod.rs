@@ -284,6 +284,7 @@ mod tests {
             desired: Digest::of(b""),
             projects: [].into(),
             autostart: ["app", "gone", "off"].map(str::to_owned).into(),
+            removed: [].into(),
             made: [].into(),
         };
         let project = |name, autostart| Project {
@@ -314,6 +315,7 @@ mod tests {
             desired: Digest::of(b""),
             projects: [].into(),
             autostart: names().into(),
+            removed: [].into(),
             made: [].into(),
         };
         observed.facts.records = Probed::Known(facts::Records {
@@ -338,6 +340,7 @@ mod tests {
             desired: Digest::of(b""),
             projects: [].into(),
             autostart: ["app".to_owned()].into(),
+            removed: [].into(),
             made: [].into(),
         };
         let lost = |autostart, state, enabled: &[&str]| {

@@ -29,7 +29,7 @@ pub(super) use self::{
     transfers::affected,
 };
 use super::{
-    Action, Address, Cause, Command, Phase, ResourceKind,
+    Action, Address, Cause, Change, ChangeKind, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
     image, volume,
 };
@@ -405,6 +405,16 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
     between::remove_unused(builder);
 }
 
+/// The change of a file that goes with its project.
+fn deleted(path: &str) -> Change {
+    Change {
+        path: path.to_owned(),
+        change: ChangeKind::Deleted,
+        found: None,
+        wanted: None,
+    }
+}
+
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let previous = Previous::of(builder, project, found);
     let dropped = dropped(builder, project, previous.as_ref());
@@ -457,6 +467,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let cause = Cause::differs("state", "present", "absent");
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
     let mut draft = draft.source(project.source.as_ref());
+    draft.changes = changed.iter().map(|path| deleted(path)).collect();
     draft = draft.run(actions.into_iter().map(Command::new));
     if let Some(previous) = previous {
         undo.splice(0..0, previous::make_room(builder));

@@ -198,6 +198,7 @@ fn records(has_it: bool, started: bool) -> Probed<facts::Records> {
         desired: Digest::of(b""),
         projects: [].into(),
         autostart: [].into(),
+        removed: [].into(),
         made: made.into_iter().collect(),
     };
     let started = started.then(|| ("app".to_owned(), Started::default()));
@@ -219,6 +220,19 @@ fn a_project_that_goes_is_removed_while_anything_of_it_is_left() {
         let path = project.path(&project.files[0]);
         facts.paths.insert(path, Probed::Known(PathFact::Other));
     })));
+}
+
+#[test]
+fn the_files_of_a_project_that_goes_are_listed() {
+    let changes = |plan: Plan| plan.steps.into_iter().flat_map(|step| step.changes);
+    let there = plan_of_absent(|facts, project| {
+        let path = project.path(&project.files[0]);
+        facts.paths.insert(path, Probed::Known(PathFact::Other));
+    });
+    let files: Vec<(String, ChangeKind)> = changes(there).map(|c| (c.path, c.change)).collect();
+    assert_eq!(files, [(COMPOSE_FILE.to_owned(), ChangeKind::Deleted)]);
+    let only_started = plan_of_absent(|facts, _| facts.records = records(true, true));
+    assert_eq!(changes(only_started).count(), 0, "no file is there");
 }
 
 #[test]

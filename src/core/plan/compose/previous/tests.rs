@@ -46,6 +46,7 @@ fn a_rollback_removes_projects_that_the_plan_created() {
         desired: Digest::of(b""),
         projects: [].into(),
         autostart: [].into(),
+        removed: [].into(),
         made: [("old".to_owned(), Made::default())].into(),
     };
     let records = facts::Records {
