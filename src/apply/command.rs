@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Event, Execution, FailureReason, Stop, TAIL_LINES, parts, watchdog::Watching};
+use super::{
+    Event, Execution, FailureReason, Stop, TAIL_LINES, parts, refused::each_once,
+    watchdog::Watching,
+};
 use crate::{
     device,
     host::{self, Host, HostError, Output, Stdin},
@@ -119,7 +122,7 @@ impl<H: Host> Execution<'_, H> {
         }
         Err(FailureReason::Exit {
             code: output.code,
-            tail: output.tail(TAIL_LINES),
+            tail: each_once(&output.tail(TAIL_LINES)),
         })
     }
 

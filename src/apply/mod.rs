@@ -5,6 +5,7 @@ mod command;
 mod lock;
 mod log;
 mod parts;
+mod refused;
 mod report;
 mod rollback;
 mod runner;

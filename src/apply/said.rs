@@ -94,6 +94,13 @@ fn is_composed(argv: &Argv) -> bool {
     }
 }
 
+/// Whether a line of docker-compose's says what it does.
+pub(super) fn is_progress(line: &str) -> bool {
+    PROGRESS.iter().any(|word| line.starts_with(word))
+        || line.ends_with(" is up-to-date")
+        || line.ends_with(" ... done")
+}
+
 /// The warning in a line, if it is one.
 fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
     let line = line.trim_end();
@@ -106,10 +113,7 @@ fn warning<'a>(command: &Command, line: &'a str) -> Option<&'a str> {
     };
     // What Python says of libraries begins with a path, and continues indented.
     let is_of_python = line.starts_with(['/', ' ', '\t']);
-    let is_progress = PROGRESS.iter().any(|word| line.starts_with(word))
-        || line.ends_with(" is up-to-date")
-        || line.ends_with(" ... done");
-    let is_warning = is_composed && !line.is_empty() && !is_of_python && !is_progress;
+    let is_warning = is_composed && !line.is_empty() && !is_of_python && !is_progress(line);
     is_warning.then_some(line)
 }
 

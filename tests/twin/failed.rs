@@ -81,6 +81,27 @@ fn next_release_that_crashes_is_rolled_back() {
     }
 }
 
+/// docker-compose says it of the container, under a temporary name, and again of the service.
+#[test]
+fn what_docker_says_of_a_container_that_does_not_start_is_quoted_once() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    App::new("1.0.0").write(&site);
+    site.apply();
+    let mut bad = App::new("1.1.0");
+    bad.services = "    devices: [\"/dev/nothing-here:/dev/camera\"]\n".to_owned();
+    bad.write(&site);
+    let ran = site.run(&["apply", "--yes"]).exits(6);
+    ran.says("ERROR: for hello_web_1 Cannot start service web: ");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert_eq!(
+        said.matches("Cannot start service web").count(),
+        1,
+        "{said}"
+    );
+    assert!(!said.contains("_hello_web_1"), "{said}");
+}
+
 /// Returns the progress lines.
 fn progress(stderr: &str) -> String {
     let lines = stderr
