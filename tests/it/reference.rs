@@ -206,5 +206,5 @@ fn keys_of_manifests_are_current() {
 
 #[test]
 fn commands_are_current() {
-    is_current("docs/commands.md", &commands());
+    is_current("docs/cli.md", &commands());
 }
