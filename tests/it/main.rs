@@ -26,6 +26,7 @@ mod plan_boot;
 mod plan_codes;
 mod plan_device;
 mod plan_documents;
+mod plan_reference;
 mod probe_fixtures;
 mod public_api;
 mod reference;
