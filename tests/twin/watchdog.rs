@@ -166,7 +166,15 @@ fn a_release_that_locks_the_next_client_out_is_rolled_back() {
     ran.says("watchdog failed; the previous release was restored");
     scene.twin.root("rm /run/nologin");
     scene.old.runs_on(&scene.twin);
-    assert_eq!(scene.twin.oem(LEFT), "");
+    // The client's verdict, and neither a program nor a unit.
+    let left = scene.twin.oem(LEFT);
+    assert!(left.ends_with(".ended\nverdict"), "{left}");
+    scene
+        .site
+        .run(&["status"])
+        .exits(0)
+        .says("hello: the apply of 1.1.0 by tester@")
+        .says("failed at watchdog; it was rolled back to the previous release");
     scene.old.write(&scene.site);
     scene.site.nothing_to_do();
 }
