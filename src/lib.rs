@@ -147,8 +147,8 @@ pub mod state {
 #[doc(hidden)]
 pub mod internal {
     pub use o3r_core::{
-        architecture, blocks, compose, compression, cost, desired, digest, driver, health, offers,
-        plan, remote, restart_policy, shell, status,
+        architecture, blocks, compose, compression, cost, desired, digest, driver, generation,
+        health, offers, plan, remote, restart_policy, shell, status,
     };
     pub use o3r_transfer::{self as image, patch};
 

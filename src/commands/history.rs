@@ -6,7 +6,7 @@ use super::{CommandError, Exit, kept};
 use crate::{
     cli::{self, Global, TextOrJson},
     observe::{self, Attempt, ReleaseHistory},
-    render::{self, Applies, KeptRelease},
+    render::{self, KeptRelease, ShownRelease},
     ui::Ui,
 };
 
@@ -24,8 +24,8 @@ pub(super) async fn run(
         let name = name.as_ref();
         name.is_none_or(|name| name == *release)
     });
-    let shown: Vec<Applies> = wanted
-        .map(|(release, history)| Applies {
+    let shown: Vec<ShownRelease> = wanted
+        .map(|(release, history)| ShownRelease {
             release: release.clone(),
             kept: kept_releases(history),
             applies: applies(history),

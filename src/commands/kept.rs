@@ -131,3 +131,81 @@ fn choose(history: &ReleaseHistory, name: &str, wanted: Option<&str>) -> Result<
         Some(help.into()),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{digest::Digest, generation::GenerationError};
+
+    /// A history of these versions, of which one is deployed.
+    fn history(versions: &[&str], deployed: &str) -> ReleaseHistory {
+        let mut history = ReleaseHistory::default();
+        for (number, version) in (1..).zip(versions) {
+            let header = serde_json::json!({
+                "format": 1, "release": "app", "version": version, "desired": Digest::of(version),
+                "arch": "arm64", "api_port": 80, "directories": [], "volumes": [], "images": [],
+                "transfers": [], "projects": [], "keep": 2,
+            });
+            let header = crate::generation::Header::read(&header.to_string());
+            assert!(header.is_ok(), "{header:?}");
+            history.kept.insert(number, header);
+        }
+        let recorded = serde_json::json!({
+            "version": deployed, "desired": Digest::of(deployed), "projects": [],
+        });
+        history.recorded = vec![serde_json::from_value(recorded).unwrap()];
+        history
+    }
+
+    fn chosen(history: &ReleaseHistory, wanted: Option<&str>) -> Option<u64> {
+        choose(history, "app", wanted).ok()
+    }
+
+    #[test]
+    fn a_release_is_chosen_by_version_or_number() {
+        let all = history(&["1.0", "1.1", "1.0", "3"], "1.1");
+        assert_eq!(
+            chosen(&all, Some("1.0")),
+            Some(3),
+            "the newest of a version"
+        );
+        assert_eq!(chosen(&all, Some("#1")), Some(1));
+        assert_eq!(chosen(&all, Some("2")), Some(2));
+        assert_eq!(chosen(&all, Some("3")), Some(4), "a version comes first");
+        assert_eq!(chosen(&all, Some("#9")), None);
+        let error = choose(&all, "app", Some("2.0")).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::UnknownRelease));
+        let said = format!("{error:?}");
+        assert!(said.contains("no release 2.0 of app"), "{said}");
+        assert!(said.contains("1.1 (#2)"), "{said}");
+    }
+
+    #[test]
+    fn without_a_name_the_release_before_the_current_one_is_meant() {
+        assert_eq!(chosen(&history(&["1", "2", "3"], "2"), None), Some(1));
+        assert_eq!(chosen(&history(&["1", "2"], "1"), None), None);
+        // What is deployed is not kept: the newest that is.
+        assert_eq!(chosen(&history(&["1", "2"], "3"), None), Some(2));
+        let mut damaged = history(&["1", "2", "3"], "3");
+        let error = GenerationError::Damaged("cut".into());
+        damaged.kept.insert(2, Err(error));
+        assert_eq!(chosen(&damaged, None), Some(1));
+        let none = choose(&ReleaseHistory::default(), "app", None).unwrap_err();
+        assert!(format!("{none:?}").contains("it keeps none"));
+    }
+
+    #[test]
+    fn the_only_release_of_a_vpu_needs_no_manifest() {
+        let only = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            only_one(names.iter(), "vpu")
+        };
+        assert_eq!(only(&["app"]).unwrap(), "app");
+        for names in [&[][..], &["app", "other"]] {
+            let error = only(names).unwrap_err();
+            assert_eq!(error.code(), Some(ErrorCode::UnknownRelease));
+        }
+        let error = unreadable("app", 3, "it is damaged");
+        assert_eq!(error.code(), Some(ErrorCode::ReleaseUnreadable));
+    }
+}

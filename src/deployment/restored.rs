@@ -12,7 +12,7 @@ use crate::{
 /// What a comparison with the restored release found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// All resources, so many, are as the release has them.
+    /// This number of resources, all of them, match the release.
     Same(usize),
     /// These addresses are not.
     Differs(Vec<String>),
@@ -39,7 +39,7 @@ async fn look_at<H: Host>(
 ) -> Result<Compared, String> {
     let History(releases) = observe::history(host).await.map_err(|e| e.to_string())?;
     let history = releases.get(release);
-    let number = history.and_then(|history| history.current());
+    let number = history.and_then(observe::ReleaseHistory::current);
     let number = number.ok_or("the VPU does not keep it")?;
     let read = observe::generation(host, release, number).await;
     let (home, generation) = read.map_err(|error| error.to_string())?;

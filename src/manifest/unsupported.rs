@@ -17,7 +17,6 @@ const LATER: &[&str] = &[
     "/logs/*",
     "/usb/*",
     "/registries/*",
-    "/apply/keep_releases",
     "/apply/stamp",
 ];
 

@@ -13,7 +13,7 @@ use crate::observe::Attempt;
 
 /// The history of a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Applies {
+pub(crate) struct ShownRelease {
     /// `[release].name`.
     pub(crate) release: String,
     /// The releases that the VPU keeps, the newest first.
@@ -39,7 +39,7 @@ pub(crate) struct KeptRelease {
 /// Renders the history, with the last `most` applies of each release.
 pub(crate) fn history_text(
     address: &str,
-    releases: &[Applies],
+    releases: &[ShownRelease],
     most: usize,
     style: Style,
 ) -> String {
@@ -49,7 +49,7 @@ pub(crate) fn history_text(
     }
     for release in releases {
         // Names and reasons come from the VPU.
-        let Applies {
+        let ShownRelease {
             release,
             kept,
             applies,
@@ -140,7 +140,7 @@ mod tests {
             bytes,
             ..Attempt::default()
         };
-        let release = Applies {
+        let release = ShownRelease {
             release: "hello".into(),
             kept: vec![
                 kept(3, "1.2", true, None),

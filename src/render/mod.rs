@@ -9,7 +9,7 @@ mod text;
 mod wrap;
 
 pub use changes::Details;
-pub(crate) use history::{Applies, KeptRelease, history_text};
+pub(crate) use history::{KeptRelease, ShownRelease, history_text};
 use o3r_core::units;
 pub use o3r_core::units::{bytes, duration, time};
 pub use sh::{Script, SecretPayload, sh};

@@ -63,7 +63,8 @@ fn next_release_that_crashes_is_rolled_back() {
         let ran = site.run(&["apply", "--yes"]).exits(6);
         ran.says("compose.hello failed; the previous release was restored")
             .says("code: rolled-back")
-            .says("no camera found");
+            .says("no camera found")
+            .says("resources are as before");
         insta::allow_duplicates!(insta::assert_snapshot!(
             "rollback",
             site.redact(&progress(&ran.stderr))

@@ -5,9 +5,9 @@ use crate::support::{App, Site, Twin};
 /// An application with transfers and a large file.
 fn app(version: &str, site: &Site) -> App {
     let mut app = App::new(version);
-    app.more = "[[transfers]]\nsrc = \"settings/\"\ndst = \"~/settings\"\ndelete = true\nrestart = [\"hello\"]\n\n\
-                [[transfers]]\nsrc = \"model\"\ndst = \"~/model\"\n"
-        .to_owned();
+    let more = "[[transfers]]\nsrc = \"settings/\"\ndst = \"~/settings\"\ndelete = true\nrestart = [\"hello\"]\n\n\
+                [[transfers]]\nsrc = \"model\"\ndst = \"~/model\"\n";
+    app.more.push_str(more);
     site.write("settings/mode", &format!("mode-of-{version}\n"));
     site.write("settings/key.pem", &format!("key-of-{version}\n"));
     // More than a mebibyte: it is kept as a link.

@@ -103,10 +103,10 @@ async fn run_inner(
     result: &mut Applied,
 ) -> Result<Exit, CommandError> {
     // Boxed: the future is large, as it spans several exchanges with the VPU.
-    let session = open(global, towards, args, cache, ui);
     let prepared = async {
-        let session = Box::pin(session).await?;
-        prepare(session, args, ui, interrupts.clone(), result).await
+        let saved = args.plan.as_deref().map(read_plan).transpose()?;
+        let session = Box::pin(open(global, towards, args, cache, ui)).await?;
+        prepare(session, args, saved, ui, interrupts.clone(), result).await
     };
     let prepared = Box::pin(prepared);
     let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {
@@ -204,11 +204,11 @@ async fn open(
 async fn prepare(
     mut session: Session,
     args: &cli::Apply,
+    saved: Option<Plan>,
     ui: Ui,
     interrupts: Interrupts,
     result: &mut Applied,
 ) -> Result<Option<Prepared>, CommandError> {
-    let saved = args.plan.as_deref().map(read_plan).transpose()?;
     if let Some(saved) = &saved {
         session.vpu.as_in(saved);
     }

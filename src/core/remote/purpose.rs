@@ -87,8 +87,11 @@ pub fn purpose(command: &Argv) -> String {
     };
     let arguments = &command.words()[4..];
     match (name, arguments) {
-        (RUN_NAME, [_, _, _, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
-        ("o3r-from-store", [_, inner @ ..]) if !inner.is_empty() => purpose(&words(inner)),
+        (RUN_NAME, [_, _, _, inner @ ..]) | ("o3r-from-store", [_, inner @ ..])
+            if !inner.is_empty() =>
+        {
+            purpose(&words(inner))
+        }
         ("o3r-in", [directory, inner @ ..]) if !inner.is_empty() => {
             format!("{} (in {directory})", purpose(&words(inner)))
         }

@@ -41,7 +41,7 @@ fn commands() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// The text of a release that has these files as they are now.
+/// The text of a release that has these files with their present contents.
 fn release(both: &Both, files: &[usize]) -> String {
     let mut text = "{\"format\":1}\n".to_owned();
     let now = seen(&both.sandbox.home());

@@ -5,6 +5,7 @@
 mod corpus;
 mod docker_attributes;
 mod drift;
+mod generations;
 mod lock;
 mod networks_and_volumes;
 mod regressions;
@@ -16,7 +17,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use camino::Utf8Path;
 use o3r_deploy::internal::{
     apply::{self, Log, Observer, Options, Outcome, Report, Restored},
-    desired::{Desired, Entry, Mounted, Project, ProjectState, Service, Transfer},
+    desired::{Contents, Desired, Entry, Mounted, Project, ProjectState, Service, Transfer},
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
@@ -42,6 +43,9 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
     for question in desired.questions(&observed.facts) {
         let resolved = resolve(vpu, &question).await.unwrap();
         observed.facts.resolved.insert(question.project, resolved);
+    }
+    if desired.contents == Contents::OnVpu {
+        observed.facts.kept = vpu.world(|world| generations::whole(world));
     }
     let plan = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
     let none = Vec::<String>::new();

@@ -109,6 +109,9 @@ fn regression_images_of_earlier_releases_are_listed() {
         let plan = plan_for(&vpu, &next).await;
         assert!(plan.unmanaged.is_empty(), "a failure would roll back to it");
         converge(&vpu, &next).await;
+        let plan = plan_for(&vpu, &next).await;
+        assert!(plan.unmanaged.is_empty(), "it is kept for a rollback");
+        vpu.world(|world| world.remove_below("/home/oem/.o3r-deploy/generations"));
         let old = image_content(0).staging_tag;
         let plan = plan_for(&vpu, &next).await;
         let unmanaged: Vec<String> = plan.unmanaged.iter().map(ToString::to_string).collect();

@@ -62,7 +62,7 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
         // 1 was loaded under the name of ours, the others were there before; 0 is of a failed apply.
         let others = "o3r-deploy/other:9 i9\nother:1 i9\n";
         let own = "o3r-deploy/app:1 i1\no3r-deploy/app:0 i0\n";
-        let named: String = (1..=4).map(|n| format!("app:{n} i{n}\n")).collect();
+        let named = "app:1 i1\napp:2 i2\napp:3 i3\napp:4 i4\n";
         fs::write(&list, format!("{others}{own}{named}")).unwrap();
         let keep = remote::keep_generation("app", 2);
         for version in ["1", "2", "3"] {

@@ -67,6 +67,9 @@ pub(super) fn run(world: &mut World, command: &Argv, stdin: &[u8]) -> Ran {
 }
 
 fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
+    if generations::SCRIPTS.contains(&name) {
+        return generations::script(world, name, args, stdin);
+    }
     match (name, args) {
         ("o3r-restored", kept) => forget_kept(world, kept),
         ("o3r-create-volume", [name, device, label]) => {
@@ -104,9 +107,6 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ) => {
             return between::script(world, name, args);
         }
-        ("o3r-keep-generation" | "o3r-from-store" | "o3r-stage-kept", _) => {
-            return generations::script(world, name, args, stdin);
-        }
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
         }
@@ -140,16 +140,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-wait-healthy", [project, _, _, _, text, _, command @ ..]) => {
             return wait_healthy(world, project, text, command);
         }
-        ("o3r-record-started", [project, record]) => {
-            let mut text = String::from_utf8_lossy(stdin).into_owned();
-            let _ = writeln!(text, "boot {}", world.boot_id);
-            for (id, container) in &world.containers {
-                if container.project == *project && !projects::is_aside(id, container) {
-                    let _ = writeln!(text, "container {id} {}", container.config_hash.hex());
-                }
-            }
-            world.write_privately(record, text.as_bytes(), 0o600);
-        }
+        ("o3r-record-started", [project, record]) => record_started(world, project, record, stdin),
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
         }
@@ -170,6 +161,18 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
+}
+
+/// Records what the containers of a project were started from.
+fn record_started(world: &mut World, project: &str, record: &str, stdin: &[u8]) {
+    let mut text = String::from_utf8_lossy(stdin).into_owned();
+    let _ = writeln!(text, "boot {}", world.boot_id);
+    for (id, container) in &world.containers {
+        if container.project == project && !projects::is_aside(id, container) {
+            let _ = writeln!(text, "container {id} {}", container.config_hash.hex());
+        }
+    }
+    world.write_privately(record, text.as_bytes(), 0o600);
 }
 
 /// Removes a project's containers, then its networks by name.

@@ -14,6 +14,9 @@ use o3r_deploy::internal::{digest::Digest, shell::Argv};
 /// The size from which contents are links to the deployed files.
 const LARGE: usize = 1 << 20;
 
+/// The scripts that keep releases, and use what is kept.
+pub(super) const SCRIPTS: [&str; 3] = ["o3r-keep-generation", "o3r-from-store", "o3r-stage-kept"];
+
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
         ("o3r-keep-generation", [release, keep, _]) => {
@@ -48,31 +51,34 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
     let mut out = String::new();
     match (name, args) {
         ("o3r-note-attempt", _) => {}
-        ("o3r-verify-kept", [store, word]) => {
+        ("o3r-verify-kept", [store, nonce]) => {
             for sha256 in String::from_utf8_lossy(stdin).lines() {
                 let file = world.files.get(&format!("{store}/{sha256}"));
                 if file.is_some_and(|file| Digest::of(&file.bytes).hex() == sha256) {
-                    let _ = writeln!(out, "{word} {sha256}");
+                    let _ = writeln!(out, "{nonce} {sha256}");
                 }
             }
         }
-        ("o3r-show-generation", [word, release, number]) => {
+        ("o3r-show-generation", [nonce, release, number]) => {
             let path = format!("{home}/.o3r-deploy/generations/{release}/{number}");
-            let _ = write!(out, "\n{word} {home}\n{}", texts(&path)?);
+            let _ = write!(out, "\n{nonce} {home}\n{}", texts(&path)?);
         }
-        ("o3r-history", [word, _]) => {
+        ("o3r-history", [nonce, _]) => {
             let root = format!("{home}/.o3r-deploy/generations");
             for path in world.files_below(&root).keys() {
                 let (release, number) = path[root.len() + 1..].split_once('/')?;
+                if number.parse::<u64>().is_err() {
+                    continue; // of a keep that was cut off
+                }
                 let text = texts(path)?;
                 let header = text.lines().next().unwrap_or_default();
-                let _ = writeln!(out, "{word} generation {release} {number} {header}");
+                let _ = writeln!(out, "{nonce} generation {release} {number} {header}");
             }
             let root = format!("{home}/.o3r-deploy/releases");
             for path in world.files_below(&root).keys() {
                 let release = path[root.len() + 1..].strip_suffix(".jsonl")?;
                 for line in texts(path)?.lines() {
-                    let _ = writeln!(out, "{word} recorded {release} {line}");
+                    let _ = writeln!(out, "{nonce} recorded {release} {line}");
                 }
             }
         }

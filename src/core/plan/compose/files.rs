@@ -37,7 +37,7 @@ pub(super) fn files<'a>(
             Ok(Some((Change::Mode(found), cause))) => mode(builder, project, file, found, cause),
             Ok(Some((Change::Content, cause))) => {
                 changed.insert(file.relative.clone());
-                put(builder, project, file, previous, cause);
+                blocked |= !put(builder, project, file, previous, cause);
             }
             Err(obstacle) => {
                 builder.block(address, obstacle);
@@ -195,18 +195,19 @@ fn mode(
     builder.step(draft);
 }
 
+/// Plans to write a file; returns whether that is not blocked.
 fn put(
     builder: &mut Builder<'_>,
     project: &Project,
     file: &ProjectFile,
     previous: Option<&Previous<'_>>,
     cause: Cause,
-) {
+) -> bool {
     let place = Place::of(builder, project, &file.relative, previous);
     let address = file_address(&project.name, &file.relative);
     let contents = (file.sha256, file.bytes, file.local.as_path());
     let Some(command) = builder.with_contents(address, place.put(file), contents) else {
-        return;
+        return false;
     };
     let action = if cause == Cause::Missing {
         Action::Create
@@ -214,6 +215,7 @@ fn put(
         Action::Update
     };
     step(builder, project, &place, previous, (action, cause), command);
+    true
 }
 
 /// Plans the removal of a file that an earlier apply put there.
