@@ -72,6 +72,8 @@ pub struct Header {
     watchdog: Option<u64>,
     /// `[apply].keep_releases`.
     keep: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<RemotePath>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +220,7 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
         disabled: desired.disabled.iter().map(|d| d.name.clone()).collect(),
         watchdog: desired.watchdog.map(|silence| silence.as_secs()),
         keep: desired.keep_releases,
+        stamp: desired.stamp.clone(),
     }
 }
 
@@ -370,6 +373,7 @@ impl Generation {
                 .collect(),
             watchdog: header.watchdog.map(Duration::from_secs),
             keep_releases: header.keep,
+            stamp: header.stamp,
             contents: Contents::OnVpu,
         }
     }
@@ -514,6 +518,7 @@ mod tests {
                 source: None,
             }],
             watchdog: Some(Duration::from_secs(120)),
+            stamp: Some("~/share/deployments".parse().unwrap()),
             ..testing::desired(vec![project, absent])
         }
     }
@@ -532,6 +537,7 @@ mod tests {
         project.files.clone_from(&read.files[0]);
         let again = read.desired(vec![project]);
         assert_eq!(again.contents, Contents::OnVpu);
+        assert_eq!(again.stamp, desired.stamp);
         assert_eq!(again.manifest.path, "release 1 of app");
         assert_eq!(again.transfers[0].entries, desired.transfers[0].entries);
         assert!(again.transfers[0].exclude.covers("a.tmp"));

@@ -56,6 +56,7 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         disabled: vec![],
         watchdog: None,
         keep_releases: 2,
+        stamp: None,
         contents: Contents::Here,
     }
 }

@@ -497,8 +497,8 @@ pub struct Apply {
     #[serde(default = "default_keep_releases")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_releases: u32,
-    /// A directory on the VPU in which every apply writes a record. Default: none. Example:
-    /// `~/share/deployments`.
+    /// A directory on the VPU in whose file `deployments.jsonl` every apply that changes something appends a line: when, by whom,
+    /// release and version. Default: none. Example: `~/share/deployments`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<RemotePath>,
     /// How long an apply may be silent in its switch phase (the link is lost, the computer sleeps) before the VPU rolls

@@ -17,7 +17,6 @@ const LATER: &[&str] = &[
     "/logs/*",
     "/usb/*",
     "/registries/*",
-    "/apply/stamp",
 ];
 
 /// Returns an error for every unsupported key in the manifest.

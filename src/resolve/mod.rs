@@ -145,6 +145,7 @@ pub fn resolve_while(
         }),
         watchdog: manifest.apply.watchdog.after(),
         keep_releases: manifest.apply.keep_releases,
+        stamp: manifest.apply.stamp.clone(),
         contents: Contents::Here,
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {

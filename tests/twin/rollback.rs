@@ -30,9 +30,23 @@ fn the_release_before_comes_back_without_sending_anything() {
     let only = site.run(&["rollback", "--yes"]).exits(1);
     only.says("the VPU keeps no release of hello before the current one: it keeps 1.0.0 (#1)");
     site.write("settings/new", "only in 1.1.0\n");
-    let two = app("1.1.0", &site);
+    let mut two = app("1.1.0", &site);
+    // A project that 1.0.0 does not have, and a note of each apply.
+    two.more.push_str(
+        "\n[[compose]]\nname = \"side\"\nfile = \"side.yml\"\n\n[apply]\nstamp = \"~/share/deployments\"\n",
+    );
+    let services = "services:\n  side:\n    image: hello:1.1.0\n    command: sleep 1000\n    stop_signal: SIGKILL\n";
+    site.write("side.yml", &format!("version: \"2.4\"\n{services}"));
+    two.write(&site);
     site.apply();
     two.runs_on(&twin);
+    let note = twin.oem("cat share/deployments/deployments.jsonl");
+    assert!(
+        note.contains("\"release\":\"hello\",\"version\":\"1.1.0\""),
+        "{note}"
+    );
+    let sides = "docker ps -aq --filter label=com.docker.compose.project=side; ls /usr/share/oem/docker/compose";
+    assert!(twin.oem(sides).contains("side"));
     let files_of_two = twin.oem(FILES);
 
     // On another machine without any file of the application.
@@ -46,6 +60,7 @@ fn the_release_before_comes_back_without_sending_anything() {
     eprintln!("{}", rollback.stdout);
     one.runs_on(&twin);
     assert_eq!(twin.oem(FILES), files_of_one);
+    assert_eq!(twin.oem(sides), "hello");
     let again = elsewhere.run(&["rollback", "1.0.0", "--yes"]).exits(0);
     again.says("Nothing to do");
     // The manifest of 1.0.0 has nothing to add.

@@ -58,6 +58,8 @@ pub struct Desired {
     pub watchdog: Option<Duration>,
     /// How many releases the VPU keeps beside this one. Not part of the release.
     pub keep_releases: u32,
+    /// The directory on the VPU in which each apply notes the release. Not part of the release.
+    pub stamp: Option<RemotePath>,
     /// Where the contents of its files and images are.
     pub contents: Contents,
 }
@@ -416,7 +418,7 @@ impl Desired {
     }
 
     /// Whether the release names the project. A rollback adds those that the VPU has beside, to remove them.
-    fn is_declared(&self, project: &Project) -> bool {
+    pub fn is_declared(&self, project: &Project) -> bool {
         self.contents == Contents::Here || project.state != ProjectState::Absent
     }
 

@@ -22,7 +22,9 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     };
     let desired = builder.desired;
     let is_absent = |project: &&Project| project.state == ProjectState::Absent;
+    // A rollback also removes what the release never had.
     let removed = desired.projects.iter().filter(is_absent);
+    let removed = removed.filter(|project| desired.is_declared(project));
     let present = desired.projects.iter().filter(|p| !is_absent(p));
     let made: BTreeMap<String, Made> = present
         .map(|project| {
@@ -98,6 +100,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         // wrote the record has still recorded the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
     ]);
+    let draft = draft.run(stamp(builder));
     let restore = if builder.has_steps_in(Phase::Switch) {
         compose::restore_unchanged(builder)
     } else {
@@ -105,6 +108,26 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     };
     builder.step(draft.undo(restore.into_iter().chain(forget)));
     true
+}
+
+/// Returns the command that notes the release where the manifest says.
+fn stamp(builder: &Builder<'_>) -> Option<Command> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        release: &'a str,
+        version: &'a str,
+    }
+    let release = &builder.desired.release;
+    let line = json_line(&Line {
+        release: &release.name,
+        version: &release.version,
+    });
+    let directory = builder.desired.stamp.as_ref()?;
+    let directory = directory.resolve(&builder.facts.system.home);
+    Some(Command::with(
+        remote::stamp(&directory),
+        Payload::inline(line),
+    ))
 }
 
 /// Returns a difference in what the same declaration resolved to, such as an image without a source
@@ -175,6 +198,7 @@ fn json_line(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
     use crate::{
+        desired::Desired,
         digest::Digest,
         facts::{Input, Probed},
         offers::Offers,
@@ -289,6 +313,24 @@ mod tests {
         plan(&mut builder, &BTreeSet::new());
         let gone = Address::new(ResourceKind::Compose, "gone");
         assert_eq!(builder.finish("host").unmanaged, [gone]);
+    }
+
+    #[test]
+    fn a_release_is_noted_where_the_manifest_says() {
+        let mut desired = testing::desired(vec![]);
+        let observed = testing::observed();
+        let offers = Offers::default();
+        let last = |desired: &Desired| {
+            let mut builder = Builder::new(desired, &observed, &offers);
+            plan(&mut builder, &BTreeSet::new());
+            let mut record = builder.finish("host").steps.pop().unwrap();
+            record.actions.pop().unwrap()
+        };
+        assert!(last(&desired).to_display().contains("o3r-record-release"));
+        desired.stamp = Some("~/share/deployments".parse().unwrap());
+        let line = "{\"release\":\"app\",\"version\":\"1\"}\n".to_owned();
+        let stamp = remote::stamp("/home/oem/share/deployments");
+        assert_eq!(last(&desired), Command::with(stamp, Payload::inline(line)));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 # Keeps a release so that one can return to it: the text on standard input (generation.rs describes it), the contents of
 # its files in the store, under their sha256, and its images under names of our own. Then removes the oldest releases,
-# with the contents and images that no other one needs.
+# with the contents and images that no other one needs; all others if the disk would be full with them.
 # Succeeds in any case, because the release itself is good; it says what is not kept.
-# $1 release  $2 how many to keep beside this one  $3 kilobytes to leave free
+# $1 release  $2 how many to keep beside this one  $3 kilobytes to leave free  $4 bytes from which a file is linked
 main() {
     umask 077
-    release=$1 keep=$2 reserve=$3
+    release=$1 keep=$2 reserve=$3 large=$4
     base=$HOME/.o3r-deploy
     all=$base/generations/$release store=$base/store new=$base/generations/$release/new
     # What a keep that was cut off left.
@@ -48,7 +48,7 @@ contents() {
         bytes=${rest%% *} name=${rest#* }
         path=$at${name:+/$name} to=$store/$sha256
         # shellcheck disable=SC3013 # dash and busybox have -ef
-        if [ "$bytes" -ge 1048576 ]; then
+        if [ "$bytes" -ge "$large" ]; then
             [ "$path" -ef "$to" ] && continue
             # A link to another file than the one that was just applied: somebody changed that one in place.
             if ln -- "$path" "$store/new" 2>/dev/null; then
@@ -115,16 +115,19 @@ numbers() {
     for file in "$all"/[0-9]*; do echo "${file##*/}"; done
 }
 
-# Removes the oldest generations of this release.
+# Removes the oldest generations of this release, and more of them while the disk is full: what they hold may be large.
 prune() {
     set +f
     old=
-    for number in $(numbers | sort -rn | tail -n "+$((keep + 2))"); do
-        old="$old$(sed -n 's/^i [^ ]* //p' "$all/$number")$IFS"
-        rm -f -- "$all/$number"
+    for one in $(numbers | sort -rn | tail -n "+$((keep + 2))"); do drop "$one"; done
+    [ -z "$old" ] || unneeded
+    while [ "$(free)" -lt "$reserve" ]; do
+        one=$(numbers | sort -n | head -n 1)
+        [ "$one" != "$number" ] || break
+        drop "$one"
+        unneeded
     done
     kept=$(sed -n 's/^i [^ ]* //p' "$base"/generations/*/[0-9]*)
-    [ -z "$old" ] || unneeded
     set -f
     # The name that the manifest gave an image, if it still is that image's.
     for line in $old; do
@@ -136,6 +139,12 @@ prune() {
     for tag in $held; do
         case "$IFS$kept" in *"$IFS$tag "*) ;; *) remove "$tag" ;; esac
     done
+}
+
+# Removes a generation, and adds its images to $old.
+drop() {
+    old="$old$(sed -n 's/^i [^ ]* //p' "$all/$1")$IFS"
+    rm -f -- "$all/$1"
 }
 
 is_same() {

@@ -15,7 +15,8 @@ use crate::{
 };
 
 pub use generations::{
-    from_store, history, keep_generation, note_attempt, show_generation, stage_kept, verify_kept,
+    LARGE, from_store, history, keep_generation, note_attempt, show_generation, stage_kept, stamp,
+    verify_kept,
 };
 pub use health::{show_containers, wait_healthy, waits_for};
 pub use images::{

@@ -1,11 +1,12 @@
 # Puts contents that the VPU keeps into a staging directory, as stage-files does with received ones: all or nothing.
 # $1 staging directory; its present content is left over from an interrupted apply  $2 the store
+# $3 bytes from which a file is a link, as in the store
 # Standard input: a line for each member
 #   f SHA256 MODE MEMBER
 #   d MODE MEMBER
 #   l MEMBER<TAB>TARGET
 main() {
-    staging=$1 store=$2
+    staging=$1 store=$2 large=$3
     umask 077
     rm -rf -- "$staging" || exit
     mkdir -p -- "$staging/new" || exit
@@ -42,8 +43,7 @@ above() {
 put() {
     # shellcheck disable=SC2012 # ls is on every VPU, stat is not
     size=$(ls -ln -- "$store/$sha256" | { IFS=' ' read -r _ _ _ _ size _ && echo "$size"; })
-    # As in keep-generation.sh: a large file is a link.
-    if [ "${size:-0}" -lt 1048576 ] || ! ln -- "$store/$sha256" "$name" 2>/dev/null; then
+    if [ "${size:-0}" -lt "$large" ] || ! ln -- "$store/$sha256" "$name" 2>/dev/null; then
         cp -- "$store/$sha256" "$name" || return
     fi
     found=$(digest "$name")

@@ -151,6 +151,35 @@ async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_plac
     }
 }
 
+/// The command with another number of kilobytes to leave free.
+fn leaving(keep: &Argv, kilobytes: &str) -> Argv {
+    let mut words = keep.words().to_vec();
+    let place = words.len() - 2;
+    kilobytes.clone_into(&mut words[place]);
+    Argv::new(words.remove(0)).args(words)
+}
+
+#[tokio::test]
+async fn on_a_full_disk_only_the_deployed_release_is_kept() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let keep = remote::keep_generation("app", 2);
+        let large = |letter: u8| vec![letter; 1 << 20];
+        for (version, letter) in [("1", b'a'), ("2", b'b')] {
+            let text = text_of(&fixture, version, &large(letter));
+            assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        }
+        assert_eq!(kept(&fixture), ["1", "2"]);
+        // A link needs no space itself.
+        let text = text_of(&fixture, "3", &large(b'c'));
+        let full = leaving(&keep, "999999999999");
+        assert!(fixture.run(&full, text.as_bytes()).await.success());
+        assert_eq!(kept(&fixture), ["3"]);
+        let store = fixture.home().join(".o3r-deploy/store");
+        assert_eq!(fs::read_dir(&store).unwrap().count(), 1);
+    }
+}
+
 fn text_path(stored: &Path) -> &str {
     text(stored.parent().unwrap())
 }
@@ -162,9 +191,7 @@ async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
         let keep = remote::keep_generation("app", 2);
         let text = text_of(&fixture, "1", b"1");
         assert!(fixture.run(&keep, text.as_bytes()).await.success());
-        let (_, words) = keep.words().split_last().unwrap();
-        let all = Argv::new(&words[0]).args(words[1..].iter().cloned());
-        let full = all.arg("999999999999");
+        let full = leaving(&keep, "999999999999");
         let text = text_of(&fixture, "2", b"2");
         let output = fixture.run(&full, text.as_bytes()).await;
         assert!(output.success());
@@ -200,5 +227,32 @@ async fn the_last_attempts_stay() {
         let said = String::from_utf8_lossy(&history.stdout).into_owned();
         assert_eq!(said.lines().count(), 40);
         assert_eq!(said.lines().last(), Some("w attempt app {\"id\":\"204\"}"));
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_noted_with_who_and_when() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let directory = fixture.home().join("share/deploy ments");
+        let stamp = remote::stamp(text(&directory));
+        let line = b"{\"release\":\"app\",\"version\":\"1\"}\n";
+        assert!(fixture.run(&stamp, line).await.success());
+        let owner = fixture.home().join(".o3r-deploy/lock/owner");
+        fs::create_dir_all(owner.parent().unwrap()).unwrap();
+        fs::write(&owner, "1\nboot\n\"at\":\"then\",\"by\":\"me\"\n").unwrap();
+        assert!(fixture.run(&stamp, line).await.success());
+        let file = directory.join("deployments.jsonl");
+        let lines = fs::read_to_string(&file).unwrap();
+        let wanted = "{\"release\":\"app\",\"version\":\"1\"}\n{\"at\":\"then\",\"by\":\"me\",\"release\":\"app\",\"version\":\"1\"}\n";
+        assert_eq!(lines, wanted);
+        fs::write(&file, "x\n".repeat(1000)).unwrap();
+        assert!(fixture.run(&stamp, line).await.success());
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 500);
+        // What is not a directory is no reason to fail.
+        fs::remove_dir_all(&directory).unwrap();
+        fs::write(&directory, "").unwrap();
+        let output = fixture.run(&stamp, line).await;
+        assert!(output.success() && output.tail(5).contains("cannot be written"));
     }
 }

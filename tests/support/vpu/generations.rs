@@ -15,11 +15,16 @@ use o3r_deploy::internal::{digest::Digest, shell::Argv};
 const LARGE: usize = 1 << 20;
 
 /// The scripts that keep releases, and use what is kept.
-pub(super) const SCRIPTS: [&str; 3] = ["o3r-keep-generation", "o3r-from-store", "o3r-stage-kept"];
+pub(super) const SCRIPTS: [&str; 4] = [
+    "o3r-keep-generation",
+    "o3r-from-store",
+    "o3r-stage-kept",
+    "o3r-stamp",
+];
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
-        ("o3r-keep-generation", [release, keep, _]) => {
+        ("o3r-keep-generation", [release, keep, _, _]) => {
             let keep: usize = keep
                 .parse()
                 .map_err(|_| (1, format!("{keep}: no number")))?;
@@ -34,7 +39,15 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             let command = Argv::new(*program).args(words.iter().copied());
             commands::run(world, &command, &bytes)
         }
-        ("o3r-stage-kept", [staging, store]) => {
+        ("o3r-stamp", [directory, _]) => {
+            let path = format!("{directory}/deployments.jsonl");
+            let file = world.files.get(&path);
+            let mut text = file.map_or_else(Vec::new, |file| file.bytes.clone());
+            text.extend_from_slice(stdin);
+            world.write(&path, &text, 0o644);
+            Ok(String::new())
+        }
+        ("o3r-stage-kept", [staging, store, _]) => {
             stage(world, staging, store, &String::from_utf8_lossy(stdin))
         }
         _ => Err((127, format!("{name}: not understood"))),

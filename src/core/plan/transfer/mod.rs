@@ -199,7 +199,12 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
     let mut full = BTreeSet::new();
     let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
     for one in planned {
-        let files = one.files().map(|bytes| bytes.next_multiple_of(BLOCK));
+        let is_copied = |bytes: &u64| {
+            let is_here = builder.desired.contents == Contents::Here;
+            is_here || *bytes < remote::LARGE
+        };
+        let files = one.files().filter(is_copied);
+        let files = files.map(|bytes| bytes.next_multiple_of(BLOCK));
         *needed.entry(one.mount).or_default() += files.sum::<u64>();
     }
     for one in planned {
@@ -211,7 +216,8 @@ fn without_space<'a>(builder: &mut Builder<'_>, planned: &[Planned<'a>]) -> BTre
                 "the transfers need {needed} on {}, which has {free} free",
                 one.mount
             );
-            let remedy = "free disk space on the VPU: see df -h, du -sh ~/* and docker system df";
+            let remedy = "free disk space on the VPU: see df -h, du -sh ~/* and docker system df; or remove what is kept \
+                          for `o3r-deploy rollback`: rm -r ~/.o3r-deploy/generations ~/.o3r-deploy/store";
             let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
             builder.block(address(one.transfer), obstacle);
             full.insert(one.mount);
