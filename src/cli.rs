@@ -251,6 +251,10 @@ const HINTS: &[(&[&str], &str)] = &[
         "show what apply would do with: o3r-deploy plan",
     ),
     (
+        &["undo", "revert", "restore"],
+        "return to the release before the current one with: o3r-deploy rollback",
+    ),
+    (
         &["list", "ls", "ps"],
         "show what is deployed and what runs with: o3r-deploy status",
     ),

@@ -3,9 +3,10 @@
 use super::{CommandError, ErrorCode, Exit, look::Look};
 use crate::{
     cli::{self, Global},
-    host::{Host as _, Stdin},
+    deployment,
+    host::{Host as _, SshHost, Stdin},
     image::LayerCache,
-    observe::Verdict,
+    observe::{self, Attempt, UNCONFIRMED, Verdict},
     remote::{self, Answer},
     ui::Ui,
 };
@@ -25,10 +26,14 @@ pub(super) async fn run(
     let output = look.host().run(&command, Stdin::Empty).await?;
     match (output.code, answer) {
         (0, Answer::Confirm) => {
+            answered(look.host(), "confirmed").await;
             ui.result("confirmed: the release stays");
             Ok(Exit::Done)
         }
-        (0, Answer::Cancel) => cancelled(&String::from_utf8_lossy(&output.stdout), ui),
+        (0, Answer::Cancel) => {
+            answered(look.host(), "cancelled").await;
+            cancelled(&String::from_utf8_lossy(&output.stdout), ui)
+        }
         (remote::UNKNOWN_TOKEN, _) => Err(CommandError::message(
             ErrorCode::UnknownToken,
             format!(
@@ -43,7 +48,7 @@ pub(super) async fn run(
         )),
         (remote::DECIDED, _) => Err(CommandError::message(
             ErrorCode::RolledBack,
-            "the VPU has rolled back before, or is rolling back",
+            "the VPU has already rolled back, or is rolling back",
             Some("`o3r-deploy status` tells the outcome".into()),
         )),
         (code, _) => Err(CommandError::message(
@@ -54,6 +59,27 @@ pub(super) async fn run(
             ),
             Some("fix the problem, and run `apply` again".into()),
         )),
+    }
+}
+
+/// Notes the answer in the history, where an apply waits for one; the answer counts without it.
+async fn answered(host: &SshHost, result: &str) {
+    let Ok(observe::History(releases)) = observe::history(host).await else {
+        return;
+    };
+    for (name, history) in releases {
+        let Some(last) = history
+            .attempts
+            .last()
+            .filter(|last| last.result == UNCONFIRMED)
+        else {
+            continue;
+        };
+        let attempt = Attempt {
+            result: result.to_owned(),
+            ..last.clone()
+        };
+        deployment::note_attempt(host, &name, &attempt).await;
     }
 }
 

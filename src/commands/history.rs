@@ -18,12 +18,14 @@ pub(super) async fn run(
     args: &cli::History,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let (connection, name) = kept::connect(global, ui).await?;
-    let observe::History(releases) = observe::history(&connection.host).await?;
-    let wanted = releases.iter().filter(|(release, _)| {
-        let name = name.as_ref();
-        name.is_none_or(|name| name == *release)
-    });
+    let (connection, loaded) = kept::connect(global, ui).await?;
+    let history = observe::history(&connection.host).await?;
+    let name = match &loaded {
+        Some(loaded) => Some(kept::name(&history, Some(loaded), &connection.address)?),
+        None => None,
+    };
+    let releases = history.0.iter();
+    let wanted = releases.filter(|(release, _)| name.as_ref().is_none_or(|name| name == *release));
     let shown: Vec<ShownRelease> = wanted
         .map(|(release, history)| ShownRelease {
             release: release.clone(),
@@ -49,8 +51,13 @@ fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
     let kept = history.kept.iter().rev();
     kept.map(|(number, header)| {
         let header = header.as_ref();
+        let applied = header.ok().and_then(|header| history.applied(header));
         KeptRelease {
             number: *number,
+            at: applied
+                .map(|applied| applied.at.clone())
+                .unwrap_or_default(),
+            removed: header.is_ok_and(|header| header.projects.is_empty()),
             version: header
                 .map(|header| header.version.clone())
                 .unwrap_or_default(),

@@ -3,39 +3,73 @@
 use super::{CommandError, ErrorCode, look, session::Connection, target};
 use crate::{
     cli::Global,
-    observe::{self, ReadError, ReleaseHistory},
+    generation::Header,
+    manifest::Loaded,
+    observe::{self, History, ReadError, ReleaseHistory},
     resolve::{Kept, KeptError},
     ui::Ui,
 };
 
-/// Connects; returns the connection and the name of the manifest's release, if there is a manifest.
+/// Connects to a VPU that something names; returns the manifest, too, if there is one.
 pub(super) async fn connect(
     global: &Global,
     ui: Ui,
-) -> Result<(Connection, Option<String>), CommandError> {
+) -> Result<(Connection, Option<Loaded>), CommandError> {
+    if let Some(version) = &global.release_version {
+        return Err(CommandError::message(
+            ErrorCode::UnknownRelease,
+            format!("--release-version {version}: what the VPU keeps has its version"),
+            Some(format!("return to it with: o3r-deploy rollback {version}")),
+        ));
+    }
+    look::is_named(global)?;
     let (loaded, _) = look::read(global)?;
     target::selected(global, loaded.as_ref())?;
     if let Some(loaded) = &loaded {
         super::session::warn(loaded, ui);
     }
     let connection = Connection::open(global, loaded.as_ref()).await?;
-    let name = loaded.map(|loaded| loaded.manifest.release.name.to_string());
-    Ok((connection, name))
+    Ok((connection, loaded))
+}
+
+/// Returns the name of the release: the manifest's, or the only one on the VPU.
+///
+/// # Errors
+/// The VPU has no such release, or several, and no manifest names one.
+pub(super) fn name(
+    releases: &History,
+    loaded: Option<&Loaded>,
+    address: &str,
+) -> Result<String, CommandError> {
+    let names = releases.0.keys();
+    let Some(loaded) = loaded else {
+        return only_one(names, address);
+    };
+    let name = loaded.manifest.release.name.to_string();
+    if releases.0.contains_key(&name) || releases.0.is_empty() {
+        return Ok(name);
+    }
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    Err(CommandError::message(
+        ErrorCode::UnknownRelease,
+        format!(
+            "release {name} was never applied to {address}, which has: {}",
+            names.join(", ")
+        ),
+        Some("correct `name` in [release], or select another manifest with --file".into()),
+    ))
 }
 
 /// Fetches the release that `wanted` names (a version or a number), or the one before the current one.
 pub(super) async fn fetch(
     connection: &Connection,
-    name: Option<&str>,
+    loaded: Option<&Loaded>,
     wanted: Option<&str>,
 ) -> Result<Kept, CommandError> {
-    let observe::History(releases) = observe::history(&connection.host).await?;
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None => only_one(releases.keys(), &connection.address)?,
-    };
+    let releases = observe::history(&connection.host).await?;
+    let name = name(&releases, loaded, &connection.address)?;
     let none = ReleaseHistory::default();
-    let history = releases.get(&name).unwrap_or(&none);
+    let history = releases.0.get(&name).unwrap_or(&none);
     let number = choose(history, &name, wanted)?;
     let read = observe::generation(&connection.host, &name, number).await;
     let (home, generation) = read.map_err(|error| match error {
@@ -68,7 +102,7 @@ fn only_one<'a>(
         [name] => Ok(name.to_owned()),
         [] => Err(CommandError::message(
             ErrorCode::UnknownRelease,
-            format!("{address} has no release of o3r-deploy"),
+            format!("{address} has nothing that o3r-deploy deployed"),
             None,
         )),
         _ => Err(CommandError::message(
@@ -82,54 +116,87 @@ fn only_one<'a>(
     }
 }
 
-/// Chooses what to return to: the newest release of a version, the one of a number (`#3`), or the one before the
-/// current one.
+/// Chooses what to return to: the release of a version, the one of a number (`#3`), or the one before the current one.
 fn choose(history: &ReleaseHistory, name: &str, wanted: Option<&str>) -> Result<u64, CommandError> {
-    let current = history.current();
-    let found = match wanted {
-        None => {
-            let end = current.unwrap_or(u64::MAX);
-            let mut before = history.kept.range(..end).rev();
-            before.find(|(_, header)| header.is_ok())
-        }
-        Some(wanted) => {
-            let by_version = history.kept.iter().rev().find(|(_, header)| {
-                let header = header.as_ref();
-                header.is_ok_and(|header| header.version == wanted)
-            });
-            by_version.or_else(|| {
-                let number = wanted.strip_prefix('#').unwrap_or(wanted);
-                history.kept.get_key_value(&number.parse().ok()?)
-            })
-        }
+    let Some(wanted) = wanted else {
+        let before = history.before();
+        return before.ok_or_else(|| {
+            let what = format!("no release of {name} before the current one");
+            unknown(history, &what)
+        });
     };
-    if let Some((number, _)) = found {
-        return Ok(*number);
+    let has_version = |header: &&Header| header.version == wanted;
+    let same: Vec<u64> = history
+        .readable()
+        .filter(|(_, header)| has_version(header))
+        .map(|(number, _)| number)
+        .collect();
+    match same[..] {
+        [number] => return Ok(number),
+        [] => {}
+        _ => return Err(ambiguous(history, wanted, &same)),
     }
+    let number = wanted.strip_prefix('#').unwrap_or(wanted);
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number| history.kept.contains_key(number));
+    number.ok_or_else(|| unknown(history, &format!("no release `{wanted}` of {name}")))
+}
+
+/// Says that several kept releases have a version.
+fn ambiguous(history: &ReleaseHistory, wanted: &str, numbers: &[u64]) -> CommandError {
+    let lines = numbers.iter().map(|number| {
+        let header = history
+            .kept
+            .get(number)
+            .and_then(|header| header.as_ref().ok());
+        let applied = header.and_then(|header| history.applied(header));
+        let when = applied.map_or(String::new(), |applied| {
+            format!(", applied {} by {}", applied.at, applied.by)
+        });
+        let now = if history.current() == Some(*number) {
+            ", deployed"
+        } else {
+            ""
+        };
+        format!("  #{number}{when}{now}")
+    });
+    let lines: Vec<String> = lines.collect();
+    let last = numbers.last().copied().unwrap_or_default();
+    CommandError::message(
+        ErrorCode::UnknownRelease,
+        format!(
+            "the VPU keeps several releases {wanted}:\n{}",
+            lines.join("\n")
+        ),
+        Some(format!(
+            "choose one by its number: o3r-deploy rollback '#{last}'"
+        )),
+    )
+}
+
+fn unknown(history: &ReleaseHistory, what: &str) -> CommandError {
     let kept = history.kept.iter().map(|(number, header)| match header {
         Ok(header) if !header.version.is_empty() => format!("{} (#{number})", header.version),
         _ => format!("#{number}"),
     });
     let kept: Vec<String> = kept.collect();
-    let what = match wanted {
-        Some(wanted) => format!("no release {wanted} of {name}"),
-        None => format!("no release of {name} before the current one"),
-    };
     let keeps = if kept.is_empty() {
-        "it keeps none".to_owned()
+        "nothing".to_owned()
     } else {
-        format!("it keeps {}", kept.join(", "))
+        kept.join(", ")
     };
     let help = if kept.len() < 2 {
-        "each apply that succeeds is kept from now on; until then, apply the manifest of the release to return to"
+        "apply the release from its manifest; from now on, each apply that succeeds is kept"
     } else {
-        "choose one of these, or apply the manifest of the release to return to"
+        "choose one of these, or apply the release from its manifest"
     };
-    Err(CommandError::message(
+    CommandError::message(
         ErrorCode::UnknownRelease,
-        format!("the VPU keeps {what}: {keeps}"),
+        format!("the VPU keeps {what}; it keeps {keeps}"),
         Some(help.into()),
-    ))
+    )
 }
 
 #[cfg(test)]
@@ -137,23 +204,28 @@ mod tests {
     use super::*;
     use crate::{digest::Digest, generation::GenerationError};
 
-    /// A history of these versions, of which one is deployed.
-    fn history(versions: &[&str], deployed: &str) -> ReleaseHistory {
+    /// A history of these kept versions, each with what distinguishes it, and of the ones that were applied.
+    fn history(versions: &[(&str, u8)], applied: &[u8]) -> ReleaseHistory {
         let mut history = ReleaseHistory::default();
-        for (number, version) in (1..).zip(versions) {
+        for (number, (version, what)) in (1..).zip(versions) {
             let header = serde_json::json!({
-                "format": 1, "release": "app", "version": version, "desired": Digest::of(version),
+                "format": 1, "release": "app", "version": version, "desired": Digest::of([*what]),
                 "arch": "arm64", "api_port": 80, "directories": [], "volumes": [], "images": [],
                 "transfers": [], "projects": [], "keep": 2,
             });
-            let header = crate::generation::Header::read(&header.to_string());
+            let header = Header::read(&header.to_string());
             assert!(header.is_ok(), "{header:?}");
             history.kept.insert(number, header);
         }
-        let recorded = serde_json::json!({
-            "version": deployed, "desired": Digest::of(deployed), "projects": [],
-        });
-        history.recorded = vec![serde_json::from_value(recorded).unwrap()];
+        for what in applied {
+            let recorded = serde_json::json!({
+                "version": "", "desired": Digest::of([*what]), "projects": [],
+                "at": format!("at-{what}"), "by": "me",
+            });
+            history
+                .recorded
+                .push(serde_json::from_value(recorded).unwrap());
+        }
         history
     }
 
@@ -163,35 +235,66 @@ mod tests {
 
     #[test]
     fn a_release_is_chosen_by_version_or_number() {
-        let all = history(&["1.0", "1.1", "1.0", "3"], "1.1");
-        assert_eq!(
-            chosen(&all, Some("1.0")),
-            Some(3),
-            "the newest of a version"
+        let all = history(
+            &[("1.0", 1), ("1.1", 2), ("1.0", 3), ("3", 4)],
+            &[1, 2, 3, 4, 3],
         );
+        assert_eq!(chosen(&all, Some("1.1")), Some(2));
         assert_eq!(chosen(&all, Some("#1")), Some(1));
         assert_eq!(chosen(&all, Some("2")), Some(2));
         assert_eq!(chosen(&all, Some("3")), Some(4), "a version comes first");
         assert_eq!(chosen(&all, Some("#9")), None);
+        assert_eq!(chosen(&all, Some("")), None);
         let error = choose(&all, "app", Some("2.0")).unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::UnknownRelease));
         let said = format!("{error:?}");
-        assert!(said.contains("no release 2.0 of app"), "{said}");
+        assert!(said.contains("no release `2.0` of app"), "{said}");
         assert!(said.contains("1.1 (#2)"), "{said}");
+        let error = format!("{:?}", choose(&all, "app", Some("1.0")).unwrap_err());
+        assert!(error.contains("#1, applied at-1 by me"), "{error}");
+        assert!(
+            error.contains("#3, applied at-3 by me, deployed"),
+            "{error}"
+        );
+        assert!(error.contains("rollback '#3'"), "{error}");
     }
 
     #[test]
     fn without_a_name_the_release_before_the_current_one_is_meant() {
-        assert_eq!(chosen(&history(&["1", "2", "3"], "2"), None), Some(1));
-        assert_eq!(chosen(&history(&["1", "2"], "1"), None), None);
-        // What is deployed is not kept: the newest that is.
-        assert_eq!(chosen(&history(&["1", "2"], "3"), None), Some(2));
-        let mut damaged = history(&["1", "2", "3"], "3");
+        let all = [("1", 1), ("2", 2), ("3", 3)];
+        for (applied, wanted) in [
+            (&[1, 2][..], Some(1)),
+            (&[1], None),
+            (&[], None),
+            (&[1, 2, 2], Some(1)),
+            // 2 was bad: neither a second rollback nor one of the next release leads to it.
+            (&[1, 2, 1], None),
+            (&[1, 2, 1, 3], Some(1)),
+            // What was deployed before is not kept.
+            (&[1, 9, 3], Some(1)),
+            (&[1, 9], Some(1)),
+        ] {
+            assert_eq!(chosen(&history(&all, applied), None), wanted, "{applied:?}");
+        }
+        let mut damaged = history(&all, &[1, 2, 3]);
         let error = GenerationError::Damaged("cut".into());
         damaged.kept.insert(2, Err(error));
         assert_eq!(chosen(&damaged, None), Some(1));
         let none = choose(&ReleaseHistory::default(), "app", None).unwrap_err();
-        assert!(format!("{none:?}").contains("it keeps none"));
+        assert!(format!("{none:?}").contains("it keeps nothing"), "{none:?}");
+    }
+
+    #[test]
+    fn a_failure_that_was_not_rolled_back_is_undone() {
+        let mut left = history(&[("1", 1), ("2", 2)], &[1, 2]);
+        let attempt = |result: &str| crate::observe::Attempt {
+            result: result.into(),
+            ..crate::observe::Attempt::default()
+        };
+        left.attempts = vec![attempt(crate::observe::NOT_ROLLED_BACK)];
+        assert_eq!(chosen(&left, None), Some(2));
+        left.attempts.push(attempt("failed, rolled back"));
+        assert_eq!(chosen(&left, None), Some(1));
     }
 
     #[test]

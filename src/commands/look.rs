@@ -89,14 +89,7 @@ impl Look {
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let has_manifest = global.file != DEFAULT_FILE || global.file.exists();
-        if target::is_guessed(global, has_manifest)? {
-            return Err(CommandError::message(
-                ErrorCode::NoManifest,
-                format!("{NO_MANIFEST}, and nothing else names the VPU; nothing was done"),
-                Some("name the VPU with --host, or its manifest with --file".into()),
-            ));
-        }
+        is_named(global)?;
         Self::open(global, cache, ui).await
     }
 
@@ -133,6 +126,19 @@ impl Look {
     pub(super) fn address(&self) -> &str {
         &self.connection.address
     }
+}
+
+/// Checks that something names the VPU.
+pub(super) fn is_named(global: &Global) -> Result<(), CommandError> {
+    let has_manifest = global.file != DEFAULT_FILE || global.file.exists();
+    if !target::is_guessed(global, has_manifest)? {
+        return Ok(());
+    }
+    Err(CommandError::message(
+        ErrorCode::NoManifest,
+        format!("{NO_MANIFEST}, and nothing else names the VPU; nothing was done"),
+        Some("name the VPU with --host, or its manifest with --file".into()),
+    ))
 }
 
 fn faulty(what: &str) -> String {

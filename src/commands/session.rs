@@ -223,9 +223,12 @@ impl Session {
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let (connection, name) = kept::connect(global, ui).await?;
-        let kept = kept::fetch(&connection, name.as_deref(), wanted).await?;
-        let (resolved, files) = kept.into_parts();
+        let (connection, loaded) = kept::connect(global, ui).await?;
+        let kept = kept::fetch(&connection, loaded.as_ref(), wanted).await?;
+        let (mut resolved, files) = kept.into_parts();
+        if let Some(loaded) = &loaded {
+            resolved.desired.guards = resolve::guards(&loaded.manifest.vpu);
+        }
         let sizes = Sizes::Exact;
         let session = Self::on(connection, Arc::new(resolved), cache, sizes, ui);
         Ok(Self {

@@ -6,7 +6,7 @@ use crate::{
     apply::{FailureReason, Outcome, Report, Restored},
     desired::Release,
     host::{Host, HostError, Stdin},
-    observe::{Applied, Attempt},
+    observe::{Applied, Attempt, NOT_ROLLED_BACK, UNCONFIRMED},
     plan::Plan,
     remote,
 };
@@ -32,12 +32,13 @@ impl Noted {
             id: crate::nonce::nonce(),
             at: applied.at,
             by: applied.by,
+            rollback: plan.manifest.sha256.is_empty(),
             version: release.version.clone(),
             bytes: plan.bytes_to_send(),
             ..Attempt::default()
         };
         let release = release.name.to_string();
-        append(host, &release, &attempt).await;
+        note_attempt(host, &release, &attempt).await;
         Self {
             release,
             attempt,
@@ -57,7 +58,7 @@ impl Noted {
         self.attempt.result = result.to_owned();
         self.attempt.step = step.to_owned();
         self.attempt.seconds = self.start.elapsed().as_secs();
-        append(host, &self.release, &self.attempt).await;
+        note_attempt(host, &self.release, &self.attempt).await;
     }
 }
 
@@ -65,25 +66,26 @@ impl Noted {
 fn result(outcome: &Outcome) -> (&'static str, &str) {
     match outcome {
         Outcome::Done => ("done", ""),
-        Outcome::Unconfirmed { .. } => ("unconfirmed", ""),
+        Outcome::Unconfirmed { .. } => (UNCONFIRMED, ""),
         Outcome::Interrupted { at, .. } => ("interrupted", at),
         Outcome::Failed(failure) => {
             let result = match failure.restored {
-                Restored::Previous => "rolled back",
+                Restored::Previous => "failed, rolled back",
                 Restored::NotNeeded => "failed, nothing changed",
                 Restored::Recorded => "done, cleanup failed",
-                Restored::Undecided { .. } => "the VPU rolls back",
+                Restored::Undecided { .. } => "connection lost, left to the VPU",
                 Restored::NoPrevious
                 | Restored::NotWanted
                 | Restored::OutOfReach
-                | Restored::Failed { .. } => "failed, not rolled back",
+                | Restored::Failed { .. } => NOT_ROLLED_BACK,
             };
             (result, &failure.address)
         }
     }
 }
 
-async fn append<H: Host>(host: &H, release: &str, attempt: &Attempt) {
+/// Appends a line to the attempts of a release.
+pub(crate) async fn note_attempt<H: Host>(host: &H, release: &str, attempt: &Attempt) {
     // Strings and numbers always serialise.
     let mut line = serde_json::to_vec(attempt).unwrap_or_default();
     line.push(b'\n');

@@ -359,7 +359,7 @@ impl std::fmt::Display for ComposeState {
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// The longest time that the project may take to become healthy, as a number with a unit.
-    /// Default: `60s`, or more if the health checks of its containers may take longer. Example:
+    /// Default: `60s`, or more if `settle` or the health checks of its containers take longer. Example:
     /// `2min`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -493,7 +493,7 @@ pub struct Registries {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
-    /// How many releases stay on the VPU for `o3r-deploy rollback`. Default: `2`. Example: `5`.
+    /// How many releases beside the current one stay on the VPU for `o3r-deploy rollback`. Default: `2`. Example: `5`.
     #[serde(default = "default_keep_releases")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_releases: u32,

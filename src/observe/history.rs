@@ -48,6 +48,8 @@ pub(crate) struct Recorded {
 pub(crate) struct Attempt {
     /// Connects the two lines of an apply.
     pub(crate) id: String,
+    /// Whether it was a return to a release that the VPU keeps.
+    pub(crate) rollback: bool,
     /// When it began, by the clock of the machine that applied.
     pub(crate) at: String,
     /// Who applied.
@@ -64,7 +66,55 @@ pub(crate) struct Attempt {
     pub(crate) bytes: u64,
 }
 
+/// How an apply ended that left the decision to a person.
+pub(crate) const UNCONFIRMED: &str = "unconfirmed";
+
+/// How an apply ended whose failure was not rolled back.
+pub(crate) const NOT_ROLLED_BACK: &str = "failed, not rolled back";
+
+impl Attempt {
+    /// Whether it left the VPU between two releases.
+    fn is_left(&self) -> bool {
+        self.result == NOT_ROLLED_BACK
+    }
+}
+
 impl ReleaseHistory {
+    /// Returns the generations that can be read, by number.
+    pub(crate) fn readable(&self) -> impl DoubleEndedIterator<Item = (u64, &Header)> {
+        let kept = self.kept.iter();
+        kept.filter_map(|(number, header)| Some((*number, header.as_ref().ok()?)))
+    }
+
+    /// Returns the last successful apply of a generation.
+    pub(crate) fn applied(&self, header: &Header) -> Option<&Recorded> {
+        let mut recorded = self.recorded.iter().rev();
+        recorded.find(|recorded| recorded.release.desired == header.desired)
+    }
+
+    /// Returns the number of the release to return to: the one that was deployed before the current one, where a return to
+    /// an earlier release undoes those after it; the current one if a failed apply was not rolled back.
+    pub(crate) fn before(&self) -> Option<u64> {
+        let number = |desired: Digest| {
+            let mut kept = self.readable().rev();
+            kept.find(|(_, header)| header.desired == desired)
+                .map(|(number, _)| number)
+        };
+        let mut deployed: Vec<Digest> = vec![];
+        for recorded in &self.recorded {
+            let desired = recorded.release.desired;
+            match deployed.iter().position(|known| *known == desired) {
+                Some(place) => deployed.truncate(place + 1),
+                None => deployed.push(desired),
+            }
+        }
+        let is_left = self.attempts.last().is_some_and(Attempt::is_left);
+        if !is_left {
+            deployed.pop();
+        }
+        deployed.into_iter().rev().find_map(number)
+    }
+
     /// Returns the number of the generation that is deployed, if it is kept.
     pub(crate) fn current(&self) -> Option<u64> {
         let desired = self.recorded.last()?.release.desired;

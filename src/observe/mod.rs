@@ -21,7 +21,10 @@ pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
 #[cfg(test)]
 pub(crate) use history::Recorded;
-pub(crate) use history::{Attempt, History, ReadError, ReleaseHistory, generation, history, kept};
+pub(crate) use history::{
+    Attempt, History, NOT_ROLLED_BACK, ReadError, ReleaseHistory, UNCONFIRMED, generation, history,
+    kept,
+};
 pub use identity::Identity;
 pub use o3r_core::facts::*;
 pub use parse::{ParseError, parse};

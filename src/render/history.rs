@@ -29,6 +29,10 @@ pub(crate) struct KeptRelease {
     pub(crate) number: u64,
     /// Its version; empty if it has none.
     pub(crate) version: String,
+    /// When it was applied last, by the clock of the machine that applied; empty if that is not known.
+    pub(crate) at: String,
+    /// Whether it has no compose project.
+    pub(crate) removed: bool,
     /// Whether it is the one that is deployed.
     pub(crate) current: bool,
     /// Why it cannot be returned to, if so.
@@ -45,7 +49,7 @@ pub(crate) fn history_text(
 ) -> String {
     let mut out = String::new();
     if releases.is_empty() {
-        let _ = writeln!(out, "{address}: no release of o3r-deploy");
+        let _ = writeln!(out, "{address}: nothing deployed by o3r-deploy");
     }
     for release in releases {
         // Names and reasons come from the VPU.
@@ -59,15 +63,23 @@ pub(crate) fn history_text(
         }
         let heading = format!("{release} on {address}");
         line(&mut out, style, 2, &paint(style.color, BOLD, &heading));
-        out.push_str("\nkept on the VPU: return to one with `o3r-deploy rollback VERSION`\n");
+        out.push_str(
+            "\nkept on the VPU (return to one: o3r-deploy rollback VERSION, or '#NUMBER')\n",
+        );
         if kept.is_empty() {
             out.push_str("  none\n");
         }
         for kept in kept {
             let number = format!("#{}", kept.number);
             let mut text = format!("  {number:<4} {}", version(&kept.version));
-            if kept.current {
-                text.push_str("  deployed");
+            for (is_so, what) in [
+                (!kept.at.is_empty(), kept.at.as_str()),
+                (kept.removed, "no project"),
+                (kept.current, "deployed"),
+            ] {
+                if is_so {
+                    let _ = write!(text, "  {what}");
+                }
             }
             if let Some(reason) = &kept.unreadable {
                 let _ = write!(text, "  unusable: {reason}");
@@ -88,23 +100,35 @@ pub(crate) fn history_text(
     out
 }
 
-/// Describes an apply: `2026-11-30T04:01:02Z  1.2  done in 12 s, 1.2 MiB, by me@pc`.
+/// Describes an apply: `2026-11-30T04:01:02Z  1.2  failed at compose.app after 12 s, rolled back; 1.2 MiB, by me@pc`.
 fn apply_line(apply: &Attempt) -> String {
-    let mut text = format!(
-        "{}  {}  {}",
-        apply.at,
-        version(&apply.version),
-        apply.result
-    );
+    let mut text = format!("{}  {}  ", apply.at, version(&apply.version));
+    if apply.rollback {
+        text.push_str("rollback ");
+    }
+    let (result, more) = match apply.result.split_once(", ") {
+        Some((result, more)) => (result, Some(more)),
+        None => (apply.result.as_str(), None),
+    };
+    text.push_str(result);
     if !apply.step.is_empty() {
         let _ = write!(text, " at {}", apply.step);
     }
-    if apply.seconds > 0 {
-        let took = units::duration(Duration::from_secs(apply.seconds));
-        let _ = write!(text, " in {took}");
+    match apply.seconds {
+        0 => {}
+        seconds @ ..60 => {
+            let _ = write!(text, " after {seconds} s");
+        }
+        seconds => {
+            let took = units::duration(Duration::from_secs(seconds));
+            let _ = write!(text, " after {took}");
+        }
+    }
+    if let Some(more) = more {
+        let _ = write!(text, ", {more}");
     }
     if apply.bytes > 0 {
-        let _ = write!(text, ", {}", units::bytes(apply.bytes));
+        let _ = write!(text, "; {}", units::bytes(apply.bytes));
     }
     let _ = write!(text, ", by {}", apply.by);
     text
@@ -129,6 +153,12 @@ mod tests {
             version: version.into(),
             current,
             unreadable: unreadable.map(str::to_owned),
+            at: if current {
+                "2026-11-30T04:01:02Z".into()
+            } else {
+                String::new()
+            },
+            removed: number == 2,
         };
         let apply = |version: &str, result: &str, step: &str, seconds, bytes| Attempt {
             at: "2026-11-30T04:01:02Z".into(),
@@ -149,7 +179,7 @@ mod tests {
             ],
             applies: vec![
                 apply("1.2", "done", "", 12, 3 << 20),
-                apply("1.3", "rolled back", "compose.hello", 9, 0),
+                apply("1.3", "failed, rolled back", "compose.hello", 90, 0),
                 apply("1.1", "done", "", 0, 0),
             ],
         };
@@ -157,17 +187,17 @@ mod tests {
         insta::assert_snapshot!(text, @"
         hello on vpu
 
-        kept on the VPU: return to one with `o3r-deploy rollback VERSION`
-          #3   1.2  deployed
-          #2   1.1
+        kept on the VPU (return to one: o3r-deploy rollback VERSION, or '#NUMBER')
+          #3   1.2  2026-11-30T04:01:02Z  deployed
+          #2   1.1  no project
           #1   (no version)  unusable: it has format 2
 
         applies
-          2026-11-30T04:01:02Z  1.2  done in 12.0 s, 3.00 MiB, by me@pc
-          2026-11-30T04:01:02Z  1.3  rolled back at compose.hello in 9.0 s, by me@pc
+          2026-11-30T04:01:02Z  1.2  done after 12 s; 3.00 MiB, by me@pc
+          2026-11-30T04:01:02Z  1.3  failed at compose.hello after 1 min 30 s, rolled back, by me@pc
           1 more: --format json
         ");
         let none = history_text("vpu", &[], 2, Style::default());
-        assert_eq!(none, "vpu: no release of o3r-deploy\n");
+        assert_eq!(none, "vpu: nothing deployed by o3r-deploy\n");
     }
 }

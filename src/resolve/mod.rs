@@ -109,12 +109,7 @@ pub fn resolve_while(
             path: loaded.path.to_string(),
             sha256: loaded.sha256.clone(),
         },
-        guards: Guards {
-            arch: manifest.vpu.arch().into(),
-            serial: manifest.vpu.serial.clone(),
-            firmware: manifest.vpu.firmware.clone(),
-            api_port: manifest.vpu.api_port(),
-        },
+        guards: guards(&manifest.vpu),
         directories: numbered(&manifest.directories)
             .map(|(n, directory)| Directory {
                 path: directory.path.clone(),
@@ -163,6 +158,16 @@ pub fn resolve_while(
         })
     } else {
         Err(resolver.findings)
+    }
+}
+
+/// Returns the requirements on the VPU itself.
+pub(crate) fn guards(vpu: &types::Vpu) -> Guards {
+    Guards {
+        arch: vpu.arch().into(),
+        serial: vpu.serial.clone(),
+        firmware: vpu.firmware.clone(),
+        api_port: vpu.api_port(),
     }
 }
 

@@ -28,7 +28,7 @@ fn the_release_before_comes_back_without_sending_anything() {
     site.apply();
     let files_of_one = twin.oem(FILES);
     let only = site.run(&["rollback", "--yes"]).exits(1);
-    only.says("the VPU keeps no release of hello before the current one: it keeps 1.0.0 (#1)");
+    only.says("the VPU keeps no release of hello before the current one; it keeps 1.0.0 (#1)");
     site.write("settings/new", "only in 1.1.0\n");
     let mut two = app("1.1.0", &site);
     // A project that 1.0.0 does not have, and a note of each apply.
@@ -61,6 +61,25 @@ fn the_release_before_comes_back_without_sending_anything() {
     one.runs_on(&twin);
     assert_eq!(twin.oem(FILES), files_of_one);
     assert_eq!(twin.oem(sides), "hello");
+    // The manifest's guards hold.
+    let guarded = elsewhere
+        .vpu
+        .replace("[vpu]", "[vpu]\nserial = \"000099999999\"");
+    elsewhere.write(
+        "other.toml",
+        &format!("{guarded}\n[release]\nname = \"hello\"\n"),
+    );
+    let other = elsewhere
+        .run(&["-f", "other.toml", "rollback", "#2", "--yes"])
+        .exits(9);
+    other.says("wrong-serial");
+    elsewhere.write(
+        "helo.toml",
+        &format!("{}\n[release]\nname = \"helo\"\n", elsewhere.vpu),
+    );
+    let typo = elsewhere.run(&["-f", "helo.toml", "history"]).exits(1);
+    typo.says("release helo was never applied")
+        .says("which has: hello");
     let again = elsewhere.run(&["rollback", "1.0.0", "--yes"]).exits(0);
     again.says("Nothing to do");
     // The manifest of 1.0.0 has nothing to add.
@@ -70,7 +89,16 @@ fn the_release_before_comes_back_without_sending_anything() {
 
     let history = elsewhere.run(&["history"]).exits(0);
     eprintln!("{}", history.stdout);
-    history.says("#3   1.0.0  deployed").says("#2   1.1.0");
+    history
+        .says("  deployed")
+        .says("  #2   1.1.0  20")
+        .says("1.0.0  rollback done after");
+    assert!(!history.stdout.contains("#3"), "{}", history.stdout);
+    // 1.1.0 is not the release before 1.0.0.
+    elsewhere
+        .run(&["rollback", "--yes"])
+        .exits(1)
+        .says("no release of hello before");
     // Back again: to what was kept of 1.1.0, without any file of the application.
     elsewhere.run(&["rollback", "#2", "--yes"]).exits(0);
     two.runs_on(&twin);
@@ -110,5 +138,5 @@ fn what_is_no_longer_kept_blocks_and_old_releases_go() {
     let plan = site.run(&["rollback", "2", "--yes"]).exits(9);
     plan.says("the image of this release is no longer on the VPU");
     let unknown = site.run(&["rollback", "7", "--yes"]).exits(1);
-    unknown.says("the VPU keeps no release 7 of hello");
+    unknown.says("the VPU keeps no release `7` of hello");
 }

@@ -69,7 +69,7 @@ fn a_tree_is_copied_changed_and_mirrored() {
     assert_eq!(lines(&seen), lines(&format!("{wanted}\n{more}")));
     assert_eq!(
         twin.oem("ls -A ~/share ~/.o3r-deploy; ls ~/canary 2>/dev/null; true"),
-        "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nconfig"
+        "/home/oem/.o3r-deploy:\nattempts\ncompose-version\ngenerations\nreleases\nstore\n\n/home/oem/share:\nconfig"
     );
 }
 
@@ -105,7 +105,7 @@ fn a_large_file_is_built_from_its_old_version() {
     assert_eq!(same(&twin), wanted(&bytes));
     assert_eq!(
         twin.oem("ls -A ~/share ~/.o3r-deploy"),
-        "/home/oem/.o3r-deploy:\ncompose-version\nreleases\n\n/home/oem/share:\nmap.bin"
+        "/home/oem/.o3r-deploy:\nattempts\ncompose-version\ngenerations\nreleases\nstore\n\n/home/oem/share:\nmap.bin"
     );
     site.nothing_to_do();
 
@@ -296,7 +296,7 @@ fn a_large_file_that_is_cut_off_arrives_nevertheless() {
     assert_eq!(here.split(' ').next(), there.split(' ').next());
     assert_eq!(
         twin.oem("ls ~/.o3r-deploy; find /tmp -type f -size +100k 2>/dev/null; true"),
-        "compose-version\nreleases"
+        "attempts\ncompose-version\ngenerations\nreleases\nstore"
     );
 }
 
@@ -321,7 +321,7 @@ fn a_file_of_two_gigabytes() {
     site.nothing_to_do();
     assert_eq!(
         twin.oem("find /tmp -type f -size +100k 2>/dev/null; ls ~/.o3r-deploy"),
-        "compose-version\nreleases"
+        "attempts\ncompose-version\ngenerations\nreleases\nstore"
     );
 }
 

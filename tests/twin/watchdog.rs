@@ -278,7 +278,7 @@ fn a_release_is_cancelled() {
         .site
         .run(&["confirm", &token])
         .exits(6)
-        .says("the VPU has rolled back before");
+        .says("the VPU has already rolled back");
     scene.rolled_back();
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
     Applied, ask, check_not_stale,
-    ended::{failed, interrupted, locked},
+    ended::{command, failed, interrupted, locked},
     lock::free_lock,
     now::what_runs,
     show_plan,
@@ -203,8 +203,8 @@ impl Attempt<'_> {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,
             _ => None,
         };
-        let failed =
-            |failure: &Failure| failed(failure, now.as_deref(), plan.is_first_release(), log);
+        let what = (plan.is_first_release(), command(plan));
+        let failed = |failure: &Failure| failed(failure, now.as_deref(), what, log);
         match report.outcome {
             Outcome::Done => Ok(None),
             Outcome::Unconfirmed { token } => Ok(Some(token)),
@@ -225,8 +225,12 @@ impl Attempt<'_> {
     fn say_unconfirmed(&self, token: &str) {
         let within = self.args.confirm_within.as_ref();
         let within = within.map(ToString::to_string).unwrap_or_default();
+        let which = match command(&self.planned) {
+            "rollback" => "the earlier release runs; the VPU restores the later one",
+            _ => "the new release runs; the VPU rolls back",
+        };
         let text = format!(
-            "the new release runs; the VPU rolls back in {within} or after a restart, unless you confirm it\n\
+            "{which} in {within} or after a restart, unless you confirm it\n\
              to keep it: o3r-deploy confirm {token}\n\
              to roll back now: o3r-deploy cancel {token}"
         );

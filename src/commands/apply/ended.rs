@@ -42,6 +42,15 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
     }
 }
 
+/// Returns the command that a plan is for: a release that the VPU keeps has no manifest.
+pub(super) fn command(plan: &Plan) -> &'static str {
+    if plan.manifest.sha256.is_empty() {
+        "rollback"
+    } else {
+        "apply"
+    }
+}
+
 pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) -> CommandError {
     let total = plan.steps.len();
     let state = if begun {
@@ -62,11 +71,12 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
         format!("interrupted {state}; {what}"),
         Some(match &plan.watchdog {
             Some(watchdog) if touched => format!(
-                "run `apply` again to resume where it stopped; otherwise the VPU rolls back to the previous release \
+                "run `{}` again to resume where it stopped; otherwise the VPU rolls back to the previous release \
                  automatically in {} s",
+                command(plan),
                 watchdog.seconds
             ),
-            _ => "run `apply` again to resume where it stopped".to_owned(),
+            _ => format!("run `{}` again to resume where it stopped", command(plan)),
         }),
     )
 }
@@ -121,11 +131,11 @@ fn what_is_left(restored: &Restored) -> (ErrorCode, String) {
 }
 
 /// Returns the error of a failed apply. `now` is what runs now, if that differs from before;
-/// `is_first` means that no release was recorded before.
+/// `is_first` means that no release was recorded before; `command` is the one that failed.
 pub(super) fn failed(
     failure: &Failure,
     now: Option<&str>,
-    is_first: bool,
+    (is_first, command): (bool, &str),
     log: &Log,
 ) -> CommandError {
     let (code, restored) = what_is_left(&failure.restored);
@@ -153,7 +163,7 @@ pub(super) fn failed(
         FailureReason::Host(HostError::Disconnected { .. })
     );
     let refused = matches!(failure.reason, FailureReason::Device(_));
-    let logged = format!("run `apply` again; full log: {}", log.path());
+    let logged = format!("run `{command}` again; full log: {}", log.path());
     let again = if failure.reason.is_docker_full() {
         format!(
             "docker's disk on the VPU is full: {}\nthen {logged}",
@@ -165,17 +175,17 @@ pub(super) fn failed(
     let help = match hint {
         _ if matches!(failure.restored, Restored::Undecided { .. }) => format!(
             "once the VPU answers, `o3r-deploy status` shows the outcome; to complete the new release instead, run \
-             `apply` again before the rollback; full log: {}",
+             `{command}` again before that; full log: {}",
             log.path()
         ),
         Some(_) if failure.restored == Restored::OutOfReach => {
             let or_back = if is_first {
                 ""
             } else {
-                ", or the previous one to roll back"
+                ", or apply the previous one"
             };
             format!(
-                "once the VPU answers, `o3r-deploy status` shows what runs; apply this manifest again to complete \
+                "once the VPU answers, `o3r-deploy status` shows what runs; run `{command}` again to complete \
                  the new release{or_back}; full log: {}",
                 log.path()
             )
@@ -210,7 +220,10 @@ mod tests {
                 },
                 restored: Restored::NotNeeded,
             };
-            format!("{:?}", failed(&failure, None, false, &Log::none()))
+            format!(
+                "{:?}",
+                failed(&failure, None, (false, "apply"), &Log::none())
+            )
         };
         let full = "Error processing tar file(exit status 1): write /z12: no space left on device";
         let full = help(full);
@@ -228,17 +241,23 @@ mod tests {
             reason: FailureReason::Host(HostError::Disconnected { host: "vpu".into() }),
             restored: Restored::OutOfReach,
         };
-        let said = format!("{:?}", failed(&failure, Some("known"), false, &Log::none()));
+        let said = format!(
+            "{:?}",
+            failed(&failure, Some("known"), (false, "apply"), &Log::none())
+        );
         for words in [
             "compose.app failed; nothing could be restored, because the VPU cannot be reached",
             "the connection to vpu was lost",
             "known",
             "o3r-deploy status",
-            "apply this manifest again",
+            "run `apply` again to complete",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
-        let first = format!("{:?}", failed(&failure, None, true, &Log::none()));
+        let first = format!(
+            "{:?}",
+            failed(&failure, None, (true, "apply"), &Log::none())
+        );
         assert!(
             said.contains("previous") && !first.contains("previous"),
             "{first}"
@@ -257,7 +276,7 @@ mod tests {
                 confirming: false,
             },
         };
-        let error = failed(&failure, None, false, &Log::none());
+        let error = failed(&failure, None, (false, "apply"), &Log::none());
         assert_eq!(error.code(), Some(ErrorCode::Undecided));
         let said = format!("{error:?}");
         for words in [
@@ -281,7 +300,7 @@ mod tests {
             },
             restored: Restored::Previous,
         };
-        let error = failed(&failure, None, false, &Log::none());
+        let error = failed(&failure, None, (false, "apply"), &Log::none());
         let shown = |columns, ascii| {
             let style = crate::render::Style {
                 ascii,

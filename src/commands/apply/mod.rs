@@ -343,7 +343,10 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
         return Err(CommandError::message(
             ErrorCode::NoTerminal,
             "no terminal for confirmation; nothing was done",
-            Some("skip the confirmation: o3r-deploy apply --yes".into()),
+            Some(format!(
+                "skip the confirmation: o3r-deploy {} --yes",
+                ended::command(plan)
+            )),
         ));
     }
     if format != TextOrJson::Text {

@@ -48,6 +48,8 @@ pub(super) async fn what_runs(
         Restored::Previous => return Some(as_before(session).await),
         _ => {}
     }
+    // Without a rollback, no watchdog is armed.
+    let is_watched = plan.watchdog.is_some() && failure.restored != Restored::NotWanted;
     let projects = projects(plan);
     let separator = "\t";
     let fields = [
@@ -62,10 +64,10 @@ pub(super) async fn what_runs(
     let asked = session.vpu.host().run(&list, Stdin::Empty);
     let answer = tokio::time::timeout(LIMIT, asked).await;
     let Ok(Ok(output)) = answer else {
-        return Some(by_progress(plan, completed));
+        return Some(by_progress(plan, completed, is_watched));
     };
     if !output.success() {
-        return Some(by_progress(plan, completed));
+        return Some(by_progress(plan, completed, is_watched));
     }
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let ours = said.lines().filter_map(|line| {
@@ -81,7 +83,7 @@ pub(super) async fn what_runs(
     } else {
         format!("what runs now:\n{}", lines.join("\n"))
     };
-    Some(format!("{now}\n{}", files(plan, completed)))
+    Some(format!("{now}\n{}", files(plan, completed, is_watched)))
 }
 
 /// Returns the compose projects of a plan's steps.
@@ -100,7 +102,7 @@ fn project(address: &Address) -> Option<&str> {
 }
 
 /// Returns what follows from the completed steps, for a VPU that does not answer.
-fn by_progress(plan: &Plan, completed: usize) -> String {
+fn by_progress(plan: &Plan, completed: usize, is_watched: bool) -> String {
     let steps = |range: &[Step]| {
         let switch = range.iter().filter(|step| step.phase != Phase::Stage);
         let addresses: Vec<String> = switch.map(|step| step.address.to_string()).collect();
@@ -125,12 +127,12 @@ fn by_progress(plan: &Plan, completed: usize) -> String {
     if !done.iter().chain(running).any(starts) {
         lines.push("no container was touched".to_owned());
     }
-    lines.push(files(plan, completed));
+    lines.push(files(plan, completed, is_watched));
     lines.join("\n")
 }
 
 /// Describes the files in place, from which a reboot would start.
-fn files(plan: &Plan, completed: usize) -> String {
+fn files(plan: &Plan, completed: usize, is_watched: bool) -> String {
     let mut changed = plan.steps[..completed.min(plan.steps.len())]
         .iter()
         .filter(|step| step.phase == Phase::Switch);
@@ -142,8 +144,8 @@ fn files(plan: &Plan, completed: usize) -> String {
              there is no earlier one"
         }
         (false, false) => "files and names are those of the previous release",
-        (false, true) if plan.watchdog.is_some() => {
-            "files and names are partly those of the new release: after a reboot, the VPU rolls back, too"
+        (false, true) if is_watched => {
+            "files and names are partly those of the new release: after a reboot, the VPU also rolls back"
         }
         (false, true) => {
             "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix \
@@ -163,7 +165,11 @@ mod tests {
         let text = include_bytes!("../../../tests/fixtures/plan/format-2.json");
         let mut plan = Plan::read(text).unwrap();
         let all = plan.steps.len();
-        let said = |plan: &Plan| [0, all].map(|done| by_progress(plan, done)).join("\n");
+        let said = |plan: &Plan| {
+            [0, all]
+                .map(|done| by_progress(plan, done, false))
+                .join("\n")
+        };
         let set = |plan: &mut Plan, action| {
             for step in &mut plan.steps {
                 if step.address.kind() == ResourceKind::Release {

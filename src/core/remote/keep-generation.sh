@@ -19,7 +19,6 @@ main() {
     [ -z "$copied" ] || sync
     number
     mv -f -- "$new" "$all/$number" || not_kept "$all cannot be written"
-    [ -z "$same" ] || rm -f -- "$same"
     if command -v docker >/dev/null 2>&1 && held=$(held); then images; fi
     prune
     return 0
@@ -72,16 +71,23 @@ free() {
     echo "$free"
 }
 
-# Sets number, one above the last, and same, the file of an earlier generation with the same text.
+# Sets number: that of the generation with the same text, or one above the last; and last, the number of the release that
+# was deployed before, if that is another one.
 number() {
-    number=1 same=
+    number=1 same='' last=''
+    was=$(tail -n 1 -- "$base/releases/$release.jsonl" 2>/dev/null | sed -n 's/.*"desired":"\([^"]*\)".*/\1/p')
     set +f
     for file in "$all"/[0-9]*; do
         [ -f "$file" ] || continue
         [ "${file##*/}" -lt "$number" ] || number=$((${file##*/} + 1))
-        if cmp -s -- "$file" "$new"; then same=$file; fi
+        if cmp -s -- "$file" "$new"; then
+            same=${file##*/}
+        elif [ -n "$was" ] && head -n 1 -- "$file" | grep -qF "\"desired\":\"$was\""; then
+            last=${file##*/}
+        fi
     done
     set -f
+    number=${same:-$number}
 }
 
 # Prints the names of our own that images of this release have.
@@ -111,19 +117,21 @@ $2
     esac
 }
 
-numbers() {
-    for file in "$all"/[0-9]*; do echo "${file##*/}"; done
+# Prints the numbers of all other generations: the one that was deployed before, then the newest first.
+others() {
+    [ -z "$last" ] || echo "$last"
+    for file in "$all"/[0-9]*; do echo "${file##*/}"; done | grep -vxF -e "$number" -e "${last:-0}" | sort -rn
 }
 
 # Removes the oldest generations of this release, and more of them while the disk is full: what they hold may be large.
 prune() {
     set +f
     old=
-    for one in $(numbers | sort -rn | tail -n "+$((keep + 2))"); do drop "$one"; done
+    for one in $(others | tail -n "+$((keep + 1))"); do drop "$one"; done
     [ -z "$old" ] || unneeded
     while [ "$(free)" -lt "$reserve" ]; do
-        one=$(numbers | sort -n | head -n 1)
-        [ "$one" != "$number" ] || break
+        one=$(others | tail -n 1)
+        [ -n "$one" ] || break
         drop "$one"
         unneeded
     done
@@ -145,6 +153,7 @@ prune() {
 drop() {
     old="$old$(sed -n 's/^i [^ ]* //p' "$all/$1")$IFS"
     rm -f -- "$all/$1"
+    [ "$1" != "$last" ] || last=
 }
 
 is_same() {

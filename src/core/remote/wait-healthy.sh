@@ -1,7 +1,7 @@
 # Waits until a project's containers are healthy: each has run for the settle time without a restart, and has passed a
 # health check since its start where it has one, or has ended with exit code 0 where its restart policy lets it. Then a
 # text has to be in a log, and a command has to succeed. Fails at once where waiting cannot help.
-# $1 project  $2 longest time in seconds; auto: 60, or more where the health checks of the containers may need more
+# $1 project  $2 longest time in seconds; auto: 60, or more where the health checks or the settle time need more
 # $3 settle time in seconds  $4 probes, or ignore: whether docker's health checks count
 # $5 text that a log has to contain since the start of its container; empty for none
 # $6 service in whose container the command runs; empty for the VPU  $7… the command, if any
@@ -154,7 +154,8 @@ last_exit() {
 enough() {
     # shellcheck disable=SC2086 # one word an id
     docker container inspect --format '{{if .State.Health}}{{with .Config.Healthcheck}}{{printf "%d %d %d %d" .StartPeriod .Interval .Timeout .Retries}}{{end}}{{end}}' $ids | {
-        most=60
+        most=$((settle + 55))
+        [ "$most" -ge 60 ] || most=60
         while read -r start interval timeout retries; do
             [ -n "$start" ] || continue
             [ "$interval" != 0 ] || interval=30000000000

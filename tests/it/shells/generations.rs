@@ -78,10 +78,10 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
         // The same release again is kept once.
         let text = text_of(&fixture, "3", b"3");
         assert!(fixture.run(&keep, text.as_bytes()).await.success());
-        assert_eq!(kept(&fixture), ["1", "2", "4"]);
+        assert_eq!(kept(&fixture), ["1", "2", "3"]);
         let text = text_of(&fixture, "4", b"4");
         assert!(fixture.run(&keep, text.as_bytes()).await.success());
-        assert_eq!(kept(&fixture), ["2", "4", "5"]);
+        assert_eq!(kept(&fixture), ["2", "3", "4"]);
         let left = [
             "app:2",
             "app:3",
@@ -97,6 +97,37 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
         let stored = |text: &str| store.join(Digest::of(text).hex()).exists();
         assert!(!stored("1") && stored("2") && stored("3") && stored("4"));
         assert_eq!(fs::read_dir(&store).unwrap().count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn the_release_that_was_deployed_before_stays() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        let keep = remote::keep_generation("app", 1);
+        let release = |version: &str| {
+            let text = text_of(&fixture, version, version.as_bytes());
+            text.replacen('{', &format!("{{\"desired\":\"sha256:{version}\","), 1)
+        };
+        let record = |version: &str| {
+            let line = format!(
+                "{{\"anonymous_volumes\":[],\"desired\":\"sha256:{version}\",\"made\":{{}}}}\n"
+            );
+            let releases = fixture.home().join(".o3r-deploy/releases");
+            fs::create_dir_all(&releases).unwrap();
+            fs::write(releases.join("app.jsonl"), line).unwrap();
+        };
+        for (version, left) in [
+            ("1", &["1"][..]),
+            ("2", &["1", "2"]),
+            ("1", &["1", "2"]),
+            ("3", &["1", "3"]),
+        ] {
+            let text = release(version);
+            assert!(fixture.run(&keep, text.as_bytes()).await.success());
+            record(version);
+            assert_eq!(kept(&fixture), left, "after {version}");
+        }
     }
 }
 
@@ -215,11 +246,14 @@ async fn the_last_attempts_stay() {
     for shell in SHELLS {
         let fixture = keeping(shell);
         let note = remote::note_attempt("app");
-        for number in 0..205 {
-            let line = format!("{{\"id\":\"{number}\"}}\n");
-            assert!(fixture.run(&note, line.as_bytes()).await.success());
-        }
         let file = fixture.home().join(".o3r-deploy/attempts/app.jsonl");
+        let line = |number: u32| format!("{{\"id\":\"{number}\"}}\n");
+        assert!(fixture.run(&note, line(0).as_bytes()).await.success());
+        let all: Vec<String> = (0..200).map(line).collect();
+        fs::write(&file, all.concat()).unwrap();
+        for number in 200..205 {
+            assert!(fixture.run(&note, line(number).as_bytes()).await.success());
+        }
         let lines = fs::read_to_string(file).unwrap();
         assert_eq!(lines.lines().last(), Some("{\"id\":\"204\"}"));
         assert_eq!(lines.lines().count(), 104);

@@ -173,10 +173,18 @@ fn keep_generation(world: &mut World, release: &str, keep: usize, text: &str) {
         texts.collect()
     };
     let before = numbers(world);
-    let number = before.keys().next_back().map_or(1, |last| last + 1);
-    for (number, _) in before.iter().filter(|(_, known)| *known == text) {
-        world.files.remove(&format!("{all}/{number}"));
-    }
+    let next = before.keys().next_back().map_or(1, |last| last + 1);
+    let same = before.iter().rev().find(|(_, known)| *known == text);
+    let number = same.map_or(next, |(number, _)| *number);
+    let was = last_recorded(world, &base, release);
+    let is_last = |other: &usize| {
+        let header = before[other].lines().next().unwrap_or_default();
+        before[other] != text && was.as_ref().is_some_and(|was| header.contains(was))
+    };
+    let last = before.keys().rev().copied().find(is_last);
+    let newest = before.keys().rev().copied();
+    let newest = newest.filter(|other| *other != number && Some(*other) != last);
+    let others: Vec<usize> = last.into_iter().chain(newest).collect();
     world.write(&format!("{all}/{number}"), text.as_bytes(), 0o600);
     let held: BTreeSet<String> = world
         .images
@@ -190,18 +198,23 @@ fn keep_generation(world: &mut World, release: &str, keep: usize, text: &str) {
         }
     }
     let mut old = BTreeSet::new();
-    let now = numbers(world);
-    for (number, text) in now.iter().rev().skip(keep + 1) {
-        old.extend(images(text));
+    for number in others.iter().skip(keep) {
+        old.extend(images(&before[number]));
         world.files.remove(&format!("{all}/{number}"));
     }
-    prune(
-        world,
-        &base,
-        release,
-        (now.len() > keep + 1).then_some(old),
-        &held,
-    );
+    let old = (others.len() > keep).then_some(old);
+    prune(world, &base, release, old, &held);
+}
+
+/// The member of a generation's first line that the release has which was recorded last.
+fn last_recorded(world: &World, base: &str, release: &str) -> Option<String> {
+    let history = world
+        .files
+        .get(&format!("{base}/releases/{release}.jsonl"))?;
+    let text = String::from_utf8_lossy(&history.bytes).into_owned();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last()?).ok()?;
+    let desired = last.get("desired")?.as_str()?;
+    Some(format!("\"desired\":\"{desired}\""))
 }
 
 /// Removes what no release has that is kept.
