@@ -42,14 +42,14 @@ pub(super) async fn run(
                 args.token
             ),
             Some(
-                "`o3r-deploy status` tells whether one waits; the log of its apply has the token"
+                "`o3r-deploy status` shows whether one waits; the log of its apply has the token"
                     .into(),
             ),
         )),
         (remote::DECIDED, _) => Err(CommandError::message(
             ErrorCode::RolledBack,
             "the VPU has already rolled back, or is rolling back",
-            Some("`o3r-deploy status` tells the outcome".into()),
+            Some("`o3r-deploy status` shows the outcome".into()),
         )),
         (code, _) => Err(CommandError::message(
             ErrorCode::StepFailed,

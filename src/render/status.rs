@@ -40,7 +40,7 @@ pub fn status_text(status: &Status, style: Style) -> String {
         line(out, style, 4, &format!("  {release}"));
     });
     if let Some(apply) = &status.applying {
-        let text = format!("  an apply runs: by {}", apply.describe());
+        let text = format!("  apply in progress: by {}", apply.describe());
         line(&mut out, style, 4, &text);
     }
     for (release, watchdog) in &status.watchdogs {
@@ -145,7 +145,7 @@ fn waiting(release: &Release, watchdog: &Watchdog, style: Style) -> String {
     };
     format!(
         "{}  waits for confirmation, {seconds_left} s left (o3r-deploy confirm TOKEN, with the token that `apply` \
-         printed; its log has it, too); unconfirmed, the VPU rolls back to {previous} automatically",
+         printed); unconfirmed, the VPU rolls back to {previous} automatically",
         title.trim_end()
     )
 }
@@ -174,7 +174,12 @@ fn release_line(release: &Release, style: Style) -> String {
     if is_gone {
         let _ = write!(
             line,
-            "; has no project any more, removed: {}",
+            "; {} {} removed",
+            if removed.len() == 1 {
+                "project"
+            } else {
+                "projects"
+            },
             removed.join(", ")
         );
     }
@@ -195,7 +200,7 @@ fn project(
         Some(release) if *release != project.name => format!(", of release {release}"),
         Some(_) => String::new(),
         None if project.name.is_empty() => String::new(),
-        None if project.incomplete => ", of an apply that did not complete".to_owned(),
+        None if project.incomplete => ", left by an incomplete apply".to_owned(),
         None => ", not managed by o3r-deploy".to_owned(),
     };
     let boot = match project.after_boot {
@@ -253,12 +258,15 @@ fn autostart(out: &mut String, autostart: &Autostart, some_start: bool, style: S
     }
 }
 
-/// Formats `running for 3 min 05 s, healthy`, `exited with 1`, `created`.
+/// Formats `running for 3 min 05 s, healthy`, `exited with code 1`, `created`.
 fn state(container: &ContainerStatus) -> String {
     let mut text = container.state.to_string();
     match (&container.state, container.uptime_seconds) {
-        (ContainerState::Exited | ContainerState::Restarting | ContainerState::Dead, _) => {
-            let _ = write!(text, " with {}", container.exit_code);
+        (ContainerState::Exited | ContainerState::Dead, _) => {
+            let _ = write!(text, " with code {}", container.exit_code);
+        }
+        (ContainerState::Restarting, _) => {
+            let _ = write!(text, ", exit code {}", container.exit_code);
         }
         // Docker reports when a container was started, not when it was paused.
         (ContainerState::Running, Some(seconds)) => {
@@ -270,6 +278,9 @@ fn state(container: &ContainerStatus) -> String {
         && container.state == ContainerState::Running
     {
         let _ = write!(text, ", {health}");
+    }
+    if container.restarts > 0 {
+        let _ = write!(text, ", restarted {}×", container.restarts);
     }
     text
 }
@@ -457,11 +468,11 @@ mod tests {
           without a project
             ✗ sick         running for 1 min 01 s, unhealthy  a-name:2
           demo, not managed by o3r-deploy, does not start at boot
-            ✗ demo_web_1   restarting with 139                a-name:2
+            ✗ demo_web_1   restarting, exit code 139          a-name:2
           gone, of release hello, does not start at boot
             ✗ has no containers
           hello, starts at boot
-            ○ hello_job_1  exited with 0                      a-name:2
+            ○ hello_job_1  exited with code 0                 a-name:2
             ✓ hello_web_1  running for 3 min 05 s, healthy    hello:1.0
 
         autostart
@@ -485,7 +496,7 @@ mod tests {
         let reason = Err("there is no deploy.toml in this folder".to_owned());
         let status = status("192.168.0.69", &observed_with(0, begun), reason);
         let text = status_text(&status, Style::default());
-        let line = "demo, of an apply that did not complete, does not start at boot";
+        let line = "demo, left by an incomplete apply, does not start at boot";
         assert!(text.contains(line), "{text}");
         let projects = status.projects.unwrap();
         let incomplete: Vec<&str> = projects
@@ -576,7 +587,7 @@ mod tests {
             None,
             None,
         );
-        let line = "hello 1.0  removed 2026-11-23T01:20:00Z by you@pc; has no project any more, removed: hello";
+        let line = "hello 1.0  removed 2026-11-23T01:20:00Z by you@pc; project hello removed";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("applied"), "{text}");
     }

@@ -159,6 +159,6 @@ fn resources_of_others_are_left_unchanged() {
     site.run(&["status"])
         .exits(0)
         .says("hello 1.1.0 removed")
-        .says("has no project any more, removed: hello");
+        .says("project hello removed");
     assert_eq!(foreign(), before);
 }

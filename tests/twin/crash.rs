@@ -247,7 +247,7 @@ fn lost_connection() {
         .says("of the new release: tag.hello:1.1.0, file.hello/")
         .says("of either release: compose.hello")
         .says("not started: release.hello")
-        .says("after a reboot, the VPU rolls back, too")
+        .says("after a reboot, the VPU also rolls back")
         .says("o3r-deploy status");
     converges(&site, &twin, &app);
 }

@@ -27,7 +27,7 @@ fn first_release_that_crashes() {
         assert!(site.logs().contains("no camera found"));
         site.run(&["status"])
             .exits(0)
-            .says("hello, of an apply that did not complete");
+            .says("hello, left by an incomplete apply");
 
         // One that prints nothing is not quoted.
         app.command = "exit 4".to_owned();

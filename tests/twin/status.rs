@@ -93,10 +93,10 @@ fn status_reports_what_is_deployed_and_what_is_wrong() {
 
     twin.oem("docker run -d --name stranger hello:1.0.0 sh -c 'exit 3'; docker stop hello_web_1");
     let amiss = site.run(&["status", "--exit-code"]).exits(2);
-    amiss.says("✗ hello_web_1 exited with 137");
+    amiss.says("✗ hello_web_1 exited with code 137");
     amiss
         .says("without a project")
-        .says("✗ stranger exited with 3");
+        .says("✗ stranger exited with code 3");
     amiss.says("compose.hello");
     twin.oem("rm -rf share && echo >share");
     site.run(&["status", "--exit-code"])

@@ -67,18 +67,16 @@ impl Watchdog {
     pub fn describe(&self) -> String {
         match self {
             Self::Armed { seconds_left } => format!(
-                "an apply runs; without its client, the VPU rolls back automatically in {seconds_left} s"
+                "an apply is in progress; without its client, the VPU rolls back automatically in {seconds_left} s"
             ),
             Self::Interrupted { seconds_left } => format!(
                 "an apply was interrupted; the VPU rolls back automatically in {seconds_left} s, unless an apply comes first"
             ),
             Self::Unconfirmed { seconds_left, .. } => format!(
                 "the new release waits to be confirmed; the VPU rolls back automatically in {seconds_left} s (o3r-deploy \
-                 confirm TOKEN, with the token that `apply` printed; its log has it, too)"
+                 confirm TOKEN, with the token that `apply` printed)"
             ),
-            Self::RollingBack => {
-                "the VPU is rolling back automatically, because an apply was interrupted".to_owned()
-            }
+            Self::RollingBack => "the VPU is rolling back automatically".to_owned(),
             Self::Ended(verdict) => verdict.describe(),
         }
     }

@@ -54,7 +54,11 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         }
         None => Cause::Missing,
         Some(recorded) if recorded.version != wanted.version => {
-            Cause::differs("version", &recorded.version, &wanted.version)
+            let named = |version: &str| match version {
+                "" => "none".to_owned(),
+                version => version.to_owned(),
+            };
+            Cause::differs("version", named(&recorded.version), named(&wanted.version))
         }
         Some(recorded) if recorded.desired != wanted.desired => {
             Cause::differs("declared", recorded.desired.short(), wanted.desired.short())

@@ -103,12 +103,23 @@ pub struct ContainerStatus {
     pub health: Option<String>,
     /// Whole seconds since it was started; null if it does not run.
     pub uptime_seconds: Option<u64>,
+    /// How often docker restarted it since it was created or started by hand.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u64,
 }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// Seconds for which a container that docker restarted has to run to count as one that runs.
+const RECOVERED: u64 = 60;
 
 /// The condition of a container, as far as docker knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It runs, and its health check, if it has one, does not fail.
+    /// It runs, its health check, if it has one, does not fail, and docker did not restart it just now.
     Runs,
     /// It does not run, which is not a failure: it exited with 0, or was never started.
     Ended,
@@ -117,10 +128,17 @@ pub enum Condition {
 }
 
 impl ContainerStatus {
+    fn just_started(&self) -> bool {
+        self.uptime_seconds.is_some_and(|uptime| uptime < RECOVERED)
+    }
+
     /// Returns the container's condition.
     pub fn condition(&self) -> Condition {
         match self.state {
             ContainerState::Running if self.health.as_deref() == Some("unhealthy") => {
+                Condition::Failing
+            }
+            ContainerState::Running if self.restarts > 0 && self.just_started() => {
                 Condition::Failing
             }
             ContainerState::Running => Condition::Runs,
@@ -306,6 +324,7 @@ fn container_status(
         exit_code: container.exit_code,
         health: readings.health.get(id).cloned(),
         uptime_seconds: readings.container_uptime.get(id).copied(),
+        restarts: readings.restarts.get(id).copied().unwrap_or_default(),
     }
 }
 
@@ -392,4 +411,29 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_docker_just_restarted_fails() {
+        let condition = |restarts, uptime| {
+            let container = ContainerStatus {
+                name: "web".into(),
+                service: "web".into(),
+                image: "web:1".into(),
+                state: ContainerState::Running,
+                exit_code: 0,
+                health: None,
+                uptime_seconds: Some(uptime),
+                restarts,
+            };
+            container.condition()
+        };
+        assert_eq!(condition(0, 3), Condition::Runs);
+        assert_eq!(condition(4, 3), Condition::Failing);
+        assert_eq!(condition(4, RECOVERED), Condition::Runs);
+    }
 }

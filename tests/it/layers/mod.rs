@@ -265,12 +265,10 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent() {
       + create  tag.app:2
 
     settle
-      ~ update  release.app  (123 B to send)
+      ~ update  release.app  (838 B to send)
                 declared: 6101723b62c3 -> 70bdc9e02579
 
-    note: no longer declared, and kept: image.o3r-deploy/app:560ba7b0e807 (`docker image rm NAME` on the VPU removes one)
-
-    Plan: 2 to create, 1 to update; 6.12 KiB to send
+    Plan: 2 to create, 1 to update; 6.82 KiB to send
     ");
     vpu.world(|world| world.images.clear());
     let (report, fell_back) = execute(&vpu, &next, &plan).await;

@@ -72,7 +72,7 @@ impl Project<'_, '_> {
             "this is an image's ID; write its name and tag, as `docker images` shows them"
                 .to_owned()
         } else if let Some(meant) = meant {
-            format!("did you mean `{meant}`?")
+            format!("did you mean `{meant}`? Otherwise add [[images]] with `name = \"{image}\"`")
         } else {
             format!("add [[images]] with `name = \"{image}\"`")
         };
