@@ -133,8 +133,8 @@ impl Command {
         match self {
             Self::Check(args) => args.format == TextOrJson::Json,
             Self::Plan(args) => args.format == PlanFormat::Json,
-            Self::Apply(args) => args.format == TextOrJson::Json,
-            Self::Rollback(args) => args.format == TextOrJson::Json,
+            Self::Apply(args) => args.how.format == TextOrJson::Json,
+            Self::Rollback(args) => args.how.format == TextOrJson::Json,
             Self::History(args) => args.format == TextOrJson::Json,
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
@@ -323,24 +323,9 @@ pub struct Plan {
 pub struct Apply {
     /// Apply exactly the plan that `plan -o FILE` saved; fails if it is stale
     pub plan: Option<Utf8PathBuf>,
-    /// Skip the confirmation prompt
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
-    pub format: TextOrJson,
-    /// Do not roll back when a step fails
-    #[arg(long)]
-    pub no_rollback: bool,
-    /// Take the lock from another apply
-    #[arg(long)]
-    pub break_lock: bool,
-    /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
-    #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
-    pub lock_wait: Option<Duration>,
-    /// Roll back after this time, 30s to 24h, e.g. `30m`, unless `confirm` comes first
-    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = confirm_within)]
-    pub confirm_within: Option<Duration>,
+    /// How to apply.
+    #[command(flatten)]
+    pub how: Applying,
 }
 
 /// `rollback`.
@@ -348,6 +333,14 @@ pub struct Apply {
 pub struct Rollback {
     /// The release's version, or its number in `history`, as `#3` [default: the one before the current one]
     pub release: Option<String>,
+    /// How to apply.
+    #[command(flatten)]
+    pub how: Applying,
+}
+
+/// The options of `apply` and `rollback`.
+#[derive(Debug, Args)]
+pub struct Applying {
     /// Skip the confirmation prompt
     #[arg(short, long)]
     pub yes: bool,
@@ -363,24 +356,9 @@ pub struct Rollback {
     /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
     #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
     pub lock_wait: Option<Duration>,
-    /// Restore the current release after this time, as `30m`, unless `confirm` comes first
-    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = duration)]
+    /// Restore the current release after this time, 30s to 24h, e.g. `30m`, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = confirm_within)]
     pub confirm_within: Option<Duration>,
-}
-
-impl Rollback {
-    /// Returns the options as those of an apply.
-    pub fn as_apply(&self) -> Apply {
-        Apply {
-            plan: None,
-            yes: self.yes,
-            format: self.format,
-            no_rollback: self.no_rollback,
-            break_lock: self.break_lock,
-            lock_wait: self.lock_wait.clone(),
-            confirm_within: self.confirm_within.clone(),
-        }
-    }
 }
 
 /// `history`.

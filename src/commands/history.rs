@@ -93,7 +93,7 @@ fn applies(history: &ReleaseHistory) -> Vec<Attempt> {
     let mut all: Vec<Attempt> = older.chain(applies).collect();
     for attempt in &mut all {
         if attempt.result.is_empty() {
-            attempt.result = "interrupted".into();
+            attempt.result = "not finished".into();
         }
     }
     all.reverse();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_apply_without_an_end_was_interrupted_and_older_records_count() {
+    fn an_apply_without_an_end_is_not_finished_and_older_records_count() {
         let recorded = |at: &str| -> Recorded {
             let desired = Digest::of(b"");
             let line = json!({ "version": "1", "desired": desired, "at": at, "by": "me" });
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("2026-03", "interrupted"),
+                ("2026-03", "not finished"),
                 ("2026-02", "done"),
                 ("2026-01", "done")
             ]

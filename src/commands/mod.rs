@@ -30,7 +30,7 @@ use self::{
     interrupts::{listen, until},
 };
 use crate::{
-    cli::{Cli, Command, Later},
+    cli::{self, Cli, Command, Later},
     image::LayerCache,
     remote::Answer,
     render,
@@ -83,14 +83,13 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
             until(listen(), Box::pin(check::run(global, args, cache, ui))).await
         }
         Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, cache, ui))).await,
-        Command::Apply(args) => {
-            let towards = Towards::Manifest;
-            Box::pin(apply::run(global, towards, args, cache, ui, listen())).await
+        Command::Apply(cli::Apply { plan, how }) => {
+            let towards = Towards::Manifest(plan.as_deref());
+            Box::pin(apply::run(global, towards, how, cache, ui, listen())).await
         }
-        Command::Rollback(args) => {
-            let towards = Towards::Kept(args.release.as_deref());
-            let args = &args.as_apply();
-            Box::pin(apply::run(global, towards, args, cache, ui, listen())).await
+        Command::Rollback(cli::Rollback { release, how }) => {
+            let towards = Towards::Kept(release.as_deref());
+            Box::pin(apply::run(global, towards, how, cache, ui, listen())).await
         }
         Command::History(args) => until(listen(), history::run(global, args, ui)).await,
         Command::Confirm(args) => {

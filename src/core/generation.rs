@@ -323,13 +323,7 @@ impl Generation {
             source: None,
         });
         Desired {
-            manifest: ManifestRef {
-                path: match header.version.as_str() {
-                    "" => format!("the kept release of {}", header.release),
-                    version => format!("release {version} of {}", header.release),
-                },
-                sha256: String::new(),
-            },
+            manifest: ManifestRef::kept(&header.release, &header.version),
             release: Release {
                 name: header.release,
                 version: header.version,

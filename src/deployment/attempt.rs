@@ -32,7 +32,7 @@ impl Noted {
             id: crate::nonce::nonce(),
             at: applied.at,
             by: applied.by,
-            rollback: plan.manifest.sha256.is_empty(),
+            rollback: plan.manifest.is_kept(),
             version: release.version.clone(),
             bytes: plan.bytes_to_send(),
             ..Attempt::default()

@@ -28,7 +28,9 @@ use crate::{
 
 /// State that all attempts of one apply share, and that each updates.
 pub(super) struct Attempt<'a> {
-    pub(super) args: &'a cli::Apply,
+    pub(super) args: &'a cli::Applying,
+    /// Whether the plan was saved before.
+    pub(super) is_saved: bool,
     pub(super) ui: Ui,
     pub(super) waiting: &'a Waiting<'a>,
     /// The name under which the lock is held.
@@ -113,12 +115,19 @@ impl Attempt<'_> {
         {
             *current = current.progressed(is_further(&plan, &self.planned));
             self.say_rest(why, &plan);
-        } else if self.args.plan.is_some() {
+        } else if self.is_saved {
             check_not_stale(&self.planned, &plan, "while apply waited")?;
         } else if !plan.does_the_same(&self.planned) {
             self.ui.note("the VPU changed; the new plan:");
             let shown = details(session, &observed, &plan, self.ui).await?;
-            if !show_plan(self.args, self.ui, &plan, &shown, result)? {
+            if !show_plan(
+                self.args.format,
+                !self.args.yes,
+                self.ui,
+                &plan,
+                &shown,
+                result,
+            )? {
                 return Ok(ControlFlow::Break(()));
             }
             if !self.args.yes {

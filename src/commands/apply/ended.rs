@@ -44,7 +44,7 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
 
 /// Returns the command that a plan is for: a release that the VPU keeps has no manifest.
 pub(super) fn command(plan: &Plan) -> &'static str {
-    if plan.manifest.sha256.is_empty() {
+    if plan.manifest.is_kept() {
         "rollback"
     } else {
         "apply"

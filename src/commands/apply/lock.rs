@@ -25,7 +25,7 @@ pub(super) async fn free_lock(
     session: &Session,
     who: &str,
     claim: Claim,
-    args: &cli::Apply,
+    args: &cli::Applying,
     ui: Ui,
 ) -> Result<Held, Locked> {
     let waits = |what: &str| ui.note(what);

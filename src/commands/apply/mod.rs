@@ -8,7 +8,7 @@ mod reconnect;
 mod tries;
 mod watch;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
 use self::{
@@ -36,16 +36,23 @@ use crate::{
 /// What an apply makes the VPU match.
 #[derive(Clone, Copy)]
 pub(super) enum Towards<'a> {
-    /// The manifest.
-    Manifest,
+    /// The manifest, by a saved plan if there is one.
+    Manifest(Option<&'a Utf8Path>),
     /// A release that the VPU keeps, by version or number; the one before the current one if none is named.
     Kept(Option<&'a str>),
+}
+
+impl Towards<'_> {
+    /// Whether there is a saved plan, which somebody has read.
+    fn is_saved(self) -> bool {
+        matches!(self, Self::Manifest(Some(_)))
+    }
 }
 
 pub(super) async fn run(
     global: &Global,
     towards: Towards<'_>,
-    args: &cli::Apply,
+    args: &cli::Applying,
     cache: &LayerCache,
     ui: Ui,
     interrupts: Interrupts,
@@ -96,7 +103,7 @@ struct Applied {
 async fn run_inner(
     global: &Global,
     towards: Towards<'_>,
-    args: &cli::Apply,
+    args: &cli::Applying,
     cache: &LayerCache,
     ui: Ui,
     interrupts: Interrupts,
@@ -104,8 +111,11 @@ async fn run_inner(
 ) -> Result<Exit, CommandError> {
     // Boxed: the future is large, as it spans several exchanges with the VPU.
     let prepared = async {
-        let saved = args.plan.as_deref().map(read_plan).transpose()?;
-        let session = Box::pin(open(global, towards, args, cache, ui)).await?;
+        let saved = match towards {
+            Towards::Manifest(saved) => saved.map(read_plan).transpose()?,
+            Towards::Kept(_) => None,
+        };
+        let session = Box::pin(open(global, towards, cache, ui)).await?;
         prepare(session, args, saved, ui, interrupts.clone(), result).await
     };
     let prepared = Box::pin(prepared);
@@ -132,6 +142,7 @@ async fn run_inner(
     };
     let mut attempt = Attempt {
         args,
+        is_saved: towards.is_saved(),
         ui,
         waiting: &waiting,
         who,
@@ -184,18 +195,17 @@ struct Prepared {
 async fn open(
     global: &Global,
     towards: Towards<'_>,
-    args: &cli::Apply,
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Session, CommandError> {
     // A saved plan is compared byte for byte with what would be done now, sizes included.
-    let sizes = if args.plan.is_some() {
+    let sizes = if towards.is_saved() {
         Sizes::Exact
     } else {
         Sizes::About
     };
     match towards {
-        Towards::Manifest => Session::open(global, cache, sizes, ui).await,
+        Towards::Manifest(_) => Session::open(global, cache, sizes, ui).await,
         Towards::Kept(release) => Session::open_kept(global, release, cache, ui).await,
     }
 }
@@ -203,7 +213,7 @@ async fn open(
 /// Observes, plans, shows the plan and asks for confirmation; `None` if there is nothing to do.
 async fn prepare(
     mut session: Session,
-    args: &cli::Apply,
+    args: &cli::Applying,
     saved: Option<Plan>,
     ui: Ui,
     interrupts: Interrupts,
@@ -259,7 +269,7 @@ async fn prepare(
         can_be_confirmed(&plan)?;
     }
     let shown = details(&session, &observed, &plan, ui).await?;
-    if !show_plan(args, ui, &plan, &shown, result)? {
+    if !show_plan(args.format, !unasked, ui, &plan, &shown, result)? {
         return Ok(None);
     }
     if !unasked {
@@ -299,17 +309,17 @@ fn can_be_confirmed(plan: &Plan) -> Result<(), CommandError> {
     ))
 }
 
-/// Shows a plan; returns whether there is anything to do.
+/// Shows a plan, which `is_asked` about; returns whether there is anything to do.
 fn show_plan(
-    args: &cli::Apply,
+    format: TextOrJson,
+    is_asked: bool,
     ui: Ui,
     plan: &Plan,
     shown: &Details,
     result: &mut Applied,
 ) -> Result<bool, CommandError> {
     result.plan = Some(plan.clone());
-    if args.format == TextOrJson::Text {
-        let is_asked = !args.yes && args.plan.is_none();
+    if format == TextOrJson::Text {
         if plan.is_empty() && ui.is_quiet() {
             ui.result(&format!("the VPU matches {}", plan.manifest.path));
         } else if is_asked || !plan.blocked.is_empty() || !ui.is_quiet() {
@@ -363,7 +373,7 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
     ))
 }
 
-fn read_plan(path: &camino::Utf8Path) -> Result<Plan, CommandError> {
+fn read_plan(path: &Utf8Path) -> Result<Plan, CommandError> {
     let text = fs_err::read(path).map_err(|error| {
         let help = "create it with: o3r-deploy plan -o FILE".to_owned();
         CommandError::message(ErrorCode::UnreadableFile, error.to_string(), Some(help))

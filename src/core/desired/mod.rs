@@ -82,6 +82,25 @@ pub struct ManifestRef {
     pub sha256: String,
 }
 
+impl ManifestRef {
+    /// Returns what stands for a manifest where the VPU keeps the release.
+    pub fn kept(name: &ReleaseName, version: &str) -> Self {
+        let path = match version {
+            "" => format!("the kept release of {name}"),
+            version => format!("release {version} of {name}"),
+        };
+        Self {
+            path,
+            sha256: String::new(),
+        }
+    }
+
+    /// Whether it stands for a release that the VPU keeps: there is no manifest.
+    pub fn is_kept(&self) -> bool {
+        self.sha256.is_empty()
+    }
+}
+
 /// The device's own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceName {

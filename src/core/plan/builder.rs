@@ -157,16 +157,16 @@ impl<'a> Builder<'a> {
             Contents::OnVpu => {
                 let stored = self.state().stored(&sha256);
                 let command = Command::new(remote::from_store(&stored, &command));
-                self.is_kept(address, &sha256).then_some(command)
+                self.require_kept(address, &sha256).then_some(command)
             }
         }
     }
 
-    /// Whether the VPU keeps these contents; otherwise blocks the resource.
-    pub(super) fn is_kept(&mut self, address: Address, sha256: &Digest) -> bool {
+    /// Blocks the resource unless the VPU keeps these contents; returns whether it does.
+    pub(super) fn require_kept(&mut self, address: Address, sha256: &Digest) -> bool {
         let is_kept = self.facts.kept.contains(sha256);
         if !is_kept {
-            let what = "the contents of this release are no longer";
+            let what = "contents of this release are damaged, or no longer";
             self.block(
                 address,
                 Obstacle::not_kept(BlockCode::ContentsMissing, what),

@@ -91,12 +91,17 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let recorded = remote::recorded(&history, kept.clone());
     // After a rollback, what was kept for it is of no more use either.
     let forget = (!kept.is_empty()).then(|| Command::new(remote::restored(kept.clone())));
-    let projects = wanted.projects.iter().map(String::as_str);
-    let record = remote::record_release(&history, compose, projects, kept);
+    let recording = remote::Recording {
+        compose_version: compose,
+        projects: wanted.projects.iter().map(String::as_str).collect(),
+        keep: desired.keep_releases,
+        stamp: stamp(builder),
+    };
+    let record = remote::record_release(&history, recording, kept);
     // First: a release that is recorded is also kept.
     let text = generation::document(desired, builder.facts);
     let keep = text.map(|text| {
-        let command = remote::keep_generation(&desired.release.name, desired.keep_releases);
+        let command = remote::keep_generation(&desired.release.name);
         Command::with(command, Payload::inline(text))
     });
     let draft = draft.run(keep).run([
@@ -104,7 +109,6 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         // wrote the record has still recorded the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
     ]);
-    let draft = draft.run(stamp(builder));
     let restore = if builder.has_steps_in(Phase::Switch) {
         compose::restore_unchanged(builder)
     } else {
@@ -114,24 +118,22 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     true
 }
 
-/// Returns the command that notes the release where the manifest says.
-fn stamp(builder: &Builder<'_>) -> Option<Command> {
+/// Returns where the manifest wants the release to be noted, and the note.
+fn stamp(builder: &Builder<'_>) -> Option<(String, String)> {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct Note<'a> {
         release: &'a str,
         version: &'a str,
     }
     let release = &builder.desired.release;
-    let line = json_line(&Line {
+    let note = Note {
         release: &release.name,
         version: &release.version,
-    });
+    };
     let directory = builder.desired.stamp.as_ref()?;
     let directory = directory.resolve(&builder.facts.system.home);
-    Some(Command::with(
-        remote::stamp(&directory),
-        Payload::inline(line),
-    ))
+    // Two strings always serialise.
+    Some((directory, serde_json::to_string(&note).unwrap_or_default()))
 }
 
 /// Returns a difference in what the same declaration resolved to, such as an image without a source
@@ -324,17 +326,12 @@ mod tests {
         let mut desired = testing::desired(vec![]);
         let observed = testing::observed();
         let offers = Offers::default();
-        let last = |desired: &Desired| {
-            let mut builder = Builder::new(desired, &observed, &offers);
-            plan(&mut builder, &BTreeSet::new());
-            let mut record = builder.finish("host").steps.pop().unwrap();
-            record.actions.pop().unwrap()
-        };
-        assert!(last(&desired).to_display().contains("o3r-record-release"));
+        let note = |desired: &Desired| stamp(&Builder::new(desired, &observed, &offers));
+        assert_eq!(note(&desired), None);
         desired.stamp = Some("~/share/deployments".parse().unwrap());
-        let line = "{\"release\":\"app\",\"version\":\"1\"}\n".to_owned();
-        let stamp = remote::stamp("/home/oem/share/deployments");
-        assert_eq!(last(&desired), Command::with(stamp, Payload::inline(line)));
+        let (directory, note) = note(&desired).unwrap();
+        assert_eq!(directory, "/home/oem/share/deployments");
+        assert_eq!(note, r#"{"release":"app","version":"1"}"#);
     }
 
     #[test]

@@ -4,16 +4,13 @@ use super::State;
 use crate::{digest::Digest, shell::Argv};
 
 /// Kilobytes that stay free when a release is kept.
-const RESERVE: u64 = 128 << 10;
+pub(super) const RESERVE: u64 = 128 << 10;
 
 /// Bytes from which a file is kept as a link, and staged as one: it takes no space twice.
 pub const LARGE: u64 = 1 << 20;
 
 /// Lines of attempts that the VPU keeps for a release.
 const ATTEMPTS: u32 = 100;
-
-/// Lines in a file of [`stamp`] from which its first half is removed.
-const STAMPS: u32 = 1000;
 
 /// Lines of each file that [`history`] prints.
 const SHOWN: u32 = 40;
@@ -30,10 +27,13 @@ impl State<'_> {
     }
 }
 
-/// Keeps the release that stdin describes in the form of `generation.rs` and `keep` others.
-pub fn keep_generation(release: &str, keep: u32) -> Argv {
-    let script = include_str!("keep-generation.sh");
-    let words = [keep.to_string(), RESERVE.to_string(), LARGE.to_string()];
+/// Keeps the release that stdin describes in the form of `generation.rs`.
+pub fn keep_generation(release: &str) -> Argv {
+    let script = concat!(
+        include_str!("generations-shared.sh"),
+        include_str!("keep-generation.sh")
+    );
+    let words = [RESERVE.to_string(), LARGE.to_string()];
     Argv::script(script, "o3r-keep-generation", [release]).args(words)
 }
 
@@ -59,13 +59,6 @@ pub fn verify_kept(store: &str, word: &str) -> Argv {
 pub fn history(word: &str) -> Argv {
     let script = include_str!("history.sh");
     Argv::script(script, "o3r-history", [word, &SHOWN.to_string()])
-}
-
-/// Appends the line on stdin, with who applied it and when, to `deployments.jsonl` in a directory.
-pub fn stamp(directory: &str) -> Argv {
-    let script = include_str!("stamp.sh");
-    let lines = STAMPS.to_string();
-    Argv::script(script, "o3r-stamp", [directory, &lines])
 }
 
 /// Prints the home directory after `word`, then the text of a kept release.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use generations::{
-    LARGE, from_store, history, keep_generation, note_attempt, show_generation, stage_kept, stamp,
+    LARGE, from_store, history, keep_generation, note_attempt, show_generation, stage_kept,
     verify_kept,
 };
 pub use health::{show_containers, wait_healthy, waits_for};
@@ -451,19 +451,50 @@ macro_rules! ending {
     };
 }
 
-/// Appends the JSON line on stdin to a release's history, with the anonymous volumes of its `projects`; caches
-/// docker-compose's version (may be empty) for the next probe; removes the directories `kept`.
-pub fn record_release<'a>(
+/// What [`record_release`] does beside the record itself.
+#[derive(Debug, Clone, Default)]
+pub struct Recording<'a> {
+    /// docker-compose's version, cached for the next probe; may be empty.
+    pub compose_version: &'a str,
+    /// The projects whose anonymous volumes are recorded.
+    pub projects: Vec<&'a str>,
+    /// How many earlier releases stay kept.
+    pub keep: u32,
+    /// A directory, and the JSON object that is appended to `deployments.jsonl` there, with who applied it and when.
+    pub stamp: Option<(String, String)>,
+}
+
+/// Appends the JSON line on stdin to a release's history, and then never fails; removes the directories `kept`.
+pub fn record_release(
     history: &str,
-    compose_version: &str,
-    projects: impl IntoIterator<Item = &'a str>,
+    recording: Recording<'_>,
     kept: impl IntoIterator<Item = String>,
 ) -> Argv {
-    let lines = HISTORY_LINES.to_string();
-    let script = ending!("record-release.sh");
-    let projects: Vec<&str> = projects.into_iter().collect();
-    let projects = projects.join(" ");
-    let words = [history, &lines, compose_version, &projects];
+    let Recording {
+        compose_version,
+        projects,
+        keep,
+        stamp,
+    } = recording;
+    let script = concat!(
+        include_str!("forget-unfinished.sh"),
+        include_str!("forget-kept.sh"),
+        include_str!("generations-shared.sh"),
+        include_str!("prune-generations.sh"),
+        include_str!("stamp.sh"),
+        include_str!("record-release.sh")
+    );
+    let (directory, note) = stamp.unwrap_or_default();
+    let words = [
+        history.to_owned(),
+        HISTORY_LINES.to_string(),
+        compose_version.to_owned(),
+        projects.join(" "),
+        keep.to_string(),
+        generations::RESERVE.to_string(),
+        directory,
+        note,
+    ];
     Argv::script(script, "o3r-record-release", words).args(kept)
 }
 

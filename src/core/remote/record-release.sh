@@ -1,8 +1,9 @@
 # Appends a line to a release's history: the JSON object on standard input, who applied it and when (the third line of
 # the lock), and the anonymous volumes of its containers if docker shows them. The rename of the history records the
-# release; nothing fails after that, and the copies of the previous release are removed.
+# release; nothing fails after that: the copies of the previous release and old releases that are kept are removed.
 # $1 history file  $2 lines to keep  $3 version of docker-compose, cached for the probe; may be empty
-# $4 its compose projects, separated by spaces  $5… directories of kept files
+# $4 its compose projects, separated by spaces  $5 how many earlier releases to keep  $6 kilobytes to leave free
+# $7 directory of a further note; may be empty  $8 the note, a JSON object  $9… directories of kept files
 main() {
     umask 077
     mkdir -p -- "${1%/*}" || exit
@@ -17,9 +18,12 @@ main() {
     mv -f -- "$1.new" "$1" || exit
     sync
     name=${1##*/}
-    version=$3
-    shift 4
+    version=$3 keep=$5 reserve=$6 directory=$7 note=$8
+    shift 8
     forget_kept "$@"
+    # Subshells: their variables must not leak.
+    (prune_generations "${name%.jsonl}" "$keep" "$reserve")
+    [ -z "$directory" ] || (stamp "$directory" "{${who:+$who,}${note#?}")
     # The verdict of an earlier apply.
     watchdog=$HOME/.o3r-deploy/watchdog/${name%.jsonl}
     rm -f -- "$watchdog/verdict" "$watchdog"/*.log "$watchdog"/*.ended

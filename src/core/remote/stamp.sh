@@ -1,20 +1,14 @@
-# Appends a line about the release to a file that people and programs on the VPU read: who applied it and when (the third
-# line of the lock), and what standard input says.
-# Succeeds in any case, because the release itself is good.
-# $1 directory  $2 lines to keep
-main() {
+# Part of record-release: the note of the release that the manifest asks for.
+
+# Appends the line $2 to deployments.jsonl in the directory $1; of 1000 lines, the last 500 stay.
+stamp() {
     file=$1/deployments.jsonl
-    IFS= read -r release || return 0
-    who=$(sed -n 3p "$HOME/.o3r-deploy/lock/owner" 2>/dev/null)
-    [ -z "$who" ] || release="{$who,${release#?}"
-    if ! { mkdir -p -- "$1" && printf '%s\n' "$release" >>"$file"; }; then
+    if ! { mkdir -p -- "$1" && printf '%s\n' "$2" >>"$file"; }; then
         echo "WARNING: $file cannot be written" >&2
-        return 0
+        return
     fi
-    if [ "$(wc -l <"$file")" -gt "$2" ]; then
-        tail -n "$(($2 / 2))" -- "$file" >"$file.new" && mv -f -- "$file.new" "$file"
+    if [ "$(wc -l <"$file")" -gt 1000 ]; then
+        tail -n 500 -- "$file" >"$file.new" && mv -f -- "$file.new" "$file"
     fi
-    return 0
 }
 
-main "$@"

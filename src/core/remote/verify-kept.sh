@@ -3,7 +3,10 @@
 # Standard input: sha256 in hex, one per line
 main() {
     while read -r sha256; do
-        if is "$1/$sha256" "$sha256"; then printf '%s %s\n' "$2" "$sha256"; fi
+        [ -f "$1/$sha256" ] || continue
+        # Without a tool for sha256, what is there counts.
+        found=$(digest "$1/$sha256")
+        [ "${found:-$sha256}" != "$sha256" ] || printf '%s %s\n' "$2" "$sha256"
     done
 }
 

@@ -109,7 +109,7 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("it is part of `lock`", &["lock_program"]),
-    ("`shells::generations` runs it", &["note_attempt", "stamp"]),
+    ("`shells::generations` runs it", &["note_attempt"]),
     ("it shows nothing", &["sync"]),
 ];
 

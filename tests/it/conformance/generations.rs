@@ -1,4 +1,4 @@
-//! Releases that a VPU keeps: `keep_generation`, `stage_kept`, `from_store`, and the questions `history`,
+//! Releases that a VPU keeps: `keep_generation`, what `record_release` removes, `stage_kept`, `from_store`, and the questions `history`,
 //! `show_generation` and `verify_kept`.
 
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ fn commands() -> impl Strategy<Value = Do> {
 
 /// The text of a release that has these files with their present contents.
 fn release(both: &Both, files: &[usize]) -> String {
-    let mut text = "{\"format\":1}\n".to_owned();
+    let mut text = String::new();
     let now = seen(&both.sandbox.home());
     for (directory, kind) in [("share", "t"), ("app", "p")] {
         let _ = writeln!(text, "{kind} {}", both.at(directory));
@@ -59,7 +59,8 @@ fn release(both: &Both, files: &[usize]) -> String {
             let _ = writeln!(text, "f {sha256} 0644 {} {name}", bytes.len());
         }
     }
-    text
+    let desired = Digest::of(&text);
+    format!("{{\"format\":1,\"desired\":\"{desired}\"}}\n{text}")
 }
 
 proptest! {
@@ -88,8 +89,17 @@ async fn step(both: &Both, one: &Do) -> TestCaseResult {
     match one {
         Do::Keep(files, keep) => {
             let text = release(both, files);
-            let command = remote::keep_generation("app", *keep);
+            let command = remote::keep_generation("app");
             both.run(&command, text.as_bytes()).await?;
+            // Its first line has what the record has.
+            let line = text.split_inclusive('\n').next().unwrap_or_default();
+            let recording = remote::Recording {
+                keep: *keep,
+                stamp: Some((both.at("notes"), "{\"release\":\"app\"}".to_owned())),
+                ..remote::Recording::default()
+            };
+            let record = remote::record_release(&state.history("app"), recording, []);
+            both.run(&record, line.as_bytes()).await?;
         }
         Do::Write(file, text) => both.plant(THERE[*file], &Node::File(0o644, text.clone())),
         Do::Stage(text) => {

@@ -263,7 +263,7 @@ impl Work {
             }
             Self::Record => {
                 let history = State { home: &both.home }.history("app");
-                let record = remote::record_release(&history, "", [], []);
+                let record = remote::record_release(&history, remote::Recording::default(), []);
                 return (record, b"{\"version\":\"1\"}\n");
             }
             Self::Restored => remote::restored([both.at("kept")]),

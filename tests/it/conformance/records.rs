@@ -31,7 +31,7 @@ impl Do {
             // Without docker-compose's version, which the in-memory VPU does not note, and without
             // projects, whose containers would be asked of docker.
             Self::Release(number) => (
-                remote::record_release(&history, "", [], kept),
+                remote::record_release(&history, remote::Recording::default(), kept),
                 line(*number),
             ),
             Self::Recorded(number) => (remote::recorded(&history, kept), line(*number)),

@@ -29,11 +29,35 @@ fn text_of(fixture: &Sandbox, version: &str, bytes: &[u8]) -> String {
     fs::write(target.join("new"), bytes).unwrap();
     fs::rename(target.join("new"), target.join("a")).unwrap();
     format!(
-        "{{\"version\":\"{version}\"}}\ni sha256:{version} o3r-deploy/app:{version} app:{version}\nt {}\nf {} 0644 {} a\n",
+        "{{\"format\":1,\"desired\":\"sha256:{version}\"}}\ni sha256:{version} o3r-deploy/app:{version} app:{version}\nt {}\nf {} 0644 {} a\n",
         target.display(),
         Digest::of(bytes).hex(),
         bytes.len()
     )
+}
+
+/// Keeps a release of this version and these bytes, records it, and prunes the others.
+async fn deploy(fixture: &Sandbox, version: &str, bytes: &[u8], keep: u32) {
+    let text = text_of(fixture, version, bytes);
+    let keeping = remote::keep_generation("app");
+    assert!(fixture.run(&keeping, text.as_bytes()).await.success());
+    record(fixture, version, keep, None).await;
+}
+
+/// Records a release; with another number of kilobytes to leave free, if one is given.
+async fn record(fixture: &Sandbox, version: &str, keep: u32, reserve: Option<&str>) {
+    let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+    let recording = remote::Recording {
+        keep,
+        ..remote::Recording::default()
+    };
+    let mut command = remote::record_release(text(&history), recording, []);
+    if let Some(reserve) = reserve {
+        // Before the directory and the text of the note.
+        command = leaving(&command, 3, reserve);
+    }
+    let line = format!("{{\"desired\":\"sha256:{version}\",\"made\":{{}}}}\n");
+    assert!(fixture.run(&command, line.as_bytes()).await.success());
 }
 
 fn names(fixture: &Sandbox) -> Vec<String> {
@@ -64,10 +88,8 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
         let own = "o3r-deploy/app:1 i1\no3r-deploy/app:0 i0\n";
         let named = "app:1 i1\napp:2 i2\napp:3 i3\napp:4 i4\n";
         fs::write(&list, format!("{others}{own}{named}")).unwrap();
-        let keep = remote::keep_generation("app", 2);
         for version in ["1", "2", "3"] {
-            let text = text_of(&fixture, version, version.as_bytes());
-            assert!(fixture.run(&keep, text.as_bytes()).await.success());
+            deploy(&fixture, version, version.as_bytes(), 2).await;
         }
         assert_eq!(kept(&fixture), ["1", "2", "3"]);
         let all = names(&fixture);
@@ -76,11 +98,9 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
             assert!(all.contains(&held.to_owned()), "{held}: {all:?}");
         }
         // The same release again is kept once.
-        let text = text_of(&fixture, "3", b"3");
-        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        deploy(&fixture, "3", b"3", 2).await;
         assert_eq!(kept(&fixture), ["1", "2", "3"]);
-        let text = text_of(&fixture, "4", b"4");
-        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        deploy(&fixture, "4", b"4", 2).await;
         assert_eq!(kept(&fixture), ["2", "3", "4"]);
         let left = [
             "app:2",
@@ -104,28 +124,13 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
 async fn the_release_that_was_deployed_before_stays() {
     for shell in SHELLS {
         let fixture = keeping(shell);
-        let keep = remote::keep_generation("app", 1);
-        let release = |version: &str| {
-            let text = text_of(&fixture, version, version.as_bytes());
-            text.replacen('{', &format!("{{\"desired\":\"sha256:{version}\","), 1)
-        };
-        let record = |version: &str| {
-            let line = format!(
-                "{{\"anonymous_volumes\":[],\"desired\":\"sha256:{version}\",\"made\":{{}}}}\n"
-            );
-            let releases = fixture.home().join(".o3r-deploy/releases");
-            fs::create_dir_all(&releases).unwrap();
-            fs::write(releases.join("app.jsonl"), line).unwrap();
-        };
         for (version, left) in [
             ("1", &["1"][..]),
             ("2", &["1", "2"]),
             ("1", &["1", "2"]),
             ("3", &["1", "3"]),
         ] {
-            let text = release(version);
-            assert!(fixture.run(&keep, text.as_bytes()).await.success());
-            record(version);
+            deploy(&fixture, version, version.as_bytes(), 1).await;
             assert_eq!(kept(&fixture), left, "after {version}");
         }
     }
@@ -138,13 +143,10 @@ async fn a_name_that_another_image_has_now_stays() {
         fixture.program("docker", DOCKER);
         let list = fixture.path().join("names");
         fs::write(&list, "app:1 i1\napp:2 i2\no3r-deploy/app:1 i1\n").unwrap();
-        let keep = remote::keep_generation("app", 0);
-        let text = text_of(&fixture, "1", b"1");
-        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        deploy(&fixture, "1", b"1", 0).await;
         // Somebody gave the name to an image of theirs.
         fs::write(&list, "app:1 i9\napp:2 i2\no3r-deploy/app:1 i1\n").unwrap();
-        let text = text_of(&fixture, "2", b"2");
-        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        deploy(&fixture, "2", b"2", 0).await;
         assert_eq!(names(&fixture), ["app:1", "app:2", "o3r-deploy/app:2"]);
     }
 }
@@ -155,7 +157,7 @@ async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_plac
         let fixture = keeping(shell);
         let bytes = vec![b'a'; 1 << 20];
         let text = text_of(&fixture, "1", &bytes);
-        let keep = remote::keep_generation("app", 2);
+        let keep = remote::keep_generation("app");
         assert!(fixture.run(&keep, text.as_bytes()).await.success());
         let stored = fixture.home().join(".o3r-deploy/store");
         let stored = stored.join(Digest::of(&bytes).hex());
@@ -183,9 +185,9 @@ async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_plac
 }
 
 /// The command with another number of kilobytes to leave free.
-fn leaving(keep: &Argv, kilobytes: &str) -> Argv {
-    let mut words = keep.words().to_vec();
-    let place = words.len() - 2;
+fn leaving(command: &Argv, from_the_end: usize, kilobytes: &str) -> Argv {
+    let mut words = command.words().to_vec();
+    let place = words.len() - from_the_end;
     kilobytes.clone_into(&mut words[place]);
     Argv::new(words.remove(0)).args(words)
 }
@@ -194,20 +196,35 @@ fn leaving(keep: &Argv, kilobytes: &str) -> Argv {
 async fn on_a_full_disk_only_the_deployed_release_is_kept() {
     for shell in SHELLS {
         let fixture = keeping(shell);
-        let keep = remote::keep_generation("app", 2);
-        let large = |letter: u8| vec![letter; 1 << 20];
-        for (version, letter) in [("1", b'a'), ("2", b'b')] {
-            let text = text_of(&fixture, version, &large(letter));
-            assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        for (version, letter) in [("1", b'a'), ("2", b'b'), ("3", b'c')] {
+            deploy(&fixture, version, &vec![letter; 1 << 20], 2).await;
         }
-        assert_eq!(kept(&fixture), ["1", "2"]);
-        // A link needs no space itself.
-        let text = text_of(&fixture, "3", &large(b'c'));
-        let full = leaving(&keep, "999999999999");
-        assert!(fixture.run(&full, text.as_bytes()).await.success());
+        assert_eq!(kept(&fixture), ["1", "2", "3"]);
+        record(&fixture, "3", 2, Some("999999999999")).await;
         assert_eq!(kept(&fixture), ["3"]);
         let store = fixture.home().join(".o3r-deploy/store");
         assert_eq!(fs::read_dir(&store).unwrap().count(), 1);
+    }
+}
+
+/// Before the release is recorded, nothing is removed.
+#[tokio::test]
+async fn a_release_that_was_not_recorded_removes_nothing() {
+    for shell in SHELLS {
+        let fixture = keeping(shell);
+        fixture.program("docker", DOCKER);
+        let list = fixture.path().join("names");
+        fs::write(&list, "app:1 i1\napp:2 i2\no3r-deploy/app:0 i0\n").unwrap();
+        deploy(&fixture, "1", b"1", 0).await;
+        // The former image of the name.
+        let text = text_of(&fixture, "2", b"2");
+        let keep = remote::keep_generation("app");
+        assert!(fixture.run(&keep, text.as_bytes()).await.success());
+        assert_eq!(kept(&fixture), ["1", "2"]);
+        // The next record prunes for what is deployed.
+        record(&fixture, "1", 0, None).await;
+        assert_eq!(kept(&fixture), ["1"]);
+        assert_eq!(names(&fixture), ["app:1", "o3r-deploy/app:1"]);
     }
 }
 
@@ -219,10 +236,10 @@ fn text_path(stored: &Path) -> &str {
 async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
     for shell in SHELLS {
         let fixture = keeping(shell);
-        let keep = remote::keep_generation("app", 2);
+        let keep = remote::keep_generation("app");
         let text = text_of(&fixture, "1", b"1");
         assert!(fixture.run(&keep, text.as_bytes()).await.success());
-        let full = leaving(&keep, "999999999999");
+        let full = leaving(&keep, 2, "999999999999");
         let text = text_of(&fixture, "2", b"2");
         let output = fixture.run(&full, text.as_bytes()).await;
         assert!(output.success());
@@ -269,24 +286,29 @@ async fn a_release_is_noted_with_who_and_when() {
     for shell in SHELLS {
         let fixture = keeping(shell);
         let directory = fixture.home().join("share/deploy ments");
-        let stamp = remote::stamp(text(&directory));
-        let line = b"{\"release\":\"app\",\"version\":\"1\"}\n";
-        assert!(fixture.run(&stamp, line).await.success());
+        let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+        let note = r#"{"release":"app","version":"1"}"#.to_owned();
+        let recording = remote::Recording {
+            stamp: Some((text(&directory).to_owned(), note)),
+            ..remote::Recording::default()
+        };
+        let record = remote::record_release(text(&history), recording, []);
+        assert!(fixture.run(&record, b"{}\n").await.success());
         let owner = fixture.home().join(".o3r-deploy/lock/owner");
         fs::create_dir_all(owner.parent().unwrap()).unwrap();
         fs::write(&owner, "1\nboot\n\"at\":\"then\",\"by\":\"me\"\n").unwrap();
-        assert!(fixture.run(&stamp, line).await.success());
+        assert!(fixture.run(&record, b"{}\n").await.success());
         let file = directory.join("deployments.jsonl");
         let lines = fs::read_to_string(&file).unwrap();
         let wanted = "{\"release\":\"app\",\"version\":\"1\"}\n{\"at\":\"then\",\"by\":\"me\",\"release\":\"app\",\"version\":\"1\"}\n";
         assert_eq!(lines, wanted);
         fs::write(&file, "x\n".repeat(1000)).unwrap();
-        assert!(fixture.run(&stamp, line).await.success());
+        assert!(fixture.run(&record, b"{}\n").await.success());
         assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 500);
         // What is not a directory is no reason to fail.
         fs::remove_dir_all(&directory).unwrap();
         fs::write(&directory, "").unwrap();
-        let output = fixture.run(&stamp, line).await;
+        let output = fixture.run(&record, b"{}\n").await;
         assert!(output.success() && output.tail(5).contains("cannot be written"));
     }
 }

@@ -2,6 +2,14 @@
 
 use super::*;
 
+fn of<'a>(compose_version: &'a str, projects: &[&'a str]) -> remote::Recording<'a> {
+    remote::Recording {
+        compose_version,
+        projects: projects.to_vec(),
+        ..remote::Recording::default()
+    }
+}
+
 #[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_are_removed() {
     for shell in SHELLS {
@@ -10,7 +18,8 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_are_removed() {
         let kept = fixture.home().join(".o3r-deploy/previous/app");
         std::fs::create_dir_all(&kept).unwrap();
         std::fs::write(kept.join(".env"), "SECRET=1").unwrap();
-        let record = remote::record_release(text(&history), "1.29.2", [], [text(&kept).to_owned()]);
+        let record =
+            remote::record_release(text(&history), of("1.29.2", &[]), [text(&kept).to_owned()]);
         for number in 0..60 {
             let line = format!("{{\"version\":\"{number}\"}}\n");
             assert!(fixture.run(&record, line.as_bytes()).await.success());
@@ -69,7 +78,7 @@ async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
     for shell in SHELLS {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
-        let record = remote::record_release(text(&history), "", ["app", "other"], []);
+        let record = remote::record_release(text(&history), of("", &["app", "other"]), []);
         let last = || {
             let written = std::fs::read_to_string(&history).unwrap();
             written.lines().last().unwrap().to_owned()
@@ -115,7 +124,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
-        let record = remote::record_release(text(&history), "", [], [text(&kept).to_owned()]);
+        let record = remote::record_release(text(&history), of("", &[]), [text(&kept).to_owned()]);
         let recorded = remote::recorded(text(&history), [text(&kept).to_owned()]);
         let line = b"{\"version\":\"2\"}\n";
         assert!(!fixture.run(&recorded, line).await.success());
@@ -146,7 +155,8 @@ async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
         let base = fixture.home().join(".o3r-deploy");
         fixture.program("docker-compose", "#!/bin/sh\n");
         std::fs::create_dir_all(base.join("compose-version")).unwrap();
-        let record = remote::record_release(text(&history), "1.29.2", [], [text(&kept).to_owned()]);
+        let record =
+            remote::record_release(text(&history), of("1.29.2", &[]), [text(&kept).to_owned()]);
         assert!(fixture.run(&record, line).await.success(), "{shell:?}");
     }
 }

@@ -244,7 +244,17 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         forget_kept(world, rest);
         return Ok(String::new());
     }
-    let [lines, _version, projects, kept @ ..] = rest else {
+    let [
+        lines,
+        _version,
+        projects,
+        keep,
+        _reserve,
+        directory,
+        note,
+        kept @ ..,
+    ] = rest
+    else {
         return fail("words are missing");
     };
     let lines = lines
@@ -264,6 +274,16 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     let all = [old, &[&record, ""]].concat().join("\n");
     world.write_privately(history, all.as_bytes(), 0o600);
     forget_kept(world, kept);
+    let release = history.rsplit('/').next().unwrap_or_default();
+    let release = release.trim_end_matches(".jsonl");
+    generations::prune(world, release, keep.parse().unwrap_or_default());
+    if !directory.is_empty() {
+        generations::stamp(
+            world,
+            directory,
+            &note.replacen('{', &format!("{{{who}"), 1),
+        );
+    }
     Ok(String::new())
 }
 

@@ -15,20 +15,12 @@ use o3r_deploy::internal::{digest::Digest, shell::Argv};
 const LARGE: usize = 1 << 20;
 
 /// The scripts that keep releases, and use what is kept.
-pub(super) const SCRIPTS: [&str; 4] = [
-    "o3r-keep-generation",
-    "o3r-from-store",
-    "o3r-stage-kept",
-    "o3r-stamp",
-];
+pub(super) const SCRIPTS: [&str; 3] = ["o3r-keep-generation", "o3r-from-store", "o3r-stage-kept"];
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
-        ("o3r-keep-generation", [release, keep, _, _]) => {
-            let keep: usize = keep
-                .parse()
-                .map_err(|_| (1, format!("{keep}: no number")))?;
-            keep_generation(world, release, keep, &String::from_utf8_lossy(stdin));
+        ("o3r-keep-generation", [release, _, _]) => {
+            keep_generation(world, release, &String::from_utf8_lossy(stdin));
             Ok(String::new())
         }
         ("o3r-from-store", [path, program, words @ ..]) => {
@@ -38,14 +30,6 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             let bytes = file.bytes.clone();
             let command = Argv::new(*program).args(words.iter().copied());
             commands::run(world, &command, &bytes)
-        }
-        ("o3r-stamp", [directory, _]) => {
-            let path = format!("{directory}/deployments.jsonl");
-            let file = world.files.get(&path);
-            let mut text = file.map_or_else(Vec::new, |file| file.bytes.clone());
-            text.extend_from_slice(stdin);
-            world.write(&path, &text, 0o644);
-            Ok(String::new())
         }
         ("o3r-stage-kept", [staging, store, _]) => {
             stage(world, staging, store, &String::from_utf8_lossy(stdin))
@@ -143,8 +127,30 @@ fn contents(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn keep_generation(world: &mut World, release: &str, keep: usize, text: &str) {
-    let base = format!("{}/.o3r-deploy", world.home);
+fn base(world: &World) -> String {
+    format!("{}/.o3r-deploy", world.home)
+}
+
+/// The texts of the releases of this name, by number.
+fn generations(world: &World, release: &str) -> BTreeMap<usize, String> {
+    let all = format!("{}/generations/{release}", base(world));
+    let files = world.files_below(&all).into_iter();
+    let texts = files.filter_map(|(path, bytes)| {
+        let number = path[all.len() + 1..].parse().ok()?;
+        Some((number, String::from_utf8_lossy(&bytes).into_owned()))
+    });
+    texts.collect()
+}
+
+/// The names of our own that images of a release have.
+fn own_names(world: &World, release: &str) -> BTreeSet<String> {
+    let tags = world.images.values().flat_map(|image| image.tags.clone());
+    let is_own = |tag: &String| tag.starts_with(&format!("o3r-deploy/{release}:"));
+    tags.filter(is_own).collect()
+}
+
+fn keep_generation(world: &mut World, release: &str, text: &str) {
+    let base = base(world);
     let (all, store) = (
         format!("{base}/generations/{release}"),
         format!("{base}/store"),
@@ -164,74 +170,52 @@ fn keep_generation(world: &mut World, release: &str, keep: usize, text: &str) {
             world.write(&to, &file.bytes, file.mode & 0o700);
         }
     }
-    let numbers = |world: &World| -> BTreeMap<usize, String> {
-        let files = world.files_below(&all).into_iter();
-        let texts = files.filter_map(|(path, bytes)| {
-            let number = path[all.len() + 1..].parse().ok()?;
-            Some((number, String::from_utf8_lossy(&bytes).into_owned()))
-        });
-        texts.collect()
-    };
-    let before = numbers(world);
+    let before = generations(world, release);
     let next = before.keys().next_back().map_or(1, |last| last + 1);
-    let same = before.iter().rev().find(|(_, known)| *known == text);
+    let same = before.iter().find(|(_, known)| *known == text);
     let number = same.map_or(next, |(number, _)| *number);
-    let was = last_recorded(world, &base, release);
-    let is_last = |other: &usize| {
-        let header = before[other].lines().next().unwrap_or_default();
-        before[other] != text && was.as_ref().is_some_and(|was| header.contains(was))
-    };
-    let last = before.keys().rev().copied().find(is_last);
-    let newest = before.keys().rev().copied();
-    let newest = newest.filter(|other| *other != number && Some(*other) != last);
-    let others: Vec<usize> = last.into_iter().chain(newest).collect();
     world.write(&format!("{all}/{number}"), text.as_bytes(), 0o600);
-    let held: BTreeSet<String> = world
-        .images
-        .values()
-        .flat_map(|image| image.tags.clone())
-        .filter(|tag| tag.starts_with(&format!("o3r-deploy/{release}:")))
-        .collect();
+    let held = own_names(world, release);
     for (tag, name) in images(text) {
         if !held.contains(&tag) {
             drop(world.tag_image(&name, &tag));
         }
     }
+}
+
+/// Removes the oldest releases, and what no release has that is kept.
+pub(super) fn prune(world: &mut World, release: &str, keep: usize) {
+    let base = base(world);
+    let all = generations(world, release);
+    let mut deployed = recorded(world, &base, release);
+    deployed.dedup();
+    let number = |desired: Option<String>| {
+        let member = format!("\"desired\":\"{}\"", desired?);
+        let has_it = |text: &str| text.lines().next().unwrap_or_default().contains(&member);
+        let mut newest = all.iter().rev();
+        newest
+            .find(|(_, text)| has_it(text))
+            .map(|(number, _)| *number)
+    };
+    let current = number(deployed.pop());
+    let last = number(deployed.pop()).filter(|last| Some(*last) != current);
+    let newest = all.keys().rev().copied();
+    let newest = newest.filter(|other| Some(*other) != current && Some(*other) != last);
+    let others: Vec<usize> = last.into_iter().chain(newest).collect();
     let mut old = BTreeSet::new();
     for number in others.iter().skip(keep) {
-        old.extend(images(&before[number]));
-        world.files.remove(&format!("{all}/{number}"));
+        old.extend(images(&all[number]));
+        world
+            .files
+            .remove(&format!("{base}/generations/{release}/{number}"));
     }
-    let old = (others.len() > keep).then_some(old);
-    prune(world, &base, release, old, &held);
-}
-
-/// The member of a generation's first line that the release has which was recorded last.
-fn last_recorded(world: &World, base: &str, release: &str) -> Option<String> {
-    let history = world
-        .files
-        .get(&format!("{base}/releases/{release}.jsonl"))?;
-    let text = String::from_utf8_lossy(&history.bytes).into_owned();
-    let last: serde_json::Value = serde_json::from_str(text.lines().last()?).ok()?;
-    let desired = last.get("desired")?.as_str()?;
-    Some(format!("\"desired\":\"{desired}\""))
-}
-
-/// Removes what no release has that is kept.
-fn prune(
-    world: &mut World,
-    base: &str,
-    release: &str,
-    old: Option<BTreeSet<(String, String)>>,
-    held: &BTreeSet<String>,
-) {
     let texts = world.files_below(&format!("{base}/generations"));
     let texts: Vec<String> = texts
         .into_values()
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .collect();
     let kept: BTreeSet<(String, String)> = texts.iter().flat_map(|text| images(text)).collect();
-    if old.is_some() {
+    if others.len() > keep {
         let needed: BTreeSet<String> = texts
             .iter()
             .flat_map(|text| contents(text))
@@ -244,7 +228,7 @@ fn prune(
             }
         }
     }
-    for (tag, name) in old.into_iter().flatten() {
+    for (tag, name) in old {
         let is_needed = kept.iter().any(|(_, kept)| *kept == name);
         let is_same =
             world.image_id(&tag).is_some() && world.image_id(&tag) == world.image_id(&name);
@@ -252,12 +236,34 @@ fn prune(
             drop(world.untag_image(&name));
         }
     }
-    for tag in held {
-        debug_assert!(tag.contains(release));
-        if !kept.iter().any(|(kept, _)| kept == tag) {
-            drop(world.untag_image(tag));
+    for tag in own_names(world, release) {
+        if !kept.iter().any(|(kept, _)| *kept == tag) {
+            drop(world.untag_image(&tag));
         }
     }
+}
+
+/// Appends a line to the note that the manifest asks for.
+pub(super) fn stamp(world: &mut World, directory: &str, line: &str) {
+    let path = format!("{directory}/deployments.jsonl");
+    let file = world.files.get(&path);
+    let mut text = file.map_or_else(Vec::new, |file| file.bytes.clone());
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+    world.write_privately(&path, &text, 0o600);
+}
+
+/// The digests of what was declared in the successful applies of a release.
+fn recorded(world: &World, base: &str, release: &str) -> Vec<String> {
+    let history = world.files.get(&format!("{base}/releases/{release}.jsonl"));
+    let text = history.map_or_else(String::new, |file| {
+        String::from_utf8_lossy(&file.bytes).into_owned()
+    });
+    let desired = |line: &str| -> Option<String> {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(line.get("desired")?.as_str()?.to_owned())
+    };
+    text.lines().filter_map(desired).collect()
 }
 
 /// Puts contents from the store into a staging directory.

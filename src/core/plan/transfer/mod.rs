@@ -128,7 +128,7 @@ fn has_contents(builder: &mut Builder<'_>, transfer: &Transfer, diff: &Diff) -> 
     });
     let mut missing = files.filter(|sha256| !builder.facts.kept.contains(sha256));
     match (builder.desired.contents, missing.next()) {
-        (Contents::OnVpu, Some(sha256)) => builder.is_kept(address(transfer), sha256),
+        (Contents::OnVpu, Some(sha256)) => builder.require_kept(address(transfer), sha256),
         _ => true,
     }
 }
