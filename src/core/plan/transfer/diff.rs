@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Change, ChangeKind, absolute,
+    Change, ChangeKind,
     lost::Lost,
     moves::{Collected, Moves},
     neighbours::{Protected, made},
     problem::{chown, foreign, in_the_way},
+    upload::absolute,
 };
 use crate::{
     desired::{Entry, FileEntry, Transfer},

@@ -1,6 +1,9 @@
 //! Stages large files that changed little: the VPU builds them from their old versions.
 
-use super::{Planned, address, member, single};
+use super::{
+    Planned, address,
+    upload::{member, single},
+};
 use crate::{
     cost::file::patched,
     desired::Entry,

@@ -1,0 +1,104 @@
+//! The section on releases: what was applied, and what decides on it now.
+
+use std::fmt::Write as _;
+
+use o3r_core::facts::Watchdog;
+
+use super::listed;
+use crate::{
+    render::{
+        sign::Sign,
+        text::{BOLD, Style, paint},
+        wrap::line,
+    },
+    status::{Release, Status},
+};
+
+/// Writes a line for each release, the apply that runs, and each watchdog.
+pub(super) fn write(out: &mut String, status: &Status, style: Style) {
+    listed(out, status.releases.as_deref(), |out, release| {
+        let release = match status.watchdogs.get(&release.name) {
+            Some(watchdog @ Watchdog::Unconfirmed { .. }) => waiting(release, watchdog, style),
+            _ => release_line(release, style),
+        };
+        line(out, style, 4, &format!("  {release}"));
+    });
+    if let Some(apply) = &status.applying {
+        let text = format!("  apply in progress: by {}", apply.describe());
+        line(out, style, 4, &text);
+    }
+    for (release, watchdog) in &status.watchdogs {
+        let sign = match watchdog {
+            // The release's line says so.
+            Watchdog::Unconfirmed { .. } if has_record(status, release) => continue,
+            // No failure.
+            Watchdog::Unconfirmed { .. } | Watchdog::Armed { .. } => String::new(),
+            _ => format!("{} ", style.sign(Sign::Bad)),
+        };
+        let text = format!("  {sign}{release}: {}", watchdog.describe());
+        line(out, style, 4, &text);
+    }
+}
+
+fn has_record(status: &Status, name: &str) -> bool {
+    let mut releases = status.releases.iter().flatten();
+    releases.any(|release| release.name == name)
+}
+
+/// Formats `hello 1.1.0  waits for confirmation, 1790 s left; …`, for a release of which this is the recorded version.
+fn waiting(release: &Release, watchdog: &Watchdog, style: Style) -> String {
+    let Watchdog::Unconfirmed {
+        version,
+        seconds_left,
+    } = watchdog
+    else {
+        return release_line(release, style);
+    };
+    let name = paint(style.color, BOLD, &release.name);
+    let title = format!("{name} {version}");
+    let previous = match release.version.as_str() {
+        "" => "the previous release".to_owned(),
+        version => version.to_owned(),
+    };
+    format!(
+        "{}  waits for confirmation, {seconds_left} s left (o3r-deploy confirm TOKEN, with the token that `apply` \
+         printed); unconfirmed, the VPU rolls back to {previous} automatically",
+        title.trim_end()
+    )
+}
+
+/// Formats `hello 1.0.0  applied 2026-11-23T01:20:00Z by you@pc`.
+fn release_line(release: &Release, style: Style) -> String {
+    let Release {
+        name,
+        version,
+        at,
+        by,
+        projects,
+        removed,
+    } = release;
+    let name = paint(style.color, BOLD, name);
+    let mut line = format!("{name} {version}").trim_end().to_owned();
+    // Nothing of it runs any more.
+    let is_gone = projects.is_empty() && !removed.is_empty();
+    let verb = if is_gone { "removed" } else { "applied" };
+    if !at.is_empty() {
+        let _ = write!(line, "  {verb} {at}");
+        if !by.is_empty() {
+            let _ = write!(line, " by {by}");
+        }
+    }
+    if is_gone {
+        let _ = write!(
+            line,
+            "; {} {} removed",
+            if removed.len() == 1 {
+                "project"
+            } else {
+                "projects"
+            },
+            removed.join(", ")
+        );
+    }
+    line
+}
