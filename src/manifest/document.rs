@@ -95,9 +95,8 @@ pub(super) fn read(
         });
     }
     findings.extend(
-        errors
-            .iter()
-            .filter(|error| !follows_from_header(document, error, &errors, source.text()))
+        without_consequences(document, &errors, source.text())
+            .into_iter()
             .map(|error| syntax_finding(document, error, &spans, &source)),
     );
     let is_hopeless = !errors.is_empty() || findings.len() > MAX_PRUNED;
@@ -237,28 +236,36 @@ fn syntax_finding(
     }
 }
 
-/// Whether a key is a duplicate only because the table around it is: that one should be `[[…]]`.
-fn follows_from_header(
+/// Returns the errors without keys that are duplicates only because the table around them is: that one
+/// should be `[[…]]`, and says so.
+fn without_consequences<'a>(
     document: Document,
-    error: &toml::de::Error,
-    errors: &[toml::de::Error],
+    errors: &'a [toml::de::Error],
     text: &str,
-) -> bool {
-    let is_duplicate = |error: &toml::de::Error| error.message() == "duplicate key";
-    let above = error.span().and_then(|span| text.get(..span.start));
-    let Some((above, header)) = above.and_then(|above| above.rsplit_once("\n[")) else {
-        return false;
+) -> Vec<&'a toml::de::Error> {
+    let headers: Vec<usize> = text.match_indices("\n[").map(|(at, _)| at + 1).collect();
+    let place = |error: &toml::de::Error| {
+        let span = error
+            .span()
+            .filter(|_| error.message() == "duplicate key")?;
+        let last = headers
+            .partition_point(|&header| header < span.start)
+            .checked_sub(1)?;
+        let above = text.get(*headers.get(last)?..span.start)?;
+        let is_header = !above.contains('\n');
+        Some((last, is_header, text.get(span)?))
     };
-    let Some((header, _)) = header.split_once('\n') else {
-        return false;
+    let given_twice: BTreeSet<usize> = errors
+        .iter()
+        .filter_map(place)
+        .filter(|(_, is_header, key)| *is_header && validate::is_table_list(document, key))
+        .map(|(header, ..)| header)
+        .collect();
+    let follows = |error: &toml::de::Error| {
+        place(error)
+            .is_some_and(|(header, is_header, _)| !is_header && given_twice.contains(&header))
     };
-    let line = above.len() + 1..above.len() + 2 + header.len();
-    let is_header = |error: &toml::de::Error| {
-        let key = error.span().filter(|span| line.contains(&span.start));
-        key.and_then(|span| text.get(span))
-            .is_some_and(|key| validate::is_table_list(document, key))
-    };
-    is_duplicate(error) && errors.iter().any(|e| is_duplicate(e) && is_header(e))
+    errors.iter().filter(|error| !follows(error)).collect()
 }
 
 /// Whether the text is a boolean in another spelling or in YAML's.

@@ -11,6 +11,37 @@ use o3r_deploy::internal::image::{
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
+/// Returns bytes that do not compress.
+#[must_use]
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        // The low bits of such a generator repeat.
+        state.to_be_bytes()
+    };
+    let mut bytes = Vec::with_capacity(len + 4);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&next()[..4]);
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Returns text that compresses to about a tenth.
+#[must_use]
+pub fn prose(len: usize) -> String {
+    let mut text = String::with_capacity(len + 100);
+    for chunk in noise(7, len / 10).chunks(50) {
+        text.extend(chunk.iter().map(|byte| char::from(b'a' + byte % 16)));
+        text.extend(std::iter::repeat_n("the rest ", 50));
+    }
+    text.truncate(len);
+    text
+}
+
 /// A tar that is being built.
 #[derive(Debug, Default, Clone)]
 pub struct Tar(Vec<u8>);

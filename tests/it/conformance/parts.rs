@@ -14,7 +14,7 @@ proptest! {
         arrivals in prop::collection::vec((0..6_u64, text(), any::<Option<bool>>()), 1..5),
     ) {
         run(async {
-            for kind in KINDS {
+            for kind in o3r_testing::variants(KINDS, 1) {
                 let both = Both::new(kind, &there);
                 let path = format!("{}/part", State { home: &both.home }.arriving());
                 for (have, sent, known) in &arrivals {

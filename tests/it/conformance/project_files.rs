@@ -156,7 +156,7 @@ proptest! {
         let records = records.into_iter().filter_map(|(path, text)| Some((path, text?)));
         there.extend(records.map(|(path, text)| (path.to_owned(), Node::File(0o600, text))));
         run(async {
-            for kind in KINDS {
+            for kind in o3r_testing::variants(KINDS, 1) {
                 let both = Both::new(kind, &there);
                 let commands: Vec<_> = commands.iter().map(|one| one.command(&both)).collect();
                 for (command, stdin) in &commands {

@@ -86,7 +86,7 @@ proptest! {
             ..Query::default()
         };
         run(async {
-            for kind in KINDS {
+            for kind in o3r_testing::variants(KINDS, 1) {
                 let both = Both::new(kind, &there);
                 let real = observe(&both.sandbox.host, &query).await.unwrap();
                 let memory = observe(&both.vpu, &query).await.unwrap();

@@ -87,7 +87,7 @@ proptest! {
             there.insert(".o3r-deploy/releases/app.jsonl".to_owned(), history);
         }
         run(async {
-            for kind in KINDS {
+            for kind in o3r_testing::variants(KINDS, 1) {
                 let both = Both::new(kind, &there);
                 let mut list = String::new();
                 for (number, is_aside) in containers.iter().enumerate() {

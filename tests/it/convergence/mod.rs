@@ -21,7 +21,7 @@ use o3r_deploy::internal::{
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
-    observe::{Document, identify, observe, resolve},
+    observe::{Document, Observed, identify, observe, resolve},
     plan::{self, Plan},
     remote, render, status,
 };
@@ -37,7 +37,15 @@ use self::{
     shapes::{BASE, Shape, changes, desired, image_content, prepared, shapes},
 };
 
+/// Observes and plans, and checks what holds for every plan.
 async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
+    let (observed, plan) = observed_plan(vpu, desired).await;
+    reads_the_same_from_documents(desired, &observed, &plan);
+    plan
+}
+
+/// Observes and plans.
+async fn observed_plan(vpu: &FakeVpu, desired: &Desired) -> (Observed, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
     identify(&mut observed.facts, desired.config_digests());
     for question in desired.questions(&observed.facts) {
@@ -50,27 +58,27 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
     let plan = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
     let none = Vec::<String>::new();
     assert_eq!(plan::lint::lint(&plan), none, "{}", render::json(&plan));
-    let again = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
-    assert!(again == plan, "same input, same plan");
+    (observed, plan)
+}
+
+/// Checks that a plan follows from what is written down, and that `status` shows all containers.
+fn reads_the_same_from_documents(desired: &Desired, observed: &Observed, plan: &Plan) {
+    let offers = prepared(desired).offers;
+    let again = plan::plan(desired, observed, &offers, "fake");
+    assert!(again == *plan, "same input, same plan");
     let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
     let read: Document = serde_json::from_str(&written).unwrap();
-    let from_document = plan::plan(
-        desired,
-        &read.answer(&desired.query()),
-        &prepared(desired).offers,
-        "fake",
-    );
-    if from_document != plan {
-        let (read, written) = (render::json(&from_document), render::json(&plan));
+    let from_document = plan::plan(desired, &read.answer(&desired.query()), &offers, "fake");
+    if from_document != *plan {
+        let (read, written) = (render::json(&from_document), render::json(plan));
         assert_eq!(read, written, "written down and read again");
         panic!("the plans differ, and their documents do not: {written}");
     }
-    let status = status::status("fake", &observed, Ok(&plan));
+    let status = status::status("fake", observed, Ok(plan));
     let text = render::status_text(&status, render::Style::default());
     for container in observed.facts.containers.known().into_iter().flatten() {
         assert!(text.contains(&container.1.name), "{text}");
     }
-    plan
 }
 
 async fn execute(vpu: &FakeVpu, desired: &Desired, plan: &Plan) -> Report {
@@ -98,6 +106,12 @@ async fn execute_holding(
 
 /// Applies, and checks that nothing is left to do and that what runs is what is declared.
 async fn converge(vpu: &FakeVpu, desired: &Desired) {
+    let plan = plan_for(vpu, desired).await;
+    converge_by(vpu, desired, &plan).await;
+}
+
+/// Applies a plan, and checks what [`converge`] checks.
+async fn converge_by(vpu: &FakeVpu, desired: &Desired, plan: &Plan) {
     let data = |world: &mut World| {
         let files = world.files.keys().cloned();
         let data = |path: &String| path.ends_with("/data") || path.ends_with("/theirs");
@@ -105,13 +119,12 @@ async fn converge(vpu: &FakeVpu, desired: &Desired) {
         data
     };
     let before = vpu.world(data);
-    let plan = plan_for(vpu, desired).await;
     assert_eq!(plan.blocked, vec![]);
-    let report = execute(vpu, desired, &plan).await;
+    let report = execute(vpu, desired, plan).await;
     assert!(
         matches!(report.outcome, Outcome::Done),
         "{report:?}\n{}",
-        render::json(&plan)
+        render::json(plan)
     );
     vpu.world(|world| {
         let after = data(world);
@@ -125,7 +138,7 @@ async fn converge(vpu: &FakeVpu, desired: &Desired) {
 }
 
 async fn converged(vpu: &FakeVpu, desired: &Desired) {
-    let plan = plan_for(vpu, desired).await;
+    let (_, plan) = observed_plan(vpu, desired).await;
     assert!(
         plan.is_empty(),
         "a second plan is not empty:\n{}",
@@ -465,10 +478,12 @@ proptest! {
                         vpu.world(World::reboot);
                     }
                     // Resuming, and rolling back to the former release, must both work.
-                    match &first {
-                        Some(first) if back => converge(&vpu, &desired(first)).await,
-                        _ => converge(&vpu, &wanted).await,
-                    }
+                    let next = match &first {
+                        Some(first) if back => &desired(first),
+                        _ => &wanted,
+                    };
+                    let (_, plan) = observed_plan(&vpu, next).await;
+                    converge_by(&vpu, next, &plan).await;
                 }
             }
         });

@@ -12,8 +12,8 @@ use o3r_testing::vpu::{FakeVpu, Fault, Store, World};
 use proptest::prelude::*;
 
 use super::{
-    BASE, Shape, apply_crashing, cases, changes, converge, converged, desired, execute, plan_for,
-    run, shapes,
+    BASE, Shape, apply_crashing, cases, changes, converge, converged, desired, execute,
+    observed_plan, plan_for, run, shapes,
 };
 
 /// Returns what a user would see of a release, as lines: files, containers without their IDs, and
@@ -66,7 +66,7 @@ fn seen(world: &World) -> Vec<String> {
 /// Applies `wanted` with command number `at` failing, and checks that the former state is restored.
 /// Returns false if the plan has no such command.
 async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: &World) -> bool {
-    let plan = plan_for(vpu, wanted).await;
+    let (_, plan) = observed_plan(vpu, wanted).await;
     vpu.inject(Some(Fault::Fails(at)));
     let report = execute(vpu, wanted, &plan).await;
     let commands = vpu.commands();

@@ -12,7 +12,7 @@ use o3r_deploy::internal::image::{
 };
 use o3r_deploy::internal::offers::Part;
 
-use o3r_testing::archives::{Input, Packing, Tar, docker_old, layer, load, oci, open, sent};
+use o3r_testing::archives::{Input, Packing, Tar, docker_old, layer, load, noise, oci, open, sent};
 
 /// A cache in a directory of its own.
 pub(crate) struct Kept {
@@ -77,21 +77,9 @@ fn prepare(image: &mut ImageSender) -> Vec<Digest> {
     compressed.into_inner().unwrap()
 }
 
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    (0..len)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            state.to_le_bytes()[5]
-        })
-        .collect()
-}
-
 /// Returns a layer that does not compress.
 pub(crate) fn noisy(name: &str, len: usize) -> Vec<u8> {
-    Tar::default().file(name, noise(len)).end()
+    Tar::default().file(name, noise(1, len)).end()
 }
 
 fn text() -> Vec<Vec<u8>> {

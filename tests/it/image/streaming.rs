@@ -11,7 +11,7 @@ use o3r_deploy::internal::image::{
 };
 
 use crate::image::cache::{Kept, noisy, unwrapped};
-use o3r_testing::archives::{docker_old, layer, load, open, sent};
+use o3r_testing::archives::{docker_old, layer, load, open, prose, sent};
 
 const PACKINGS: [Option<Compression>; 4] = [
     Some(Compression::GZIP_FAST),
@@ -22,14 +22,8 @@ const PACKINGS: [Option<Compression>; 4] = [
 
 /// Returns a layer that is large enough to compress while sending, and one that does not compress.
 fn large() -> Vec<Vec<u8>> {
-    let mut state = 1_u32;
-    let mut number = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        format!("{state} ")
-    };
-    let numbers: String = (0..1_500_000).map(|_| number()).collect();
     vec![
-        layer("a", &numbers),
+        layer("a", prose(18 << 20)),
         noisy("noise", 3_000_000),
         layer("b", "app"),
     ]

@@ -396,10 +396,11 @@ pub(super) async fn about(
 /// For any link, with and without zstd; the second time, the sizes are known.
 #[tokio::test]
 async fn large_layers_are_compressed_while_they_are_sent() {
+    let archives = tempfile::tempdir().unwrap();
+    let wanted = large(&archives);
     for (link, zstd) in [(QUICK, false), (SLOW, false), (QUICK, true), (SLOW, true)] {
         let files = tempfile::tempdir().unwrap();
         let vpu = vpu(zstd);
-        let wanted = large(&files);
         let (prepared, plan) = about(&vpu, &wanted, &files, link).await;
         let (said, _) = load(&plan, "app:1").unwrap();
         assert!(
@@ -444,11 +445,12 @@ async fn exact_plans_know_what_is_sent() {
 /// compressed, the apply resumes, and nothing is left behind.
 #[tokio::test]
 async fn what_arrived_of_streamed_layers_is_not_sent_again() {
+    let archives = tempfile::tempdir().unwrap();
+    let wanted = large(&archives);
     for (link, zstd) in o3r_testing::variants([(QUICK, false), (SLOW, true)], 1) {
         for fault in links_lost() {
             let files = tempfile::tempdir().unwrap();
             let vpu = vpu(zstd);
-            let wanted = large(&files);
             let (prepared, plan) = about(&vpu, &wanted, &files, link).await;
             vpu.inject(Some(fault));
             let (report, _) = execute(&vpu, &prepared, &plan).await;

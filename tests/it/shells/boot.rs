@@ -33,7 +33,7 @@ async fn autostart(fixture: &Sandbox) -> Probed<Autostart> {
 
 #[tokio::test]
 async fn the_probe_reports_generations_instances_and_lingering() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let reason = autostart(&fixture).await;
         let reason = reason.as_result().unwrap_err();
@@ -88,7 +88,7 @@ async fn the_probe_reports_generations_instances_and_lingering() {
 
 #[tokio::test]
 async fn restart_policies_are_set_on_every_container_or_the_step_fails() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
             'container ls') printf 'one\\ntwo\\n' ;;\n\
@@ -168,7 +168,7 @@ async fn the_device_is_called_by_any_program_that_speaks_http() {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         remote::device_api(port, &words)
     };
-    for shell in SHELLS {
+    for shell in shells() {
         for program in ["curl", "python3", "wget", "nc", "busybox"] {
             let fixture = speaking(shell, program);
             let (port, calls) = api(DONE);

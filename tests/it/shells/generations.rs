@@ -79,7 +79,7 @@ fn kept(fixture: &Sandbox) -> Vec<String> {
 
 #[tokio::test]
 async fn the_oldest_releases_go_with_their_contents_and_images() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         fixture.program("docker", DOCKER);
         let list = fixture.path().join("names");
@@ -122,7 +122,7 @@ async fn the_oldest_releases_go_with_their_contents_and_images() {
 
 #[tokio::test]
 async fn the_release_that_was_deployed_before_stays() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         for (version, left) in [
             ("1", &["1"][..]),
@@ -138,7 +138,7 @@ async fn the_release_that_was_deployed_before_stays() {
 
 #[tokio::test]
 async fn a_name_that_another_image_has_now_stays() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         fixture.program("docker", DOCKER);
         let list = fixture.path().join("names");
@@ -153,7 +153,7 @@ async fn a_name_that_another_image_has_now_stays() {
 
 #[tokio::test]
 async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_place() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         let bytes = vec![b'a'; 1 << 20];
         let text = text_of(&fixture, "1", &bytes);
@@ -194,7 +194,7 @@ fn leaving(command: &Argv, from_the_end: usize, kilobytes: &str) -> Argv {
 
 #[tokio::test]
 async fn on_a_full_disk_only_the_deployed_release_is_kept() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         for (version, letter) in [("1", b'a'), ("2", b'b'), ("3", b'c')] {
             deploy(&fixture, version, &vec![letter; 1 << 20], 2).await;
@@ -210,7 +210,7 @@ async fn on_a_full_disk_only_the_deployed_release_is_kept() {
 /// Before the release is recorded, nothing is removed.
 #[tokio::test]
 async fn a_release_that_was_not_recorded_removes_nothing() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         fixture.program("docker", DOCKER);
         let list = fixture.path().join("names");
@@ -234,7 +234,7 @@ fn text_path(stored: &Path) -> &str {
 
 #[tokio::test]
 async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         let keep = remote::keep_generation("app");
         let text = text_of(&fixture, "1", b"1");
@@ -260,7 +260,7 @@ async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
 
 #[tokio::test]
 async fn the_last_attempts_stay() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         let note = remote::note_attempt("app");
         let file = fixture.home().join(".o3r-deploy/attempts/app.jsonl");
@@ -283,7 +283,7 @@ async fn the_last_attempts_stay() {
 
 #[tokio::test]
 async fn a_release_is_noted_with_who_and_when() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = keeping(shell);
         let directory = fixture.home().join("share/deploy ments");
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");

@@ -156,7 +156,7 @@ fn cases() -> Vec<Case> {
 #[tokio::test]
 async fn a_project_is_healthy_when_docker_shows_that_it_stays_up() {
     let mut checks = tokio::task::JoinSet::new();
-    for shell in SHELLS {
+    for shell in shells() {
         for (looks, passes, expected) in cases() {
             // All at once: each waits for seconds.
             checks.spawn(async move {
@@ -174,7 +174,7 @@ async fn a_project_is_healthy_when_docker_shows_that_it_stays_up() {
 
 #[tokio::test]
 async fn a_restart_after_a_kill_fails_at_once_with_the_reason() {
-    for shell in SHELLS {
+    for shell in shells() {
         let looks = [
             look(0, 1, "running 0 false", "always", "none /"),
             look(1, 2, "running 0 false", "always", "none /"),
@@ -192,7 +192,7 @@ async fn a_restart_after_a_kill_fails_at_once_with_the_reason() {
 
 #[tokio::test]
 async fn a_rollback_does_not_wait_for_health_checks() {
-    for shell in SHELLS {
+    for shell in shells() {
         let looks = [look(
             0,
             1,
@@ -210,7 +210,7 @@ async fn a_rollback_does_not_wait_for_health_checks() {
 
 #[tokio::test]
 async fn the_time_limit_grows_with_the_health_checks() {
-    for shell in SHELLS {
+    for shell in shells() {
         // It would fail after a minute with the default, and at once with another.
         let looks = [look(0, 1, "running 0 false", "always", "none /")];
         let gate = HealthGate {
@@ -279,7 +279,7 @@ async fn a_text_and_a_command_are_waited_for() {
         (with(None, None, &script("test -z \"$IN_CONTAINER\"")), ""),
     ];
     let mut checks = tokio::task::JoinSet::new();
-    for shell in SHELLS {
+    for shell in shells() {
         for (gate, expected) in cases.clone() {
             checks.spawn(async move {
                 let (passed, text) = said(shell, &up(), &gate, &[]).await;

@@ -116,7 +116,7 @@ fn boot() -> String {
 
 #[tokio::test]
 async fn the_lock_is_held_by_one_and_released_by_any_end() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         let owner = fixture.owner();
         let first = fixture.taken(Claim::Wait).await;
@@ -272,7 +272,7 @@ async fn the_lock_ends_if_its_client_is_silent_and_may_be_taken_from_a_dead_one(
 /// A full disk is not reported as another apply.
 #[tokio::test]
 async fn a_lock_that_cannot_be_written_says_why() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         std::fs::write(fixture.home().join(".o3r-deploy"), "").unwrap();
         let refused = fixture.refused(Claim::Wait).await;
@@ -311,7 +311,7 @@ async fn a_lock_that_cannot_be_written_says_why() {
 /// All processes that an apply started are recognised, whatever their names.
 #[tokio::test]
 async fn the_lock_waits_only_for_what_a_dead_apply_left_running() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         // A name that an application's container may have,
         // and a command that searches for such names.
@@ -354,7 +354,7 @@ async fn the_lock_waits_only_for_what_a_dead_apply_left_running() {
 /// The children of a run.sh that was killed are recognised by their environment.
 #[tokio::test]
 async fn the_lock_recognises_what_outlives_the_shell_that_started_it() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         let held = fixture.taken(Claim::Wait).await;
         let mut parent = fixture.works(TOKEN, How::Loads, "sleep 3; : >\"$HOME/done\"");
@@ -373,7 +373,7 @@ async fn the_lock_recognises_what_outlives_the_shell_that_started_it() {
 /// A client that dies ends neither the command nor its output.
 #[tokio::test]
 async fn a_command_completes_without_a_client_and_does_not_run_without_the_lock() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         let script = "sleep 1; i=0; while [ $i -lt 3000 ]; do printf '%s\\n' \"line $i of what it says\" || exit; \
                       echo more >&2 || exit; i=$((i + 1)); done; : >\"$HOME/done\"";
@@ -420,7 +420,7 @@ async fn a_command_completes_without_a_client_and_does_not_run_without_the_lock(
 /// After a power cut, for example.
 #[tokio::test]
 async fn the_lock_removes_what_dead_applies_left() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         fixture.program("docker", "#!/bin/sh\necho \"$*\" >>\"$HOME/docker\"\n");
         let base = fixture.home().join(".o3r-deploy");
@@ -444,7 +444,7 @@ async fn the_lock_removes_what_dead_applies_left() {
 /// Two docker-compose on one project fail.
 #[tokio::test]
 async fn the_lock_waits_for_the_boot_to_start_its_containers() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = Vpu::new(shell);
         fixture.program(
             "systemctl",

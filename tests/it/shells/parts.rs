@@ -8,7 +8,7 @@ use o3r_deploy::internal::{
     remote,
 };
 
-use super::{Argv, Digest, Path, SHELLS, Sandbox, sandbox};
+use super::{Argv, Digest, Path, SHELLS, Sandbox, sandbox, shells};
 
 const TOOLS: &[&str] = &["dd", "wc", "sha256sum"];
 
@@ -23,7 +23,7 @@ async fn receive(vpu: &Sandbox, path: &str, (have, bytes): (u64, u64), sent: &[u
 
 #[tokio::test]
 async fn a_part_is_resumed_where_it_ended() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         let path = vpu.home().join("it's a place/part");
         let path = path.to_str().unwrap();
@@ -50,7 +50,7 @@ async fn a_part_is_resumed_where_it_ended() {
 /// An earlier connection that is not known to be dead must not write between these bytes.
 #[tokio::test]
 async fn an_earlier_receiver_is_ended() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         let path = vpu.home().join("part");
         let path = path.to_str().unwrap();
@@ -81,7 +81,7 @@ async fn an_earlier_receiver_is_ended() {
 /// The noted number may be another process's by now.
 #[tokio::test]
 async fn another_process_with_the_number_of_an_earlier_receiver_lives() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         let mut stranger = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())
@@ -111,7 +111,7 @@ async fn is_loaded_or_stays(vpu: &Sandbox, load: &Argv, path: &Path) {
 
 #[tokio::test]
 async fn a_part_that_docker_refuses_is_kept() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
         let path = vpu.home().join("part");
@@ -123,7 +123,7 @@ async fn a_part_that_docker_refuses_is_kept() {
 /// With a zstd that copies its input: the scripts do not depend on the format.
 #[tokio::test]
 async fn the_output_of_zstd_is_loaded() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         vpu.program("docker", DOCKER);
         vpu.program("zstd", "#!/bin/sh\n[ \"$1\" = -dcq ] && exec cat\n");
@@ -153,7 +153,7 @@ echo "$*" >>"$HOME/did"
 /// the disk before anything relies on them.
 #[tokio::test]
 async fn a_loaded_part_is_on_the_disk_before_its_file_is_removed() {
-    for shell in SHELLS {
+    for shell in shells() {
         const CLASSIC: &str = "[[Backing Filesystem extfs]] /docker\n";
         const CONTAINERD: &str = "[[driver-type io.containerd.snapshotter.v1]] /docker\n";
         for (info, df, sync, wanted) in [
@@ -213,7 +213,7 @@ async fn a_loaded_part_is_on_the_disk_before_its_file_is_removed() {
 
 #[tokio::test]
 async fn arrived_parts_are_observed() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, TOOLS);
         let place = vpu.home().join(".o3r-deploy/arriving");
         std::fs::create_dir_all(&place).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn the_probe_works_with_every_shell_and_every_hashing_tool() {
-    for shell in SHELLS {
+    for shell in shells() {
         for tools in [&["sha256sum"][..], &["busybox"], &[]] {
             let fixture = sandbox(shell, tools);
             let home = fixture.home();
@@ -71,7 +71,7 @@ async fn podman_under_dockers_name_is_distinguished_from_a_docker_that_fails() {
         *ServerVersion*) echo '{\"version\":Error: cannot evaluate field ServerVersion' >&2; exit 125 ;;\n\
         info*) echo '{\"version\":\"4.3.1\",\"arch\":\"arm64\",\"podman\":true,\"root\":\"/\",\"runtimes\":[\"crun\"]}' ;;\n\
         esac\n";
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &["sha256sum"]);
         fixture.program("docker", podman);
         let query = Query {
@@ -88,7 +88,7 @@ async fn podman_under_dockers_name_is_distinguished_from_a_docker_that_fails() {
 
 #[tokio::test]
 async fn a_docker_that_fails_is_unknown_and_not_empty() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &["sha256sum"]);
         let failing = "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n";
         fixture.program("docker", failing);
@@ -117,7 +117,7 @@ async fn a_docker_that_fails_is_unknown_and_not_empty() {
 
 #[tokio::test]
 async fn an_object_that_vanishes_while_it_is_inspected_is_listed_again() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &["sha256sum"]);
         // The first inspection fails for a volume that is gone; the second lists again.
         let docker = "#!/bin/sh\ncase \"$1 $2\" in\n\
@@ -139,7 +139,7 @@ async fn an_object_that_vanishes_while_it_is_inspected_is_listed_again() {
 
 #[tokio::test]
 async fn a_container_is_as_old_as_its_process_whatever_the_clock() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &["sha256sum"]);
         let mut process = std::process::Command::new("sleep")
             .arg("60")
@@ -181,7 +181,7 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock() {
 
 #[tokio::test]
 async fn a_machine_has_a_distinguishing_identity() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let identity = observe::Identity::of(&fixture.host).await.unwrap();
         let again = observe::Identity::of(&fixture.host).await.unwrap();

@@ -12,7 +12,7 @@ fn of<'a>(compose_version: &'a str, projects: &[&'a str]) -> remote::Recording<'
 
 #[tokio::test]
 async fn a_release_is_recorded_with_who_and_when_and_old_lines_are_removed() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
@@ -75,7 +75,7 @@ async fn a_release_is_recorded_with_who_and_when_and_old_lines_are_removed() {
 /// Docker's answer can neither make the record fail nor corrupt it.
 #[tokio::test]
 async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let record = remote::record_release(text(&history), of("", &["app", "other"]), []);
@@ -120,7 +120,7 @@ async fn a_release_is_recorded_with_the_anonymous_volumes_of_its_containers() {
 /// The record is written last: renaming the history records the release.
 #[tokio::test]
 async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
         let kept = fixture.home().join(".o3r-deploy/previous/app");
@@ -163,7 +163,7 @@ async fn a_record_that_was_cut_off_is_known_to_be_complete_or_not() {
 
 #[tokio::test]
 async fn a_record_of_containers_is_written_only_if_it_changed() {
-    for shell in SHELLS {
+    for shell in shells() {
         let fixture = sandbox(shell, &[]);
         let record = fixture.home().join(".o3r-deploy/started/app");
         let docker = |ids: &str| fixture.program("docker", &format!("#!/bin/sh\nprintf '{ids}'\n"));

@@ -9,7 +9,7 @@ use o3r_deploy::internal::{
     observe::{Answer, Question, QuestionFile, resolve},
 };
 
-use super::{Query, SHELLS, Sandbox, observe_in, sandbox};
+use super::{Query, SHELLS, Sandbox, observe_in, sandbox, shells};
 
 /// A docker-compose that reports its directory and input; without `good.env` it refuses.
 const COMPOSE: &str = r#"#!/bin/sh
@@ -54,7 +54,7 @@ fn is_clean(vpu: &Sandbox) -> bool {
 
 #[tokio::test]
 async fn a_project_is_read_at_its_future_place_and_nothing_is_left() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, &["tar"]);
         vpu.program("docker-compose", COMPOSE);
         let resolved = resolve(&vpu.host, &question(&vpu, "A=secret"))
@@ -106,7 +106,7 @@ async fn without_the_tools_or_the_files_it_is_not_asked() {
 
 #[tokio::test]
 async fn the_probe_reports_environment_files_and_the_logins_environment() {
-    for shell in SHELLS {
+    for shell in shells() {
         let vpu = sandbox(shell, &["sha256sum"]);
         let path = vpu.home().join("a b.env");
         std::fs::write(&path, "A=1\n").unwrap();

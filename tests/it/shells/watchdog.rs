@@ -136,7 +136,7 @@ const NOTE: &str = r#"{ printf '%s: ' "$1"; cat; } >>"$HOME/undone""#;
 
 #[tokio::test]
 async fn a_silent_apply_is_rolled_back_up_to_the_step_that_began() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         let mut always = step(3, "always", &[NOTE]);
         always.rollback_always = true;
@@ -172,7 +172,7 @@ async fn a_silent_apply_is_rolled_back_up_to_the_step_that_began() {
 
 #[tokio::test]
 async fn a_confirmed_release_stays_and_nothing_is_left() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 2).await;
         begin(&vpu, 1);
@@ -198,7 +198,7 @@ async fn a_confirmed_release_stays_and_nothing_is_left() {
 
 #[tokio::test]
 async fn what_cannot_be_restored_is_named_and_the_rest_is_restored() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         let fails = "echo 'no \"such\" image: a\\b' >&2; exit 3";
         let removed = step(2, "removed", &[]);
@@ -229,7 +229,7 @@ async fn what_cannot_be_restored_is_named_and_the_rest_is_restored() {
 
 #[tokio::test]
 async fn a_heartbeat_of_the_lock_extends_the_deadline_even_on_a_full_disk() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
         let deadline = vpu.home().join(".o3r-deploy/watchdog/app/deadline");
@@ -254,7 +254,7 @@ async fn a_heartbeat_of_the_lock_extends_the_deadline_even_on_a_full_disk() {
 
 #[tokio::test]
 async fn a_restart_rolls_back_and_a_new_login_does_not() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
         begin(&vpu, 1);
@@ -278,7 +278,7 @@ async fn a_restart_rolls_back_and_a_new_login_does_not() {
 
 #[tokio::test]
 async fn a_rollback_that_was_cut_off_is_completed_after_a_restart() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
         begin(&vpu, 1);
@@ -342,7 +342,7 @@ async fn a_confirmation_and_the_deadline_in_one_instant_have_one_outcome() {
 
 #[tokio::test]
 async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         let old = plan(vec![step(1, "old", &[NOTE])]);
         arm(&vpu, &old, 600).await;
@@ -411,7 +411,7 @@ fn recorded(vpu: &Sandbox) -> String {
 
 #[tokio::test]
 async fn a_person_confirms_and_the_vpu_does_the_rest() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = waiting(shell).await;
         let answer = |token: &str| remote::answer(Answer::Confirm, token);
         let unknown = vpu.run(&answer("abc"), b"").await;
@@ -431,7 +431,7 @@ async fn a_person_confirms_and_the_vpu_does_the_rest() {
 
 #[tokio::test]
 async fn a_person_cancels_and_the_vpu_rolls_back() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = waiting(shell).await;
         let cancelled = vpu.run(&remote::answer(Answer::Cancel, NONCE), b"").await;
         assert!(cancelled.success(), "{cancelled:?}");
@@ -451,7 +451,7 @@ async fn a_person_cancels_and_the_vpu_rolls_back() {
 
 #[tokio::test]
 async fn a_release_that_nobody_confirms_is_rolled_back() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = waiting(shell).await;
         let awaits = vpu
             .run(&remote::await_answer("app", NONCE, 0, ""), b"")
@@ -464,7 +464,7 @@ async fn a_release_that_nobody_confirms_is_rolled_back() {
 
 #[tokio::test]
 async fn the_unit_for_a_restart_is_there_as_long_as_the_watchdog() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         let plan = plan(vec![step(1, "first", &[NOTE])]);
         let program = armed("o3r-dead").undo_program(&plan);
@@ -490,7 +490,7 @@ async fn the_unit_for_a_restart_is_there_as_long_as_the_watchdog() {
 /// `status` says that the last apply failed until the next one succeeds.
 #[tokio::test]
 async fn the_verdict_of_a_client_that_rolled_back_stays() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         arm(&vpu, &plan(vec![step(1, "first", &[NOTE])]), 600).await;
         let disarm = remote::disarm_with_verdict("app", NONCE);
@@ -521,7 +521,7 @@ async fn the_verdict_of_a_client_that_rolled_back_stays() {
 /// A step whose beginning cannot be noted would not be undone: it does not begin.
 #[tokio::test]
 async fn a_step_that_cannot_be_noted_does_not_begin() {
-    for shell in o3r_testing::variants(SHELLS, 1) {
+    for shell in shells() {
         let vpu = vpu(shell);
         let command = remote::lock(&lock::holder(r#""by":"me""#), &Claim::Wait);
         let held = vpu.host.hold(&command, lock::TOKEN, &|_| ()).await.unwrap();

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use o3r_testing::archives::noise;
+
 /// An entry of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Member {
@@ -128,17 +130,6 @@ pub(super) fn lay(root: &Path, members: &[Member]) {
             Whiteout(_) | Opaque(_) => {}
         }
     }
-}
-
-pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.to_le_bytes()[6]
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 /// Returns what an image needs to run a recipe.

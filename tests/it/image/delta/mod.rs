@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use self::{
     layer::{
         Member::{self, Directory, File, Hardlink, Opaque, Symlink, Whiteout},
-        file, noise, packages, shell, tar,
+        file, packages, shell, tar,
     },
     releases::Releases,
 };
-use o3r_testing::archives::{Packing, Tar};
+use o3r_testing::archives::{Packing, Tar, noise};
 
 #[test]
 fn one_changed_file_costs_little() {
