@@ -197,7 +197,7 @@ fn token(text: &str) -> Result<String, String> {
 pub struct Later {
     /// Its name.
     pub name: &'static str,
-    /// What to do until then.
+    /// What to do until then; `{login}` stands for the VPU's user and address.
     pub instead: &'static str,
 }
 
@@ -206,11 +206,11 @@ const LATER: &[Later] = &[
     Later {
         name: "logs",
         instead: "list the containers with `o3r-deploy status`, and read the log of one with: \
-                  ssh oem@192.168.0.69 docker logs --tail 100 CONTAINER",
+                  ssh {login} docker logs --tail 100 CONTAINER",
     },
     Later {
         name: "fetch",
-        instead: "copy files from the VPU with: scp -O -r oem@192.168.0.69:PATH .",
+        instead: "copy files from the VPU with: scp -O -r {login}:PATH .",
     },
 ];
 
@@ -333,6 +333,12 @@ pub struct Apply {
 pub struct Rollback {
     /// The release's version, or its number in `history`, as `#3` [default: the one before the current one]
     pub release: Option<String>,
+    /// The release's name, if the VPU has several and no manifest names one
+    #[arg(long, value_name = "NAME", value_parser = release_name)]
+    pub name: Option<ReleaseName>,
+    /// Show what would be done; changes nothing
+    #[arg(long, conflicts_with_all = ["yes", "no_rollback", "break_lock", "lock_wait", "confirm_within"])]
+    pub dry_run: bool,
     /// How to apply.
     #[command(flatten)]
     pub how: Applying,
@@ -364,6 +370,9 @@ pub struct Applying {
 /// `history`.
 #[derive(Debug, Args)]
 pub struct History {
+    /// The release's name [default: the manifest's; without a manifest, all]
+    #[arg(long, value_name = "NAME", value_parser = release_name)]
+    pub name: Option<ReleaseName>,
     /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,

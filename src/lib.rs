@@ -137,8 +137,8 @@ pub mod state {
     pub use o3r_core::{
         facts::{Applied, ContainerState, NotRestored, Verdict, Watchdog},
         status::{
-            AfterBoot, Autostart, Change, Condition, ContainerStatus, Disk, Drift, Memory, Project,
-            Release, StartedBy, Unknown,
+            AfterBoot, Autostart, Change, Condition, ContainerStatus, Disk, Drift, FailedApply,
+            Memory, Project, Release, StartedBy, Unknown,
         },
     };
 }

@@ -22,7 +22,7 @@ fn run() -> Exit {
     let cli = match parse() {
         Ok(Parsed::Cli(cli)) => cli,
         Ok(Parsed::Later(later, global)) => {
-            return failed(&commands::not_supported(later), Ui::new(&global));
+            return failed(&commands::not_supported(later, &global), Ui::new(&global));
         }
         Err(error) => {
             // A reader that closes the pipe (`| head`) is not an error; a full disk is.

@@ -5,7 +5,10 @@ use std::{fmt, io};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 
-use super::{ErrorCode, target::Table};
+use super::{
+    ErrorCode,
+    target::{Table, USUAL_USER},
+};
 pub(super) use crate::host::chain;
 use crate::{
     apply::Locked,
@@ -162,7 +165,11 @@ impl CommandError {
     /// Creates the error of a VPU that cannot be reached
     /// and that this table of the manifest describes.
     pub(super) fn unreachable(error: &HostError, table: &Table) -> Self {
-        let help = error.help_for(&table.header, &table.file);
+        let mut help = error.help_for(&table.header, &table.file);
+        if let (HostError::HostKeyUnknown { host, .. }, false) = (error, table.exists) {
+            let ssh = format!("\n\nor let ssh remember the key: ssh {USUAL_USER}@{host} true");
+            help = help.map(|help| help + &ssh);
+        }
         Self::message(code_of(error), chain(error), help)
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{CommandError, Exit, kept};
 use crate::{
     cli::{self, Global, TextOrJson},
-    observe::{self, Attempt, ReleaseHistory},
+    observe::{self, Attempt, Recorded, ReleaseHistory},
     render::{self, KeptRelease, ShownRelease},
     ui::Ui,
 };
@@ -20,8 +20,8 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let (connection, loaded) = kept::connect(global, ui).await?;
     let history = observe::history(&connection.host).await?;
-    let name = match &loaded {
-        Some(loaded) => Some(kept::name(&history, Some(loaded), &connection.address)?),
+    let name = match kept::asked(args.name.as_ref(), loaded.as_ref()) {
+        Some(asked) => Some(kept::name(&history, Some(asked), &connection.address)?),
         None => None,
     };
     let releases = history.0.iter();
@@ -57,7 +57,7 @@ fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
             at: applied
                 .map(|applied| applied.at.clone())
                 .unwrap_or_default(),
-            removed: header.is_ok_and(|header| header.projects.is_empty()),
+            removes: applied.map_or_else(Vec::new, removes),
             version: header
                 .map(|header| header.version.clone())
                 .unwrap_or_default(),
@@ -66,6 +66,13 @@ fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
         }
     })
     .collect()
+}
+
+/// Returns the projects that a release removed, if it has no other.
+fn removes(recorded: &Recorded) -> Vec<String> {
+    let release = &recorded.release;
+    let removed = release.removed.iter().filter(|_| release.only_removes());
+    removed.cloned().collect()
 }
 
 /// Returns the applies, the last one first: the end of each where it is known, and the successful ones of versions that
@@ -103,7 +110,7 @@ fn applies(history: &ReleaseHistory) -> Vec<Attempt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Digest, observe::Recorded};
+    use crate::digest::Digest;
 
     fn attempt(id: &str, at: &str, result: &str) -> Attempt {
         Attempt {

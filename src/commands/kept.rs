@@ -2,9 +2,9 @@
 
 use super::{CommandError, ErrorCode, look, session::Connection, target};
 use crate::{
-    cli::Global,
+    cli::{self, Global},
     generation::Header,
-    manifest::Loaded,
+    manifest::{Loaded, names::ReleaseName},
     observe::{self, History, ReadError, ReleaseHistory},
     resolve::{Kept, KeptError},
     ui::Ui,
@@ -32,20 +32,46 @@ pub(super) async fn connect(
     Ok((connection, loaded))
 }
 
-/// Returns the name of the release: the manifest's, or the only one on the VPU.
+/// Which kept release to return to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Which<'a> {
+    /// The release's name, if the command line has it.
+    name: Option<&'a ReleaseName>,
+    /// Its version or number; the one before the current one if none is named.
+    release: Option<&'a str>,
+}
+
+impl<'a> Which<'a> {
+    /// Returns the one of a command line.
+    pub(super) fn of(args: &'a cli::Rollback) -> Self {
+        Self {
+            name: args.name.as_ref(),
+            release: args.release.as_deref(),
+        }
+    }
+}
+
+/// Returns the name that the command line or else the manifest gives to a release.
+pub(super) fn asked<'a>(
+    name: Option<&'a ReleaseName>,
+    loaded: Option<&'a Loaded>,
+) -> Option<&'a ReleaseName> {
+    name.or_else(|| Some(&loaded?.manifest.release.name))
+}
+
+/// Returns the name of the release: the one that is asked for, or the only one on the VPU.
 ///
 /// # Errors
-/// The VPU has no such release, or several, and no manifest names one.
+/// The VPU has no such release, or several, and none is asked for.
 pub(super) fn name(
     releases: &History,
-    loaded: Option<&Loaded>,
+    asked: Option<&ReleaseName>,
     address: &str,
 ) -> Result<String, CommandError> {
     let names = releases.0.keys();
-    let Some(loaded) = loaded else {
+    let Some(name) = asked.map(ToString::to_string) else {
         return only_one(names, address);
     };
-    let name = loaded.manifest.release.name.to_string();
     if releases.0.contains_key(&name) || releases.0.is_empty() {
         return Ok(name);
     }
@@ -56,7 +82,7 @@ pub(super) fn name(
             "release {name} was never applied to {address}, which has: {}",
             names.join(", ")
         ),
-        Some("correct `name` in [release], or select another manifest with --file".into()),
+        Some("correct `name` in [release], select another manifest with --file, or name it: --name NAME".into()),
     ))
 }
 
@@ -64,13 +90,13 @@ pub(super) fn name(
 pub(super) async fn fetch(
     connection: &Connection,
     loaded: Option<&Loaded>,
-    wanted: Option<&str>,
+    which: Which<'_>,
 ) -> Result<Kept, CommandError> {
     let releases = observe::history(&connection.host).await?;
-    let name = name(&releases, loaded, &connection.address)?;
+    let name = name(&releases, asked(which.name, loaded), &connection.address)?;
     let none = ReleaseHistory::default();
     let history = releases.0.get(&name).unwrap_or(&none);
-    let number = choose(history, &name, wanted)?;
+    let number = choose(history, &name, which.release)?;
     let read = observe::generation(&connection.host, &name, number).await;
     let (home, generation) = read.map_err(|error| match error {
         ReadError::Host(error) => error.into(),
@@ -111,7 +137,7 @@ fn only_one<'a>(
                 "{address} has several releases ({}), and there is no manifest that names one",
                 names.join(", ")
             ),
-            Some("run it in the folder of a manifest, or with --file".into()),
+            Some("choose one with: --name NAME".into()),
         )),
     }
 }
@@ -280,6 +306,9 @@ mod tests {
         let error = GenerationError::Damaged("cut".into());
         damaged.kept.insert(2, Err(error));
         assert_eq!(chosen(&damaged, None), Some(1));
+        let mut removed = history(&all, &[1, 2, 3]);
+        removed.recorded[1].release.removed.insert("web".into());
+        assert_eq!(chosen(&removed, None), Some(1), "2 only removes");
         let none = choose(&ReleaseHistory::default(), "app", None).unwrap_err();
         assert!(format!("{none:?}").contains("it keeps nothing"), "{none:?}");
     }

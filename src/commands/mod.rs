@@ -28,9 +28,10 @@ use serde_json::json;
 use self::{
     apply::Towards,
     interrupts::{listen, until},
+    kept::Which,
 };
 use crate::{
-    cli::{self, Cli, Command, Later},
+    cli::{self, Cli, Command, Global, Later},
     image::LayerCache,
     remote::Answer,
     render,
@@ -44,7 +45,11 @@ use crate::{
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let ended = run_command(cli, ui).await;
     // `apply` has its own document, which includes the error.
-    let is_told = matches!(cli.command, Command::Apply(_) | Command::Rollback(_));
+    let is_told = match &cli.command {
+        Command::Apply(_) => true,
+        Command::Rollback(args) => !args.dry_run,
+        _ => false,
+    };
     if let Err(error) = &ended
         && error.report().is_some()
         && cli.command.prints_json()
@@ -60,11 +65,11 @@ pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
 }
 
 /// Creates the error for a command that a later version brings.
-pub fn not_supported(later: &Later) -> CommandError {
+pub fn not_supported(later: &Later, global: &Global) -> CommandError {
     CommandError::message(
         ErrorCode::NotSupported,
         format!("`o3r-deploy {}` is not supported yet", later.name),
-        Some(later.instead.to_owned()),
+        Some(later.instead.replace("{login}", &target::login(global))),
     )
 }
 
@@ -87,9 +92,12 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
             let towards = Towards::Manifest(plan.as_deref());
             Box::pin(apply::run(global, towards, how, cache, ui, listen())).await
         }
-        Command::Rollback(cli::Rollback { release, how }) => {
-            let towards = Towards::Kept(release.as_deref());
-            Box::pin(apply::run(global, towards, how, cache, ui, listen())).await
+        Command::Rollback(args) if args.dry_run => {
+            until(listen(), Box::pin(plan::rollback(global, args, cache, ui))).await
+        }
+        Command::Rollback(args) => {
+            let towards = Towards::Kept(Which::of(args));
+            Box::pin(apply::run(global, towards, &args.how, cache, ui, listen())).await
         }
         Command::History(args) => until(listen(), history::run(global, args, ui)).await,
         Command::Confirm(args) => {

@@ -8,22 +8,21 @@ use super::{
     CommandError, ErrorCode, Exit,
     details::details,
     files::{cannot_write, write},
+    kept::Which,
     session::{self, Session},
+    target::USUAL_USER,
 };
 use crate::{
-    cli::{self, DEFAULT_FILE, Global, PlanFormat},
+    cli::{self, DEFAULT_FILE, Global, PlanFormat, TextOrJson},
     deployment::{self, Planned},
     image::LayerCache,
-    observe,
+    observe::{self, Observed},
     plan::Plan,
     prepare::{Payloads, Preparation, Sizes},
     render,
     shell::quote,
     ui::Ui,
 };
-
-/// The login user of a VPU if nothing names another one.
-const USUAL_USER: &str = "oem";
 
 pub(super) async fn run(
     global: &Global,
@@ -74,16 +73,7 @@ pub(super) async fn run(
             if let Some(file) = output {
                 write(file, render::json(&plan).as_bytes(), 0o644)?;
             }
-            if format == PlanFormat::Json {
-                ui.data(&render::json(&plan));
-            } else {
-                let details = match &looked {
-                    Some((session, observed)) => details(session, observed, &plan, ui).await?,
-                    // Without a connection, changed files cannot be fetched.
-                    None => render::Details::default(),
-                };
-                ui.data(&render::text_with(&plan, ui.plan_style(), &details));
-            }
+            show(&plan, format == PlanFormat::Json, looked.as_ref(), ui).await?;
             if let Some(file) = output {
                 ui.say(&saved(global, file, &plan));
             }
@@ -97,6 +87,44 @@ pub(super) async fn run(
     } else {
         Exit::Done
     })
+}
+
+/// Shows what `rollback` would do.
+pub(super) async fn rollback(
+    global: &Global,
+    args: &cli::Rollback,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let session = Session::open_kept(global, Which::of(args), cache, ui).await?;
+    let observed = session.observe().await?;
+    let plan = session.plan(&observed).await?.plan;
+    let is_json = args.how.format == TextOrJson::Json;
+    show(&plan, is_json, Some(&(session, observed)), ui).await?;
+    Ok(if plan.blocked.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Blocked
+    })
+}
+
+/// Shows a plan; with the changed lines of files, if the VPU that it was made for is connected.
+async fn show(
+    plan: &Plan,
+    is_json: bool,
+    looked: Option<&(Session, Observed)>,
+    ui: Ui,
+) -> Result<(), CommandError> {
+    if is_json {
+        ui.data(&render::json(plan));
+        return Ok(());
+    }
+    let details = match looked {
+        Some((session, observed)) => details(session, observed, plan, ui).await?,
+        None => render::Details::default(),
+    };
+    ui.data(&render::text_with(plan, ui.plan_style(), &details));
+    Ok(())
 }
 
 /// Returns what was written, and the next command.

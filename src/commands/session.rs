@@ -8,7 +8,8 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    CommandError, ErrorCode, kept,
+    CommandError, ErrorCode,
+    kept::{self, Which},
     target::{self, Table},
 };
 use crate::surroundings::{temporary, variable};
@@ -219,12 +220,12 @@ impl Session {
     /// Connects, and reads a release that the VPU keeps instead of a manifest.
     pub(super) async fn open_kept(
         global: &Global,
-        wanted: Option<&str>,
+        which: Which<'_>,
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let (connection, loaded) = kept::connect(global, ui).await?;
-        let kept = kept::fetch(&connection, loaded.as_ref(), wanted).await?;
+        let kept = kept::fetch(&connection, loaded.as_ref(), which).await?;
         let (mut resolved, files) = kept.into_parts();
         if let Some(loaded) = &loaded {
             resolved.desired.guards = resolve::guards(&loaded.manifest.vpu);

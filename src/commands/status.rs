@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cli::{self, Global, TextOrJson},
     image::LayerCache,
-    plan,
+    observe, plan,
     prepare::unprepared,
     render,
     resolve::Resolved,
@@ -42,11 +42,12 @@ pub(super) async fn run(
         }
         Wanted::Unknown(reason) => Err(reason.clone()),
     };
-    let status = status(
+    let mut status = status(
         look.address(),
         &observed,
         plan.as_ref().map_err(Clone::clone),
     );
+    status.failed = observe::history(look.host()).await?.failed();
     match args.format {
         TextOrJson::Json => ui.data(&render::document(&status)),
         TextOrJson::Text => ui.data(&render::status_text(&status, ui.plan_style())),

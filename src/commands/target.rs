@@ -1,6 +1,6 @@
 //! Selects the VPU to connect to, and rejects an address that belongs to another one.
 
-use super::{CommandError, ErrorCode, session};
+use super::{CommandError, ErrorCode, look, session};
 use crate::surroundings::variable;
 use crate::{
     cli::Global,
@@ -12,6 +12,9 @@ use crate::{
         types::Vpu,
     },
 };
+
+/// The login user of a VPU if nothing names another one.
+pub(super) const USUAL_USER: &str = "oem";
 
 /// Determines how to reach the VPU: from the command line, then the manifest, then the environment.
 ///
@@ -41,6 +44,17 @@ pub(super) fn ssh_options(
         None => environment()?.map_or_else(|| FACTORY_ADDRESS.to_owned(), |host| host.to_string()),
     };
     Ok(SshOptions { host, ..options })
+}
+
+/// Returns the user and address to give to ssh: `oem@192.168.0.69`. A manifest that cannot be read counts as none.
+pub(super) fn login(global: &Global) -> String {
+    let loaded = look::read(global).ok().and_then(|(loaded, _)| loaded);
+    let options = ssh_options(global, loaded.as_ref()).unwrap_or_else(|_| SshOptions {
+        host: FACTORY_ADDRESS.to_owned(),
+        ..SshOptions::default()
+    });
+    let user = options.user.as_deref().unwrap_or(USUAL_USER);
+    format!("{user}@{}", options.host)
 }
 
 /// Checks that a VPU is selected: the factory address, which all of them share, selects none.
@@ -143,14 +157,17 @@ pub(super) struct Table {
     pub(super) header: String,
     /// The file, as shown to people.
     pub(super) file: String,
+    /// Whether there is one.
+    pub(super) exists: bool,
 }
 
 impl Default for Table {
-    /// Returns the table of a manifest of unknown name.
+    /// Returns the table of a manifest that is still to be written.
     fn default() -> Self {
         Self {
             header: "[vpu]".to_owned(),
-            file: "the manifest".to_owned(),
+            file: "a deploy.toml".to_owned(),
+            exists: false,
         }
     }
 }
@@ -167,6 +184,7 @@ impl Table {
                 None => "[vpu]".to_owned(),
             },
             file: escape(loaded.vpu_file(chosen)),
+            exists: true,
         }
     }
 }

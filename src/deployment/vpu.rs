@@ -153,7 +153,9 @@ impl<H: Host> Vpu<H> {
         let Resolved { desired, images } = &*self.resolved;
         let offers = unprepared(desired, images).offers;
         let plan = plan::plan(desired, &observed, &offers, &self.address);
-        Ok(status::status(&self.address, &observed, Ok(&plan)))
+        let mut status = status::status(&self.address, &observed, Ok(&plan));
+        status.failed = observe::history(&self.host).await?.failed();
+        Ok(status)
     }
 
     /// Executes a plan, if it is still what would be planned, and looks whether nothing is left to do. Takes the VPU's

@@ -83,7 +83,7 @@ pub(super) fn validate(
         .collect()
 }
 
-/// Removes what the schema does not allow, so that the rest can be checked; elements of lists keep
+/// Replaces or removes what the schema does not allow, so that the rest can be checked; elements of lists keep
 /// their places in `spans`. Returns whether the rest is a valid manifest.
 pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) -> bool {
     /// With more removals than this, the meaning is not worth checking.
@@ -99,8 +99,14 @@ pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) 
         {
             pointer = child(&pointer, key);
         }
+        // A text with spaces is rather a command line.
+        let word = error.instance().as_str().filter(|text| !text.contains(' '));
+        let is_lone_word = word.is_some() && wants_list(error.kind());
         drop(error);
-        if pointer.is_empty() && is_required {
+        if is_lone_word && let Some(word) = value.pointer_mut(&pointer) {
+            // What it lists is meant, and need not be reported as missing, too.
+            *word = Value::Array(vec![word.take()]);
+        } else if pointer.is_empty() && is_required {
             // Only `[release]` is required, and nothing else depends on its contents.
             value["release"] = serde_json::json!({ "name": "unnamed" });
         } else if !remove(value, spans, &pointer) {
@@ -108,6 +114,16 @@ pub(super) fn prune(document: Document, value: &mut Value, spans: &mut SpanMap) 
         }
     }
     false
+}
+
+/// Whether the value is to be a list.
+fn wants_list(kind: &ValidationErrorKind) -> bool {
+    matches!(
+        kind,
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(JsonType::Array)
+        }
+    )
 }
 
 /// Removes the value at a pointer from its table or list; the document itself cannot be removed.

@@ -1,7 +1,7 @@
 //! Reads a saved observation.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Document, FORMAT};
 
@@ -31,6 +31,12 @@ pub enum DocumentError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// The file is a plan.
+    #[error("{path} is a plan, not an observation")]
+    Plan {
+        /// The file.
+        path: Utf8PathBuf,
+    },
     /// The file was written by a later version.
     #[error("{path} has the format {found}; this version reads {FORMAT}")]
     Format {
@@ -46,6 +52,9 @@ impl DocumentError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Format { .. } => "observe again, or use the version of o3r-deploy that wrote it",
+            Self::Plan { .. } => {
+                "apply it with: o3r-deploy apply FILE; an observation is created with: o3r-deploy observe -o FILE"
+            }
             Self::Read(_) | Self::TooLarge { .. } | Self::Json { .. } => {
                 "create it with: o3r-deploy observe -o FILE"
             }
@@ -62,6 +71,7 @@ pub fn read_document(path: &Utf8Path) -> Result<Document, DocumentError> {
     #[derive(Deserialize)]
     struct Head {
         format: u32,
+        steps: Option<IgnoredAny>,
     }
     let bytes = fs_err::metadata(path)?.len();
     if bytes > MAX_BYTES {
@@ -73,7 +83,11 @@ pub fn read_document(path: &Utf8Path) -> Result<Document, DocumentError> {
         path: path.to_owned(),
         source,
     };
-    let Head { format } = serde_json::from_slice(&text).map_err(json)?;
+    let Head { format, steps } = serde_json::from_slice(&text).map_err(json)?;
+    if steps.is_some() {
+        let path = path.to_owned();
+        return Err(DocumentError::Plan { path });
+    }
     if format != FORMAT {
         let path = path.to_owned();
         return Err(DocumentError::Format {
@@ -101,6 +115,10 @@ mod tests {
         assert_eq!(
             refused(later),
             "FILE has the format 2; this version reads 1"
+        );
+        assert_eq!(
+            refused(r#"{"format":2,"steps":[]}"#),
+            "FILE is a plan, not an observation"
         );
         assert!(refused("[release]").starts_with("FILE is not an observation: "));
         assert!(refused("{\"format\":1}").contains("missing field `tool`"));

@@ -11,6 +11,7 @@ use crate::{
     host::{Host, HostError, Stdin},
     nonce::nonce,
     remote::{self, State},
+    status::FailedApply,
 };
 
 /// The history of a VPU, by the release's name.
@@ -79,6 +80,25 @@ impl Attempt {
     }
 }
 
+impl History {
+    /// Returns the applies that failed and were not rolled back, where the release was not applied since.
+    pub(crate) fn failed(&self) -> Vec<FailedApply> {
+        let last = self.0.iter();
+        let last = last.filter_map(|(release, history)| Some((release, history.attempts.last()?)));
+        let left = last.filter(|(_, attempt)| attempt.is_left());
+        left.filter_map(|(release, attempt)| {
+            Some(FailedApply {
+                release: release.clone(),
+                version: attempt.version.clone(),
+                at: attempt.at.clone(),
+                by: attempt.by.clone(),
+                step: attempt.step.parse().ok()?,
+            })
+        })
+        .collect()
+    }
+}
+
 impl ReleaseHistory {
     /// Returns the generations that can be read, by number.
     pub(crate) fn readable(&self) -> impl DoubleEndedIterator<Item = (u64, &Header)> {
@@ -100,19 +120,24 @@ impl ReleaseHistory {
             kept.find(|(_, header)| header.desired == desired)
                 .map(|(number, _)| number)
         };
-        let mut deployed: Vec<Digest> = vec![];
-        for recorded in &self.recorded {
-            let desired = recorded.release.desired;
-            match deployed.iter().position(|known| *known == desired) {
+        let mut deployed: Vec<&Release> = vec![];
+        for Recorded { release, .. } in &self.recorded {
+            let same = |known: &&Release| known.desired == release.desired;
+            match deployed.iter().position(same) {
                 Some(place) => deployed.truncate(place + 1),
-                None => deployed.push(desired),
+                None => deployed.push(release),
             }
         }
         let is_left = self.attempts.last().is_some_and(Attempt::is_left);
         if !is_left {
             deployed.pop();
         }
-        deployed.into_iter().rev().find_map(number)
+        // One that only removes is nothing to return to, unless it is named.
+        let worth_it = deployed
+            .into_iter()
+            .rev()
+            .filter(|release| !release.only_removes());
+        worth_it.map(|release| release.desired).find_map(number)
     }
 
     /// Returns the number of the generation that is deployed, if it is kept.

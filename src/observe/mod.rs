@@ -19,11 +19,9 @@ pub use contents::{CONTENTS_NAME, contents};
 pub use document::{DocumentError, read_document};
 pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
-#[cfg(test)]
-pub(crate) use history::Recorded;
 pub(crate) use history::{
-    Attempt, History, NOT_ROLLED_BACK, ReadError, ReleaseHistory, UNCONFIRMED, generation, history,
-    kept,
+    Attempt, History, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
+    generation, history, kept,
 };
 pub use identity::Identity;
 pub use o3r_core::facts::*;

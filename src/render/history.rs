@@ -31,8 +31,9 @@ pub(crate) struct KeptRelease {
     pub(crate) version: String,
     /// When it was applied last, by the clock of the machine that applied; empty if that is not known.
     pub(crate) at: String,
-    /// Whether it has no compose project.
-    pub(crate) removed: bool,
+    /// The projects that it removed, if it has no other.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) removes: Vec<String>,
     /// Whether it is the one that is deployed.
     pub(crate) current: bool,
     /// Why it cannot be returned to, if so.
@@ -72,9 +73,10 @@ pub(crate) fn history_text(
         for kept in kept {
             let number = format!("#{}", kept.number);
             let mut text = format!("  {number:<4} {}", version(&kept.version));
+            let removes = format!("removes {}", kept.removes.join(", "));
             for (is_so, what) in [
                 (!kept.at.is_empty(), kept.at.as_str()),
-                (kept.removed, "no project"),
+                (!kept.removes.is_empty(), removes.as_str()),
                 (kept.current, "deployed"),
             ] {
                 if is_so {
@@ -151,6 +153,11 @@ mod tests {
         let kept = |number, version: &str, current, unreadable: Option<&str>| KeptRelease {
             number,
             version: version.into(),
+            removes: if number == 2 {
+                vec!["web".into()]
+            } else {
+                vec![]
+            },
             current,
             unreadable: unreadable.map(str::to_owned),
             at: if current {
@@ -158,7 +165,6 @@ mod tests {
             } else {
                 String::new()
             },
-            removed: number == 2,
         };
         let apply = |version: &str, result: &str, step: &str, seconds, bytes| Attempt {
             at: "2026-11-30T04:01:02Z".into(),
@@ -189,7 +195,7 @@ mod tests {
 
         kept on the VPU (return to one: o3r-deploy rollback VERSION, or '#NUMBER')
           #3   1.2  2026-11-30T04:01:02Z  deployed
-          #2   1.1  no project
+          #2   1.1  removes web
           #1   (no version)  unusable: it has format 2
 
         applies

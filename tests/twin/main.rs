@@ -32,6 +32,7 @@ mod mounts;
 mod networks_and_volumes;
 mod parts;
 mod plan;
+mod races;
 mod refused;
 mod resolved;
 mod restore;

@@ -19,7 +19,9 @@ use self::{
     tries::{Next, Tries},
     watch::{Waiting, log, who},
 };
-use super::{CommandError, ErrorCode, Exit, details::details, interrupts, session::Session};
+use super::{
+    CommandError, ErrorCode, Exit, details::details, interrupts, kept::Which, session::Session,
+};
 use crate::{
     apply::{Interrupts, Locked, Log},
     cli::{self, Global, TextOrJson},
@@ -38,8 +40,8 @@ use crate::{
 pub(super) enum Towards<'a> {
     /// The manifest, by a saved plan if there is one.
     Manifest(Option<&'a Utf8Path>),
-    /// A release that the VPU keeps, by version or number; the one before the current one if none is named.
-    Kept(Option<&'a str>),
+    /// A release that the VPU keeps.
+    Kept(Which<'a>),
 }
 
 impl Towards<'_> {
@@ -206,7 +208,7 @@ async fn open(
     };
     match towards {
         Towards::Manifest(_) => Session::open(global, cache, sizes, ui).await,
-        Towards::Kept(release) => Session::open_kept(global, release, cache, ui).await,
+        Towards::Kept(which) => Session::open_kept(global, which, cache, ui).await,
     }
 }
 

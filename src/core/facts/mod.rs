@@ -390,6 +390,13 @@ pub struct Release {
     pub made: BTreeMap<String, Made>,
 }
 
+impl Release {
+    /// Whether it has no project, and removes some.
+    pub fn only_removes(&self) -> bool {
+        self.projects.is_empty() && !self.removed.is_empty()
+    }
+}
+
 /// The inputs of a compose project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {

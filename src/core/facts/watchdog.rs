@@ -1,7 +1,11 @@
 //! The state of a release's watchdog on the VPU: whether it is armed, or how its rollback ended.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::units::age;
 
 /// The watchdog of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,19 +71,27 @@ impl Watchdog {
     pub fn describe(&self) -> String {
         match self {
             Self::Armed { seconds_left } => format!(
-                "an apply is in progress; without its client, the VPU rolls back automatically in {seconds_left} s"
+                "an apply is in progress; without its client, the VPU rolls back automatically in {}",
+                left(*seconds_left)
             ),
             Self::Interrupted { seconds_left } => format!(
-                "an apply was interrupted; the VPU rolls back automatically in {seconds_left} s, unless an apply comes first"
+                "an apply was interrupted; the VPU rolls back automatically in {}, unless an apply comes first",
+                left(*seconds_left)
             ),
             Self::Unconfirmed { seconds_left, .. } => format!(
-                "the new release waits to be confirmed; the VPU rolls back automatically in {seconds_left} s (o3r-deploy \
-                 confirm TOKEN, with the token that `apply` printed)"
+                "the new release waits to be confirmed; the VPU rolls back automatically in {} (o3r-deploy \
+                 confirm TOKEN, with the token that `apply` printed)",
+                left(*seconds_left)
             ),
             Self::RollingBack => "the VPU is rolling back automatically".to_owned(),
             Self::Ended(verdict) => verdict.describe(),
         }
     }
+}
+
+/// Formats what is left: `45 s`, `29 min 30 s`.
+fn left(seconds: u64) -> String {
+    age(Duration::from_secs(seconds))
 }
 
 impl Verdict {

@@ -45,6 +45,9 @@ pub struct Status {
     /// Watchdogs that are armed or have rolled back since the last apply, by the release's name.
     #[serde(default)]
     pub watchdogs: BTreeMap<String, facts::Watchdog>,
+    /// Applies that failed and were not rolled back, until the next one of the release ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedApply>,
     /// What differs from the manifest.
     pub drift: Drift,
     /// What could not be determined.
@@ -67,6 +70,21 @@ pub struct Release {
     /// The compose projects that it removed (`state = "absent"`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
+}
+
+/// An apply that failed and was not rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedApply {
+    /// `[release].name`.
+    pub release: String,
+    /// The version that was to be deployed; empty if the manifest has none.
+    pub version: String,
+    /// When it began, by the clock of the machine that applied.
+    pub at: String,
+    /// Who applied, e.g. `user@machine`.
+    pub by: String,
+    /// The step that failed.
+    pub step: Address,
 }
 
 /// A compose project.
@@ -216,7 +234,8 @@ pub struct Unknown {
     pub reason: String,
 }
 
-/// Returns the status; `plan` is the plan for what was observed, or the reason why there is none.
+/// Returns the status without failed applies, which are not observed; `plan` is the plan for what was observed, or the
+/// reason why there is none.
 pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> Status {
     let Observed { facts, readings } = observed;
     Status {
@@ -234,6 +253,7 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
             .map(|(total, available)| Memory { total, available }),
         applying: readings.applying.clone(),
         watchdogs: readings.watchdogs.clone(),
+        failed: vec![],
         drift: match plan {
             Ok(plan) => drift(plan),
             Err(reason) => Drift::Unknown { reason },

@@ -1,8 +1,8 @@
 //! The section on releases: what was applied, and what decides on it now.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-use o3r_core::facts::Watchdog;
+use o3r_core::{facts::Watchdog, units::age};
 
 use super::listed;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         text::{BOLD, Style, paint},
         wrap::line,
     },
-    status::{Release, Status},
+    status::{FailedApply, Release, Status},
 };
 
 /// Writes a line for each release, the apply that runs, and each watchdog.
@@ -27,6 +27,10 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
         let text = format!("  apply in progress: by {}", apply.describe());
         line(out, style, 4, &text);
     }
+    for apply in &status.failed {
+        let sign = style.sign(Sign::Bad);
+        line(out, style, 4, &format!("  {sign} {}", failed(apply)));
+    }
     for (release, watchdog) in &status.watchdogs {
         let sign = match watchdog {
             // The release's line says so.
@@ -38,6 +42,26 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
         let text = format!("  {sign}{release}: {}", watchdog.describe());
         line(out, style, 4, &text);
     }
+}
+
+/// Formats `hello: the apply of 1.1 by me@pc at … failed at compose.hello and was not rolled back: …`.
+fn failed(apply: &FailedApply) -> String {
+    let FailedApply {
+        release,
+        version,
+        at,
+        by,
+        step,
+    } = apply;
+    let version = if version.is_empty() {
+        String::new()
+    } else {
+        format!("of {version} ")
+    };
+    format!(
+        "{release}: the apply {version}by {by} at {at} failed at {step} and was not rolled back: run o3r-deploy apply, or \
+         o3r-deploy rollback if a release was deployed before"
+    )
 }
 
 fn has_record(status: &Status, name: &str) -> bool {
@@ -61,9 +85,10 @@ fn waiting(release: &Release, watchdog: &Watchdog, style: Style) -> String {
         version => version.to_owned(),
     };
     format!(
-        "{}  waits for confirmation, {seconds_left} s left (o3r-deploy confirm TOKEN, with the token that `apply` \
-         printed); unconfirmed, the VPU rolls back to {previous} automatically",
-        title.trim_end()
+        "{}  waits for confirmation, {} left (o3r-deploy confirm TOKEN, with the token that `apply` printed); \
+         unconfirmed, the VPU rolls back to {previous} automatically",
+        title.trim_end(),
+        age(Duration::from_secs(*seconds_left))
     )
 }
 

@@ -184,7 +184,7 @@ fn a_release_that_waits_for_confirmation_is_no_failure() {
         }],
     };
     let text = with(|_| {}, Some(waits), Some(drift));
-    let line = "\n  hello 1.1  waits for confirmation, 90 s left (o3r-deploy confirm TOKEN, ";
+    let line = "\n  hello 1.1  waits for confirmation, 1 min 30 s left (o3r-deploy confirm TOKEN, ";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("rolls back to 1.0 automatically"), "{text}");
     assert!(
