@@ -40,7 +40,7 @@ FAULTS = {
     "kill": "the client is killed (SIGKILL)",
     "cut": "the connection is cut, and the client cannot connect again",
     "freeze": "the client and its connection are stopped (SIGSTOP)",
-    "power": "the VPU loses its power",
+    "power": "the VPU loses its power, and nobody connects again",
     "fail": "the command fails",
     "hang": "the command hangs, and the client is killed after 2 s",
 }
@@ -187,13 +187,14 @@ class Bench:
             raise Failure(f"the apply of {version} ended with {ended.returncode}:\n{ended.stdout}")
 
     def missing(self, version):
-        """How many steps would make the twin the release, but for records and remains."""
+        """The steps that would make the twin the release, but for records and remains, with their causes."""
         ended = self.deploy(version, "plan", "--format", "json", check=False, stderr=subprocess.DEVNULL)
         plan = json.loads(ended.stdout)
         if "steps" not in plan:
             raise Failure(f"no plan of {version}: {ended.stdout}")
         wanted = lambda step: step["phase"] == "switch" or step["phase"] == "stage" and step["action"] != "remove"
-        return [step["address"] for step in plan["steps"] if wanted(step)] + plan["blocked"]
+        steps = [step for step in plan["steps"] if wanted(step)]
+        return [[step["address"], step["cause"], *step.get("further_causes", [])] for step in steps] + plan["blocked"]
 
     def look_at_foreign(self):
         return as_oem("docker inspect -f '{{.Id}} {{.State.Running}}' foreign; cat foreign.txt", check=False)
@@ -254,6 +255,7 @@ def inject(fault, client):
     elif fault == "freeze":
         os.killpg(group, signal.SIGSTOP)
     elif fault == "power":
+        os.killpg(group, signal.SIGKILL)
         twin("power-cut", NAME)
         return
     elif fault == "hang":
@@ -297,7 +299,8 @@ def break_once(bench, command, moment, fault, clean):
         missing = {version: bench.missing(version) for version in ("1.0.0", "1.1.0")}
         outcome = "old" if not missing["1.0.0"] else "new" if not missing["1.1.0"] else "mixture"
         if outcome == "mixture":
-            wrong.append(f"missing: {missing}")
+            wrong.append(json.dumps(missing["1.0.0"]))
+            wrong.append(as_root("journalctl -b --no-pager | grep -E 'oem-dc|o3r|compose|watchdog' | tail -30", check=False))
     seconds = time.monotonic() - began
     try:
         os.killpg(client.pid, signal.SIGKILL)
@@ -350,6 +353,8 @@ def main():
             for fault in FAULTS
             for moment in MOMENTS
             if not (fault == "fail" and moment == "during")
+            # The lock is held to the end.
+            if not (command[0] == "o3r-lock" and moment == "after")
             if args.only in (None, fault) and args.at in (None, command[0])
         ]
         if args.runs is not None:

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Command, PayloadSource, Phase, Plan, Step, Transport};
+use super::{Command, PayloadSource, Phase, Plan, ResourceKind, Step, Transport};
 use crate::{
     remote,
     shell::{Argv, quote},
@@ -25,7 +25,8 @@ pub struct Armed<'a> {
 impl Armed<'_> {
     /// Returns the program for [`remote::arm`], which rolls back as a client does: it runs the undo
     /// commands of the steps of the switch that began, and of those with `rollback_always`, in the
-    /// order of the steps.
+    /// order of the steps. After a restart, it also undoes the steps of compose projects that did not begin: the
+    /// autostart may have started containers from the files that were there.
     pub fn undo_program(&self, plan: &Plan) -> String {
         let ids = |wanted: &dyn Fn(&Step) -> bool| {
             let steps = plan.steps.iter().filter(|step| wanted(step));
@@ -49,6 +50,10 @@ impl Armed<'_> {
             ("missing", quote(&missing.join(",")).into_owned()),
             ("steps", ids(&|step| !step.is_record() && undoes(step))),
             ("always", ids(&|step| step.rollback_always)),
+            (
+                "projects",
+                ids(&|step| step.address.kind() == ResourceKind::Compose && undoes(step)),
+            ),
             ("records", ids(&|step| step.is_record())),
             ("settles", ids(&|step| step.phase == Phase::Settle)),
         ];

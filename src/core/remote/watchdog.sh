@@ -1,7 +1,7 @@
 # shellcheck disable=SC2154 # the variables are set by what precedes it
 # Rolls a release back if its apply falls silent: the part of the program on the VPU that is the same for every release.
-# What precedes it sets release, nonce, token, who, missing, steps, always, records and settles, and defines undo_N,
-# settle_N, address_N and lock.
+# What precedes it sets release, nonce, token, who, missing, steps, always, projects, records and settles, and defines
+# undo_N, settle_N, address_N and lock.
 # $1 watch: from now on  after-boot: because the VPU restarted
 #    confirm, cancel: because a person said so; exit code 78 if it is decided
 # In ~/.o3r-deploy/watchdog/RELEASE:
@@ -72,6 +72,9 @@ roll_back() {
     wait_for_docker
     at=0
     { read -r at <"$dir/$nonce.at"; } 2>/dev/null
+    # The autostart may have started containers from files of both releases.
+    { read -r armed <"$dir/$nonce.reverting"; } 2>/dev/null
+    if [ "${at:-0}" -gt 0 ] && [ "$armed" != "$boot" ]; then always="$always $projects"; fi
     for step in $steps; do
         if [ "$step" -le "${at:-0}" ] || among "$step" "$always"; then undo "$step"; fi
     done

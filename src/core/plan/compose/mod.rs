@@ -259,9 +259,15 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         .iter()
         .filter_map(|cause| covered_input(project, cause))
         .collect();
-    // If files change, what docker-compose makes of them is not reported as well.
+    // If files change, what docker-compose makes of them is not reported as well, nor an image that they name now.
+    let is_new = |input: &Input| {
+        let started = found.started.as_ref();
+        started.is_some_and(|started| !started.inputs.contains_key(input))
+    };
+    let follows =
+        |input: &Input| input.is_resolved() || matches!(input, Input::Image(_)) && is_new(input);
     let is_told =
-        |input: &Input| known.contains(input) || (input.is_resolved() && !changed_files.is_empty());
+        |input: &Input| known.contains(input) || follows(input) && !changed_files.is_empty();
     for (input, (was, is)) in stale.named(is_told) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }

@@ -279,6 +279,7 @@ fn what_docker_compose_makes_of_a_service_is_a_reason_where_no_file_says_it() {
         mode: 0o644,
     };
     let service = Service {
+        image: Some("app:1".into()),
         replicas: 1,
         resolved: Some(Digest::of(b"now")),
         ..Service::default()
@@ -288,7 +289,9 @@ fn what_docker_compose_makes_of_a_service_is_a_reason_where_no_file_says_it() {
         ..testing::project("app", [("main", service)])
     };
     let desired = testing::desired(vec![project.clone()]);
-    let reasons = |on_disk: &str, resolved: &str| {
+    let digest = |text: &str| Digest::of(text).to_string();
+    let image = Input::Image("app:1".into());
+    let reasons = |on_disk: &str, resolved: &str, started_image: Option<&str>| {
         let mut observed = testing::observed();
         let path = project.path(&project.files[0]);
         let there = PathFact::File {
@@ -304,18 +307,26 @@ fn what_docker_compose_makes_of_a_service_is_a_reason_where_no_file_says_it() {
             service: "main".into(),
             number: 1,
             working_dir: project.directory(),
+            image: "1".into(),
             status: facts::ContainerState::Running,
             ..Container::default()
         };
         observed.facts.containers = Probed::Known([("1".to_owned(), container)].into());
+        let there = facts::Image {
+            tags: ["app:1".to_owned()].into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".into(),
+        };
+        observed.facts.images = Probed::Known([("1".to_owned(), there)].into());
         let offers = Offers::default();
         let inputs = [
-            (Input::File(COMPOSE_FILE.into()), Digest::of(on_disk)),
-            (Input::Resolved("main".into()), Digest::of(resolved)),
+            (Input::File(COMPOSE_FILE.into()), digest(on_disk)),
+            (Input::Resolved("main".into()), digest(resolved)),
         ];
-        let inputs = inputs.map(|(input, digest)| (input, digest.to_string()));
+        let image = started_image.map(|id| (image.clone(), id.to_owned()));
         let started = Started {
-            inputs: inputs.into(),
+            inputs: inputs.into_iter().chain(image).collect(),
             containers: ["1".to_owned()].into(),
             ..Started::default()
         };
@@ -341,13 +352,19 @@ fn what_docker_compose_makes_of_a_service_is_a_reason_where_no_file_says_it() {
         });
         attributes.collect::<Vec<_>>()
     };
-    assert_eq!(reasons("now", "now"), [""; 0]);
+    let one = Some("1");
+    assert_eq!(reasons("now", "now", one), [""; 0]);
     let resolved = format!("started from {}", Input::Resolved("main".into()));
-    assert_eq!(reasons("now", "before"), [resolved]);
+    assert_eq!(reasons("now", "before", one), [resolved]);
     let changed = file_address("app", COMPOSE_FILE).to_string();
     for resolved in ["before", "now"] {
-        assert_eq!(reasons("before", resolved).join(" "), changed);
+        assert_eq!(reasons("before", resolved, one).join(" "), changed);
     }
+    // Nor is an image that the new file names; one of the same name with another content is.
+    assert_eq!(reasons("before", "now", None).join(" "), changed);
+    let other = format!("started from {image}");
+    assert_eq!(reasons("now", "now", None), [other.clone()]);
+    assert_eq!(reasons("before", "now", Some("2")), [changed, other]);
 }
 
 #[test]
