@@ -15,6 +15,7 @@ mod convergence;
 mod deployment;
 mod desired;
 mod examples;
+mod fault_cases;
 mod image;
 mod import_map;
 mod layers;

@@ -124,7 +124,16 @@ fn killed_after(steps: &[(&str, u64)]) {
         apply.signal("KILL");
         apply.finish().exits(137);
         converges(&site, &twin, &app);
+        twin.has_no_remains();
     }
+    // Back to the recorded release instead.
+    let recorded = App::new(&format!("1.1.{}", steps.len() - 1));
+    let apply = apply_until(&site, &App::new("1.2.0"), steps[0].0);
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    recorded.write(&site);
+    converges(&site, &twin, &recorded);
+    twin.has_no_remains();
 }
 
 #[test]

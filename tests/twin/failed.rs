@@ -75,6 +75,7 @@ fn next_release_that_crashes_is_rolled_back() {
             .exits(0)
             .says("hello: the apply of 1.1.0 by tester@")
             .says("failed at compose.hello; it was rolled back to the previous release");
+        twin.has_no_remains();
 
         std::fs::remove_file(site.path("conf/new.txt")).unwrap();
         good.write(&site);
@@ -131,10 +132,16 @@ fn next_release_that_crashes_stays_with_no_rollback() {
         "hello:1.1.0"
     );
     site.run(&["plan", "--exit-code"]).exits(2);
+    let failed = "failed at compose.hello and was not rolled back";
+    site.run(&["status"])
+        .exits(0)
+        .says("hello: the apply of 1.1.0 by tester@")
+        .says(failed);
     let next = App::new("1.2.0");
     next.write(&site);
     site.apply();
     next.runs_on(&twin);
+    site.run(&["status"]).exits(0).says_not(failed);
 }
 
 #[test]

@@ -56,6 +56,17 @@ fn the_release_before_comes_back_without_sending_anything() {
     plan.says("nothing was done")
         .says_not("compose.hello/docker");
     two.runs_on(&twin);
+    let shown = elsewhere.run(&["rollback", "--dry-run"]).exits(0);
+    shown.says("version: 1.1.0 -> 1.0.0");
+    let shown = elsewhere.run(&["rollback", "1.0.0", "--dry-run", "--format", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.exits(0).stdout).unwrap();
+    assert_eq!(shown["manifest"]["path"], "release 1.0.0 of hello");
+    two.runs_on(&twin);
+    elsewhere
+        .run(&["rollback", "--name", "other", "--yes"])
+        .exits(1)
+        .says("release other was never applied")
+        .says("--name NAME");
     let rollback = elsewhere.run(&["rollback", "--yes"]).exits(0);
     eprintln!("{}", rollback.stdout);
     one.runs_on(&twin);
@@ -113,6 +124,7 @@ fn what_is_no_longer_kept_blocks_and_old_releases_go() {
         app(version, &site);
         site.apply();
     }
+    twin.has_no_remains();
     let kept = twin.oem("ls .o3r-deploy/generations/hello");
     assert_eq!(kept, "2\n3\n4");
     let images =

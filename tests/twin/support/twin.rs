@@ -91,6 +91,16 @@ impl Twin {
         run(script().args(["reboot", &self.name])).exits(0);
     }
 
+    /// Panics if something of an apply is left that is only needed meanwhile.
+    #[track_caller]
+    pub(crate) fn has_no_remains(&self) {
+        let left = self.oem(
+            "cd .o3r-deploy; ls -d previous staging moved arriving unfinished watchdog/*/*.armed watchdog/*/*.reverting 2>/dev/null; \
+             docker image ls -q o3r-deploy-part",
+        );
+        assert_eq!(left, "");
+    }
+
     /// Cuts its power and starts it again.
     pub(crate) fn power_cut(&self) {
         run(script().args(["power-cut", &self.name])).exits(0);
