@@ -189,11 +189,14 @@ fn ambiguous(history: &ReleaseHistory, wanted: &str, numbers: &[u64]) -> Command
         format!("  #{number}{when}{now}")
     });
     let lines: Vec<String> = lines.collect();
-    let last = numbers.last().copied().unwrap_or_default();
+    let others = numbers
+        .iter()
+        .filter(|number| history.current() != Some(**number));
+    let last = others.last().copied().unwrap_or_default();
     CommandError::message(
         ErrorCode::UnknownRelease,
         format!(
-            "the VPU keeps several releases {wanted}:\n{}",
+            "the VPU keeps several releases of version {wanted}:\n{}",
             lines.join("\n")
         ),
         Some(format!(
@@ -282,7 +285,7 @@ mod tests {
             error.contains("#3, applied at-3 by me, deployed"),
             "{error}"
         );
-        assert!(error.contains("rollback '#3'"), "{error}");
+        assert!(error.contains("rollback '#1'"), "{error}");
     }
 
     #[test]

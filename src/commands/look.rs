@@ -41,13 +41,38 @@ pub(super) enum Wanted {
 }
 
 impl Look {
-    /// Connects. A manifest that is missing or invalid does not prevent the inspection.
+    /// Connects. A manifest that is missing, or of which at least the VPU can be read, does not prevent the inspection.
     pub(super) async fn open(
         global: &Global,
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let (loaded, reason) = read(global)?;
+        Self::open_by(read(global)?, global, cache, ui).await
+    }
+
+    /// Connects as [`Look::open`]; with `--host`, no manifest prevents the inspection.
+    pub(super) async fn open_anyway(
+        global: &Global,
+        cache: &LayerCache,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
+        let found = match read(global) {
+            // What else the command line refers to must be there.
+            Err(_) if global.host.is_some() && global.file.exists() && asks_nothing(global) => {
+                let reason = format!("{} has errors", global.file);
+                (None, Some(faulty(&reason)))
+            }
+            found => found?,
+        };
+        Self::open_by(found, global, cache, ui).await
+    }
+
+    async fn open_by(
+        (loaded, reason): (Option<Loaded>, Option<String>),
+        global: &Global,
+        cache: &LayerCache,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
         target::selected(global, loaded.as_ref())?;
         match &loaded {
             Some(loaded) => session::warn(loaded, ui),
@@ -141,6 +166,11 @@ pub(super) fn is_named(global: &Global) -> Result<(), CommandError> {
     ))
 }
 
+/// Whether the command line refers to nothing in the manifest.
+fn asks_nothing(global: &Global) -> bool {
+    session::options(global) == Options::default()
+}
+
 fn faulty(what: &str) -> String {
     format!("{what}; see: o3r-deploy check")
 }
@@ -149,7 +179,7 @@ fn faulty(what: &str) -> String {
 pub(super) fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
     let options = session::options(global);
     // A missing manifest is an error if the command line refers to its contents.
-    let needs_none = global.file == DEFAULT_FILE && options == Options::default();
+    let needs_none = global.file == DEFAULT_FILE && asks_nothing(global);
     match load_with(&global.file, &options) {
         Ok(loaded) => {
             let refused = unsupported(&loaded);

@@ -22,7 +22,7 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let look = Look::open(global, cache, ui).await?;
+    let look = Look::open_anyway(global, cache, ui).await?;
     if let Wanted::Unknown(reason) = &look.wanted
         && args.exit_code
     {

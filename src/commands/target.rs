@@ -11,6 +11,7 @@ use crate::{
         names::{HostKeys, HostName, escape, is_same_host},
         types::Vpu,
     },
+    shell::quote,
 };
 
 /// The login user of a VPU if nothing names another one.
@@ -46,15 +47,17 @@ pub(super) fn ssh_options(
     Ok(SshOptions { host, ..options })
 }
 
-/// Returns the user and address to give to ssh: `oem@192.168.0.69`. A manifest that cannot be read counts as none.
+/// Returns the words to give to ssh and scp: `-i ~/.ssh/vpu oem@192.168.0.69`; without an address if the manifest cannot
+/// be read.
 pub(super) fn login(global: &Global) -> String {
-    let loaded = look::read(global).ok().and_then(|(loaded, _)| loaded);
-    let options = ssh_options(global, loaded.as_ref()).unwrap_or_else(|_| SshOptions {
-        host: FACTORY_ADDRESS.to_owned(),
-        ..SshOptions::default()
-    });
+    let loaded = look::read(global).map(|(loaded, _)| loaded);
+    let Ok(options) = loaded.and_then(|loaded| ssh_options(global, loaded.as_ref())) else {
+        return format!("{USUAL_USER}@ADDRESS");
+    };
     let user = options.user.as_deref().unwrap_or(USUAL_USER);
-    format!("{user}@{}", options.host)
+    let key = options.identity.as_ref();
+    let key = key.map_or_else(String::new, |key| format!("-i {} ", quote(key.as_str())));
+    format!("{key}{user}@{}", options.host)
 }
 
 /// Checks that a VPU is selected: the factory address, which all of them share, selects none.

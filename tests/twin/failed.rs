@@ -126,13 +126,14 @@ fn next_release_that_crashes_stays_with_no_rollback() {
         .says("+ image: hello:1.1.0");
     site.run(&["apply", "--yes", "--no-rollback"])
         .exits(4)
-        .says("nothing was restored (--no-rollback)");
+        .says("nothing was restored (--no-rollback)")
+        .says("or return to the previous release with: o3r-deploy rollback");
     assert_eq!(
         twin.oem("docker inspect -f '{{.Config.Image}}' hello_web_1"),
         "hello:1.1.0"
     );
     site.run(&["plan", "--exit-code"]).exits(2);
-    let failed = "failed at compose.hello and was not rolled back";
+    let failed = "failed at compose.hello and was not rolled back: fix it and run o3r-deploy apply, or return to 1.0.0";
     site.run(&["status"])
         .exits(0)
         .says("hello: the apply of 1.1.0 by tester@")

@@ -25,13 +25,21 @@ struct Scene {
 impl Scene {
     /// A VPU with 1.0.0, and 1.1.0 to apply.
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with further lines of the `[[compose]]` table.
+    fn with(compose: &str) -> Self {
         let twin = Twin::up();
         let link = Link::to(&twin);
         let site = Site::through(&link, &twin);
-        let old = App::new("1.0.0");
+        let [old, new] = ["1.0.0", "1.1.0"].map(|version| {
+            let mut app = App::new(version);
+            app.compose.push_str(compose);
+            app
+        });
         old.write(&site);
         site.apply();
-        let new = App::new("1.1.0");
         new.write(&site);
         Self {
             twin,
@@ -154,6 +162,22 @@ fn a_power_cut_in_the_switch_rolls_back_at_boot() {
         verdict.contains("the VPU restarted during the apply of"),
         "{verdict}"
     );
+    scene.rolled_back();
+}
+
+/// Only files were replaced; the autostart runs docker-compose with them before the VPU rolls back.
+#[test]
+fn regression_a_power_cut_before_containers_change_leaves_none_of_the_new_release() {
+    let scene = Scene::with("autostart = true\n");
+    let mut apply = scene.site.start(&["apply", "--yes"]);
+    assert!(apply.wait_for("file.hello/docker-compose.yml"));
+    apply.signal("STOP");
+    scene.twin.power_cut();
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    scene.link.lead_to(&scene.twin);
+    let verdict = scene.verdict();
+    assert!(verdict.contains("at file.hello/"), "{verdict}");
     scene.rolled_back();
 }
 

@@ -169,6 +169,12 @@ pub(super) fn failed(
             "docker's disk on the VPU is full: {}\nthen {logged}",
             space::REMEDY
         )
+    } else if matches!(failure.restored, Restored::NotWanted) && !is_first {
+        format!(
+            "fix the problem and run `{command}` again, or return to the previous release with: o3r-deploy rollback; full \
+             log: {}",
+            log.path()
+        )
     } else {
         format!("fix the problem and {logged}")
     };

@@ -29,7 +29,16 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
     }
     for apply in &status.failed {
         let sign = style.sign(Sign::Bad);
-        line(out, style, 4, &format!("  {sign} {}", failed(apply)));
+        let deployed = status.releases.iter().flatten();
+        let deployed = deployed
+            .into_iter()
+            .find(|release| release.name == apply.release);
+        line(
+            out,
+            style,
+            4,
+            &format!("  {sign} {}", failed(apply, deployed)),
+        );
     }
     for (release, watchdog) in &status.watchdogs {
         let sign = match watchdog {
@@ -44,8 +53,9 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
     }
 }
 
-/// Formats `hello: the apply of 1.1 by me@pc at … failed at compose.hello and was not rolled back: …`.
-fn failed(apply: &FailedApply) -> String {
+/// Formats `hello: the apply of 1.1 by me@pc at … failed at compose.hello and was not rolled back: …`; `deployed` is the
+/// release before.
+fn failed(apply: &FailedApply, deployed: Option<&Release>) -> String {
     let FailedApply {
         release,
         version,
@@ -58,9 +68,14 @@ fn failed(apply: &FailedApply) -> String {
     } else {
         format!("of {version} ")
     };
+    let back = match deployed.map(|release| release.version.as_str()) {
+        None => String::new(),
+        Some("") => ", or return to the release before with: o3r-deploy rollback".to_owned(),
+        Some(version) => format!(", or return to {version} with: o3r-deploy rollback"),
+    };
     format!(
-        "{release}: the apply {version}by {by} at {at} failed at {step} and was not rolled back: run o3r-deploy apply, or \
-         o3r-deploy rollback if a release was deployed before"
+        "{release}: the apply {version}by {by} at {at} failed at {step} and was not rolled back: fix it and run o3r-deploy \
+         apply{back}"
     )
 }
 

@@ -9,7 +9,7 @@ use crate::{
     observe::{Observed, Probed, Query, parse},
     plan::{Action, BlockCode, Blocked, Summary},
     render::Style,
-    status::{Change, Drift, status},
+    status::{Change, Drift, FailedApply, status},
 };
 
 const NONCE: &str = "n";
@@ -280,4 +280,25 @@ fn unknown_containers_are_not_reported_as_absent() {
         "{text}"
     );
     assert!(!text.contains("has no containers"), "{text}");
+}
+
+#[test]
+fn an_apply_that_was_not_rolled_back_is_told_with_the_way_on() {
+    let reason = Err("there is no deploy.toml in this folder".to_owned());
+    let mut status = status("192.168.0.69", &observed(0), reason);
+    let failed = |release: &str| FailedApply {
+        release: release.into(),
+        version: "1.1".into(),
+        at: "2026-11-30T00:17:28Z".into(),
+        by: "me@pc".into(),
+        step: "compose.hello".parse().unwrap(),
+    };
+    status.failed = vec![failed("hello"), failed("first")];
+    let text = status_text(&status, Style::default());
+    let failed = "the apply of 1.1 by me@pc at 2026-11-30T00:17:28Z failed at compose.hello and was not rolled back: fix it \
+                  and run o3r-deploy apply";
+    let line = format!("\n  ✗ hello: {failed}, or return to 1.0 with: o3r-deploy rollback\n");
+    assert!(text.contains(&line), "{text}");
+    let line = format!("\n  ✗ first: {failed}\n");
+    assert!(text.contains(&line), "{text}");
 }
