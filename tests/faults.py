@@ -316,7 +316,10 @@ def break_once(bench, command, moment, fault, clean):
     if bench.look_at_foreign() != bench.foreign:
         wrong.append(f"foreign: {bench.look_at_foreign()}")
     bench.apply("1.1.0" if outcome == "new" else "1.0.0")
-    left = bench.leftovers() - clean
+    # The lock is free a moment later.
+    end = time.monotonic() + 10
+    while (left := bench.leftovers() - clean) and time.monotonic() < end:
+        time.sleep(0.5)
     if left:
         wrong.append(f"left behind: {sorted(left)}")
     if outcome in ("stuck", "mixture"):

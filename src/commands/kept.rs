@@ -189,10 +189,9 @@ fn ambiguous(history: &ReleaseHistory, wanted: &str, numbers: &[u64]) -> Command
         format!("  #{number}{when}{now}")
     });
     let lines: Vec<String> = lines.collect();
-    let others = numbers
-        .iter()
-        .filter(|number| history.current() != Some(**number));
-    let last = others.last().copied().unwrap_or_default();
+    let mut newest = numbers.iter().rev();
+    let other = newest.find(|number| history.current() != Some(**number));
+    let other = other.copied().unwrap_or_default();
     CommandError::message(
         ErrorCode::UnknownRelease,
         format!(
@@ -200,7 +199,7 @@ fn ambiguous(history: &ReleaseHistory, wanted: &str, numbers: &[u64]) -> Command
             lines.join("\n")
         ),
         Some(format!(
-            "choose one by its number: o3r-deploy rollback '#{last}'"
+            "choose one by its number: o3r-deploy rollback '#{other}'"
         )),
     )
 }

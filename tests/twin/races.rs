@@ -1,6 +1,6 @@
 //! Applies that start in the same instant.
 
-use crate::support::{App, Site, Twin};
+use crate::support::{App, Running, Site, Twin};
 
 /// Runs that find what a few do not; `O3R_APPLY_RACES` sets another number.
 const RACES: u32 = 3;
@@ -22,7 +22,7 @@ fn two_applies_at_once_leave_one_release() {
             apps[at].write(&sites[at]);
             sites[at].start(&["apply", "--yes"])
         });
-        let ended = applies.map(|apply| apply.finish());
+        let ended = applies.map(Running::finish);
         for ran in &ended {
             assert!(matches!(ran.code, Some(0 | 7)), "race {race}: {ran:?}");
             if ran.code == Some(7) {

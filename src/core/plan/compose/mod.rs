@@ -161,6 +161,16 @@ impl<'a> Found<'a> {
     fn services(&self) -> impl Iterator<Item = &str> {
         self.containers.values().map(|c| c.service.as_str())
     }
+
+    /// Whether an input that differs needs no mention where files change: what docker-compose makes of them, and an image
+    /// that they name now.
+    fn follows_from_files(&self, input: &Input) -> bool {
+        let is_new = || {
+            let started = self.started.as_ref();
+            started.is_some_and(|started| !started.inputs.contains_key(input))
+        };
+        input.is_resolved() || matches!(input, Input::Image(_)) && is_new()
+    }
 }
 
 /// Returns an obstacle if containers of others have names of this project's.
@@ -259,15 +269,9 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         .iter()
         .filter_map(|cause| covered_input(project, cause))
         .collect();
-    // If files change, what docker-compose makes of them is not reported as well, nor an image that they name now.
-    let is_new = |input: &Input| {
-        let started = found.started.as_ref();
-        started.is_some_and(|started| !started.inputs.contains_key(input))
+    let is_told = |input: &Input| {
+        known.contains(input) || !changed_files.is_empty() && found.follows_from_files(input)
     };
-    let follows =
-        |input: &Input| input.is_resolved() || matches!(input, Input::Image(_)) && is_new(input);
-    let is_told =
-        |input: &Input| known.contains(input) || follows(input) && !changed_files.is_empty();
     for (input, (was, is)) in stale.named(is_told) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }

@@ -363,8 +363,11 @@ fn what_docker_compose_makes_of_a_service_is_a_reason_where_no_file_says_it() {
     // Nor is an image that the new file names; one of the same name with another content is.
     assert_eq!(reasons("before", "now", None).join(" "), changed);
     let other = format!("started from {image}");
-    assert_eq!(reasons("now", "now", None), [other.clone()]);
-    assert_eq!(reasons("before", "now", Some("2")), [changed, other]);
+    assert_eq!(
+        reasons("before", "now", Some("2")).join(" "),
+        format!("{changed} {other}")
+    );
+    assert_eq!(reasons("now", "now", None), [other]);
 }
 
 #[test]
