@@ -181,6 +181,24 @@ fn regression_a_power_cut_before_containers_change_leaves_none_of_the_new_releas
     scene.rolled_back();
 }
 
+/// The containers were started in an earlier boot, and the apply did not touch them.
+#[test]
+fn regression_a_rollback_after_a_restart_knows_what_its_containers_were_started_from() {
+    let scene = Scene::new();
+    scene.twin.reboot();
+    scene.link.lead_to(&scene.twin);
+    let started = "docker inspect -f '{{.Id}} {{.State.StartedAt}}' hello_web_1";
+    let before = scene.twin.oem(started);
+    let mut apply = scene.site.start(&["apply", "--yes"]);
+    assert!(apply.wait_for("file.hello/docker-compose.yml"));
+    apply.signal("KILL");
+    apply.finish().exits(137);
+    scene.twin.oem(TIME_IS_UP);
+    scene.verdict();
+    assert_eq!(scene.twin.oem(started), before, "no container was touched");
+    scene.rolled_back();
+}
+
 #[test]
 fn a_release_that_locks_the_next_client_out_is_rolled_back() {
     let scene = Scene::new();

@@ -20,17 +20,25 @@ added() {
 }
 
 # Moves the record $1 of what was started beside $2: it is wrong once a file changes, and right again after a rollback
-# that keeps the containers.
+# that keeps the containers. Notes the boot in which it was moved.
 forget() {
     [ -f "$1" ] || return 0
-    mkdir -p -- "${2%/*}" && mv -f -- "$1" "${2%/*}/%started"
+    mkdir -p -- "${2%/*}" && mv -f -- "$1" "${2%/*}/%started" || return
+    # Without the note, remember leaves the record: the disk may be full.
+    boot >"${2%/*}/%boot" 2>/dev/null || :
 }
 
-# Reverts forget, in the same boot only: after a reboot it is unknown who created the containers.
+# Reverts forget, in the same boot only: a boot may create containers from files of both releases.
 remember() {
-    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
-    if [ -f "$1" ] || ! grep -Fqx "boot $boot" "${2%/*}/%started" 2>/dev/null; then return 0; fi
+    if [ -f "$1" ] || [ ! -f "${2%/*}/%started" ] || [ "$(boot)" != "$(cat -- "${2%/*}/%boot" 2>/dev/null)" ]; then
+        return 0
+    fi
     mv -f -- "${2%/*}/%started" "$1"
+}
+
+# Prints the boot ID; nothing if there is no /proc.
+boot() {
+    cat /proc/sys/kernel/random/boot_id 2>/dev/null
 }
 
 # Records the name of an incomplete file, so that lock.sh removes it if this process dies. If the name cannot be

@@ -24,6 +24,7 @@ const THERE: &[&str] = &[
 
 const RECORD: &str = ".o3r-deploy/started/app";
 const ASIDE: &str = ".o3r-deploy/previous/app/%started";
+const ASIDE_SINCE: &str = ".o3r-deploy/previous/app/%boot";
 
 #[derive(Debug, Clone)]
 enum Do {
@@ -135,10 +136,19 @@ fn commands() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// The record of started containers: of this boot, of another one, or none.
+/// The record of started containers, if any.
 fn record() -> impl Strategy<Value = Option<String>> {
-    let boot = prop_oneof![Just(boot_id()), Just("another".to_owned())];
-    prop::option::of(boot.prop_map(|boot| format!("image 1\nboot {boot}\n")))
+    prop::option::of(boot().prop_map(|boot| format!("image 1\nboot {boot}\n")))
+}
+
+/// This boot or another one.
+fn boot() -> impl Strategy<Value = String> {
+    prop_oneof![Just(boot_id()), Just("another".to_owned())]
+}
+
+/// The boot in which the record was set aside, if it is noted.
+fn since() -> impl Strategy<Value = Option<String>> {
+    prop::option::of(boot().prop_map(|boot| format!("{boot}\n")))
 }
 
 proptest! {
@@ -147,12 +157,12 @@ proptest! {
     #[test]
     fn projects_files_are_the_same(
         there in tree(THERE),
-        (record, aside) in (record(), record()),
+        (record, aside, since) in (record(), record(), since()),
         commands in prop::collection::vec(commands(), 1..7),
         together in any::<bool>(),
     ) {
         let mut there = there;
-        let records = [(RECORD, record), (ASIDE, aside)];
+        let records = [(RECORD, record), (ASIDE, aside), (ASIDE_SINCE, since)];
         let records = records.into_iter().filter_map(|(path, text)| Some((path, text?)));
         there.extend(records.map(|(path, text)| (path.to_owned(), Node::File(0o600, text))));
         run(async {

@@ -121,21 +121,23 @@ pub(super) fn forget_unfinished(world: &mut World) {
     }
 }
 
-/// Removes the record of what was started.
+/// Sets the record of what was started aside, and notes the boot.
 fn forget(world: &mut World, record: &str, kept: &str) {
     if let Some(file) = world.files.remove(record) {
         world.write_privately(&beside(kept, "%started"), &file.bytes, file.mode);
+        let boot = format!("{}\n", world.boot_id);
+        world.write_privately(&beside(kept, "%boot"), boot.as_bytes(), 0o600);
     }
 }
 
 /// Undoes that, in the same boot.
 fn remember(world: &mut World, record: &str, kept: &str) -> Result<(), (i32, String)> {
     let aside = beside(kept, "%started");
-    let boot = format!("boot {}", world.boot_id);
-    let text = |file: &super::File| String::from_utf8_lossy(&file.bytes).into_owned();
-    let kept = world.files.get(&aside);
-    let is_this_boot = kept.is_some_and(|file| text(file).lines().any(|line| line == boot));
-    if !is_this_boot || world.files.contains_key(record) {
+    let boot = format!("{}\n", world.boot_id);
+    let noted = world.files.get(&beside(kept, "%boot"));
+    let is_this_boot = noted.is_some_and(|file| file.bytes == boot.as_bytes());
+    let is_needed = world.files.contains_key(&aside) && !world.files.contains_key(record);
+    if !is_this_boot || !is_needed {
         return Ok(());
     }
     if !world.directories.contains_key(parent(record)) {
