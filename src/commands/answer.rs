@@ -79,7 +79,7 @@ async fn answered(host: &SshHost, result: &str) {
             result: result.to_owned(),
             ..last.clone()
         };
-        deployment::note_attempt(host, &name, &attempt).await;
+        deployment::note_attempt(host, &name, &attempt, &[]).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     apply::{FailureReason, Outcome, Report, Restored},
-    desired::Release,
+    desired::Desired,
     host::{Host, HostError, Stdin},
     observe::{Applied, Attempt, NOT_ROLLED_BACK, UNCONFIRMED},
     plan::Plan,
@@ -14,6 +14,7 @@ use crate::{
 /// An apply whose beginning was noted.
 pub(crate) struct Noted {
     release: String,
+    projects: Vec<String>,
     attempt: Attempt,
     start: Instant,
 }
@@ -23,7 +24,7 @@ impl Noted {
     /// not fail because it could not be noted.
     pub(crate) async fn begin<H: Host>(
         host: &H,
-        release: &Release,
+        desired: &Desired,
         plan: &Plan,
         who: &str,
     ) -> Self {
@@ -33,14 +34,16 @@ impl Noted {
             at: applied.at,
             by: applied.by,
             rollback: plan.manifest.is_kept(),
-            version: release.version.clone(),
+            version: desired.release.version.clone(),
             bytes: plan.bytes_to_send(),
             ..Attempt::default()
         };
-        let release = release.name.to_string();
-        note_attempt(host, &release, &attempt).await;
+        let release = desired.release.name.to_string();
+        note_attempt(host, &release, &attempt, &[]).await;
+        let projects = desired.projects.iter();
         Self {
             release,
+            projects: projects.map(|project| project.name.clone()).collect(),
             attempt,
             start: Instant::now(),
         }
@@ -58,7 +61,21 @@ impl Noted {
         self.attempt.result = result.to_owned();
         self.attempt.step = step.to_owned();
         self.attempt.seconds = self.start.elapsed().as_secs();
-        note_attempt(host, &self.release, &self.attempt).await;
+        let projects = if is_final(&report.outcome) {
+            &self.projects[..]
+        } else {
+            &[]
+        };
+        note_attempt(host, &self.release, &self.attempt, projects).await;
+    }
+}
+
+/// Whether no rollback follows, so that the files that were kept for it are not needed any more.
+fn is_final(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Done => true,
+        Outcome::Failed(failure) => failure.restored == Restored::Previous,
+        Outcome::Unconfirmed { .. } | Outcome::Interrupted { .. } => false,
     }
 }
 
@@ -84,12 +101,17 @@ fn result(outcome: &Outcome) -> (&'static str, &str) {
     }
 }
 
-/// Appends a line to the attempts of a release.
-pub(crate) async fn note_attempt<H: Host>(host: &H, release: &str, attempt: &Attempt) {
+/// Appends a line to the attempts of a release; removes the kept files of `projects`.
+pub(crate) async fn note_attempt<H: Host>(
+    host: &H,
+    release: &str,
+    attempt: &Attempt,
+    projects: &[String],
+) {
     // Strings and numbers always serialise.
     let mut line = serde_json::to_vec(attempt).unwrap_or_default();
     line.push(b'\n');
-    let command = remote::note_attempt(release);
+    let command = remote::note_attempt(release, projects.iter().map(String::as_str));
     if let Err(error) = host.run(&command, Stdin::Bytes(line)).await {
         tracing::debug!(%error, "the apply could not be noted on the VPU");
     }

@@ -186,8 +186,7 @@ impl<H: Host> Vpu<H> {
         };
         let (_never, silence) = watch::channel(0);
         let interrupts = options.interrupts.unwrap_or(silence);
-        let release = &self.desired().release;
-        let noted = Noted::begin(&self.host, release, &now.plan, &who).await;
+        let noted = Noted::begin(&self.host, self.desired(), &now.plan, &who).await;
         let report = apply::execute(
             &self.host,
             &now.plan,

@@ -133,6 +133,7 @@ fn killed_after(steps: &[(&str, u64)]) {
     apply.finish().exits(137);
     recorded.write(&site);
     converges(&site, &twin, &recorded);
+    twin.has_no_remains();
 }
 
 #[test]

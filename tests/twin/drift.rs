@@ -31,6 +31,7 @@ impl Deployed {
         // The apply itself checks that a second plan is empty.
         self.site.apply();
         self.app.runs_on(&self.twin);
+        self.twin.has_no_remains();
     }
 }
 

@@ -195,7 +195,7 @@ impl Attempt<'_> {
         };
         let interrupts = self.waiting.interrupts.clone();
         let host = session.vpu.host();
-        let noted = Noted::begin(host, &session.vpu.desired().release, plan, &self.who).await;
+        let noted = Noted::begin(host, session.vpu.desired(), plan, &self.who).await;
         let report = apply::execute(
             host,
             plan,

@@ -68,9 +68,14 @@ pub fn show_generation(word: &str, release: &str, number: u64) -> Argv {
     Argv::script(script, "o3r-show-generation", [word, release, &number])
 }
 
-/// Appends the line on stdin to the attempts of a release.
-pub fn note_attempt(release: &str) -> Argv {
-    let script = include_str!("note-attempt.sh");
+/// Appends the line on stdin to the attempts of a release, and removes the copies that were kept of the files of
+/// `projects`, because no rollback will need them.
+pub fn note_attempt<'a>(release: &str, projects: impl IntoIterator<Item = &'a str>) -> Argv {
+    let script = concat!(
+        include_str!("forget-unfinished.sh"),
+        include_str!("forget-kept.sh"),
+        include_str!("note-attempt.sh")
+    );
     let lines = ATTEMPTS.to_string();
-    Argv::script(script, "o3r-note-attempt", [release, &lines])
+    Argv::script(script, "o3r-note-attempt", [release, &lines]).args(projects)
 }

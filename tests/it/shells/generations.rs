@@ -262,7 +262,7 @@ async fn a_release_that_does_not_fit_is_not_kept_and_does_not_fail() {
 async fn the_last_attempts_stay() {
     for shell in shells() {
         let fixture = keeping(shell);
-        let note = remote::note_attempt("app");
+        let note = remote::note_attempt("app", []);
         let file = fixture.home().join(".o3r-deploy/attempts/app.jsonl");
         let line = |number: u32| format!("{{\"id\":\"{number}\"}}\n");
         assert!(fixture.run(&note, line(0).as_bytes()).await.success());
@@ -278,6 +278,29 @@ async fn the_last_attempts_stay() {
         let said = String::from_utf8_lossy(&history.stdout).into_owned();
         assert_eq!(said.lines().count(), 40);
         assert_eq!(said.lines().last(), Some("w attempt app {\"id\":\"204\"}"));
+    }
+}
+
+#[tokio::test]
+async fn the_last_note_of_an_apply_removes_what_it_kept() {
+    for shell in shells() {
+        let fixture = keeping(shell);
+        let previous = fixture.home().join(".o3r-deploy/previous");
+        for project in ["web", "api", "theirs"] {
+            fs::create_dir_all(previous.join(project)).unwrap();
+        }
+        let begins = remote::note_attempt("app", []);
+        assert!(fixture.run(&begins, b"{}\n").await.success());
+        assert!(previous.join("web").exists());
+        let ends = remote::note_attempt("app", ["web", "api", "new"]);
+        // Also if the note cannot be written.
+        let attempts = fixture.home().join(".o3r-deploy/attempts");
+        fs::remove_dir_all(&attempts).unwrap();
+        fs::write(&attempts, "").unwrap();
+        assert!(!fixture.run(&ends, b"{}\n").await.success());
+        let left = fs::read_dir(&previous).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["theirs"]);
     }
 }
 
