@@ -332,6 +332,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, help="how many faults, chosen by the seed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--skip", type=int, default=0, help="how many of these to skip, to resume a run")
     parser.add_argument("--only", choices=FAULTS, help="only this fault")
     parser.add_argument("--at", help="only at commands of this name")
     args = parser.parse_args()
@@ -363,6 +364,8 @@ def main():
         if args.runs is not None:
             schedule = random.Random(args.seed).sample(schedule, min(args.runs, len(schedule)))
         for number, (command, moment, fault) in enumerate(schedule, 1):
+            if number <= args.skip:
+                continue
             print(f"{number}/{len(schedule)} {fault} {moment} {command[0]} {command[1]}:", end="", flush=True)
             try:
                 outcome, wrong = break_once(bench, command, moment, fault, clean)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the sessions in the README and in docs/ on a test twin and compares what they print; with --update, writes what
-differs into them, unless a command between the sessions fails.
+"""Runs the sessions in the README and in docs/ on a test twin and compares what they print; with --update, writes
+the documents that differ, with --rewrite all of them, unless a command between the sessions fails.
 
 Blocks marked `console,ignore` are run in their order, in a copy of examples/hello for the twin; so are comments `<!-- twin: COMMAND -->`, unseen. Sizes, times, digests and
 keys may differ. The twin's address and serial number are shown as those of a VPU.
@@ -110,9 +110,9 @@ class Session:
 
 
 def main():
-    update = sys.argv[1:] == ["--update"]
-    if sys.argv[1:] and not update:
-        sys.exit("usage: readme.py [--update]")
+    mode = sys.argv[1] if sys.argv[1:] else ""
+    if mode not in ("", "--update", "--rewrite") or sys.argv[2:]:
+        sys.exit("usage: readme.py [--update | --rewrite]")
     work = pathlib.Path(tempfile.mkdtemp(prefix="o3r-readme."))
     passed = failed = 0
     # Engine and image are there before the twin is, so that what they say is not lost in it.
@@ -134,9 +134,9 @@ def main():
             if same(found, block):
                 passed += 1
                 print(f"ok      {first}", flush=True)
-                return match.group(0)
-            if update:
+            elif mode:
                 passed += 1
+                differing.add(document)
                 print(f"updated {first}", flush=True)
             else:
                 failed += 1
@@ -145,10 +145,10 @@ def main():
                     shape(block).splitlines(), shape(found).splitlines(), "document", "now", lineterm=""
                 ):
                     print(f"        {line}")
-            return f"```console,ignore\n{found}\n```" if update else match.group(0)
+            return f"```console,ignore\n{found}\n```"
 
         pattern = r"<!-- twin: (?P<hidden>.*?) -->|```console,ignore\n(?P<block>.*?)\n```"
-        changed = {}
+        changed, differing = {}, set(DOCUMENTS if mode == "--rewrite" else [])
         for document in DOCUMENTS:
             before = passed + failed
             print(f"        {document.relative_to(PROJECT)}", flush=True)
@@ -159,9 +159,10 @@ def main():
             if passed + failed == before:
                 failed += 1
                 print("FAILED  it has no session")
-        if update and not failed:
-            for document, text in changed.items():
-                document.write_text(text)
+        if mode and not failed:
+            # Whole documents: the sizes and times of a document are of one run.
+            for document in differing:
+                document.write_text(changed[document])
     finally:
         subprocess.run([TWIN, "down", NAME], check=False)
         shutil.rmtree(work)

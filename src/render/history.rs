@@ -9,7 +9,7 @@ use super::{
     units,
     wrap::line,
 };
-use crate::observe::Attempt;
+use crate::observe::{Attempt, NOT_ROLLED_BACK};
 
 /// The history of a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,14 +70,20 @@ pub(crate) fn history_text(
         if kept.is_empty() {
             out.push_str("  none\n");
         }
+        let last = applies.first();
+        let is_deployed = match last.is_some_and(|last| last.result == NOT_ROLLED_BACK) {
+            true => "deployed; a later apply failed and was not rolled back",
+            false => "deployed",
+        };
         for kept in kept {
             let number = format!("#{}", kept.number);
             let mut text = format!("  {number:<4} {}", version(&kept.version));
+            let at = format!("last applied {}", kept.at);
             let removes = format!("removes {}", kept.removes.join(", "));
             for (is_so, what) in [
-                (!kept.at.is_empty(), kept.at.as_str()),
+                (!kept.at.is_empty(), at.as_str()),
                 (!kept.removes.is_empty(), removes.as_str()),
-                (kept.current, "deployed"),
+                (kept.current, is_deployed),
             ] {
                 if is_so {
                     let _ = write!(text, "  {what}");
@@ -176,7 +182,7 @@ mod tests {
             bytes,
             ..Attempt::default()
         };
-        let release = ShownRelease {
+        let mut release = ShownRelease {
             release: "hello".into(),
             kept: vec![
                 kept(3, "1.2", true, None),
@@ -189,12 +195,12 @@ mod tests {
                 apply("1.1", "done", "", 0, 0),
             ],
         };
-        let text = history_text("vpu", &[release], 2, Style::default());
+        let text = history_text("vpu", std::slice::from_ref(&release), 2, Style::default());
         insta::assert_snapshot!(text, @"
         hello on vpu
 
         kept on the VPU (return to one: o3r-deploy rollback VERSION, or '#NUMBER')
-          #3   1.2  2026-11-30T04:01:02Z  deployed
+          #3   1.2  last applied 2026-11-30T04:01:02Z  deployed
           #2   1.1  removes web
           #1   (no version)  unusable: it has format 2
 
@@ -203,6 +209,10 @@ mod tests {
           2026-11-30T04:01:02Z  1.3  failed at compose.hello after 1 min 30 s, rolled back, by me@pc
           1 more: --format json
         ");
+        release.applies[0].result = NOT_ROLLED_BACK.to_owned();
+        let text = history_text("vpu", &[release], 2, Style::default());
+        let text = text.lines().nth(3).unwrap_or_default();
+        assert!(text.ends_with("deployed; a later apply failed and was not rolled back"));
         let none = history_text("vpu", &[], 2, Style::default());
         assert_eq!(none, "vpu: nothing deployed by o3r-deploy\n");
     }

@@ -59,7 +59,7 @@ fn status_reports_what_is_deployed_and_what_is_wrong() {
     assert_eq!(before["drift"]["not_deployed"], "hello");
     site.run(&["status"])
         .exits(0)
-        .says("release hello is not deployed yet; see: o3r-deploy plan");
+        .says("release hello is not deployed yet (");
 
     site.apply();
     let after = status(&site, &["--exit-code"], 0);

@@ -35,8 +35,10 @@ pub(super) fn write(out: &mut String, drift: &Drift, style: Style) {
         line(out, style, 4, &none);
         return;
     }
+    let total = summary_line(summary, changes.iter().map(verb));
     if let Some(release) = not_deployed {
-        let what = format!("  release {release} is not deployed yet; see: o3r-deploy plan");
+        let what =
+            format!("  release {release} is not deployed yet ({total}); see: o3r-deploy plan");
         line(out, style, 4, &what);
     }
     for change in changes.iter().filter(|_| not_deployed.is_none()) {
@@ -68,9 +70,9 @@ pub(super) fn write(out: &mut String, drift: &Drift, style: Style) {
         let what = format!("  {sign} {address} is blocked: {reason} [{}]", blocked.code);
         line(out, style, 4, &what);
     }
-    let verbs = changes.iter().map(verb);
-    let what = format!("  {}", summary_line(summary, verbs));
-    line(out, style, 4, &what);
+    if not_deployed.is_none() {
+        line(out, style, 4, &format!("  {total}"));
+    }
 }
 
 fn verb(change: &Change) -> Verb {

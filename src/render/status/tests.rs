@@ -251,7 +251,7 @@ fn a_first_deployment_is_no_drift() {
     drift::write(&mut text, &first, Style::default());
     assert_eq!(
         text,
-        "  release hello is not deployed yet; see: o3r-deploy plan\n  1 to create\n"
+        "  release hello is not deployed yet (1 to create); see: o3r-deploy plan\n"
     );
 }
 
