@@ -313,6 +313,10 @@ pub struct Plan {
     /// Exit with 2 if there are changes
     #[arg(long)]
     pub exit_code: bool,
+    /// Also compare the files of images on the VPU's disk with their sources: finds what a power cut damaged, and reads all
+    /// of them
+    #[arg(long, conflicts_with = "observed")]
+    pub verify: bool,
     /// Plan offline, from a file that `observe -o FILE` saved
     #[arg(long, value_name = "FILE", conflicts_with = "host")]
     pub observed: Option<Utf8PathBuf>,
@@ -323,6 +327,9 @@ pub struct Plan {
 pub struct Apply {
     /// Apply exactly the plan that `plan -o FILE` saved; fails if it is stale
     pub plan: Option<Utf8PathBuf>,
+    /// Also compare the files of images on the VPU's disk with their sources, and repair damaged ones
+    #[arg(long, conflicts_with = "plan")]
+    pub verify: bool,
     /// How to apply.
     #[command(flatten)]
     pub how: Applying,
@@ -395,6 +402,10 @@ pub struct Status {
     /// Exit with 2 if the VPU differs from the manifest, with 9 if a resource is blocked
     #[arg(long)]
     pub exit_code: bool,
+    /// Also compare the files of images on the VPU's disk with their sources: finds what a power cut damaged, and reads all
+    /// of them
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `observe`.

@@ -88,8 +88,9 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
             until(listen(), Box::pin(check::run(global, args, cache, ui))).await
         }
         Command::Plan(args) => until(listen(), Box::pin(plan::run(global, args, cache, ui))).await,
-        Command::Apply(cli::Apply { plan, how }) => {
-            let towards = Towards::Manifest(plan.as_deref());
+        Command::Apply(cli::Apply { plan, verify, how }) => {
+            let (saved, verify) = (plan.as_deref(), *verify);
+            let towards = Towards::Manifest { saved, verify };
             Box::pin(apply::run(global, towards, how, cache, ui, listen())).await
         }
         Command::Rollback(args) if args.dry_run => {

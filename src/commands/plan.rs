@@ -35,6 +35,9 @@ pub(super) async fn run(
         from_document(global, file, cache, ui).await?
     } else {
         let session = Session::open(global, cache, Sizes::Exact, ui).await?;
+        if args.verify {
+            session.vpu.verify();
+        }
         let observed = session.observe().await?;
         let planned = session.plan(&observed).await?;
         let user = session.user().map(str::to_owned);

@@ -7,9 +7,10 @@ use super::{
 };
 use crate::{
     cli::{self, Global, TextOrJson},
+    deployment,
     image::LayerCache,
     observe, plan,
-    prepare::unprepared,
+    prepare::{repairs, unprepared},
     render,
     resolve::Resolved,
     status::{Drift, status},
@@ -23,21 +24,31 @@ pub(super) async fn run(
     ui: Ui,
 ) -> Result<Exit, CommandError> {
     let look = Look::open_anyway(global, cache, ui).await?;
+    let needs_manifest = [(args.exit_code, "--exit-code"), (args.verify, "--verify")];
+    let mut needs_manifest = needs_manifest.iter().filter(|(is_set, _)| *is_set);
     if let Wanted::Unknown(reason) = &look.wanted
-        && args.exit_code
+        && let Some((_, option)) = needs_manifest.next()
     {
         return Err(CommandError::message(
             ErrorCode::NoManifest,
-            format!("--exit-code needs a valid manifest: {reason}"),
+            format!("{option} needs a valid manifest: {reason}"),
             None,
         ));
     }
-    let observed = look.observe().await?;
+    let mut observed = look.observe().await?;
     let plan = match &look.wanted {
         // A status prepares no images.
         Wanted::Known(wanted) => {
             let Resolved { desired, images } = &**wanted;
-            let offers = unprepared(desired, images).offers;
+            let mut offers = unprepared(desired, images).offers;
+            if args.verify {
+                let (host, facts) = (look.host(), &observed.facts);
+                let note = |what: &str| ui.note(what);
+                observed.facts.verified =
+                    deployment::verify(host, wanted, facts, cache, &note).await?;
+                offers.repairs = repairs(desired, images, &observed.facts, cache)
+                    .map_err(deployment::Error::from)?;
+            }
             Ok(plan::plan(desired, &observed, &offers, look.address()))
         }
         Wanted::Unknown(reason) => Err(reason.clone()),

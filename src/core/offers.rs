@@ -20,6 +20,33 @@ pub struct Offers {
     /// Files of transfers that the VPU builds from its own versions because that is faster than
     /// sending them, by the transfer's number, from 0, and the path below its target.
     pub patches: BTreeMap<(usize, String), PatchOffer>,
+    /// Damaged files of images on the VPU, by the names of the images in the manifest.
+    pub repairs: BTreeMap<String, Vec<RepairOffer>>,
+    /// The files of images that the VPU lacks and that share layers with images that it has, by the names of the images
+    /// in the manifest; only if files are compared.
+    pub sums: BTreeMap<String, SumsOffer>,
+}
+
+/// The list of an image's files, to compare them once it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SumsOffer {
+    /// How they are read.
+    pub reach: Reach,
+    /// Bytes to send.
+    pub bytes: u64,
+    /// Digest of these bytes.
+    pub sha256: Digest,
+}
+
+/// The files of a layer that replace damaged ones on the VPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairOffer {
+    /// The diff ID of the layer.
+    pub layer: Digest,
+    /// Bytes to send.
+    pub bytes: u64,
+    /// Digest of these bytes.
+    pub sha256: Digest,
 }
 
 /// The ways to send an image.

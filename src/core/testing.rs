@@ -96,6 +96,7 @@ pub(crate) fn observed() -> Observed {
             uid: 1000,
             arch: "arm64".into(),
             boot_id: String::new(),
+            load_interrupted: false,
             environment: [].into(),
             environment_sha256: Some(Digest::of(b"")),
             home_refuses: None,
@@ -116,6 +117,7 @@ pub(crate) fn observed() -> Observed {
         resolved: [].into(),
         records: Probed::Known(Records::default()),
         kept: [].into(),
+        verified: [].into(),
         listeners: unknown(),
         autostart: unknown(),
     };

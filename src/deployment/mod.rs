@@ -4,6 +4,7 @@ mod attempt;
 mod error;
 mod look;
 mod restored;
+mod verify;
 mod vpu;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(crate) use attempt::{Noted, note_attempt};
 pub use error::Error;
 pub(crate) use look::{look, observe};
 pub(crate) use restored::Compared;
+pub(crate) use verify::{AllVerified, verify};
 pub use vpu::{ApplyOptions, Planned, Vpu};
 pub(crate) use vpu::{Note, holder, plan_for};
 

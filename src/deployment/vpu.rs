@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::{Arc, Mutex as StdMutex, PoisonError},
+    sync::{Arc, Mutex as StdMutex, PoisonError, atomic::Ordering},
     time::SystemTime,
 };
 
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, watch};
 
-use super::{Compared, Error, Noted, look, restored};
+use super::{AllVerified, Compared, Error, Noted, look, restored, verify};
 use crate::{
     apply::{self, Interrupts, Locked, Log, Observer, Outcome, Report, Silent},
     blocks::BlockSums,
@@ -49,6 +49,8 @@ pub struct Vpu<H> {
     /// What large files are made of, by path and size; none where the VPU could not tell. A file that changes
     /// meanwhile is built wrongly there, which it sees, and sent whole.
     blocks: Mutex<BTreeMap<(String, u64), Option<BlockSums>>>,
+    /// What the comparison of images with their sources found; not asked again until something was applied.
+    verified: Mutex<Option<AllVerified>>,
     note: Note,
 }
 
@@ -98,6 +100,7 @@ impl<H: Host> Vpu<H> {
             remembered: Remembered::new(cache.dir()),
             speeds: OnceCell::new(),
             blocks: Mutex::default(),
+            verified: Mutex::default(),
             note,
         }
     }
@@ -130,8 +133,17 @@ impl<H: Host> Vpu<H> {
         &self.resolved.desired
     }
 
-    /// Uses the speeds of a plan instead of measuring them, so that it decides as that plan did.
+    /// Compares the files of images on the VPU's disk with their sources, and plans the repair of damaged ones.
+    pub(crate) fn verify(&self) {
+        self.preparation.verifies.store(true, Ordering::Relaxed);
+    }
+
+    /// Uses the speeds of a plan instead of measuring them, and verifies images if it repairs one, so that it decides as
+    /// that plan did.
     pub(crate) fn as_in(&self, plan: &Plan) {
+        if plan.verifies_images() {
+            self.verify();
+        }
         // Only a speed that was asked for before could be there already.
         let _ = self.speeds.set(plan.speeds);
     }
@@ -198,6 +210,7 @@ impl<H: Host> Vpu<H> {
         )
         .await;
         noted.end(&self.host, &report).await;
+        self.applied().await;
         if matches!(report.outcome, Outcome::Done) {
             let planned = self.plan().await;
             let remaining = planned.map_err(|error| Error::NotVerified(Box::new(error)))?;
@@ -217,7 +230,28 @@ impl<H: Host> Vpu<H> {
 
     /// Observes the VPU, and has its docker-compose read the projects.
     async fn look(&self) -> Result<Observed, Error> {
-        look::look(&self.host, self.desired(), &self.remembered, &*self.note).await
+        let mut observed =
+            look::look(&self.host, self.desired(), &self.remembered, &*self.note).await?;
+        if observed.facts.system.load_interrupted {
+            (self.note)("the VPU restarted while docker loaded an image");
+            self.verify();
+        }
+        if self.preparation.verifies.load(Ordering::Relaxed) {
+            let mut known = self.verified.lock().await;
+            if known.is_none() {
+                let cache = &self.preparation.layers;
+                let (facts, note) = (&observed.facts, &*self.note);
+                let compare = verify(&self.host, &self.resolved, facts, cache, note);
+                *known = Some(Box::pin(compare).await?);
+            }
+            observed.facts.verified = known.clone().unwrap_or_default();
+        }
+        Ok(observed)
+    }
+
+    /// Forgets what was found before something was applied.
+    pub(crate) async fn applied(&self) {
+        *self.verified.lock().await = None;
     }
 
     /// Observes the VPU and, if there is much to send, measures the link and the VPU.

@@ -12,6 +12,7 @@ mod parse;
 mod remembered;
 mod resolved;
 mod trees;
+mod verified;
 
 use std::fmt::Write as _;
 
@@ -29,6 +30,7 @@ pub use parse::{ParseError, parse};
 pub use remembered::Remembered;
 pub use resolved::{RESOLVED_NAME, resolve, resolve_all};
 pub use trees::TREES_NAME;
+pub(crate) use verified::verify_image;
 
 use crate::{
     blocks::{BlockSums, block_size},

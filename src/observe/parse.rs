@@ -86,6 +86,7 @@ pub(super) fn assemble(
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
         kept: BTreeSet::new(),
+        verified: BTreeMap::new(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),
         system,
@@ -185,6 +186,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
         uid: get("uid").parse().map_err(|_| bad())?,
         arch: Architecture::of_machine(get("machine")),
         boot_id: get("boot_id").to_owned(),
+        load_interrupted: get("load_interrupted") == "yes",
         environment_sha256: format!("sha256:{}", get("environment")).parse().ok(),
         environment: values
             .iter()

@@ -5,10 +5,14 @@ mod archive;
 mod parts;
 mod patches;
 mod payloads;
+mod repairs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub use self::{
@@ -16,6 +20,7 @@ pub use self::{
     parts::Division,
     patches::{Outdated, PatchCache, outdated},
     payloads::Payloads,
+    repairs::repairs,
 };
 use crate::{
     compression::{Codec, Compression},
@@ -80,9 +85,11 @@ pub struct Preparation {
     pub division: Division,
     /// How exactly a plan must know the sizes.
     pub sizes: Sizes,
+    /// Whether the files of images on the VPU's disk are compared with their sources.
+    pub verifies: AtomicBool,
 }
 
-/// Creates offers without preparing anything: the sizes are those of the sources.
+/// Creates offers without preparing anything but the repairs of damaged files: the sizes are those of the sources.
 pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
     let senders: Senders = each(desired, local)
         .map(|(image, _, local)| (image.name.clone(), ImageSender::new(Arc::clone(local))))
@@ -90,7 +97,7 @@ pub fn unprepared(desired: &Desired, local: &LocalImages) -> Prepared {
     Prepared {
         offers: Offers {
             images: known(desired, &senders),
-            patches: BTreeMap::new(),
+            ..Offers::default()
         },
         payloads: Payloads::new(desired, senders, BTreeMap::new()),
     }
@@ -156,6 +163,7 @@ impl Preparation {
             patches: PatchCache::default(),
             division: Division::default(),
             sizes,
+            verifies: AtomicBool::new(false),
         }
     }
 
@@ -182,7 +190,8 @@ impl Preparation {
             .collect();
         let mut offers = Offers {
             images: known(desired, &senders),
-            patches: BTreeMap::new(),
+            repairs: repairs::prepared(&mut senders, &observed.facts, progress)?,
+            ..Offers::default()
         };
         let all: Vec<Preparing<'_>> = each(desired, local)
             .filter_map(|(image, content, _)| {
@@ -218,6 +227,27 @@ impl Preparation {
                 if offer.framing == Some(Codec::Gzip) && offer.packed {
                     *offer = one.make_ready(sender, offer.delta.take(), true, Manner::Layers)?;
                 }
+            }
+        }
+        if self.verifies.load(Ordering::Relaxed) {
+            for (name, missing) in &to_send {
+                let Some(sender) = senders.get_mut(name) else {
+                    continue;
+                };
+                // Docker verifies what it loads; after an interrupted load, it may have the layer already.
+                let is_whole = !observed.facts.system.load_interrupted
+                    && sender
+                        .image()
+                        .diff_ids()
+                        .iter()
+                        .all(|id| missing.contains(id));
+                let sums = if is_whole {
+                    Ok(None)
+                } else {
+                    sender.prepare_sums(&|work| progress(name, work))
+                };
+                let sums = sums.map_err(|source| PrepareError::new(name, source))?;
+                offers.sums.extend(sums.map(|sums| (name.clone(), sums)));
             }
         }
         let patches = patches::patches(desired, observed, &self.patches);

@@ -75,7 +75,9 @@ impl Payloads {
                 let (transfers, members) = (Arc::clone(&self.transfers), members.clone());
                 Box::new(move |out| write_archive(&transfers, &members, out))
             }
-            PayloadSource::ImageDelta { name, .. } => {
+            PayloadSource::ImageDelta { name, .. }
+            | PayloadSource::ImageFiles { name, .. }
+            | PayloadSource::ImageSums { name } => {
                 let (image, _) = self.image(name)?;
                 let sha256 = payload.sha256;
                 Box::new(move |out| image.write_delta(sha256, out))

@@ -71,9 +71,10 @@ pub(crate) fn history_text(
             out.push_str("  none\n");
         }
         let last = applies.first();
-        let is_deployed = match last.is_some_and(|last| last.result == NOT_ROLLED_BACK) {
-            true => "deployed; a later apply failed and was not rolled back",
-            false => "deployed",
+        let is_deployed = if last.is_some_and(|last| last.result == NOT_ROLLED_BACK) {
+            "deployed; a later apply failed and was not rolled back"
+        } else {
+            "deployed"
         };
         for kept in kept {
             let number = format!("#{}", kept.number);

@@ -157,7 +157,9 @@ fn payload_name(payload: &Payload) -> String {
         PayloadSource::Inline { .. } => ("inline", ""),
         PayloadSource::Image { name, .. }
         | PayloadSource::ImageParts { name, .. }
-        | PayloadSource::ImageDelta { name, .. } => (name.as_str(), ".tar"),
+        | PayloadSource::ImageDelta { name, .. }
+        | PayloadSource::ImageFiles { name, .. } => (name.as_str(), ".tar"),
+        PayloadSource::ImageSums { name } => (name.as_str(), ".sha256.gz"),
         PayloadSource::Files { staging, .. } | PayloadSource::FilePatch { staging, .. } => {
             (staging.as_str(), ".tar")
         }

@@ -29,7 +29,7 @@ pub use self::{
     image::{Image, Rootfs, Source},
     load_archive::LayerSelection,
     platform::Platform,
-    send::{ImageSender, Layer, LayerSpan, Making, Manner},
+    send::{ImageSender, Layer, LayerSpan, ListedFile, Listing, Making, Manner},
     tail_gate::TailGate,
     work::{Work, WorkProgress},
 };

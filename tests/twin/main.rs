@@ -42,5 +42,6 @@ mod status;
 mod support;
 mod transfer_faults;
 mod transfers;
+mod verify;
 mod watchdog;
 mod wrecks;

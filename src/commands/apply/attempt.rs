@@ -83,7 +83,8 @@ impl Attempt<'_> {
         } else {
             let lock = self.lock(session).await?;
             // Another apply may have finished between the first observation and the lock.
-            if self.plan_again(session, current, result).await?.is_break() {
+            let again = Box::pin(self.plan_again(session, current, result));
+            if again.await?.is_break() {
                 return Ok(Exit::Done);
             }
             lock
@@ -207,6 +208,7 @@ impl Attempt<'_> {
         )
         .await;
         noted.end(host, &report).await;
+        session.vpu.applied().await;
         result.completed += report.completed;
         let now = match &report.outcome {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,

@@ -38,8 +38,13 @@ use crate::{
 /// What an apply makes the VPU match.
 #[derive(Clone, Copy)]
 pub(super) enum Towards<'a> {
-    /// The manifest, by a saved plan if there is one.
-    Manifest(Option<&'a Utf8Path>),
+    /// The manifest.
+    Manifest {
+        /// The saved plan, if there is one.
+        saved: Option<&'a Utf8Path>,
+        /// Whether the files of images are compared with their sources.
+        verify: bool,
+    },
     /// A release that the VPU keeps.
     Kept(Which<'a>),
 }
@@ -47,7 +52,7 @@ pub(super) enum Towards<'a> {
 impl Towards<'_> {
     /// Whether there is a saved plan, which somebody has read.
     fn is_saved(self) -> bool {
-        matches!(self, Self::Manifest(Some(_)))
+        matches!(self, Self::Manifest { saved: Some(_), .. })
     }
 }
 
@@ -114,7 +119,7 @@ async fn run_inner(
     // Boxed: the future is large, as it spans several exchanges with the VPU.
     let prepared = async {
         let saved = match towards {
-            Towards::Manifest(saved) => saved.map(read_plan).transpose()?,
+            Towards::Manifest { saved, .. } => saved.map(read_plan).transpose()?,
             Towards::Kept(_) => None,
         };
         let session = Box::pin(open(global, towards, cache, ui)).await?;
@@ -154,7 +159,8 @@ async fn run_inner(
     };
     let mut tries = Tries::default();
     loop {
-        let stop = match attempt.run(&session, &mut tries.current, result).await {
+        let running = Box::pin(attempt.run(&session, &mut tries.current, result));
+        let stop = match running.await {
             Ok(exit) => return logged(exit, &log),
             Err(stop) => stop,
         };
@@ -207,7 +213,13 @@ async fn open(
         Sizes::About
     };
     match towards {
-        Towards::Manifest(_) => Session::open(global, cache, sizes, ui).await,
+        Towards::Manifest { verify, .. } => {
+            let session = Session::open(global, cache, sizes, ui).await?;
+            if verify {
+                session.vpu.verify();
+            }
+            Ok(session)
+        }
         Towards::Kept(which) => Session::open_kept(global, which, cache, ui).await,
     }
 }

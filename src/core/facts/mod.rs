@@ -11,6 +11,7 @@ mod query;
 mod resolved;
 mod store;
 mod trees;
+mod verified;
 mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub use self::{
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
     store::identify,
     trees::{Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
+    verified::{Damage, DamagedFile, Verified},
     watchdog::{NotRestored, Verdict, Watchdog},
 };
 use crate::{
@@ -129,6 +131,10 @@ pub struct Facts {
     /// keeps.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<Digest>,
+    /// The files of images on the VPU's disk, compared with their sources, by the declared name of the image; empty
+    /// unless that was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub verified: BTreeMap<String, Probed<Verified>>,
     /// The ports on which programs on the VPU listen, including docker's proxies for containers.
     #[serde(default = "not_asked")]
     pub listeners: Probed<BTreeSet<HostPort>>,
@@ -162,6 +168,9 @@ pub struct System {
     pub arch: Architecture,
     /// The kernel's boot ID; empty if there is no /proc.
     pub boot_id: String,
+    /// Whether the VPU lost power or was restarted while docker loaded an image: layers may have damaged files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub load_interrupted: bool,
     /// The variables of the login's environment that docker and docker-compose read, if they are
     /// set: `HOME`, `USER`, `COMPOSE_…`, `DOCKER_HOST` and others.
     #[serde(default)]

@@ -185,6 +185,18 @@ pub enum PayloadSource {
         /// ID of the image on the VPU whose files it uses.
         base: String,
     },
+    /// The list of the image's files with their digests, compressed.
+    ImageSums {
+        /// The name.
+        name: String,
+    },
+    /// A tar archive of files of one of the image's layers, which are damaged on the VPU.
+    ImageFiles {
+        /// The name.
+        name: String,
+        /// The diff ID of the layer.
+        layer: Digest,
+    },
     /// A tar archive of files of transfers, built while it is sent.
     Files {
         /// The directory on the VPU in which it is unpacked.

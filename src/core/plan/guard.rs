@@ -183,6 +183,23 @@ pub(super) fn take_over(builder: &mut Builder<'_>) {
     builder.step(draft.run([Command::new(remote::disarm(release, ""))]));
 }
 
+/// Ends the doubt about images that a power cut during a load leaves: this plan was made after their files were compared,
+/// and repairs them.
+pub(super) fn trust_images(builder: &mut Builder<'_>) {
+    let none_compared = builder.facts.verified.is_empty() && builder.offers.sums.is_empty();
+    if !builder.facts.system.load_interrupted || none_compared {
+        return;
+    }
+    let cause = Cause::differs(
+        "power cut during docker load",
+        "images in doubt",
+        "compared",
+    );
+    let address = Address::new(ResourceKind::Vpu, "images");
+    let draft = Draft::new(address, Action::Update, Phase::Settle, cause);
+    builder.step(draft.run([Command::new(remote::trust_images())]));
+}
+
 /// Notes a wrong clock. No step depends on the VPU's clock, but people read dates in its logs.
 fn clock(builder: &mut Builder<'_>) {
     if let Some(seconds) = builder

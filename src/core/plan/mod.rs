@@ -59,6 +59,7 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     if !release::plan(&mut builder, &staging) {
         transfer::clean(&mut builder, staging);
     }
+    guard::trust_images(&mut builder);
     compose::remove_stopped(&mut builder);
     guard::home(&mut builder);
     builder.finish(host)

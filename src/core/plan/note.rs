@@ -25,6 +25,8 @@ crate::codes! {
         DeltaSlower = "delta-slower",
         /// Whole layers are sent, because docker's disk has no space to build one from an image that the VPU has.
         DeltaNoSpace = "delta-no-space",
+        /// The files of an image could not be compared with its source.
+        ImageNotVerified = "image-not-verified",
         /// A file is built on the VPU from its old version, because that is faster than sending the file.
         FilePatched = "file-patched",
         /// docker-compose on the VPU warns about the project's files.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Command, Note, ResourceKind, obstacle::BlockCode};
+use super::{Address, Command, Note, PayloadSource, ResourceKind, obstacle::BlockCode};
 use crate::{architecture::Architecture, desired::ManifestRef, digest::Digest, speeds::Speeds};
 
 /// Everything that `apply` will do, in order, and why.
@@ -287,6 +287,19 @@ impl Plan {
         let mut steps = self.steps.iter();
         let first = steps.find(|step| step.is_record() && step.action == Action::Create)?;
         Some(first.address.name())
+    }
+
+    /// Whether the plan compares files of images with their sources, or repairs them.
+    pub fn verifies_images(&self) -> bool {
+        let commands = self.steps.iter().flat_map(|step| &step.actions);
+        let mut payloads = commands.filter_map(|command| command.stdin.as_ref());
+        payloads.any(|payload| {
+            let source = &payload.source;
+            matches!(
+                source,
+                PayloadSource::ImageFiles { .. } | PayloadSource::ImageSums { .. }
+            )
+        })
     }
 
     /// Whether there are no steps and no blocks.

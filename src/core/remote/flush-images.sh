@@ -1,8 +1,33 @@
-# Shared by the scripts that load images.
+# Shared by the scripts that load images. Docker verifies a layer only while it loads it, and does not sync it: after a
+# power cut, a layer with empty files counts as present.
 
-# Syncs what docker loaded: docker verifies a layer only while it loads it. After a power cut, a layer with empty files
-# would count as present.
+# Notes the boot in which docker loads, until flush_images: the probe finds the note after a power cut.
+begin_load() {
+    { mkdir -p -- "$HOME/.o3r-deploy" && boot >>"$HOME/.o3r-deploy/loading" && sync -- "$HOME/.o3r-deploy/loading"; } \
+        2>/dev/null || :
+}
+
+# Syncs what docker loaded, and removes the note.
 flush_images() {
+    flush_docker
+    note=$HOME/.o3r-deploy/loading
+    [ -f "$note" ] || return 0
+    # Those of other boots stay: what was loaded then may be damaged.
+    others=$(while read -r line; do [ "$line" = "$(boot)" ] || echo "$line"; done <"$note")
+    if [ -n "$others" ]; then
+        printf '%s\n' "$others" >"$note.new" && mv -f -- "$note.new" "$note"
+    else
+        rm -f -- "$note"
+    fi
+    return 0
+}
+
+# Prints the boot ID; nothing if there is no /proc.
+boot() {
+    cat /proc/sys/kernel/random/boot_id 2>/dev/null
+}
+
+flush_docker() {
     info=$(docker info --format '{{.DriverStatus}} {{.DockerRootDir}}' 2>/dev/null </dev/null)
     disk=
     case $info in

@@ -17,12 +17,40 @@ pub fn load_image() -> Argv {
 /// Builds an image in `directory` from the files of the image `base` (an id) and the compressed tar on stdin, and loads
 /// it.
 pub fn load_delta(directory: &str, base: &str, reach: Reach) -> Argv {
-    let how = match reach {
+    let script = loading!("load-delta.sh");
+    Argv::script(script, "o3r-load-delta", [directory, base, word(reach)])
+}
+
+/// Compares the files of an image with the compressed list of digests on stdin, with working files in `directory`. With
+/// `begin`, reports them in lines that begin with it; otherwise fails if some are damaged.
+pub fn verify_image(image: &str, reach: Reach, directory: &str, begin: Option<&str>) -> Argv {
+    let script = include_str!("verify-image.sh");
+    let words = [image, word(reach), directory];
+    Argv::script(script, "o3r-verify-image", words).args(begin)
+}
+
+/// Replaces files of a layer by those of the tar on stdin; `from_top` is the layer's number in `image`, 0 for the
+/// uppermost one.
+pub fn repair_layer(image: &str, from_top: usize) -> Argv {
+    let number = from_top.to_string();
+    Argv::script(
+        loading!("repair-layer.sh"),
+        "o3r-repair-layer",
+        [image, &number],
+    )
+}
+
+/// Removes the note of loads that a power cut interrupted.
+pub fn trust_images() -> Argv {
+    let script = include_str!("trust-images.sh");
+    Argv::script(script, "o3r-trust-images", None::<&str>)
+}
+
+fn word(reach: Reach) -> &'static str {
+    match reach {
         Reach::Inside => "inside",
         Reach::Outside => "outside",
-    };
-    let script = loading!("load-delta.sh");
-    Argv::script(script, "o3r-load-delta", [directory, base, how])
+    }
 }
 
 /// Appends stdin to the file at `path`, which has `have` of the `bytes` of a part of an image; `bytes` may be unknown.

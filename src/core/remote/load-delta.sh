@@ -13,6 +13,7 @@ main() {
     docker image inspect --format '{{.Id}}' "$base" >/dev/null || exit
     mkdir -p -- "$dir" && cd -- "$dir" || exit
     gzip -dc | tar -xomf - || exit
+    begin_load
     [ -f recipe ] || { echo "the link broke, or the disk is full" >&2; exit 1; }
     "$how" && flush_images && cat said
 }

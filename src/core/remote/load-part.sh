@@ -2,6 +2,7 @@
 # before the next bytes are appended, and a problem of docker's may be temporary.
 # $1 file
 main() {
+    begin_load
     docker load --quiet <"$1" && flush_images && rm -f -- "$1"
 }
 

@@ -2,6 +2,7 @@
 # nothing.
 # $1 the file, removed after the load; without it, the archive is on standard input
 main() {
+    begin_load
     if [ $# = 0 ]; then
         zstd -dcq | docker load --quiet && flush_images
     else

@@ -20,8 +20,8 @@ pub use generations::{
 };
 pub use health::{show_containers, wait_healthy, waits_for};
 pub use images::{
-    forget_parts, load_delta, load_image, load_part, load_zstd, receive_part, tag_image,
-    untag_image,
+    forget_parts, load_delta, load_image, load_part, load_zstd, receive_part, repair_layer,
+    tag_image, trust_images, untag_image, verify_image,
 };
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_program, run};
 pub use purpose::purpose;
@@ -70,6 +70,11 @@ impl State<'_> {
     /// Where the delta of an image is unpacked.
     pub fn delta(self) -> String {
         format!("{}/.o3r-deploy/delta", self.home)
+    }
+
+    /// Where an image's files are compared.
+    pub fn verify(self) -> String {
+        format!("{}/.o3r-deploy/verify", self.home)
     }
 
     /// Where parts of images arrive.

@@ -55,6 +55,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "remove the containers and networks of {1}",
     ),
     ("o3r-replace-volume", "replace volume {1}"),
+    ("o3r-repair-layer", "repair files of image {1}"),
     ("o3r-restart-policy", "set the restart policy of {2} in {1}"),
     ("o3r-restore-file", "restore {1}"),
     ("o3r-restored", "remove what was kept for a rollback"),
@@ -68,7 +69,12 @@ const PURPOSES: &[(&str, &str)] = &[
         "o3r-uncover-mounts",
         "replace containers of {1} whose mounts changed",
     ),
+    (
+        "o3r-trust-images",
+        "note that the files of images were compared",
+    ),
     ("o3r-untag-image", "remove the name {1} of its image"),
+    ("o3r-verify-image", "compare the files of image {1}"),
     ("o3r-verify-kept", "verify the contents that {1} keeps"),
     (
         "o3r-wait-healthy",

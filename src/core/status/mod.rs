@@ -48,6 +48,9 @@ pub struct Status {
     /// Applies that failed and were not rolled back, until the next one of the release ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedApply>,
+    /// The images whose files were compared with their sources, by name; only those for which that was asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub verified: BTreeMap<String, facts::Verified>,
     /// What differs from the manifest.
     pub drift: Drift,
     /// What could not be determined.
@@ -254,12 +257,20 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
         applying: readings.applying.clone(),
         watchdogs: readings.watchdogs.clone(),
         failed: vec![],
+        verified: verified(facts),
         drift: match plan {
             Ok(plan) => drift(plan),
             Err(reason) => Drift::Unknown { reason },
         },
         unknown: unknown(facts),
     }
+}
+
+fn verified(facts: &Facts) -> BTreeMap<String, facts::Verified> {
+    let verified = facts.verified.iter();
+    let verified =
+        verified.filter_map(|(name, found)| Some((name.clone(), found.known()?.clone())));
+    verified.collect()
 }
 
 fn releases(observed: &Observed) -> Option<Vec<Release>> {
@@ -422,15 +433,22 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
         ("records", facts.records.as_result().map(drop)),
         ("autostart", facts.autostart.as_result().map(drop)),
     ];
-    answers
-        .into_iter()
-        .filter_map(|(what, answer)| {
-            Some(Unknown {
-                what: what.to_owned(),
-                reason: answer.err()?.to_owned(),
-            })
-        })
-        .collect()
+    let unknown = |what: String, answer: Result<(), &str>| {
+        let reason = answer.err()?.to_owned();
+        Some(Unknown { what, reason })
+    };
+    let answers = answers.into_iter();
+    let answers = answers.filter_map(|(what, answer)| unknown(what.to_owned(), answer));
+    let verified = facts.verified.iter();
+    let verified = verified.filter_map(|(name, found)| {
+        unknown(format!("the files of {name}"), found.as_result().map(drop))
+    });
+    let doubted = facts.system.load_interrupted && facts.verified.is_empty();
+    let doubted = doubted.then(|| Unknown {
+        what: "the files of images".to_owned(),
+        reason: "the VPU restarted while docker loaded an image; compare them with: o3r-deploy status --verify".to_owned(),
+    });
+    answers.chain(verified).chain(doubted).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod autostart;
 mod containers;
 mod drift;
+mod images;
 mod releases;
 
 use std::{fmt::Write as _, time::Duration};
@@ -52,6 +53,10 @@ pub fn status_text(status: &Status, style: Style) -> String {
             let (available, total) = (units::bytes(*available), units::bytes(*total));
             let _ = writeln!(out, "  memory  {available} available of {total}");
         }
+    }
+    if !status.verified.is_empty() {
+        section(&mut out, style, "images");
+        images::write(&mut out, &status.verified, style);
     }
     section(&mut out, style, "drift");
     drift::write(&mut out, &status.drift, style);

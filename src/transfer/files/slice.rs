@@ -102,6 +102,8 @@ pub(crate) trait Skip: Read {
     }
 }
 
+impl<R: Read> Skip for io::BufReader<R> {}
+
 impl Skip for SliceReader {
     fn skip(&mut self, len: u64) -> io::Result<u64> {
         let skipped = len.min(self.slice.len - self.position);

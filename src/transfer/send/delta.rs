@@ -56,7 +56,7 @@ impl ImageSender {
 
     /// Returns a layer's bytes from the sender, the image or the cache; does not fetch them from
     /// the engine.
-    fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
+    pub(super) fn layer_bytes(&self, diff_id: Digest, cache: &LayerCache) -> Option<LayerBytes> {
         let ready = self.layers.get(&diff_id).cloned();
         let ready = ready.filter(|layer| layer.on_the_way.is_none());
         let here = || Some((*self.image.at_hand()?.by_diff_id().get(&diff_id)?).clone());

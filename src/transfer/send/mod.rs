@@ -2,10 +2,13 @@
 //! what is sent.
 
 mod delta;
+mod listing;
 mod making;
 mod prepare;
+mod repair;
 mod write;
 
+pub use self::listing::{ListedFile, Listing};
 pub use self::making::{Making, Manner};
 pub use self::prepare::{ImageSender, Layer};
 pub use self::write::LayerSpan;

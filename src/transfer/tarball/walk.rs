@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     /// The raw name, which need not be UTF-8.
     pub(crate) path: Vec<u8>,
     pub(crate) kind: Kind,
+    /// Offset of the member's first header.
+    pub(crate) start: u64,
     /// Offset of the member's bytes in the archive.
     pub(crate) offset: u64,
     /// The number of stored bytes.
@@ -97,6 +99,7 @@ impl<'a, R: Skip> Walker<'a, R> {
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, ImageError> {
         self.pass_body()?;
         let mut extended = Extended::default();
+        let start = self.position;
         loop {
             let at = self.position;
             let Some(header) = self.header()? else {
@@ -113,7 +116,11 @@ impl<'a, R: Skip> Walker<'a, R> {
                 EntryType::XGlobalHeader => {
                     self.extended_body(size)?;
                 }
-                _ => return self.member(&header, kind, size, extended).map(Some),
+                _ => {
+                    let mut entry = self.member(&header, kind, size, extended)?;
+                    entry.start = start;
+                    return Ok(Some(entry));
+                }
             }
         }
     }
@@ -193,6 +200,7 @@ impl<'a, R: Skip> Walker<'a, R> {
             name,
             path,
             kind,
+            start: self.position,
             offset: self.position,
             len: stored,
         })

@@ -197,6 +197,11 @@ async fn a_loaded_part_is_on_the_disk_before_its_file_is_removed() {
                 let loaded = vpu.host.run(&load, stdin).await.unwrap();
                 assert!(loaded.success(), "{loaded:?}");
                 let did = std::fs::read_to_string(vpu.home().join("did")).unwrap();
+                let is_note = |line: &&str| line.contains("/.o3r-deploy/loading");
+                let did: Vec<&str> = did.split_inclusive('\n').collect();
+                let (notes, did): (Vec<&str>, Vec<&str>) =
+                    did.iter().partition(|line| is_note(line));
+                let did = did.concat();
                 let rm = if removes {
                     format!("rm -f -- {path}\n")
                 } else {
@@ -205,6 +210,7 @@ async fn a_loaded_part_is_on_the_disk_before_its_file_is_removed() {
                 // Busybox's shell has df, sync and rm built in.
                 if shell == SHELLS[0] {
                     assert_eq!(did, format!("load --quiet\n{wanted}{rm}"), "{df}");
+                    assert_eq!(notes.len(), 2, "{notes:?}");
                 }
             }
         }
@@ -226,5 +232,43 @@ async fn arrived_parts_are_observed() {
         };
         let all: Vec<_> = observed.facts.arrived.into_iter().collect();
         assert_eq!(all, [("0123abcd-99".to_owned(), arrived)], "{shell:?}");
+    }
+}
+
+/// Docker does not sync what it loads: a power cut may leave layers with empty files.
+#[tokio::test]
+async fn a_load_that_a_restart_interrupts_is_observed() {
+    for shell in shells() {
+        let vpu = sandbox(shell, TOOLS);
+        vpu.program("sync", "#!/bin/sh\n");
+        let note = vpu.home().join(".o3r-deploy/loading");
+        let interrupted = async || {
+            let observed = observe(&vpu.host, &Query::default()).await.unwrap();
+            observed.facts.system.load_interrupted
+        };
+        vpu.program("docker", DOCKER);
+        let load = remote::load_image();
+        let bad = vpu.run(&load, b"bad\n").await;
+        assert!(!bad.success());
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!(std::fs::read_to_string(&note).unwrap(), boot);
+        assert!(!interrupted().await, "{shell:?}: the kernel writes it");
+        std::fs::write(&note, format!("another\n{boot}")).unwrap();
+        assert!(interrupted().await, "{shell:?}");
+        vpu.program(
+            "docker",
+            "#!/bin/sh\n[ \"$1\" = load ] && cat >/dev/null\nexit 0\n",
+        );
+        assert!(vpu.run(&load, b"good\n").await.success());
+        assert_eq!(
+            std::fs::read_to_string(&note).unwrap(),
+            "another\n",
+            "{shell:?}"
+        );
+        assert!(interrupted().await, "{shell:?}: another load ends no doubt");
+        assert!(vpu.run(&remote::trust_images(), b"").await.success());
+        assert!(!note.exists());
+        assert!(vpu.run(&load, b"good\n").await.success());
+        assert!(!note.exists());
     }
 }

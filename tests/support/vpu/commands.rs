@@ -72,12 +72,11 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     }
     match (name, args) {
         ("o3r-restored", kept) => forget_kept(world, kept),
-        ("o3r-note-attempt", [_, _, projects @ ..]) if !projects.is_empty() => {
+        ("o3r-note-attempt", [_, _, projects @ ..]) => {
             let kept = |project: &&str| format!("{}/.o3r-deploy/previous/{project}", world.home);
             let kept: Vec<String> = projects.iter().map(kept).collect();
             forget_kept(world, &kept.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        ("o3r-note-attempt", _) => {}
         ("o3r-create-volume", [name, device, label]) => {
             let owner = label.split_once('=').map(|(_, release)| release.to_owned());
             return create_volume(world, name, device, owner);

@@ -47,6 +47,7 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
     };
     let mut out = String::new();
     match (name, args) {
+        ("o3r-note-attempt", [_, _]) => {}
         ("o3r-verify-kept", [store, nonce]) => {
             for sha256 in String::from_utf8_lossy(stdin).lines() {
                 let file = world.files.get(&format!("{store}/{sha256}"));

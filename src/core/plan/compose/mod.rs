@@ -21,7 +21,9 @@ use self::{
     policies::Policies,
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
-    started::{Stale, changed_images, covered_input, image_id, redefined, resolved, stale},
+    started::{
+        Stale, changed_images, covered_input, image_id, redefined, repaired_images, resolved, stale,
+    },
     states::states,
 };
 pub(super) use self::{
@@ -253,7 +255,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     let files = changed_files.iter();
     let files = files.map(|relative| file_address(&project.name, relative));
     let depends_on: Vec<Address> = files
-        .chain(changed_images.iter().map(|name| image::tag_address(name)))
+        .chain(images(builder, project))
         .chain(replaced.iter().map(|name| volume::address(name)))
         .chain(changed_transfers.addresses())
         .collect();
@@ -349,6 +351,7 @@ fn differing(
     let mut services = left_aside(found);
     services.extend(shown::services(builder, project, found));
     services.extend(redefined(found, inputs));
+    services.extend(using(project, &repaired_images(builder, project)));
     let of_image = project.services.iter().filter(|(name, service)| {
         let image = service.image.as_ref();
         let Some(image) = image.filter(|image| changed_images.contains(*image)) else {
@@ -361,6 +364,25 @@ fn differing(
     });
     services.extend(of_image.map(|(name, _)| name.clone()));
     services
+}
+
+/// Returns the steps that change images of the project.
+fn images(builder: &Builder<'_>, project: &Project) -> Vec<Address> {
+    let (changed, repaired) = (
+        changed_images(builder, project),
+        repaired_images(builder, project),
+    );
+    let changed = changed.iter().map(|name| image::tag_address(name));
+    let repaired = repaired.iter().map(|name| image::address(name));
+    changed.chain(repaired).collect()
+}
+
+/// Returns the services that use one of these images.
+fn using(project: &Project, images: &BTreeSet<String>) -> BTreeSet<String> {
+    let uses = |image: &String| images.contains(image);
+    let services = project.services.iter();
+    let services = services.filter(|(_, service)| service.image.as_ref().is_some_and(uses));
+    services.map(|(name, _)| name.clone()).collect()
 }
 
 /// Returns the services with a container that was renamed for a replacement that was never created,

@@ -33,6 +33,17 @@ pub(super) fn changed_images(builder: &Builder<'_>, project: &Project) -> BTreeS
         .collect()
 }
 
+/// Returns the names of images that the project uses and of which this plan repairs files.
+pub(super) fn repaired_images(builder: &Builder<'_>, project: &Project) -> BTreeSet<String> {
+    let changed = changed_images(builder, project);
+    let services = project.services.values();
+    let images = services.filter_map(|service| service.image.as_ref());
+    images
+        .filter(|name| builder.changes(&image::address(name)) && !changed.contains(*name))
+        .cloned()
+        .collect()
+}
+
 /// Returns what the project's containers are started from, as recorded once they are up.
 pub(in crate::plan) fn inputs(builder: &Builder<'_>, project: &Project) -> BTreeMap<Input, String> {
     let mut inputs = super::transfers::inputs(builder, project);

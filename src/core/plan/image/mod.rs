@@ -1,5 +1,6 @@
 //! Plans images: loaded under a staging name while the old image runs, and tagged in the switch.
 
+mod damaged;
 mod delta;
 mod layers;
 mod leftovers;
@@ -223,7 +224,9 @@ fn wanted(
     let found = images.get(&id);
     if found.is_some_and(|found| found.tags.contains(&image.name)) {
         // Two resources: the image, and its name.
-        builder.unchanged();
+        if !damaged::plan(builder, image, content) {
+            builder.unchanged();
+        }
         return builder.unchanged();
     }
     let old = images
@@ -257,9 +260,15 @@ fn wanted(
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
             .detail(detail);
-        builder.step(draft.run([command]).run(commands));
+        let verify = damaged::verify(builder, image, content);
+        builder.step(draft.run([command]).run(commands).run(verify));
         after.push(load);
-    } else if found.is_none() {
+    } else if found.is_some() {
+        // An apply that was cut off loaded it.
+        if damaged::plan(builder, image, content) {
+            after.push(load);
+        }
+    } else {
         // Another name of an image that this plan loads.
         let same = |other: &&desired::Image| {
             let content_of_other = other.content.as_ref();

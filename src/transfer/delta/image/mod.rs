@@ -15,6 +15,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use self::index::normalised;
 use self::matches::Matches;
 use self::old::{LayerReader, OldBytes};
 use self::pack::{Pack, Packed};
@@ -51,6 +52,31 @@ pub(crate) fn list(cache: &LayerCache, layer: &LayerBytes) {
     });
 }
 
+/// Returns the file system of an image with these layers, lowest first, from cached lists or the bytes that `layer`
+/// returns. `None` if a layer is missing or strange.
+///
+/// # Errors
+/// A layer cannot be read.
+pub(crate) fn view(
+    cache: &LayerCache,
+    layers: &[Digest],
+    layer: &dyn Fn(Digest) -> Option<LayerBytes>,
+) -> Result<Option<View>, ImageError> {
+    let mut builder = View::builder();
+    for diff_id in layers {
+        let bytes = || layer(*diff_id);
+        let added = match store::index(cache, *diff_id, bytes)? {
+            Some(index) => builder.add(&index),
+            None => None,
+        };
+        match added {
+            Some(added) => builder = added,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(builder.build()))
+}
+
 /// What a delta is computed from.
 pub(crate) struct Making<'a> {
     /// The new image's configuration, byte for byte, and its digest.
@@ -80,7 +106,7 @@ impl Making<'_> {
     ) -> Result<Option<(DeltaOffer, Slice)>, ImageError> {
         let mut best: Option<Matches> = None;
         for base in bases.iter().take(MAX_BASES) {
-            let Some(view) = self.view(base)? else {
+            let Some(view) = view(self.cache, &base.layers, self.layer)? else {
                 continue;
             };
             let found = self.matches(missing, base, view)?;
@@ -124,22 +150,6 @@ impl Making<'_> {
             layers: missing.clone(),
         };
         Ok(Some((offer, packed.bytes)))
-    }
-
-    fn view(&self, base: &Base) -> Result<Option<View>, ImageError> {
-        let mut builder = View::builder();
-        for diff_id in &base.layers {
-            let layer = || (self.layer)(*diff_id);
-            let added = match store::index(self.cache, *diff_id, layer)? {
-                Some(index) => builder.add(&index),
-                None => None,
-            };
-            match added {
-                Some(added) => builder = added,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(builder.build()))
     }
 
     fn matches(

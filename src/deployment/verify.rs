@@ -1,0 +1,57 @@
+//! Compares the files of the declared images with what the VPU has on its disk.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    host::{Host, HostError},
+    image::{ImageSender, LayerCache},
+    observe::{self, Facts, Probed, Verified},
+    resolve::Resolved,
+};
+
+/// What was found of each image, by its declared name.
+pub(crate) type AllVerified = BTreeMap<String, Probed<Verified>>;
+
+/// Compares each declared image that is on the VPU and has a source on this machine; by its declared name. Says which one
+/// it compares, because that reads all of its files.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn verify<H: Host>(
+    host: &H,
+    resolved: &Resolved,
+    facts: &Facts,
+    cache: &LayerCache,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<AllVerified, HostError> {
+    let mut verified = AllVerified::new();
+    let Some(images) = facts.images.known() else {
+        return Ok(verified);
+    };
+    let home = &facts.system.home;
+    for image in &resolved.desired.images {
+        let Some(content) = &image.content else {
+            continue;
+        };
+        let id = content.config_digest.to_string();
+        let (Some(found), Some(local)) =
+            (images.get(&id), resolved.images.get(content.config_digest))
+        else {
+            continue;
+        };
+        // In a containerd store, images have other IDs; without any name, this one does no harm.
+        let mut names = [&image.name, &content.staging_tag].into_iter();
+        let reference = names.find(|name| found.tags.contains(*name)).unwrap_or(&id);
+        note(&format!("comparing the files of {} on the VPU", image.name));
+        let sender = ImageSender::new(Arc::clone(local)).with_cache(cache);
+        let listed = tokio::task::spawn_blocking(move || sender.listing(&|_| {})).await;
+        let found =
+            match listed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+                Ok(Some(listing)) => observe::verify_image(host, home, reference, &listing).await?,
+                Ok(None) => Err("its layers are too unusual to be listed".to_owned()),
+                Err(error) => Err(format!("its source cannot be read: {error}")),
+            };
+        verified.insert(image.name.clone(), found.into());
+    }
+    Ok(verified)
+}
