@@ -205,12 +205,12 @@ pub struct Later {
 const LATER: &[Later] = &[
     Later {
         name: "logs",
-        instead: "list the containers with `o3r-deploy status`, and read the log of one with: \
+        instead: "list the containers with `o3r-deploy status`, and read the log of one with:\n\n  \
                   ssh {login} docker logs --tail 100 CONTAINER",
     },
     Later {
         name: "fetch",
-        instead: "copy files from the VPU with: scp -O -r {login}:PATH .",
+        instead: "copy files from the VPU with:\n\n  scp -O -r {login}:PATH .",
     },
 ];
 

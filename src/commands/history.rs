@@ -47,7 +47,7 @@ pub(super) async fn run(
 }
 
 fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
-    let current = history.current();
+    let (current, next) = (history.current(), history.before());
     let kept = history.kept.iter().rev();
     kept.map(|(number, header)| {
         let header = header.as_ref();
@@ -62,6 +62,7 @@ fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
                 .map(|header| header.version.clone())
                 .unwrap_or_default(),
             current: current == Some(*number),
+            next: next == Some(*number),
             unreadable: header.err().map(ToString::to_string),
         }
     })

@@ -91,12 +91,14 @@ pub(super) async fn fetch(
     connection: &Connection,
     loaded: Option<&Loaded>,
     which: Which<'_>,
+    ui: Ui,
 ) -> Result<Kept, CommandError> {
     let releases = observe::history(&connection.host).await?;
     let name = name(&releases, asked(which.name, loaded), &connection.address)?;
     let none = ReleaseHistory::default();
     let history = releases.0.get(&name).unwrap_or(&none);
     let number = choose(history, &name, which.release)?;
+    ui.note(&target(history, &name, number));
     let read = observe::generation(&connection.host, &name, number).await;
     let (home, generation) = read.map_err(|error| match error {
         ReadError::Host(error) => error.into(),
@@ -108,6 +110,23 @@ pub(super) async fn fetch(
         KeptError::Host(error) => error.into(),
         error => unreadable(&name, number, &error.to_string()),
     })
+}
+
+/// Formats `returning to release 1.0.0 of hello (#2), last applied …`.
+fn target(history: &ReleaseHistory, name: &str, number: u64) -> String {
+    let header = history.kept.get(&number);
+    let header = header.and_then(|header| header.as_ref().ok());
+    let version = header.map_or("", |header| header.version.as_str());
+    let version = if version.is_empty() {
+        String::new()
+    } else {
+        format!("{version} ")
+    };
+    let applied = header.and_then(|header| history.applied(header));
+    let at = applied.map_or(String::new(), |applied| {
+        format!(", last applied {}", applied.at)
+    });
+    format!("returning to release {version}of {name} (#{number}){at}")
 }
 
 fn unreadable(name: &str, number: u64, reason: &str) -> CommandError {
@@ -205,25 +224,40 @@ fn ambiguous(history: &ReleaseHistory, wanted: &str, numbers: &[u64]) -> Command
 }
 
 fn unknown(history: &ReleaseHistory, what: &str) -> CommandError {
-    let kept = history.kept.iter().map(|(number, header)| match header {
-        Ok(header) if !header.version.is_empty() => format!("{} (#{number})", header.version),
-        _ => format!("#{number}"),
+    let kept = history.kept.iter().map(|(number, header)| {
+        let now = if history.current() == Some(*number) {
+            ", deployed"
+        } else {
+            ""
+        };
+        match header {
+            Ok(header) if !header.version.is_empty() => {
+                format!("{} (#{number}{now})", header.version)
+            }
+            _ => format!("#{number}{now}"),
+        }
     });
     let kept: Vec<String> = kept.collect();
+    let mut others = history.readable().map(|(number, _)| number).rev();
+    let other = others.find(|number| history.current() != Some(*number));
     let keeps = if kept.is_empty() {
         "nothing".to_owned()
     } else {
         kept.join(", ")
     };
-    let help = if kept.len() < 2 {
-        "apply the release from its manifest; from now on, each apply that succeeds is kept"
-    } else {
-        "choose one of these, or apply the release from its manifest"
+    let help = match other {
+        None => {
+            "apply the release from its manifest; from now on, each apply that succeeds is kept"
+                .to_owned()
+        }
+        Some(other) => format!(
+            "name one of these, e.g. o3r-deploy rollback '#{other}', or apply the release from its manifest"
+        ),
     };
     CommandError::message(
         ErrorCode::UnknownRelease,
         format!("the VPU keeps {what}; it keeps {keeps}"),
-        Some(help.into()),
+        Some(help),
     )
 }
 

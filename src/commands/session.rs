@@ -225,7 +225,7 @@ impl Session {
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let (connection, loaded) = kept::connect(global, ui).await?;
-        let kept = kept::fetch(&connection, loaded.as_ref(), which).await?;
+        let kept = kept::fetch(&connection, loaded.as_ref(), which, ui).await?;
         let (mut resolved, files) = kept.into_parts();
         if let Some(loaded) = &loaded {
             resolved.desired.guards = resolve::guards(&loaded.manifest.vpu);

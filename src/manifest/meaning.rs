@@ -232,7 +232,7 @@ impl Checker<'_> {
 
     fn local_files(&mut self) {
         let loaded = self.loaded;
-        for (index, image) in loaded.manifest.images.iter().enumerate() {
+        for (index, image) in loaded.manifest.needed_images().iter().enumerate() {
             let pointer = |key: &str| format!("/images/{index}/{key}");
             if let Some(archive) = &image.archive {
                 self.expect(&pointer("archive"), archive, FileKind::File);

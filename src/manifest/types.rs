@@ -71,6 +71,17 @@ pub struct Manifest {
     pub apply: Apply,
 }
 
+impl Manifest {
+    /// The images that the release needs: none if it removes all of its projects.
+    pub(crate) fn needed_images(&self) -> &[Image] {
+        let mut projects = self.compose.iter();
+        if !self.compose.is_empty() && projects.all(|one| one.state == ComposeState::Absent) {
+            return &[];
+        }
+        &self.images
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

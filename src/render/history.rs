@@ -36,6 +36,9 @@ pub(crate) struct KeptRelease {
     pub(crate) removes: Vec<String>,
     /// Whether it is the one that is deployed.
     pub(crate) current: bool,
+    /// Whether `rollback` returns to it unless another one is named.
+    #[serde(default)]
+    pub(crate) next: bool,
     /// Why it cannot be returned to, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unreadable: Option<String>,
@@ -85,6 +88,7 @@ pub(crate) fn history_text(
                 (!kept.at.is_empty(), at.as_str()),
                 (!kept.removes.is_empty(), removes.as_str()),
                 (kept.current, is_deployed),
+                (kept.next, "`rollback` returns to it"),
             ] {
                 if is_so {
                     let _ = write!(text, "  {what}");
@@ -166,6 +170,7 @@ mod tests {
                 vec![]
             },
             current,
+            next: number == 2,
             unreadable: unreadable.map(str::to_owned),
             at: if current {
                 "2026-11-30T04:01:02Z".into()
@@ -202,7 +207,7 @@ mod tests {
 
         kept on the VPU (return to one: o3r-deploy rollback VERSION, or '#NUMBER')
           #3   1.2  last applied 2026-11-30T04:01:02Z  deployed
-          #2   1.1  removes web
+          #2   1.1  removes web  `rollback` returns to it
           #1   (no version)  unusable: it has format 2
 
         applies

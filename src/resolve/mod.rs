@@ -125,7 +125,7 @@ pub fn resolve_while(
                 source: place(&format!("/volumes/{n}")),
             })
             .collect(),
-        images: numbered(&manifest.images)
+        images: numbered(manifest.needed_images())
             .filter_map(|(n, image)| resolver.image(n, image, &release.name))
             .collect(),
         transfers: numbered(&manifest.transfers)
@@ -310,7 +310,16 @@ impl Resolver<'_> {
         match image::Image::open_remembered(source, name, &platform, self.cache) {
             Ok(image) => Some(self.images.add(image, release)),
             Err(error) => {
-                let help = error.help().unwrap_or_default();
+                let mut help = error.help().unwrap_or_default();
+                let compose = &self.loaded.manifest.compose;
+                if compose.iter().any(|one| one.state == ComposeState::Absent) {
+                    let only = "if only projects with `state = \"absent\"` use it, delete its [[images]] entry";
+                    help = if help.is_empty() {
+                        only.to_owned()
+                    } else {
+                        format!("{help}\n{only}")
+                    };
+                }
                 self.find(pointer, error.to_string(), "this image", &help);
                 None
             }

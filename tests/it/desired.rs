@@ -94,3 +94,38 @@ fn a_compose_file_that_is_refused_is_a_finding() {
     };
     assert_eq!(findings.as_slice()[0].code, FindingCode::ComposeRefused);
 }
+
+/// Whoever removes an application may not have its images any more.
+#[test]
+fn what_removes_all_of_its_projects_needs_no_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = Utf8Path::from_path(dir.path()).unwrap();
+    let manifest = |states: &[&str]| {
+        let projects = states.iter().enumerate().map(|(number, state)| {
+            format!("[[compose]]\nname = \"p{number}\"\nstate = \"{state}\"\n")
+        });
+        let projects: String = projects.collect();
+        let image = "[[images]]\nname = \"app:1\"\narchive = \"gone.tar\"\n";
+        let text = format!("[release]\nname = \"app\"\n\n{image}\n{projects}");
+        let path = dir.join("deploy.toml");
+        std::fs::write(&path, text).unwrap();
+        let compose = "version: \"2.4\"\nservices:\n  web:\n    image: app:1\n";
+        std::fs::write(dir.join("docker-compose.yml"), compose).unwrap();
+        let loaded = load(&path).unwrap();
+        resolve(&loaded, &LayerCache::new(dir.join("cache")))
+    };
+    let resolved = manifest(&["absent", "absent"]).unwrap();
+    assert!(resolved.desired.images.is_empty());
+    std::fs::write(dir.join("gone.tar"), "no archive").unwrap();
+    for states in [&["absent", "running"][..], &[]] {
+        let Err(findings) = manifest(states) else {
+            panic!("{states:?}: the image is missing");
+        };
+        let help = findings[0].help.clone().unwrap_or_default();
+        assert_eq!(
+            help.contains("delete its [[images]] entry"),
+            !states.is_empty(),
+            "{help}"
+        );
+    }
+}

@@ -64,7 +64,7 @@ fn next_release_that_crashes_is_rolled_back() {
         ran.says("compose.hello failed; the previous release was restored")
             .says("code: rolled-back")
             .says("no camera found")
-            .says("resources are as before");
+            .says("the VPU matches the previous release again");
         insta::allow_duplicates!(insta::assert_snapshot!(
             "rollback",
             site.redact(&progress(&ran.stderr))

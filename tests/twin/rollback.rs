@@ -28,7 +28,9 @@ fn the_release_before_comes_back_without_sending_anything() {
     site.apply();
     let files_of_one = twin.oem(FILES);
     let only = site.run(&["rollback", "--yes"]).exits(1);
-    only.says("the VPU keeps no release of hello before the current one; it keeps 1.0.0 (#1)");
+    only.says(
+        "the VPU keeps no release of hello before the current one; it keeps 1.0.0 (#1, deployed)",
+    );
     site.write("settings/new", "only in 1.1.0\n");
     let mut two = app("1.1.0", &site);
     // A project that 1.0.0 does not have, and a note of each apply.
@@ -102,14 +104,15 @@ fn the_release_before_comes_back_without_sending_anything() {
     eprintln!("{}", history.stdout);
     history
         .says("  deployed")
-        .says("  #2   1.1.0  20")
+        .says("  #2   1.1.0  last applied 20")
         .says("1.0.0  rollback done after");
     assert!(!history.stdout.contains("#3"), "{}", history.stdout);
     // 1.1.0 is not the release before 1.0.0.
     elsewhere
         .run(&["rollback", "--yes"])
         .exits(1)
-        .says("no release of hello before");
+        .says("no release of hello before")
+        .says("o3r-deploy rollback '#2'");
     // Back again: to what was kept of 1.1.0, without any file of the application.
     elsewhere.run(&["rollback", "#2", "--yes"]).exits(0);
     two.runs_on(&twin);

@@ -144,10 +144,7 @@ pub(super) fn failed(
             code: exit_code,
             tail,
         } => {
-            let command = format!(
-                "failed command: {} (exit code {exit_code})",
-                failure.command
-            );
+            let command = format!("failed at: {} (exit code {exit_code})", failure.command);
             let reason = match tail.trim() {
                 "" => format!("no output\n{command}"),
                 said => format!("{said}\n{command}"),

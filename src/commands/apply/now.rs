@@ -26,13 +26,15 @@ async fn as_before(session: &Session) -> String {
     let compared = tokio::time::timeout(COMPARISON, Box::pin(compared)).await;
     match compared {
         Ok(Compared::Same(count)) => {
-            format!("compared with it: all {count} resources are as before")
+            format!("the VPU matches the previous release again: all {count} resources compared")
         }
         Ok(Compared::Differs(addresses)) => {
-            format!("compared with it, not as before: {}", addresses.join(", "))
+            format!("not as in the previous release: {}", addresses.join(", "))
         }
-        Ok(Compared::Not(reason)) => format!("it was not compared: {reason}"),
-        Err(_) => "it was not compared: the VPU did not answer in time".to_owned(),
+        Ok(Compared::Not(reason)) => format!("not compared with the previous release: {reason}"),
+        Err(_) => {
+            "not compared with the previous release: the VPU did not answer in time".to_owned()
+        }
     }
 }
 
