@@ -15,7 +15,7 @@ use crate::{
     resolve::LocalImages,
 };
 
-/// Prepares the files of each damaged image, as [`prepared`] does; for a plan that is only shown. Blocks.
+/// Prepares the files of each damaged image, for a plan that is only shown. Blocks.
 ///
 /// # Errors
 /// A layer cannot be read.
