@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    desired::Desired,
     host::{Host, HostError},
     image::{ImageSender, LayerCache},
     observe::{self, Facts, Probed, Verified},
@@ -54,4 +55,28 @@ pub(crate) async fn verify<H: Host>(
         verified.insert(image.name.clone(), found.into());
     }
     Ok(verified)
+}
+
+/// After a load that was interrupted, an image that cannot be compared counts as missing unless a container uses it:
+/// docker cannot even mount it, and it is loaded again.
+pub(crate) fn forget_unusable(desired: &Desired, facts: &mut Facts) {
+    if !facts.system.load_interrupted {
+        return;
+    }
+    let (Probed::Known(images), Probed::Known(containers)) = (&mut facts.images, &facts.containers)
+    else {
+        return;
+    };
+    for image in &desired.images {
+        let Some(content) = &image.content else {
+            continue;
+        };
+        let id = content.config_digest.to_string();
+        let is_unknown = matches!(facts.verified.get(&image.name), Some(Probed::Unknown(_)));
+        let is_used = containers.values().any(|container| container.image == id);
+        if is_unknown && !is_used {
+            images.remove(&id);
+            facts.verified.remove(&image.name);
+        }
+    }
 }

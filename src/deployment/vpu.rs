@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, watch};
 
-use super::{AllVerified, Compared, Error, Noted, look, restored, verify};
+use super::{AllVerified, Compared, Error, Noted, forget_unusable, look, restored, verify};
 use crate::{
     apply::{self, Interrupts, Locked, Log, Observer, Outcome, Report, Silent},
     blocks::BlockSums,
@@ -233,7 +233,7 @@ impl<H: Host> Vpu<H> {
         let mut observed =
             look::look(&self.host, self.desired(), &self.remembered, &*self.note).await?;
         if observed.facts.system.load_interrupted {
-            (self.note)("the VPU restarted while docker loaded an image");
+            (self.note)("images on the VPU are in doubt after a power cut");
             self.verify();
         }
         if self.preparation.verifies.load(Ordering::Relaxed) {
@@ -245,6 +245,7 @@ impl<H: Host> Vpu<H> {
                 *known = Some(Box::pin(compare).await?);
             }
             observed.facts.verified = known.clone().unwrap_or_default();
+            forget_unusable(self.desired(), &mut observed.facts);
         }
         Ok(observed)
     }

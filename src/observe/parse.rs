@@ -60,8 +60,9 @@ pub(super) fn assemble(
 ) -> Result<Observed, ParseError> {
     let section = |name: &'static str| find(output, nonce, name).ok_or(ParseError::Section(name));
     let mut readings = Readings::default();
-    let system = system(section("system")?.text, &mut readings)?;
+    let mut system = system(section("system")?.text, &mut readings)?;
     let engine = Engine::of(lines, &mut readings);
+    system.load_interrupted |= engine.has_unusable_images;
     let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not probed".into()),

@@ -309,7 +309,7 @@ create() {
             --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
             --device-cgroup-rule 'a *:* rwm' --cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw \
             --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp:exec,mode=1777,size=64m \
-            --volume /var/lib/docker --restart on-failure "${network[@]}" "$(image_of "$profile")" >/dev/null
+            --volume "${O3R_TWIN_DOCKER:+$O3R_TWIN_DOCKER:}/var/lib/docker" --restart on-failure "${network[@]}" "$(image_of "$profile")" >/dev/null
         tar -C "$twin/device" --owner=0 --group=0 -c . | docker cp - "$container:/"
         if docker start "$container" >/dev/null 2>"$twin/start.log"; then
             say "$name starts at $(cat "$twin/address")"

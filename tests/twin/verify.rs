@@ -162,7 +162,7 @@ fn images_are_compared_after_a_load_that_a_power_cut_interrupted() {
     );
     twin.oem("echo an-earlier-boot >.o3r-deploy/loading");
     let status = site.run(&["status"]).exits(0);
-    status.says("the files of images: not known: the VPU restarted while docker loaded an image");
+    status.says("the files of images: not known: in doubt after a power cut");
     assert_eq!(
         site.steps(),
         [
@@ -174,4 +174,23 @@ fn images_are_compared_after_a_load_that_a_power_cut_interrupted() {
     site.apply();
     app.runs_on(&twin);
     assert_eq!(twin.oem("ls .o3r-deploy/loading 2>/dev/null; true"), "");
+}
+
+/// What a power cut in the middle of `docker load` can leave, too: an image that docker lists and cannot inspect.
+#[test]
+fn an_image_that_docker_cannot_inspect_is_loaded_again() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    app("1.0.0", &site);
+    site.apply();
+    let new = app("1.1.0", &site);
+    twin.copy(&site.path("dist"), "dist");
+    twin.oem("docker load -q -i dist/hello-1.1.0.tar");
+    damage(&twin, "hello:1.1.0", "version", "truncate -s 0 ../lower");
+    twin.oem("! docker image inspect hello:1.1.0 2>/dev/null");
+    let applied = site.apply();
+    applied.says("images on the VPU are in doubt after a power cut");
+    new.runs_on(&twin);
+    site.nothing_to_do();
+    twin.has_no_remains();
 }

@@ -168,7 +168,8 @@ pub struct System {
     pub arch: Architecture,
     /// The kernel's boot ID; empty if there is no /proc.
     pub boot_id: String,
-    /// Whether the VPU lost power or was restarted while docker loaded an image: layers may have damaged files.
+    /// Whether the VPU lost power or was restarted while docker loaded an image, or docker cannot inspect an image that it
+    /// lists: layers may have damaged files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub load_interrupted: bool,
     /// The variables of the login's environment that docker and docker-compose read, if they are

@@ -190,11 +190,7 @@ pub(super) fn trust_images(builder: &mut Builder<'_>) {
     if !builder.facts.system.load_interrupted || none_compared {
         return;
     }
-    let cause = Cause::differs(
-        "power cut during docker load",
-        "images in doubt",
-        "compared",
-    );
+    let cause = Cause::differs("images", "in doubt after a power cut", "compared");
     let address = Address::new(ResourceKind::Vpu, "images");
     let draft = Draft::new(address, Action::Update, Phase::Settle, cause);
     builder.step(draft.run([Command::new(remote::trust_images())]));

@@ -40,6 +40,13 @@ pub fn repair_layer(image: &str, from_top: usize) -> Argv {
     )
 }
 
+/// Removes the image `name` and loads it from the archive on stdin; `zstd`: compressed so.
+pub fn load_again(name: &str, zstd: bool) -> Argv {
+    let script = loading!("load-again.sh");
+    let codec = zstd.then_some("zstd");
+    Argv::script(script, "o3r-load-again", [name]).args(codec)
+}
+
 /// Removes the note of loads that a power cut interrupted.
 pub fn trust_images() -> Argv {
     let script = include_str!("trust-images.sh");

@@ -446,7 +446,8 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
     let doubted = facts.system.load_interrupted && facts.verified.is_empty();
     let doubted = doubted.then(|| Unknown {
         what: "the files of images".to_owned(),
-        reason: "the VPU restarted while docker loaded an image; compare them with: o3r-deploy status --verify".to_owned(),
+        reason: "in doubt after a power cut; compare them with: o3r-deploy status --verify"
+            .to_owned(),
     });
     answers.chain(verified).chain(doubted).collect()
 }

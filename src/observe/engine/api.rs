@@ -319,6 +319,7 @@ impl From<Image> for ImageLine {
             layers: image.root.layers,
             arch: image.architecture,
             os: image.os,
+            unusable: false,
         }
     }
 }

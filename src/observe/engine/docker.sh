@@ -75,12 +75,27 @@ networks_once() {
     docker network inspect --format '{"id":{{json .ID}},"name":{{json .Name}},"driver":{{json .Driver}},"options":{{json .Options}},"ipam_driver":{{json .IPAM.Driver}},"ipam_options":{{json .IPAM.Options}},"pools":{{json .IPAM.Config}},"internal":{{json .Internal}},"attachable":{{json .Attachable}},"ipv6":{{json .EnableIPv6}},{{with .Labels}}"project":{{json (index . "com.docker.compose.project")}},"key":{{json (index . "com.docker.compose.network")}},{{end}}"":null}' $ids
 }
 
-images() { retried images_once; }
+images() {
+    out=$(images_once 2>/dev/null) || out=$(images_once 2>/dev/null) || { each_image; return; }
+    printf '%s\n' "$out"
+}
 images_once() {
     ids=$(docker image ls -aq --no-trunc) || return
     [ -z "$ids" ] && return 0
-    # shellcheck disable=SC2086
-    docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' $ids
+    # shellcheck disable=SC2086 # one word an id; globbing is off
+    inspect_images $ids
+}
+inspect_images() {
+    docker image inspect --format '{"id":{{json .ID}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}},"arch":{{json .Architecture}},"os":{{json .Os}}}' "$@"
+}
+# Docker lists an image whose layer a power cut damaged, and cannot inspect it.
+each_image() {
+    for id in $(docker image ls -aq --no-trunc); do
+        inspect_images "$id" 2>/dev/null && continue
+        case $(docker image ls -aq --no-trunc) in *"$id"*) printf '{"id":"%s","unusable":true}\n' "$id" ;; esac
+    done
+    # If it does not answer, with the reason.
+    docker image ls -aq --no-trunc >/dev/null
 }
 
 containers() { retried containers_once; }

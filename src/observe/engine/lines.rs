@@ -114,8 +114,13 @@ pub(super) struct ImageLine {
     pub(super) tags: BTreeSet<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) layers: Vec<Digest>,
+    #[serde(default)]
     pub(super) arch: String,
+    #[serde(default)]
     pub(super) os: String,
+    /// Whether docker lists it and cannot inspect it.
+    #[serde(default)]
+    pub(super) unusable: bool,
 }
 
 /// A container as queried.

@@ -70,6 +70,8 @@ pub(super) struct Engine {
     pub(super) images: Probed<BTreeMap<String, Image>>,
     pub(super) containers: Probed<BTreeMap<String, Container>>,
     pub(super) networks: Probed<BTreeMap<String, Network>>,
+    /// Whether docker lists an image that it cannot inspect; it counts as missing.
+    pub(super) has_unusable_images: bool,
 }
 
 impl Engine {
@@ -88,15 +90,20 @@ impl Engine {
         let containers = lines
             .containers
             .map(|lines| all(lines, |line| container(line, running, &bound, readings)));
-        let images = lines
-            .images
-            .map(|lines| all(lines, |line| image(line, is_podman)));
+        let mut has_unusable_images = false;
+        let images = lines.images.map(|mut lines| {
+            let listed = lines.len();
+            lines.retain(|line| !line.unusable);
+            has_unusable_images = lines.len() < listed;
+            all(lines, |line| image(line, is_podman))
+        });
         let mut engine = Self {
             docker: lines.docker.map(docker).into(),
             volumes: lines.volumes.map(|lines| all(lines, volume)).into(),
             images: images.into(),
             containers: containers.into(),
             networks: lines.networks.map(|lines| all(lines, network)).into(),
+            has_unusable_images,
         };
         engine.connect();
         engine

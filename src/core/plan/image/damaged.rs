@@ -1,11 +1,11 @@
 //! Plans the repair of files that are damaged in docker's directory: a power cut can leave empty files in a layer, and
 //! `docker load` keeps a layer that docker believes it has.
 
-use super::{address, reference};
+use super::{address, load, reference};
 use crate::{
     desired::{Image, ImageContent},
     facts::{Damage, DamagedFile, Probed},
-    offers::RepairOffer,
+    offers::{ImageOffer, RepairOffer},
     plan::{
         Action, Cause, Command, NoteCode, Payload, PayloadSource, Phase,
         builder::{Builder, Draft},
@@ -59,21 +59,29 @@ pub(super) fn plan(builder: &mut Builder<'_>, image: &Image, content: &ImageCont
     true
 }
 
-/// Returns the command that compares the files of an image that was just loaded, if that is wanted: layers that it shares
-/// with earlier images were not loaded.
+/// Returns the commands that compare the files of an image that was just loaded, if that is wanted: layers that it shares
+/// with earlier images were not loaded. A load that was interrupted can leave layers that no image has, and that docker
+/// cannot even mount: then the image is removed with them, and loaded again.
 pub(super) fn verify(
     builder: &Builder<'_>,
     image: &Image,
-    content: &ImageContent,
-) -> Option<Command> {
-    let offer = builder.offers.sums.get(&image.name)?;
+    (content, sent): (&ImageContent, &ImageOffer),
+) -> Vec<Command> {
+    let Some(offer) = builder.offers.sums.get(&image.name) else {
+        return vec![];
+    };
     let source = PayloadSource::ImageSums {
         name: image.name.clone(),
     };
     let payload = Payload::new(source, offer.sha256, offer.bytes);
     let directory = builder.state().verify();
     let command = remote::verify_image(&content.staging_tag, offer.reach, &directory, None);
-    Some(Command::with(command, payload))
+    let verify = Command::with(command, payload);
+    if !builder.facts.system.load_interrupted {
+        return vec![verify];
+    }
+    let again = load::again(image, (content, sent));
+    vec![verify.clone().or_else(again), verify]
 }
 
 fn repair(

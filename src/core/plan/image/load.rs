@@ -26,20 +26,14 @@ pub(super) fn commands(
         spool_bytes,
         ..Payload::new(source, content.config_digest, bytes)
     };
-    let at_once = |layers: Option<&BTreeSet<Digest>>| PayloadSource::Image {
-        name: image.name.clone(),
-        layers: layers.cloned(),
-    };
     let zstd = offer.framing == Some(Codec::Zstd);
     let all = content.diff_ids();
-    let (bytes, spooled) = (offer.archive_bytes(&all), offer.spooled_bytes(&all));
-    let whole = payload(at_once(None), bytes, spooled);
     let load_image = if zstd {
         remote::load_zstd(None)
     } else {
         remote::load_image()
     };
-    let whole = Command::with(load_image.clone(), whole);
+    let whole = Command::with(load_image.clone(), whole(image, (content, offer)));
     if *missing == all && offer.parts.is_empty() {
         return vec![whole];
     }
@@ -52,7 +46,11 @@ pub(super) fn commands(
     let payload = match spooled.max() {
         None => {
             let (bytes, spooled) = (offer.archive_bytes(missing), offer.spooled_bytes(missing));
-            payload(at_once(Some(missing)), bytes, spooled)
+            let source = PayloadSource::Image {
+                name: image.name.clone(),
+                layers: Some(missing.clone()),
+            };
+            payload(source, bytes, spooled)
         }
         Some(spooled) => {
             let bytes = parts.iter().map(Part::bytes_to_send).sum();
@@ -73,6 +71,27 @@ pub(super) fn commands(
     let remove = (!files.is_empty()).then(|| remote::remove_paths(files));
     let after = forget.into_iter().chain(remove).map(Command::new);
     [load].into_iter().chain(after).collect()
+}
+
+/// Returns the command that removes the image and loads all of it: layers that no other image has are loaded afresh.
+pub(super) fn again(image: &Image, (content, offer): (&ImageContent, &ImageOffer)) -> Command {
+    let zstd = offer.framing == Some(Codec::Zstd);
+    let load = remote::load_again(&content.staging_tag, zstd);
+    Command::with(load, whole(image, (content, offer)))
+}
+
+/// Returns the payload of the whole image.
+fn whole(image: &Image, (content, offer): (&ImageContent, &ImageOffer)) -> Payload {
+    let source = PayloadSource::Image {
+        name: image.name.clone(),
+        layers: None,
+    };
+    let all = content.diff_ids();
+    Payload {
+        estimated: offer.estimated,
+        spool_bytes: offer.spooled_bytes(&all),
+        ..Payload::new(source, content.config_digest, offer.archive_bytes(&all))
+    }
 }
 
 fn path(state: State<'_>, arriving: &Arriving) -> String {

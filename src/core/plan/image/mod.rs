@@ -260,7 +260,7 @@ fn wanted(
         let draft = Draft::new(load.clone(), action, Phase::Stage, cause.clone())
             .source(image.source.as_ref())
             .detail(detail);
-        let verify = damaged::verify(builder, image, content);
+        let verify = damaged::verify(builder, image, sent);
         builder.step(draft.run([command]).run(commands).run(verify));
         after.push(load);
     } else if found.is_some() {
