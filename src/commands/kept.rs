@@ -247,8 +247,7 @@ fn unknown(history: &ReleaseHistory, what: &str) -> CommandError {
     };
     let help = match other {
         None => {
-            "apply the release from its manifest; from now on, each apply that succeeds is kept"
-                .to_owned()
+            "apply another release from its manifest; each apply that succeeds is kept".to_owned()
         }
         Some(other) => format!(
             "name one of these, e.g. o3r-deploy rollback '#{other}', or apply the release from its manifest"

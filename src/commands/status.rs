@@ -31,7 +31,7 @@ pub(super) async fn run(
     {
         return Err(CommandError::message(
             ErrorCode::NoManifest,
-            format!("{option} needs a valid manifest: {reason}"),
+            format!("{option} needs a manifest whose files and images are all there: {reason}"),
             None,
         ));
     }

@@ -120,7 +120,7 @@ fn status_needs_no_manifest_and_no_local_images() {
         .says("not compared: deploy.toml has 1 error; see: o3r-deploy check");
     site.run(&["status", "--exit-code"])
         .exits(1)
-        .says("--exit-code needs a valid manifest: deploy.toml has 1 error")
+        .says("--exit-code needs a manifest whose files and images are all there: deploy.toml has 1 error")
         .says("code: no-manifest");
 
     introduce(&site, &twin);

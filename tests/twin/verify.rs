@@ -104,7 +104,7 @@ fn an_image_without_a_shell() {
     );
     let status = site.run(&["status", "--verify", "--exit-code"]).exits(2);
     status
-        .says("bare:1  1 of 10 files are damaged")
+        .says("bare:1  1 of 10 files is damaged")
         .says("/files/it's 8: differs");
     site.run(&["apply", "--verify", "--yes"]).exits(0);
     site.run(&["status", "--verify", "--exit-code"]).exits(0);

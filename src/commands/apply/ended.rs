@@ -1,5 +1,7 @@
 //! Reports an apply that did not complete: the exit code, what was touched, and what to do next.
 
+use std::fmt::Write as _;
+
 use o3r_core::trouble::Trouble;
 
 use super::super::{CommandError, ErrorCode};
@@ -144,7 +146,11 @@ pub(super) fn failed(
             code: exit_code,
             tail,
         } => {
-            let command = format!("failed at: {} (exit code {exit_code})", failure.command);
+            let mut command = format!("failed at: {}", failure.command);
+            // 1 says nothing more, and a container's exit code may stand beside it.
+            if *exit_code != 1 {
+                let _ = write!(command, " (exit code {exit_code})");
+            }
             let reason = match tail.trim() {
                 "" => format!("no output\n{command}"),
                 said => format!("{said}\n{command}"),
@@ -174,6 +180,13 @@ pub(super) fn failed(
         )
     } else {
         format!("fix the problem and {logged}")
+    };
+    let again = if reason.contains("exec format error") {
+        let verify = "the program is damaged, or built for another architecture: `o3r-deploy status --verify` compares the \
+                      files of the images";
+        format!("{verify}\n{again}")
+    } else {
+        again
     };
     let help = match hint {
         _ if matches!(failure.restored, Restored::Undecided { .. }) => format!(

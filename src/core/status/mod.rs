@@ -150,7 +150,8 @@ pub enum Condition {
 
 impl ContainerStatus {
     fn just_started(&self) -> bool {
-        self.uptime_seconds.is_some_and(|uptime| uptime < RECOVERED)
+        // One whose uptime is not known ended while it was looked at.
+        self.uptime_seconds.is_none_or(|uptime| uptime < RECOVERED)
     }
 
     /// Returns the container's condition.

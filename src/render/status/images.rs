@@ -27,8 +27,9 @@ pub(super) fn write(out: &mut String, verified: &BTreeMap<String, Verified>, sty
         } else {
             let sign = style.sign(Sign::Bad);
             let count = damaged.len();
+            let are = if count == 1 { "is" } else { "are" };
             format!(
-                "  {sign} {name}  {count} of {files} files are damaged; repair: o3r-deploy apply --verify"
+                "  {sign} {name}  {count} of {files} files {are} damaged; repair: o3r-deploy apply --verify"
             )
         };
         if *omitted > 0 {

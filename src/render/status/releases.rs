@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use o3r_core::{facts::Watchdog, units::age};
+use o3r_core::{
+    facts::{Verdict, Watchdog},
+    units::age,
+};
 
 use super::listed;
 use crate::{
@@ -28,6 +31,10 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
         line(out, style, 4, &text);
     }
     for apply in &status.failed {
+        // The verdict below says more.
+        if verdict(status, &apply.release).is_some_and(|verdict| verdict.at == apply.at) {
+            continue;
+        }
         let sign = style.sign(Sign::Bad);
         let deployed = status.releases.iter().flatten();
         let deployed = deployed
@@ -44,6 +51,8 @@ pub(super) fn write(out: &mut String, status: &Status, style: Style) {
         let sign = match watchdog {
             // The release's line says so.
             Watchdog::Unconfirmed { .. } if has_record(status, release) => continue,
+            // A later apply failed, too.
+            Watchdog::Ended(verdict) if has_failed_since(status, release, &verdict.at) => continue,
             // No failure.
             Watchdog::Unconfirmed { .. } | Watchdog::Armed { .. } => String::new(),
             _ => format!("{} ", style.sign(Sign::Bad)),
@@ -77,6 +86,19 @@ fn failed(apply: &FailedApply, deployed: Option<&Release>) -> String {
         "{release}: the apply {version}by {by} at {at} failed at {step} and was not rolled back: fix it and run o3r-deploy \
          apply{back}"
     )
+}
+
+/// The outcome of the last rollback of a release.
+fn verdict<'a>(status: &'a Status, release: &str) -> Option<&'a Verdict> {
+    match status.watchdogs.get(release)? {
+        Watchdog::Ended(verdict) => Some(verdict),
+        _ => None,
+    }
+}
+
+fn has_failed_since(status: &Status, release: &str, at: &str) -> bool {
+    let mut failed = status.failed.iter();
+    failed.any(|apply| apply.release == release && apply.at.as_str() > at)
 }
 
 fn has_record(status: &Status, name: &str) -> bool {
