@@ -105,13 +105,23 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
             .map(ToString::to_string)
             .collect();
         let remedy = match kind {
-            ResourceKind::Image => " (`docker image rm NAME` on the VPU removes one)",
-            ResourceKind::Volume => {
-                " (`docker volume rm NAME` on the VPU removes one; its directory stays)"
+            // Our tag of an image is its ID; by the ID, it is removed with all of its names.
+            ResourceKind::Image => {
+                let ids = of_kind
+                    .iter()
+                    .filter_map(|name| Some(name.rsplit_once(':')?.1));
+                let ids: Vec<&str> = ids.collect();
+                let ids = ids.join(" ");
+                format!(" (on the VPU, `docker image rm --force {ids}` removes what is unused)")
             }
-            ResourceKind::Compose => " (`state = \"absent\"` in [[compose]] removes a project)",
-            ResourceKind::Autostart => " (`disable` in [autostart] turns one off)",
-            _ => "",
+            ResourceKind::Volume => {
+                " (`docker volume rm NAME` on the VPU removes one; its directory stays)".to_owned()
+            }
+            ResourceKind::Compose => {
+                " (`state = \"absent\"` in [[compose]] removes a project)".to_owned()
+            }
+            ResourceKind::Autostart => " (`disable` in [autostart] turns one off)".to_owned(),
+            _ => String::new(),
         };
         let names = of_kind.join(", ");
         let what = format!("note: no longer declared, and kept: {names}{remedy}");
