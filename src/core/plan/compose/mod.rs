@@ -332,7 +332,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         None => draft,
         Some(previous) => {
             let undo = previous.restore(builder, project, found, &changed_files, switch);
-            let broken = loses_containers(builder, found) || previous.is_touched();
+            let broken = loses_containers(builder, found) || is_touched(&previous, found);
             draft.undo(undo).rollback_always(broken)
         }
     };
@@ -383,6 +383,11 @@ fn using(project: &Project, images: &BTreeSet<String>) -> BTreeSet<String> {
     let services = project.services.iter();
     let services = services.filter(|(_, service)| service.image.as_ref().is_some_and(uses));
     services.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether an earlier apply touched the project's files or containers, so that every rollback restores it.
+fn is_touched(previous: &Previous<'_>, found: &Found<'_>) -> bool {
+    previous.is_touched() || !left_aside(found).is_empty()
 }
 
 /// Returns the services with a container that was renamed for a replacement that was never created,
@@ -506,7 +511,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         let between = Between::of_absent(builder, project, found);
         let switch = (&Recreate::None, &between);
         undo.extend(previous.restore(builder, project, found, &changed, switch));
-        let broken = loses_containers(builder, found) || previous.is_touched();
+        let broken = loses_containers(builder, found) || is_touched(&previous, found);
         draft = draft.undo(undo).rollback_always(broken);
     }
     builder.step(draft);
