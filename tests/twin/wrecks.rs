@@ -49,3 +49,34 @@ fn recreate_that_was_cut_off() {
         );
     }
 }
+
+/// docker-compose refuses to recreate such a container, and every later apply would fail.
+#[test]
+fn stopped_container_whose_image_was_removed() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let mut app = App::new("1.0.0");
+    app.services = "      - /data\n".to_owned();
+    app.volume = "replace = true".to_owned();
+    app.write(&site);
+    site.apply();
+    twin.oem("docker exec hello_web_1 sh -c 'echo kept >/data/file'");
+    let without_image = "docker stop -t 0 hello_web_1 && docker rmi -f $(docker images -q hello)";
+    for (version, path) in [("1.1.0", "~/share"), ("1.2.0", "~/elsewhere")] {
+        twin.oem(without_image);
+        let mut next = App::new(version);
+        next.services.clone_from(&app.services);
+        next.volume.clone_from(&app.volume);
+        next.write(&site);
+        let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+        let manifest = manifest.replace("path = \"~/share\"", &format!("path = \"{path}\""));
+        site.write("deploy.toml", &manifest);
+        let plan = site.run(&["plan"]).exits(0);
+        plan.says("no longer exists");
+        site.apply();
+        next.runs_on(&twin);
+        assert_eq!(twin.oem("docker exec hello_web_1 cat /data/file"), "kept");
+        assert_eq!(twin.oem(CONTAINERS), "hello_web_1 running");
+        site.nothing_to_do();
+    }
+}

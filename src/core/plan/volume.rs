@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Action, Address, Cause, Command, Phase, ResourceKind,
     builder::{Builder, Draft},
-    directory,
+    compose, directory,
     obstacle::{BlockCode, Obstacle},
 };
 use crate::{desired, driver::Driver, facts, remote};
@@ -92,6 +92,7 @@ fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Optio
     let mut draft = Draft::new(address, Action::Replace, Phase::Switch, cause);
     draft.further_causes = causes.collect();
     draft = draft.source(volume.source.as_ref()).after(after);
+    draft = draft.run(compose::free_volume(builder, &volume.name));
     draft = draft.run([replace(&path, Some(release))]);
     let recorded = builder.previous_input(&facts::Input::Volume(volume.name.to_string()));
     // A volume that holds its own data loses it, and no undo can restore that.

@@ -446,6 +446,13 @@ pub fn bring_volumes_back<'a>(
     Argv::script(script, "o3r-bring-volumes-back", words).args(volumes)
 }
 
+/// Replaces a container whose image docker no longer has by a stand-in from another image that holds its anonymous
+/// volumes.
+pub fn stand_in(id: &str, image: &str) -> Argv {
+    let script = standing_in!("stand-in-for.sh");
+    Argv::script(script, "o3r-stand-in", [id, image])
+}
+
 macro_rules! ending {
     ($script:literal) => {
         concat!(

@@ -65,6 +65,10 @@ const PURPOSES: &[(&str, &str)] = &[
     ("o3r-show-generation", "read release {2} that the VPU keeps"),
     ("o3r-stage-files", "unpack and check files in {1}"),
     ("o3r-stage-kept", "put files that the VPU keeps into {1}"),
+    (
+        "o3r-stand-in",
+        "replace container {1}, whose image is gone, by one that holds its anonymous volumes",
+    ),
     ("o3r-step-aside", "stop and rename the containers of {1}"),
     (
         "o3r-uncover-mounts",

@@ -39,6 +39,13 @@ keep_anonymous() {
     volumes=$(volumes_of "$1" anonymous) || return
     [ -n "$volumes" ] || return 0
     image=$(docker container inspect --format '{{.Image}}' "$1") || return
+    if ! docker image inspect "$image" >/dev/null 2>&1; then
+        # Docker itself may have failed.
+        docker image ls -q >/dev/null || return
+        echo "WARNING: the image of container $1 is gone; its anonymous volumes stay, unused:" \
+            "$(printf '%s\n' "$volumes" | cut -d ' ' -f 1 | tr '\n' ' ')" >&2
+        return 0
+    fi
     labels=$(labels_of "$1")
     stand_in "$image" "$labels" "$volumes" "$(printf %.12s "$1")"
 }

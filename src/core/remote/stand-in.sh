@@ -1,5 +1,5 @@
-# Shared by replace-volume, uncover-mounts and bring-volumes-back: a container that never runs and holds the anonymous
-# volumes of a removed one. docker-compose takes it for that container and moves the volumes when it replaces it.
+# Shared by replace-volume, uncover-mounts, bring-volumes-back and stand-in-for: a container that never runs and holds the
+# anonymous volumes of a removed one. docker-compose takes it for that container and moves the volumes when it replaces it.
 
 # Prints the volumes of a container, each as NAME DESTINATION; with $2 only anonymous ones, whose names are 64 hexadecimal
 # digits.

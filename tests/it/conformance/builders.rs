@@ -40,6 +40,7 @@ const COMPARED: &[(&str, &[&str])] = &[
             "service_restart_policy",
             "step_aside",
             "tag_image",
+            "stand_in",
             "uncover_mounts",
             "untag_image",
             "wait_healthy",

@@ -292,6 +292,7 @@ enum Do {
     RestartPolicy(Vec<usize>),
     ServiceRestartPolicy(&'static str),
     WaitHealthy(&'static str),
+    StandIn(usize, usize),
     StepAside(Vec<&'static str>, &'static str),
     Tag(usize, &'static str),
     /// The volume that the service mounts at each destination.
@@ -347,6 +348,7 @@ fn commands() -> impl Strategy<Value = Do> {
         2 => (service(), prop::collection::vec(mounts, 0..3))
             .prop_map(|(service, mounts)| Do::UncoverMounts(service, mounts)),
         1 => name().prop_map(Do::Untag),
+        2 => (one(), 0..3_usize).prop_map(|(one, image)| Do::StandIn(one, image)),
     ]
 }
 
@@ -399,6 +401,7 @@ impl Do {
                 remote::service_restart_policy("app", service, &policy)
             }
             Self::WaitHealthy(project) => remote::wait_healthy(project, &at_once()),
+            Self::StandIn(one, of) => remote::stand_in(&id(*one), &image(*of)),
             Self::StepAside(services, seconds) => {
                 let services = services.iter();
                 remote::step_aside("app", services.map(|name| format!("{name}={seconds}")))

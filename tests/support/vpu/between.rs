@@ -44,11 +44,17 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str]) -> Ran {
             for id in projects::of_service(world, project, service) {
                 let mut mounts = world.containers[&id].details.mounts.iter();
                 if mounts.any(|(at, mount)| is_another(at, mount)) {
-                    leave_stand_in(world, &id, |at, mount| {
+                    leave_stand_in(world, &id, None, |at, mount| {
                         !is_another(at, mount) && is_anonymous(mount)
                     })?;
                 }
             }
+        }
+        ("o3r-stand-in", [id, image]) => {
+            if world.containers.contains_key(*id) {
+                world.stop_container(id)?;
+            }
+            leave_stand_in(world, id, Some(image), |_, mount| is_anonymous(mount))?;
         }
         (
             "o3r-bring-volumes-back",
@@ -105,10 +111,12 @@ fn users<'a>(world: &'a World, id: &'a str, name: &'a str) -> impl Iterator<Item
     })
 }
 
-/// Removes a container, leaving a stand-in with those of its mounts that are kept.
+/// Removes a container, leaving a stand-in with those of its mounts that are kept: from this image,
+/// or else from its own.
 pub(super) fn leave_stand_in(
     world: &mut World,
     id: &str,
+    image: Option<&str>,
     is_kept: impl Fn(&String, &Mount) -> bool,
 ) -> Ran {
     let Some(old) = world.containers.get(id) else {
@@ -125,7 +133,7 @@ pub(super) fn leave_stand_in(
         let number = old.details.number.to_string();
         let words = [&old.project, &old.service, &number, &old.working_dir];
         let wanted = Wanted {
-            image: old.image.clone(),
+            image: image.unwrap_or(&old.image).to_owned(),
             labels: labels(words.map(String::as_str), old.details.one_off),
             volumes,
             ..Wanted::default()

@@ -106,6 +106,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         (
             "o3r-remove-networks"
             | "o3r-earlier-networks"
+            | "o3r-stand-in"
             | "o3r-uncover-mounts"
             | "o3r-bring-volumes-back",
             _,
@@ -370,7 +371,11 @@ fn replace_volume(
             world.stop_container(id)?;
         }
         for id in &users {
-            between::leave_stand_in(world, id, |_, mount| between::is_anonymous(mount))?;
+            if world.images.contains_key(&world.containers[id].image) {
+                between::leave_stand_in(world, id, None, |_, mount| between::is_anonymous(mount))?;
+            } else {
+                world.remove_container(id)?;
+            }
         }
         world.remove_volume(name)?;
     }

@@ -495,6 +495,9 @@ fn make(world: &mut World, mut fresh: Container, start: bool, force: bool) -> Ra
             }
             return Ok(String::new());
         }
+        if !world.images.contains_key(&found.image) {
+            return fail(format!("no such image: {}", found.image));
+        }
         old.extend(found.details.mounts.clone());
         replaced.push(id.clone());
     }

@@ -405,6 +405,22 @@ fn loses_containers(builder: &Builder<'_>, found: &Found<'_>) -> bool {
     volumes.any(|name| builder.action(&volume::address(name)) == Some(Action::Replace))
 }
 
+/// Returns the commands that free a volume from containers whose image is gone, before it is
+/// replaced: stand-ins from the images of their services hold their anonymous volumes.
+pub(super) fn free_volume(builder: &Builder<'_>, volume: &str) -> Vec<Command> {
+    let Some(containers) = builder.facts.containers.known() else {
+        return vec![]; // everything is blocked in this case
+    };
+    let present = builder.desired.projects.iter();
+    let present = present.filter(|project| project.state != ProjectState::Absent);
+    let started = BTreeMap::new();
+    let commands = present.flat_map(|project| {
+        let found = Found::of(project, containers, &started);
+        between::free_volume(builder, project, &found, volume)
+    });
+    commands.collect()
+}
+
 /// Plans the removal of containers that the switch has renamed: those of absent projects, with
 /// their networks, and those of services that a compose file no longer has.
 pub(super) fn remove_stopped(builder: &mut Builder<'_>) {

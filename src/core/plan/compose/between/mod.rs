@@ -1,7 +1,9 @@
 //! Plans what happens between stopping a project's containers and starting
 //! their replacements: docker-compose neither changes an existing network,
-//! nor replaces an anonymous volume by a declared mount.
+//! nor replaces an anonymous volume by a declared mount, nor a container
+//! whose image is gone.
 
+mod lost;
 mod mounts;
 mod networks;
 mod volumes;
@@ -21,6 +23,7 @@ pub(super) use networks::remove_unused;
 #[derive(Default)]
 pub(super) struct Between<'a> {
     networks: networks::Networks<'a>,
+    lost: Vec<lost::Lost<'a>>,
     covered: Vec<mounts::Covered<'a>>,
     surplus: Vec<mounts::Surplus<'a>>,
     taken: Vec<mounts::Taken<'a>>,
@@ -30,6 +33,7 @@ impl<'a> Between<'a> {
     pub(super) fn of(builder: &Builder<'a>, project: &'a Project, found: &Found<'a>) -> Self {
         Self {
             networks: networks::Networks::of(builder, project),
+            lost: lost::lost(builder, project, found),
             covered: mounts::covered(builder, project, found),
             surplus: mounts::surplus(builder, project, found),
             taken: mounts::taken(builder, project, found),
@@ -56,13 +60,15 @@ impl<'a> Between<'a> {
         let own = found.containers.values();
         let attached = own.filter(|container| self.networks.has(container));
         let covered = self.covered.iter().map(|covered| covered.container);
-        let containers = attached.copied().chain(covered);
+        let lost = self.lost.iter().map(|lost| lost.container);
+        let containers = attached.copied().chain(covered).chain(lost);
         containers.map(|c: &Container| c.service.clone()).collect()
     }
 
     /// Returns the commands that run once the containers have stopped.
     pub(super) fn forward(&self, project: &Project) -> Vec<Command> {
-        let mut commands = mounts::uncover(project, &self.covered);
+        let mut commands: Vec<Command> = self.lost.iter().map(lost::Lost::stand_in).collect();
+        commands.extend(mounts::uncover(project, &self.covered));
         commands.extend(self.networks.remove());
         commands
     }
@@ -92,6 +98,18 @@ impl<'a> Between<'a> {
         let surplus = self.surplus.iter().map(mounts::Surplus::note);
         builder.notes(notes.chain(surplus));
     }
+}
+
+/// Returns the commands that free a volume from a project's containers whose image is gone.
+pub(super) fn free_volume(
+    builder: &Builder<'_>,
+    project: &Project,
+    found: &Found<'_>,
+    volume: &str,
+) -> Vec<Command> {
+    let lost = lost::lost(builder, project, found).into_iter();
+    let users = lost.filter(|lost| lost.container.volumes.contains(volume));
+    users.map(|lost| lost.stand_in()).collect()
 }
 
 /// Returns an obstacle if the project's networks or volumes
