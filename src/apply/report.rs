@@ -115,8 +115,6 @@ pub enum Restored {
     NotNeeded,
     /// The new release runs and is recorded; removing what it replaced failed.
     Recorded,
-    /// There is no previous release to roll back to.
-    NoPrevious,
     /// `--no-rollback`.
     NotWanted,
     /// The previous release runs again.

@@ -31,9 +31,6 @@ impl<H: Host> Execution<'_, H> {
         if !options.rollback {
             return Restored::NotWanted;
         }
-        if plan.is_first_release() {
-            return Restored::NoPrevious;
-        }
         if reason.is_out_of_reach() {
             return Restored::OutOfReach;
         }

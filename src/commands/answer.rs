@@ -90,7 +90,7 @@ fn cancelled(said: &str, ui: Ui) -> Result<Exit, CommandError> {
         .find_map(|line| serde_json::from_str(line).ok())
         .unwrap_or_default();
     if verdict.outcome == "restored" {
-        ui.result("cancelled: the previous release runs again");
+        ui.result("cancelled: the VPU rolled back");
         return Ok(Exit::Done);
     }
     let failed = verdict.failed.first();
@@ -100,7 +100,7 @@ fn cancelled(said: &str, ui: Ui) -> Result<Exit, CommandError> {
     );
     Err(CommandError::message(
         ErrorCode::StepFailed,
-        format!("cancelled, but the previous release could not be restored: {reason}"),
+        format!("cancelled, but the rollback is incomplete: {reason}"),
         Some(
             "`o3r-deploy status` shows what runs; apply the manifest of the release that is to run"
                 .into(),

@@ -78,7 +78,7 @@ o3r_core::codes! {
         /// The connection was lost while containers were being replaced: the VPU rolls back automatically unless an apply takes
         /// over in time. `status` shows the outcome.
         Undecided = "undecided",
-        /// `--confirm-within` cannot be kept: there is no earlier release, or the watchdog is off.
+        /// `--confirm-within` cannot be kept: the watchdog is off.
         CannotRollBack = "cannot-roll-back",
         /// No release waits to be confirmed with this token.
         UnknownToken = "unknown-token",

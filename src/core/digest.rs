@@ -18,6 +18,9 @@ const CHUNK: usize = 256 * 1024;
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// In place of a digest where there is nothing: that of no known bytes.
+    pub(crate) const NONE: Self = Self([0; 32]);
+
     /// Returns the digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes).into())

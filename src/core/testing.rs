@@ -117,6 +117,7 @@ pub(crate) fn observed() -> Observed {
         resolved: [].into(),
         records: Probed::Known(Records::default()),
         kept: [].into(),
+        lost_files: [].into(),
         verified: [].into(),
         listeners: unknown(),
         autostart: unknown(),

@@ -91,10 +91,9 @@ fn result(outcome: &Outcome) -> (&'static str, &str) {
                 Restored::NotNeeded => "failed, nothing changed",
                 Restored::Recorded => "done, cleanup failed",
                 Restored::Undecided { .. } => "connection lost, left to the VPU",
-                Restored::NoPrevious
-                | Restored::NotWanted
-                | Restored::OutOfReach
-                | Restored::Failed { .. } => NOT_ROLLED_BACK,
+                Restored::NotWanted | Restored::OutOfReach | Restored::Failed { .. } => {
+                    NOT_ROLLED_BACK
+                }
             };
             (result, &failure.address)
         }

@@ -1,13 +1,16 @@
 //! Observes a VPU within a time limit, and reports what it waits for.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use o3r_core::facts::Facts;
 
 use super::Error;
 use crate::{
     desired::{Contents, Desired},
+    digest::Digest,
     host::{Host, HostError},
     observe::{self, Observed, Query, Remembered, docker_answers},
-    render,
+    plan, render,
 };
 
 /// When docker is asked for a sign of life while a look runs: an ordinary look takes a second or two.
@@ -76,7 +79,30 @@ pub(crate) async fn look<H: Host>(
         let home = observed.facts.system.home.clone();
         observed.facts.kept = observe::kept(host, &home, desired.contents_of_files()).await?;
     }
+    observed.facts.lost_files = lost_files(host, desired, &observed.facts).await?;
     Ok(observed)
+}
+
+/// Asks for the files that a rollback would restore; returns those that it could not.
+async fn lost_files<H: Host>(
+    host: &H,
+    desired: &Desired,
+    facts: &Facts,
+) -> Result<BTreeSet<String>, HostError> {
+    let needed = plan::files_to_restore(desired, facts);
+    let all = needed.iter().flat_map(|(path, (sha256, kept))| {
+        let places = std::iter::once(path).chain(kept);
+        places.map(|place| (*sha256, place.clone()))
+    });
+    let whole = observe::whole(host, all).await?;
+    let is_lost = |path: &String, (sha256, kept): &(Digest, Vec<String>)| {
+        let mut places = std::iter::once(path).chain(kept);
+        !places.any(|place| whole.contains(&(*sha256, place.clone())))
+    };
+    let lost = needed
+        .into_iter()
+        .filter(|(path, needed)| is_lost(path, needed));
+    Ok(lost.map(|(path, _)| path).collect())
 }
 
 /// Has docker-compose on the VPU read the projects, unless it just read the same ones.

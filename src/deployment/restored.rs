@@ -1,11 +1,13 @@
 //! Compares a VPU with the release that a rollback restored, from what the VPU keeps of it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::look;
 use crate::{
     host::Host,
     observe::{self, History, Remembered},
     offers::Offers,
-    plan::{self, ResourceKind},
+    plan::{self, Action, Address, Cause, Phase, Plan, ResourceKind},
     resolve::Kept,
 };
 
@@ -18,6 +20,31 @@ pub(crate) enum Compared {
     Differs(Vec<String>),
     /// It could not be compared, and why.
     Not(String),
+}
+
+/// Compares the changes that two plans for one manifest make to what runs.
+pub(crate) fn compare_plans(before: &Plan, after: &Plan) -> Compared {
+    let (before, after) = (changes(before), changes(after));
+    let addresses: BTreeSet<&Address> = before.keys().chain(after.keys()).copied().collect();
+    let differ = addresses.into_iter();
+    let differ = differ.filter(|address| before.get(address) != after.get(address));
+    let differ: Vec<String> = differ.map(ToString::to_string).collect();
+    if differ.is_empty() {
+        Compared::Same(before.len())
+    } else {
+        Compared::Differs(differ)
+    }
+}
+
+/// Returns the steps of the switch with all their causes.
+fn changes(plan: &Plan) -> BTreeMap<&Address, (Action, Vec<&Cause>)> {
+    let switch = plan.steps.iter();
+    let switch = switch.filter(|step| step.phase == Phase::Switch);
+    let changes = switch.map(|step| {
+        let causes = std::iter::once(&step.cause).chain(&step.further_causes);
+        (&step.address, (step.action, causes.collect()))
+    });
+    changes.collect()
 }
 
 /// Compares the VPU with the last recorded release of this name.

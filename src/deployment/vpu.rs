@@ -228,6 +228,18 @@ impl<H: Host> Vpu<H> {
         restored::compare(&self.host, &self.address, release, &self.remembered).await
     }
 
+    /// Plans again, after a rollback of this plan, and compares what the switch changes.
+    pub(crate) async fn compare_with_plan(&self, before: &Plan) -> Compared {
+        let again = async {
+            let observed = self.observe().await?;
+            self.plan_for(&observed, |_, _| ()).await
+        };
+        match again.await {
+            Ok(again) => restored::compare_plans(before, &again.plan),
+            Err(error) => Compared::Not(error.to_string()),
+        }
+    }
+
     /// Observes the VPU, and has its docker-compose read the projects.
     async fn look(&self) -> Result<Observed, Error> {
         let mut observed =

@@ -1,6 +1,9 @@
 //! Reads the history of a VPU: the releases that it keeps, and the applies that it knows of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use o3r_core::facts::Release;
 use serde::{Deserialize, Serialize};
@@ -224,7 +227,7 @@ pub(crate) async fn generation<H: Host>(
     Ok((home.to_owned(), generation))
 }
 
-/// Returns which of these contents the VPU has whole.
+/// Returns which of these contents the VPU keeps whole.
 ///
 /// # Errors
 /// The connection failed.
@@ -233,22 +236,40 @@ pub(crate) async fn kept<H: Host>(
     home: &str,
     wanted: impl IntoIterator<Item = Digest>,
 ) -> Result<BTreeSet<Digest>, HostError> {
+    let state = State { home };
+    let wanted = wanted.into_iter();
+    let files = wanted.map(|digest| (digest, state.stored(&digest)));
+    let whole = whole(host, files).await?;
+    Ok(whole.into_iter().map(|(digest, _)| digest).collect())
+}
+
+/// Returns which of these files have that content, by path.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn whole<H: Host>(
+    host: &H,
+    files: impl IntoIterator<Item = (Digest, String)>,
+) -> Result<BTreeSet<(Digest, String)>, HostError> {
     let mut list = String::new();
-    for digest in wanted {
-        list.push_str(&digest.hex());
-        list.push('\n');
+    for (digest, path) in files {
+        let _ = writeln!(list, "{} {path}", digest.hex());
     }
     if list.is_empty() {
         return Ok([].into());
     }
     let word = nonce();
-    let command = remote::verify_kept(&State { home }.store(), &word);
+    let command = remote::whole_files(&word);
     let output = host.run(&command, Stdin::Bytes(list.into_bytes())).await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let lines = text.lines().filter_map(|line| line.strip_prefix(&word));
-    Ok(lines
-        .filter_map(|line| Digest::from_hex(line.trim()))
-        .collect())
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(&word)?.strip_prefix(' '));
+    let files = lines.filter_map(|line| {
+        let (digest, path) = line.split_once(' ')?;
+        Some((Digest::from_hex(digest)?, path.to_owned()))
+    });
+    Ok(files.collect())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
 pub(crate) use history::{
     Attempt, History, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
-    generation, history, kept,
+    generation, history, kept, whole,
 };
 pub use identity::Identity;
 pub use o3r_core::facts::*;

@@ -87,6 +87,7 @@ pub(super) fn assemble(
         records: records(&section("records")?, &mut readings, &mut arrived).into(),
         arrived,
         kept: BTreeSet::new(),
+        lost_files: BTreeSet::new(),
         verified: BTreeMap::new(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),

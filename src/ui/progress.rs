@@ -207,7 +207,7 @@ impl Observer for Progress {
                  stops it midway)",
                 step.address
             )),
-            Event::Restoring => self.ui.say(&self.ui.bold("restoring the previous release")),
+            Event::Restoring => self.ui.say(&self.ui.bold("rolling back")),
             Event::Undoing(step) => {
                 let verb = match step.action {
                     Action::Create => "removing",

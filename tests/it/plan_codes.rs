@@ -161,11 +161,9 @@ fn the_watchdog_is_planned_and_its_verdict_noted() {
     let mut desired = desired(vec![project("app", &[("web", service(&[]))])]);
     desired.watchdog = Some(Duration::from_secs(90));
     let mut observed = observed();
-    assert_eq!(
-        planned(&desired, &observed).watchdog,
-        None,
-        "no previous release"
-    );
+    let first = planned(&desired, &observed);
+    assert!(first.is_first_release() && first.watchdog.is_some());
+    assert_eq!(first.way_back(), "the previous state");
     two_releases(&mut observed, "2026-01-01T00:00:00Z", "");
     let plan = planned(&desired, &observed);
     let watchdog = plan.watchdog.unwrap();

@@ -11,9 +11,10 @@ fn first_release_that_crashes() {
         app.restart = restart.to_owned();
         app.command = "echo no camera found; exit 3".to_owned();
         app.write(&site);
-        let ran = site.run(&["apply", "--yes"]).exits(4);
-        ran.says("compose.hello failed; there is no previous release to roll back to")
-            .says("code: step-failed");
+        let ran = site.run(&["apply", "--yes"]).exits(6);
+        ran.says("compose.hello failed; the previous state was restored")
+            .says("the VPU is as before: a new plan has the same 5 changes")
+            .says("code: rolled-back");
         let ended = if restart == "no" {
             "exited with code 3"
         } else {
@@ -22,9 +23,25 @@ fn first_release_that_crashes() {
         ran.says(ended)
             .says("no camera found")
             .says("fix the problem and run `apply` again")
-            .says("there is no earlier one")
-            .says_not("mix of both");
+            .says_not("previous release");
         assert!(site.logs().contains("no camera found"));
+        assert_eq!(
+            twin.oem("docker ps -aq; ls -A /usr/share/oem/docker/compose"),
+            ""
+        );
+        twin.has_no_remains();
+        site.run(&["status"])
+            .exits(0)
+            .says("failed at compose.hello; it was rolled back");
+
+        // Left as it is, for a look at it.
+        site.run(&["apply", "--yes", "--no-rollback"])
+            .exits(4)
+            .says("code: step-failed");
+        assert_eq!(
+            twin.oem("docker ps -a --format '{{.Names}}'"),
+            "hello_web_1"
+        );
         site.run(&["status"])
             .exits(0)
             .says("hello, left by an incomplete apply");
@@ -32,7 +49,7 @@ fn first_release_that_crashes() {
         // One that prints nothing is not quoted.
         app.command = "exit 4".to_owned();
         app.write(&site);
-        let silent = site.run(&["apply", "--yes"]).exits(4);
+        let silent = site.run(&["apply", "--yes"]).exits(6);
         silent.says("printed nothing").says("code 4");
 
         let fixed = App::new("1.0.0");
@@ -74,7 +91,7 @@ fn next_release_that_crashes_is_rolled_back() {
         site.run(&["status"])
             .exits(0)
             .says("hello: the apply of 1.1.0 by tester@")
-            .says("failed at compose.hello; it was rolled back to the previous release");
+            .says("failed at compose.hello; it was rolled back");
         twin.has_no_remains();
 
         std::fs::remove_file(site.path("conf/new.txt")).unwrap();

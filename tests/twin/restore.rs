@@ -190,25 +190,80 @@ fn release_whose_image_somebody_removed() {
          docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -e hello: -e o3r-deploy/ | xargs docker rmi -f
          docker start hello_web_1",
     );
-    // Its container cannot be created, and the former one still exists.
+    // While it runs, it is not removed for a release that may fail.
     let mut bad = App::new("1.1.0");
-    bad.restart = "no\"\n    mem_limit: \"1k".to_owned();
+    bad.command = FAILS.to_owned();
     bad.write(&vpu.site);
+    vpu.site
+        .run(&["apply", "--yes"])
+        .exits(9)
+        .says("the image of container hello_web_1 was removed from the VPU")
+        .says("docker stop hello_web_1")
+        .says("code: image-removed");
+    vpu.app.runs_on(&vpu.twin);
+    vpu.twin.oem("docker stop -t 0 hello_web_1");
     let plan = vpu.site.run(&["plan"]).exits(0);
     plan.says(
         "cannot be restored: the image hello:1.0.0 of the last recorded release no longer exists",
     );
     let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
     ran.says("no longer has image hello:1.0.0 of the previous release");
-    vpu.app.runs_on(&vpu.twin);
-    // It replaces the former one, and then crashes.
-    bad.restart = "unless-stopped".to_owned();
-    bad.command = FAILS.to_owned();
-    bad.write(&vpu.site);
-    let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
-    ran.says("no longer has image hello:1.0.0 of the previous release");
     let pulls = vpu
         .twin
         .root("journalctl -u docker | grep -ci pull || true");
     assert_eq!(pulls, "0");
+}
+
+/// Started by hand, as by the old tool, or recorded in a home directory that an update of the firmware erased.
+#[test]
+fn what_no_release_has_recorded() {
+    let vpu = Deployed::new(App::new("1.0.0"));
+    let compose = "cd /usr/share/oem/docker/compose/hello && docker-compose";
+    for ran_before in [
+        "rm -r .o3r-deploy",
+        &format!("rm -r .o3r-deploy; {compose} up -d --force-recreate 2>&1"),
+    ] {
+        vpu.twin.oem(ran_before);
+        let mut bad = App::new("1.1.0");
+        FAILS.clone_into(&mut bad.command);
+        bad.write(&vpu.site);
+        let ran = vpu.site.run(&["apply", "--yes"]).exits(6);
+        ran.says("the previous state was restored")
+            .says("the VPU is as before");
+        assert_eq!(Deployed::seen(&vpu.twin), vpu.before);
+        vpu.twin.has_no_remains();
+        vpu.app.runs_on(&vpu.twin);
+    }
+    // It is adopted, and rolled back to by later applies.
+    vpu.app.write(&vpu.site);
+    vpu.site.apply();
+    vpu.site.nothing_to_do();
+}
+
+/// A technician edited them on the VPU, and the apply overwrites them.
+#[test]
+fn files_that_were_edited() {
+    let vpu = Deployed::new(App::new("1.0.0"));
+    let directory = "cd /usr/share/oem/docker/compose/hello";
+    let edit = format!("{directory} && echo SETTING=edited >app.env && rm conf/greeting.txt");
+    let mut bad = App::new("1.1.0");
+    FAILS.clone_into(&mut bad.command);
+
+    // The VPU keeps the contents of the release.
+    vpu.twin.oem(&edit);
+    bad.write(&vpu.site);
+    vpu.is_taken_back();
+
+    // It does not, and says so before.
+    vpu.twin.oem(&format!("{edit}; rm ~/.o3r-deploy/store/*"));
+    bad.write(&vpu.site);
+    let plan = vpu.site.run(&["plan"]).exits(0);
+    plan.says("if a step fails, file.hello/app.env cannot be restored")
+        .says("if a step fails, file.hello/conf/greeting.txt cannot be restored")
+        .says_not("file.hello/docker-compose.yml cannot");
+    let ran = vpu.site.run(&["apply", "--yes"]).exits(4);
+    ran.says("the previous release could not be restored: file.hello/");
+    vpu.app.write(&vpu.site);
+    vpu.site.apply();
+    vpu.app.runs_on(&vpu.twin);
 }

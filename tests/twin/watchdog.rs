@@ -79,7 +79,7 @@ impl Scene {
         self.site.nothing_to_do();
         self.new.write(&self.site);
         let plan = self.site.run(&["plan"]).exits(0);
-        plan.says("the VPU rolled back to the previous release");
+        plan.says("the VPU rolled back");
         self.site.apply();
         self.new.runs_on(&self.twin);
         self.site.nothing_to_do();
@@ -216,7 +216,7 @@ fn a_release_that_locks_the_next_client_out_is_rolled_back() {
         .run(&["status"])
         .exits(0)
         .says("hello: the apply of 1.1.0 by tester@")
-        .says("failed at watchdog; it was rolled back to the previous release");
+        .says("failed at watchdog; it was rolled back");
     scene.old.write(&scene.site);
     scene.site.nothing_to_do();
 }
@@ -315,7 +315,7 @@ fn a_release_is_cancelled() {
     let scene = Scene::new();
     let token = scene.unconfirmed();
     let ran = scene.site.run(&["cancel", &token]).exits(0);
-    ran.says("cancelled: the previous release runs again");
+    ran.says("cancelled: the VPU rolled back");
     scene
         .site
         .run(&["confirm", &token])
@@ -347,17 +347,41 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
 }
 
 #[test]
-fn a_first_release_cannot_wait_for_a_confirmation() {
+fn a_first_release_waits_for_a_confirmation_unless_the_watchdog_is_off() {
     let twin = Twin::up();
     let site = Site::new(&twin);
-    App::new("1.0.0").write(&site);
-    let ran = site
-        .run(&["apply", "--yes", "--confirm-within", "30m"])
-        .exits(1);
-    ran.says("--confirm-within: there is no earlier release to roll back to; nothing was done")
+    let app = App::new("1.0.0");
+    app.write(&site);
+    let waiting = ["apply", "--yes", "--confirm-within", "30m"];
+    let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+    site.write(
+        "deploy.toml",
+        &format!("{manifest}[apply]\nwatchdog = false\n"),
+    );
+    site.run(&waiting)
+        .exits(1)
+        .says("--confirm-within: the manifest turns the watchdog off; nothing was done")
         .says("code: cannot-roll-back");
+    let left = "docker ps -aq; ls .o3r-deploy 2>/dev/null; true";
+    assert_eq!(twin.oem(left), "");
+
+    site.write("deploy.toml", &manifest);
+    let ran = site.run(&waiting).exits(0);
+    app.runs_on(&twin);
+    site.run(&["status"])
+        .exits(0)
+        .says("hello: the new release waits to be confirmed; the VPU rolls back automatically in");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    let (_, token) = said.split_once("o3r-deploy cancel ").unwrap();
+    let token: String = token
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    site.run(&["cancel", &token]).exits(0).says("cancelled");
     assert_eq!(
-        twin.oem("docker ps -aq; ls .o3r-deploy 2>/dev/null; true"),
+        twin.oem("docker ps -aq; ls -A /usr/share/oem/docker/compose"),
         ""
     );
+    site.apply();
+    app.runs_on(&twin);
 }

@@ -214,8 +214,7 @@ impl Attempt<'_> {
             Outcome::Failed(failure) => what_runs(session, plan, failure, report.completed).await,
             _ => None,
         };
-        let what = (plan.is_first_release(), command(plan));
-        let failed = |failure: &Failure| failed(failure, now.as_deref(), what, log);
+        let failed = |failure: &Failure| failed(failure, now.as_deref(), plan, log);
         match report.outcome {
             Outcome::Done => Ok(None),
             Outcome::Unconfirmed { token } => Ok(Some(token)),

@@ -73,9 +73,9 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
         format!("interrupted {state}; {what}"),
         Some(match &plan.watchdog {
             Some(watchdog) if touched => format!(
-                "run `{}` again to resume where it stopped; otherwise the VPU rolls back to the previous release \
-                 automatically in {} s",
+                "run `{}` again to resume where it stopped; otherwise the VPU rolls back to {} automatically in {} s",
                 command(plan),
+                plan.way_back(),
                 watchdog.seconds
             ),
             _ => format!("run `{}` again to resume where it stopped", command(plan)),
@@ -83,8 +83,8 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-/// Says what a failure left, with the code of the error.
-fn what_is_left(restored: &Restored) -> (ErrorCode, String) {
+/// Says what a failure left, with the code of the error. `way_back` is what a rollback restores.
+fn what_is_left(restored: &Restored, way_back: &str) -> (ErrorCode, String) {
     match restored {
         Restored::NotNeeded => (
             ErrorCode::StepFailed,
@@ -95,18 +95,11 @@ fn what_is_left(restored: &Restored) -> (ErrorCode, String) {
             "the new release runs and is recorded, but something that it replaced was not removed"
                 .to_owned(),
         ),
-        Restored::NoPrevious => (
-            ErrorCode::StepFailed,
-            "there is no previous release to roll back to".to_owned(),
-        ),
         Restored::NotWanted => (
             ErrorCode::StepFailed,
             "nothing was restored (--no-rollback)".to_owned(),
         ),
-        Restored::Previous => (
-            ErrorCode::RolledBack,
-            "the previous release was restored".to_owned(),
-        ),
+        Restored::Previous => (ErrorCode::RolledBack, format!("{way_back} was restored")),
         Restored::OutOfReach => (
             ErrorCode::StepFailed,
             "nothing could be restored, because the VPU cannot be reached".to_owned(),
@@ -116,31 +109,27 @@ fn what_is_left(restored: &Restored) -> (ErrorCode, String) {
             confirming: false,
         } => (
             ErrorCode::Undecided,
-            format!("the VPU rolls back to the previous release automatically within {seconds} s"),
+            format!("the VPU rolls back to {way_back} automatically within {seconds} s"),
         ),
         Restored::Undecided { seconds, .. } => (
             ErrorCode::Undecided,
             format!(
-                "it is unknown whether the VPU received the confirmation; otherwise it rolls back to the previous release \
+                "it is unknown whether the VPU received the confirmation; otherwise it rolls back to {way_back} \
                  automatically within {seconds} s"
             ),
         ),
         Restored::Failed { address, reason } => (
             ErrorCode::StepFailed,
-            format!("the previous release could not be restored: {address}: {reason}"),
+            format!("{way_back} could not be restored: {address}: {reason}"),
         ),
     }
 }
 
 /// Returns the error of a failed apply. `now` is what runs now, if that differs from before;
-/// `is_first` means that no release was recorded before; `command` is the one that failed.
-pub(super) fn failed(
-    failure: &Failure,
-    now: Option<&str>,
-    (is_first, command): (bool, &str),
-    log: &Log,
-) -> CommandError {
-    let (code, restored) = what_is_left(&failure.restored);
+/// `plan` is what was applied.
+pub(super) fn failed(failure: &Failure, now: Option<&str>, plan: &Plan, log: &Log) -> CommandError {
+    let (is_first, command) = (plan.is_first_release(), command(plan));
+    let (code, restored) = what_is_left(&failure.restored, plan.way_back());
     let (reason, hint) = match &failure.reason {
         FailureReason::Exit {
             code: exit_code,
@@ -222,6 +211,22 @@ pub(super) fn failed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Action;
+
+    /// A plan of a release, which may be the first.
+    fn plan(is_first: bool) -> Plan {
+        let text = include_bytes!("../../../tests/fixtures/plan/format-2.json");
+        let mut plan = Plan::read(text).unwrap();
+        let action = if is_first {
+            Action::Create
+        } else {
+            Action::Update
+        };
+        for step in plan.steps.iter_mut().filter(|step| step.is_record()) {
+            step.action = action;
+        }
+        plan
+    }
 
     #[test]
     fn regression_a_full_disk_of_docker_gets_the_help_of_the_plan() {
@@ -236,10 +241,7 @@ mod tests {
                 },
                 restored: Restored::NotNeeded,
             };
-            format!(
-                "{:?}",
-                failed(&failure, None, (false, "apply"), &Log::none())
-            )
+            format!("{:?}", failed(&failure, None, &plan(false), &Log::none()))
         };
         let full = "Error processing tar file(exit status 1): write /z12: no space left on device";
         let full = help(full);
@@ -259,7 +261,7 @@ mod tests {
         };
         let said = format!(
             "{:?}",
-            failed(&failure, Some("known"), (false, "apply"), &Log::none())
+            failed(&failure, Some("known"), &plan(false), &Log::none())
         );
         for words in [
             "compose.app failed; nothing could be restored, because the VPU cannot be reached",
@@ -270,10 +272,7 @@ mod tests {
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
-        let first = format!(
-            "{:?}",
-            failed(&failure, None, (true, "apply"), &Log::none())
-        );
+        let first = format!("{:?}", failed(&failure, None, &plan(true), &Log::none()));
         assert!(
             said.contains("previous") && !first.contains("previous"),
             "{first}"
@@ -292,7 +291,7 @@ mod tests {
                 confirming: false,
             },
         };
-        let error = failed(&failure, None, (false, "apply"), &Log::none());
+        let error = failed(&failure, None, &plan(false), &Log::none());
         assert_eq!(error.code(), Some(ErrorCode::Undecided));
         let said = format!("{error:?}");
         for words in [
@@ -316,7 +315,7 @@ mod tests {
             },
             restored: Restored::Previous,
         };
-        let error = failed(&failure, None, (false, "apply"), &Log::none());
+        let error = failed(&failure, None, &plan(false), &Log::none());
         let shown = |columns, ascii| {
             let style = crate::render::Style {
                 ascii,

@@ -305,21 +305,10 @@ fn can_be_confirmed(plan: &Plan) -> Result<(), CommandError> {
     if plan.watchdog.is_some() || !switches {
         return Ok(());
     }
-    let (why, help) = if plan.is_first_release() {
-        (
-            "there is no earlier release to roll back to",
-            "apply the first release without --confirm-within",
-        )
-    } else {
-        (
-            "the manifest turns the watchdog off",
-            "remove `watchdog = false` from [apply], or --confirm-within",
-        )
-    };
     Err(CommandError::message(
         ErrorCode::CannotRollBack,
-        format!("--confirm-within: {why}; nothing was done"),
-        Some(help.to_owned()),
+        "--confirm-within: the manifest turns the watchdog off; nothing was done",
+        Some("remove `watchdog = false` from [apply], or --confirm-within".to_owned()),
     ))
 }
 

@@ -20,8 +20,11 @@ const LINES: usize = 20;
 /// The time limit for the comparison after a rollback: docker may be busy.
 const COMPARISON: Duration = Duration::from_secs(60);
 
-/// Says whether everything is as the previous release has it, after it was restored.
-async fn as_before(session: &Session) -> String {
+/// Says whether everything is as before, after a rollback of this plan.
+async fn as_before(session: &Session, plan: &Plan) -> String {
+    if plan.is_first_release() {
+        return as_found(session, plan).await;
+    }
     let compared = session.vpu.compare_with_recorded();
     let compared = tokio::time::timeout(COMPARISON, Box::pin(compared)).await;
     match compared {
@@ -38,6 +41,24 @@ async fn as_before(session: &Session) -> String {
     }
 }
 
+/// Says the same where no release was recorded: a new plan has to change the same.
+async fn as_found(session: &Session, plan: &Plan) -> String {
+    let compared = session.vpu.compare_with_plan(plan);
+    match tokio::time::timeout(COMPARISON, Box::pin(compared)).await {
+        Ok(Compared::Same(count)) => {
+            format!("the VPU is as before: a new plan has the same {count} changes")
+        }
+        Ok(Compared::Differs(addresses)) => {
+            format!("not as before this apply: {}", addresses.join(", "))
+        }
+        Ok(Compared::Not(reason)) => {
+            format!("not compared with the state before this apply: {reason}")
+        }
+        Err(_) => "not compared with the state before this apply: the VPU did not answer in time"
+            .to_owned(),
+    }
+}
+
 /// Returns what runs now, if that differs from before, as lines for people.
 pub(super) async fn what_runs(
     session: &Session,
@@ -47,7 +68,7 @@ pub(super) async fn what_runs(
 ) -> Option<String> {
     match failure.restored {
         Restored::NotNeeded => return None,
-        Restored::Previous => return Some(as_before(session).await),
+        Restored::Previous => return Some(as_before(session, plan).await),
         _ => {}
     }
     // Without a rollback, no watchdog is armed.
@@ -140,14 +161,13 @@ fn files(plan: &Plan, completed: usize, is_watched: bool) -> String {
         .filter(|step| step.phase == Phase::Switch);
     let begun = changed.next().is_some();
     let text = match (plan.is_first_release(), begun) {
-        (true, false) => "no file of this release is in place; there is no earlier release",
-        (true, true) => {
-            "files and names are partly in place: until an apply succeeds, a reboot may start an incomplete release; \
-             there is no earlier one"
-        }
+        (true, false) => "no file of this release is in place",
         (false, false) => "files and names are those of the previous release",
-        (false, true) if is_watched => {
+        (_, true) if is_watched => {
             "files and names are partly those of the new release: after a reboot, the VPU also rolls back"
+        }
+        (true, true) => {
+            "files and names are partly in place: until an apply succeeds, a reboot may start an incomplete release"
         }
         (false, true) => {
             "files and names are partly those of the new release: until an apply succeeds, a reboot may start a mix \
@@ -181,7 +201,7 @@ mod tests {
         };
         set(&mut plan, Action::Create);
         let first = said(&plan);
-        assert!(first.contains("there is no earlier"), "{first}");
+        assert!(first.contains("an incomplete release"), "{first}");
         for words in ["both", "either", "previous"] {
             assert!(!first.contains(words), "{words}: {first}");
         }

@@ -131,6 +131,10 @@ pub struct Facts {
     /// keeps.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<Digest>,
+    /// Paths of files of the recorded release that neither are there nor are kept, of those that the plan changes: a
+    /// rollback cannot restore them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lost_files: BTreeSet<String>,
     /// The files of images on the VPU's disk, compared with their sources, by the declared name of the image; empty
     /// unless that was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -401,6 +405,18 @@ pub struct Release {
 }
 
 impl Release {
+    /// A release that has nothing.
+    pub(crate) const fn nothing() -> Self {
+        Self {
+            version: String::new(),
+            desired: Digest::NONE,
+            projects: BTreeSet::new(),
+            autostart: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            made: BTreeMap::new(),
+        }
+    }
+
     /// Whether it has no project, and removes some.
     pub fn only_removes(&self) -> bool {
         self.projects.is_empty() && !self.removed.is_empty()

@@ -125,9 +125,7 @@ impl Verdict {
         };
         if self.is_of_client() {
             return match self.failed.first() {
-                None => {
-                    format!("{whose} failed{during}; it was rolled back to the previous release")
-                }
+                None => format!("{whose} failed{during}; it was rolled back"),
                 Some(failed) => format!(
                     "{whose} failed{during}; it was rolled back, but {} could not be restored: {}",
                     failed.address, failed.said
@@ -135,7 +133,7 @@ impl Verdict {
             };
         }
         match self.failed.first() {
-            None => format!("{why}; the VPU rolled back to the previous release{how}"),
+            None => format!("{why}; the VPU rolled back{how}"),
             Some(failed) => format!(
                 "{why}; the VPU rolled back{how}, but could not restore {}: {}",
                 failed.address, failed.said
@@ -156,8 +154,8 @@ mod tests {
         let said = Watchdog::Ended(verdict.clone()).describe();
         assert_eq!(
             said,
-            "the apply of me@pc at 2026-11-30T00:17:28Z fell silent at compose.hello; the VPU rolled back to the \
-             previous release automatically"
+            "the apply of me@pc at 2026-11-30T00:17:28Z fell silent at compose.hello; the VPU rolled back \
+             automatically"
         );
         let of_client = Verdict {
             version: "1.1.0".into(),
@@ -166,8 +164,7 @@ mod tests {
         };
         assert_eq!(
             of_client.describe(),
-            "the apply of 1.1.0 by me@pc at 2026-11-30T00:17:28Z failed at compose.hello; it was rolled back to the \
-             previous release"
+            "the apply of 1.1.0 by me@pc at 2026-11-30T00:17:28Z failed at compose.hello; it was rolled back"
         );
         verdict.why = "restart".into();
         verdict.failed.push(NotRestored {

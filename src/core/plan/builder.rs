@@ -118,10 +118,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Returns the last recorded release of this name: a failed apply rolls back to it.
-    pub(super) fn previous(&self) -> Option<&'a facts::Release> {
+    /// Returns the last recorded release of this name; `None` if there is none.
+    pub(super) fn recorded(&self) -> Option<&'a facts::Release> {
         let records = self.facts.records.known()?;
         records.releases.get(self.desired.release.name.as_str())
+    }
+
+    /// Returns what a failed apply rolls back to: the last recorded release. Without a record, it
+    /// has nothing: what is on the VPU then belongs to nobody, and is restored as found.
+    pub(super) fn previous(&self) -> &'a facts::Release {
+        static NOTHING: facts::Release = facts::Release::nothing();
+        self.recorded().unwrap_or(&NOTHING)
     }
 
     /// Returns the anonymous volumes that containers of the previous release had; `None` if a
@@ -135,7 +142,7 @@ impl<'a> Builder<'a> {
 
     /// Returns the value that the previous release recorded for an input of any of its projects.
     pub(super) fn previous_input(&self, input: &facts::Input) -> Option<&'a str> {
-        let mut made = self.previous()?.made.values();
+        let mut made = self.previous().made.values();
         made.find_map(|made| made.inputs.get(input))
             .map(String::as_str)
     }
@@ -307,14 +314,20 @@ impl<'a> Builder<'a> {
             }
         }
         let after = self.desired.watchdog?;
-        if self.previous().is_none() || !self.has_steps_in(Phase::Switch) {
+        if !self.has_steps_in(Phase::Switch) {
             return None;
         }
         let autostart = self.facts.autostart.known();
         let after_restart = autostart.is_some_and(|autostart| autostart.lingering == Some(true));
-        if !after_restart {
-            let text = "if the VPU restarts during this apply, it does not roll back automatically, because its \
-                        services start only with a login (lingering is off); the next apply does";
+        if !after_restart && !self.is_blocked() {
+            let is_known = autostart.is_some_and(|autostart| autostart.lingering.is_some());
+            let text = if is_known {
+                "if the VPU restarts during this apply, it does not roll back automatically, because its services \
+                 start only with a login (lingering is off); the next apply does"
+            } else {
+                "if the VPU restarts during this apply, it may not roll back automatically, because it is unknown \
+                 whether its services start without a login; the next apply does"
+            };
             self.note(NoteCode::NoRollbackAtBoot, text);
         }
         Some(Watchdog {

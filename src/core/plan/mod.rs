@@ -28,6 +28,7 @@ mod volume;
 pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
 pub use command::{Command, Part, Payload, PayloadSource, Transport};
+pub use compose::files_to_restore;
 pub use document::PlanError;
 pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use note::{Note, NoteCode};

@@ -41,6 +41,8 @@ crate::codes! {
         HoldsOthers = "holds-others",
         /// The image is not on the VPU, and the manifest names no source for it.
         ImageMissing = "image-missing",
+        /// The image of a running container was removed from the VPU: docker-compose cannot replace the container.
+        ImageRemoved = "image-removed",
         /// Files of the image are damaged on the VPU, and cannot be repaired from its source.
         ImageDamaged = "image-damaged",
         /// The VPU no longer keeps the contents of a file of the release to return to, or they are damaged.

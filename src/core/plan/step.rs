@@ -277,7 +277,16 @@ pub struct Summary {
 }
 
 impl Plan {
-    /// Whether the plan records a release that has no record yet: there is nothing to roll back to.
+    /// What a rollback of this plan restores, in words.
+    pub fn way_back(&self) -> &'static str {
+        if self.is_first_release() {
+            "the previous state"
+        } else {
+            "the previous release"
+        }
+    }
+
+    /// Whether the plan records a release that has no record yet: a rollback restores what is there now.
     pub fn is_first_release(&self) -> bool {
         self.first_release().is_some()
     }

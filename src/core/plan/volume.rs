@@ -96,9 +96,7 @@ fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Optio
     draft = draft.run([replace(&path, Some(release))]);
     let recorded = builder.previous_input(&facts::Input::Volume(volume.name.to_string()));
     // A volume that holds its own data loses it, and no undo can restore that.
-    if builder.previous().is_some()
-        && let Some(device) = found.bound_to()
-    {
+    if let Some(device) = found.bound_to() {
         let old = recorded.unwrap_or(device);
         draft = draft.undo([replace(old, found.owner.as_deref())]);
         draft = draft.rollback_always(old != device);

@@ -49,10 +49,10 @@ pub fn stage_kept(staging: &str, store: &str) -> Argv {
     Argv::script(script, "o3r-stage-kept", [staging, store]).arg(LARGE.to_string())
 }
 
-/// Prints `word` and the sha256 of each of those on stdin that the store has whole.
-pub fn verify_kept(store: &str, word: &str) -> Argv {
-    let script = concat!(include_str!("kept.sh"), include_str!("verify-kept.sh"));
-    Argv::script(script, "o3r-verify-kept", [store, word])
+/// Prints `word` before each of the lines `SHA256 PATH` on stdin whose file has that content.
+pub fn whole_files(word: &str) -> Argv {
+    let script = concat!(include_str!("kept.sh"), include_str!("whole-files.sh"));
+    Argv::script(script, "o3r-whole-files", [word])
 }
 
 /// Prints the releases that are kept, and the applies; each line begins with `word`.

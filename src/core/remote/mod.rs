@@ -16,7 +16,7 @@ use crate::{
 
 pub use generations::{
     LARGE, from_store, history, keep_generation, note_attempt, show_generation, stage_kept,
-    verify_kept,
+    whole_files,
 };
 pub use health::{show_containers, wait_healthy, waits_for};
 pub use images::{
@@ -199,11 +199,21 @@ pub fn remove_file(
 }
 
 /// Reverts [`put_file`] or [`remove_file`].
-pub fn restore_file(path: &str, (kept, previous): (&str, PreviousFile), record: &str) -> Argv {
+///
+/// Without a copy, takes the file from `stored`, with its mode, if that is the previous release's. Removes `directory` if
+/// it is left empty.
+pub fn restore_file(
+    path: &str,
+    (kept, previous): (&str, PreviousFile),
+    record: &str,
+    directory: &str,
+    (stored, mode): (&str, u32),
+) -> Argv {
     let script = concat!(include_str!("kept.sh"), include_str!("restore-file.sh"));
     Argv::script(script, "o3r-restore-file", [path, kept])
         .arg(previous.word())
-        .arg(record)
+        .args([record, directory, stored])
+        .arg(format!("{mode:04o}"))
 }
 
 /// The suffix of a file that [`set_aside`] renamed.

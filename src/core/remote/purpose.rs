@@ -80,11 +80,11 @@ const PURPOSES: &[(&str, &str)] = &[
     ),
     ("o3r-untag-image", "remove the name {1} of its image"),
     ("o3r-verify-image", "compare the files of image {1}"),
-    ("o3r-verify-kept", "verify the contents that {1} keeps"),
     (
         "o3r-wait-healthy",
         "wait until the containers of {1} are healthy",
     ),
+    ("o3r-whole-files", "verify files that a rollback needs"),
 ];
 
 /// What a command does, in a few words: a purpose for scripts, the words of a plain command. The log names the scripts.

@@ -39,7 +39,7 @@ keep_anonymous() {
     volumes=$(volumes_of "$1" anonymous) || return
     [ -n "$volumes" ] || return 0
     image=$(docker container inspect --format '{{.Image}}' "$1") || return
-    if ! docker image inspect "$image" >/dev/null 2>&1; then
+    if ! docker image inspect --format '{{.Id}}' "$image" >/dev/null 2>&1; then
         # Docker itself may have failed.
         docker image ls -q >/dev/null || return
         echo "WARNING: the image of container $1 is gone; its anonymous volumes stay, unused:" \

@@ -118,7 +118,7 @@ fn waiting(release: &Release, watchdog: &Watchdog, style: Style) -> String {
     let name = paint(style.color, BOLD, &release.name);
     let title = format!("{name} {version}");
     let previous = match release.version.as_str() {
-        "" => "the previous release".to_owned(),
+        "" => "what ran before".to_owned(),
         version => version.to_owned(),
     };
     format!(

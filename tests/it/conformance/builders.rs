@@ -54,7 +54,7 @@ const COMPARED: &[(&str, &[&str])] = &[
             "keep_generation",
             "show_generation",
             "stage_kept",
-            "verify_kept",
+            "whole_files",
         ],
     ),
     (LARGE_FILES, &["block_sums", "patch_file"]),

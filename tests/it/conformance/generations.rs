@@ -1,5 +1,5 @@
 //! Releases that a VPU keeps: `keep_generation`, what `record_release` removes, `stage_kept`, `from_store`, and the questions `history`,
-//! `show_generation` and `verify_kept`.
+//! `show_generation` and `whole_files`.
 
 use std::fmt::Write as _;
 
@@ -132,14 +132,15 @@ async fn step(both: &Both, one: &Do) -> TestCaseResult {
 /// Both answer the questions about it the same.
 async fn ask(both: &Both) -> TestCaseResult {
     let state = State { home: &both.home };
-    let all: Vec<String> = ["", "one\n", "two\n", "no end"]
-        .map(|text| Digest::of(text).hex())
-        .into();
-    let list = format!("{}\n", all.join("\n"));
+    let list = ["", "one\n", "two\n", "no end"].map(|text| {
+        let sha256 = Digest::of(text);
+        format!("{} {}\n", sha256.hex(), state.stored(&sha256))
+    });
+    let list = list.concat();
     let questions = [
         (remote::history("w"), ""),
         (remote::show_generation("w", "app", 1), ""),
-        (remote::verify_kept(&state.store(), "w"), list.as_str()),
+        (remote::whole_files("w"), list.as_str()),
     ];
     for (question, stdin) in questions {
         let real = both.sandbox.run(&question, stdin.as_bytes()).await;

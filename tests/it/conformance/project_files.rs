@@ -89,7 +89,8 @@ impl Do {
             }
             Self::Restore(file, previous) => {
                 let kept = kept(*file);
-                remote::restore_file(&path(*file), (&kept, previous.file()), &record)
+                let (kept, stored) = ((kept.as_str(), previous.file()), both.at("stored"));
+                remote::restore_file(&path(*file), kept, &record, &project, (&stored, 0o640))
             }
             Self::SetAside(file, verb) => remote::set_aside(verb, &path(*file), &record),
             Self::RemoveFiles(files) => {

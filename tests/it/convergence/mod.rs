@@ -539,10 +539,12 @@ fn a_release_that_crashes_is_rolled_back() {
 }
 
 #[test]
-fn a_first_release_that_crashes_has_nothing_to_roll_back_to() {
+fn a_first_release_that_crashes_is_removed() {
     run(async {
-        let failure = apply_crashing(&FakeVpu::default(), &desired(&BASE)).await;
-        assert_eq!(failure.restored, Restored::NoPrevious);
+        let vpu = FakeVpu::default();
+        let failure = apply_crashing(&vpu, &desired(&BASE)).await;
+        assert_eq!(failure.restored, Restored::Previous);
+        vpu.world(|world| assert!(world.containers.is_empty(), "{world:#?}"));
     });
 }
 

@@ -19,6 +19,18 @@ use super::{
 /// More commands than any apply of these tests has.
 const MOST_COMMANDS: usize = 200;
 
+/// Removes the image of a release by force, which docker does for stopped containers alone.
+fn remove_image(world: &mut World, of: &Desired) {
+    let image = of.images[0].content.as_ref().unwrap().config_digest;
+    let image = image.to_string();
+    world.images.remove(&image);
+    for container in world.containers.values_mut() {
+        if container.image == image {
+            "exited".clone_into(&mut container.status);
+        }
+    }
+}
+
 /// Returns what a user would see of a release, as lines: files, containers without their IDs, and
 /// the names and volumes that they use.
 fn seen(world: &World) -> Vec<String> {
@@ -168,14 +180,49 @@ proptest! {
                 return; // it completed, and is the release to roll back to
             }
             if pruned {
-                let image = desired(&first).images[0].content.as_ref().unwrap().config_digest;
-                vpu.world(|world| world.images.remove(&image.to_string()));
+                vpu.world(|world| remove_image(world, &desired(&first)));
             }
             let second = first.with(&second);
             let start = vpu.world(|world| world.clone());
             for at in 0.. {
                 assert!(at < MOST_COMMANDS, "it also fails without a fault");
                 vpu.world(|world| *world = start.clone());
+                if !fails_and_restores(&vpu, &desired(&second), at, &before).await {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// Removes all of the VPU's records: what runs there was started by hand, or the home directory was
+/// erased.
+fn forget_records(vpu: &FakeVpu) {
+    vpu.world(|world| {
+        let state = format!("{}/.o3r-deploy/", world.home);
+        world.files.retain(|path, _| !path.starts_with(&state));
+    });
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn without_a_record_what_was_there_is_restored(
+        first in prop::option::of(shapes()),
+        second in shapes(),
+    ) {
+        run(async {
+            let vpu = FakeVpu::default();
+            vpu.world(|world| world.image_volumes.insert("/data".into()));
+            if let Some(first) = &first {
+                converge(&vpu, &desired(first)).await;
+                forget_records(&vpu);
+            }
+            let before = vpu.world(|world| world.clone());
+            for at in 0.. {
+                assert!(at < MOST_COMMANDS, "it also fails without a fault");
+                vpu.world(|world| *world = before.clone());
                 if !fails_and_restores(&vpu, &desired(&second), at, &before).await {
                     break;
                 }
@@ -382,8 +429,7 @@ async fn crashes_without_the_image(crashing: &Shape) -> (String, Vec<String>) {
     let vpu = FakeVpu::default();
     let old = desired(&BASE);
     converge(&vpu, &old).await;
-    let image = old.images[0].content.as_ref().unwrap().config_digest;
-    vpu.world(|world| world.images.remove(&image.to_string()));
+    vpu.world(|world| remove_image(world, &old));
     let new = desired(crashing);
     let plan = plan_for(&vpu, &new).await;
     let said = |r: &plan::NotRestorable| r.reason.contains("no longer exists");
@@ -414,15 +460,14 @@ fn regression_a_restore_pulls_no_image_that_is_gone() {
 }
 
 #[test]
-fn regression_containers_whose_image_is_gone_are_started_if_nothing_replaced_them() {
+fn regression_containers_whose_image_is_gone_come_back_if_nothing_replaced_them() {
     run(async {
         let vpu = FakeVpu::default();
         let old = desired(&BASE);
         converge(&vpu, &old).await;
         let before: BTreeSet<String> =
             vpu.world(|world| world.containers.keys().cloned().collect());
-        let image = old.images[0].content.as_ref().unwrap().config_digest;
-        vpu.world(|world| world.images.remove(&image.to_string()));
+        vpu.world(|world| remove_image(world, &old));
         let new = desired(&Shape { image: 1, ..BASE });
         let plan = plan_for(&vpu, &new).await;
         let commands = plan.steps.iter().flat_map(|step| &step.actions);
@@ -446,7 +491,7 @@ fn regression_containers_whose_image_is_gone_are_started_if_nothing_replaced_the
                 before
             );
             let mut containers = world.containers.values();
-            assert!(containers.all(|c| c.status == "running" && c.name.starts_with("app_")));
+            assert!(containers.all(|c| c.status == "exited" && c.name.starts_with("app_")));
         });
     });
 }
@@ -471,8 +516,7 @@ fn regression_containers_whose_image_is_gone_are_replaced_with_their_anonymous_v
             };
             let before: BTreeSet<String> = vpu.world(|world| anonymous(world));
             assert!(!before.is_empty());
-            let image = old.images[0].content.as_ref().unwrap().config_digest;
-            vpu.world(|world| world.images.remove(&image.to_string()));
+            vpu.world(|world| remove_image(world, &old));
             converge(&vpu, &desired(&next)).await;
             assert_eq!(vpu.world(|world| anonymous(world)), before);
         }

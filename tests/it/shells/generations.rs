@@ -164,8 +164,12 @@ async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_plac
         let deployed = fixture.home().join("share/a");
         assert_eq!(fs::metadata(&stored).unwrap().nlink(), 2);
         fs::write(&deployed, "damaged").unwrap();
-        let verify = remote::verify_kept(text_path(&stored), "w");
-        let list = format!("{}\n", Digest::of(&bytes).hex());
+        let verify = remote::whole_files("w");
+        let list = format!(
+            "{} {}\n",
+            Digest::of(&bytes).hex(),
+            stored.to_str().unwrap()
+        );
         let verified = fixture.run(&verify, list.as_bytes()).await;
         assert!(verified.stdout.is_empty(), "{verified:?}");
         // The file is deployed again.
@@ -226,10 +230,6 @@ async fn a_release_that_was_not_recorded_removes_nothing() {
         assert_eq!(kept(&fixture), ["1"]);
         assert_eq!(names(&fixture), ["app:1", "o3r-deploy/app:1"]);
     }
-}
-
-fn text_path(stored: &Path) -> &str {
-    text(stored.parent().unwrap())
 }
 
 #[tokio::test]

@@ -38,8 +38,16 @@ impl File {
 
     async fn restore(&self, previous: PreviousFile) -> Output {
         let kept = (text(&self.kept), previous);
-        let argv = remote::restore_file(text(&self.path), kept, text(&self.record));
+        let (project, stored) = (self.fixture.home().join("project"), self.stored());
+        let (project, stored) = (text(&project), (text(&stored), 0o640));
+        let argv =
+            remote::restore_file(text(&self.path), kept, text(&self.record), project, stored);
         self.fixture.run(&argv, b"").await
+    }
+
+    /// Where the store would have the previous release's file.
+    fn stored(&self) -> PathBuf {
+        self.fixture.home().join("stored")
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -141,6 +149,18 @@ async fn the_previous_releases_file_is_restored_whatever_happened_to_it() {
             let output = file.restore(is(b"two")).await;
             assert!(output.tail(1).contains("there is no copy of it"));
             assert_eq!(file.read().unwrap(), b"someone's");
+            // The store has it, unless what it has is damaged.
+            for stored in [&b"damaged"[..], b"two", b"two"] {
+                file.write(b"someone's");
+                std::fs::write(file.stored(), stored).unwrap();
+                let output = file.restore(is(b"two")).await;
+                assert_eq!(output.success(), stored == b"two", "{output:?}");
+            }
+            assert_eq!(file.read().unwrap(), b"two");
+            let mode = std::fs::metadata(&file.path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o640);
+            assert_eq!(std::fs::read(file.stored()).unwrap(), b"two");
+            std::fs::remove_file(file.stored()).unwrap();
 
             // Removed, and restored with its directory; doing it twice does not lose it.
             file.write(b"two");
@@ -155,8 +175,15 @@ async fn the_previous_releases_file_is_restored_whatever_happened_to_it() {
             assert_eq!(file.read().unwrap(), b"two");
 
             // If the release had no file, restoring removes it; someone else's file is restored.
+            let project = file.fixture.home().join("project");
+            let other = project.join("other");
+            std::fs::write(&other, "").unwrap();
             assert!(file.restore(PreviousFile::None).await.success());
             assert_eq!(file.read(), None);
+            assert!(!file.path.parent().unwrap().exists() && other.exists());
+            std::fs::remove_file(&other).unwrap();
+            assert!(file.restore(PreviousFile::None).await.success());
+            assert!(file.fixture.home().exists() && !project.exists());
             file.write(b"someone's");
             std::fs::remove_file(&file.kept).unwrap(); // recording a release does so
             let whatever = PreviousFile::Whatever;

@@ -4,7 +4,7 @@ use o3r_deploy::internal::digest::Digest;
 
 use super::{
     commands::{Ran, fail},
-    world::{World, parent},
+    world::{File, World, parent},
 };
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
@@ -36,8 +36,12 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             }
             world.remove_empty_above(path, directory);
         }
-        ("o3r-restore-file", [path, kept, previous, record]) => {
-            restore(world, path, kept, previous)?;
+        ("o3r-restore-file", [path, kept, previous, record, directory, stored, mode]) => {
+            let mode = u32::from_str_radix(mode, 8).map_err(|e| (1, e.to_string()))?;
+            restore(world, path, kept, previous, (stored, mode))?;
+            if *previous == "-" {
+                world.remove_empty_above(path, parent(directory));
+            }
             remember(world, record, kept)?;
         }
         _ => return Err((127, format!("{name}: not understood"))),
@@ -45,7 +49,13 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
     Ok(String::new())
 }
 
-fn restore(world: &mut World, path: &str, kept: &str, previous: &str) -> Result<(), (i32, String)> {
+fn restore(
+    world: &mut World,
+    path: &str,
+    kept: &str,
+    previous: &str,
+    (stored, mode): (&str, u32),
+) -> Result<(), (i32, String)> {
     let is = |world: &World, path: &str| {
         let file = world.files.get(path);
         file.is_some_and(|file| Digest::of(&file.bytes).hex() == previous)
@@ -65,21 +75,31 @@ fn restore(world: &mut World, path: &str, kept: &str, previous: &str) -> Result<
             if is(world, path) {
                 return Ok(());
             }
+            if is(world, stored) {
+                let mut file = world.files[stored].clone();
+                file.mode = mode;
+                return bring_back(world, path, &file);
+            }
             return fail("no copy of the previous release's file is kept");
         }
         _ if world.files.get(path) == world.files.get(kept) => return Ok(()),
         _ => {}
     }
+    let file = world.files[kept].clone();
+    bring_back(world, path, &file)?;
+    if previous == "?" {
+        world.files.remove(kept);
+    }
+    Ok(())
+}
+
+fn bring_back(world: &mut World, path: &str, file: &File) -> Result<(), (i32, String)> {
     if world.directories.contains_key(path) {
         return fail(format!("{path} is a directory"));
     }
     world.make_directory(parent(path));
     unfinished(world, path);
-    let file = world.files[kept].clone();
     world.write(path, &file.bytes, file.mode);
-    if previous == "?" {
-        world.files.remove(kept);
-    }
     Ok(())
 }
 

@@ -48,11 +48,12 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
     let mut out = String::new();
     match (name, args) {
         ("o3r-note-attempt", [_, _]) => {}
-        ("o3r-verify-kept", [store, nonce]) => {
-            for sha256 in String::from_utf8_lossy(stdin).lines() {
-                let file = world.files.get(&format!("{store}/{sha256}"));
+        ("o3r-whole-files", [nonce]) => {
+            for line in String::from_utf8_lossy(stdin).lines() {
+                let (sha256, path) = line.split_once(' ')?;
+                let file = world.files.get(path);
                 if file.is_some_and(|file| Digest::of(&file.bytes).hex() == sha256) {
-                    let _ = writeln!(out, "{nonce} {sha256}");
+                    let _ = writeln!(out, "{nonce} {line}");
                 }
             }
         }

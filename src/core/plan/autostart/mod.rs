@@ -67,7 +67,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
 /// An interrupted apply may have enabled or disabled a unit that this plan does not change, so that
 /// none of its steps would undo that.
 fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
-    let Some(previous) = builder.previous() else {
+    let Some(previous) = builder.recorded() else {
         return;
     };
     for project in &builder.desired.projects {

@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn files<'a>(
     builder: &mut Builder<'a>,
     project: &Project,
-    previous: Option<&Previous<'a>>,
+    previous: &Previous<'a>,
 ) -> Result<BTreeSet<String>, ()> {
     let mut changed = BTreeSet::new();
     let mut blocked = false;
@@ -89,11 +89,7 @@ fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
     let draft = Draft::new(address, Action::Remove, Phase::Switch, cause);
     let draft = draft.source(project.source.as_ref()).run([aside("do")]);
     let detail = format!("kept as {name}{}", remote::FOUND);
-    let mut draft = draft.detail(detail);
-    if builder.previous().is_some() {
-        draft = draft.undo([aside("undo")]);
-    }
-    builder.step(draft);
+    builder.step(draft.detail(detail).undo([aside("undo")]));
 }
 
 /// Returns the files that the last release, or an interrupted apply after it, put into the
@@ -101,11 +97,11 @@ fn set_aside(builder: &mut Builder<'_>, project: &Project, name: &str) {
 pub(super) fn dropped<'a>(
     builder: &Builder<'a>,
     project: &Project,
-    previous: Option<&Previous<'a>>,
+    previous: &Previous<'a>,
 ) -> BTreeSet<&'a str> {
-    let recorded = previous.into_iter().flat_map(Previous::files);
     let is_declared = |relative: &str| project.files.iter().any(|file| file.relative == relative);
-    let files = added(builder, project).into_iter().chain(recorded);
+    let files = added(builder, project).into_iter();
+    let files = files.chain(previous.files());
     files.filter(|relative| !is_declared(relative)).collect()
 }
 
@@ -185,14 +181,9 @@ fn mode(
     let path = project.path(file);
     let change = |mode| Command::new(remote::change_mode(&path, mode));
     let address = file_address(&project.name, &file.relative);
-    let mut draft = Draft::new(address, Action::Update, Phase::Switch, cause);
-    draft = draft
-        .source(project.source.as_ref())
-        .run([change(file.mode)]);
-    if builder.previous().is_some() {
-        draft = draft.undo([change(found)]);
-    }
-    builder.step(draft);
+    let draft = Draft::new(address, Action::Update, Phase::Switch, cause);
+    let draft = draft.source(project.source.as_ref());
+    builder.step(draft.run([change(file.mode)]).undo([change(found)]));
 }
 
 /// Plans to write a file; returns whether that is not blocked.
@@ -200,7 +191,7 @@ fn put(
     builder: &mut Builder<'_>,
     project: &Project,
     file: &ProjectFile,
-    previous: Option<&Previous<'_>>,
+    previous: &Previous<'_>,
     cause: Cause,
 ) -> bool {
     let place = Place::of(builder, project, &file.relative, previous);
@@ -219,12 +210,7 @@ fn put(
 }
 
 /// Plans the removal of a file that an earlier apply put there.
-fn remove(
-    builder: &mut Builder<'_>,
-    project: &Project,
-    relative: &str,
-    previous: Option<&Previous<'_>>,
-) {
+fn remove(builder: &mut Builder<'_>, project: &Project, relative: &str, previous: &Previous<'_>) {
     let place = Place::of(builder, project, relative, previous);
     let what = (Action::Remove, Cause::Undeclared);
     let command = Command::new(place.remove());
@@ -235,18 +221,19 @@ fn step(
     builder: &mut Builder<'_>,
     project: &Project,
     place: &Place,
-    previous: Option<&Previous<'_>>,
+    previous: &Previous<'_>,
     (action, cause): (Action, Cause),
     command: Command,
 ) {
     let address = file_address(&project.name, &place.relative);
-    let draft = Draft::new(address, action, Phase::Switch, cause);
-    let mut draft = draft.source(project.source.as_ref()).run([command]);
-    if let Some(previous) = previous {
-        draft = draft.undo([Command::new(place.restore())]);
-        draft = draft.rollback_always(previous.is_touched());
+    if builder.facts.lost_files.contains(&place.path) {
+        let reason = "it was changed on the VPU, which keeps no copy of the recorded release's";
+        builder.not_restorable(address.clone(), reason);
     }
-    builder.step(draft);
+    let draft = Draft::new(address, action, Phase::Switch, cause);
+    let draft = draft.source(project.source.as_ref()).run([command]);
+    let draft = draft.undo([Command::new(place.restore())]);
+    builder.step(draft.rollback_always(previous.is_touched()));
 }
 
 /// A project's file with what the last release has at its path and where that is kept.
@@ -257,6 +244,10 @@ pub(super) struct Place {
     kept: String,
     record: String,
     previous: PreviousFile,
+    /// Where the store would have the release's file; empty if the release has none.
+    stored: String,
+    /// The mode of the file that is there.
+    mode: u32,
 }
 
 impl Place {
@@ -264,18 +255,27 @@ impl Place {
         builder: &Builder<'_>,
         project: &Project,
         relative: &str,
-        previous: Option<&Previous<'_>>,
+        previous: &Previous<'_>,
     ) -> Self {
         let directory = project.directory();
+        let path = format!("{directory}/{relative}");
+        let previous = previous.file(builder, project, relative);
+        let mode = match builder.facts.paths.get(&path) {
+            Some(Probed::Known(PathFact::File { mode, .. })) => *mode,
+            _ => 0o644,
+        };
         Self {
             relative: relative.to_owned(),
-            path: format!("{directory}/{relative}"),
+            path,
             directory,
+            stored: match previous {
+                PreviousFile::Is(sha256) => builder.state().stored(&sha256),
+                _ => String::new(),
+            },
+            mode,
             kept: builder.state().kept(&project.name, relative),
             record: builder.state().started(&project.name),
-            previous: previous.map_or(PreviousFile::None, |previous| {
-                previous.file(builder, project, relative)
-            }),
+            previous,
         }
     }
 
@@ -291,7 +291,9 @@ impl Place {
     }
 
     pub(super) fn restore(&self) -> Argv {
-        remote::restore_file(&self.path, (&self.kept, self.previous), &self.record)
+        let kept = (self.kept.as_str(), self.previous);
+        let stored = (self.stored.as_str(), self.mode);
+        remote::restore_file(&self.path, kept, &self.record, &self.directory, stored)
     }
 
     /// Whether the last release has exactly this file there.
@@ -352,7 +354,7 @@ mod tests {
             started: None,
         };
         let previous = Previous::of(&builder, project, &found);
-        let all = dropped(&builder, project, previous.as_ref());
+        let all = dropped(&builder, project, &previous);
         assert_eq!(all, ["begun", "released"].into());
     }
 
@@ -363,7 +365,12 @@ mod tests {
         let project = testing::project("app", []);
         let action = |cause: Cause| {
             let mut builder = Builder::new(&desired, &observed, &offers);
-            put(&mut builder, &project, &file("a"), None, cause);
+            let found = Found {
+                containers: [].into(),
+                started: None,
+            };
+            let previous = Previous::of(&builder, &project, &found);
+            put(&mut builder, &project, &file("a"), &previous, cause);
             builder.finish("host").steps.pop().unwrap().action
         };
         assert_eq!(action(Cause::Missing), Action::Create);

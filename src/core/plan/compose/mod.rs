@@ -14,6 +14,7 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::previous::files_to_restore;
 use self::{
     between::Between,
     files::{Place, dropped, files},
@@ -128,7 +129,7 @@ pub(super) fn restore_unchanged(builder: &mut Builder<'_>) -> Vec<Command> {
         }
         let found = Found::of(project, containers, &records.started);
         let previous = Previous::of(builder, project, &found);
-        if let Some(previous) = previous.filter(Previous::is_touched) {
+        if previous.is_touched() {
             let between = Between::of(builder, project, &found);
             let switch = (&Recreate::None, &between);
             let restore = previous.restore(builder, project, &found, &BTreeSet::new(), switch);
@@ -238,7 +239,7 @@ fn take_down(container: &Container) -> String {
 fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let address = address(&project.name);
     let previous = Previous::of(builder, project, found);
-    let Ok(changed_files) = files(builder, project, previous.as_ref()) else {
+    let Ok(changed_files) = files(builder, project, &previous) else {
         return;
     };
     let mut inputs = inputs(builder, project);
@@ -328,15 +329,9 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     let switch = (&recreate, &between);
     let draft = draft.run(start(builder, project, found, switch, &inputs));
     let draft = draft.run(policies.set(project));
-    let draft = match previous {
-        None => draft,
-        Some(previous) => {
-            let undo = previous.restore(builder, project, found, &changed_files, switch);
-            let broken = loses_containers(builder, found) || is_touched(&previous, found);
-            draft.undo(undo).rollback_always(broken)
-        }
-    };
-    builder.step(draft);
+    let undo = previous.restore(builder, project, found, &changed_files, switch);
+    let broken = loses_containers(builder, found) || is_touched(&previous, found);
+    builder.step(draft.undo(undo).rollback_always(broken));
 }
 
 /// Returns the services whose containers differ from their definition, their image, or what docker
@@ -470,7 +465,7 @@ fn deleted(path: &str) -> Change {
 
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let previous = Previous::of(builder, project, found);
-    let dropped = dropped(builder, project, previous.as_ref());
+    let dropped = dropped(builder, project, &previous);
     let mut files = vec![];
     let mut directories = vec![];
     for file in &project.files {
@@ -498,7 +493,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     }
     let nothing = found.containers.is_empty() && found.started.is_none();
     if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
-        if previous.is_some_and(|previous| previous.has_it()) {
+        if previous.has_it() {
             let reason = "it was removed from the VPU before this apply";
             builder.not_restorable(address(&project.name), reason);
         }
@@ -512,7 +507,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let mut changed = BTreeSet::new();
     for relative in files.into_iter().chain(dropped) {
         changed.insert(relative.to_owned());
-        let place = Place::of(builder, project, relative, previous.as_ref());
+        let place = Place::of(builder, project, relative, &previous);
         actions.push(place.remove());
         undo.push(Command::new(place.restore()));
     }
@@ -521,16 +516,13 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
     let mut draft = draft.source(project.source.as_ref());
     draft.changes = changed.iter().map(|path| deleted(path)).collect();
-    draft = draft.run(actions.into_iter().map(Command::new));
-    if let Some(previous) = previous {
-        undo.splice(0..0, previous::make_room(builder));
-        let between = Between::of_absent(builder, project, found);
-        let switch = (&Recreate::None, &between);
-        undo.extend(previous.restore(builder, project, found, &changed, switch));
-        let broken = loses_containers(builder, found) || is_touched(&previous, found);
-        draft = draft.undo(undo).rollback_always(broken);
-    }
-    builder.step(draft);
+    let draft = draft.run(actions.into_iter().map(Command::new));
+    undo.splice(0..0, previous::make_room(builder));
+    let between = Between::of_absent(builder, project, found);
+    let switch = (&Recreate::None, &between);
+    undo.extend(previous.restore(builder, project, found, &changed, switch));
+    let broken = loses_containers(builder, found) || is_touched(&previous, found);
+    builder.step(draft.undo(undo).rollback_always(broken));
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@ use super::{
     started::stranger,
 };
 use crate::{
-    desired::{COMPOSE_FILE, Project, ProjectState},
+    desired::{COMPOSE_FILE, Desired, Project, ProjectState},
     digest::Digest,
-    facts::{Container, Input, Made, PathFact, Probed},
+    facts::{Container, Facts, Input, Made, PathFact, Probed},
     health::HealthGate,
     plan::{Action, Command, Note, NoteCode, builder::Builder, image, volume},
-    remote::{self, PreviousFile},
+    remote::{self, PreviousFile, State},
 };
 
-/// What the last recorded release has of a project.
+/// What a rollback restores of a project: what the last recorded release has of it, or else what
+/// is there.
 pub(super) struct Previous<'a> {
     /// The project's part of the record; `None` if the release did not have the project.
     made: Option<&'a Made>,
@@ -29,9 +30,8 @@ pub(super) struct Previous<'a> {
 }
 
 impl<'a> Previous<'a> {
-    /// Returns `None` if no release was recorded: there is nothing to roll back to.
-    pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Option<Self> {
-        let made = builder.previous()?.made.get(&project.name);
+    pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Self {
+        let made = builder.previous().made.get(&project.name);
         // A step that writes a file first removes the record of what was started, and one that
         // replaces a volume removes its containers.
         let started = found.started.zip(made).is_some_and(|(started, made)| {
@@ -45,14 +45,14 @@ impl<'a> Previous<'a> {
             let same_inputs = inputs.eq(&made.inputs) && names_are(builder, made);
             same_inputs && same_containers && runs_as_recorded
         });
-        Some(Self {
+        Self {
             made,
             untouched: if made.is_some() {
                 started
             } else {
                 added(builder, project).is_empty()
             },
-        })
+        }
     }
 
     /// Whether the project has to be restored even if no step of this plan touches it.
@@ -118,11 +118,16 @@ impl<'a> Previous<'a> {
                 commands.push(Command::new(remote::remove_project(name, &started)));
                 return commands;
             }
-            let reason = "it existed before, and is not part of the last recorded release";
-            builder.not_restorable(address(name), reason);
+            if self.is_touched() {
+                let reason = "it existed before, an interrupted apply changed it, and no recorded release has it";
+                builder.not_restorable(address(name), reason);
+            }
             let state = state(any_runs(found));
             let images = images_of(builder, found);
             commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
+            if found.containers.values().all(|c| c.runs() || c.is_done()) {
+                commands.push(stays_as(name, state));
+            }
             return commands;
         };
         commands.extend(images(builder, project, made));
@@ -140,16 +145,10 @@ impl<'a> Previous<'a> {
             .map(|(name, id)| image::name_and_reference(builder.facts, name, id))
             .collect();
         commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
-        match state {
-            // A project that was scaled to zero stays so.
-            ProjectState::Running if !self.is_touched() && found.containers.is_empty() => {}
-            ProjectState::Running => {
-                let gate = HealthGate::stays_up();
-                commands.push(Command::new(remote::wait_healthy(name, &gate)));
-            }
-            ProjectState::Stopped | ProjectState::Absent => {
-                commands.push(Command::new(remote::compose(name, ["stop"])));
-            }
+        // A project that was scaled to zero stays so.
+        let is_none = !self.is_touched() && found.containers.is_empty();
+        if state != ProjectState::Running || !is_none {
+            commands.push(stays_as(name, state));
         }
         commands.push(record(builder, name, &made.inputs));
         commands
@@ -165,7 +164,7 @@ impl<'a> Previous<'a> {
     ) -> Vec<Command> {
         let mut commands = vec![];
         for file in &project.files {
-            let place = Place::of(builder, project, &file.relative, Some(self));
+            let place = Place::of(builder, project, &file.relative, self);
             let is_it = project.state != ProjectState::Absent && place.had(file);
             if !is_it && !changed.contains(&file.relative) {
                 commands.push(Command::new(place.restore()));
@@ -198,7 +197,7 @@ impl<'a> Previous<'a> {
         images: &[String],
         (forwards, between): (&Recreate, &Between<'_>),
     ) -> Vec<Command> {
-        let then = between.restore(project, self.made, !self.is_touched());
+        let then = between.restore(project, (self.made, found), !self.is_touched());
         let known = builder.facts.images.known();
         let mut wanted = self.made.into_iter().flat_map(images_made);
         let held = known.is_none_or(|known| wanted.all(|(_, id)| known.contains_key(id)));
@@ -212,12 +211,13 @@ impl<'a> Previous<'a> {
                 then,
             );
         }
-        // Another step may remove a container that others of the project depend on.
-        let lost = loses_containers(builder, found)
-            .then(|| Recreate::Services(found.services().map(str::to_owned).collect()));
-        let recreate = match (forwards, &lost) {
-            (Recreate::None, Some(lost)) => lost,
-            (forwards, _) => forwards,
+        // Another step may remove a container that others of the project depend on. Containers that no release
+        // has recorded come back themselves.
+        let all = Recreate::Services(found.services().map(str::to_owned).collect());
+        let recreate = match forwards {
+            Recreate::None if loses_containers(builder, found) => &all,
+            Recreate::All if self.made.is_none() => &all,
+            forwards => forwards,
         };
         restore_project(project, state, &found.containers, images, recreate, then)
     }
@@ -276,12 +276,47 @@ pub(super) fn added<'a>(builder: &Builder<'a>, project: &Project) -> BTreeSet<&'
     added.into_iter().flatten().map(String::as_str).collect()
 }
 
+/// Returns the files that a rollback to the last recorded release would restore and of which it is
+/// not known whether they are there: by path, the content, and further paths where it may be kept.
+pub fn files_to_restore(
+    desired: &Desired,
+    facts: &Facts,
+) -> BTreeMap<String, (Digest, Vec<String>)> {
+    let state = State {
+        home: &facts.system.home,
+    };
+    let records = facts.records.known();
+    let release = records.and_then(|records| records.releases.get(desired.release.name.as_str()));
+    let mut files = BTreeMap::new();
+    for project in &desired.projects {
+        let made = release.and_then(|release| release.made.get(&project.name));
+        let is_wanted = |relative: &str, sha256: Digest| {
+            let mut files = project.files.iter();
+            project.state != ProjectState::Absent
+                && files.any(|file| file.relative == relative && file.sha256 == sha256)
+        };
+        for (input, value) in made.into_iter().flat_map(|made| &made.inputs) {
+            let (Input::File(relative), Ok(sha256)) = (input, value.parse()) else {
+                continue;
+            };
+            let path = format!("{}/{relative}", project.directory());
+            let is_there = match facts.paths.get(&path) {
+                Some(Probed::Known(PathFact::File { sha256: found, .. })) => *found == Some(sha256),
+                _ => false,
+            };
+            if !is_there && !is_wanted(relative, sha256) {
+                let kept = [state.kept(&project.name, relative), state.stored(&sha256)];
+                files.insert(path, (sha256, kept.into()));
+            }
+        }
+    }
+    files
+}
+
 /// Returns the commands that remove projects which the last release did not have: they may hold
 /// names or ports of a restored one, and their own undo commands run later.
 pub(super) fn make_room(builder: &Builder<'_>) -> Vec<Command> {
-    let Some(previous) = builder.previous() else {
-        return vec![];
-    };
+    let previous = builder.previous();
     let new = builder.desired.projects.iter().filter(|project| {
         project.state != ProjectState::Absent && !previous.made.contains_key(&project.name)
     });
@@ -373,6 +408,14 @@ fn volumes_made(made: &Made) -> impl Iterator<Item = (&str, &str)> {
     made.inputs.iter().filter_map(|(input, value)| match input {
         Input::Volume(name) => Some((name.as_str(), value.as_str())),
         _ => None,
+    })
+}
+
+/// Returns the command that has a restored project stay up, or stopped.
+fn stays_as(project: &str, state: ProjectState) -> Command {
+    Command::new(match state {
+        ProjectState::Running => remote::wait_healthy(project, &HealthGate::stays_up()),
+        ProjectState::Stopped | ProjectState::Absent => remote::compose(project, ["stop"]),
     })
 }
 

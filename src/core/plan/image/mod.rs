@@ -165,7 +165,7 @@ fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>)
     let desired = builder.desired;
     let contents = desired.images.iter().filter_map(|i| i.content.as_ref());
     let wanted: BTreeSet<String> = contents.map(|c| c.config_digest.to_string()).collect();
-    let made = builder.previous().into_iter().flat_map(|r| r.made.values());
+    let made = builder.previous().made.values();
     // Images that a failure would roll back to.
     let last: BTreeSet<&String> = made.flat_map(|made| made.inputs.values()).collect();
     let old = images
@@ -299,9 +299,6 @@ fn restorable(
     images: &BTreeMap<String, facts::Image>,
     draft: Draft,
 ) -> Draft {
-    if builder.previous().is_none() {
-        return draft;
-    }
     let recorded = builder.previous_input(&facts::Input::Image(name.to_owned()));
     let undo = match recorded.or(now) {
         Some(old) if images.contains_key(old) => {

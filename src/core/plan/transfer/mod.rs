@@ -95,9 +95,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
     let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
     leftovers(builder, &cleared);
-    if cut_off(builder) && builder.previous().is_some() {
-        let reason = "an apply was interrupted while it moved files: which of them the last recorded release had is \
-                      unknown";
+    if cut_off(builder) {
+        let reason = "an apply was interrupted while it moved files: which of them were there before is unknown";
         builder.not_restorable(upload_address(), reason);
     }
     upload(builder, &planned);

@@ -79,14 +79,17 @@ impl<'a> Between<'a> {
     pub(super) fn restore(
         &self,
         project: &Project,
-        made: Option<&Made>,
+        (made, found): (Option<&Made>, &Found<'_>),
         untouched: bool,
     ) -> Vec<Command> {
         let mut commands = mounts::bring_back(project, &self.covered, &self.surplus);
         if !untouched {
             commands.extend(self.taken.iter().map(mounts::Taken::bring_back));
         }
-        commands.extend(mounts::uncover_again(project, made, untouched));
+        commands.extend(match made {
+            Some(made) => mounts::uncover_again(project, made, untouched),
+            None => mounts::uncover_found(project, found),
+        });
         commands.extend(self.networks.restore(project, untouched));
         commands
     }
@@ -112,10 +115,12 @@ pub(super) fn free_volume(
     users.map(|lost| lost.stand_in()).collect()
 }
 
-/// Returns an obstacle if the project's networks or volumes
+/// Returns an obstacle if the project's networks, volumes or containers
 /// cannot be made to match the compose file.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
-    networks::unmet(builder, project).or_else(|| volumes::unmet(builder, project))
+    networks::unmet(builder, project)
+        .or_else(|| volumes::unmet(builder, project))
+        .or_else(|| lost::unmet(builder, project))
 }
 
 #[cfg(test)]

@@ -129,13 +129,9 @@ pub(super) fn uncover(project: &Project, covered: &[Covered<'_>]) -> Vec<Command
 
 /// Returns the same commands for a rollback: for mounts that the last recorded release has and this
 /// plan changes, and for all of its mounts if the current state is uncertain.
-pub(super) fn uncover_again(
-    project: &Project,
-    made: Option<&Made>,
-    untouched: bool,
-) -> Vec<Command> {
+pub(super) fn uncover_again(project: &Project, made: &Made, untouched: bool) -> Vec<Command> {
     let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for (input, was) in made.iter().flat_map(|made| &made.inputs) {
+    for (input, was) in &made.inputs {
         let Input::Mount {
             service,
             destination,
@@ -151,6 +147,25 @@ pub(super) fn uncover_again(
             mounts.insert(destination, volume);
         }
     }
+    commands(project, services)
+}
+
+/// Returns the same commands for containers that no release has recorded: for all of their mounts.
+pub(super) fn uncover_found(project: &Project, found: &Found<'_>) -> Vec<Command> {
+    let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for container in found.containers.values() {
+        let mounts = services.entry(&container.service).or_default();
+        // docker-compose mounts secrets in that directory.
+        let declared = container.mounts.iter().filter(|(destination, mount)| {
+            !mount.anonymous && !destination.starts_with("/run/secrets/")
+        });
+        mounts.extend(declared.map(|(destination, mount)| {
+            let is_volume = mount.kind == MountKind::Volume;
+            let volume = if is_volume { mount.name.as_str() } else { "" };
+            (destination.as_str(), volume)
+        }));
+    }
+    services.retain(|_, mounts| !mounts.is_empty());
     commands(project, services)
 }
 
@@ -444,7 +459,7 @@ mod tests {
                 running: true,
                 inputs: [(input, was.to_owned())].into(),
             };
-            uncover_again(&project, Some(&made), untouched).len()
+            uncover_again(&project, &made, untouched).len()
         };
         assert_eq!(uncovered("path /new", true), 0);
         assert_eq!(uncovered("path /old", true), 1);

@@ -40,7 +40,9 @@ fn a_rollback_removes_projects_that_the_plan_created() {
         assert_eq!(names.len(), commands.len());
         names
     };
-    assert_eq!(removed(&observed), [""; 0], "nothing to restore");
+    let all = ["begun", "new", "old", "theirs"];
+    assert_eq!(removed(&testing::observed()), all, "nothing was there");
+    assert_eq!(removed(&observed), ["new", "old"]);
     let release = facts::Release {
         version: "0".into(),
         desired: Digest::of(b""),
@@ -121,9 +123,7 @@ fn is_touched(observed: &facts::Observed) -> bool {
     let (project, facts) = (&desired.projects[0], builder.facts);
     let started = &facts.records.known().unwrap().started;
     let found = Found::of(project, facts.containers.known().unwrap(), started);
-    Previous::of(&builder, project, &found)
-        .unwrap()
-        .is_touched()
+    Previous::of(&builder, project, &found).is_touched()
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_project_that_the_release_had_not_is_removed_unless_it_is_somebody_elses() {
             containers: there.known().unwrap().iter().collect(),
             started: None,
         };
-        let previous = Previous::of(&builder, project, &found).unwrap();
+        let previous = Previous::of(&builder, project, &found);
         let between = Between::of(&builder, project, &found);
         let switch = (&Recreate::None, &between);
         let commands = previous.restore(&mut builder, project, &found, &BTreeSet::new(), switch);
@@ -281,7 +281,7 @@ fn what_the_releases_anonymous_volumes_were_is_doubted_where_it_was_not_recorded
         let (project, facts) = (&desired.projects[0], builder.facts);
         let started = &facts.records.known().unwrap().started;
         let found = Found::of(project, facts.containers.known().unwrap(), started);
-        let previous = Previous::of(&builder, project, &found).unwrap();
+        let previous = Previous::of(&builder, project, &found);
         let between = Between::of(&builder, project, &found);
         let switch = (&Recreate::None, &between);
         previous.restore(&mut builder, project, &found, &BTreeSet::new(), switch);
@@ -320,7 +320,7 @@ fn a_restore_leaves_files_alone_that_the_release_has_and_that_have_steps() {
             containers: BTreeMap::new(),
             started: None,
         };
-        let previous = Previous::of(&builder, project, &found).unwrap();
+        let previous = Previous::of(&builder, project, &found);
         let changed = changed.iter().map(|file| (*file).to_owned()).collect();
         previous.files_put_before(&builder, project, &changed).len()
     };
@@ -347,7 +347,7 @@ fn containers_of_an_untouched_project_come_back_themselves() {
         let (project, facts) = (&desired.projects[0], builder.facts);
         let started = &facts.records.known().unwrap().started;
         let found = Found::of(project, facts.containers.known().unwrap(), started);
-        let previous = Previous::of(&builder, project, &found).unwrap();
+        let previous = Previous::of(&builder, project, &found);
         let between = Between::of(&builder, project, &found);
         let switch = (&Recreate::None, &between);
         let commands = previous.restore(&mut builder, project, &found, &BTreeSet::new(), switch);
@@ -419,7 +419,7 @@ fn a_file_that_the_release_has_not_is_somebody_elses_unless_an_apply_put_it_ther
             containers: BTreeMap::new(),
             started: None,
         };
-        let previous = Previous::of(&builder, project, &found).unwrap();
+        let previous = Previous::of(&builder, project, &found);
         previous.file(&builder, project, "a.conf")
     };
     let theirs = previous_file(PathFact::Other, &[]);
