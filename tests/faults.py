@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Breaks applies at chosen commands and looks what runs afterwards, with nobody there: the VPU decides alone.
 
-    tests/faults.sh [--runs N] [--seed S] [--only FAULT] [--at COMMAND]    needs `cargo build` and docker
+    tests/faults.sh [--runs N] [--seed S] [--only FAULT] [--at COMMAND] [--over STATE]    needs `cargo build` and docker
 
 Each run applies release 1.0.0 to a twin, then starts to apply 1.1.0: two compose projects, two images, a transfer that adds,
 changes and removes files, a volume, autostart. A hook in the twin's sshd stops at one command of that apply, before, during
 or after it, and one of the FAULTS happens. Without --runs, every command is broken by every fault at every moment; with it,
 the seed chooses. The deadline of the watchdog is then set to now, instead of waiting for 120 s. Afterwards the twin is
-compared with both manifests:
+compared with both manifests. With `--over unrecorded`, the records of 1.0.0 are erased first; with `--over nothing`, 1.1.0 is
+the first release, and old means that nothing of it is there:
     old, new   that release is there whole
     mixture    neither is, or no container runs: a failure
     stuck      the VPU did not decide within two minutes: a failure
@@ -74,6 +75,29 @@ docker ps -aq | xargs docker inspect -f '{{.Image}}' | sort -u >/tmp/used
 docker image ls -q --no-trunc | sort -u | grep -vxF -f /tmp/used | xargs -r docker image rm --force
 docker volume rm extra
 rmdir extra
+"""
+
+# The record alone, which also has what containers were started from.
+UNRECORDED = "rm -rf .o3r-deploy"
+
+NOTHING = """
+for project in hello tool; do
+    docker ps -aq --filter label=com.docker.compose.project=$project | xargs -r docker rm -f
+    docker network rm ${project}_default
+    systemctl --user disable oem-dc@$project
+    rm -rf /usr/share/oem/docker/compose/$project
+done
+docker volume rm share
+rm -rf share config .o3r-deploy
+"""
+
+# What an apply of the first release changes in its switch phase.
+SHOWN = """
+docker ps -a --format '{{.Names}}' | sort
+docker network ls --format '{{.Name}}' | sort
+docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -v ^o3r-deploy/ | sort
+ls -AR /usr/share/oem/docker/compose config
+systemctl --user list-unit-files --state enabled --no-legend 'oem-dc*'
 """
 
 TOOL = """version: "2.4"
@@ -196,6 +220,29 @@ class Bench:
         steps = [step for step in plan["steps"] if wanted(step)]
         return [[step["address"], step["cause"], *step.get("further_causes", [])] for step in steps] + plan["blocked"]
 
+    def reset(self, over):
+        """Brings the twin to the state that the apply starts from."""
+        if over == "nothing":
+            as_oem(NOTHING, check=False)
+        else:
+            self.apply("1.0.0")
+        # What earlier runs brought: nothing uses it.
+        as_oem(UNUSED, check=False)
+        if over == "unrecorded":
+            as_oem(UNRECORDED)
+        self.before = as_oem(SHOWN, check=False)
+
+    def is_old(self, over):
+        """Whether the state before the apply is there whole; else what is not."""
+        if over == "nothing":
+            now = as_oem(SHOWN, check=False)
+            return [] if now == self.before else [now]
+        missing = self.missing("1.0.0")
+        if over == "unrecorded":
+            erased = "no record of what they were started from"
+            missing = [one for one in missing if len(one) > 2 or one[1].get("found") != erased]
+        return missing
+
     def look_at_foreign(self):
         return as_oem("docker inspect -f '{{.Id}} {{.State.Running}}' foreign; cat foreign.txt", check=False)
 
@@ -278,11 +325,9 @@ def decided():
     return False
 
 
-def break_once(bench, command, moment, fault, clean):
+def break_once(bench, over, command, moment, fault, clean):
     """Returns the outcome of one fault, and what is wrong with it."""
-    bench.apply("1.0.0")
-    # What earlier runs brought: nothing uses it.
-    as_oem(UNUSED, check=False)
+    bench.reset(over)
     name, number = command
     bench.arm(f"{name} {number} {moment} {fault}")
     log = bench.work / "log"
@@ -296,10 +341,10 @@ def break_once(bench, command, moment, fault, clean):
         client.wait()
     outcome = "stuck"
     if decided():
-        missing = {version: bench.missing(version) for version in ("1.0.0", "1.1.0")}
-        outcome = "old" if not missing["1.0.0"] else "new" if not missing["1.1.0"] else "mixture"
+        missing = bench.is_old(over)
+        outcome = "old" if not missing else "new" if not bench.missing("1.1.0") else "mixture"
         if outcome == "mixture":
-            wrong.append(json.dumps(missing["1.0.0"]))
+            wrong.append(json.dumps(missing))
             wrong.append(as_root("journalctl -b --no-pager | grep -E 'oem-dc|o3r|compose|watchdog' | tail -30", check=False))
     seconds = time.monotonic() - began
     try:
@@ -335,6 +380,7 @@ def main():
     parser.add_argument("--skip", type=int, default=0, help="how many of these to skip, to resume a run")
     parser.add_argument("--only", choices=FAULTS, help="only this fault")
     parser.add_argument("--at", help="only at commands of this name")
+    parser.add_argument("--over", choices=["release", "unrecorded", "nothing"], default="release", help="what was there before")
     args = parser.parse_args()
     if not DEPLOY.exists():
         sys.exit("faults.sh: build first: cargo build")
@@ -345,6 +391,7 @@ def main():
     try:
         twin("up", NAME)
         bench = Bench(work)
+        bench.reset(args.over)
         commands = bench.commands()
         bench.apply("1.0.0")
         clean = bench.leftovers()
@@ -368,7 +415,7 @@ def main():
                 continue
             print(f"{number}/{len(schedule)} {fault} {moment} {command[0]} {command[1]}:", end="", flush=True)
             try:
-                outcome, wrong = break_once(bench, command, moment, fault, clean)
+                outcome, wrong = break_once(bench, args.over, command, moment, fault, clean)
             except Failure as error:
                 outcome, wrong = "does not converge", [str(error)]
             print(f"  {outcome}", flush=True)

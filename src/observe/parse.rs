@@ -436,7 +436,7 @@ struct RecordedVolumes {
     anonymous_volumes: Vec<AnonymousVolume>,
 }
 
-/// Parses lines `input NAME\tDIGEST`, `boot ID` and `container ID HASH`. An unknown line
+/// Parses lines `input NAME\tDIGEST`, `boot ID`, `container ID HASH` and `down SERVICE MILLISECONDS`. An unknown line
 /// invalidates the record: nothing is assumed, and the containers are recreated.
 fn started(body: &[&str]) -> Started {
     let mut started = Started::default();
@@ -456,6 +456,13 @@ fn started(body: &[&str]) -> Started {
                 started.containers.insert(id.to_owned());
                 if !hash.is_empty() {
                     started.hashes.insert(hash.to_owned());
+                }
+            }
+            Some(("down", rest)) => {
+                if let Some((service, milliseconds)) = rest.split_once(' ')
+                    && let Ok(milliseconds) = milliseconds.parse()
+                {
+                    started.down.insert(service.to_owned(), milliseconds);
                 }
             }
             _ => return Started::default(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{Details, changes::changes, sign::Sign, units, wrap::line};
-use crate::plan::{Address, Cause, Phase, Plan, ResourceKind, Step, Summary, Verb, Vpu};
+use crate::plan::{Address, Cause, Phase, Plan, ResourceKind, Restart, Step, Summary, Verb, Vpu};
 use o3r_core::names::escape;
 
 /// How to render.
@@ -174,6 +174,11 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
     if let Some(detail) = &step.detail {
         line(out, style, BELOW, &below(detail));
     }
+    if !step.restarts.is_empty() {
+        let services: Vec<String> = step.restarts.iter().map(restart).collect();
+        let text = format!("recreates {}", services.join(", "));
+        line(out, style, BELOW, &below(&text));
+    }
     changes(out, step, style, details);
     if style.commands {
         for command in &step.commands {
@@ -181,6 +186,16 @@ fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
             let _ = writeln!(out, "            {}", paint(style.color, DIM, &command));
         }
     }
+}
+
+/// Formats `web (down 0.9 s the last time)`.
+fn restart(restart: &Restart) -> String {
+    let service = &restart.service;
+    let down = restart.milliseconds.map(units::time);
+    down.map_or_else(
+        || service.clone(),
+        |down| format!("{service} (down {down} the last time)"),
+    )
 }
 
 /// The indentation of text below a step.

@@ -381,6 +381,10 @@ pub struct Started {
     pub hashes: BTreeSet<String>,
     /// The boot in which they were started.
     pub boot_id: String,
+    /// For how many milliseconds services were down when an apply last replaced their containers: from the first signal to
+    /// the start of the successor, by docker's events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub down: BTreeMap<String, u64>,
 }
 
 /// One successful apply.

@@ -125,6 +125,7 @@ mod tests {
             depends_on: vec![],
             source: None,
             changes: vec![],
+            restarts: vec![],
             actions: commands,
             commands: vec![],
             bytes_to_send: 0,

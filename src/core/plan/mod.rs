@@ -34,8 +34,8 @@ pub use image::{delta_bases, layers_to_send, takes_parts};
 pub use note::{Note, NoteCode};
 pub use obstacle::BlockCode;
 pub use step::{
-    Action, Blocked, Cause, Change, ChangeKind, NotRestorable, Phase, Plan, Step, Summary, Vpu,
-    Watchdog,
+    Action, Blocked, Cause, Change, ChangeKind, NotRestorable, Phase, Plan, Restart, Step, Summary,
+    Vpu, Watchdog,
 };
 pub use undo_program::Armed;
 pub use verb::Verb;

@@ -86,6 +86,15 @@ pub struct Vpu {
     pub compose: String,
 }
 
+/// A running service whose containers a step replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Restart {
+    /// The compose service.
+    pub service: String,
+    /// For how many milliseconds it was down the last time; `None` if that was not measured.
+    pub milliseconds: Option<u64>,
+}
+
 /// One resource's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
@@ -112,6 +121,9 @@ pub struct Step {
     /// What happens to each file, if the resource consists of files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// The running services that it stops and starts again, of a compose project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts: Vec<Restart>,
     /// The commands that do it.
     pub actions: Vec<Command>,
     /// The same commands for people: scripts by name, without their bodies.

@@ -226,6 +226,11 @@ proptest! {
                 if !fails_and_restores(&vpu, &desired(&second), at, &before).await {
                     break;
                 }
+                // Nor is there a record of containers that are gone.
+                let state = format!("{}/.o3r-deploy", before.home);
+                let records = vpu.world(|world| world.files_below(&state));
+                let has = |kind: &str| records.keys().any(|path| path.contains(kind));
+                assert!(has("/releases/") || !has("/started/"), "command {at}");
             }
         });
     }

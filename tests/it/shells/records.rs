@@ -185,3 +185,42 @@ async fn a_record_of_containers_is_written_only_if_it_changed() {
         assert_eq!(std::fs::read_to_string(&record).unwrap(), wanted);
     }
 }
+
+#[tokio::test]
+async fn a_record_of_containers_has_how_long_services_were_down() {
+    for shell in shells() {
+        let fixture = sandbox(shell, &[]);
+        let record = fixture.home().join(".o3r-deploy/started/app");
+        let command = remote::record_started("app", text(&record));
+        let docker = |events: &str| {
+            let script = format!(
+                "#!/bin/sh\ncase $1 in container) printf 'w2 app_web_1 h1\\nd1 app_db_1 h2\\n' ;; events) cat <<'E'\n{events}E\n;; esac\n"
+            );
+            fixture.program("docker", &script);
+        };
+        let down = || {
+            let record = std::fs::read_to_string(&record).unwrap();
+            let lines = record.lines().filter(|line| line.starts_with("down "));
+            lines.collect::<Vec<_>>().join(", ")
+        };
+        // An earlier restart, another service, and a crash after the start do not count.
+        docker(
+            "1796051500000000000 kill w1 web\n1796051501000000000 die w1 web\n1796051502000000000 start w1 web\n\
+             1796051510000000000 kill w1 web\n1796051510500000000 kill d1 db\n1796051511000000000 die w1 web\n\
+             1796051512345678901 start w2 web\n1796051513000000000 die w2 web\n1796051514000000000 start w2 web\n",
+        );
+        assert!(fixture.run(&command, b"").await.success());
+        assert_eq!(down(), "down web 2345", "{shell:?}");
+        // The database was replaced, and the line of the other service stays; a record that was set aside counts.
+        let aside = fixture.home().join(".o3r-deploy/previous/app/%started");
+        std::fs::create_dir_all(aside.parent().unwrap()).unwrap();
+        std::fs::rename(&record, &aside).unwrap();
+        docker("1796051600000000000 kill d0 db\n1796051600020000000 start d1 db\n");
+        assert!(fixture.run(&command, b"").await.success());
+        assert_eq!(down(), "down db 20, down web 2345", "{shell:?}");
+        // Somebody had stopped it long before; docker no longer knows the events of the other.
+        docker("1796051600000000000 kill w1 web\n1796052600000000000 start w2 web\n");
+        assert!(fixture.run(&command, b"").await.success());
+        assert_eq!(down(), "down db 20, down web 2345", "{shell:?}");
+    }
+}

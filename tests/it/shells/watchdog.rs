@@ -46,6 +46,7 @@ fn step(id: usize, name: &str, undo: &[&str]) -> Step {
         depends_on: vec![],
         source: None,
         changes: vec![],
+        restarts: vec![],
         actions: vec![],
         commands: vec![],
         bytes_to_send: 0,

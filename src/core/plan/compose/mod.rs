@@ -32,7 +32,7 @@ pub(super) use self::{
     transfers::affected,
 };
 use super::{
-    Action, Address, Cause, Change, ChangeKind, Command, Phase, ResourceKind,
+    Action, Address, Cause, Change, ChangeKind, Command, Phase, ResourceKind, Restart,
     builder::{Builder, Draft},
     image, volume,
 };
@@ -163,6 +163,21 @@ impl<'a> Found<'a> {
     /// Returns the services of its containers.
     fn services(&self) -> impl Iterator<Item = &str> {
         self.containers.values().map(|c| c.service.as_str())
+    }
+
+    /// Returns the running services whose containers are recreated.
+    fn restarts(&self, project: &Project, recreate: &Recreate) -> Vec<Restart> {
+        let running = self.containers.values().filter(|c| c.status.is_up());
+        let services: BTreeSet<&str> = running.map(|c| c.service.as_str()).collect();
+        let replaced = services.into_iter().filter(|service| {
+            project.services.contains_key(*service) && recreate.replaces(service)
+        });
+        let down = self.started.map(|started| &started.down);
+        let restarts = replaced.map(|service| Restart {
+            service: service.to_owned(),
+            milliseconds: down.and_then(|down| down.get(service)).copied(),
+        });
+        restarts.collect()
     }
 
     /// Whether an input that differs needs no mention where files change: what docker-compose makes of them, and an image
@@ -325,6 +340,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         causes.collect()
     };
     draft.depends_on = depends_on;
+    draft.restarts = found.restarts(project, &recreate);
     let draft = draft.source(project.source.as_ref());
     let switch = (&recreate, &between);
     let draft = draft.run(start(builder, project, found, switch, &inputs));

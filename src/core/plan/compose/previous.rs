@@ -128,6 +128,11 @@ impl<'a> Previous<'a> {
             if found.containers.values().all(|c| c.runs() || c.is_done()) {
                 commands.push(stays_as(name, state));
             }
+            // The record that is there may be of the containers that just went.
+            commands.push(match found.started {
+                Some(started) => record(builder, name, &started.inputs),
+                None => Command::new(remote::remove_paths([builder.state().started(name)])),
+            });
             return commands;
         };
         commands.extend(images(builder, project, made));

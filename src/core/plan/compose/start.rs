@@ -26,7 +26,7 @@ pub(super) enum Recreate {
 
 impl Recreate {
     /// Whether a service's containers are recreated.
-    fn replaces(&self, service: &str) -> bool {
+    pub(super) fn replaces(&self, service: &str) -> bool {
         match self {
             Self::None => false,
             Self::Services(services) => services.contains(service),

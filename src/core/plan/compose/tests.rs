@@ -9,6 +9,46 @@ use crate::{
 };
 
 #[test]
+fn running_services_that_are_recreated_are_listed_with_the_time_they_were_down() {
+    let service = || crate::desired::Service::default();
+    let project = testing::project(
+        "app",
+        [("db", service()), ("job", service()), ("web", service())],
+    );
+    let container = |service: &str, status| Container {
+        service: service.into(),
+        status,
+        ..Container::default()
+    };
+    use crate::facts::ContainerState::{Exited, Running};
+    let all = [
+        container("db", Running),
+        container("gone", Running),
+        container("job", Exited),
+        container("web", Running),
+    ];
+    let ids = ["1", "2", "3", "4"].map(str::to_owned);
+    let started = Started {
+        down: [("web".to_owned(), 850)].into(),
+        ..Started::default()
+    };
+    let found = Found {
+        containers: ids.iter().zip(&all).collect(),
+        started: Some(&started),
+    };
+    let restarts = |recreate: &Recreate| {
+        let restarts = found.restarts(&project, recreate).into_iter();
+        let restarts = restarts.map(|one| (one.service, one.milliseconds));
+        restarts.collect::<Vec<_>>()
+    };
+    assert_eq!(restarts(&Recreate::None), []);
+    let all = [("db".to_owned(), None), ("web".to_owned(), Some(850))];
+    assert_eq!(restarts(&Recreate::All), all);
+    let web = Recreate::Services(["job", "web"].map(str::to_owned).into());
+    assert_eq!(restarts(&web), all[1..]);
+}
+
+#[test]
 fn a_project_is_taken_down_with_the_files_that_it_was_created_from() {
     let mut container = Container {
         project: "cam".into(),
