@@ -91,7 +91,7 @@ pub struct Vpu {
 pub struct Restart {
     /// The compose service.
     pub service: String,
-    /// For how many milliseconds it was down the last time; `None` if that was not measured.
+    /// For how many milliseconds it was down the last time, if that was measured.
     pub milliseconds: Option<u64>,
 }
 
