@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     desired::{COMPOSE_FILE, ProjectFile, Service},
     digest::Digest,
-    facts,
+    facts::{self, ContainerState},
     offers::Offers,
     plan::Plan,
     testing,
@@ -10,7 +10,7 @@ use crate::{
 
 #[test]
 fn running_services_that_are_recreated_are_listed_with_the_time_they_were_down() {
-    let service = || crate::desired::Service::default();
+    let service = Service::default;
     let project = testing::project(
         "app",
         [("db", service()), ("job", service()), ("web", service())],
@@ -20,12 +20,12 @@ fn running_services_that_are_recreated_are_listed_with_the_time_they_were_down()
         status,
         ..Container::default()
     };
-    use crate::facts::ContainerState::{Exited, Running};
+    let (up, down) = (ContainerState::Running, ContainerState::Exited);
     let all = [
-        container("db", Running),
-        container("gone", Running),
-        container("job", Exited),
-        container("web", Running),
+        container("db", up.clone()),
+        container("gone", up.clone()),
+        container("job", down),
+        container("web", up),
     ];
     let ids = ["1", "2", "3", "4"].map(str::to_owned);
     let started = Started {
