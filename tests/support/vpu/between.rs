@@ -132,9 +132,15 @@ pub(super) fn leave_stand_in(
     if !volumes.is_empty() {
         let number = old.details.number.to_string();
         let words = [&old.project, &old.service, &number, &old.working_dir];
+        // A container that docker-compose did not create has none of them.
+        let labels = if old.project.is_empty() {
+            BTreeMap::new()
+        } else {
+            labels(words.map(String::as_str), old.details.one_off)
+        };
         let wanted = Wanted {
             image: image.unwrap_or(&old.image).to_owned(),
-            labels: labels(words.map(String::as_str), old.details.one_off),
+            labels,
             volumes,
             ..Wanted::default()
         };
