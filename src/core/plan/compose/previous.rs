@@ -122,6 +122,12 @@ impl<'a> Previous<'a> {
                 let reason = "it existed before, an interrupted apply changed it, and no recorded release has it";
                 builder.not_restorable(address(name), reason);
             }
+            let held = builder.facts.images.known();
+            let is_lost = |c: &&&Container| held.is_some_and(|held| !held.contains_key(&c.image));
+            if let Some(container) = found.containers.values().find(is_lost) {
+                let reason = format!("the image of container {} no longer exists", container.name);
+                builder.not_restorable(address(name), reason);
+            }
             let state = state(any_runs(found));
             let images = images_of(builder, found);
             commands.extend(self.restore_in_state(builder, project, state, found, &images, switch));
