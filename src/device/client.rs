@@ -21,6 +21,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon a tunnel to a port without a listener is closed: one round trip, also over a VPN.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
+/// How soon an answer is read that had arrived when the connection ended.
+const BUFFERED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The most bytes of an answer; the whole configuration of an O3R with six cameras has some 200 kB.
 const ANSWER_LIMIT: usize = 8 << 20;
 
@@ -111,24 +114,33 @@ async fn post(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(http)?;
-    let connection = tokio::spawn(connection);
     let request = Request::post(PATH)
         .header("Host", "127.0.0.1")
         .header("Content-Type", "text/xml")
         .header("Connection", "close")
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| DeviceError::Garbage { expected: "HTTP" })?;
-    let response = sender.send_request(request).await.map_err(http)?;
-    let status = response.status();
-    let answer = Limited::new(response.into_body(), ANSWER_LIMIT)
-        .collect()
-        .await
-        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => DeviceError::TooLong,
-            None => DeviceError::Truncated { port },
-        })?
-        .to_bytes();
-    connection.abort();
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(http)?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), ANSWER_LIMIT)
+            .collect()
+            .await
+            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => DeviceError::TooLong,
+                None => DeviceError::Truncated { port },
+            })?;
+        Ok((status, answer.to_bytes()))
+    };
+    // hyper (1.12) never answers a request that it takes while the connection closes.
+    let mut exchange = std::pin::pin!(exchange);
+    let (status, answer) = tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        _ = connection => tokio::time::timeout(BUFFERED_WITHIN, exchange)
+            .await
+            .unwrap_or(Err(DeviceError::Cut { port })),
+    }?;
     if status.is_success() {
         Ok(answer)
     } else {
@@ -230,6 +242,33 @@ mod tests {
                 "{words:?}"
             );
         }
+    }
+
+    /// ssh closes a tunnel to a port without a listener at any moment of the request.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_closed_connection_is_noticed_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("port-80");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let server = tokio::spawn(async move {
+            for turn in 0_u64.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                match turn % 4 {
+                    0 => {}
+                    1 => tokio::task::yield_now().await,
+                    2 => std::thread::sleep(Duration::from_micros(turn % 97)),
+                    _ => drop(stream.read(&mut [0; 10]).await),
+                }
+            }
+        });
+        for turn in 0..20_000 {
+            let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+            let answer = post(Box::new(stream), 80, "x".repeat(300));
+            let answer = tokio::time::timeout(TIMEOUT / 2, answer).await;
+            let cut = matches!(answer, Ok(Err(DeviceError::Cut { port: 80 })));
+            assert!(cut, "{turn}: {answer:?}");
+        }
+        server.abort();
     }
 
     proptest! {
