@@ -44,6 +44,7 @@ use crate::{
 /// The probe script, for any POSIX shell.
 pub const PROBE: &str = concat!(
     include_str!("../core/remote/process-start.sh"),
+    include_str!("disk.sh"),
     include_str!("probe.sh")
 );
 
@@ -94,7 +95,7 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> Result<Observed, Obser
     observed.facts.device_help = device_help;
     if let Some((trees, readings)) = trees? {
         observed.facts.trees = trees;
-        observed.readings.free = readings.free;
+        observed.readings.disks = readings.disks;
     }
     Ok(observed)
 }

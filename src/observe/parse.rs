@@ -7,8 +7,8 @@ use o3r_core::architecture::Architecture;
 use serde::Deserialize;
 
 use super::{
-    AnonymousVolume, Applied, Arrived, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE,
-    Readings, Records, Release, Started, System, Trees, Watchdog, autostart,
+    AnonymousVolume, Applied, Arrived, Disk, Facts, Observed, PathFact, Probed, Query,
+    READ_BY_COMPOSE, Readings, Records, Release, Started, System, Trees, Watchdog, autostart,
     engine::{Engine, Lines},
     listeners,
 };
@@ -172,10 +172,7 @@ fn system(text: &str, readings: &mut Readings) -> Result<System, ParseError> {
     readings.clock = get("clock").parse().ok();
     readings.sha256_tool = get("sha256") != "none";
     readings.zstd = get("zstd") == "yes";
-    readings.home_total = kilobytes("home_kb");
-    readings.home_free = kilobytes("home_free_kb");
-    readings.docker_total = kilobytes("docker_kb");
-    readings.docker_free = kilobytes("docker_free_kb");
+    readings.home_disk = Disk::parse(get("home_disk"));
     readings.memory_total = kilobytes("memory_kb");
     readings.memory_available = kilobytes("memory_available_kb");
     let home = get("home");

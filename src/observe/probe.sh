@@ -69,11 +69,7 @@ system() {
     printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"
     command -v zstd >/dev/null 2>&1 && printf 'zstd=yes\n'
-    df -Pk "$HOME" 2>/dev/null | {
-        read -r _
-        read -r _ total _ free _
-        printf 'home_kb=%s\nhome_free_kb=%s\n' "$total" "$free"
-    }
+    printf 'home_disk=%s\n' "$(disk "$HOME")"
     refusal=$(home_refuses)
     [ -n "$refusal" ] && printf 'home_refuses=%s\n' "$refusal"
     [ -r /proc/meminfo ] && while read -r key value _; do
@@ -101,17 +97,7 @@ home_refuses() {
             d?w*:"$(id -u)") echo "$base is on a file system that is read-only" ;;
             *) echo "$base cannot be written to by user $(id -u): it belongs to user $3 and has the mode $1" ;;
         esac
-        return
     fi
-    # If the file system counts inodes.
-    df -Pi "$base" 2>/dev/null | {
-        read -r _
-        read -r _ total _ free _
-        case $total:$free in
-            0:* | *[!0-9:]*) ;;
-            *:0) echo "no inodes are left on the file system of $base" ;;
-        esac
-    }
 }
 
 # The variables that docker and docker-compose read; no value that may be secret.

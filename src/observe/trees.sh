@@ -53,8 +53,8 @@ each() {
     fi
 }
 
-# For each target: free space; whether the nearest directory at or above it is writable (w), not writable (-), or
-# unreachable because a non-directory is above it (f); its mount point, its path, and the target's path.
+# For each target: whether the nearest directory at or above it is writable (w), not writable (-), or unreachable because a
+# non-directory is above it (f); the file system and the path of that directory, and the target's path.
 targets() {
     df -Pk . | { read -r _; read -r _ _ _ _ _ mount; printf 'home %s\n' "$mount"; }
     left "$HOME/.o3r-deploy/staging"
@@ -68,11 +68,7 @@ targets() {
             esac
         done
         [ "$flag" = f ] || { [ -w "$parent" ] && [ -x "$parent" ] && flag=w; }
-        df -Pk "$parent" | {
-            read -r _
-            read -r _ _ _ free _ mount
-            printf 'target %s %s\n%s\n%s\n%s\n' "$free" "$flag" "$mount" "$parent" "$path"
-        }
+        printf 'target %s\n%s\n%s\n%s\n' "$flag" "$(disk "$parent")" "$parent" "$path"
         left "$parent/.o3r-staging"
         [ -d "$path" ] && [ "$path" != "$parent" ] && left "$path/.o3r-staging"
     done

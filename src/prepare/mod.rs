@@ -404,6 +404,6 @@ fn has_room(
     // The arrived bytes may be on the same disk.
     let arrived = observed.facts.arrived.values();
     let arrived: u64 = arrived.map(|arrived| arrived.bytes).sum();
-    let free = observed.readings.docker_free;
+    let free = observed.readings.docker_free();
     free.is_none_or(|free| free.saturating_add(arrived) >= needed)
 }

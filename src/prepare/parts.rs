@@ -48,7 +48,7 @@ pub(super) fn divide(
 ) -> Result<Vec<PartOffer>, ImageError> {
     let link = observed.readings.speeds.link();
     // One part arrives while another one is loaded.
-    let room = observed.readings.home_free.unwrap_or(0) / 2;
+    let room = observed.readings.home_free().unwrap_or(0) / 2;
     let mut parts = vec![];
     for part in groups(offer, missing, division.part_bytes) {
         let bytes = image.part_len(staging_tag, &part);

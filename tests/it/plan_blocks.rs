@@ -10,7 +10,7 @@ use o3r_deploy::internal::{
     digest::Digest,
     health::HealthGate,
     observe::{
-        self, Answer, Container, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
+        self, Answer, Container, Disk, Observed, PathFact, Podman, Probed, Query, Resolved, parse,
     },
     offers::{Arriving, ImageOffer, LayerOffer, Offers, Part, PartOffer},
     plan::{BlockCode, Note, NoteCode, Plan, plan},
@@ -27,6 +27,16 @@ pub(crate) fn observed() -> Observed {
     let mut observed = parse(DOCKER_20, NONCE, &query).unwrap();
     observed.facts.records = Probed::Known(o3r_deploy::internal::observe::Records::default());
     observed
+}
+
+/// A file system of its own with `free` bytes.
+pub(crate) fn disk(free: u64) -> Disk {
+    Disk {
+        total: free * 2,
+        free,
+        mount: format!("/{free}"),
+        ..Disk::default()
+    }
 }
 
 pub(crate) fn service(ports: &[&str]) -> Service {
@@ -280,12 +290,12 @@ fn image_that_does_not_fit() {
     let (desired, offer) = large_image(vec![]);
     let mut observed = observed();
     let mut with = |free| {
-        observed.readings.docker_free = Some(free);
+        observed.readings.docker_disk = Some(disk(free));
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
-    vpu.space: docker's disk has 300 MiB free, but needs 448 MiB to receive the images [no-space]
-      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
+    vpu.space: docker's disk has 300 MiB free, but needs 456 MiB: 448 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
     // `status` prepares no layers, so these sizes are not the ones that would be sent.
     let full = with(300 << 20);
@@ -309,12 +319,12 @@ fn image_that_does_not_fit_beside_what_was_received() {
     }]);
     let mut observed = observed();
     let mut with = |free| {
-        observed.readings.docker_free = Some(free);
+        observed.readings.docker_disk = Some(disk(free));
         planned_with(&desired, &observed, &offer)
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
-    vpu.space: docker's disk has 600 MiB free, but needs 848 MiB for the images: 300 MiB unpacked, and 548 MiB to receive them [no-space]
-      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
+    vpu.space: docker's disk has 600 MiB free, but needs 856 MiB: 300 MiB for unpacked layers, 548 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
     assert_eq!(with(900 << 20).blocked, []);
 }
@@ -324,12 +334,12 @@ fn home_directory_without_room_for_our_records() {
     // Recording the release is a step as well.
     let desired = desired(vec![]);
     let mut observed = observed();
-    observed.readings.home_free = Some(1 << 20);
+    observed.readings.home_disk = Some(disk(1 << 20));
     assert_eq!(planned(&desired, &observed).blocked, []);
-    observed.readings.home_free = Some(4096);
+    observed.readings.home_disk = Some(disk(4096));
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
-    vpu.home: its disk has only 4.00 KiB free, and an apply stores its lock and its records on it [no-space]
-      help: check on the VPU: df -h ~; du -sh ~/*
+    vpu.space: the home directory's disk has 4.00 KiB free, but needs 16.0 KiB: 16.0 KiB for records and the rollback [no-space]
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
 }
 
@@ -362,11 +372,11 @@ fn image_of_which_two_parts_do_not_fit_together() {
         part(2, "two", 60, None),
     ];
     let mut observed = observed();
-    observed.readings.docker_free = Some(300 << 20);
-    observed.readings.home_free = Some(1 << 30);
+    observed.readings.docker_disk = Some(disk(300 << 20));
+    observed.readings.home_disk = Some(disk(1 << 30));
     insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
-    vpu.space: docker's disk has 300 MiB free, but needs 320 MiB for the images: 160 MiB unpacked, and 160 MiB to receive them [no-space]
-      help: check on the VPU: docker system df; remove images that no container uses, such as those of earlier releases, with: docker image prune -a
+    vpu.space: docker's disk has 300 MiB free, but needs 328 MiB: 160 MiB for unpacked layers, 160 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
 }
 

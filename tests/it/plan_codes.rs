@@ -12,7 +12,7 @@ use o3r_deploy::internal::{
 };
 
 use crate::plan_blocks::{
-    desired, foreign, large_image, observed, planned, planned_with, project, service,
+    desired, disk, foreign, large_image, observed, planned, planned_with, project, service,
 };
 
 #[track_caller]
@@ -120,7 +120,7 @@ fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
         os: "linux".into(),
     };
     observed.facts.images = Probed::Known([("sha256:0".to_owned(), old)].into());
-    observed.readings.docker_free = Some(8 << 30);
+    observed.readings.docker_disk = Some(disk(8 << 30));
     observed.readings.speeds.link = Some(1 << 20);
     (desired, offer, observed)
 }
@@ -140,7 +140,7 @@ fn the_way_an_image_is_sent_is_noted_with_a_code() {
     assert_eq!(codes(448 << 20, |_| {}), [NoteCode::DeltaUsed, link]);
     let fast = |observed: &mut Observed| observed.readings.speeds.link = Some(1 << 30);
     assert_eq!(codes(448 << 20, fast), [NoteCode::DeltaSlower, link]);
-    let full = |observed: &mut Observed| observed.readings.docker_free = Some(500 << 20);
+    let full = |observed: &mut Observed| observed.readings.docker_disk = Some(disk(500 << 20));
     assert_eq!(codes(448 << 20, full), [NoteCode::DeltaNoSpace, link]);
     let newer = |observed: &mut Observed| {
         let Probed::Known(docker) = &mut observed.facts.docker else {

@@ -434,13 +434,17 @@ async fn an_unanswered_question_and_a_lack_of_space_block() {
     let desired = site.desired();
     let vpu = FakeVpu::default();
     let mut observed = observed(&vpu, &desired).await;
-    observed.readings.free.insert("/".into(), 8192);
+    let root = |observed: &mut Observed, free| {
+        observed.readings.disks.get_mut("/").unwrap().free = free;
+    };
+    root(&mut observed, 8192);
     let plan = plan::plan(&desired, &observed, &Offers::default(), "fake");
+    assert_eq!(plan.blocked[0].address.to_string(), "vpu.space");
     assert_eq!(
-        blocked(&plan).0,
-        "the transfers need 12.0 KiB on /, which has 8.00 KiB free"
+        plan.blocked[0].reason,
+        "the disk of / has 8.00 KiB free, but needs 12.0 KiB: 12.0 KiB for files of transfers"
     );
-    observed.readings.free.insert("/".into(), 12_288);
+    root(&mut observed, 12_288);
     assert!(
         plan::plan(&desired, &observed, &Offers::default(), "fake")
             .blocked

@@ -178,7 +178,7 @@ fn obstacles_block_with_a_remedy() {
     site.write("config/big", &"x".repeat(2 << 20));
     site.run(&["apply", "--yes"])
         .exits(9)
-        .says("on /media/stick, which has 1.00 MiB free");
+        .says("the disk of /media/stick has 1.00 MiB free, but needs");
     site.write("config/big", "small");
     site.apply();
     assert_eq!(

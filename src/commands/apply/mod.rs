@@ -123,7 +123,15 @@ async fn run_inner(
             Towards::Kept(_) => None,
         };
         let session = Box::pin(open(global, towards, cache, ui)).await?;
-        prepare(session, args, saved, ui, interrupts.clone(), result).await
+        Box::pin(prepare(
+            session,
+            args,
+            saved,
+            ui,
+            interrupts.clone(),
+            result,
+        ))
+        .await
     };
     let prepared = Box::pin(prepared);
     let Some(prepared) = interrupts::until(interrupts.clone(), prepared).await? else {

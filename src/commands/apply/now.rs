@@ -8,7 +8,7 @@ use crate::{
     deployment::Compared,
     host::{Host as _, Stdin},
     plan::{Address, Phase, Plan, ResourceKind, Step},
-    shell::Argv,
+    remote,
 };
 
 /// The time limit for the VPU's answer.
@@ -73,18 +73,8 @@ pub(super) async fn what_runs(
     }
     // Without a rollback, no watchdog is armed.
     let is_watched = plan.watchdog.is_some() && failure.restored != Restored::NotWanted;
-    let projects = projects(plan);
-    let separator = "\t";
-    let fields = [
-        "{{.Label \"com.docker.compose.project\"}}",
-        "{{.Names}}",
-        "{{.Image}}",
-        "{{.Status}}",
-    ];
-    let list = Argv::new("docker")
-        .args(["container", "ls", "-a", "--format"])
-        .arg(fields.join(separator));
-    let asked = session.vpu.host().run(&list, Stdin::Empty);
+    let question = remote::what_runs(projects(plan));
+    let asked = session.vpu.host().run(&question, Stdin::Empty);
     let answer = tokio::time::timeout(LIMIT, asked).await;
     let Ok(Ok(output)) = answer else {
         return Some(by_progress(plan, completed, is_watched));
@@ -92,15 +82,9 @@ pub(super) async fn what_runs(
     if !output.success() {
         return Some(by_progress(plan, completed, is_watched));
     }
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let ours = said.lines().filter_map(|line| {
-        let (project, rest) = line.split_once(separator)?;
-        projects
-            .contains(project)
-            .then(|| format!("  {}", rest.replace(separator, "  ")))
-    });
-    let mut lines: Vec<String> = ours.collect();
-    lines.truncate(LINES);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines = said.lines().take(LINES).map(|line| format!("  {line}"));
+    let lines: Vec<String> = lines.collect();
     let now = if lines.is_empty() {
         "no container of this release is running".to_owned()
     } else {

@@ -5,6 +5,7 @@ mod answer;
 mod autostart;
 mod container_state;
 mod containers;
+mod disk;
 mod document;
 mod input;
 mod query;
@@ -24,6 +25,7 @@ pub use self::{
     containers::{
         Attachment, Container, Mount, MountKind, Namespaces, Network, Pool, Published, Shown,
     },
+    disk::Disk,
     document::{Document, FORMAT},
     input::Input,
     query::{Query, READ_BY_COMPOSE},
@@ -445,21 +447,17 @@ pub struct Readings {
     pub uptime: u64,
     /// Seconds since 1970 by the VPU's clock.
     pub clock: Option<u64>,
-    /// Bytes of the file system of `$HOME`.
-    pub home_total: Option<u64>,
-    /// Free bytes of the file system of `$HOME`.
-    pub home_free: Option<u64>,
-    /// Bytes of the file system where docker keeps images.
-    pub docker_total: Option<u64>,
-    /// Free bytes of that file system.
-    pub docker_free: Option<u64>,
+    /// The file system of `$HOME`.
+    pub home_disk: Option<Disk>,
+    /// The file system where docker keeps images.
+    pub docker_disk: Option<Disk>,
     /// Bytes of RAM.
     pub memory_total: Option<u64>,
     /// Bytes of RAM available to programs.
     pub memory_available: Option<u64>,
-    /// Free bytes of the file systems of transfers, by mount point.
+    /// The file systems of transfers, by mount point.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub free: BTreeMap<String, u64>,
+    pub disks: BTreeMap<String, Disk>,
     /// Throughput of the VPU and of the link; not measured by observing.
     #[serde(flatten)]
     pub speeds: Speeds,
@@ -489,6 +487,18 @@ pub struct Readings {
     /// Watchdogs that are armed, or have rolled back, by the release's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watchdogs: BTreeMap<String, Watchdog>,
+}
+
+impl Readings {
+    /// Free bytes of the file system of `$HOME`.
+    pub fn home_free(&self) -> Option<u64> {
+        self.home_disk.as_ref().map(|disk| disk.free)
+    }
+
+    /// Free bytes of the file system where docker keeps images.
+    pub fn docker_free(&self) -> Option<u64> {
+        self.docker_disk.as_ref().map(|disk| disk.free)
+    }
 }
 
 /// Who applied a release and when, as reported by the machine that applied it.

@@ -1,6 +1,6 @@
 //! Collects the steps that the differs plan, and orders them at the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 
@@ -13,6 +13,7 @@ use crate::{
         Action, Address, Blocked, Cause, Change, Command, NotRestorable, Note, NoteCode, Payload,
         PayloadSource, Phase, Plan, Restart, Step, Summary, Vpu, Watchdog, fingerprint,
         obstacle::{BlockCode, Obstacle},
+        space::Staged,
     },
     remote,
     shell::Argv,
@@ -34,6 +35,8 @@ pub(super) struct Builder<'a> {
     notes: Vec<Note>,
     not_restorable: Vec<NotRestorable>,
     pub(super) unmanaged: BTreeSet<Address>,
+    /// What transfers write, by mount point.
+    pub(super) staged: BTreeMap<String, Staged>,
     unchanged: usize,
 }
 
@@ -116,6 +119,7 @@ impl<'a> Builder<'a> {
             notes: vec![],
             not_restorable: vec![],
             unmanaged: BTreeSet::new(),
+            staged: BTreeMap::new(),
             unchanged: 0,
         }
     }
@@ -268,6 +272,11 @@ impl<'a> Builder<'a> {
         self.blocked
             .iter()
             .any(|blocked| blocked.address == *address)
+    }
+
+    /// The steps planned so far.
+    pub(super) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter()
     }
 
     /// Whether any step is planned so far.

@@ -11,7 +11,6 @@ use crate::{
     facts::{Facts, Podman, Watchdog},
     remote,
     trouble::Trouble,
-    units::bytes,
 };
 
 /// 2021-01-01, in Unix seconds: a VPU without a time server starts at 2020-02-07 at every boot.
@@ -125,22 +124,9 @@ fn docker_help(reason: &str) -> &'static str {
     }
 }
 
-/// Bytes of the home directory's disk that every apply needs:
-/// a file of a few hundred bytes takes a block or two.
-const RECORDS: u64 = 16 << 10;
-
 /// Blocks a home that takes no files, if there is anything
 /// to do: the lock and the record are written into it.
 pub(super) fn home(builder: &mut Builder<'_>) {
-    let full = builder.readings.home_free.filter(|free| *free < RECORDS);
-    if let Some(free) = full.filter(|_| builder.has_steps()) {
-        let reason = format!(
-            "its disk has only {} free, and an apply stores its lock and its records on it",
-            bytes(free)
-        );
-        let remedy = "check on the VPU: df -h ~; du -sh ~/*";
-        return vpu(builder, "home", BlockCode::NoSpace, reason, remedy);
-    }
     let release = builder.desired.release.name.as_str();
     if let Some(watchdog @ Watchdog::Unconfirmed { .. }) = builder.readings.watchdogs.get(release)
         && builder.has_steps()
@@ -312,7 +298,6 @@ mod tests {
         desired::{self, Desired},
         facts::{Device, Observed, Probed},
         offers::Offers,
-        plan::{Action, Cause, Phase, builder::Draft},
         testing,
     };
 
@@ -387,23 +372,6 @@ mod tests {
         assert_eq!(blocked(image), "vpu.docker");
         let project = |desired: &mut Desired| desired.projects = vec![testing::project("app", [])];
         assert_eq!(blocked(project), "vpu.docker vpu.docker-compose");
-    }
-
-    #[test]
-    fn a_home_needs_room_for_a_lock_and_records_where_anything_is_done() {
-        let desired = testing::desired(vec![]);
-        let is_blocked = |free: u64| {
-            let mut observed = testing::observed();
-            observed.readings.home_free = Some(free);
-            blocked(&desired, &observed, |builder| {
-                let address = Address::new(ResourceKind::Volume, "share");
-                let (action, phase) = (Action::Create, Phase::Stage);
-                builder.step(Draft::new(address, action, phase, Cause::Missing));
-                home(builder);
-            })
-        };
-        assert_eq!(is_blocked(16 * 1024 - 1), "vpu.home");
-        assert_eq!(is_blocked(16 * 1024), "");
     }
 
     #[test]

@@ -52,7 +52,6 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     volume::plan(&mut builder);
     device_name::plan(&mut builder);
     image::plan(&mut builder);
-    space::plan(&mut builder);
     let staging = transfer::plan(&mut builder);
     compose::plan(&mut builder);
     autostart::plan(&mut builder);
@@ -63,5 +62,6 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     guard::trust_images(&mut builder);
     compose::remove_stopped(&mut builder);
     guard::home(&mut builder);
+    space::plan(&mut builder);
     builder.finish(host)
 }

@@ -1,16 +1,16 @@
-//! Blocks images that do not fit on docker's disk, or on the one that their parts arrive on.
+//! Blocks an apply that does not fit on the VPU's disks, with what it needs on each of them.
 
 use std::collections::BTreeSet;
 
 use super::{
-    Address, ResourceKind,
+    Address, Command, Phase, ResourceKind,
     builder::Builder,
     layers_to_send,
     obstacle::{BlockCode, Obstacle},
 };
 use crate::{
     digest::Digest,
-    facts::Readings,
+    facts::Disk,
     offers::{ImageOffer, PartOffer},
     units::bytes,
 };
@@ -20,9 +20,40 @@ pub fn address() -> Address {
     Address::new(ResourceKind::Vpu, "space")
 }
 
-/// How to free space on docker's disk.
-pub const REMEDY: &str = "check on the VPU: docker system df; remove images that no container uses, such as those \
-                          of earlier releases, with: docker image prune -a";
+/// How to free space.
+pub const REMEDY: &str = "check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower \
+                      `keep_releases` in [apply], or with docker image prune -a, which removes images that no \
+                      container uses: also those that `o3r-deploy rollback` needs";
+
+/// Bytes that a file takes on a file system beyond its contents, at most.
+const BLOCK: u64 = 4096;
+
+/// Bytes of the lock, the records and the watchdog's state, beside what the steps send.
+const RECORDS: u64 = 16 << 10;
+
+/// How many files those are.
+const RECORD_FILES: u64 = 16;
+
+/// Bytes that stay free on docker's disk during the switch, so that containers can be created and log, also those of the
+/// previous release if it comes back. Docker 20.10 writes some 100 KiB for a container.
+const WAY_BACK: u64 = 8 << 20;
+
+/// What the transfers write on one file system before any old file is removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Staged {
+    /// Bytes of the files' blocks.
+    bytes: u64,
+    /// How many files.
+    files: u64,
+}
+
+impl Staged {
+    /// Adds a file of that size.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bytes += bytes.next_multiple_of(BLOCK);
+        self.files += 1;
+    }
+}
 
 /// Bytes that images need on the VPU while they are sent.
 #[derive(Debug, Default)]
@@ -63,52 +94,125 @@ impl Need {
     }
 }
 
-/// Blocks images that docker's disk, or the one of the home directory, cannot hold. Docker writes
-/// an archive into its own directory before unpacking it.
+/// What an apply needs of one disk.
+struct Demand<'a> {
+    /// What the disk is called in messages.
+    name: String,
+    disk: &'a Disk,
+    /// Bytes by purpose.
+    bytes: Vec<(u64, &'static str)>,
+    /// How many files it creates.
+    files: u64,
+}
+
+impl Demand<'_> {
+    /// Returns what the disk lacks, in words.
+    fn lacks(&self) -> Option<String> {
+        let needed: u64 = self.bytes.iter().map(|(bytes, _)| bytes).sum();
+        let Disk { free, inodes, .. } = self.disk;
+        if needed > *free {
+            let parts = self.bytes.iter().filter(|(bytes, _)| *bytes > 0);
+            let parts: Vec<String> = parts
+                .map(|(needed, purpose)| format!("{} {purpose}", bytes(*needed)))
+                .collect();
+            return Some(format!(
+                "{} has {} free, but needs {}: {}",
+                self.name,
+                bytes(*free),
+                bytes(needed),
+                parts.join(", ")
+            ));
+        }
+        let inodes = inodes.filter(|inodes| self.files > *inodes)?;
+        Some(format!(
+            "{} can hold {inodes} more files (inodes), but needs {}",
+            self.name, self.files
+        ))
+    }
+}
+
+/// Blocks the apply if a disk cannot hold what it sends and what a rollback needs. Docker writes an archive into its own
+/// directory before it unpacks it.
 pub(super) fn plan(builder: &mut Builder<'_>) {
-    let Some(free) = builder.readings.docker_free else {
-        return;
-    };
     let to_send = layers_to_send(builder.desired, builder.facts);
-    let mut need = Need::default();
+    let mut images = Need::default();
     for (name, offer) in &builder.offers.images {
         if let Some(missing) = to_send.get(name) {
-            need.add(offer, missing);
+            images.add(offer, missing);
         }
     }
-    let shared = one_file_system(builder.readings);
-    let arriving = if shared { need.arriving } else { 0 };
-    let docker = need.unpacked + need.received + arriving;
-    if docker > free {
-        let what = if need.unpacked == 0 {
-            format!("{} to receive the images", bytes(docker))
-        } else {
-            format!(
-                "{} for the images: {} unpacked, and {} to receive them",
-                bytes(docker),
-                bytes(need.unpacked),
-                bytes(need.received + arriving)
-            )
-        };
-        let reason = format!("docker's disk has {} free, but needs {what}", bytes(free));
-        let obstacle = Obstacle::new(BlockCode::NoSpace, reason, REMEDY);
-        builder.block(address(), obstacle);
+    if !builder.has_steps() && images.received == 0 {
+        return;
     }
-    let home = builder.readings.home_free;
-    if let Some(home) = home.filter(|home| !shared && need.arriving > *home) {
-        let (home, need) = (bytes(home), bytes(need.arriving));
-        let reason = format!(
-            "the home directory's disk has {home} free, but receiving the images needs {need}"
-        );
-        let remedy = "check on the VPU: du -sh ~/*";
-        let obstacle = Obstacle::new(BlockCode::NoSpace, reason, remedy);
+    let lacks: Vec<String> = demands(builder, &images)
+        .iter()
+        .filter_map(Demand::lacks)
+        .collect();
+    if !lacks.is_empty() {
+        let obstacle = Obstacle::new(BlockCode::NoSpace, lacks.join("; "), REMEDY);
         builder.block(address(), obstacle);
     }
 }
 
-/// Whether docker and the home directory share a file system, judged by equal total and free sizes.
-fn one_file_system(readings: &Readings) -> bool {
-    readings.home_total == readings.docker_total && readings.home_free == readings.docker_free
+/// Returns what is needed of each disk, each named once: docker's, the home directory's, those of transfers.
+fn demands<'a>(builder: &Builder<'a>, images: &Need) -> Vec<Demand<'a>> {
+    let way_back = if builder.has_steps_in(Phase::Switch) {
+        WAY_BACK
+    } else {
+        0
+    };
+    let records = builder.steps().flat_map(|step| &step.undo);
+    let records: u64 = records.map(size).sum();
+    let mut demands: Vec<Demand<'a>> = vec![];
+    let mut need = |disk: Option<&'a Disk>, name: &str, amounts: &[(u64, &'static str)], files| {
+        let Some(disk) = disk else { return };
+        let known = demands.iter_mut().find(|known| known.disk.is_same(disk));
+        if let Some(known) = known {
+            known.bytes.extend(amounts);
+            known.files += files;
+        } else {
+            demands.push(Demand {
+                name: name.to_owned(),
+                disk,
+                bytes: amounts.to_vec(),
+                files,
+            });
+        }
+    };
+    need(
+        builder.readings.docker_disk.as_ref(),
+        "docker's disk",
+        &[
+            (images.unpacked, "for unpacked layers"),
+            (images.received, "to receive images"),
+            (way_back, "to start containers, also after a rollback"),
+        ],
+        0,
+    );
+    need(
+        builder.readings.home_disk.as_ref(),
+        "the home directory's disk",
+        &[
+            (images.arriving, "for parts of images"),
+            (RECORDS + records, "for records and the rollback"),
+        ],
+        RECORD_FILES,
+    );
+    for (mount, staged) in &builder.staged {
+        need(
+            builder.readings.disks.get(mount),
+            &format!("the disk of {mount}"),
+            &[(staged.bytes, "for files of transfers")],
+            staged.files,
+        );
+    }
+    demands
+}
+
+/// Bytes of a command in the program that the VPU keeps for a rollback.
+fn size(command: &Command) -> u64 {
+    let stdin = command.stdin.as_ref().map_or(0, |payload| payload.bytes);
+    stdin + command.to_display().len() as u64
 }
 
 #[cfg(test)]
@@ -117,6 +221,7 @@ mod tests {
     use crate::{
         desired::{Image, ImageContent},
         offers::{Arriving, LayerOffer, Offers, Part},
+        plan::{Action, Cause, builder::Draft},
         testing,
     };
 
@@ -178,21 +283,21 @@ mod tests {
         assert_eq!(need.arriving, 0);
     }
 
-    /// What is blocked where an image of 50 bytes arrives in a file, and docker then needs 120 for it; by the disks'
-    /// sizes and free bytes.
+    /// What is blocked where an image of 50 MiB arrives in a file, and docker then needs 120 for it; by the disks' sizes
+    /// and free bytes in MiB.
     fn blocked(docker: (u64, u64), home: (u64, u64)) -> String {
         let layer = LayerOffer {
             diff_id: Digest::of("a"),
-            bytes: 20,
-            unpacked: Some(100),
-            spooled: 20,
+            bytes: 20 << 20,
+            unpacked: Some(100 << 20),
+            spooled: 20 << 20,
         };
         let part = PartOffer {
             part: Part {
                 up_to: 1,
                 layers: [layer.diff_id].into(),
             },
-            bytes: 50,
+            bytes: 50 << 20,
             tag: None,
             arriving: Some(Arriving {
                 name: "part".into(),
@@ -214,10 +319,17 @@ mod tests {
             }),
             source: None,
         }];
+        let disk = |(total, free): (u64, u64), mount: &str| Disk {
+            total: total << 20,
+            free: free << 20,
+            inodes: Some(RECORD_FILES),
+            mount: mount.into(),
+            ..Disk::default()
+        };
         let mut observed = testing::observed();
         let readings = &mut observed.readings;
-        (readings.docker_total, readings.docker_free) = (Some(docker.0), Some(docker.1));
-        (readings.home_total, readings.home_free) = (Some(home.0), Some(home.1));
+        readings.docker_disk = Some(disk(docker, "/docker"));
+        readings.home_disk = Some(disk(home, "/home"));
         let offers = Offers {
             images: [("web:1".to_owned(), offer)].into(),
             ..Offers::default()
@@ -233,16 +345,74 @@ mod tests {
 
     #[test]
     fn an_image_needs_room_where_it_arrives_and_where_it_is_unpacked() {
-        // Disks of their own.
-        assert_eq!(blocked((1000, 120), (500, 50)), "");
-        assert!(blocked((1000, 119), (500, 50)).starts_with("docker's disk"));
-        assert!(blocked((1000, 120), (500, 49)).starts_with("the home directory's disk"));
+        // Disks of their own; the home directory's also takes the records.
+        assert_eq!(blocked((1000, 120), (500, 51)), "");
+        assert!(blocked((1000, 119), (500, 51)).starts_with("docker's disk"));
+        assert!(blocked((1000, 120), (500, 50)).starts_with("the home directory's disk"));
         // Disks of one size, or with as much room, are still two.
         assert_eq!(blocked((1000, 120), (1000, 121)), "");
         assert_eq!(blocked((1000, 120), (900, 120)), "");
         // One disk.
-        assert_eq!(blocked((1000, 170), (1000, 170)), "");
-        assert!(blocked((1000, 169), (1000, 169)).starts_with("docker's disk"));
+        assert_eq!(blocked((1000, 171), (1000, 171)), "");
+        assert!(blocked((1000, 170), (1000, 170)).starts_with("docker's disk"));
         assert!(blocked((1000, 30), (1000, 30)).starts_with("docker's disk"));
+    }
+
+    #[test]
+    fn everything_that_is_lacking_is_named_with_its_amount() {
+        assert_eq!(
+            blocked((1000, 100), (500, 20)),
+            "docker's disk has 100 MiB free, but needs 120 MiB: 100 MiB for unpacked layers, 20.0 MiB to receive images; \
+             the home directory's disk has 20.0 MiB free, but needs 50.0 MiB: 50.0 MiB for parts of images, 16.0 KiB for \
+             records and the rollback"
+        );
+    }
+
+    #[test]
+    fn a_home_needs_room_for_a_lock_and_records_where_anything_is_done() {
+        let desired = testing::desired(vec![]);
+        let is_blocked = |free: u64, has_step| {
+            let mut observed = testing::observed();
+            observed.readings.home_disk = Some(Disk {
+                free,
+                ..Disk::default()
+            });
+            let offers = Offers::default();
+            let mut builder = Builder::new(&desired, &observed, &offers);
+            if has_step {
+                let address = Address::new(ResourceKind::Volume, "share");
+                let (action, phase) = (Action::Create, Phase::Stage);
+                builder.step(Draft::new(address, action, phase, Cause::Missing));
+            }
+            plan(&mut builder);
+            builder.is_blocked()
+        };
+        assert!(is_blocked(RECORDS - 1, true));
+        assert!(!is_blocked(RECORDS, true));
+        assert!(!is_blocked(0, false));
+    }
+
+    #[test]
+    fn files_need_inodes() {
+        let disk = |inodes| Disk {
+            free: 1 << 20,
+            inodes,
+            ..Disk::default()
+        };
+        let lacks = |inodes| {
+            let demand = Demand {
+                name: "the disk of /data".into(),
+                disk: &disk(inodes),
+                bytes: vec![(4096, "for files of transfers")],
+                files: 3400,
+            };
+            demand.lacks()
+        };
+        assert_eq!(lacks(None), None);
+        assert_eq!(lacks(Some(3400)), None);
+        assert_eq!(
+            lacks(Some(120)).unwrap(),
+            "the disk of /data can hold 120 more files (inodes), but needs 3400"
+        );
     }
 }

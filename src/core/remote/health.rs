@@ -30,6 +30,11 @@ pub fn waits_for(command: &Argv) -> Option<&str> {
     Some(project)
 }
 
+/// Shows the containers of projects, for people.
+pub fn what_runs<'a>(projects: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::script(include_str!("what-runs.sh"), "o3r-what-runs", projects)
+}
+
 /// Shows a project's containers and the last line that each printed, for people.
 pub fn show_containers(project: &str) -> Argv {
     Argv::script(

@@ -18,7 +18,7 @@ pub use generations::{
     LARGE, from_store, history, keep_generation, note_attempt, show_generation, stage_kept,
     whole_files,
 };
-pub use health::{show_containers, wait_healthy, waits_for};
+pub use health::{show_containers, wait_healthy, waits_for, what_runs};
 pub use images::{
     forget_parts, load_again, load_delta, load_image, load_part, load_zstd, receive_part,
     repair_layer, tag_image, trust_images, untag_image, verify_image,

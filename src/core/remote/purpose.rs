@@ -84,6 +84,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "o3r-wait-healthy",
         "wait until the containers of {1} are healthy",
     ),
+    ("o3r-what-runs", "show what runs"),
     ("o3r-whole-files", "verify files that a rollback needs"),
 ];
 

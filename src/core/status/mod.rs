@@ -382,16 +382,17 @@ fn image_name(container: &Container, facts: &Facts) -> String {
 
 fn disks(readings: &Readings) -> Vec<Disk> {
     let disks = [
-        ("home", readings.home_total, readings.home_free),
-        ("docker", readings.docker_total, readings.docker_free),
+        ("home", &readings.home_disk),
+        ("docker", &readings.docker_disk),
     ];
     disks
         .into_iter()
-        .filter_map(|(holds, total, free)| {
+        .filter_map(|(holds, disk)| {
+            let disk = disk.as_ref()?;
             Some(Disk {
                 holds: holds.to_owned(),
-                total: total?,
-                free: free?,
+                total: disk.total,
+                free: disk.free,
             })
         })
         .collect()

@@ -78,10 +78,7 @@ impl Engine {
     /// Converts docker's answers.
     pub(super) fn of(lines: Lines, readings: &mut Readings) -> Self {
         let running = &lines.running;
-        if let Some(space) = running.space {
-            readings.docker_total = Some(space.total);
-            readings.docker_free = Some(space.free);
-        }
+        readings.docker_disk.clone_from(&running.disk);
         let bound: BTreeMap<String, String> = lines.bound_volumes().collect();
         let is_podman = lines
             .docker

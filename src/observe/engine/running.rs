@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::{Shown, parse::find},
+    super::{Disk, Shown, parse::find},
     lines::{Lines, VolumeLine},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The script, for any POSIX shell.
-const SCRIPT: &str = include_str!("running.sh");
+const SCRIPT: &str = concat!(include_str!("../disk.sh"), include_str!("running.sh"));
 
 /// The script's `$0`, by which an in-memory VPU recognises it.
 pub const RUNNING_NAME: &str = "o3r-running";
@@ -31,8 +31,8 @@ const DELETED: &str = "//deleted";
 /// The kernel's answers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Running {
-    /// Space on the file system where docker keeps images.
-    pub(super) space: Option<Space>,
+    /// The file system where docker keeps images.
+    pub(super) disk: Option<Disk>,
     /// Seconds from boot to each process's start, by process ID.
     pub(super) started: BTreeMap<u32, u64>,
     /// The mounts of each process.
@@ -41,13 +41,6 @@ pub(super) struct Running {
     host: Vec<Entry>,
     /// The resolved paths on the VPU.
     real: BTreeMap<String, Real>,
-}
-
-/// A file system's size, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Space {
-    pub(super) total: u64,
-    pub(super) free: u64,
 }
 
 /// A line of `/proc/PID/mountinfo`.
@@ -162,7 +155,7 @@ impl VolumeLine {
 }
 
 impl Running {
-    /// Parses lines `started PID TICKS`, `docker KILOBYTES FREE`, `mount PID DEVICE ROOT POINT` and
+    /// Parses lines `started PID TICKS`, `docker DISK`, `mount PID DEVICE ROOT POINT` and
     /// `host DEVICE ROOT POINT`; ignores others.
     pub(super) fn of(text: &str) -> Self {
         /// Ticks of the clock that Linux exposes to programs, whatever the kernel's own.
@@ -176,12 +169,8 @@ impl Running {
                         running.started.insert(pid, ticks / TICKS_PER_SECOND);
                     }
                 }
-                ["docker", total, free] => {
-                    let bytes =
-                        |kilobytes: &str| Some(kilobytes.parse::<u64>().ok()?.saturating_mul(1024));
-                    running.space = bytes(total)
-                        .zip(bytes(free))
-                        .map(|(total, free)| Space { total, free });
+                ["docker", ..] => {
+                    running.disk = line.split_once(' ').and_then(|(_, disk)| Disk::parse(disk));
                 }
                 ["mount", pid, device, root, point] => {
                     if let Ok(pid) = pid.parse() {
@@ -294,7 +283,7 @@ mod tests {
     use super::*;
 
     /// Recorded on a twin: home is on the root file system, and `~/usb` was mounted later.
-    const TEXT: &str = "docker 200 100\nstarted 7 4200\n\
+    const TEXT: &str = "docker 200 100 9 /dev/mmcblk0p6 /var/lib/docker\nstarted 7 4200\n\
         mount 7 0:55 / /\nmount 7 0:39 /home/oem/data /bind\nmount 7 0:39 /home/oem/gone//deleted /gone\n\
         mount 7 0:39 /home/oem/old\\040name /moved\nmount 7 0:39 /home/oem/usb /usb\n\
         mount 7 8:1 /logs /logs\nmount 7 99:9 / /other\nmount 7 0:39 /home/oem/below /twice\nmount 7 0:39 /home/oem/data /twice\n\
@@ -309,8 +298,11 @@ mod tests {
         let mut running = Running::of(TEXT);
         running.name_paths(&paths, TEXT);
         assert_eq!(running.started, BTreeMap::from([(7, 42)]));
-        let (total, free) = (200 << 10, 100 << 10);
-        assert_eq!(running.space, Some(Space { total, free }));
+        let disk = running.disk.as_ref().unwrap();
+        assert_eq!(
+            (disk.total, disk.free, disk.inodes),
+            (200 << 10, 100 << 10, Some(9))
+        );
         for (destination, source, expected) in [
             ("/bind", "~/data", Shown::Same),
             ("/twice", "~/data", Shown::Same),

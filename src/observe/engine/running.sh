@@ -1,6 +1,6 @@
 # Prints what the kernel knows of running containers, and where docker keeps images. Read-only.
 # $1 nonce. Standard input, one query per line:
-#   root DIRECTORY   free space there
+#   root DIRECTORY   the file system of it
 #   pid NUMBER       start time and mounts of this process
 #   path PATH        the path with its symbolic links resolved
 main() {
@@ -13,19 +13,13 @@ main() {
     while IFS= read -r line; do
         word=${line#* }
         case $line in
-            'root '*) df -Pk "$word" 2>/dev/null </dev/null | space ;;
+            'root '*) printf 'docker %s\n' "$(disk "$word")" ;;
             'pid '*) started "$word"; mounted "$word" "mount $word" ;;
             'path '*) printf 'path %s ' "$index"; real "$word"; index=$((index + 1)) ;;
         esac
     done
     mounted self host
     printf '%s end running 0\n' "$nonce"
-}
-
-space() {
-    read -r _
-    read -r _ total _ free _
-    printf 'docker %s %s\n' "$total" "$free"
 }
 
 # The start time of process $1 in clock ticks since boot: docker reports it by the wall clock only, which jumps.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The script, for any POSIX shell.
-const TREES: &str = include_str!("../trees.sh");
+const TREES: &str = concat!(include_str!("../disk.sh"), include_str!("../trees.sh"));
 
 /// The script's `$0`, by which an in-memory VPU recognises it.
 pub const TREES_NAME: &str = "o3r-trees";

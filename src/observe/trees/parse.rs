@@ -11,7 +11,7 @@ use crate::{
     digest::Digest,
     host::Output,
     observe::{
-        Probed, Readings,
+        Disk, Probed, Readings,
         parse::{permission_bits, unhex},
     },
 };
@@ -288,12 +288,13 @@ fn targets<'a>(
         match text(line)?.split_once(' ').ok_or_else(bad)? {
             ("home", mount) => mount.clone_into(&mut trees.home_mount),
             ("left", path) => drop(trees.left.insert(from_probe_path(path))),
-            ("target", rest) => {
-                let (free, access) = rest.split_once(' ').ok_or_else(bad)?;
-                let (mount, parent, path) = (next()?, next()?, next()?);
-                if let Ok(kilobytes) = free.parse::<u64>() {
-                    readings.free.insert(mount.to_owned(), kilobytes * 1024);
-                }
+            ("target", access) => {
+                let (disk, parent, path) = (Disk::parse(next()?), next()?, next()?);
+                let mount = disk.as_ref().map(|disk| disk.mount.clone());
+                let mount = mount.unwrap_or_default();
+                readings
+                    .disks
+                    .extend(disk.map(|disk| (mount.clone(), disk)));
                 let tree = Tree {
                     parent: from_probe_path(parent),
                     access: match access {
@@ -301,7 +302,7 @@ fn targets<'a>(
                         "f" => Access::InTheWay,
                         _ => Access::None,
                     },
-                    mount: mount.to_owned(),
+                    mount,
                     nodes: BTreeMap::new(),
                     others: BTreeMap::new(),
                     odd: BTreeSet::new(),

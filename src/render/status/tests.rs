@@ -52,7 +52,7 @@ fn observed_with(docker: i32, records: &str) -> Observed {
     let autostart =
         "file oem-dc@.service indirect\nlingering yes\nenabled own hello\nenabled own old-demo";
     let system = "home=/home/oem\nuid=989\nmachine=aarch64\nboot_id=b\nuptime=90061.5\nsha256=sha256sum\n\
-                  home_kb=8000000\nhome_free_kb=5000000\ndocker_kb=16000000\ndocker_free_kb=9000000\n\
+                  home_disk=8000000 5000000 - /dev/a /home\n\
                   memory_kb=3800000\nmemory_available_kb=1900000\n";
     let mut text = String::new();
     for (name, content, code) in [
@@ -61,7 +61,7 @@ fn observed_with(docker: i32, records: &str) -> Observed {
         (
             "containers",
             &format!(
-                "{}started 7 8987600\nstarted 8 9000000\n",
+                "{}docker 16000000 9000000 - /dev/b /var/lib/docker\nstarted 7 8987600\nstarted 8 9000000\n",
                 containers.concat()
             ),
             docker,

@@ -97,7 +97,7 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ("it measures the machine that it runs on", &["cpu_speed"]),
     (
         "it shows what docker says, for people",
-        &["show_containers"],
+        &["show_containers", "what_runs"],
     ),
     (
         "the watchdog is a program of its own: `shells::watchdog` runs it, and the twin",

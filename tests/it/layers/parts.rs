@@ -9,7 +9,7 @@ use o3r_deploy::internal::{
     apply::{Event, Observer, Outcome},
     compression::{Codec, Compression},
     image::{ImageSender, LayerCache, Making, Manner},
-    observe::{Observed, observe},
+    observe::{Disk, Observed, observe},
     offers::PART_REPOSITORY,
     plan::{self, Plan},
     prepare::{Division, Payloads, Preparation, Sizes},
@@ -485,7 +485,10 @@ async fn without_room_docker_does_not_decompress_while_receiving() {
     let mut observed = observe(&vpu, &wanted.query()).await.unwrap();
     observed.readings.speeds.link = Some(QUICK);
     let mut with = |free| {
-        observed.readings.docker_free = Some(free);
+        observed.readings.docker_disk = Some(Disk {
+            free,
+            ..Disk::default()
+        });
         let prepared = prepare(&wanted, &observed, &files, (EACH, Sizes::About));
         let plan = plan::plan(&wanted, &observed, &prepared.0.offers, "fake");
         assert_eq!(plan.blocked, []);

@@ -82,7 +82,7 @@ async fn podman_under_dockers_name_is_distinguished_from_a_docker_that_fails() {
         let docker = observed.facts.docker.known().unwrap();
         assert_eq!(docker.podman, Some(observe::Podman::Program), "{shell:?}");
         assert_eq!(docker.version, "4.3.1");
-        assert!(observed.readings.docker_free.is_some());
+        assert!(observed.readings.docker_free().is_some());
     }
 }
 
@@ -165,8 +165,7 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock() {
             container_uptime,
             memory_total,
             memory_available,
-            home_total,
-            home_free,
+            home_disk,
             ..
         } = observed.unwrap().readings;
         process.kill().unwrap();
@@ -175,7 +174,9 @@ async fn a_container_is_as_old_as_its_process_whatever_the_clock() {
         assert_eq!(ids, ["young"], "{shell:?}");
         assert!(container_uptime["young"] < 30, "{container_uptime:?}");
         assert!(memory_total > memory_available && memory_available > Some(0));
-        assert!(home_total >= home_free && home_free > Some(0));
+        let home = home_disk.unwrap();
+        assert!(home.total >= home.free && home.free > 0, "{home:?}");
+        assert!(home.mount.starts_with('/'), "{home:?}");
     }
 }
 

@@ -114,7 +114,7 @@ fn system(world: &World) -> String {
     let zstd = if world.zstd { "zstd=yes\n" } else { "" };
     format!(
         "{zstd}home={home}\nenv.HOME={home}\nenv.USER=oem\nuid=989\nmachine={machine}\nboot_id={boot_id}\nenvironment={login}\nuptime=100.0\nsha256=sha256sum\n\
-         home_kb=8000000\nhome_free_kb=5000000\n\
+         home_disk=8000000 5000000 500000 /dev/mmcblk0p5 /home\n\
          memory_kb=3800000\nmemory_available_kb=1900000\n"
     )
 }

@@ -116,7 +116,10 @@ pub(super) fn answer(world: &World, nonce: &str, part: &str, queries: &[u8]) -> 
                     }
                     nearest.truncate(nearest.rfind('/').unwrap_or(0));
                 }
-                let _ = writeln!(targets, "target 1000000 {flag}\n/\n{nearest}\n{path}");
+                let _ = writeln!(
+                    targets,
+                    "target {flag}\n9000000 1000000 - overlay /\n{nearest}\n{path}"
+                );
                 look(world, path, &absolute(path), &mut nodes);
                 if kind == "R" && world.directories.contains_key(&absolute(path)) {
                     list(world, path, &absolute(path), &mut below);

@@ -97,7 +97,7 @@ pub(super) fn choose(
     let needed = offer.archive_bytes.saturating_mul(2);
     if builder
         .readings
-        .docker_free
+        .docker_free()
         .is_some_and(|free| free < needed)
     {
         builder.note(
@@ -242,7 +242,10 @@ mod tests {
         let desired = testing::desired(vec![]);
         let offers = Offers::default();
         let mut detail = |free: u64, layers: &str| {
-            observed.readings.docker_free = Some(free);
+            observed.readings.docker_disk = Some(facts::Disk {
+                free,
+                ..facts::Disk::default()
+            });
             let layers: Vec<Digest> = layers.bytes().map(|letter| Digest::of([letter])).collect();
             let image = Image {
                 name: "web:2".into(),

@@ -8,7 +8,6 @@ mod moves;
 mod neighbours;
 mod patch;
 mod problem;
-mod space;
 mod upload;
 
 use std::{collections::BTreeSet, fmt::Write as _};
@@ -16,7 +15,6 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use self::{
     diff::{Diff, diff},
     moves::Moves,
-    space::without_space,
     upload::{has_contents, leftovers, staging, upload, upload_address},
 };
 use super::{
@@ -25,7 +23,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::{Entry, Transfer},
+    desired::{Contents, Entry, Transfer},
     digest::Digest,
     facts::Probed,
     plan::obstacle::Obstacle,
@@ -90,8 +88,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
             }
         }
     }
-    let full = without_space(builder, &planned);
-    planned.retain(|one| !full.contains(one.mount));
+    stage(builder, &planned);
     let archived = planned.iter().filter(|one| !one.diff.members.is_empty());
     let cleared: BTreeSet<&String> = archived.map(|one| &one.staging).collect();
     leftovers(builder, &cleared);
@@ -162,6 +159,18 @@ impl Planned<'_> {
             Some(Entry::File(file)) => Some(file.bytes),
             _ => None,
         })
+    }
+}
+
+/// Adds up what is written before the first old file is removed.
+fn stage(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
+    let links_large = builder.desired.contents == Contents::OnVpu;
+    for one in planned {
+        let staged = builder.staged.entry(one.mount.to_owned()).or_default();
+        let files = one.files();
+        for bytes in files.filter(|bytes| !links_large || *bytes < remote::LARGE) {
+            staged.add(bytes);
+        }
     }
 }
 
