@@ -63,6 +63,7 @@ pub fn lock(holder: &Holder, claim: &Claim) -> Argv {
 /// [`lock`] without its arguments.
 pub fn lock_program() -> Argv {
     let script = concat!(
+        include_str!("flush-images.sh"),
         include_str!("forget-unfinished.sh"),
         include_str!("process-start.sh"),
         include_str!("lock.sh")

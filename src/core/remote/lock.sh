@@ -23,7 +23,7 @@ main() {
         take_over
     fi
     trap 'release; exit' HUP INT TERM PIPE
-    settle || [ "$claim" = break ] || { release; exit 76; }
+    if settle; then forget_load; elif [ "$claim" != break ]; then release; exit 76; fi
     forget_leftovers
     wait_for_boot
     watch
@@ -193,6 +193,11 @@ forget_leftovers() {
         rm -rf -- "$base/delta"
     fi
     forget_unfinished
+}
+
+# Writes to the flash what a load that was cut off in this boot brought, and removes its note: no load runs any more.
+forget_load() {
+    if [ -n "$boot" ] && grep -qxF -e "$boot" "$base/loading" 2>/dev/null; then flush_images; fi
 }
 
 # Waits up to two minutes for the docker-compose of the boot: two of them on one project fail.

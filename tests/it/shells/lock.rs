@@ -432,12 +432,31 @@ async fn the_lock_removes_what_dead_applies_left() {
         std::fs::write(&other, "someone's").unwrap();
         let list = format!("{}\n{}\n/nowhere/x.o3r-new\n", text(&new), text(&other));
         std::fs::write(base.join("unfinished"), list).unwrap();
+        fixture.program("sync", "#!/bin/sh\necho sync >>\"$HOME/docker\"\n");
+        std::fs::write(base.join("loading"), boot()).unwrap();
         drop(fixture.taken(Claim::Wait).await);
         freed().await;
         assert!(!new.exists() && other.exists(), "{shell:?}");
         assert!(!base.exists(), "{shell:?}");
         let docker = std::fs::read_to_string(fixture.home().join("docker")).unwrap();
-        assert_eq!(docker, "rm -f -v o3r-deploy-delta\n");
+        let did: Vec<&str> = docker
+            .lines()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        // Busybox's shell has sync built in.
+        let all = if shell == SHELLS[0] {
+            &["info", "sync", "rm"][..]
+        } else {
+            &["info", "rm"]
+        };
+        assert_eq!(did, all);
+        // That of another boot stays: what was loaded may be damaged.
+        std::fs::create_dir_all(&base).unwrap();
+        std::fs::write(base.join("loading"), format!("another\n{}", boot())).unwrap();
+        drop(fixture.taken(Claim::Wait).await);
+        freed().await;
+        let left = std::fs::read_to_string(base.join("loading")).unwrap();
+        assert_eq!(left, "another\n", "{shell:?}");
     }
 }
 
