@@ -346,6 +346,36 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
     scene.rolled_back();
 }
 
+/// The same compose file, but stopped. A shutdown removes the containers and the boot creates new ones; the rollback left
+/// those with the name that docker-compose gives to what it replaces.
+#[test]
+fn regression_a_rollback_keeps_containers_that_the_boot_created() {
+    let scene = Scene::with("autostart = true\n");
+    scene.old.write(&scene.site);
+    // Only a unit that a boot started has containers to remove.
+    scene.twin.reboot();
+    scene.link.lead_to(&scene.twin);
+    let manifest = std::fs::read_to_string(scene.site.path("deploy.toml")).unwrap();
+    let stopped = manifest.replace(
+        "autostart = true\n",
+        "autostart = true\nstate = \"stopped\"\n",
+    );
+    scene.site.write("deploy.toml", &stopped);
+    scene
+        .site
+        .run(&["apply", "--yes", "--confirm-within", "30m"])
+        .exits(0);
+    // What a shutdown does before it stops docker.
+    scene.twin.oem("systemctl --user stop oem-dc@hello");
+    assert_eq!(scene.twin.oem("docker ps -aq"), "");
+    scene.twin.reboot();
+    scene.link.lead_to(&scene.twin);
+    scene.verdict();
+    scene.rolled_back();
+    let names = scene.twin.oem("docker ps -a --format '{{.Names}}'");
+    assert_eq!(names.trim(), "hello_web_1");
+}
+
 #[test]
 fn a_first_release_waits_for_a_confirmation_unless_the_watchdog_is_off() {
     let twin = Twin::up();

@@ -1,6 +1,6 @@
 # Gives a project's earlier containers their names back and stops the newer ones. Removes a newer container if the one
-# that it replaced still exists; otherwise renames it, because it has the anonymous volumes: docker-compose moves them
-# when it replaces it. No volume is removed.
+# that it replaced still exists; otherwise docker-compose replaces it, and moves its anonymous volumes, or keeps it if it
+# is what the files say: the boot may have created it. No volume is removed.
 # If an image is gone, docker-compose would pull it or use what has the name now. Then docker itself starts the earlier
 # containers that still exist, newer ones of other services keep running, and the script fails.
 # $1 project  $2 -d (start) or --no-start  $3… the earlier containers, each as ID=NAME, then --, then their images, each
@@ -38,7 +38,7 @@ main() {
     # shellcheck disable=SC2086 # one word an id
     [ -z "$superseded$alone" ] || docker container stop $superseded $alone >/dev/null </dev/null || exit
     for id in $superseded; do docker container rm --force "$id" >/dev/null </dev/null || exit; done
-    for id in $alone; do rename "$id" "$(printf %.12s "$id")_$(name "$id")" || exit; done
+    for id in $alone; do rename "$id" "$(name "$id")" || exit; done
     there=''
     for entry in $entries; do
         id=${entry%%=*}

@@ -32,7 +32,7 @@ impl<F: Fn() + Send + Sync + 'static> Observer for AfterOne<F> {
     }
 }
 
-async fn lock(vpu: &FakeVpu, claim: Claim) -> Result<Held, Locked> {
+pub(super) async fn lock(vpu: &FakeVpu, claim: Claim) -> Result<Held, Locked> {
     apply::lock(vpu, r#""at":"now","by":"me@here""#, claim, &|_| ()).await
 }
 

@@ -11,6 +11,7 @@ mod networks_and_volumes;
 mod regressions;
 mod rollback;
 mod shapes;
+mod watchdog;
 
 use std::{collections::BTreeSet, sync::Arc};
 

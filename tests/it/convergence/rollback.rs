@@ -33,7 +33,7 @@ fn remove_image(world: &mut World, of: &Desired) {
 
 /// Returns what a user would see of a release, as lines: files, containers without their IDs, and
 /// the names and volumes that they use.
-fn seen(world: &World) -> Vec<String> {
+pub(super) fn seen(world: &World) -> Vec<String> {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     let root = format!("{}/", remote::COMPOSE_ROOT);
     let files = world.files.iter();

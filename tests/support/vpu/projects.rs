@@ -184,7 +184,8 @@ fn put_back(
         world.remove_container(id)?;
     }
     for id in alone {
-        step_aside(world, id)?;
+        let name = own_name(id, &world.containers[id]).to_owned();
+        rename(world, id, &name)?;
     }
     let before = before
         .iter()
