@@ -72,6 +72,9 @@ pub struct Header {
     watchdog: Option<u64>,
     /// `[apply].keep_releases`.
     keep: u32,
+    /// `[apply].keep_size` in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep_size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<RemotePath>,
 }
@@ -220,6 +223,7 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
         disabled: desired.disabled.iter().map(|d| d.name.clone()).collect(),
         watchdog: desired.watchdog.map(|silence| silence.as_secs()),
         keep: desired.keep_releases,
+        keep_size: desired.keep_size,
         stamp: desired.stamp.clone(),
     }
 }
@@ -367,6 +371,7 @@ impl Generation {
                 .collect(),
             watchdog: header.watchdog.map(Duration::from_secs),
             keep_releases: header.keep,
+            keep_size: header.keep_size,
             stamp: header.stamp,
             contents: Contents::OnVpu,
         }

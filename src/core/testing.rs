@@ -56,6 +56,7 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         disabled: vec![],
         watchdog: None,
         keep_releases: 2,
+        keep_size: None,
         stamp: None,
         contents: Contents::Here,
     }

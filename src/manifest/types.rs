@@ -508,6 +508,11 @@ pub struct Apply {
     #[serde(default = "default_keep_releases")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_releases: u32,
+    /// How much these releases may hold on the VPU, as a whole number with a unit: the contents of files and the layers of
+    /// images that the current release does not have. Beyond it, the oldest are removed. Default: no limit, but 128 MiB of
+    /// the disk stay free. Example: `2 GB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_size: Option<ByteSize>,
     /// A directory on the VPU in whose file `deployments.jsonl` every apply that changes something appends a line: when, by whom,
     /// release and version. Default: none. Example: `~/share/deployments`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -527,6 +532,7 @@ impl Default for Apply {
     fn default() -> Self {
         Self {
             keep_releases: default_keep_releases(),
+            keep_size: None,
             stamp: None,
             watchdog: Watchdog::default(),
         }

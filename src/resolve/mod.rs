@@ -25,7 +25,7 @@ use crate::{
     image::{self, LayerCache, Platform},
     manifest::{
         self, Diagnostic, Exclude, FindingCode, Loaded,
-        names::{Duration, FileMode, RelativePath, escape},
+        names::{ByteSize, Duration, FileMode, RelativePath, escape},
         types::{self, ComposeState},
     },
 };
@@ -140,6 +140,7 @@ pub fn resolve_while(
         }),
         watchdog: manifest.apply.watchdog.after(),
         keep_releases: manifest.apply.keep_releases,
+        keep_size: manifest.apply.keep_size.as_ref().map(ByteSize::get),
         stamp: manifest.apply.stamp.clone(),
         contents: Contents::Here,
         disabled: numbered(&manifest.autostart.disable)

@@ -26,6 +26,7 @@ pub fn nothing(arch: &str) -> Desired {
         disabled: vec![],
         watchdog: None,
         keep_releases: 2,
+        keep_size: None,
         stamp: None,
         contents: Contents::Here,
     }

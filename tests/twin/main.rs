@@ -23,6 +23,7 @@ mod device_name;
 mod drift;
 mod examples;
 mod failed;
+mod faults;
 mod full;
 mod health;
 mod injection_and_secrets;

@@ -1,6 +1,6 @@
 //! Releases that the VPU keeps: `rollback` and `history`.
 
-use crate::support::{App, Site, Twin};
+use crate::support::{App, Layout, Packing, Site, Twin};
 
 /// An application with transfers and a large file.
 fn app(version: &str, site: &Site) -> App {
@@ -154,4 +154,34 @@ fn what_is_no_longer_kept_blocks_and_old_releases_go() {
     plan.says("the image of this release is no longer on the VPU");
     let unknown = site.run(&["rollback", "7", "--yes"]).exits(1);
     unknown.says("the VPU keeps no release `7` of hello");
+}
+
+/// Each release has a layer of 3 MiB of its own, and shares all others.
+#[test]
+fn what_earlier_releases_hold_is_limited() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let kept = || twin.oem("cd .o3r-deploy/generations/hello; echo *");
+    let apply = |number: usize, limit: &str| {
+        let mut app = App::new(&format!("{number}.0.0"));
+        app.compose = "health = { settle = \"1s\" }".to_owned();
+        app.more = format!("[apply]\nkeep_releases = 9\n{limit}");
+        app.write_files(&site);
+        // Noise of another length is other noise.
+        let image = app.image().filled((3 << 20) + number * 1000);
+        let archive = site.path(&format!("dist/hello-{number}.0.0.tar"));
+        image.write(&archive, Layout::Docker, Packing::Plain);
+        site.apply();
+    };
+    for number in 1..=3 {
+        apply(number, "");
+    }
+    assert_eq!(kept().trim(), "1 2 3");
+    apply(4, "keep_size = \"7 MB\"\n");
+    assert_eq!(kept().trim(), "2 3 4");
+    let images =
+        twin.oem("docker image ls --format '{{.Repository}}:{{.Tag}}' | grep ^hello | sort");
+    assert_eq!(images.trim(), "hello:2.0.0\nhello:3.0.0\nhello:4.0.0");
+    // Those that stay are whole.
+    site.run(&["rollback", "3.0.0", "--yes"]).exits(0);
 }

@@ -58,6 +58,8 @@ pub struct Desired {
     pub watchdog: Option<Duration>,
     /// How many releases the VPU keeps beside this one. Not part of the release.
     pub keep_releases: u32,
+    /// How many bytes these may hold; `None` for no limit. Not part of the release.
+    pub keep_size: Option<u64>,
     /// The directory on the VPU in which each apply notes the release. Not part of the release.
     pub stamp: Option<RemotePath>,
     /// Where the contents of its files and images are.

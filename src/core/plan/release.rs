@@ -95,6 +95,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         compose_version: compose,
         projects: wanted.projects.iter().map(String::as_str).collect(),
         keep: desired.keep_releases,
+        keep_size: desired.keep_size,
         stamp: stamp(builder),
     };
     let record = remote::record_release(&history, recording, kept);

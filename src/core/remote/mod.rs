@@ -482,6 +482,8 @@ pub struct Recording<'a> {
     pub projects: Vec<&'a str>,
     /// How many earlier releases stay kept.
     pub keep: u32,
+    /// How many bytes these may hold; `None` for no limit.
+    pub keep_size: Option<u64>,
     /// A directory, and the JSON object that is appended to `deployments.jsonl` there, with who applied it and when.
     pub stamp: Option<(String, String)>,
 }
@@ -496,6 +498,7 @@ pub fn record_release(
         compose_version,
         projects,
         keep,
+        keep_size,
         stamp,
     } = recording;
     let script = concat!(
@@ -514,6 +517,9 @@ pub fn record_release(
         projects.join(" "),
         keep.to_string(),
         generations::RESERVE.to_string(),
+        keep_size
+            .map(|bytes| (bytes / 1024).to_string())
+            .unwrap_or_default(),
         directory,
         note,
     ];

@@ -3,7 +3,8 @@
 # release; nothing fails after that: the copies of the previous release and old releases that are kept are removed.
 # $1 history file  $2 lines to keep  $3 version of docker-compose, cached for the probe; may be empty
 # $4 its compose projects, separated by spaces  $5 how many earlier releases to keep  $6 kilobytes to leave free
-# $7 directory of a further note; may be empty  $8 the note, a JSON object  $9… directories of kept files
+# $7 the most kilobytes that these may hold; empty for no limit
+# $8 directory of a further note; may be empty  $9 the note, a JSON object; then directories of kept files
 main() {
     umask 077
     mkdir -p -- "${1%/*}" || exit
@@ -18,11 +19,11 @@ main() {
     mv -f -- "$1.new" "$1" || exit
     sync
     name=${1##*/}
-    version=$3 keep=$5 reserve=$6 directory=$7 note=$8
-    shift 8
+    version=$3 keep=$5 reserve=$6 limit=$7 directory=$8 note=$9
+    shift 9
     forget_kept "$@"
     # Subshells: their variables must not leak.
-    (prune_generations "${name%.jsonl}" "$keep" "$reserve")
+    (prune_generations "${name%.jsonl}" "$keep" "$reserve" "$limit")
     [ -z "$directory" ] || (stamp "$directory" "{${who:+$who,}${note#?}")
     # The verdict of an earlier apply.
     watchdog=$HOME/.o3r-deploy/watchdog/${name%.jsonl}

@@ -593,6 +593,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         }],
         watchdog: None,
         keep_releases: 2,
+        keep_size: None,
         stamp: None,
         contents: Contents::Here,
     }

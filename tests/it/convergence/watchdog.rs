@@ -94,7 +94,9 @@ fn watched(shape: &Shape) -> Desired {
 
 /// Whether a watchdog is armed.
 fn is_armed(world: &World) -> bool {
-    let is_it = |path: &String| path.contains("/.o3r-deploy/watchdog/") && path.ends_with(".armed");
+    let is_it = |path: &String| {
+        path.contains("/.o3r-deploy/watchdog/") && path.rsplit('.').next() == Some("armed")
+    };
     world.files.keys().any(is_it)
 }
 

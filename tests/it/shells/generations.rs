@@ -53,8 +53,8 @@ async fn record(fixture: &Sandbox, version: &str, keep: u32, reserve: Option<&st
     };
     let mut command = remote::record_release(text(&history), recording, []);
     if let Some(reserve) = reserve {
-        // Before the directory and the text of the note.
-        command = leaving(&command, 3, reserve);
+        // Before the limit, the directory and the text of the note.
+        command = leaving(&command, 4, reserve);
     }
     let line = format!("{{\"desired\":\"sha256:{version}\",\"made\":{{}}}}\n");
     assert!(fixture.run(&command, line.as_bytes()).await.success());
@@ -185,6 +185,57 @@ async fn large_contents_take_no_space_and_follow_a_file_that_was_changed_in_plac
         let stored = stored.with_file_name(Digest::of(b"small").hex());
         assert_eq!(fs::read(&stored).unwrap(), b"small");
         assert_eq!(fs::metadata(&stored).unwrap().mode() & 0o777, 0o600);
+    }
+}
+
+/// A docker with the images `1`, `2` and `3` of 1000 kB each: they share a base of 700 kB, 2 and 3 a layer of 200 kB; an empty
+/// layer, and a command with a newline, are in between.
+const SIZED: &str = r#"#!/bin/sh
+say() { printf '%s\n' "$1"; }
+for id; do :; done
+case "$1 $2 $4" in
+'image inspect {{.Size}}') say 1024000 ;;
+'image inspect {{range'*)
+    case ${id#sha256:} in 1) of='base none b1' ;; 2) of='base none lib b2' ;; 3) of='base none lib b3' ;; esac
+    printf '%s\n' $of ;;
+'history '*)
+    case ${id#sha256:} in
+    1) say '307200 now "COPY one"' ;;
+    2) say '102400 now "COPY two"'; say '204800 now "RUN lib"' ;;
+    3) say '102400 now "COPY three"'; say '204800 now "RUN lib"' ;;
+    esac
+    say '0 now "WORKDIR /"'; say '0 now "ENV a=1\n2 b"'; say '716800 now "ADD base"' ;;
+esac
+"#;
+
+#[tokio::test]
+async fn releases_go_that_hold_more_than_the_limit() {
+    for shell in shells() {
+        // Beside 3, release 2 holds 100 kB of layers and 50 kB of files; 1 then holds 300 kB and 50 kB.
+        for (limit, left) in [
+            (501, &["1", "2", "3"][..]),
+            (499, &["2", "3"]),
+            (151, &["2", "3"]),
+            (149, &["3"]),
+        ] {
+            let fixture = keeping(shell);
+            fixture.program("docker", SIZED);
+            for (version, letter) in [("1", b'a'), ("2", b'b'), ("3", b'c')] {
+                deploy(&fixture, version, &vec![letter; 50 << 10], 5).await;
+            }
+            let recording = remote::Recording {
+                keep: 5,
+                keep_size: Some(limit << 10),
+                ..remote::Recording::default()
+            };
+            let history = fixture.home().join(".o3r-deploy/releases/app.jsonl");
+            let command = remote::record_release(text(&history), recording, []);
+            let line = b"{\"desired\":\"sha256:3\",\"made\":{}}\n";
+            let ran = fixture.run(&command, line).await;
+            assert!(ran.success(), "{ran:?}");
+            assert_eq!(ran.stderr, b"", "{}", String::from_utf8_lossy(&ran.stderr));
+            assert_eq!(kept(&fixture), left, "{shell:?}: at most {limit} kB");
+        }
     }
 }
 

@@ -256,6 +256,7 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         projects,
         keep,
         _reserve,
+        "", // no limit: the images have no sizes
         directory,
         note,
         kept @ ..,
