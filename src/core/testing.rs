@@ -111,6 +111,7 @@ pub(crate) fn observed() -> Observed {
         arrived: [].into(),
         volumes: Probed::Known([].into()),
         images: Probed::Known([].into()),
+        unusable_images: [].into(),
         containers: Probed::Known([].into()),
         networks: Probed::Known([].into()),
         projects: [].into(),

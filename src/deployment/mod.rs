@@ -15,7 +15,7 @@ pub(crate) use attempt::{Noted, note_attempt};
 pub use error::Error;
 pub(crate) use look::{look, observe};
 pub(crate) use restored::Compared;
-pub(crate) use verify::{AllVerified, forget_unusable, verify};
+pub(crate) use verify::{AllVerified, doubt_unusable, forget_unusable, verify};
 pub use vpu::{ApplyOptions, Planned, Vpu};
 pub(crate) use vpu::{Note, holder, plan_for};
 

@@ -7,6 +7,7 @@ use crate::{
     host::{Host, HostError},
     image::{ImageSender, LayerCache},
     observe::{self, Facts, Probed, Verified},
+    plan,
     resolve::Resolved,
 };
 
@@ -55,6 +56,14 @@ pub(crate) async fn verify<H: Host>(
         verified.insert(image.name.clone(), found.into());
     }
     Ok(verified)
+}
+
+/// Images are in doubt as well if docker cannot inspect one that an apply loaded, or that is to be loaded: a power cut
+/// damaged its layers, and others may have them.
+pub(crate) fn doubt_unusable(desired: &Desired, facts: &mut Facts) {
+    let declared = |name: &String| desired.images.iter().any(|image| image.name == *name);
+    let mut names = facts.unusable_images.values().flatten();
+    facts.system.load_interrupted |= names.any(|name| plan::is_ours(name) || declared(name));
 }
 
 /// After a load that was interrupted, an image that cannot be compared counts as missing unless a container uses it:

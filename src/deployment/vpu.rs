@@ -9,7 +9,9 @@ use std::{
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell, watch};
 
-use super::{AllVerified, Compared, Error, Noted, forget_unusable, look, restored, verify};
+use super::{
+    AllVerified, Compared, Error, Noted, doubt_unusable, forget_unusable, look, restored, verify,
+};
 use crate::{
     apply::{self, Interrupts, Locked, Log, Observer, Outcome, Report, Silent},
     blocks::BlockSums,
@@ -244,6 +246,7 @@ impl<H: Host> Vpu<H> {
     async fn look(&self) -> Result<Observed, Error> {
         let mut observed =
             look::look(&self.host, self.desired(), &self.remembered, &*self.note).await?;
+        doubt_unusable(self.desired(), &mut observed.facts);
         if observed.facts.system.load_interrupted {
             (self.note)("images on the VPU are in doubt after a power cut");
             self.verify();

@@ -60,9 +60,8 @@ pub(super) fn assemble(
 ) -> Result<Observed, ParseError> {
     let section = |name: &'static str| find(output, nonce, name).ok_or(ParseError::Section(name));
     let mut readings = Readings::default();
-    let mut system = system(section("system")?.text, &mut readings)?;
+    let system = system(section("system")?.text, &mut readings)?;
     let engine = Engine::of(lines, &mut readings);
-    system.load_interrupted |= engine.has_unusable_images;
     let mut arrived = BTreeMap::new();
     let facts = Facts {
         device: Probed::Unknown("not probed".into()),
@@ -73,6 +72,7 @@ pub(super) fn assemble(
         trees: Trees::default(),
         volumes: engine.volumes,
         images: engine.images,
+        unusable_images: engine.unusable_images,
         containers: engine.containers,
         networks: engine.networks,
         projects: match find(output, nonce, "projects") {

@@ -52,8 +52,9 @@ compose_version() {
 
 # Tells of a load in another boot, which never ended.
 interrupted_load() {
-    while read -r boot; do
-        [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)" ] || { echo load_interrupted=yes; return; }
+    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+    for note in $(ls -- "$HOME/.o3r-deploy/loading" 2>/dev/null); do
+        case $note in "$boot".*) ;; *) echo load_interrupted=yes; return ;; esac
     done
 }
 
@@ -64,7 +65,7 @@ system() {
     environment
     [ -n "$login" ] && printf 'environment=%s\n' "$login"
     [ -r /proc/sys/kernel/random/boot_id ] && printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
-    [ -f "$HOME/.o3r-deploy/loading" ] && interrupted_load <"$HOME/.o3r-deploy/loading"
+    interrupted_load
     [ -r /proc/uptime ] && read -r uptime rest </proc/uptime && printf 'uptime=%s\n' "$uptime"
     printf 'clock=%s\n' "$(date +%s)"
     printf 'sha256=%s\n' "$(sha256_tool)"

@@ -160,7 +160,7 @@ fn images_are_compared_after_a_load_that_a_power_cut_interrupted() {
         "files/it's 1",
         "truncate -s 0 \"$file\"",
     );
-    twin.oem("echo an-earlier-boot >.o3r-deploy/loading");
+    twin.oem("mkdir .o3r-deploy/loading; : >.o3r-deploy/loading/an-earlier-boot.1");
     let status = site.run(&["status"]).exits(0);
     status.says("the files of images: not known: in doubt after a power cut");
     assert_eq!(
@@ -193,4 +193,36 @@ fn an_image_that_docker_cannot_inspect_is_loaded_again() {
     new.runs_on(&twin);
     site.nothing_to_do();
     twin.has_no_remains();
+}
+
+/// The same with a part of an image that an interrupted apply had loaded, under a name of ours, and with an image of others.
+#[test]
+fn a_damaged_part_of_an_image_is_removed_and_an_image_of_others_is_not() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let one = app("1.0.0", &site);
+    site.apply();
+    for (version, name) in [
+        ("0.1.0", "o3r-deploy-part:06f92848e392"),
+        ("0.2.0", "theirs:1"),
+    ] {
+        app(version, &site);
+        twin.copy(&site.path("dist"), "dist");
+        twin.oem(&format!("docker load -q -i dist/hello-{version}.tar"));
+        twin.oem(&format!(
+            "docker tag hello:{version} {name} && docker rmi hello:{version}"
+        ));
+        damage(&twin, name, "version", "truncate -s 0 ../lower");
+        twin.oem(&format!("! docker image inspect {name} 2>/dev/null"));
+    }
+    one.write(&site);
+    let applied = site.apply();
+    applied
+        .says("images on the VPU are in doubt after a power cut")
+        .says("remove  image.unfinished");
+    let left = twin.oem("docker image ls --format '{{.Repository}}:{{.Tag}}'");
+    assert!(!left.contains("o3r-deploy-part"), "{left}");
+    assert!(left.contains("theirs:1"), "{left}");
+    one.runs_on(&twin);
+    site.nothing_to_do();
 }

@@ -111,6 +111,10 @@ pub struct Facts {
     pub volumes: Probed<BTreeMap<String, Volume>>,
     /// All images, including dangling ones, by docker's ID.
     pub images: Probed<BTreeMap<String, Image>>,
+    /// The names of images that docker lists and cannot inspect, and that no container uses, by docker's ID: a power cut
+    /// damaged their layers. They count as missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unusable_images: BTreeMap<String, BTreeSet<String>>,
     /// All containers, including stopped ones, by ID.
     pub containers: Probed<BTreeMap<String, Container>>,
     /// All networks, including docker's own, by ID.

@@ -1,23 +1,19 @@
 # Shared by the scripts that load images. Docker verifies a layer only while it loads it, and does not sync it: after a
 # power cut, a layer with empty files counts as present.
 
-# Notes the boot in which docker loads, until flush_images: the probe finds the note after a power cut.
+# Notes that docker loads, until flush_images: the probe finds the note after a power cut. Each load has a note of its own,
+# with the boot in its name, because the next part is loaded while this one is synced.
 begin_load() {
-    { mkdir -p -- "$HOME/.o3r-deploy" && boot >>"$HOME/.o3r-deploy/loading" && sync -- "$HOME/.o3r-deploy/loading"; } \
-        2>/dev/null || :
+    note=$HOME/.o3r-deploy/loading/$(boot).$$
+    { mkdir -p -- "${note%/*}" && : >"$note" && sync -- "$note"; } 2>/dev/null || :
 }
 
-# Syncs what docker loaded, and removes the note.
+# Syncs what docker loaded, and removes the note. Those of other boots stay: what was loaded then may be damaged.
 flush_images() {
     flush_docker
-    note=$HOME/.o3r-deploy/loading
-    [ -f "$note" ] || return 0
-    # Those of other boots stay: what was loaded then may be damaged.
-    others=$(while read -r line; do [ "$line" = "$(boot)" ] || echo "$line"; done <"$note")
-    if [ -n "$others" ]; then
-        printf '%s\n' "$others" >"$note.new" && mv -f -- "$note.new" "$note"
-    else
+    if [ -n "${note:-}" ]; then
         rm -f -- "$note"
+        rmdir -- "${note%/*}" 2>/dev/null
     fi
     return 0
 }

@@ -81,6 +81,11 @@ pub fn load_zstd(path: Option<&str>) -> Argv {
     Argv::script(loading!("load-zstd.sh"), "o3r-load-zstd", path)
 }
 
+/// Removes images by ID with all of their names; missing ones are no error.
+pub fn remove_images<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
+    Argv::script(include_str!("remove-images.sh"), "o3r-remove-images", ids)
+}
+
 /// Untags parts of images; missing names are no error.
 pub fn forget_parts<'a>(names: impl IntoIterator<Item = &'a str>) -> Argv {
     Argv::script(include_str!("forget-parts.sh"), "o3r-forget-parts", names)

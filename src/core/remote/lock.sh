@@ -195,9 +195,12 @@ forget_leftovers() {
     forget_unfinished
 }
 
-# Writes to the flash what a load that was cut off in this boot brought, and removes its note: no load runs any more.
+# Writes to the flash what loads that were cut off in this boot brought, and removes their notes: no load runs any more.
 forget_load() {
-    if [ -n "$boot" ] && grep -qxF -e "$boot" "$base/loading" 2>/dev/null; then flush_images; fi
+    [ -n "$boot" ] || return 0
+    for note in "$base/loading/$boot".*; do
+        [ ! -e "$note" ] || flush_images
+    done
 }
 
 # Waits up to two minutes for the docker-compose of the boot: two of them on one project fail.

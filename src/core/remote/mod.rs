@@ -21,7 +21,7 @@ pub use generations::{
 pub use health::{show_containers, wait_healthy, waits_for, what_runs};
 pub use images::{
     forget_parts, load_again, load_delta, load_image, load_part, load_zstd, receive_part,
-    repair_layer, tag_image, trust_images, untag_image, verify_image,
+    remove_images, repair_layer, tag_image, trust_images, untag_image, verify_image,
 };
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_program, run};
 pub use purpose::purpose;

@@ -50,6 +50,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ("o3r-remove-containers", "remove replaced containers"),
     ("o3r-remove-file", "remove {1}"),
     ("o3r-remove-files", "remove files in {1}"),
+    ("o3r-remove-images", "remove damaged images"),
     ("o3r-remove-networks", "remove unused networks"),
     (
         "o3r-remove-project",

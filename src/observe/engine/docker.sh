@@ -92,10 +92,16 @@ inspect_images() {
 each_image() {
     for id in $(docker image ls -aq --no-trunc); do
         inspect_images "$id" 2>/dev/null && continue
-        case $(docker image ls -aq --no-trunc) in *"$id"*) printf '{"id":"%s","unusable":true}\n' "$id" ;; esac
+        case $(docker image ls -aq --no-trunc) in *"$id"*) printf '{"id":"%s","unusable":true,"tags":[%s]}\n' "$id" "$(tags "$id")" ;; esac
     done
     # If it does not answer, with the reason.
     docker image ls -aq --no-trunc >/dev/null
+}
+
+# Prints the names of the image $1, as the elements of a JSON array.
+tags() {
+    docker image ls -a --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' |
+        sed -n "/<none>/d; s/^$1 \\(.*\\)/\"\\1\"/p" | tr '\n' ',' | sed 's/,$//'
 }
 
 containers() { retried containers_once; }

@@ -70,8 +70,8 @@ pub(super) struct Engine {
     pub(super) images: Probed<BTreeMap<String, Image>>,
     pub(super) containers: Probed<BTreeMap<String, Container>>,
     pub(super) networks: Probed<BTreeMap<String, Network>>,
-    /// Whether docker lists an image that it cannot inspect; it counts as missing.
-    pub(super) has_unusable_images: bool,
+    /// The names of images that docker lists and cannot inspect, and that no container uses; they count as missing.
+    pub(super) unusable_images: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Engine {
@@ -87,20 +87,22 @@ impl Engine {
         let containers = lines
             .containers
             .map(|lines| all(lines, |line| container(line, running, &bound, readings)));
-        let mut has_unusable_images = false;
+        let mut unusable_images = BTreeMap::new();
         let images = lines.images.map(|mut lines| {
-            let listed = lines.len();
-            lines.retain(|line| !line.unusable);
-            has_unusable_images = lines.len() < listed;
+            let unusable = lines.extract_if(.., |line| line.unusable);
+            unusable_images.extend(unusable.map(|line| (line.id, line.tags)));
             all(lines, |line| image(line, is_podman))
         });
+        for container in containers.iter().flat_map(BTreeMap::values) {
+            unusable_images.remove(&container.image);
+        }
         let mut engine = Self {
             docker: lines.docker.map(docker).into(),
             volumes: lines.volumes.map(|lines| all(lines, volume)).into(),
             images: images.into(),
             containers: containers.into(),
             networks: lines.networks.map(|lines| all(lines, network)).into(),
-            has_unusable_images,
+            unusable_images,
         };
         engine.connect();
         engine

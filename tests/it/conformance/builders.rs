@@ -113,7 +113,13 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ("`shells::generations` runs it", &["note_attempt"]),
     (
         "the twin tests `verify` run them: they read what docker has on its disk",
-        &["load_again", "repair_layer", "trust_images", "verify_image"],
+        &[
+            "load_again",
+            "remove_images",
+            "repair_layer",
+            "trust_images",
+            "verify_image",
+        ],
     ),
     ("it shows nothing", &["sync"]),
 ];

@@ -13,8 +13,15 @@ use crate::{
     remote,
 };
 
+/// Whether the name of an image is one that an apply gave it.
+pub fn is_ours(name: &str) -> bool {
+    let repository = super::repository(name);
+    repository == PART_REPOSITORY || repository.starts_with("o3r-deploy/")
+}
+
 /// Plans the removal of image parts that this plan does not resume from; it removes the others
-/// itself, once they are loaded.
+/// itself, once they are loaded. Images of ours that docker cannot inspect go, too, unless they are declared: docker would
+/// take their damaged layers for present.
 pub(super) fn plan(
     builder: &mut Builder<'_>,
     images: &BTreeMap<String, facts::Image>,
@@ -40,7 +47,14 @@ pub(super) fn plan(
         .filter(|tag| !planned(tag))
         .map(String::as_str)
         .collect();
-    if files.is_empty() && tags.is_empty() {
+    let declared = builder.desired.config_digests();
+    let declared: BTreeSet<String> = declared.map(|id| id.to_string()).collect();
+    let unusable = builder.facts.unusable_images.iter();
+    let unusable: Vec<&str> = unusable
+        .filter(|(id, names)| names.iter().any(|name| is_ours(name)) && !declared.contains(*id))
+        .map(|(id, _)| id.as_str())
+        .collect();
+    if files.is_empty() && tags.is_empty() && unusable.is_empty() {
         return;
     }
     let files = (!files.is_empty()).then(|| remote::remove_paths(files));
@@ -49,5 +63,13 @@ pub(super) fn plan(
     let cause = Cause::Undeclared;
     let draft = Draft::new(address, Action::Remove, Phase::Settle, cause);
     let draft = draft.detail("left by an interrupted apply".to_owned());
-    builder.step(draft.run([files, tags].into_iter().flatten().map(Command::new)));
+    let unusable = (!unusable.is_empty()).then(|| remote::remove_images(unusable));
+    builder.step(
+        draft.run(
+            [files, tags, unusable]
+                .into_iter()
+                .flatten()
+                .map(Command::new),
+        ),
+    );
 }

@@ -8,8 +8,8 @@ mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::delta::bases as delta_bases;
 use self::layers::Chains;
+pub use self::{delta::bases as delta_bases, leftovers::is_ours};
 use super::{
     Action, Address, Cause, Command, NoteCode, Phase, ResourceKind,
     builder::{Builder, Draft},
