@@ -51,12 +51,13 @@ compose_version() {
 }
 
 # Tells of a load in another boot, which never ended.
-interrupted_load() {
+interrupted_load() (
+    set +f
     boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
-    for note in $(ls -- "$HOME/.o3r-deploy/loading" 2>/dev/null); do
-        case $note in "$boot".*) ;; *) echo load_interrupted=yes; return ;; esac
+    for note in "$HOME"/.o3r-deploy/loading/*; do
+        case ${note##*/} in '*' | "$boot".*) ;; *) echo load_interrupted=yes; exit ;; esac
     done
-}
+)
 
 system() {
     printf 'home=%s\n' "$HOME"

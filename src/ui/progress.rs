@@ -352,7 +352,7 @@ impl Running {
         self.bars = None;
         let title = &self.title;
         ui.say(&format!(
-            "  {title}: delta failed (has the VPU changed?); sending the full data, {}",
+            "  {title} failed (has the VPU changed since the plan?); sending the full data, {}",
             render::bytes(bytes)
         ));
         self.bytes = bytes;

@@ -21,7 +21,7 @@ fn a_release_is_whole_after_any_fault() {
     );
 }
 
-/// Whether a line tells of a run that left a whole release.
+/// Whether a line reports that a whole release was left.
 fn is_whole(line: &str) -> bool {
     line.ends_with("  old") || line.ends_with("  new")
 }

@@ -75,7 +75,7 @@ fn layer_that_vanishes_between_plan_and_load() {
         r#"printf '%s\n' '#!/bin/sh' 'if [ "$1" = load ] && ! [ -e /tmp/once ]; then' 'touch /tmp/once' 'docker.real image ls -aq | xargs docker.real image rm -f >/dev/null 2>&1' 'fi' 'exec docker.real "$@"' >/usr/bin/docker; chmod 755 /usr/bin/docker"#,
     );
     let ran = site.apply();
-    ran.says("update image.hello:1: delta failed")
+    ran.says("update image.hello:1 failed (has the VPU changed")
         .says("sending the full data");
     assert!(site.logs().contains("no such file or directory"));
     site.nothing_to_do();

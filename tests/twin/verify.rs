@@ -219,7 +219,7 @@ fn a_damaged_part_of_an_image_is_removed_and_an_image_of_others_is_not() {
     let applied = site.apply();
     applied
         .says("images on the VPU are in doubt after a power cut")
-        .says("remove  image.unfinished");
+        .says("remove  image.damaged");
     let left = twin.oem("docker image ls --format '{{.Repository}}:{{.Tag}}'");
     assert!(!left.contains("o3r-deploy-part"), "{left}");
     assert!(left.contains("theirs:1"), "{left}");

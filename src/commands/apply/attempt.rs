@@ -299,9 +299,9 @@ impl Attempt<'_> {
 /// Whether a plan has no steps beyond those that were agreed to, except the removal of what an
 /// earlier attempt left.
 fn is_rest(plan: &Plan, planned: &Plan) -> bool {
-    let unfinished = Address::unfinished_images();
+    let left = [Address::unfinished_images(), Address::damaged_images()];
     let known = |step: &crate::plan::Step| {
-        step.address == unfinished
+        left.contains(&step.address)
             || planned
                 .steps
                 .iter()

@@ -113,6 +113,11 @@ impl Address {
         Self::new(ResourceKind::Image, "unfinished")
     }
 
+    /// Returns the address of images of ours that a power cut damaged.
+    pub fn damaged_images() -> Self {
+        Self::new(ResourceKind::Image, "damaged")
+    }
+
     /// Returns the kind.
     pub fn kind(&self) -> ResourceKind {
         self.kind

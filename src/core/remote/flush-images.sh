@@ -8,14 +8,15 @@ begin_load() {
     { mkdir -p -- "${note%/*}" && : >"$note" && sync -- "$note"; } 2>/dev/null || :
 }
 
-# Syncs what docker loaded, and removes the note. Those of other boots stay: what was loaded then may be damaged.
+# Syncs what docker loaded, and removes the note; also after a load that failed, of which layers may be left. Returns $1,
+# the exit code of the load. Notes of other boots stay: what was loaded then may be damaged.
 flush_images() {
     flush_docker
     if [ -n "${note:-}" ]; then
         rm -f -- "$note"
         rmdir -- "${note%/*}" 2>/dev/null
     fi
-    return 0
+    return "${1:-0}"
 }
 
 # Prints the boot ID; nothing if there is no /proc.

@@ -9,7 +9,8 @@ main() {
     fi
     docker image rm --force -- "$id" </dev/null >/dev/null || exit
     begin_load
-    if [ "${2:-}" = zstd ]; then zstd -dcq | docker load --quiet; else docker load --quiet; fi && flush_images
+    if [ "${2:-}" = zstd ]; then zstd -dcq | docker load --quiet; else docker load --quiet; fi
+    flush_images "$?"
 }
 
 main "$@"

@@ -13,9 +13,10 @@ main() {
     docker image inspect --format '{{.Id}}' "$base" >/dev/null || exit
     mkdir -p -- "$dir" && cd -- "$dir" || exit
     gzip -dc | tar -xomf - || exit
-    begin_load
     [ -f recipe ] || { echo "the link broke, or the disk is full" >&2; exit 1; }
-    "$how" && flush_images && cat said
+    begin_load
+    "$how"
+    flush_images "$?" && cat said
 }
 
 # The recipe runs in a container of the old image and writes to a named pipe: docker's stream of a container's output

@@ -1,7 +1,8 @@
 # Loads the image archive on standard input.
 main() {
     begin_load
-    docker load --quiet && flush_images
+    docker load --quiet
+    flush_images "$?"
 }
 
 main "$@"

@@ -3,7 +3,8 @@
 # $1 file
 main() {
     begin_load
-    docker load --quiet <"$1" && flush_images && rm -f -- "$1"
+    docker load --quiet <"$1"
+    flush_images "$?" && rm -f -- "$1"
 }
 
 main "$@"

@@ -4,9 +4,11 @@
 main() {
     begin_load
     if [ $# = 0 ]; then
-        zstd -dcq | docker load --quiet && flush_images
+        zstd -dcq | docker load --quiet
+        flush_images "$?"
     else
-        zstd -dcq <"$1" | docker load --quiet && flush_images && rm -f -- "$1"
+        zstd -dcq <"$1" | docker load --quiet
+        flush_images "$?" && rm -f -- "$1"
     fi
 }
 

@@ -81,7 +81,7 @@ held_alone() {
         for one in $earlier; do
             for id in $(ids "$one"); do
                 if has "$known" "$id"; then continue; fi
-                bytes=$((bytes + $(bytes_alone "$id")))
+                bytes=$((bytes + $(bytes_alone "$id" "$known")))
                 known=$known$IFS$id
             done
         done
@@ -99,12 +99,12 @@ ids() {
     sed -n 's/^i \([^ ]*\) .*/\1/p' "$all/$1"
 }
 
-# Prints the bytes of the image $1 without those that it shares with one of the images $known. Docker tells the size of a
+# Prints the bytes of the image $1 without those that it shares with one of the images $2. Docker tells the size of a
 # layer only in the history: there, the first steps of two images whose first layers are the same are the same.
 bytes_alone() {
     bytes=$(docker image inspect --format '{{.Size}}' -- "$1" </dev/null 2>/dev/null) || { echo 0; return; }
     layers=$(layers "$1") steps=$(steps "$1") most=0
-    for other in $known; do
+    for other in $2; do
         count=$(begin "$layers" "$(layers "$other")" | grep -c .)
         shared=$(begin "$steps" "$(steps "$other")" | added_up "$count")
         [ "$shared" -le "$most" ] || most=$shared

@@ -256,13 +256,24 @@ async fn a_load_that_a_restart_interrupts_is_observed() {
         };
         vpu.program("docker", DOCKER);
         let load = remote::load_image();
+        // It ended, and was synced.
         let bad = vpu.run(&load, b"bad\n").await;
         assert!(!bad.success());
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let [note] = &notes()[..] else {
-            panic!("{:?}", notes())
+        assert_eq!(notes(), [""; 0], "{shell:?}");
+        // While it loads: with a note of this boot.
+        let look = "#!/bin/sh\n[ \"$1\" != load ] || { cat >/dev/null; cp -r \"$HOME/.o3r-deploy/loading\" \"$HOME/seen\"; }\n";
+        vpu.program("docker", look);
+        assert!(vpu.run(&load, b"good\n").await.success());
+        let seen = std::fs::read_dir(vpu.home().join("seen")).unwrap();
+        let seen: Vec<_> = seen.map(|note| note.unwrap().file_name()).collect();
+        let [note] = &seen[..] else {
+            panic!("{seen:?}")
         };
+        let note = note.to_str().unwrap();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         assert!(note.starts_with(&format!("{}.", boot.trim())), "{note}");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join(note), "").unwrap();
         assert!(!interrupted().await, "{shell:?}: the kernel writes it");
         std::fs::write(place.join("another.7"), "").unwrap();
         assert!(interrupted().await, "{shell:?}");

@@ -19,9 +19,27 @@ pub fn is_ours(name: &str) -> bool {
     repository == PART_REPOSITORY || repository.starts_with("o3r-deploy/")
 }
 
+/// Plans the removal of images of ours that docker cannot inspect, before any image is loaded: docker takes their damaged
+/// layers for present. Declared ones count as missing, and are loaded again.
+pub(super) fn unusable(builder: &mut Builder<'_>) {
+    let declared = builder.desired.config_digests();
+    let declared: BTreeSet<String> = declared.map(|id| id.to_string()).collect();
+    let all = builder.facts.unusable_images.iter();
+    let ours =
+        all.filter(|(id, names)| names.iter().any(|name| is_ours(name)) && !declared.contains(*id));
+    let ids: Vec<&str> = ours.map(|(id, _)| id.as_str()).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let address = Address::damaged_images();
+    let found = "damaged by a power cut, docker cannot inspect them";
+    let cause = Cause::differs("images of earlier applies", found, "removed");
+    let draft = Draft::new(address, Action::Remove, Phase::Stage, cause);
+    builder.step(draft.run([Command::new(remote::remove_images(ids))]));
+}
+
 /// Plans the removal of image parts that this plan does not resume from; it removes the others
-/// itself, once they are loaded. Images of ours that docker cannot inspect go, too, unless they are declared: docker would
-/// take their damaged layers for present.
+/// itself, once they are loaded.
 pub(super) fn plan(
     builder: &mut Builder<'_>,
     images: &BTreeMap<String, facts::Image>,
@@ -47,14 +65,7 @@ pub(super) fn plan(
         .filter(|tag| !planned(tag))
         .map(String::as_str)
         .collect();
-    let declared = builder.desired.config_digests();
-    let declared: BTreeSet<String> = declared.map(|id| id.to_string()).collect();
-    let unusable = builder.facts.unusable_images.iter();
-    let unusable: Vec<&str> = unusable
-        .filter(|(id, names)| names.iter().any(|name| is_ours(name)) && !declared.contains(*id))
-        .map(|(id, _)| id.as_str())
-        .collect();
-    if files.is_empty() && tags.is_empty() && unusable.is_empty() {
+    if files.is_empty() && tags.is_empty() {
         return;
     }
     let files = (!files.is_empty()).then(|| remote::remove_paths(files));
@@ -63,13 +74,5 @@ pub(super) fn plan(
     let cause = Cause::Undeclared;
     let draft = Draft::new(address, Action::Remove, Phase::Settle, cause);
     let draft = draft.detail("left by an interrupted apply".to_owned());
-    let unusable = (!unusable.is_empty()).then(|| remote::remove_images(unusable));
-    builder.step(
-        draft.run(
-            [files, tags, unusable]
-                .into_iter()
-                .flatten()
-                .map(Command::new),
-        ),
-    );
+    builder.step(draft.run([files, tags].into_iter().flatten().map(Command::new)));
 }

@@ -45,6 +45,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
         }
     };
     unmanaged(builder, images);
+    leftovers::unusable(builder);
     let to_send = layers_to_send(builder.desired, builder.facts);
     for image in &builder.desired.images {
         match &image.content {
