@@ -224,6 +224,9 @@ fn what_no_release_has_recorded() {
         &format!("rm -r .o3r-deploy; {compose} up -d --force-recreate 2>&1"),
     ] {
         vpu.twin.oem(ran_before);
+        let status = vpu.site.run(&["status"]).exits(0);
+        status
+            .says("hello, of release hello, whose record is gone: the next apply records it again");
         let mut bad = App::new("1.1.0");
         FAILS.clone_into(&mut bad.command);
         bad.write(&vpu.site);

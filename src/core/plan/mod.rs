@@ -30,7 +30,7 @@ pub use builder::{FORMAT, vpu};
 pub use command::{Command, Part, Payload, PayloadSource, Transport};
 pub use compose::files_to_restore;
 pub use document::PlanError;
-pub use image::{delta_bases, is_ours, layers_to_send, takes_parts};
+pub use image::{delta_bases, is_ours, layers_to_send, release_of, takes_parts};
 pub use note::{Note, NoteCode};
 pub use obstacle::BlockCode;
 pub use step::{

@@ -12,6 +12,7 @@ use crate::{
     facts::{self, Container, ContainerState, Facts, Observed, Readings},
     names::ImageRef,
     plan::{self, Action, Address, Blocked, Cause, Plan, Summary, Vpu},
+    remote,
 };
 
 /// The version of the status document's format.
@@ -100,6 +101,10 @@ pub struct Project {
     /// Whether an apply placed files of it and recorded no release, because it failed or was interrupted.
     #[serde(default)]
     pub incomplete: bool,
+    /// Whether that release's record is gone, as after a firmware update that erased the home directory: names of its
+    /// images tell that it deployed the project. The next apply records it again.
+    #[serde(default)]
+    pub unrecorded: bool,
     /// What of it starts when the VPU boots; null if it could not be determined.
     pub after_boot: Option<AfterBoot>,
     /// Its containers, sorted by name; empty if they were removed.
@@ -316,19 +321,46 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
         let project = projects.entry(&container.project).or_default();
         project.push(status);
     }
+    let unrecorded = unrecorded(facts);
     let projects = projects.into_iter().map(|(name, mut containers)| {
         containers.sort_by(|one, two| one.name.cmp(&two.name));
-        let release = owners.get(name).map(ToString::to_string);
+        let owner = owners.get(name).copied();
+        let unrecorded = unrecorded.get(name).filter(|_| owner.is_none()).copied();
+        let release = owner.or(unrecorded).map(str::to_owned);
         Project {
             name: name.to_owned(),
             incomplete: release.is_none()
                 && records.is_some_and(|records| records.added.contains_key(name)),
+            unrecorded: unrecorded.is_some(),
             release,
             after_boot: after_boot(name, facts),
             containers,
         }
     });
     Some(projects.collect())
+}
+
+/// Returns the releases without a record, by the projects that they deployed: the containers are of the project's own
+/// directory, and their image has a name of the release.
+fn unrecorded(facts: &Facts) -> BTreeMap<&str, &str> {
+    let (Some(records), Some(images), Some(containers)) = (
+        facts.records.known(),
+        facts.images.known(),
+        facts.containers.known(),
+    ) else {
+        return BTreeMap::new();
+    };
+    let own = containers
+        .values()
+        .filter(|container| container.working_dir == remote::project_directory(&container.project));
+    let found = own.filter_map(|container| {
+        let mut tags = images.get(&container.image)?.tags.iter();
+        let release = tags.find_map(|tag| plan::release_of(tag))?;
+        Some((container.project.as_str(), release))
+    });
+    found
+        .filter(|(_, release)| !records.releases.contains_key(*release))
+        .collect()
 }
 
 /// Returns what starts after a boot; `None` for containers of no project, which no unit starts and

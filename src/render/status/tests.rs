@@ -145,6 +145,29 @@ fn regression_a_failed_first_apply_does_not_look_foreign() {
     assert_eq!(incomplete, ["demo"]);
 }
 
+/// A firmware update erases the home directory; docker's images and containers may survive it.
+#[test]
+fn a_release_whose_record_is_gone_still_owns_its_projects() {
+    let mut observed = observed(0);
+    if let Probed::Known(records) = &mut observed.facts.records {
+        records.releases.clear();
+    }
+    if let Probed::Known(containers) = &mut observed.facts.containers {
+        for container in containers.values_mut().filter(|one| one.project == "hello") {
+            "/usr/share/oem/docker/compose/hello".clone_into(&mut container.working_dir);
+        }
+    }
+    let reason = Err("there is no deploy.toml in this folder".to_owned());
+    let text = status_text(&status("vpu", &observed, reason), Style::default());
+    let line = "  hello, of release hello, whose record is gone: the next apply records it again, starts at boot\n";
+    assert!(text.contains(line), "{text}");
+    // Its containers use the same image, but not from the directory of a project.
+    assert!(
+        text.contains("  demo, not managed by o3r-deploy, "),
+        "{text}"
+    );
+}
+
 /// The status where the records say this of a release, its watchdog and the manifest.
 fn with(
     release: impl FnOnce(&mut facts::Release),

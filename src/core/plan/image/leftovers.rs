@@ -19,6 +19,12 @@ pub fn is_ours(name: &str) -> bool {
     repository == PART_REPOSITORY || repository.starts_with("o3r-deploy/")
 }
 
+/// Returns the release whose apply gave an image this name, if it is such a name.
+pub fn release_of(name: &str) -> Option<&str> {
+    let (release, _) = name.strip_prefix("o3r-deploy/")?.split_once(':')?;
+    Some(release)
+}
+
 /// Plans the removal of images of ours that docker cannot inspect, before any image is loaded: docker takes their damaged
 /// layers for present. Declared ones count as missing, and are loaded again.
 pub(super) fn unusable(builder: &mut Builder<'_>) {

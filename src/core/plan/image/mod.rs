@@ -9,7 +9,10 @@ mod load;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::layers::Chains;
-pub use self::{delta::bases as delta_bases, leftovers::is_ours};
+pub use self::{
+    delta::bases as delta_bases,
+    leftovers::{is_ours, release_of},
+};
 use super::{
     Action, Address, Cause, Command, NoteCode, Phase, ResourceKind,
     builder::{Builder, Draft},
