@@ -164,7 +164,7 @@ fn what_earlier_releases_hold_is_limited() {
     let kept = || twin.oem("cd .o3r-deploy/generations/hello; echo *");
     let apply = |number: usize, limit: &str| {
         let mut app = App::new(&format!("{number}.0.0"));
-        app.compose = "health = { settle = \"1s\" }".to_owned();
+        app.health = "health = { settle = \"1s\" }".to_owned();
         app.more = format!("[apply]\nkeep_releases = 9\n{limit}");
         app.write_files(&site);
         // Noise of another length is other noise.

@@ -325,12 +325,14 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
     let projects = projects.into_iter().map(|(name, mut containers)| {
         containers.sort_by(|one, two| one.name.cmp(&two.name));
         let owner = owners.get(name).copied();
-        let unrecorded = unrecorded.get(name).filter(|_| owner.is_none()).copied();
+        let is_added = records.is_some_and(|records| records.added.contains_key(name));
+        let incomplete = owner.is_none() && is_added;
+        let unrecorded = unrecorded.get(name).copied();
+        let unrecorded = unrecorded.filter(|_| owner.is_none() && !incomplete);
         let release = owner.or(unrecorded).map(str::to_owned);
         Project {
             name: name.to_owned(),
-            incomplete: release.is_none()
-                && records.is_some_and(|records| records.added.contains_key(name)),
+            incomplete,
             unrecorded: unrecorded.is_some(),
             release,
             after_boot: after_boot(name, facts),
