@@ -106,24 +106,30 @@ struct Demand<'a> {
 }
 
 impl Demand<'_> {
-    /// Returns what the disk lacks, in words.
-    fn lacks(&self) -> Option<String> {
+    /// Returns what the disk lacks, in words: bytes, inodes, or both.
+    fn lacks(&self) -> impl Iterator<Item = String> {
+        self.lacks_bytes().into_iter().chain(self.lacks_inodes())
+    }
+
+    fn lacks_bytes(&self) -> Option<String> {
         let needed: u64 = self.bytes.iter().map(|(bytes, _)| bytes).sum();
-        let Disk { free, inodes, .. } = self.disk;
-        if needed > *free {
-            let parts = self.bytes.iter().filter(|(bytes, _)| *bytes > 0);
-            let parts: Vec<String> = parts
-                .map(|(needed, purpose)| format!("{} {purpose}", bytes(*needed)))
-                .collect();
-            return Some(format!(
+        let free = self.disk.free;
+        let parts = self.bytes.iter().filter(|(bytes, _)| *bytes > 0);
+        let parts = parts.map(|(needed, purpose)| format!("{} {purpose}", bytes(*needed)));
+        let parts: Vec<String> = parts.collect();
+        (needed > free).then(|| {
+            format!(
                 "{} has {} free, but needs {}: {}",
                 self.name,
-                bytes(*free),
+                bytes(free),
                 bytes(needed),
                 parts.join(", ")
-            ));
-        }
-        let inodes = inodes.filter(|inodes| self.files > *inodes)?;
+            )
+        })
+    }
+
+    fn lacks_inodes(&self) -> Option<String> {
+        let inodes = self.disk.inodes.filter(|inodes| self.files > *inodes)?;
         Some(format!(
             "{} can hold {inodes} more files (inodes), but needs {}",
             self.name, self.files
@@ -146,7 +152,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     }
     let lacks: Vec<String> = demands(builder, &images)
         .iter()
-        .filter_map(Demand::lacks)
+        .flat_map(Demand::lacks)
         .collect();
     if !lacks.is_empty() {
         let obstacle = Obstacle::new(BlockCode::NoSpace, lacks.join("; "), REMEDY);
@@ -394,25 +400,24 @@ mod tests {
 
     #[test]
     fn files_need_inodes() {
-        let disk = |inodes| Disk {
-            free: 1 << 20,
-            inodes,
-            ..Disk::default()
-        };
-        let lacks = |inodes| {
+        let lacks = |inodes, needed| -> Vec<String> {
             let demand = Demand {
                 name: "the disk of /data".into(),
-                disk: &disk(inodes),
-                bytes: vec![(4096, "for files of transfers")],
+                disk: &Disk {
+                    free: 1 << 20,
+                    inodes,
+                    ..Disk::default()
+                },
+                bytes: vec![(needed, "for files of transfers")],
                 files: 3400,
             };
-            demand.lacks()
+            demand.lacks().collect()
         };
-        assert_eq!(lacks(None), None);
-        assert_eq!(lacks(Some(3400)), None);
-        assert_eq!(
-            lacks(Some(120)).unwrap(),
-            "the disk of /data can hold 120 more files (inodes), but needs 3400"
-        );
+        assert_eq!(lacks(None, 4096), [""; 0]);
+        assert_eq!(lacks(Some(3400), 1 << 20), [""; 0]);
+        let inodes = "the disk of /data can hold 120 more files (inodes), but needs 3400";
+        assert_eq!(lacks(Some(120), 4096), [inodes]);
+        let bytes = "the disk of /data has 1.00 MiB free, but needs 2.00 MiB: 2.00 MiB for files of transfers";
+        assert_eq!(lacks(Some(120), 2 << 20), [bytes, inodes]);
     }
 }

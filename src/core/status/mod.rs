@@ -356,13 +356,12 @@ fn unrecorded(facts: &Facts) -> BTreeMap<&str, &str> {
         .values()
         .filter(|container| container.working_dir == remote::project_directory(&container.project));
     let found = own.filter_map(|container| {
-        let mut tags = images.get(&container.image)?.tags.iter();
-        let release = tags.find_map(|tag| plan::release_of(tag))?;
+        let tags = images.get(&container.image)?.tags.iter();
+        let mut releases = tags.filter_map(|tag| plan::release_of(tag));
+        let release = releases.find(|release| !records.releases.contains_key(*release))?;
         Some((container.project.as_str(), release))
     });
-    found
-        .filter(|(_, release)| !records.releases.contains_key(*release))
-        .collect()
+    found.collect()
 }
 
 /// Returns what starts after a boot; `None` for containers of no project, which no unit starts and

@@ -149,8 +149,16 @@ fn regression_a_failed_first_apply_does_not_look_foreign() {
 #[test]
 fn a_release_whose_record_is_gone_still_owns_its_projects() {
     let mut observed = observed(0);
-    if let Probed::Known(records) = &mut observed.facts.records {
-        records.releases.clear();
+    // Another release has the same image, and a record.
+    if let (Probed::Known(records), Probed::Known(images)) =
+        (&mut observed.facts.records, &mut observed.facts.images)
+    {
+        let mut other = records.releases.remove("hello").unwrap();
+        other.projects.clear();
+        records.releases.insert("another".to_owned(), other);
+        for image in images.values_mut() {
+            image.tags.insert("o3r-deploy/another:abab".to_owned());
+        }
     }
     if let Probed::Known(containers) = &mut observed.facts.containers {
         for container in containers.values_mut().filter(|one| one.project == "hello") {
