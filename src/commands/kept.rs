@@ -241,7 +241,7 @@ fn unknown(history: &ReleaseHistory, what: &str) -> CommandError {
     let mut others = history.readable().map(|(number, _)| number).rev();
     let other = others.find(|number| history.current() != Some(*number));
     let keeps = if kept.is_empty() {
-        "nothing".to_owned()
+        "no release".to_owned()
     } else {
         kept.join(", ")
     };
@@ -345,7 +345,10 @@ mod tests {
         removed.recorded[1].release.removed.insert("web".into());
         assert_eq!(chosen(&removed, None), Some(1), "2 only removes");
         let none = choose(&ReleaseHistory::default(), "app", None).unwrap_err();
-        assert!(format!("{none:?}").contains("it keeps nothing"), "{none:?}");
+        assert!(
+            format!("{none:?}").contains("it keeps no release"),
+            "{none:?}"
+        );
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct LayerOffer {
     pub unpacked: Option<u64>,
     /// Bytes of it that docker stores before loading it.
     pub spooled: u64,
+    /// How many files, directories and links it has; known only where docker's disk may lack inodes.
+    pub inodes: Option<u64>,
 }
 
 impl ImageOffer {
@@ -100,6 +102,12 @@ impl ImageOffer {
     pub fn spooled_bytes(&self, layers: &BTreeSet<Digest>) -> u64 {
         let spooled = self.each_once(layers).map(|layer| layer.spooled);
         self.base_bytes + spooled.sum::<u64>()
+    }
+
+    /// Returns how many files these layers have, as far as it is known.
+    pub fn inodes(&self, layers: &BTreeSet<Digest>) -> u64 {
+        let inodes = self.each_once(layers).filter_map(|layer| layer.inodes);
+        inodes.sum()
     }
 
     fn each_once(&self, layers: &BTreeSet<Digest>) -> impl Iterator<Item = &LayerOffer> {

@@ -2,6 +2,7 @@
 //! offers, which are data, and payloads, which are the bytes.
 
 mod archive;
+mod inodes;
 mod parts;
 mod patches;
 mod payloads;
@@ -139,6 +140,7 @@ fn measured(image: &ImageSender, staging_tag: &str) -> ImageOffer {
             bytes,
             unpacked: layer.unpacked,
             spooled: layer.spooled.unwrap_or(bytes),
+            inodes: None,
         }
     });
     let mut offer = ImageOffer {
@@ -229,6 +231,7 @@ impl Preparation {
                 }
             }
         }
+        inodes::count(&mut offers, &senders, &to_send, observed, progress)?;
         if self.verifies.load(Ordering::Relaxed) {
             for (name, missing) in &to_send {
                 let Some(sender) = senders.get_mut(name) else {

@@ -316,6 +316,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
         bytes: 100 << 20,
         unpacked: Some(300 << 20),
         spooled: 100 << 20,
+        inodes: None,
     }]);
     let mut observed = observed();
     let mut with = |free| {
@@ -351,6 +352,7 @@ fn image_of_which_two_parts_do_not_fit_together() {
         bytes: mib << 20,
         unpacked: Some(mib << 20),
         spooled: mib << 20,
+        inodes: None,
     };
     let (desired, mut offer) = large_image(vec![layer("one", 100), layer("two", 60)]);
     let part = |up_to, name: &str, mib: u64, arriving| PartOffer {

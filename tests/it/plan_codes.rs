@@ -101,6 +101,7 @@ fn image_with_a_delta(archive_bytes: u64) -> (Desired, ImageOffer, Observed) {
         bytes: 0,
         unpacked: Some(1 << 20),
         spooled: 0,
+        inodes: None,
     };
     let (desired, mut offer) = large_image(vec![layer]);
     offer.delta = Some(DeltaOffer {

@@ -54,6 +54,16 @@ fn a_disk_that_is_full_before_blocks_with_figures() {
     old.runs_on(&twin);
     empty(&twin, file);
     twin.root("umount /home/oem/share/logs");
+    let remount = |inodes: u32| {
+        twin.root(&format!(
+            "mount -o remount,nr_inodes=$(($(df --output=iused /var/lib/docker | tail -1) + {inodes})) /var/lib/docker"
+        ));
+    };
+    // A layer and a container.
+    remount(30);
+    let ran = site.run(&["apply", "--yes"]).exits(9);
+    ran.says("docker's disk can hold 30 more files (inodes), but needs ");
+    remount(1000);
     site.apply();
     new.runs_on(&twin);
     // Nothing needs /tmp. (The check does: docker exec writes into it.)

@@ -14,6 +14,7 @@
     reason = "a test fails by panicking, and its standard error is its report"
 )]
 
+mod adopted;
 mod apply;
 mod autostart;
 mod boot;

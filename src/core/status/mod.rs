@@ -102,7 +102,7 @@ pub struct Project {
     #[serde(default)]
     pub incomplete: bool,
     /// Whether that release's record is gone, as after a firmware update that erased the home directory: names of its
-    /// images tell that it deployed the project. The next apply records it again.
+    /// images tell that it deployed the project. The next apply rebuilds the record.
     #[serde(default)]
     pub unrecorded: bool,
     /// What of it starts when the VPU boots; null if it could not be determined.
@@ -265,7 +265,7 @@ pub fn status(host: &str, observed: &Observed, plan: Result<&Plan, String>) -> S
         failed: vec![],
         verified: verified(facts),
         drift: match plan {
-            Ok(plan) => drift(plan),
+            Ok(plan) => drift(plan, facts),
             Err(reason) => Drift::Unknown { reason },
         },
         unknown: unknown(facts),
@@ -431,7 +431,9 @@ fn disks(readings: &Readings) -> Vec<Disk> {
         .collect()
 }
 
-fn drift(plan: &Plan) -> Drift {
+fn drift(plan: &Plan, facts: &Facts) -> Drift {
+    let unrecorded = unrecorded(facts);
+    let is_deployed = |name: &str| unrecorded.values().any(|release| *release == name);
     let changes = plan.steps.iter().map(|step| Change {
         action: step.action,
         address: step.address.clone(),
@@ -450,7 +452,10 @@ fn drift(plan: &Plan) -> Drift {
         .saturating_sub(plan.blocked.len() - blocked.len());
     Drift::Known {
         manifest: plan.manifest.path.clone(),
-        not_deployed: plan.first_release().map(str::to_owned),
+        not_deployed: plan
+            .first_release()
+            .filter(|name| !is_deployed(name))
+            .map(str::to_owned),
         summary,
         changes: changes.collect(),
         blocked,

@@ -43,10 +43,9 @@ fn project(
         name => paint(style.color, BOLD, name),
     };
     let owner = match &project.release {
-        Some(release) if project.unrecorded => {
-            format!(", of release {release}, whose record is gone: the next apply records it again")
+        Some(release) if *release != project.name || project.unrecorded => {
+            format!(", of release {release}")
         }
-        Some(release) if *release != project.name => format!(", of release {release}"),
         Some(_) => String::new(),
         None if project.name.is_empty() => String::new(),
         None if project.incomplete => ", left by an incomplete apply".to_owned(),

@@ -1,6 +1,6 @@
 //! The section on releases: what was applied, and what decides on it now.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use o3r_core::{
     facts::{Verdict, Watchdog},
@@ -19,13 +19,25 @@ use crate::{
 
 /// Writes a line for each release, the apply that runs, and each watchdog.
 pub(super) fn write(out: &mut String, status: &Status, style: Style) {
-    listed(out, status.releases.as_deref(), |out, release| {
+    let one = |out: &mut String, release: &Release| {
         let release = match status.watchdogs.get(&release.name) {
             Some(watchdog @ Watchdog::Unconfirmed { .. }) => waiting(release, watchdog, style),
             _ => release_line(release, style),
         };
         line(out, style, 4, &format!("  {release}"));
-    });
+    };
+    let unrecorded = unrecorded(status);
+    match status.releases.as_deref() {
+        Some([]) if !unrecorded.is_empty() => {}
+        releases => listed(out, releases, one),
+    }
+    for release in unrecorded {
+        let name = paint(style.color, BOLD, release);
+        let text = format!(
+            "  {name}  its record is gone, as after a firmware update: the next apply rebuilds it from what the VPU has"
+        );
+        line(out, style, 4, &text);
+    }
     if let Some(apply) = &status.applying {
         let text = format!("  apply in progress: by {}", apply.describe());
         line(out, style, 4, &text);
@@ -99,6 +111,15 @@ fn verdict<'a>(status: &'a Status, release: &str) -> Option<&'a Verdict> {
 fn has_failed_since(status: &Status, release: &str, at: &str) -> bool {
     let mut failed = status.failed.iter();
     failed.any(|apply| apply.release == release && apply.at.as_str() > at)
+}
+
+/// The releases that own projects and have no record.
+fn unrecorded(status: &Status) -> BTreeSet<&str> {
+    let projects = status.projects.iter().flatten();
+    let unrecorded = projects.filter(|project| project.unrecorded);
+    unrecorded
+        .filter_map(|project| project.release.as_deref())
+        .collect()
 }
 
 fn has_record(status: &Status, name: &str) -> bool {

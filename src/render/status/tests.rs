@@ -167,7 +167,9 @@ fn a_release_whose_record_is_gone_still_owns_its_projects() {
     }
     let reason = Err("there is no deploy.toml in this folder".to_owned());
     let text = status_text(&status("vpu", &observed, reason), Style::default());
-    let line = "  hello, of release hello, whose record is gone: the next apply records it again, starts at boot\n";
+    let line = "  hello, of release hello, starts at boot\n";
+    assert!(text.contains(line), "{text}");
+    let line = "  hello  its record is gone, as after a firmware update: the next apply rebuilds it from what the VPU has\n";
     assert!(text.contains(line), "{text}");
     // Its containers use the same image, but not from the directory of a project.
     assert!(

@@ -1,6 +1,7 @@
 //! Sends images: prepares their layers for a VPU, creates deltas against its images, and writes
 //! what is sent.
 
+mod count;
 mod delta;
 mod listing;
 mod making;

@@ -541,3 +541,27 @@ impl Observer for All {
         }
     }
 }
+
+#[tokio::test]
+async fn the_files_of_layers_are_counted_where_the_disk_may_lack_inodes() {
+    let counted = async |inodes: Option<u64>| {
+        let files = tempfile::tempdir().unwrap();
+        let desired = three_layers(&files);
+        let mut observed = observe(&FakeVpu::new(World::default()), &desired.query())
+            .await
+            .unwrap();
+        observed.readings.docker_disk = Some(Disk {
+            total: 1 << 30,
+            free: 1 << 30,
+            inodes,
+            ..Disk::default()
+        });
+        let prepared = prepare(&desired, &observed, &files, (EACH, Sizes::Exact));
+        let offers = prepared.0.offers.images.values();
+        let layers = offers.flat_map(|offer| &offer.layers);
+        layers.map(|layer| layer.inodes).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(None).await, [None; 3]);
+    assert_eq!(counted(Some(1_000_000)).await, [None; 3]);
+    assert_eq!(counted(Some(1)).await, [Some(1); 3]);
+}

@@ -23,7 +23,8 @@ use self::{
     previous::Previous,
     start::{Recreate, services_to_recreate, start},
     started::{
-        Stale, changed_images, covered_input, image_id, redefined, repaired_images, resolved, stale,
+        Stale, Unrecorded, changed_images, covered_input, image_id, redefined, repaired_images,
+        resolved, stale,
     },
     states::states,
 };
@@ -293,7 +294,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     for (input, (was, is)) in stale.named(is_told) {
         causes.push(Cause::differs(format!("started from {input}"), was, is));
     }
-    causes.extend(stale.record.clone());
+    causes.extend(stale.unrecorded.as_ref().map(Unrecorded::cause));
     causes.extend(states(builder, project, found, &changed_images));
     let own = found.containers.values();
     causes.extend(own.flat_map(|container| shown::differences(builder, project, container)));
@@ -304,6 +305,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
         return;
     }
     causes.extend(policies.causes());
+    let lacks_a_record_alone = stale.is_unrecorded() && causes.len() == 1;
     let mut causes = causes.into_iter();
     let Some(first) = causes.next() else {
         return builder.unchanged();
@@ -311,6 +313,9 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
 
     let recreate = if none_yet {
         Recreate::None
+    } else if stale.is_unrecorded() && !lacks_a_record_alone {
+        // Those that docker-compose recreates do not exist any more if the apply fails.
+        Recreate::All
     } else {
         let by_transfers = transfers::services(builder, project, &changed_transfers, &stale);
         transfers::note(builder, project, &changed_transfers);
@@ -541,5 +546,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     builder.step(draft.undo(undo).rollback_always(broken));
 }
 
+#[cfg(test)]
+mod adopted;
 #[cfg(test)]
 mod tests;

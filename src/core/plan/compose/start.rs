@@ -5,7 +5,13 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Found, between::Between, shown::with_dependants, started::Stale, states::misnamed};
+use super::{
+    Found,
+    between::Between,
+    shown::with_dependants,
+    started::{Stale, Unrecorded},
+    states::misnamed,
+};
 use crate::{
     desired::{COMPOSE_FILE, Project, ProjectState},
     facts::{Container, ContainerState, Input},
@@ -65,13 +71,13 @@ pub(super) fn services_to_recreate(
     replaced: &BTreeSet<&String>,
     stale: &Stale,
 ) -> Recreate {
-    if stale.record.is_some() {
+    if matches!(stale.unrecorded, Some(Unrecorded::One(_))) {
         return Recreate::All;
     }
     let mut services = BTreeSet::new();
     let mut files: BTreeSet<&str> = changed_files.iter().map(String::as_str).collect();
     let mut volumes: BTreeSet<&str> = replaced.iter().map(|name| name.as_str()).collect();
-    for input in stale.inputs.keys() {
+    for input in stale.doubtful() {
         match input {
             Input::File(path) => _ = files.insert(path),
             Input::Volume(name) => _ = volumes.insert(name),
@@ -408,7 +414,7 @@ mod tests {
         let project = testing::project("app", [("a", service("share")), ("b", service("other"))]);
         let values = || ("old".to_owned(), "new".to_owned());
         let stale = |inputs: Vec<Input>| Stale {
-            record: None,
+            unrecorded: None,
             inputs: inputs.into_iter().map(|input| (input, values())).collect(),
         };
         let recreated = |replaced: &[&String], inputs| {
@@ -439,7 +445,7 @@ mod tests {
                 (Input::File((*file).to_owned()), values)
             });
             let stale = Stale {
-                record: None,
+                unrecorded: None,
                 inputs: inputs.collect(),
             };
             match services_to_recreate(&project, &changed, &BTreeSet::new(), &stale) {

@@ -114,13 +114,53 @@ pub(super) fn image_id(builder: &Builder<'_>, name: &str) -> Option<String> {
 /// How the recorded inputs of containers differ from what they would be started from now.
 #[derive(Default)]
 pub(super) struct Stale {
-    /// Set if there is no record of these containers.
-    pub(super) record: Option<Cause>,
+    /// Set if nothing tells what containers were started from.
+    pub(super) unrecorded: Option<Unrecorded>,
     /// The inputs that differ: recorded value, and desired value.
     pub(super) inputs: BTreeMap<Input, (String, String)>,
 }
 
+/// The containers of a project of which nothing tells what they were started from.
+pub(super) enum Unrecorded {
+    /// All of them, as after a firmware update that erased the home directory. Has the contents that docker-compose's own
+    /// hash does not cover: nothing shows which ones a process has read.
+    All(BTreeSet<Input>),
+    /// The one of this name.
+    One(String),
+}
+
+impl Unrecorded {
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::All(_) => Cause::differs(
+                "containers",
+                "no record of what they were started from",
+                "recorded",
+            ),
+            Self::One(name) => Cause::differs(
+                format!("container {name}"),
+                "not created by the last apply",
+                "recreated",
+            ),
+        }
+    }
+}
+
 impl Stale {
+    /// Whether all containers lack a record.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        matches!(self.unrecorded, Some(Unrecorded::All(_)))
+    }
+
+    /// Returns the inputs that differ, or may differ.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = &Input> {
+        let unknown = match &self.unrecorded {
+            Some(Unrecorded::All(inputs)) => Some(inputs),
+            _ => None,
+        };
+        self.inputs.keys().chain(unknown.into_iter().flatten())
+    }
+
     /// Returns the inputs that differ and are not reported otherwise, by name and in order.
     pub(super) fn named(
         &self,
@@ -141,12 +181,15 @@ pub(super) fn stale(
 ) -> Stale {
     let mut stale = Stale::default();
     let Some(started) = found.started else {
-        let no_record = Cause::differs(
-            "containers",
-            "no record of what they were started from",
-            "recreated and recorded",
-        );
-        stale.record = Some(no_record);
+        // The others are compared with what docker shows, or covered by docker-compose's hash.
+        let is_content = |input: &&Input| {
+            matches!(
+                input,
+                Input::File(_) | Input::Transfer(_) | Input::Mounted(_)
+            )
+        };
+        let contents = inputs.keys().filter(is_content).cloned();
+        stale.unrecorded = Some(Unrecorded::All(contents.collect()));
         return stale;
     };
     // Service definitions come from the compose file and
@@ -168,9 +211,7 @@ pub(super) fn stale(
         }
     }
     if let Some(container) = stranger(builder, found, started) {
-        let attribute = format!("container {}", container.name);
-        let cause = Cause::differs(attribute, "not created by the last apply", "recreated");
-        stale.record = Some(cause);
+        stale.unrecorded = Some(Unrecorded::One(container.name.clone()));
     }
     stale
 }
@@ -326,7 +367,7 @@ mod tests {
         let values = ("old".to_owned(), "new".to_owned());
         let (told, other) = (Input::File("a".into()), Input::File("b".into()));
         let stale = Stale {
-            record: None,
+            unrecorded: None,
             inputs: [(told.clone(), values.clone()), (other.clone(), values)].into(),
         };
         let named = stale.named(|input| *input == told);

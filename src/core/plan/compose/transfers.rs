@@ -141,7 +141,7 @@ pub(super) fn services(
 ) -> Option<BTreeSet<String>> {
     let mut services = BTreeSet::new();
     let (mut transfers, mut mounted) = (changed.transfers.clone(), changed.mounted.clone());
-    for input in stale.inputs.keys() {
+    for input in stale.doubtful() {
         match input {
             Input::Transfer(name) => _ = transfers.insert(name.clone()),
             Input::Mounted(path) => _ = mounted.insert(path.clone()),
@@ -245,7 +245,7 @@ mod tests {
         let builder = Builder::new(desired, observed, &offers);
         let values = || ("old".to_owned(), "new".to_owned());
         let stale = Stale {
-            record: None,
+            unrecorded: None,
             inputs: inputs.into_iter().map(|input| (input, values())).collect(),
         };
         let services = services(&builder, &project, &Changed::default(), &stale);

@@ -164,6 +164,7 @@ mod tests {
             bytes: 100,
             unpacked: None,
             spooled: 300,
+            inodes: None,
         };
         let content = ImageContent {
             config_digest: Digest::of(b"web"),
