@@ -317,6 +317,9 @@ pub struct Plan {
     /// of them
     #[arg(long, conflicts_with = "observed")]
     pub verify: bool,
+    /// What may be done beyond the manifest.
+    #[command(flatten)]
+    pub permits: Permits,
     /// Plan offline, from a file that `observe -o FILE` saved
     #[arg(long, value_name = "FILE", conflicts_with = "host")]
     pub observed: Option<Utf8PathBuf>,
@@ -351,9 +354,30 @@ pub struct Rollback {
     pub how: Applying,
 }
 
+/// The options that permit more than the manifest declares.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Permits {
+    /// Take over compose projects that belong to other releases
+    #[arg(long)]
+    pub take_over: bool,
+    /// Also remove files of projects that are no longer declared if they were changed on the VPU
+    #[arg(long)]
+    pub prune: bool,
+}
+
+impl From<Permits> for crate::desired::Permits {
+    fn from(permits: Permits) -> Self {
+        let Permits { take_over, prune } = permits;
+        Self { take_over, prune }
+    }
+}
+
 /// The options of `apply` and `rollback`.
 #[derive(Debug, Args)]
 pub struct Applying {
+    /// What may be done beyond the manifest.
+    #[command(flatten)]
+    pub permits: Permits,
     /// Skip the confirmation prompt
     #[arg(short, long)]
     pub yes: bool,

@@ -104,8 +104,7 @@ pub(super) async fn fetch(
         ReadError::Host(error) => error.into(),
         ReadError::Text(_) => unreadable(&name, number, &error.to_string()),
     })?;
-    let now = history.recorded.last().map(|recorded| &recorded.release);
-    let fetched = Kept::fetch(&connection.host, &home, generation, now).await;
+    let fetched = Kept::fetch(&connection.host, &home, generation).await;
     fetched.map_err(|error| match error {
         KeptError::Host(error) => error.into(),
         error => unreadable(&name, number, &error.to_string()),

@@ -118,14 +118,18 @@ impl Look {
         Self::open(global, cache, ui).await
     }
 
-    /// Returns what to ask the VPU.
-    pub(super) fn query(&self) -> Query {
+    /// Returns what the VPU was asked for this observation.
+    pub(super) fn query(&self, observed: &Observed) -> Query {
         match &self.wanted {
-            Wanted::Known(wanted) => wanted.desired.query(),
-            Wanted::Unknown(_) => Query {
-                api_port: self.api_port,
-                ..Query::default()
-            },
+            Wanted::Known(wanted) => wanted.desired.with_undeclared(observed).query(),
+            Wanted::Unknown(_) => self.query_without_manifest(),
+        }
+    }
+
+    fn query_without_manifest(&self) -> Query {
+        Query {
+            api_port: self.api_port,
+            ..Query::default()
         }
     }
 
@@ -138,7 +142,9 @@ impl Look {
                 let remembered = Remembered::new(self.cache.dir());
                 deployment::look(host, &wanted.desired, &remembered, &note).await?
             }
-            Wanted::Unknown(_) => deployment::observe(host, &self.query(), &note).await?,
+            Wanted::Unknown(_) => {
+                deployment::observe(host, &self.query_without_manifest(), &note).await?
+            }
         })
     }
 

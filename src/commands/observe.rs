@@ -25,7 +25,8 @@ pub(super) async fn run(
     if let Wanted::Unknown(reason) = &look.wanted {
         ui.note(&format!("no paths are inspected: {reason}"));
     }
-    let text = render::document(&Document::new(look.address(), look.query(), observed));
+    let query = look.query(&observed);
+    let text = render::document(&Document::new(look.address(), query, observed));
     match &args.output {
         None => ui.data(&text),
         Some(file) => {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     cli::{self, DEFAULT_FILE, Global, PlanFormat, TextOrJson},
     deployment::{self, Planned},
+    desired::Permits,
     image::LayerCache,
     observe::{self, Observed},
     plan::Plan,
@@ -32,9 +33,9 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let mut looked = None;
     let (planned, user) = if let Some(file) = &args.observed {
-        from_document(global, file, cache, ui).await?
+        from_document(global, file, args.permits.into(), cache, ui).await?
     } else {
-        let session = Session::open(global, cache, Sizes::Exact, ui).await?;
+        let session = Session::open(global, args.permits.into(), cache, Sizes::Exact, ui).await?;
         if args.verify {
             session.vpu.verify();
         }
@@ -99,7 +100,8 @@ pub(super) async fn rollback(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let session = Session::open_kept(global, Which::of(args), cache, ui).await?;
+    let session =
+        Session::open_kept(global, Which::of(args), args.how.permits.into(), cache, ui).await?;
     let observed = session.observe().await?;
     let plan = session.plan(&observed).await?.plan;
     let is_json = args.how.format == TextOrJson::Json;
@@ -176,6 +178,7 @@ fn command_line(global: &Global, host: Option<String>, command: &str) -> String 
 async fn from_document(
     global: &Global,
     file: &Utf8Path,
+    permits: Permits,
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<(Planned, Option<String>), CommandError> {
@@ -185,10 +188,13 @@ async fn from_document(
     })?;
     let loaded = session::supported(global, ui)?;
     let user = loaded.manifest.vpu.user.as_ref().map(ToString::to_string);
-    let resolved = Arc::new(session::resolved(&loaded, cache, ui).await?);
+    let mut resolved = session::resolved(&loaded, cache, ui).await?;
+    resolved.desired.permits = permits;
+    let resolved = Arc::new(resolved);
     let desired = &resolved.desired;
     let host = document.host.clone();
-    let mut observed = document.answer(&desired.query());
+    let query = desired.with_undeclared(&document.observed()).query();
+    let mut observed = document.answer(&query);
     observe::identify(&mut observed.facts, desired.config_digests());
     let preparation = Arc::new(Preparation::new(cache.clone(), Sizes::Exact));
     let progress = session::progress(ui);

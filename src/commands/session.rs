@@ -16,6 +16,7 @@ use crate::surroundings::{temporary, variable};
 use crate::{
     cli::Global,
     deployment::{Note, Planned, Vpu},
+    desired::Permits,
     device,
     host::{HostError, SshHost, SshOptions},
     image::{LayerCache, WorkProgress},
@@ -221,12 +222,14 @@ impl Session {
     pub(super) async fn open_kept(
         global: &Global,
         which: Which<'_>,
+        permits: Permits,
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let (connection, loaded) = kept::connect(global, ui).await?;
         let kept = kept::fetch(&connection, loaded.as_ref(), which, ui).await?;
         let (mut resolved, files) = kept.into_parts();
+        resolved.desired.permits = permits;
         if let Some(loaded) = &loaded {
             resolved.desired.guards = resolve::guards(&loaded.manifest.vpu);
         }
@@ -264,6 +267,7 @@ impl Session {
     /// Loads the manifest, refuses unsupported features, and connects while local files are read.
     pub(super) async fn open(
         global: &Global,
+        permits: Permits,
         cache: &LayerCache,
         sizes: Sizes,
         ui: Ui,
@@ -271,7 +275,9 @@ impl Session {
         let loaded = supported(global, ui)?;
         let connect = Connection::open(global, Some(&loaded));
         let (resolved, connection) = tokio::join!(resolved(&loaded, cache, ui), connect);
-        let resolved = Arc::new(resolved?);
+        let mut resolved = resolved?;
+        resolved.desired.permits = permits;
+        let resolved = Arc::new(resolved);
         Ok(Self::on(connection?, resolved, cache, sizes, ui))
     }
 

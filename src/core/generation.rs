@@ -20,8 +20,8 @@ use crate::{
     architecture::Architecture,
     desired::{
         Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
-        ImageContent, ManifestRef, Project, ProjectFile, ProjectState, Release, Transfer, Volume,
-        is_secret,
+        ImageContent, ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release,
+        Transfer, Volume, is_secret,
     },
     digest::Digest,
     exclude::Exclude,
@@ -373,6 +373,8 @@ impl Generation {
             keep_releases: header.keep,
             keep_size: header.keep_size,
             stamp: header.stamp,
+            orphans: Orphans::Remove,
+            permits: Permits::default(),
             contents: Contents::OnVpu,
         }
     }

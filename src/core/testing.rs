@@ -2,7 +2,8 @@
 
 use crate::{
     desired::{
-        Contents, Desired, Guards, ManifestRef, Project, ProjectState, Release, Service, Volume,
+        Contents, Desired, Guards, ManifestRef, Orphans, Permits, Project, ProjectState, Release,
+        Service, Volume,
     },
     digest::Digest,
     facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees},
@@ -26,6 +27,7 @@ pub(crate) fn project<'a>(
         networks: vec![],
         volumes: vec![],
         refused_by_old_compose: None,
+        undeclared: false,
         health: HealthGate::default(),
         autostart: None,
         source: None,
@@ -58,6 +60,8 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         keep_releases: 2,
         keep_size: None,
         stamp: None,
+        orphans: Orphans::Remove,
+        permits: Permits::default(),
         contents: Contents::Here,
     }
 }

@@ -1,6 +1,6 @@
 //! Observes a VPU within a time limit, and reports what it waits for.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use o3r_core::facts::Facts;
 
@@ -73,6 +73,12 @@ pub(crate) async fn look<H: Host>(
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<Observed, Error> {
     let mut observed = observe(host, &desired.query(), note).await?;
+    let with_undeclared = desired.with_undeclared(&observed);
+    if let Cow::Owned(with_undeclared) = &with_undeclared {
+        // What the release made and no longer declares is known only now.
+        observed = observe(host, &with_undeclared.query(), note).await?;
+    }
+    let desired = &*with_undeclared;
     observe::identify(&mut observed.facts, desired.config_digests());
     resolve_projects(host, desired, &mut observed, remembered, note).await?;
     if desired.contents == Contents::OnVpu {

@@ -70,7 +70,7 @@ async fn look_at<H: Host>(
     let number = number.ok_or("the VPU does not keep it")?;
     let read = observe::generation(host, release, number).await;
     let (home, generation) = read.map_err(|error| error.to_string())?;
-    let kept = Kept::fetch(host, &home, generation, None).await;
+    let kept = Kept::fetch(host, &home, generation).await;
     let kept = kept.map_err(|error| error.to_string())?;
     let desired = &kept.resolved.desired;
     let observed = look::look(host, desired, remembered, &|_| ()).await;

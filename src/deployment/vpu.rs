@@ -244,8 +244,9 @@ impl<H: Host> Vpu<H> {
 
     /// Observes the VPU, and has its docker-compose read the projects.
     async fn look(&self) -> Result<Observed, Error> {
-        let mut observed =
-            look::look(&self.host, self.desired(), &self.remembered, &*self.note).await?;
+        let look = look::look(&self.host, self.desired(), &self.remembered, &*self.note);
+        // On the heap: it holds several conversations with the VPU at once.
+        let mut observed = Box::pin(look).await?;
         doubt_unusable(self.desired(), &mut observed.facts);
         if observed.facts.system.load_interrupted {
             (self.note)("images on the VPU are in doubt after a power cut");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use o3r_core::{architecture::Architecture, health};
+use o3r_core::{architecture::Architecture, desired::Orphans, health};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +146,19 @@ pub struct Release {
     /// inserts it into any string. Default: none. Example: `1.4.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ReleaseVersion>,
+    /// What happens to what an earlier release of this name made and this manifest no longer declares:
+    /// `remove` removes compose projects with their containers, networks, autostart and unchanged files;
+    /// `keep` only lists them. Data is never removed. Default: `remove`.
+    #[serde(default, skip_serializing_if = "is_remove")]
+    pub orphans: Orphans,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_remove(orphans: &Orphans) -> bool {
+    *orphans == Orphans::Remove
 }
 
 /// A directory on the VPU.

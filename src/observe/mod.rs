@@ -130,6 +130,7 @@ fn query_lines(query: &Query) -> String {
     let mut lines = String::new();
     for (path, size) in &query.paths {
         let (kind, size) = match size {
+            Some(ANY_SIZE) => ("h", ANY_SIZE.to_string()),
             Some(size) => ("f", size.to_string()),
             None => ("d", "-".to_owned()),
         };

@@ -377,6 +377,11 @@ fn records(
                     readings.watchdogs.insert(release.to_owned(), watchdog);
                 }
             }
+            Some(("taken", name)) => {
+                let projects = body.iter().filter(|line| !line.is_empty());
+                let projects = projects.map(|project| (*project).to_owned()).collect();
+                records.taken.insert(name.to_owned(), projects);
+            }
             Some(("moved", name)) => drop(records.moved.insert(name.to_owned())),
             Some(("arrived", rest)) => {
                 let words: Vec<&str> = rest.split_whitespace().collect();
@@ -397,6 +402,7 @@ fn records(
             _ => return Err(format!("unexpected line {head:?} among the records")),
         }
     }
+    records.drop_taken();
     Ok(records)
 }
 

@@ -1,6 +1,6 @@
 # Prints a VPU's state as sections framed by a nonce. Read-only.
 # $1 nonce. Standard input: one query per line:
-#   path KIND SIZE PATH   KIND d (look) or f (look, and hash if it has SIZE bytes)
+#   path KIND SIZE PATH   KIND d (look), f (look, and hash if it has SIZE bytes) or h (at most SIZE bytes)
 #   project DIRECTORY     look for the files there that docker-compose reads by default, and hash them
 #   environment PATH      look at an environment file, and hash it
 #   unit NAME             show the text of oem-dc@NAME
@@ -345,6 +345,13 @@ records() {
         name=${file##*/}
         printf 'release %s\n' "${name%.jsonl}"
         tail -n 1 -- "$file" || return
+        printf '.\n'
+    done
+    for file in "$base"/releases/*.taken; do
+        [ -f "$file" ] || continue
+        name=${file##*/}
+        printf 'taken %s\n' "${name%.taken}"
+        cat -- "$file" || return
         printf '.\n'
     done
     held=$(sed -n 's/^i [^ ]* \([^ ]*\) .*/\1/p' "$base"/generations/*/[0-9]* 2>/dev/null)

@@ -118,7 +118,7 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
                 " (`docker volume rm NAME` on the VPU removes one; its directory stays)".to_owned()
             }
             ResourceKind::Compose => {
-                " (`state = \"absent\"` in [[compose]] removes a project)".to_owned()
+                " (without `orphans = \"keep\"` in [release], it is removed)".to_owned()
             }
             ResourceKind::Autostart => " (`disable` in [autostart] turns one off)".to_owned(),
             _ => String::new(),

@@ -1,8 +1,5 @@
 //! Resolves a release that a VPU keeps: fetches its compose files, which a plan needs, and nothing else.
 
-use camino::{Utf8Path, Utf8PathBuf};
-use o3r_core::facts::{Input, Release};
-
 use super::{LocalImages, Resolved, read_compose};
 use crate::{
     compose::{Refusal, Release as ComposeRelease},
@@ -13,6 +10,7 @@ use crate::{
     observe::contents,
     remote::State,
 };
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The largest file of a project, in bytes, that docker-compose may read.
 const READ: u64 = 256 << 10;
@@ -45,13 +43,11 @@ pub(crate) enum KeptError {
 }
 
 impl Kept {
-    /// Fetches the files of `generation` that docker-compose may read. `home` is the home directory on the VPU, `now` the
-    /// release that is deployed: its other projects are to be removed.
+    /// Fetches the files of `generation` that docker-compose may read. `home` is the home directory on the VPU.
     pub(crate) async fn fetch<H: Host>(
         host: &H,
         home: &str,
         mut generation: Generation,
-        now: Option<&Release>,
     ) -> Result<Self, KeptError> {
         let directory = tempfile::Builder::new().prefix("o3r-kept-").tempdir()?;
         let root = Utf8PathBuf::try_from(directory.path().to_owned())
@@ -83,14 +79,8 @@ impl Kept {
         let projects: Result<Vec<Project>, KeptError> = projects
             .map(|(kept, files)| project(kept, files.clone()))
             .collect();
-        let mut projects = projects?;
-        let others = now.iter().flat_map(|now| &now.projects);
-        let others: Vec<&String> = others
-            .filter(|name| !projects.iter().any(|project| project.name == **name))
-            .collect();
-        projects.extend(others.into_iter().map(|name| removed(name, now)));
         let resolved = Resolved {
-            desired: generation.desired(projects),
+            desired: generation.desired(projects?),
             images: LocalImages::default(),
         };
         Ok(Self {
@@ -128,21 +118,10 @@ fn project(kept: &KeptProject, files: Vec<ProjectFile>) -> Result<Project, KeptE
         refused_by_old_compose: said.refused_by_old,
         autostart: kept.autostart,
         health: kept.health.clone(),
+        undeclared: false,
         files,
         source: None,
     })
-}
-
-/// Returns a project that is to be removed.
-fn removed(name: &str, now: Option<&Release>) -> Project {
-    let made = now.and_then(|now| now.made.get(name));
-    let inputs = made.into_iter().flat_map(|made| made.inputs.keys());
-    let others = inputs.filter_map(|input| match input {
-        Input::File(relative) if relative != COMPOSE_FILE => Some(relative.clone()),
-        _ => None,
-    });
-    let files = std::iter::once(COMPOSE_FILE.to_owned()).chain(others);
-    Project::absent(name.to_owned(), files.map(ProjectFile::named).collect())
 }
 
 fn text(path: &Utf8Path) -> Option<String> {

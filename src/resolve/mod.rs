@@ -17,8 +17,9 @@ use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
     desired::{
         COMPOSE_FILE, Contents, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image,
-        ImageContent, ManifestRef, Network, Project, ProjectFile, ProjectState, ProjectVolume,
-        Release, Service, Transfer, Volume, is_secret, networks, services, staging_tag, volumes,
+        ImageContent, ManifestRef, Network, Permits, Project, ProjectFile, ProjectState,
+        ProjectVolume, Release, Service, Transfer, Volume, is_secret, networks, services,
+        staging_tag, volumes,
     },
     digest::Digest,
     health::{HealthGate, Probes},
@@ -142,6 +143,8 @@ pub fn resolve_while(
         keep_releases: manifest.apply.keep_releases,
         keep_size: manifest.apply.keep_size.as_ref().map(ByteSize::get),
         stamp: manifest.apply.stamp.clone(),
+        orphans: manifest.release.orphans,
+        permits: Permits::default(),
         contents: Contents::Here,
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {
@@ -450,6 +453,7 @@ impl Resolver<'_> {
             health: compose.health.as_ref().map(gate).unwrap_or_default(),
             name,
             files,
+            undeclared: false,
             source,
         })
     }

@@ -60,6 +60,7 @@ pub(crate) fn project(name: &str, services: &[(&str, Service)]) -> Project {
         networks: vec![],
         volumes: vec![],
         refused_by_old_compose: None,
+        undeclared: false,
         health: HealthGate::default(),
         autostart: None,
         source: None,

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use o3r_deploy::internal::{
-    desired::{Desired, Disabled, Image, Volume},
+    desired::{Desired, Disabled, Image, Orphans, Volume},
     digest::Digest,
-    observe::{self, Autostart, Observed, PathFact, Probed, Verdict, Watchdog},
+    observe::{self, Autostart, Container, Observed, PathFact, Probed, Verdict, Watchdog},
     offers::{DeltaOffer, ImageOffer, LayerOffer, Reach},
-    plan::{self, BlockCode, NoteCode},
+    plan::{self, BlockCode, Cause, NoteCode},
     status::status,
 };
 
@@ -263,25 +263,113 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
 
 #[test]
 fn a_project_of_two_releases_belongs_to_the_one_that_was_applied_last() {
-    let wanted = desired(vec![project("app", &[("web", service(&[]))])]);
+    let mut wanted = desired(vec![project("app", &[("web", service(&[]))])]);
     assert_eq!(wanted.release.name, "app");
     let (early, late) = ("2026-11-23T01:20:00Z", "2026-11-24T01:20:00Z");
     for (app, other, owner) in [(early, late, "other"), (late, early, "app")] {
         let mut observed = observed();
         two_releases(&mut observed, app, other);
+        wanted.permits.take_over = false;
         let plan = planned(&wanted, &observed);
-        let taken = |note: &&plan::Note| note.code == NoteCode::ProjectTakenOver;
-        let notes: Vec<_> = plan.notes.iter().filter(taken).collect();
-        assert_eq!(notes.len(), usize::from(owner == "other"), "{notes:?}");
-        for note in notes {
-            let said = format!("compose.app belongs to release other, applied {late}");
-            assert!(note.text.starts_with(&said), "{note}");
+        let blocked: Vec<_> = plan.blocked.iter().collect();
+        assert_eq!(blocked.len(), usize::from(owner == "other"), "{blocked:?}");
+        for blocked in blocked {
+            assert_eq!(blocked.code, BlockCode::OwnedByRelease);
+            let said = format!(
+                "project app belongs to release other, applied {late} by me@here, and this is release app"
+            );
+            assert_eq!(blocked.reason, said);
         }
         let status = status("192.168.0.69", &observed, Ok(&plan));
         let projects = status.projects.unwrap_or_default();
         let app = projects.iter().find(|project| project.name == "app");
         assert_eq!(app.unwrap().release.as_deref(), Some(owner));
+
+        wanted.permits.take_over = true;
+        let plan = planned(&wanted, &observed);
+        assert_eq!(plan.blocked, []);
+        let taken = |note: &&plan::Note| note.code == NoteCode::ProjectTakenOver;
+        assert_eq!(plan.notes.iter().filter(taken).count(), 1);
+        let record = plan.steps.last().unwrap();
+        let mut commands = record.commands.iter();
+        let moves = commands.any(|command| command.contains("releases/other.taken"));
+        assert!(moves, "{:?}", record.commands);
     }
+}
+
+/// The directory of the project `old`, and the compose file that it was started from.
+const OLD: &str = "/usr/share/oem/docker/compose/old/docker-compose.yml";
+
+/// A VPU whose release has the projects `app` and `old`; the compose file of `old` is this one now.
+fn with_an_old_project(file: &str) -> Observed {
+    let mut observed = observed();
+    two_releases(
+        &mut observed,
+        "2026-11-24T01:20:00Z",
+        "2026-11-23T01:20:00Z",
+    );
+    let Probed::Known(records) = &mut observed.facts.records else {
+        panic!("there are records");
+    };
+    records.releases.remove("other");
+    let release = records.releases.get_mut("app").unwrap();
+    release.projects.insert("old".to_owned());
+    let input = observe::Input::File("docker-compose.yml".into());
+    let made = observe::Made {
+        running: true,
+        inputs: [(input, Digest::of("as deployed").to_string())].into(),
+    };
+    release.made.insert("old".to_owned(), made);
+    let there = PathFact::File {
+        mode: 0o644,
+        uid: 989,
+        size: 3,
+        sha256: Some(Digest::of(file)),
+    };
+    observed
+        .facts
+        .paths
+        .insert(OLD.to_owned(), Probed::Known(there));
+    let container = Container {
+        working_dir: "/usr/share/oem/docker/compose/old".into(),
+        ..foreign("old")
+    };
+    observed.facts.containers = Probed::Known([("1".to_owned(), container)].into());
+    observed
+}
+
+#[test]
+fn a_project_that_is_no_longer_declared_is_removed_but_for_files_that_were_changed() {
+    let mut wanted = desired(vec![]);
+    let removes_file = |wanted: &Desired, file: &str| {
+        let plan = planned(wanted, &with_an_old_project(file));
+        let mut steps = plan.steps.iter();
+        let old = plan::Address::new(plan::ResourceKind::Compose, "old");
+        let step = steps.find(|step| step.address == old);
+        let step = step.expect("the project goes");
+        assert_eq!(step.cause, Cause::Undeclared);
+        let removes = step
+            .commands
+            .iter()
+            .any(|command| command.contains("o3r-remove-file ") && command.contains(OLD));
+        let stays = |note: &&plan::Note| note.code == NoteCode::ChangedFileStays;
+        assert_eq!(
+            plan.notes.iter().filter(stays).count(),
+            usize::from(!removes)
+        );
+        removes
+    };
+    assert!(removes_file(&wanted, "as deployed"));
+    assert!(!removes_file(&wanted, "changed"));
+    wanted.permits.prune = true;
+    assert!(removes_file(&wanted, "changed"));
+    wanted.orphans = Orphans::Keep;
+    let plan = planned(&wanted, &with_an_old_project("changed"));
+    assert!(
+        plan.steps.iter().all(plan::Step::is_record),
+        "{:?}",
+        plan.steps
+    );
 }
 
 #[test]

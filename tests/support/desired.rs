@@ -1,6 +1,8 @@
 //! The desired state of tests that need none.
 
-use o3r_deploy::internal::desired::{Contents, Desired, Guards, ManifestRef, Release};
+use o3r_deploy::internal::desired::{
+    Contents, Desired, Guards, ManifestRef, Orphans, Permits, Release,
+};
 
 /// Returns a release called `app` without resources, for a VPU of this architecture.
 pub fn nothing(arch: &str) -> Desired {
@@ -28,6 +30,8 @@ pub fn nothing(arch: &str) -> Desired {
         keep_releases: 2,
         keep_size: None,
         stamp: None,
+        orphans: Orphans::Remove,
+        permits: Permits::default(),
         contents: Contents::Here,
     }
 }

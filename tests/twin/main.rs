@@ -33,6 +33,7 @@ mod lifecycle;
 mod login;
 mod mounts;
 mod networks_and_volumes;
+mod owner;
 mod parts;
 mod plan;
 mod races;

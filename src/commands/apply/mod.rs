@@ -26,9 +26,10 @@ use crate::{
     apply::{Interrupts, Locked, Log},
     cli::{self, Global, TextOrJson},
     deployment::Planned,
+    desired::Permits,
     host::Held,
     image::LayerCache,
-    plan::{Phase, Plan},
+    plan::{Action, Phase, Plan, ResourceKind},
     prepare::{Payloads, Sizes},
     remote::Claim,
     render::{self, Details},
@@ -122,7 +123,11 @@ async fn run_inner(
             Towards::Manifest { saved, .. } => saved.map(read_plan).transpose()?,
             Towards::Kept(_) => None,
         };
-        let session = Box::pin(open(global, towards, cache, ui)).await?;
+        // A saved plan says what it was permitted.
+        let permits = saved
+            .as_ref()
+            .map_or(args.permits.into(), |saved| saved.permits);
+        let session = Box::pin(open(global, towards, permits, cache, ui)).await?;
         Box::pin(prepare(
             session,
             args,
@@ -211,6 +216,7 @@ struct Prepared {
 async fn open(
     global: &Global,
     towards: Towards<'_>,
+    permits: Permits,
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Session, CommandError> {
@@ -222,13 +228,13 @@ async fn open(
     };
     match towards {
         Towards::Manifest { verify, .. } => {
-            let session = Session::open(global, cache, sizes, ui).await?;
+            let session = Session::open(global, permits, cache, sizes, ui).await?;
             if verify {
                 session.vpu.verify();
             }
             Ok(session)
         }
-        Towards::Kept(which) => Session::open_kept(global, which, cache, ui).await,
+        Towards::Kept(which) => Session::open_kept(global, which, permits, cache, ui).await,
     }
 }
 
@@ -374,7 +380,7 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
         // Standard output is reserved for the document.
         ui.show(|style| render::text(plan, style));
     }
-    if ui.confirm("Apply this plan?") {
+    if ui.confirm(&question(plan)) {
         return Ok(());
     }
     Err(CommandError::message(
@@ -382,6 +388,18 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
         "declined; nothing was done",
         None,
     ))
+}
+
+/// Asks whether to apply; names the projects that go.
+fn question(plan: &Plan) -> String {
+    let removed = plan.steps.iter().filter(|step| {
+        step.action == Action::Remove && step.address.kind() == ResourceKind::Compose
+    });
+    let removed: Vec<String> = removed.map(|step| step.address.to_string()).collect();
+    if removed.is_empty() {
+        return "Apply this plan?".to_owned();
+    }
+    format!("Apply this plan? It removes {}.", removed.join(", "))
 }
 
 fn read_plan(path: &Utf8Path) -> Result<Plan, CommandError> {

@@ -5,6 +5,7 @@ mod declared;
 mod resolved;
 mod services;
 mod transfers;
+mod undeclared;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use declared::{networks, volumes};
 pub use services::services;
 pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
+pub use undeclared::{Orphans, Permits};
 
 use crate::{
     architecture::Architecture,
@@ -62,6 +64,10 @@ pub struct Desired {
     pub keep_size: Option<u64>,
     /// The directory on the VPU in which each apply notes the release. Not part of the release.
     pub stamp: Option<RemotePath>,
+    /// What happens to what an earlier release of this name made and this one does not declare. Not part of the release.
+    pub orphans: Orphans,
+    /// What may be done beyond what is declared. Not part of the release.
+    pub permits: Permits,
     /// Where the contents of its files and images are.
     pub contents: Contents,
 }
@@ -243,6 +249,9 @@ pub struct Project {
     pub autostart: Option<bool>,
     /// The conditions to meet after it was started.
     pub health: HealthGate,
+    /// Whether it is removed because the release made it and no longer declares it: files that were changed on the VPU
+    /// stay.
+    pub undeclared: bool,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -383,6 +392,7 @@ impl Project {
             refused_by_old_compose: None,
             autostart: None,
             health: HealthGate::default(),
+            undeclared: false,
             source: None,
         }
     }
@@ -436,11 +446,6 @@ impl Desired {
     pub fn config_digests(&self) -> impl Iterator<Item = Digest> {
         let contents = self.images.iter().filter_map(|i| i.content.as_ref());
         contents.map(|content| content.config_digest)
-    }
-
-    /// Whether the release names the project. A rollback adds those that the VPU has beside, to remove them.
-    pub fn is_declared(&self, project: &Project) -> bool {
-        self.contents == Contents::Here || project.state != ProjectState::Absent
     }
 
     /// Returns the digests of all files that it has.
@@ -508,7 +513,7 @@ impl Desired {
             projects: self
                 .projects
                 .iter()
-                .filter(|project| self.is_declared(project))
+                .filter(|project| !project.undeclared)
                 .map(|project| CanonicalProject {
                     name: &project.name,
                     state: project.state,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, answer as trees};
+use super::{
+    ANY_SIZE, Facts, Observed, PathFact, Probed, Query, READ_BY_COMPOSE, Readings, answer as trees,
+};
 
 /// The version of the document's format.
 pub const FORMAT: u32 = 1;
@@ -38,6 +40,14 @@ impl Document {
             asked: query,
             facts: observed.facts,
             readings: observed.readings,
+        }
+    }
+
+    /// Returns the observation as it was made.
+    pub fn observed(&self) -> Observed {
+        Observed {
+            facts: self.facts.clone(),
+            readings: self.readings.clone(),
         }
     }
 
@@ -110,7 +120,7 @@ fn answer(found: Option<Probed<PathFact>>, size: Option<u64>) -> Probed<PathFact
             size: found,
             sha256,
         })) => {
-            let is_asked = size == Some(found);
+            let is_asked = size == Some(found) || size == Some(ANY_SIZE);
             if is_asked && sha256.is_none() {
                 return unknown("reading it");
             }

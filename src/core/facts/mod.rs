@@ -31,7 +31,7 @@ pub use self::{
     query::{Query, READ_BY_COMPOSE},
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
     store::identify,
-    trees::{Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
+    trees::{ANY_SIZE, Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
     verified::{Damage, DamagedFile, Verified},
     watchdog::{NotRestored, Verdict, Watchdog},
 };
@@ -47,6 +47,27 @@ pub struct Observed {
     pub facts: Facts,
     /// Values that change over time; no step depends on them.
     pub readings: Readings,
+}
+
+impl Observed {
+    /// Returns the recorded release that a compose project belongs to. Of two that have it, as older versions left them, it
+    /// is the one that was applied last.
+    pub fn owner(&self, project: &str) -> Option<&str> {
+        owner(&self.facts, &self.readings.applied, project)
+    }
+}
+
+/// See [`Observed::owner`].
+pub(crate) fn owner<'a>(
+    facts: &'a Facts,
+    applied: &BTreeMap<String, Applied>,
+    project: &str,
+) -> Option<&'a str> {
+    let releases = facts.records.known()?.releases.iter();
+    let owners = releases.filter(|(_, release)| release.projects.contains(project));
+    let at = |name: &String| applied.get(name).map(|applied| &applied.at);
+    let (owner, _) = owners.max_by_key(|(name, _)| at(name))?;
+    Some(owner)
 }
 
 /// The answer of a probe. A failed probe never counts as "absent".
@@ -344,6 +365,9 @@ pub struct Records {
     /// interrupted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub moved: BTreeSet<String>,
+    /// The projects that other releases took over, by the release that lost them: it does not own them any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<String, BTreeSet<String>>,
     /// The names of our own under which the VPU holds the images of kept releases.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held_images: BTreeSet<String>,
@@ -351,6 +375,26 @@ pub struct Records {
     /// apply was interrupted.
     #[serde(default)]
     pub added: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Records {
+    /// Removes from each release what others took over.
+    pub fn drop_taken(&mut self) {
+        for (name, projects) in &self.taken {
+            let Some(release) = self.releases.get_mut(name) else {
+                continue;
+            };
+            release
+                .projects
+                .retain(|project| !projects.contains(project));
+            release
+                .autostart
+                .retain(|project| !projects.contains(project));
+            release
+                .made
+                .retain(|project, _| !projects.contains(project));
+        }
+    }
 }
 
 /// An anonymous volume, and the container that had it when a release was recorded.

@@ -11,6 +11,9 @@ use crate::digest::Digest;
 /// the size costs less than reading a mebibyte, and more than reading a page.
 pub const LARGE: u64 = 1 << 20;
 
+/// The size, in a query, of a file that is hashed however large it is.
+pub const ANY_SIZE: u64 = i64::MAX as u64;
+
 /// The name of the staging directory on a file system other than the home directory's.
 pub const HIDDEN_STAGING: &str = ".o3r-staging";
 

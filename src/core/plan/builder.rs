@@ -382,6 +382,7 @@ impl<'a> Builder<'a> {
             speeds: self.readings.speeds,
             unmanaged: self.unmanaged.into_iter().collect(),
             not_restorable: self.not_restorable,
+            permits: self.desired.permits,
             watchdog,
             summary,
         }

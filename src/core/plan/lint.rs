@@ -147,6 +147,7 @@ mod tests {
             speeds: Speeds::default(),
             unmanaged: vec![],
             not_restorable: vec![],
+            permits: crate::desired::Permits::default(),
             watchdog: None,
             summary: Summary::default(),
         }

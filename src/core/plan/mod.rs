@@ -28,7 +28,7 @@ mod volume;
 pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
 pub use command::{Command, Part, Payload, PayloadSource, Transport};
-pub use compose::files_to_restore;
+pub use compose::{files_to_restore, unrecorded};
 pub use document::PlanError;
 pub use image::{delta_bases, is_ours, layers_to_send, release_of, takes_parts};
 pub use note::{Note, NoteCode};
@@ -46,6 +46,7 @@ use crate::{desired::Desired, facts::Observed, offers::Offers};
 /// run. `offers` are the payloads that steps send, `host` is the VPU's address as shown to people.
 pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str) -> Plan {
     let desired = desired.as_resolved(&observed.facts);
+    let desired = desired.with_undeclared(observed);
     let mut builder = builder::Builder::new(&desired, observed, offers);
     guard::plan(&mut builder);
     directory::plan(&mut builder);

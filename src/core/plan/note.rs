@@ -56,7 +56,9 @@ crate::codes! {
         StoppedStartsAtBoot = "stopped-starts-at-boot",
         /// A project has `state = "stopped"` and `autostart = true`: docker does not start it after a boot.
         StoppedStaysDown = "stopped-stays-down",
-        /// This apply takes a project over from another release, which was applied after the last apply of this one.
+        /// A file of a project that is no longer declared was changed on the VPU, and is not removed.
+        ChangedFileStays = "changed-file-stays",
+        /// This apply takes a project over from another release (`--take-over`).
         ProjectTakenOver = "project-taken-over",
         /// An apply of this release runs, or was interrupted and the VPU rolls back automatically unless an apply takes over
         /// in time.

@@ -69,6 +69,8 @@ crate::codes! {
         RuntimeMissing = "runtime-missing",
         /// A port that a service publishes is taken.
         PortTaken = "port-taken",
+        /// The compose project belongs to another release.
+        OwnedByRelease = "owned-by-release",
         /// A container of somebody else has a name that a service needs.
         NameTaken = "name-taken",
         /// Lingering is off for the login's user: its services run only while somebody is logged in.

@@ -10,7 +10,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::{Project, ProjectState},
+    desired::{Orphans, Project, ProjectState},
     facts::{self, Made, Records},
     generation, remote,
 };
@@ -24,7 +24,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let is_absent = |project: &&Project| project.state == ProjectState::Absent;
     // A rollback also removes what the release never had.
     let removed = desired.projects.iter().filter(is_absent);
-    let removed = removed.filter(|project| desired.is_declared(project));
+    let removed = removed.filter(|project| !project.undeclared);
     let present = desired.projects.iter().filter(|p| !is_absent(p));
     let made: BTreeMap<String, Made> = present
         .map(|project| {
@@ -35,10 +35,10 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
             (project.name.clone(), made)
         })
         .collect();
-    let projects: BTreeSet<String> = made.keys().cloned().collect();
     let recorded = records.releases.get(desired.release.name.as_str());
-    unmanaged_projects(builder, records, recorded);
-    note_taken_over(builder, records, &projects);
+    let made = with_kept(builder, made, records, recorded);
+    let projects: BTreeSet<String> = made.keys().cloned().collect();
+    let lost = lost(builder, records, &projects);
     let wanted = facts::Release {
         version: desired.release.version.clone(),
         desired: desired.digest(),
@@ -47,23 +47,9 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         removed: removed.map(|project| project.name.clone()).collect(),
         made,
     };
-    let cause = match recorded {
-        Some(recorded) if *recorded == wanted => {
-            builder.unchanged();
-            return false;
-        }
-        None => Cause::Missing,
-        Some(recorded) if recorded.version != wanted.version => {
-            let named = |version: &str| match version {
-                "" => "none".to_owned(),
-                version => version.to_owned(),
-            };
-            Cause::differs("version", named(&recorded.version), named(&wanted.version))
-        }
-        Some(recorded) if recorded.desired != wanted.desired => {
-            Cause::differs("declared", recorded.desired.short(), wanted.desired.short())
-        }
-        Some(recorded) => made_differently(recorded, &wanted),
+    let Some(cause) = cause(recorded, &wanted) else {
+        builder.unchanged();
+        return false;
     };
     if builder.is_blocked() && !builder.has_steps() {
         return false; // no other step is planned, so there is nothing to record
@@ -105,7 +91,14 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         let command = remote::keep_generation(&desired.release.name);
         Command::with(command, Payload::inline(text))
     });
-    let draft = draft.run(keep).run([
+    let take = lost.iter();
+    let take = take.map(|(other, projects)| taken(builder, other, Some(projects)));
+    let take: Vec<Command> = take.collect();
+    let give_back = lost
+        .keys()
+        .map(|other| taken(builder, other, records.taken.get(other)));
+    let give_back: Vec<Command> = give_back.collect();
+    let draft = draft.run(keep).run(take).run([
         // A record command that failed or was killed after it
         // wrote the record has still recorded the release.
         Command::with(record, payload.clone()).or_else(Command::with(recorded, payload)),
@@ -115,8 +108,28 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     } else {
         vec![] // no step of this plan is rolled back if it fails
     };
-    builder.step(draft.undo(restore.into_iter().chain(forget)));
+    let undo = restore.into_iter().chain(give_back).chain(forget);
+    builder.step(draft.undo(undo));
     true
+}
+
+/// Returns why the release has to be recorded; `None` if the record says the same.
+fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<Cause> {
+    Some(match recorded {
+        Some(recorded) if recorded == wanted => return None,
+        None => Cause::Missing,
+        Some(recorded) if recorded.version != wanted.version => {
+            let named = |version: &str| match version {
+                "" => "none".to_owned(),
+                version => version.to_owned(),
+            };
+            Cause::differs("version", named(&recorded.version), named(&wanted.version))
+        }
+        Some(recorded) if recorded.desired != wanted.desired => {
+            Cause::differs("declared", recorded.desired.short(), wanted.desired.short())
+        }
+        Some(recorded) => made_differently(recorded, wanted),
+    })
 }
 
 /// Returns where the manifest wants the release to be noted, and the note.
@@ -154,44 +167,64 @@ fn made_differently(recorded: &facts::Release, wanted: &facts::Release) -> Cause
     Cause::differs("record", "incomplete", "complete")
 }
 
-/// Reports projects that the last release had and this manifest does not name.
-fn unmanaged_projects(
+/// Adds the projects that the release owns and no longer declares where they stay: it owns them still.
+fn with_kept(
     builder: &mut Builder<'_>,
+    mut made: BTreeMap<String, Made>,
     records: &Records,
     recorded: Option<&facts::Release>,
-) {
+) -> BTreeMap<String, Made> {
+    if builder.desired.orphans == Orphans::Remove {
+        return made;
+    }
+    let own = builder.desired.release.name.as_str();
+    let applied = &builder.readings.applied;
     for project in recorded.iter().flat_map(|release| &release.projects) {
-        let declared = builder
-            .desired
-            .projects
-            .iter()
-            .any(|desired| desired.name == *project);
-        if !declared && records.started.contains_key(project) {
-            builder
-                .unmanaged
-                .insert(Address::new(ResourceKind::Compose, project));
+        let mut declared = builder.desired.projects.iter();
+        let is_declared = declared.any(|desired| desired.name == *project);
+        let is_ours = facts::owner(builder.facts, applied, project) == Some(own);
+        if !is_declared && is_ours && records.started.contains_key(project) {
+            let before = recorded.and_then(|recorded| recorded.made.get(project));
+            made.insert(project.clone(), before.cloned().unwrap_or_default());
+            let address = Address::new(ResourceKind::Compose, project);
+            builder.unmanaged.insert(address);
         }
     }
+    made
 }
 
-/// Notes projects that a release of another name deployed after the last apply of this one.
-fn note_taken_over(builder: &mut Builder<'_>, records: &Records, projects: &BTreeSet<String>) {
-    let own = &builder.desired.release.name;
-    let applied = &builder.readings.applied;
-    let at = |release: &str| applied.get(release).map(|applied| applied.at.as_str());
+/// Returns the projects that other releases have lost, or lose to this one, by release.
+fn lost(
+    builder: &mut Builder<'_>,
+    records: &Records,
+    projects: &BTreeSet<String>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let own = builder.desired.release.name.as_str();
+    let mut lost = BTreeMap::new();
     for (other, release) in &records.releases {
-        if other == own || at(other) <= at(own) {
+        let goes: BTreeSet<String> = release.projects.intersection(projects).cloned().collect();
+        if other == own || goes.is_empty() {
             continue;
         }
-        for project in release.projects.intersection(projects) {
-            let since = at(other).unwrap_or_default();
-            let text = format!(
-                "compose.{project} belongs to release {other}, applied {since}: this apply takes it over for {own} \
-                 (two manifests with the same project undo each other's changes)"
-            );
+        for project in &goes {
+            let text = format!("compose.{project} moves from release {other} to release {own}");
             builder.note(NoteCode::ProjectTakenOver, text);
         }
+        let before = records.taken.get(other).into_iter().flatten().cloned();
+        lost.insert(other.clone(), goes.into_iter().chain(before).collect());
     }
+    lost
+}
+
+/// Returns the command that notes what another release has lost.
+fn taken(builder: &Builder<'_>, release: &str, projects: Option<&BTreeSet<String>>) -> Command {
+    let mut lines = String::new();
+    for project in projects.into_iter().flatten() {
+        lines.push_str(project);
+        lines.push('\n');
+    }
+    let command = remote::take_over(&builder.state().taken(release));
+    Command::with(command, Payload::inline(lines))
 }
 
 fn json_line(value: &impl Serialize) -> String {
@@ -214,7 +247,7 @@ mod tests {
 
     /// Returns the cause of recording the release over this
     /// one; `None` if it is not recorded again.
-    fn cause(change: impl FnOnce(&mut facts::Release)) -> Option<Cause> {
+    fn cause_of(change: impl FnOnce(&mut facts::Release)) -> Option<Cause> {
         let desired = testing::desired(vec![testing::project("web", [])]);
         let made = Made {
             running: true,
@@ -244,19 +277,19 @@ mod tests {
 
     #[test]
     fn a_release_is_recorded_if_the_record_differs() {
-        assert_eq!(cause(|_| {}), None);
-        let older = cause(|recorded| recorded.version = "0".into());
+        assert_eq!(cause_of(|_| {}), None);
+        let older = cause_of(|recorded| recorded.version = "0".into());
         assert_eq!(older, Some(Cause::differs("version", "0", "1")));
         let other = Digest::of(b"other");
         let Some(Cause::Differs {
             attribute, found, ..
-        }) = cause(|recorded| recorded.desired = other)
+        }) = cause_of(|recorded| recorded.desired = other)
         else {
             panic!("another declaration is no reason")
         };
         assert_eq!((attribute.as_str(), found), ("declared", other.short()));
         let incomplete = Cause::differs("record", "incomplete", "complete");
-        assert_eq!(cause(|old| old.made.clear()), Some(incomplete));
+        assert_eq!(cause_of(|old| old.made.clear()), Some(incomplete));
     }
 
     #[test]
@@ -309,8 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn a_project_that_the_manifest_names_no_more_is_unmanaged_while_it_is_there() {
-        let desired = testing::desired(vec![testing::project("web", [])]);
+    fn a_project_that_is_declared_no_more_stays_listed_and_owned_where_orphans_stay() {
+        let mut desired = testing::desired(vec![testing::project("web", [])]);
+        desired.orphans = Orphans::Keep;
         let mut observed = testing::observed();
         let mut records = recorded(&["web", "gone", "removed"]);
         records.started.remove("removed");
@@ -319,7 +353,11 @@ mod tests {
         let mut builder = Builder::new(&desired, &observed, &offers);
         plan(&mut builder, &BTreeSet::new());
         let gone = Address::new(ResourceKind::Compose, "gone");
-        assert_eq!(builder.finish("host").unmanaged, [gone]);
+        let plan = builder.finish("host");
+        assert_eq!(plan.unmanaged, [gone]);
+        let record = plan.steps.last().unwrap().actions.last().unwrap();
+        let record = format!("{:?}", record.stdin).replace('\\', "");
+        assert!(record.contains(r#""projects":["gone","web"]"#), "{record}");
     }
 
     #[test]

@@ -4,7 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Command, Note, PayloadSource, ResourceKind, obstacle::BlockCode};
-use crate::{architecture::Architecture, desired::ManifestRef, digest::Digest, speeds::Speeds};
+use crate::{
+    architecture::Architecture,
+    desired::{ManifestRef, Permits},
+    digest::Digest,
+    speeds::Speeds,
+};
 
 /// Everything that `apply` will do, in order, and why.
 ///
@@ -35,6 +40,9 @@ pub struct Plan {
     /// Resources that a rollback from this plan cannot restore although a release was recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<NotRestorable>,
+    /// What the command line permitted beyond the manifest.
+    #[serde(default, skip_serializing_if = "Permits::is_none")]
+    pub permits: Permits,
     /// The watchdog that rolls back on the VPU if the apply falls silent while it changes what runs; null without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Watchdog>,

@@ -57,6 +57,11 @@ impl State<'_> {
         format!("{}/.o3r-deploy/releases/{release}.jsonl", self.home)
     }
 
+    /// The projects that a release has lost to others.
+    pub fn taken(self, release: &str) -> String {
+        format!("{}/.o3r-deploy/releases/{release}.taken", self.home)
+    }
+
     /// Marks of transfers that were moved since the last release was recorded.
     pub fn moved(self) -> String {
         format!("{}/.o3r-deploy/moved", self.home)
@@ -524,6 +529,11 @@ pub fn record_release(
         note,
     ];
     Argv::script(script, "o3r-record-release", words).args(kept)
+}
+
+/// Writes the projects that a release has lost, the lines on stdin, to `path`; none removes it.
+pub fn take_over(path: &str) -> Argv {
+    Argv::script(include_str!("take-over.sh"), "o3r-take-over", [path])
 }
 
 /// Succeeds if [`record_release`] recorded the JSON line on stdin although it failed; then removes the directories `kept`.

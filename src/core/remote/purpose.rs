@@ -71,6 +71,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "replace container {1}, whose image is gone, by one that holds its anonymous volumes",
     ),
     ("o3r-step-aside", "stop and rename the containers of {1}"),
+    ("o3r-take-over", "note in {1} what moves to another release"),
     (
         "o3r-uncover-mounts",
         "replace containers of {1} whose mounts changed",

@@ -17,6 +17,8 @@ main() {
     } >"$1.new" || { rm -f -- "$1.new"; exit 1; }
     sync
     mv -f -- "$1.new" "$1" || exit
+    # What others took: this record no longer names it, or took it back.
+    rm -f -- "${1%.jsonl}.taken"
     sync
     name=${1##*/}
     version=$3 keep=$5 reserve=$6 limit=$7 directory=$8 note=$9

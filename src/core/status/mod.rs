@@ -12,7 +12,6 @@ use crate::{
     facts::{self, Container, ContainerState, Facts, Observed, Readings},
     names::ImageRef,
     plan::{self, Action, Address, Blocked, Cause, Plan, Summary, Vpu},
-    remote,
 };
 
 /// The version of the status document's format.
@@ -299,21 +298,12 @@ fn releases(observed: &Observed) -> Option<Vec<Release>> {
 fn projects(observed: &Observed) -> Option<Vec<Project>> {
     let Observed { facts, readings } = observed;
     let containers = facts.containers.known()?;
-    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     let records = facts.records.known();
     let releases = records.into_iter().flat_map(|records| &records.releases);
-    let mut releases: Vec<(&String, &facts::Release)> = releases.collect();
-    // A project in two releases belongs to the one that was applied last.
-    let at = |name: &String| {
-        readings
-            .applied
-            .get(name)
-            .map(|applied| applied.at.as_str())
-    };
-    releases.sort_by_key(|(name, _)| at(name));
-    for (name, release) in releases {
-        owners.extend(release.projects.iter().map(|p| (p.as_str(), name.as_str())));
-    }
+    let recorded = releases.flat_map(|(_, release)| &release.projects);
+    let owners: BTreeMap<&str, &str> = recorded
+        .filter_map(|project| Some((project.as_str(), observed.owner(project)?)))
+        .collect();
     let mut projects: BTreeMap<&str, Vec<ContainerStatus>> =
         owners.keys().map(|project| (*project, vec![])).collect();
     for (id, container) in containers {
@@ -321,7 +311,7 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
         let project = projects.entry(&container.project).or_default();
         project.push(status);
     }
-    let unrecorded = unrecorded(facts);
+    let unrecorded = plan::unrecorded(facts);
     let projects = projects.into_iter().map(|(name, mut containers)| {
         containers.sort_by(|one, two| one.name.cmp(&two.name));
         let owner = owners.get(name).copied();
@@ -340,28 +330,6 @@ fn projects(observed: &Observed) -> Option<Vec<Project>> {
         }
     });
     Some(projects.collect())
-}
-
-/// Returns the releases without a record, by the projects that they deployed: the containers are of the project's own
-/// directory, and their image has a name of the release.
-fn unrecorded(facts: &Facts) -> BTreeMap<&str, &str> {
-    let (Some(records), Some(images), Some(containers)) = (
-        facts.records.known(),
-        facts.images.known(),
-        facts.containers.known(),
-    ) else {
-        return BTreeMap::new();
-    };
-    let own = containers
-        .values()
-        .filter(|container| container.working_dir == remote::project_directory(&container.project));
-    let found = own.filter_map(|container| {
-        let tags = images.get(&container.image)?.tags.iter();
-        let mut releases = tags.filter_map(|tag| plan::release_of(tag));
-        let release = releases.find(|release| !records.releases.contains_key(*release))?;
-        Some((container.project.as_str(), release))
-    });
-    found.collect()
 }
 
 /// Returns what starts after a boot; `None` for containers of no project, which no unit starts and
@@ -432,7 +400,7 @@ fn disks(readings: &Readings) -> Vec<Disk> {
 }
 
 fn drift(plan: &Plan, facts: &Facts) -> Drift {
-    let unrecorded = unrecorded(facts);
+    let unrecorded = plan::unrecorded(facts);
     let is_deployed = |name: &str| unrecorded.values().any(|release| *release == name);
     let changes = plan.steps.iter().map(|step| Change {
         action: step.action,

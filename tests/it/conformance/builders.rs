@@ -75,7 +75,10 @@ const COMPARED: &[(&str, &[&str])] = &[
             "set_aside",
         ],
     ),
-    (RECORDS, &["record_release", "record_started", "recorded"]),
+    (
+        RECORDS,
+        &["record_release", "record_started", "recorded", "take_over"],
+    ),
     // With the lists of real plans.
     (TRANSFERS, &["move_files", "stage_files"]),
 ];

@@ -19,6 +19,7 @@ enum Do {
     Release(u32),
     Recorded(u32),
     Started(&'static str),
+    TakeOver(&'static str),
 }
 
 impl Do {
@@ -39,6 +40,10 @@ impl Do {
                 remote::record_started("app", &state.started("app")),
                 inputs.as_bytes().to_vec(),
             ),
+            Self::TakeOver(projects) => (
+                remote::take_over(&state.taken("app")),
+                projects.as_bytes().to_vec(),
+            ),
         }
     }
 }
@@ -48,6 +53,7 @@ fn commands() -> impl Strategy<Value = Do> {
         2 => (0..3_u32).prop_map(Do::Release),
         2 => (0..3_u32).prop_map(Do::Recorded),
         1 => prop::sample::select(vec!["", "image 1\n", "image 1\nfile 2\n"]).prop_map(Do::Started),
+        2 => prop::sample::select(vec!["", "web\n", "web\nlog\n"]).prop_map(Do::TakeOver),
     ]
 }
 

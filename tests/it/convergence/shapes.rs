@@ -7,8 +7,8 @@ use o3r_deploy::internal::{
     compose::ComposeFile,
     desired::{
         self, Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
-        ImageContent, ManifestRef, Mounted, Project, ProjectFile, ProjectState, Release, Service,
-        Transfer, Volume,
+        ImageContent, ManifestRef, Mounted, Orphans, Permits, Project, ProjectFile, ProjectState,
+        Release, Service, Transfer, Volume,
     },
     digest::Digest,
     health::HealthGate,
@@ -579,6 +579,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             networks: desired::networks(&parsed, "app"),
             volumes: desired::volumes(&parsed, "app"),
             refused_by_old_compose: None,
+            undeclared: false,
             health: HealthGate::default(),
             autostart: shape.autostart,
             source: None,
@@ -595,6 +596,8 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         keep_releases: 2,
         keep_size: None,
         stamp: None,
+        orphans: Orphans::Remove,
+        permits: Permits::default(),
         contents: Contents::Here,
     }
 }

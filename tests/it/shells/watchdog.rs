@@ -8,7 +8,7 @@ use std::{
 use o3r_deploy::{
     Speeds, Summary,
     internal::{
-        desired::ManifestRef,
+        desired::{ManifestRef, Permits},
         observe::{Verdict, Watchdog},
         plan::{
             Action, Address, Armed, Cause, Command, Payload, Phase, Plan, ResourceKind, Step, Vpu,
@@ -68,6 +68,7 @@ fn plan(steps: Vec<Step>) -> Plan {
         speeds: Speeds::default(),
         unmanaged: vec![],
         not_restorable: vec![],
+        permits: Permits::default(),
         watchdog: None,
         summary: Summary::default(),
     }

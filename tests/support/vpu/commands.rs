@@ -116,15 +116,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
         }
-        ("o3r-remove-files", [directory, files @ ..]) => {
-            for file in files {
-                world.remove_below(file);
-            }
-            for file in files {
-                world.remove_empty_above(file, directory);
-            }
-            world.remove_empty(directory);
-        }
+        ("o3r-remove-files", [directory, files @ ..]) => remove_files(world, directory, files),
         ("o3r-load-delta", [_, base, how]) => return delta::run(world, base, how, stdin),
         ("o3r-patch-file", _) => return blocks::patch(world, args, stdin),
         ("o3r-stage-files", [staging]) => return transfers::stage(world, staging, stdin),
@@ -147,6 +139,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             return wait_healthy(world, project, text, command);
         }
         ("o3r-record-started", [project, record]) => record_started(world, project, record, stdin),
+        ("o3r-take-over", [path]) => note_taken(world, path, stdin),
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
         }
@@ -167,6 +160,24 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         _ => return Err((127, format!("{name}: not understood"))),
     }
     Ok(String::new())
+}
+
+fn note_taken(world: &mut World, path: &str, projects: &[u8]) {
+    if projects.is_empty() {
+        world.files.remove(path);
+    } else {
+        world.write_privately(path, projects, 0o600);
+    }
+}
+
+fn remove_files(world: &mut World, directory: &str, files: &[&str]) {
+    for file in files {
+        world.remove_below(file);
+    }
+    for file in files {
+        world.remove_empty_above(file, directory);
+    }
+    world.remove_empty(directory);
 }
 
 /// Records what the containers of a project were started from.
@@ -280,6 +291,8 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         .replacen('{', &format!("{{{who}{volumes},"), 1);
     let all = [old, &[&record, ""]].concat().join("\n");
     world.write_privately(history, all.as_bytes(), 0o600);
+    let taken = format!("{}.taken", history.trim_end_matches(".jsonl"));
+    world.files.remove(&taken);
     forget_kept(world, kept);
     let release = history.rsplit('/').next().unwrap_or_default();
     let release = release.trim_end_matches(".jsonl");

@@ -282,7 +282,11 @@ fn paths(world: &World, queries: &str) -> String {
         let (kind, size, path) = (words.next(), words.next(), words.next().unwrap_or_default());
         let path = below_home(world, path);
         let _ = write!(out, "{index} ");
-        let is_asked = |length: usize| kind == Some("f") && size == Some(&length.to_string());
+        let is_asked = |length: usize| match kind {
+            Some("h") => size.and_then(|size| size.parse().ok()) >= Some(length),
+            Some("f") => size == Some(&length.to_string()),
+            _ => false,
+        };
         look(world, &path, is_asked, &mut out);
     }
     out
@@ -313,12 +317,13 @@ fn records(world: &World) -> String {
         );
     }
     for (path, bytes) in world.files_below(&format!("{base}/releases")) {
-        let name = path
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(".jsonl");
+        let name = path.rsplit('/').next().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some(name) = name.strip_suffix(".taken") {
+            let _ = write!(out, "taken {name}\n{text}.\n");
+            continue;
+        }
+        let name = name.trim_end_matches(".jsonl");
         let last = text.lines().last().unwrap_or_default();
         let _ = write!(out, "release {name}\n{last}\n.\n");
     }

@@ -70,8 +70,13 @@ fn touched_before(builder: &mut Builder<'_>, found: &Autostart) {
     let Some(previous) = builder.recorded() else {
         return;
     };
+    let own = builder.desired.release.name.as_str();
     for project in &builder.desired.projects {
         let name = &project.name;
+        let owner = facts::owner(builder.facts, &builder.readings.applied, name);
+        if owner.is_some_and(|owner| owner != own) {
+            continue; // taken over: a rollback restores what is there
+        }
         let is_declared = project.autostart.is_some() || project.state == ProjectState::Absent;
         let differs = previous.autostart.contains(name) != found.starts(name);
         if is_declared && differs && !builder.changes(&address(name)) {

@@ -179,6 +179,7 @@ mod tests {
             networks: vec![],
             volumes: vec![],
             refused_by_old_compose: None,
+            undeclared: false,
             health: crate::health::HealthGate::default(),
             autostart: Some(true),
             source: None,

@@ -4,6 +4,7 @@ mod asked;
 mod between;
 mod files;
 mod needs;
+mod owner;
 mod policies;
 mod previous;
 mod shown;
@@ -14,7 +15,6 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::previous::files_to_restore;
 use self::{
     between::Between,
     files::{Place, dropped, files},
@@ -28,17 +28,18 @@ use self::{
     },
     states::states,
 };
+pub use self::{owner::unrecorded, previous::files_to_restore};
 pub(super) use self::{
     started::{brief, inputs},
     transfers::affected,
 };
 use super::{
-    Action, Address, Cause, Change, ChangeKind, Command, Phase, ResourceKind, Restart,
+    Action, Address, Cause, Change, ChangeKind, Command, NoteCode, Phase, ResourceKind, Restart,
     builder::{Builder, Draft},
     image, volume,
 };
 use crate::{
-    desired::{Desired, Project, ProjectState},
+    desired::{Desired, Project, ProjectFile, ProjectState},
     facts::{Container, Input, PathFact, Probed, Started},
     plan::obstacle::{BlockCode, Obstacle},
     remote,
@@ -95,7 +96,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let then = desired.projects.iter().filter(|project| !goes(project));
     for project in first.chain(then) {
         asked::note(builder, project);
-        let obstacle = asked::refusal(builder, project)
+        let obstacle = owner::unmet(builder, project)
+            .or_else(|| asked::refusal(builder, project))
             .or_else(|| conflict(desired, project, containers))
             .or_else(|| unmet(builder, project, containers))
             .or_else(|| between::unmet(builder, project));
@@ -464,7 +466,7 @@ pub(super) fn remove_stopped(builder: &mut Builder<'_>) {
         };
         let containers = Address::new(ResourceKind::Containers, &project.name);
         let cause = match project.state {
-            ProjectState::Absent => Cause::differs("state", "present", "absent"),
+            ProjectState::Absent => why_removed(project),
             _ => Cause::Undeclared,
         };
         let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
@@ -484,11 +486,30 @@ fn deleted(path: &str) -> Change {
     }
 }
 
+/// Why a project is removed.
+fn why_removed(project: &Project) -> Cause {
+    if project.undeclared {
+        Cause::Undeclared
+    } else {
+        Cause::differs("state", "present", "absent")
+    }
+}
+
+/// Whether somebody changed a file of a project that is no longer declared: it stays unless it may be pruned.
+fn stays(builder: &Builder<'_>, project: &Project, file: &ProjectFile) -> bool {
+    let found = builder.facts.paths.get(&project.path(file));
+    let is_recorded = matches!(
+        found,
+        Some(Probed::Known(PathFact::File { sha256: Some(sha256), .. })) if *sha256 == file.sha256
+    );
+    project.undeclared && !builder.desired.permits.prune && !is_recorded
+}
+
 fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
     let previous = Previous::of(builder, project, found);
     let dropped = dropped(builder, project, &previous);
     let mut files = vec![];
-    let mut directories = vec![];
+    let (mut directories, mut kept) = (vec![], vec![]);
     for file in &project.files {
         let path = project.path(file);
         match builder.facts.paths.get(&path) {
@@ -497,7 +518,11 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             Some(Probed::Known(
                 PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other,
             )) => {
-                files.push(file.relative.as_str());
+                if stays(builder, project, file) {
+                    kept.push(file.relative.as_str());
+                } else {
+                    files.push(file.relative.as_str());
+                }
             }
             Some(Probed::Unknown(reason)) => {
                 let remedy = format!("check on the VPU: ls -l {}", quote(&path));
@@ -520,6 +545,13 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         }
         return builder.unchanged();
     }
+    for relative in kept {
+        let text = format!(
+            "{}/{relative} was changed on the VPU and stays; --prune removes it, too",
+            project.directory()
+        );
+        builder.note(NoteCode::ChangedFileStays, text);
+    }
     // They are removed last, so that an earlier failure can restore them with their data.
     let services: BTreeSet<&str> = found.services().collect();
     let services = services.iter().map(|service| project.stop_word(service));
@@ -533,7 +565,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         undo.push(Command::new(place.restore()));
     }
     actions.push(remote::remove_files(&project.directory(), directories));
-    let cause = Cause::differs("state", "present", "absent");
+    let cause = why_removed(project);
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
     let mut draft = draft.source(project.source.as_ref());
     draft.changes = changed.iter().map(|path| deleted(path)).collect();
