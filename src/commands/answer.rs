@@ -77,6 +77,7 @@ async fn answered(host: &SshHost, result: &str) {
         };
         let attempt = Attempt {
             result: result.to_owned(),
+            seconds: 0,
             ..last.clone()
         };
         deployment::note_attempt(host, &name, &attempt, &[]).await;

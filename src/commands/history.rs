@@ -47,7 +47,9 @@ pub(super) async fn run(
 }
 
 fn kept_releases(history: &ReleaseHistory) -> Vec<KeptRelease> {
-    let (current, next) = (history.current(), history.before());
+    let current = history.current();
+    // `rollback` is refused meanwhile: `cancel` returns to the release before.
+    let next = history.before().filter(|_| history.waiting().is_none());
     let kept = history.kept.iter().rev();
     kept.map(|(number, header)| {
         let header = header.as_ref();
@@ -81,7 +83,14 @@ fn removes(recorded: &Recorded) -> Vec<String> {
 fn applies(history: &ReleaseHistory) -> Vec<Attempt> {
     let mut applies: Vec<Attempt> = vec![];
     for attempt in &history.attempts {
-        match applies.iter_mut().find(|known| known.id == attempt.id) {
+        let is_same = |known: &&mut Attempt| {
+            known.id == attempt.id || attempt.id.is_empty() && known.at == attempt.at
+        };
+        match applies.iter_mut().rev().find(is_same) {
+            Some(begun) if attempt.id.is_empty() => {
+                begun.result.clone_from(&attempt.result);
+                begun.seconds = 0;
+            }
             Some(begun) => begun.clone_from(attempt),
             None => applies.push(attempt.clone()),
         }
@@ -135,6 +144,8 @@ mod tests {
                 attempt("a", "2026-02", ""),
                 attempt("a", "2026-02", "done"),
                 attempt("b", "2026-03", ""),
+                attempt("c", "2026-04", ""),
+                attempt("", "2026-04", "connection lost, rolled back by the VPU"),
             ],
             ..ReleaseHistory::default()
         };
@@ -149,6 +160,7 @@ mod tests {
         assert_eq!(
             shown,
             [
+                ("2026-04", "connection lost, rolled back by the VPU"),
                 ("2026-03", "not finished"),
                 ("2026-02", "done"),
                 ("2026-01", "done")

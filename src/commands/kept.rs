@@ -246,7 +246,7 @@ fn unknown(history: &ReleaseHistory, what: &str) -> CommandError {
     };
     let help = match other {
         None => {
-            "apply another release from its manifest; each apply that succeeds is kept".to_owned()
+            "apply another release from its manifest; each apply that succeeds is kept, or says why not".to_owned()
         }
         Some(other) => format!(
             "name one of these, e.g. o3r-deploy rollback '#{other}', or apply the release from its manifest"
@@ -327,8 +327,8 @@ mod tests {
             (&[1], None),
             (&[], None),
             (&[1, 2, 2], Some(1)),
-            // 2 was bad: neither a second rollback nor one of the next release leads to it.
-            (&[1, 2, 1], None),
+            // Back to 1 by its manifest.
+            (&[1, 2, 1], Some(2)),
             (&[1, 2, 1, 3], Some(1)),
             // What was deployed before is not kept.
             (&[1, 9, 3], Some(1)),
@@ -336,6 +336,21 @@ mod tests {
         ] {
             assert_eq!(chosen(&history(&all, applied), None), wanted, "{applied:?}");
         }
+        // Back to 1 by a rollback: 2 was bad, and neither a second rollback nor one of the next release leads to it.
+        let back = |applied: &[u8]| {
+            let mut back = history(&all, applied);
+            for (number, recorded) in back.recorded.iter_mut().enumerate() {
+                recorded.at = number.to_string();
+            }
+            back.attempts = vec![crate::observe::Attempt {
+                rollback: true,
+                at: "2".into(),
+                ..crate::observe::Attempt::default()
+            }];
+            chosen(&back, None)
+        };
+        assert_eq!(back(&[1, 2, 1]), None);
+        assert_eq!(back(&[1, 2, 1, 3]), Some(1));
         let mut damaged = history(&all, &[1, 2, 3]);
         let error = GenerationError::Damaged("cut".into());
         damaged.kept.insert(2, Err(error));

@@ -6,7 +6,7 @@ use crate::{
     apply::{FailureReason, Outcome, Report, Restored},
     desired::Desired,
     host::{Host, HostError, Stdin},
-    observe::{Applied, Attempt, NOT_ROLLED_BACK, UNCONFIRMED},
+    observe::{Applied, Attempt, IN_PART, NOT_ROLLED_BACK, UNCONFIRMED},
     plan::Plan,
     remote,
 };
@@ -91,9 +91,8 @@ fn result(outcome: &Outcome) -> (&'static str, &str) {
                 Restored::NotNeeded => "failed, nothing changed",
                 Restored::Recorded => "done, cleanup failed",
                 Restored::Undecided { .. } => "connection lost, left to the VPU",
-                Restored::NotWanted | Restored::OutOfReach | Restored::Failed { .. } => {
-                    NOT_ROLLED_BACK
-                }
+                Restored::NotWanted | Restored::OutOfReach => NOT_ROLLED_BACK,
+                Restored::Failed { .. } => IN_PART,
             };
             (result, &failure.address)
         }

@@ -46,7 +46,7 @@ pub(crate) struct Recorded {
     pub(crate) by: String,
 }
 
-/// The beginning of an apply, or its end.
+/// The beginning of an apply, or its end; without an ID, the end of the one with the same time, as the VPU decided it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Attempt {
@@ -76,10 +76,13 @@ pub(crate) const UNCONFIRMED: &str = "unconfirmed";
 /// How an apply ended whose failure was not rolled back.
 pub(crate) const NOT_ROLLED_BACK: &str = "failed, not rolled back";
 
+/// How an apply ended that was rolled back, but not all of it.
+pub(crate) const IN_PART: &str = "failed, rolled back in part";
+
 impl Attempt {
     /// Whether it left the VPU between two releases.
-    fn is_left(&self) -> bool {
-        self.result == NOT_ROLLED_BACK
+    pub(crate) fn is_left(&self) -> bool {
+        self.result == NOT_ROLLED_BACK || self.result.ends_with("in part")
     }
 }
 
@@ -115,8 +118,8 @@ impl ReleaseHistory {
         recorded.find(|recorded| recorded.release.desired == header.desired)
     }
 
-    /// Returns the number of the release to return to: the one that was deployed before the current one, where a return to
-    /// an earlier release undoes those after it; the current one if a failed apply was not rolled back.
+    /// Returns the number of the release to return to: the one that was deployed before the current one, where a rollback
+    /// to an earlier release undoes those after it; the current one if a failed apply was not rolled back.
     pub(crate) fn before(&self) -> Option<u64> {
         let number = |desired: Digest| {
             let mut kept = self.readable().rev();
@@ -124,10 +127,15 @@ impl ReleaseHistory {
                 .map(|(number, _)| number)
         };
         let mut deployed: Vec<&Release> = vec![];
-        for Recorded { release, .. } in &self.recorded {
+        for recorded in &self.recorded {
+            let release = &recorded.release;
             let same = |known: &&Release| known.desired == release.desired;
             match deployed.iter().position(same) {
-                Some(place) => deployed.truncate(place + 1),
+                Some(place) if self.was_rollback(recorded) => deployed.truncate(place + 1),
+                Some(place) => {
+                    deployed.remove(place);
+                    deployed.push(release);
+                }
                 None => deployed.push(release),
             }
         }
@@ -141,6 +149,17 @@ impl ReleaseHistory {
             .rev()
             .filter(|release| !release.only_removes());
         worth_it.map(|release| release.desired).find_map(number)
+    }
+
+    fn was_rollback(&self, recorded: &Recorded) -> bool {
+        let mut attempts = self.attempts.iter();
+        attempts.any(|attempt| attempt.rollback && attempt.at == recorded.at)
+    }
+
+    /// Returns the version that waits for a confirmation, if one does.
+    pub(crate) fn waiting(&self) -> Option<&str> {
+        let last = self.attempts.last()?;
+        (last.result == UNCONFIRMED).then_some(last.version.as_str())
     }
 
     /// Returns the number of the generation that is deployed, if it is kept.

@@ -21,7 +21,7 @@ pub use document::{DocumentError, read_document};
 pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
 pub(crate) use history::{
-    Attempt, History, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
+    Attempt, History, IN_PART, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
     generation, history, kept, whole,
 };
 pub use identity::Identity;

@@ -9,7 +9,7 @@ use super::{
     units,
     wrap::line,
 };
-use crate::observe::{Attempt, NOT_ROLLED_BACK};
+use crate::observe::{Attempt, UNCONFIRMED};
 
 /// The history of a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,10 +74,15 @@ pub(crate) fn history_text(
             out.push_str("  none\n");
         }
         let last = applies.first();
-        let is_deployed = if last.is_some_and(|last| last.result == NOT_ROLLED_BACK) {
-            "deployed; a later apply failed and was not rolled back"
-        } else {
-            "deployed"
+        let is_deployed = match last {
+            Some(last) if last.is_left() => {
+                "deployed; a later apply failed and was not rolled back".to_owned()
+            }
+            Some(last) if last.result == UNCONFIRMED => format!(
+                "deployed before; {} runs and waits to be confirmed or cancelled",
+                version(&last.version)
+            ),
+            _ => "deployed".to_owned(),
         };
         for kept in kept {
             let number = format!("#{}", kept.number);
@@ -87,7 +92,7 @@ pub(crate) fn history_text(
             for (is_so, what) in [
                 (!kept.at.is_empty(), at.as_str()),
                 (!kept.removes.is_empty(), removes.as_str()),
-                (kept.current, is_deployed),
+                (kept.current, is_deployed.as_str()),
                 (kept.next, "`rollback` returns to it"),
             ] {
                 if is_so {
@@ -215,10 +220,16 @@ mod tests {
           2026-11-30T04:01:02Z  1.3  failed at compose.hello after 1 min 30 s, rolled back, by me@pc
           1 more: --format json
         ");
-        release.applies[0].result = NOT_ROLLED_BACK.to_owned();
-        let text = history_text("vpu", &[release], 2, Style::default());
-        let text = text.lines().nth(3).unwrap_or_default();
-        assert!(text.ends_with("deployed; a later apply failed and was not rolled back"));
+        let mut deployed = |result: &str| {
+            result.clone_into(&mut release.applies[0].result);
+            let text = history_text("vpu", std::slice::from_ref(&release), 2, Style::default());
+            let line = text.lines().nth(3).unwrap_or_default();
+            line.rsplit("  ").next().unwrap_or_default().to_owned()
+        };
+        let failed = "deployed; a later apply failed and was not rolled back";
+        assert_eq!(deployed(crate::observe::NOT_ROLLED_BACK), failed);
+        let waits = "deployed before; 1.2 runs and waits to be confirmed or cancelled";
+        assert_eq!(deployed(UNCONFIRMED), waits);
         let none = history_text("vpu", &[], 2, Style::default());
         assert_eq!(none, "vpu: nothing deployed by o3r-deploy\n");
     }

@@ -296,7 +296,7 @@ fn image_that_does_not_fit() {
     };
     insta::assert_snapshot!(blocked(&with(300 << 20)), @"
     vpu.space: docker's disk has 300 MiB free, but needs 456 MiB: 448 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
-      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example by applying the deployed release with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
     // `status` prepares no layers, so these sizes are not the ones that would be sent.
     let full = with(300 << 20);
@@ -326,7 +326,7 @@ fn image_that_does_not_fit_beside_what_was_received() {
     };
     insta::assert_snapshot!(blocked(&with(600 << 20)), @"
     vpu.space: docker's disk has 600 MiB free, but needs 856 MiB: 300 MiB for unpacked layers, 548 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
-      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example by applying the deployed release with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
     assert_eq!(with(900 << 20).blocked, []);
 }
@@ -341,7 +341,7 @@ fn home_directory_without_room_for_our_records() {
     observed.readings.home_disk = Some(disk(4096));
     insta::assert_snapshot!(blocked(&planned(&desired, &observed)), @"
     vpu.space: the home directory's disk has 4.00 KiB free, but needs 16.0 KiB: 16.0 KiB for records and the rollback [no-space]
-      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example by applying the deployed release with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
 }
 
@@ -379,7 +379,7 @@ fn image_of_which_two_parts_do_not_fit_together() {
     observed.readings.home_disk = Some(disk(1 << 30));
     insta::assert_snapshot!(blocked(&planned_with(&desired, &observed, &offer)), @"
     vpu.space: docker's disk has 300 MiB free, but needs 328 MiB: 160 MiB for unpacked layers, 160 MiB to receive images, 8.00 MiB to start containers, also after a rollback [no-space]
-      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
+      help: check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example by applying the deployed release with a lower `keep_releases` in [apply], or with docker image prune -a, which removes images that no container uses: also those that `o3r-deploy rollback` needs
     ");
 }
 

@@ -245,6 +245,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
         projects: ["app".to_owned()].into(),
         autostart: [].into(),
         removed: [].into(),
+        keep: None,
         made: BTreeMap::new(),
     };
     let Probed::Known(records) = &mut observed.facts.records else {

@@ -162,7 +162,7 @@ fn what_earlier_releases_hold_is_limited() {
     let twin = Twin::up();
     let site = Site::new(&twin);
     let kept = || twin.oem("cd .o3r-deploy/generations/hello; echo *");
-    let apply = |number: usize, limit: &str| {
+    let write = |number: usize, limit: &str| {
         let mut app = App::new(&format!("{number}.0.0"));
         app.health = "health = { settle = \"1s\" }".to_owned();
         app.more = format!("[apply]\nkeep_releases = 9\n{limit}");
@@ -171,17 +171,29 @@ fn what_earlier_releases_hold_is_limited() {
         let image = app.image().filled((3 << 20) + number * 1000);
         let archive = site.path(&format!("dist/hello-{number}.0.0.tar"));
         image.write(&archive, Layout::Docker, Packing::Plain);
-        site.apply();
+    };
+    let apply = |number: usize, limit: &str| {
+        write(number, limit);
+        site.apply()
     };
     for number in 1..=3 {
         apply(number, "");
     }
     assert_eq!(kept().trim(), "1 2 3");
-    apply(4, "keep_size = \"7 MB\"\n");
+    apply(4, "keep_size = \"7 MB\"\n")
+        .says("release 1.0.0 (#1) is no longer kept for o3r-deploy rollback: earlier releases hold more than keep_size");
     assert_eq!(kept().trim(), "2 3 4");
     let images =
         twin.oem("docker image ls --format '{{.Repository}}:{{.Tag}}' | grep ^hello | sort");
     assert_eq!(images.trim(), "hello:2.0.0\nhello:3.0.0\nhello:4.0.0");
+    // A lower limit is a change.
+    write(4, "keep_size = \"4 MB\"\n");
+    site.run(&["plan"])
+        .exits(0)
+        .says("kept for rollback: 9 releases, 6.68 MiB -> 9 releases, 3.81 MiB");
+    site.apply();
+    assert_eq!(kept().trim(), "3 4");
+    site.nothing_to_do();
     // Those that stay are whole.
     site.run(&["rollback", "3.0.0", "--yes"]).exits(0);
 }

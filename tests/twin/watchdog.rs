@@ -101,6 +101,8 @@ fn a_killed_client_is_rolled_back_by_the_vpu() {
         verdict.contains("fell silent at compose.hello"),
         "{verdict}"
     );
+    let history = scene.site.run(&["history"]).exits(0);
+    history.says("1.1.0  connection lost, rolled back by the VPU");
     scene.rolled_back();
 }
 
@@ -337,12 +339,18 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
     );
     scene.old.runs_on(&scene.twin);
     scene.unconfirmed();
+    let history = scene.site.run(&["history"]).exits(0);
+    history
+        .says("deployed before; 1.1.0 runs and waits to be confirmed or cancelled")
+        .says("1.1.0  the VPU restarted, rolled back by the VPU");
     scene.twin.oem(TIME_IS_UP);
     let verdict = scene.verdict();
     assert!(
         verdict.contains("nobody confirmed the apply of"),
         "{verdict}"
     );
+    let history = scene.site.run(&["history"]).exits(0);
+    history.says("1.1.0  not confirmed in time, rolled back by the VPU");
     scene.rolled_back();
 }
 

@@ -269,7 +269,7 @@ async fn prepare(
                     Err(busy @ Locked::Busy { .. }) if args.lock_wait.is_some() => {
                         return Err(locked(busy, &nowhere));
                     }
-                    lock => lock.ok(),
+                    lock => Some(lock),
                 }
             } else {
                 None
@@ -289,6 +289,13 @@ async fn prepare(
         reconnect(&mut session, &known, &waiting, &mut waits, ui, lost).await?;
     };
     let Planned { plan, payloads } = session.plan(&observed).await?;
+    let held = match held {
+        // A plan of what another apply is changing says nothing.
+        Some(Err(busy @ Locked::Busy { .. })) if !plan.is_empty() => {
+            return Err(locked(busy, &nowhere));
+        }
+        held => held.and_then(Result::ok),
+    };
     known.serial.clone_from(&plan.vpu.serial);
     if let Some(saved) = &saved {
         check_not_stale(saved, &plan, "since it was saved")?;

@@ -121,6 +121,7 @@ mod tests {
             projects: projects.iter().map(|name| (*name).to_owned()).collect(),
             autostart: [].into(),
             removed: [].into(),
+            keep: None,
             made: projects.iter().map(made).collect(),
         }
     }

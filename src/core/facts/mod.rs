@@ -453,6 +453,9 @@ pub struct Release {
     /// The projects that it declares absent.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub removed: BTreeSet<String>,
+    /// How many earlier releases the VPU keeps beside it; null in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
     /// The inputs of each project, which a failed apply rolls back to.
     #[serde(default)]
     pub made: BTreeMap<String, Made>,
@@ -467,6 +470,7 @@ impl Release {
             projects: BTreeSet::new(),
             autostart: BTreeSet::new(),
             removed: BTreeSet::new(),
+            keep: None,
             made: BTreeMap::new(),
         }
     }
@@ -475,6 +479,16 @@ impl Release {
     pub fn only_removes(&self) -> bool {
         self.projects.is_empty() && !self.removed.is_empty()
     }
+}
+
+/// What the VPU keeps to return to: `[apply].keep_releases` and `[apply].keep_size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// The most earlier releases.
+    pub releases: u32,
+    /// The most bytes that they may hold; null for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// The inputs of a compose project.

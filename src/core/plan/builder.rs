@@ -230,12 +230,18 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn block(&mut self, address: Address, obstacle: Obstacle) {
-        // One failed probe can block a resource several times; the first reason is reported.
-        if self
-            .blocked
-            .iter()
-            .all(|blocked| blocked.address != address)
-        {
+        // One failed probe can block a resource several times, and a docker that does not answer blocks all of its
+        // resources: the first reason is reported.
+        let Obstacle {
+            code, ref reason, ..
+        } = obstacle;
+        let is_told = |blocked: &Blocked| {
+            blocked.code == code && blocked.address == address
+                || code == BlockCode::StateUnknown
+                    && blocked.code == BlockCode::DockerUnavailable
+                    && blocked.reason == *reason
+        };
+        if !self.blocked.iter().any(is_told) {
             let Obstacle {
                 code,
                 reason,

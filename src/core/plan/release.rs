@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     desired::{Orphans, Project, ProjectState},
-    facts::{self, Made, Records},
-    generation, remote,
+    facts::{self, Keep, Made, Records},
+    generation, remote, units,
 };
 
 /// Plans the record; returns whether it did. Its step also removes the directories of `staging`.
@@ -45,6 +45,10 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         projects,
         autostart: autostart::made(desired, recorded),
         removed: removed.map(|project| project.name.clone()).collect(),
+        keep: Some(Keep {
+            releases: desired.keep_releases,
+            bytes: desired.keep_size,
+        }),
         made,
     };
     let Some(cause) = cause(recorded, &wanted) else {
@@ -110,6 +114,9 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     };
     let undo = restore.into_iter().chain(give_back).chain(forget);
     builder.step(draft.undo(undo));
+    // Recording removes the names of images that no kept release has.
+    let is_image = |address: &Address| address.kind() == ResourceKind::Image;
+    builder.unmanaged.retain(|address| !is_image(address));
     true
 }
 
@@ -117,6 +124,10 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
 fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<Cause> {
     Some(match recorded {
         Some(recorded) if recorded == wanted => return None,
+        // Older versions recorded none: the next apply that changes something does.
+        Some(recorded) if recorded.keep.is_none() && *recorded == without_keep(wanted) => {
+            return None;
+        }
         None => Cause::Missing,
         Some(recorded) if recorded.version != wanted.version => {
             let named = |version: &str| match version {
@@ -128,8 +139,28 @@ fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<C
         Some(recorded) if recorded.desired != wanted.desired => {
             Cause::differs("declared", recorded.desired.short(), wanted.desired.short())
         }
+        Some(recorded) if recorded.keep.is_some() && recorded.keep != wanted.keep => {
+            Cause::differs("kept for rollback", keeps(recorded), keeps(wanted))
+        }
         Some(recorded) => made_differently(recorded, wanted),
     })
+}
+
+fn without_keep(release: &facts::Release) -> facts::Release {
+    facts::Release {
+        keep: None,
+        ..release.clone()
+    }
+}
+
+/// Formats `2 releases, 60.0 MiB`.
+fn keeps(release: &facts::Release) -> String {
+    let Some(Keep { releases, bytes }) = release.keep else {
+        return "unknown".to_owned();
+    };
+    let plural = if releases == 1 { "" } else { "s" };
+    let bytes = bytes.map(|bytes| format!(", {}", units::bytes(bytes)));
+    format!("{releases} release{plural}{}", bytes.unwrap_or_default())
 }
 
 /// Returns where the manifest wants the release to be noted, and the note.
@@ -259,6 +290,7 @@ mod tests {
             projects: ["web".to_owned()].into(),
             autostart: [].into(),
             removed: [].into(),
+            keep: None,
             made: [("web".to_owned(), made)].into(),
         };
         change(&mut recorded);
@@ -278,6 +310,11 @@ mod tests {
     #[test]
     fn a_release_is_recorded_if_the_record_differs() {
         assert_eq!(cause_of(|_| {}), None);
+        let keep = |releases, bytes| Some(Keep { releases, bytes });
+        assert_eq!(cause_of(|recorded| recorded.keep = keep(2, None)), None);
+        let more = cause_of(|recorded| recorded.keep = keep(1, Some(60 << 20)));
+        let differs = Cause::differs("kept for rollback", "1 release, 60.0 MiB", "2 releases");
+        assert_eq!(more, Some(differs));
         let older = cause_of(|recorded| recorded.version = "0".into());
         assert_eq!(older, Some(Cause::differs("version", "0", "1")));
         let other = Digest::of(b"other");
@@ -307,6 +344,7 @@ mod tests {
                 projects: [].into(),
                 autostart: [].into(),
                 removed: [].into(),
+                keep: None,
                 made: [("web".to_owned(), made)].into(),
             }
         };
@@ -331,6 +369,7 @@ mod tests {
             projects: projects().collect(),
             autostart: [].into(),
             removed: [].into(),
+            keep: None,
             made: [].into(),
         };
         let started = projects().map(|project| (project, facts::Started::default()));

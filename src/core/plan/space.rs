@@ -22,9 +22,9 @@ pub fn address() -> Address {
 }
 
 /// How to free space.
-pub const REMEDY: &str = "check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example with a lower \
-                      `keep_releases` in [apply], or with docker image prune -a, which removes images that no \
-                      container uses: also those that `o3r-deploy rollback` needs";
+pub const REMEDY: &str = "check on the VPU: df -h; df -i; docker system df; du -sh ~/*; free space, for example by applying the \
+                      deployed release with a lower `keep_releases` in [apply], or with docker image prune -a, which \
+                      removes images that no container uses: also those that `o3r-deploy rollback` needs";
 
 /// Bytes that a file takes on a file system beyond its contents, at most.
 const BLOCK: u64 = 4096;

@@ -57,23 +57,28 @@ contents() {
         [ ! -e "$to" ] || continue
         [ -n "$room" ] || room=$(free "$store")
         room=$((room - bytes / 1024 - 4))
-        [ "$room" -ge "$reserve" ] || not_kept "$path would leave less than $((reserve / 1024)) MiB free"
+        [ "$room" -ge "$reserve" ] || not_kept "the home directory has $(($(free "$store") / 1024)) MiB free, and $((reserve / 1024)) MiB stay free"
         { cp -- "$path" "$store/new" && mv -f -- "$store/new" "$to"; } || not_kept "$path cannot be copied to $store"
         copied=yes
     done
 }
 
-# Sets number: that of the generation with the same text, or one above the last.
+# Sets number: that of the generation that declares the same and has the same images and files, or one above the last.
 number() {
-    number=1
+    number=1 wanted=$(declared "$new")
     for file in "$all"/[0-9]*; do
         [ -f "$file" ] || continue
-        if cmp -s -- "$file" "$new"; then
+        if [ "$(declared "$file")" = "$wanted" ]; then
             number=${file##*/}
             return
         fi
         [ "${file##*/}" -lt "$number" ] || number=$((${file##*/} + 1))
     done
+}
+
+# Prints what a generation declares: without what is not part of the release, such as how many are kept.
+declared() {
+    sed '1s/.*\("desired":"[^"]*"\).*/\1/' -- "$1"
 }
 
 # Gives each image of the release a name of our own, so that it outlives the name that the manifest gives it.

@@ -15,12 +15,14 @@ prune_generations() {
     old=
     for one in $(others | tail -n "+$((keep + 1))"); do drop "$one"; done
     while [ -n "$limit" ] && one=$(others | tail -n 1) && [ -n "$one" ] && [ "$(held_alone)" -gt "$limit" ]; do
+        no_longer_kept "earlier releases hold more than keep_size"
         drop "$one"
     done
     [ -z "$old" ] || unneeded
     while [ "$(free "$store")" -lt "$reserve" ]; do
         one=$(others | tail -n 1)
         [ -n "$one" ] || break
+        no_longer_kept "the home directory has less than $((reserve / 1024)) MiB free"
         drop "$one"
         unneeded
     done
@@ -58,6 +60,12 @@ numbers() {
 others() {
     [ -z "$last" ] || echo "$last"
     numbers | grep -vxF -e "${number:-0}" -e "${last:-0}"
+}
+
+# $1 why
+no_longer_kept() {
+    version=$(sed -n '1s/.*"version":"\([^"]*\)".*/\1/p' "$all/$one")
+    echo "WARNING: release ${version:+$version }(#$one) is no longer kept for o3r-deploy rollback: $1" >&2
 }
 
 # Removes a generation, and adds its images to $old.
@@ -146,7 +154,7 @@ added_up() {
 # Removes contents that no generation of any release has: those that are listed once, as files of the store.
 unneeded() {
     ls -- "$store" >"$store/new" || return
-    needed() { sed -n 's/^[fs] \([0-9a-f]*\) .*/\1/p' "$base"/generations/*/[0-9]*; }
+    needed() { sed -n 's/^[fs] \([0-9a-f]*\) .*/\1/p' "$base"/generations/*/[0-9]* 2>/dev/null; }
     { cat -- "$store/new"; needed | sort -u | sed p; } | sort | uniq -u >"$store/old"
     while IFS= read -r name; do
         rm -f -- "$store/$name"
@@ -157,7 +165,7 @@ unneeded() {
 # Removes the names of images that no generation has: those that the manifest gave, where they still are that image's, and
 # our own.
 images() {
-    kept=$(sed -n 's/^i [^ ]* //p' "$base"/generations/*/[0-9]*)
+    kept=$(sed -n 's/^i [^ ]* //p' "$base"/generations/*/[0-9]* 2>/dev/null)
     set -f
     for line in $old; do
         tag=${line%% *} name=${line#* }

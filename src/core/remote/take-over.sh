@@ -4,7 +4,7 @@ main() {
     umask 077
     projects=$(cat)
     if [ -n "$projects" ]; then
-        mkdir -p -- "${1%/*}" && printf '%s\n' "$projects" >"$1.new" || { rm -f -- "$1.new"; exit 1; }
+        { mkdir -p -- "${1%/*}" && printf '%s\n' "$projects" >"$1.new"; } || { rm -f -- "$1.new"; exit 1; }
         sync
         mv -f -- "$1.new" "$1" || exit
     else

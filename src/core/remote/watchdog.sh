@@ -81,6 +81,7 @@ roll_back() {
     for step in $records; do undo "$step"; done
     [ -z "$missing" ] || failed=$failed${failed:+,}$missing
     # On a full disk there is room once the program is gone; the shell has it open.
+    note_outcome 2>/dev/null
     verdict || { rm -f -- "$dir/$nonce.sh" "$log" && verdict; }
     for file in "$dir"/*; do
         case $file in "$dir/verdict" | "$log") ;; *) rm -f -- "$file" ;; esac
@@ -216,6 +217,19 @@ wait_for_docker() {
         tries=$((tries + 1))
         sleep 2
     done
+}
+
+# Adds the outcome to the history of applies. The client notes a cancellation.
+note_outcome() {
+    attempts=$HOME/.o3r-deploy/attempts/$release.jsonl
+    case $why in
+        silence) result='connection lost' ;;
+        restart) result='the VPU restarted' ;;
+        unconfirmed) result='not confirmed in time' ;;
+        *) return 0 ;;
+    esac
+    if [ -n "$failed" ]; then how=' in part'; else how=; fi
+    [ ! -f "$attempts" ] || printf '{%s,"result":"%s, rolled back by the VPU%s"}\n' "$who" "$result" "$how" >>"$attempts"
 }
 
 verdict() {

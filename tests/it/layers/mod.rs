@@ -265,10 +265,10 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent() {
       + create  tag.app:2
 
     settle
-      ~ update  release.app  (838 B to send)
+      ~ update  release.app  (860 B to send)
                 declared: 6101723b62c3 -> 70bdc9e02579
 
-    Plan: 2 to create, 1 to update; 6.82 KiB to send
+    Plan: 2 to create, 1 to update; 6.84 KiB to send
     ");
     vpu.world(|world| world.images.clear());
     let (report, fell_back) = execute(&vpu, &next, &plan).await;

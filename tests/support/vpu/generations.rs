@@ -173,7 +173,9 @@ fn keep_generation(world: &mut World, release: &str, text: &str) {
     }
     let before = generations(world, release);
     let next = before.keys().next_back().map_or(1, |last| last + 1);
-    let same = before.iter().find(|(_, known)| *known == text);
+    let same = before
+        .iter()
+        .find(|(_, known)| declared(known) == declared(text));
     let number = same.map_or(next, |(number, _)| *number);
     world.write(&format!("{all}/{number}"), text.as_bytes(), 0o600);
     let held = own_names(world, release);
@@ -182,6 +184,13 @@ fn keep_generation(world: &mut World, release: &str, text: &str) {
             drop(world.tag_image(&name, &tag));
         }
     }
+}
+
+/// What a release declares: the digest in its first line, and all further lines.
+fn declared(text: &str) -> (Option<&str>, &str) {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let desired = first.split_once("\"desired\":\"");
+    (desired.and_then(|(_, rest)| rest.split('"').next()), rest)
 }
 
 /// Removes the oldest releases, and what no release has that is kept.

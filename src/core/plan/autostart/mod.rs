@@ -290,6 +290,7 @@ mod tests {
             projects: [].into(),
             autostart: ["app", "gone", "off"].map(str::to_owned).into(),
             removed: [].into(),
+            keep: None,
             made: [].into(),
         };
         let project = |name, autostart| Project {
@@ -321,6 +322,7 @@ mod tests {
             projects: [].into(),
             autostart: names().into(),
             removed: [].into(),
+            keep: None,
             made: [].into(),
         };
         observed.facts.records = Probed::Known(facts::Records {
@@ -346,6 +348,7 @@ mod tests {
             projects: [].into(),
             autostart: ["app".to_owned()].into(),
             removed: [].into(),
+            keep: None,
             made: [].into(),
         };
         let lost = |autostart, state, enabled: &[&str]| {

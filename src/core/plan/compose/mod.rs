@@ -96,13 +96,11 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     let then = desired.projects.iter().filter(|project| !goes(project));
     for project in first.chain(then) {
         asked::note(builder, project);
-        let obstacle = owner::unmet(builder, project)
-            .or_else(|| asked::refusal(builder, project))
-            .or_else(|| conflict(desired, project, containers))
-            .or_else(|| unmet(builder, project, containers))
-            .or_else(|| between::unmet(builder, project));
-        if let Some(obstacle) = obstacle {
-            builder.block(address(&project.name), obstacle);
+        let obstacles = obstacles(builder, project, containers);
+        if !obstacles.is_empty() {
+            for obstacle in obstacles {
+                builder.block(address(&project.name), obstacle);
+            }
             continue;
         }
         let found = Found::of(project, containers, started);
@@ -112,6 +110,25 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             ProjectState::Running | ProjectState::Stopped => diff_present(builder, project, &found),
         }
     }
+}
+
+/// Returns all that the project cannot be deployed for. A project of another release, or one that docker-compose refuses,
+/// is not looked at further.
+fn obstacles(
+    builder: &Builder<'_>,
+    project: &Project,
+    containers: &BTreeMap<String, Container>,
+) -> Vec<Obstacle> {
+    let first = owner::unmet(builder, project).or_else(|| asked::refusal(builder, project));
+    if let Some(first) = first {
+        return vec![first];
+    }
+    let conflict = conflict(builder.desired, project, containers);
+    conflict
+        .into_iter()
+        .chain(unmet(builder, project, containers))
+        .chain(between::unmet(builder, project))
+        .collect()
 }
 
 /// Returns the commands that undo what an interrupted apply did to

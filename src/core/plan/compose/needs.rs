@@ -20,15 +20,18 @@ pub(super) fn unmet(
     builder: &Builder<'_>,
     project: &Project,
     containers: &BTreeMap<String, Container>,
-) -> Option<Obstacle> {
+) -> Vec<Obstacle> {
     if project.state == ProjectState::Absent {
-        return None;
+        return vec![];
     }
     let (desired, facts) = (builder.desired, builder.facts);
-    version(project, facts)
-        .or_else(|| image(project, desired))
-        .or_else(|| runtime(project, facts))
-        .or_else(|| port(project, desired, facts, containers))
+    let all = [
+        version(project, facts),
+        image(project, desired),
+        runtime(project, facts),
+        port(project, desired, facts, containers),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn version(project: &Project, facts: &Facts) -> Option<Obstacle> {

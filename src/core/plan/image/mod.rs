@@ -177,7 +177,12 @@ fn unmanaged(builder: &mut Builder<'_>, images: &BTreeMap<String, facts::Image>)
         .filter(|(id, _)| !wanted.contains(*id) && !last.contains(id));
     let records = builder.facts.records.known();
     let held = |tag: &String| records.is_some_and(|records| records.held_images.contains(tag));
-    for (_, image) in old {
+    let containers = builder.facts.containers.known();
+    let is_used = |id: &String| {
+        let mut all = containers.into_iter().flat_map(BTreeMap::values);
+        all.any(|container| container.image == *id)
+    };
+    for (_, image) in old.filter(|(id, _)| !is_used(id)) {
         let tags = image.tags.iter();
         let tags = tags.filter(|tag| desired.release.staged(tag) && !held(tag));
         builder.unmanaged.extend(tags.map(|tag| address(tag)));

@@ -117,10 +117,14 @@ pub(super) fn free_volume(
 
 /// Returns an obstacle if the project's networks, volumes or containers
 /// cannot be made to match the compose file.
-pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
-    networks::unmet(builder, project)
-        .or_else(|| volumes::unmet(builder, project))
-        .or_else(|| lost::unmet(builder, project))
+pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> impl Iterator<Item = Obstacle> {
+    [
+        networks::unmet(builder, project),
+        volumes::unmet(builder, project),
+        lost::unmet(builder, project),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]
