@@ -115,6 +115,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Show the releases that the VPU keeps, and the applies
     History(History),
+    /// Drop the record of a release; what it deployed stays
+    Forget(Forget),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
     /// Save the state of the VPU to plan offline
@@ -140,6 +142,7 @@ impl Command {
             Self::Observe(args) => args.output.is_none(),
             Self::Init(_)
             | Self::Confirm(_)
+            | Self::Forget(_)
             | Self::Cancel(_)
             | Self::Schema(_)
             | Self::Completions(_)
@@ -407,6 +410,17 @@ pub struct History {
     /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
+}
+
+/// `forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// The release's name, as `status` lists it
+    #[arg(value_parser = release_name)]
+    pub release: ReleaseName,
+    /// Skip the confirmation prompt
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `confirm` and `cancel`.

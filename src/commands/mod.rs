@@ -8,6 +8,7 @@ mod completions;
 mod details;
 mod error;
 mod files;
+mod forget;
 mod history;
 mod init;
 mod interrupts;
@@ -101,6 +102,9 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
             Box::pin(apply::run(global, towards, &args.how, cache, ui, listen())).await
         }
         Command::History(args) => until(listen(), history::run(global, args, ui)).await,
+        Command::Forget(args) => {
+            until(listen(), Box::pin(forget::run(global, args, cache, ui))).await
+        }
         Command::Confirm(args) => {
             until(
                 listen(),

@@ -175,3 +175,43 @@ fn a_project_belongs_to_one_release() {
     site.run(&["apply", "--yes"]).exits(0);
     one.runs_on(&twin);
 }
+
+#[test]
+fn a_release_is_forgotten_and_what_it_deployed_stays() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = app("1.0.0");
+    app.write(&site);
+    site.apply();
+    site.run(&["forget", "helo", "--yes"])
+        .exits(1)
+        .says("has no release helo; it has: hello");
+    site.run(&["forget", "hello"])
+        .exits(1)
+        .says("no terminal for confirmation; nothing was done");
+    site.run_in_terminal(&["forget", "hello"], "[y/N]", "n\n")
+        .exits(1)
+        .says("hello and all else that it deployed stay, and belong to no release")
+        .says("declined");
+    site.run(&["forget", "hello", "--yes"])
+        .exits(0)
+        .says("release hello is forgotten");
+    app.runs_on(&twin);
+    site.run(&["status"])
+        .exits(0)
+        .says("hello, not managed by o3r-deploy");
+    site.run(&["history"])
+        .exits(0)
+        .says("nothing deployed by o3r-deploy");
+    assert_eq!(twin.oem("docker image ls -q 'o3r-deploy/*'"), "");
+    assert_eq!(twin.oem("ls .o3r-deploy/store"), "");
+    // Another release may have the project now, without --take-over, and without a restart.
+    let started = "docker inspect -f '{{.State.StartedAt}}' hello_web_1";
+    let before = twin.oem(started);
+    let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+    let other = manifest.replace("name = \"hello\"\nversion", "name = \"other\"\nversion");
+    site.write("deploy.toml", &other);
+    site.apply();
+    assert_eq!(twin.oem(started), before);
+    site.nothing_to_do();
+}

@@ -11,13 +11,14 @@ mod watch;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
 
+pub(super) use self::watch::who;
 use self::{
     attempt::Attempt,
     ended::locked,
     lock::free_lock,
     reconnect::{Known, WAITS, reconnect},
     tries::{Next, Tries},
-    watch::{Waiting, log, who},
+    watch::{Waiting, log},
 };
 use super::{
     CommandError, ErrorCode, Exit, details::details, interrupts, kept::Which, session::Session,

@@ -71,7 +71,7 @@ pub(super) fn log(global: &Global, ui: Ui) -> Log {
 
 /// Who applies and when, by this machine's clock (the VPU's
 /// is unreliable), as members of a JSON object.
-pub(super) fn who(manifest: &Utf8Path) -> String {
+pub(in crate::commands) fn who(manifest: &Utf8Path) -> String {
     let user = crate::user::name();
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let by = format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim());

@@ -37,6 +37,16 @@ pub fn keep_generation(release: &str) -> Argv {
     Argv::script(script, "o3r-keep-generation", [release]).args(words)
 }
 
+/// Forgets a release: its record, its history, what is kept of it, and our names of its images.
+pub fn forget_release(release: &str) -> Argv {
+    let script = concat!(
+        include_str!("generations-shared.sh"),
+        include_str!("prune-generations.sh"),
+        include_str!("forget-release.sh")
+    );
+    Argv::script(script, "o3r-forget-release", [release])
+}
+
 /// Runs a command with the file at `path` as its standard input.
 pub fn from_store(path: &str, command: &Argv) -> Argv {
     let script = include_str!("from-store.sh");

@@ -26,6 +26,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "o3r-load-delta",
         "build the image on the VPU and load it into docker",
     ),
+    ("o3r-forget-release", "forget release {1}"),
     ("o3r-history", "read the history of releases"),
     ("o3r-keep-generation", "keep release {1} for a rollback"),
     ("o3r-load-image", "docker load"),

@@ -99,6 +99,10 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ),
     ("it measures the machine that it runs on", &["cpu_speed"]),
     (
+        "no plan has it: `forget` alone runs it, on the twin",
+        &["forget_release"],
+    ),
+    (
         "it shows what docker says, for people",
         &["show_containers", "what_runs"],
     ),
