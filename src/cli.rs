@@ -437,7 +437,7 @@ pub struct Status {
     /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
-    /// Exit with 2 if the VPU differs from the manifest, with 9 if a resource is blocked
+    /// Exit with 2 if the VPU differs from the manifest or a container of a release fails, with 9 if a resource is blocked
     #[arg(long)]
     pub exit_code: bool,
     /// Also compare the files of images on the VPU's disk with their sources: finds what a power cut damaged, and reads all

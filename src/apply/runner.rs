@@ -9,6 +9,12 @@ use crate::{
     shell::Argv,
 };
 
+/// The exit code of a command that was killed.
+const KILLED: i32 = 137;
+
+/// How long after that it shows that the lock was lost, too.
+const ENDS_WITH: Duration = Duration::from_secs(2);
+
 /// How long to wait for a host that may be gone.
 const IS_THERE: Duration = Duration::from_secs(10);
 
@@ -65,6 +71,11 @@ impl<H: Host> Runner<'_, H> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         if output.code == remote::LOST && stderr.lines().any(|line| line == lost) {
             return Err(HostError::LockLost);
+        }
+        // Who takes the lock kills what still runs under it.
+        let killed = output.code == KILLED;
+        if killed && tokio::time::timeout(ENDS_WITH, lock.lost()).await.is_ok() {
+            return Err(self.why_lost().await);
         }
         Ok(output)
     }

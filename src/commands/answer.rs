@@ -26,13 +26,17 @@ pub(super) async fn run(
     let output = look.host().run(&command, Stdin::Empty).await?;
     match (output.code, answer) {
         (0, Answer::Confirm) => {
-            answered(look.host(), "confirmed").await;
-            ui.result("confirmed: the release stays");
+            let release = answered(look.host(), "confirmed").await;
+            ui.result(&format!("confirmed: {release} stays"));
             Ok(Exit::Done)
         }
         (0, Answer::Cancel) => {
-            answered(look.host(), "cancelled").await;
-            cancelled(&String::from_utf8_lossy(&output.stdout), ui)
+            let release = answered(look.host(), "cancelled").await;
+            cancelled(&String::from_utf8_lossy(&output.stdout), &release, ui)
+        }
+        (remote::DECIDED, Answer::Cancel) => {
+            ui.result("the VPU has already rolled back, or is rolling back");
+            Ok(Exit::Done)
         }
         (remote::UNKNOWN_TOKEN, _) => Err(CommandError::message(
             ErrorCode::UnknownToken,
@@ -62,10 +66,12 @@ pub(super) async fn run(
     }
 }
 
-/// Notes the answer in the history, where an apply waits for one; the answer counts without it.
-async fn answered(host: &SshHost, result: &str) {
+/// Notes the answer in the history, where an apply waits for one; the answer counts without it. Returns the release and
+/// its version, as far as they are known.
+async fn answered(host: &SshHost, result: &str) -> String {
+    let mut release = "the release".to_owned();
     let Ok(observe::History(releases)) = observe::history(host).await else {
-        return;
+        return release;
     };
     for (name, history) in releases {
         let Some(last) = history
@@ -81,17 +87,22 @@ async fn answered(host: &SshHost, result: &str) {
             ..last.clone()
         };
         deployment::note_attempt(host, &name, &attempt, &[]).await;
+        release = match last.version.as_str() {
+            "" => format!("release {name}"),
+            version => format!("release {name} {version}"),
+        };
     }
+    release
 }
 
 /// Tells how a cancelled release was rolled back, from the VPU's verdict.
-fn cancelled(said: &str, ui: Ui) -> Result<Exit, CommandError> {
+fn cancelled(said: &str, release: &str, ui: Ui) -> Result<Exit, CommandError> {
     let mut lines = said.lines();
     let verdict: Verdict = lines
         .find_map(|line| serde_json::from_str(line).ok())
         .unwrap_or_default();
     if verdict.outcome == "restored" {
-        ui.result("cancelled: the VPU rolled back");
+        ui.result(&format!("cancelled: the VPU rolled {release} back"));
         return Ok(Exit::Done);
     }
     let failed = verdict.failed.first();

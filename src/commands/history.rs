@@ -18,7 +18,7 @@ pub(super) async fn run(
     args: &cli::History,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let (connection, loaded) = kept::connect(global, ui).await?;
+    let (connection, loaded) = kept::connect(global).await?;
     let history = observe::history(&connection.host).await?;
     let name = match kept::asked(args.name.as_ref(), loaded.as_ref()) {
         Some(asked) => Some(kept::name(&history, Some(asked), &connection.address)?),

@@ -11,10 +11,7 @@ use crate::{
 };
 
 /// Connects to a VPU that something names; returns the manifest, too, if there is one.
-pub(super) async fn connect(
-    global: &Global,
-    ui: Ui,
-) -> Result<(Connection, Option<Loaded>), CommandError> {
+pub(super) async fn connect(global: &Global) -> Result<(Connection, Option<Loaded>), CommandError> {
     if let Some(version) = &global.release_version {
         return Err(CommandError::message(
             ErrorCode::UnknownRelease,
@@ -25,9 +22,6 @@ pub(super) async fn connect(
     look::is_named(global)?;
     let (loaded, _) = look::read(global)?;
     target::selected(global, loaded.as_ref())?;
-    if let Some(loaded) = &loaded {
-        super::session::warn(loaded, ui);
-    }
     let connection = Connection::open(global, loaded.as_ref()).await?;
     Ok((connection, loaded))
 }

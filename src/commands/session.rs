@@ -226,7 +226,7 @@ impl Session {
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let (connection, loaded) = kept::connect(global, ui).await?;
+        let (connection, loaded) = kept::connect(global).await?;
         let kept = kept::fetch(&connection, loaded.as_ref(), which, ui).await?;
         let (mut resolved, files) = kept.into_parts();
         resolved.desired.permits = permits;

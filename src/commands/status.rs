@@ -66,6 +66,7 @@ pub(super) async fn run(
     Ok(match &status.drift {
         Drift::Known { blocked, .. } if args.exit_code && !blocked.is_empty() => Exit::Blocked,
         Drift::Known { changes, .. } if args.exit_code && !changes.is_empty() => Exit::Changes,
+        _ if args.exit_code && status.has_failing() => Exit::Changes,
         _ => Exit::Done,
     })
 }

@@ -304,7 +304,7 @@ fn a_release_is_confirmed_from_another_machine() {
     other
         .run(&["confirm", &token])
         .exits(0)
-        .says("confirmed: the release stays");
+        .says("confirmed: release hello 1.1.0 stays");
     scene.site.nothing_to_do();
     scene.new.runs_on(&scene.twin);
     assert_eq!(scene.twin.oem(LEFT), "");
@@ -317,7 +317,12 @@ fn a_release_is_cancelled() {
     let scene = Scene::new();
     let token = scene.unconfirmed();
     let ran = scene.site.run(&["cancel", &token]).exits(0);
-    ran.says("cancelled: the VPU rolled back");
+    ran.says("cancelled: the VPU rolled release hello 1.1.0 back");
+    scene
+        .site
+        .run(&["cancel", &token])
+        .exits(0)
+        .says("the VPU has already rolled back");
     scene
         .site
         .run(&["confirm", &token])

@@ -177,6 +177,16 @@ impl ContainerStatus {
     }
 }
 
+impl Status {
+    /// Whether a container of a release fails: it ended with an error, is unhealthy, or docker restarted it just now.
+    pub fn has_failing(&self) -> bool {
+        let projects = self.projects.iter().flatten();
+        let ours = projects.filter(|project| project.release.is_some());
+        let mut containers = ours.flat_map(|project| &project.containers);
+        containers.any(|container| container.condition() == Condition::Failing)
+    }
+}
+
 /// A file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Disk {
@@ -463,6 +473,36 @@ fn unknown(facts: &Facts) -> Vec<Unknown> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_of_others_do_not_make_a_release_fail() {
+        let container = ContainerStatus {
+            name: "web".into(),
+            service: "web".into(),
+            image: "web:1".into(),
+            state: ContainerState::Exited,
+            exit_code: 3,
+            health: None,
+            uptime_seconds: None,
+            restarts: 0,
+        };
+        let project = |release: Option<&str>| Project {
+            name: "web".into(),
+            release: release.map(str::to_owned),
+            incomplete: false,
+            unrecorded: false,
+            after_boot: None,
+            containers: vec![container.clone()],
+        };
+        let fails = |release| {
+            let reason = Err("no manifest".to_owned());
+            let mut status = status("vpu", &crate::testing::observed(), reason);
+            status.projects = Some(vec![project(release)]);
+            status.has_failing()
+        };
+        assert!(fails(Some("web")));
+        assert!(!fails(None));
+    }
 
     #[test]
     fn a_container_that_docker_just_restarted_fails() {
