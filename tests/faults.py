@@ -64,7 +64,7 @@ read -r target wanted moment fault <$dir/target
 stop() { : >$dir/reached; while [ ! -e $dir/go ]; do sleep 0.05; done; }
 case $moment in
 before) stop; [ "$fault" != fail ] || exit 1; exec "$SHELL" -c "$cmd" ;;
-during) "$SHELL" -c "$cmd" <&0 & stop; wait $! ;;
+during) exec 3<&0; "$SHELL" -c "$cmd" <&3 3<&- & stop; wait $! ;;
 after) "$SHELL" -c "$cmd"; code=$?; stop; [ "$fault" != fail ] || exit 1; exit $code ;;
 esac
 """

@@ -75,6 +75,7 @@ impl<H: Host> Execution<'_, H> {
             watchdog.seconds,
             lock.token(),
             watchdog.after_restart,
+            program.len(),
         );
         let start = Instant::now();
         let armed = self

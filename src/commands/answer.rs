@@ -66,8 +66,8 @@ pub(super) async fn run(
     }
 }
 
-/// Notes the answer in the history, where an apply waits for one; the answer counts without it. Returns the release and
-/// its version, as far as they are known.
+/// Notes the answer in the history, where an apply waits for one; the answer counts without it. Returns the release with
+/// its version, or "the release" if neither is known.
 async fn answered(host: &SshHost, result: &str) -> String {
     let mut release = "the release".to_owned();
     let Ok(observe::History(releases)) = observe::history(host).await else {

@@ -333,14 +333,10 @@ mod tests {
         // Back to 1 by a rollback: 2 was bad, and neither a second rollback nor one of the next release leads to it.
         let back = |applied: &[u8]| {
             let mut back = history(&all, applied);
-            for (number, recorded) in back.recorded.iter_mut().enumerate() {
-                recorded.at = number.to_string();
-            }
-            back.attempts = vec![crate::observe::Attempt {
-                rollback: true,
-                at: "2".into(),
-                ..crate::observe::Attempt::default()
-            }];
+            let third = serde_json::json!({
+                "version": "1", "desired": Digest::of([1]), "manifest": "release 1 of app",
+            });
+            back.recorded[2] = serde_json::from_value(third).unwrap();
             chosen(&back, None)
         };
         assert_eq!(back(&[1, 2, 1]), None);

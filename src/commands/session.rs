@@ -232,6 +232,7 @@ impl Session {
         resolved.desired.permits = permits;
         if let Some(loaded) = &loaded {
             resolved.desired.guards = resolve::guards(&loaded.manifest.vpu);
+            resolved.desired.orphans = loaded.manifest.release.orphans;
         }
         let sizes = Sizes::Exact;
         let session = Self::on(connection, Arc::new(resolved), cache, sizes, ui);

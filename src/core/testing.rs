@@ -84,6 +84,7 @@ pub(crate) fn release(project: &str, made: Made) -> facts::Release {
         projects: [].into(),
         autostart: [].into(),
         removed: [].into(),
+        leaving: [].into(),
         keep: None,
         made: [(project.to_owned(), made)].into(),
     }

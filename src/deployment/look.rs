@@ -6,7 +6,7 @@ use o3r_core::facts::Facts;
 
 use super::Error;
 use crate::{
-    desired::{Contents, Desired},
+    desired::Desired,
     digest::Digest,
     host::{Host, HostError},
     observe::{self, Observed, Query, Remembered, docker_answers},
@@ -81,7 +81,7 @@ pub(crate) async fn look<H: Host>(
     let desired = &*with_undeclared;
     observe::identify(&mut observed.facts, desired.config_digests());
     resolve_projects(host, desired, &mut observed, remembered, note).await?;
-    if desired.contents == Contents::OnVpu {
+    if desired.contents.are_on_vpu() {
         let home = observed.facts.system.home.clone();
         observed.facts.kept = observe::kept(host, &home, desired.contents_of_files()).await?;
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::look;
 use crate::{
+    desired::Orphans,
     host::Host,
     observe::{self, History, Remembered},
     offers::Offers,
@@ -71,7 +72,9 @@ async fn look_at<H: Host>(
     let read = observe::generation(host, release, number).await;
     let (home, generation) = read.map_err(|error| error.to_string())?;
     let kept = Kept::fetch(host, &home, generation).await;
-    let kept = kept.map_err(|error| error.to_string())?;
+    let mut kept = kept.map_err(|error| error.to_string())?;
+    // What the release left where it was is no difference.
+    kept.resolved.desired.orphans = Orphans::Keep;
     let desired = &kept.resolved.desired;
     let observed = look::look(host, desired, remembered, &|_| ()).await;
     let observed = observed.map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@ use o3r_core::facts::Release;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    desired::ManifestRef,
     digest::Digest,
     generation::{Generation, GenerationError, Header},
     host::{Host, HostError, Stdin},
@@ -44,6 +45,16 @@ pub(crate) struct Recorded {
     /// Who applied.
     #[serde(default)]
     pub(crate) by: String,
+    /// The manifest, or what stands for it where the VPU keeps the release.
+    #[serde(default)]
+    manifest: String,
+}
+
+impl Recorded {
+    /// Whether it was a return to a release that the VPU keeps.
+    fn was_rollback(&self) -> bool {
+        ManifestRef::is_path_of_kept(&self.manifest)
+    }
 }
 
 /// The beginning of an apply, or its end; without an ID, the end of the one with the same time, as the VPU decided it.
@@ -131,7 +142,7 @@ impl ReleaseHistory {
             let release = &recorded.release;
             let same = |known: &&Release| known.desired == release.desired;
             match deployed.iter().position(same) {
-                Some(place) if self.was_rollback(recorded) => deployed.truncate(place + 1),
+                Some(place) if recorded.was_rollback() => deployed.truncate(place + 1),
                 Some(place) => {
                     deployed.remove(place);
                     deployed.push(release);
@@ -149,11 +160,6 @@ impl ReleaseHistory {
             .rev()
             .filter(|release| !release.only_removes());
         worth_it.map(|release| release.desired).find_map(number)
-    }
-
-    fn was_rollback(&self, recorded: &Recorded) -> bool {
-        let mut attempts = self.attempts.iter();
-        attempts.any(|attempt| attempt.rollback && attempt.at == recorded.at)
     }
 
     /// Returns the version that waits for a confirmation, if one does.

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     blocks::BlockSums,
     cost::file::patched,
-    desired::{Contents, Desired, Entry, FileEntry},
+    desired::{Desired, Entry, FileEntry},
     digest::Digest,
     observe::{Facts, Node, Observed, Probed},
     offers::SMALLEST_PATCHED,
@@ -39,7 +39,7 @@ pub struct Outdated {
 /// Returns the large outdated files.
 pub fn outdated(desired: &Desired, facts: &Facts) -> Vec<Outdated> {
     let mut found = vec![];
-    if desired.contents == Contents::OnVpu {
+    if desired.contents.are_on_vpu() {
         return found;
     }
     for (number, transfer) in desired.transfers.iter().enumerate() {

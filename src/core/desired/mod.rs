@@ -77,8 +77,16 @@ pub struct Desired {
 pub enum Contents {
     /// On this machine.
     Here,
-    /// On the VPU, which keeps them: nothing is sent.
-    OnVpu,
+    /// On the VPU, which keeps them: nothing is sent. Has the digest of the declaration as it was recorded, of which what
+    /// it removed is not kept.
+    OnVpu(Digest),
+}
+
+impl Contents {
+    /// Whether the VPU keeps them.
+    pub fn are_on_vpu(self) -> bool {
+        matches!(self, Self::OnVpu(_))
+    }
 }
 
 /// The manifest that a plan was made from.
@@ -101,6 +109,12 @@ impl ManifestRef {
             path,
             sha256: String::new(),
         }
+    }
+
+    /// Whether a path is one that [`ManifestRef::kept`] gives.
+    pub fn is_path_of_kept(path: &str) -> bool {
+        path.starts_with("the kept release of ")
+            || path.starts_with("release ") && path.contains(" of ")
     }
 
     /// Whether it stands for a release that the VPU keeps: there is no manifest.
@@ -465,6 +479,13 @@ impl Desired {
 
     /// Returns the digest of the whole declaration, as a release's record holds it.
     pub fn digest(&self) -> Digest {
+        match self.contents {
+            Contents::Here => self.canonical_digest(),
+            Contents::OnVpu(recorded) => recorded,
+        }
+    }
+
+    fn canonical_digest(&self) -> Digest {
         #[derive(Serialize)]
         struct CanonicalProject<'a> {
             name: &'a str,

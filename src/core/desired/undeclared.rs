@@ -1,12 +1,18 @@
 //! Adds what a release made and no longer declares to the desired state: to be removed.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Desired, Project, ProjectFile};
-use crate::facts::{ANY_SIZE, Input, Made, Observed};
+use crate::{
+    facts::{ANY_SIZE, Facts, Input, Made, Observed},
+    remote,
+};
 
 /// What happens to what a release made and no longer declares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,15 +78,30 @@ impl Desired {
         let own = self.release.name.as_str();
         let records = observed.facts.records.known();
         let recorded = records.and_then(|records| records.releases.get(own));
-        recorded
-            .into_iter()
-            .flat_map(|recorded| {
-                let projects = recorded.projects.iter();
-                projects.map(|name| (name.as_str(), recorded.made.get(name)))
-            })
-            .filter(move |(name, _)| !self.projects.iter().any(|project| project.name == *name))
-            .filter(move |(name, _)| observed.owner(name) == Some(own))
+        let is_declared = |name: &str| self.projects.iter().any(|project| project.name == name);
+        let owned = recorded.into_iter().flat_map(|recorded| {
+            let projects = recorded.projects.iter();
+            projects.map(|name| (name.as_str(), recorded.made.get(name)))
+        });
+        let owned = owned.filter(|(name, _)| observed.owner(name) == Some(own));
+        let leaving = recorded.into_iter().flat_map(|recorded| &recorded.leaving);
+        let leaving = leaving.filter(|name| observed.owner(name).is_none());
+        let leaving = leaving.filter(|name| is_left(&observed.facts, name));
+        let all = owned.chain(leaving.map(|name| (name.as_str(), None)));
+        let all: Vec<_> = all.filter(|(name, _)| !is_declared(name)).collect();
+        all.into_iter()
     }
+}
+
+/// Whether containers or networks of a project are left that was removed from its own directory.
+fn is_left(facts: &Facts, project: &str) -> bool {
+    let directory = remote::project_directory(project);
+    let containers = facts.containers.known();
+    let mut containers = containers.into_iter().flat_map(BTreeMap::values);
+    let networks = facts.networks.known();
+    let mut networks = networks.into_iter().flat_map(BTreeMap::values);
+    containers.any(|one| one.project == project && one.working_dir == directory)
+        || networks.any(|network| network.project == project)
 }
 
 /// The files that a project was started from. Their sizes are not recorded.
@@ -121,6 +142,7 @@ mod tests {
             projects: projects.iter().map(|name| (*name).to_owned()).collect(),
             autostart: [].into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: projects.iter().map(made).collect(),
         }

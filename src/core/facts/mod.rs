@@ -453,6 +453,9 @@ pub struct Release {
     /// The projects that it declares absent.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub removed: BTreeSet<String>,
+    /// The projects that it no longer declared and removed once it was recorded: something of them may be left.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leaving: BTreeSet<String>,
     /// How many earlier releases the VPU keeps beside it; null in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
@@ -470,6 +473,7 @@ impl Release {
             projects: BTreeSet::new(),
             autostart: BTreeSet::new(),
             removed: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             keep: None,
             made: BTreeMap::new(),
         }

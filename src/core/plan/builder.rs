@@ -167,7 +167,7 @@ impl<'a> Builder<'a> {
                 let payload = Payload::new(PayloadSource::File { path }, sha256, bytes);
                 Some(Command::with(command, payload))
             }
-            Contents::OnVpu => {
+            Contents::OnVpu(_) => {
                 let stored = self.state().stored(&sha256);
                 let command = Command::new(remote::from_store(&stored, &command));
                 self.require_kept(address, &sha256).then_some(command)

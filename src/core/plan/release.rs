@@ -38,13 +38,15 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     let recorded = records.releases.get(desired.release.name.as_str());
     let made = with_kept(builder, made, records, recorded);
     let projects: BTreeSet<String> = made.keys().cloned().collect();
-    let lost = lost(builder, records, &projects);
+    let removed: BTreeSet<String> = removed.map(|project| project.name.clone()).collect();
+    let lost = lost(builder, records, projects.union(&removed));
     let wanted = facts::Release {
         version: desired.release.version.clone(),
         desired: desired.digest(),
         projects,
         autostart: autostart::made(desired, recorded),
-        removed: removed.map(|project| project.name.clone()).collect(),
+        removed,
+        leaving: leaving(builder),
         keep: Some(Keep {
             releases: desired.keep_releases,
             bytes: desired.keep_size,
@@ -122,12 +124,17 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
 
 /// Returns why the release has to be recorded; `None` if the record says the same.
 fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<Cause> {
-    Some(match recorded {
-        Some(recorded) if recorded == wanted => return None,
+    let is_same = |recorded: &facts::Release| {
+        let mut as_wanted = recorded.clone();
         // Older versions recorded none: the next apply that changes something does.
-        Some(recorded) if recorded.keep.is_none() && *recorded == without_keep(wanted) => {
-            return None;
+        as_wanted.keep = recorded.keep.or(wanted.keep);
+        if wanted.leaving.is_empty() {
+            as_wanted.leaving.clear(); // they are gone
         }
+        as_wanted == *wanted
+    };
+    Some(match recorded {
+        Some(recorded) if is_same(recorded) => return None,
         None => Cause::Missing,
         Some(recorded) if recorded.version != wanted.version => {
             let named = |version: &str| match version {
@@ -144,13 +151,6 @@ fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<C
         }
         Some(recorded) => made_differently(recorded, wanted),
     })
-}
-
-fn without_keep(release: &facts::Release) -> facts::Release {
-    facts::Release {
-        keep: None,
-        ..release.clone()
-    }
 }
 
 /// Formats `2 releases, 60.0 MiB`.
@@ -198,6 +198,14 @@ fn made_differently(recorded: &facts::Release, wanted: &facts::Release) -> Cause
     Cause::differs("record", "incomplete", "complete")
 }
 
+/// Returns the projects that this plan removes because they are no longer declared: their containers go after the record.
+fn leaving(builder: &Builder<'_>) -> BTreeSet<String> {
+    let projects = builder.desired.projects.iter();
+    let undeclared = projects.filter(|project| project.undeclared);
+    let leaving = undeclared.filter(|one| builder.changes(&compose::address(&one.name)));
+    leaving.map(|project| project.name.clone()).collect()
+}
+
 /// Adds the projects that the release owns and no longer declares where they stay: it owns them still.
 fn with_kept(
     builder: &mut Builder<'_>,
@@ -224,25 +232,26 @@ fn with_kept(
     made
 }
 
-/// Returns the projects that other releases have lost, or lose to this one, by release.
-fn lost(
+/// Returns the projects that other releases have lost, or lose to this one, by release; none unless it may take them.
+fn lost<'a>(
     builder: &mut Builder<'_>,
     records: &Records,
-    projects: &BTreeSet<String>,
+    projects: impl Iterator<Item = &'a String>,
 ) -> BTreeMap<String, BTreeSet<String>> {
-    let own = builder.desired.release.name.as_str();
-    let mut lost = BTreeMap::new();
-    for (other, release) in &records.releases {
-        let goes: BTreeSet<String> = release.projects.intersection(projects).cloned().collect();
-        if other == own || goes.is_empty() {
+    let desired = builder.desired;
+    let own = &desired.release.name;
+    let mut lost: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for project in projects.filter(|_| desired.permits.take_over) {
+        let applied = &builder.readings.applied;
+        let owner = facts::owner(builder.facts, applied, project);
+        let Some(other) = owner.filter(|owner| own != owner) else {
             continue;
-        }
-        for project in &goes {
-            let text = format!("compose.{project} moves from release {other} to release {own}");
-            builder.note(NoteCode::ProjectTakenOver, text);
-        }
+        };
+        let text = format!("compose.{project} moves from release {other} to release {own}");
         let before = records.taken.get(other).into_iter().flatten().cloned();
-        lost.insert(other.clone(), goes.into_iter().chain(before).collect());
+        let goes = lost.entry(other.to_owned()).or_default();
+        goes.extend(before.chain([project.clone()]));
+        builder.note(NoteCode::ProjectTakenOver, text);
     }
     lost
 }
@@ -290,6 +299,7 @@ mod tests {
             projects: ["web".to_owned()].into(),
             autostart: [].into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: [("web".to_owned(), made)].into(),
         };
@@ -344,6 +354,7 @@ mod tests {
                 projects: [].into(),
                 autostart: [].into(),
                 removed: [].into(),
+                leaving: [].into(),
                 keep: None,
                 made: [("web".to_owned(), made)].into(),
             }
@@ -369,6 +380,7 @@ mod tests {
             projects: projects().collect(),
             autostart: [].into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: [].into(),
         };

@@ -1,22 +1,23 @@
 # Arms the watchdog of a release: from now on the VPU rolls back automatically if it does not hear from a client.
 # $1 release  $2 nonce of this apply, a word of a-z0-9-  $3 seconds of silence after which the VPU rolls back
 # $4 token of its lock  $5 yes if this user's services run without a login: then it also rolls back after a restart
-# Standard input: the program that rolls back
+# $6 bytes of the program that rolls back, on standard input
 main() {
     umask 077
     base=$HOME/.o3r-deploy/watchdog dir=$HOME/.o3r-deploy/watchdog/$1 nonce=$2 seconds=$3 lingers=$5
     mkdir -p -- "$dir" || exit
     # Through cat: printf, a builtin, does not report why a write failed.
-    cat >"$dir/$nonce.sh" || refuse "$dir"
-    printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || refuse "$dir"
-    printf '%s\n%s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$4" | cat >"$dir/$nonce.new" || refuse "$dir"
+    cat >"$dir/$nonce.sh" || refuse "$dir cannot be written"
+    [ "$(wc -c <"$dir/$nonce.sh")" -eq "$6" ] || refuse "the program that rolls back was cut short"
+    printf '%s\n' "$PATH" | cat >"$dir/$nonce.path" || refuse "$dir cannot be written"
+    printf '%s\n%s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$4" | cat >"$dir/$nonce.new" || refuse "$dir cannot be written"
     # Its room is taken now: the disk may be full later.
-    printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || refuse "$dir"
+    printf '%-6d\n' 0 | cat >"$dir/$nonce.at" || refuse "$dir cannot be written"
     rm -f -- "$dir/verdict"
     read -r uptime _ </proc/uptime
-    printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || refuse "$dir"
+    printf '%10d %6d\n' "$((${uptime%%.*} + seconds))" "$seconds" | cat >"$dir/deadline" || refuse "$dir cannot be written"
     # shellcheck disable=SC2154 # watchdog-unit.sh sets it
-    [ "$lingers" != yes ] || stand_by || refuse "${unit%/*}"
+    [ "$lingers" != yes ] || stand_by || refuse "${unit%/*} cannot be written"
     sync
     mv -- "$dir/$nonce.new" "$dir/$nonce.armed" || exit
     sync
@@ -33,14 +34,14 @@ main() {
     done
 }
 
-# $1 what cannot be written
+# $1 why not
 refuse() {
     rm -f -- "$dir/$nonce".*
     # That of an apply that was cut off stays.
     is_armed=
     for file in "$dir"/*.armed "$dir"/*.reverting; do [ ! -f "$file" ] || is_armed=yes; done
     [ "$is_armed" ] || { rm -rf -- "$dir"; rmdir -- "$base" 2>/dev/null; }
-    echo "$1 cannot be written" >&2
+    echo "$1" >&2
     exit 1
 }
 

@@ -9,6 +9,7 @@ main() {
         "$record" | "{"*",${record#?}") ;;
         *) exit 1 ;;
     esac
+    rm -f -- "${1%.jsonl}.taken"
     shift
     forget_kept "$@"
     return 0

@@ -14,14 +14,22 @@ pub const WATCHDOG: &str = concat!(
     include_str!("watchdog.sh")
 );
 
-/// Arms the watchdog with the program on stdin: after `seconds` without a client, or a restart, the VPU runs it. `nonce`
+/// Arms the watchdog with the program on stdin, of that many bytes: after `seconds` without a client, or a restart, the VPU runs it. `nonce`
 /// is a word of `a-z0-9-`.
-pub fn arm(release: &str, nonce: &str, seconds: u64, token: &str, after_restart: bool) -> Argv {
+pub fn arm(
+    release: &str,
+    nonce: &str,
+    seconds: u64,
+    token: &str,
+    after_restart: bool,
+    bytes: usize,
+) -> Argv {
     let script = concat!(include_str!("watchdog-unit.sh"), include_str!("arm.sh"));
     let after_restart = if after_restart { "yes" } else { "no" };
     Argv::script(script, "o3r-arm", [release, nonce])
         .arg(seconds.to_string())
         .args([token, after_restart])
+        .arg(bytes.to_string())
 }
 
 /// The exit code of [`answer`] when no release waits with this token.

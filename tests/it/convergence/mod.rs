@@ -11,14 +11,15 @@ mod networks_and_volumes;
 mod regressions;
 mod rollback;
 mod shapes;
+mod undeclared;
 mod watchdog;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use camino::Utf8Path;
 use o3r_deploy::internal::{
     apply::{self, Log, Observer, Options, Outcome, Report, Restored},
-    desired::{Contents, Desired, Entry, Mounted, Project, ProjectState, Service, Transfer},
+    desired::{Desired, Entry, Mounted, Project, ProjectState, Service, Transfer},
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
@@ -48,12 +49,15 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 /// Observes and plans.
 async fn observed_plan(vpu: &FakeVpu, desired: &Desired) -> (Observed, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
+    if let Cow::Owned(with_undeclared) = desired.with_undeclared(&observed) {
+        observed = observe(vpu, &with_undeclared.query()).await.unwrap();
+    }
     identify(&mut observed.facts, desired.config_digests());
     for question in desired.questions(&observed.facts) {
         let resolved = resolve(vpu, &question).await.unwrap();
         observed.facts.resolved.insert(question.project, resolved);
     }
-    if desired.contents == Contents::OnVpu {
+    if desired.contents.are_on_vpu() {
         observed.facts.kept = vpu.world(|world| generations::whole(world));
     }
     let plan = plan::plan(desired, &observed, &prepared(desired).offers, "fake");
@@ -67,9 +71,10 @@ fn reads_the_same_from_documents(desired: &Desired, observed: &Observed, plan: &
     let offers = prepared(desired).offers;
     let again = plan::plan(desired, observed, &offers, "fake");
     assert!(again == *plan, "same input, same plan");
-    let written = render::document(&Document::new("fake", desired.query(), observed.clone()));
+    let query = || desired.with_undeclared(observed).query();
+    let written = render::document(&Document::new("fake", query(), observed.clone()));
     let read: Document = serde_json::from_str(&written).unwrap();
-    let from_document = plan::plan(desired, &read.answer(&desired.query()), &offers, "fake");
+    let from_document = plan::plan(desired, &read.answer(&query()), &offers, "fake");
     if from_document != *plan {
         let (read, written) = (render::json(&from_document), render::json(plan));
         assert_eq!(read, written, "written down and read again");

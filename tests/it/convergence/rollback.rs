@@ -17,7 +17,7 @@ use super::{
 };
 
 /// More commands than any apply of these tests has.
-const MOST_COMMANDS: usize = 200;
+pub(super) const MOST_COMMANDS: usize = 200;
 
 /// Removes the image of a release by force, which docker does for stopped containers alone.
 fn remove_image(world: &mut World, of: &Desired) {
@@ -80,7 +80,12 @@ pub(super) fn seen(world: &World) -> Vec<String> {
 
 /// Applies `wanted` with command number `at` failing, and checks that the former state is restored.
 /// Returns false if the plan has no such command.
-async fn fails_and_restores(vpu: &FakeVpu, wanted: &Desired, at: usize, before: &World) -> bool {
+pub(super) async fn fails_and_restores(
+    vpu: &FakeVpu,
+    wanted: &Desired,
+    at: usize,
+    before: &World,
+) -> bool {
     let (_, plan) = observed_plan(vpu, wanted).await;
     vpu.inject(Some(Fault::Fails(at)));
     let report = execute(vpu, wanted, &plan).await;

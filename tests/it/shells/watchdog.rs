@@ -87,7 +87,7 @@ fn armed(token: &str) -> Armed<'_> {
 /// Arms the watchdog of a plan; it fires after N seconds.
 async fn arm(vpu: &Sandbox, plan: &Plan, seconds: u64) {
     let program = armed("o3r-dead").undo_program(plan);
-    let arm = remote::arm("app", NONCE, seconds, "o3r-dead", false);
+    let arm = remote::arm("app", NONCE, seconds, "o3r-dead", false, program.len());
     let armed = vpu.run(&arm, program.as_bytes()).await;
     assert!(armed.success(), "{armed:?}");
 }
@@ -363,7 +363,7 @@ async fn a_new_apply_takes_over_from_one_that_was_cut_off() {
             who: r#""by":"me""#,
         };
         let program = newer.undo_program(&old);
-        let arm = remote::arm("app", "o3r-n2", 600, "o3r-other", false);
+        let arm = remote::arm("app", "o3r-n2", 600, "o3r-other", false, program.len());
         assert!(vpu.run(&arm, program.as_bytes()).await.success());
         assert!(
             !files(&vpu).iter().any(|file| file.starts_with(NONCE)),
@@ -471,13 +471,31 @@ async fn a_release_that_nobody_confirms_is_rolled_back() {
     }
 }
 
+/// Of a client that dies while it sends: a power cut then would leave a watchdog that never decides.
+#[tokio::test]
+async fn a_program_that_does_not_arrive_whole_is_not_armed() {
+    for shell in shells() {
+        let vpu = vpu(shell);
+        let program = armed("o3r-dead").undo_program(&plan(vec![step(1, "first", &[NOTE])]));
+        let arm = remote::arm("app", NONCE, 600, "o3r-dead", false, program.len());
+        for arrives in [0, 3000, program.len() - 1] {
+            let ran = vpu.run(&arm, &program.as_bytes()[..arrives]).await;
+            assert!(
+                !ran.success() && ran.tail(1).contains("was cut short"),
+                "{ran:?}"
+            );
+            assert!(!vpu.home().join(".o3r-deploy/watchdog").exists());
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_unit_for_a_restart_is_there_as_long_as_the_watchdog() {
     for shell in shells() {
         let vpu = vpu(shell);
         let plan = plan(vec![step(1, "first", &[NOTE])]);
         let program = armed("o3r-dead").undo_program(&plan);
-        let arm = remote::arm("app", NONCE, 600, "o3r-dead", true);
+        let arm = remote::arm("app", NONCE, 600, "o3r-dead", true, program.len());
         assert!(vpu.run(&arm, program.as_bytes()).await.success());
         let units = vpu.home().join(".config/systemd/user");
         let link = units.join("default.target.wants/o3r-deploy-watchdog.service");

@@ -143,7 +143,7 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-record-release" | "o3r-recorded", [history, rest @ ..]) => {
             return record(world, name, history, rest, stdin);
         }
-        ("o3r-arm", [release, nonce, _, _, _]) => {
+        ("o3r-arm", [release, nonce, _, _, _, _]) => {
             let home = &world.home;
             let path = format!("{home}/.o3r-deploy/watchdog/{release}/{nonce}.armed");
             world.write_privately(&path, b"", 0o600);
@@ -251,6 +251,7 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
     let bytes = file.map(|file| file.bytes.clone()).unwrap_or_default();
     let record = String::from_utf8_lossy(stdin);
     let text = String::from_utf8_lossy(&bytes);
+    let taken = format!("{}.taken", history.trim_end_matches(".jsonl"));
     if name == "o3r-recorded" {
         let members = record.trim_end().get(1..).unwrap_or_default();
         let is_it =
@@ -258,6 +259,7 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         if !text.lines().next_back().is_some_and(is_it) {
             return fail("");
         }
+        world.files.remove(&taken);
         forget_kept(world, rest);
         return Ok(String::new());
     }
@@ -291,7 +293,6 @@ fn record(world: &mut World, name: &str, history: &str, rest: &[&str], stdin: &[
         .replacen('{', &format!("{{{who}{volumes},"), 1);
     let all = [old, &[&record, ""]].concat().join("\n");
     world.write_privately(history, all.as_bytes(), 0o600);
-    let taken = format!("{}.taken", history.trim_end_matches(".jsonl"));
     world.files.remove(&taken);
     forget_kept(world, kept);
     let release = history.rsplit('/').next().unwrap_or_default();

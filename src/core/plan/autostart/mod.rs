@@ -290,6 +290,7 @@ mod tests {
             projects: [].into(),
             autostart: ["app", "gone", "off"].map(str::to_owned).into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: [].into(),
         };
@@ -322,6 +323,7 @@ mod tests {
             projects: [].into(),
             autostart: names().into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: [].into(),
         };
@@ -348,6 +350,7 @@ mod tests {
             projects: [].into(),
             autostart: ["app".to_owned()].into(),
             removed: [].into(),
+            leaving: [].into(),
             keep: None,
             made: [].into(),
         };

@@ -503,6 +503,12 @@ fn deleted(path: &str) -> Change {
     }
 }
 
+fn has_network(builder: &Builder<'_>, project: &Project) -> bool {
+    let networks = builder.facts.networks.known();
+    let mut networks = networks.into_iter().flat_map(BTreeMap::values);
+    networks.any(|network| network.project == project.name)
+}
+
 /// Why a project is removed.
 fn why_removed(project: &Project) -> Cause {
     if project.undeclared {
@@ -531,6 +537,9 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         let path = project.path(file);
         match builder.facts.paths.get(&path) {
             Some(Probed::Known(PathFact::Missing | PathFact::Unwritable { .. })) => {}
+            Some(Probed::Known(PathFact::Directory { .. })) if stays(builder, project, file) => {
+                kept.push(file.relative.as_str());
+            }
             Some(Probed::Known(PathFact::Directory { .. })) => directories.push(path),
             Some(Probed::Known(
                 PathFact::File { .. } | PathFact::Link { .. } | PathFact::Other,
@@ -554,7 +563,8 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
             }
         }
     }
-    let nothing = found.containers.is_empty() && found.started.is_none();
+    let has_network = project.undeclared && has_network(builder, project);
+    let nothing = found.containers.is_empty() && found.started.is_none() && !has_network;
     if nothing && files.is_empty() && directories.is_empty() && dropped.is_empty() {
         if previous.has_it() {
             let reason = "it was removed from the VPU before this apply";
@@ -562,7 +572,7 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         }
         return builder.unchanged();
     }
-    for relative in kept {
+    for relative in &kept {
         let text = format!(
             "{}/{relative} was changed on the VPU and stays; --prune removes it, too",
             project.directory()
@@ -580,12 +590,19 @@ fn absent(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>) {
         let place = Place::of(builder, project, relative, &previous);
         actions.push(place.remove());
         undo.push(Command::new(place.restore()));
+        let path = format!("{}/{relative}", project.directory());
+        if builder.facts.lost_files.contains(&path) {
+            let reason = "it was changed on the VPU, which keeps no copy of the recorded release's";
+            builder.not_restorable(file_address(&project.name, relative), reason);
+        }
     }
     actions.push(remote::remove_files(&project.directory(), directories));
     let cause = why_removed(project);
     let draft = Draft::new(address(&project.name), Action::Remove, Phase::Switch, cause);
     let mut draft = draft.source(project.source.as_ref());
     draft.changes = changed.iter().map(|path| deleted(path)).collect();
+    // A rollback leaves what this step leaves.
+    changed.extend(kept.into_iter().map(str::to_owned));
     let draft = draft.run(actions.into_iter().map(Command::new));
     undo.splice(0..0, previous::make_room(builder));
     let between = Between::of_absent(builder, project, found);

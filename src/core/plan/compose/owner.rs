@@ -1,6 +1,6 @@
 //! Blocks projects that belong to other releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     desired::Project,
@@ -47,7 +47,7 @@ pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle
 }
 
 /// Returns the releases without a record, by the projects that they deployed: the containers are of the project's own
-/// directory, and their image has a name of the release.
+/// directory, and their images have a name of that release, and of no other one.
 pub fn unrecorded(facts: &Facts) -> BTreeMap<&str, &str> {
     let (Some(records), Some(images), Some(containers)) = (
         facts.records.known(),
@@ -56,14 +56,22 @@ pub fn unrecorded(facts: &Facts) -> BTreeMap<&str, &str> {
     ) else {
         return BTreeMap::new();
     };
-    let own = containers
-        .values()
-        .filter(|container| container.working_dir == remote::project_directory(&container.project));
-    let found = own.filter_map(|container| {
-        let tags = images.get(&container.image)?.tags.iter();
-        let mut releases = tags.filter_map(|tag| release_of(tag));
-        let release = releases.find(|release| !records.releases.contains_key(*release))?;
-        Some((container.project.as_str(), release))
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for container in containers.values() {
+        if container.working_dir != remote::project_directory(&container.project) {
+            continue;
+        }
+        let image = images.get(&container.image);
+        let tags = image.into_iter().flat_map(|image| &image.tags);
+        let releases = tags.filter_map(|tag| release_of(tag));
+        let without_record = releases.filter(|release| !records.releases.contains_key(*release));
+        let project = found.entry(&container.project).or_default();
+        project.extend(without_record);
+    }
+    let only = found.into_iter().filter_map(|(project, releases)| {
+        let mut releases = releases.into_iter();
+        let release = releases.next()?;
+        releases.next().is_none().then_some((project, release))
     });
-    found.collect()
+    only.collect()
 }

@@ -239,6 +239,7 @@ fn records(has_it: bool, started: bool) -> Probed<facts::Records> {
         projects: [].into(),
         autostart: [].into(),
         removed: [].into(),
+        leaving: [].into(),
         keep: None,
         made: made.into_iter().collect(),
     };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     compression::Compression,
-    desired::{self, Contents, Desired, ImageContent},
+    desired::{self, Desired, ImageContent},
     digest::Digest,
     facts::{self, Facts},
     plan::obstacle::{BlockCode, Obstacle},
@@ -253,7 +253,7 @@ fn wanted(
     let load = address(&image.name);
     let mut after = vec![];
     if let Some(missing) = missing {
-        if builder.desired.contents == Contents::OnVpu {
+        if builder.desired.contents.are_on_vpu() {
             let what = "the image of this release is no longer";
             return builder.block(load, Obstacle::not_kept(BlockCode::ImageMissing, what));
         }

@@ -23,7 +23,7 @@ use super::{
     compose,
 };
 use crate::{
-    desired::{Contents, Entry, Transfer},
+    desired::{Entry, Transfer},
     digest::Digest,
     facts::Probed,
     plan::obstacle::Obstacle,
@@ -164,7 +164,7 @@ impl Planned<'_> {
 
 /// Adds up what is written before the first old file is removed.
 fn stage(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
-    let links_large = builder.desired.contents == Contents::OnVpu;
+    let links_large = builder.desired.contents.are_on_vpu();
     for one in planned {
         let staged = builder.staged.entry(one.mount.to_owned()).or_default();
         let files = one.files();

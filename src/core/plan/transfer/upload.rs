@@ -27,7 +27,7 @@ pub(super) fn has_contents(builder: &mut Builder<'_>, transfer: &Transfer, diff:
     });
     let mut missing = files.filter(|sha256| !builder.facts.kept.contains(sha256));
     match (builder.desired.contents, missing.next()) {
-        (Contents::OnVpu, Some(sha256)) => builder.require_kept(address(transfer), sha256),
+        (Contents::OnVpu(_), Some(sha256)) => builder.require_kept(address(transfer), sha256),
         _ => true,
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
                 canonical.push('\n');
             }
         }
-        if builder.desired.contents == Contents::OnVpu {
+        if builder.desired.contents.are_on_vpu() {
             let list = kept::members(&builder.desired.transfers, &members);
             let command = remote::stage_kept(staging, &builder.state().store());
             return Command::with(command, Payload::inline(list));
@@ -83,7 +83,7 @@ pub(super) fn upload(builder: &mut Builder<'_>, planned: &[Planned<'_>]) {
     });
     let mut draft = Draft::new(upload_address(), Action::Run, Phase::Stage, Cause::Missing);
     draft = draft.run(commands);
-    if builder.desired.contents == Contents::OnVpu {
+    if builder.desired.contents.are_on_vpu() {
         draft = draft.detail("copies of what the VPU keeps".to_owned());
     }
     for one in planned {

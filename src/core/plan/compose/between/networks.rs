@@ -228,7 +228,34 @@ fn bare(text: &str) -> String {
 /// Returns an obstacle if the networks cannot be made to match the file.
 pub(super) fn unmet(builder: &Builder<'_>, project: &Project) -> Option<Obstacle> {
     let all = builder.facts.networks.known()?;
-    missing(builder, project, all).or_else(|| taken(builder, project, all))
+    missing(builder, project, all)
+        .or_else(|| goes(builder, project, all))
+        .or_else(|| taken(builder, project, all))
+}
+
+/// Returns an obstacle if the project would use a network that goes with another one.
+fn goes(
+    builder: &Builder<'_>,
+    project: &Project,
+    all: &BTreeMap<String, facts::Network>,
+) -> Option<Obstacle> {
+    if project.state == ProjectState::Absent {
+        return None;
+    }
+    let projects = builder.desired.projects.iter();
+    let absent = projects.filter(|project| project.state == ProjectState::Absent);
+    let absent: BTreeSet<&str> = absent.map(|project| project.name.as_str()).collect();
+    let mut used = made_by(project).filter_map(|wanted| find(all, wanted));
+    let (_, found) = used.find(|(_, found)| absent.contains(found.project.as_str()))?;
+    let (name, other) = (&found.name, &found.project);
+    Some(Obstacle::new(
+        BlockCode::NetworkDiffers,
+        format!("network {name} is of project {other}, which this apply removes with its networks"),
+        format!(
+            "give this project's network another `name:`, or first apply without project {}, so that the network goes",
+            project.name
+        ),
+    ))
 }
 
 /// Returns an obstacle if an external network does not exist.

@@ -49,6 +49,7 @@ fn a_rollback_removes_projects_that_the_plan_created() {
         projects: [].into(),
         autostart: [].into(),
         removed: [].into(),
+        leaving: [].into(),
         keep: None,
         made: [("old".to_owned(), Made::default())].into(),
     };
