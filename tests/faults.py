@@ -380,6 +380,7 @@ def main():
     parser.add_argument("--skip", type=int, default=0, help="how many of these to skip, to resume a run")
     parser.add_argument("--only", choices=FAULTS, help="only this fault")
     parser.add_argument("--at", help="only at commands of this name")
+    parser.add_argument("--moment", choices=MOMENTS, help="only at this moment of the command")
     parser.add_argument("--over", choices=["release", "unrecorded", "nothing"], default="release", help="what was there before")
     args = parser.parse_args()
     if not DEPLOY.exists():
@@ -406,7 +407,7 @@ def main():
             if not (fault == "fail" and moment == "during")
             # The lock is held to the end.
             if not (command[0] == "o3r-lock" and moment == "after")
-            if args.only in (None, fault) and args.at in (None, command[0])
+            if args.only in (None, fault) and args.at in (None, command[0]) and args.moment in (None, moment)
         ]
         if args.runs is not None:
             schedule = random.Random(args.seed).sample(schedule, min(args.runs, len(schedule)))

@@ -194,9 +194,10 @@ fn a_removed_project_does_not_start() {
     app.write(&site);
     site.apply();
 
-    // A project that is no longer declared stays, and is reported.
+    // A project that is no longer declared stays where the manifest says so, and is reported.
     let manifest = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
-    let without = manifest.split("[[compose]]").next().unwrap().to_owned();
+    let without = manifest.split("[[compose]]").next().unwrap();
+    let without = without.replace("[release]\n", "[release]\norphans = \"keep\"\n");
     site.write("deploy.toml", &without);
     site.apply()
         .says("no longer declared, and kept: autostart.hello");

@@ -225,8 +225,9 @@ fn what_no_release_has_recorded() {
     ] {
         vpu.twin.oem(ran_before);
         let status = vpu.site.run(&["status"]).exits(0);
-        status
-            .says("hello, of release hello, whose record is gone: the next apply records it again");
+        status.says(
+            "hello  its record is gone, as after a firmware update: the next apply rebuilds it",
+        );
         let mut bad = App::new("1.1.0");
         FAILS.clone_into(&mut bad.command);
         bad.write(&vpu.site);
