@@ -78,16 +78,8 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<RemotePath>,
     /// `[release].orphans`.
-    #[serde(default, skip_serializing_if = "is_remove")]
+    #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     orphans: Orphans,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_remove(orphans: &Orphans) -> bool {
-    *orphans == Orphans::Remove
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

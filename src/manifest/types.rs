@@ -149,16 +149,8 @@ pub struct Release {
     /// What happens to what an earlier release of this name made and this manifest no longer declares:
     /// `remove` removes compose projects with their containers, networks, autostart and unchanged files;
     /// `keep` only lists them. Data is never removed. Default: `remove`.
-    #[serde(default, skip_serializing_if = "is_remove")]
+    #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     pub orphans: Orphans,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_remove(orphans: &Orphans) -> bool {
-    *orphans == Orphans::Remove
 }
 
 /// A directory on the VPU.

@@ -1,9 +1,6 @@
 //! Adds what a release made and no longer declares to the desired state: to be removed.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +20,13 @@ pub enum Orphans {
     Remove,
     /// It stays, and plans list it.
     Keep,
+}
+
+impl Orphans {
+    /// Whether it is the default.
+    pub fn is_remove(&self) -> bool {
+        *self == Self::Remove
+    }
 }
 
 /// What an apply may do beyond what the manifest declares, by options of the command line.
@@ -64,11 +68,6 @@ impl Desired {
         let mut desired = self.clone();
         desired.projects.extend(projects);
         Cow::Owned(desired)
-    }
-
-    /// Returns the names of the projects that the recorded release owns and this one does not name.
-    pub fn undeclared_projects<'a>(&'a self, observed: &'a Observed) -> BTreeSet<&'a str> {
-        self.undeclared(observed).map(|(name, _)| name).collect()
     }
 
     fn undeclared<'a>(
@@ -186,6 +185,5 @@ mod tests {
         assert_eq!(with.digest(), desired.digest());
         desired.orphans = Orphans::Keep;
         assert_eq!(desired.with_undeclared(&observed).projects.len(), 1);
-        assert_eq!(desired.undeclared_projects(&observed), ["old"].into());
     }
 }

@@ -137,6 +137,17 @@ impl<'a> Builder<'a> {
         self.recorded().unwrap_or(&NOTHING)
     }
 
+    /// Returns what a failed apply rolls a project back to: what the last recorded release has of it, or the release that it
+    /// is taken over from.
+    pub(super) fn previous_of(&self, project: &str) -> Option<&'a facts::Made> {
+        let own = self.previous().made.get(project);
+        own.or_else(|| {
+            let owner = facts::owner(self.facts, &self.readings.applied, project)?;
+            let releases = &self.facts.records.known()?.releases;
+            releases.get(owner)?.made.get(project)
+        })
+    }
+
     /// Returns the anonymous volumes that containers of the previous release had; `None` if a
     /// version that did not record them applied it.
     pub(super) fn previous_anonymous_volumes(&self) -> Option<&'a Vec<facts::AnonymousVolume>> {

@@ -133,3 +133,32 @@ fn a_project_of_another_release_stays() {
         converge(&vpu, &other).await;
     });
 }
+
+#[test]
+fn a_take_over_that_is_resumed_and_fails_gives_back_what_was_there() {
+    run(async {
+        let vpu = FakeVpu::default();
+        converge(&vpu, &desired(&BASE)).await;
+        let before = vpu.world(|world| world.clone());
+        let mut other = desired(&Shape {
+            image: 1,
+            extra: 1,
+            comment: 1,
+            ..BASE
+        });
+        other.release.name = "other".parse().unwrap();
+        other.permits.take_over = true;
+        for cut_at in 0..20 {
+            for number in 0..MOST_COMMANDS {
+                vpu.world(|world| *world = before.clone());
+                let plan = plan_for(&vpu, &other).await;
+                vpu.inject(Some(Fault::LinkLostBefore(cut_at)));
+                drop(execute(&vpu, &other, &plan).await);
+                vpu.inject(None);
+                if !fails_and_restores(&vpu, &other, number, &before).await {
+                    break;
+                }
+            }
+        }
+    });
+}

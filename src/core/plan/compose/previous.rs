@@ -31,7 +31,7 @@ pub(super) struct Previous<'a> {
 
 impl<'a> Previous<'a> {
     pub(super) fn of(builder: &Builder<'a>, project: &Project, found: &Found<'_>) -> Self {
-        let made = builder.previous().made.get(&project.name);
+        let made = builder.previous_of(&project.name);
         // A step that writes a file first removes the record of what was started, and one that
         // replaces a volume removes its containers.
         let started = found.started.zip(made).is_some_and(|(started, made)| {
