@@ -203,7 +203,7 @@ fn power_cut() {
     App::new("1.0.0").write(&site);
     site.apply();
     for (number, step) in [
-        "image.hello",
+        "tag.hello",
         "file.hello/app.env",
         "file.hello/conf/greeting.txt",
     ]
