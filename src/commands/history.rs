@@ -20,9 +20,13 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let (connection, loaded) = kept::connect(global).await?;
     let history = observe::history(&connection.host).await?;
-    let name = match kept::asked(args.name.as_ref(), loaded.as_ref()) {
-        Some(asked) => Some(kept::name(&history, Some(asked), &connection.address)?),
-        None => None,
+    let asked = kept::asked(args.name.as_ref(), loaded.as_ref());
+    let lost = kept::lost_records(&connection.host, &history, asked).await?;
+    let name = match asked {
+        Some(asked) if lost.is_empty() => {
+            Some(kept::name(&history, Some(asked), &connection.address)?)
+        }
+        asked => asked.map(ToString::to_string),
     };
     let releases = history.0.iter();
     let wanted = releases.filter(|(release, _)| name.as_ref().is_none_or(|name| name == *release));
@@ -35,11 +39,22 @@ pub(super) async fn run(
         .collect();
     match args.format {
         TextOrJson::Json => {
-            let document = json!({ "format": 1, "vpu": connection.address, "releases": shown });
+            let document = json!({
+                "format": 1, "vpu": connection.address, "releases": shown, "without_record": lost,
+            });
             ui.data(&render::document(&document));
         }
         TextOrJson::Text => {
-            let text = render::history_text(&connection.address, &shown, SHOWN, ui.plan_style());
+            let text = if lost.is_empty() {
+                render::history_text(&connection.address, &shown, SHOWN, ui.plan_style())
+            } else {
+                format!(
+                    "{}: {}\n{}\n",
+                    connection.address,
+                    kept::record_is_lost(&lost),
+                    kept::REBUILD
+                )
+            };
             ui.data(&text);
         }
     }

@@ -1,9 +1,12 @@
 //! Finds a release that a VPU keeps, with or without a manifest.
 
+use std::collections::BTreeSet;
+
 use super::{CommandError, ErrorCode, look, session::Connection, target};
 use crate::{
     cli::{self, Global},
     generation::Header,
+    host::{Host, HostError},
     manifest::{Loaded, names::ReleaseName},
     observe::{self, History, ReadError, ReleaseHistory},
     resolve::{Kept, KeptError},
@@ -88,7 +91,16 @@ pub(super) async fn fetch(
     ui: Ui,
 ) -> Result<Kept, CommandError> {
     let releases = observe::history(&connection.host).await?;
-    let name = name(&releases, asked(which.name, loaded), &connection.address)?;
+    let asked = asked(which.name, loaded);
+    let lost = lost_records(&connection.host, &releases, asked).await?;
+    if !lost.is_empty() {
+        return Err(CommandError::message(
+            ErrorCode::UnknownRelease,
+            format!("{}: {}", connection.address, record_is_lost(&lost)),
+            Some(REBUILD.into()),
+        ));
+    }
+    let name = name(&releases, asked, &connection.address)?;
     let none = ReleaseHistory::default();
     let history = releases.0.get(&name).unwrap_or(&none);
     let number = choose(history, &name, which.release)?;
@@ -127,6 +139,37 @@ fn unreadable(name: &str, number: u64, reason: &str) -> CommandError {
         ErrorCode::ReleaseUnreadable,
         format!("release #{number} of {name} cannot be used: {reason}; nothing was done"),
         Some("choose another one from `o3r-deploy history`, or apply its manifest".into()),
+    )
+}
+
+/// What rebuilds the record of a release.
+pub(super) const REBUILD: &str = "apply its manifest: that rebuilds the record from what the VPU has, and leaves the containers running \
+                                  where docker-compose sees no difference; releases before it are not kept any more";
+
+/// Returns the releases without a record, if the one that is asked for is among them, or if none is recorded.
+pub(super) async fn lost_records<H: Host>(
+    host: &H,
+    recorded: &History,
+    asked: Option<&ReleaseName>,
+) -> Result<BTreeSet<String>, HostError> {
+    let is_known = match asked {
+        Some(asked) => recorded.0.contains_key(asked.as_str()),
+        None => !recorded.0.is_empty(),
+    };
+    if is_known {
+        return Ok(BTreeSet::new());
+    }
+    let mut lost = observe::without_record(host, recorded).await?;
+    lost.retain(|name| asked.is_none_or(|asked| asked.as_str() == name));
+    Ok(lost)
+}
+
+/// Says that releases have images on the VPU and no record.
+pub(super) fn record_is_lost(releases: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = releases.iter().map(String::as_str).collect();
+    format!(
+        "docker has images of {}, and there is no record of it; a firmware update erases the home directory with the records",
+        names.join(", ")
     )
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    time::Duration,
 };
 
 use o3r_core::facts::Release;
@@ -14,7 +15,9 @@ use crate::{
     generation::{Generation, GenerationError, Header},
     host::{Host, HostError, Stdin},
     nonce::nonce,
+    plan::release_of,
     remote::{self, State},
+    shell::Argv,
     status::FailedApply,
 };
 
@@ -186,6 +189,30 @@ pub(crate) async fn history<H: Host>(host: &H) -> Result<History, HostError> {
     let word = nonce();
     let output = host.run(&remote::history(&word), Stdin::Empty).await?;
     Ok(read(&String::from_utf8_lossy(&output.stdout), &word))
+}
+
+/// How long docker may take to list its images.
+const IMAGES: Duration = Duration::from_secs(10);
+
+/// Returns the releases that have no record, by the images that docker holds for them: a firmware update erases the home
+/// directory with the records, and not docker's images. Empty if docker does not tell.
+///
+/// # Errors
+/// The connection failed.
+pub(crate) async fn without_record<H: Host>(
+    host: &H,
+    history: &History,
+) -> Result<BTreeSet<String>, HostError> {
+    let names = Argv::new("docker").args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let listed = host.run(&names, Stdin::Empty);
+    let Ok(listed) = tokio::time::timeout(IMAGES, listed).await else {
+        return Ok(BTreeSet::new());
+    };
+    let listed = listed?.stdout;
+    let listed = String::from_utf8_lossy(&listed);
+    let releases = listed.lines().filter_map(release_of);
+    let without = releases.filter(|release| !history.0.contains_key(*release));
+    Ok(without.map(ToOwned::to_owned).collect())
 }
 
 fn read(text: &str, word: &str) -> History {

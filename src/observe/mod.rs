@@ -22,7 +22,7 @@ pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
 pub(crate) use history::{
     Attempt, History, IN_PART, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
-    generation, history, kept, whole,
+    generation, history, kept, whole, without_record,
 };
 pub use identity::Identity;
 pub use o3r_core::facts::*;

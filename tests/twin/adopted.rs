@@ -27,7 +27,13 @@ fn containers_stay_and_the_release_is_kept_again(twin: &Twin) {
         .says_not("is not deployed yet");
     site.run(&["rollback", "--yes"])
         .exits(1)
-        .says("it keeps no release");
+        .says("docker has images of hello, and there is no record of it")
+        .says("apply its manifest: that rebuilds the record");
+    site.run(&["history"])
+        .exits(0)
+        .says("docker has images of hello, and there is no record of it");
+    let json = site.run(&["history", "--format", "json"]).exits(0);
+    json.says("\"without_record\": [\n    \"hello\"\n  ]");
     // What a process has read of files is not known; all else is compared by docker-compose.
     site.run(&["plan"])
         .exits(0)
