@@ -363,7 +363,7 @@ pub struct Permits {
     /// Take over compose projects that belong to other releases
     #[arg(long)]
     pub take_over: bool,
-    /// Also remove files of projects that are no longer declared if they were changed on the VPU
+    /// Also remove files that are no longer declared if they were changed on the VPU
     #[arg(long)]
     pub prune: bool,
 }

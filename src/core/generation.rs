@@ -109,6 +109,9 @@ struct KeptTransfer {
     delete: bool,
     exclude: Vec<NameGlob>,
     restart: Vec<String>,
+    /// Of its entries; null in texts of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entries: Option<Digest>,
 }
 
 /// A compose project of a generation, without what its compose file says.
@@ -152,7 +155,7 @@ pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
     for image in &header.images {
         let _ = writeln!(text, "i {} {} {}", image.id, image.staging_tag, image.name);
     }
-    for transfer in &desired.transfers {
+    for transfer in transferred(desired) {
         let _ = writeln!(text, "t {}", transfer.target.resolve(home));
         for (name, entry) in &transfer.entries {
             write_entry(&mut text, name, entry);
@@ -176,6 +179,11 @@ pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
 fn present(desired: &Desired) -> impl Iterator<Item = &Project> {
     let projects = desired.projects.iter();
     projects.filter(|project| project.state != ProjectState::Absent)
+}
+
+fn transferred(desired: &Desired) -> impl Iterator<Item = &Transfer> {
+    let transfers = desired.transfers.iter();
+    transfers.filter(|transfer| !transfer.is_undeclared())
 }
 
 fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
@@ -204,14 +212,13 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
             })
             .collect(),
         images,
-        transfers: desired
-            .transfers
-            .iter()
+        transfers: transferred(desired)
             .map(|transfer| KeptTransfer {
                 target: transfer.target.clone(),
                 delete: transfer.delete,
                 exclude: transfer.exclude.globs().to_vec(),
                 restart: transfer.restart.clone(),
+                entries: Some(transfer.digest()),
             })
             .collect(),
         projects: present(desired)
@@ -309,6 +316,16 @@ impl Generation {
         })
     }
 
+    /// Returns what it transfers: each target with its entries.
+    pub fn transfers(&self) -> impl Iterator<Item = (&RemotePath, &BTreeMap<String, Entry>)> {
+        let targets = self
+            .header
+            .transfers
+            .iter()
+            .map(|transfer| &transfer.target);
+        targets.zip(&self.entries)
+    }
+
     /// Returns the desired state, with these projects: their compose files have to be read first.
     pub fn desired(self, projects: Vec<Project>) -> Desired {
         let header = self.header;
@@ -327,6 +344,7 @@ impl Generation {
             entries,
             delete: transfer.delete,
             exclude: Exclude::new(&transfer.exclude),
+            gone: BTreeMap::new(),
             restart: transfer.restart,
             source: None,
         });
@@ -385,6 +403,16 @@ impl Generation {
 }
 
 impl Header {
+    /// Whether it transfers something that may not be declared any more.
+    pub fn may_transfer_more(&self, desired: &Desired) -> bool {
+        let is_same = |transfer: &KeptTransfer| {
+            let mut declared = desired.transfers.iter();
+            let same = declared.find(|declared| declared.target == transfer.target);
+            same.is_some_and(|declared| Some(declared.digest()) == transfer.entries)
+        };
+        self.transfers.iter().any(|transfer| !is_same(transfer))
+    }
+
     /// Reads the first line of the text.
     ///
     /// # Errors
@@ -511,6 +539,7 @@ mod tests {
                 entries: entries.map(|(name, entry)| (name.to_owned(), entry)).into(),
                 delete: true,
                 exclude: Exclude::new(&globs),
+                gone: BTreeMap::new(),
                 restart: vec!["app".into()],
                 source: None,
             }],

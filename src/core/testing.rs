@@ -6,7 +6,7 @@ use crate::{
         Service, Volume,
     },
     digest::Digest,
-    facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees},
+    facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees, Undeclared},
     health::HealthGate,
 };
 
@@ -126,6 +126,7 @@ pub(crate) fn observed() -> Observed {
         records: Probed::Known(Records::default()),
         kept: [].into(),
         lost_files: [].into(),
+        undeclared: Undeclared::default(),
         verified: [].into(),
         listeners: unknown(),
         autostart: unknown(),

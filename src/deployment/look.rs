@@ -73,10 +73,13 @@ pub(crate) async fn look<H: Host>(
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<Observed, Error> {
     let mut observed = observe(host, &desired.query(), note).await?;
+    let undeclared = observe::undeclared(host, desired, &observed).await?;
+    observed.facts.undeclared.clone_from(&undeclared);
     let with_undeclared = desired.with_undeclared(&observed);
     if let Cow::Owned(with_undeclared) = &with_undeclared {
         // What the release made and no longer declares is known only now.
         observed = observe(host, &with_undeclared.query(), note).await?;
+        observed.facts.undeclared = undeclared;
     }
     let desired = &*with_undeclared;
     observe::identify(&mut observed.facts, desired.config_digests());

@@ -147,8 +147,8 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ReleaseVersion>,
     /// What happens to what an earlier release of this name made and this manifest no longer declares:
-    /// `remove` removes compose projects with their containers, networks, autostart and unchanged files;
-    /// `keep` only lists them. Data is never removed. Default: `remove`.
+    /// `remove` removes compose projects with their containers, networks and autostart, and files that nobody
+    /// changed; `keep` only lists them. Data is never removed. Default: `remove`.
     #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     pub orphans: Orphans,
 }

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use o3r_core::facts::Release;
+use o3r_core::facts::{Observed, Release, Undeclared};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    desired::ManifestRef,
+    desired::{Desired, ManifestRef},
     digest::Digest,
     generation::{Generation, GenerationError, Header},
     host::{Host, HostError, Stdin},
@@ -270,13 +270,56 @@ pub(crate) async fn generation<H: Host>(
         return Err(ReadError::Text(output.tail(3)));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let found = text.split_once(&format!("\n{word} "));
-    let found = found.and_then(|(_, rest)| rest.split_once('\n'));
-    let Some((home, text)) = found else {
+    let Some((home, text)) = shown(&text, &word) else {
         return Err(ReadError::Text("the shell printed something else".into()));
     };
     let generation = Generation::read(text).map_err(|error| ReadError::Text(error.to_string()))?;
     Ok((home.to_owned(), generation))
+}
+
+/// Returns the home directory and the text that follow the word.
+fn shown<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
+    let (_, rest) = text.split_once(&format!("\n{word} "))?;
+    rest.split_once('\n')
+}
+
+/// Returns what the recorded release has on the VPU, and the desired state does not declare.
+///
+/// # Errors
+/// The connection failed.
+pub async fn undeclared<H: Host>(
+    host: &H,
+    desired: &Desired,
+    observed: &Observed,
+) -> Result<Undeclared, HostError> {
+    let release = desired.release.name.as_str();
+    let records = observed.facts.records.known();
+    let recorded = records.and_then(|records| records.releases.get(release));
+    let Some(recorded) = recorded.filter(|recorded| recorded.desired != desired.digest()) else {
+        return Ok(Undeclared::default());
+    };
+    let unknown = || Undeclared {
+        is_unknown: true,
+        ..Undeclared::default()
+    };
+    let (word, digest) = (nonce(), &recorded.desired);
+    let header = remote::show_recorded(&word, release, digest, false);
+    let output = host.run(&header, Stdin::Empty).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let header = shown(&text, &word).and_then(|(_, text)| Header::read(text.trim_end()).ok());
+    match header {
+        None => return Ok(unknown()),
+        Some(header) if !header.may_transfer_more(desired) => return Ok(Undeclared::default()),
+        Some(_) => {}
+    }
+    let whole = remote::show_recorded(&word, release, digest, true);
+    let output = host.run(&whole, Stdin::Empty).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let recorded = shown(&text, &word).and_then(|(home, text)| {
+        let recorded = Generation::read(text).ok()?;
+        Some(desired.formerly(recorded.transfers(), home))
+    });
+    Ok(recorded.unwrap_or_else(unknown))
 }
 
 /// Returns which of these contents the VPU keeps whole.

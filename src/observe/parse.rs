@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     AnonymousVolume, Applied, Arrived, Disk, Facts, Observed, PathFact, Probed, Query,
-    READ_BY_COMPOSE, Readings, Records, Release, Started, System, Trees, Watchdog, autostart,
+    READ_BY_COMPOSE, Readings, Records, Release, Started, System, Trees, Undeclared, Watchdog,
+    autostart,
     engine::{Engine, Lines},
     listeners,
 };
@@ -88,6 +89,7 @@ pub(super) fn assemble(
         arrived,
         kept: BTreeSet::new(),
         lost_files: BTreeSet::new(),
+        undeclared: Undeclared::default(),
         verified: BTreeMap::new(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),

@@ -131,6 +131,7 @@ mod tests {
             entries,
             delete: false,
             exclude: Exclude::default(),
+            gone: BTreeMap::new(),
             restart: vec![],
             source: None,
         }

@@ -117,7 +117,7 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
             ResourceKind::Volume => {
                 " (`docker volume rm NAME` on the VPU removes one; its directory stays)".to_owned()
             }
-            ResourceKind::Compose => {
+            ResourceKind::Compose | ResourceKind::Transfer => {
                 " (without `orphans = \"keep\"` in [release], it is removed)".to_owned()
             }
             ResourceKind::Autostart => " (`disable` in [autostart] turns one off)".to_owned(),

@@ -358,6 +358,7 @@ impl Resolver<'_> {
             entries,
             delete: transfer.delete,
             exclude,
+            gone: BTreeMap::new(),
             restart: transfer.restart.iter().map(ToString::to_string).collect(),
             source: Some(self.loaded.place(&format!("/transfers/{number}"))),
         })

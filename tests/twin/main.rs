@@ -46,6 +46,7 @@ mod status;
 mod support;
 mod transfer_faults;
 mod transfers;
+mod undeclared;
 mod verify;
 mod watchdog;
 mod wrecks;

@@ -529,6 +529,7 @@ impl Desired {
             transfers: self
                 .transfers
                 .iter()
+                .filter(|transfer| !transfer.is_undeclared())
                 .map(|t| (t.name(), t.delete, t.digest()))
                 .collect(),
             projects: self

@@ -251,6 +251,7 @@ mod tests {
             entries: [(String::new(), entry)].into(),
             delete: false,
             exclude: Exclude::default(),
+            gone: BTreeMap::new(),
             restart: vec![],
             source: None,
         }

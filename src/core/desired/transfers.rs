@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-use crate::{digest::Digest, exclude::Exclude, facts::TreeQuery, names::RemotePath};
+use crate::{
+    digest::Digest,
+    exclude::Exclude,
+    facts::{Former, TreeQuery},
+    names::RemotePath,
+};
 
 /// A file or directory that is copied.
 #[derive(Debug, Clone)]
@@ -18,6 +23,9 @@ pub struct Transfer {
     pub delete: bool,
     /// What is left unchanged on both sides.
     pub exclude: Exclude,
+    /// What the recorded release has at the target, and no transfer declares: removed where nobody changed it. A transfer
+    /// that has nothing else is no longer declared.
+    pub gone: BTreeMap<String, Former>,
     /// Projects whose containers are recreated if something changed.
     pub restart: Vec<String>,
     /// Where it is declared.
@@ -66,6 +74,11 @@ impl Transfer {
         matches!(self.entries.get(""), Some(Entry::File(_)))
     }
 
+    /// Whether the release had it and no longer declares it.
+    pub fn is_undeclared(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Returns the target as plans name it.
     pub fn name(&self) -> String {
         self.target.resolve("~")
@@ -83,13 +96,18 @@ impl Transfer {
             Entry::File(file) => Some(file.bytes),
             Entry::Directory { .. } | Entry::Symlink { .. } => None,
         };
-        let names = self.entries.iter();
+        let former_size = |former: &Former| match former {
+            Former::File { bytes, .. } => Some(*bytes),
+            Former::Directory | Former::Symlink { .. } => None,
+        };
+        let gone = self.gone.iter();
+        let gone = gone.map(|(name, former)| (name.clone(), former_size(former)));
+        let declared = self.entries.iter();
+        let declared = declared.map(|(name, entry)| (name.clone(), size(entry)));
         TreeQuery {
             target: self.name(),
             all: self.delete,
-            names: names
-                .map(|(name, entry)| (name.clone(), size(entry)))
-                .collect(),
+            names: gone.chain(declared).collect(),
         }
     }
 }
@@ -161,6 +179,7 @@ mod tests {
             entries: [(name.clone(), entry)].into(),
             delete: false,
             exclude: Exclude::default(),
+            gone: BTreeMap::new(),
             restart: vec![],
             source: None,
         };
@@ -203,6 +222,7 @@ mod tests {
                 entries: [(name.to_owned(), entry)].into(),
                 delete: false,
                 exclude: Exclude::default(),
+                gone: BTreeMap::new(),
                 restart: vec![],
                 source: None,
             };

@@ -1,13 +1,18 @@
 //! Adds what a release made and no longer declares to the desired state: to be removed.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Desired, Project, ProjectFile};
+use super::{Desired, Entry, Project, ProjectFile, ProjectState, Transfer};
 use crate::{
-    facts::{ANY_SIZE, Facts, Input, Made, Observed},
+    exclude::Exclude,
+    facts::{ANY_SIZE, Facts, Former, Input, Made, Observed, Undeclared},
+    names::RemotePath,
     remote,
 };
 
@@ -62,12 +67,95 @@ impl Desired {
                 ..Project::absent(name.to_owned(), files(made))
             })
             .collect();
-        if projects.is_empty() {
+        let transfers = &observed.facts.undeclared.transfers;
+        if projects.is_empty() && transfers.is_empty() {
             return Cow::Borrowed(self);
         }
         let mut desired = self.clone();
         desired.projects.extend(projects);
+        for (target, gone) in transfers {
+            desired.add_undeclared(target, gone);
+        }
         Cow::Owned(desired)
+    }
+
+    fn add_undeclared(&mut self, target: &str, gone: &BTreeMap<String, Former>) {
+        let mut transfers = self.transfers.iter_mut();
+        if let Some(declared) = transfers.find(|transfer| transfer.name() == target) {
+            declared.gone.clone_from(gone);
+        } else if let Ok(target) = target.parse() {
+            self.transfers.push(Transfer {
+                target,
+                entries: BTreeMap::new(),
+                delete: false,
+                exclude: Exclude::default(),
+                gone: gone.clone(),
+                restart: vec![],
+                source: None,
+            });
+        }
+    }
+
+    /// Returns what the recorded release transferred (each target with its entries) and this one does not declare. `home`
+    /// is the home directory on the VPU.
+    pub fn formerly<'a>(
+        &self,
+        recorded: impl Iterator<Item = (&'a RemotePath, &'a BTreeMap<String, Entry>)>,
+        home: &str,
+    ) -> Undeclared {
+        let mut undeclared = Undeclared::default();
+        let declared = self.declared_paths(home);
+        for (target, entries) in recorded {
+            let path = target.resolve(home);
+            let mut transfers = self.transfers.iter();
+            let now = transfers.find(|transfer| transfer.target.resolve(home) == path);
+            if now.is_some_and(|now| now.delete) {
+                continue; // whatever is not declared goes
+            }
+            let is_excluded = |name: &str| now.is_some_and(|now| now.exclude.covers(name));
+            let gone = entries.iter().filter(|(name, _)| {
+                let path = below(&path, name);
+                !declared.contains(&path) && !is_excluded(name)
+            });
+            let gone: BTreeMap<String, Former> = gone
+                .map(|(name, entry)| (name.clone(), former(entry)))
+                .collect();
+            let has_files = gone.values().any(|former| *former != Former::Directory);
+            if has_files {
+                let name = now.map_or_else(|| target.resolve("~"), Transfer::name);
+                undeclared.transfers.insert(name, gone);
+            }
+        }
+        undeclared
+    }
+
+    /// Returns all paths that something declared has, and the directories above them.
+    fn declared_paths(&self, home: &str) -> BTreeSet<String> {
+        let transfers = self.transfers.iter().flat_map(|transfer| {
+            let target = transfer.target.resolve(home);
+            let names = transfer.entries.keys();
+            names.map(move |name| below(&target, name))
+        });
+        let projects = self.projects.iter();
+        let projects = projects.filter(|project| project.state != ProjectState::Absent);
+        let files =
+            projects.flat_map(|project| project.files.iter().map(|file| project.path(file)));
+        let directories = self.directories.iter().map(|one| one.path.resolve(home));
+        let volumes = self.volumes.iter().map(|one| one.path.resolve(home));
+        let stamp = self.stamp.iter().map(|path| path.resolve(home));
+        let mut all: BTreeSet<String> = [home.to_owned()].into();
+        for path in transfers
+            .chain(files)
+            .chain(directories)
+            .chain(volumes)
+            .chain(stamp)
+        {
+            let mut path = path.as_str();
+            while !path.is_empty() && all.insert(path.to_owned()) {
+                path = path.rsplit_once('/').map_or("", |(above, _)| above);
+            }
+        }
+        all
     }
 
     fn undeclared<'a>(
@@ -89,6 +177,27 @@ impl Desired {
         let all = owned.chain(leaving.map(|name| (name.as_str(), None)));
         let all: Vec<_> = all.filter(|(name, _)| !is_declared(name)).collect();
         all.into_iter()
+    }
+}
+
+/// Returns the path of an entry; the empty name is the target itself.
+fn below(target: &str, name: &str) -> String {
+    if name.is_empty() {
+        return target.to_owned();
+    }
+    format!("{target}/{name}")
+}
+
+fn former(entry: &Entry) -> Former {
+    match entry {
+        Entry::File(file) => Former::File {
+            sha256: file.sha256,
+            bytes: file.bytes,
+        },
+        Entry::Directory { .. } => Former::Directory,
+        Entry::Symlink { target } => Former::Symlink {
+            target: target.clone(),
+        },
     }
 }
 
@@ -121,6 +230,7 @@ fn files(made: Option<&Made>) -> Vec<ProjectFile> {
 mod tests {
     use super::*;
     use crate::{
+        desired::FileEntry,
         digest::Digest,
         facts::{Applied, Probed, Records, Release},
         testing,
@@ -185,5 +295,66 @@ mod tests {
         assert_eq!(with.digest(), desired.digest());
         desired.orphans = Orphans::Keep;
         assert_eq!(desired.with_undeclared(&observed).projects.len(), 1);
+    }
+
+    #[test]
+    fn what_was_transferred_and_is_not_declared_goes() {
+        let entry = |content: &str| {
+            Entry::File(FileEntry {
+                local: "".into(),
+                sha256: Digest::of(content),
+                bytes: content.len() as u64,
+                mode: 0o644,
+                secret: false,
+            })
+        };
+        let directory = || Entry::Directory { mode: None };
+        let tree = |names: &[&str]| -> BTreeMap<String, Entry> {
+            let files = names.iter().map(|name| ((*name).to_owned(), entry(name)));
+            files.chain([(String::new(), directory())]).collect()
+        };
+        let path = |path: &str| -> RemotePath { path.parse().unwrap() };
+        let gone = |desired: &Desired, target: &str, names: &[&str]| {
+            let recorded = [(path(target), tree(names))];
+            let recorded = recorded.iter().map(|(target, entries)| (target, entries));
+            let undeclared = desired.formerly(recorded, "/home/oem");
+            let targets = undeclared.transfers.into_iter().map(|(target, gone)| {
+                let names: Vec<String> = gone.into_keys().collect();
+                format!("{target}: {}", names.join(" "))
+            });
+            targets.collect::<Vec<_>>().join(", ")
+        };
+        let transfer = |target: &str, names: &[&str]| Transfer {
+            target: path(target),
+            entries: tree(names),
+            delete: false,
+            exclude: Exclude::new(&["*.keep".parse().unwrap()]),
+            gone: BTreeMap::new(),
+            restart: vec![],
+            source: None,
+        };
+        let mut desired = testing::desired(vec![]);
+        assert_eq!(gone(&desired, "~/a", &["one", "two"]), "~/a:  one two");
+        assert_eq!(
+            gone(&desired, "~/a", &[]),
+            "",
+            "directories alone are not ours"
+        );
+        desired.transfers = vec![transfer("/home/oem/a", &["one"])];
+        assert_eq!(
+            gone(&desired, "~/a", &["one", "two", "b.keep"]),
+            "/home/oem/a: two"
+        );
+        // Another transfer has it, or something else that is declared.
+        assert_eq!(gone(&desired, "~", &["a/one", "a/two"]), "~: a/two");
+        desired.transfers.push(transfer("~/a/b", &["two"]));
+        assert_eq!(
+            gone(&desired, "~/a", &["b/two", "b/three"]),
+            "/home/oem/a: b/three"
+        );
+        desired.stamp = Some(path("~/stamp"));
+        assert_eq!(gone(&desired, "~", &["stamp"]), "");
+        desired.transfers[0].delete = true;
+        assert_eq!(gone(&desired, "~/a", &["two"]), "", "it goes in any case");
     }
 }

@@ -7,6 +7,7 @@ mod container_state;
 mod containers;
 mod disk;
 mod document;
+mod former;
 mod input;
 mod query;
 mod resolved;
@@ -27,6 +28,7 @@ pub use self::{
     },
     disk::Disk,
     document::{Document, FORMAT},
+    former::{Former, Undeclared},
     input::Input,
     query::{Query, READ_BY_COMPOSE},
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
@@ -162,6 +164,9 @@ pub struct Facts {
     /// rollback cannot restore them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lost_files: BTreeSet<String>,
+    /// What the recorded release has that the desired state does not declare.
+    #[serde(default, skip_serializing_if = "Undeclared::is_none")]
+    pub undeclared: Undeclared,
     /// The files of images on the VPU's disk, compared with their sources, by the declared name of the image; empty
     /// unless that was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -56,8 +56,10 @@ crate::codes! {
         StoppedStartsAtBoot = "stopped-starts-at-boot",
         /// A project has `state = "stopped"` and `autostart = true`: docker does not start it after a boot.
         StoppedStaysDown = "stopped-stays-down",
-        /// A file of a project that is no longer declared was changed on the VPU, and is not removed.
+        /// A file that is no longer declared was changed on the VPU, and is not removed.
         ChangedFileStays = "changed-file-stays",
+        /// Which files the deployed release transferred is unknown: those that are no longer declared stay.
+        FormerFilesUnknown = "former-files-unknown",
         /// This apply takes a project over from another release (`--take-over`).
         ProjectTakenOver = "project-taken-over",
         /// An apply of this release runs, or was interrupted and the VPU rolls back automatically unless an apply takes over

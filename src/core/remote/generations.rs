@@ -78,6 +78,15 @@ pub fn show_generation(word: &str, release: &str, number: u64) -> Argv {
     Argv::script(script, "o3r-show-generation", [word, release, &number])
 }
 
+/// Prints the home directory after `word`, then the text of the kept release with this digest of what was declared, or
+/// only its first line; nothing if the VPU does not keep it.
+pub fn show_recorded(word: &str, release: &str, desired: &Digest, whole: bool) -> Argv {
+    let script = include_str!("show-recorded.sh");
+    let desired = desired.to_string();
+    let what = if whole { "text" } else { "header" };
+    Argv::script(script, "o3r-show-recorded", [word, release, &desired, what])
+}
+
 /// Appends the line on stdin to the attempts of a release, and removes the copies that were kept of the files of
 /// `projects`, because no rollback will need them.
 pub fn note_attempt<'a>(release: &str, projects: impl IntoIterator<Item = &'a str>) -> Argv {

@@ -6,6 +6,7 @@
 # The list has one line per step; PATH is relative to the target, empty for the target itself:
 #   k PATH       keep a file that is about to be replaced: a second link, so that the name always exists
 #   x PATH       move away what is removed, and keep it
+#   e PATH       remove a directory if it is empty
 #   d MODE PATH  create a directory
 #   m PATH       move a staged file, link or directory into place
 #   c MODE PATH  change permissions
@@ -117,6 +118,7 @@ run() {
     case $do in
         k) mkdir -p -- "$old$in" && keep "$@" "$old$in/" ;;
         x) mkdir -p -- "$old$in" && mv -f -- "$@" "$old$in/" ;;
+        e) for one; do rmdir -- "$one" 2>/dev/null || :; done ;;
         d) mkdir -p -- "$@" && chmod "$with" -- "$@" ;;
         m | b)
             for one; do make_way "$target$in/${one##*/}" || return; done
@@ -135,6 +137,7 @@ itself() {
     case $op in
         k) mkdir -p -- "${old%/*}" && keep "$at" "$kept" ;;
         x) mkdir -p -- "${old%/*}" && mv -f -- "$at" "$kept" ;;
+        e) rmdir -- "$at" 2>/dev/null || : ;;
         d) mkdir -p -- "$at" && chmod "$mode" -- "$at" ;;
         m)
             if is_directory "$at"; then

@@ -65,6 +65,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ("o3r-set-aside", "rename {2}"),
     ("o3r-show-containers", "show the containers of {1}"),
     ("o3r-show-generation", "read release {2} that the VPU keeps"),
+    ("o3r-show-recorded", "read what release {2} has on the VPU"),
     ("o3r-stage-files", "unpack and check files in {1}"),
     ("o3r-stage-kept", "put files that the VPU keeps into {1}"),
     (

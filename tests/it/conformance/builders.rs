@@ -53,6 +53,7 @@ const COMPARED: &[(&str, &[&str])] = &[
             "history",
             "keep_generation",
             "show_generation",
+            "show_recorded",
             "stage_kept",
             "whole_files",
         ],

@@ -1,5 +1,5 @@
 //! Releases that a VPU keeps: `keep_generation`, what `record_release` removes, `stage_kept`, `from_store`, and the questions `history`,
-//! `show_generation` and `whole_files`.
+//! `show_generation`, `show_recorded` and `whole_files`.
 
 use std::fmt::Write as _;
 
@@ -137,7 +137,18 @@ async fn ask(both: &Both) -> TestCaseResult {
         format!("{} {}\n", sha256.hex(), state.stored(&sha256))
     });
     let list = list.concat();
+    let history = both.sandbox.run(&remote::history("w"), b"").await;
+    let history = String::from_utf8_lossy(&history.stdout).into_owned();
+    let header = history.split_once("\"desired\":\"").map(|(_, rest)| rest);
+    let digest = header.and_then(|rest| rest.split_once('"')?.0.parse().ok());
+    let digest = digest.unwrap_or(Digest::of("none"));
     let questions = [
+        (remote::show_recorded("w", "app", &digest, false), ""),
+        (remote::show_recorded("w", "app", &digest, true), ""),
+        (
+            remote::show_recorded("w", "app", &Digest::of("other"), true),
+            "",
+        ),
         (remote::history("w"), ""),
         (remote::show_generation("w", "app", 1), ""),
         (remote::whole_files("w"), list.as_str()),

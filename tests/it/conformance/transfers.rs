@@ -1,12 +1,15 @@
 //! Transfers: real plans stage (`stage_files`), move
 //! (`move_files`) and undo, each command perhaps twice.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     desired::Desired,
+    digest::Digest,
     image::LayerCache,
     manifest,
-    observe::observe,
+    observe::{Former, observe},
     offers::Offers,
     plan::{self, Command},
     prepare::{Payloads, unprepared},
@@ -97,6 +100,20 @@ fn desired(site: &Path, delete: bool) -> Desired {
     resolve(&loaded, &cache).unwrap().desired
 }
 
+/// The node as an earlier release has it.
+fn former(node: &Node) -> Former {
+    match node {
+        Node::File(_, text) => Former::File {
+            sha256: Digest::of(text),
+            bytes: text.len() as u64,
+        },
+        Node::Link(target) => Former::Symlink {
+            target: target.clone(),
+        },
+        Node::Directory(_) => Former::Directory,
+    }
+}
+
 /// Returns the payload of a command.
 fn stdin(payloads: &Payloads, command: &Command) -> Vec<u8> {
     let mut bytes = vec![];
@@ -162,6 +179,7 @@ proptest! {
         single in prop::option::of((mode(), text())),
         record in any::<bool>(),
         delete in any::<bool>(),
+        was_declared in any::<bool>(),
         courses in prop::collection::vec(course(), 1..3),
     ) {
         let site = tempfile::tempdir().unwrap();
@@ -170,6 +188,9 @@ proptest! {
         for (name, node) in &here {
             plant(&site.path().join("config").join(name), node);
         }
+        let gone = there.iter().filter(|_| was_declared);
+        let gone: BTreeMap<String, Former> =
+            gone.map(|(name, node)| (name.clone(), former(node))).collect();
         let mut all = Tree::new();
         all.extend(there.into_iter().map(|(name, node)| (format!("{TARGET}/{name}"), node)));
         if let Some((mode, text)) = single {
@@ -178,7 +199,10 @@ proptest! {
         if record {
             all.insert(RECORD.to_owned(), Node::File(0o600, "image 1\n".to_owned()));
         }
-        let desired = desired(site.path(), delete);
+        let mut desired = desired(site.path(), delete);
+        let transfer = &mut desired.transfers[0];
+        let is_gone = |name: &String| !transfer.entries.contains_key(name);
+        transfer.gone = gone.into_iter().filter(|(name, _)| is_gone(name)).collect();
         run(async {
             for kind in o3r_testing::variants(KINDS, 1) {
                 let both = Both::new(kind, &all);

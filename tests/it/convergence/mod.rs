@@ -23,7 +23,7 @@ use o3r_deploy::internal::{
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
-    observe::{Document, Observed, identify, observe, resolve},
+    observe::{Document, Observed, identify, observe, resolve, undeclared},
     plan::{self, Plan},
     remote, render, status,
 };
@@ -49,8 +49,11 @@ async fn plan_for(vpu: &FakeVpu, desired: &Desired) -> Plan {
 /// Observes and plans.
 async fn observed_plan(vpu: &FakeVpu, desired: &Desired) -> (Observed, Plan) {
     let mut observed = observe(vpu, &desired.query()).await.unwrap();
+    let undeclared = undeclared(vpu, desired, &observed).await.unwrap();
+    observed.facts.undeclared.clone_from(&undeclared);
     if let Cow::Owned(with_undeclared) = desired.with_undeclared(&observed) {
         observed = observe(vpu, &with_undeclared.query()).await.unwrap();
+        observed.facts.undeclared = undeclared;
     }
     identify(&mut observed.facts, desired.config_digests());
     for question in desired.questions(&observed.facts) {

@@ -371,6 +371,7 @@ fn transfers(tree: &Tree) -> Vec<Transfer> {
         entries,
         delete: tree.delete,
         exclude: Exclude::new(&["*.keep".parse().unwrap()]),
+        gone: BTreeMap::new(),
         restart: vec![],
         source: None,
     };

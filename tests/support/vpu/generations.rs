@@ -61,6 +61,26 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
             let path = format!("{home}/.o3r-deploy/generations/{release}/{number}");
             let _ = write!(out, "\n{nonce} {home}\n{}", texts(&path)?);
         }
+        ("o3r-show-recorded", [nonce, release, desired, what]) => {
+            let root = format!("{home}/.o3r-deploy/generations/{release}");
+            let wanted = format!("\"desired\":\"{desired}\"");
+            for path in world.files_below(&root).keys() {
+                if path[root.len() + 1..].parse::<u64>().is_err() {
+                    continue; // of a keep that was cut off
+                }
+                let text = texts(path)?;
+                let header = text.lines().next().unwrap_or_default();
+                if header.contains(&wanted) {
+                    let _ = writeln!(out, "\n{nonce} {home}");
+                    if *what == "header" {
+                        let _ = writeln!(out, "{header}");
+                    } else {
+                        out.push_str(&text);
+                    }
+                    break;
+                }
+            }
+        }
         ("o3r-history", [nonce, _]) => {
             let root = format!("{home}/.o3r-deploy/generations");
             for path in world.files_below(&root).keys() {

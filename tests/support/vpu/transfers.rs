@@ -316,6 +316,7 @@ pub(super) fn move_files(world: &mut World, [target, new, old]: [&str; 3], list:
                 }
             }
             "x" => world.rename(&at, &kept),
+            "e" if world.below(&at).is_empty() => drop(world.directories.remove(&at)),
             "d" => {
                 world.make_directory(&at);
                 world.directories.insert(at, (mode, 989));
@@ -340,7 +341,7 @@ pub(super) fn move_files(world: &mut World, [target, new, old]: [&str; 3], list:
                 drop(world.take(&at));
                 world.rename(&kept, &at);
             }
-            "b" => {}
+            "b" | "e" => {}
             _ => return fail(format!("{line}: not understood")),
         }
     }

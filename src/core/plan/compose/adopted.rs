@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     desired::{COMPOSE_FILE, ProjectFile, Service},
     digest::Digest,
-    facts,
+    facts::{self, PathFact, Probed},
     offers::Offers,
     testing,
 };

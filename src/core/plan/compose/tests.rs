@@ -2,10 +2,10 @@ use super::*;
 use crate::{
     desired::{COMPOSE_FILE, ProjectFile, Service},
     digest::Digest,
-    facts::{self, ContainerState},
+    facts::{self, ContainerState, PathFact, Probed},
     offers::Offers,
-    plan::Plan,
-    testing,
+    plan::{ChangeKind, Plan},
+    remote, testing,
 };
 
 #[test]
@@ -226,7 +226,7 @@ fn plan_of_absent(change: impl FnOnce(&mut facts::Facts, &Project)) -> Plan {
     let started = &facts.records.known().unwrap().started;
     let containers = facts.containers.known().unwrap();
     let found = Found::of(&desired.projects[0], containers, started);
-    absent(&mut builder, &desired.projects[0], &found);
+    removal::plan(&mut builder, &desired.projects[0], &found);
     builder.finish("host")
 }
 

@@ -224,6 +224,7 @@ mod tests {
             entries: [].into(),
             delete: false,
             exclude: Exclude::default(),
+            gone: BTreeMap::new(),
             restart: vec!["app".into()],
             source: None,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Change, ChangeKind,
+    gone::Gone,
     lost::Lost,
     moves::{Collected, Moves},
     neighbours::{Protected, made},
@@ -37,6 +38,8 @@ pub(super) struct Diff {
     pub(super) moves: Moves,
     /// Whether the target does not exist yet.
     pub(super) is_new: bool,
+    /// What is no longer declared and was changed on the VPU, by path below the target.
+    pub(super) stays: Vec<String>,
 }
 
 /// Compares the trees; returns everything that blocks.
@@ -72,21 +75,27 @@ pub(super) fn diff(
             differ.problems.push(problem);
         }
     }
+    let protected = || Protected::new(builder, transfer);
+    let mut stays = vec![];
     if transfer.delete {
-        let protected = Protected::new(builder, transfer);
-        let lost = Lost::new(transfer, tree, &protected);
-        differ.deletions(&lost);
+        differ.deletions(&Lost::new(transfer, tree, &protected()));
+    } else if !transfer.gone.is_empty() {
+        let can = (differ.uid, builder.desired.permits.prune);
+        let gone = Gone::new(transfer, tree, &protected(), can);
+        differ.gone(&gone);
+        stays = gone.stays.into_iter().map(str::to_owned).collect();
     }
     if !differ.problems.is_empty() {
         return Err(differ.problems);
     }
-    let is_new = !tree.nodes.contains_key("");
+    let is_new = !tree.nodes.contains_key("") && !transfer.is_undeclared();
     Ok(Diff {
         changes: differ.changes,
         members: differ.members,
         secrets: differ.secrets,
         moves: differ.moves.write(),
         is_new,
+        stays,
     })
 }
 
@@ -364,6 +373,16 @@ impl<'a> Differ<'a> {
             return Ok(());
         }
         Err(foreign(&self.at(name), &self.target, uid))
+    }
+
+    fn gone(&mut self, gone: &Gone<'_>) {
+        for name in &gone.files {
+            self.moves.deleted.push((*name).to_owned());
+            self.change(name, ChangeKind::Deleted, None, None);
+        }
+        for (mode, name) in &gone.directories {
+            self.moves.emptied.push((*mode, (*name).to_owned()));
+        }
     }
 
     fn deletions(&mut self, lost: &Lost<'_>) {

@@ -59,6 +59,7 @@ mod tests {
             entries: entries.map(|(name, entry)| (name.to_owned(), entry)).into(),
             delete: false,
             exclude: Exclude::default(),
+            gone: [].into(),
             restart: vec![],
             source: None,
         };

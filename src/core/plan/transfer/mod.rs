@@ -2,6 +2,7 @@
 //! moved in place in the switch.
 
 mod diff;
+mod gone;
 mod kept;
 mod lost;
 mod moves;
@@ -18,12 +19,12 @@ use self::{
     upload::{has_contents, leftovers, staging, upload, upload_address},
 };
 use super::{
-    Action, Address, Cause, Change, ChangeKind, Command, Payload, Phase, ResourceKind,
+    Action, Address, Cause, Change, ChangeKind, Command, NoteCode, Payload, Phase, ResourceKind,
     builder::{Builder, Draft},
     compose,
 };
 use crate::{
-    desired::{Entry, Transfer},
+    desired::{Entry, Orphans, Transfer},
     digest::Digest,
     facts::Probed,
     plan::obstacle::Obstacle,
@@ -50,6 +51,7 @@ struct Planned<'a> {
 /// rollback is needed until the release is recorded.
 pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
     let (desired, facts) = (builder.desired, builder.facts);
+    note_former(builder);
     let mut planned: Vec<Planned<'_>> = vec![];
     for (number, transfer) in desired.transfers.iter().enumerate() {
         let tree = match facts.trees.targets.get(&transfer.name()) {
@@ -65,7 +67,9 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
                 continue;
             }
         };
-        match diff(builder, transfer, tree) {
+        let diff = diff(builder, transfer, tree);
+        note_what_stays(builder, transfer, diff.as_ref().ok());
+        match diff {
             Err(problems) => block(builder, transfer, &problems),
             Ok(diff) if diff.changes.is_empty() => builder.unchanged(),
             Ok(diff) if !has_contents(builder, transfer, &diff) => {}
@@ -105,6 +109,33 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
         used.insert(builder.state().moved());
     }
     used
+}
+
+/// Notes what the recorded release transferred if it is kept on purpose, or unknown.
+fn note_former(builder: &mut Builder<'_>) {
+    let undeclared = &builder.facts.undeclared;
+    if undeclared.is_unknown {
+        let text = "the VPU does not keep the deployed release, so files that it transferred and that are no longer \
+                    declared stay";
+        builder.note(NoteCode::FormerFilesUnknown, text);
+    }
+    if builder.desired.orphans == Orphans::Keep {
+        let targets = undeclared.transfers.keys();
+        let targets = targets.map(|target| Address::new(ResourceKind::Transfer, target));
+        builder.unmanaged.extend(targets);
+    }
+}
+
+/// Notes what is no longer declared and was changed on the VPU.
+fn note_what_stays(builder: &mut Builder<'_>, transfer: &Transfer, diff: Option<&Diff>) {
+    for name in diff.into_iter().flat_map(|diff| &diff.stays) {
+        let slash = if name.is_empty() { "" } else { "/" };
+        let text = format!(
+            "{}{slash}{name} is no longer declared, was changed on the VPU and stays; --prune removes it, too",
+            transfer.name()
+        );
+        builder.note(NoteCode::ChangedFileStays, text);
+    }
 }
 
 /// Whether files were moved in place and no release was recorded since.
@@ -194,7 +225,9 @@ fn switch(builder: &mut Builder<'_>, one: &Planned<'_>) {
     };
     let command = moves(Move::Do, records.clone());
     let back = moves(undo, records);
-    let (action, cause) = if one.diff.is_new {
+    let (action, cause) = if transfer.is_undeclared() {
+        (Action::Remove, Cause::Undeclared)
+    } else if one.diff.is_new {
         (Action::Create, Cause::Missing)
     } else {
         let count = one.diff.changes.len();

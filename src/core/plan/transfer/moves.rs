@@ -24,6 +24,8 @@ pub(super) struct Collected {
     pub(super) new: Vec<String>,
     /// Paths to delete.
     pub(super) deleted: Vec<String>,
+    /// Directories to remove where they are empty, with their permissions.
+    pub(super) emptied: Vec<(u32, String)>,
     /// Permissions before (`None` for a new path) and after.
     pub(super) modes: Vec<(Option<u32>, u32, String)>,
 }
@@ -52,6 +54,11 @@ impl Collected {
         }
         write_lines(list, 'm', &self.moved);
         write_lines(list, 'x', &self.deleted);
+        // The deepest first.
+        self.emptied.sort_by(|one, two| two.1.cmp(&one.1));
+        for (_, path) in &self.emptied {
+            let _ = writeln!(list, "e {path}");
+        }
         for (_, mode, path) in &self.modes {
             let _ = writeln!(list, "c {mode:04o} {path}");
         }
@@ -64,6 +71,9 @@ impl Collected {
             }
         }
         write_lines(undo, 'r', &self.new);
+        for (mode, path) in self.emptied.iter().rev() {
+            let _ = writeln!(undo, "d {mode:04o} {path}");
+        }
         for paths in [&self.away, &self.kept, &self.deleted] {
             write_lines(undo, 'b', paths);
         }

@@ -121,6 +121,7 @@ mod tests {
             entries: [].into(),
             delete: false,
             exclude: Exclude::default(),
+            gone: [].into(),
             restart: vec![],
             source: None,
         };

@@ -1,5 +1,7 @@
 //! Tests of how the parts of a transfer's plan fit together.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
     desired::FileEntry,
@@ -73,6 +75,7 @@ fn transfer(target: &str, secret: bool) -> Transfer {
         entries: [("a".to_owned(), Entry::File(entry))].into(),
         delete: false,
         exclude: Exclude::default(),
+        gone: [].into(),
         restart: vec![],
         source: None,
     }
@@ -199,4 +202,26 @@ fn a_file_replaces_a_directory_below_the_target_where_deletion_is_allowed() {
     assert!(is_blocked(false, "a"));
     assert!(!is_blocked(true, "a"));
     assert!(is_blocked(true, ""), "the target itself stays");
+}
+
+#[test]
+fn what_the_deployed_release_transferred_is_noted_if_it_is_unknown_or_kept() {
+    let noted = |orphans: Orphans, is_unknown: bool| {
+        let mut desired = testing::desired(vec![]);
+        desired.orphans = orphans;
+        let mut observed = testing::observed();
+        observed.facts.undeclared.is_unknown = is_unknown;
+        let transfers = &mut observed.facts.undeclared.transfers;
+        transfers.insert("~/models".to_owned(), BTreeMap::new());
+        let offers = Offers::default();
+        let mut builder = Builder::new(&desired, &observed, &offers);
+        plan(&mut builder);
+        let plan = builder.finish("host");
+        let notes = plan.notes.iter().map(|note| note.code);
+        (notes.collect::<Vec<_>>(), plan.unmanaged.len())
+    };
+    assert_eq!(noted(Orphans::Remove, false), (vec![], 0));
+    assert_eq!(noted(Orphans::Keep, false), (vec![], 1));
+    let unknown = vec![NoteCode::FormerFilesUnknown];
+    assert_eq!(noted(Orphans::Remove, true), (unknown, 0));
 }

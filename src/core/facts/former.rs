@@ -1,0 +1,45 @@
+//! Describes what a release has on the VPU that is no longer declared.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// What the recorded release put somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Former {
+    /// A regular file.
+    File {
+        /// Of its bytes.
+        sha256: Digest,
+        /// How many.
+        bytes: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Its target.
+        target: String,
+    },
+}
+
+/// What the recorded release has that the desired state does not declare.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Undeclared {
+    /// What it transferred, by target and path below the target.
+    pub transfers: BTreeMap<String, BTreeMap<String, Former>>,
+    /// Whether that is unknown, because the VPU does not keep the release.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unknown: bool,
+}
+
+impl Undeclared {
+    /// Whether there is nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
