@@ -14,6 +14,9 @@ use crate::{
 /// The lines of output that are shown if the VPU fails.
 const TAIL_LINES: usize = 20;
 
+/// How an apply ended that a person confirmed.
+const CONFIRMED: &str = "confirmed";
+
 pub(super) async fn run(
     global: &Global,
     args: &cli::Answer,
@@ -24,14 +27,21 @@ pub(super) async fn run(
     let look = Look::open_named(global, cache, ui).await?;
     let command = remote::answer(answer, &args.token);
     let output = look.host().run(&command, Stdin::Empty).await?;
+    if output.code == remote::UNKNOWN_TOKEN
+        && answer == Answer::Confirm
+        && let Some(release) = confirmed_before(look.host(), &args.token).await
+    {
+        ui.result(&format!("{release} was confirmed before, and stays"));
+        return Ok(Exit::Done);
+    }
     match (output.code, answer) {
         (0, Answer::Confirm) => {
-            let release = answered(look.host(), "confirmed").await;
+            let release = answered(look.host(), &args.token, CONFIRMED).await;
             ui.result(&format!("confirmed: {release} stays"));
             Ok(Exit::Done)
         }
         (0, Answer::Cancel) => {
-            let release = answered(look.host(), "cancelled").await;
+            let release = answered(look.host(), &args.token, "cancelled").await;
             cancelled(&String::from_utf8_lossy(&output.stdout), &release, ui)
         }
         (remote::DECIDED, Answer::Cancel) => {
@@ -68,7 +78,7 @@ pub(super) async fn run(
 
 /// Notes the answer in the history, where an apply waits for one; the answer counts without it. Returns the release with
 /// its version, or "the release" if neither is known.
-async fn answered(host: &SshHost, result: &str) -> String {
+async fn answered(host: &SshHost, token: &str, result: &str) -> String {
     let mut release = "the release".to_owned();
     let Ok(observe::History(releases)) = observe::history(host).await else {
         return release;
@@ -84,15 +94,30 @@ async fn answered(host: &SshHost, result: &str) -> String {
         let attempt = Attempt {
             result: result.to_owned(),
             seconds: 0,
+            token: token.to_owned(),
             ..last.clone()
         };
         deployment::note_attempt(host, &name, &attempt, &[]).await;
-        release = match last.version.as_str() {
-            "" => format!("release {name}"),
-            version => format!("release {name} {version}"),
-        };
+        release = named(&name, last);
     }
     release
+}
+
+fn named(release: &str, attempt: &Attempt) -> String {
+    match attempt.version.as_str() {
+        "" => format!("release {release}"),
+        version => format!("release {release} {version}"),
+    }
+}
+
+/// Returns the release that was confirmed by this token before: a repeated confirmation finds nothing that waits.
+async fn confirmed_before(host: &SshHost, token: &str) -> Option<String> {
+    let observe::History(releases) = observe::history(host).await.ok()?;
+    let all = releases.iter();
+    let mut all =
+        all.flat_map(|(name, history)| history.attempts.iter().map(move |one| (name, one)));
+    let (name, attempt) = all.find(|(_, one)| one.token == token && one.result == CONFIRMED)?;
+    Some(named(name, attempt))
 }
 
 /// Tells how a cancelled release was rolled back, from the VPU's verdict.

@@ -67,6 +67,8 @@ pub(super) async fn run(
         Drift::Known { blocked, .. } if args.exit_code && !blocked.is_empty() => Exit::Blocked,
         Drift::Known { changes, .. } if args.exit_code && !changes.is_empty() => Exit::Changes,
         _ if args.exit_code && status.has_failing() => Exit::Changes,
+        // What could not be compared does not pass as whole.
+        _ if args.exit_code && args.verify && !status.unknown.is_empty() => Exit::Changes,
         _ => Exit::Done,
     })
 }

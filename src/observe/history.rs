@@ -82,6 +82,9 @@ pub(crate) struct Attempt {
     pub(crate) seconds: u64,
     /// Bytes that the plan sends.
     pub(crate) bytes: u64,
+    /// The token by which a person confirmed or cancelled it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) token: String,
 }
 
 /// How an apply ended that left the decision to a person.

@@ -378,4 +378,18 @@ fn lock_can_be_broken() {
     next.setting = "next".to_owned();
     next.write(&other);
     converges(&other, &twin, &next);
+
+    // One that loses the lock in the switch, and lives, promises nothing.
+    let mut third = App::new("1.2.0");
+    third.setting = "third".to_owned();
+    let first = apply_until(&site, &third, "file.hello/app.env");
+    first.signal("STOP");
+    other.run(&["apply", "--yes", "--break-lock"]).exits(0);
+    first.signal("CONT");
+    let ran = first.finish().exits(10);
+    ran.says("another apply took the lock and decides what runs")
+        .says("wait for the other apply, then see what runs: o3r-deploy status")
+        .says_not("within 120 s");
+    next.runs_on(&twin);
+    other.nothing_to_do();
 }

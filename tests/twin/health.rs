@@ -123,6 +123,16 @@ fn text_in_a_log_and_a_command() {
     app.write(&site);
     site.apply();
     app.runs_on(&twin);
+    // Printed at once: docker notes the start after that. By a service, and by one that ends.
+    app.version = "1.3.0".to_owned();
+    app.command = "echo first; exec httpd -f -p 9000 -h /".to_owned();
+    app.health = gate("log_contains = \"first\"");
+    app.write(&site);
+    site.apply();
+    app.services = "  once:\n    image: hello:1.3.0\n    command: echo migrated\n".to_owned();
+    app.health = gate("log_contains = \"migrated\"");
+    app.write(&site);
+    site.apply();
     // Only the gate changes: nothing is started, and there is nothing to wait for.
     app.health = gate("log_contains = \"never\"");
     app.write_files(&site);

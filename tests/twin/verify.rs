@@ -81,6 +81,29 @@ fn damaged_files_are_found_and_repaired() {
     twin.has_no_remains();
 }
 
+/// The program that would compare the files is damaged itself.
+#[test]
+fn a_damaged_shell_is_found_and_repaired() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    let app = app("1.0.0", &site);
+    site.apply();
+    for how in [
+        "truncate -s 0 bin/busybox",
+        "truncate -s 9000 bin/busybox",
+        "rm bin/busybox",
+    ] {
+        damage(&twin, "hello:1.0.0", "bin/busybox", how);
+        site.run(&["status", "--verify", "--exit-code"])
+            .exits(2)
+            .says("/bin/busybox: ");
+        site.run(&["apply", "--verify", "--yes"]).exits(0);
+        app.runs_on(&twin);
+        site.run(&["status", "--verify", "--exit-code"]).exits(0);
+    }
+    twin.has_no_remains();
+}
+
 /// The files are copied out of the image, as nothing in it can be run.
 #[test]
 fn an_image_without_a_shell() {

@@ -305,6 +305,12 @@ fn a_release_is_confirmed_from_another_machine() {
         .run(&["confirm", &token])
         .exits(0)
         .says("confirmed: release hello 1.1.0 stays");
+    // Again, as by a script whose connection broke.
+    scene
+        .site
+        .run(&["confirm", &token])
+        .exits(0)
+        .says("release hello 1.1.0 was confirmed before, and stays");
     scene.site.nothing_to_do();
     scene.new.runs_on(&scene.twin);
     assert_eq!(scene.twin.oem(LEFT), "");

@@ -129,7 +129,16 @@ fn what_is_left(restored: &Restored, way_back: &str) -> (ErrorCode, String) {
 /// `plan` is what was applied.
 pub(super) fn failed(failure: &Failure, now: Option<&str>, plan: &Plan, log: &Log) -> CommandError {
     let (is_first, command) = (plan.is_first_release(), command(plan));
-    let (code, restored) = what_is_left(&failure.restored, plan.way_back());
+    let (code, mut restored) = what_is_left(&failure.restored, plan.way_back());
+    let is_undecided = matches!(failure.restored, Restored::Undecided { .. });
+    let is_lock_lost = matches!(failure.reason, FailureReason::Host(HostError::LockLost));
+    if is_undecided && is_lock_lost {
+        restored = format!(
+            "another apply took the lock and decides what runs; if it ends without a change, the VPU rolls back to {} \
+             automatically",
+            plan.way_back()
+        );
+    }
     let (reason, hint) = match &failure.reason {
         FailureReason::Exit {
             code: exit_code,
@@ -178,7 +187,11 @@ pub(super) fn failed(failure: &Failure, now: Option<&str>, plan: &Plan, log: &Lo
         again
     };
     let help = match hint {
-        _ if matches!(failure.restored, Restored::Undecided { .. }) => format!(
+        _ if is_undecided && is_lock_lost => format!(
+            "wait for the other apply, then see what runs: o3r-deploy status; full log: {}",
+            log.path()
+        ),
+        _ if is_undecided => format!(
             "once the VPU answers, `o3r-deploy status` shows the outcome; to complete the new release instead, run \
              `{command}` again before that; full log: {}",
             log.path()

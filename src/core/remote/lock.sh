@@ -244,6 +244,8 @@ extend() {
     for file in "$base"/watchdog/*/deadline; do
         { read -r until seconds <"$file"; } 2>/dev/null || continue
         [ -n "$seconds" ] || continue
+        # No client extends the time that a person has to confirm.
+        for waits in "${file%/*}"/*.waits; do [ ! -f "$waits" ] || continue 2; done
         read -r uptime _ </proc/uptime
         now=$((${uptime%%.*} + seconds))
         [ "$now" -le "$until" ] || { printf '%10d %6d\n' "$now" "$seconds" 1<>"$file"; } 2>/dev/null

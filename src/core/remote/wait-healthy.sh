@@ -168,11 +168,11 @@ enough() {
     }
 }
 
-# Whether the text is in a log.
+# Whether the text is in a log of the present runs.
 contains() {
     [ -z "$found" ] || return 0
-    while read -r id _ start _; do
-        if docker logs --since "$start" "$id" 2>&1 </dev/null | grep -qF -e "$text"; then
+    while read -r id _ start status _; do
+        if log_of_run | grep -qF -e "$text"; then
             found=yes
             return 0
         fi
@@ -180,6 +180,23 @@ contains() {
 $current
 LINES
     return 1
+}
+
+# Prints what the container has logged in its last run. Docker notes the start after the process has begun, so that the
+# first lines are up to some milliseconds older: the end of the run before counts, and of a run that ended, a second more.
+log_of_run() {
+    before=''
+    if [ "$status" = running ]; then
+        before=$(docker container inspect --format '{{.State.FinishedAt}}' "$id" 2>/dev/null </dev/null)
+    elif second=$(date -u -d "$(printf %.19s "$start" | tr T ' ')" +%s 2>/dev/null); then
+        start=$((second - 1))
+    fi
+    case $before in
+        '') docker logs --since "$start" "$id" ;;
+        # It has not ended before.
+        0001-*) docker logs "$id" ;;
+        *) docker logs --since "$before" "$id" ;;
+    esac 2>&1 </dev/null
 }
 
 # Whether the command succeeds; $ended and $said tell how it ended.

@@ -248,6 +248,14 @@ async fn a_heartbeat_of_the_lock_extends_the_deadline_even_on_a_full_disk() {
             panic!("{text:?}")
         };
         assert!(until > 600 && seconds == 600, "{text:?}");
+        // Not where a person has to confirm.
+        let waits = deadline.with_file_name("nonce.waits");
+        fs::write(&waits, "1.0\n").unwrap();
+        fs::write(&deadline, format!("{:>10} {:>6}\n", 5, 600)).unwrap();
+        vpu.run(&lock, b"\n").await;
+        let text = fs::read_to_string(&deadline).unwrap();
+        assert_eq!(text, format!("{:>10} {:>6}\n", 5, 600));
+        fs::remove_file(waits).unwrap();
         // Nothing is allocated for it.
         assert_eq!(text.len() as u64, length);
         assert!(vpu.run(&remote::disarm("app", NONCE), b"").await.success());

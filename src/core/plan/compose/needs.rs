@@ -29,7 +29,7 @@ pub(super) fn unmet(
         version(project, facts),
         image(project, desired),
         runtime(project, facts),
-        port(project, desired, facts, containers),
+        ports(project, desired, facts, containers),
     ];
     all.into_iter().flatten().collect()
 }
@@ -87,7 +87,7 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
     ))
 }
 
-fn port(
+fn ports(
     project: &Project,
     desired: &Desired,
     facts: &Facts,
@@ -100,46 +100,66 @@ fn port(
         .services
         .iter()
         .flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)));
-    for (service, port) in ports {
-        let taken = |by: String, how: &str| {
+    let taken: Vec<(String, String)> = ports
+        .filter_map(|(service, port)| {
+            let (by, remedy) = holder(project, desired, facts, containers, (service, port))?;
             let reason = format!("service {service} publishes {port}, which is taken by {by}");
-            let remedy = format!("{how}, or publish another port");
-            Some(Obstacle::new(BlockCode::PortTaken, reason, remedy))
-        };
-        if let Some((other, name)) = declared_before(desired, project, service, port) {
-            return taken(
-                format!("service {name} of project {other}"),
-                "change one of them",
-            );
+            Some((reason, remedy))
+        })
+        .collect();
+    let reasons: Vec<&str> = taken.iter().map(|(reason, _)| reason.as_str()).collect();
+    let mut remedies: Vec<&str> = taken.iter().map(|(_, remedy)| remedy.as_str()).collect();
+    remedies.dedup();
+    let another = if taken.len() > 1 {
+        "other ports"
+    } else {
+        "another port"
+    };
+    (!taken.is_empty()).then(|| {
+        let remedy = format!("{}, or publish {another}", remedies.join(", "));
+        Obstacle::new(BlockCode::PortTaken, reasons.join("; "), remedy)
+    })
+}
+
+/// Returns who has a port that a service publishes, and what to do about it.
+fn holder(
+    project: &Project,
+    desired: &Desired,
+    facts: &Facts,
+    containers: &BTreeMap<String, Container>,
+    (service, port): (&str, &HostPort),
+) -> Option<(String, String)> {
+    if let Some((other, name)) = declared_before(desired, project, service, port) {
+        let by = format!("service {name} of project {other}");
+        return Some((by, "change one of them".to_owned()));
+    }
+    let running = |container: &&Container| container.status.is_up();
+    let mut holders = containers
+        .values()
+        .filter(running)
+        .filter(|container| container.ports.iter().any(|held| held.collides_with(port)));
+    let own = |container: &Container| {
+        let mut projects = desired.projects.iter();
+        projects.any(|project| project.name == container.project)
+    };
+    match holders.next() {
+        // A project of this manifest may free the port in this same plan.
+        Some(holder) if own(holder) => None,
+        Some(holder) => {
+            let by = format!("container {}", holder.name);
+            Some((by, format!("stop it (docker stop {})", holder.name)))
         }
-        let running = |container: &&Container| container.status.is_up();
-        let mut holders = containers
+        // With host networking, the listener may be one of this manifest's containers.
+        None if containers
             .values()
             .filter(running)
-            .filter(|container| container.ports.iter().any(|held| held.collides_with(port)));
-        let own = |container: &Container| {
-            let mut projects = desired.projects.iter();
-            projects.any(|project| project.name == container.project)
-        };
-        match holders.next() {
-            // A project of this manifest may free the port in this same plan.
-            Some(holder) if own(holder) => {}
-            Some(holder) => {
-                let how = format!("stop it (docker stop {})", holder.name);
-                return taken(format!("container {}", holder.name), &how);
-            }
-            // With host networking, the listener may be one of this manifest's containers.
-            None if containers
-                .values()
-                .filter(running)
-                .any(|container| container.host_network && own(container)) => {}
-            None if listened_to(facts, port) => {
-                return taken("a program on the VPU".to_owned(), "stop it");
-            }
-            None => {}
+            .any(|container| container.host_network && own(container)) =>
+        {
+            None
         }
+        None => listened_to(facts, port)
+            .then(|| ("a program on the VPU".to_owned(), "stop it".to_owned())),
     }
-    None
 }
 
 /// Returns the service of this or an earlier project that
