@@ -161,7 +161,18 @@ fn port_of_another_container() {
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("9000/tcp"), &observed)), @"
     compose.app: service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
-      help: stop it (docker stop camera-test), or publish another port
+      help: stop that container (docker stop camera-test), or publish another port
+    ");
+    let two = project(
+        "app",
+        &[
+            ("ssh", service(&["22/tcp"])),
+            ("web", service(&["9000/tcp"])),
+        ],
+    );
+    insta::assert_snapshot!(blocked(&planned(&desired(vec![two]), &observed)), @"
+    compose.app: service ssh publishes 22/tcp, which is taken by a program on the VPU; service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
+      help: stop that program and stop that container (docker stop camera-test), or publish other ports
     ");
     is_free(&wants("9001/tcp"), &observed);
     is_free(&wants("9000/udp"), &observed);
@@ -191,7 +202,7 @@ fn port_of_a_program() {
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("22/tcp"), &observed())), @"
     compose.app: service web publishes 22/tcp, which is taken by a program on the VPU [port-taken]
-      help: stop it, or publish another port
+      help: stop that program, or publish another port
     ");
     let mut blind = observed();
     blind.facts.listeners = Probed::Unknown("no /proc".into());

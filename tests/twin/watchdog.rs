@@ -345,7 +345,7 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
     scene.link.lead_to(&scene.twin);
     let verdict = scene.verdict();
     assert!(
-        verdict.contains("the VPU restarted during the apply of"),
+        verdict.contains("the VPU restarted before anybody confirmed the apply of"),
         "{verdict}"
     );
     scene.old.runs_on(&scene.twin);

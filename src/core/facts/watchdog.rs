@@ -117,6 +117,10 @@ impl Verdict {
                 format!("nobody confirmed {whose} in time"),
                 " automatically",
             ),
+            "unconfirmed-restart" => (
+                format!("the VPU restarted before anybody confirmed {whose}"),
+                " automatically",
+            ),
             "restart" => (
                 format!("the VPU restarted during {whose}{during}"),
                 " automatically",

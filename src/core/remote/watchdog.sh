@@ -67,8 +67,13 @@ roll_back() {
     scratch=$(scratch) || return
     take_lock '"by":"the watchdog of this VPU"' || return 0
     why=$1
-    # Nobody confirmed in time.
-    if [ -f "$dir/$nonce.waits" ] && [ "$why" = silence ]; then why=unconfirmed; fi
+    # All was done, and nobody confirmed it.
+    if [ -f "$dir/$nonce.waits" ]; then
+        case $why in
+            silence) why=unconfirmed ;;
+            restart) why=unconfirmed-restart ;;
+        esac
+    fi
     wait_for_docker
     at=0
     { read -r at <"$dir/$nonce.at"; } 2>/dev/null
@@ -226,6 +231,7 @@ note_outcome() {
         silence) result='connection lost' ;;
         restart) result='the VPU restarted' ;;
         unconfirmed) result='not confirmed in time' ;;
+        unconfirmed-restart) result='the VPU restarted before the confirmation' ;;
         *) return 0 ;;
     esac
     if [ -n "$failed" ]; then how=' in part'; else how=; fi

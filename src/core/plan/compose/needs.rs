@@ -116,7 +116,7 @@ fn ports(
         "another port"
     };
     (!taken.is_empty()).then(|| {
-        let remedy = format!("{}, or publish {another}", remedies.join(", "));
+        let remedy = format!("{}, or publish {another}", remedies.join(" and "));
         Obstacle::new(BlockCode::PortTaken, reasons.join("; "), remedy)
     })
 }
@@ -147,7 +147,10 @@ fn holder(
         Some(holder) if own(holder) => None,
         Some(holder) => {
             let by = format!("container {}", holder.name);
-            Some((by, format!("stop it (docker stop {})", holder.name)))
+            Some((
+                by,
+                format!("stop that container (docker stop {})", holder.name),
+            ))
         }
         // With host networking, the listener may be one of this manifest's containers.
         None if containers
@@ -157,8 +160,12 @@ fn holder(
         {
             None
         }
-        None => listened_to(facts, port)
-            .then(|| ("a program on the VPU".to_owned(), "stop it".to_owned())),
+        None => listened_to(facts, port).then(|| {
+            (
+                "a program on the VPU".to_owned(),
+                "stop that program".to_owned(),
+            )
+        }),
     }
 }
 

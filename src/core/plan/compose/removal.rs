@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     desired::{Project, ProjectFile, ProjectState},
-    facts::{PathFact, Probed},
+    facts::{Container, PathFact, Probed},
     plan::{
         Action, Address, Cause, Change, ChangeKind, Command, NoteCode, Phase, ResourceKind,
         builder::{Builder, Draft},
@@ -32,6 +32,7 @@ pub(in crate::plan) fn remove_stopped(builder: &mut Builder<'_>) {
         if !builder.changes(&address) {
             continue;
         }
+        let mut detail = None;
         let removal = if project.state == ProjectState::Absent {
             let record = builder.state().started(&project.name);
             remote::remove_project(&project.name, &record)
@@ -42,10 +43,14 @@ pub(in crate::plan) fn remove_stopped(builder: &mut Builder<'_>) {
                     && !container.one_off
                     && !project.services.contains_key(&container.service)
             });
-            let ids: Vec<&str> = gone.map(|(id, _)| id.as_str()).collect();
-            if ids.is_empty() {
+            let gone: Vec<(&String, &Container)> = gone.collect();
+            if gone.is_empty() {
                 continue;
             }
+            let services: BTreeSet<&str> = gone.iter().map(|(_, c)| c.service.as_str()).collect();
+            let services: Vec<&str> = services.into_iter().collect();
+            detail = Some(format!("of {}", services.join(", ")));
+            let ids = gone.into_iter().map(|(id, _)| id.as_str());
             remote::remove_containers(ids)
         };
         let containers = Address::new(ResourceKind::Containers, &project.name);
@@ -54,7 +59,8 @@ pub(in crate::plan) fn remove_stopped(builder: &mut Builder<'_>) {
             _ => Cause::Undeclared,
         };
         let draft = Draft::new(containers, Action::Remove, Phase::Settle, cause);
-        let draft = draft.after([address]).source(project.source.as_ref());
+        let mut draft = draft.after([address]).source(project.source.as_ref());
+        draft.detail = detail;
         builder.step(draft.run([Command::new(removal)]));
     }
     between::remove_unused(builder);
