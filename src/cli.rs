@@ -363,7 +363,7 @@ pub struct Permits {
     /// Take over compose projects that belong to other releases
     #[arg(long)]
     pub take_over: bool,
-    /// Also remove files that are no longer declared if they were changed on the VPU
+    /// Also remove data that is no longer declared: files that were changed on the VPU, volumes and directories with what is in them
     #[arg(long)]
     pub prune: bool,
 }

@@ -80,6 +80,9 @@ pub struct Header {
     /// `[release].orphans`.
     #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     orphans: Orphans,
+    /// Directories of earlier releases that are left, because they hold data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<RemotePath>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +239,7 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
         keep_size: desired.keep_size,
         stamp: desired.stamp.clone(),
         orphans: desired.orphans,
+        left: desired.left.clone(),
     }
 }
 
@@ -398,11 +402,19 @@ impl Generation {
             orphans: header.orphans,
             permits: Permits::default(),
             contents: Contents::OnVpu(header.desired),
+            left: vec![],
         }
     }
 }
 
 impl Header {
+    /// Returns the directories that it has, and those that earlier releases left.
+    pub fn directories(&self) -> impl Iterator<Item = &RemotePath> {
+        let directories = self.directories.iter().map(|one| &one.path);
+        let volumes = self.volumes.iter().map(|one| &one.path);
+        directories.chain(volumes).chain(&self.left)
+    }
+
     /// Whether it transfers something that may not be declared any more.
     pub fn may_transfer_more(&self, desired: &Desired) -> bool {
         let is_same = |transfer: &KeptTransfer| {

@@ -63,6 +63,7 @@ pub(crate) fn desired(projects: Vec<Project>) -> Desired {
         orphans: Orphans::Remove,
         permits: Permits::default(),
         contents: Contents::Here,
+        left: vec![],
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) fn observed() -> Observed {
         kept: [].into(),
         lost_files: [].into(),
         undeclared: Undeclared::default(),
+        data: [].into(),
         verified: [].into(),
         listeners: unknown(),
         autostart: unknown(),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use o3r_core::facts::{Observed, Release, Undeclared};
+use o3r_core::facts::{Data, Observed, Release, Undeclared};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -298,7 +298,10 @@ pub async fn undeclared<H: Host>(
     let release = desired.release.name.as_str();
     let records = observed.facts.records.known();
     let recorded = records.and_then(|records| records.releases.get(release));
-    let Some(recorded) = recorded.filter(|recorded| recorded.desired != desired.digest()) else {
+    let may_prune = desired.permits.prune;
+    let Some(recorded) =
+        recorded.filter(|recorded| may_prune || recorded.desired != desired.digest())
+    else {
         return Ok(Undeclared::default());
     };
     let unknown = || Undeclared {
@@ -309,20 +312,59 @@ pub async fn undeclared<H: Host>(
     let header = remote::show_recorded(&word, release, digest, false);
     let output = host.run(&header, Stdin::Empty).await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let header = shown(&text, &word).and_then(|(_, text)| Header::read(text.trim_end()).ok());
-    match header {
-        None => return Ok(unknown()),
-        Some(header) if !header.may_transfer_more(desired) => return Ok(Undeclared::default()),
-        Some(_) => {}
+    let header = shown(&text, &word)
+        .and_then(|(home, text)| Some((home, Header::read(text.trim_end()).ok()?)));
+    let Some((home, header)) = header else {
+        return Ok(unknown());
+    };
+    let directories = desired.left(header.directories(), home);
+    if !header.may_transfer_more(desired) {
+        return Ok(Undeclared {
+            directories,
+            ..Undeclared::default()
+        });
     }
     let whole = remote::show_recorded(&word, release, digest, true);
     let output = host.run(&whole, Stdin::Empty).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     let recorded = shown(&text, &word).and_then(|(home, text)| {
         let recorded = Generation::read(text).ok()?;
-        Some(desired.formerly(recorded.transfers(), home))
+        Some(Undeclared {
+            directories,
+            ..desired.formerly(recorded.transfers(), home)
+        })
     });
     Ok(recorded.unwrap_or_else(unknown))
+}
+
+/// Returns what is in directories that are no longer declared, by absolute path.
+///
+/// # Errors
+/// The connection failed.
+pub async fn data<H: Host>(
+    host: &H,
+    directories: impl IntoIterator<Item = String>,
+) -> Result<BTreeMap<String, Data>, HostError> {
+    let list: String = directories.into_iter().map(|path| path + "\n").collect();
+    if list.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let word = nonce();
+    let command = remote::data_sizes(&word);
+    let output = host.run(&command, Stdin::Bytes(list.into_bytes())).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let all = text.lines().filter_map(|line| {
+        let line = line.strip_prefix(&word)?.strip_prefix(' ')?;
+        let mut words = line.splitn(3, ' ');
+        let (kib, kind, path) = (words.next()?, words.next()?, words.next()?);
+        let data = Data {
+            bytes: kib.parse::<u64>().ok()?.saturating_mul(1024),
+            is_empty: kind == "empty",
+            is_partial: kind == "part",
+        };
+        Some((path.to_owned(), data))
+    });
+    Ok(all.collect())
 }
 
 /// Returns which of these contents the VPU keeps whole.

@@ -20,11 +20,11 @@ pub use contents::{CONTENTS_NAME, contents};
 pub use document::{DocumentError, read_document};
 pub use engine::{DOCKER_NAME, RUNNING_NAME};
 pub use health::docker_answers;
-pub use history::undeclared;
 pub(crate) use history::{
     Attempt, History, IN_PART, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
     generation, history, kept, whole, without_record,
 };
+pub use history::{data, undeclared};
 pub use identity::Identity;
 pub use o3r_core::facts::*;
 pub use parse::{ParseError, parse};

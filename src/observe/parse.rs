@@ -90,6 +90,7 @@ pub(super) fn assemble(
         kept: BTreeSet::new(),
         lost_files: BTreeSet::new(),
         undeclared: Undeclared::default(),
+        data: BTreeMap::new(),
         verified: BTreeMap::new(),
         listeners: listeners::parse(section("listeners")?.text),
         autostart: autostart::autostart(&section("autostart")?, query).into(),

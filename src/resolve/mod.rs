@@ -146,6 +146,7 @@ pub fn resolve_while(
         orphans: manifest.release.orphans,
         permits: Permits::default(),
         contents: Contents::Here,
+        left: vec![],
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {
                 name: name.to_string(),

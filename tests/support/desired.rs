@@ -33,5 +33,6 @@ pub fn nothing(arch: &str) -> Desired {
         orphans: Orphans::Remove,
         permits: Permits::default(),
         contents: Contents::Here,
+        left: vec![],
     }
 }

@@ -110,3 +110,58 @@ fn files_that_move_to_another_transfer_stay() {
     assert_eq!(twin.oem("ls calib"), "a");
     site.nothing_to_do();
 }
+
+const DATA: &str =
+    "ls -d logs share/logs old 2>/dev/null | tr '\\n' ' '; docker volume ls -q | tr '\\n' ' '";
+
+/// Declares a directory and a second volume.
+fn with_data(version: &str) -> App {
+    let mut app = App::new(version);
+    "[[directories]]\npath = \"~/old\"\n[[volumes]]\nname = \"logs\"\npath = \"~/logs\"\n"
+        .clone_into(&mut app.more);
+    app
+}
+
+#[test]
+fn data_that_is_no_longer_declared_stays_unless_it_is_pruned() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    with_data("1.0.0").write(&site);
+    site.apply();
+    let all = "logs old share/logs logs share";
+    assert_eq!(twin.oem(DATA), all);
+    // As root, as containers write.
+    twin.root(
+        "cd /home/oem/logs && mkdir deep && dd if=/dev/zero of=deep/log bs=1M count=3 status=none",
+    );
+
+    // What is empty goes; data is listed with its size by each plan, and goes with --prune.
+    App::new("1.1.0").write(&site);
+    let stays = "MiB): no longer declared, and stays; --prune removes it [data-stays]";
+    site.run(&["plan"])
+        .exits(0)
+        .says("- remove  directory.~/old")
+        .says("~/logs (volume logs, 3.0")
+        .says(stays);
+    site.apply();
+    assert_eq!(twin.oem(DATA), "logs share/logs logs share");
+    site.run(&["plan", "--prune"])
+        .exits(0)
+        .says("- remove  volume.logs")
+        .says("with ~/logs")
+        .says("MiB): removed with its data, which nothing brings back [data-goes]");
+    site.run(&["apply", "--yes", "--prune"]).exits(0);
+    assert_eq!(twin.oem(DATA), "share/logs share");
+    site.nothing_to_do();
+
+    // A container of others uses the volume.
+    with_data("1.2.0").write(&site);
+    site.apply();
+    twin.oem("docker run -d --name theirs -v logs:/logs hello:1.2.0 sleep 1000");
+    App::new("1.3.0").write(&site);
+    site.run(&["apply", "--yes", "--prune"]).exits(0);
+    assert_eq!(twin.oem(DATA), "logs share/logs logs share");
+    twin.oem("docker rm -f theirs");
+    site.run(&["apply", "--yes", "--prune"]).exits(0);
+    assert_eq!(twin.oem(DATA), "share/logs share");
+}

@@ -70,6 +70,8 @@ pub struct Desired {
     pub permits: Permits,
     /// Where the contents of its files and images are.
     pub contents: Contents,
+    /// Directories that the release had and this one does not declare. Not part of the release.
+    pub left: Vec<RemotePath>,
 }
 
 /// Where the contents of a release's files and images are.
@@ -434,6 +436,7 @@ impl Desired {
         let volumes = self.volumes.iter().map(|volume| &volume.path);
         let mut paths: BTreeMap<String, Option<u64>> = directories
             .chain(volumes)
+            .chain(&self.left)
             .map(|path| (path.resolve("~"), None))
             .collect();
         for project in &self.projects {

@@ -41,7 +41,7 @@ pub struct Permits {
     /// Take over compose projects that belong to other releases.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub take_over: bool,
-    /// Also remove files that were changed on the VPU.
+    /// Also remove what is no longer declared and holds data: files that were changed on the VPU, volumes, directories.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub prune: bool,
 }
@@ -67,11 +67,17 @@ impl Desired {
                 ..Project::absent(name.to_owned(), files(made))
             })
             .collect();
-        let transfers = &observed.facts.undeclared.transfers;
-        if projects.is_empty() && transfers.is_empty() {
+        let Undeclared {
+            transfers,
+            directories,
+            ..
+        } = &observed.facts.undeclared;
+        if projects.is_empty() && transfers.is_empty() && directories.is_empty() {
             return Cow::Borrowed(self);
         }
         let mut desired = self.clone();
+        let directories = directories.iter();
+        desired.left = directories.filter_map(|path| path.parse().ok()).collect();
         desired.projects.extend(projects);
         for (target, gone) in transfers {
             desired.add_undeclared(target, gone);
@@ -127,6 +133,20 @@ impl Desired {
             }
         }
         undeclared
+    }
+
+    /// Returns the directories of the recorded release that this one neither declares nor has something in.
+    pub fn left<'a>(
+        &self,
+        recorded: impl Iterator<Item = &'a RemotePath>,
+        home: &str,
+    ) -> BTreeSet<String> {
+        let declared = self.declared_paths(home);
+        let mut left = BTreeMap::new();
+        for path in recorded.filter(|path| !declared.contains(&path.resolve(home))) {
+            left.insert(path.resolve(home), path.resolve("~"));
+        }
+        left.into_values().collect()
     }
 
     /// Returns all paths that something declared has, and the directories above them.

@@ -1,6 +1,6 @@
 //! Describes what a release has on the VPU that is no longer declared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub enum Former {
 pub struct Undeclared {
     /// What it transferred, by target and path below the target.
     pub transfers: BTreeMap<String, BTreeMap<String, Former>>,
+    /// The directories that it has, also for volumes; absolute or below `~`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub directories: BTreeSet<String>,
     /// Whether that is unknown, because the VPU does not keep the release.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_unknown: bool,
@@ -42,4 +45,16 @@ impl Undeclared {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What is in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Whether nothing is in it.
+    pub is_empty: bool,
+    /// Whether a part of it could not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_partial: bool,
 }

@@ -28,7 +28,7 @@ pub use self::{
     },
     disk::Disk,
     document::{Document, FORMAT},
-    former::{Former, Undeclared},
+    former::{Data, Former, Undeclared},
     input::Input,
     query::{Query, READ_BY_COMPOSE},
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
@@ -167,6 +167,10 @@ pub struct Facts {
     /// What the recorded release has that the desired state does not declare.
     #[serde(default, skip_serializing_if = "Undeclared::is_none")]
     pub undeclared: Undeclared,
+    /// What is in directories that are no longer declared, by absolute path; missing ones are
+    /// omitted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, Data>,
     /// The files of images on the VPU's disk, compared with their sources, by the declared name of the image; empty
     /// unless that was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -8,6 +8,7 @@ mod autostart;
 mod builder;
 mod command;
 mod compose;
+mod data;
 mod device_name;
 mod directory;
 mod document;
@@ -29,6 +30,7 @@ pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
 pub use command::{Command, Part, Payload, PayloadSource, Transport};
 pub use compose::{files_to_restore, unrecorded};
+pub use data::undeclared_directories;
 pub use document::PlanError;
 pub use image::{delta_bases, is_ours, layers_to_send, release_of, takes_parts};
 pub use note::{Note, NoteCode};
@@ -62,6 +64,7 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     }
     guard::trust_images(&mut builder);
     compose::remove_stopped(&mut builder);
+    data::plan(&mut builder);
     guard::home(&mut builder);
     space::plan(&mut builder);
     builder.finish(host)

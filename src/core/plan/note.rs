@@ -58,6 +58,10 @@ crate::codes! {
         StoppedStaysDown = "stopped-stays-down",
         /// A file that is no longer declared was changed on the VPU, and is not removed.
         ChangedFileStays = "changed-file-stays",
+        /// A volume or directory that is no longer declared holds data, and is not removed.
+        DataStays = "data-stays",
+        /// A volume or directory that is no longer declared is removed with its data (`--prune`).
+        DataGoes = "data-goes",
         /// Which files the deployed release transferred is unknown: those that are no longer declared stay.
         FormerFilesUnknown = "former-files-unknown",
         /// This apply takes a project over from another release (`--take-over`).

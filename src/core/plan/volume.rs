@@ -27,18 +27,6 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
     for volume in &builder.desired.volumes {
         diff_volume(builder, volume, volumes.get(volume.name.as_str()));
     }
-    for (name, volume) in volumes {
-        let ours = volume.owner.as_deref() == Some(builder.desired.release.name.as_str());
-        if ours
-            && builder
-                .desired
-                .volumes
-                .iter()
-                .all(|desired| desired.name != *name)
-        {
-            builder.unmanaged.insert(address(name));
-        }
-    }
 }
 
 fn diff_volume(builder: &mut Builder<'_>, volume: &desired::Volume, found: Option<&facts::Volume>) {
@@ -332,28 +320,6 @@ mod tests {
         assert!(is_ours("web", &directory));
         assert!(!is_ours("other", &directory));
         assert!(!is_ours("web", "/home/oem/web"));
-    }
-
-    #[test]
-    fn volumes_of_the_release_that_are_declared_no_more_are_unmanaged() {
-        let desired = desired_volume();
-        let owned = |owner: Option<&str>| facts::Volume {
-            owner: owner.map(str::to_owned),
-            ..volume("local", &[])
-        };
-        let there = [
-            ("share", owned(Some("app"))),
-            ("old", owned(Some("app"))),
-            ("other", owned(Some("other"))),
-            ("theirs", owned(None)),
-        ];
-        let there = there.map(|(name, volume)| (name.to_owned(), volume));
-        let mut observed = testing::observed();
-        observed.facts.volumes = Probed::Known(there.into());
-        let offers = Offers::default();
-        let mut builder = Builder::new(&desired, &observed, &offers);
-        plan(&mut builder);
-        assert_eq!(builder.finish("host").unmanaged, [address("old")]);
     }
 
     #[test]

@@ -172,6 +172,23 @@ pub fn replace_volume<'a>(
     Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
 }
 
+/// Prints what is in the directories whose paths are the lines of stdin: each after `word`, in KiB.
+pub fn data_sizes(word: &str) -> Argv {
+    Argv::script(include_str!("data-sizes.sh"), "o3r-data-sizes", [word])
+}
+
+/// Removes volumes, and the directory that they are bound to, with what is in it unless `only_empty`.
+pub fn remove_data<'a>(
+    directory: Option<&str>,
+    only_empty: bool,
+    volumes: impl IntoIterator<Item = &'a str>,
+) -> Argv {
+    let script = include_str!("remove-data.sh");
+    let how = if only_empty { "empty" } else { "all" };
+    let arguments = [directory.unwrap_or_default(), how];
+    Argv::script(script, "o3r-remove-data", arguments).args(volumes)
+}
+
 /// Writes stdin, of `bytes` bytes, to `path`. Moves `record` away, which is about the old file.
 pub fn put_file(
     path: &str,

@@ -104,6 +104,10 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
         &["forget_release"],
     ),
     (
+        "a container removes what others wrote, and sizes are those of a disk: the twin tests `undeclared` run them",
+        &["data_sizes", "remove_data"],
+    ),
+    (
         "it shows what docker says, for people",
         &["show_containers", "what_runs"],
     ),

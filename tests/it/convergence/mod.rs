@@ -23,7 +23,7 @@ use o3r_deploy::internal::{
     digest::Digest,
     host::Held,
     manifest::names::RemotePath,
-    observe::{Document, Observed, identify, observe, resolve, undeclared},
+    observe::{Document, Observed, data, identify, observe, resolve, undeclared},
     plan::{self, Plan},
     remote, render, status,
 };
@@ -55,6 +55,9 @@ async fn observed_plan(vpu: &FakeVpu, desired: &Desired) -> (Observed, Plan) {
         observed = observe(vpu, &with_undeclared.query()).await.unwrap();
         observed.facts.undeclared = undeclared;
     }
+    let directories =
+        plan::undeclared_directories(&desired.with_undeclared(&observed), &observed.facts);
+    observed.facts.data = data(vpu, directories).await.unwrap();
     identify(&mut observed.facts, desired.config_digests());
     for question in desired.questions(&observed.facts) {
         let resolved = resolve(vpu, &question).await.unwrap();

@@ -99,8 +99,15 @@ pub(super) async fn fails_and_restores(
     let untouched = plan.steps[..=report.completed]
         .iter()
         .all(|step| step.phase != plan::Phase::Switch);
-    let cleans =
-        |address: &str| address.starts_with("containers.") || address.starts_with("network.");
+    let cleans = |address: &str| {
+        let kinds = ["containers.", "network.", "volume.", "directory."];
+        let mut settling = plan
+            .steps
+            .iter()
+            .filter(|step| step.phase == plan::Phase::Settle);
+        kinds.iter().any(|kind| address.starts_with(kind))
+            && settling.any(|step| step.address == address)
+    };
     // A plan that rolls back to the recorded release writes no record.
     let records = plan.steps.iter().any(plan::Step::is_record);
     if records && cleans(&failure.address) {

@@ -600,5 +600,6 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         orphans: Orphans::Remove,
         permits: Permits::default(),
         contents: Contents::Here,
+        left: vec![],
     }
 }

@@ -116,6 +116,9 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
         ("o3r-put-file" | "o3r-remove-file" | "o3r-restore-file", _) => {
             return files::script(world, name, args, stdin);
         }
+        ("o3r-remove-data", [directory, how, volumes @ ..]) => {
+            return remove_data(world, directory, how, volumes);
+        }
         ("o3r-remove-files", [directory, files @ ..]) => remove_files(world, directory, files),
         ("o3r-load-delta", [_, base, how]) => return delta::run(world, base, how, stdin),
         ("o3r-patch-file", _) => return blocks::patch(world, args, stdin),
@@ -158,6 +161,19 @@ fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
             return remove_project(world, project);
         }
         _ => return Err((127, format!("{name}: not understood"))),
+    }
+    Ok(String::new())
+}
+
+fn remove_data(world: &mut World, directory: &str, how: &str, volumes: &[&str]) -> Ran {
+    for volume in volumes {
+        world.volumes.remove(*volume);
+    }
+    if world.directories.contains_key(directory) {
+        if *how == *"empty" && !world.below(directory).is_empty() {
+            return fail(format!("{directory}: Directory not empty"));
+        }
+        drop(world.take(directory));
     }
     Ok(String::new())
 }

@@ -81,6 +81,15 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
                 }
             }
         }
+        ("o3r-data-sizes", [nonce]) => {
+            for path in String::from_utf8_lossy(stdin).lines() {
+                if world.directories.contains_key(path) {
+                    let is_empty = world.below(path).is_empty();
+                    let kind = if is_empty { "empty" } else { "whole" };
+                    let _ = writeln!(out, "{nonce} 4 {kind} {path}");
+                }
+            }
+        }
         ("o3r-history", [nonce, _]) => {
             let root = format!("{home}/.o3r-deploy/generations");
             for path in world.files_below(&root).keys() {
